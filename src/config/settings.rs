@@ -1,0 +1,193 @@
+//! What was asked, parsed: no optional value that has a default, no name that is not resolved, no
+//! file that is not read. Nothing behind this module sees YAML.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+use url::Url;
+
+use crate::core::ids::{ClientName, IssuerName, UpstreamName};
+use crate::core::request::Origin;
+use crate::core::route::Route;
+use crate::core::secret::{Secret, SecretString};
+use crate::core::token::TokenRules;
+
+/// One whole configuration.
+#[derive(Debug)]
+pub struct Settings {
+    /// The gateway as browsers see it.
+    pub public_url: Origin,
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    /// Whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    pub issuers: Vec<Arc<Issuer>>,
+    pub clients: Vec<Arc<Client>>,
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// In the file's order; each `upstream` is one of `upstreams`.
+    pub routes: Vec<Arc<Route>>,
+    pub identity: Identity,
+    pub sessions: Sessions,
+    /// The folder for what must survive a restart.
+    pub store: PathBuf,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+/// An issuer of access tokens, and how to reach it.
+#[derive(Debug)]
+pub struct Issuer {
+    pub name: IssuerName,
+    pub rules: TokenRules,
+    pub keys: KeySource,
+    /// How long a call to it may take in all.
+    pub timeout: Duration,
+    /// Certificates (PEM) trusted for it, instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// How often its keys are fetched again.
+    pub keys_refresh: Duration,
+}
+
+/// Where an issuer's keys and endpoints come from.
+#[derive(Debug)]
+pub enum KeySource {
+    /// RFC 8414, then OpenID Connect Discovery 1.0. `None`: both derived from `iss`; `Some`: this document.
+    Discovery(Option<Url>),
+    /// Keys from this URL; there are no other endpoints.
+    JwksUri(Url),
+    /// Keys from this file, read at load.
+    JwksFile { path: PathBuf, text: Vec<u8> },
+    /// HS256 with this secret of 32 bytes or more.
+    SharedSecret(Secret<Vec<u8>>),
+}
+
+/// A client in `token` mode (the only one yet).
+#[derive(Debug)]
+pub struct Client {
+    pub name: ClientName,
+    pub client_id: String,
+    pub issuer: IssuerName,
+    pub credential: ClientCredential,
+    /// Origins whose pages may use it; never empty.
+    pub origins: Vec<Origin>,
+    /// Asked for at every exchange.
+    pub scope: Option<String>,
+    /// RFC 8707, sent with every exchange.
+    pub resource: Option<String>,
+    /// The one `redirect_uri` of a code exchange (`login: page`).
+    pub redirect_uri: String,
+    pub grants: Vec<GrantType>,
+    pub cookie: CookieSettings,
+    pub idle_timeout: Duration,
+    pub absolute_timeout: Duration,
+    /// Hand out access tokens that this gateway would itself refuse.
+    pub accept_any_access_token: bool,
+}
+
+#[derive(Debug)]
+pub enum ClientCredential {
+    None,
+    /// `client_secret_basic` unless the AS offers only `client_secret_post`.
+    Secret(SecretString),
+    /// `private_key_jwt` (RFC 7523); the signing algorithm follows from the key.
+    PrivateKey(PrivateKey),
+}
+
+/// A key that signs client assertions, in PKCS#8 PEM.
+#[derive(Debug)]
+pub struct PrivateKey {
+    pub pem: Secret<Vec<u8>>,
+    pub algorithm: crate::core::token::Algorithm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantType {
+    AuthorizationCode,
+    RefreshToken,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieSettings {
+    pub name: String,
+    pub path: String,
+    pub same_site: SameSite,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    Strict,
+    Lax,
+    None,
+}
+
+/// Where permitted requests go.
+#[derive(Debug)]
+pub struct Upstream {
+    pub name: UpstreamName,
+    /// `http` or `https`, host and port; no path.
+    pub url: Url,
+    pub connect_timeout: Duration,
+    pub read_timeout: Duration,
+    pub write_timeout: Duration,
+}
+
+#[derive(Debug)]
+pub struct Identity {
+    /// Header and the claim that fills it.
+    pub headers: Vec<(HeaderName, String)>,
+    /// Whether the access token goes on to the upstream.
+    pub access_token: AccessTokenForwarding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessTokenForwarding {
+    Strip,
+    Forward,
+}
+
+#[derive(Debug)]
+pub struct Sessions {
+    pub idle_timeout: Duration,
+    pub absolute_timeout: Duration,
+    /// How long an answer is given again to the same generation.
+    pub grace: Duration,
+    /// Cookie keys, the first seals; empty: one is made and kept in the store folder.
+    pub keys: Vec<Secret<Vec<u8>>>,
+}
+
+/// Sizes in bytes.
+#[derive(Debug)]
+pub struct Limits {
+    pub token: usize,
+    pub header: usize,
+    pub body: u64,
+}
+
+#[derive(Debug)]
+pub struct Log {
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: tracing::Level,
+    pub subject: SubjectInLog,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectInLog {
+    Plain,
+    Hash,
+    None,
+}
+
+/// The methods that a route may name.
+pub const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];

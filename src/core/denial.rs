@@ -1,0 +1,474 @@
+//! Every reason for which Tollgate refuses, and what each looks like from outside: one closed enum,
+//! one table. A refusal that is not in here cannot be sent.
+//!
+//! Sources: RFC 9110 (status), RFC 6750 section 3.1 (bearer errors), RFC 9470 (step-up),
+//! RFC 6749 section 5.2 (token endpoint errors), RFC 6585 (429, 431).
+//!
+//! How a refusal is written (problem+json, OAuth JSON) is decided in `edge::respond`; what it says
+//! is decided here. `detail` never repeats what the caller sent.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    // The request itself.
+    /// The target has more than one reading; the text says which part.
+    AmbiguousTarget(&'static str),
+    /// The request cannot be read in one way; the text says why.
+    BadRequest(&'static str),
+    UnknownHost,
+    NoRoute,
+    MethodNotAllowed {
+        allow: Vec<Method>,
+    },
+    HeaderTooLarge,
+    TokenTooLarge,
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTooSlow,
+
+    // The credential.
+    NoCredential,
+    /// Two `Authorization` headers, or two cookies of one name of ours.
+    SeveralCredentials,
+    /// `access_token` in the query (RFC 9700 section 4.3.2).
+    TokenInQuery,
+    /// Not a JWS in compact form with a readable header and claims; the text says which part.
+    TokenMalformed(&'static str),
+    /// `iss` is none of the configured issuers, or absent.
+    UnknownIssuer,
+    AlgorithmNotAllowed,
+    /// `crit`, `b64`, `zip` or an encrypted token.
+    UnsupportedHeader,
+    WrongTokenType,
+    UnknownKey,
+    BadSignature,
+    WrongAudience,
+    TokenExpired,
+    TokenNotYetValid,
+    /// Lives longer than `max_token_lifetime`, or has no `exp` or `iat` to tell.
+    TokenLivesTooLong,
+    /// A token bound to a key (`cnf`, RFC 7800) whose proof Tollgate cannot check.
+    ProofRequired,
+    IssuerNotAccepted,
+    ClientNotAccepted,
+    Revoked,
+
+    // What the credential allows.
+    InsufficientScope {
+        needed: Vec<String>,
+    },
+    ClaimMismatch {
+        claim: String,
+    },
+    /// Sign-in too weak or too long ago (RFC 9470).
+    StepUp {
+        acr_values: Vec<String>,
+        max_age: Option<Duration>,
+    },
+
+    // `/oauth/*`.
+    OriginNotAllowed,
+    /// RFC 6749 section 5.2 `invalid_request`; the text says what would be right.
+    InvalidRequest(&'static str),
+    UnknownClient,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+    InvalidScope,
+    /// No session: the cookie is absent or does not open. It is not cleared.
+    NoSession,
+    /// The session ended (timeouts, sign-out, theft, the AS said so). The cookie is cleared.
+    SessionEnded(SessionEnd),
+    /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
+    FromAuthorizationServer {
+        error: String,
+        description: Option<String>,
+    },
+    /// The AS's answer does not fit the grant (other `sub`, `iss` or client).
+    AnswerMismatch,
+    /// The AS gave an access token that the gateway itself would refuse: a fault of set-up.
+    AccessTokenUnusable,
+
+    // What we depend on.
+    KeysUnavailable,
+    AuthorizationServerUnavailable,
+    UpstreamUnavailable,
+    UpstreamTimeout,
+    /// Tollgate itself failed; nothing about it leaves the process but the request id.
+    Internal,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    IdleTimeout,
+    AbsoluteTimeout,
+    /// Sign-out, or a revocation of its family.
+    Revoked,
+    /// A spent generation was presented again.
+    ReuseDetected,
+    /// The AS answered `invalid_grant`.
+    InvalidGrant,
+}
+
+/// How loudly a refusal is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Ordinary traffic.
+    Info,
+    /// Somebody should look: set-up or attack.
+    Warn,
+    /// Tollgate or something that it needs is broken.
+    Error,
+}
+
+/// What a refusal looks like from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub status: StatusCode,
+    /// The value of the metrics' `reason` label and of the log's `outcome`; stable.
+    pub label: &'static str,
+    /// The RFC 6750 or RFC 6749 error code; `None` where neither has one.
+    pub oauth_error: Option<&'static str>,
+    pub title: &'static str,
+    pub detail: &'static str,
+    pub level: LogLevel,
+}
+
+impl Denial {
+    /// The one table of refusals.
+    #[allow(clippy::too_many_lines)] // a table
+    pub fn facts(&self) -> Facts {
+        use LogLevel::{Error, Info, Warn};
+        let row = |status, label, oauth_error, title, detail, level| Facts {
+            status,
+            label,
+            oauth_error,
+            title,
+            detail,
+            level,
+        };
+        let token = |label, detail| {
+            row(
+                StatusCode::UNAUTHORIZED,
+                label,
+                Some("invalid_token"),
+                "The access token is not valid",
+                detail,
+                Info,
+            )
+        };
+        let bad = |label, detail| {
+            row(
+                StatusCode::BAD_REQUEST,
+                label,
+                Some("invalid_request"),
+                "The request cannot be read in one way",
+                detail,
+                Info,
+            )
+        };
+        let ended = |label, detail| {
+            row(StatusCode::BAD_REQUEST, label, Some("invalid_grant"), "The session has ended", detail, Info)
+        };
+        match self {
+            Self::AmbiguousTarget(why) => bad("ambiguous_target", why),
+            Self::BadRequest(why) => bad("bad_request", why),
+            Self::UnknownHost => row(
+                StatusCode::MISDIRECTED_REQUEST,
+                "unknown_host",
+                None,
+                "This host is not served here",
+                "The Host header names no host of this gateway.",
+                Info,
+            ),
+            Self::NoRoute => row(
+                StatusCode::NOT_FOUND,
+                "no_route",
+                None,
+                "Nothing is served at this path",
+                "No route of this gateway covers this path.",
+                Info,
+            ),
+            Self::MethodNotAllowed { .. } => row(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                None,
+                "This method is not allowed here",
+                "The Allow header names the methods of this path.",
+                Info,
+            ),
+            Self::HeaderTooLarge => row(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "header_too_large",
+                None,
+                "The request header is too large",
+                "The header of this request exceeds limits.header.",
+                Info,
+            ),
+            Self::TokenTooLarge => row(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "token_too_large",
+                None,
+                "The access token is too large",
+                "The access token exceeds limits.token.",
+                Info,
+            ),
+            Self::BodyTooLarge => row(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                None,
+                "The request body is too large",
+                "The body of this request exceeds limits.body.",
+                Info,
+            ),
+            Self::BodyTooSlow => row(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_too_slow",
+                None,
+                "The request body did not arrive in time",
+                "Send the request again.",
+                Info,
+            ),
+
+            Self::NoCredential => row(
+                StatusCode::UNAUTHORIZED,
+                "no_credential",
+                None,
+                "This needs an access token",
+                "Send an access token as Authorization: Bearer.",
+                Info,
+            ),
+            Self::SeveralCredentials => bad("several_credentials", "Send one credential, once."),
+            Self::TokenInQuery => bad(
+                "token_in_query",
+                "An access token must not travel in the query; send it as Authorization: Bearer.",
+            ),
+            Self::TokenMalformed(why) => token("token_malformed", why),
+            Self::UnknownIssuer => token("unknown_issuer", "The token's issuer is not accepted here."),
+            Self::AlgorithmNotAllowed => {
+                token("algorithm_not_allowed", "The token's algorithm is not accepted from its issuer.")
+            }
+            Self::UnsupportedHeader => {
+                token("unsupported_header", "The token's header asks for something that is not supported.")
+            }
+            Self::WrongTokenType => token("wrong_token_type", "This is not an access token."),
+            Self::UnknownKey => {
+                token("unknown_key", "The token was signed with a key that its issuer does not publish.")
+            }
+            Self::BadSignature => token("bad_signature", "The token's signature does not hold."),
+            Self::WrongAudience => token("wrong_audience", "The token was not issued for this API."),
+            Self::TokenExpired => token("token_expired", "The token has expired."),
+            Self::TokenNotYetValid => token("token_not_yet_valid", "The token is not valid yet."),
+            Self::TokenLivesTooLong => {
+                token("token_lives_too_long", "The token lives longer than its issuer is allowed to grant.")
+            }
+            Self::ProofRequired => {
+                token("proof_required", "The token is bound to a key whose proof cannot be checked here.")
+            }
+            Self::IssuerNotAccepted => {
+                token("issuer_not_accepted", "Tokens of this issuer are not accepted on this route.")
+            }
+            Self::ClientNotAccepted => {
+                token("client_not_accepted", "Tokens of this client are not accepted on this route.")
+            }
+            Self::Revoked => token("revoked", "The token was revoked."),
+
+            Self::InsufficientScope { .. } => row(
+                StatusCode::FORBIDDEN,
+                "insufficient_scope",
+                Some("insufficient_scope"),
+                "The access token lacks a scope",
+                "WWW-Authenticate names the scope that this route needs.",
+                Info,
+            ),
+            Self::ClaimMismatch { .. } => row(
+                StatusCode::FORBIDDEN,
+                "claim_mismatch",
+                None,
+                "The access token does not allow this",
+                "A claim of the token does not have the value that this route needs.",
+                Info,
+            ),
+            Self::StepUp { .. } => row(
+                StatusCode::UNAUTHORIZED,
+                "step_up_needed",
+                Some("insufficient_user_authentication"),
+                "A fresher or stronger sign-in is needed",
+                "Sign in again as WWW-Authenticate asks.",
+                Info,
+            ),
+
+            Self::OriginNotAllowed => row(
+                StatusCode::FORBIDDEN,
+                "origin_not_allowed",
+                Some("invalid_request"),
+                "This origin may not do this",
+                "The request does not come from an origin of the client.",
+                Warn,
+            ),
+            Self::InvalidRequest(why) => bad("invalid_request", why),
+            Self::UnknownClient => row(
+                StatusCode::BAD_REQUEST,
+                "unknown_client",
+                Some("invalid_request"),
+                "Unknown client",
+                "client_id names no client of this gateway.",
+                Info,
+            ),
+            Self::UnauthorizedClient => row(
+                StatusCode::BAD_REQUEST,
+                "unauthorized_client",
+                Some("unauthorized_client"),
+                "The client may not use this grant",
+                "This grant type is not among the client's grants.",
+                Info,
+            ),
+            Self::UnsupportedGrantType => row(
+                StatusCode::BAD_REQUEST,
+                "unsupported_grant_type",
+                Some("unsupported_grant_type"),
+                "Unsupported grant type",
+                "Use authorization_code or refresh_token.",
+                Info,
+            ),
+            Self::InvalidScope => row(
+                StatusCode::BAD_REQUEST,
+                "invalid_scope",
+                Some("invalid_scope"),
+                "The scope is wider than what was granted",
+                "scope may narrow what was granted, never widen it.",
+                Info,
+            ),
+            Self::NoSession => row(
+                StatusCode::BAD_REQUEST,
+                "no_session",
+                Some("invalid_grant"),
+                "There is no session",
+                "No cookie of this client came along, or it does not open. Sign in.",
+                Info,
+            ),
+            Self::SessionEnded(SessionEnd::IdleTimeout) => {
+                ended("idle_timeout", "The session was not used for too long. Sign in.")
+            }
+            Self::SessionEnded(SessionEnd::AbsoluteTimeout) => {
+                ended("absolute_timeout", "The session has reached its longest duration. Sign in.")
+            }
+            Self::SessionEnded(SessionEnd::Revoked) => {
+                ended("session_revoked", "The session was ended. Sign in.")
+            }
+            Self::SessionEnded(SessionEnd::ReuseDetected) => {
+                Facts { level: Warn, ..ended("reuse_detected", "The session was ended for safety. Sign in.") }
+            }
+            Self::SessionEnded(SessionEnd::InvalidGrant) => {
+                ended("invalid_grant", "The authorization server has ended the session. Sign in.")
+            }
+            Self::FromAuthorizationServer { .. } => row(
+                StatusCode::BAD_REQUEST,
+                "from_authorization_server",
+                None,
+                "The authorization server refused",
+                "error and error_description are the authorization server's.",
+                Info,
+            ),
+            Self::AnswerMismatch => row(
+                StatusCode::BAD_GATEWAY,
+                "answer_mismatch",
+                Some("server_error"),
+                "The authorization server's answer does not fit the session",
+                "Nothing of it was handed out.",
+                Error,
+            ),
+            Self::AccessTokenUnusable => row(
+                StatusCode::BAD_GATEWAY,
+                "access_token_unusable",
+                Some("server_error"),
+                "The access token would be refused here",
+                "The gateway's log says what to change in its set-up.",
+                Error,
+            ),
+
+            Self::KeysUnavailable => row(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "keys_unavailable",
+                None,
+                "The issuer's keys are not available",
+                "Try again shortly.",
+                Error,
+            ),
+            Self::AuthorizationServerUnavailable => row(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "as_unavailable",
+                Some("temporarily_unavailable"),
+                "The authorization server is not available",
+                "The session is kept; try again shortly.",
+                Error,
+            ),
+            Self::UpstreamUnavailable => row(
+                StatusCode::BAD_GATEWAY,
+                "upstream_unavailable",
+                None,
+                "The service behind the gateway is not available",
+                "Try again shortly.",
+                Error,
+            ),
+            Self::UpstreamTimeout => row(
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                None,
+                "The service behind the gateway did not answer in time",
+                "Try again shortly.",
+                Error,
+            ),
+            Self::Internal => row(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                Some("server_error"),
+                "The gateway failed",
+                "The gateway's log has the reason under this request id.",
+                Error,
+            ),
+        }
+    }
+
+    /// After how long it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        matches!(self, Self::KeysUnavailable | Self::AuthorizationServerUnavailable)
+            .then_some(Duration::from_secs(2))
+    }
+
+    /// Whether the cookie that came along must be cleared with the refusal. Only a session that is
+    /// over for certain: an outage, or a cookie that does not open, never clears one.
+    pub fn clears_cookie(&self) -> bool {
+        matches!(self, Self::SessionEnded(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_ended_session_clears_its_cookie() {
+        assert!(Denial::SessionEnded(SessionEnd::InvalidGrant).clears_cookie());
+        for kept in [
+            Denial::NoSession,
+            Denial::AuthorizationServerUnavailable,
+            Denial::OriginNotAllowed,
+            Denial::Internal,
+        ] {
+            assert!(!kept.clears_cookie(), "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unavailable_says_when_to_come_back() {
+        for denial in [Denial::KeysUnavailable, Denial::AuthorizationServerUnavailable] {
+            assert_eq!(denial.facts().status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(denial.retry_after().is_some());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! WHAT IS TRUE. Pure functions and types: no pingora, no tokio, no clock, no randomness, no lock,
+//! no log. `now` and random bytes are arguments, so every rule here can be tested by arithmetic.
+
+pub mod denial;
+pub mod identity_headers;
+pub mod ids;
+pub mod request;
+pub mod route;
+pub mod secret;
+pub mod session;
+pub mod time;
+pub mod token;

@@ -1,0 +1,76 @@
+//! What the rules need to know of a request, independent of who read it from the wire.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, Method};
+
+/// The head of a request, as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    pub method: &'a Method,
+    /// The request target in origin form, undecoded, with its query. An absolute-form target was
+    /// already checked against `Host` and cut down to this.
+    pub target: &'a [u8],
+    /// The `Host` header or `:authority`, lower case, with its port where it came with one.
+    pub host: &'a str,
+    pub headers: &'a HeaderMap,
+    /// The client: the peer's address, or what a trusted proxy said of it.
+    pub client_address: IpAddr,
+}
+
+/// An origin as browsers compare them (RFC 6454 section 4): scheme, host, port; lower case, the
+/// default port left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin(String);
+
+impl Origin {
+    /// Parses `https://host[:port]`, exactly what a browser's `Origin` header holds. `null`, paths,
+    /// user information and other schemes are no origin.
+    pub fn parse(text: &str) -> Option<Self> {
+        let url = url::Url::parse(text).ok()?;
+        let plain = matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+            && matches!(url.path(), "" | "/")
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && !text.ends_with('/');
+        plain.then(|| Self(url.origin().ascii_serialization()))
+    }
+
+    /// `https://host[:port]`
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// `host[:port]`, as a `Host` header has it.
+    pub fn authority(&self) -> &str {
+        self.0.split_once("://").map_or("", |(_, authority)| authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port_and_nothing_else() {
+        assert_eq!(Origin::parse("https://A.example:443").unwrap().as_str(), "https://a.example");
+        assert_eq!(Origin::parse("http://localhost:8080").unwrap().authority(), "localhost:8080");
+        for bad in [
+            "null",
+            "",
+            "https://a.example/",
+            "https://a.example/x",
+            "https://u@a.example",
+            "file:///x",
+            "a.example",
+        ] {
+            assert!(Origin::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The browser's side: what a session is, how it is sealed into a cookie, and whose request it is.
+//!
+//! - `grant`: what stands behind a session
+//! - `sealed`: how it is encrypted (AES-256-GCM-SIV, RFC 8452; HKDF, RFC 5869)
+//! - `cookie`: how it travels (RFC 6265bis)
+//! - `exchange`: what becomes of a presented generation, as a state machine
+//! - `origin`: whether a request may use or set a cookie
+//! - `pkce`: proof keys (RFC 7636)
+//! - `oauth`: what goes to the AS and what comes back, as allow-lists (RFC 6749)
+
+pub mod cookie;
+pub mod exchange;
+pub mod grant;
+pub mod oauth;
+pub mod origin;
+pub mod pkce;
+pub mod sealed;

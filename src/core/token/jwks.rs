@@ -1,0 +1,4 @@
+//! stub
+/// The keys of one issuer, as last read.
+#[derive(Debug, Default)]
+pub struct KeySet {}

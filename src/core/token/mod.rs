@@ -1,0 +1,108 @@
+//! Access tokens: from bytes that somebody sent to a [`VerifiedToken`], which only this folder makes.
+//!
+//! - `bearer`: finds the one credential of a request (RFC 6750 section 2)
+//! - `jwks`: reads an issuer's keys (RFC 7517), key by key
+//! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
+//! - `freshness`: when keys are good, old or worth fetching, as a decision
+
+pub mod bearer;
+pub mod freshness;
+pub mod jwks;
+pub mod jwt;
+
+use std::time::Duration;
+
+use crate::core::ids::IssuerName;
+
+/// A signature algorithm that Tollgate verifies (RFC 7518 section 3.1, RFC 8037). `none` and the
+/// symmetric ones beside HS256 cannot be expressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    Hs256,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+    Es256,
+    Es384,
+    EdDsa,
+}
+
+impl Algorithm {
+    pub const ALL: [Self; 10] = [
+        Self::Hs256,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Es256,
+        Self::Es384,
+        Self::EdDsa,
+    ];
+
+    /// The name in the `alg` header parameter; case-sensitive.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
+            Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
+            Self::Es256 => "ES256",
+            Self::Es384 => "ES384",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+}
+
+/// What one issuer's tokens must be like.
+#[derive(Clone, Debug)]
+pub struct TokenRules {
+    pub issuer: IssuerName,
+    /// `iss`, compared byte for byte.
+    pub iss: String,
+    /// One of these must be in `aud`; never empty.
+    pub audiences: Vec<String>,
+    pub algorithms: Vec<Algorithm>,
+    /// Set: only this `typ`. Unset: `at+jwt`, `JWT` or absent.
+    pub token_type: Option<String>,
+    pub clock_skew: Duration,
+    pub max_token_lifetime: Duration,
+    pub claims: ClaimNames,
+    /// The `client_id`s configured for this issuer: a token whose `aud` names only these is an ID token.
+    pub client_ids: Vec<String>,
+}
+
+/// Which claim holds what, in order; the first present counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimNames {
+    pub scope: Vec<String>,
+    pub client: Vec<String>,
+    pub session: Vec<String>,
+    pub id: Vec<String>,
+}
+
+impl Default for ClaimNames {
+    fn default() -> Self {
+        let names = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        Self {
+            scope: names(&["scope", "scp"]),
+            client: names(&["client_id", "azp", "cid", "appid"]),
+            session: names(&["sid"]),
+            id: names(&["jti", "uti"]),
+        }
+    }
+}
+
+/// The largest access token accepted, unless `limits.token` says otherwise, in bytes.
+pub const DEFAULT_TOKEN_LIMIT: usize = 8 * 1024;

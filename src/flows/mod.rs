@@ -1,0 +1,23 @@
+//! WHAT WE DO. One use case a file, read from top to bottom.
+
+pub mod ports;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::state::exchanges::Exchanges;
+use crate::state::live::Live;
+use crate::state::metrics::Metrics;
+use ports::{Clock, HttpClient, Randomness};
+
+/// Everything that a flow works with. Built once, in `app`.
+#[derive(Debug)]
+pub struct Gate {
+    pub live: ArcSwap<Live>,
+    pub exchanges: Exchanges,
+    pub metrics: Metrics,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Randomness>,
+    pub http: Arc<dyn HttpClient>,
+}

@@ -1,0 +1,13 @@
+//! Tollgate: a reverse-proxy auth gateway.
+
+pub mod config;
+pub mod core;
+pub mod flows;
+pub mod io;
+pub mod state;
+
+#[cfg(feature = "edge")]
+pub mod edge;
+
+#[cfg(feature = "edge")]
+pub mod demo;

@@ -1,0 +1,269 @@
+//! What operators see at `/metrics`: every series that Tollgate has, with typed labels, so that a
+//! label outside its closed set cannot be written.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::core::ids::{ClientName, IssuerName, RouteName, UpstreamName};
+
+/// How an exchange ended: the label `outcome` of `exchanges_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExchangeOutcome {
+    Rotated,
+    Coalesced,
+    AnsweredAgain,
+    /// Exchanged with the successor's grant: the answer before was lost.
+    Recovered,
+    Expired,
+    Revoked,
+    InvalidGrant,
+    ReuseDetected,
+    AsUnavailable,
+    Refused,
+}
+
+impl ExchangeOutcome {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Rotated => "rotated",
+            Self::Coalesced => "coalesced",
+            Self::AnsweredAgain => "answered_again",
+            Self::Recovered => "recovered",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::InvalidGrant => "invalid_grant",
+            Self::ReuseDetected => "reuse_detected",
+            Self::AsUnavailable => "as_unavailable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Which endpoint of an AS was called: the label `endpoint` of `as_request_duration_seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AsEndpoint {
+    Metadata,
+    Jwks,
+    Token,
+    Revocation,
+}
+
+impl AsEndpoint {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Jwks => "jwks",
+            Self::Token => "token",
+            Self::Revocation => "revocation",
+        }
+    }
+}
+
+/// All series of one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    auth_duration: HistogramVec,
+    denials: IntCounterVec,
+    tokens_verified: IntCounterVec,
+    exchanges: IntCounterVec,
+    sign_ins: IntCounterVec,
+    as_request_duration: HistogramVec,
+    keys_age: GaugeVec,
+    key_fetches: IntCounterVec,
+    unknown_kid: IntCounterVec,
+    upstream_requests: IntCounterVec,
+    connections: IntGaugeVec,
+    build_info: IntGaugeVec,
+    in_flight: IntGauge,
+    up_since: Gauge,
+}
+
+/// Buckets for durations that a person or a page waits for, in seconds.
+const DURATIONS: &[f64] =
+    &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Buckets for the gate's own judgement, in seconds.
+const JUDGEMENTS: &[f64] = &[0.000_002, 0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.01, 0.1, 1.0, 5.0];
+
+impl Metrics {
+    /// # Errors
+    /// Only when two series have one name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("tollgate".to_owned()), None)?;
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64], labels: &[&str]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            registered(&registry, HistogramVec::new(options, labels)?)
+        };
+        let metrics = Self {
+            requests: counter("requests_total", "Requests answered.", &["route", "status"])?,
+            request_duration: histogram(
+                "request_duration_seconds",
+                "From the request's header to the answer's end.",
+                DURATIONS,
+                &["route"],
+            )?,
+            auth_duration: histogram(
+                "auth_duration_seconds",
+                "Time spent judging a credential.",
+                JUDGEMENTS,
+                &["path"],
+            )?,
+            denials: counter("denials_total", "Requests refused.", &["route", "reason"])?,
+            tokens_verified: counter(
+                "tokens_verified_total",
+                "Access tokens found good.",
+                &["issuer", "path"],
+            )?,
+            exchanges: counter("exchanges_total", "Exchanges at /oauth/token.", &["client", "outcome"])?,
+            sign_ins: counter("sign_ins_total", "Sign-ins completed or failed.", &["client", "result"])?,
+            as_request_duration: histogram(
+                "as_request_duration_seconds",
+                "Calls to an authorization server.",
+                DURATIONS,
+                &["issuer", "endpoint"],
+            )?,
+            keys_age: registered(
+                &registry,
+                GaugeVec::new(
+                    Opts::new("keys_age_seconds", "Since an issuer's keys were last read."),
+                    &["issuer"],
+                )?,
+            )?,
+            key_fetches: counter(
+                "key_fetches_total",
+                "Attempts to read an issuer's keys.",
+                &["issuer", "result"],
+            )?,
+            unknown_kid: counter("unknown_kid_total", "Tokens that named a key nobody knows.", &["issuer"])?,
+            upstream_requests: counter(
+                "upstream_requests_total",
+                "Requests sent to an upstream.",
+                &["upstream", "server", "result"],
+            )?,
+            connections: gauge("connections", "Open connections.", &["listener"])?,
+            build_info: gauge("build_info", "1, with the version as label.", &["version"])?,
+            in_flight: registered(
+                &registry,
+                IntGauge::new("requests_in_flight", "Requests not yet answered.")?,
+            )?,
+            up_since: registered(
+                &registry,
+                Gauge::new("start_time_seconds", "When this process was ready, Unix time.")?,
+            )?,
+            registry,
+        };
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(metrics)
+    }
+
+    pub fn request_answered(&self, route: &RouteName, status: StatusCode, took: Duration) {
+        self.requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
+        self.request_duration.with_label_values(&[route.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// `path`: `verified`; `cached` and `introspected` come with their capabilities.
+    pub fn token_verified(&self, issuer: &IssuerName, took: Duration) {
+        self.tokens_verified.with_label_values(&[issuer.as_str(), "verified"]).inc();
+        self.auth_duration.with_label_values(&["verified"]).observe(took.as_secs_f64());
+    }
+
+    /// `reason` is a [`crate::core::denial::Facts::label`].
+    pub fn denied(&self, route: &RouteName, reason: &'static str) {
+        self.denials.with_label_values(&[route.as_str(), reason]).inc();
+    }
+
+    pub fn exchanged(&self, client: &ClientName, outcome: ExchangeOutcome) {
+        self.exchanges.with_label_values(&[client.as_str(), outcome.label()]).inc();
+    }
+
+    pub fn signed_in(&self, client: &ClientName, ok: bool) {
+        self.sign_ins.with_label_values(&[client.as_str(), if ok { "ok" } else { "failed" }]).inc();
+    }
+
+    pub fn as_called(&self, issuer: &IssuerName, endpoint: AsEndpoint, took: Duration) {
+        self.as_request_duration
+            .with_label_values(&[issuer.as_str(), endpoint.label()])
+            .observe(took.as_secs_f64());
+    }
+
+    pub fn keys_fetched(&self, issuer: &IssuerName, ok: bool) {
+        self.key_fetches.with_label_values(&[issuer.as_str(), if ok { "ok" } else { "failed" }]).inc();
+    }
+
+    pub fn keys_age(&self, issuer: &IssuerName, age: Duration) {
+        self.keys_age.with_label_values(&[issuer.as_str()]).set(age.as_secs_f64());
+    }
+
+    pub fn unknown_kid(&self, issuer: &IssuerName) {
+        self.unknown_kid.with_label_values(&[issuer.as_str()]).inc();
+    }
+
+    /// `result`: `ok`, `connect_failed`, `timeout` or `failed`.
+    pub fn upstream_answered(&self, upstream: &UpstreamName, server: &str, result: &'static str) {
+        self.upstream_requests.with_label_values(&[upstream.as_str(), server, result]).inc();
+    }
+
+    /// `listener`: `public` or `admin`.
+    pub fn connections(&self, listener: &'static str) -> IntGauge {
+        self.connections.with_label_values(&[listener])
+    }
+
+    /// Requests not yet answered: what a drain waits for.
+    pub const fn in_flight(&self) -> &IntGauge {
+        &self.in_flight
+    }
+
+    pub fn started(&self, unix_seconds: f64) {
+        self.up_since.set(unix_seconds);
+    }
+
+    /// The text exposition format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a series cannot be written; a mistake in this file.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    series: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(series.clone()))?;
+    Ok(series)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_appears_with_its_labels() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request_answered(&RouteName::new("/api/*"), StatusCode::OK, Duration::from_millis(3));
+        metrics.exchanged(&ClientName::new("web-app"), ExchangeOutcome::AnsweredAgain);
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text.contains(r#"tollgate_requests_total{route="/api/*",status="200"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"tollgate_exchanges_total{client="web-app",outcome="answered_again"} 1"#),
+            "{text}"
+        );
+    }
+}
