@@ -2,8 +2,10 @@
 //! no log. `now` and random bytes are arguments, so every rule here can be tested by arithmetic.
 
 pub mod denial;
+pub mod forwarded;
 pub mod identity_headers;
 pub mod ids;
+pub mod metadata;
 pub mod request;
 pub mod route;
 pub mod secret;

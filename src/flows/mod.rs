@@ -1,5 +1,10 @@
 //! WHAT WE DO. One use case a file, read from top to bottom.
 
+pub mod admit;
+pub mod authenticate;
+pub mod exchange;
+pub mod keep_keys_fresh;
+pub mod logout;
 pub mod ports;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::config::settings::Settings;
+use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
 use crate::state::issuer_keys::Issuers;
 
@@ -11,6 +12,7 @@ use crate::state::issuer_keys::Issuers;
 #[derive(Debug)]
 pub struct Live {
     pub settings: Arc<Settings>,
+    pub routes: RouteTable,
     pub issuers: Issuers,
     pub cookie_keys: KeyRing,
 }

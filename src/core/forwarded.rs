@@ -1,0 +1,1 @@
+//! stub: X-Forwarded-*, Forwarded, and who the client is behind trusted proxies.
