@@ -1,1 +1,121 @@
-//! stub
+//! Finds the one access token that a request carries (RFC 6750 section 2): in `Authorization`, once,
+//! and nowhere else. It must never pick one of two credentials, and never take one from the query
+//! (RFC 9700 section 4.3.2).
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::core::denial::Denial;
+
+/// The bearer token of a request; `None` when it has no `Authorization` at all. `query` is without
+/// its `?`, as it came.
+///
+/// # Errors
+/// `SeveralCredentials` for two `Authorization` fields; `TokenInQuery` for an `access_token`
+/// parameter in any spelling; `NoCredential` for another scheme (RFC 6750 section 3.1: no error
+/// code); `TokenMalformed` for what is no `b64token`.
+pub fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<&'a str>, Denial> {
+    if query.is_some_and(names_access_token) {
+        return Err(Denial::TokenInQuery);
+    }
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    if fields.next().is_some() {
+        return Err(Denial::SeveralCredentials);
+    }
+    let text = field.to_str().map_err(|_| MALFORMED)?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Denial::NoCredential);
+    }
+    let token = rest.trim_start_matches(' ');
+    if is_b64token(token) { Ok(Some(token)) } else { Err(MALFORMED) }
+}
+
+const MALFORMED: Denial = Denial::TokenMalformed("Authorization must be Bearer, one space and one token.");
+
+fn names_access_token(query: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
+}
+
+/// `b64token` of RFC 6750 section 2.1: at least one character, then any number of `=`.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty()
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn with(fields: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(field).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn the_one_bearer_token_is_found_whatever_the_case_of_its_scheme() {
+        for spelling in ["Bearer a.b-c_~+/==", "bearer a.b-c_~+/==", "BEARER   a.b-c_~+/=="] {
+            let headers = with(&[spelling.as_bytes()]);
+            assert_eq!(bearer(&headers, None), Ok(Some("a.b-c_~+/==")), "{spelling}");
+        }
+        assert_eq!(bearer(&HeaderMap::new(), None), Ok(None));
+    }
+
+    #[test]
+    fn two_authorization_fields_are_refused_even_when_equal() {
+        let headers = with(&[b"Bearer a", b"Bearer a"]);
+        assert_eq!(bearer(&headers, None), Err(Denial::SeveralCredentials));
+        let headers = with(&[b"Basic eDp5", b"Bearer a"]);
+        assert_eq!(bearer(&headers, None), Err(Denial::SeveralCredentials));
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_refused_in_every_spelling_of_its_name() {
+        for query in ["access_token=x", "a=b&access_token", "%61ccess_token=x", "a=1&access%5ftoken=x"] {
+            assert_eq!(bearer(&HeaderMap::new(), Some(query)), Err(Denial::TokenInQuery), "{query}");
+            assert_eq!(bearer(&with(&[b"Bearer a"]), Some(query)), Err(Denial::TokenInQuery), "{query}");
+        }
+        for query in ["", "access_tokens=x", "x=access_token", "Access_Token=x"] {
+            assert_eq!(bearer(&HeaderMap::new(), Some(query)), Ok(None), "{query}");
+        }
+    }
+
+    #[test]
+    fn another_scheme_is_no_credential_and_never_a_pass() {
+        for other in ["Basic eDp5", "DPoP abc", "Bearerx abc", "", "Token abc"] {
+            assert_eq!(bearer(&with(&[other.as_bytes()]), None), Err(Denial::NoCredential), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_b64token_is_malformed() {
+        for bad in
+            [&b"Bearer"[..], b"Bearer ", b"Bearer =", b"Bearer a b", b"Bearer a, Bearer b", b"Bearer a=b"]
+        {
+            assert!(matches!(bearer(&with(&[bad]), None), Err(Denial::TokenMalformed(_))), "{bad:?}");
+        }
+        assert!(matches!(bearer(&with(&[b"Bearer \xff"]), None), Err(Denial::TokenMalformed(_))));
+        assert_eq!(bearer(&with(&[b"Bearer\ta"]), None), Err(Denial::NoCredential));
+    }
+
+    #[test]
+    fn whatever_is_sent_a_token_found_is_a_b64token() {
+        bolero::check!().with_type::<Vec<u8>>().for_each(|bytes| {
+            let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, value);
+            if let Ok(Some(token)) = bearer(&headers, None) {
+                assert!(is_b64token(token) && bytes.ends_with(token.as_bytes()));
+            }
+        });
+    }
+}

@@ -1,81 +1,650 @@
-//! stub: see the design. `Unverified`, `VerifiedToken`.
+//! Judges an access token: RFC 7515 (JWS), RFC 7519 (JWT), RFC 8725 (best practices), RFC 9068
+//! (`at+jwt`). Three steps, each a type, so that none can be left out:
+//!
+//! [`Unverified`] (its form is right) → [`Plausible`] (it would be good if its signature held; no key
+//! was touched) → [`VerifiedToken`] (it is good).
+//!
+//! What it must never do: believe a token before its signature held; take a key, or the address of
+//! one, from a token (`jwk`, `jku`, `x5u`, `x5c` are not looked at); let the token choose an
+//! algorithm that its issuer or its key does not have (RFC 8725 sections 3.1 and 3.2).
+//!
+//! The cheap checks come first and compare the token with the clock and the issuer's public facts
+//! only. Which audiences are accepted is told to nobody whose signature does not hold.
+//!
+//! `iat` is required although RFC 7519 leaves it out at will (RFC 9068 section 2.2 does not): without
+//! it nobody can tell that a token lives no longer than `max_token_lifetime`, and a revocation, which
+//! is kept for that long, could be outlived.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
-use crate::core::token::TokenRules;
-use crate::core::token::jwks::KeySet;
+use crate::core::token::jwks::{KeySet, Miss};
+use crate::core::token::{Algorithm, TokenRules, json};
+
+/// The largest signature that can hold: RSA of 8192 bits, in bytes.
+const MAX_SIGNATURE: usize = 1024;
 
 /// A token whose form was checked and nothing else. It says which issuer and key to ask, and must
 /// not be believed in anything.
 #[derive(Debug)]
-pub struct Unverified<'a> {
-    text: &'a str,
+pub struct Unverified<'t> {
+    /// Header and payload, as they were signed.
+    signed: &'t str,
+    signature: &'t str,
+    header: Header,
+    claims: Map<String, Value>,
 }
 
-impl<'a> Unverified<'a> {
-    /// Size before anything else, then form.
-    pub fn parse(text: &'a str, limit: usize) -> Result<Self, Denial> {
-        let _ = limit;
-        Ok(Self { text })
+/// The header parameters that are looked at.
+#[derive(Debug)]
+struct Header {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    /// Lower case, without `application/` (RFC 7515 section 4.1.9).
+    typ: Option<String>,
+}
+
+impl<'t> Unverified<'t> {
+    /// Size before anything else, then form: a JWS in compact serialization (RFC 7515 section 7.1)
+    /// over a JSON object. `limit` is in bytes.
+    ///
+    /// # Errors
+    /// `TokenTooLarge`, `TokenMalformed`, `UnsupportedHeader` (an extension that must be understood,
+    /// compression, encryption) or `AlgorithmNotAllowed` (one that cannot be expressed, as `none`).
+    pub fn parse(text: &'t str, limit: usize) -> Result<Self, Denial> {
+        if text.len() > limit {
+            return Err(Denial::TokenTooLarge);
+        }
+        let malformed = Denial::TokenMalformed("The token is not three base64url parts with dots between.");
+        let (signed, signature) = text.rsplit_once('.').ok_or(malformed.clone())?;
+        let (header, payload) = signed.split_once('.').ok_or(malformed.clone())?;
+        match payload.bytes().filter(|b| *b == b'.').count() {
+            0 => {}
+            2 => return Err(Denial::UnsupportedHeader), // RFC 7516 section 7.1: a JWE has five parts
+            _ => return Err(malformed),
+        }
+        let header = Header::parse(&decode(header).ok_or(malformed.clone())?)?;
+        let payload = decode(payload).ok_or(malformed)?;
+        let claims = json::object(&payload).map_err(|_| {
+            Denial::TokenMalformed("The token's payload is not a JSON object without repeated members.")
+        })?;
+        Ok(Self { signed, signature, header, claims })
     }
 
-    /// What the token says is its issuer; only good for choosing whose keys to try.
+    /// What the token says is its issuer; only good for choosing whose keys to try. Empty when it
+    /// says nothing, or not in a string.
     pub fn iss(&self) -> &str {
-        self.text
+        self.claims.get("iss").and_then(Value::as_str).unwrap_or_default()
     }
 
     pub fn kid(&self) -> Option<&str> {
-        None
+        self.header.kid.as_deref()
     }
 
-    /// The judgement. Cheap checks (algorithm, type, claims that need no key) come before the signature.
+    /// What can be refused without a key: issuer, algorithm, type, times.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(self, rules: &TokenRules, now: Timestamp) -> Result<Plausible<'t, '_>, Denial> {
+        if self.iss() != rules.iss {
+            return Err(Denial::UnknownIssuer);
+        }
+        if !rules.algorithms.contains(&self.header.algorithm) {
+            return Err(Denial::AlgorithmNotAllowed);
+        }
+        self.header.check_type(rules, &self.claims)?;
+        let (issued_at, expires_at) = check_times(&self.claims, rules, now)?;
+        if self.claims.contains_key("cnf") {
+            return Err(Denial::ProofRequired);
+        }
+        Ok(Plausible { token: self, rules, now, issued_at, expires_at })
+    }
+
+    /// The whole judgement.
+    ///
+    /// # Errors
+    /// The first thing that is wrong; `UnknownKey` only for a token in which all else that can be
+    /// seen without a key is right.
     pub fn verify(self, keys: &KeySet, rules: &TokenRules, now: Timestamp) -> Result<VerifiedToken, Denial> {
-        let _ = (keys, rules, now);
-        Err(Denial::BadSignature)
+        self.check(rules, now)?.verify(keys)
     }
 }
 
+impl Header {
+    fn parse(bytes: &[u8]) -> Result<Self, Denial> {
+        let members = json::object(bytes).map_err(|_| {
+            Denial::TokenMalformed("The token's header is not a JSON object without repeated members.")
+        })?;
+        if ["crit", "b64", "zip", "enc"].iter().any(|name| members.contains_key(*name)) {
+            return Err(Denial::UnsupportedHeader);
+        }
+        let text = |name: &str| match members.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Denial::TokenMalformed("alg, kid and typ of the token's header must be strings.")),
+        };
+        let name = text("alg")?.ok_or(Denial::TokenMalformed("The token's header has no alg."))?;
+        let algorithm = Algorithm::parse(name).ok_or(Denial::AlgorithmNotAllowed)?;
+        Ok(Self { algorithm, kid: text("kid")?.cloned(), typ: text("typ")?.map(|typ| media_type(typ)) })
+    }
+
+    /// RFC 8725 sections 3.11 and 3.12: a JWT of another kind must not pass as an access token.
+    fn check_type(&self, rules: &TokenRules, claims: &Map<String, Value>) -> Result<(), Denial> {
+        let typ = self.typ.as_deref();
+        let fits = match &rules.token_type {
+            Some(only) => typ == Some(media_type(only).as_str()),
+            None => matches!(typ, None | Some("at+jwt" | "jwt")),
+        };
+        let another_kind = is_unspecific(typ)
+            && ["nonce", "at_hash", "c_hash", "s_hash", "events"]
+                .iter()
+                .any(|name| claims.contains_key(*name));
+        if fits && !another_kind { Ok(()) } else { Err(Denial::WrongTokenType) }
+    }
+}
+
+/// A `typ` that does not say what kind of JWT it is.
+fn is_unspecific(typ: Option<&str>) -> bool {
+    matches!(typ, None | Some("jwt"))
+}
+
+/// `typ` values compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).
+fn media_type(typ: &str) -> String {
+    let lower = typ.to_ascii_lowercase();
+    match lower.strip_prefix("application/") {
+        Some(rest) if !rest.contains('/') => rest.to_owned(),
+        _ => lower,
+    }
+}
+
+/// RFC 7519 sections 4.1.4 to 4.1.6. A token is expired from `exp` on, not only after it.
+fn check_times(
+    claims: &Map<String, Value>,
+    rules: &TokenRules,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), Denial> {
+    let (issued_at, expires_at) = (date(claims, "iat")?, date(claims, "exp")?);
+    let (Some(issued_at), Some(expires_at)) = (issued_at, expires_at) else {
+        return Err(Denial::TokenLivesTooLong);
+    };
+    if now >= expires_at.plus(rules.clock_skew) {
+        return Err(Denial::TokenExpired);
+    }
+    let latest_start = now.plus(rules.clock_skew);
+    if issued_at > latest_start || date(claims, "nbf")?.is_some_and(|start| start > latest_start) {
+        return Err(Denial::TokenNotYetValid);
+    }
+    if expires_at.since(issued_at) > rules.max_token_lifetime {
+        return Err(Denial::TokenLivesTooLong);
+    }
+    Ok((issued_at, expires_at))
+}
+
+/// A `NumericDate`, which may have a fraction; between 1970 and 9999.
+fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Denial> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let date = value.as_f64().and_then(Timestamp::from_numeric_date);
+    date.map(Some).ok_or(Denial::TokenMalformed("exp, iat and nbf must be seconds between 1970 and 9999."))
+}
+
+fn decode(part: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(part).ok()
+}
+
+/// A token that would be good if its signature held. Still not to be believed.
+#[derive(Debug)]
+pub struct Plausible<'t, 'r> {
+    token: Unverified<'t>,
+    rules: &'r TokenRules,
+    now: Timestamp,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Plausible<'_, '_> {
+    /// Whether these keys could decide about it: `false` only for a key that a newer set may have.
+    pub fn key_is_known(&self, keys: &KeySet) -> bool {
+        keys.candidates(self.token.kid(), self.token.header.algorithm).err() != Some(Miss::Unknown)
+    }
+
+    /// Signature, then audience and the claims that Tollgate uses.
+    ///
+    /// # Errors
+    /// `UnknownKey`, `AlgorithmNotAllowed` (the key is for another), `BadSignature`,
+    /// `WrongAudience`, `WrongTokenType` (an ID token by its audience), `TokenMalformed`.
+    pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, Denial> {
+        let Self { token, rules, now, issued_at, expires_at } = self;
+        token.check_signature(keys)?;
+        let Unverified { header, claims, .. } = token;
+        check_audience(&claims, rules, header.typ.as_deref())?;
+        check_identifier(claims.get("sub"))?;
+        let named = |names: &[String]| -> Result<Option<String>, Denial> {
+            let value = first_present(&claims, names);
+            check_identifier(value)?;
+            Ok(value.and_then(Value::as_str).map(ToOwned::to_owned))
+        };
+        let (client, session) = (named(&rules.claims.client)?, named(&rules.claims.session)?);
+        let id = named(&rules.claims.id)?;
+        let scope = first_present(&claims, &rules.claims.scope).map(scope_values).unwrap_or_default();
+        let signed_in_at = date(&claims, "auth_time")
+            .ok()
+            .flatten()
+            .filter(|signed_in| *signed_in <= now.plus(rules.clock_skew));
+        let issuer = rules.issuer.clone();
+        let kid = header.kid;
+        Ok(VerifiedToken {
+            issuer,
+            claims,
+            scope,
+            client,
+            session,
+            id,
+            kid,
+            issued_at,
+            expires_at,
+            signed_in_at,
+        })
+    }
+}
+
+impl Unverified<'_> {
+    fn check_signature(&self, keys: &KeySet) -> Result<(), Denial> {
+        let algorithm = self.header.algorithm;
+        let candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| match miss {
+            Miss::Unknown | Miss::Ambiguous => Denial::UnknownKey,
+            Miss::WrongAlgorithm => Denial::AlgorithmNotAllowed,
+        })?;
+        let mut buffer = [0; MAX_SIGNATURE];
+        let length = match URL_SAFE_NO_PAD.decode_slice(self.signature, &mut buffer) {
+            Ok(length) => length,
+            Err(base64::DecodeSliceError::OutputSliceTooSmall) => return Err(Denial::BadSignature),
+            Err(base64::DecodeSliceError::DecodeError(_)) => {
+                return Err(Denial::TokenMalformed("The token's signature is not base64url."));
+            }
+        };
+        let signature = buffer.get(..length).unwrap_or_default();
+        let holds = candidates.iter().any(|key| key.signed(algorithm, self.signed.as_bytes(), signature));
+        if holds { Ok(()) } else { Err(Denial::BadSignature) }
+    }
+}
+
+/// RFC 7519 section 4.1.3, RFC 8725 section 3.9. A token without a specific `typ` that is meant for
+/// clients only is an ID token.
+fn check_audience(claims: &Map<String, Value>, rules: &TokenRules, typ: Option<&str>) -> Result<(), Denial> {
+    const MALFORMED: Denial = Denial::TokenMalformed("aud must be a string or a list of strings.");
+    let one;
+    let audiences = match claims.get("aud") {
+        None => return Err(Denial::WrongAudience),
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(single) => {
+            one = [single.clone()];
+            &one
+        }
+    };
+    let names: Vec<&str> = audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(MALFORMED)?;
+    if !names.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
+        return Err(Denial::WrongAudience);
+    }
+    let for_clients_only = names.iter().all(|name| rules.client_ids.iter().any(|client| client == name));
+    if is_unspecific(typ) && for_clients_only { Err(Denial::WrongTokenType) } else { Ok(()) }
+}
+
+/// An identifier that is not a string, or an empty one, would escape every comparison.
+fn check_identifier(value: Option<&Value>) -> Result<(), Denial> {
+    match value {
+        None => Ok(()),
+        Some(Value::String(text)) if !text.is_empty() => Ok(()),
+        Some(_) => Err(Denial::TokenMalformed(
+            "The claims that name subject, client, session and token must be strings, and not empty.",
+        )),
+    }
+}
+
+/// `null` counts as absent.
+fn first_present<'c>(claims: &'c Map<String, Value>, names: &[String]) -> Option<&'c Value> {
+    names.iter().filter_map(|name| claims.get(name)).find(|value| !value.is_null())
+}
+
+/// A list with spaces between (RFC 6749 section 3.3), or an array of strings. Anything else grants
+/// nothing.
+fn scope_values(claim: &Value) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    let mut add = |value: &str| {
+        if !value.is_empty() && !values.iter().any(|known| known == value) {
+            values.push(value.to_owned());
+        }
+    };
+    match claim {
+        Value::String(text) => text.split(' ').for_each(&mut add),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).for_each(&mut add),
+        _ => {}
+    }
+    values
+}
+
 /// An access token that was verified: signature, issuer, audience, time, type. Only
-/// [`Unverified::verify`] makes one.
+/// [`Plausible::verify`] makes one.
 #[derive(Debug)]
 pub struct VerifiedToken {
     issuer: IssuerName,
     claims: Map<String, Value>,
     scope: Vec<String>,
     client: Option<String>,
+    session: Option<String>,
+    id: Option<String>,
+    kid: Option<String>,
+    issued_at: Timestamp,
     expires_at: Timestamp,
+    signed_in_at: Option<Timestamp>,
 }
 
 impl VerifiedToken {
     pub fn issuer(&self) -> &IssuerName {
         &self.issuer
     }
+
     /// Every claim, as it came.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
+
+    /// `sub`; never empty.
     pub fn subject(&self) -> Option<&str> {
         self.claims.get("sub")?.as_str()
     }
+
     /// The client that the token was issued to, by the issuer's claim names.
     pub fn client(&self) -> Option<&str> {
         self.client.as_deref()
     }
+
+    /// The session that it belongs to (`sid`), by the issuer's claim names.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// The token's own id (`jti`), by the issuer's claim names; unique together with its issuer.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The name of the key that signed it.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
     /// The scope values, in the token's order, without repetition.
     pub fn scope(&self) -> &[String] {
         &self.scope
     }
+
+    pub fn issued_at(&self) -> Timestamp {
+        self.issued_at
+    }
+
+    /// `exp`, without the clock skew that verification allows.
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
-    /// When its holder last signed in (`auth_time`).
+
+    /// When its holder last signed in (`auth_time`); `None` when it is absent, unreadable or in the
+    /// future.
     pub fn signed_in_at(&self) -> Option<Timestamp> {
-        None
+        self.signed_in_at
     }
+
     pub fn acr(&self) -> Option<&str> {
         self.claims.get("acr")?.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::token::testing::{self, NOW, claims, jwks, keys, rules, with};
+
+    fn all_keys() -> KeySet {
+        let keys = keys();
+        KeySet::parse(&jwks(&[keys.rsa.jwk(), keys.p256.jwk(), keys.p384.jwk(), keys.ed.jwk()])).unwrap().0
+    }
+
+    fn judge_by(rules: &TokenRules, token: &str) -> Result<VerifiedToken, Denial> {
+        Unverified::parse(token, 8192)?.verify(&all_keys(), rules, NOW)
+    }
+
+    fn judge(token: &str) -> Result<VerifiedToken, Denial> {
+        judge_by(&rules(), token)
+    }
+
+    /// The judgement of a well-signed token with these claims changed.
+    fn changed(changes: Value) -> Result<VerifiedToken, Denial> {
+        judge(&keys().p256.sign(&with(claims(), changes)))
+    }
+
+    #[test]
+    fn a_good_token_of_every_algorithm_is_verified() {
+        let keys = keys();
+        for (key, algorithm) in [
+            (&keys.rsa, "RS256"),
+            (&keys.rsa, "RS384"),
+            (&keys.rsa, "RS512"),
+            (&keys.rsa, "PS256"),
+            (&keys.rsa, "PS384"),
+            (&keys.rsa, "PS512"),
+            (&keys.p256, "ES256"),
+            (&keys.p384, "ES384"),
+            (&keys.ed, "EdDSA"),
+            (&keys.ed, "Ed25519"),
+        ] {
+            let token = key.sign_as(&json!({"alg": algorithm, "kid": key.kid, "typ": "at+jwt"}), &claims());
+            assert!(judge(&token).is_ok(), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn a_shared_secret_verifies_hs256_where_the_issuer_has_one() {
+        let token = testing::sign_hs256(testing::SECRET, &json!({"alg": "HS256", "kid": "any"}), &claims());
+        let set = KeySet::shared_secret(testing::SECRET).unwrap();
+        let rules = TokenRules { algorithms: vec![Algorithm::Hs256], ..rules() };
+        assert!(Unverified::parse(&token, 8192).unwrap().verify(&set, &rules, NOW).is_ok());
+        let other = KeySet::shared_secret(&[9; 32]).unwrap();
+        let refused = Unverified::parse(&token, 8192).unwrap().verify(&other, &rules, NOW);
+        assert_eq!(refused.unwrap_err(), Denial::BadSignature);
+    }
+
+    #[test]
+    fn a_verified_token_says_what_it_was_signed_with() {
+        let token = changed(json!({
+            "scope": "api:read admin  api:read", "sid": "s-1", "auth_time": NOW.as_secs() - 5, "acr": "mfa",
+        }))
+        .unwrap();
+        assert_eq!(token.issuer().as_str(), "demo");
+        assert_eq!(token.subject(), Some("alice"));
+        assert_eq!(token.client(), Some("web-app"));
+        assert_eq!(token.scope(), ["api:read", "admin"]);
+        assert_eq!((token.session(), token.id(), token.kid()), (Some("s-1"), Some("t-1"), Some("p256")));
+        assert_eq!(token.signed_in_at(), Some(Timestamp::from_secs(NOW.as_secs() - 5)));
+        assert_eq!(token.acr(), Some("mfa"));
+        assert_eq!(token.issued_at(), Timestamp::from_secs(NOW.as_secs() - 60));
+        assert_eq!(token.expires_at(), Timestamp::from_secs(NOW.as_secs() + 540));
+        assert_eq!(token.claims()["jti"], "t-1");
+    }
+
+    #[test]
+    fn claim_names_are_the_issuers_and_the_first_present_counts() {
+        let token = changed(json!({"scope": null, "scp": ["a", "b", 3, "a"], "client_id": null, "cid": "c",
+            "azp": "z", "jti": null, "uti": "u"}))
+        .unwrap();
+        assert_eq!(token.scope(), ["a", "b"]);
+        assert_eq!((token.client(), token.id()), (Some("z"), Some("u")));
+        let token = changed(json!({"scope": "one", "scp": ["two"]})).unwrap();
+        assert_eq!(token.scope(), ["one"]);
+        for grants_nothing in [json!(7), json!({"a": true}), json!([1, 2]), json!("")] {
+            assert!(changed(json!({"scope": grants_nothing})).unwrap().scope().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_token_is_expired_from_exp_on_after_the_skew() {
+        let exp = |seconds: f64| changed(json!({"exp": NOW.as_secs() as f64 + seconds})).map(drop);
+        assert_eq!(exp(-29.9), Ok(()));
+        assert_eq!(exp(-30.0), Err(Denial::TokenExpired));
+        assert_eq!(exp(-31.0), Err(Denial::TokenExpired));
+        let strict = TokenRules { clock_skew: Duration::ZERO, ..rules() };
+        let at =
+            |exp: i64| judge_by(&strict, &keys().p256.sign(&with(claims(), json!({"exp": exp})))).map(drop);
+        assert_eq!(at(NOW.as_secs()), Err(Denial::TokenExpired));
+        assert_eq!(at(NOW.as_secs() + 1), Ok(()));
+    }
+
+    #[test]
+    fn a_token_from_the_future_is_not_valid_yet() {
+        for name in ["nbf", "iat"] {
+            let start = |seconds: f64| changed(json!({name: NOW.as_secs() as f64 + seconds})).map(drop);
+            assert_eq!(start(30.0), Ok(()), "{name}");
+            assert_eq!(start(30.5), Err(Denial::TokenNotYetValid), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_lives_too_long_or_does_not_say_is_refused() {
+        let day = 24 * 3600;
+        let iat = NOW.as_secs() - 60;
+        assert!(changed(json!({"exp": iat + day})).is_ok());
+        assert_eq!(changed(json!({"exp": iat + day + 1})).unwrap_err(), Denial::TokenLivesTooLong);
+        assert_eq!(changed(json!({"exp": null})).unwrap_err(), Denial::TokenLivesTooLong);
+        assert_eq!(changed(json!({"iat": null})).unwrap_err(), Denial::TokenLivesTooLong);
+    }
+
+    #[test]
+    fn dates_are_numbers_between_1970_and_9999() {
+        for name in ["exp", "iat", "nbf"] {
+            for absurd in [
+                json!("1800000000"),
+                json!(-1),
+                json!(1e300),
+                json!(253_402_300_800_i64),
+                json!([]),
+                json!(true),
+            ] {
+                let refused = changed(json!({name: absurd})).unwrap_err();
+                assert!(matches!(refused, Denial::TokenMalformed(_)), "{name}: {absurd}: {refused:?}");
+            }
+        }
+        assert!(changed(json!({"exp": NOW.as_secs() as f64 + 0.5})).is_ok());
+        let null = claims().to_string().replace("\"iat\":", "\"nbf\":null,\"iat\":");
+        let header = r#"{"alg":"ES256","kid":"p256"}"#;
+        let refused = judge(&keys().p256.sign_text(Algorithm::Es256, header, &null)).unwrap_err();
+        assert!(matches!(refused, Denial::TokenMalformed(_)));
+    }
+
+    #[test]
+    fn the_type_compares_without_case_and_with_or_without_application() {
+        let typed = |rules: &TokenRules, typ: &str| {
+            let header = json!({"alg": "ES256", "kid": "p256", "typ": typ});
+            judge_by(rules, &keys().p256.sign_as(&header, &claims())).map(drop)
+        };
+        for good in
+            ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt", "JWT", "jwt", "application/jwt"]
+        {
+            assert_eq!(typed(&rules(), good), Ok(()), "{good}");
+        }
+        for bad in ["", "at+jwt ", "at", "logout+jwt", "x/at+jwt", "application/application/at+jwt", "JOSE"] {
+            assert_eq!(typed(&rules(), bad), Err(Denial::WrongTokenType), "{bad}");
+        }
+        let only = TokenRules { token_type: Some("application/AT+JWT".to_owned()), ..rules() };
+        assert_eq!(typed(&only, "at+jwt"), Ok(()));
+        assert_eq!(typed(&only, "JWT"), Err(Denial::WrongTokenType));
+        let absent = keys().p256.sign_as(&json!({"alg": "ES256", "kid": "p256"}), &claims());
+        assert!(judge(&absent).is_ok());
+        assert_eq!(judge_by(&only, &absent).unwrap_err(), Denial::WrongTokenType);
+    }
+
+    #[test]
+    fn aud_is_a_string_or_a_list_that_names_us() {
+        for good in [json!("https://api.example.com"), json!(["x", "https://api.example.com"])] {
+            assert!(changed(json!({"aud": good})).is_ok(), "{good}");
+        }
+        for wrong in [json!(null), json!("https://api.example.com/"), json!([]), json!(["x"]), json!("")] {
+            assert_eq!(changed(json!({"aud": wrong})).unwrap_err(), Denial::WrongAudience, "{wrong}");
+        }
+        for bad in [json!(5), json!({"https://api.example.com": 1}), json!(["https://api.example.com", 5])] {
+            assert!(matches!(changed(json!({"aud": bad})), Err(Denial::TokenMalformed(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn identifiers_are_strings_and_not_empty() {
+        for name in ["sub", "client_id", "sid", "jti"] {
+            for bad in [json!(5), json!(["alice"]), json!("")] {
+                assert!(
+                    matches!(changed(json!({name: bad})), Err(Denial::TokenMalformed(_))),
+                    "{name}: {bad}"
+                );
+            }
+            assert!(changed(json!({name: null})).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_token_bound_to_a_key_is_refused_until_its_proof_can_be_checked() {
+        let bound = json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}});
+        assert_eq!(changed(bound).unwrap_err(), Denial::ProofRequired);
+    }
+
+    #[test]
+    fn an_unknown_kid_is_told_apart_only_when_all_else_is_right() {
+        let stranger = testing::new_p256("new");
+        assert_eq!(judge(&stranger.sign(&claims())).unwrap_err(), Denial::UnknownKey);
+        let expired = with(claims(), json!({"exp": NOW.as_secs() - 100}));
+        assert_eq!(judge(&stranger.sign(&expired)).unwrap_err(), Denial::TokenExpired);
+    }
+
+    #[test]
+    fn the_audience_is_judged_only_once_the_signature_holds() {
+        let good = keys().p256.sign(&with(claims(), json!({"aud": "else"})));
+        assert_eq!(judge(&good).unwrap_err(), Denial::WrongAudience);
+        let (signed, _) = good.rsplit_once('.').unwrap();
+        let forged = format!("{signed}.{}", "A".repeat(86));
+        assert_eq!(judge(&forged).unwrap_err(), Denial::BadSignature);
+    }
+
+    #[test]
+    fn a_sign_in_in_the_future_counts_as_none() {
+        let future = json!({"auth_time": NOW.as_secs() + 3600});
+        assert_eq!(changed(future).unwrap().signed_in_at(), None);
+        assert_eq!(changed(json!({"auth_time": "now"})).unwrap().signed_in_at(), None);
+    }
+
+    #[test]
+    fn any_change_of_any_byte_of_a_token_is_refused() {
+        let token = keys().ed.sign(&claims());
+        bolero::check!().with_type::<(u16, u8)>().for_each(|(at, byte)| {
+            let mut bytes = token.clone().into_bytes();
+            let at = usize::from(*at) % bytes.len();
+            if bytes[at] == *byte {
+                return;
+            }
+            bytes[at] = *byte;
+            if let Ok(text) = String::from_utf8(bytes) {
+                assert!(judge(&text).is_err(), "{text}");
+            }
+        });
+    }
+
+    #[test]
+    fn no_text_makes_the_judge_panic() {
+        bolero::check!().with_type::<(String, String, String)>().for_each(|(header, payload, rest)| {
+            let _ = judge(rest);
+            let _ = judge(&format!("{}.{rest}", testing::unsigned(header, payload)));
+        });
     }
 }

@@ -4,11 +4,16 @@
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
 //! - `freshness`: when keys are good, old or worth fetching, as a decision
+//! - `json`: JSON objects without repeated members
 
 pub mod bearer;
 pub mod freshness;
 pub mod jwks;
 pub mod jwt;
+
+pub(crate) mod json;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::time::Duration;
 
@@ -60,7 +65,10 @@ impl Algorithm {
         }
     }
 
+    /// Case-sensitive. `Ed25519` is the name that RFC 9864 gives to the one kind of EdDSA that
+    /// Tollgate verifies.
     pub fn parse(name: &str) -> Option<Self> {
+        let name = if name == "Ed25519" { "EdDSA" } else { name };
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
