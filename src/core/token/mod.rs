@@ -11,6 +11,8 @@ pub mod freshness;
 pub mod jwks;
 pub mod jwt;
 
+#[cfg(test)]
+mod attacks;
 pub(crate) mod json;
 #[cfg(test)]
 pub(crate) mod testing;
