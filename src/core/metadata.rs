@@ -1,5 +1,11 @@
-//! stub: authorization server metadata (RFC 8414; OpenID Connect Discovery 1.0).
+//! Authorization server metadata (RFC 8414; OpenID Connect Discovery 1.0): where it is, and what of
+//! it counts. A document that names another issuer is refused whole (RFC 8414 section 3.3), so that
+//! nobody can put his keys under another's name.
+
+use serde_json::{Map, Value};
 use url::Url;
+
+use crate::core::token::json;
 
 /// The endpoints of an authorization server, as it publishes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,4 +15,172 @@ pub struct Endpoints {
     pub revocation: Option<Url>,
     /// `token_endpoint_auth_methods_supported`; empty means `client_secret_basic`.
     pub token_auth_methods: Vec<String>,
+}
+
+/// Why a document does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    #[error("the metadata is not a JSON object without repeated members")]
+    NotAnObject,
+    #[error("the metadata has no `issuer`")]
+    NoIssuer,
+    #[error("the metadata's `issuer` is {0:?}, which is not byte for byte the configured url")]
+    AnotherIssuer(String),
+    #[error("the metadata's `{0}` is not a URL that may be called: https, or http where the issuer is http")]
+    BadEndpoint(&'static str),
+}
+
+impl Endpoints {
+    /// Reads a metadata document of the issuer `iss`. Members that Tollgate does not use may be
+    /// anything. The caller bounds the size.
+    ///
+    /// # Errors
+    /// See [`MetadataError`].
+    pub fn parse(bytes: &[u8], iss: &str) -> Result<Self, MetadataError> {
+        let document = json::object(bytes).map_err(|_| MetadataError::NotAnObject)?;
+        let issuer = document.get("issuer").and_then(Value::as_str).ok_or(MetadataError::NoIssuer)?;
+        if issuer != iss {
+            return Err(MetadataError::AnotherIssuer(issuer.chars().take(200).collect()));
+        }
+        let endpoint = |name| endpoint(&document, name, iss);
+        Ok(Self {
+            jwks_uri: endpoint("jwks_uri")?,
+            token: endpoint("token_endpoint")?,
+            revocation: endpoint("revocation_endpoint")?,
+            token_auth_methods: strings(document.get("token_endpoint_auth_methods_supported")),
+        })
+    }
+}
+
+/// RFC 8414 section 2: endpoints are https. Where the operator allowed an http issuer, they may be http.
+fn endpoint(
+    document: &Map<String, Value>,
+    name: &'static str,
+    iss: &str,
+) -> Result<Option<Url>, MetadataError> {
+    let Some(text) = document.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+    let url = text.as_str().and_then(|text| Url::parse(text).ok()).filter(|url| {
+        let scheme = match url.scheme() {
+            "https" => true,
+            "http" => iss.starts_with("http://"),
+            _ => false,
+        };
+        scheme && url.has_host() && url.username().is_empty() && url.password().is_none()
+    });
+    url.map(Some).ok_or(MetadataError::BadEndpoint(name))
+}
+
+fn strings(value: Option<&Value>) -> Vec<String> {
+    let list = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect()
+}
+
+/// Where the metadata of `iss` may be, in the order to ask: RFC 8414 section 3.1 (inserted between
+/// host and path), then OpenID Connect Discovery section 4.1 (appended). None when `iss` is no URL.
+pub fn locations(iss: &str) -> Vec<Url> {
+    let Ok(issuer) = Url::parse(iss) else { return Vec::new() };
+    if !issuer.has_host() || issuer.query().is_some() || issuer.fragment().is_some() {
+        return Vec::new();
+    }
+    let path = issuer.path().trim_end_matches('/');
+    let at = |path: String| {
+        let mut url = issuer.clone();
+        url.set_path(&path);
+        url
+    };
+    vec![
+        at(format!("/.well-known/oauth-authorization-server{path}")),
+        at(format!("{path}/.well-known/openid-configuration")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ISS: &str = "https://as.example/realms/main";
+
+    fn parse(document: &Value, iss: &str) -> Result<Endpoints, MetadataError> {
+        Endpoints::parse(document.to_string().as_bytes(), iss)
+    }
+
+    #[test]
+    fn the_endpoints_are_read_and_the_rest_may_be_junk() {
+        let endpoints = parse(
+            &json!({"issuer": ISS, "jwks_uri": "https://keys.example/jwks", "token_endpoint": "https://as.example/token",
+                "revocation_endpoint": null, "token_endpoint_auth_methods_supported": ["client_secret_post", 7],
+                "authorization_endpoint": 5, "claims_supported": {"x": []}}),
+            ISS,
+        )
+        .unwrap();
+        assert_eq!(endpoints.jwks_uri.unwrap().as_str(), "https://keys.example/jwks");
+        assert_eq!(endpoints.token.unwrap().as_str(), "https://as.example/token");
+        assert_eq!(endpoints.revocation, None);
+        assert_eq!(endpoints.token_auth_methods, ["client_secret_post"]);
+        assert_eq!(parse(&json!({"issuer": ISS}), ISS).unwrap().jwks_uri, None);
+    }
+
+    #[test]
+    fn a_document_of_another_issuer_is_refused() {
+        for other in
+            ["https://as.example/realms/main/", "https://AS.example/realms/main", "https://evil.example", ""]
+        {
+            let document = json!({"issuer": other, "jwks_uri": "https://evil.example/jwks"});
+            assert_eq!(parse(&document, ISS), Err(MetadataError::AnotherIssuer(other.to_owned())));
+        }
+        for none in [json!({}), json!({"issuer": [ISS]}), json!({"issuer": null})] {
+            assert_eq!(parse(&none, ISS), Err(MetadataError::NoIssuer));
+        }
+        let twice = format!(r#"{{"issuer":"https://evil.example","issuer":"{ISS}"}}"#);
+        assert_eq!(Endpoints::parse(twice.as_bytes(), ISS), Err(MetadataError::NotAnObject));
+        for bad in ["", "<html>", "[]", "{", "\u{feff}{}"] {
+            assert_eq!(Endpoints::parse(bad.as_bytes(), ISS), Err(MetadataError::NotAnObject));
+        }
+    }
+
+    #[test]
+    fn endpoints_are_https_unless_the_issuer_is_http() {
+        for name in ["jwks_uri", "token_endpoint", "revocation_endpoint"] {
+            for bad in [
+                json!("http://as.example/x"),
+                json!("file:///etc/passwd"),
+                json!("ftp://as.example/"),
+                json!("https://user:pass@as.example/"),
+                json!("/relative"),
+                json!(""),
+                json!(7),
+            ] {
+                let refused = parse(&json!({"issuer": ISS, name: bad}), ISS);
+                assert_eq!(refused, Err(MetadataError::BadEndpoint(name)), "{bad}");
+            }
+            let local = "http://127.0.0.1:8082";
+            assert!(parse(&json!({"issuer": local, name: "http://127.0.0.1:8082/x"}), local).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_places_to_ask_follow_rfc_8414_and_then_openid_connect() {
+        let places = |iss: &str| locations(iss).iter().map(Url::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            places(ISS),
+            [
+                "https://as.example/.well-known/oauth-authorization-server/realms/main",
+                "https://as.example/realms/main/.well-known/openid-configuration",
+            ]
+        );
+        for root in ["http://127.0.0.1:8082", "http://127.0.0.1:8082/"] {
+            assert_eq!(
+                places(root),
+                [
+                    "http://127.0.0.1:8082/.well-known/oauth-authorization-server",
+                    "http://127.0.0.1:8082/.well-known/openid-configuration",
+                ]
+            );
+        }
+        for no_url in ["", "demo", "urn:x", "https://as.example/?x=1", "https://as.example/#x"] {
+            assert!(locations(no_url).is_empty(), "{no_url}");
+        }
+    }
 }

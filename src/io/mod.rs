@@ -1,1 +1,13 @@
-//! WHOM WE TALK TO. Implementations of the ports: HTTP client, system clock and randomness, files.
+//! WHOM WE TALK TO. Implementations of the ports: HTTP client, system clock and randomness.
+
+pub mod http_client;
+pub mod system;
+
+/// Makes aws-lc-rs the one cryptography of this process, for rustls and for jsonwebtoken. Must come
+/// first in `main` and in tests: whoever installs first wins, and pingora would install `ring`.
+/// Calling it again changes nothing.
+pub fn install_crypto_providers() {
+    // Both fail only when a provider is there already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}

@@ -1,13 +1,207 @@
-//! stub
-use std::sync::Arc;
+//! What is known of each issuer: its keys, its endpoints, how fresh they are. Memory only; who
+//! fetches is `flows::keep_keys_fresh`. A set of keys is swapped whole and never emptied by a failure.
 
-use crate::config::settings::Issuer;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::watch;
+
+use crate::config::settings::{Issuer, KeySource};
 use crate::core::ids::IssuerName;
+use crate::core::metadata::Endpoints;
+use crate::core::time::Timestamp;
+use crate::core::token::freshness::{Decision, Freshness, Limits};
+use crate::core::token::jwks::{KeySet, Skipped};
 
 /// One issuer: what was asked, and what is known of it now.
 #[derive(Debug)]
 pub struct IssuerState {
     pub settings: Arc<Issuer>,
+    limits: Limits,
+    known: Arc<Known>,
+}
+
+/// What survives a reload that leaves the issuer as it was.
+#[derive(Debug)]
+struct Known {
+    keys: ArcSwapOption<KeySet>,
+    endpoints: ArcSwapOption<Endpoints>,
+    freshness: Mutex<Freshness>,
+    /// Until when, in milliseconds, known keys need no decision.
+    fresh_until: AtomicI64,
+    /// Counts the fetches that ended.
+    landed: watch::Sender<u64>,
+    last_error: Mutex<Option<Arc<str>>>,
+}
+
+impl IssuerState {
+    fn new(settings: Arc<Issuer>, previous: Option<&Self>) -> Self {
+        let limits = Limits::new(settings.keys_refresh);
+        let kept = previous.filter(|before| is_same_source(&before.settings, &settings));
+        let known = kept.map_or_else(|| Arc::new(Known::of(&settings)), |before| before.known.clone());
+        Self { settings, limits, known }
+    }
+
+    /// The keys at hand, however old.
+    pub fn keys(&self) -> Option<Arc<KeySet>> {
+        self.known.keys.load_full()
+    }
+
+    /// The keys at hand when they are fresh: the common case, without a lock.
+    pub fn fresh_keys(&self, now: Timestamp) -> Option<Arc<KeySet>> {
+        let fresh = now.as_millis() < self.known.fresh_until.load(Ordering::Acquire);
+        fresh.then(|| self.keys()).flatten()
+    }
+
+    /// The endpoints, once they were discovered.
+    pub fn endpoints(&self) -> Option<Arc<Endpoints>> {
+        self.known.endpoints.load_full()
+    }
+
+    pub fn set_endpoints(&self, endpoints: Endpoints) {
+        self.known.endpoints.store(Some(Arc::new(endpoints)));
+    }
+
+    /// Whether it ever had keys (`/readyz`).
+    pub fn keys_ready(&self) -> bool {
+        self.known.keys.load().is_some()
+    }
+
+    /// Since its keys were last read; `None` when they never were, or are not fetched at all.
+    pub fn keys_age(&self, now: Timestamp) -> Option<Duration> {
+        self.freshness().age(now)
+    }
+
+    /// Why the latest fetch brought no keys; `None` when it did. Names URLs, nothing secret.
+    pub fn last_error(&self) -> Option<Arc<str>> {
+        lock(&self.known.last_error).clone()
+    }
+
+    /// Whether its keys come from the network.
+    pub fn is_fetched(&self) -> bool {
+        matches!(self.settings.keys, KeySource::Discovery(_) | KeySource::JwksUri(_))
+    }
+
+    /// What to do with a token whose key is known, or is not. With a decision that begins a fetch
+    /// comes the [`Flight`], which the caller must carry out; there is never more than one.
+    pub fn consult(&self, kid_known: bool, now: Timestamp) -> (Decision, Option<Flight>) {
+        if !self.is_fetched() {
+            let decision = match (kid_known, self.keys_ready()) {
+                (true, true) => Decision::Use,
+                (false, true) => Decision::RefuseUnknownKey,
+                (_, false) => Decision::RefuseUnavailable,
+            };
+            return (decision, None);
+        }
+        let mut freshness = self.freshness();
+        let decision = freshness.decide(&self.limits, kid_known, now);
+        let flight = decision.begins_fetch().then(|| {
+            freshness.begin(now);
+            Flight { known: self.known.clone(), began: now, limits: self.limits, is_open: true }
+        });
+        (decision, flight)
+    }
+
+    /// Changes whenever a fetch ended. Take it before [`Self::consult`], so that none is missed.
+    pub fn landings(&self) -> watch::Receiver<u64> {
+        self.known.landed.subscribe()
+    }
+
+    fn freshness(&self) -> MutexGuard<'_, Freshness> {
+        lock(&self.known.freshness)
+    }
+}
+
+impl Known {
+    fn of(settings: &Issuer) -> Self {
+        let read: Option<Result<(KeySet, Vec<Skipped>), _>> = match &settings.keys {
+            KeySource::Discovery(_) | KeySource::JwksUri(_) => None,
+            KeySource::JwksFile { text, .. } => Some(KeySet::parse(text)),
+            KeySource::SharedSecret(secret) => {
+                Some(KeySet::shared_secret(secret.expose()).map(|keys| (keys, Vec::new())))
+            }
+        };
+        let (keys, error) = match read {
+            None => (None, None),
+            Some(Err(error)) => (None, Some(Arc::from(error.to_string()))),
+            Some(Ok((keys, _))) if keys.is_empty() => {
+                (None, Some(Arc::from("no key of the file can be used")))
+            }
+            Some(Ok((keys, _))) => (Some(Arc::new(keys)), None),
+        };
+        Self {
+            keys: ArcSwapOption::new(keys),
+            endpoints: ArcSwapOption::empty(),
+            freshness: Mutex::default(),
+            fresh_until: AtomicI64::new(i64::MIN),
+            landed: watch::Sender::new(0),
+            last_error: Mutex::new(error),
+        }
+    }
+}
+
+/// Keys are kept over a reload when they come from the same place, trusted for the same reason.
+fn is_same_source(before: &Issuer, now: &Issuer) -> bool {
+    let same_place = match (&before.keys, &now.keys) {
+        (KeySource::Discovery(a), KeySource::Discovery(b)) => a == b,
+        (KeySource::JwksUri(a), KeySource::JwksUri(b)) => a == b,
+        _ => false,
+    };
+    same_place && before.rules.iss == now.rules.iss && before.ca == now.ca
+}
+
+/// A fetch under way. Dropped without an end, it counts as failed.
+#[derive(Debug)]
+pub struct Flight {
+    known: Arc<Known>,
+    began: Timestamp,
+    limits: Limits,
+    is_open: bool,
+}
+
+impl Flight {
+    /// The fetch brought keys. Gives back those that they replace.
+    pub fn succeeded(mut self, keys: Arc<KeySet>) -> Option<Arc<KeySet>> {
+        let before = self.known.keys.swap(Some(keys));
+        *lock(&self.known.last_error) = None;
+        let until = self.began.plus(self.limits.refresh).as_millis();
+        self.known.fresh_until.store(until, Ordering::Release);
+        self.land(Freshness::succeeded);
+        before
+    }
+
+    /// The fetch brought none. Whether this is news: another error than the last time.
+    pub fn failed(mut self, error: String) -> bool {
+        self.fail(error)
+    }
+
+    fn fail(&mut self, error: String) -> bool {
+        let error: Arc<str> = error.into();
+        let before = lock(&self.known.last_error).replace(error.clone());
+        self.land(Freshness::failed);
+        before.as_ref() != Some(&error)
+    }
+
+    fn land(&mut self, end: fn(&mut Freshness)) {
+        self.is_open = false;
+        end(&mut lock(&self.known.freshness));
+        self.known.landed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.fail("the fetch was cut short".to_owned());
+        }
+    }
+}
+
+/// No invariant spans a panic: every change under these locks is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Every configured issuer with its keys and endpoints.
@@ -19,16 +213,144 @@ pub struct Issuers {
 impl Issuers {
     /// `previous`: the issuers before a reload; what did not change keeps its keys.
     pub fn new(settings: &[Arc<Issuer>], previous: Option<&Self>) -> Self {
-        let _ = previous;
-        Self { all: settings.iter().map(|s| Arc::new(IssuerState { settings: s.clone() })).collect() }
+        let state = |issuer: &Arc<Issuer>| {
+            let before = previous.and_then(|issuers| issuers.by_name(&issuer.name));
+            Arc::new(IssuerState::new(issuer.clone(), before.map(Arc::as_ref)))
+        };
+        Self { all: settings.iter().map(state).collect() }
     }
+
     pub fn by_iss(&self, iss: &str) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| issuer.settings.rules.iss == iss)
     }
+
     pub fn by_name(&self, name: &IssuerName) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| &issuer.settings.name == name)
     }
+
     pub fn iter(&self) -> impl Iterator<Item = &Arc<IssuerState>> {
         self.all.iter()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::core::token::TokenRules;
+    use crate::core::token::testing::rules;
+
+    /// An issuer named `demo` with the rules of the token tests and this `iss`.
+    pub(crate) fn issuer(iss: &str, keys: KeySource) -> Issuer {
+        Issuer {
+            name: IssuerName::new("demo"),
+            rules: TokenRules { iss: iss.to_owned(), ..rules() },
+            keys,
+            timeout: Duration::from_secs(5),
+            ca: None,
+            keys_refresh: Duration::from_secs(600),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::issuer;
+    use super::*;
+    use crate::core::secret::Secret;
+    use crate::core::token::testing::{ISS, NOW, jwks, keys};
+
+    fn discovered() -> IssuerState {
+        IssuerState::new(Arc::new(issuer(ISS, KeySource::Discovery(None))), None)
+    }
+
+    fn some_keys() -> Arc<KeySet> {
+        Arc::new(KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0)
+    }
+
+    fn succeed(state: &IssuerState) {
+        state.consult(false, NOW).1.unwrap().succeeded(some_keys());
+    }
+
+    #[test]
+    fn there_is_one_flight_and_everybody_hears_of_its_end() {
+        let state = discovered();
+        let landings = state.landings();
+        let (decision, flight) = state.consult(false, NOW);
+        assert_eq!(decision, Decision::FetchAndWait);
+        let (decision, second) = state.consult(false, NOW);
+        assert_eq!(decision, Decision::Wait);
+        assert!(second.is_none() && !state.keys_ready() && !landings.has_changed().unwrap());
+        flight.unwrap().succeeded(some_keys());
+        assert!(state.keys_ready() && landings.has_changed().unwrap());
+        assert_eq!(state.consult(true, NOW).0, Decision::Use);
+        assert_eq!(state.keys_age(NOW.plus(Duration::from_secs(3))), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_flight_that_is_dropped_counts_as_failed_and_frees_the_next() {
+        let state = discovered();
+        drop(state.consult(false, NOW));
+        assert_eq!(state.last_error().as_deref(), Some("the fetch was cut short"));
+        assert!(state.consult(false, NOW.plus(Duration::from_secs(2))).1.is_some());
+    }
+
+    #[test]
+    fn a_failed_fetch_leaves_the_keys_and_names_its_error_once() {
+        let state = discovered();
+        succeed(&state);
+        let fail = |seconds, error: &str| {
+            let (_, flight) = state.consult(false, NOW.plus(Duration::from_secs(seconds)));
+            flight.unwrap().failed(error.to_owned())
+        };
+        assert!(fail(20, "down"));
+        assert!(!fail(40, "down"));
+        assert!(fail(60, "slow"));
+        assert_eq!(state.last_error().as_deref(), Some("slow"));
+        assert_eq!(state.keys().unwrap().len(), 1);
+        assert_eq!(state.consult(true, NOW.plus(Duration::from_secs(61))).0, Decision::Use);
+    }
+
+    #[test]
+    fn fresh_keys_need_no_decision_and_old_ones_do() {
+        let state = discovered();
+        assert!(state.fresh_keys(NOW).is_none());
+        succeed(&state);
+        assert!(state.fresh_keys(NOW.plus(Duration::from_secs(599))).is_some());
+        assert!(state.fresh_keys(NOW.plus(Duration::from_secs(600))).is_none());
+    }
+
+    #[test]
+    fn keys_that_are_not_fetched_are_there_at_once_and_never_fetched() {
+        let text = jwks(&[keys().p256.jwk()]);
+        let file = KeySource::JwksFile { path: "keys.json".into(), text };
+        let secret = KeySource::SharedSecret(Secret::new(vec![7; 32]));
+        for source in [file, secret] {
+            let state = IssuerState::new(Arc::new(issuer(ISS, source)), None);
+            assert!(state.keys_ready());
+            assert!(matches!(state.consult(true, NOW), (Decision::Use, None)));
+            assert!(matches!(state.consult(false, NOW), (Decision::RefuseUnknownKey, None)));
+        }
+        for text in [&b"<html>"[..], b"{\"keys\":[]}"] {
+            let broken = KeySource::JwksFile { path: "keys.json".into(), text: text.to_vec() };
+            let state = IssuerState::new(Arc::new(issuer(ISS, broken)), None);
+            assert!(matches!(state.consult(false, NOW), (Decision::RefuseUnavailable, None)));
+            assert!(state.last_error().is_some());
+        }
+    }
+
+    #[test]
+    fn a_reload_keeps_the_keys_of_an_issuer_that_did_not_change() {
+        let before = Issuers::new(&[Arc::new(issuer(ISS, KeySource::Discovery(None)))], None);
+        succeed(before.iter().next().unwrap());
+        let after = |changed: Issuer| {
+            let issuers = Issuers::new(&[Arc::new(changed)], Some(&before));
+            issuers.by_name(&IssuerName::new("demo")).unwrap().keys_ready()
+        };
+        let same = || issuer(ISS, KeySource::Discovery(None));
+        assert!(after(same()));
+        assert!(after(Issuer { timeout: Duration::from_secs(1), ..same() }));
+        assert!(!after(issuer("https://other.example", KeySource::Discovery(None))));
+        assert!(!after(Issuer { ca: Some(vec![1]), ..same() }));
+        assert!(!after(issuer(ISS, KeySource::JwksUri("https://as.example/jwks".parse().unwrap()))));
     }
 }

@@ -1,0 +1,215 @@
+//! Calls authorization servers: one pooled client for each issuer, with the certificates that the
+//! issuer is trusted by. It never repeats a request, never follows a redirect, and never reads more
+//! or waits longer than it was told to.
+//!
+//! Trust comes from the system's store (`ca-certificates`; `SSL_CERT_FILE` is obeyed), because that
+//! is where operators put their own authorities and where distrusted ones are removed; `ca` of an
+//! issuer replaces it.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Body;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::core::ids::IssuerName;
+use crate::flows::ports::{Bounds, HttpClient, HttpFault};
+
+/// An idle connection is given up after this long: before the 5 s at which many servers close it, so
+/// that a POST, which is never repeated, does not meet a closing connection.
+const IDLE: Duration = Duration::from_secs(3);
+/// The header of an answer, in bytes and in fields.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+const MAX_HEADER_FIELDS: usize = 128;
+
+type Pooled = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// The port [`HttpClient`] over hyper and rustls.
+pub struct IssuerClients {
+    clients: ArcSwap<HashMap<IssuerName, Arc<IssuerClient>>>,
+}
+
+struct IssuerClient {
+    http: Pooled,
+    /// The latest cause of a failure, so that each is logged once.
+    last_cause: Mutex<String>,
+}
+
+/// Why no client can be made for an issuer.
+#[derive(Debug, thiserror::Error)]
+#[error("issuers.{issuer}.ca: {why}")]
+pub struct ClientSetupError {
+    pub issuer: IssuerName,
+    pub why: String,
+}
+
+impl IssuerClients {
+    /// `issuers`: each with its own trusted certificates (PEM), or `None` for the system's.
+    ///
+    /// # Errors
+    /// When a `ca` holds no certificate, or one that cannot be read.
+    pub fn new(issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<Self, ClientSetupError> {
+        Ok(Self { clients: ArcSwap::from_pointee(build(issuers)?) })
+    }
+
+    /// Takes over a new list of issuers; calls under way end as they began.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; the clients stay what they were.
+    pub fn reload(&self, issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<(), ClientSetupError> {
+        self.clients.store(Arc::new(build(issuers)?));
+        Ok(())
+    }
+}
+
+type Clients = HashMap<IssuerName, Arc<IssuerClient>>;
+
+fn build(issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<Clients, ClientSetupError> {
+    let needs_system = issuers.iter().any(|(_, ca)| ca.is_none());
+    let system = if needs_system { system_roots() } else { RootCertStore::empty() };
+    issuers
+        .iter()
+        .map(|(name, ca)| {
+            let roots = ca.as_ref().map_or_else(|| Ok(system.clone()), |pem| own_roots(pem));
+            let http =
+                roots.and_then(pooled).map_err(|why| ClientSetupError { issuer: name.clone(), why })?;
+            Ok((name.clone(), Arc::new(IssuerClient { http, last_cause: Mutex::default() })))
+        })
+        .collect()
+}
+
+/// The system's authorities. None at all is no error here: an issuer on loopback needs none, and a
+/// call that does will say so.
+fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "a certificate of the system cannot be read");
+    }
+    let mut roots = RootCertStore::empty();
+    let (_, unreadable) = roots.add_parsable_certificates(found.certs);
+    if unreadable > 0 {
+        tracing::debug!(unreadable, "certificates of the system are not used");
+    }
+    if roots.is_empty() {
+        tracing::warn!(
+            "the system trusts no certificate authority; https issuers need `ca`, or the package ca-certificates"
+        );
+    }
+    roots
+}
+
+fn own_roots(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("not readable as PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("a certificate cannot be used: {error}"))?;
+    }
+    if roots.is_empty() { Err("the file holds no certificate in PEM form".to_owned()) } else { Ok(roots) }
+}
+
+fn pooled(roots: RootCertStore) -> Result<Pooled, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(Duration::from_secs(5)));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(tcp);
+    let client = Client::builder(TokioExecutor::new())
+        .retry_canceled_requests(false)
+        .set_host(true)
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(16)
+        .http1_max_headers(MAX_HEADER_FIELDS)
+        .http1_max_buf_size(MAX_HEADER_BYTES)
+        .http2_max_header_list_size(64 * 1024)
+        .build(connector);
+    Ok(client)
+}
+
+impl HttpClient for IssuerClients {
+    fn send(
+        &self,
+        issuer: &IssuerName,
+        request: Request<Bytes>,
+        bounds: Bounds,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {
+        let client = self.clients.load().get(issuer).cloned();
+        let issuer = issuer.clone();
+        Box::pin(async move {
+            let Some(client) = client else {
+                tracing::error!(%issuer, "no client was made for this issuer");
+                return Err(HttpFault::Connect);
+            };
+            let call = client.call(&issuer, request, bounds.answer_bytes);
+            tokio::time::timeout(bounds.deadline, call).await.unwrap_or(Err(HttpFault::Deadline))
+        })
+    }
+}
+
+impl IssuerClient {
+    async fn call(
+        &self,
+        issuer: &IssuerName,
+        request: Request<Bytes>,
+        answer_bytes: usize,
+    ) -> Result<Response<Bytes>, HttpFault> {
+        let answer = self.http.request(request.map(Full::new)).await.map_err(|error| {
+            self.log_cause(issuer, &error);
+            if error.is_connect() { HttpFault::Connect } else { HttpFault::Broken }
+        })?;
+        let (head, body) = answer.into_parts();
+        if body.size_hint().lower() > answer_bytes as u64 {
+            return Err(HttpFault::TooLarge);
+        }
+        let body = Limited::new(body, answer_bytes).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() { HttpFault::TooLarge } else { HttpFault::Broken }
+        })?;
+        Ok(Response::from_parts(head, body.to_bytes()))
+    }
+
+    /// What the fault does not say, for the operator: refused, unknown name, untrusted certificate.
+    fn log_cause(&self, issuer: &IssuerName, error: &hyper_util::client::legacy::Error) {
+        let mut cause = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            cause = format!("{cause}: {inner}");
+            source = inner.source();
+        }
+        let mut last = self.last_cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != cause {
+            tracing::warn!(%issuer, cause, "a call to the authorization server failed");
+            *last = cause;
+        }
+    }
+}
+
+impl fmt::Debug for IssuerClients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuerClients").finish_non_exhaustive()
+    }
+}
