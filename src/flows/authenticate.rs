@@ -1,19 +1,44 @@
-//! stub
+//! Who brings this access token: its form, its issuer, the keys, the judgement. Reads memory only,
+//! except that a key nobody knows is asked for once, in one flight, with a deadline.
+
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::jwt::{Unverified, VerifiedToken};
 use crate::flows::Gate;
+use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::state::issuer_keys::Issuers;
 use crate::state::live::Live;
 
 /// Who brings this access token.
+///
+/// # Errors
+/// What is wrong with it (401); `KeysUnavailable` (503) while its issuer's keys cannot be had.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
     token: &str,
     now: Timestamp,
 ) -> Result<Arc<VerifiedToken>, Denial> {
-    let _ = (gate, live, token, now);
-    Err(Denial::UnknownIssuer)
+    judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await
+}
+
+/// `limit`: the longest token, in bytes.
+pub(crate) async fn judge(
+    means: Means<'_>,
+    issuers: &Issuers,
+    limit: usize,
+    token: &str,
+    now: Timestamp,
+) -> Result<Arc<VerifiedToken>, Denial> {
+    let began = Instant::now();
+    let unverified = Unverified::parse(token, limit)?;
+    let issuer = issuers.by_iss(unverified.iss()).ok_or(Denial::UnknownIssuer)?;
+    let plausible = unverified.check(&issuer.settings.rules, now)?;
+    let keys = keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await?;
+    let verified = plausible.verify(&keys)?;
+    means.metrics.token_verified(&issuer.settings.name, began.elapsed());
+    Ok(Arc::new(verified))
 }

@@ -1,18 +1,310 @@
-//! stub
-use std::sync::Arc;
+//! Fetches issuers' keys and endpoints: before they grow old, and when a token names a key that
+//! nobody knows. Whether to fetch is `core::token::freshness`; that there is one fetch at a time is
+//! `state::issuer_keys`; this file carries it out.
+//!
+//! A fetch belongs to the gateway and not to the request that began it: it runs in a task of its own,
+//! and who waits for it waits with a deadline. What a fetch must never do: empty or shorten what is
+//! known, follow a redirect, or read without a bound.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, USER_AGENT};
+use http::{Request, StatusCode};
+use tokio::sync::watch;
+use url::Url;
+
+use crate::config::settings::{Issuer, KeySource};
 use crate::core::denial::Denial;
-use crate::core::metadata::Endpoints;
+use crate::core::metadata::{self, Endpoints};
+use crate::core::time::Timestamp;
+use crate::core::token::freshness::Decision;
+use crate::core::token::jwks::{KeySet, Skipped};
 use crate::flows::Gate;
-use crate::state::issuer_keys::IssuerState;
+use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault};
+use crate::state::issuer_keys::{Flight, IssuerState, Issuers};
+use crate::state::metrics::{AsEndpoint, Metrics};
+
+/// The largest JWK Set that is read: a thousand keys with their certificates.
+const MAX_JWKS: usize = 4 * 1024 * 1024;
+/// The largest metadata document that is read.
+const MAX_METADATA: usize = 256 * 1024;
+/// How often the background looks whether a fetch is due.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What fetching needs of the gate.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'a> {
+    pub(crate) http: &'a Arc<dyn HttpClient>,
+    pub(crate) clock: &'a Arc<dyn Clock>,
+    pub(crate) metrics: &'a Metrics,
+}
+
+impl<'a> Means<'a> {
+    pub(crate) fn of(gate: &'a Gate) -> Self {
+        Self { http: &gate.http, clock: &gate.clock, metrics: &gate.metrics }
+    }
+}
 
 /// The endpoints of an issuer; discovered now when they are not known yet, in one flight.
+///
+/// # Errors
+/// `AuthorizationServerUnavailable` when it cannot be asked now or publishes none (`jwks_uri` and
+/// `jwks_file` issuers have no endpoints).
 pub async fn endpoints(gate: &Gate, issuer: &IssuerState) -> Result<Arc<Endpoints>, Denial> {
-    let _ = (gate, issuer);
-    Err(Denial::AuthorizationServerUnavailable)
+    endpoints_by(Means::of(gate), issuer).await
+}
+
+pub(crate) async fn endpoints_by(means: Means<'_>, issuer: &IssuerState) -> Result<Arc<Endpoints>, Denial> {
+    if let Some(known) = issuer.endpoints() {
+        return Ok(known);
+    }
+    if !matches!(issuer.settings.keys, KeySource::Discovery(_)) {
+        return Err(Denial::AuthorizationServerUnavailable);
+    }
+    let discovered = async {
+        loop {
+            let mut landings = issuer.landings();
+            if let Some(known) = issuer.endpoints() {
+                return Some(known);
+            }
+            match consult(means, issuer, false) {
+                Decision::Wait | Decision::FetchAndWait => landings.changed().await.ok()?,
+                _ => return None,
+            }
+        }
+    };
+    let deadline = issuer.settings.timeout;
+    let known = tokio::time::timeout(deadline, discovered).await.ok().flatten();
+    known.ok_or(Denial::AuthorizationServerUnavailable)
+}
+
+/// The keys to judge a token with. `knows` says whether a set can decide about it; when none at hand
+/// can, one fetch is waited for, with the issuer's `timeout` as deadline.
+///
+/// # Errors
+/// `UnknownKey`, or `KeysUnavailable` while nobody can tell.
+pub(crate) async fn keys_for(
+    means: Means<'_>,
+    issuer: &IssuerState,
+    now: Timestamp,
+    knows: impl Fn(&KeySet) -> bool,
+) -> Result<Arc<KeySet>, Denial> {
+    if let Some(keys) = issuer.fresh_keys(now).filter(|keys| knows(keys)) {
+        return Ok(keys);
+    }
+    if issuer.keys().is_some_and(|keys| !knows(&keys)) {
+        means.metrics.unknown_kid(&issuer.settings.name);
+    }
+    let decided = async {
+        loop {
+            let mut landings = issuer.landings();
+            let known = issuer.keys().filter(|keys| knows(keys));
+            match consult(means, issuer, known.is_some()) {
+                Decision::Use | Decision::UseAndRefresh => return known.ok_or(Denial::KeysUnavailable),
+                Decision::Wait | Decision::FetchAndWait => {
+                    landings.changed().await.map_err(|_| Denial::KeysUnavailable)?;
+                }
+                Decision::RefuseUnknownKey => return Err(Denial::UnknownKey),
+                Decision::RefuseUnavailable => return Err(Denial::KeysUnavailable),
+            }
+        }
+    };
+    tokio::time::timeout(issuer.settings.timeout, decided).await.unwrap_or(Err(Denial::KeysUnavailable))
 }
 
 /// Refreshes every issuer's keys before they grow old, until `stop` becomes true.
-pub async fn keep_keys_fresh(gate: Arc<Gate>, stop: tokio::sync::watch::Receiver<bool>) {
-    let _ = (gate, stop);
+pub async fn keep_keys_fresh(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+    loop {
+        look(Means::of(&gate), &gate.live.load().issuers);
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Begins what is due, and says how old the keys are.
+pub(crate) fn look(means: Means<'_>, issuers: &Issuers) {
+    for issuer in issuers.iter() {
+        consult(means, issuer, true);
+        if let Some(age) = issuer.keys_age(means.clock.now()) {
+            means.metrics.keys_age(&issuer.settings.name, age);
+        }
+    }
+}
+
+/// Decides, and begins the fetch that the decision asks for.
+fn consult(means: Means<'_>, issuer: &IssuerState, kid_known: bool) -> Decision {
+    let (decision, flight) = issuer.consult(kid_known, means.clock.now());
+    if let Some(flight) = flight {
+        let fetch =
+            Fetch { http: means.http.clone(), metrics: means.metrics.clone(), issuer: issuer.clone() };
+        tokio::spawn(fetch.carry_out(flight));
+    }
+    decision
+}
+
+/// One fetch: discovery where the issuer has it, then the keys.
+struct Fetch {
+    http: Arc<dyn HttpClient>,
+    metrics: Metrics,
+    issuer: IssuerState,
+}
+
+/// Why one URL brought nothing.
+enum Fault {
+    Http(HttpFault),
+    Status(StatusCode),
+    Content(String),
+}
+
+impl Fetch {
+    async fn carry_out(self, flight: Flight) {
+        let outcome = self.keys().await;
+        self.metrics.keys_fetched(self.name(), outcome.is_ok());
+        match outcome {
+            Ok((keys, skipped)) => self.report_keys(flight, Arc::new(keys), &skipped),
+            Err(error) => self.report_failure(flight, error),
+        }
+    }
+
+    async fn keys(&self) -> Result<(KeySet, Vec<Skipped>), String> {
+        let url = match &self.settings().keys {
+            KeySource::JwksUri(url) => url.clone(),
+            KeySource::Discovery(document) => self.discovered_jwks_uri(document.as_ref()).await?,
+            KeySource::JwksFile { .. } | KeySource::SharedSecret(_) => {
+                return Err("its keys are not fetched".to_owned());
+            }
+        };
+        let keys = match self.get(AsEndpoint::Jwks, &url, MAX_JWKS).await {
+            Ok(body) => KeySet::parse(&body).map_err(|error| Fault::Content(error.to_string())),
+            Err(fault) => Err(fault),
+        };
+        match keys {
+            // An empty set is a mistake of the issuer, and no reason to refuse every token.
+            Ok((keys, skipped)) if keys.is_empty() => {
+                let reasons: Vec<_> = skipped.iter().map(|skip| skip.why).collect();
+                Err(format!("{url}: none of its {} keys can be used: {}", reasons.len(), reasons.join("; ")))
+            }
+            Ok(read) => Ok(read),
+            Err(fault) => Err(format!("{url}: {fault}")),
+        }
+    }
+
+    /// Discovers anew at each fetch, because documents change. What was discovered before stays good
+    /// while the issuer's metadata cannot be read.
+    async fn discovered_jwks_uri(&self, document: Option<&Url>) -> Result<Url, String> {
+        let known = || self.issuer.endpoints().and_then(|endpoints| endpoints.jwks_uri.clone());
+        match self.discover(document).await {
+            Ok(endpoints) => {
+                let jwks_uri = endpoints.jwks_uri.clone();
+                self.issuer.set_endpoints(endpoints);
+                jwks_uri
+                    .ok_or_else(|| "its metadata has no jwks_uri; configure jwks_uri or jwks_file".to_owned())
+            }
+            Err(error) => known().ok_or(error),
+        }
+    }
+
+    async fn discover(&self, document: Option<&Url>) -> Result<Endpoints, String> {
+        let iss = &self.settings().rules.iss;
+        let places = document.map_or_else(|| metadata::locations(iss), |url| vec![url.clone()]);
+        let mut errors = Vec::new();
+        for url in places {
+            let read = match self.get(AsEndpoint::Metadata, &url, MAX_METADATA).await {
+                Ok(body) => Endpoints::parse(&body, iss).map_err(|error| Fault::Content(error.to_string())),
+                Err(fault) => Err(fault),
+            };
+            match read {
+                Ok(endpoints) => return Ok(endpoints),
+                Err(fault) => {
+                    errors.push(format!("{url}: {fault}"));
+                    if matches!(fault, Fault::Http(HttpFault::Connect | HttpFault::Deadline)) {
+                        break; // the next place is on the same server
+                    }
+                }
+            }
+        }
+        Err(errors.join("; "))
+    }
+
+    async fn get(&self, endpoint: AsEndpoint, url: &Url, answer_bytes: usize) -> Result<Bytes, Fault> {
+        let request = Request::get(url.as_str())
+            .header(ACCEPT, "application/json, application/jwk-set+json;q=0.9, */*;q=0.1")
+            .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .body(Bytes::new())
+            .map_err(|_| Fault::Content("not a URL that can be asked".to_owned()))?;
+        let bounds = Bounds { deadline: self.settings().timeout, answer_bytes };
+        let began = Instant::now();
+        let answer = self.http.send(self.name(), request, bounds).await;
+        self.metrics.as_called(self.name(), endpoint, began.elapsed());
+        let answer = answer.map_err(Fault::Http)?;
+        if answer.status() == StatusCode::OK {
+            Ok(answer.into_body())
+        } else {
+            Err(Fault::Status(answer.status()))
+        }
+    }
+
+    fn report_keys(&self, flight: Flight, keys: Arc<KeySet>, skipped: &[Skipped]) {
+        let kids = || keys.kids().take(50).collect::<Vec<_>>().join(" ");
+        let (count, named) = (keys.len(), kids());
+        let recovered = self.issuer.last_error().is_some();
+        let issuer = self.name();
+        match flight.succeeded(keys.clone()) {
+            Some(before) if before.same_as(&keys) => {
+                if recovered {
+                    tracing::info!(%issuer, keys = count, "the issuer's keys can be fetched again");
+                }
+                return;
+            }
+            Some(before) => {
+                let were = before.kids().take(50).collect::<Vec<_>>().join(" ");
+                tracing::info!(%issuer, keys = count, kids = named, were, "the issuer's keys changed");
+            }
+            None => tracing::info!(%issuer, keys = count, kids = named, "the issuer's keys were read"),
+        }
+        for skip in skipped {
+            tracing::warn!(%issuer, index = skip.index, why = skip.why, "a key of the issuer is not used");
+        }
+    }
+
+    fn report_failure(&self, flight: Flight, error: String) {
+        let issuer = self.name();
+        let ready = self.issuer.keys_ready();
+        if !flight.failed(error.clone()) {
+            tracing::debug!(%issuer, error, "the issuer's keys could still not be fetched");
+        } else if ready {
+            tracing::warn!(%issuer, error, "the issuer's keys could not be fetched; those at hand stay in use");
+        } else {
+            tracing::warn!(
+                %issuer,
+                error,
+                "no keys of this issuer yet: its tokens get 503 until its authorization server answers; trying again"
+            );
+        }
+    }
+
+    fn settings(&self) -> &Issuer {
+        &self.issuer.settings
+    }
+
+    fn name(&self) -> &crate::core::ids::IssuerName {
+        &self.settings().name
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(fault) => fault.fmt(f),
+            Self::Status(status) if status.is_redirection() => {
+                write!(f, "it answered {status}, and redirects are not followed")
+            }
+            Self::Status(status) => write!(f, "it answered {status}"),
+            Self::Content(why) => f.write_str(why),
+        }
+    }
 }

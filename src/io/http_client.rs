@@ -213,3 +213,106 @@ impl fmt::Debug for IssuerClients {
         f.debug_struct("IssuerClients").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::testing::{Reply, TestServer, nobody};
+
+    fn client() -> IssuerClients {
+        IssuerClients::new(&[(IssuerName::new("demo"), None)]).unwrap()
+    }
+
+    async fn send(
+        client: &IssuerClients,
+        method: &str,
+        url: String,
+        millis: u64,
+        answer_bytes: usize,
+    ) -> Result<Response<Bytes>, HttpFault> {
+        let request = Request::builder().method(method).uri(url).body(Bytes::from_static(b"a=b")).unwrap();
+        let bounds = Bounds { deadline: Duration::from_millis(millis), answer_bytes };
+        client.send(&IssuerName::new("demo"), request, bounds).await
+    }
+
+    async fn ask(server: &TestServer, reply: Reply, millis: u64) -> Result<Response<Bytes>, HttpFault> {
+        server.answer("/x", reply);
+        send(&client(), "POST", format!("{}/x", server.url), millis, 1000).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_back_as_it_is() {
+        let server = TestServer::start().await;
+        let answer = ask(&server, Reply::json("{}"), 5000).await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b"{}"[..]));
+        let answer = ask(&server, Reply::Status(500), 5000).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 500);
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_allowed() {
+        let server = TestServer::start().await;
+        assert_eq!(ask(&server, Reply::Endless, 5000).await.unwrap_err(), HttpFault::TooLarge);
+        assert_eq!(ask(&server, Reply::Huge(1001), 5000).await.unwrap_err(), HttpFault::TooLarge);
+        assert_eq!(ask(&server, Reply::Huge(1000), 5000).await.unwrap().body().len(), 1000);
+        assert_eq!(ask(&server, Reply::EndlessHeader, 5000).await.unwrap_err(), HttpFault::Broken);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_longer_than_the_deadline() {
+        let server = TestServer::start().await;
+        for slow in [Reply::Hang, Reply::Drip] {
+            let began = std::time::Instant::now();
+            assert_eq!(ask(&server, slow, 100).await.unwrap_err(), HttpFault::Deadline);
+            assert!(began.elapsed() >= Duration::from_millis(100));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_and_is_not_followed() {
+        let server = TestServer::start().await;
+        server.answer("/other", Reply::json("{}"));
+        let answer = ask(&server, Reply::Redirect("/other".to_owned()), 5000).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 302);
+        assert_eq!(server.asked("/other"), 0);
+    }
+
+    #[tokio::test]
+    async fn what_breaks_is_told_apart_from_what_cannot_be_reached() {
+        let server = TestServer::start().await;
+        assert_eq!(ask(&server, Reply::Half, 5000).await.unwrap_err(), HttpFault::Broken);
+        let nobody = nobody().await;
+        assert_eq!(send(&client(), "GET", nobody, 5000, 1000).await.unwrap_err(), HttpFault::Connect);
+    }
+
+    #[tokio::test]
+    async fn a_request_is_never_repeated_not_even_on_a_connection_that_was_used_before() {
+        let server = TestServer::start().await;
+        let client = client();
+        let url = format!("{}/x", server.url);
+        server.answer("/x", Reply::json("{}"));
+        send(&client, "POST", url.clone(), 5000, 1000).await.unwrap();
+        server.answer("/x", Reply::Close);
+        let fault = send(&client, "POST", url, 5000, 1000).await.unwrap_err();
+        assert_eq!(fault, HttpFault::Broken);
+        assert_eq!(server.asked("/x"), 2);
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_nobody_configured_is_not_called() {
+        let server = TestServer::start().await;
+        let request = Request::get(&server.url).body(Bytes::new()).unwrap();
+        let bounds = Bounds { deadline: Duration::from_secs(5), answer_bytes: 1000 };
+        let fault = client().send(&IssuerName::new("other"), request, bounds).await.unwrap_err();
+        assert_eq!(fault, HttpFault::Connect);
+    }
+
+    #[test]
+    fn a_ca_that_holds_no_certificate_is_an_error_that_names_its_issuer() {
+        for bad in ["", "no pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let error = IssuerClients::new(&[(IssuerName::new("corp"), Some(bad.as_bytes().to_vec()))]);
+            let text = error.unwrap_err().to_string();
+            assert!(text.starts_with("issuers.corp.ca: "), "{text}");
+        }
+    }
+}

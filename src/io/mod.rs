@@ -3,6 +3,11 @@
 pub mod http_client;
 pub mod system;
 
+#[cfg(test)]
+mod key_fetching;
+#[cfg(test)]
+pub(crate) mod testing;
+
 /// Makes aws-lc-rs the one cryptography of this process, for rustls and for jsonwebtoken. Must come
 /// first in `main` and in tests: whoever installs first wins, and pingora would install `ring`.
 /// Calling it again changes nothing.

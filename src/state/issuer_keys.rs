@@ -15,8 +15,8 @@ use crate::core::time::Timestamp;
 use crate::core::token::freshness::{Decision, Freshness, Limits};
 use crate::core::token::jwks::{KeySet, Skipped};
 
-/// One issuer: what was asked, and what is known of it now.
-#[derive(Debug)]
+/// One issuer: what was asked, and what is known of it now. A clone knows the same.
+#[derive(Clone, Debug)]
 pub struct IssuerState {
     pub settings: Arc<Issuer>,
     limits: Limits,

@@ -65,8 +65,8 @@ impl AsEndpoint {
     }
 }
 
-/// All series of one process.
-#[derive(Debug)]
+/// All series of one process. A clone writes to the same series.
+#[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
