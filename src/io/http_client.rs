@@ -315,4 +315,45 @@ mod tests {
             assert!(text.starts_with("issuers.corp.ca: "), "{text}");
         }
     }
+
+    /// A TLS server that only its own authority vouches for, as `localhost`; answers 204.
+    async fn tls_server() -> u16 {
+        use rustls_pki_types::PrivateKeyDer;
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let chain = CertificateDer::pem_slice_iter(include_bytes!("../../tests/data/tls/localhost.pem"));
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../tests/data/tls/localhost.key"));
+        crate::io::install_crypto_providers();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain.map(Result::unwrap).collect(), key.unwrap())
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(b"HTTP/1.1 204 x\r\nconnection: close\r\n\r\n").await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_server_is_trusted_by_the_issuers_ca_and_by_its_name_or_not_at_all() {
+        let port = tls_server().await;
+        let ca = include_bytes!("../../tests/data/tls/ca.pem").to_vec();
+        let trusting = IssuerClients::new(&[(IssuerName::new("demo"), Some(ca))]).unwrap();
+        let ask = async |client: &IssuerClients, host: &str| {
+            send(client, "GET", format!("https://{host}:{port}/"), 5000, 1000)
+                .await
+                .map(|a| a.status().as_u16())
+        };
+        assert_eq!(ask(&trusting, "localhost").await, Ok(204));
+        assert_eq!(ask(&trusting, "127.0.0.1").await, Err(HttpFault::Connect));
+        assert_eq!(ask(&client(), "localhost").await, Err(HttpFault::Connect));
+    }
 }

@@ -350,6 +350,60 @@ async fn an_authorization_server_that_is_down_at_the_start_is_asked_again() {
     assert!(world.metric(r#"tollgate_key_fetches_total{issuer="demo",result="failed"} 2"#));
 }
 
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn count(&self, text: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).matches(text).count()
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_that_keys_are_missing_once_and_when_they_are_there_and_when_they_change() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // With a single subscriber `tracing` lets whichever thread logs first decide whether a line is
+    // wanted, and the other tests' threads want none; with two it asks them.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = authorization_server(&[&keys().p256]).await;
+    server.answer("/jwks", Reply::Status(500));
+    let world = World::discovering(&server.url);
+    for _ in 0..3 {
+        world.look().await;
+        world.later(2);
+    }
+    assert_eq!(lines.count("no keys of this issuer yet"), 1);
+    assert_eq!(lines.count("it answered 500"), 1);
+    publish(&server, &[&keys().p256]);
+    world.look().await;
+    assert_eq!(lines.count("the issuer's keys were read"), 1);
+    let broken = json!({"kty": "oct", "k": "AAAA"});
+    server.answer("/jwks", Reply::json(jwks(&[keys().ed.jwk(), broken])));
+    world.later(600);
+    world.look().await;
+    assert_eq!(lines.count("the issuer's keys changed"), 1);
+    assert_eq!(lines.count("a key of the issuer is not used"), 1);
+    world.later(600);
+    world.look().await;
+    assert_eq!(lines.count("the issuer's keys"), 2);
+    assert_eq!(lines.count("AAAA"), 0);
+}
+
 #[tokio::test]
 async fn endpoints_are_discovered_in_one_flight_and_then_known() {
     let server = authorization_server(&[&keys().p256]).await;

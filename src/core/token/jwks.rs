@@ -43,7 +43,7 @@ pub struct Key {
 enum Material {
     /// One parsed key for each algorithm that it may verify.
     Public(Vec<(Algorithm, ParsedPublicKey)>),
-    Hs256(hmac::Key),
+    Hs256(Box<hmac::Key>),
 }
 
 /// A key that was not loaded, and why.
@@ -110,7 +110,7 @@ impl KeySet {
         if secret.len() < MIN_SHARED_SECRET {
             return Err(JwksError::SecretTooShort);
         }
-        let material = Material::Hs256(hmac::Key::new(hmac::HMAC_SHA256, secret));
+        let material = Material::Hs256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
         Ok(Self { keys: vec![Key { kid: None, thumbprint: String::new(), material }], any_kid: true })
     }
 

@@ -44,7 +44,6 @@ pub struct Unverified<'t> {
 struct Header {
     algorithm: Algorithm,
     kid: Option<String>,
-    /// Lower case, without `application/` (RFC 7515 section 4.1.9).
     typ: Option<String>,
 }
 
@@ -116,28 +115,28 @@ impl<'t> Unverified<'t> {
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, Denial> {
-        let members = json::object(bytes).map_err(|_| {
+        let mut members = json::object(bytes).map_err(|_| {
             Denial::TokenMalformed("The token's header is not a JSON object without repeated members.")
         })?;
         if ["crit", "b64", "zip", "enc"].iter().any(|name| members.contains_key(*name)) {
             return Err(Denial::UnsupportedHeader);
         }
-        let text = |name: &str| match members.get(name) {
+        let mut text = |name: &str| match members.remove(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(Denial::TokenMalformed("alg, kid and typ of the token's header must be strings.")),
         };
         let name = text("alg")?.ok_or(Denial::TokenMalformed("The token's header has no alg."))?;
-        let algorithm = Algorithm::parse(name).ok_or(Denial::AlgorithmNotAllowed)?;
-        Ok(Self { algorithm, kid: text("kid")?.cloned(), typ: text("typ")?.map(|typ| media_type(typ)) })
+        let algorithm = Algorithm::parse(&name).ok_or(Denial::AlgorithmNotAllowed)?;
+        Ok(Self { algorithm, kid: text("kid")?, typ: text("typ")? })
     }
 
     /// RFC 8725 sections 3.11 and 3.12: a JWT of another kind must not pass as an access token.
     fn check_type(&self, rules: &TokenRules, claims: &Map<String, Value>) -> Result<(), Denial> {
         let typ = self.typ.as_deref();
         let fits = match &rules.token_type {
-            Some(only) => typ == Some(media_type(only).as_str()),
-            None => matches!(typ, None | Some("at+jwt" | "jwt")),
+            Some(only) => typ.is_some_and(|typ| is_type(typ, only)),
+            None => is_unspecific(typ) || typ.is_some_and(|typ| is_type(typ, "at+jwt")),
         };
         let another_kind = is_unspecific(typ)
             && ["nonce", "at_hash", "c_hash", "s_hash", "events"]
@@ -149,16 +148,18 @@ impl Header {
 
 /// A `typ` that does not say what kind of JWT it is.
 fn is_unspecific(typ: Option<&str>) -> bool {
-    matches!(typ, None | Some("jwt"))
+    typ.is_none_or(|typ| is_type(typ, "jwt"))
 }
 
 /// `typ` values compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).
-fn media_type(typ: &str) -> String {
-    let lower = typ.to_ascii_lowercase();
-    match lower.strip_prefix("application/") {
-        Some(rest) if !rest.contains('/') => rest.to_owned(),
-        _ => lower,
+fn is_type(typ: &str, wanted: &str) -> bool {
+    fn short(typ: &str) -> &str {
+        match typ.split_once('/') {
+            Some((top, sub)) if top.eq_ignore_ascii_case("application") && !sub.contains('/') => sub,
+            _ => typ,
+        }
     }
+    short(typ).eq_ignore_ascii_case(short(wanted))
 }
 
 /// RFC 7519 sections 4.1.4 to 4.1.6. A token is expired from `exp` on, not only after it.
@@ -276,14 +277,10 @@ impl Unverified<'_> {
 /// clients only is an ID token.
 fn check_audience(claims: &Map<String, Value>, rules: &TokenRules, typ: Option<&str>) -> Result<(), Denial> {
     const MALFORMED: Denial = Denial::TokenMalformed("aud must be a string or a list of strings.");
-    let one;
     let audiences = match claims.get("aud") {
         None => return Err(Denial::WrongAudience),
         Some(Value::Array(list)) => list.as_slice(),
-        Some(single) => {
-            one = [single.clone()];
-            &one
-        }
+        Some(single) => std::slice::from_ref(single),
     };
     let names: Vec<&str> = audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(MALFORMED)?;
     if !names.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
