@@ -1,31 +1,685 @@
-//! stub
+//! One canonical reading of a request's path, or a refusal (RFC 3986 sections 3.3 and 6.2.2; RFC 9110
+//! section 4.2.3). The spelling that was judged is the spelling that is sent, so that no upstream can
+//! find another path in it than the one whose policy was applied.
+//!
+//! Refused is what readers disagree about: empty and dot segments in any spelling, escaped slashes and
+//! backslashes, control characters, the double encoding of all these, and whatever RFC 3986 does not
+//! let into a path. Two spellings stay possible and are judged twice (see
+//! [`CanonicalPath::other_readings`]): `;parameters`, which some upstreams cut off, and harmless double
+//! encoding, which some upstreams decode twice. Both readings must lead to the same route.
+//!
+//! One trailing slash makes no difference to judging: many upstreams serve `/x/` as `/x`.
+//!
+//! This module must never repair a path: it normalises the spelling of what has one reading, and
+//! refuses the rest.
+
+use std::borrow::Cow;
+
 use crate::core::denial::Denial;
 
 /// A request's path in its one canonical spelling: what is judged is what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CanonicalPath(String);
+pub struct CanonicalPath {
+    text: String,
+    /// No upstream reads anything else in it.
+    one_reading: bool,
+}
+
+const START: &str = "The path must start with a slash.";
+const EMPTY_SEGMENT: &str = "The path must not contain an empty segment.";
+const DOT_SEGMENT: &str = "The path must not contain a dot segment, in any spelling.";
+const SLASH: &str = "The path must not contain an encoded slash, or a backslash in any spelling.";
+const CONTROL: &str = "The path must not contain a control character, in any spelling.";
+const FRAGMENT: &str = "The request target must not contain a fragment.";
+const RAW: &str = "The path contains a character that must be percent-encoded.";
+const ESCAPE: &str = "A percent sign in the path must be followed by two hexadecimal digits.";
+const UTF8: &str = "The path is not valid UTF-8 after decoding.";
+const TOO_OFTEN: &str = "The path is percent-encoded more than twice.";
 
 impl CanonicalPath {
-    /// Reads the path part of a request target (PRODUCT section 5: ambiguous targets are refused).
+    /// Reads the path part of a request target, without its query.
+    ///
+    /// # Errors
+    /// [`Denial::AmbiguousTarget`] with what is wrong, when the path has not exactly one reading.
     pub fn parse(path: &[u8]) -> Result<Self, Denial> {
-        let _ = path;
-        Err(Denial::AmbiguousTarget("stub"))
+        let Some((b'/', rest)) = path.split_first() else {
+            return Err(Denial::AmbiguousTarget(START));
+        };
+        let mut text = String::with_capacity(path.len());
+        let mut one_reading = true;
+        let mut segments = rest.split(|&b| b == b'/').peekable();
+        while let Some(segment) = segments.next() {
+            text.push('/');
+            if segment.is_empty() {
+                if segments.peek().is_some() {
+                    return Err(Denial::AmbiguousTarget(EMPTY_SEGMENT));
+                }
+                break;
+            }
+            one_reading &= write_segment(segment, &mut text).map_err(Denial::AmbiguousTarget)?;
+        }
+        Ok(Self { text, one_reading })
     }
+
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The segments, percent-decoded; a trailing slash adds none. Borrowed where nothing is escaped.
+    pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        raw_segments(&self.text).map(decoded)
+    }
+
+    /// What an upstream might read instead: `;parameters` cut off, decoded twice, or both. Empty for
+    /// nearly every path.
+    pub(super) fn other_readings(&self) -> Vec<Self> {
+        let mut readings = Vec::new();
+        if self.one_reading {
+            return readings;
+        }
+        for (twice, cut) in [(false, true), (true, false), (true, true)] {
+            let mut text = String::with_capacity(self.text.len());
+            for segment in raw_segments(&self.text) {
+                let mut bytes = decode(segment.as_bytes());
+                if twice {
+                    bytes = decode(&bytes);
+                }
+                let kept = if cut { without_parameters(&bytes) } else { &bytes };
+                text.push('/');
+                kept.iter().for_each(|&byte| push_escaped(byte, &mut text));
+            }
+            readings.push(Self { text, one_reading: true });
+        }
+        readings
     }
 }
 
-/// `routes[].path`: literals, `{name}`s and a final `*`.
+/// The segments of a canonical path as they are spelled.
+pub(super) fn raw_segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// A canonical segment, percent-decoded.
+pub(super) fn decoded(segment: &str) -> Cow<'_, str> {
+    if segment.contains('%') {
+        Cow::Owned(String::from_utf8_lossy(&decode(segment.as_bytes())).into_owned())
+    } else {
+        Cow::Borrowed(segment)
+    }
+}
+
+/// Appends one segment in its canonical spelling. Says whether it has only one reading.
+fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str> {
+    let start = out.len();
+    let (mut escaped_bytes, mut percent, mut semicolon) = (false, false, false);
+    let mut bytes = segment.iter();
+    while let Some(&byte) = bytes.next() {
+        let (byte, escaped) = if byte == b'%' {
+            let digits = (bytes.next().copied().and_then(hex), bytes.next().copied().and_then(hex));
+            let (Some(high), Some(low)) = digits else { return Err(ESCAPE) };
+            (high << 4 | low, true)
+        } else {
+            (byte, false)
+        };
+        never_in_a_segment(byte)?;
+        semicolon |= byte == b';';
+        match (byte, escaped) {
+            (_, _) if is_unreserved(byte) => out.push(char::from(byte)),
+            (_, true) => {
+                escaped_bytes |= byte >= 0x80;
+                percent |= byte == b'%';
+                push_hex(byte, out);
+            }
+            // Allowed as they are (RFC 3986 section 3.3, `pchar`).
+            (_, false) if is_sub_delim(byte) => out.push(char::from(byte)),
+            // Not allowed, but browsers send them as they are; they have one reading.
+            (b'[' | b']' | b'|' | b'^', false) => push_hex(byte, out),
+            (b'#', false) => return Err(FRAGMENT),
+            (_, false) => return Err(RAW),
+        }
+    }
+    let written = out.get(start..).unwrap_or_default();
+    if !escaped_bytes && !percent && !semicolon && !written.starts_with('.') {
+        return Ok(true);
+    }
+    let once = decode(written.as_bytes());
+    if escaped_bytes && std::str::from_utf8(&once).is_err() {
+        return Err(UTF8);
+    }
+    no_dot_segment(&once)?;
+    let twice = decode(&once);
+    if twice == once {
+        return Ok(!semicolon);
+    }
+    twice.iter().try_for_each(|&byte| never_in_a_segment(byte))?;
+    no_dot_segment(&twice)?;
+    if decode(&twice) != twice {
+        return Err(TOO_OFTEN);
+    }
+    Ok(false)
+}
+
+/// What no segment may hold, however it is spelled.
+fn never_in_a_segment(byte: u8) -> Result<(), &'static str> {
+    match byte {
+        b'/' | b'\\' => Err(SLASH),
+        0..=0x1f | 0x7f => Err(CONTROL),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses `.`, `..` and nothing, also with `;parameters` behind them.
+fn no_dot_segment(segment: &[u8]) -> Result<(), &'static str> {
+    match without_parameters(segment) {
+        b"" => Err(EMPTY_SEGMENT),
+        b"." | b".." => Err(DOT_SEGMENT),
+        _ => Ok(()),
+    }
+}
+
+fn without_parameters(segment: &[u8]) -> &[u8] {
+    segment.split(|&b| b == b';').next().unwrap_or_default()
+}
+
+/// RFC 3986 section 2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// RFC 3986 section 2.2, with `:` and `@`, which a segment may hold too.
+const fn is_sub_delim(byte: u8) -> bool {
+    matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+fn push_hex(byte: u8, out: &mut String) {
+    out.push('%');
+    for nibble in [byte >> 4, byte & 0xf] {
+        out.push(char::from_digit(u32::from(nibble), 16).unwrap_or_default().to_ascii_uppercase());
+    }
+}
+
+fn push_escaped(byte: u8, out: &mut String) {
+    if is_unreserved(byte) || is_sub_delim(byte) {
+        out.push(char::from(byte));
+    } else {
+        push_hex(byte, out);
+    }
+}
+
+/// Decodes every percent-escape once; a percent sign without two hexadecimal digits stays.
+fn decode(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        if byte == b'%'
+            && let [high, low, behind @ ..] = rest
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            out.push(high << 4 | low);
+            rest = behind;
+        } else {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+/// `routes[].path`: literals, `{name}`s and a final `*`. It covers a path with and without a trailing
+/// slash; `/x/*` covers `/x`, `/x/` and everything below.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPattern(String);
+pub struct PathPattern {
+    text: String,
+    segments: Vec<PatternSegment>,
+}
+
+/// One segment of a pattern; in the order of precedence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PatternSegment {
+    /// Percent-decoded.
+    Literal(String),
+    Parameter(String),
+    /// Any number of segments, none too; always last.
+    Rest,
+}
 
 impl PathPattern {
-    /// The error says what would be right.
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong and what would be right, as one sentence for the operator.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self(text.to_owned()))
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err(format!("a path starts with `/`: write `/{text}`"));
+        };
+        let mut segments: Vec<PatternSegment> = Vec::new();
+        if rest.is_empty() {
+            return Ok(Self { text: text.to_owned(), segments });
+        }
+        let mut spelled = rest.split('/').peekable();
+        while let Some(segment) = spelled.next() {
+            let is_last = spelled.peek().is_none();
+            let segment = match segment {
+                "" if is_last => {
+                    let without = text.trim_end_matches('/');
+                    return Err(format!(
+                        "drop the last `/`: `{without}` covers `{without}/` too, `{without}/*` also everything below"
+                    ));
+                }
+                "" => return Err("a path has no empty segment: write one `/` instead of `//`".to_owned()),
+                "*" if is_last => PatternSegment::Rest,
+                "*" => {
+                    return Err(
+                        "`*` can only be the last segment: write `{name}` for one segment in the middle"
+                            .to_owned(),
+                    );
+                }
+                _ if segment.contains(['{', '}']) => parameter(segment, &segments)?,
+                _ if segment.contains('*') => {
+                    return Err(format!(
+                        "`*` stands for whole segments: write `*` or `{{name}}` instead of `{segment}`"
+                    ));
+                }
+                _ => literal(segment)?,
+            };
+            segments.push(segment);
+        }
+        Ok(Self { text: text.to_owned(), segments })
     }
+
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The names of its `{name}`s, from the left.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            PatternSegment::Parameter(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What a path that this pattern covers has at `{name}`, percent-decoded.
+    pub fn parameter<'p>(&self, path: &'p CanonicalPath, name: &str) -> Option<Cow<'p, str>> {
+        let at =
+            self.segments.iter().position(|s| matches!(s, PatternSegment::Parameter(own) if own == name))?;
+        path.segments().nth(at)
+    }
+
+    /// Whether it lies under `/oauth` or `/.well-known`, where Tollgate's own endpoints are: no route
+    /// may. (`/*` does not lie under them; Tollgate's own endpoints simply come first.)
+    pub fn covers_own_paths(&self) -> bool {
+        matches!(self.segments.first(), Some(PatternSegment::Literal(first)) if is_own(first))
+    }
+
+    pub(super) fn segments(&self) -> &[PatternSegment] {
+        &self.segments
+    }
+}
+
+/// Whether paths whose first segment is this belong to Tollgate.
+fn is_own(first_segment: &str) -> bool {
+    matches!(first_segment, "oauth" | ".well-known")
+}
+
+impl CanonicalPath {
+    /// Whether the path is `/oauth`, `/.well-known` or below one of them: Tollgate's own, never routed.
+    pub fn is_own(&self) -> bool {
+        raw_segments(&self.text).next().is_some_and(is_own)
+    }
+}
+
+fn parameter(segment: &str, before: &[PatternSegment]) -> Result<PatternSegment, String> {
+    let name = segment
+        .strip_prefix('{')
+        .and_then(|s| s.strip_suffix('}'))
+        .filter(|name| !name.contains(['{', '}']))
+        .ok_or_else(|| format!("a parameter is a whole segment, `/{{name}}/`, but this is `{segment}`"))?;
+    let well_named = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !well_named {
+        return Err(format!(
+            "the name of a parameter has only a-z, 0-9 and `_` and does not start with a digit, but this is `{segment}`"
+        ));
+    }
+    let made = PatternSegment::Parameter(name.to_owned());
+    if before.contains(&made) {
+        return Err(format!("`{segment}` is there twice: give each parameter a name of its own"));
+    }
+    Ok(made)
+}
+
+fn literal(segment: &str) -> Result<PatternSegment, String> {
+    let mut canonical = String::with_capacity(segment.len());
+    match write_segment(segment.as_bytes(), &mut canonical) {
+        Ok(_) if canonical != segment => {
+            Err(format!("write `{canonical}` instead of `{segment}`: one path has one spelling"))
+        }
+        Ok(true) => Ok(PatternSegment::Literal(decoded(segment).into_owned())),
+        Ok(false) => Err(format!(
+            "`{segment}` has two readings, because some upstreams cut off what follows `;` or decode twice: use `{{name}}` or `*` here"
+        )),
+        Err(RAW) => {
+            let mut escaped = String::new();
+            let mut bytes = segment.as_bytes();
+            while let Some((&byte, behind)) = bytes.split_first() {
+                if byte == b'%' {
+                    escaped.push('%')
+                } else {
+                    push_escaped(byte, &mut escaped)
+                }
+                bytes = behind;
+            }
+            Err(format!("write `{escaped}` instead of `{segment}`: a path is percent-encoded"))
+        }
+        Err(FRAGMENT) => Err("a path has no fragment: drop `#` and what follows".to_owned()),
+        Err(why) => Err(format!("no request could have `{segment}`. {why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(path: &str) -> Option<String> {
+        CanonicalPath::parse(path.as_bytes()).ok().map(|path| path.as_str().to_owned())
+    }
+
+    #[test]
+    fn every_ambiguous_spelling_is_refused() {
+        for bad in [
+            "",
+            "x",
+            "*",
+            "http://a/x",
+            "//",
+            "//x",
+            "/x//",
+            "/x//y",
+            "/.",
+            "/..",
+            "/x/.",
+            "/x/..",
+            "/./x",
+            "/../x",
+            "/%2e",
+            "/%2E%2e/x",
+            "/.%2e",
+            "/%2e.",
+            "/x/..;a=b/y",
+            "/..;",
+            "/.;x",
+            "/%2e%2e;x",
+            "/..%3b",
+            "/..%3Bx",
+            "/;x",
+            "/x/;a/y",
+            "/%3Bx",
+            "/x%2fy",
+            "/x%2Fy",
+            "/x\\y",
+            "/x%5cy",
+            "/x%5Cy",
+            "/%00",
+            "/x%1f",
+            "/x%7f",
+            "/x%0d%0ay",
+            "/x%252fy",
+            "/x%252Fy",
+            "/x%25%32%66y",
+            "/%252e%252e/x",
+            "/%252e",
+            "/.%252e",
+            "/x%255cy",
+            "/%2500",
+            "/x%250a",
+            "/x%257f",
+            "/x%25252fy",
+            "/%252e%252e%253bx",
+            "/%253bx",
+            "/%2525252e",
+            "/x#y",
+            "/x%",
+            "/x%2",
+            "/x%zz",
+            "/x%u002f",
+            "/%ff",
+            "/%c3",
+            "/%c0%ae%c0%ae/x",
+            "/%ed%a0%80",
+            "/x y",
+            "/x\"y",
+            "/x<y",
+            "/x`y",
+            "/{x}",
+            "/x?y",
+            "/\u{e9}",
+            "/x\ty",
+            "/x\0y",
+            "/x\x7fy",
+            "/x\r\ny",
+            "/%252525",
+        ] {
+            let refused = CanonicalPath::parse(bad.as_bytes());
+            assert!(matches!(refused, Err(Denial::AmbiguousTarget(_))), "{bad:?} gave {refused:?}");
+        }
+        assert!(CanonicalPath::parse(b"/\xc3\xa9").is_err(), "raw bytes above 0x7f");
+    }
+
+    #[test]
+    fn one_path_has_one_spelling() {
+        for (spelled, expected) in [
+            ("/", "/"),
+            ("/x/", "/x/"),
+            ("/%61pi/%7Euser/%2D%5f", "/api/~user/-_"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/a%20b", "/a%20b"),
+            ("/a[0]|b^", "/a%5B0%5D%7Cb%5E"),
+            ("/a!$&'()*+,=:@b", "/a!$&'()*+,=:@b"),
+            ("/a%40b", "/a%40b"),
+            ("/100%25", "/100%25"),
+            ("/50%25zz", "/50%25zz"),
+            ("/x;v=1", "/x;v=1"),
+            ("/...", "/..."),
+            ("/.hidden/a..b", "/.hidden/a..b"),
+            ("/.%77ell-known/x", "/.well-known/x"),
+            ("/%2561", "/%2561"),
+        ] {
+            assert_eq!(canonical(spelled).as_deref(), Some(expected), "{spelled}");
+        }
+    }
+
+    #[test]
+    fn segments_are_decoded_and_a_trailing_slash_adds_none() {
+        let segments = |path: &str| -> Vec<String> {
+            CanonicalPath::parse(path.as_bytes()).unwrap().segments().map(Cow::into_owned).collect()
+        };
+        assert_eq!(segments("/"), [""; 0]);
+        assert_eq!(segments("/x/"), ["x"]);
+        assert_eq!(segments("/a%20b/caf%C3%A9/c%40d"), ["a b", "caf\u{e9}", "c@d"]);
+    }
+
+    #[test]
+    fn other_readings_are_looked_for_only_where_there_can_be_any() {
+        let readings = |path: &str| -> Vec<String> {
+            let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+            path.other_readings().iter().map(|reading| reading.as_str().to_owned()).collect()
+        };
+        assert_eq!(readings("/a/b%20c/100%25"), [""; 0]);
+        assert_eq!(readings("/admin;x/y"), ["/admin/y", "/admin;x/y", "/admin/y"]);
+        assert_eq!(readings("/%2561dmin"), ["/%2561dmin", "/admin", "/admin"]);
+        assert_eq!(readings("/a%253Bb"), ["/a%253Bb", "/a;b", "/a"]);
+    }
+
+    /// Texts made of the pieces that attacks are made of, besides arbitrary bytes.
+    fn spelled(pieces: &[u8]) -> Vec<u8> {
+        const PIECES: [&str; 32] = [
+            "/", "/", "/", ".", "..", "%", "%2", "25", "2e", "2E", "2f", "5c", "5C", "3b", "%25", "%2e",
+            "%2f", ";", ";x=y", "a", "admin", "%61", "%C3%A9", "%c3", "\\", "%00", "#", "?", "%40", "@", "[",
+            " ",
+        ];
+        let mut out = vec![b'/'];
+        for piece in pieces {
+            match PIECES.get(usize::from(*piece)) {
+                Some(piece) => out.extend_from_slice(piece.as_bytes()),
+                None => out.push(*piece),
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn parsing_what_was_parsed_changes_nothing() {
+        bolero::check!().with_iterations(5_000).with_type::<Vec<u8>>().for_each(|pieces| {
+            let folded: Vec<u8> = pieces.iter().map(|b| if *b < 200 { b % 32 } else { *b }).collect();
+            for text in [spelled(&folded), pieces.clone()] {
+                let Ok(path) = CanonicalPath::parse(&text) else { continue };
+                assert_eq!(CanonicalPath::parse(path.as_str().as_bytes()).as_ref(), Ok(&path));
+                assert!(path.as_str().starts_with('/') && path.as_str().is_ascii());
+            }
+        });
+    }
+
+    /// A reader that decodes everything `times` times, as often as it can, and resolves what it finds.
+    fn lenient(path: &[u8], times: usize, cut: bool) -> Vec<Vec<u8>> {
+        let mut bytes = path.to_vec();
+        for _ in 0..times {
+            bytes = decode(&bytes);
+        }
+        let mut resolved: Vec<Vec<u8>> = Vec::new();
+        for segment in bytes.split(|b| matches!(b, b'/' | b'\\')) {
+            let segment = if cut { without_parameters(segment) } else { segment };
+            match segment {
+                b"" | b"." => {}
+                b".." => drop(resolved.pop()),
+                _ => resolved.push(segment.to_vec()),
+            }
+        }
+        resolved
+    }
+
+    #[test]
+    fn a_lenient_upstream_finds_no_path_that_was_not_judged() {
+        bolero::check!().with_iterations(5_000).with_type::<Vec<u8>>().for_each(|pieces| {
+            let folded: Vec<u8> = pieces.iter().map(|b| b % 32).collect();
+            let text = spelled(&folded);
+            let Ok(path) = CanonicalPath::parse(&text) else { return };
+            let as_bytes = |path: &CanonicalPath| -> Vec<Vec<u8>> {
+                raw_segments(path.as_str()).map(|segment| decode(segment.as_bytes())).collect()
+            };
+            let mut judged: Vec<_> = path.other_readings().iter().map(as_bytes).collect();
+            judged.push(as_bytes(&path));
+            for sent in [&text, &path.as_str().as_bytes().to_vec()] {
+                for (times, cut) in [(1, false), (1, true), (2, false), (2, true), (3, false), (3, true)] {
+                    let found = lenient(sent, times, cut);
+                    assert!(judged.contains(&found), "{:?} reads {found:?}", String::from_utf8_lossy(sent));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn two_spellings_of_one_path_are_judged_alike() {
+        bolero::check!().with_iterations(5_000).with_type::<(String, Vec<u8>)>().for_each(
+            |(text, choices)| {
+                let spell = |offset: usize| -> Vec<u8> {
+                    let mut out = String::from("/");
+                    for (i, byte) in text.bytes().enumerate() {
+                        let choice = choices.get((i + offset) % choices.len().max(1)).copied().unwrap_or(0);
+                        match choice.wrapping_add(u8::try_from(offset).unwrap()) % 3 {
+                            0 => push_hex(byte, &mut out),
+                            1 if byte.is_ascii() && byte != b'%' => out.push(char::from(byte)),
+                            _ => out.push_str(&format!("%{byte:02x}")),
+                        }
+                    }
+                    out.into_bytes()
+                };
+                if let (Ok(one), Ok(other)) =
+                    (CanonicalPath::parse(&spell(0)), CanonicalPath::parse(&spell(1)))
+                {
+                    assert!(one.segments().eq(other.segments()), "{one:?} {other:?}");
+                    if text.bytes().all(is_unreserved) {
+                        assert_eq!(one, other);
+                    }
+                }
+            },
+        );
+    }
+
+    #[test]
+    fn patterns_say_what_is_wrong_and_what_would_be_right() {
+        for good in
+            ["/", "/*", "/x", "/api/*", "/api/users/{id}/*", "/{a}/{b_2}", "/caf%C3%A9", "/100%25", "/a@b"]
+        {
+            assert_eq!(PathPattern::parse(good).unwrap().as_str(), good);
+        }
+        for (bad, remedy) in [
+            ("", "write `/`"),
+            ("api", "write `/api`"),
+            ("/x/", "`/x` covers `/x/` too"),
+            ("//", "no empty segment"),
+            ("/x//y", "`//`"),
+            ("/*/x", "only be the last segment"),
+            ("/x*", "whole segments"),
+            ("/x{id}", "whole segment"),
+            ("/{id}x", "whole segment"),
+            ("/{}", "name of a parameter"),
+            ("/{Id}", "name of a parameter"),
+            ("/{1}", "name of a parameter"),
+            ("/{a}/{a}", "twice"),
+            ("/caf\u{e9}", "write `caf%C3%A9`"),
+            ("/a b", "write `a%20b`"),
+            ("/%61", "write `a`"),
+            ("/caf%c3%a9", "write `caf%C3%A9`"),
+            ("/a;b", "two readings"),
+            ("/x%2561", "two readings"),
+            ("/x/../y", "no request could have `..`"),
+            ("/x%2fy", "no request could have"),
+            ("/x#y", "fragment"),
+            ("/x?y", "write `x%3Fy`"),
+            ("/%zz", "hexadecimal"),
+        ] {
+            let error = PathPattern::parse(bad).unwrap_err();
+            assert!(error.contains(remedy), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_patterns_under_our_own_paths_are_ours() {
+        for (text, ours) in [
+            ("/oauth", true),
+            ("/oauth/*", true),
+            ("/oauth/{x}", true),
+            ("/.well-known/x", true),
+            ("/*", false),
+            ("/{x}/token", false),
+            ("/oauth2/*", false),
+            ("/x/oauth", false),
+        ] {
+            assert_eq!(PathPattern::parse(text).unwrap().covers_own_paths(), ours, "{text}");
+        }
+        for (text, ours) in [
+            ("/oauth/", true),
+            ("/%6fauth/token", true),
+            ("/.well-known", true),
+            ("/Oauth", false),
+            ("/", false),
+        ] {
+            assert_eq!(CanonicalPath::parse(text.as_bytes()).unwrap().is_own(), ours, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_what_the_path_has_there_decoded() {
+        let pattern = PathPattern::parse("/users/{id}/{part}/*").unwrap();
+        let path = CanonicalPath::parse(b"/users/alice%40x/b/c/d").unwrap();
+        assert_eq!(pattern.parameter(&path, "id").as_deref(), Some("alice@x"));
+        assert_eq!(pattern.parameter(&path, "part").as_deref(), Some("b"));
+        assert_eq!(pattern.parameter(&path, "none"), None);
+        assert_eq!(pattern.parameters().collect::<Vec<_>>(), ["id", "part"]);
     }
 }

@@ -1,7 +1,20 @@
-//! stub
+//! What a route requires of a token, and whether a token has it (RFC 6750 section 3.1, RFC 9470).
+//!
+//! Everything that is required must hold; what is absent does not hold. A sign-in that is too old or
+//! too weak, or that the token does not tell of, asks for another one (step-up) and is no pass.
+//! What a new sign-in cannot mend is looked at first.
+
+use std::borrow::Cow;
 use std::time::Duration;
 
+use serde_json::{Map, Number, Value};
+
+use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
+use crate::core::route::Route;
+use crate::core::route::path::CanonicalPath;
+use crate::core::time::Timestamp;
+use crate::core::token::jwt::VerifiedToken;
 
 /// Who may pass a route.
 #[derive(Clone, Debug)]
@@ -10,6 +23,20 @@ pub enum Access {
     Public,
     /// Whoever brings a valid token that satisfies the requirements.
     Protected(Requirements),
+}
+
+impl Access {
+    /// The `{name}`s of the path that the requirements look at.
+    pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
+        let claims = match self {
+            Self::Public => &[][..],
+            Self::Protected(requirements) => &requirements.claims,
+        };
+        claims.iter().flat_map(|claim| &claim.values).filter_map(|value| match value {
+            ClaimValue::PathParameter(name) => Some(name.as_str()),
+            ClaimValue::Literal(_) => None,
+        })
+    }
 }
 
 /// What a protected route requires of a verified token; all of it must hold.
@@ -40,8 +67,395 @@ pub struct ClaimRequirement {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClaimValue {
-    /// `"{id}"`: what the path has at that parameter.
+    /// `"{id}"`: what the path has at that parameter, compared with a string or a whole number.
     PathParameter(String),
-    /// A string, number or boolean.
-    Literal(serde_json::Value),
+    /// A string, number or boolean; the claim must be of the same type.
+    Literal(Value),
+}
+
+/// What policies and identity headers look at in a verified token. Holding one proves nothing; a
+/// [`super::permit::Permit`] is made from a [`VerifiedToken`] only.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenFacts<'a> {
+    pub issuer: &'a IssuerName,
+    /// By the issuer's claim names.
+    pub client: Option<&'a str>,
+    /// By the issuer's claim names.
+    pub scope: &'a [String],
+    pub acr: Option<&'a str>,
+    /// `auth_time`.
+    pub signed_in_at: Option<Timestamp>,
+    pub claims: &'a Map<String, Value>,
+}
+
+impl<'a> From<&'a VerifiedToken> for TokenFacts<'a> {
+    fn from(token: &'a VerifiedToken) -> Self {
+        Self {
+            issuer: token.issuer(),
+            client: token.client(),
+            scope: token.scope(),
+            acr: token.acr(),
+            signed_in_at: token.signed_in_at(),
+            claims: token.claims(),
+        }
+    }
+}
+
+/// How far in the future a sign-in may lie, because two clocks never agree. A later one is doubtful and
+/// counts as absent.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
+
+/// Judges a request on `route` for `path` by the token that came along, if any.
+///
+/// # Errors
+/// The first requirement that does not hold, and what would be needed.
+pub fn judge(
+    route: &Route,
+    path: &CanonicalPath,
+    token: Option<TokenFacts<'_>>,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    match (&route.access, token) {
+        (Access::Public, _) => Ok(()),
+        (Access::Protected(_), None) => Err(Denial::NoCredential),
+        (Access::Protected(required), Some(token)) => {
+            required.accept_issuer_and_client(token)?;
+            required.accept_scope(token)?;
+            required.accept_claims(token, |name| route.path.parameter(path, name))?;
+            required.accept_sign_in(token, now)
+        }
+    }
+}
+
+impl Requirements {
+    fn accept_issuer_and_client(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
+        if self.issuers.as_ref().is_some_and(|issuers| !issuers.contains(token.issuer)) {
+            return Err(Denial::IssuerNotAccepted);
+        }
+        let is_of = |(issuer, client): &(IssuerName, String)| {
+            issuer == token.issuer && Some(client.as_str()) == token.client
+        };
+        if self.clients.as_ref().is_some_and(|clients| !clients.iter().any(is_of)) {
+            return Err(Denial::ClientNotAccepted);
+        }
+        Ok(())
+    }
+
+    /// What is needed is named in full, since a client asks its AS for the whole scope again; of
+    /// `any_scope` the first, which is enough.
+    fn accept_scope(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
+        let has = |value: &String| token.scope.contains(value);
+        if self.scope.iter().all(has) && (self.any_scope.is_empty() || self.any_scope.iter().any(has)) {
+            return Ok(());
+        }
+        let mut needed = self.scope.clone();
+        let alternative = self.any_scope.iter().find(|value| has(value)).or(self.any_scope.first());
+        needed.extend(alternative.filter(|value| !self.scope.contains(value)).cloned());
+        Err(Denial::InsufficientScope { needed })
+    }
+
+    fn accept_claims<'p>(
+        &self,
+        token: TokenFacts<'_>,
+        parameter: impl Fn(&str) -> Option<Cow<'p, str>>,
+    ) -> Result<(), Denial> {
+        for required in &self.claims {
+            let holds = claim(token.claims, &required.name)
+                .is_some_and(|claim| required.values.iter().any(|value| value.is_in(claim, &parameter)));
+            if !holds {
+                return Err(Denial::ClaimMismatch { claim: required.name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9470 section 3: both needs are told at once, so that one sign-in is enough.
+    fn accept_sign_in(&self, token: TokenFacts<'_>, now: Timestamp) -> Result<(), Denial> {
+        let strong = self.acr.is_empty() || token.acr.is_some_and(|acr| self.acr.iter().any(|a| a == acr));
+        let fresh = self.signed_in_within.is_none_or(|within| {
+            token.signed_in_at.is_some_and(|at| at <= now.plus(CLOCKS_DIFFER_BY) && now.since(at) <= within)
+        });
+        if strong && fresh {
+            return Ok(());
+        }
+        Err(Denial::StepUp { acr_values: self.acr.clone(), max_age: self.signed_in_within })
+    }
+}
+
+/// Looks a claim up: the whole name literally first, then up to the first dot, and the rest in the
+/// object that is there.
+pub fn claim<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+    claims.get(name).or_else(|| {
+        let (outer, inner) = name.split_once('.')?;
+        claim(claims.get(outer)?.as_object()?, inner)
+    })
+}
+
+impl ClaimValue {
+    fn is_in<'p>(&self, claim: &Value, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
+        match claim {
+            Value::Array(members) => members.iter().any(|member| self.is(member, parameter)),
+            single => self.is(single, parameter),
+        }
+    }
+
+    fn is<'p>(&self, claim: &Value, parameter: &impl Fn(&str) -> Option<Cow<'p, str>>) -> bool {
+        match (self, claim) {
+            (Self::PathParameter(name), Value::String(text)) => parameter(name).is_some_and(|p| p == *text),
+            (Self::PathParameter(name), Value::Number(number)) if !number.is_f64() => {
+                parameter(name).is_some_and(|p| p == number.to_string())
+            }
+            (Self::Literal(Value::Number(wanted)), Value::Number(number)) => same_number(wanted, number),
+            (Self::Literal(Value::String(wanted)), Value::String(text)) => wanted == text,
+            (Self::Literal(Value::Bool(wanted)), Value::Bool(truth)) => wanted == truth,
+            _ => false,
+        }
+    }
+}
+
+/// `3` and `3.0` are the same number; whole numbers are compared exactly.
+#[allow(clippy::float_cmp)]
+fn same_number(one: &Number, other: &Number) -> bool {
+    if one.is_f64() || other.is_f64() { one.as_f64() == other.as_f64() } else { one == other }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::route::path::PathPattern;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    struct Brought {
+        issuer: IssuerName,
+        client: Option<String>,
+        scope: Vec<String>,
+        acr: Option<String>,
+        signed_in_at: Option<Timestamp>,
+        claims: Map<String, Value>,
+    }
+
+    impl Brought {
+        fn new(claims: &Value) -> Self {
+            Self {
+                issuer: IssuerName::new("demo"),
+                client: Some("web-app".to_owned()),
+                scope: vec!["api:read".to_owned(), "openid".to_owned()],
+                acr: None,
+                signed_in_at: None,
+                claims: claims.as_object().unwrap().clone(),
+            }
+        }
+
+        fn facts(&self) -> TokenFacts<'_> {
+            TokenFacts {
+                issuer: &self.issuer,
+                client: self.client.as_deref(),
+                scope: &self.scope,
+                acr: self.acr.as_deref(),
+                signed_in_at: self.signed_in_at,
+                claims: &self.claims,
+            }
+        }
+    }
+
+    fn strings(values: &[&str]) -> Vec<String> {
+        values.iter().map(ToString::to_string).collect()
+    }
+
+    fn judged(required: Requirements, brought: &Brought) -> Result<(), Denial> {
+        judged_at("/*", "/x", required, brought)
+    }
+
+    fn judged_at(pattern: &str, path: &str, required: Requirements, brought: &Brought) -> Result<(), Denial> {
+        judge(
+            &route(pattern, Access::Protected(required)),
+            &CanonicalPath::parse(path.as_bytes()).unwrap(),
+            Some(brought.facts()),
+            NOW,
+        )
+    }
+
+    fn route(pattern: &str, access: Access) -> Route {
+        Route {
+            name: RouteName::new(pattern),
+            path: PathPattern::parse(pattern).unwrap(),
+            host: None,
+            methods: None,
+            access,
+            upstream: UpstreamName::new("upstream"),
+        }
+    }
+
+    #[test]
+    fn a_route_that_is_not_public_needs_a_credential_even_without_requirements() {
+        let path = CanonicalPath::parse(b"/x").unwrap();
+        let protected = route("/*", Access::Protected(Requirements::default()));
+        assert_eq!(judge(&protected, &path, None, NOW), Err(Denial::NoCredential));
+        assert_eq!(judge(&protected, &path, Some(Brought::new(&json!({})).facts()), NOW), Ok(()));
+        assert_eq!(judge(&route("/*", Access::Public), &path, None, NOW), Ok(()));
+    }
+
+    #[test]
+    fn scope_means_all_of_and_any_scope_one_of() {
+        let brought = Brought::new(&json!({}));
+        for (scope, any_scope, needed) in [
+            (&["api:read"][..], &[][..], None),
+            (&["openid", "api:read"], &["admin", "openid"], None),
+            (&["api:read", "admin"], &[], Some(&["api:read", "admin"][..])),
+            (&[], &["admin", "ops"], Some(&["admin"])),
+            (&["api:read"], &["admin", "ops"], Some(&["api:read", "admin"])),
+            (&["admin"], &["ops", "openid"], Some(&["admin", "openid"])),
+            (&["api"], &[], Some(&["api"])),
+            (&["API:READ"], &[], Some(&["API:READ"])),
+        ] {
+            let required = Requirements {
+                scope: strings(scope),
+                any_scope: strings(any_scope),
+                ..Requirements::default()
+            };
+            let expected = match needed {
+                None => Ok(()),
+                Some(needed) => Err(Denial::InsufficientScope { needed: strings(needed) }),
+            };
+            assert_eq!(judged(required, &brought), expected, "{scope:?} {any_scope:?}");
+        }
+    }
+
+    #[test]
+    fn claims_are_compared_by_type_and_lists_contain() {
+        let brought = Brought::new(&json!({
+            "tier": "gold", "level": 3, "ratio": 0.5, "staff": true, "nothing": null, "big": 9_007_199_254_740_993_u64,
+            "groups": ["a", 7, true, ["deep"]],
+            "https://example.com/roles": ["admin"],
+            "realm_access": { "roles": ["ops"], "a.b": { "c.d": 1 } },
+            "odd.name": "literal", "odd": { "name": "descended" },
+        }));
+        for (name, value, holds) in [
+            ("tier", json!("gold"), true),
+            ("tier", json!("Gold"), false),
+            ("level", json!(3), true),
+            ("level", json!(3.0), true),
+            ("level", json!("3"), false),
+            ("ratio", json!(0.5), true),
+            ("big", json!(9_007_199_254_740_992_u64), false),
+            ("staff", json!(true), true),
+            ("staff", json!(false), false),
+            ("staff", json!("true"), false),
+            ("nothing", json!("null"), false),
+            ("absent", json!("x"), false),
+            ("groups", json!("a"), true),
+            ("groups", json!(7), true),
+            ("groups", json!("7"), false),
+            ("groups", json!("deep"), false),
+            ("https://example.com/roles", json!("admin"), true),
+            ("realm_access.roles", json!("ops"), true),
+            ("realm_access.roles", json!("op"), false),
+            ("realm_access.roles.ops", json!("ops"), false),
+            ("realm_access.a.b", json!(1), false),
+            ("odd.name", json!("literal"), true),
+            ("odd.name", json!("descended"), false),
+        ] {
+            let claims = vec![ClaimRequirement {
+                name: name.to_owned(),
+                values: vec![ClaimValue::Literal(json!("none of it")), ClaimValue::Literal(value.clone())],
+            }];
+            let expected = if holds { Ok(()) } else { Err(Denial::ClaimMismatch { claim: name.to_owned() }) };
+            let required = Requirements { claims, ..Requirements::default() };
+            assert_eq!(judged(required, &brought), expected, "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn a_path_parameter_is_compared_decoded() {
+        let brought =
+            Brought::new(&json!({ "sub": "alice@x", "number": 42, "half": 0.5, "mine": ["a", "b"] }));
+        for (path, name, holds) in [
+            ("/users/alice@x", "sub", true),
+            ("/users/alice%40x", "sub", true),
+            ("/users/alice@x/", "sub", true),
+            ("/users/Alice@x", "sub", false),
+            ("/users/bob", "sub", false),
+            ("/users/42", "number", true),
+            ("/users/042", "number", false),
+            ("/users/0.5", "half", false),
+            ("/users/b", "mine", true),
+            ("/users/c", "mine", false),
+            ("/users/x", "absent", false),
+        ] {
+            let required = Requirements {
+                claims: vec![ClaimRequirement {
+                    name: name.to_owned(),
+                    values: vec![ClaimValue::PathParameter("id".to_owned())],
+                }],
+                ..Requirements::default()
+            };
+            assert_eq!(
+                judged_at("/users/{id}", path, required.clone(), &brought).is_ok(),
+                holds,
+                "{path} {name}"
+            );
+            assert!(
+                judged_at("/users/{other}", path, required, &brought).is_err(),
+                "an unknown name never holds"
+            );
+        }
+    }
+
+    #[test]
+    fn a_sign_in_that_is_old_weak_or_untold_asks_for_another() {
+        let secs = |s: i64| Some(Timestamp::from_secs(NOW.as_secs() + s));
+        for (acr, at, passes) in [
+            (Some("gold"), secs(-300), true),
+            (Some("gold"), secs(-301), false),
+            (Some("gold"), secs(60), true),
+            (Some("gold"), secs(61), false),
+            (Some("gold"), None, false),
+            (Some("tin"), secs(0), false),
+            (None, secs(0), false),
+        ] {
+            let mut brought = Brought::new(&json!({}));
+            brought.acr = acr.map(ToOwned::to_owned);
+            brought.signed_in_at = at;
+            let within = Some(Duration::from_secs(300));
+            let required = Requirements {
+                acr: strings(&["silver", "gold"]),
+                signed_in_within: within,
+                ..Requirements::default()
+            };
+            let step_up = Denial::StepUp { acr_values: strings(&["silver", "gold"]), max_age: within };
+            assert_eq!(
+                judged(required, &brought),
+                if passes { Ok(()) } else { Err(step_up) },
+                "{acr:?} {at:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn issuers_and_clients_are_taken_only_as_named() {
+        let (demo, other) = (IssuerName::new("demo"), IssuerName::new("other"));
+        let with = |issuers: Option<Vec<IssuerName>>, clients: Option<Vec<(IssuerName, String)>>| {
+            judged(Requirements { issuers, clients, ..Requirements::default() }, &Brought::new(&json!({})))
+        };
+        let web_app = "web-app".to_owned();
+        assert_eq!(with(None, None), Ok(()));
+        assert_eq!(with(Some(vec![other.clone(), demo.clone()]), None), Ok(()));
+        assert_eq!(with(Some(vec![other.clone()]), None), Err(Denial::IssuerNotAccepted));
+        assert_eq!(with(Some(vec![]), None), Err(Denial::IssuerNotAccepted));
+        assert_eq!(with(None, Some(vec![(demo.clone(), web_app.clone())])), Ok(()));
+        assert_eq!(with(None, Some(vec![(other, web_app)])), Err(Denial::ClientNotAccepted));
+        assert_eq!(with(None, Some(vec![(demo, "web".to_owned())])), Err(Denial::ClientNotAccepted));
+        assert_eq!(with(None, Some(vec![])), Err(Denial::ClientNotAccepted));
+        let mut nobody = Brought::new(&json!({}));
+        nobody.client = None;
+        let required = Requirements {
+            clients: Some(vec![(IssuerName::new("demo"), String::new())]),
+            ..Requirements::default()
+        };
+        assert_eq!(judged(required, &nobody), Err(Denial::ClientNotAccepted));
+    }
 }

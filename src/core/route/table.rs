@@ -1,14 +1,26 @@
-//! stub
-use std::collections::BTreeMap;
+//! The most specific route for host, path and method: a trie of segments.
+//!
+//! Only routes whose host matches, or that name none, take part. Then, from the left, segment by
+//! segment: a literal before `{name}` before `*`, and the end of a pattern before `*`. Then an exact
+//! host before `*.a.example` before `*.example` before none. Then a route that names the method before
+//! one that names none. Nothing falls back: where the routes of the most specific path and host do not
+//! have the method, the answer is 405, even if a less specific route had it (its policy was written for
+//! other paths).
+//!
+//! A path with other readings (see [`CanonicalPath::other_readings`]) is looked up in each of them, and
+//! found only when all lead to the same route. `find` allocates nothing for a path with one reading.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::Method;
 
 use crate::core::route::Route;
-use crate::core::route::path::CanonicalPath;
+use crate::core::route::path::{CanonicalPath, PatternSegment, decoded, raw_segments};
 
 /// `routes[].host`: an exact host or `*.example.com`, lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     Exact(String),
     /// Any name below this one: one label or more.
@@ -16,15 +28,67 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// The error says what would be right.
+    /// Reads a host name, an IP address (IPv6 in brackets) or `*.` with a name.
+    ///
+    /// # Errors
+    /// What is wrong and what would be right, as one sentence for the operator.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self::Exact(text.to_owned()))
+        if text.starts_with('[') {
+            let address: Option<Ipv6Addr> =
+                text.strip_prefix('[').and_then(|s| s.strip_suffix(']')).and_then(|s| s.parse().ok());
+            return address.map(|address| Self::Exact(format!("[{address}]"))).ok_or_else(|| {
+                format!("`{text}` is no IPv6 address in brackets: write `[2001:db8::1]`, without a port")
+            });
+        }
+        let (below, name) = text.strip_prefix("*.").map_or((false, text), |name| (true, name));
+        if name.contains("://") || name.contains('/') {
+            return Err(format!("`{text}` is not only a host: write `api.example.com`"));
+        }
+        if let Some((host, _)) = name.split_once(':') {
+            return Err(format!("a route's host has no port: write `{host}`"));
+        }
+        if name.contains('*') {
+            return Err(format!(
+                "`*` stands for whole labels at the start: write `*.example.com`, not `{text}`"
+            ));
+        }
+        if name.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(format!("hosts are compared in lower case: write `{}`", text.to_ascii_lowercase()));
+        }
+        if !name.is_ascii() {
+            return Err(format!("write the internationalised name `{text}` in its ASCII form (`xn--…`)"));
+        }
+        if let Some(name) = name.strip_suffix('.') {
+            return Err(format!("drop the last dot: write `{name}`"));
+        }
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+        };
+        if name.len() > 253 || !name.split('.').all(is_label) {
+            return Err(format!(
+                "`{text}` is no host name: write labels of a-z, 0-9 and `-` between dots, like `api.example.com`"
+            ));
+        }
+        Ok(if below { Self::Below(name.to_owned()) } else { Self::Exact(name.to_owned()) })
+    }
+
+    /// Whether a request's host (lower case, without port) is meant.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Below(name) => is_below(host, name),
+        }
     }
 }
 
-/// Finds the most specific route.
-#[derive(Debug, Default)]
-pub struct RouteTable {}
+fn is_below(host: &str, name: &str) -> bool {
+    host.strip_suffix(name).and_then(|s| s.strip_suffix('.')).is_some_and(|labels| !labels.is_empty())
+}
 
 /// Two routes of equal rank that could match one request: their indices, and what they share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,26 +98,612 @@ pub struct Conflict {
     pub why: String,
 }
 
+/// A route, and the path that it was found for. Only [`RouteTable::find`] makes one, so that nobody can
+/// judge a path by another path's route.
+#[derive(Debug)]
+pub struct Matched {
+    route: Arc<Route>,
+    path: CanonicalPath,
+}
+
+impl Matched {
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    pub fn path(&self) -> &CanonicalPath {
+        &self.path
+    }
+
+    pub(super) fn into_parts(self) -> (Arc<Route>, CanonicalPath) {
+        (self.route, self.path)
+    }
+}
+
 /// What the table says of a request.
 #[derive(Debug)]
 pub enum Found {
-    Route { route: Arc<Route>, parameters: BTreeMap<String, String> },
-    MethodNotAllowed { allow: Vec<Method> },
+    Route(Matched),
+    /// The methods that the path has instead; never empty.
+    MethodNotAllowed {
+        allow: Vec<Method>,
+    },
+    /// Upstreams may read the path in two ways, and the ways lead to different routes.
+    Ambiguous,
     Nothing,
 }
 
+/// Finds the most specific route.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    root: Node,
+    exact_hosts: HashSet<String>,
+    hosts_below: Vec<String>,
+}
+
+/// What is known after some segments.
+#[derive(Debug, Default)]
+struct Node {
+    literals: BTreeMap<String, Node>,
+    parameter: Option<Box<Node>>,
+    /// The patterns that end here.
+    end: Hosts,
+    /// The patterns that have `*` here.
+    rest: Hosts,
+}
+
+/// The routes of one pattern, by host.
+#[derive(Debug, Default)]
+struct Hosts {
+    exact: HashMap<String, Methods>,
+    /// The longest name first.
+    below: Vec<(String, Methods)>,
+    any: Option<Methods>,
+}
+
+/// The routes of one pattern and one host, by method. Their index is the one in the file.
+#[derive(Debug, Default)]
+struct Methods {
+    named: Vec<(usize, Arc<Route>)>,
+    any: Option<(usize, Arc<Route>)>,
+}
+
 impl RouteTable {
+    /// Builds the table.
+    ///
+    /// # Errors
+    /// Every pair of routes of equal rank that could match the same request.
     pub fn build(routes: &[Arc<Route>]) -> Result<Self, Vec<Conflict>> {
-        let _ = routes;
-        Ok(Self {})
+        let mut table = Self::default();
+        let mut conflicts = Vec::new();
+        for (index, route) in routes.iter().enumerate() {
+            match &route.host {
+                Some(HostPattern::Exact(name)) => drop(table.exact_hosts.insert(name.clone())),
+                Some(HostPattern::Below(name)) => table.hosts_below.push(name.clone()),
+                None => {}
+            }
+            table.root.leaf(route.path.segments()).methods_of(route.host.as_ref()).add(
+                index,
+                route,
+                &mut conflicts,
+            );
+        }
+        if conflicts.is_empty() { Ok(table) } else { Err(conflicts) }
     }
-    pub fn find(&self, host: &str, method: &Method, path: &CanonicalPath) -> Found {
-        let _ = (host, method, path);
-        Found::Nothing
+
+    /// Finds the route for a request. `host` is lower case and has no port.
+    pub fn find(&self, host: &str, method: &Method, path: CanonicalPath) -> Found {
+        let route = match self.lookup(host, &path) {
+            None => return Found::Nothing,
+            Some(methods) => match methods.route(method) {
+                None => return Found::MethodNotAllowed { allow: methods.allowed() },
+                Some(route) => route,
+            },
+        };
+        let agrees = |reading: &CanonicalPath| {
+            self.lookup(host, reading)
+                .and_then(|methods| methods.route(method))
+                .is_some_and(|other| Arc::ptr_eq(route, other) && same_judgement(route, &path, reading))
+        };
+        if path.other_readings().iter().all(agrees) {
+            Found::Route(Matched { route: route.clone(), path })
+        } else {
+            Found::Ambiguous
+        }
     }
-    /// Whether some route names this host (without port, lower case).
+
+    /// Whether some route names this host (lower case, without port).
     pub fn names_host(&self, host: &str) -> bool {
-        let _ = host;
-        false
+        self.exact_hosts.contains(host) || self.hosts_below.iter().any(|name| is_below(host, name))
+    }
+
+    fn lookup(&self, host: &str, path: &CanonicalPath) -> Option<&Methods> {
+        self.root.find(host, path.as_str())
+    }
+}
+
+/// Whether the route's policy sees the same in two readings of a path.
+fn same_judgement(route: &Route, one: &CanonicalPath, other: &CanonicalPath) -> bool {
+    route
+        .access
+        .path_parameters()
+        .all(|name| route.path.parameter(one, name) == route.path.parameter(other, name))
+}
+
+impl Node {
+    fn leaf(&mut self, pattern: &[PatternSegment]) -> &mut Hosts {
+        match pattern.split_first() {
+            None => &mut self.end,
+            Some((PatternSegment::Rest, _)) => &mut self.rest,
+            Some((PatternSegment::Literal(text), below)) => {
+                self.literals.entry(text.clone()).or_default().leaf(below)
+            }
+            Some((PatternSegment::Parameter(_), below)) => self.parameter.get_or_insert_default().leaf(below),
+        }
+    }
+
+    /// Each node is visited at most once, since its depth says which segment it is asked about: the
+    /// work is bounded by the table, not by the path.
+    fn find(&self, host: &str, path: &str) -> Option<&Methods> {
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let Some(segment) = raw_segments(path).next() else {
+            return self.end.find(host).or_else(|| self.rest.find(host));
+        };
+        let below = path.get(segment.len()..).unwrap_or_default();
+        let literal = || self.literals.get(decoded(segment).as_ref())?.find(host, below);
+        let parameter = || self.parameter.as_ref()?.find(host, below);
+        literal().or_else(parameter).or_else(|| self.rest.find(host))
+    }
+}
+
+impl Hosts {
+    fn methods_of(&mut self, host: Option<&HostPattern>) -> &mut Methods {
+        match host {
+            None => self.any.get_or_insert_default(),
+            Some(HostPattern::Exact(name)) => self.exact.entry(name.clone()).or_default(),
+            Some(HostPattern::Below(name)) => {
+                let at = self.below.partition_point(|(other, _)| (other.len(), other) > (name.len(), name));
+                if self.below.get(at).is_none_or(|(other, _)| other != name) {
+                    self.below.insert(at, (name.clone(), Methods::default()));
+                }
+                #[allow(clippy::indexing_slicing)] // it was there, or was put there
+                &mut self.below[at].1
+            }
+        }
+    }
+
+    fn find(&self, host: &str) -> Option<&Methods> {
+        let below = || self.below.iter().find(|(name, _)| is_below(host, name)).map(|(_, methods)| methods);
+        self.exact.get(host).or_else(below).or(self.any.as_ref())
+    }
+}
+
+impl Methods {
+    fn add(&mut self, index: usize, route: &Arc<Route>, conflicts: &mut Vec<Conflict>) {
+        let mut conflict = |first: usize, other: &Route, what: String| {
+            let host = match &route.host {
+                None => "any host".to_owned(),
+                Some(HostPattern::Exact(name)) => name.clone(),
+                Some(HostPattern::Below(name)) => format!("*.{name}"),
+            };
+            let (mine, theirs) = (route.path.as_str(), other.path.as_str());
+            let why = format!("`{theirs}` and `{mine}` both cover {what} of the same paths on {host}");
+            conflicts.push(Conflict { first, second: index, why });
+        };
+        let Some(methods) = &route.methods else {
+            match &self.any {
+                Some((first, other)) => conflict(*first, other, "every method".to_owned()),
+                None => self.any = Some((index, route.clone())),
+            }
+            return;
+        };
+        for (first, other) in &self.named {
+            let shared =
+                methods.iter().find(|m| other.methods.as_ref().is_some_and(|theirs| theirs.contains(m)));
+            if let Some(method) = shared {
+                conflict(*first, other, method.to_string());
+            }
+        }
+        self.named.push((index, route.clone()));
+    }
+
+    fn route(&self, method: &Method) -> Option<&Arc<Route>> {
+        let names_it = |(_, route): &&(usize, Arc<Route>)| {
+            route.methods.as_ref().is_some_and(|all| all.contains(method))
+        };
+        self.named.iter().find(names_it).or(self.any.as_ref()).map(|(_, route)| route)
+    }
+
+    /// For `Allow` (RFC 9110 section 10.2.1); asked only where no route takes every method.
+    fn allowed(&self) -> Vec<Method> {
+        let mut allow: Vec<Method> =
+            self.named.iter().flat_map(|(_, route)| route.methods.iter().flatten()).cloned().collect();
+        allow.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        allow.dedup();
+        allow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::route::path::PathPattern;
+    use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
+
+    fn route(path: &str, host: Option<&str>, methods: Option<&[Method]>) -> Arc<Route> {
+        Arc::new(Route {
+            name: RouteName::new(path),
+            path: PathPattern::parse(path).unwrap(),
+            host: host.map(|host| HostPattern::parse(host).unwrap()),
+            methods: methods.map(<[Method]>::to_vec),
+            access: Access::Public,
+            upstream: UpstreamName::new("upstream"),
+        })
+    }
+
+    fn found(table: &RouteTable, host: &str, method: &Method, path: &str) -> String {
+        match table.find(host, method, CanonicalPath::parse(path.as_bytes()).unwrap()) {
+            Found::Route(matched) => matched.route().name.to_string(),
+            Found::MethodNotAllowed { allow } => {
+                format!("405 {}", allow.iter().map(Method::as_str).collect::<Vec<_>>().join(","))
+            }
+            Found::Ambiguous => "400".to_owned(),
+            Found::Nothing => "404".to_owned(),
+        }
+    }
+
+    fn paths(patterns: &[&str]) -> RouteTable {
+        RouteTable::build(&patterns.iter().map(|path| route(path, None, None)).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn the_most_specific_path_wins_whatever_the_order() {
+        let mut patterns = [
+            "/api/*",
+            "/api/public/*",
+            "/api/users/{id}/*",
+            "/api/users/me",
+            "/api/{kind}/list",
+            "/",
+            "/{x}",
+        ];
+        for _ in 0..patterns.len() {
+            patterns.rotate_left(1);
+            let table = paths(&patterns);
+            for (path, expected) in [
+                ("/", "/"),
+                ("/api", "/api/*"),
+                ("/api/", "/api/*"),
+                ("/other", "/{x}"),
+                ("/other/", "/{x}"),
+                ("/other/y", "404"),
+                ("/api/public", "/api/public/*"),
+                ("/api/public/list", "/api/public/*"),
+                ("/api/users", "/api/*"),
+                ("/api/users/", "/api/*"),
+                ("/api/users/me", "/api/users/me"),
+                ("/api/users/me/", "/api/users/me"),
+                ("/api/users/me/x", "/api/users/{id}/*"),
+                ("/api/users/list", "/api/users/{id}/*"),
+                ("/api/orders/list", "/api/{kind}/list"),
+                ("/api/orders/lists", "/api/*"),
+                ("/API/public", "404"),
+                ("/%61pi/%70ublic", "/api/public/*"),
+            ] {
+                assert_eq!(found(&table, "h", &Method::GET, path), expected, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_route_of_another_host_takes_no_part() {
+        let table = RouteTable::build(&[
+            route("/x", Some("a.example"), None),
+            route("/*", None, None),
+            route("/y/*", Some("*.example"), None),
+            route("/y/{z}", Some("a.example"), Some(&[Method::GET])),
+        ])
+        .unwrap();
+        for (host, path, expected) in [
+            ("a.example", "/x", "/x"),
+            ("b.example", "/x", "/*"),
+            ("b.example", "/y/z", "/y/*"),
+            ("a.example", "/y/z", "405 GET"),
+            ("example", "/y/z", "/*"),
+            (".example", "/y/z", "/*"),
+            ("aexample", "/y/z", "/*"),
+        ] {
+            assert_eq!(found(&table, host, &Method::POST, path), expected, "{host} {path}");
+        }
+        for (host, named) in
+            [("a.example", true), ("z.y.example", true), ("example", false), ("a.other", false), ("", false)]
+        {
+            assert_eq!(table.names_host(host), named, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_closest_host_wins_and_shadows_the_others() {
+        let named = |name: &str, host: Option<&str>, methods: Option<&[Method]>| {
+            let mut made = Arc::unwrap_or_clone(route("/x", host, methods));
+            made.name = RouteName::new(name);
+            Arc::new(made)
+        };
+        let table = RouteTable::build(&[
+            named("none", None, None),
+            named("wide", Some("*.example"), None),
+            named("narrow", Some("*.a.example"), None),
+            named("exact", Some("b.a.example"), Some(&[Method::GET])),
+        ])
+        .unwrap();
+        for (host, method, expected) in [
+            ("b.a.example", Method::GET, "exact"),
+            ("b.a.example", Method::PUT, "405 GET"),
+            ("c.a.example", Method::GET, "narrow"),
+            ("a.example", Method::GET, "wide"),
+            ("example", Method::GET, "none"),
+        ] {
+            assert_eq!(found(&table, host, &method, "/x"), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn the_method_decides_last_and_nothing_falls_back() {
+        let table = RouteTable::build(&[
+            route("/x/*", None, None),
+            route("/x/y", None, Some(&[Method::PUT, Method::GET])),
+            route("/x/{y}", None, Some(&[Method::POST])),
+            route("/z", None, Some(&[Method::GET])),
+            route("/z", None, Some(&[Method::POST])),
+        ])
+        .unwrap();
+        for (method, path, expected) in [
+            (Method::GET, "/x/y", "/x/y"),
+            (Method::POST, "/x/y", "405 GET,PUT"),
+            (Method::GET, "/x/other", "405 POST"),
+            (Method::POST, "/x/other", "/x/{y}"),
+            (Method::DELETE, "/x/y/z", "/x/*"),
+            (Method::DELETE, "/z", "405 GET,POST"),
+        ] {
+            assert_eq!(found(&table, "h", &method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_with_two_readings_is_found_only_when_both_lead_to_one_route() {
+        let mut own = Arc::unwrap_or_clone(route("/users/{id}/{part}", None, None));
+        own.access = Access::Protected(Requirements {
+            claims: vec![ClaimRequirement {
+                name: "sub".to_owned(),
+                values: vec![ClaimValue::PathParameter("id".to_owned())],
+            }],
+            ..Requirements::default()
+        });
+        let table =
+            RouteTable::build(&[route("/*", None, None), route("/admin/*", None, None), Arc::new(own)])
+                .unwrap();
+        for (path, expected) in [
+            ("/admin;x/y", "400"),
+            ("/admin%3Bx/y", "400"),
+            ("/%2561dmin/y", "400"),
+            ("/admin/y;v=1", "/admin/*"),
+            ("/admin/50%25ab", "/admin/*"),
+            ("/other;x", "/*"),
+            ("/users/alice;x/a", "400"),
+            ("/users/%2561lice/a", "400"),
+            ("/users/alice/a;x", "/users/{id}/{part}"),
+        ] {
+            assert_eq!(found(&table, "h", &Method::GET, path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn equal_rank_is_a_conflict() {
+        let get: &[Method] = &[Method::GET];
+        let both: &[Method] = &[Method::POST, Method::GET];
+        for (first, second, conflicts) in [
+            (("/x/{a}", None, None), ("/x/{b}", None, None), true),
+            (("/x", None, None), ("/x", None, None), true),
+            (("/x", None, Some(get)), ("/x", None, Some(both)), true),
+            (("/x/*", Some("*.a"), None), ("/x/*", Some("*.a"), None), true),
+            (("/x", None, Some(get)), ("/x", None, None), false),
+            (("/x", None, Some(get)), ("/x", None, Some(&[Method::PUT][..])), false),
+            (("/x", Some("a"), None), ("/x", None, None), false),
+            (("/x", Some("*.b.a"), None), ("/x", Some("*.a"), None), false),
+            (("/x", None, None), ("/x/*", None, None), false),
+            (("/{a}", None, None), ("/x", None, None), false),
+        ] {
+            let made = [route(first.0, first.1, first.2), route(second.0, second.1, second.2)];
+            let built = RouteTable::build(&made);
+            assert_eq!(built.is_err(), conflicts, "{first:?} {second:?}");
+            if let Err(found) = built {
+                assert_eq!((found[0].first, found[0].second), (0, 1));
+                assert!(
+                    found[0].why.contains(first.0) && found[0].why.contains(second.0),
+                    "{}",
+                    found[0].why
+                );
+            }
+        }
+    }
+
+    /// The rules once more, as slowly and plainly as possible: every route is tried against every
+    /// request, and candidates are compared in pairs.
+    mod naive {
+        use super::*;
+
+        fn covers(pattern: &str, path: &str) -> bool {
+            let mut want = pattern.split('/').skip(1).filter(|s| !s.is_empty());
+            let mut have = path.split('/').skip(1).filter(|s| !s.is_empty());
+            loop {
+                match (want.next(), have.next()) {
+                    (None, None) | (Some("*"), _) => return true,
+                    (Some(want), Some(have)) if want.starts_with('{') || want == have => {}
+                    _ => return false,
+                }
+            }
+        }
+
+        /// Smaller is more specific. The end of a pattern ranks as a literal does.
+        fn path_rank(pattern: &str) -> Vec<u8> {
+            let rank = |segment: &str| match segment {
+                "*" => 2,
+                _ if segment.starts_with('{') => 1,
+                _ => 0,
+            };
+            let mut ranks: Vec<u8> = pattern.split('/').skip(1).filter(|s| !s.is_empty()).map(rank).collect();
+            ranks.resize(10, 0);
+            ranks
+        }
+
+        fn host_rank(host: Option<&HostPattern>) -> (u8, isize) {
+            match host {
+                Some(HostPattern::Exact(_)) => (0, 0),
+                Some(HostPattern::Below(name)) => (1, -isize::try_from(name.len()).unwrap()),
+                None => (2, 0),
+            }
+        }
+
+        pub(super) fn find(routes: &[Arc<Route>], host: &str, method: &Method, path: &str) -> String {
+            let mut part: Vec<&Arc<Route>> = routes
+                .iter()
+                .filter(|route| match &route.host {
+                    None => true,
+                    Some(HostPattern::Exact(name)) => host == name,
+                    Some(HostPattern::Below(name)) => host.ends_with(&format!(".{name}")),
+                })
+                .filter(|route| covers(route.path.as_str(), path))
+                .collect();
+            let Some(best) = part.iter().map(|r| path_rank(r.path.as_str())).min() else {
+                return "404".to_owned();
+            };
+            part.retain(|route| path_rank(route.path.as_str()) == best);
+            let best = part.iter().map(|route| host_rank(route.host.as_ref())).min().unwrap();
+            part.retain(|route| host_rank(route.host.as_ref()) == best);
+            let names = |route: &&&Arc<Route>| route.methods.as_ref().is_some_and(|all| all.contains(method));
+            if let Some(route) = part.iter().find(names).or(part.iter().find(|r| r.methods.is_none())) {
+                return route.name.to_string();
+            }
+            let mut allow: Vec<&str> =
+                part.iter().flat_map(|r| r.methods.iter().flatten()).map(Method::as_str).collect();
+            allow.sort_unstable();
+            allow.dedup();
+            format!("405 {}", allow.join(","))
+        }
+    }
+
+    const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::PUT];
+    const HOSTS: [&str; 4] = ["a.b.c", "b.c", "x.b.c", "other"];
+
+    fn arbitrary_route(index: usize, choice: &(Vec<u8>, u8, u8)) -> Arc<Route> {
+        let (segments, host, methods) = choice;
+        let mut path = String::new();
+        for (at, segment) in segments.iter().take(4).enumerate() {
+            match segment % 8 {
+                0 => path.push_str(&format!("/{{p{at}}}")),
+                1 => path.push_str(&format!("/{{q{at}}}")),
+                2 | 3 => path.push_str("/a"),
+                4 | 5 => path.push_str("/b"),
+                6 => path.push_str("/c"),
+                _ => {
+                    path.push_str("/*");
+                    break;
+                }
+            }
+        }
+        let path = if path.is_empty() { "/" } else { &path };
+        let host = ["a.b.c", "*.b.c", "*.c", "b.c"].get(usize::from(host % 8)).copied();
+        let named: Vec<Method> =
+            (0..3).filter(|i| methods >> i & 1 == 1).map(|i| METHODS[i].clone()).collect();
+        let mut made = Arc::unwrap_or_clone(route(path, host, (!named.is_empty()).then_some(&named[..])));
+        made.name = RouteName::new(format!("{index}"));
+        Arc::new(made)
+    }
+
+    #[test]
+    fn the_trie_finds_what_a_naive_matcher_finds() {
+        type Choices = (Vec<(Vec<u8>, u8, u8)>, Vec<(Vec<u8>, u8, u8)>);
+        bolero::check!().with_iterations(2_000).with_max_len(256).with_type::<Choices>().for_each(
+            |(routes, requests)| {
+                let mut kept: Vec<Arc<Route>> = Vec::new();
+                let mut table = RouteTable::default();
+                for choice in routes {
+                    kept.push(arbitrary_route(kept.len(), choice));
+                    match RouteTable::build(&kept) {
+                        Ok(built) => table = built,
+                        Err(_) => drop(kept.pop()),
+                    }
+                }
+                for (segments, host, method) in requests {
+                    let mut path: String = segments
+                        .iter()
+                        .take(5)
+                        .map(|s| ["/a", "/b", "/c", "/d"][usize::from(s % 4)])
+                        .collect();
+                    if path.is_empty() || method & 8 == 8 {
+                        path.push('/');
+                    }
+                    let host = HOSTS[usize::from(host % 4)];
+                    let method = &METHODS[usize::from(method % 3)];
+                    let expected = naive::find(&kept, host, method, &path);
+                    assert_eq!(found(&table, host, method, &path), expected, "{method} {host} {path}");
+                }
+            },
+        );
+    }
+
+    #[test]
+    fn no_conflict_is_overlooked() {
+        bolero::check!()
+            .with_iterations(5_000)
+            .with_max_len(64)
+            .with_type::<[(Vec<u8>, u8, u8); 2]>()
+            .for_each(|choices| {
+                let pair = [arbitrary_route(0, &choices[0]), arbitrary_route(1, &choices[1])];
+                let turned = [pair[1].clone(), pair[0].clone()];
+                let Ok(table) = RouteTable::build(&pair) else {
+                    assert!(RouteTable::build(&turned).is_err());
+                    return;
+                };
+                let turned = RouteTable::build(&turned).unwrap();
+                for path in ["/", "/a", "/b", "/a/b", "/a/a/c", "/b/c/a/a", "/a/b/c/d/e"] {
+                    for host in HOSTS {
+                        for method in &METHODS {
+                            assert_eq!(found(&table, host, method, path), found(&turned, host, method, path));
+                        }
+                    }
+                }
+            });
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses_and_nothing_else() {
+        let exact = |host: &str| Ok(HostPattern::Exact(host.to_owned()));
+        assert_eq!(HostPattern::parse("api.example.com"), exact("api.example.com"));
+        assert_eq!(HostPattern::parse("localhost"), exact("localhost"));
+        assert_eq!(HostPattern::parse("127.0.0.1"), exact("127.0.0.1"));
+        assert_eq!(HostPattern::parse("[2001:DB8:0::1]"), exact("[2001:db8::1]"));
+        assert_eq!(HostPattern::parse("*.example.com"), Ok(HostPattern::Below("example.com".to_owned())));
+        for (bad, remedy) in [
+            ("", "labels"),
+            ("*", "*.example.com"),
+            ("*.", "labels"),
+            ("a.*.example", "*.example.com"),
+            ("*a.example", "*.example.com"),
+            ("API.example", "write `api.example`"),
+            ("api.example:8443", "write `api.example`"),
+            ("https://api.example", "not only a host"),
+            ("api.example/x", "not only a host"),
+            ("api.example.", "write `api.example`"),
+            ("a..b", "labels"),
+            ("-a.example", "labels"),
+            ("b\u{fc}cher.example", "xn--"),
+            ("[::1]:80", "[2001:db8::1]"),
+            ("[nonsense]", "[2001:db8::1]"),
+        ] {
+            let error = HostPattern::parse(bad).unwrap_err();
+            assert!(error.contains(remedy), "{bad}: {error}");
+        }
     }
 }
