@@ -1,1 +1,358 @@
-//! stub
+//! The headers that tell an upstream who is calling, and the names that nobody else may set.
+//!
+//! Values: printable ASCII stays, except `%`, `,` and `"`; everything else is percent-encoded UTF-8
+//! (RFC 3986 section 2.1), also a space at either end of a value, where HTTP would drop it (RFC 9110
+//! section 5.5). A list is its members joined by `,`, so a list of one looks like its member, and no
+//! two different lists of texts look alike. An absent claim, `null`, an empty list, an object, and a
+//! list with an object, list or `null` in it have no header.
+//!
+//! Names: a header is reserved when it equals a reserved name without regard to case and with every
+//! character that is not a letter or digit counting as `-`, because CGI and WSGI make one variable of
+//! `X-Auth-Subject` and `x_auth.subject`.
+
+use http::{HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::core::percent;
+use crate::core::route::policy::{TokenFacts, claim};
+
+/// The identity headers of a request, in the order of `headers` (header and the claim that fills it).
+/// `scope` and `client_id` are what the issuer's claim names make of them; a claim that is not
+/// there leaves its header out.
+pub fn identity_headers(
+    headers: &[(HeaderName, String)],
+    token: TokenFacts<'_>,
+) -> Vec<(HeaderName, HeaderValue)> {
+    headers.iter().filter_map(|(name, claim)| Some((name.clone(), header_value(token, claim)?))).collect()
+}
+
+fn header_value(token: TokenFacts<'_>, name: &str) -> Option<HeaderValue> {
+    let mut text = String::new();
+    match name {
+        "client_id" => write_text(token.client?, &mut text),
+        "scope" => write_list(token.scope, ' ', &mut text, |value, out| {
+            // A space separates scope values (RFC 6749 section 3.3); within one it would be two.
+            value.split(' ').enumerate().for_each(|(i, part)| {
+                out.push_str(if i == 0 { "" } else { "%20" });
+                write_text(part, out);
+            });
+            Some(())
+        })?,
+        _ => match claim(token.claims, name)? {
+            Value::Array(members) => write_list(members, ',', &mut text, write_single)?,
+            single => write_single(single, &mut text)?,
+        },
+    }
+    HeaderValue::try_from(text).ok()
+}
+
+fn write_list<T>(
+    members: &[T],
+    separator: char,
+    out: &mut String,
+    write: impl Fn(&T, &mut String) -> Option<()>,
+) -> Option<()> {
+    for (i, member) in members.iter().enumerate() {
+        if i > 0 {
+            out.push(separator);
+        }
+        write(member, out)?;
+    }
+    (!members.is_empty()).then_some(())
+}
+
+fn write_single(value: &Value, out: &mut String) -> Option<()> {
+    match value {
+        Value::String(text) => write_text(text, out),
+        Value::Number(number) => out.push_str(&number.to_string()),
+        Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    }
+    Some(())
+}
+
+fn write_text(text: &str, out: &mut String) {
+    let last = text.len().saturating_sub(1);
+    out.reserve(text.len());
+    for (i, byte) in text.bytes().enumerate() {
+        let stays = match byte {
+            b'%' | b',' | b'"' => false,
+            b' ' => i != 0 && i != last,
+            _ => byte.is_ascii_graphic(),
+        };
+        if stays {
+            out.push(char::from(byte));
+        } else {
+            percent::encode(byte, out);
+        }
+    }
+}
+
+/// Reserved whatever is configured. `Authorization` is among them: the caller keeps it only where the
+/// permit says that the access token is forwarded. `traceparent` is set by Tollgate on every request.
+const RESERVED: [&str; 9] = [
+    "authorization",
+    "forwarded",
+    "client-cert",
+    "client-cert-chain",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-request-id",
+    "traceparent",
+];
+
+/// Reserved with whatever follows.
+const RESERVED_PREFIXES: [&str; 2] = ["x-forwarded-", "x-original-"];
+
+/// The header names that are removed from every inbound request, before Tollgate sets its own.
+#[derive(Clone, Debug)]
+pub struct ReservedHeaders {
+    /// Folded: lower case, `-` for everything that is neither letter nor digit.
+    names: Vec<Box<[u8]>>,
+}
+
+impl ReservedHeaders {
+    /// The names that are always reserved, and the configured identity headers.
+    pub fn new(identity: &[HeaderName]) -> Self {
+        let configured = identity.iter().map(HeaderName::as_str);
+        let names = RESERVED.into_iter().chain(configured).map(|name| name.bytes().map(folded).collect());
+        Self { names: names.collect() }
+    }
+
+    /// Whether a header of this name, in any spelling, must not come from outside. Allocates nothing.
+    pub fn is_reserved(&self, name: &str) -> bool {
+        let is = |reserved: &[u8], name: &str| name.bytes().map(folded).eq(reserved.iter().copied());
+        self.names.iter().any(|reserved| reserved.len() == name.len() && is(reserved, name))
+            || RESERVED_PREFIXES
+                .iter()
+                .any(|prefix| name.get(..prefix.len()).is_some_and(|start| is(prefix.as_bytes(), start)))
+    }
+}
+
+const fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::core::ids::IssuerName;
+
+    fn headers_of(claims: &Value, names: &[(&'static str, &str)]) -> Vec<(String, String)> {
+        headers_with(claims, names, Some("web-app"), &["api:read", "openid"])
+    }
+
+    fn headers_with(
+        claims: &Value,
+        names: &[(&'static str, &str)],
+        client: Option<&str>,
+        scope: &[&str],
+    ) -> Vec<(String, String)> {
+        let issuer = IssuerName::new("demo");
+        let scope: Vec<String> = scope.iter().map(ToString::to_string).collect();
+        let none = Map::new();
+        let token = TokenFacts {
+            issuer: &issuer,
+            client,
+            scope: &scope,
+            acr: None,
+            signed_in_at: None,
+            claims: claims.as_object().unwrap_or(&none),
+        };
+        let names: Vec<(HeaderName, String)> =
+            names.iter().map(|(h, c)| (HeaderName::from_static(h), (*c).to_owned())).collect();
+        identity_headers(&names, token)
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    fn header_of(claim: &Value) -> Option<String> {
+        headers_of(&json!({ "c": claim }), &[("x-c", "c")]).pop().map(|(_, value)| value)
+    }
+
+    #[test]
+    fn the_default_headers_say_who_calls() {
+        let claims = json!({ "iss": "https://as.example", "sub": "alice", "client_id": "not this", "scope": "nor this" });
+        let names = [
+            ("x-auth-subject", "sub"),
+            ("x-auth-client", "client_id"),
+            ("x-auth-scope", "scope"),
+            ("x-auth-issuer", "iss"),
+            ("x-auth-tenant", "tenant"),
+        ];
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            headers_of(&claims, &names),
+            [
+                pair("x-auth-subject", "alice"),
+                pair("x-auth-client", "web-app"),
+                pair("x-auth-scope", "api:read openid"),
+                pair("x-auth-issuer", "https://as.example"),
+            ]
+        );
+        assert_eq!(headers_with(&json!({}), &names, None, &[]), []);
+    }
+
+    #[test]
+    fn values_are_percent_encoded_where_headers_could_be_read_otherwise() {
+        for (claim, expected) in [
+            (json!("alice"), Some("alice")),
+            (json!("Al Ice"), Some("Al Ice")),
+            (json!(" a "), Some("%20a%20")),
+            (json!("a,b"), Some("a%2Cb")),
+            (json!("100%"), Some("100%25")),
+            (json!("say \"x\""), Some("say %22x%22")),
+            (json!("x\r\nX-Auth-Subject: root\0"), Some("x%0D%0AX-Auth-Subject: root%00")),
+            (json!("Zo\u{eb}"), Some("Zo%C3%AB")),
+            (json!(""), Some("")),
+            (json!(["a", "b"]), Some("a,b")),
+            (json!(["a,b"]), Some("a%2Cb")),
+            (json!(["a ", " b"]), Some("a%20,%20b")),
+            (json!(["", ""]), Some(",")),
+            (json!([1, true, "x"]), Some("1,true,x")),
+            (json!(42), Some("42")),
+            (json!(false), Some("false")),
+            (json!([]), None),
+            (json!(null), None),
+            (json!({ "a": 1 }), None),
+            (json!(["a", {}]), None),
+            (json!(["a", null]), None),
+            (json!(["a", ["b"]]), None),
+        ] {
+            assert_eq!(header_of(&claim).as_deref(), expected, "{claim}");
+        }
+    }
+
+    #[test]
+    fn a_dotted_name_descends_as_in_policies() {
+        let claims = json!({ "realm_access": { "roles": ["a", "b"] }, "x.y": "literal" });
+        assert_eq!(headers_of(&claims, &[("x-roles", "realm_access.roles")])[0].1, "a,b");
+        assert_eq!(headers_of(&claims, &[("x-y", "x.y")])[0].1, "literal");
+    }
+
+    #[test]
+    fn a_space_within_a_scope_value_does_not_make_two() {
+        let scope =
+            |values: &[&str]| headers_with(&json!({}), &[("x-scope", "scope")], None, values)[0].1.clone();
+        assert_eq!(scope(&["a b"]), "a%20b");
+        assert_eq!(scope(&["a", "b"]), "a b");
+    }
+
+    #[test]
+    fn different_values_never_give_the_same_header() {
+        bolero::check!().with_iterations(1_000).with_max_len(128).with_type::<Vec<Vec<String>>>().for_each(
+            |lists| {
+                let mut seen: HashMap<String, &Vec<String>> = HashMap::new();
+                let mut scopes: HashMap<String, &Vec<String>> = HashMap::new();
+                for list in lists.iter().filter(|list| !list.is_empty()) {
+                    let header = header_of(&json!(list)).unwrap();
+                    assert!(header.bytes().all(|b| (0x20..0x7f).contains(&b)) && header.trim() == header);
+                    assert_eq!(*seen.entry(header.clone()).or_insert(list), list);
+                    let borrowed: Vec<&str> = list.iter().map(String::as_str).collect();
+                    let scope =
+                        headers_with(&json!({}), &[("x-scope", "scope")], None, &borrowed)[0].1.clone();
+                    if !borrowed.contains(&"") {
+                        assert_eq!(*scopes.entry(scope).or_insert(list), list);
+                    }
+                    if let [single] = &list[..] {
+                        assert_eq!(header_of(&json!(single)).unwrap(), header);
+                    }
+                }
+            },
+        );
+    }
+
+    #[test]
+    fn small_alphabets_collide_no_more_than_large_ones() {
+        const PIECES: [&str; 10] = ["", "a", ",", "%", "%2C", "\"", " ", "2C", "\u{e9}", "\n"];
+        bolero::check!().with_iterations(1_000).with_max_len(128).with_type::<[Vec<Vec<u8>>; 2]>().for_each(
+            |pair| {
+                let [one, other] = pair.each_ref().map(|list| -> Vec<String> {
+                    let text = |pieces: &Vec<u8>| {
+                        pieces.iter().take(3).map(|p| PIECES[usize::from(*p) % PIECES.len()]).collect()
+                    };
+                    list.iter().take(3).map(text).collect()
+                });
+                let same_header = header_of(&json!(one)) == header_of(&json!(other));
+                assert_eq!(same_header, one == other, "{one:?} {other:?}");
+            },
+        );
+    }
+
+    fn reserved() -> ReservedHeaders {
+        ReservedHeaders::new(&[
+            HeaderName::from_static("x-auth-subject"),
+            HeaderName::from_static("remote_user"),
+        ])
+    }
+
+    #[test]
+    fn ordinary_headers_pass() {
+        for name in [
+            "host",
+            "accept",
+            "cookie",
+            "content-type",
+            "connection",
+            "x-auth",
+            "x-auth-subjects",
+            "x-forwarded",
+            "x-originality",
+            "forwarded-for",
+            "x-http-method",
+            "tracestate",
+            "",
+            "x",
+            "\u{e9}x-forwarded-",
+        ] {
+            assert!(!reserved().is_reserved(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_reserved_header_passes() {
+        const OTHERS: &[u8] = b"-_.!#$%&'*+^`|~";
+        let names = [
+            "Authorization",
+            "Forwarded",
+            "Client-Cert",
+            "Client-Cert-Chain",
+            "X-Real-IP",
+            "X-Rewrite-URL",
+            "X-HTTP-Method-Override",
+            "X-Request-Id",
+            "X-Forwarded-For",
+            "X-Forwarded-Anything",
+            "X-Original-URL",
+            "X-Original-",
+            "X-Auth-Subject",
+            "Remote-User",
+            "traceparent",
+        ];
+        let reserved = reserved();
+        bolero::check!().with_iterations(1_000).with_max_len(128).with_type::<(u8, [u8; 32])>().for_each(
+            |(which, choices)| {
+                let spelled: String = names[usize::from(*which) % names.len()]
+                    .bytes()
+                    .zip(choices)
+                    .map(|(byte, choice)| match byte {
+                        b'-' => char::from(OTHERS[usize::from(*choice) % OTHERS.len()]),
+                        _ if choice % 2 == 0 => char::from(byte.to_ascii_uppercase()),
+                        _ => char::from(byte.to_ascii_lowercase()),
+                    })
+                    .collect();
+                assert!(reserved.is_reserved(&spelled), "{spelled}");
+                assert!(
+                    HeaderName::from_bytes(spelled.as_bytes()).is_ok(),
+                    "{spelled} could not be sent at all"
+                );
+            },
+        );
+    }
+}

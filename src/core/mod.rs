@@ -1,11 +1,13 @@
 //! WHAT IS TRUE. Pure functions and types: no pingora, no tokio, no clock, no randomness, no lock,
 //! no log. `now` and random bytes are arguments, so every rule here can be tested by arithmetic.
 
+pub mod challenge;
 pub mod denial;
 pub mod forwarded;
 pub mod identity_headers;
 pub mod ids;
 pub mod metadata;
+pub mod percent;
 pub mod request;
 pub mod route;
 pub mod secret;

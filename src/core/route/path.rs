@@ -16,6 +16,7 @@
 use std::borrow::Cow;
 
 use crate::core::denial::Denial;
+use crate::core::percent;
 
 /// A request's path in its one canonical spelling: what is judged is what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,9 +81,9 @@ impl CanonicalPath {
         for (twice, cut) in [(false, true), (true, false), (true, true)] {
             let mut text = String::with_capacity(self.text.len());
             for segment in raw_segments(&self.text) {
-                let mut bytes = decode(segment.as_bytes());
+                let mut bytes = percent::decode(segment.as_bytes());
                 if twice {
-                    bytes = decode(&bytes);
+                    bytes = percent::decode(&bytes);
                 }
                 let kept = if cut { without_parameters(&bytes) } else { &bytes };
                 text.push('/');
@@ -102,7 +103,7 @@ pub(super) fn raw_segments(path: &str) -> impl Iterator<Item = &str> {
 /// A canonical segment, percent-decoded.
 pub(super) fn decoded(segment: &str) -> Cow<'_, str> {
     if segment.contains('%') {
-        Cow::Owned(String::from_utf8_lossy(&decode(segment.as_bytes())).into_owned())
+        Cow::Owned(String::from_utf8_lossy(&percent::decode(segment.as_bytes())).into_owned())
     } else {
         Cow::Borrowed(segment)
     }
@@ -115,7 +116,10 @@ fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str>
     let mut bytes = segment.iter();
     while let Some(&byte) = bytes.next() {
         let (byte, escaped) = if byte == b'%' {
-            let digits = (bytes.next().copied().and_then(hex), bytes.next().copied().and_then(hex));
+            let digits = (
+                bytes.next().copied().and_then(percent::digit),
+                bytes.next().copied().and_then(percent::digit),
+            );
             let (Some(high), Some(low)) = digits else { return Err(ESCAPE) };
             (high << 4 | low, true)
         } else {
@@ -128,12 +132,12 @@ fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str>
             (_, true) => {
                 escaped_bytes |= byte >= 0x80;
                 percent |= byte == b'%';
-                push_hex(byte, out);
+                percent::encode(byte, out);
             }
             // Allowed as they are (RFC 3986 section 3.3, `pchar`).
             (_, false) if is_sub_delim(byte) => out.push(char::from(byte)),
             // Not allowed, but browsers send them as they are; they have one reading.
-            (b'[' | b']' | b'|' | b'^', false) => push_hex(byte, out),
+            (b'[' | b']' | b'|' | b'^', false) => percent::encode(byte, out),
             (b'#', false) => return Err(FRAGMENT),
             (_, false) => return Err(RAW),
         }
@@ -142,18 +146,18 @@ fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str>
     if !escaped_bytes && !percent && !semicolon && !written.starts_with('.') {
         return Ok(true);
     }
-    let once = decode(written.as_bytes());
+    let once = percent::decode(written.as_bytes());
     if escaped_bytes && std::str::from_utf8(&once).is_err() {
         return Err(UTF8);
     }
     no_dot_segment(&once)?;
-    let twice = decode(&once);
+    let twice = percent::decode(&once);
     if twice == once {
         return Ok(!semicolon);
     }
     twice.iter().try_for_each(|&byte| never_in_a_segment(byte))?;
     no_dot_segment(&twice)?;
-    if decode(&twice) != twice {
+    if percent::decode(&twice) != twice {
         return Err(TOO_OFTEN);
     }
     Ok(false)
@@ -191,42 +195,12 @@ const fn is_sub_delim(byte: u8) -> bool {
     matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-fn push_hex(byte: u8, out: &mut String) {
-    out.push('%');
-    for nibble in [byte >> 4, byte & 0xf] {
-        out.push(char::from_digit(u32::from(nibble), 16).unwrap_or_default().to_ascii_uppercase());
-    }
-}
-
 fn push_escaped(byte: u8, out: &mut String) {
     if is_unreserved(byte) || is_sub_delim(byte) {
         out.push(char::from(byte));
     } else {
-        push_hex(byte, out);
+        percent::encode(byte, out);
     }
-}
-
-/// Decodes every percent-escape once; a percent sign without two hexadecimal digits stays.
-fn decode(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        if byte == b'%'
-            && let [high, low, behind @ ..] = rest
-            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
-        {
-            out.push(high << 4 | low);
-            rest = behind;
-        } else {
-            out.push(byte);
-        }
-    }
-    out
 }
 
 /// `routes[].path`: literals, `{name}`s and a final `*`. It covers a path with and without a trailing
@@ -534,7 +508,7 @@ mod tests {
 
     #[test]
     fn parsing_what_was_parsed_changes_nothing() {
-        bolero::check!().with_iterations(5_000).with_type::<Vec<u8>>().for_each(|pieces| {
+        bolero::check!().with_iterations(5_000).with_max_len(128).with_type::<Vec<u8>>().for_each(|pieces| {
             let folded: Vec<u8> = pieces.iter().map(|b| if *b < 200 { b % 32 } else { *b }).collect();
             for text in [spelled(&folded), pieces.clone()] {
                 let Ok(path) = CanonicalPath::parse(&text) else { continue };
@@ -548,7 +522,7 @@ mod tests {
     fn lenient(path: &[u8], times: usize, cut: bool) -> Vec<Vec<u8>> {
         let mut bytes = path.to_vec();
         for _ in 0..times {
-            bytes = decode(&bytes);
+            bytes = percent::decode(&bytes);
         }
         let mut resolved: Vec<Vec<u8>> = Vec::new();
         for segment in bytes.split(|b| matches!(b, b'/' | b'\\')) {
@@ -564,12 +538,12 @@ mod tests {
 
     #[test]
     fn a_lenient_upstream_finds_no_path_that_was_not_judged() {
-        bolero::check!().with_iterations(5_000).with_type::<Vec<u8>>().for_each(|pieces| {
+        bolero::check!().with_iterations(5_000).with_max_len(128).with_type::<Vec<u8>>().for_each(|pieces| {
             let folded: Vec<u8> = pieces.iter().map(|b| b % 32).collect();
             let text = spelled(&folded);
             let Ok(path) = CanonicalPath::parse(&text) else { return };
             let as_bytes = |path: &CanonicalPath| -> Vec<Vec<u8>> {
-                raw_segments(path.as_str()).map(|segment| decode(segment.as_bytes())).collect()
+                raw_segments(path.as_str()).map(|segment| percent::decode(segment.as_bytes())).collect()
             };
             let mut judged: Vec<_> = path.other_readings().iter().map(as_bytes).collect();
             judged.push(as_bytes(&path));
@@ -584,14 +558,14 @@ mod tests {
 
     #[test]
     fn two_spellings_of_one_path_are_judged_alike() {
-        bolero::check!().with_iterations(5_000).with_type::<(String, Vec<u8>)>().for_each(
+        bolero::check!().with_iterations(5_000).with_max_len(128).with_type::<(String, Vec<u8>)>().for_each(
             |(text, choices)| {
                 let spell = |offset: usize| -> Vec<u8> {
                     let mut out = String::from("/");
                     for (i, byte) in text.bytes().enumerate() {
                         let choice = choices.get((i + offset) % choices.len().max(1)).copied().unwrap_or(0);
                         match choice.wrapping_add(u8::try_from(offset).unwrap()) % 3 {
-                            0 => push_hex(byte, &mut out),
+                            0 => percent::encode(byte, &mut out),
                             1 if byte.is_ascii() && byte != b'%' => out.push(char::from(byte)),
                             _ => out.push_str(&format!("%{byte:02x}")),
                         }

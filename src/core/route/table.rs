@@ -624,7 +624,7 @@ mod tests {
     #[test]
     fn the_trie_finds_what_a_naive_matcher_finds() {
         type Choices = (Vec<(Vec<u8>, u8, u8)>, Vec<(Vec<u8>, u8, u8)>);
-        bolero::check!().with_iterations(2_000).with_max_len(256).with_type::<Choices>().for_each(
+        bolero::check!().with_iterations(2_000).with_max_len(128).with_type::<Choices>().for_each(
             |(routes, requests)| {
                 let mut kept: Vec<Arc<Route>> = Vec::new();
                 let mut table = RouteTable::default();
