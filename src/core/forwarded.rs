@@ -1,1 +1,343 @@
-//! stub: X-Forwarded-*, Forwarded, and who the client is behind trusted proxies.
+//! Who the client is behind trusted proxies, under which ids its request goes on, and what the upstream
+//! is told of it: `X-Request-Id`, `traceparent`, `X-Forwarded-For/Proto/Host`, `Forwarded` (RFC 7239; W3C
+//! Trace Context section 3.2).
+//!
+//! Only what a trusted proxy says is believed, hop by hop from the right. What lies to the left of the
+//! client in `X-Forwarded-For` anybody may have written: it is neither believed nor passed on.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use crate::core::ids::{RequestId, TraceParent};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const FORWARDED: HeaderName = http::header::FORWARDED;
+
+/// More hops than this are not followed.
+const MOST_HOPS: usize = 32;
+
+/// Whether a peer is one of the trusted proxies.
+pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// The client's address: the peer's, or, where the peer is a trusted proxy, the rightmost address of
+/// `X-Forwarded-For` that is none. What cannot be read ends the search at the last good address.
+pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    hops(peer, headers, trusted).last().unwrap_or(peer)
+}
+
+/// The peer, and then each hop before it, up to the client.
+fn hops<'h>(peer: IpAddr, headers: &'h HeaderMap, trusted: &'h [IpNet]) -> impl Iterator<Item = IpAddr> + 'h {
+    let mut told = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .rev()
+        .flat_map(|value| value.as_bytes().rsplit(|&b| b == b','))
+        .map(|member| std::str::from_utf8(member).ok().and_then(address));
+    std::iter::successors(Some(peer.to_canonical()), move |&hop| {
+        if is_trusted(hop, trusted) { told.next().flatten() } else { None }
+    })
+    .take(MOST_HOPS)
+}
+
+/// An address as proxies write it: bare, IPv6 also in brackets, also with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim_matches([' ', '\t']);
+    let bracketed =
+        || text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok().filter(IpAddr::is_ipv6);
+    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+    text.parse().ok().or_else(bracketed).or_else(with_port).map(|address: IpAddr| address.to_canonical())
+}
+
+/// Under which ids a request goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identifiers {
+    pub request_id: RequestId,
+    pub trace_parent: TraceParent,
+    /// Whether `tracestate` still belongs to `traceparent`; else it must be removed (W3C Trace Context
+    /// section 3.3).
+    pub keeps_trace_state: bool,
+}
+
+/// Keeps the ids that a trusted proxy sent, when they are there once and well-formed; else makes new
+/// ones from random bytes: 16 for the request, 16 for the trace, 8 for its parent.
+pub fn identifiers(
+    from_trusted_proxy: bool,
+    headers: &HeaderMap,
+    (request, trace, parent): ([u8; 16], [u8; 16], [u8; 8]),
+) -> Identifiers {
+    let sent = |name| if from_trusted_proxy { single(headers, name) } else { None };
+    let trace_parent = sent(TRACEPARENT).and_then(TraceParent::parse);
+    Identifiers {
+        request_id: sent(X_REQUEST_ID)
+            .and_then(RequestId::parse)
+            .unwrap_or_else(|| RequestId::from_random(request)),
+        keeps_trace_state: trace_parent.is_some(),
+        trace_parent: trace_parent.unwrap_or_else(|| TraceParent::from_random(trace, parent)),
+    }
+}
+
+/// The text of a header that is there exactly once.
+fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    pub peer: IpAddr,
+    /// Whether the connection itself was TLS.
+    pub https: bool,
+    /// `Host` or `:authority`, with its port where it came with one.
+    pub host: &'a str,
+    pub headers: &'a HeaderMap,
+    pub trusted_proxies: &'a [IpNet],
+}
+
+impl Arrival<'_> {
+    /// The headers to set at the upstream, after every reserved one was removed.
+    pub fn headers_to_set(&self, ids: &Identifiers) -> Vec<(HeaderName, HeaderValue)> {
+        let mut chain: Vec<IpAddr> = hops(self.peer, self.headers, self.trusted_proxies).collect();
+        chain.reverse();
+        let ours = if self.https { "https" } else { "http" };
+        let (mut proto, mut host) = (ours, self.host);
+        if is_trusted(self.peer, self.trusted_proxies) {
+            let told = single(self.headers, X_FORWARDED_PROTO);
+            proto = told.filter(|proto| matches!(*proto, "http" | "https")).unwrap_or(proto);
+            host = single(self.headers, X_FORWARDED_HOST).filter(|host| is_authority(host)).unwrap_or(host);
+        }
+        let mut addresses = String::new();
+        let mut forwarded = String::new();
+        for (i, hop) in chain.iter().enumerate() {
+            if i > 0 {
+                addresses.push_str(", ");
+                forwarded.push_str(", ");
+            }
+            addresses.push_str(&hop.to_string());
+            forwarded.push_str(&node(*hop));
+            // What the client asked for, and what we were asked for by the last of several hops.
+            if i == 0 {
+                forwarded.push_str(&asked_for(host, proto));
+            } else if i + 1 == chain.len() {
+                forwarded.push_str(&asked_for(self.host, ours));
+            }
+        }
+        let texts = [
+            (X_REQUEST_ID, ids.request_id.as_str()),
+            (TRACEPARENT, ids.trace_parent.as_str()),
+            (X_FORWARDED_FOR, addresses.as_str()),
+            (X_FORWARDED_PROTO, proto),
+            (X_FORWARDED_HOST, if is_authority(host) { host } else { "" }),
+            (FORWARDED, forwarded.as_str()),
+        ];
+        texts
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .filter_map(|(name, text)| Some((name, HeaderValue::from_str(text).ok()?)))
+            .collect()
+    }
+}
+
+/// `for=` (RFC 7239 section 6): IPv6 in brackets, and so in quotes.
+fn node(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("for={address}"),
+        IpAddr::V6(address) => format!("for=\"[{address}]\""),
+    }
+}
+
+/// `;host=…;proto=…`, the host in quotes where it is no token (RFC 7239 section 4).
+fn asked_for(host: &str, proto: &str) -> String {
+    match host {
+        _ if !is_authority(host) => format!(";proto={proto}"),
+        _ if host.contains([':', '[']) => format!(";host=\"{host}\";proto={proto}"),
+        _ => format!(";host={host};proto={proto}"),
+    }
+}
+
+/// Whether a text can be a host with or without a port: nothing in it needs an escape.
+fn is_authority(text: &str) -> bool {
+    (1..=260).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':' | b'[' | b']'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        map
+    }
+
+    fn trusted() -> Vec<IpNet> {
+        vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]
+    }
+
+    fn client(peer: &str, told: &[&str]) -> String {
+        let told: Vec<_> = told.iter().map(|value| ("x-forwarded-for", *value)).collect();
+        client_address(peer.parse().unwrap(), &headers(&told), &trusted()).to_string()
+    }
+
+    #[test]
+    fn nobody_but_a_trusted_proxy_says_who_the_client_is() {
+        assert_eq!(client("192.0.2.1", &["203.0.113.9"]), "192.0.2.1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client("::ffff:10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client("::ffff:192.0.2.1", &["203.0.113.9"]), "192.0.2.1");
+        assert_eq!(client("2001:db8::7", &["2001:db9::1"]), "2001:db9::1");
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn the_rightmost_address_that_is_no_proxy_counts() {
+        assert_eq!(client("10.0.0.1", &["1.1.1.1, 203.0.113.9, 10.0.0.2"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["1.1.1.1", "203.0.113.9", "10.0.0.2,10.0.0.3"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["10.0.0.9, 10.0.0.2"]), "10.0.0.9");
+        assert_eq!(client("10.0.0.1", &["[2001:db9::1]:443"]), "2001:db9::1");
+        assert_eq!(client("10.0.0.1", &["203.0.113.9:1234"]), "203.0.113.9");
+        assert_eq!(client("10.0.0.1", &["[2001:db9::1]"]), "2001:db9::1");
+    }
+
+    #[test]
+    fn junk_ends_the_search_at_the_last_good_address() {
+        for junk in ["unknown", "", "203.0.113.9.9", "[1.2.3.4]", "a b", "\u{e9}"] {
+            assert_eq!(client("10.0.0.1", &[junk]), "10.0.0.1", "{junk:?}");
+            assert_eq!(
+                client("10.0.0.1", &[&format!("203.0.113.9, {junk}, 10.0.0.2")]),
+                "10.0.0.2",
+                "{junk:?}"
+            );
+        }
+        let endless = "10.0.0.2,".repeat(10_000);
+        assert_eq!(client("10.0.0.1", &[&format!("203.0.113.9,{}10.0.0.2", endless)]), "10.0.0.2");
+    }
+
+    #[test]
+    fn no_header_makes_an_untrusted_peer_somebody_else() {
+        bolero::check!().with_max_len(64).with_type::<(u32, Vec<u8>)>().for_each(|(peer, told)| {
+            let peer = IpAddr::from(peer.to_be_bytes());
+            let Ok(value) = HeaderValue::from_bytes(told) else { return };
+            let mut map = HeaderMap::new();
+            map.append(X_FORWARDED_FOR, value);
+            let found = client_address(peer, &map, &trusted());
+            assert!(found == peer || is_trusted(peer, &trusted()));
+        });
+    }
+
+    const RANDOM: ([u8; 16], [u8; 16], [u8; 8]) = ([1; 16], [2; 16], [3; 8]);
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn ids_are_kept_from_trusted_proxies_when_well_formed() {
+        let sent = headers(&[("x-request-id", "abcdef-0123"), ("traceparent", TRACE)]);
+        let kept = identifiers(true, &sent, RANDOM);
+        assert_eq!((kept.request_id.as_str(), kept.trace_parent.as_str()), ("abcdef-0123", TRACE));
+        assert!(kept.keeps_trace_state);
+        let fresh = identifiers(false, &HeaderMap::new(), RANDOM);
+        assert!(!fresh.keeps_trace_state);
+        assert_eq!(fresh.request_id.as_str(), "01".repeat(16));
+        for (trusted, refused) in [
+            (false, sent.clone()),
+            (true, headers(&[("x-request-id", "a b"), ("traceparent", "00-x")])),
+            (
+                true,
+                headers(&[
+                    ("x-request-id", "abcdef-0123"),
+                    ("x-request-id", "abcdef-0124"),
+                    ("traceparent", TRACE),
+                    ("traceparent", TRACE),
+                ]),
+            ),
+        ] {
+            assert_eq!(identifiers(trusted, &refused, RANDOM), fresh, "{refused:?}");
+        }
+    }
+
+    fn set(peer: &str, https: bool, host: &str, sent: &[(&'static str, &str)]) -> Vec<(String, String)> {
+        let ids = identifiers(false, &HeaderMap::new(), RANDOM);
+        let (sent, trusted) = (headers(sent), trusted());
+        let arrival =
+            Arrival { peer: peer.parse().unwrap(), https, host, headers: &sent, trusted_proxies: &trusted };
+        let set = arrival.headers_to_set(&ids);
+        assert_eq!(set[0].0, X_REQUEST_ID);
+        assert_eq!(set[1].0, TRACEPARENT);
+        set[2..].iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    fn expected(values: [&str; 4]) -> Vec<(String, String)> {
+        ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"]
+            .into_iter()
+            .zip(values)
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    const SENT: [(&str, &str); 3] = [
+        ("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "shop.example"),
+    ];
+
+    #[test]
+    fn what_a_stranger_says_is_overwritten() {
+        assert_eq!(
+            set("192.0.2.1", false, "api.example:8080", &SENT),
+            expected([
+                "192.0.2.1",
+                "http",
+                "api.example:8080",
+                "for=192.0.2.1;host=\"api.example:8080\";proto=http"
+            ])
+        );
+        assert_eq!(
+            set("2001:db9::1", true, "api.example", &SENT),
+            expected([
+                "2001:db9::1",
+                "https",
+                "api.example",
+                "for=\"[2001:db9::1]\";host=api.example;proto=https"
+            ])
+        );
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_says_goes_on_from_the_client_inwards() {
+        assert_eq!(
+            set("10.0.0.1", false, "inner.example", &SENT),
+            expected([
+                "203.0.113.9, 10.0.0.2, 10.0.0.1",
+                "https",
+                "shop.example",
+                "for=203.0.113.9;host=shop.example;proto=https, for=10.0.0.2, for=10.0.0.1;host=inner.example;proto=http",
+            ])
+        );
+        let odd = [("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a\";for=1.1.1.1")];
+        assert_eq!(
+            set("10.0.0.1", false, "inner.example", &odd),
+            expected(["10.0.0.1", "http", "inner.example", "for=10.0.0.1;host=inner.example;proto=http"])
+        );
+    }
+
+    #[test]
+    fn a_host_that_would_break_out_of_its_quotes_is_left_out() {
+        let set = set("192.0.2.1", false, "a\";for=1.1.1.1;x=\"", &[]);
+        assert_eq!(set.last().unwrap().1, "for=192.0.2.1;proto=http");
+        assert!(set.iter().all(|(name, _)| name != "x-forwarded-host"));
+    }
+}

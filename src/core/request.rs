@@ -18,6 +18,24 @@ pub struct RequestHead<'a> {
     pub client_address: IpAddr,
 }
 
+impl RequestHead<'_> {
+    /// `host` without its port, as routes name it. `None` when it is no host with or without a port.
+    pub fn host_name(&self) -> Option<&str> {
+        host_name(self.host)
+    }
+}
+
+/// The host of `host[:port]` (RFC 3986 section 3.2.2); an IPv6 address keeps its brackets.
+pub fn host_name(authority: &str) -> Option<&str> {
+    let name_ends = if authority.starts_with('[') { authority.find(']')? + 1 } else { 0 };
+    let (name, port) = match authority.get(name_ends..)?.find(':') {
+        Some(at) => authority.split_at_checked(name_ends + at)?,
+        None => (authority, ":0"),
+    };
+    let port = port.strip_prefix(':')?;
+    (!name.is_empty() && port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit())).then_some(name)
+}
+
 /// An origin as browsers compare them (RFC 6454 section 4): scheme, host, port; lower case, the
 /// default port left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +74,26 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_host_is_read_without_its_port() {
+        for (authority, name) in [
+            ("a.example", Some("a.example")),
+            ("a.example:8080", Some("a.example")),
+            ("a.example:", Some("a.example")),
+            ("[::1]", Some("[::1]")),
+            ("[::1]:8080", Some("[::1]")),
+            ("[::1", None),
+            ("[::1]x:80", Some("[::1]x")),
+            ("", None),
+            (":80", None),
+            ("a:b", None),
+            ("a:80:80", None),
+            ("a:123456", None),
+        ] {
+            assert_eq!(host_name(authority), name, "{authority:?}");
+        }
+    }
 
     #[test]
     fn an_origin_is_scheme_host_and_port_and_nothing_else() {
