@@ -1,13 +1,22 @@
-//! stub
+//! May this request pass, and where to? First the target: one reading of path and host. Then the
+//! judgement: route, credential, token, requirements, and at the end a [`Permit`] or a refusal.
+//!
+//! Reads memory only, unless the token's issuer has a key that is not known yet. It must never answer
+//! a request itself and never let one pass without a permit.
+
 use std::sync::Arc;
 
+use crate::config::settings::AccessTokenForwarding;
 use crate::core::denial::Denial;
-use crate::core::request::RequestHead;
+use crate::core::request::{RequestHead, host_name};
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
-use crate::core::route::permit::Permit;
+use crate::core::route::permit::{Disclosure, Permit};
+use crate::core::route::table::{Found, Matched};
 use crate::core::time::Timestamp;
+use crate::core::token::bearer::bearer;
 use crate::flows::Gate;
+use crate::flows::authenticate::authenticate;
 use crate::state::live::Live;
 
 /// A refusal, and the route that it concerns where one was found.
@@ -15,6 +24,13 @@ use crate::state::live::Live;
 pub struct Refusal {
     pub denial: Denial,
     pub route: Option<Arc<Route>>,
+}
+
+impl From<Denial> for Refusal {
+    /// A refusal before any route was found.
+    fn from(denial: Denial) -> Self {
+        Self { denial, route: None }
+    }
 }
 
 /// Where a request wants to go, in its one reading.
@@ -37,12 +53,44 @@ pub enum OwnEndpoint {
 }
 
 /// Reads target and host; refuses what has two readings or is not served here.
+///
+/// # Errors
+/// [`Denial::AmbiguousTarget`]; [`Denial::UnknownHost`] when the host is neither that of `public_url`
+/// nor of any route. Ports are not compared: behind a load balancer or a container's port mapping the
+/// port that the client used need not be one that the gateway knows.
 pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial> {
-    let _ = (live, head);
-    Err(Denial::NoRoute)
+    let (path, query) = match head.target.iter().position(|&b| b == b'?') {
+        Some(at) => head.target.split_at(at),
+        None => (head.target, &[][..]),
+    };
+    let path = CanonicalPath::parse(path)?;
+    let query = query.split_first().map(|(_, query)| read_query(query)).transpose()?;
+    let name = head.host_name().ok_or(Denial::UnknownHost)?;
+    if host_name(live.settings.public_url.authority()) != Some(name) && !live.routes.names_host(name) {
+        return Err(Denial::UnknownHost);
+    }
+    let own = path.is_own().then(|| match path.as_str() {
+        "/oauth/token" => OwnEndpoint::Token,
+        _ => OwnEndpoint::Unknown,
+    });
+    Ok(Target { path, query, own })
+}
+
+/// The query goes on as it came; it only must not end the request line or the query early.
+fn read_query(query: &[u8]) -> Result<String, Denial> {
+    if query.contains(&b'#') {
+        return Err(Denial::AmbiguousTarget("The request target must not contain a fragment."));
+    }
+    match std::str::from_utf8(query) {
+        Ok(text) if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text.to_owned()),
+        _ => Err(Denial::AmbiguousTarget("The query contains a character that must be percent-encoded.")),
+    }
 }
 
 /// The judgement: route, credential, token, requirements.
+///
+/// # Errors
+/// The first thing that does not hold, with the route once one was found.
 pub async fn admit(
     gate: &Gate,
     live: &Live,
@@ -50,6 +98,262 @@ pub async fn admit(
     target: Target,
     now: Timestamp,
 ) -> Result<Permit, Refusal> {
-    let _ = (gate, live, head, target, now);
-    Err(Refusal { denial: Denial::NoRoute, route: None })
+    let Target { path, query, own } = target;
+    let matched = find_route(live, head, path, own)?;
+    let route = matched.route().clone();
+    let judgement = async {
+        let token = match bearer(head.headers, query.as_deref())? {
+            Some(token) => Some(authenticate(gate, live, token, now).await?),
+            None => None,
+        };
+        let identity = &live.settings.identity;
+        let disclosure = Disclosure {
+            headers: &identity.headers,
+            access_token: identity.access_token == AccessTokenForwarding::Forward,
+        };
+        Permit::grant(matched, query, token, disclosure, now)
+    };
+    judgement.await.map_err(|denial| Refusal { denial, route: Some(route) })
+}
+
+/// Tollgate's own paths are nobody's route.
+fn find_route(
+    live: &Live,
+    head: &RequestHead<'_>,
+    path: CanonicalPath,
+    own: Option<OwnEndpoint>,
+) -> Result<Matched, Denial> {
+    if own.is_some() {
+        return Err(Denial::NoRoute);
+    }
+    let host = head.host_name().ok_or(Denial::UnknownHost)?;
+    match live.routes.find(host, head.method, path) {
+        Found::Route(matched) => Ok(matched),
+        Found::MethodNotAllowed { allow } => Err(Denial::MethodNotAllowed { allow }),
+        Found::Ambiguous => Err(Denial::AmbiguousTarget(
+            "Services read what follows a semicolon, or double encoding, in two ways; here they lead to different routes.",
+        )),
+        Found::Nothing => Err(Denial::NoRoute),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use arc_swap::ArcSwap;
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+    use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+
+    use super::*;
+    use crate::config::settings::{Identity, Limits, Log, LogFormat, Sessions, Settings, SubjectInLog};
+    use crate::core::ids::{IssuerName, RouteName, UpstreamName};
+    use crate::core::request::Origin;
+    use crate::core::route::path::PathPattern;
+    use crate::core::route::policy::{Access, Requirements};
+    use crate::core::route::table::{HostPattern, RouteTable};
+    use crate::core::secret::Secret;
+    use crate::core::session::sealed::KeyRing;
+    use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+    use crate::state::exchanges::Exchanges;
+    use crate::state::issuer_keys::Issuers;
+    use crate::state::metrics::Metrics;
+
+    /// The world outside, which no test here needs.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Clock for Nothing {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_secs(0)
+        }
+    }
+
+    impl Randomness for Nothing {
+        fn fill(&self, _: &mut [u8]) {}
+    }
+
+    impl HttpClient for Nothing {
+        fn send(
+            &self,
+            _: &IssuerName,
+            _: Request<Bytes>,
+            _: Bounds,
+        ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {
+            async { Err(HttpFault::Connect) }.boxed()
+        }
+    }
+
+    fn route(path: &str, host: Option<&str>, methods: Option<Vec<Method>>, access: Access) -> Arc<Route> {
+        Arc::new(Route {
+            name: RouteName::new(path),
+            path: PathPattern::parse(path).unwrap(),
+            host: host.map(|host| HostPattern::parse(host).unwrap()),
+            methods,
+            access,
+            upstream: UpstreamName::new("upstream"),
+        })
+    }
+
+    fn live() -> Live {
+        let protected = || Access::Protected(Requirements::default());
+        let routes = vec![
+            route("/*", None, None, Access::Public),
+            route("/api/*", None, None, protected()),
+            route("/api/read", None, Some(vec![Method::GET]), protected()),
+            route("/shop/*", Some("*.shop.example"), None, Access::Public),
+        ];
+        let table = RouteTable::build(&routes).unwrap();
+        let settings = Settings {
+            public_url: Origin::parse("http://localhost:8080").unwrap(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            admin: "127.0.0.1:0".parse().unwrap(),
+            trusted_proxies: vec![],
+            issuers: vec![],
+            clients: vec![],
+            upstreams: vec![],
+            routes,
+            identity: Identity {
+                headers: vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
+                access_token: AccessTokenForwarding::Strip,
+            },
+            sessions: Sessions {
+                idle_timeout: Duration::from_secs(1),
+                absolute_timeout: Duration::from_secs(1),
+                grace: Duration::from_secs(1),
+                keys: vec![],
+            },
+            store: PathBuf::new(),
+            limits: Limits { token: 8192, header: 32768, body: 1 },
+            log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
+        };
+        Live {
+            settings: Arc::new(settings),
+            routes: table,
+            issuers: Issuers::new(&[], None),
+            cookie_keys: KeyRing::new(vec![Secret::new(vec![7; 32])]).unwrap(),
+        }
+    }
+
+    fn read(host: &str, target: &str) -> Result<Target, Denial> {
+        with_head(host, &Method::GET, target, &HeaderMap::new(), read_target)
+    }
+
+    fn with_head<T>(
+        host: &str,
+        method: &Method,
+        target: &str,
+        headers: &HeaderMap,
+        then: impl FnOnce(&Live, &RequestHead<'_>) -> T,
+    ) -> T {
+        let client_address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        then(&live(), &RequestHead { method, target: target.as_bytes(), host, headers, client_address })
+    }
+
+    fn admitted(method: &Method, target: &str, authorization: Option<&str>) -> Result<Permit, Refusal> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = authorization {
+            headers.insert(http::header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        let gate = Gate {
+            live: ArcSwap::from_pointee(live()),
+            exchanges: Exchanges::default(),
+            metrics: Metrics::new().unwrap(),
+            clock: Arc::new(Nothing),
+            random: Arc::new(Nothing),
+            http: Arc::new(Nothing),
+        };
+        with_head("localhost:8080", method, target, &headers, |live, head| {
+            let target = read_target(live, head)?;
+            let judgement = admit(&gate, live, head, target, Timestamp::from_secs(0));
+            judgement.now_or_never().expect("judging without an issuer to ask never waits")
+        })
+    }
+
+    #[test]
+    fn only_known_hosts_are_served_on_any_port() {
+        for (host, known) in [
+            ("localhost:8080", true),
+            ("localhost", true),
+            ("localhost:9999", true),
+            ("a.shop.example", true),
+            ("a.shop.example:443", true),
+            ("shop.example", false),
+            ("127.0.0.1:8080", false),
+            ("localhost.", false),
+            ("localhost:x", false),
+            ("", false),
+            ("evil.example", false),
+        ] {
+            let refused = read(host, "/x").err();
+            assert_eq!(refused, (!known).then_some(Denial::UnknownHost), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_target_has_one_reading_or_none() {
+        let target = read("localhost", "/%61/b?c=%61&d").unwrap();
+        assert_eq!((target.path.as_str(), target.query.as_deref()), ("/a/b", Some("c=%61&d")));
+        assert_eq!(read("localhost", "/a?").unwrap().query.as_deref(), Some(""));
+        assert_eq!(read("localhost", "/a?b?c").unwrap().query.as_deref(), Some("b?c"));
+        for bad in
+            ["*", "", "http://localhost/x", "/a/../b", "/a#b", "/a?b#c", "/a?b c", "/a?\r\nX: y", "/a?\u{e9}"]
+        {
+            assert!(matches!(read("localhost", bad), Err(Denial::AmbiguousTarget(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn own_paths_are_never_routed() {
+        for (path, own) in [
+            ("/oauth/token", Some(OwnEndpoint::Token)),
+            ("/%6fauth/token?client_id=x", Some(OwnEndpoint::Token)),
+            ("/oauth/token/", Some(OwnEndpoint::Unknown)),
+            ("/oauth", Some(OwnEndpoint::Unknown)),
+            ("/oauth/login", Some(OwnEndpoint::Unknown)),
+            ("/.well-known/jwks.json", Some(OwnEndpoint::Unknown)),
+            ("/oauth2/token", None),
+            ("/x/oauth/token", None),
+        ] {
+            assert_eq!(read("localhost", path).unwrap().own, own, "{path}");
+            let denied = admitted(&Method::GET, path, None).err().map(|refusal| refusal.denial);
+            assert_eq!(denied, own.map(|_| Denial::NoRoute), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_public_route_needs_no_credential_but_refuses_a_bad_one() {
+        let permit = admitted(&Method::GET, "/page?x=1", None).unwrap();
+        assert_eq!(
+            (permit.route().name.as_str(), permit.path().as_str(), permit.query()),
+            ("/*", "/page", Some("x=1"))
+        );
+        assert!(permit.identity().is_empty());
+        let refusal = admitted(&Method::GET, "/page", Some("Bearer not.a.token")).unwrap_err();
+        assert_eq!(refusal.denial.facts().status, 401);
+        assert_eq!(refusal.route.unwrap().name.as_str(), "/*");
+    }
+
+    #[test]
+    fn a_protected_route_refuses_and_says_which_route_it_was() {
+        let refusal = admitted(&Method::GET, "/api/x", None).unwrap_err();
+        assert_eq!((refusal.denial, refusal.route.unwrap().name.as_str()), (Denial::NoCredential, "/api/*"));
+        let refusal = admitted(&Method::OPTIONS, "/api/x", None).unwrap_err();
+        assert_eq!(refusal.denial, Denial::NoCredential, "no method passes by itself");
+        let refusal = admitted(&Method::GET, "/api/x", Some("Bearer not.a.token")).unwrap_err();
+        assert_eq!(refusal.denial.facts().status, 401);
+    }
+
+    #[test]
+    fn what_the_most_specific_route_does_not_allow_no_other_allows() {
+        let refusal = admitted(&Method::POST, "/api/read", None).unwrap_err();
+        assert_eq!(refusal.denial, Denial::MethodNotAllowed { allow: vec![Method::GET] });
+        assert!(refusal.route.is_none());
+        let refusal = admitted(&Method::GET, "/api;x/y", None).unwrap_err();
+        assert!(matches!(refusal.denial, Denial::AmbiguousTarget(_)));
+    }
 }
