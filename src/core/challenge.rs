@@ -8,9 +8,11 @@ use http::{HeaderValue, StatusCode};
 
 use crate::core::denial::Denial;
 
-/// The challenge that goes with a refusal of a route, if any. `realm` names what is protected: the
-/// gateway's public host.
-pub fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
+/// What is protected: everything behind the gateway is one realm of its origin.
+const REALM: &str = "api";
+
+/// The challenge that goes with a refusal of a route, if any.
+pub fn www_authenticate(denial: &Denial) -> Option<HeaderValue> {
     let facts = denial.facts();
     let about_the_credential = facts.status == StatusCode::UNAUTHORIZED
         || matches!(
@@ -22,7 +24,7 @@ pub fn challenge(denial: &Denial, realm: &str) -> Option<HeaderValue> {
     }
     let mut text = String::with_capacity(160);
     text.push_str("Bearer realm=");
-    quote(realm, &mut text);
+    quote(REALM, &mut text);
     if let Some(error) = facts.oauth_error {
         parameter("error", error, &mut text);
         parameter("error_description", facts.detail, &mut text);
@@ -69,12 +71,12 @@ mod tests {
     use super::*;
 
     fn of(denial: &Denial) -> Option<String> {
-        challenge(denial, "localhost:8080").map(|value| value.to_str().unwrap().to_owned())
+        www_authenticate(denial).map(|value| value.to_str().unwrap().to_owned())
     }
 
     #[test]
     fn without_a_token_there_is_no_error() {
-        assert_eq!(of(&Denial::NoCredential).unwrap(), "Bearer realm=\"localhost:8080\"");
+        assert_eq!(of(&Denial::NoCredential).unwrap(), "Bearer realm=\"api\"");
     }
 
     #[test]
@@ -84,9 +86,7 @@ mod tests {
         {
             let challenge = of(&denial).unwrap();
             assert!(
-                challenge.starts_with(
-                    "Bearer realm=\"localhost:8080\", error=\"invalid_token\", error_description=\""
-                ),
+                challenge.starts_with("Bearer realm=\"api\", error=\"invalid_token\", error_description=\""),
                 "{challenge}"
             );
         }
@@ -137,13 +137,8 @@ mod tests {
 
     #[test]
     fn nothing_breaks_out_of_its_quotes() {
-        let value = challenge(
-            &Denial::InsufficientScope { needed: vec!["a\", x=\"b\\\r\n\u{e9}".to_owned()] },
-            "a\"b",
-        )
-        .unwrap();
-        let text = value.to_str().unwrap();
-        assert!(text.starts_with("Bearer realm=\"a\\\"b\", "), "{text}");
+        let text =
+            of(&Denial::InsufficientScope { needed: vec!["a\", x=\"b\\\r\n\u{e9}".to_owned()] }).unwrap();
         assert!(text.ends_with("scope=\"a\\\", x=\\\"b\\\\???\""), "{text}");
     }
 }

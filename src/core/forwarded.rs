@@ -3,8 +3,10 @@
 //! Trace Context section 3.2).
 //!
 //! Only what a trusted proxy says is believed, hop by hop from the right. What lies to the left of the
-//! client in `X-Forwarded-For` anybody may have written: it is neither believed nor passed on.
+//! client in `X-Forwarded-For` anybody may have written: it is neither believed nor passed on. `Forwarded`
+//! is written and not read: a proxy that is trusted must send `X-Forwarded-For`.
 
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -92,77 +94,59 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     values.next().is_none().then_some(value)
 }
 
-/// How a request came in.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a> {
-    pub peer: IpAddr,
-    /// Whether the connection itself was TLS.
-    pub https: bool,
-    /// `Host` or `:authority`, with its port where it came with one.
-    pub host: &'a str,
-    pub headers: &'a HeaderMap,
-    pub trusted_proxies: &'a [IpNet],
-}
+/// `X-Forwarded-For/Proto/Host` and `Forwarded`, to set at the upstream after what came was removed.
+/// `host` is the one that was asked for, with its port where it came with one; `scheme` is that of the
+/// connection itself. What the request says of both counts only when the peer is a trusted proxy.
+pub fn headers(
+    peer: IpAddr,
+    received: &HeaderMap,
+    trusted: &[IpNet],
+    host: &str,
+    scheme: &str,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut chain: Vec<IpAddr> = hops(peer, received, trusted).collect();
+    chain.reverse();
+    let told = |name| if is_trusted(peer, trusted) { single(received, name) } else { None };
+    let client_scheme =
+        told(X_FORWARDED_PROTO).filter(|told| matches!(*told, "http" | "https")).unwrap_or(scheme);
+    let client_host = told(X_FORWARDED_HOST).filter(|told| is_authority(told)).unwrap_or(host);
 
-impl Arrival<'_> {
-    /// The headers to set at the upstream, after every reserved one was removed.
-    pub fn headers_to_set(&self, ids: &Identifiers) -> Vec<(HeaderName, HeaderValue)> {
-        let mut chain: Vec<IpAddr> = hops(self.peer, self.headers, self.trusted_proxies).collect();
-        chain.reverse();
-        let ours = if self.https { "https" } else { "http" };
-        let (mut proto, mut host) = (ours, self.host);
-        if is_trusted(self.peer, self.trusted_proxies) {
-            let told = single(self.headers, X_FORWARDED_PROTO);
-            proto = told.filter(|proto| matches!(*proto, "http" | "https")).unwrap_or(proto);
-            host = single(self.headers, X_FORWARDED_HOST).filter(|host| is_authority(host)).unwrap_or(host);
+    let (mut addresses, mut forwarded) = (String::with_capacity(48), String::with_capacity(96));
+    for (i, hop) in chain.iter().enumerate() {
+        let separator = if i == 0 { "" } else { ", " };
+        addresses.push_str(separator);
+        forwarded.push_str(separator);
+        // Writing to a String cannot fail.
+        let _ = write!(addresses, "{hop}");
+        let _ = match hop {
+            IpAddr::V4(hop) => write!(forwarded, "for={hop}"),
+            // In brackets, and so in quotes (RFC 7239 section 6).
+            IpAddr::V6(hop) => write!(forwarded, "for=\"[{hop}]\""),
+        };
+        // What the client asked for, and what we were asked for by the last of several hops.
+        if i == 0 {
+            write_asked_for(client_host, client_scheme, &mut forwarded);
+        } else if i + 1 == chain.len() {
+            write_asked_for(host, scheme, &mut forwarded);
         }
-        let mut addresses = String::new();
-        let mut forwarded = String::new();
-        for (i, hop) in chain.iter().enumerate() {
-            if i > 0 {
-                addresses.push_str(", ");
-                forwarded.push_str(", ");
-            }
-            addresses.push_str(&hop.to_string());
-            forwarded.push_str(&node(*hop));
-            // What the client asked for, and what we were asked for by the last of several hops.
-            if i == 0 {
-                forwarded.push_str(&asked_for(host, proto));
-            } else if i + 1 == chain.len() {
-                forwarded.push_str(&asked_for(self.host, ours));
-            }
-        }
-        let texts = [
-            (X_REQUEST_ID, ids.request_id.as_str()),
-            (TRACEPARENT, ids.trace_parent.as_str()),
-            (X_FORWARDED_FOR, addresses.as_str()),
-            (X_FORWARDED_PROTO, proto),
-            (X_FORWARDED_HOST, if is_authority(host) { host } else { "" }),
-            (FORWARDED, forwarded.as_str()),
-        ];
-        texts
-            .into_iter()
-            .filter(|(_, text)| !text.is_empty())
-            .filter_map(|(name, text)| Some((name, HeaderValue::from_str(text).ok()?)))
-            .collect()
     }
-}
-
-/// `for=` (RFC 7239 section 6): IPv6 in brackets, and so in quotes.
-fn node(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => format!("for={address}"),
-        IpAddr::V6(address) => format!("for=\"[{address}]\""),
-    }
+    let host = Some(client_host).filter(|host| is_authority(host));
+    let texts = [
+        (X_FORWARDED_FOR, Some(addresses.as_str())),
+        (X_FORWARDED_PROTO, Some(client_scheme)),
+        (X_FORWARDED_HOST, host),
+        (FORWARDED, Some(forwarded.as_str())),
+    ];
+    texts.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::from_str(text?).ok()?))).collect()
 }
 
 /// `;host=…;proto=…`, the host in quotes where it is no token (RFC 7239 section 4).
-fn asked_for(host: &str, proto: &str) -> String {
-    match host {
-        _ if !is_authority(host) => format!(";proto={proto}"),
-        _ if host.contains([':', '[']) => format!(";host=\"{host}\";proto={proto}"),
-        _ => format!(";host={host};proto={proto}"),
+fn write_asked_for(host: &str, scheme: &str, out: &mut String) {
+    if is_authority(host) {
+        let quote = if host.contains([':', '[']) { "\"" } else { "" };
+        let _ = write!(out, ";host={quote}{host}{quote}");
     }
+    let _ = write!(out, ";proto={scheme}");
 }
 
 /// Whether a text can be a host with or without a port: nothing in it needs an escape.
@@ -270,14 +254,11 @@ mod tests {
     }
 
     fn set(peer: &str, https: bool, host: &str, sent: &[(&'static str, &str)]) -> Vec<(String, String)> {
-        let ids = identifiers(false, &HeaderMap::new(), RANDOM);
-        let (sent, trusted) = (headers(sent), trusted());
-        let arrival =
-            Arrival { peer: peer.parse().unwrap(), https, host, headers: &sent, trusted_proxies: &trusted };
-        let set = arrival.headers_to_set(&ids);
-        assert_eq!(set[0].0, X_REQUEST_ID);
-        assert_eq!(set[1].0, TRACEPARENT);
-        set[2..].iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+        let scheme = if https { "https" } else { "http" };
+        super::headers(peer.parse().unwrap(), &headers(sent), &trusted(), host, scheme)
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect()
     }
 
     fn expected(values: [&str; 4]) -> Vec<(String, String)> {

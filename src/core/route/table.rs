@@ -7,8 +7,9 @@
 //! have the method, the answer is 405, even if a less specific route had it (its policy was written for
 //! other paths).
 //!
-//! A path with other readings (see [`CanonicalPath::other_readings`]) is looked up in each of them, and
-//! found only when all lead to the same route. `find` allocates nothing for a path with one reading.
+//! A path with another reading (see [`CanonicalPath::lenient_reading`]) is looked up in both, and found
+//! only when both lead to the same route. `find` allocates nothing for a path with one reading, unless
+//! it has an escape in it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv6Addr;
@@ -75,14 +76,6 @@ impl HostPattern {
             ));
         }
         Ok(if below { Self::Below(name.to_owned()) } else { Self::Exact(name.to_owned()) })
-    }
-
-    /// Whether a request's host (lower case, without port) is meant.
-    pub fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Exact(name) => name == host,
-            Self::Below(name) => is_below(host, name),
-        }
     }
 }
 
@@ -205,7 +198,7 @@ impl RouteTable {
                 .and_then(|methods| methods.route(method))
                 .is_some_and(|other| Arc::ptr_eq(route, other) && same_judgement(route, &path, reading))
         };
-        if path.other_readings().iter().all(agrees) {
+        if path.lenient_reading().as_ref().is_none_or(agrees) {
             Found::Route(Matched { route: route.clone(), path })
         } else {
             Found::Ambiguous
@@ -329,6 +322,7 @@ mod tests {
     use super::*;
     use crate::core::ids::{RouteName, UpstreamName};
     use crate::core::route::path::PathPattern;
+    use crate::core::route::path::tests::{UPSTREAMS, upstream_reads};
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 
     fn route(path: &str, host: Option<&str>, methods: Option<&[Method]>) -> Arc<Route> {
@@ -651,6 +645,61 @@ mod tests {
                 }
             },
         );
+    }
+
+    /// The promise of this folder: whatever an upstream makes of the path that is sent, the policy that
+    /// was applied is the one written for what it makes of it.
+    #[test]
+    fn no_spelling_reaches_an_upstream_under_another_policy() {
+        type Choices = (Vec<(Vec<u8>, u8, u8)>, Vec<Vec<u8>>);
+        let permitted = std::sync::atomic::AtomicU32::new(0);
+        bolero::check!().with_iterations(5_000).with_max_len(256).with_type::<Choices>().for_each(
+            |(routes, requests)| {
+                let mut kept: Vec<Arc<Route>> = vec![route("/*", None, None)];
+                for (segments, _, _) in routes {
+                    kept.push(arbitrary_route(kept.len(), &(segments.clone(), 7, 0)));
+                    if RouteTable::build(&kept).is_err() {
+                        kept.pop();
+                    }
+                }
+                let table = RouteTable::build(&kept).unwrap();
+                for pieces in requests {
+                    const PIECES: [&str; 16] = [
+                        "a",
+                        "b",
+                        "c",
+                        "%61",
+                        "%2561",
+                        "%25%36%32",
+                        "/",
+                        "/",
+                        "/",
+                        ";x",
+                        ";",
+                        "%3Bx",
+                        "%253bx",
+                        "%252561",
+                        ".",
+                        "%25",
+                    ];
+                    let text: String =
+                        pieces.iter().map(|p| PIECES[usize::from(*p) % PIECES.len()]).collect();
+                    let Ok(path) = CanonicalPath::parse(format!("/{text}").as_bytes()) else { continue };
+                    let Found::Route(matched) = table.find("h", &Method::GET, path) else { continue };
+                    permitted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    for (times, cut) in UPSTREAMS {
+                        let sent = matched.path().as_str();
+                        let read: String = upstream_reads(sent, times, cut)
+                            .iter()
+                            .map(|segment| format!("/{}", String::from_utf8_lossy(segment)))
+                            .collect();
+                        let expected = naive::find(&kept, "h", &Method::GET, &read);
+                        assert_eq!(matched.route().name.as_str(), expected, "{sent} is read as {read}");
+                    }
+                }
+            },
+        );
+        assert!(permitted.into_inner() > 1_000, "too few requests were permitted to prove anything");
     }
 
     #[test]
