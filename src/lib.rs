@@ -1,5 +1,6 @@
 //! Tollgate: a reverse-proxy auth gateway.
 
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod flows;

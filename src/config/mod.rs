@@ -1,4 +1,135 @@
 //! WHAT WAS ASKED. config.yaml becomes [`settings::Settings`], or a list of everything that is
 //! wrong with it, each with path, line and remedy.
+//!
+//! - `tree`: text → tree, and a place in the tree → its line
+//! - `schema`: the keys that there are; `walk`: the tree against them
+//! - `read`, `expand`, `values`: one scalar, one variable, one duration
+//! - `network`, `issuers`, `clients`, `keys`, `sessions`, `identity`, `routes`: what each part means
+//!   and what contradicts it; `resolve`: all parts in order
+//! - `report`, `error`: what was found on the way
+//!
+//! Nothing in here reads the process: environment and files are arguments.
 
+pub mod error;
+pub mod keys;
+pub mod schema;
 pub mod settings;
+pub mod summary;
+
+mod clients;
+mod expand;
+mod identity;
+mod issuers;
+mod names;
+mod network;
+mod read;
+mod report;
+mod resolve;
+mod routes;
+mod sessions;
+mod tree;
+mod values;
+mod walk;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use error::{ConfigErrors, Mistake};
+use read::Reader;
+use report::Report;
+use settings::Settings;
+use tree::Place;
+
+/// The largest file that a configuration may name, in bytes.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    pub settings: Settings,
+    /// What somebody should know before using it, in the file's order.
+    pub warnings: Vec<Mistake>,
+    /// Every key that was looked for, as [`schema::paths`] writes them.
+    pub asked: BTreeSet<String>,
+}
+
+/// Reads a config file and the files that it names. `env` looks variables up.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
+    let file = path.display().to_string();
+    let alone = |line, message: String| {
+        let mistake = Mistake { path: String::new(), line, column: usize::from(line > 0), message };
+        ConfigErrors { file: file.clone(), mistakes: vec![mistake] }
+    };
+    let bytes = read_file(path).map_err(|error| alone(0, format!("cannot be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        alone(line, "is not UTF-8 text from here on; save it as UTF-8".to_owned())
+    })?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse_as(&file, &text, base, env, &read_file)
+}
+
+/// Reads a configuration from text; `base` is the folder to which its paths are relative.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once.
+pub fn parse(
+    text: &str,
+    base: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
+) -> Result<Loaded, ConfigErrors> {
+    parse_as("config.yaml", text, base, env, read_file)
+}
+
+fn parse_as(
+    file: &str,
+    text: &str,
+    base: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
+) -> Result<Loaded, ConfigErrors> {
+    let report = Report::default();
+    let (root, given_twice) = tree::read(text).map_err(|unreadable| {
+        let tree::Unreadable { line, column, message } = unreadable;
+        let mistake = Mistake { path: String::new(), line, column, message };
+        ConfigErrors { file: file.to_owned(), mistakes: vec![mistake] }
+    })?;
+    for place in &given_twice {
+        report.wrong(place, "is given twice; keep one of the two");
+    }
+    walk::section(&root, schema::ROOT, &Place::default(), &report);
+    let reader = Reader { env, read_file, base, report, asked: RefCell::default() };
+    let settings = reader.root(&root).and_then(|keys| resolve::settings(&keys));
+    let Reader { report, asked, .. } = reader;
+    match settings {
+        Some(settings) if report.is_clean() => {
+            Ok(Loaded { settings, warnings: report.warnings(text), asked: asked.into_inner() })
+        }
+        _ => {
+            if report.is_clean() {
+                report.wrong(&Place::default(), "cannot be read as a configuration");
+            }
+            Err(report.errors(file, text))
+        }
+    }
+}
+
+/// Reads a file of at most [`FILE_LIMIT`] bytes.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path)?.take(FILE_LIMIT + 1).read_to_end(&mut content)?;
+    if u64::try_from(content.len()).is_ok_and(|length| length > FILE_LIMIT) {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(content)
+}

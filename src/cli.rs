@@ -1,0 +1,197 @@
+//! The commands of `tollgate`. Decides where the configuration is found and what is printed. Must never print a secret but the key that
+//! `keys cookie` was asked for.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::settings::Settings;
+use crate::config::{self, Loaded, keys, summary};
+
+/// Where the configuration is looked for when no file is named, in this order.
+const PLACES: [&str; 2] = ["config.yaml", "/etc/tollgate/config.yaml"];
+
+/// A gateway in front of APIs: proves who is calling, keeps refresh tokens out of the browser.
+#[derive(Debug, Parser)]
+#[command(name = "tollgate", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Run {
+        /// The configuration [default: ./config.yaml, then /etc/tollgate/config.yaml]
+        config: Option<PathBuf>,
+    },
+    /// Say everything that is wrong with a configuration, or what it does
+    Check {
+        /// The configuration [default: ./config.yaml, then /etc/tollgate/config.yaml]
+        config: Option<PathBuf>,
+    },
+    /// Show it all on this machine: an authorization server, the gateway and an upstream
+    Demo {
+        /// End after the story, with 0 when every step went as told
+        #[arg(long)]
+        once: bool,
+    },
+    /// Make keys
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+#[derive(Debug, Subcommand)]
+enum Keys {
+    /// Print a fresh key for `sessions.keys`
+    Cookie,
+}
+
+/// What a command reads and writes, so that tests need no process.
+#[allow(missing_debug_implementations)] // closures and writers
+pub struct Surroundings<'a> {
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Relative paths of configurations begin here.
+    pub folder: &'a Path,
+    pub out: &'a mut dyn Write,
+    pub err: &'a mut dyn Write,
+}
+
+/// The process: its arguments, its environment, its exit code.
+pub fn main() -> ExitCode {
+    let env = |name: &str| std::env::var(name).ok();
+    let mut surroundings = Surroundings {
+        env: &env,
+        folder: Path::new(""),
+        out: &mut io::stdout().lock(),
+        err: &mut io::stderr().lock(),
+    };
+    match prepare(std::env::args_os(), &mut surroundings) {
+        Next::Done(code) => ExitCode::from(code),
+        Next::Run(settings) => {
+            drop(surroundings);
+            run(*settings)
+        }
+        Next::Demo { once } => {
+            drop(surroundings);
+            demo(once)
+        }
+    }
+}
+
+/// What is left to do once the arguments and the configuration were read.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing: the exit code.
+    Done(u8),
+    Run(Box<Settings>),
+    Demo {
+        once: bool,
+    },
+}
+
+/// Everything up to the moment where something must stay running. Exit codes: 0 good, 1 the
+/// configuration is not, 2 the arguments are not.
+pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surroundings<'_>) -> Next {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let text = error.render();
+            let written =
+                if error.use_stderr() { write!(around.err, "{text}") } else { write!(around.out, "{text}") };
+            return Next::Done(if written.is_ok() {
+                u8::try_from(error.exit_code()).unwrap_or(2)
+            } else {
+                1
+            });
+        }
+    };
+    match arguments.command {
+        Command::Run { config } => match load(config, around) {
+            Ok((file, loaded)) => {
+                let warnings = summary::warnings(&file, &loaded);
+                match write!(around.err, "{warnings}") {
+                    Ok(()) => Next::Run(Box::new(loaded.settings)),
+                    Err(_) => Next::Done(1),
+                }
+            }
+            Err(code) => Next::Done(code),
+        },
+        Command::Check { config } => match load(config, around) {
+            Ok((file, loaded)) => say(around, &summary::summary(&file, &loaded)),
+            Err(code) => Next::Done(code),
+        },
+        Command::Demo { once } => Next::Demo { once },
+        Command::Keys(Keys::Cookie) => {
+            let mut key = [0; keys::COOKIE_KEY_BYTES];
+            if aws_lc_rs::rand::fill(&mut key).is_err() {
+                let _ = writeln!(around.err, "this machine gives no random bytes");
+                return Next::Done(1);
+            }
+            say(around, &format!("{}\n", keys::write_cookie_key(&key).expose()))
+        }
+    }
+}
+
+fn say(around: &mut Surroundings<'_>, text: &str) -> Next {
+    Next::Done(u8::from(around.out.write_all(text.as_bytes()).and_then(|()| around.out.flush()).is_err()))
+}
+
+/// The configuration with the name that it goes by in messages; or the exit code, after the reason
+/// was printed.
+fn load(named: Option<PathBuf>, around: &mut Surroundings<'_>) -> Result<(String, Loaded), u8> {
+    let found =
+        named.or_else(|| PLACES.iter().map(PathBuf::from).find(|path| around.folder.join(path).is_file()));
+    let Some(path) = found else {
+        let [here, there] = PLACES;
+        let _ = writeln!(
+            around.err,
+            "no configuration: neither ./{here} nor {there} is there; name one, like `tollgate run my.yaml`"
+        );
+        return Err(1);
+    };
+    match config::load(&around.folder.join(&path), around.env) {
+        Ok(loaded) => Ok((path.display().to_string(), loaded)),
+        Err(mut errors) => {
+            errors.file = path.display().to_string();
+            let count = errors.mistakes.len();
+            let mistakes = if count == 1 { "1 mistake" } else { &format!("{count} mistakes") };
+            let _ = writeln!(around.err, "{errors}\n{mistakes}");
+            Err(1)
+        }
+    }
+}
+
+#[cfg(not(feature = "edge"))]
+fn run(_: Settings) -> ExitCode {
+    without_edge()
+}
+
+#[cfg(not(feature = "edge"))]
+fn demo(_: bool) -> ExitCode {
+    without_edge()
+}
+
+#[cfg(not(feature = "edge"))]
+fn without_edge() -> ExitCode {
+    let _ = writeln!(io::stderr(), "this build has no server in it; build it with the feature `edge`");
+    ExitCode::FAILURE
+}
+
+#[cfg(feature = "edge")]
+fn run(_settings: Settings) -> ExitCode {
+    // Integration: match crate::app::run(settings) { Ok(()) => SUCCESS, Err(e) => eprintln + FAILURE }
+    let _ = writeln!(io::stderr(), "this build cannot run a gateway yet");
+    ExitCode::FAILURE
+}
+
+#[cfg(feature = "edge")]
+fn demo(_once: bool) -> ExitCode {
+    // Integration: crate::demo::run(once)
+    let _ = writeln!(io::stderr(), "this build has no demo yet");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,187 @@
+//! `issuers:` — whose tokens count, and where their keys come from.
+
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::config::names::valid_name;
+use crate::config::network::{Network, issuer_url};
+use crate::config::read::{Keys, Value};
+use crate::config::settings::{Issuer, KeySource};
+use crate::core::ids::IssuerName;
+use crate::core::token::{Algorithm, ClaimNames, TokenRules};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+/// HS256 needs a key as long as its hash (RFC 7518 section 3.2).
+const SHARED_SECRET_BYTES: usize = 32;
+
+/// The issuers that could be read. Their `client_ids` are filled in when the clients are known.
+pub(super) fn read(root: &Keys<'_>, network: &Network) -> Vec<Issuer> {
+    let Some(all) = root.get("issuers") else { return Vec::new() };
+    let named = all.named("name");
+    if named.is_empty() && all.keys().is_some() {
+        all.wrong("no issuer is configured, so no token could count; add one");
+    }
+    let mut issuers: Vec<Issuer> = Vec::new();
+    for (name, value) in named {
+        if !valid_name(name, &value) {
+            continue;
+        }
+        let Some(issuer) = value.keys().and_then(|keys| issuer(name, &keys, network)) else { continue };
+        if let Some(other) = issuers.iter().find(|other| other.rules.iss == issuer.rules.iss) {
+            let message = format!("the issuer `{}` has this URL too; each `iss` belongs to one", other.name);
+            if let Some(keys) = value.keys() {
+                keys.wrong("url", message);
+            }
+            continue;
+        }
+        issuers.push(issuer);
+    }
+    issuers
+}
+
+fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
+    let iss = keys.get("url").and_then(|value| iss(&value, network));
+    let audiences = keys.texts("audience").map(|texts| texts.into_iter().map(|(_, text)| text).collect());
+    let source = key_source(keys, network);
+    let shared = keys.has("shared_secret");
+    let algorithms = algorithms(keys, shared);
+    let claims = keys.section("claims");
+    let names = |key, default: Vec<String>| {
+        claims.texts(key).map_or(default, |texts| texts.into_iter().map(|(_, text)| text).collect())
+    };
+    let default = ClaimNames::default();
+    let claims = ClaimNames {
+        scope: names("scope", default.scope),
+        client: names("client", default.client),
+        session: names("session", default.session),
+        id: names("id", default.id),
+    };
+    let token_type = keys.text("token_type");
+    let clock_skew = keys.duration("clock_skew", 30 * SECOND, Duration::ZERO..=10 * MINUTE);
+    let max_token_lifetime = keys.duration("max_token_lifetime", DAY, SECOND..=366 * DAY);
+    let timeout = keys.duration("timeout", 5 * SECOND, SECOND / 10..=MINUTE);
+    let keys_refresh = keys.duration("keys_refresh", 10 * MINUTE, 10 * SECOND..=DAY);
+    let ca = keys.get("ca").and_then(|value| certificates(&value));
+    for key in ["timeout", "ca", "keys_refresh"] {
+        if keys.has(key) && (shared || keys.has("jwks_file")) {
+            keys.wrong(
+                key,
+                "has no effect: this issuer is never called, because its keys are given here; remove it",
+            );
+        }
+    }
+    let issuer = IssuerName::new(name);
+    let rules = TokenRules {
+        issuer: issuer.clone(),
+        iss: iss?,
+        audiences: audiences?,
+        algorithms,
+        token_type,
+        clock_skew,
+        max_token_lifetime,
+        claims,
+        client_ids: Vec::new(),
+    };
+    Some(Issuer { name: issuer, rules, keys: source?, timeout, ca, keys_refresh })
+}
+
+fn iss(value: &Value<'_>, network: &Network) -> Option<String> {
+    let (text, url) = issuer_url(value, network)?;
+    if url.query().is_some() {
+        value.wrong("has a query (`?…`), which no issuer has (RFC 8414 section 2); remove it");
+        return None;
+    }
+    Some(text)
+}
+
+fn key_source(keys: &Keys<'_>, network: &Network) -> Option<KeySource> {
+    let given: Vec<&str> = ["discovery", "jwks_uri", "jwks_file", "shared_secret"]
+        .into_iter()
+        .filter(|key| keys.has(key))
+        .collect();
+    for (index, key) in given.iter().enumerate().skip(1) {
+        let first = given.get(index - 1).copied().unwrap_or_default();
+        keys.wrong(key, format!("`{first}` says already where the keys come from; keep one of the two"));
+    }
+    let discovery = keys.get("discovery").map(|value| issuer_url(&value, network));
+    let jwks_uri = keys.get("jwks_uri").map(|value| issuer_url(&value, network));
+    let jwks_file = keys.get("jwks_file").map(|value| jwks_file(&value));
+    let shared = keys.get("shared_secret").map(|value| shared_secret(&value));
+    match (discovery, jwks_uri, jwks_file, shared) {
+        (Some(url), ..) => url.map(|(_, url)| KeySource::Discovery(Some(url))),
+        (_, Some(url), ..) => url.map(|(_, url)| KeySource::JwksUri(url)),
+        (_, _, Some(file), _) => file,
+        (_, _, _, Some(secret)) => secret,
+        (None, None, None, None) => Some(KeySource::Discovery(None)),
+    }
+}
+
+fn jwks_file(value: &Value<'_>) -> Option<KeySource> {
+    let (path, text) = value.file()?;
+    let set: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+    let keys = set.as_ref().and_then(|set| set.get("keys")).and_then(serde_json::Value::as_array);
+    if keys.is_none_or(Vec::is_empty) {
+        value.wrong(format!(
+            "the file `{}` is not a JWK set with a key in it; it must read `{{\"keys\": [{{…}}]}}` (RFC 7517 section 5)",
+            value.written()
+        ));
+        return None;
+    }
+    Some(KeySource::JwksFile { path, text })
+}
+
+fn shared_secret(value: &Value<'_>) -> Option<KeySource> {
+    let secret = value.secret()?;
+    let length = secret.expose().len();
+    if length < SHARED_SECRET_BYTES {
+        value.wrong(format!(
+            "has {length} bytes; HS256 needs {SHARED_SECRET_BYTES} or more (RFC 7518 section 3.2); `openssl rand -base64 48` makes one"
+        ));
+        return None;
+    }
+    value.warn("HS256: whoever can check these tokens can also make them; prefer an issuer with public keys");
+    Some(KeySource::SharedSecret(secret))
+}
+
+fn algorithms(keys: &Keys<'_>, shared: bool) -> Vec<Algorithm> {
+    let words: Vec<(&str, Algorithm)> = Algorithm::ALL.into_iter().map(|a| (a.name(), a)).collect();
+    let default = if shared {
+        vec![Algorithm::Hs256]
+    } else {
+        vec![Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa]
+    };
+    let Some(texts) = keys.texts("algorithms") else { return default };
+    let mut algorithms = Vec::new();
+    for (value, _) in texts {
+        match value.word(&words) {
+            Some(Algorithm::Hs256) if !shared => {
+                value.wrong("HS256 needs `shared_secret`; with public keys it would let anybody make tokens");
+            }
+            Some(algorithm) if shared && algorithm != Algorithm::Hs256 => {
+                value.wrong("with `shared_secret` HS256 is the only algorithm; remove this one");
+            }
+            Some(algorithm) => algorithms.push(algorithm),
+            None => {}
+        }
+    }
+    algorithms
+}
+
+fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {
+    let (_, pem) = value.file()?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match read {
+        Ok(found) if !found.is_empty() => Some(pem),
+        _ => {
+            value.wrong(format!(
+                "the file `{}` has no certificate that can be read; it must be PEM: `-----BEGIN CERTIFICATE-----` …",
+                value.written()
+            ));
+            None
+        }
+    }
+}

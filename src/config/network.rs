@@ -1,0 +1,203 @@
+//! Where Tollgate listens, what it is called, whom it believes, and what it may call.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use url::{Host, Url};
+
+use crate::config::read::{Keys, Value};
+use crate::core::request::Origin;
+
+/// What other parts must agree with.
+pub(super) struct Network {
+    pub(super) public_url: Option<Origin>,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) admin: SocketAddr,
+    pub(super) trusted_proxies: Vec<IpNet>,
+}
+
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
+
+impl Network {
+    pub(super) fn read(root: &Keys<'_>) -> Self {
+        let public_url = root.get("public_url").and_then(|value| public_url(&value));
+        let listen = root.get("listen").and_then(|value| address(&value));
+        let admin = root.get("admin").and_then(|value| address(&value)).unwrap_or(DEFAULT_ADMIN);
+        if listen.is_some_and(|listen| same_socket(listen, admin)) {
+            let message = format!(
+                "the admin listener takes the same address as `listen` ({admin}); give it another port"
+            );
+            root.wrong("admin", message);
+        }
+        Self { public_url, listen, admin, trusted_proxies: trusted_proxies(root) }
+    }
+
+    /// Whether the gateway is served on loopback alone, where `http` is good enough. A `public_url`
+    /// that cannot be read counts as loopback: its own mistake is reported, no other follows from it.
+    pub(super) fn on_loopback(&self) -> bool {
+        self.public_url.as_ref().and_then(origin_url).is_none_or(|url| is_loopback(&url))
+    }
+
+    /// Whether requests to this server would come back to Tollgate itself.
+    pub(super) fn is_own(&self, server: &Url) -> Option<&'static str> {
+        let port = server.port_or_known_default()?;
+        let at = |listener: SocketAddr| {
+            listener.port() == port
+                && match server.host() {
+                    Some(Host::Ipv4(ip)) => reaches(listener, ip.into()),
+                    Some(Host::Ipv6(ip)) => reaches(listener, ip.into()),
+                    Some(Host::Domain(name)) => {
+                        is_local_name(name) && (listener.ip().is_loopback() || listener.ip().is_unspecified())
+                    }
+                    None => false,
+                }
+        };
+        if at(self.admin) {
+            Some("admin")
+        } else if self.listen.is_some_and(at) {
+            Some("listen")
+        } else {
+            let origin = server.origin().ascii_serialization();
+            self.public_url.as_ref().is_some_and(|public| public.as_str() == origin).then_some("public_url")
+        }
+    }
+}
+
+fn reaches(listener: SocketAddr, ip: IpAddr) -> bool {
+    let ours = listener.ip();
+    ours == ip || ip.is_unspecified() || (ours.is_unspecified() && ip.is_loopback())
+}
+
+fn same_socket(a: SocketAddr, b: SocketAddr) -> bool {
+    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && overlap
+}
+
+fn public_url(value: &Value<'_>) -> Option<Origin> {
+    let text = value.text()?;
+    let Some(origin) = Origin::parse(&text) else {
+        value.wrong(format!(
+            "`{}` is not scheme, host and port alone; write it like `https://api.example.com`, without path or `/` at its end",
+            value.written()
+        ));
+        return None;
+    };
+    let loopback = origin_url(&origin).is_some_and(|url| is_loopback(&url));
+    if !origin.is_https() && !loopback {
+        value.wrong("must be `https`, except on loopback: browsers keep Secure cookies only there");
+        return None;
+    }
+    Some(origin)
+}
+
+fn address(value: &Value<'_>) -> Option<SocketAddr> {
+    let text = value.text()?;
+    let address = text.parse();
+    if address.is_err() {
+        let written = value.written();
+        let remedy = "write IP address and port, like `127.0.0.1:8080`, `0.0.0.0:8080` or `[::]:8080`";
+        value.wrong(format!("`{written}` is not an address; {remedy}"));
+    }
+    address.ok()
+}
+
+fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (value, text) in root.texts("trusted_proxies").unwrap_or_default() {
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            None => value.wrong(format!(
+                "`{}` is neither a network nor an address; write `10.0.0.0/8` or `10.0.0.1`",
+                value.written()
+            )),
+            Some(network) if network.trunc() != network => value.wrong(format!(
+                "`{}` has bits behind its prefix; write `{}`",
+                value.written(),
+                network.trunc()
+            )),
+            Some(network) => {
+                if network.prefix_len() == 0 {
+                    value.warn("believes every address: anybody can then claim any client address");
+                }
+                networks.push(network);
+            }
+        }
+    }
+    networks
+}
+
+/// An origin as a URL.
+pub(super) fn origin_url(origin: &Origin) -> Option<Url> {
+    Url::parse(origin.as_str()).ok()
+}
+
+/// Whether a URL's host is this machine alone (RFC 6761 section 6.3, RFC 9700 section 2.6).
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => is_local_name(name),
+        None => false,
+    }
+}
+
+fn is_local_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// An absolute `http` or `https` URL without user information and fragment.
+pub(super) fn url(value: &Value<'_>) -> Option<(String, Url)> {
+    let text = value.text()?;
+    let wrong = |why: &str| value.wrong(format!("`{}` {why}", value.written()));
+    let Ok(url) = Url::parse(&text) else {
+        wrong("is not a URL; write it whole, like `https://login.example.com/path`");
+        return None;
+    };
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        wrong(
+            "is neither an `http` nor an `https` URL; write it whole, like `https://login.example.com/path`",
+        );
+        return None;
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        value.wrong("has a user or password in it; remove them");
+        return None;
+    }
+    if url.fragment().is_some() {
+        wrong("has a fragment (`#…`); remove it");
+        return None;
+    }
+    Some((text, url))
+}
+
+/// A URL of an issuer: `http` only while the gateway itself is on loopback.
+pub(super) fn issuer_url(value: &Value<'_>, network: &Network) -> Option<(String, Url)> {
+    let (text, url) = url(value)?;
+    if url.scheme() == "http" {
+        if !network.on_loopback() {
+            value.wrong("must be `https`: keys and tokens that come over `http` can be anybody's; `http` works only while `public_url` is on loopback");
+            return None;
+        }
+        if !is_loopback(&url) {
+            value.warn("is `http` and not on this machine: whoever is between can make tokens; use `https`");
+        }
+    }
+    Some((text, url))
+}
+
+/// Whether pages of `origin` are certainly on another site than `public` (scheme and registrable
+/// domain; without a list of public suffixes, only what no list could change).
+pub(super) fn certainly_cross_site(origin: &Origin, public: &Origin) -> bool {
+    let (Some(a), Some(b)) = (origin_url(origin), origin_url(public)) else { return true };
+    if a.scheme() != b.scheme() {
+        return true;
+    }
+    match (a.host(), b.host()) {
+        (Some(Host::Domain(a)), Some(Host::Domain(b))) => {
+            let common = a.rsplit('.').zip(b.rsplit('.')).take_while(|(a, b)| a == b).count();
+            a != b && common < 2
+        }
+        (a, b) => a != b,
+    }
+}

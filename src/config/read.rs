@@ -1,0 +1,361 @@
+//! Reads single values out of the tree: text with its variables, durations, sizes, words, secrets.
+//!
+//! Every mistake goes to the report and reading goes on with the default, so that one pass finds
+//! them all; with a report that is not clean nothing that was read is used. A node of the wrong form
+//! is passed over in silence: `walk` has reported it. Messages repeat what the file says, never what
+//! a variable or a file held.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::expand::{Environment, expand};
+use crate::config::report::Report;
+use crate::config::tree::{Node, Place};
+use crate::config::values::{self, meant, show_duration, show_size};
+use crate::core::secret::Secret;
+
+/// Reads a whole file.
+pub(super) type ReadFile<'a> = dyn Fn(&std::path::Path) -> io::Result<Vec<u8>> + 'a;
+
+/// What reading needs from outside, and where it reports to.
+pub(super) struct Reader<'a> {
+    pub(super) env: &'a Environment<'a>,
+    pub(super) read_file: &'a ReadFile<'a>,
+    /// Paths in the file are relative to this folder.
+    pub(super) base: &'a std::path::Path,
+    pub(super) report: Report,
+    /// Every key that was asked for, as `schema::paths` writes it: a test holds this against the schema.
+    pub(super) asked: RefCell<BTreeSet<String>>,
+}
+
+/// A map of the tree, whose keys are read by name.
+#[derive(Clone)]
+pub(super) struct Keys<'a> {
+    reader: &'a Reader<'a>,
+    entries: &'a [(String, Node)],
+    pub(super) place: Place,
+    pattern: String,
+}
+
+/// One node of the tree.
+#[derive(Clone)]
+pub(super) struct Value<'a> {
+    reader: &'a Reader<'a>,
+    node: &'a Node,
+    pub(super) place: Place,
+    pattern: String,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn root(&'a self, node: &'a Node) -> Option<Keys<'a>> {
+        Value { reader: self, node, place: Place::default(), pattern: String::new() }.keys()
+    }
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn get(&self, key: &str) -> Option<Value<'a>> {
+        let pattern =
+            if self.pattern.is_empty() { key.to_owned() } else { format!("{}.{key}", self.pattern) };
+        self.reader.asked.borrow_mut().insert(pattern.clone());
+        let (_, node) = self.entries.iter().find(|(name, _)| name == key)?;
+        Some(Value { reader: self.reader, node, place: self.place.key(key), pattern })
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _)| name == key)
+    }
+
+    /// A path that the file does not give, relative to the config file like those that it gives.
+    pub(super) fn default_path(&self, path: &str) -> PathBuf {
+        self.reader.base.join(path)
+    }
+
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        if self.has(key) { self.place.key(key) } else { self.place.clone() }
+    }
+
+    /// The keys below `key`; none when it is absent.
+    pub(super) fn section(&self, key: &str) -> Keys<'a> {
+        let pattern =
+            if self.pattern.is_empty() { key.to_owned() } else { format!("{}.{key}", self.pattern) };
+        self.get(key).and_then(|value| value.keys()).unwrap_or(Keys {
+            reader: self.reader,
+            entries: &[],
+            place: self.place.clone(),
+            pattern,
+        })
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        self.get(key)?.text()
+    }
+
+    pub(super) fn flag(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| value.flag())
+    }
+
+    pub(super) fn duration(
+        &self,
+        key: &str,
+        default: Duration,
+        bounds: RangeInclusive<Duration>,
+    ) -> Duration {
+        self.get(key).and_then(|value| value.duration(bounds)).unwrap_or(default)
+    }
+
+    pub(super) fn size(&self, key: &str, default: u64, bounds: RangeInclusive<u64>) -> u64 {
+        self.get(key).and_then(|value| value.size(bounds)).unwrap_or(default)
+    }
+
+    /// One of a few words; the first is the default.
+    pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], default: T) -> T {
+        self.get(key).and_then(|value| value.word(words)).unwrap_or(default)
+    }
+
+    /// A list of texts, none given twice; `None` when the key is absent or cannot be read.
+    pub(super) fn texts(&self, key: &str) -> Option<Vec<(Value<'a>, String)>> {
+        self.get(key)?.texts()
+    }
+
+    pub(super) fn wrong(&self, key: &str, message: impl Into<String>) {
+        self.reader.report.wrong(&self.place_of(key), message);
+    }
+
+    pub(super) fn warn(&self, key: &str, message: impl Into<String>) {
+        self.reader.report.warn(&self.place_of(key), message);
+    }
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn wrong(&self, message: impl Into<String>) {
+        self.reader.report.wrong(&self.place, message);
+    }
+
+    pub(super) fn warn(&self, message: impl Into<String>) {
+        self.reader.report.warn(&self.place, message);
+    }
+
+    pub(super) fn keys(&self) -> Option<Keys<'a>> {
+        let Node::Map(entries) = self.node else { return None };
+        Some(Keys { reader: self.reader, entries, place: self.place.clone(), pattern: self.pattern.clone() })
+    }
+
+    /// Names that the operator chose, and what stands under each.
+    pub(super) fn named(&self, name: &str) -> Vec<(&'a str, Value<'a>)> {
+        let Node::Map(entries) = self.node else { return Vec::new() };
+        let below = |(key, node): &'a (String, Node)| {
+            let pattern = format!("{}.<{name}>", self.pattern);
+            (key.as_str(), Value { reader: self.reader, node, place: self.place.key(key), pattern })
+        };
+        entries.iter().map(below).collect()
+    }
+
+    /// The items of a list; a single value is a list of one.
+    pub(super) fn items(&self) -> Vec<Value<'a>> {
+        let Node::List(items) = self.node else { return vec![self.clone()] };
+        let item = |(index, node)| Value {
+            reader: self.reader,
+            node,
+            place: self.place.index(index),
+            pattern: format!("{}[]", self.pattern),
+        };
+        items.iter().enumerate().map(item).collect()
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node, Node::List(_))
+    }
+
+    /// A scalar that is not text, as it is.
+    pub(super) fn literal(&self) -> Option<serde_json::Value> {
+        match self.node {
+            Node::Bool(value) => Some((*value).into()),
+            Node::Number(number) => Some(number.clone().into()),
+            _ => None,
+        }
+    }
+
+    /// What the file says, before variables are replaced. For messages.
+    pub(super) fn written(&self) -> &'a str {
+        if let Node::Text(text) = self.node { text } else { "" }
+    }
+
+    fn expanded(&self) -> Option<crate::config::expand::Expanded> {
+        match self.node {
+            Node::Text(text) => expand(text, self.reader.env).map_err(|why| self.wrong(why)).ok(),
+            Node::Number(number) => {
+                self.wrong(format!("is a number; if it is meant as text, quote it: `\"{number}\"`"));
+                None
+            }
+            Node::Bool(value) => {
+                self.wrong(format!("is {value}; if it is meant as text, quote it: `\"{value}\"`"));
+                None
+            }
+            Node::Null | Node::List(_) | Node::Map(_) => None,
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<String> {
+        let text = self.expanded()?.text;
+        if text.is_empty() {
+            self.wrong("is empty; give it a value, or remove the key");
+            return None;
+        }
+        if text.chars().any(char::is_control) {
+            self.wrong("has a line break or another control character in it; remove it");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// One text or several, none twice; with the value of each for messages.
+    pub(super) fn texts(&self) -> Option<Vec<(Value<'a>, String)>> {
+        let mut texts: Vec<(Value<'a>, String)> = Vec::new();
+        let mut whole = !matches!(self.node, Node::Map(_) | Node::Null);
+        for item in self.items() {
+            match item.text() {
+                Some(text) if texts.iter().any(|(_, other)| *other == text) => {
+                    item.wrong(format!("`{}` is in this list already; remove one", item.written()));
+                }
+                Some(text) => texts.push((item, text)),
+                None => whole = false,
+            }
+        }
+        if whole && texts.is_empty() {
+            self.wrong("the list is empty; fill it, or remove the key");
+        }
+        (whole && !texts.is_empty()).then_some(texts)
+    }
+
+    pub(super) fn flag(&self) -> bool {
+        match self.node {
+            Node::Bool(value) => *value,
+            Node::Text(text) => {
+                let expanded = expand(text, self.reader.env).map_err(|why| self.wrong(why));
+                match expanded.as_ref().map(|e| e.text.as_str()) {
+                    Err(()) => {}
+                    Ok("true") if text.contains('$') => return true,
+                    Ok("false") if text.contains('$') => {}
+                    Ok(_) => self.wrong(format!("`{text}` is neither `true` nor `false` (without quotes)")),
+                }
+                false
+            }
+            Node::Number(number) => {
+                self.wrong(format!("`{number}` is neither `true` nor `false`"));
+                false
+            }
+            Node::Null | Node::List(_) | Node::Map(_) => false,
+        }
+    }
+
+    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text()?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        let remedy = match meant(&text, words.iter().map(|(word, _)| *word)) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None if known.len() == 1 => format!("only {} works", known.concat()),
+            None => format!("write one of {}", known.join(", ")),
+        };
+        self.wrong(format!("`{}` is not known here; {remedy}", self.written()));
+        None
+    }
+
+    /// A scalar whose numbers need no quotes: durations and sizes say themselves what they want.
+    fn measure(&self) -> Option<String> {
+        match self.node {
+            Node::Number(number) => Some(number.to_string()),
+            _ => self.text(),
+        }
+    }
+
+    /// A message that says what the file says where it said what a variable held.
+    pub(super) fn untold(&self, message: &str, text: &str) -> String {
+        if self.written().contains('$') { message.replace(text, self.written()) } else { message.to_owned() }
+    }
+
+    pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+        let text = self.measure()?;
+        let duration = values::duration(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()?;
+        if !bounds.contains(&duration) {
+            let (least, most) = (show_duration(*bounds.start()), show_duration(*bounds.end()));
+            self.wrong(format!("{} is out of bounds; from {least} to {most} works", show_duration(duration)));
+            return None;
+        }
+        Some(duration)
+    }
+
+    pub(super) fn size(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let text = self.measure()?;
+        let size = values::size(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()?;
+        if !bounds.contains(&size) {
+            let (least, most) = (show_size(*bounds.start()), show_size(*bounds.end()));
+            self.wrong(format!("{} is out of bounds; from {least} to {most} works", show_size(size)));
+            return None;
+        }
+        Some(size)
+    }
+
+    /// A path in the file system, relative to the config file.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.text().map(|text| self.reader.base.join(text))
+    }
+
+    /// The path and content of a file that the text names.
+    pub(super) fn file(&self) -> Option<(PathBuf, Vec<u8>)> {
+        let path = self.path()?;
+        match (self.reader.read_file)(&path) {
+            Ok(content) if content.is_empty() => {
+                self.wrong(format!("the file `{}` is empty", self.written()));
+                None
+            }
+            Ok(content) => Some((path, content)),
+            Err(error) => {
+                let what = "name a readable file; relative paths begin at the config file's folder";
+                self.wrong(format!("the file `{}` cannot be read ({error}); {what}", self.written()));
+                None
+            }
+        }
+    }
+
+    /// Text, or `{ file: … }` without one newline at its end. Never empty.
+    pub(super) fn secret(&self) -> Option<Secret<Vec<u8>>> {
+        if let Node::Map(entries) = self.node {
+            let (_, node) = entries.iter().find(|(name, _)| name == "file")?;
+            let file =
+                Value { reader: self.reader, node, place: self.place.key("file"), pattern: String::new() };
+            let (_, mut content) = file.file()?;
+            if content.last() == Some(&b'\n') {
+                content.pop();
+                if content.last() == Some(&b'\r') {
+                    content.pop();
+                }
+            }
+            if content.is_empty() {
+                file.wrong(format!("the file `{}` has nothing but a newline", file.written()));
+                return None;
+            }
+            return Some(Secret::new(content));
+        }
+        if matches!(self.node, Node::Number(_) | Node::Bool(_)) {
+            self.wrong("a secret is text; quote it");
+            return None;
+        }
+        let expanded = self.expanded()?;
+        if expanded.has_default {
+            self.wrong("a secret must not have a default; write `${NAME}` and set the variable");
+            return None;
+        }
+        if expanded.text.is_empty() {
+            self.wrong("the secret is empty; set it");
+            return None;
+        }
+        Some(Secret::new(expanded.text.into_bytes()))
+    }
+}

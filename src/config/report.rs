@@ -1,0 +1,58 @@
+//! Collects what is wrong while everything is read, and gives it lines at the end.
+
+use std::cell::RefCell;
+
+use crate::config::error::{ConfigErrors, Mistake};
+use crate::config::tree::{self, Place};
+
+/// More than this nobody reads at once, and each costs a pass over the text.
+const SHOWN: usize = 100;
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    wrong: RefCell<Vec<(Place, String)>>,
+    warnings: RefCell<Vec<(Place, String)>>,
+}
+
+impl Report {
+    /// The configuration cannot be used: what is wrong; what would be right.
+    pub(super) fn wrong(&self, place: &Place, message: impl Into<String>) {
+        self.wrong.borrow_mut().push((place.clone(), message.into()));
+    }
+
+    /// It can be used, and somebody should know this.
+    pub(super) fn warn(&self, place: &Place, message: impl Into<String>) {
+        self.warnings.borrow_mut().push((place.clone(), message.into()));
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.wrong.borrow().is_empty()
+    }
+
+    pub(super) fn warnings(self, text: &str) -> Vec<Mistake> {
+        in_order(self.warnings.into_inner(), text)
+    }
+
+    pub(super) fn errors(self, file: &str, text: &str) -> ConfigErrors {
+        ConfigErrors { file: file.to_owned(), mistakes: in_order(self.wrong.into_inner(), text) }
+    }
+}
+
+fn in_order(found: Vec<(Place, String)>, text: &str) -> Vec<Mistake> {
+    let more = found.len().saturating_sub(SHOWN);
+    let mut mistakes: Vec<Mistake> = found
+        .into_iter()
+        .take(SHOWN)
+        .map(|(place, message)| {
+            let (line, column) = tree::locate(text, &place);
+            Mistake { path: place.to_string(), line, column, message }
+        })
+        .collect();
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    if more > 0 {
+        let message = format!("and {more} more; correct these first");
+        mistakes.push(Mistake { path: String::new(), line: 0, column: 0, message });
+    }
+    mistakes
+}

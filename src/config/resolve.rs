@@ -1,0 +1,76 @@
+//! The whole file into settings: reads every part, in an order in which each knows what it refers
+//! to, and stops for nothing. Only a report without a mistake yields settings.
+
+use std::sync::Arc;
+
+use crate::config::clients;
+use crate::config::identity;
+use crate::config::issuers;
+use crate::config::network::Network;
+use crate::config::read::{Keys, Value};
+use crate::config::routes;
+use crate::config::sessions;
+use crate::config::settings::Settings;
+use crate::core::ids::IssuerName;
+
+/// `None` where something that everything needs could not be read; the report says what.
+pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
+    let network = Network::read(root);
+    let sessions = sessions::sessions(root);
+    let limits = sessions::limits(root);
+    let log = sessions::log(root);
+    let identity = identity::read(root);
+    let store = store(root);
+    let mut issuers = issuers::read(root, &network);
+    let issuer_names = names(root, "issuers");
+    let around = clients::Around {
+        network: &network,
+        issuers: &issuers,
+        issuer_names: &issuer_names,
+        sessions: &sessions,
+    };
+    let clients = clients::read(root, &around);
+    let clients = clients::finish(clients, &mut issuers);
+    let known: Vec<(String, IssuerName, String)> = clients
+        .iter()
+        .map(|client| (client.name.as_str().to_owned(), client.issuer.clone(), client.client_id.clone()))
+        .collect();
+    let around = routes::Around {
+        network: &network,
+        issuer_names: &issuer_names,
+        client_names: &names(root, "clients"),
+        clients: &known,
+    };
+    let (routes, upstreams) = routes::read(root, &around);
+    Some(Settings {
+        public_url: network.public_url?,
+        listen: network.listen?,
+        admin: network.admin,
+        trusted_proxies: network.trusted_proxies,
+        issuers: issuers.into_iter().map(Arc::new).collect(),
+        clients: clients.into_iter().map(Arc::new).collect(),
+        upstreams,
+        routes,
+        identity,
+        sessions,
+        store: store?,
+        limits,
+        log,
+    })
+}
+
+fn names<'a>(root: &Keys<'a>, key: &str) -> Vec<&'a str> {
+    let named = root.get(key).map(|value| value.named("name")).unwrap_or_default();
+    named.into_iter().map(|(name, _)| name).collect()
+}
+
+fn store(root: &Keys<'_>) -> Option<std::path::PathBuf> {
+    let Some(value) = root.get("store") else { return Some(root.default_path("data")) };
+    let text = value.text()?;
+    if text.contains("://") {
+        let message = format!("`{}` is a URL; only a folder works yet, like `data`", value.written());
+        value.wrong(message);
+        return None;
+    }
+    Value::path(&value)
+}

@@ -1,0 +1,316 @@
+//! `routes:` — what is served, for whom, from where. Whether two routes can match one request is
+//! decided by `core::route::table`; here its answer becomes two lines of the file.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use url::Url;
+
+use crate::config::names::unknown;
+use crate::config::network::Network;
+use crate::config::read::{Keys, Value};
+use crate::config::settings::{METHODS, Upstream};
+use crate::core::ids::{IssuerName, RouteName, UpstreamName};
+use crate::core::route::Route;
+use crate::core::route::path::PathPattern;
+use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
+use crate::core::route::table::{HostPattern, RouteTable};
+
+/// What the routes are read against.
+pub(super) struct Around<'a> {
+    pub(super) network: &'a Network,
+    /// Every name under `issuers` and `clients`, also of those that could not be read.
+    pub(super) issuer_names: &'a [&'a str],
+    pub(super) client_names: &'a [&'a str],
+    /// Name, issuer and `client_id` of the clients that could be read.
+    pub(super) clients: &'a [(String, IssuerName, String)],
+}
+
+/// The routes in the file's order, and the upstreams that they lead to, each once.
+pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Vec<Arc<Upstream>>) {
+    let Some(list) = root.get("routes").filter(Value::is_list) else { return Default::default() };
+    let items = list.items();
+    if items.is_empty() {
+        list.wrong("the list is empty, so everything would be 404; add a route");
+    }
+    let mut upstreams: Vec<Arc<Upstream>> = Vec::new();
+    let mut read: Vec<(Keys<'_>, Route)> = Vec::new();
+    for item in items {
+        let Some(keys) = item.keys() else { continue };
+        if let Some(route) = route(&keys, around, &mut upstreams) {
+            read.push((keys, route));
+        }
+    }
+    name_all(&mut read);
+    let (places, routes): (Vec<Keys<'_>>, Vec<Arc<Route>>) =
+        read.into_iter().map(|(keys, route)| (keys, Arc::new(route))).unzip();
+    for conflict in RouteTable::build(&routes).err().unwrap_or_default() {
+        let (Some(first), Some(second)) = (places.get(conflict.first), places.get(conflict.second)) else {
+            list.wrong(format!("two routes conflict: {}", conflict.why));
+            continue;
+        };
+        for (one, other) in [(first, second), (second, first)] {
+            let message = format!(
+                "could match the same request as {}, and neither is more specific: {}; change or remove one",
+                other.place, conflict.why
+            );
+            one.wrong("path", message);
+        }
+    }
+    (routes, upstreams)
+}
+
+/// `name` is still empty where the file gives none.
+fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Vec<Arc<Upstream>>) -> Option<Route> {
+    let path = keys.get("path").and_then(|value| path(&value));
+    let host = match keys.get("host") {
+        Some(value) => Some(host(&value)?),
+        None => None,
+    };
+    let methods = methods(keys);
+    let access = access(keys, around, path.as_ref());
+    let upstream = keys.get("to").and_then(|value| upstream(&value, around.network, upstreams));
+    let name = keys.text("name").unwrap_or_default();
+    Some(Route { name: RouteName::new(name), path: path?, host, methods, access, upstream: upstream? })
+}
+
+fn path(value: &Value<'_>) -> Option<PathPattern> {
+    let text = value.text()?;
+    let pattern = match PathPattern::parse(&text) {
+        Ok(pattern) => pattern,
+        Err(why) => {
+            value.wrong(value.untold(&why, &text));
+            return None;
+        }
+    };
+    let first = pattern.as_str().split('/').nth(1).unwrap_or_default();
+    if matches!(first, "oauth" | ".well-known") {
+        value.wrong(format!("`/{first}` belongs to Tollgate; serve this under another path"));
+        return None;
+    }
+    Some(pattern)
+}
+
+fn host(value: &Value<'_>) -> Option<HostPattern> {
+    let text = value.text()?;
+    HostPattern::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()
+}
+
+fn methods(keys: &Keys<'_>) -> Option<Vec<Method>> {
+    let words: Vec<(&str, usize)> =
+        METHODS.iter().enumerate().map(|(at, method)| (method.as_str(), at)).collect();
+    let texts = keys.texts("methods")?;
+    let methods = texts.iter().filter_map(|(value, _)| METHODS.get(value.word(&words)?).cloned());
+    Some(methods.collect())
+}
+
+/// `to`: one server. Equal ones share one upstream.
+fn upstream(
+    value: &Value<'_>,
+    network: &Network,
+    upstreams: &mut Vec<Arc<Upstream>>,
+) -> Option<UpstreamName> {
+    let text = value.text()?;
+    let right = "write scheme, host and port of one server, like `http://10.0.0.1:3000`";
+    let written = value.written();
+    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url else {
+        value.wrong(format!("`{written}` is not an `http` or `https` URL; {right}"));
+        return None;
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        value.wrong(format!("has a user or password in it; {right}"));
+        return None;
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        value.wrong(format!("`{written}` has more than a server in it: the path of a request is sent as it was judged; {right}"));
+        return None;
+    }
+    if let Some(own) = network.is_own(&url) {
+        value.wrong(format!("`{written}` is Tollgate itself (`{own}`); name the server behind it"));
+        return None;
+    }
+    let name = UpstreamName::new(url.origin().ascii_serialization());
+    if !upstreams.iter().any(|upstream| upstream.name == name) {
+        upstreams.push(Arc::new(Upstream {
+            name: name.clone(),
+            url,
+            connect_timeout: Duration::from_secs(2),
+            read_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+        }));
+    }
+    Some(name)
+}
+
+fn access(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>) -> Access {
+    let public = keys.flag("public");
+    let requirements = requirements(keys, around, path);
+    if !public {
+        return Access::Protected(requirements);
+    }
+    for key in ["require", "issuers", "clients"] {
+        if keys.has(key) {
+            keys.wrong(key, "the route is `public`, which lets everybody pass; remove this, or `public`");
+        }
+    }
+    Access::Public
+}
+
+fn requirements(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>) -> Requirements {
+    let require = keys.section("require");
+    let scopes = |key| require.get(key).map(scope_values).unwrap_or_default();
+    let (scope, any_scope) = (scopes("scope"), scopes("any_scope"));
+    let claims = require.get("claims").map(|value| claims(&value, path)).unwrap_or_default();
+    let acr = require.texts("acr").unwrap_or_default().into_iter().map(|(_, text)| text).collect();
+    let within = require.get("signed_in_within");
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
+    let signed_in_within = within.and_then(|value| value.duration(bounds));
+    let issuers = issuers(keys, around);
+    let clients = clients(keys, around, issuers.as_deref());
+    Requirements { scope, any_scope, claims, acr, signed_in_within, issuers, clients }
+}
+
+fn issuers(keys: &Keys<'_>, around: &Around<'_>) -> Option<Vec<IssuerName>> {
+    let texts = keys.texts("issuers")?;
+    for (value, name) in &texts {
+        if !around.issuer_names.contains(&name.as_str()) {
+            value.wrong(unknown("issuer", name, around.issuer_names.iter().copied()));
+        }
+    }
+    Some(texts.into_iter().map(|(_, name)| IssuerName::new(name)).collect())
+}
+
+fn clients(
+    keys: &Keys<'_>,
+    around: &Around<'_>,
+    issuers: Option<&[IssuerName]>,
+) -> Option<Vec<(IssuerName, String)>> {
+    let mut clients = Vec::new();
+    for (value, name) in keys.texts("clients")? {
+        if !around.client_names.contains(&name.as_str()) {
+            value.wrong(unknown("client", &name, around.client_names.iter().copied()));
+        }
+        let found = around.clients.iter().find(|(other, ..)| *other == name);
+        let Some((_, issuer, client_id)) = found else { continue };
+        if issuers.is_some_and(|issuers| !issuers.contains(issuer)) {
+            value.wrong(format!("the client `{name}` belongs to the issuer `{issuer}`, which `issuers` of this route leaves out"));
+        }
+        clients.push((issuer.clone(), client_id.clone()));
+    }
+    Some(clients)
+}
+
+/// Scope values (RFC 6749 section 3.3), as text with spaces or as a list.
+pub(super) fn scope_values(value: Value<'_>) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    for (item, text) in value.texts().unwrap_or_default() {
+        let mut parts = text.split(' ').filter(|part| !part.is_empty()).peekable();
+        if parts.peek().is_none() {
+            item.wrong("is nothing but spaces; name a scope, or remove it");
+        }
+        for part in parts {
+            let fits = part.bytes().all(|b| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+            if !fits {
+                item.wrong("a scope is printable ASCII without `\"` and `\\` (RFC 6749 section 3.3); separate several by spaces");
+            } else if values.iter().any(|value| value == part) {
+                item.wrong(format!("names the scope `{}` twice; remove one", item.untold(part, &text)));
+            } else {
+                values.push(part.to_owned());
+            }
+        }
+    }
+    values
+}
+
+fn claims(value: &Value<'_>, path: Option<&PathPattern>) -> Vec<ClaimRequirement> {
+    let mut claims = Vec::new();
+    let named = value.named("claim");
+    if named.is_empty() && value.keys().is_some() {
+        value.wrong("names no claim; name one, or remove it");
+    }
+    for (name, value) in named {
+        if name.is_empty() {
+            value.wrong("a claim needs a name");
+        }
+        let items = value.items();
+        if items.is_empty() {
+            value.wrong("the list is empty, so no token could pass; fill it, or remove it");
+        }
+        let values = items.iter().filter_map(|item| claim_value(item, path)).collect();
+        claims.push(ClaimRequirement { name: name.to_owned(), values });
+    }
+    claims
+}
+
+fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimValue> {
+    if let Some(literal) = value.literal() {
+        return Some(ClaimValue::Literal(literal));
+    }
+    // What a variable holds is never a parameter: braces count where they stand in the file.
+    let parameter = value.written().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let Some(name) = parameter else {
+        let text = value.text()?;
+        let inside = value.written().replace("${", "");
+        if inside.contains('{') {
+            value.wrong("mixes a parameter with other text; `\"{name}\"` must stand alone");
+        }
+        return Some(ClaimValue::Literal(text.into()));
+    };
+    let known: Vec<&str> = path.map(parameters).unwrap_or_default();
+    if path.is_some() && !known.contains(&name) {
+        value.wrong(
+            unknown("parameter in `path`", name, known)
+                .replace("configured: ", "it has: ")
+                .replace("no parameter in `path` is configured", "it has none"),
+        );
+    }
+    Some(ClaimValue::PathParameter(name.to_owned()))
+}
+
+fn parameters(path: &PathPattern) -> Vec<&str> {
+    path.as_str()
+        .split('/')
+        .filter_map(|segment| segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')))
+        .collect()
+}
+
+/// Gives every route a name of its own: metrics and logs tell routes apart by it.
+fn name_all(routes: &mut [(Keys<'_>, Route)]) {
+    let mut taken: HashMap<String, usize> = HashMap::new();
+    let mut sharing: HashMap<String, usize> = HashMap::new();
+    for (index, (keys, route)) in routes.iter().enumerate() {
+        *sharing.entry(route.path.as_str().to_owned()).or_default() += 1;
+        let name = route.name.as_str();
+        if !name.is_empty() && taken.insert(name.to_owned(), index).is_some() {
+            keys.wrong("name", format!("another route is called `{name}` too; names are unique"));
+        }
+    }
+    for (index, (_, route)) in routes.iter_mut().enumerate() {
+        if !route.name.as_str().is_empty() {
+            continue;
+        }
+        let pattern = route.path.as_str().to_owned();
+        let shared = sharing.get(&pattern).is_some_and(|count| *count > 1);
+        let mut label = if shared { long_label(route) } else { pattern };
+        while taken.contains_key(&label) {
+            label = format!("{label} #{}", index + 1);
+        }
+        taken.insert(label.clone(), index);
+        route.name = RouteName::new(label);
+    }
+}
+
+/// `GET,POST api.example.com/x/*`
+fn long_label(route: &Route) -> String {
+    let methods: Vec<&str> = route.methods.iter().flatten().map(Method::as_str).collect();
+    let host = match &route.host {
+        None => String::new(),
+        Some(HostPattern::Exact(host)) => host.clone(),
+        Some(HostPattern::Below(domain)) => format!("*.{domain}"),
+    };
+    let space = if methods.is_empty() { "" } else { " " };
+    format!("{}{space}{host}{}", methods.join(","), route.path.as_str())
+}

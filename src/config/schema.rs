@@ -1,0 +1,616 @@
+//! The keys of config.yaml as a table: what each is called, what form it has, what holds without
+//! it, what it means. A key that is not in here is an unknown key; docs/configuration.md is written
+//! from here, and a test holds the two together.
+//!
+//! A key enters this table when it works, not before.
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub form: Form,
+    pub need: Need,
+    pub meaning: &'static str,
+    /// The value as it would stand in the file; empty for keys that only hold others.
+    pub example: &'static str,
+}
+
+/// The form of a key's value.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// One value; the text names its kind.
+    One(&'static str),
+    /// One value, or a list of such.
+    OneOrMany(&'static str),
+    /// Text, or `{ file: … }`.
+    Secret,
+    /// A list of secrets.
+    Secrets,
+    /// Names that the operator chose, each with one value or a list of values.
+    Values { name: &'static str, value: &'static str },
+    /// Keys of its own.
+    Section(&'static [Key]),
+    /// Names that the operator chose, each with these keys.
+    Named { name: &'static str, keys: &'static [Key] },
+    /// A list of entries with these keys.
+    List(&'static [Key]),
+}
+
+/// What holds when a key is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Required,
+    /// This value, as it would be written.
+    Default(&'static str),
+    /// In words.
+    Otherwise(&'static str),
+}
+
+const fn key(
+    name: &'static str,
+    form: Form,
+    need: Need,
+    meaning: &'static str,
+    example: &'static str,
+) -> Key {
+    Key { name, form, need, meaning, example }
+}
+
+use Form::{List, Named, One, OneOrMany, Secrets, Section, Values};
+use Need::{Default, Otherwise, Required};
+
+/// The whole file.
+pub const ROOT: &[Key] = &[
+    key(
+        "public_url",
+        One("a URL"),
+        Required,
+        "The gateway as browsers see it: scheme, host and port, no path. `https`, except on loopback.",
+        "https://api.example.com",
+    ),
+    key(
+        "listen",
+        One("an address"),
+        Required,
+        "Where the gateway listens: IP address and port.",
+        "0.0.0.0:8080",
+    ),
+    key(
+        "admin",
+        One("an address"),
+        Default("127.0.0.1:8081"),
+        "Where metrics and health are served. Keep it off public networks.",
+        "127.0.0.1:8081",
+    ),
+    key(
+        "trusted_proxies",
+        OneOrMany("a network"),
+        Otherwise("none"),
+        "Proxies whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed: networks or addresses.",
+        "[10.0.0.0/8]",
+    ),
+    key(
+        "issuers",
+        Named { name: "name", keys: ISSUER },
+        Required,
+        "Whose access tokens count. At least one.",
+        "",
+    ),
+    key(
+        "clients",
+        Named { name: "name", keys: CLIENT },
+        Otherwise("no client: `/oauth/token` serves nobody"),
+        "The applications that may use `/oauth/token`.",
+        "",
+    ),
+    key(
+        "routes",
+        List(ROUTE),
+        Required,
+        "What is served. The most specific path wins, whatever the order; what no route covers is 404.",
+        "",
+    ),
+    key(
+        "identity",
+        Section(IDENTITY),
+        Otherwise("the defaults below"),
+        "What an upstream learns of the caller.",
+        "",
+    ),
+    key(
+        "sessions",
+        Section(SESSIONS),
+        Otherwise("the defaults below"),
+        "How long sessions live, and what seals their cookies.",
+        "",
+    ),
+    key(
+        "store",
+        One("a folder"),
+        Default("data"),
+        "A folder for what must survive a restart; made when it is missing.",
+        "/var/lib/tollgate",
+    ),
+    key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),
+    key("log", Section(LOG), Otherwise("the defaults below"), "What the log looks like.", ""),
+];
+
+const ISSUER: &[Key] = &[
+    key(
+        "url",
+        One("a URL"),
+        Required,
+        "Equals the `iss` of its tokens, byte for byte. `http` only while `public_url` is on loopback.",
+        "https://login.example.com/realms/main",
+    ),
+    key(
+        "audience",
+        OneOrMany("text"),
+        Required,
+        "One of these must be in a token's `aud`.",
+        "[https://api.example.com]",
+    ),
+    key(
+        "discovery",
+        One("a URL"),
+        Otherwise("found from `url` (RFC 8414, then OpenID Connect Discovery)"),
+        "The metadata document, where it is not at its usual place. At most one of `discovery`, `jwks_uri`, `jwks_file`, `shared_secret`.",
+        "https://login.example.com/meta.json",
+    ),
+    key(
+        "jwks_uri",
+        One("a URL"),
+        Otherwise("discovered"),
+        "Only keys, from this URL. Such an issuer has no token endpoint: no client can belong to it.",
+        "https://login.example.com/keys",
+    ),
+    key(
+        "jwks_file",
+        One("a file"),
+        Otherwise("discovered"),
+        "Only keys, from this file (a JWK set).",
+        "keys/issuer.jwks.json",
+    ),
+    key(
+        "shared_secret",
+        Form::Secret,
+        Otherwise("discovered"),
+        "HS256 with this secret of 32 bytes or more; then HS256 is the only algorithm.",
+        "{ file: /run/secrets/hs256 }",
+    ),
+    key(
+        "algorithms",
+        OneOrMany("the name of an algorithm"),
+        Default("[RS256, PS256, ES256, EdDSA]"),
+        "Which signatures count: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. With `shared_secret` HS256 alone.",
+        "[ES256]",
+    ),
+    key(
+        "token_type",
+        One("text"),
+        Otherwise("`at+jwt`, `JWT` or absent"),
+        "Set: the only `typ` that is accepted.",
+        "at+jwt",
+    ),
+    key("clock_skew", One("a duration"), Default("30s"), "How far its clock may be off; at most 10m.", "10s"),
+    key(
+        "max_token_lifetime",
+        One("a duration"),
+        Default("24h"),
+        "A token that lives longer is refused.",
+        "1h",
+    ),
+    key(
+        "timeout",
+        One("a duration"),
+        Default("5s"),
+        "How long a call to it may take in all; at most 60s.",
+        "3s",
+    ),
+    key(
+        "ca",
+        One("a file"),
+        Otherwise("the system's certificates"),
+        "Certificates (PEM) that are trusted for it, instead of the system's.",
+        "tls/corp-ca.pem",
+    ),
+    key("keys_refresh", One("a duration"), Default("10m"), "How often its keys are fetched again.", "5m"),
+    key(
+        "claims",
+        Section(CLAIM_NAMES),
+        Otherwise("the defaults below"),
+        "Which claim holds what; the first present counts.",
+        "",
+    ),
+];
+
+const CLAIM_NAMES: &[Key] = &[
+    key("scope", OneOrMany("the name of a claim"), Default("[scope, scp]"), "Holds the scope.", "[scp]"),
+    key(
+        "client",
+        OneOrMany("the name of a claim"),
+        Default("[client_id, azp, cid, appid]"),
+        "Holds the client that the token was issued to.",
+        "[azp]",
+    ),
+    key(
+        "session",
+        OneOrMany("the name of a claim"),
+        Default("[sid]"),
+        "Holds the session at the authorization server.",
+        "[sid]",
+    ),
+    key("id", OneOrMany("the name of a claim"), Default("[jti, uti]"), "Holds the token's own id.", "[jti]"),
+];
+
+const CLIENT: &[Key] = &[
+    key(
+        "client_id",
+        One("text"),
+        Otherwise("the name"),
+        "Its `client_id` at the authorization server.",
+        "0oa1b2c3",
+    ),
+    key("issuer", One("the name of an issuer"), Otherwise("the only issuer"), "Whose client it is.", "corp"),
+    key(
+        "mode",
+        One("`token`"),
+        Required,
+        "What the browser may hold. `token`: the page gets access tokens, the refresh token stays sealed in a cookie.",
+        "token",
+    ),
+    key(
+        "login",
+        One("`page`"),
+        Default("page"),
+        "Who runs the sign-in. `page`: the page does it and hands the code to `POST /oauth/token`.",
+        "page",
+    ),
+    key(
+        "secret",
+        Form::Secret,
+        Otherwise("none: a public client"),
+        "Its client secret. At most one of `secret` and `private_key`.",
+        "${WEB_APP_SECRET}",
+    ),
+    key(
+        "private_key",
+        Form::Secret,
+        Otherwise("none"),
+        "Its key for `private_key_jwt`: PKCS#8 PEM; RSA of 2048 bits or more, P-256, P-384 or Ed25519.",
+        "{ file: keys/portal.pem }",
+    ),
+    key(
+        "origins",
+        OneOrMany("an origin"),
+        Otherwise("`public_url`"),
+        "Origins whose pages may use it. Origins on another site than `public_url` need `cookie: { same_site: none }`.",
+        "[https://portal.example.com]",
+    ),
+    key(
+        "scope",
+        OneOrMany("scope"),
+        Otherwise("not sent"),
+        "Asked for at every exchange.",
+        "openid offline_access api:read",
+    ),
+    key(
+        "resource",
+        One("a URI"),
+        Otherwise("not sent"),
+        "Sent with every exchange (RFC 8707).",
+        "https://api.example.com",
+    ),
+    key(
+        "redirect_uri",
+        One("a URL"),
+        Required,
+        "The one redirect URI of its code exchange, as it is registered.",
+        "https://portal.example.com/signed-in",
+    ),
+    key(
+        "grants",
+        OneOrMany("the name of a grant"),
+        Default("[authorization_code, refresh_token]"),
+        "What its page may ask `POST /oauth/token` for.",
+        "[refresh_token]",
+    ),
+    key(
+        "cookie",
+        Section(COOKIE),
+        Otherwise("the defaults below"),
+        "The cookie that holds its sealed session. Always `Secure` and `HttpOnly`, without `Domain`.",
+        "",
+    ),
+    key(
+        "accept_any_access_token",
+        One("true or false"),
+        Default("false"),
+        "Hands out access tokens that this gateway would itself refuse.",
+        "true",
+    ),
+    key(
+        "idle_timeout",
+        One("a duration"),
+        Otherwise("`sessions.idle_timeout`"),
+        "For its sessions alone.",
+        "30m",
+    ),
+    key(
+        "absolute_timeout",
+        One("a duration"),
+        Otherwise("`sessions.absolute_timeout`"),
+        "For its sessions alone.",
+        "12h",
+    ),
+];
+
+const COOKIE: &[Key] = &[
+    key(
+        "name",
+        One("text"),
+        Otherwise("`__Secure-tollgate-<client>`"),
+        "Its name; no two clients share one. A name that begins with `__Host-` needs `path: /`.",
+        "__Secure-portal",
+    ),
+    key("path", One("a path"), Default("/oauth/token"), "Its `Path`; must cover `/oauth/token`.", "/oauth"),
+    key("same_site", One("`strict`, `lax` or `none`"), Default("strict"), "Its `SameSite`.", "lax"),
+];
+
+const ROUTE: &[Key] = &[
+    key(
+        "path",
+        One("a path"),
+        Required,
+        "What it covers: literals, `{name}` for one segment, `*` at the end for the rest. `/x/*` also covers `/x` and `/x/`.",
+        "/api/users/{id}/*",
+    ),
+    key(
+        "to",
+        One("a URL"),
+        Required,
+        "The server behind it: `http` or `https`, host and port; no path.",
+        "http://10.0.0.1:3000",
+    ),
+    key(
+        "name",
+        One("text"),
+        Otherwise("its pattern; with host or methods where several share one"),
+        "What metrics and the log call it.",
+        "users",
+    ),
+    key(
+        "host",
+        One("a host"),
+        Otherwise("every host"),
+        "Only requests for this host: exact, or `*.example.com`.",
+        "api.example.com",
+    ),
+    key(
+        "methods",
+        OneOrMany("a method"),
+        Otherwise("every method"),
+        "Only these: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS.",
+        "[GET, POST]",
+    ),
+    key(
+        "public",
+        One("true or false"),
+        Default("false"),
+        "No token is needed. One that comes along is still verified, and refused when bad.",
+        "true",
+    ),
+    key(
+        "require",
+        Section(REQUIRE),
+        Otherwise("any valid token passes"),
+        "What a token must have. All of it must hold.",
+        "",
+    ),
+    key(
+        "issuers",
+        OneOrMany("the name of an issuer"),
+        Otherwise("every issuer"),
+        "Only tokens of these issuers.",
+        "[corp]",
+    ),
+    key(
+        "clients",
+        OneOrMany("the name of a client"),
+        Otherwise("every client, also unknown ones"),
+        "Only tokens that were issued to these clients.",
+        "[portal]",
+    ),
+];
+
+const REQUIRE: &[Key] = &[
+    key(
+        "scope",
+        OneOrMany("scope"),
+        Otherwise("no scope"),
+        "All of these: text with spaces, or a list.",
+        "[api:read, admin]",
+    ),
+    key("any_scope", OneOrMany("scope"), Otherwise("no scope"), "One of these.", "[api:read, api:write]"),
+    key(
+        "claims",
+        Values { name: "claim", value: "text, a number, true or false, or `{name}` of the path" },
+        Otherwise("no claim"),
+        "Equal to the value, or containing it where the claim is a list; of a list of values one. A name is looked up as it stands, then dots descend.",
+        "{ sub: \"{id}\", realm_access.roles: [staff, admin] }",
+    ),
+    key(
+        "acr",
+        OneOrMany("text"),
+        Otherwise("any"),
+        "One of these authentication contexts (RFC 9470).",
+        "[urn:example:mfa]",
+    ),
+    key(
+        "signed_in_within",
+        One("a duration"),
+        Otherwise("any time"),
+        "The sign-in was not longer ago than this (RFC 9470).",
+        "5m",
+    ),
+];
+
+const IDENTITY: &[Key] = &[
+    key(
+        "headers",
+        Values { name: "header", value: "the name of a claim" },
+        Default("{ X-Auth-Subject: sub, X-Auth-Client: client_id, X-Auth-Scope: scope, X-Auth-Issuer: iss }"),
+        "Headers that the upstream gets, and the claims that fill them. What a caller sends under these names is removed.",
+        "{ X-User: sub }",
+    ),
+    key(
+        "access_token",
+        One("`strip` or `forward`"),
+        Default("strip"),
+        "Whether `Authorization` goes on to the upstream.",
+        "forward",
+    ),
+];
+
+const SESSIONS: &[Key] = &[
+    key(
+        "idle_timeout",
+        One("a duration"),
+        Default("8h"),
+        "A session that nobody used for so long is over.",
+        "30m",
+    ),
+    key(
+        "absolute_timeout",
+        One("a duration"),
+        Default("7d"),
+        "A session is over so long after its sign-in; at most 400d.",
+        "12h",
+    ),
+    key(
+        "grace",
+        One("a duration"),
+        Default("30s"),
+        "How long the answer of an exchange is given again to those who ask with the same cookie; 1s to 5m.",
+        "10s",
+    ),
+    key(
+        "keys",
+        Secrets,
+        Otherwise("one is made and kept in `store`"),
+        "Keys that seal cookies, as `tollgate keys cookie` prints them. The first seals, all open.",
+        "[{ file: keys/cookie.1 }]",
+    ),
+];
+
+const LIMITS: &[Key] = &[
+    key(
+        "token",
+        One("a size"),
+        Default("8KiB"),
+        "The largest access token; 256 bytes to 64KiB, and no larger than `header`.",
+        "4KiB",
+    ),
+    key(
+        "header",
+        One("a size"),
+        Default("32KiB"),
+        "The largest request header in all; 1KiB to 64KiB.",
+        "16KiB",
+    ),
+    key("body", One("a size"), Default("10MiB"), "The largest request body.", "1MiB"),
+];
+
+const LOG: &[Key] = &[
+    key(
+        "format",
+        One("`json` or `text`"),
+        Default("json"),
+        "One JSON object a line, or text for people.",
+        "text",
+    ),
+    key(
+        "level",
+        One("`error`, `warn`, `info`, `debug` or `trace`"),
+        Default("info"),
+        "What is logged.",
+        "debug",
+    ),
+    key(
+        "subject",
+        One("`plain`, `hash` or `none`"),
+        Default("plain"),
+        "How the access log names the caller.",
+        "hash",
+    ),
+];
+
+/// Every key with its whole path, `<name>` for names that the operator chooses, `[]` for entries.
+pub fn paths() -> Vec<(String, &'static Key)> {
+    let mut found = Vec::new();
+    collect("", ROOT, &mut found);
+    found
+}
+
+fn collect(above: &str, keys: &'static [Key], found: &mut Vec<(String, &'static Key)>) {
+    for key in keys {
+        let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
+        found.push((path.clone(), key));
+        match key.form {
+            Section(keys) => collect(&path, keys, found),
+            Named { name, keys } => collect(&format!("{path}.<{name}>"), keys, found),
+            List(keys) => collect(&format!("{path}[]"), keys, found),
+            One(_) | OneOrMany(_) | Form::Secret | Secrets | Values { .. } => {}
+        }
+    }
+}
+
+impl Form {
+    /// What a value of this form must be, for people.
+    pub fn wanted(&self) -> String {
+        match self {
+            One(kind) => (*kind).to_owned(),
+            OneOrMany(kind) => format!("{kind}, or a list"),
+            Form::Secret => "text or `{ file: … }`".to_owned(),
+            Secrets => "a list; each text or `{ file: … }`".to_owned(),
+            Values { name, value } => format!("keys: <{name}>: {value}"),
+            Section(_) => "keys".to_owned(),
+            Named { name, .. } => format!("<{name}>: keys"),
+            List(_) => "a list of entries".to_owned(),
+        }
+    }
+}
+
+/// The tables of docs/configuration.md.
+pub fn reference() -> String {
+    let mut out = String::new();
+    table("The file", "", ROOT, &mut out);
+    out
+}
+
+fn table(title: &str, above: &str, keys: &'static [Key], out: &mut String) {
+    out.push_str(&format!(
+        "### {title}\n\n| key | value | without it | meaning | example |\n|---|---|---|---|---|\n"
+    ));
+    for key in keys {
+        let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
+        let without = match key.need {
+            Required => "required".to_owned(),
+            Default(value) => format!("`{value}`"),
+            Otherwise(words) => words.to_owned(),
+        };
+        let example = if key.example.is_empty() { String::new() } else { format!("`{}`", key.example) };
+        let row = [format!("`{path}`"), key.form.wanted(), without, key.meaning.to_owned(), example];
+        out.push_str(&format!("| {} |\n", row.map(|cell| cell.replace('|', "\\|")).join(" | ")));
+    }
+    out.push('\n');
+    for key in keys {
+        let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
+        match key.form {
+            Section(keys) => table(&format!("`{path}`"), &path, keys, out),
+            Named { name, keys } => table(&format!("`{path}`"), &format!("{path}.<{name}>"), keys, out),
+            List(keys) => table(&format!("`{path}`"), &format!("{path}[]"), keys, out),
+            _ => {}
+        }
+    }
+}

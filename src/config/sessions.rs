@@ -1,0 +1,80 @@
+//! `sessions:`, `limits:`, `log:` — how long, how large, how loud.
+
+use std::time::Duration;
+
+use crate::config::keys::cookie_keys;
+use crate::config::read::Keys;
+use crate::config::settings::{Limits, Log, LogFormat, Sessions, SubjectInLog};
+use crate::config::values::show_duration;
+use crate::core::token::DEFAULT_TOKEN_LIMIT;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// No browser keeps a cookie for longer (RFC 6265bis section 5.5).
+const LONGEST: Duration = Duration::from_secs(400 * 86_400);
+
+pub(super) fn sessions(root: &Keys<'_>) -> Sessions {
+    let keys = root.section("sessions");
+    let (idle_timeout, absolute_timeout) = lifetimes(&keys, (8 * HOUR, 7 * DAY));
+    let grace = keys.duration("grace", 30 * SECOND, SECOND..=300 * SECOND);
+    if keys.has("grace") && grace >= absolute_timeout {
+        keys.wrong("grace", "is not shorter than `absolute_timeout`; an answer must not outlive its session");
+    }
+    let cookie_keys = keys.get("keys").map(|value| cookie_keys(&value)).unwrap_or_default();
+    Sessions { idle_timeout, absolute_timeout, grace, keys: cookie_keys }
+}
+
+/// `idle_timeout` and `absolute_timeout` of all sessions, or of one client's. A longer default of
+/// the first gives way to the second.
+pub(super) fn lifetimes(keys: &Keys<'_>, (idle, absolute): (Duration, Duration)) -> (Duration, Duration) {
+    let given = |key| keys.get(key).and_then(|value| value.duration(SECOND..=LONGEST));
+    let (given_idle, given_absolute) = (given("idle_timeout"), given("absolute_timeout"));
+    let absolute = given_absolute.unwrap_or(absolute);
+    let idle = given_idle.unwrap_or(idle.min(absolute));
+    if idle > absolute {
+        let message = format!(
+            "`idle_timeout` ({}) is longer than `absolute_timeout` ({}), so it would never count; shorten it",
+            show_duration(idle),
+            show_duration(absolute)
+        );
+        keys.wrong("idle_timeout", message);
+    }
+    (idle, absolute)
+}
+
+pub(super) fn limits(root: &Keys<'_>) -> Limits {
+    let keys = root.section("limits");
+    let default = u64::try_from(DEFAULT_TOKEN_LIMIT).unwrap_or(u64::MAX);
+    let token = keys.size("token", default, 256..=64 << 10);
+    let header = keys.size("header", 32 << 10, 1 << 10..=64 << 10);
+    let body = keys.size("body", 10 << 20, 0..=1 << 50);
+    if token > header {
+        let key = if keys.has("token") { "token" } else { "header" };
+        keys.wrong(
+            key,
+            "`token` is larger than `header`, in which it travels; make `header` larger or `token` smaller",
+        );
+    }
+    let bytes = |size| usize::try_from(size).unwrap_or(usize::MAX);
+    Limits { token: bytes(token), header: bytes(header), body }
+}
+
+pub(super) fn log(root: &Keys<'_>) -> Log {
+    use tracing::Level;
+    let keys = root.section("log");
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    let subjects =
+        [("plain", SubjectInLog::Plain), ("hash", SubjectInLog::Hash), ("none", SubjectInLog::None)];
+    Log {
+        format: keys.word("format", &[("json", LogFormat::Json), ("text", LogFormat::Text)], LogFormat::Json),
+        level: keys.word("level", &levels, Level::INFO),
+        subject: keys.word("subject", &subjects, SubjectInLog::Plain),
+    }
+}

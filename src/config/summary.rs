@@ -1,0 +1,138 @@
+//! What a configuration does, for the people who run `tollgate check`. Never a secret.
+
+use crate::config::Loaded;
+use crate::config::settings::{Client, ClientCredential, Issuer, KeySource};
+use crate::config::values::{show_duration, show_size};
+use crate::core::route::Route;
+use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
+use crate::core::route::table::HostPattern;
+
+/// A page of text: what is served, for whom, and the warnings.
+pub fn summary(file: &str, loaded: &Loaded) -> String {
+    let settings = &loaded.settings;
+    let mut out = format!("{file} is valid.\n\n");
+    let mut line = |what: &str, text: String| out.push_str(&format!("{what:<10}{text}\n"));
+    line("gateway", format!("{} (listens on {})", settings.public_url.as_str(), settings.listen));
+    line("admin", settings.admin.to_string());
+    let mut heading = "issuers";
+    for issuer in &settings.issuers {
+        line(std::mem::take(&mut heading), show_issuer(issuer));
+    }
+    let mut heading = "clients";
+    for client in &settings.clients {
+        line(std::mem::take(&mut heading), show_client(client));
+    }
+    let mut heading = "routes";
+    for route in &settings.routes {
+        line(std::mem::take(&mut heading), show_route(route));
+    }
+    let sessions = &settings.sessions;
+    let keys = match sessions.keys.len() {
+        0 => "a key of its own in the store".to_owned(),
+        1 => "1 configured key".to_owned(),
+        several => format!("{several} configured keys, the first seals"),
+    };
+    line(
+        "sessions",
+        format!(
+            "idle after {}, over after {}, sealed with {keys}",
+            show_duration(sessions.idle_timeout),
+            show_duration(sessions.absolute_timeout)
+        ),
+    );
+    line("store", settings.store.display().to_string());
+    let limits = &settings.limits;
+    let size = |bytes: usize| show_size(u64::try_from(bytes).unwrap_or(u64::MAX));
+    line(
+        "limits",
+        format!(
+            "token {}, header {}, body {}",
+            size(limits.token),
+            size(limits.header),
+            show_size(limits.body)
+        ),
+    );
+    let warnings = warnings(file, loaded);
+    if !warnings.is_empty() {
+        out.push('\n');
+        out.push_str(&warnings);
+    }
+    out
+}
+
+/// One line for each warning.
+pub fn warnings(file: &str, loaded: &Loaded) -> String {
+    loaded.warnings.iter().map(|warning| format!("warning: {}\n", warning.show(file))).collect()
+}
+
+fn show_issuer(issuer: &Issuer) -> String {
+    let keys = match &issuer.keys {
+        KeySource::Discovery(_) => "discovered".to_owned(),
+        KeySource::JwksUri(url) => format!("keys from {url}"),
+        KeySource::JwksFile { path, .. } => format!("keys from {}", path.display()),
+        KeySource::SharedSecret(_) => "HS256 with a shared secret".to_owned(),
+    };
+    format!("{}: {}, {keys}; audience {}", issuer.name, issuer.rules.iss, issuer.rules.audiences.join(" or "))
+}
+
+fn show_client(client: &Client) -> String {
+    let proof = match &client.credential {
+        ClientCredential::None => "public client".to_owned(),
+        ClientCredential::Secret(_) => "client secret".to_owned(),
+        ClientCredential::PrivateKey(key) => format!("private_key_jwt ({})", key.algorithm.name()),
+    };
+    let origins: Vec<&str> = client.origins.iter().map(|origin| origin.as_str()).collect();
+    format!("{}: mode token, of {}, {proof}, pages of {}", client.name, client.issuer, origins.join(", "))
+}
+
+fn show_route(route: &Route) -> String {
+    let methods: Vec<&str> = route.methods.iter().flatten().map(|method| method.as_str()).collect();
+    let host = match &route.host {
+        None => String::new(),
+        Some(HostPattern::Exact(host)) => host.clone(),
+        Some(HostPattern::Below(domain)) => format!("*.{domain}"),
+    };
+    let space = if methods.is_empty() { "" } else { " " };
+    let access = match &route.access {
+        Access::Public => "public".to_owned(),
+        Access::Protected(requirements) => show_requirements(requirements),
+    };
+    format!("{}{space}{host}{} -> {}: {access}", methods.join(","), route.path.as_str(), route.upstream)
+}
+
+fn show_requirements(requirements: &Requirements) -> String {
+    let mut parts = vec!["a valid token".to_owned()];
+    let Requirements { scope, any_scope, claims, acr, signed_in_within, issuers, clients } = requirements;
+    if !scope.is_empty() {
+        parts.push(format!("scope {}", scope.join(" and ")));
+    }
+    if !any_scope.is_empty() {
+        parts.push(format!("scope {}", any_scope.join(" or ")));
+    }
+    parts.extend(claims.iter().map(show_claim));
+    if !acr.is_empty() {
+        parts.push(format!("acr {}", acr.join(" or ")));
+    }
+    parts.extend(signed_in_within.map(|within| format!("signed in within {}", show_duration(within))));
+    if let Some(issuers) = issuers {
+        let names: Vec<&str> = issuers.iter().map(|issuer| issuer.as_str()).collect();
+        parts.push(format!("issuer {}", names.join(" or ")));
+    }
+    if let Some(clients) = clients {
+        let ids: Vec<&str> = clients.iter().map(|(_, id)| id.as_str()).collect();
+        parts.push(format!("client {}", ids.join(" or ")));
+    }
+    parts.join(", ")
+}
+
+fn show_claim(claim: &ClaimRequirement) -> String {
+    let values: Vec<String> = claim
+        .values
+        .iter()
+        .map(|value| match value {
+            ClaimValue::PathParameter(name) => format!("{{{name}}} of the path"),
+            ClaimValue::Literal(literal) => literal.to_string(),
+        })
+        .collect();
+    format!("claim {} is {}", claim.name, values.join(" or "))
+}

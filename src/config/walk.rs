@@ -1,0 +1,122 @@
+//! The tree against the schema: unknown keys, missing keys, values of the wrong form. Sees the
+//! whole tree, whatever it finds on the way.
+//!
+//! Decides form only. What a scalar says is for `resolve` and the files beside it, which stay
+//! silent about a node that was already found to be of the wrong form.
+
+use crate::config::report::Report;
+use crate::config::schema::{Form, Key, Need};
+use crate::config::tree::{Node, Place};
+use crate::config::values::meant;
+
+/// Reports everything in `node` that does not have the form of `keys`.
+pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: &Report) {
+    let Node::Map(entries) = node else {
+        let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        let wanted = format!("keys with values: {}", known.join(", "));
+        return wrong_form(node, &wanted, place, report);
+    };
+    let mut taken_for = Vec::new();
+    for (name, value) in entries {
+        let place = place.key(name);
+        if let Some(key) = keys.iter().find(|key| key.name == name) {
+            form(value, key.form, &place, report);
+            continue;
+        }
+        let free = keys.iter().map(|key| key.name).filter(|k| !entries.iter().any(|(name, _)| name == k));
+        let message = match meant(name, free) {
+            Some(key) => {
+                taken_for.push(key);
+                format!("unknown key; did you mean `{key}`?")
+            }
+            None => {
+                let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
+                format!("unknown key; known here: {}", known.join(", "))
+            }
+        };
+        report.wrong(&place, message);
+    }
+    for key in keys.iter().filter(|key| key.need == Need::Required) {
+        let given = entries.iter().any(|(name, _)| name == key.name) || taken_for.contains(&key.name);
+        if !given {
+            let example = match key.example {
+                "" => format!("{} ({})", key.name, key.form.wanted()),
+                example => format!("{}: {example}", key.name),
+            };
+            report.wrong(place, format!("the key `{}` is missing; add it, like `{example}`", key.name));
+        }
+    }
+}
+
+fn form(node: &Node, form: Form, place: &Place, report: &Report) {
+    let wanted = form.wanted();
+    match (form, node) {
+        (Form::Section(keys), _) => section(node, keys, place, report),
+        (Form::Named { keys, .. }, Node::Map(entries)) => {
+            for (name, value) in entries {
+                section(value, keys, &place.key(name), report);
+            }
+        }
+        (Form::List(keys), Node::List(items)) => {
+            for (index, item) in items.iter().enumerate() {
+                section(item, keys, &place.index(index), report);
+            }
+        }
+        (Form::Secrets, Node::List(items)) => {
+            for (index, item) in items.iter().enumerate() {
+                secret(item, &place.index(index), report);
+            }
+        }
+        (Form::Secret, _) => secret(node, place, report),
+        (Form::Values { value, .. }, Node::Map(entries)) => {
+            for (name, node) in entries {
+                one_or_many(node, value, &place.key(name), report);
+            }
+        }
+        (Form::OneOrMany(kind), Node::List(_)) => one_or_many(node, kind, place, report),
+        (Form::One(_) | Form::OneOrMany(_), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
+        _ => wrong_form(node, &wanted, place, report),
+    }
+}
+
+fn one_or_many(node: &Node, kind: &str, place: &Place, report: &Report) {
+    match node {
+        Node::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                if matches!(item, Node::Map(_) | Node::List(_) | Node::Null) {
+                    wrong_form(item, kind, &place.index(index), report);
+                }
+            }
+        }
+        Node::Map(_) | Node::Null => wrong_form(node, kind, place, report),
+        Node::Text(_) | Node::Number(_) | Node::Bool(_) => {}
+    }
+}
+
+fn secret(node: &Node, place: &Place, report: &Report) {
+    match node {
+        Node::Map(_) => section(node, FILE, place, report),
+        Node::List(_) | Node::Null => wrong_form(node, "text or `{ file: … }`", place, report),
+        Node::Text(_) | Node::Number(_) | Node::Bool(_) => {}
+    }
+}
+
+const FILE: &[Key] = &[Key {
+    name: "file",
+    form: Form::One("a file"),
+    need: Need::Required,
+    meaning: "Holds the secret; one newline at its end is removed.",
+    example: "/run/secrets/name",
+}];
+
+fn wrong_form(node: &Node, wanted: &str, place: &Place, report: &Report) {
+    let is = match node {
+        Node::Null => return report.wrong(place, format!("has no value; give {wanted}, or remove it")),
+        Node::List(_) => "is a list",
+        Node::Map(_) => "is keys with values",
+        Node::Bool(_) => "is true or false",
+        Node::Number(_) => "is a number",
+        Node::Text(_) => "is text",
+    };
+    report.wrong(place, format!("{is}; this must be {wanted}"));
+}

@@ -1,0 +1,1005 @@
+//! config.yaml → settings: everything that is wrong is said at once, each with path, line and
+//! remedy, and what is not said to be wrong means what docs/configuration.md says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tollgate::cli::{self, Next, Surroundings};
+use tollgate::config::settings::*;
+use tollgate::config::{self, Loaded, error::ConfigErrors, schema};
+use tollgate::core::route::policy::{Access, ClaimValue, Requirements};
+use tollgate::core::token::Algorithm;
+
+const TOP: &str = env!("CARGO_MANIFEST_DIR");
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "WEB_APP_SECRET" => Some("a secret of the demo".to_owned()),
+        "AUDIENCE" => Some("https://api.example.com".to_owned()),
+        "PUBLIC" => Some("true".to_owned()),
+        "TRAP" => Some("{id}".to_owned()),
+        "TWICE" => Some("${WEB_APP_SECRET}".to_owned()),
+        "SECRET_DURATION" => Some("hunter2".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn no_file(_: &Path) -> io::Result<Vec<u8>> {
+    Err(io::ErrorKind::NotFound.into())
+}
+
+fn parse(text: &str) -> Result<Loaded, ConfigErrors> {
+    config::parse(text, Path::new("/etc/tollgate"), &env, &|path| fs::read(path))
+}
+
+fn settings(text: &str) -> Settings {
+    match parse(text) {
+        Ok(loaded) => loaded.settings,
+        Err(errors) => panic!("refused:\n{errors}\n{text}"),
+    }
+}
+
+fn errors(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(errors) => errors
+            .mistakes
+            .iter()
+            .map(|m| format!("{}:{} {}: {}", m.line, m.column, m.path, m.message))
+            .collect(),
+    }
+}
+
+/// The one mistake of `text`, which must be at `path` and say `part`.
+#[track_caller]
+fn only_error(text: &str, path: &str, part: &str) {
+    let found = parse(text).map(|_| ()).expect_err(text);
+    assert_eq!(found.mistakes.len(), 1, "{found}\n{text}");
+    assert_eq!(found.mistakes[0].path, path, "{found}");
+    assert!(found.mistakes[0].message.contains(part), "{found}");
+    assert!(found.mistakes[0].line > 0, "{found}");
+}
+
+#[derive(Clone)]
+struct Parts {
+    top: String,
+    issuers: String,
+    clients: String,
+    routes: String,
+}
+
+/// A configuration that is good, with parts to replace.
+fn good() -> Parts {
+    Parts {
+        top: "public_url: https://gate.example.com\nlisten: 0.0.0.0:8080\n".to_owned(),
+        issuers: "  corp: { url: \"https://login.example.com\", audience: api }\n".to_owned(),
+        clients: String::new(),
+        routes: "  - { path: /api/*, to: \"http://10.0.0.1:3000\" }\n".to_owned(),
+    }
+}
+
+impl Parts {
+    fn text(&self) -> String {
+        let clients =
+            if self.clients.is_empty() { String::new() } else { format!("clients:\n{}", self.clients) };
+        format!("{}issuers:\n{}{clients}routes:\n{}", self.top, self.issuers, self.routes)
+    }
+
+    /// One more line at the top.
+    fn with(mut self, line: &str) -> Self {
+        self.top.push_str(line);
+        self.top.push('\n');
+        self
+    }
+
+    /// The issuer `corp` with more keys.
+    fn issuer(mut self, more: &str) -> Self {
+        self.issuers = format!("  corp: {{ url: \"https://login.example.com\", audience: api, {more} }}\n");
+        self
+    }
+
+    /// A client `web` with more keys.
+    fn client(mut self, more: &str) -> Self {
+        self.clients.push_str(&format!(
+            "  web: {{ mode: token, redirect_uri: \"https://gate.example.com/in\", {more} }}\n"
+        ));
+        self
+    }
+
+    /// The only route, with more keys.
+    fn route(mut self, more: &str) -> Self {
+        self.routes = format!("  - {{ path: \"/api/{{id}}/*\", to: \"http://10.0.0.1:3000\", {more} }}\n");
+        self
+    }
+}
+
+fn requirements(settings: &Settings, index: usize) -> &Requirements {
+    match &settings.routes[index].access {
+        Access::Protected(requirements) => requirements,
+        Access::Public => panic!("route {index} is public"),
+    }
+}
+
+#[test]
+fn every_mistake_of_a_file_is_told_at_once_with_its_line_and_a_remedy() {
+    let text = fs::read_to_string(Path::new(TOP).join("tests/data/config/mistakes.yaml")).unwrap();
+    let told = config::parse(&text, Path::new(""), &env, &no_file).unwrap_err().to_string() + "\n";
+    let golden = Path::new(TOP).join("tests/data/config/mistakes.txt");
+    if std::env::var_os("TOLLGATE_BLESS").is_some() {
+        fs::write(&golden, &told).unwrap();
+    }
+    assert_eq!(told, fs::read_to_string(golden).unwrap());
+}
+
+#[test]
+fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
+    let loaded = config::load(&Path::new(TOP).join("config.yaml"), &env).unwrap();
+    let settings = &loaded.settings;
+    assert_eq!(settings.public_url.as_str(), "http://localhost:8080");
+    assert_eq!(settings.issuers[0].rules.iss, "http://127.0.0.1:8082");
+    assert_eq!(settings.issuers[0].rules.audiences, ["https://api.example.com"]);
+    assert_eq!(settings.issuers[0].rules.client_ids, ["web-app"]);
+    let client = &settings.clients[0];
+    assert!(
+        matches!(&client.credential, ClientCredential::Secret(s) if s.expose() == "a secret of the demo")
+    );
+    assert_eq!(client.redirect_uri, "http://localhost:8080/");
+    assert_eq!(client.cookie.name, "__Secure-tollgate-web-app");
+    assert_eq!(client.cookie.path, "/oauth/token");
+    assert_eq!(client.cookie.same_site, SameSite::Strict);
+    assert_eq!(settings.routes.len(), 4);
+    assert_eq!(settings.upstreams.len(), 1, "equal `to` share one upstream");
+    assert!(matches!(settings.routes[0].access, Access::Public));
+    assert_eq!(requirements(settings, 2).claims[0].values, [ClaimValue::PathParameter("id".to_owned())]);
+    assert_eq!(requirements(settings, 3).scope, ["api:read", "admin"]);
+    assert_eq!(requirements(settings, 3).signed_in_within, Some(Duration::from_secs(300)));
+    assert_eq!(settings.store, Path::new(TOP).join("data"));
+    assert!(loaded.warnings.iter().any(|w| w.message.contains("login: page")), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn what_the_file_leaves_out_has_the_documented_default() {
+    let settings = settings(&good().client("").text());
+    assert_eq!(settings.admin.to_string(), "127.0.0.1:8081");
+    assert_eq!(settings.store, Path::new("/etc/tollgate/data"));
+    let issuer = &settings.issuers[0];
+    assert_eq!(issuer.timeout, Duration::from_secs(5));
+    assert_eq!(issuer.keys_refresh, Duration::from_secs(600));
+    assert_eq!(issuer.rules.clock_skew, Duration::from_secs(30));
+    assert_eq!(issuer.rules.max_token_lifetime, Duration::from_secs(86_400));
+    assert_eq!(
+        issuer.rules.algorithms,
+        [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa]
+    );
+    assert_eq!(issuer.rules.claims, tollgate::core::token::ClaimNames::default());
+    assert_eq!(issuer.rules.token_type, None);
+    assert!(matches!(issuer.keys, KeySource::Discovery(None)));
+    let client = &settings.clients[0];
+    assert_eq!((client.client_id.as_str(), client.issuer.as_str()), ("web", "corp"));
+    assert_eq!(client.origins[0].as_str(), "https://gate.example.com");
+    assert_eq!(client.grants, [GrantType::AuthorizationCode, GrantType::RefreshToken]);
+    assert_eq!(client.idle_timeout, Duration::from_secs(8 * 3600));
+    assert_eq!(client.absolute_timeout, Duration::from_secs(7 * 86_400));
+    assert!(matches!(client.credential, ClientCredential::None));
+    assert!(!client.accept_any_access_token);
+    assert_eq!(settings.sessions.grace, Duration::from_secs(30));
+    assert_eq!(
+        (settings.limits.token, settings.limits.header, settings.limits.body),
+        (8192, 32768, 10 << 20)
+    );
+    assert_eq!(settings.log.format, LogFormat::Json);
+    assert_eq!(settings.log.level, tracing::Level::INFO);
+    assert_eq!(settings.log.subject, SubjectInLog::Plain);
+    let headers: Vec<_> = settings.identity.headers.iter().map(|(n, c)| (n.as_str(), c.as_str())).collect();
+    let default = [
+        ("x-auth-subject", "sub"),
+        ("x-auth-client", "client_id"),
+        ("x-auth-scope", "scope"),
+        ("x-auth-issuer", "iss"),
+    ];
+    assert_eq!(headers, default);
+    assert_eq!(settings.identity.access_token, AccessTokenForwarding::Strip);
+}
+
+/// A file in which every key of the schema stands.
+fn full(folder: &Path) -> String {
+    fs::write(folder.join("keys.json"), r#"{"keys":[{"kty":"OKP"}]}"#).unwrap();
+    fs::write(folder.join("cookie.1"), format!("{}\n", "0a".repeat(32))).unwrap();
+    fs::write(folder.join("ca.pem"), CERTIFICATE).unwrap();
+    fs::write(folder.join("client.pem"), P256).unwrap();
+    r#"
+public_url: https://gate.example.com
+listen: 0.0.0.0:8080
+admin: 127.0.0.1:9000
+trusted_proxies: [10.0.0.0/8, "::1"]
+issuers:
+  corp:
+    url: https://login.example.com/realms/main
+    audience: [${AUDIENCE}]
+    discovery: https://login.example.com/meta.json
+    algorithms: [ES256]
+    token_type: at+jwt
+    clock_skew: 10s
+    max_token_lifetime: 1h
+    timeout: 3s
+    ca: ca.pem
+    keys_refresh: 5m
+    claims: { scope: scp, client: [azp], session: [sid], id: jti }
+  keys: { url: https://keys.example.com, audience: api, jwks_uri: https://keys.example.com/jwks }
+  file: { url: https://file.example.com, audience: api, jwks_file: keys.json }
+  old: { url: https://old.example.com, audience: api, shared_secret: "0123456789abcdef0123456789abcdef" }
+clients:
+  portal:
+    client_id: 0oa1b2c3
+    issuer: corp
+    mode: token
+    login: page
+    private_key: { file: client.pem }
+    origins: https://portal.example.com
+    scope: openid offline_access
+    resource: https://api.example.com
+    redirect_uri: https://portal.example.com/in
+    grants: refresh_token
+    cookie: { name: __Host-portal, path: /, same_site: lax }
+    accept_any_access_token: true
+    idle_timeout: 30m
+    absolute_timeout: 12h
+  web:
+    issuer: corp
+    mode: token
+    secret: ${WEB_APP_SECRET}
+    redirect_uri: https://gate.example.com/
+routes:
+  - path: /a/{id}/*
+    to: http://10.0.0.1:3000
+    name: a
+    host: api.example.com
+    methods: [GET, POST]
+    require:
+      scope: api:read admin
+      any_scope: [x, y]
+      claims: { "https://example.com/roles": [staff, 7, true], sub: "{id}" }
+      acr: urn:example:mfa
+      signed_in_within: 5m
+    issuers: [corp, old]
+    clients: portal
+  - { path: /b, to: "http://10.0.0.1:3000/", public: true }
+  - { path: /c, to: "https://c.example.net", public: false }
+identity: { headers: { X-User: sub }, access_token: forward }
+sessions: { idle_timeout: 1h, absolute_timeout: 1d, grace: 10s, keys: [{ file: cookie.1 }] }
+store: /var/lib/tollgate
+limits: { token: 4KiB, header: 16KiB, body: 1MiB }
+log: { format: text, level: debug, subject: hash }
+"#
+    .to_owned()
+}
+
+#[test]
+fn every_key_of_the_schema_is_read_and_every_key_that_is_read_is_in_the_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = full(folder.path());
+    let loaded =
+        config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap_or_else(|e| panic!("{e}"));
+    let known: BTreeSet<String> = schema::paths().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(loaded.asked, known);
+}
+
+#[test]
+fn long_forms_mean_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = full(folder.path());
+    let Loaded { settings, .. } = config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap();
+    let corp = &settings.issuers[0];
+    assert_eq!(corp.rules.iss, "https://login.example.com/realms/main");
+    assert_eq!(corp.rules.audiences, ["https://api.example.com"]);
+    assert_eq!(corp.rules.client_ids, ["0oa1b2c3", "web"]);
+    assert_eq!(corp.rules.claims.scope, ["scp"]);
+    assert!(matches!(&corp.keys, KeySource::Discovery(Some(url)) if url.path() == "/meta.json"));
+    assert_eq!(corp.ca.as_deref(), Some(CERTIFICATE.as_bytes()));
+    assert!(matches!(settings.issuers[1].keys, KeySource::JwksUri(_)));
+    assert!(
+        matches!(&settings.issuers[2].keys, KeySource::JwksFile { path, .. } if *path == folder.path().join("keys.json"))
+    );
+    assert!(matches!(&settings.issuers[3].keys, KeySource::SharedSecret(s) if s.expose().len() == 32));
+    assert_eq!(settings.issuers[3].rules.algorithms, [Algorithm::Hs256]);
+    let portal = &settings.clients[0];
+    assert!(
+        matches!(&portal.credential, ClientCredential::PrivateKey(key) if key.algorithm == Algorithm::Es256)
+    );
+    assert_eq!(portal.scope.as_deref(), Some("openid offline_access"));
+    assert_eq!(portal.grants, [GrantType::RefreshToken]);
+    assert_eq!(
+        portal.cookie,
+        CookieSettings { name: "__Host-portal".to_owned(), path: "/".to_owned(), same_site: SameSite::Lax }
+    );
+    let a = requirements(&settings, 0);
+    assert_eq!((a.scope.len(), a.any_scope.len(), a.acr.len()), (2, 2, 1));
+    let literal = |value: serde_json::Value| ClaimValue::Literal(value);
+    assert_eq!(a.claims[0].name, "https://example.com/roles");
+    assert_eq!(a.claims[0].values, [literal("staff".into()), literal(7.into()), literal(true.into())]);
+    let portal = (corp.name.clone(), "0oa1b2c3".to_owned());
+    assert_eq!(a.clients.as_deref(), Some([portal].as_slice()));
+    let names: Vec<&str> = settings.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["a", "/b", "/c"]);
+    let upstreams: Vec<&str> = settings.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(upstreams, ["http://10.0.0.1:3000", "https://c.example.net"]);
+    assert_eq!(settings.sessions.keys[0].expose(), &[10; 32]);
+    assert_eq!(settings.trusted_proxies.len(), 2);
+}
+
+#[test]
+fn a_secret_never_shows_in_settings_or_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = config::parse(&full(folder.path()), folder.path(), &env, &|path| fs::read(path)).unwrap();
+    let shown = format!("{:?}{}", loaded.settings, config::summary::summary("config.yaml", &loaded));
+    for secret in
+        ["a secret of the demo", "0123456789abcdef0123456789abcdef", "MIGHAgEA", "0a0a0a0a", "10, 10, 10"]
+    {
+        assert!(!shown.contains(secret), "{secret}");
+    }
+    let told = errors(&good().issuer("shared_secret: hunter2, algorithms: [ES256]").text()).concat();
+    assert!(!told.contains("hunter2"), "{told}");
+    let told = errors(&good().issuer("clock_skew: \"${SECRET_DURATION}\"").text()).concat();
+    assert!(!told.contains("hunter2") && told.contains("SECRET_DURATION"), "{told}");
+    let told = errors(&good().with("sessions: { keys: [hunter2] }").text()).concat();
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn variables_are_replaced_after_parsing_and_once() {
+    let settings = settings(&good().client("secret: \"${TWICE}\", resource: \"${AUDIENCE}\"").text());
+    assert!(
+        matches!(&settings.clients[0].credential, ClientCredential::Secret(s) if s.expose() == "${WEB_APP_SECRET}")
+    );
+    assert_eq!(settings.clients[0].resource.as_deref(), Some("https://api.example.com"));
+    let text = good().route("require: { claims: { sub: \"${TRAP}\", a: \"$$5\" } }").text();
+    let loaded = parse(&text).unwrap();
+    let claims = &requirements(&loaded.settings, 0).claims;
+    assert_eq!(claims[0].values, [ClaimValue::Literal("{id}".into())], "a variable is never a parameter");
+    assert_eq!(claims[1].values, [ClaimValue::Literal("$5".into())]);
+    assert!(matches!(
+        parse(&good().route("public: \"${PUBLIC}\"").text()).unwrap().settings.routes[0].access,
+        Access::Public
+    ));
+}
+
+#[test]
+fn a_variable_that_is_missing_or_a_default_in_a_secret_closes_the_gate() {
+    only_error(&good().client("secret: \"${NO_SUCH}\"").text(), "clients.web.secret", "`NO_SUCH` is not set");
+    only_error(
+        &good().client("secret: \"${WEB_APP_SECRET:-x}\"").text(),
+        "clients.web.secret",
+        "must not have a default",
+    );
+    only_error(&good().client("secret: \"${EMPTY}\"").text(), "clients.web.secret", "empty");
+    only_error(&good().client("secret: 12345678").text(), "clients.web.secret", "quote");
+    only_error(&good().client("resource: \"$AUDIENCE\"").text(), "clients.web.resource", "`${NAME}`");
+    only_error(&good().client("resource: \"${EMPTY}\"").text(), "clients.web.resource", "empty");
+    assert_eq!(
+        settings(&good().client("resource: \"${NO:-urn:x}\"").text()).clients[0].resource.as_deref(),
+        Some("urn:x")
+    );
+}
+
+#[test]
+fn a_secret_file_is_read_beside_the_config_without_one_newline() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&[u8], Result<&str, &str>); 6] = [
+        (b"hunter2\n", Ok("hunter2")),
+        (b"hunter2\r\n", Ok("hunter2")),
+        (b"${WEB_APP_SECRET}", Ok("${WEB_APP_SECRET}")),
+        (b"two\n\n", Err("one line")),
+        (b"", Err("empty")),
+        (b"\n", Err("nothing but a newline")),
+    ];
+    fs::write(folder.path().join("config.yaml"), good().client("secret: { file: secret.txt }").text())
+        .unwrap();
+    for (content, expected) in cases {
+        fs::write(folder.path().join("secret.txt"), content).unwrap();
+        let loaded = config::load(&folder.path().join("config.yaml"), &env);
+        match (loaded, expected) {
+            (Ok(loaded), Ok(secret)) => {
+                let ClientCredential::Secret(found) = &loaded.settings.clients[0].credential else {
+                    panic!()
+                };
+                assert_eq!(found.expose(), secret);
+            }
+            (Err(errors), Err(part)) => assert!(errors.to_string().contains(part), "{errors}"),
+            (loaded, _) => panic!("{content:?}: {loaded:?}"),
+        }
+    }
+    fs::remove_file(folder.path().join("secret.txt")).unwrap();
+    let errors = config::load(&folder.path().join("config.yaml"), &env).unwrap_err();
+    assert!(errors.to_string().contains("`secret.txt` cannot be read"), "{errors}");
+    assert!(errors.to_string().contains("clients.web.secret.file"), "{errors}");
+}
+
+#[test]
+fn the_network_must_make_sense() {
+    let top = |top: &str| Parts { top: top.to_owned(), ..good() }.text();
+    only_error(&top("public_url: http://gate.example.com\nlisten: 0.0.0.0:80\n"), "public_url", "https");
+    only_error(
+        &top("public_url: https://gate.example.com/\nlisten: 0.0.0.0:80\n"),
+        "public_url",
+        "without path",
+    );
+    only_error(
+        &top("public_url: https://gate.example.com\nlisten: localhost:80\n"),
+        "listen",
+        "IP address and port",
+    );
+    only_error(
+        &top("public_url: https://gate.example.com\nlisten: 127.0.0.1:8081\n"),
+        "listen",
+        "same address",
+    );
+    only_error(
+        &top("public_url: https://gate.example.com\nlisten: 0.0.0.0:9\nadmin: 127.0.0.1:9\n"),
+        "admin",
+        "same address",
+    );
+    only_error(&good().with("trusted_proxies: [10.1.0.0/8]").text(), "trusted_proxies[0]", "`10.0.0.0/8`");
+    assert!(
+        parse(&good().with("trusted_proxies: 0.0.0.0/0").text()).unwrap().warnings[0]
+            .message
+            .contains("anybody")
+    );
+    for loopback in ["http://localhost:8080", "http://127.0.0.1", "http://[::1]:8080", "http://app.localhost"]
+    {
+        assert!(parse(&top(&format!("public_url: {loopback}\nlisten: 0.0.0.0:80\n"))).is_ok(), "{loopback}");
+    }
+}
+
+#[test]
+fn issuers_are_reached_over_https_unless_all_is_on_loopback() {
+    let issuer = |keys: &str| Parts { issuers: format!("  corp: {{ audience: api, {keys} }}\n"), ..good() };
+    only_error(&issuer("url: \"http://login.example.com\"").text(), "issuers.corp.url", "https");
+    only_error(&issuer("url: \"http://127.0.0.1:8082\"").text(), "issuers.corp.url", "https");
+    let url = "url: \"https://login.example.com\"";
+    only_error(
+        &issuer(&format!("{url}, jwks_uri: \"http://a/keys\"")).text(),
+        "issuers.corp.jwks_uri",
+        "https",
+    );
+    only_error(
+        &issuer(&format!("{url}, discovery: \"http://a/meta\"")).text(),
+        "issuers.corp.discovery",
+        "https",
+    );
+    let mut local = issuer("url: \"http://127.0.0.1:8082\"");
+    local.top = "public_url: http://localhost:8080\nlisten: 127.0.0.1:8080\n".to_owned();
+    assert!(parse(&local.text()).unwrap().warnings.is_empty());
+    local.issuers = local.issuers.replace("127.0.0.1", "as.internal");
+    assert!(parse(&local.text()).unwrap().warnings[0].message.contains("https"));
+    for bad in [
+        "login.example.com",
+        "https://login.example.com#x",
+        "https://u:p@login.example.com",
+        "https://a?b",
+        "ftp://a",
+    ] {
+        only_error(&issuer(&format!("url: \"{bad}\"")).text(), "issuers.corp.url", "");
+    }
+}
+
+#[test]
+fn an_issuer_has_one_source_of_keys_and_the_algorithms_that_fit_it() {
+    let secret = "shared_secret: 0123456789abcdef0123456789abcdef";
+    only_error(
+        &good().issuer("shared_secret: 0123456789abcdef0123456789abcde").text(),
+        "issuers.corp.shared_secret",
+        "31 bytes",
+    );
+    only_error(
+        &good().issuer(&format!("{secret}, jwks_uri: \"https://a/k\"")).text(),
+        "issuers.corp.shared_secret",
+        "keep one",
+    );
+    only_error(
+        &good().issuer(&format!("{secret}, algorithms: [HS256, RS256]")).text(),
+        "issuers.corp.algorithms[1]",
+        "only algorithm",
+    );
+    only_error(&good().issuer(&format!("{secret}, timeout: 3s")).text(), "issuers.corp.timeout", "no effect");
+    only_error(&good().issuer("algorithms: [HS256]").text(), "issuers.corp.algorithms[0]", "shared_secret");
+    only_error(&good().issuer("algorithms: [none]").text(), "issuers.corp.algorithms[0]", "not known");
+    only_error(
+        &good().issuer("algorithms: [rs256]").text(),
+        "issuers.corp.algorithms[0]",
+        "did you mean `RS256`",
+    );
+    only_error(&good().issuer("algorithms: []").text(), "issuers.corp.algorithms", "empty");
+    only_error(&good().issuer("jwks_file: gone.json").text(), "issuers.corp.jwks_file", "cannot be read");
+    only_error(&good().issuer("ca: gone.pem").text(), "issuers.corp.ca", "cannot be read");
+    assert!(parse(&good().issuer(secret).text()).unwrap().warnings[0].message.contains("HS256"));
+}
+
+#[test]
+fn an_issuer_has_an_audience_and_an_iss_of_its_own() {
+    let issuers = |text: &str| Parts { issuers: text.to_owned(), ..good() }.text();
+    only_error(
+        &issuers("  corp: { url: \"https://a\", audience: \"\" }\n"),
+        "issuers.corp.audience",
+        "empty",
+    );
+    only_error(&issuers("  corp: { url: \"https://a\", audience: [] }\n"), "issuers.corp.audience", "empty");
+    only_error(&issuers("  corp: { url: \"https://a\" }\n"), "issuers.corp", "`audience` is missing");
+    let two = "  a: { url: \"https://a\", audience: x }\n  b: { url: \"https://a\", audience: y }\n";
+    only_error(&issuers(two), "issuers.b.url", "`a` has this URL too");
+    only_error(&issuers("  {}\n"), "issuers", "no issuer");
+    only_error(
+        &issuers("  \"a b\": { url: \"https://a\", audience: x }\n"),
+        "issuers[\"a b\"]",
+        "does not fit",
+    );
+}
+
+#[test]
+fn clients_must_be_able_to_do_what_they_are_for() {
+    let web = |more: &str| good().client(more).text();
+    only_error(&web("issuer: crop"), "clients.web.issuer", "did you mean `corp`");
+    only_error(
+        &web("secret: x, private_key: { file: a.pem }").replace("a.pem", &key_file("p256", P256)),
+        "clients.web.private_key",
+        "keep one",
+    );
+    only_error(&web("grants: [client_credentials]"), "clients.web.grants[0]", "lends its client secret");
+    only_error(&web("grants: [refresh]"), "clients.web.grants[0]", "`refresh_token`");
+    only_error(&web("origins: [\"https://gate.example.com/\"]"), "clients.web.origins[0]", "without path");
+    only_error(
+        &web("origins: [\"https://gate.example.com\", \"http://app.example.com\"]")
+            .replace("}", ", cookie: { same_site: none } }"),
+        "clients.web.origins[1]",
+        "https",
+    );
+    only_error(&web("origins: \"https://other.test\""), "clients.web.origins", "another site");
+    assert!(parse(&web("origins: \"https://other.test\", cookie: { same_site: none }")).is_ok());
+    assert!(parse(&web("origins: \"https://app.example.com\"")).is_ok());
+    only_error(&web("resource: api"), "clients.web.resource", "RFC 8707");
+    only_error(&web("idle_timeout: 8d"), "clients.web.idle_timeout", "longer than `absolute_timeout`");
+    only_error(&web("login: gateway"), "clients.web.login", "only `page` works");
+    only_error(&web("").replace("mode: token", "mode: session"), "clients.web.mode", "only `token` works");
+    only_error(
+        &web("").replace("https://gate.example.com/in", "/in"),
+        "clients.web.redirect_uri",
+        "write it whole",
+    );
+    only_error(
+        &web("").replace("https://gate.example.com/in", "http://gate.example.com/in"),
+        "clients.web.redirect_uri",
+        "in the clear",
+    );
+    only_error(
+        &web("").replace(" redirect_uri: \"https://gate.example.com/in\",", ""),
+        "clients.web",
+        "`redirect_uri` is missing",
+    );
+    let mut two = good().client("");
+    two.issuers.push_str("  other: { url: \"https://other\", audience: x }\n");
+    only_error(&two.text(), "clients.web", "whose client this is");
+    only_error(&good().issuer("jwks_uri: \"https://a/k\"").client("").text(), "clients.web", "no endpoints");
+}
+
+#[test]
+fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
+    let web = |cookie: &str| good().client(&format!("cookie: {{ {cookie} }}")).text();
+    only_error(&web("path: /app"), "clients.web.cookie.path", "not sent to");
+    only_error(&web("path: /oauth/tok"), "clients.web.cookie.path", "not sent to");
+    only_error(&web("name: __Host-x"), "clients.web.cookie.name", "`path: /`");
+    only_error(&web("name: __host-http-x"), "clients.web.cookie.name", "`path: /`");
+    only_error(&web("name: a;b"), "clients.web.cookie.name", "no cookie name");
+    only_error(&web("same_site: Lax"), "clients.web.cookie.same_site", "did you mean `lax`");
+    for path in ["/", "/oauth", "/oauth/", "/oauth/token"] {
+        assert!(parse(&web(&format!("path: {path}"))).is_ok(), "{path}");
+    }
+    assert!(parse(&web("name: __Host-x, path: /")).is_ok());
+    let mut two = good().client("cookie: { name: same }");
+    two.clients.push_str(&two.clients.replace("web", "app"));
+    only_error(&two.text(), "clients.app.cookie.name", "`web` has a cookie of this name too");
+    let mut two = good().client("client_id: same");
+    two.clients.push_str(&two.clients.replace("web", "app"));
+    only_error(&two.text(), "clients.app.client_id", "`client_id` `same` too");
+}
+
+#[test]
+fn private_keys_are_read_and_their_algorithm_follows() {
+    let with = |name: &str, pem: &str| {
+        good().client(&format!("private_key: {{ file: \"{}\" }}", key_file(name, pem))).text()
+    };
+    let good_keys = [
+        ("p256", P256, Algorithm::Es256),
+        ("p384", P384, Algorithm::Es384),
+        ("ed25519", ED25519, Algorithm::EdDsa),
+        ("rsa2048", RSA2048, Algorithm::Rs256),
+    ];
+    for (name, pem, algorithm) in good_keys {
+        let settings = settings(&with(name, pem));
+        let ClientCredential::PrivateKey(key) = &settings.clients[0].credential else { panic!() };
+        assert_eq!(key.algorithm, algorithm);
+    }
+    only_error(&with("rsa1024", RSA1024), "clients.web.private_key", "2048");
+    only_error(&with("sec1", SEC1), "clients.web.private_key", "openssl pkcs8");
+    only_error(&with("cert", CERTIFICATE), "clients.web.private_key", "private key is needed");
+    only_error(&with("text", "hunter2"), "clients.web.private_key", "PKCS#8");
+}
+
+#[test]
+fn routes_say_one_thing_and_nothing_against_it() {
+    let one = |more: &str| good().route(more).text();
+    only_error(&one("public: true, require: { scope: a }"), "routes[0].require", "public");
+    only_error(&one("public: true, issuers: corp"), "routes[0].issuers", "public");
+    only_error(&one("public: \"true\""), "routes[0].public", "without quotes");
+    only_error(&one("methods: [get]"), "routes[0].methods[0]", "did you mean `GET`");
+    only_error(&one("methods: []"), "routes[0].methods", "empty");
+    only_error(&one("issuers: [crop]"), "routes[0].issuers[0]", "did you mean `corp`");
+    only_error(&one("clients: [web]"), "routes[0].clients[0]", "no client is configured");
+    only_error(&one("require: { scope: \"a \\\"b\" }"), "routes[0].require.scope", "RFC 6749");
+    only_error(&one("require: { scope: \"a a\" }"), "routes[0].require.scope", "twice");
+    only_error(
+        &one("require: { claims: { sub: \"{user}\" } }"),
+        "routes[0].require.claims.sub",
+        "it has: `id`",
+    );
+    only_error(
+        &one("require: { claims: { sub: \"x{id}\" } }"),
+        "routes[0].require.claims.sub",
+        "stand alone",
+    );
+    only_error(
+        &one("require: { claims: { sub: [] } }"),
+        "routes[0].require.claims.sub",
+        "no token could pass",
+    );
+    only_error(&one("require: { claims: {} }"), "routes[0].require.claims", "no claim");
+    only_error(
+        &one("require: { signed_in_within: 0s }"),
+        "routes[0].require.signed_in_within",
+        "out of bounds",
+    );
+    only_error(&one("require:"), "routes[0].require", "has no value");
+    only_error(&Parts { routes: "  []\n".to_owned(), ..good() }.text(), "routes", "404");
+    for own in ["/oauth", "/oauth/*", "/.well-known/x"] {
+        only_error(&good().text().replace("/api/*", own), "routes[0].path", "belongs to Tollgate");
+    }
+    let mut two = good().client("");
+    two.issuers.push_str("  other: { url: \"https://other\", audience: x }\n");
+    let two =
+        two.route("issuers: other, clients: web").text().replace("mode: token", "mode: token, issuer: corp");
+    only_error(&two, "routes[0].clients", "belongs to the issuer `corp`");
+}
+
+#[test]
+fn an_upstream_is_one_server_and_never_tollgate_itself() {
+    let to = |url: &str| good().text().replace("http://10.0.0.1:3000", url);
+    for bad in [
+        "api",
+        "10.0.0.1:3000",
+        "h2c://10.0.0.1:3000",
+        "http://10.0.0.1:3000/base",
+        "http://10.0.0.1?x",
+        "http://u@10.0.0.1",
+        "http://",
+    ] {
+        only_error(&to(bad), "routes[0].to", "like `http://10.0.0.1:3000`");
+    }
+    for own in [
+        "http://127.0.0.1:8081",
+        "http://localhost:8081",
+        "http://localhost:8080",
+        "http://127.0.0.1:8080",
+        "https://gate.example.com",
+    ] {
+        only_error(&to(own), "routes[0].to", "Tollgate itself");
+    }
+    assert!(parse(&to("http://10.0.0.1:8081")).is_ok());
+}
+
+#[test]
+fn routes_have_names_of_their_own() {
+    let routes = "  - { path: /a, to: \"http://u\", methods: [GET] }
+  - { path: /a, to: \"http://u\", methods: [POST, PUT] }
+  - { path: /a, to: \"http://u\", host: a.example.com }
+  - { path: /b, to: \"http://u\" }
+  - { path: /c, to: \"http://u\", name: /b }\n";
+    let settings = settings(&Parts { routes: routes.to_owned(), ..good() }.text());
+    let names: Vec<&str> = settings.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["GET /a", "POST,PUT /a", "a.example.com/a", "/b #4", "/b"]);
+    let twice = "  - { path: /a, to: \"http://u\", name: x }\n  - { path: /b, to: \"http://u\", name: x }\n";
+    only_error(&Parts { routes: twice.to_owned(), ..good() }.text(), "routes[1].name", "unique");
+}
+
+#[test]
+fn identity_headers_have_no_other_meaning_and_no_double() {
+    let headers = |headers: &str| good().with(&format!("identity: {{ headers: {{ {headers} }} }}")).text();
+    only_error(&headers("X-A: sub, X_A: iss"), "identity.headers.X_A", "same as `X-A`");
+    only_error(&headers("X-A: sub, x-a: iss"), "identity.headers.x-a", "same as `X-A`");
+    for taken in [
+        "Host",
+        "content-length",
+        "Authorization",
+        "Cookie",
+        "Connection",
+        "Transfer-Encoding",
+        "TE",
+        "X-Forwarded-For",
+        "X_Forwarded_User",
+        "Forwarded",
+        "X-Request-Id",
+        "Content_Type",
+    ] {
+        only_error(
+            &headers(&format!("{taken}: sub")),
+            &format!("identity.headers.{taken}"),
+            "another meaning",
+        );
+    }
+    only_error(&headers("\"X A\": sub"), "identity.headers[\"X A\"]", "no header name");
+    only_error(&headers("X-A: [sub]"), "identity.headers.X-A", "one claim");
+}
+
+#[test]
+fn times_and_sizes_stay_within_reason() {
+    let top = |line: &str| good().with(line).text();
+    only_error(
+        &top("sessions: { idle_timeout: 8d }"),
+        "sessions.idle_timeout",
+        "longer than `absolute_timeout`",
+    );
+    only_error(&top("sessions: { absolute_timeout: 401d }"), "sessions.absolute_timeout", "out of bounds");
+    only_error(&top("sessions: { grace: 0s }"), "sessions.grace", "from 1s to 5m");
+    only_error(&top("sessions: { grace: 6m }"), "sessions.grace", "from 1s to 5m");
+    only_error(&top("sessions: { idle_timeout: 5M }"), "sessions.idle_timeout", "`5m`");
+    only_error(&top("sessions: { idle_timeout: 30 }"), "sessions.idle_timeout", "write `30s`");
+    only_error(&top("sessions: { keys: [abc] }"), "sessions.keys[0]", "tollgate keys cookie");
+    only_error(&top("sessions: { keys: abc }"), "sessions.keys", "a list");
+    only_error(&top("limits: { token: 64KiB }"), "limits.token", "larger than `header`");
+    only_error(&top("limits: { token: 8KB }"), "limits.token", "`KiB`");
+    only_error(&top("limits: { header: 1MiB }"), "limits.header", "out of bounds");
+    only_error(&top("log: { level: loud }"), "log.level", "write one of");
+    only_error(&top("store: redis://cache:6379"), "store", "only a folder");
+    let short = settings(&top("sessions: { absolute_timeout: 1h }"));
+    assert_eq!(short.sessions.idle_timeout, Duration::from_secs(3600), "a longer default gives way");
+    assert_eq!(settings(&top("limits: { body: 0, header: 16384 }")).limits.header, 16384);
+}
+
+#[test]
+fn keys_of_later_capabilities_are_unknown_keys() {
+    let later = [
+        "upstreams: {}",
+        "signals: {}",
+        "routes_: []",
+        "limits: { connections: 1 }",
+        "identity: { assertion: {} }",
+        "log: { colour: red }",
+    ];
+    for line in later {
+        let told = errors(&good().with(line).text());
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("unknown key"), "{told:?}");
+    }
+    for key in [
+        "sign_in: web",
+        "cors: gateway",
+        "dpop: required",
+        "strip_prefix: /x",
+        "timeouts: {}",
+        "report_only: true",
+    ] {
+        assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
+    }
+    only_error(&good().issuer("introspection: {}").text(), "issuers.corp.introspection", "unknown key");
+}
+
+#[test]
+fn keys_given_twice_are_all_told_with_their_own_lines() {
+    let text = "public_url: https://gate.example.com\nlisten: 0.0.0.0:80\nissuers:\n  a: { url: https://a, audience: x }\n  a: { url: https://b, audience: x }\nroutes:\n  - path: /a\n    to: http://u\n    to: http://v\n";
+    assert_eq!(
+        errors(text),
+        [
+            "5:3 issuers.a: is given twice; keep one of the two",
+            "9:5 routes[0].to: is given twice; keep one of the two"
+        ]
+    );
+}
+
+#[test]
+fn text_that_is_no_configuration_is_refused_with_a_line() {
+    for (text, line) in [
+        ("a: [1, 2\nb: 3\n", 2),
+        ("a: *nowhere\n", 1),
+        ("a: !tag x\n", 1),
+        ("? [a]\n: b\n", 1),
+        ("---\na: 1\n---\nb: 2\n", 1),
+    ] {
+        let found = parse(text).unwrap_err();
+        assert_eq!(found.mistakes.len(), 1, "{found}");
+        assert!(found.mistakes[0].line >= line, "{text:?}: {found}");
+    }
+    for empty in ["", "\n", "# nothing\n", "null\n", "[]\n", "text\n", "{}\n", "\u{feff}"] {
+        assert!(parse(empty).is_err(), "{empty:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, b"a: b\nc: \xff\n").unwrap();
+    assert_eq!(config::load(&file, &env).unwrap_err().mistakes[0].line, 2);
+    fs::write(&file, vec![b' '; (1 << 20) + 1]).unwrap();
+    assert!(config::load(&file, &env).unwrap_err().to_string().contains("1 MiB"));
+    assert!(config::load(folder.path(), &env).unwrap_err().to_string().contains("cannot be read"));
+}
+
+#[test]
+fn anchors_and_depth_cost_a_bounded_time() {
+    let begun = Instant::now();
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..40 {
+        let list = vec![format!("*a{}", level - 1); 10].join(", ");
+        laughs.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+    }
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 10_000].join(","));
+    let deep = "[".repeat(500_000);
+    let maps = "{a: ".repeat(100_000);
+    let lines: String = (0..2000).map(|n| format!("{}a:\n", " ".repeat(n % 500))).collect();
+    let mistakes: String = (0..20_000).map(|n| format!("k{n}: 1\n")).collect();
+    for text in [laughs, long, deep, maps, lines, mistakes] {
+        let found = parse(&text).unwrap_err();
+        assert!(found.mistakes.len() <= 101, "{}", found.mistakes.len());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn no_text_makes_it_panic_and_every_refusal_says_something() {
+    bolero::check!().with_iterations(2000).for_each(|bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        if let Err(errors) = config::parse(&text, Path::new(""), &|_| None, &no_file) {
+            assert!(!errors.mistakes.is_empty());
+        }
+    });
+}
+
+/// A good file in which something was put out of place is read or refused, with a reason.
+#[test]
+fn no_damage_to_a_good_file_makes_it_panic() {
+    let good = fs::read_to_string(Path::new(TOP).join("config.yaml")).unwrap();
+    let spare = [
+        "{", "}", "[", "]", ":", "null", "-", "&a", "*a", "${X}", "\"", "5", "true", "\n", " ", "~", "<<",
+        "!t",
+    ];
+    bolero::check!().with_iterations(2000).with_type::<(u16, u8, u8)>().for_each(|&(at, cut, which)| {
+        let lines: Vec<&str> = good.split_inclusive(' ').collect();
+        let at = usize::from(at) % lines.len();
+        let until = (at + usize::from(cut % 4)).min(lines.len());
+        let damaged = format!(
+            "{}{}{}",
+            lines[..at].concat(),
+            spare[usize::from(which) % spare.len()],
+            lines[until..].concat()
+        );
+        if let Err(errors) = config::parse(&damaged, Path::new(""), &env, &no_file) {
+            assert!(!errors.mistakes.is_empty());
+            assert!(
+                !errors.to_string().contains("cannot be read as a configuration"),
+                "no reason given:\n{damaged}"
+            );
+        }
+    });
+}
+
+#[test]
+fn the_documentation_names_every_key_and_no_other() {
+    let file = Path::new(TOP).join("docs/configuration.md");
+    let text = fs::read_to_string(&file).unwrap();
+    let (before, rest) = text.split_once("<!-- keys -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- /keys -->").unwrap();
+    let right = format!("{before}<!-- keys -->\n{}<!-- /keys -->{after}", schema::reference());
+    if std::env::var_os("TOLLGATE_BLESS").is_some() {
+        fs::write(&file, &right).unwrap();
+        return;
+    }
+    assert!(text == right, "docs/configuration.md is not what the schema says; TOLLGATE_BLESS=1 writes it");
+    for (path, key) in schema::paths() {
+        assert!(text.contains(&format!("| `{path}` |")), "{path}");
+        assert!(!key.meaning.is_empty() && key.meaning.ends_with('.'), "{path}");
+    }
+}
+
+#[test]
+fn the_whole_examples_of_the_documentation_are_valid() {
+    let text = fs::read_to_string(Path::new(TOP).join("docs/configuration.md")).unwrap();
+    let examples: Vec<&str> =
+        text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let whole: Vec<&&str> = examples.iter().filter(|example| example.contains("public_url:")).collect();
+    assert!(!whole.is_empty());
+    for example in whole {
+        let given = |_: &Path| Ok(b"0123456789abcdef0123456789abcdef".to_vec());
+        let read = config::parse(example, Path::new(""), &|_| Some("value".to_owned()), &given);
+        assert!(read.is_ok(), "{}\n{example}", read.unwrap_err());
+    }
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> (Next, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut around = Surroundings { env: &env, folder, out: &mut out, err: &mut err };
+    let next = cli::prepare(["tollgate"].iter().chain(arguments).map(Into::into), &mut around);
+    (next, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+#[test]
+fn check_says_what_a_good_file_does_and_ends_with_0() {
+    let (next, out, err) = command(Path::new(TOP), &["check"]);
+    assert!(matches!(next, Next::Done(0)), "{err}");
+    for part in [
+        "config.yaml is valid",
+        "/api/admin/*",
+        "demo",
+        "web-app",
+        "warning: config.yaml:14:3: clients.web-app",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(!out.contains("a secret of the demo"));
+}
+
+#[test]
+fn check_and_run_say_everything_that_is_wrong_and_end_with_1() {
+    for command_name in ["check", "run"] {
+        let (next, out, err) = command(Path::new(TOP), &[command_name, "tests/data/config/mistakes.yaml"]);
+        assert!(matches!(next, Next::Done(1)));
+        assert!(out.is_empty());
+        assert!(err.contains("tests/data/config/mistakes.yaml:1:1: public_url"), "{err}");
+        assert!(err.lines().count() > 30, "{err}");
+    }
+}
+
+#[test]
+fn run_reads_the_named_file_or_looks_in_its_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let (next, _, err) = command(folder.path(), &["run"]);
+    assert!(matches!(next, Next::Done(1)));
+    assert!(err.contains("./config.yaml") && err.contains("/etc/tollgate/config.yaml"), "{err}");
+    fs::write(folder.path().join("config.yaml"), good().text()).unwrap();
+    assert!(matches!(command(folder.path(), &["run"]).0, Next::Run(_)));
+    assert!(matches!(command(folder.path(), &["run", "config.yaml"]).0, Next::Run(_)));
+    assert!(matches!(command(folder.path(), &["run", "gone.yaml"]).0, Next::Done(1)));
+    assert!(matches!(command(folder.path(), &["demo", "--once"]).0, Next::Demo { once: true }));
+}
+
+#[test]
+fn keys_cookie_prints_a_fresh_key_that_the_file_takes() {
+    let (_, first, _) = command(Path::new(TOP), &["keys", "cookie"]);
+    let (_, second, _) = command(Path::new(TOP), &["keys", "cookie"]);
+    assert_ne!(first, second);
+    let text = good().with(&format!("sessions: {{ keys: [{}, {}] }}", first.trim(), second.trim())).text();
+    assert_eq!(settings(&text).sessions.keys.len(), 2);
+    only_error(&text.replace(second.trim(), first.trim()), "sessions.keys[1]", "already");
+}
+
+#[test]
+fn wrong_arguments_end_with_2_and_version_with_0() {
+    assert!(matches!(command(Path::new(TOP), &["chekc"]).0, Next::Done(2)));
+    assert!(matches!(command(Path::new(TOP), &[]).0, Next::Done(2)));
+    let (next, out, _) = command(Path::new(TOP), &["--version"]);
+    assert!(matches!(next, Next::Done(0)));
+    assert_eq!(out.trim(), concat!("tollgate ", env!("CARGO_PKG_VERSION")));
+}
+
+fn key_file(name: &str, pem: &str) -> String {
+    let path: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("config-{name}.pem"));
+    let whole = fs::read_to_string(&path).is_ok_and(|found| found == pem);
+    if !whole {
+        fs::write(&path, pem).unwrap();
+    }
+    path.display().to_string()
+}
+
+const P256: &str = include_str!("data/config/p256.pem");
+const P384: &str = include_str!("data/config/p384.pem");
+const ED25519: &str = include_str!("data/config/ed25519.pem");
+const RSA2048: &str = include_str!("data/config/rsa2048.pem");
+const RSA1024: &str = include_str!("data/config/rsa1024.pem");
+const SEC1: &str = include_str!("data/config/sec1.pem");
+const CERTIFICATE: &str = include_str!("data/config/certificate.pem");
