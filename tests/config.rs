@@ -219,7 +219,7 @@ trusted_proxies: [10.0.0.0/8, "::1"]
 issuers:
   corp:
     url: https://login.example.com/realms/main
-    audience: [${AUDIENCE}]
+    audience: ["${AUDIENCE}"]
     discovery: https://login.example.com/meta.json
     algorithms: [ES256]
     token_type: at+jwt
@@ -551,8 +551,9 @@ fn clients_must_be_able_to_do_what_they_are_for() {
     only_error(&web("grants: [refresh]"), "clients.web.grants[0]", "`refresh_token`");
     only_error(&web("origins: [\"https://gate.example.com/\"]"), "clients.web.origins[0]", "without path");
     only_error(
-        &web("origins: [\"https://gate.example.com\", \"http://app.example.com\"]")
-            .replace("}", ", cookie: { same_site: none } }"),
+        &web(
+            "origins: [\"https://gate.example.com\", \"http://app.example.com\"], cookie: { same_site: none }",
+        ),
         "clients.web.origins[1]",
         "https",
     );
@@ -642,7 +643,7 @@ fn routes_say_one_thing_and_nothing_against_it() {
     only_error(
         &one("require: { claims: { sub: \"{user}\" } }"),
         "routes[0].require.claims.sub",
-        "it has: `id`",
+        "it has `{id}`",
     );
     only_error(
         &one("require: { claims: { sub: \"x{id}\" } }"),

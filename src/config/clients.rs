@@ -273,7 +273,7 @@ fn cookie(client: &str, keys: &Keys<'_>) -> CookieSettings {
     }
     let name = keys.text("name").unwrap_or_else(|| format!("__Secure-tollgate-{client}"));
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.len() > 128 || !name.bytes().all(token) {
+    if keys.has("name") && (name.len() > 128 || !name.bytes().all(token)) {
         keys.wrong(
             "name",
             "is no cookie name; use letters, digits, `-`, `_` and `.`, at most 128 (RFC 6265 section 4.1.1)",

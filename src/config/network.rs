@@ -24,10 +24,11 @@ impl Network {
         let listen = root.get("listen").and_then(|value| address(&value));
         let admin = root.get("admin").and_then(|value| address(&value)).unwrap_or(DEFAULT_ADMIN);
         if listen.is_some_and(|listen| same_socket(listen, admin)) {
-            let message = format!(
-                "the admin listener takes the same address as `listen` ({admin}); give it another port"
+            let key = if root.has("admin") { "admin" } else { "listen" };
+            root.wrong(
+                key,
+                format!("`listen` and `admin` ({admin}) take the same address; give one another port"),
             );
-            root.wrong("admin", message);
         }
         Self { public_url, listen, admin, trusted_proxies: trusted_proxies(root) }
     }

@@ -188,15 +188,20 @@ impl<'a> Value<'a> {
         match self.node {
             Node::Text(text) => expand(text, self.reader.env).map_err(|why| self.wrong(why)).ok(),
             Node::Number(number) => {
-                self.wrong(format!("is a number; if it is meant as text, quote it: `\"{number}\"`"));
+                self.wrong_scalar("a number", &number.to_string());
                 None
             }
             Node::Bool(value) => {
-                self.wrong(format!("is {value}; if it is meant as text, quote it: `\"{value}\"`"));
+                self.wrong_scalar("true or false", &value.to_string());
                 None
             }
             Node::Null | Node::List(_) | Node::Map(_) => None,
         }
+    }
+
+    fn wrong_scalar(&self, is: &str, written: &str) {
+        let wanted = crate::config::schema::wanted(&self.pattern).unwrap_or_else(|| "text".to_owned());
+        self.wrong(format!("is {is}; this must be {wanted}; to make it text, quote it: `\"{written}\"`"));
     }
 
     pub(super) fn text(&self) -> Option<String> {

@@ -261,11 +261,9 @@ fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimVal
     };
     let known: Vec<&str> = path.map(parameters).unwrap_or_default();
     if path.is_some() && !known.contains(&name) {
-        value.wrong(
-            unknown("parameter in `path`", name, known)
-                .replace("configured: ", "it has: ")
-                .replace("no parameter in `path` is configured", "it has none"),
-        );
+        let names: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
+        let has = if names.is_empty() { "no parameter".to_owned() } else { names.join(", ") };
+        value.wrong(format!("`path` has no `{{{name}}}`; it has {has}"));
     }
     Some(ClaimValue::PathParameter(name.to_owned()))
 }

@@ -289,7 +289,7 @@ const CLIENT: &[Key] = &[
     ),
     key(
         "scope",
-        OneOrMany("scope"),
+        OneOrMany("a scope"),
         Otherwise("not sent"),
         "Asked for at every exchange.",
         "openid offline_access api:read",
@@ -426,12 +426,12 @@ const ROUTE: &[Key] = &[
 const REQUIRE: &[Key] = &[
     key(
         "scope",
-        OneOrMany("scope"),
+        OneOrMany("a scope"),
         Otherwise("no scope"),
         "All of these: text with spaces, or a list.",
         "[api:read, admin]",
     ),
-    key("any_scope", OneOrMany("scope"), Otherwise("no scope"), "One of these.", "[api:read, api:write]"),
+    key("any_scope", OneOrMany("a scope"), Otherwise("no scope"), "One of these.", "[api:read, api:write]"),
     key(
         "claims",
         Values { name: "claim", value: "text, a number, true or false, or `{name}` of the path" },
@@ -579,6 +579,15 @@ impl Form {
             List(_) => "a list of entries".to_owned(),
         }
     }
+}
+
+/// What the value at a path of [`paths`] must be, for people.
+pub fn wanted(path: &str) -> Option<String> {
+    let path = path.strip_suffix("[]").unwrap_or(path);
+    paths().into_iter().find(|(known, _)| known == path).map(|(_, key)| match key.form {
+        OneOrMany(kind) => kind.to_owned(),
+        form => form.wanted(),
+    })
 }
 
 /// The tables of docs/configuration.md.

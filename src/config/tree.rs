@@ -12,6 +12,9 @@ use serde_json::Number;
 
 /// The largest text that is read, in bytes.
 pub(super) const TEXT_LIMIT: usize = 1 << 20;
+/// How many lists and maps may be written with `[` and `{`: the YAML reader's time grows with the
+/// square of their depth.
+const BRACKET_LIMIT: usize = 20_000;
 /// What the tree may hold after every anchor was followed: nodes, and bytes of text.
 const NODE_LIMIT: usize = 200_000;
 const CONTENT_LIMIT: usize = 8 << 20;
@@ -90,12 +93,16 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Place>), Unreadable> {
         let message = "the file is larger than 1 MiB; a configuration is smaller".to_owned();
         return Err(Unreadable { line: 1, column: 1, message });
     }
+    if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > BRACKET_LIMIT {
+        let message = "the file has too many `[` and `{`; a configuration has fewer".to_owned();
+        return Err(Unreadable { line: 1, column: 1, message });
+    }
     let growth = RefCell::new(Growth::default());
     let root = Grow(&growth).deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         let message = error.to_string();
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(before, _)| before);
-        Unreadable { line, column, message: message.to_owned() }
+        let place = format!(" at line {line} column {column}");
+        Unreadable { line, column, message: message.replacen(&place, "", 1) }
     })?;
     Ok((root, growth.into_inner().given_twice))
 }

@@ -23,8 +23,7 @@ pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: 
             form(value, key.form, &place, report);
             continue;
         }
-        let free = keys.iter().map(|key| key.name).filter(|k| !entries.iter().any(|(name, _)| name == k));
-        let message = match meant(name, free) {
+        let message = match meant(name, keys.iter().map(|key| key.name)) {
             Some(key) => {
                 taken_for.push(key);
                 format!("unknown key; did you mean `{key}`?")
