@@ -10,5 +10,4 @@ pub mod state;
 #[cfg(feature = "edge")]
 pub mod edge;
 
-#[cfg(feature = "edge")]
 pub mod demo;
