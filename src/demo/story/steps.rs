@@ -1,0 +1,353 @@
+//! The steps, in the order in which they are told.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode, header};
+use serde_json::Value;
+
+use super::{
+    CLIENT, Story, Surprise, Told, challenge_parameter, claims, expect, expect_status, one_bit_altered, text,
+};
+use crate::demo::browser::{Answer, Browser, SetCookie};
+use crate::demo::sign_in::{SignInRequest, SignedIn, sign_in};
+use crate::demo::terminal::shortened;
+
+/// How long the story waits for what happens in the background.
+const PATIENCE: Duration = Duration::from_secs(10);
+const AT_ONCE: usize = 50;
+
+impl Story<'_> {
+    /// The gateway listens and has the issuer's keys.
+    pub(super) async fn wait_until_ready(&mut self) -> Told {
+        let url = format!("{}/readyz", self.places.admin);
+        let begun = Instant::now();
+        loop {
+            let came = match self.browser.get(&url, &[]).await {
+                Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
+                Ok(answer) => format!("{url} answers {}", answer.status),
+                Err(fault) => fault.to_string(),
+            };
+            expect(begun.elapsed() < PATIENCE, format!("the gateway is not ready: {came}"))?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(super) async fn sign_in(&mut self) -> Told {
+        self.terminal.step("Alice signs in at the authorization server (code, PKCE, state, nonce)");
+        let signed_in = self.sign_in_as("alice", "openid api:read", false, None).await?;
+        self.terminal.came(format!(
+            "{} back to {} with a code; state and iss are right",
+            signed_in.status.as_u16(),
+            self.places.redirect_uri()
+        ));
+
+        self.terminal.step("Her page exchanges the code at the gateway: POST /oauth/token");
+        let browser = Browser::new();
+        let answer = self.redeem(&browser, &signed_in).await?;
+        self.browser = browser;
+        let body = answer.json();
+        text(&body, "access_token").clone_into(&mut self.access_token);
+        let claims = claims(&self.access_token);
+        self.terminal.came(format!(
+            "200, an access token for {} with scope {:?}, good for {} s; no refresh token",
+            text(&claims, "sub"),
+            text(&claims, "scope"),
+            number(&body, "expires_in"),
+        ));
+        let names: Vec<&str> =
+            body.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        self.terminal.detail(format!("in the answer: {}", names.join(", ")));
+        let cookie = sealed_cookie(&answer)?;
+        self.terminal.detail(format!(
+            "Set-Cookie: {}={} ({} characters, sealed)",
+            cookie.name,
+            shortened(&cookie.value, 12),
+            cookie.value.len()
+        ));
+        self.terminal.detail(format!("            {}", cookie.attributes.join("; ")));
+        self.cookie_name = cookie.name;
+        Ok(())
+    }
+
+    pub(super) async fn call_without_a_token(&mut self) -> Told {
+        self.terminal.step("A call without a token: GET /api/hello");
+        let answer = self.browser.get(&self.url("/api/hello"), &[]).await?;
+        expect_status(&answer, StatusCode::UNAUTHORIZED)?;
+        let challenge = answer.header(&header::WWW_AUTHENTICATE);
+        expect(challenge.starts_with("Bearer"), format!("the challenge is {challenge:?}"))?;
+        expect(!challenge.contains("error="), "the challenge names an error although no token came")?;
+        self.terminal.came(format!("401, WWW-Authenticate: {}", shortened(challenge, 60)));
+        Ok(())
+    }
+
+    pub(super) async fn call_with_the_token(&mut self) -> Told {
+        self.terminal.step("With the token, a forged X-Auth-Subject and a copy of the cookie");
+        let cookie = self.browser.cookie(&self.cookie_name).map(|cookie| cookie.value).unwrap_or_default();
+        let cookies = format!("theme=dark; {}={cookie}", self.cookie_name);
+        let bearer = self.bearer();
+        let headers = [("Authorization", &*bearer), ("X-Auth-Subject", "root"), ("Cookie", &*cookies)];
+        let answer = self.browser.get(&self.url("/api/hello?greet=world"), &headers).await?;
+        expect_status(&answer, StatusCode::OK)?;
+        let saw = answer.json();
+        self.terminal.came("200 from the upstream, which saw:");
+        let empty = Value::Null;
+        let arrived = saw.get("headers").unwrap_or(&empty);
+        for (name, right) in [("x-auth-subject", "alice"), ("x-auth-client", CLIENT)] {
+            let value = text(arrived, name);
+            expect(value == right, format!("the upstream saw {name}: {value:?} instead of {right:?}"))?;
+        }
+        for name in ["x-auth-subject", "x-auth-client", "x-auth-scope", "x-auth-issuer", "x-request-id"] {
+            let value = text(arrived, name);
+            expect(!value.is_empty(), format!("the upstream saw no {name}"))?;
+            self.terminal.detail(format!("{name}: {value}"));
+        }
+        expect(arrived.get("authorization").is_none(), "Authorization reached the upstream")?;
+        let cookies = text(arrived, "cookie");
+        expect(cookies == "theme=dark", format!("the cookies at the upstream: {}", shortened(cookies, 40)))?;
+        self.terminal.detail("cookie: theme=dark");
+        self.terminal.detail("no Authorization, no session cookie, and \"root\" did not get through");
+        Ok(())
+    }
+
+    pub(super) async fn alter_the_token(&mut self) -> Told {
+        self.terminal.step("The same token with one bit of its signature altered");
+        let altered = one_bit_altered(&self.access_token).ok_or(Surprise("the token is no JWT".into()))?;
+        let bearer = format!("Bearer {altered}");
+        let answer = self.browser.get(&self.url("/api/hello"), &[("Authorization", &bearer)]).await?;
+        expect_status(&answer, StatusCode::UNAUTHORIZED)?;
+        self.challenged(&answer, "invalid_token")
+    }
+
+    pub(super) async fn reach_for_more(&mut self) -> Told {
+        self.terminal.step("Her own page, then Bob's: GET /api/users/{id}");
+        let own = self.call("/api/users/alice").await?;
+        expect_status(&own, StatusCode::OK)?;
+        self.terminal.came("200 for /api/users/alice");
+        let other = self.call("/api/users/bob").await?;
+        expect_status(&other, StatusCode::FORBIDDEN)?;
+        self.terminal.came("403 for /api/users/bob: the claim `sub` is not `bob`");
+
+        self.terminal.step("A route that asks for another scope: GET /api/admin/report");
+        let answer = self.call("/api/admin/report").await?;
+        expect_status(&answer, StatusCode::FORBIDDEN)?;
+        self.challenged(&answer, "insufficient_scope")
+    }
+
+    pub(super) async fn step_up(&mut self) -> Told {
+        self.terminal.step("With that scope, but signed in an hour ago (in a browser of its own)");
+        let browser = Browser::new();
+        let signed_in = self.sign_in_as("alice", "openid api:read admin", true, None).await?;
+        let answer = self.redeem(&browser, &signed_in).await?;
+        let answer = self.call_as(&browser, &answer, "/api/admin/report").await?;
+        expect_status(&answer, StatusCode::UNAUTHORIZED)?;
+        self.challenged(&answer, "insufficient_user_authentication")?;
+        let challenge = answer.header(&header::WWW_AUTHENTICATE);
+        let max_age = challenge_parameter(challenge, "max_age").and_then(|age| age.parse().ok());
+        let max_age: u32 = max_age.ok_or_else(|| Surprise(format!("no max_age in {challenge:?}")))?;
+
+        self.terminal.step(&format!("So the page asks for a sign-in with max_age={max_age} (RFC 9470)"));
+        let signed_in = self.sign_in_as("alice", "openid api:read admin", true, Some(max_age)).await?;
+        let answer = self.redeem(&browser, &signed_in).await?;
+        let answer = self.call_as(&browser, &answer, "/api/admin/report").await?;
+        expect_status(&answer, StatusCode::OK)?;
+        self.terminal.came("200 for /api/admin/report");
+        Ok(())
+    }
+
+    pub(super) async fn swap_the_cookie(&mut self) -> Told {
+        self.terminal.step("The page swaps the cookie for a new access token: POST /oauth/token");
+        let before = self.browser.cookie(&self.cookie_name);
+        let answer = self.refresh(&[]).await?;
+        expect_status(&answer, StatusCode::OK)?;
+        let body = answer.json();
+        no_refresh_token(&answer)?;
+        let token = text(&body, "access_token");
+        expect(!token.is_empty() && token != self.access_token, "no new access token came")?;
+        expect(before != self.browser.cookie(&self.cookie_name), "the cookie stayed as it was")?;
+        sealed_cookie(&answer)?;
+        token.clone_into(&mut self.access_token);
+        self.terminal.came(format!(
+            "200, a new access token and a new cookie; ask again after {} s of {} s",
+            number(&body, "refresh_after"),
+            number(&body, "expires_in")
+        ));
+        Ok(())
+    }
+
+    pub(super) async fn swap_from_another_site(&mut self) -> Told {
+        self.terminal.step("A page of another site tries the same in her browser");
+        let asked = self.counted("token_requests").await?;
+        let theirs = [("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")];
+        let form = [("grant_type", "refresh_token"), ("client_id", CLIENT)];
+        let answer = self.browser.post(&self.url("/oauth/token"), &theirs, &form).await?;
+        expect_status(&answer, StatusCode::FORBIDDEN)?;
+        expect(!answer.headers.contains_key(header::SET_COOKIE), "the refusal sets a cookie")?;
+        let asked = self.counted("token_requests").await? - asked;
+        expect(asked == 0, format!("the authorization server was asked {asked} times"))?;
+        self.terminal.came("403, and the authorization server was not asked");
+        Ok(())
+    }
+
+    pub(super) async fn swap_fifty_times_at_once(&mut self) -> Told {
+        self.terminal.step(&format!("{AT_ONCE} tabs swap the same cookie at once"));
+        let asked = self.counted("token_requests").await?;
+        let answers = join_all((0..AT_ONCE).map(|_| self.refresh(&[]))).await;
+        let mut tokens = BTreeSet::new();
+        for answer in answers {
+            let answer = answer?;
+            expect_status(&answer, StatusCode::OK)?;
+            tokens.insert(text(&answer.json(), "access_token").to_owned());
+        }
+        let asked = self.counted("token_requests").await? - asked;
+        expect(asked == 1, format!("the authorization server was asked {asked} times"))?;
+        expect(tokens.len() == 1, format!("{} different access tokens came", tokens.len()))?;
+        self.access_token = tokens.pop_first().unwrap_or_default();
+        self.terminal.came(format!("{AT_ONCE} times 200; the authorization server was asked once"));
+        Ok(())
+    }
+
+    pub(super) async fn sign_out(&mut self) -> Told {
+        self.terminal.step("Alice signs out: DELETE /oauth/token");
+        let copy = self.browser.cookie(&self.cookie_name).ok_or(Surprise("the cookie is gone".into()))?;
+        let revoked = self.counted("revocations").await?;
+        let url = self.url(&format!("/oauth/token?client_id={CLIENT}"));
+        let own = self.own_page();
+        let headers = [("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
+        let answer = self.browser.send(Method::DELETE, &url, &headers, None).await?;
+        expect_status(&answer, StatusCode::NO_CONTENT)?;
+        expect(self.browser.cookie(&self.cookie_name).is_none(), "the cookie was not cleared")?;
+        self.terminal.came("204, the cookie is cleared");
+
+        self.terminal.step("Somebody kept a copy of the cookie and tries to swap it");
+        let cookie = format!("{}={}", copy.name, copy.value);
+        let answer = self.refresh(&[("Cookie", &cookie)]).await?;
+        expect_status(&answer, StatusCode::BAD_REQUEST)?;
+        let error = answer.json();
+        expect(text(&error, "error") == "invalid_grant", format!("the error is {error}"))?;
+        self.terminal.came("400 invalid_grant");
+
+        self.terminal.step("And the refresh token behind it?");
+        let begun = Instant::now();
+        while self.counted("revocations").await? == revoked {
+            expect(begun.elapsed() < PATIENCE, "the authorization server was not told")?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.terminal.came("revoked: the authorization server has ended the grant (RFC 7009)");
+        Ok(())
+    }
+
+    async fn sign_in_as(
+        &self,
+        user: &str,
+        scope: &str,
+        an_hour_ago: bool,
+        max_age: Option<u32>,
+    ) -> Result<SignedIn, Surprise> {
+        let redirect_uri = self.places.redirect_uri();
+        let issuer = &self.places.authorization_server;
+        let request = SignInRequest {
+            issuer,
+            client_id: CLIENT,
+            redirect_uri: &redirect_uri,
+            scope,
+            user,
+            an_hour_ago,
+            max_age,
+        };
+        Ok(sign_in(&request).await?)
+    }
+
+    /// The code exchange, as the page does it.
+    async fn redeem(&self, browser: &Browser, signed_in: &SignedIn) -> Result<Answer, Surprise> {
+        let redirect_uri = self.places.redirect_uri();
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", CLIENT),
+            ("code", &signed_in.code),
+            ("redirect_uri", &redirect_uri),
+            ("code_verifier", &signed_in.code_verifier),
+        ];
+        let own = self.own_page();
+        let headers = [("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
+        let answer = browser.post(&self.url("/oauth/token"), &headers, &form).await?;
+        expect_status(&answer, StatusCode::OK)?;
+        no_refresh_token(&answer)?;
+        Ok(answer)
+    }
+
+    async fn refresh(&self, more: &[(&str, &str)]) -> Result<Answer, Surprise> {
+        let own = self.own_page();
+        let mut headers = vec![("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
+        headers.extend_from_slice(more);
+        let form = [("grant_type", "refresh_token"), ("client_id", CLIENT)];
+        Ok(self.browser.post(&self.url("/oauth/token"), &headers, &form).await?)
+    }
+
+    async fn call(&self, path: &str) -> Result<Answer, Surprise> {
+        Ok(self.browser.get(&self.url(path), &[("Authorization", &self.bearer())]).await?)
+    }
+
+    /// A call with the access token of this exchange.
+    async fn call_as(&self, browser: &Browser, exchange: &Answer, path: &str) -> Result<Answer, Surprise> {
+        let bearer = format!("Bearer {}", text(&exchange.json(), "access_token"));
+        Ok(browser.get(&self.url(path), &[("Authorization", &bearer)]).await?)
+    }
+
+    /// Says which error a refusal names, when it is the right one.
+    fn challenged(&mut self, answer: &Answer, error: &str) -> Told {
+        let challenge = answer.header(&header::WWW_AUTHENTICATE);
+        let named = challenge_parameter(challenge, "error").unwrap_or_default();
+        expect(named == error, format!("the challenge names {named:?} instead of {error}"))?;
+        let more = ["scope", "max_age", "acr_values"].iter().filter_map(|name| {
+            challenge_parameter(challenge, name).map(|value| format!(", {name}=\"{value}\""))
+        });
+        self.terminal.came(format!("{} {error}{}", answer.status.as_u16(), more.collect::<String>()));
+        Ok(())
+    }
+
+    /// What the authorization server counted.
+    async fn counted(&self, name: &str) -> Result<u64, Surprise> {
+        let url = format!("{}/demo/counts", self.places.authorization_server);
+        let counts = self.browser.get(&url, &[]).await?.json();
+        counts
+            .get(name)
+            .and_then(Value::as_u64)
+            .ok_or_else(|| Surprise(format!("{url} does not count {name}")))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.places.gateway)
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.access_token)
+    }
+
+    fn own_page(&self) -> String {
+        self.places.gateway.clone()
+    }
+}
+
+fn number(value: &Value, name: &str) -> String {
+    value.get(name).map_or_else(|| "?".to_owned(), Value::to_string)
+}
+
+fn no_refresh_token(answer: &Answer) -> Told {
+    let body = String::from_utf8_lossy(&answer.body);
+    expect(!body.contains("\"refresh_token\""), "a refresh token is in the answer")
+}
+
+/// The cookie of an answer, with the attributes that keep it from scripts and from other sites.
+fn sealed_cookie(answer: &Answer) -> Result<SetCookie, Surprise> {
+    let cookie = answer.headers.get(header::SET_COOKIE).and_then(SetCookie::read);
+    let cookie = cookie.ok_or(Surprise("no cookie came".into()))?;
+    for (name, right) in [("HttpOnly", ""), ("Secure", ""), ("SameSite", "Strict"), ("Path", "/oauth/token")]
+    {
+        let value = cookie.attribute(name);
+        expect(value == Some(right), format!("the cookie's {name} is {value:?}"))?;
+    }
+    expect(cookie.attribute("Domain").is_none(), "the cookie has a Domain")?;
+    Ok(cookie)
+}
