@@ -89,7 +89,7 @@ mod tests {
         let taken = free.upstream;
         drop((free.gateway, free.authorization_server));
         let moved = Ports::find_from(base).unwrap();
-        assert!(moved.base > base && (moved.base - base) % 10 == 0);
+        assert!(moved.base > base && (moved.base - base).is_multiple_of(10));
         let text = moved.substituted("listen: 127.0.0.1:8080\nto: http://127.0.0.1:8083\n");
         assert_eq!(
             text,

@@ -7,6 +7,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::form::{Form, FormFault};
 use super::grants::{Granted, Refused, SignIn};
+use super::keys::sha256;
 use super::{ACR, AsClient, Shared, keys, now};
 use crate::core::secret::SecretString;
 use crate::core::time::Timestamp;
@@ -244,13 +246,10 @@ fn authenticate<'s>(
         return Err(OAuthError::new("invalid_request", "client_id and Authorization name different clients"));
     }
     let client = shared.client(&id);
-    let nobody = SecretString::from("");
-    // `==` of secrets takes the same time wherever they differ.
-    let same = client.map_or(&nobody, |client| &client.secret) == &secret;
-    match client {
-        Some(client) if same => Ok(client),
-        _ => Err(OAuthError::client("no client with this id and secret")),
-    }
+    // Hashes are compared, so that neither length nor place of a difference shows in the time.
+    let right = client.map_or([0; 32], |client| sha256(client.secret.expose().as_bytes()));
+    let same = verify_slices_are_equal(&right, &sha256(secret.expose().as_bytes())).is_ok();
+    client.filter(|_| same).ok_or(OAuthError::client("no client with this id and secret"))
 }
 
 /// `client_secret_basic` (RFC 6749 section 2.3.1).

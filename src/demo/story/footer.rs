@@ -1,5 +1,7 @@
 //! What to try next, as lines to copy.
 
+use std::path::Path;
+
 use super::{CLIENT, Places};
 use crate::demo::terminal::Terminal;
 
@@ -9,14 +11,14 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// Says what is up and how to try it by hand.
-pub(in crate::demo) fn say_where_to_go(places: &Places, terminal: &mut Terminal) {
+pub(in crate::demo) fn say_where_to_go(places: &Places, access_log: &Path, terminal: &mut Terminal) {
     let Places { gateway, admin, authorization_server, .. } = places;
     terminal.heading("Try it yourself (Ctrl-C ends the demo)");
     terminal.line(format!(
         "  curl -i {gateway}/api/hello
   curl -s {gateway}/api/public/hello
   curl -s {admin}/metrics | grep ^tollgate_
-  curl -s {admin}/readyz
+  tail -f {}
 
   Sign in as Alice, keep the cookie in jar.txt, and call with the access token:
 
@@ -32,6 +34,7 @@ pub(in crate::demo) fn say_where_to_go(places: &Places, terminal: &mut Terminal)
     -d grant_type=refresh_token -d client_id={CLIENT} |
     sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')
   curl -s -H \"Authorization: Bearer $TOKEN\" {gateway}/api/users/alice
-"
+",
+        access_log.display()
     ));
 }
