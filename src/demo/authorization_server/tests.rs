@@ -176,6 +176,16 @@ async fn reuse_of_a_replaced_refresh_token_ends_the_grant() {
 }
 
 #[tokio::test]
+async fn of_many_refreshes_with_one_token_exactly_one_wins_and_the_grant_ends() {
+    let server = start();
+    let signed_in = sign_in(&request(&server)).await.unwrap();
+    let token = text(&redeem(&server, &signed_in).await.json(), "refresh_token");
+    let answers = futures_util::future::join_all((0..20).map(|_| refresh(&server, &token))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == StatusCode::OK).count(), 1);
+    assert_eq!((server.refresh_count(), server.reuse_detected(), server.grants_alive()), (20, 1, 0));
+}
+
+#[tokio::test]
 async fn a_refresh_narrows_the_scope_and_never_widens_it() {
     let server = start();
     let bob = SignInRequest { user: "bob", scope: "api:read admin", ..request(&server) };
