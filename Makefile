@@ -1,0 +1,22 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test e2e check bench
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: ## start an authorization server, an upstream and the gateway, and watch them work
+	@scripts/setup demo
+	@cargo run -- demo
+
+test: ## every test: unit, integration, end to end against a real authorization server
+	@scripts/test
+
+e2e: ## only the end-to-end tests
+	@scripts/test e2e
+
+check: ## formatting and lints
+	@scripts/check
+
+bench: ## the price of the gate: CPU per request beside a bare pingora proxy
+	@scripts/bench
