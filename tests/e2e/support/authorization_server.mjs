@@ -1,0 +1,166 @@
+// A real authorization server, npm oidc-provider 9: JWT access tokens (RFC 9068) through resource
+// indicators (RFC 8707), rotating refresh tokens, its own sign-in pages. It can be stopped and
+// started again on its port, and its token endpoint can be made to fail in every way that a real
+// one does.
+
+import http from 'node:http';
+import { once } from 'node:events';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { Provider } from 'oidc-provider';
+
+export const AUDIENCE = 'https://api.example.com';
+/** Kept for the life of the process: making an RSA key takes longer than any test. */
+const KEYS = [
+  jwk('RS256', generateKeyPairSync('rsa', { modulusLength: 2048 })),
+  jwk('ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' })),
+  jwk('EdDSA', generateKeyPairSync('ed25519')),
+];
+
+function jwk(alg, { privateKey }) {
+  return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `test-${alg.toLowerCase()}` };
+}
+
+export class AuthorizationServer {
+  /** Every refresh token it ever gave out. */
+  refreshTokens = new Set();
+  /** Every access token it ever gave out. */
+  accessTokens = new Set();
+  /** Every call of the token endpoint: grant_type, the client's way to authenticate, what was answered. */
+  tokenCalls = [];
+  /** Every call of the revocation endpoint: what was revoked. */
+  revocations = [];
+  /** Set: called with (request, answer) instead of the token endpoint. */
+  tokenFault;
+  #server;
+  #port;
+  #provider;
+
+  /**
+   * clients: client metadata (RFC 7591). authMethods: what discovery offers. alg: the access tokens'.
+   * accessTokenSeconds: their life.
+   */
+  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, port = 0 }) {
+    const server = new AuthorizationServer();
+    await server.#listen(port);
+    server.#provider = server.#makeProvider({ clients, authMethods, alg, accessTokenSeconds });
+    return server;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Refuses every connection until `resume`. Everything it knows is kept. */
+  async pause() {
+    const closed = once(this.#server, 'close');
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async resume() {
+    await this.#listen(this.#port);
+  }
+
+  async stop() {
+    if (this.#server.listening) await this.pause();
+  }
+
+  callsOf(grantType) {
+    return this.tokenCalls.filter((call) => call.grant_type === grantType);
+  }
+
+  async #listen(port) {
+    this.#server = http.createServer((incoming, outgoing) => {
+      if (this.tokenFault && incoming.url.startsWith('/token') && !incoming.url.startsWith('/token/')) {
+        this.tokenCalls.push({ grant_type: 'fault' });
+        return this.tokenFault(incoming, outgoing);
+      }
+      return this.#provider.callback()(incoming, outgoing);
+    });
+    this.#server.listen(port, '127.0.0.1');
+    await once(this.#server, 'listening');
+    this.#port = this.#server.address().port;
+  }
+
+  #makeProvider({ clients, authMethods, alg, accessTokenSeconds }) {
+    const provider = new Provider(this.url, {
+      clients,
+      ...(authMethods && { clientAuthMethods: authMethods }),
+      jwks: { keys: KEYS },
+      cookies: { keys: [randomBytes(32).toString('base64url')] },
+      rotateRefreshToken: true,
+      pkce: { required: () => true },
+      findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+      ttl: { AccessToken: accessTokenSeconds, RefreshToken: 3600, Grant: 3600, Session: 3600, Interaction: 600, IdToken: 600 },
+      features: {
+        devInteractions: { enabled: true },
+        revocation: { enabled: true },
+        resourceIndicators: {
+          enabled: true,
+          defaultResource: () => undefined,
+          getResourceServerInfo: () => ({
+            scope: 'api:read api:write',
+            audience: AUDIENCE,
+            accessTokenTTL: accessTokenSeconds,
+            accessTokenFormat: 'jwt',
+            jwt: { sign: { alg } },
+          }),
+        },
+      },
+    });
+    provider.use(async (context, next) => {
+      await next();
+      const { route, params } = context.oidc ?? {};
+      if (route === 'token') {
+        const { authorization } = context.headers;
+        const body = params ?? {};
+        this.tokenCalls.push({
+          grant_type: body.grant_type,
+          auth: authorization ? 'client_secret_basic' : body.client_assertion ? 'private_key_jwt' : body.client_secret ? 'client_secret_post' : 'none',
+          resource: body.resource,
+          status: context.status,
+          error: context.body?.error,
+        });
+        if (context.body?.refresh_token) this.refreshTokens.add(context.body.refresh_token);
+        if (context.body?.access_token) this.accessTokens.add(context.body.access_token);
+      }
+      if (route === 'revocation') this.revocations.push({ token: params?.token, status: context.status });
+    });
+    return provider;
+  }
+}
+
+/** The ways in which a token endpoint fails. Each takes (request, answer). */
+export const faults = {
+  'breaks off the connection': (incoming) => incoming.socket.destroy(),
+  'never answers': () => {},
+  'answers 500': (_, answer) => answer.writeHead(500, { 'content-type': 'application/json' }).end('{"error":"server_error"}'),
+  'answers 503 with a page': (_, answer) => answer.writeHead(503, { 'content-type': 'text/html' }).end('<h1>Maintenance</h1>'),
+  'answers 200 with a page': (_, answer) => answer.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Welcome to the captive portal</h1>'),
+  'answers half a JSON': (_, answer) => answer.writeHead(200, { 'content-type': 'application/json' }).end('{"access_token":"ey'),
+  'breaks off in the middle of the body': (_, answer) => {
+    answer.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+    answer.write('{"access_token":"ey', () => answer.destroy());
+  },
+  'sends its header and then nothing': (_, answer) => {
+    answer.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+    answer.write('{"acc');
+  },
+  'answers 100 MB': (_, answer) => {
+    answer.writeHead(200, { 'content-type': 'application/json' });
+    const chunk = Buffer.alloc(1 << 20, 'a');
+    let left = 100;
+    const more = () => {
+      while (left > 0 && !answer.destroyed) {
+        left -= 1;
+        if (!answer.write(chunk)) return answer.once('drain', more);
+      }
+      return answer.end();
+    };
+    answer.write('{"access_token":"');
+    more();
+  },
+  'says that our credentials are wrong': (_, answer) =>
+    answer.writeHead(401, { 'content-type': 'application/json' }).end('{"error":"invalid_client"}'),
+};

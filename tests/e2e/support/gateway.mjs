@@ -1,0 +1,111 @@
+// The real binary with a config of its own in a folder of its own. All that it prints is kept.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { freePort } from './ports.mjs';
+import { request, until } from './http.mjs';
+
+const project = fileURLToPath(new URL('../../..', import.meta.url));
+export const BINARY = process.env.TOLLGATE ?? path.join(process.env.CARGO_TARGET_DIR ?? path.join(project, 'target'), 'debug/tollgate');
+
+/** Runs the binary to its end: exit code and all that it printed. */
+export async function run(args, { cwd, env = {}, seconds = 60 } = {}) {
+  const child = spawn(BINARY, args, { cwd, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  child.stdout.on('data', (chunk) => (text += chunk));
+  child.stderr.on('data', (chunk) => (text += chunk));
+  const timer = setTimeout(() => child.kill('SIGKILL'), seconds * 1000);
+  const [code, signal] = await once(child, 'close');
+  clearTimeout(timer);
+  return { code, signal, text };
+}
+
+const environment = (more) => ({ PATH: process.env.PATH, NO_COLOR: '1', ...more });
+
+export class Gateway {
+  /** All that it printed, standard output and error. */
+  output = '';
+  exited;
+  #child;
+  #folder;
+
+  /** The origin and ports that `config` is then made with. */
+  static async reserve() {
+    const gateway = new Gateway();
+    gateway.port = await freePort();
+    gateway.adminPort = await freePort();
+    gateway.#folder = await mkdtemp(path.join(tmpdir(), 'tollgate-e2e-'));
+    return gateway;
+  }
+
+  get url() {
+    return `http://localhost:${this.port}`;
+  }
+
+  get admin() {
+    return `http://127.0.0.1:${this.adminPort}`;
+  }
+
+  get pid() {
+    return this.#child.pid;
+  }
+
+  file(name) {
+    return path.join(this.#folder, name);
+  }
+
+  /** Starts with `config` (an object; JSON is YAML) and waits until it answers, and until it is ready unless told not to. */
+  async start(config, { env = {}, ready = true, files = {} } = {}) {
+    for (const [name, content] of Object.entries(files)) await writeFile(this.file(name), content, { mode: 0o600 });
+    if (config) {
+      await writeFile(
+        this.file('config.yaml'),
+        JSON.stringify({ public_url: this.url, listen: `127.0.0.1:${this.port}`, admin: `127.0.0.1:${this.adminPort}`, store: 'data', ...config }, null, 2),
+      );
+    }
+    this.#child = spawn(BINARY, ['run', 'config.yaml'], { cwd: this.#folder, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child.stdout.on('data', (chunk) => (this.output += chunk));
+    this.#child.stderr.on('data', (chunk) => (this.output += chunk));
+    this.exited = once(this.#child, 'close').then(([code, signal]) => ({ code, signal }));
+    this.exited.then(() => (this.isGone = true));
+    await until(ready ? 'the gateway to be ready' : 'the gateway to live', async () => {
+      if (this.isGone) throw new Error(`the gateway ended:\n${this.output}`);
+      return (await request('GET', `${this.admin}/${ready ? 'readyz' : 'livez'}`)).status === 200;
+    }).catch((error) => {
+      throw new Error(`${error.message}\n${this.output}`);
+    });
+    return this;
+  }
+
+  signal(name) {
+    this.#child.kill(name);
+  }
+
+  /** The most memory it ever had, in MiB. */
+  async peakMemory() {
+    const status = await readFile(`/proc/${this.pid}/status`, 'utf8');
+    return Number(/VmHWM:\s+(\d+) kB/.exec(status)[1]) / 1024;
+  }
+
+  /** The value of a metric of this name whose labels contain all of `labels`, added up. */
+  async metric(name, labels = {}) {
+    const { text } = await request('GET', `${this.admin}/metrics`);
+    return text
+      .split('\n')
+      .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
+      .filter((line) => Object.entries(labels).every(([label, value]) => line.includes(`${label}="${value}"`)))
+      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+  }
+
+  async stop() {
+    if (this.#child && !this.isGone) {
+      this.#child.kill('SIGKILL');
+      await this.exited;
+    }
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}

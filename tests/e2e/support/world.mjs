@@ -1,0 +1,140 @@
+// The usual scene: an authorization server on 127.0.0.1, an API, and the gateway on localhost,
+// which is another site. And what a single-page app does in it.
+
+import { createHash, randomBytes } from 'node:crypto';
+import assert from 'node:assert/strict';
+import { AUDIENCE, AuthorizationServer } from './authorization_server.mjs';
+import { Gateway } from './gateway.mjs';
+import { Upstream } from './upstream.mjs';
+import { form } from './http.mjs';
+
+export const CLIENT = 'web-app';
+export const COOKIE = `__Secure-tollgate-${CLIENT}`;
+/** With characters that HTTP Basic must carry form-encoded (RFC 6749 section 2.3.1). */
+export const SECRET = 'p%ss w:rd+/=&-0123456789abcdef';
+export const SCOPE = 'openid offline_access api:read';
+
+export class World {
+  /** auth: the client's authentication method at the AS. Other options as in `AuthorizationServer.start`. */
+  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, ...server } = {}) {
+    const world = new World();
+    world.auth = auth;
+    world.upstream = await Upstream.start();
+    world.gateway = await Gateway.reserve();
+    world.redirectUri = `${world.gateway.url}/app/callback`;
+    const withSecret = auth.startsWith('client_secret');
+    world.as = await AuthorizationServer.start({
+      clients: [
+        {
+          client_id: CLIENT,
+          redirect_uris: [world.redirectUri],
+          grant_types: ['authorization_code', 'refresh_token'],
+          response_types: ['code'],
+          token_endpoint_auth_method: auth,
+          ...(withSecret && { client_secret: SECRET }),
+          ...registration,
+        },
+      ],
+      authMethods: [auth],
+      ...server,
+    });
+    const api = world.upstream.url;
+    world.config = {
+      issuers: { as: { url: world.as.url, audience: AUDIENCE, timeout: '2s', ...issuer } },
+      clients: {
+        [CLIENT]: { mode: 'token', scope: SCOPE, resource: AUDIENCE, redirect_uri: world.redirectUri, ...(withSecret && { secret: '${WEB_APP_SECRET}' }), ...client },
+      },
+      routes: [
+        { path: '/api/*', to: api, require: { scope: 'api:read' } },
+        { path: '/api/admin/*', to: api, require: { scope: 'admin' } },
+        { path: '/api/public/*', to: api, public: true },
+      ],
+      ...config,
+    };
+    world.startOptions = { env: { WEB_APP_SECRET: SECRET }, files };
+    if (startGateway) await world.startGateway();
+    return world;
+  }
+
+  startGateway(options = {}) {
+    return this.gateway.start(this.config, { ...this.startOptions, ...options });
+  }
+
+  /** Signs `account` in at the AS, as a person does with its pages; returns the code and its verifier. */
+  async authorize(browser, account = 'alice') {
+    const verifier = randomBytes(32).toString('base64url');
+    const state = randomBytes(8).toString('hex');
+    const query = new URLSearchParams({
+      client_id: CLIENT,
+      response_type: 'code',
+      redirect_uri: this.redirectUri,
+      scope: SCOPE,
+      resource: AUDIENCE,
+      prompt: 'consent',
+      state,
+      code_challenge: createHash('sha256').update(verifier).digest('base64url'),
+      code_challenge_method: 'S256',
+    });
+    const stopAt = (url) => url.startsWith(this.redirectUri);
+    let page = await browser.navigate(`${this.as.url}/auth?${query}`, { stopAt });
+    for (let step = 0; step < 4 && !stopAt(page.url); step += 1) {
+      const action = /<form[^>]*action="([^"]+)"/.exec(page.answer.text);
+      assert.ok(action, `a form of the authorization server at ${page.url}: ${page.answer.status} ${page.answer.text.replace(/[^]*<body>/, "").slice(0, 800)}`);
+      const prompt = /name="prompt" value="([^"]+)"/.exec(page.answer.text)[1];
+      const fields = prompt === 'login' ? { prompt, login: account, password: 'any' } : { prompt };
+      page = await browser.navigate(action[1], { method: 'POST', ...form(fields), stopAt });
+    }
+    const arrived = new URL(page.url);
+    assert.equal(arrived.searchParams.get('error'), null, page.url);
+    assert.equal(arrived.searchParams.get('state'), state);
+    return { code: arrived.searchParams.get('code'), verifier };
+  }
+
+  /** `POST /oauth/token` as the page does. */
+  token(browser, fields, options = {}) {
+    const { headers, body } = form({ client_id: CLIENT, ...fields });
+    return browser.fetch('POST', `${this.gateway.url}/oauth/token`, { ...options, headers: { ...headers, ...options.headers }, body });
+  }
+
+  /** Sign-in whole: at the AS, then the code exchanged at the gateway. Returns the gateway's answer. */
+  async signIn(browser, account = 'alice') {
+    const { code, verifier } = await this.authorize(browser, account);
+    return this.token(browser, { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: this.redirectUri });
+  }
+
+  refresh(browser, options = {}) {
+    return this.token(browser, { grant_type: 'refresh_token' }, options);
+  }
+
+  signOut(browser) {
+    return browser.fetch('DELETE', `${this.gateway.url}/oauth/token?client_id=${CLIENT}`);
+  }
+
+  /** A call of the API with an access token. */
+  call(browser, pathname, accessToken, { method = 'GET', headers = {}, ...rest } = {}) {
+    return browser.fetch(method, `${this.gateway.url}${pathname}`, {
+      headers: { ...(accessToken && { authorization: `Bearer ${accessToken}` }), ...headers },
+      ...rest,
+    });
+  }
+
+  /** No refresh token of the AS was in any answer to `browsers`, and no token of any kind was printed. */
+  assertNoTokenLeaked(...browsers) {
+    assert.ok(this.as.refreshTokens.size > 0, 'the authorization server gave out refresh tokens');
+    const fromGateway = browsers.flatMap((browser) => browser.answers);
+    for (const token of this.as.refreshTokens) {
+      assert.ok(!fromGateway.some((answer) => answer.includes(token)), 'a refresh token was in an answer');
+      assert.ok(!this.gateway.output.includes(token), 'a refresh token was printed');
+    }
+    for (const token of this.as.accessTokens) {
+      const signature = token.slice(token.lastIndexOf('.') + 1);
+      assert.ok(!this.gateway.output.includes(signature), 'an access token was printed');
+    }
+  }
+
+  async stop() {
+    await this.gateway.stop();
+    this.upstream.stop();
+    await this.as.stop();
+  }
+}
