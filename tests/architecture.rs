@@ -1,0 +1,187 @@
+//! The rules of the house (docs/architecture.md), held by reading the sources, and the proof that the
+//! reader sees a broken rule.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "in a test a panic is the verdict")]
+
+#[path = "architecture/rules.rs"]
+mod rules;
+#[path = "architecture/source.rs"]
+mod source;
+
+use std::fs;
+use std::path::Path;
+
+use rules::{faults, promise_faults};
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn the_sources_keep_the_rules_of_the_house() {
+    assert_none(&faults(project()));
+}
+
+#[test]
+fn every_promise_names_a_test_that_exists() {
+    let page = fs::read_to_string(project().join("docs/promises.md")).expect("docs/promises.md");
+    assert!(page.contains(".rs::"), "docs/promises.md names no test at all");
+    assert_none(&promise_faults(project(), &page));
+}
+
+/// The faults of a tree that holds one file.
+fn faults_of(path: &str, text: &str) -> Vec<String> {
+    let tree = tempfile::tempdir().expect("a folder");
+    let file = tree.path().join(path);
+    fs::create_dir_all(file.parent().expect("a parent")).expect("folders");
+    fs::write(&file, text).expect("a file");
+    faults(tree.path())
+}
+
+#[test]
+fn a_forbidden_import_is_seen() {
+    for (path, text) in [
+        // A floor that names a floor above it, in every way to write that.
+        ("src/core/ids.rs", "use crate::config::settings::Settings;"),
+        ("src/core/ids.rs", "use crate::{core::time::Timestamp, io};"),
+        ("src/core/ids.rs", "use crate::{core::{ids, time::*}, flows::{admit as a, exchange}};"),
+        ("src/core/ids.rs", "pub(crate) use crate :: state :: live :: Live;"),
+        ("src/core/ids.rs", "fn f() { crate::flows::admit::admit() }"),
+        ("src/core/ids.rs", "type T = Vec<crate::state::Live>;"),
+        ("src/core/ids.rs", "use super::super::state::Live;"),
+        ("src/core/token/mod.rs", "use super::super::edge::proxy;"),
+        ("src/core/token/jwt.rs", "mod inner { use super::super::super::super::io; }"),
+        ("src/state/live.rs", "use crate::flows::ports::Clock;"),
+        ("src/flows/admit.rs", "use crate::edge::respond;"),
+        ("src/io/http_client.rs", "use crate::edge::server;"),
+        ("src/edge/server.rs", "use crate::io::clock::SystemClock;"),
+        ("src/edge/server.rs", "use crate::app::App;"),
+        ("src/flows/mod.rs", "use crate::demo;"),
+        // pingora outside edge.
+        ("src/flows/admit.rs", "use pingora::prelude::*;"),
+        ("src/app.rs", "use pingora;"),
+        ("src/app.rs", "use ::pingora::server::Server;"),
+        ("src/demo/mod.rs", "fn f(s: &pingora_core::Session) {}"),
+        // A clock, randomness, a lock, a log or a runtime in core.
+        ("src/core/time.rs", "use std::time::{Duration, SystemTime};"),
+        ("src/core/time.rs", "use std::time; fn f() { time::Instant::now(); }"),
+        ("src/core/ids.rs", "fn f() { tokio::spawn(g()); }"),
+        ("src/core/ids.rs", "fn f() { ::tokio::spawn(g()); }"),
+        ("src/core/ids.rs", "use aws_lc_rs::{digest, rand};"),
+        ("src/core/ids.rs", "fn f() { log::info!(\"x\"); }"),
+        ("src/core/ids.rs", "fn f() { tracing::info!(\"x\"); }"),
+        ("src/core/ids.rs", "use std::sync::{Arc, Mutex};"),
+        ("src/core/ids.rs", "// a comment\n/* and /* a nested */ one */ use rand::Rng;"),
+        ("src/core/ids.rs", "const A: &str = \"// no comment\"; use rand::Rng;"),
+        ("src/core/ids.rs", "const A: &str = r#\"a \" b\"#; use rand::Rng;"),
+        ("src/core/ids.rs", "const A: char = '\"'; use rand::Rng; const B: char = '\"';"),
+        ("src/core/ids.rs", "#[cfg(not(test))] use rand::Rng;"),
+    ] {
+        assert!(!faults_of(path, text).is_empty(), "{path}: {text}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_reported() {
+    for (path, text) in [
+        (
+            "src/core/ids.rs",
+            "use crate::core::time::Timestamp; use super::secret::Secret; use std::time::Duration;",
+        ),
+        (
+            "src/flows/admit.rs",
+            "use crate::{config::settings, core, state::live::Live}; use self::ports::Clock;",
+        ),
+        ("src/edge/proxy.rs", "use pingora::prelude::*; use crate::flows::admit; use crate::state::Metrics;"),
+        ("src/io/clock.rs", "use std::time::SystemTime; use crate::flows::ports::Clock; use tokio::time;"),
+        ("src/app.rs", "use crate::{edge, io, demo};"),
+        ("src/core/ids.rs", "//! use pingora::x; crate::io\nconst A: &str = \"crate::io tokio::spawn\";"),
+        ("src/core/ids.rs", "const A: &[u8] = b\"crate::io\\\" tokio::spawn\"; fn f<'a>(_: &'a str) {}"),
+        ("src/core/ids.rs", "#[cfg(test)]\nmod tests { use super::*; use std::sync::Mutex; use rand::Rng; }"),
+        ("src/core/ids.rs", "fn f(log: u8) -> u8 { log }"),
+        ("src/core/ids.rs", "fn f() -> impl Iterator<Item = u8> + use<> { [].into_iter() }"),
+        ("src/state/live.rs", "static NAMES: [&str; 2] = [\"a\", \"b\"]; use std::sync::Mutex;"),
+    ] {
+        assert_none(&faults_of(path, text));
+    }
+}
+
+#[test]
+fn a_proof_made_elsewhere_is_seen() {
+    for (path, text) in [
+        ("src/flows/admit.rs", "fn f() { let t = VerifiedToken { sub: None }; }"),
+        ("src/flows/admit.rs", "fn f() -> Permit { token::jwt::Permit { path } }"),
+        ("src/edge/proxy.rs", "fn f() { Some(Permit { path }) }"),
+        ("src/core/token/jwt.rs", "pub struct VerifiedToken { pub sub: String, exp: u64 }"),
+    ] {
+        assert_eq!(faults_of(path, text).len(), 1, "{path}: {text}");
+    }
+    for (path, text) in [
+        (
+            "src/core/token/jwt.rs",
+            "pub struct VerifiedToken { sub: String } fn f() { VerifiedToken { sub } }",
+        ),
+        (
+            "src/flows/admit.rs",
+            "fn f(p: &Permit) -> Permit { g() } fn h() -> &'static jwt::VerifiedToken { g() }",
+        ),
+        ("src/flows/admit.rs", "impl Cost for Permit { fn cost(&self) {} }"),
+    ] {
+        assert_none(&faults_of(path, text));
+    }
+}
+
+#[test]
+fn a_static_with_a_state_is_seen() {
+    for text in [
+        "static COUNT: AtomicUsize = AtomicUsize::new(0);",
+        "static mut COUNT: u8 = 0;",
+        "static ALL: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(Vec::new);",
+        "thread_local! { static A: u8 = 0; }",
+    ] {
+        assert_eq!(faults_of("src/state/live.rs", text).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_too_long_is_seen() {
+    let long = "fn f() {}\n".repeat(501);
+    assert_eq!(faults_of("src/state/live.rs", &long).len(), 1);
+    let tests = format!("{}#[cfg(test)]\nmod tests {{\n{long}}}\n", "fn f() {}\n".repeat(400));
+    assert_none(&faults_of("src/state/live.rs", &tests));
+}
+
+#[test]
+fn a_promise_without_a_test_is_seen() {
+    let tree = tempfile::tempdir().expect("a folder");
+    fs::create_dir_all(tree.path().join("tests/e2e")).expect("folders");
+    let rust = "#[test]\nfn it_holds() {}\nfn not_a_test() {}\n#[cfg(test)]\nfn nor_this() {}\n\
+                #[tokio::test(flavor = \"current_thread\")]\n#[ignore]\nasync fn later() {}\n// fn it_says() {}";
+    fs::write(tree.path().join("tests/a.rs"), rust).expect("a file");
+    fs::write(tree.path().join("tests/e2e/a.test.mjs"), "test('signs in', f);\ntest(`fails by ${x}`, f);")
+        .expect("a file");
+
+    let faults = |page: &str| promise_faults(tree.path(), page);
+    assert_none(&faults(
+        "# Promises\n\n| promise | test |\n|---|---|\n| It holds. | `tests/a.rs::it_holds`, `tests/a.rs::tests::later` |\n\n\
+         - It signs in, and\n  fails: `tests/e2e/a.test.mjs: signs in` `tests/e2e/a.test.mjs: fails by ${x}`\n",
+    ));
+    for page in [
+        "| p | t |\n|---|---|\n| It holds. | none |",
+        "| p | t |\n|---|---|\n| It holds. | `tests/a.rs` |",
+        "- It holds.",
+        "- It holds: `tests/a.rs::it_breaks`",
+        "- It holds: `tests/b.rs::it_holds`",
+        "- It holds: `tests/a.rs::not_a_test`",
+        "- It holds: `tests/a.rs::nor_this`",
+        "- It holds: `tests/a.rs::it_says`",
+        "- It holds: `tests/e2e/a.test.mjs: signs`",
+        "- It holds: `tests/e2e/b.test.mjs: signs in`",
+    ] {
+        assert_eq!(faults(page).len(), 1, "{page}: {:?}", faults(page));
+    }
+}

@@ -1,0 +1,293 @@
+//! The rules of the house, each a check over the sources of one tree. A check gives the faults it
+//! finds as `path:line: what is wrong`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::source::Source;
+
+/// From the bottom of trust to the top: a folder imports only itself and the folders before it.
+const FLOORS: [&str; 6] = ["core", "config", "state", "flows", "io", "edge"];
+/// `io` and `edge` do not see each other.
+const STRANGERS: [&str; 2] = ["io", "edge"];
+
+/// The longest file, in lines before its tests.
+const LONGEST_FILE: usize = 500;
+
+/// What `core` must not name, as the beginning of a path.
+const NOT_IN_CORE: [&str; 22] = [
+    "arc_swap",
+    "aws_lc_rs::rand",
+    "dashmap",
+    "futures_util",
+    "getrandom",
+    "hyper",
+    "hyper_rustls",
+    "hyper_util",
+    "log",
+    "parking_lot",
+    "prometheus",
+    "rand",
+    "std::cell",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::sync::atomic",
+    "std::sync::mpsc",
+    "std::thread",
+    "tokio",
+    "tracing",
+    "tracing_subscriber",
+];
+
+/// Clocks and locks, which `core` must not name in any way.
+const NAMES_NOT_IN_CORE: [&str; 10] = [
+    "Condvar",
+    "Instant",
+    "LazyLock",
+    "Mutex",
+    "OnceCell",
+    "OnceLock",
+    "RefCell",
+    "RwLock",
+    "SystemTime",
+    "UnsafeCell",
+];
+
+/// What gives a `static` a state of its own.
+const INTERIOR_STATE: [&str; 14] = [
+    "ArcSwap",
+    "Cell",
+    "Condvar",
+    "DashMap",
+    "LazyCell",
+    "LazyLock",
+    "Lazy",
+    "Mutex",
+    "Once",
+    "OnceCell",
+    "OnceLock",
+    "RefCell",
+    "RwLock",
+    "UnsafeCell",
+];
+
+/// A type that only one folder may make, because having one is a proof.
+const PROOFS: [(&str, &str); 2] = [("VerifiedToken", "src/core/token/"), ("Permit", "src/core/route/")];
+
+/// Every fault of the tree at `root`, which holds `src`.
+pub(crate) fn faults(root: &Path) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut files = Vec::new();
+    rust_files(&root.join("src"), &mut files);
+    files.sort();
+    assert!(!files.is_empty(), "no sources under {}", root.display());
+    for file in files {
+        let path = file.strip_prefix(root).expect("under root").to_string_lossy().replace('\\', "/");
+        let text = fs::read_to_string(&file).expect("readable source");
+        let module = module_of(&path);
+        let source = Source::read(&text, &module.iter().map(String::as_str).collect::<Vec<_>>());
+        let floor = FLOORS.into_iter().find(|floor| module.first().is_some_and(|first| first == floor));
+        let mut report = |line: usize, what: String| faults.push(format!("{path}:{line}: {what}"));
+        if let Some(floor) = floor {
+            check_floors(&source, floor, &mut report);
+        }
+        if floor != Some("edge") {
+            check_pingora(&source, &mut report);
+        }
+        if floor == Some("core") {
+            check_core(&source, &mut report);
+        }
+        check_proofs(&source, &path, &mut report);
+        check_statics(&source, &mut report);
+        if source.lines_before_tests > LONGEST_FILE {
+            let lines = source.lines_before_tests;
+            report(1, format!("{lines} lines before its tests; cut it at {LONGEST_FILE}"));
+        }
+    }
+    faults
+}
+
+pub(crate) fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("readable folder") {
+        let path = entry.expect("readable entry").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// `src/core/token/jwt.rs` and `src/core/token/jwt/mod.rs` are both `core::token::jwt`.
+fn module_of(path: &str) -> Vec<String> {
+    let inner = path.strip_prefix("src/").unwrap_or(path).trim_end_matches(".rs");
+    let mut module: Vec<String> = inner.split('/').map(str::to_owned).collect();
+    if matches!(module.last().map(String::as_str), Some("mod" | "lib" | "main")) {
+        module.pop();
+    }
+    module
+}
+
+fn check_floors(source: &Source, floor: &str, report: &mut impl FnMut(usize, String)) {
+    let height = |name: &str| FLOORS.iter().position(|floor| *floor == name);
+    for path in source.paths() {
+        let [root, target, ..] = path.segments.as_slice() else { continue };
+        if root != "crate" && root != "tollgate" {
+            continue;
+        }
+        let strangers = STRANGERS.contains(&floor) && STRANGERS.contains(&target.as_str()) && target != floor;
+        let allowed = height(target) <= height(floor) && height(target).is_some() && !strangers;
+        if !allowed {
+            report(path.line, format!("{floor} must not name {}", path.segments.join("::")));
+        }
+    }
+}
+
+fn check_pingora(source: &Source, report: &mut impl FnMut(usize, String)) {
+    for path in source.paths() {
+        let root = path.segments.first().map_or("", String::as_str);
+        if root == "pingora" || root.starts_with("pingora_") {
+            report(path.line, format!("only edge names pingora: {}", path.segments.join("::")));
+        }
+    }
+}
+
+fn check_core(source: &Source, report: &mut impl FnMut(usize, String)) {
+    for path in source.paths().iter().filter(|path| !path.in_test) {
+        let text = path.segments.join("::");
+        let forbidden =
+            NOT_IN_CORE.iter().any(|start| text == *start || text.starts_with(&format!("{start}::")));
+        if forbidden {
+            report(path.line, format!("core is arithmetic and must not name {text}"));
+        }
+    }
+    for (at, token) in source.tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+        if let Some(name) = NAMES_NOT_IN_CORE.iter().find(|name| source.is_ident(at, name)) {
+            report(token.line, format!("core is arithmetic and must not name {name}"));
+        }
+    }
+}
+
+fn check_proofs(source: &Source, path: &str, report: &mut impl FnMut(usize, String)) {
+    for (name, home) in PROOFS {
+        for (at, token) in source.tokens.iter().enumerate() {
+            if !source.is_ident(at, name) || !source.is_punct(at + 1, "{") {
+                continue;
+            }
+            if !path.starts_with(home) && makes_a_value(source, at) {
+                report(token.line, format!("{name} is made only in {home}"));
+            }
+            if path.starts_with(home) && at > 0 && source.is_ident(at - 1, "struct") {
+                let end = (at..source.tokens.len()).find(|i| source.is_punct(*i, "}")).unwrap_or(at);
+                for field in (at..end).filter(|i| source.is_ident(*i, "pub")) {
+                    report(source.tokens[field].line, format!("a field of {name} is not private"));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the type named at `at`, followed by a brace, is being made (or taken apart) there,
+/// and is not the return type of a function or the subject of an `impl`.
+fn makes_a_value(source: &Source, at: usize) -> bool {
+    let mut before = at;
+    while before >= 2 && source.is_punct(before - 1, "::") {
+        before -= 2;
+    }
+    let Some(before) = before.checked_sub(1) else { return true };
+    let words = ["struct", "enum", "trait", "impl", "for", "dyn"];
+    !(words.iter().any(|word| source.is_ident(before, word))
+        || ["->", "&", ">"].iter().any(|text| source.is_punct(before, text))
+        || source.tokens[before].token == crate::source::Token::Lifetime)
+}
+
+fn check_statics(source: &Source, report: &mut impl FnMut(usize, String)) {
+    for (at, token) in source.tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+        if source.is_ident(at, "thread_local") || source.is_ident(at, "lazy_static") {
+            report(
+                token.line,
+                "state has one owner, built in app.rs: no thread_local, no lazy_static".to_owned(),
+            );
+        }
+        if !source.is_ident(at, "static") {
+            continue;
+        }
+        let end = (at..source.tokens.len()).find(|i| source.is_punct(*i, ";")).unwrap_or(at);
+        let has_state = (at..end).any(|i| {
+            source.is_ident(i, "mut")
+                || INTERIOR_STATE.iter().any(|name| source.is_ident(i, name))
+                || matches!(&source.tokens[i].token, crate::source::Token::Ident(name) if name.starts_with("Atomic"))
+        });
+        if has_state {
+            report(token.line, "state has one owner, built in app.rs: no static with a state".to_owned());
+        }
+    }
+}
+
+/// Every fault of a page of promises: a promise without a test, a test that does not exist.
+///
+/// A promise is a row of a table or an item of a list. A test is named in backticks as
+/// `path.rs::name` (modules between them may be named too) or `path.mjs: title`.
+pub(crate) fn promise_faults(root: &Path, page: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (line, promise) in promises(page) {
+        let named: Vec<&str> =
+            promise.split('`').skip(1).step_by(2).filter(|name| names_a_test(name)).collect();
+        if named.is_empty() {
+            faults.push(format!("line {line}: no test is named for: {promise}"));
+        }
+        for name in named {
+            if let Err(why) = find_test(root, name) {
+                faults.push(format!("line {line}: {name}: {why}"));
+            }
+        }
+    }
+    faults
+}
+
+/// Rows of tables, without their heads, and items of lists with their continuation lines.
+fn promises(page: &str) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = page.lines().collect();
+    let is_rule = |line: &str| line.starts_with('|') && line.chars().all(|c| "|-: ".contains(c));
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut in_item = false;
+    for (index, line) in lines.iter().enumerate() {
+        let is_head = lines.get(index + 1).is_some_and(|next| is_rule(next));
+        if line.starts_with('|') {
+            in_item = false;
+            if !is_head && !is_rule(line) {
+                found.push((index + 1, (*line).to_owned()));
+            }
+        } else if line.starts_with("- ") || line.starts_with("* ") {
+            in_item = true;
+            found.push((index + 1, line[2..].to_owned()));
+        } else if in_item && line.starts_with(' ') {
+            if let Some((_, item)) = found.last_mut() {
+                item.push(' ');
+                item.push_str(line.trim());
+            }
+        } else {
+            in_item = false;
+        }
+    }
+    found
+}
+
+fn names_a_test(name: &str) -> bool {
+    name.contains(".rs::") || name.contains(".mjs: ")
+}
+
+fn find_test(root: &Path, name: &str) -> Result<(), String> {
+    let read = |path: &str| fs::read_to_string(root.join(path)).map_err(|_| "no such file".to_owned());
+    if let Some((path, title)) = name.split_once(".mjs: ") {
+        let text = read(&format!("{path}.mjs"))?;
+        let found = ['\'', '"', '`'].iter().any(|quote| text.contains(&format!("{quote}{title}{quote}")));
+        return found.then_some(()).ok_or_else(|| "no test of this title in that file".to_owned());
+    }
+    let Some((path, test)) = name.split_once(".rs::") else { return Err("not a test".to_owned()) };
+    let test = test.rsplit("::").next().unwrap_or(test);
+    let source = Source::read(&read(&format!("{path}.rs"))?, &[]);
+    let found = source.test_names().iter().any(|name| name == test);
+    found.then_some(()).ok_or_else(|| "no test of this name in that file".to_owned())
+}
