@@ -34,6 +34,8 @@ export class AuthorizationServer {
   #server;
   #port;
   #provider;
+  #hold;
+  #faulty = new Set();
 
   /**
    * clients: client metadata (RFC 7591). authMethods: what discovery offers. alg: the access tokens'.
@@ -66,17 +68,36 @@ export class AuthorizationServer {
     if (this.#server.listening) await this.pause();
   }
 
+  /** The token endpoint works again; calls that it left without an answer end. */
+  endFault() {
+    this.tokenFault = undefined;
+    for (const socket of this.#faulty) socket.destroy();
+    this.#faulty.clear();
+  }
+
+  /** The next call of the token endpoint waits: `arrived` gets what lets it go on. */
+  holdNextTokenCall(arrived) {
+    this.#hold = arrived;
+  }
+
   callsOf(grantType) {
     return this.tokenCalls.filter((call) => call.grant_type === grantType);
   }
 
   async #listen(port) {
     this.#server = http.createServer((incoming, outgoing) => {
-      if (this.tokenFault && incoming.url.startsWith('/token') && !incoming.url.startsWith('/token/')) {
+      if (this.tokenFault && incoming.url === '/token') {
         this.tokenCalls.push({ grant_type: 'fault' });
+        this.#faulty.add(incoming.socket);
         return this.tokenFault(incoming, outgoing);
       }
-      return this.#provider.callback()(incoming, outgoing);
+      const answer = () => this.#provider.callback()(incoming, outgoing);
+      if (this.#hold && incoming.url === '/token') {
+        const arrived = this.#hold;
+        this.#hold = undefined;
+        return arrived(answer);
+      }
+      return answer();
     });
     this.#server.listen(port, '127.0.0.1');
     await once(this.#server, 'listening');

@@ -29,7 +29,9 @@ const environment = (more) => ({ PATH: process.env.PATH, NO_COLOR: '1', ...more 
 export class Gateway {
   /** All that it printed, standard output and error. */
   output = '';
+  /** Resolves to `{ code, signal }` when it has ended. */
   exited;
+  isGone = false;
   #child;
   #folder;
 
@@ -70,6 +72,7 @@ export class Gateway {
     this.#child = spawn(BINARY, ['run', 'config.yaml'], { cwd: this.#folder, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stdout.on('data', (chunk) => (this.output += chunk));
     this.#child.stderr.on('data', (chunk) => (this.output += chunk));
+    this.isGone = false;
     this.exited = once(this.#child, 'close').then(([code, signal]) => ({ code, signal }));
     this.exited.then(() => (this.isGone = true));
     await until(ready ? 'the gateway to be ready' : 'the gateway to live', async () => {

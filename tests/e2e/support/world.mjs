@@ -60,6 +60,11 @@ export class World {
     return this.gateway.start(this.config, { ...this.startOptions, ...options });
   }
 
+  /** Starts it again with the same config and store. */
+  restartGateway() {
+    return this.gateway.start(undefined, this.startOptions);
+  }
+
   /** Signs `account` in at the AS, as a person does with its pages; returns the code and its verifier. */
   async authorize(browser, account = 'alice') {
     const verifier = randomBytes(32).toString('base64url');

@@ -1,0 +1,90 @@
+// The commands as a person types them.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import { run } from './support/gateway.mjs';
+
+async function folder(t, files = {}) {
+  const made = await mkdtemp(path.join(tmpdir(), 'tollgate-e2e-'));
+  t.after(() => rm(made, { recursive: true, force: true }));
+  for (const [name, text] of Object.entries(files)) await writeFile(path.join(made, name), text);
+  return made;
+}
+
+const GOOD = `
+public_url: http://localhost:8080
+listen: 127.0.0.1:8080
+admin: 127.0.0.1:8081
+issuers:
+  demo:
+    url: http://127.0.0.1:8082
+    audience: https://api.example.com
+routes:
+  - path: /api/*
+    to: http://127.0.0.1:8083
+    require: { scope: api:read }
+`;
+
+const BAD = `
+public_url: http://localhost:8080
+listen: 127.0.0.1:8080
+admin: 127.0.0.1:8081
+issuers:
+  demo:
+    url: http://127.0.0.1:8082
+    audience: https://api.example.com
+    clock_skew: 5M
+routes:
+  - path: /api/*
+    too: http://127.0.0.1:8083
+  - path: api
+    to: http://127.0.0.1:8083
+    require: { scope: \${NOT_SET} }
+`;
+
+test('check accepts a good config', async (t) => {
+  const { code, text } = await run(['check'], { cwd: await folder(t, { 'config.yaml': GOOD }) });
+  assert.equal(code, 0, text);
+});
+
+test('check names every fault at once, with its path, its line and what would be right', async (t) => {
+  const cwd = await folder(t, { 'bad.yaml': BAD });
+  const { code, text } = await run(['check', 'bad.yaml'], { cwd });
+  assert.notEqual(code, 0);
+  for (const wanted of ['issuers.demo.clock_skew', 'routes[0].too', 'routes[1].path', 'NOT_SET']) assert.ok(text.includes(wanted), `${wanted} in:\n${text}`);
+  for (const line of [9, 12, 13, 15]) assert.match(text, new RegExp(`\\b${line}\\b`), `line ${line} in:\n${text}`);
+  assert.match(text, /did you mean `to`/);
+  // `run` refuses with the same words.
+  const refused = await run(['run', 'bad.yaml'], { cwd });
+  assert.notEqual(refused.code, 0);
+  assert.ok(refused.text.includes('routes[0].too'), refused.text);
+});
+
+test('run without a config says where it looked', async (t) => {
+  const { code, text } = await run(['run'], { cwd: await folder(t) });
+  assert.notEqual(code, 0);
+  assert.match(text, /config\.yaml/);
+});
+
+test('keys cookie prints a new key each time', async (t) => {
+  const cwd = await folder(t);
+  const [first, second] = [await run(['keys', 'cookie'], { cwd }), await run(['keys', 'cookie'], { cwd })];
+  assert.equal(first.code, 0, first.text);
+  assert.ok(first.text.trim().length >= 43, first.text);
+  assert.notEqual(first.text, second.text);
+});
+
+test('--version prints the version', async () => {
+  const { code, text } = await run(['--version']);
+  assert.equal(code, 0);
+  assert.match(text, /^tollgate \d+\.\d+\.\d+/);
+});
+
+test('demo --once walks its whole story and ends with 0', async (t) => {
+  const { code, text } = await run(['demo', '--once'], { cwd: await folder(t), seconds: 120 });
+  assert.equal(code, 0, text);
+  assert.match(text, /50/);
+});

@@ -1,0 +1,54 @@
+// SIGTERM: readiness fails, what is under way is finished, then the process ends with 0.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Browser, request, until } from './support/http.mjs';
+import { World } from './support/world.mjs';
+
+test('SIGTERM under load loses no request in flight', async (t) => {
+  const world = await World.start({ accessTokenSeconds: 600 });
+  t.after(() => world.stop());
+  const { access_token: token } = (await world.signIn(new Browser())).json;
+  const call = (path) => world.call(new Browser(), path, token);
+
+  // Some requests wait in the upstream while the gateway is told to stop …
+  const held = Array.from({ length: 40 }, () => call('/api/held'));
+  await until('the upstream to hold them all', () => world.upstream.heldCount === 40);
+
+  // … and others keep coming until readiness fails, as from a load balancer.
+  let stopped = false;
+  let ready = true;
+  const results = [];
+  const workers = Array.from({ length: 8 }, async () => {
+    while (ready) {
+      results.push(await call('/api/slow').then(({ status }) => status, (error) => error));
+    }
+  });
+  const balancer = (async () => {
+    while (ready) {
+      const status = await request('GET', `${world.gateway.admin}/readyz`).then((answer) => answer.status, () => 0);
+      if (status !== 200) ready = false;
+    }
+  })();
+  await until('load', () => results.length > 20);
+  world.gateway.signal('SIGTERM');
+  world.gateway.exited.then(() => (stopped = true));
+  await balancer;
+  await Promise.all(workers);
+  assert.equal(stopped, false, 'the process waits for what is in flight');
+  world.upstream.release();
+
+  const statuses = (await Promise.all(held)).map((answer) => answer.status);
+  assert.deepEqual(statuses, Array(40).fill(200));
+  assert.deepEqual(results.filter((result) => result !== 200), []);
+  assert.deepEqual(await world.gateway.exited, { code: 0, signal: null });
+});
+
+test('SIGTERM with nothing to do ends at once', async (t) => {
+  const world = await World.start();
+  t.after(() => world.stop());
+  const begun = performance.now();
+  world.gateway.signal('SIGTERM');
+  assert.deepEqual(await world.gateway.exited, { code: 0, signal: null });
+  assert.ok(performance.now() - begun < 10_000, `ended after ${performance.now() - begun} ms`);
+});
