@@ -11,7 +11,7 @@ mod source;
 use std::fs;
 use std::path::Path;
 
-use rules::{faults, promise_faults};
+use rules::{faults, faults_of_project, promise_faults};
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -23,7 +23,7 @@ fn assert_none(faults: &[String]) {
 
 #[test]
 fn the_sources_keep_the_rules_of_the_house() {
-    assert_none(&faults(project()));
+    assert_none(&faults_of_project(project()));
 }
 
 #[test]
@@ -35,10 +35,16 @@ fn every_promise_names_a_test_that_exists() {
 
 /// The faults of a tree that holds one file.
 fn faults_of(path: &str, text: &str) -> Vec<String> {
+    faults_of_tree(&[(path, text)])
+}
+
+fn faults_of_tree(files: &[(&str, &str)]) -> Vec<String> {
     let tree = tempfile::tempdir().expect("a folder");
-    let file = tree.path().join(path);
-    fs::create_dir_all(file.parent().expect("a parent")).expect("folders");
-    fs::write(&file, text).expect("a file");
+    for (path, text) in files {
+        let file = tree.path().join(path);
+        fs::create_dir_all(file.parent().expect("a parent")).expect("folders");
+        fs::write(&file, text).expect("a file");
+    }
     faults(tree.path())
 }
 
@@ -108,6 +114,17 @@ fn what_is_allowed_is_not_reported() {
     ] {
         assert_none(&faults_of(path, text));
     }
+}
+
+#[test]
+fn the_file_of_a_test_module_is_a_test() {
+    let locks = "use std::sync::Mutex; static KEYS: Mutex<u8> = Mutex::new(0);";
+    let declared = |text| faults_of_tree(&[("src/core/mod.rs", text), ("src/core/testing.rs", locks)]);
+    assert_none(&declared("#[cfg(test)]\nmod testing;"));
+    assert!(!declared("mod testing;").is_empty());
+    // Floors hold in tests too.
+    let above = [("src/core/mod.rs", "#[cfg(test)] mod testing;"), ("src/core/testing.rs", "use crate::io;")];
+    assert_eq!(faults_of_tree(&above).len(), 1);
 }
 
 #[test]

@@ -51,6 +51,25 @@ impl Source {
         Self { tokens, lines_before_tests, module: module.iter().map(ToString::to_string).collect() }
     }
 
+    /// Makes all of it a test: the file of a module that is declared under `#[cfg(test)]`.
+    pub(crate) fn mark_all_as_test(&mut self) {
+        self.lines_before_tests = 0;
+        for token in &mut self.tokens {
+            token.in_test = true;
+        }
+    }
+
+    /// The modules in files of their own that are declared under `#[cfg(test)]`.
+    pub(crate) fn test_modules(&self) -> Vec<Vec<String>> {
+        let declares =
+            |at: usize| self.tokens[at].in_test && self.is_ident(at, "mod") && self.is_punct(at + 2, ";");
+        (0..self.tokens.len())
+            .filter(|at| declares(*at))
+            .filter_map(|at| self.ident(at + 1))
+            .map(|name| self.module.iter().cloned().chain([name.to_owned()]).collect())
+            .collect()
+    }
+
     pub(crate) fn is_ident(&self, at: usize, name: &str) -> bool {
         self.tokens.get(at).is_some_and(|token| is_ident(token, name))
     }
