@@ -24,6 +24,10 @@ export async function run(args, { cwd, env = {}, seconds = 60 } = {}) {
   return { code, signal, text };
 }
 
+/** What still runs; none of it outlives the tests. */
+const children = new Set();
+process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+
 const environment = (more) => ({ PATH: process.env.PATH, NO_COLOR: '1', ...more });
 
 export class Gateway {
@@ -72,9 +76,14 @@ export class Gateway {
     this.#child = spawn(BINARY, ['run', 'config.yaml'], { cwd: this.#folder, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stdout.on('data', (chunk) => (this.output += chunk));
     this.#child.stderr.on('data', (chunk) => (this.output += chunk));
+    children.add(this.#child);
     this.isGone = false;
     this.exited = once(this.#child, 'close').then(([code, signal]) => ({ code, signal }));
-    this.exited.then(() => (this.isGone = true));
+    const child = this.#child;
+    this.exited.then(() => {
+      this.isGone = true;
+      children.delete(child);
+    });
     await until(ready ? 'the gateway to be ready' : 'the gateway to live', async () => {
       if (this.isGone) throw new Error(`the gateway ended:\n${this.output}`);
       return (await request('GET', `${this.admin}/${ready ? 'readyz' : 'livez'}`)).status === 200;
@@ -104,7 +113,9 @@ export class Gateway {
       .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
   }
 
+  /** With TOLLGATE_E2E_OUTPUT set, shows what it printed. */
   async stop() {
+    if (process.env.TOLLGATE_E2E_OUTPUT) console.log(this.output);
     if (this.#child && !this.isGone) {
       this.#child.kill('SIGKILL');
       await this.exited;
