@@ -4,7 +4,7 @@
 //! the upstream in the peer.
 //!
 //! FROZEN. Figures of different days can be compared only while this file and its settings stay as
-//! they are. A change to it begins a new series and belongs into docs/performance.md.
+//! they are. A change to it begins a new series.
 //!
 //! usage: passthrough LISTEN UPSTREAM THREADS
 
