@@ -208,8 +208,10 @@ mod tests {
                 "{junk:?}"
             );
         }
+        let long = "10.0.0.2,".repeat(MOST_HOPS - 3);
+        assert_eq!(client("10.0.0.1", &[&format!("203.0.113.9,{long}10.0.0.2")]), "203.0.113.9");
         let endless = "10.0.0.2,".repeat(10_000);
-        assert_eq!(client("10.0.0.1", &[&format!("203.0.113.9,{}10.0.0.2", endless)]), "10.0.0.2");
+        assert_eq!(client("10.0.0.1", &[&format!("203.0.113.9,{endless}10.0.0.2")]), "10.0.0.2");
     }
 
     #[test]

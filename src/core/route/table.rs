@@ -361,6 +361,8 @@ mod tests {
             "/api/{kind}/list",
             "/",
             "/{x}",
+            "/both",
+            "/both/*",
         ];
         for _ in 0..patterns.len() {
             patterns.rotate_left(1);
@@ -372,6 +374,9 @@ mod tests {
                 ("/other", "/{x}"),
                 ("/other/", "/{x}"),
                 ("/other/y", "404"),
+                ("/both", "/both"),
+                ("/both/", "/both"),
+                ("/both/x", "/both/*"),
                 ("/api/public", "/api/public/*"),
                 ("/api/public/list", "/api/public/*"),
                 ("/api/users", "/api/*"),
@@ -590,57 +595,61 @@ mod tests {
     const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::PUT];
     const HOSTS: [&str; 4] = ["a.b.c", "b.c", "x.b.c", "other"];
 
-    fn arbitrary_route(index: usize, choice: &(Vec<u8>, u8, u8)) -> Arc<Route> {
-        let (segments, host, methods) = choice;
+    /// Four bytes of path, one of host, one of methods.
+    type Choice = [u8; 6];
+
+    fn arbitrary_route(index: usize, &[a, b, c, d, host, methods]: &Choice) -> Arc<Route> {
         let mut path = String::new();
-        for (at, segment) in segments.iter().take(4).enumerate() {
-            match segment % 8 {
+        for (at, segment) in [a, b, c, d].into_iter().enumerate() {
+            match segment % 10 {
                 0 => path.push_str(&format!("/{{p{at}}}")),
                 1 => path.push_str(&format!("/{{q{at}}}")),
                 2 | 3 => path.push_str("/a"),
                 4 | 5 => path.push_str("/b"),
                 6 => path.push_str("/c"),
-                _ => {
+                7 | 8 => {
                     path.push_str("/*");
                     break;
                 }
+                _ => break,
             }
         }
         let path = if path.is_empty() { "/" } else { &path };
-        let host = ["a.b.c", "*.b.c", "*.c", "b.c"].get(usize::from(host % 8)).copied();
+        let host = ["a.b.c", "*.b.c", "*.c", "b.c"].get(usize::from(host % 12)).copied();
         let named: Vec<Method> =
-            (0..3).filter(|i| methods >> i & 1 == 1).map(|i| METHODS[i].clone()).collect();
+            (0..3).filter(|i| ((methods % 16) >> i) & 1 == 1).map(|i| METHODS[i].clone()).collect();
         let mut made = Arc::unwrap_or_clone(route(path, host, (!named.is_empty()).then_some(&named[..])));
         made.name = RouteName::new(format!("{index}"));
         Arc::new(made)
     }
 
+    /// Those of the routes that do not conflict with one before them.
+    fn without_conflicts(routes: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
+        let Err(conflicts) = RouteTable::build(&routes) else { return routes };
+        let dropped: HashSet<usize> = conflicts.iter().map(|conflict| conflict.second).collect();
+        routes.into_iter().enumerate().filter(|(i, _)| !dropped.contains(i)).map(|(_, route)| route).collect()
+    }
+
     #[test]
     fn the_trie_finds_what_a_naive_matcher_finds() {
-        type Choices = (Vec<(Vec<u8>, u8, u8)>, Vec<(Vec<u8>, u8, u8)>);
-        bolero::check!().with_iterations(2_000).with_max_len(128).with_type::<Choices>().for_each(
+        bolero::check!().with_iterations(4_000).with_type::<([Choice; 12], [Choice; 16])>().for_each(
             |(routes, requests)| {
-                let mut kept: Vec<Arc<Route>> = Vec::new();
-                let mut table = RouteTable::default();
-                for choice in routes {
-                    kept.push(arbitrary_route(kept.len(), choice));
-                    match RouteTable::build(&kept) {
-                        Ok(built) => table = built,
-                        Err(_) => drop(kept.pop()),
-                    }
-                }
-                for (segments, host, method) in requests {
-                    let mut path: String = segments
-                        .iter()
-                        .take(5)
-                        .map(|s| ["/a", "/b", "/c", "/d"][usize::from(s % 4)])
+                let routes =
+                    routes.iter().enumerate().map(|(i, choice)| arbitrary_route(i, choice)).collect();
+                let routes = without_conflicts(routes);
+                let table = RouteTable::build(&routes).unwrap();
+                for [a, b, c, d, host, method] in requests {
+                    let mut path: String = [a, b, c, d]
+                        .into_iter()
+                        .map_while(|s| ["/a", "/a", "/b", "/b", "/c", "/d"].get(usize::from(s % 8)))
+                        .copied()
                         .collect();
                     if path.is_empty() || method & 8 == 8 {
                         path.push('/');
                     }
                     let host = HOSTS[usize::from(host % 4)];
                     let method = &METHODS[usize::from(method % 3)];
-                    let expected = naive::find(&kept, host, method, &path);
+                    let expected = naive::find(&routes, host, method, &path);
                     assert_eq!(found(&table, host, method, &path), expected, "{method} {host} {path}");
                 }
             },
@@ -651,44 +660,43 @@ mod tests {
     /// was applied is the one written for what it makes of it.
     #[test]
     fn no_spelling_reaches_an_upstream_under_another_policy() {
-        type Choices = (Vec<(Vec<u8>, u8, u8)>, Vec<Vec<u8>>);
+        const PIECES: [&str; 18] = [
+            "/",
+            "/",
+            "/",
+            "a",
+            "b",
+            "c",
+            "a",
+            "%61",
+            "%2561",
+            "%25%36%32",
+            ";x",
+            ";",
+            "%3Bx",
+            "%253bx",
+            "%252561",
+            ".",
+            "%25",
+            "",
+        ];
         let permitted = std::sync::atomic::AtomicU32::new(0);
-        bolero::check!().with_iterations(1_500).with_max_len(256).with_type::<Choices>().for_each(
+        bolero::check!().with_iterations(3_000).with_type::<([[u8; 4]; 8], [[u8; 6]; 16])>().for_each(
             |(routes, requests)| {
                 let mut kept: Vec<Arc<Route>> = vec![route("/*", None, None)];
-                for (segments, _, _) in routes {
-                    kept.push(arbitrary_route(kept.len(), &(segments.clone(), 7, 0)));
-                    if RouteTable::build(&kept).is_err() {
-                        kept.pop();
-                    }
+                for [a, b, c, d] in routes {
+                    kept.push(arbitrary_route(kept.len(), &[*a, *b, *c, *d, 7, 0]));
                 }
+                let kept = without_conflicts(kept);
                 let table = RouteTable::build(&kept).unwrap();
                 for pieces in requests {
-                    const PIECES: [&str; 16] = [
-                        "a",
-                        "b",
-                        "c",
-                        "%61",
-                        "%2561",
-                        "%25%36%32",
-                        "/",
-                        "/",
-                        "/",
-                        ";x",
-                        ";",
-                        "%3Bx",
-                        "%253bx",
-                        "%252561",
-                        ".",
-                        "%25",
-                    ];
                     let text: String =
                         pieces.iter().map(|p| PIECES[usize::from(*p) % PIECES.len()]).collect();
                     let Ok(path) = CanonicalPath::parse(format!("/{text}").as_bytes()) else { continue };
                     let Found::Route(matched) = table.find("h", &Method::GET, path) else { continue };
                     permitted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let sent = matched.path().as_str();
                     for (times, cut) in UPSTREAMS {
-                        let sent = matched.path().as_str();
                         let read: String = upstream_reads(sent, times, cut)
                             .iter()
                             .map(|segment| format!("/{}", String::from_utf8_lossy(segment)))
@@ -704,26 +712,22 @@ mod tests {
 
     #[test]
     fn no_conflict_is_overlooked() {
-        bolero::check!()
-            .with_iterations(5_000)
-            .with_max_len(64)
-            .with_type::<[(Vec<u8>, u8, u8); 2]>()
-            .for_each(|choices| {
-                let pair = [arbitrary_route(0, &choices[0]), arbitrary_route(1, &choices[1])];
-                let turned = [pair[1].clone(), pair[0].clone()];
-                let Ok(table) = RouteTable::build(&pair) else {
-                    assert!(RouteTable::build(&turned).is_err());
-                    return;
-                };
-                let turned = RouteTable::build(&turned).unwrap();
-                for path in ["/", "/a", "/b", "/a/b", "/a/a/c", "/b/c/a/a", "/a/b/c/d/e"] {
-                    for host in HOSTS {
-                        for method in &METHODS {
-                            assert_eq!(found(&table, host, method, path), found(&turned, host, method, path));
-                        }
+        bolero::check!().with_iterations(2_000).with_type::<[Choice; 2]>().for_each(|[one, other]| {
+            let pair = [arbitrary_route(0, one), arbitrary_route(1, other)];
+            let turned = [pair[1].clone(), pair[0].clone()];
+            let Ok(table) = RouteTable::build(&pair) else {
+                assert!(RouteTable::build(&turned).is_err());
+                return;
+            };
+            let turned = RouteTable::build(&turned).unwrap();
+            for path in ["/", "/a", "/b", "/a/b", "/a/a/c", "/b/c/a/a", "/a/b/c/d/e"] {
+                for host in HOSTS {
+                    for method in &METHODS {
+                        assert_eq!(found(&table, host, method, path), found(&turned, host, method, path));
                     }
                 }
-            });
+            }
+        });
     }
 
     #[test]
