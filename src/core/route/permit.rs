@@ -86,40 +86,103 @@ impl Permit {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::Method;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::core::ids::{RouteName, UpstreamName};
     use crate::core::route::path::PathPattern;
-    use crate::core::route::policy::{Access, Requirements};
+    use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
     use crate::core::route::table::{Found, RouteTable};
+    use crate::core::token::jwks::KeySet;
+    use crate::core::token::jwt::Unverified;
+    use crate::core::token::testing::{NOW, claims, jwks, keys, rules, with};
 
-    fn grant(access: Access) -> Result<Permit, Denial> {
+    /// A token with these claims besides those of a good one: subject `alice`, scope `api:read`.
+    fn token(changes: Value) -> Arc<VerifiedToken> {
+        let key = &keys().p256;
+        let (set, _) = KeySet::parse(&jwks(&[key.jwk()])).unwrap();
+        let text = key.sign(&with(claims(), changes));
+        Arc::new(Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap())
+    }
+
+    fn grant(
+        access: Access,
+        path: &str,
+        token: Option<Arc<VerifiedToken>>,
+        access_token: bool,
+    ) -> Result<Permit, Denial> {
         let route = Arc::new(Route {
-            name: RouteName::new("all"),
-            path: PathPattern::parse("/*").unwrap(),
+            name: RouteName::new("users"),
+            path: PathPattern::parse("/users/{id}/*").unwrap(),
             host: None,
             methods: None,
             access,
             upstream: UpstreamName::new("upstream"),
         });
         let table = RouteTable::build(&[route]).unwrap();
-        let path = CanonicalPath::parse(b"/%61/b").unwrap();
+        let path = CanonicalPath::parse(path.as_bytes()).unwrap();
         let Found::Route(matched) = table.find("h", &Method::GET, path) else { panic!("not found") };
-        let headers = [(HeaderName::from_static("x-auth-subject"), "sub".to_owned())];
-        let disclosure = Disclosure { headers: &headers, access_token: true };
-        Permit::grant(matched, Some("q=%61".to_owned()), None, disclosure, Timestamp::from_secs(0))
+        let headers = [
+            (HeaderName::from_static("x-auth-subject"), "sub".to_owned()),
+            (HeaderName::from_static("x-auth-scope"), "scope".to_owned()),
+            (HeaderName::from_static("x-auth-tenant"), "tenant".to_owned()),
+        ];
+        Permit::grant(
+            matched,
+            Some("q=%61".to_owned()),
+            token,
+            Disclosure { headers: &headers, access_token },
+            NOW,
+        )
+    }
+
+    fn own_account() -> Access {
+        Access::Protected(Requirements {
+            scope: vec!["api:read".to_owned()],
+            claims: vec![ClaimRequirement {
+                name: "sub".to_owned(),
+                values: vec![ClaimValue::PathParameter("id".to_owned())],
+            }],
+            signed_in_within: Some(Duration::from_secs(300)),
+            ..Requirements::default()
+        })
     }
 
     #[test]
     fn there_is_no_permit_without_what_the_route_requires() {
-        assert_eq!(grant(Access::Protected(Requirements::default())).unwrap_err(), Denial::NoCredential);
+        let denied =
+            |path: &str, changes: Value| grant(own_account(), path, Some(token(changes)), false).unwrap_err();
+        let fresh = json!({ "auth_time": NOW.as_secs() - 10 });
+        assert_eq!(grant(own_account(), "/users/alice", None, false).unwrap_err(), Denial::NoCredential);
+        assert_eq!(denied("/users/bob/x", fresh), Denial::ClaimMismatch { claim: "sub".to_owned() });
+        let step_up = Denial::StepUp { acr_values: vec![], max_age: Some(Duration::from_secs(300)) };
+        assert_eq!(denied("/users/alice", json!({})), step_up);
+        assert_eq!(denied("/users/alice", json!({ "auth_time": NOW.as_secs() - 301 })), step_up);
+        let scope = Denial::InsufficientScope { needed: vec!["api:read".to_owned()] };
+        assert_eq!(denied("/users/alice", json!({ "scope": "api:write" })), scope);
     }
 
     #[test]
-    fn an_anonymous_permit_tells_of_nobody_and_keeps_the_judged_path() {
-        let permit = grant(Access::Public).unwrap();
-        assert_eq!((permit.path().as_str(), permit.query()), ("/a/b", Some("q=%61")));
-        assert!(permit.identity().is_empty() && permit.token().is_none() && !permit.forwards_access_token());
+    fn a_permit_tells_who_calls_and_keeps_the_judged_path() {
+        let brought = token(json!({ "sub": "alice@x,y", "auth_time": NOW.as_secs() - 10 }));
+        let permit = grant(own_account(), "/users/%61lice@x%2cy/%7e", Some(brought), false).unwrap();
+        assert_eq!((permit.path().as_str(), permit.query()), ("/users/alice@x%2Cy/~", Some("q=%61")));
+        let identity: Vec<(&str, &str)> =
+            permit.identity().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(identity, [("x-auth-subject", "alice@x%2Cy"), ("x-auth-scope", "api:read")]);
+        assert!(!permit.forwards_access_token());
+    }
+
+    #[test]
+    fn on_a_public_route_a_token_says_who_calls_and_none_says_nothing() {
+        let known = grant(Access::Public, "/users/bob", Some(token(json!({}))), true).unwrap();
+        assert_eq!(known.identity().len(), 2);
+        assert!(known.forwards_access_token() && known.token().is_some());
+        let anonymous = grant(Access::Public, "/users/bob", None, true).unwrap();
+        assert!(anonymous.identity().is_empty() && anonymous.token().is_none());
+        assert!(!anonymous.forwards_access_token());
     }
 }
