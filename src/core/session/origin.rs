@@ -1,1 +1,97 @@
-//! stub
+//! Whether a request may use a cookie of ours, or have one set: SESSIONS.md section 4, for
+//! `POST` and `DELETE /oauth/token`.
+//!
+//! It passes with a listed `Origin`, or from the gateway's own pages where the gateway's own origin
+//! is listed: `Sec-Fetch-Site: same-origin` (Fetch Metadata) and no `Origin`, or `null`. A
+//! navigation never passes: a form on a foreign site could plant a session otherwise. Decided
+//! before any store or authorization server is asked.
+
+use http::{HeaderMap, HeaderName, header};
+
+use crate::core::denial::Denial;
+use crate::core::request::Origin;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// `listed`: the client's origins. `own`: the gateway as browsers see it.
+///
+/// # Errors
+/// [`Denial::OriginNotAllowed`] for everything that is not known to come from a listed origin.
+pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: &Origin) -> Result<(), Denial> {
+    let mode = only(headers, &SEC_FETCH_MODE)?;
+    if mode.is_some_and(|mode| mode.eq_ignore_ascii_case(b"navigate")) {
+        return Err(Denial::OriginNotAllowed);
+    }
+    let site = only(headers, &SEC_FETCH_SITE)?;
+    let passes = match only(headers, &header::ORIGIN)? {
+        None | Some(b"null") => site == Some(b"same-origin") && listed.contains(own),
+        Some(origin) => std::str::from_utf8(origin)
+            .ok()
+            .and_then(Origin::parse)
+            .is_some_and(|origin| listed.contains(&origin)),
+    };
+    if passes { Ok(()) } else { Err(Denial::OriginNotAllowed) }
+}
+
+/// The one value of a header; a header given twice has two readings, and passes in neither.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Denial> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Denial::OriginNotAllowed);
+    }
+    Ok(first.map(http::HeaderValue::as_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const OWN: &str = "http://localhost:8080";
+    const APP: &str = "https://app.example";
+
+    fn passes(listed: &[&str], headers: &[(&'static str, &'static str)]) -> bool {
+        let listed: Vec<_> = listed.iter().map(|text| Origin::parse(text).unwrap()).collect();
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        may_touch_cookie(&map, &listed, &Origin::parse(OWN).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn the_table_of_section_4() {
+        let same = ("sec-fetch-site", "same-origin");
+        let cross = ("sec-fetch-site", "cross-site");
+        let cors = ("sec-fetch-mode", "cors");
+        let rows: &[(&str, &[&str], &[(&str, &str)], bool)] = &[
+            ("own page, fetch", &[OWN], &[same, cors, ("origin", OWN)], true),
+            ("own page, no Origin", &[OWN], &[same, cors], true),
+            ("own page, null Origin", &[OWN], &[same, cors, ("origin", "null")], true),
+            ("own page without metadata", &[OWN], &[("origin", OWN)], true),
+            ("own page, own origin not listed", &[APP], &[same, cors, ("origin", OWN)], false),
+            ("own page, own origin not listed, no Origin", &[APP], &[same, cors], false),
+            ("listed origin on another site", &[APP], &[cross, cors, ("origin", APP)], true),
+            ("listed origin, spelt otherwise", &[APP], &[("origin", "https://APP.example:443")], true),
+            ("foreign origin", &[APP], &[cross, cors, ("origin", "https://evil.example")], false),
+            ("listed name, other scheme", &[APP], &[cross, cors, ("origin", "http://app.example")], false),
+            ("listed name, other port", &[APP], &[cross, cors, ("origin", "https://app.example:8443")], false),
+            ("longer name", &[APP], &[("origin", "https://app.example.evil.example")], false),
+            ("null from another site", &[OWN], &[cross, cors, ("origin", "null")], false),
+            ("same site, other origin", &[OWN], &[("sec-fetch-site", "same-site"), cors], false),
+            ("typed by the user", &[OWN], &[("sec-fetch-site", "none")], false),
+            ("nothing at all", &[OWN], &[], false),
+            ("null and no metadata", &[OWN], &[("origin", "null")], false),
+            ("form of a foreign page", &[OWN], &[cross, ("sec-fetch-mode", "navigate"), ("origin", "null")], false),
+            ("form of our own page", &[OWN], &[same, ("sec-fetch-mode", "navigate"), ("origin", OWN)], false),
+            ("two Origins", &[APP], &[("origin", APP), ("origin", APP)], false),
+            ("two sites", &[OWN], &[same, cross], false),
+            ("Origin with a path", &[APP], &[("origin", "https://app.example/")], false),
+        ];
+        for (what, listed, headers, expected) in rows {
+            assert_eq!(passes(listed, headers), *expected, "{what}");
+        }
+    }
+}
