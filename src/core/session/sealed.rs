@@ -273,7 +273,10 @@ mod tests {
                 let found = opened(&ring, Binding { purpose: other, ..BINDING }, &text);
                 assert_eq!(found.is_some(), other == purpose, "{purpose:?} as {other:?}");
             }
-            assert_eq!(opened(&ring, Binding { purpose, cookie: "__Secure-tollgate-we", ..BINDING }, &text), None);
+            assert_eq!(
+                opened(&ring, Binding { purpose, cookie: "__Secure-tollgate-we", ..BINDING }, &text),
+                None
+            );
             assert_eq!(opened(&ring, Binding { purpose, client: "other", ..BINDING }, &text), None);
             // The border between cookie name and client cannot be moved.
             let moved = Binding { purpose, cookie: "__Secure-tollgate-webw", client: "eb" };

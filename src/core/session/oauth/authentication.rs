@@ -1,0 +1,277 @@
+//! How the gateway proves to an AS that it is the client: `client_secret_basic`,
+//! `client_secret_post` where the AS offers only that, `private_key_jwt` (RFC 7523), or not at all.
+//!
+//! An assertion names the issuer alone as its audience and lives for a minute: one that is caught
+//! is of no use at another server.
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    self, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    RsaEncoding, RsaKeyPair,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::HeaderValue;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::core::secret::{Secret, SecretString};
+use crate::core::time::Timestamp;
+use crate::core::token::Algorithm;
+
+/// The longest that an assertion lives.
+pub const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What the client has to show.
+#[derive(Clone, Copy, Debug)]
+pub enum Credential<'a> {
+    None,
+    Secret(&'a SecretString),
+    PrivateKey {
+        /// PKCS#8, PEM.
+        pem: &'a Secret<Vec<u8>>,
+        algorithm: Algorithm,
+    },
+}
+
+/// What a request to the AS carries for it.
+#[derive(Debug, Default)]
+pub struct Authentication {
+    pub authorization: Option<HeaderValue>,
+    pub fields: Vec<(&'static str, SecretString)>,
+}
+
+/// The private key cannot be read or does not fit its algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct KeyUnusable;
+
+impl fmt::Display for KeyUnusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind")
+    }
+}
+
+/// `supported`: `token_endpoint_auth_methods_supported` of the AS; empty means
+/// `client_secret_basic` (RFC 8414 section 2). `iss`: the AS's issuer. `jti`: 128 random bits.
+///
+/// # Errors
+/// [`KeyUnusable`] for `private_key_jwt` only.
+pub fn authenticate(
+    credential: Credential<'_>,
+    client_id: &str,
+    iss: &str,
+    supported: &[String],
+    jti: [u8; 16],
+    now: Timestamp,
+) -> Result<Authentication, KeyUnusable> {
+    let offers = |method: &str| supported.iter().any(|offered| offered == method);
+    match credential {
+        Credential::None => {
+            Ok(Authentication { authorization: None, fields: vec![("client_id", client_id.into())] })
+        }
+        Credential::Secret(secret) if !offers("client_secret_basic") && offers("client_secret_post") => {
+            Ok(Authentication {
+                authorization: None,
+                fields: vec![("client_id", client_id.into()), ("client_secret", secret.clone())],
+            })
+        }
+        Credential::Secret(secret) => {
+            Ok(Authentication { authorization: basic(client_id, secret), fields: Vec::new() })
+        }
+        Credential::PrivateKey { pem, algorithm } => {
+            let assertion = assertion(pem, algorithm, client_id, iss, jti, now)?;
+            Ok(Authentication {
+                authorization: None,
+                fields: vec![
+                    ("client_id", client_id.into()),
+                    ("client_assertion_type", ASSERTION_TYPE.into()),
+                    ("client_assertion", assertion),
+                ],
+            })
+        }
+    }
+}
+
+/// Id and secret are form-encoded before base64 (RFC 6749 section 2.3.1).
+fn basic(client_id: &str, secret: &SecretString) -> Option<HeaderValue> {
+    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(secret.expose())));
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&*pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn assertion(
+    pem: &Secret<Vec<u8>>,
+    algorithm: Algorithm,
+    client_id: &str,
+    iss: &str,
+    jti: [u8; 16],
+    now: Timestamp,
+) -> Result<SecretString, KeyUnusable> {
+    let header = json!({ "alg": algorithm.name(), "typ": "JWT" });
+    let claims = json!({
+        "iss": client_id,
+        "sub": client_id,
+        "aud": iss,
+        "jti": URL_SAFE_NO_PAD.encode(jti),
+        "iat": now.as_secs(),
+        "exp": now.plus(ASSERTION_LIFETIME).as_secs(),
+    });
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let input = format!("{}.{}", part(header), part(claims));
+    let signature = sign(pem, algorithm, input.as_bytes())?;
+    Ok(SecretString::new(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))))
+}
+
+/// A JWS signature (RFC 7518 section 3, RFC 8037 section 3.1).
+fn sign(pem: &Secret<Vec<u8>>, algorithm: Algorithm, input: &[u8]) -> Result<Vec<u8>, KeyUnusable> {
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem.expose()).map_err(|_| KeyUnusable)?;
+    let key = key.secret_pkcs8_der();
+    let rsa = |encoding: &'static dyn RsaEncoding| {
+        let key = RsaKeyPair::from_pkcs8(key).map_err(|_| KeyUnusable)?;
+        let mut signature = vec![0; key.public_modulus_len()];
+        key.sign(encoding, &SystemRandom::new(), input, &mut signature).map_err(|_| KeyUnusable)?;
+        Ok(signature)
+    };
+    let ecdsa = |curve| {
+        let key = EcdsaKeyPair::from_pkcs8(curve, key).map_err(|_| KeyUnusable)?;
+        let signature = key.sign(&SystemRandom::new(), input).map_err(|_| KeyUnusable)?;
+        Ok(signature.as_ref().to_vec())
+    };
+    match algorithm {
+        Algorithm::Hs256 => Err(KeyUnusable),
+        Algorithm::Rs256 => rsa(&signature::RSA_PKCS1_SHA256),
+        Algorithm::Rs384 => rsa(&signature::RSA_PKCS1_SHA384),
+        Algorithm::Rs512 => rsa(&signature::RSA_PKCS1_SHA512),
+        Algorithm::Ps256 => rsa(&signature::RSA_PSS_SHA256),
+        Algorithm::Ps384 => rsa(&signature::RSA_PSS_SHA384),
+        Algorithm::Ps512 => rsa(&signature::RSA_PSS_SHA512),
+        Algorithm::Es256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING),
+        Algorithm::Es384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING),
+        Algorithm::EdDsa => {
+            let key = Ed25519KeyPair::from_pkcs8(key).map_err(|_| KeyUnusable)?;
+            Ok(key.sign(input).as_ref().to_vec())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_lc_rs::encoding::AsDer;
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::KeyPair as _;
+    use serde_json::Value;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+    fn with_secret(supported: &[&str]) -> Authentication {
+        let supported: Vec<_> = supported.iter().map(ToString::to_string).collect();
+        let secret = SecretString::from("p:ä s%");
+        authenticate(Credential::Secret(&secret), "web:app", "https://as", &supported, [0; 16], NOW).unwrap()
+    }
+
+    #[test]
+    fn basic_form_encodes_both_parts_before_base64() {
+        for supported in [&[][..], &["client_secret_basic", "client_secret_post"], &["private_key_jwt"]] {
+            let made = with_secret(supported);
+            let value = made.authorization.unwrap();
+            assert!(value.is_sensitive() && made.fields.is_empty());
+            let text = STANDARD.decode(value.to_str().unwrap().strip_prefix("Basic ").unwrap()).unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), "web%3Aapp:p%3A%C3%A4+s%25");
+        }
+    }
+
+    #[test]
+    fn post_only_where_the_server_offers_nothing_better() {
+        let made = with_secret(&["client_secret_post", "none"]);
+        assert!(made.authorization.is_none());
+        assert_eq!(made.fields, [("client_id", "web:app".into()), ("client_secret", "p:ä s%".into())]);
+    }
+
+    #[test]
+    fn a_public_client_only_names_itself() {
+        let made = authenticate(Credential::None, "web", "https://as", &[], [0; 16], NOW).unwrap();
+        assert!(made.authorization.is_none());
+        assert_eq!(made.fields, [("client_id", "web".into())]);
+    }
+
+    fn pem(der: &[u8]) -> Secret<Vec<u8>> {
+        let text = STANDARD.encode(der);
+        let lines: Vec<_> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let text = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
+        Secret::new(text.into_bytes())
+    }
+
+    fn signed(pem: &Secret<Vec<u8>>, algorithm: Algorithm) -> (String, Value, Vec<u8>) {
+        let made = authenticate(
+            Credential::PrivateKey { pem, algorithm },
+            "web",
+            "https://as.example",
+            &["client_secret_basic".into()],
+            [7; 16],
+            NOW,
+        )
+        .unwrap();
+        assert_eq!(made.fields[1], ("client_assertion_type", ASSERTION_TYPE.into()));
+        let text = made.fields[2].1.expose();
+        let (input, signature) = text.rsplit_once('.').unwrap();
+        let (header, claims) = input.split_once('.').unwrap();
+        let read =
+            |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
+        assert_eq!(read(header)["alg"], algorithm.name());
+        (input.to_owned(), read(claims), URL_SAFE_NO_PAD.decode(signature).unwrap())
+    }
+
+    #[test]
+    fn an_assertion_names_the_issuer_alone_and_lives_for_a_minute() {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let (input, claims, signature) = signed(&pem(key.to_pkcs8v1().unwrap().as_ref()), Algorithm::Es256);
+        assert_eq!(claims["aud"], "https://as.example");
+        assert_eq!((&claims["iss"], &claims["sub"]), (&"web".into(), &"web".into()));
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
+        assert_eq!(claims["jti"].as_str().unwrap().len(), 22);
+        signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, key.public_key().as_ref())
+            .verify(input.as_bytes(), &signature)
+            .unwrap();
+    }
+
+    #[test]
+    fn rsa_and_ed25519_keys_sign_too() {
+        let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&key).unwrap();
+        for (algorithm, verifier) in [
+            (Algorithm::Rs256, &signature::RSA_PKCS1_2048_8192_SHA256),
+            (Algorithm::Ps256, &signature::RSA_PSS_2048_8192_SHA256),
+        ] {
+            let (input, _, signature) = signed(&pem(der.as_ref()), algorithm);
+            signature::UnparsedPublicKey::new(verifier, key.public_key().as_ref())
+                .verify(input.as_bytes(), &signature)
+                .unwrap();
+        }
+        let key = Ed25519KeyPair::generate().unwrap();
+        let (input, _, signature) = signed(&pem(key.to_pkcs8v1().unwrap().as_ref()), Algorithm::EdDsa);
+        signature::UnparsedPublicKey::new(&signature::ED25519, key.public_key().as_ref())
+            .verify(input.as_bytes(), &signature)
+            .unwrap();
+    }
+
+    #[test]
+    fn a_key_that_does_not_fit_is_an_error_without_its_bytes() {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let pem = pem(key.to_pkcs8v1().unwrap().as_ref());
+        for algorithm in [Algorithm::Rs256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Hs256] {
+            assert_eq!(sign(&pem, algorithm, b"x"), Err(KeyUnusable), "{algorithm:?}");
+        }
+        assert_eq!(sign(&Secret::new(b"not a key".to_vec()), Algorithm::Es256, b"x"), Err(KeyUnusable));
+    }
+}

@@ -1,0 +1,337 @@
+//! What a page may ask of `/oauth/token`, and what of it goes on to the AS.
+//!
+//! A parameter given twice is refused (RFC 6749 section 3.2), and so are client credentials and
+//! refresh tokens: in `token` mode both are the gateway's. What is not named here does not reach
+//! the AS.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, header};
+use serde_json::Value;
+
+use super::{Members, Scope};
+use crate::core::denial::Denial;
+use crate::core::secret::SecretString;
+use crate::core::session::pkce;
+
+const NOT_FROM_A_PAGE: [(&str, &str); 5] = [
+    ("client_secret", "Leave client_secret out: the gateway authenticates the client."),
+    ("client_assertion", "Leave client_assertion out: the gateway authenticates the client."),
+    ("client_assertion_type", "Leave client_assertion_type out: the gateway authenticates the client."),
+    ("refresh_token", "Leave refresh_token out: the gateway keeps it in the cookie."),
+    ("access_token", "An access token does not belong here."),
+];
+
+/// The parameters of a request, each once; empty ones count as absent (RFC 6749 section 3.2).
+#[derive(Debug)]
+pub struct Parameters(Vec<(String, SecretString)>);
+
+impl Parameters {
+    /// Reads a form or a flat JSON object, as `Content-Type` says.
+    ///
+    /// # Errors
+    /// [`Denial::InvalidRequest`] when the body has no reading, more than one, or holds what a page must not send.
+    pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Denial> {
+        if headers.contains_key(header::AUTHORIZATION) {
+            return Err(Denial::InvalidRequest(
+                "Leave the Authorization header out: the gateway authenticates the client.",
+            ));
+        }
+        let mut types = headers.get_all(CONTENT_TYPE).iter();
+        let media_type = match (types.next().map(http::HeaderValue::to_str), types.next()) {
+            (Some(Ok(text)), None) => text.split(';').next().unwrap_or_default().trim(),
+            _ => "",
+        };
+        if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            Self::from_form(body)
+        } else if media_type.eq_ignore_ascii_case("application/json") {
+            Self::from_json(body)
+        } else {
+            Err(Denial::InvalidRequest(
+                "Content-Type must be application/x-www-form-urlencoded or application/json.",
+            ))
+        }
+    }
+
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn from_form(form: &[u8]) -> Result<Self, Denial> {
+        Self::checked(
+            form_urlencoded::parse(form).map(|(name, value)| (name.into_owned(), value.into_owned())),
+        )
+    }
+
+    fn from_json(body: &[u8]) -> Result<Self, Denial> {
+        let Ok(Members(members)) = serde_json::from_slice(body) else {
+            return Err(Denial::InvalidRequest("The body must be one JSON object with each member once."));
+        };
+        let texts: Option<Vec<_>> = members
+            .into_iter()
+            .map(|(name, value)| match value {
+                Value::String(text) => Some((name, text)),
+                _ => None,
+            })
+            .collect();
+        let texts =
+            texts.ok_or(Denial::InvalidRequest("Every member of the JSON object must be a string."))?;
+        Self::checked(texts.into_iter())
+    }
+
+    fn checked(pairs: impl Iterator<Item = (String, String)>) -> Result<Self, Denial> {
+        let mut kept: Vec<(String, SecretString)> = Vec::new();
+        for (name, value) in pairs {
+            let value = SecretString::new(value);
+            if value.expose().contains('\u{fffd}') {
+                return Err(Denial::InvalidRequest("The body must be UTF-8."));
+            }
+            if kept.iter().any(|(known, _)| *known == name) {
+                return Err(Denial::InvalidRequest("A parameter must not be given twice."));
+            }
+            if let Some((_, why)) = NOT_FROM_A_PAGE.iter().find(|(never, _)| *never == name) {
+                return Err(Denial::InvalidRequest(why));
+            }
+            kept.push((name, value));
+        }
+        Ok(Self(kept))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
+        Some(value.expose().as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// # Errors
+    /// [`Denial::InvalidRequest`] when it is missing.
+    pub fn client_id(&self) -> Result<&str, Denial> {
+        self.get("client_id").ok_or(Denial::InvalidRequest("client_id is missing."))
+    }
+}
+
+/// What a page asks for.
+#[derive(Debug)]
+pub enum TokenRequest {
+    /// `authorization_code` with PKCE (RFC 7636).
+    Code { code: SecretString, verifier: SecretString, redirect_uri: String },
+    /// `refresh_token`, the token being in the cookie.
+    Refresh {
+        /// Narrower than what was granted.
+        scope: Option<Scope>,
+        /// A poll: it does not count as use of the session.
+        background: bool,
+    },
+}
+
+impl TokenRequest {
+    /// `resource`: the client's configured one; a page may repeat it.
+    ///
+    /// # Errors
+    /// Says which parameter is missing or wrong.
+    pub fn read(parameters: &Parameters, resource: Option<&str>) -> Result<Self, Denial> {
+        let grant_type =
+            parameters.get("grant_type").ok_or(Denial::InvalidRequest("grant_type is missing."))?;
+        if parameters.get("resource").is_some_and(|asked| Some(asked) != resource) {
+            return Err(Denial::InvalidRequest(
+                "resource is the client's, from the gateway's configuration.",
+            ));
+        }
+        match grant_type {
+            "authorization_code" => Self::code(parameters),
+            "refresh_token" => Self::refresh(parameters),
+            _ => Err(Denial::UnsupportedGrantType),
+        }
+    }
+
+    fn code(parameters: &Parameters) -> Result<Self, Denial> {
+        let code = parameters.get("code").ok_or(Denial::InvalidRequest("code is missing."))?;
+        if !code.bytes().all(|b| (0x20..=0x7e).contains(&b)) {
+            return Err(Denial::InvalidRequest("code has a character that no code can have."));
+        }
+        let verifier = parameters.get("code_verifier").filter(|text| pkce::is_verifier(text)).ok_or(
+            Denial::InvalidRequest("code_verifier is required: 43 to 128 unreserved characters (PKCE)."),
+        )?;
+        let redirect_uri =
+            parameters.get("redirect_uri").ok_or(Denial::InvalidRequest("redirect_uri is missing."))?;
+        Ok(Self::Code { code: code.into(), verifier: verifier.into(), redirect_uri: redirect_uri.to_owned() })
+    }
+
+    fn refresh(parameters: &Parameters) -> Result<Self, Denial> {
+        let scope = match parameters.get("scope") {
+            None => None,
+            Some(text) => Some(Scope::parse(text).ok_or(Denial::InvalidScope)?),
+        };
+        let background = match parameters.get("background") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Denial::InvalidRequest("background must be true or false.")),
+        };
+        Ok(Self::Refresh { scope, background })
+    }
+}
+
+/// A form for the AS. Its names are written here and nowhere else: this is the allow-list.
+#[derive(Debug)]
+pub struct ServerForm(Vec<(&'static str, SecretString)>);
+
+impl ServerForm {
+    /// RFC 6749 section 4.1.3 with RFC 7636 section 4.5 and RFC 8707 section 2.2.
+    pub fn code(
+        code: &SecretString,
+        verifier: &SecretString,
+        redirect_uri: &str,
+        resource: Option<&str>,
+    ) -> Self {
+        let mut form = Self(vec![
+            ("grant_type", "authorization_code".into()),
+            ("code", code.clone()),
+            ("code_verifier", verifier.clone()),
+            ("redirect_uri", redirect_uri.into()),
+        ]);
+        form.optional("resource", resource);
+        form
+    }
+
+    /// RFC 6749 section 6 with RFC 8707 section 2.2.
+    pub fn refresh(refresh_token: &SecretString, scope: Option<&str>, resource: Option<&str>) -> Self {
+        let mut form =
+            Self(vec![("grant_type", "refresh_token".into()), ("refresh_token", refresh_token.clone())]);
+        form.optional("scope", scope);
+        form.optional("resource", resource);
+        form
+    }
+
+    /// RFC 7009 section 2.1.
+    pub fn revocation(refresh_token: &SecretString) -> Self {
+        Self(vec![("token", refresh_token.clone()), ("token_type_hint", "refresh_token".into())])
+    }
+
+    fn optional(&mut self, name: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0.push((name, value.into()));
+        }
+    }
+
+    /// As `application/x-www-form-urlencoded`, with the fields that authenticate the client at its end.
+    pub fn encode(&self, authentication: &[(&'static str, SecretString)]) -> SecretString {
+        let mut text = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in self.0.iter().chain(authentication) {
+            text.append_pair(name, value.expose());
+        }
+        SecretString::new(text.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    fn read(content_type: &'static str, body: &str) -> Result<Parameters, Denial> {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        Parameters::read(&headers, body.as_bytes())
+    }
+
+    fn request(body: &str) -> Result<TokenRequest, Denial> {
+        TokenRequest::read(&read(FORM, body)?, Some("https://api.example"))
+    }
+
+    #[test]
+    fn form_and_json_say_the_same() {
+        for (content_type, body) in [
+            (FORM, "grant_type=refresh_token&client_id=web+app&scope="),
+            ("application/json; charset=utf-8", r#"{"grant_type":"refresh_token","client_id":"web app"}"#),
+        ] {
+            let parameters = read(content_type, body).unwrap();
+            assert_eq!(parameters.client_id().unwrap(), "web app");
+            assert_eq!(parameters.get("scope"), None);
+            assert!(matches!(
+                TokenRequest::read(&parameters, None),
+                Ok(TokenRequest::Refresh { scope: None, background: false })
+            ));
+        }
+    }
+
+    #[test]
+    fn what_has_two_readings_or_none_is_refused() {
+        for (content_type, body) in [
+            (FORM, "client_id=a&client_id=a"),
+            (FORM, "client_id=a&client%5Fid=b"),
+            (FORM, "client_id=%ff"),
+            ("application/json", r#"{"client_id":"a","client_id":"b"}"#),
+            ("application/json", r#"{"client_id":["a"]}"#),
+            ("application/json", r#"{"background":true}"#),
+            ("application/json", "{"),
+            ("text/plain", "client_id=a"),
+            ("", "client_id=a"),
+        ] {
+            assert!(
+                matches!(read(content_type, body), Err(Denial::InvalidRequest(_))),
+                "{content_type} {body}"
+            );
+        }
+        let mut headers = HeaderMap::new();
+        headers.append(CONTENT_TYPE, HeaderValue::from_static(FORM));
+        headers.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        assert!(Parameters::read(&headers, b"").is_err());
+    }
+
+    #[test]
+    fn what_is_the_gateways_is_refused_from_a_page() {
+        for name in ["client_secret", "client_assertion", "client_assertion_type", "refresh_token"] {
+            for value in ["x", ""] {
+                let body = format!("grant_type=refresh_token&client_id=a&{name}={value}");
+                assert!(matches!(read(FORM, &body), Err(Denial::InvalidRequest(_))), "{body}");
+            }
+        }
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(FORM))]);
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
+        assert!(Parameters::read(&headers, b"client_id=a").is_err());
+    }
+
+    #[test]
+    fn a_code_exchange_needs_code_verifier_and_redirect_uri() {
+        let verifier = "v".repeat(43);
+        let whole = format!("grant_type=authorization_code&code=c&code_verifier={verifier}&redirect_uri=r");
+        assert!(matches!(request(&whole), Ok(TokenRequest::Code { .. })));
+        for missing in ["code=c", &format!("code_verifier={verifier}"), "redirect_uri=r"] {
+            let body = whole.replace(&format!("&{missing}"), "");
+            assert!(matches!(request(&body), Err(Denial::InvalidRequest(_))), "{body}");
+        }
+        let short = whole.replace(&verifier, &"v".repeat(42));
+        assert!(matches!(request(&short), Err(Denial::InvalidRequest(_))));
+        assert!(matches!(request(&whole.replace("code=c", "code=%00")), Err(Denial::InvalidRequest(_))));
+    }
+
+    #[test]
+    fn other_grants_and_foreign_resources_are_refused() {
+        assert!(matches!(request("grant_type=password"), Err(Denial::UnsupportedGrantType)));
+        assert!(matches!(request("client_id=a"), Err(Denial::InvalidRequest(_))));
+        assert!(request("grant_type=refresh_token&resource=https://api.example").is_ok());
+        assert!(request("grant_type=refresh_token&resource=https://other.example").is_err());
+        assert!(matches!(request("grant_type=refresh_token&scope=a%22"), Err(Denial::InvalidScope)));
+        assert!(matches!(
+            request("grant_type=refresh_token&background=true"),
+            Ok(TokenRequest::Refresh { background: true, .. })
+        ));
+    }
+
+    #[test]
+    fn only_the_allow_list_reaches_the_server() {
+        let form = ServerForm::refresh(&"r&t=1".into(), Some("a b"), Some("https://api.example"));
+        assert_eq!(
+            form.encode(&[("client_id", "web".into())]).expose(),
+            "grant_type=refresh_token&refresh_token=r%26t%3D1&scope=a+b&resource=https%3A%2F%2Fapi.example&client_id=web"
+        );
+        assert!(!format!("{form:?}").contains("r&t"));
+    }
+
+    #[test]
+    fn any_body_is_read_without_harm() {
+        bolero::check!().for_each(|body: &[u8]| {
+            if let Ok(parameters) = Parameters::from_form(body) {
+                let _ = TokenRequest::read(&parameters, None);
+            }
+            let _ = Parameters::from_json(body);
+        });
+    }
+}
