@@ -91,6 +91,8 @@ pub enum Denial {
     AnswerMismatch,
     /// The AS gave an access token that the gateway itself would refuse: a fault of set-up.
     AccessTokenUnusable,
+    /// The AS's tokens make a session that fits no cookie.
+    SessionTooLarge,
 
     // What we depend on.
     KeysUnavailable,
@@ -388,6 +390,14 @@ impl Denial {
                 Some("server_error"),
                 "The access token would be refused here",
                 "The gateway's log says what to change in its set-up.",
+                Error,
+            ),
+            Self::SessionTooLarge => row(
+                StatusCode::BAD_GATEWAY,
+                "session_too_large",
+                Some("server_error"),
+                "The session does not fit a cookie",
+                "The gateway's log says which part of it is too large.",
                 Error,
             ),
 

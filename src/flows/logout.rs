@@ -1,21 +1,68 @@
-//! stub
+//! `DELETE /oauth/token?client_id=`: sign-out in `token` mode, under the cookie's path so that the
+//! browser sends it.
+//!
+//! The session is over here at once, for every copy of its cookie; the refresh token is revoked at
+//! the AS in the background. Signing out twice, or without a session, is 204 all the same.
+
 use std::sync::Arc;
 
-use crate::core::denial::Denial;
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::config::settings::Client;
+use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
+use crate::core::session::oauth::request::Parameters;
+use crate::core::session::origin::may_touch_cookie;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
-use crate::flows::exchange::{OAuthAnswer, OAuthRefusal};
+use crate::flows::call_authorization_server::revoke_in_background;
+use crate::flows::exchange::{OAuthAnswer, OAuthRefusal, find_client, session_cookie, windows};
 use crate::state::live::Live;
 
-/// `DELETE /oauth/token?client_id=`: ends the session that the cookie stands for.
+/// Ends the session that the cookie stands for. The cookie is cleared even when it does not open:
+/// whoever signs out must not be signed in again by a key that comes back.
+///
+/// # Errors
+/// Unknown client, foreign origin, several cookies, or a parameter that is not supported.
+#[allow(clippy::unused_async)] // durable sign-out will wait for the store
 pub async fn sign_out(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     query: Option<&str>,
-    now: Timestamp,
+    _now: Timestamp,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let _ = (gate, live, head, query, now);
-    Err(OAuthRefusal { denial: Denial::UnknownClient, client: None, set_cookie: None, subject: None })
+    let parameters = Parameters::from_form(query.unwrap_or_default().as_bytes())
+        .map_err(OAuthRefusal::before_client)?;
+    let client = find_client(live, &parameters).map_err(OAuthRefusal::before_client)?;
+    let subject = end_session(gate, live, head, &client, &parameters)
+        .map_err(|denial| OAuthRefusal::of(denial, &client, None))?;
+    Ok(OAuthAnswer {
+        status: StatusCode::NO_CONTENT,
+        body: Bytes::new(),
+        set_cookie: session_cookie::clear(&client),
+        client,
+        subject,
+        outcome: "signed_out",
+    })
+}
+
+/// Gives the subject whose session it was.
+fn end_session(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    head: &RequestHead<'_>,
+    client: &Arc<Client>,
+    parameters: &Parameters,
+) -> Result<Option<String>, Denial> {
+    may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
+    if parameters.get("everywhere").is_some_and(|value| value != "false") {
+        return Err(Denial::InvalidRequest("everywhere is not supported yet."));
+    }
+    let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
+    for token in gate.exchanges.end(&grant, SessionEnd::Revoked, windows(live, client)) {
+        revoke_in_background(gate, live, client, token);
+    }
+    Ok(grant.subject.map(|subject| subject.sub))
 }

@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod authenticate;
+pub mod call_authorization_server;
 pub mod exchange;
 pub mod keep_keys_fresh;
 pub mod logout;

@@ -169,12 +169,8 @@ impl<A: Clone> Family<A> {
         now: Timestamp,
     ) -> Decision<A> {
         let presented = grant.generation;
-        if let Some(over) = &mut self.over {
-            let revoke = over.revoked.is_none_or(|revoked| presented > revoked);
-            if revoke {
-                over.revoked = Some(presented);
-            }
-            return Decision::Over { end: over.end, revoke };
+        if let Some((end, revoke)) = self.refuses(presented) {
+            return Decision::Over { end, revoke };
         }
         self.drop_stale(windows, now);
         self.receipt_proven(presented);
@@ -197,6 +193,17 @@ impl<A: Clone> Family<A> {
             return self.replayed(presented);
         }
         self.begin(grant, shape, used, lost, windows, now)
+    }
+
+    /// Why the session is over, if it is, and whether the refresh token of this generation is still
+    /// to be revoked at the AS; it counts as revoked from here on.
+    pub fn refuses(&mut self, presented: Generation) -> Option<(SessionEnd, bool)> {
+        let over = self.over.as_mut()?;
+        let revoke = over.revoked.is_none_or(|revoked| presented > revoked);
+        if revoke {
+            over.revoked = Some(presented);
+        }
+        Some((over.end, revoke))
     }
 
     /// The answer that `presented` already got, while it lasts.
@@ -305,8 +312,9 @@ impl<A: Clone> Family<A> {
     }
 
     /// The flight brought nothing: it is forgotten, and the next request begins another.
-    pub fn failed(&mut self, flight: FlightId) {
-        self.flight.take_if(|under_way| under_way.id == flight);
+    /// Whether it was still the one under way.
+    pub fn failed(&mut self, flight: FlightId) -> bool {
+        self.flight.take_if(|under_way| under_way.id == flight).is_some()
     }
 
     /// A generation, or an access token that came with it, was seen: it reached its browser.
@@ -323,18 +331,20 @@ impl<A: Clone> Family<A> {
         }
     }
 
-    /// The session is over; `revoked`: the generation whose refresh token the caller revokes at the AS.
-    pub fn end(&mut self, end: SessionEnd, revoked: Option<Generation>) {
+    /// The session is over; `revoked`: the generation whose refresh token the caller revokes at the
+    /// AS. Gives the newest grant where it is known here and may not have reached its browser.
+    pub fn end(&mut self, end: SessionEnd, revoked: Option<Generation>) -> Option<Grant> {
         if self.over.is_none() {
             self.over = Some(Over { end, revoked });
         }
         self.flight = None;
-        self.successor = None;
         self.landings = VecDeque::new();
+        self.successor.take()
     }
 
-    pub const fn is_over(&self) -> bool {
-        self.over.is_some()
+    /// Why the session is over, if it is.
+    pub fn over(&self) -> Option<SessionEnd> {
+        self.over.map(|over| over.end)
     }
 
     /// Forgets answers out of their window and a successor out of its timeouts.

@@ -1,0 +1,171 @@
+//! The gateway as a client of an authorization server: token and revocation endpoint.
+//!
+//! A request to the token endpoint is sent once and never repeated: it may have been done although
+//! no answer came. A revocation may be repeated (RFC 7009 section 2.1: it is idempotent).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use url::Url;
+
+use crate::config::settings::{Client, ClientCredential};
+use crate::core::metadata::Endpoints;
+use crate::core::secret::SecretString;
+use crate::core::session::oauth::answer::{self, ServerAnswer};
+use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
+use crate::core::session::oauth::request::ServerForm;
+use crate::flows::Gate;
+use crate::flows::keep_keys_fresh::endpoints;
+use crate::flows::ports::{Bounds, HttpFault, random};
+use crate::state::issuer_keys::IssuerState;
+use crate::state::live::Live;
+use crate::state::metrics::AsEndpoint;
+
+/// How long the gateway itself waits for a token endpoint; browsers are answered long before.
+pub const FLIGHT: Duration = Duration::from_secs(60);
+const REVOCATION_DEADLINE: Duration = Duration::from_secs(10);
+const REVOCATION_ANSWER: usize = 16 * 1024;
+/// Pauses before the second and each later attempt to revoke a token.
+const REVOCATION_PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
+
+/// Asks the token endpoint of the client's AS, once.
+pub async fn ask_token_endpoint(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) -> ServerAnswer {
+    let whole = async {
+        let (issuer, endpoints) = issuer_of(gate, live, client).await?;
+        let url = endpoints.token.as_ref().ok_or("the AS publishes no token endpoint")?;
+        let bounds = Bounds { deadline: FLIGHT, answer_bytes: answer::LIMIT };
+        let request = post(gate, issuer, &endpoints, client, url, form)?;
+        send(gate, issuer, AsEndpoint::Token, request, bounds).await.map_err(said)
+    };
+    match tokio::time::timeout(FLIGHT, whole).await {
+        Ok(Ok(response)) => answer::read(response.status(), response.headers(), response.body()),
+        Ok(Err(why)) => ServerAnswer::Unusable(why),
+        Err(_) => ServerAnswer::Unusable(said(HttpFault::Deadline)),
+    }
+}
+
+/// Revokes a refresh token at the AS (RFC 7009), behind the caller's back and with a few attempts.
+pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Client>, token: SecretString) {
+    let (gate, live, client) = (Arc::clone(gate), Arc::clone(live), Arc::clone(client));
+    tokio::spawn(async move {
+        let form = ServerForm::revocation(&token);
+        let mut pauses = REVOCATION_PAUSES.iter();
+        loop {
+            match revoke(&gate, &live, &client, &form).await {
+                Revocation::Done => return,
+                Revocation::Impossible(why) => {
+                    tracing::info!(client = %client.name, why, "a refresh token was not revoked at the AS");
+                    return;
+                }
+                Revocation::Failed(why) => {
+                    let Some(pause) = pauses.next() else {
+                        tracing::warn!(client = %client.name, why, "a refresh token could not be revoked at the AS");
+                        return;
+                    };
+                    tokio::time::sleep(*pause).await;
+                }
+            }
+        }
+    });
+}
+
+enum Revocation {
+    Done,
+    Impossible(&'static str),
+    Failed(&'static str),
+}
+
+async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) -> Revocation {
+    let (issuer, endpoints) = match issuer_of(gate, live, client).await {
+        Ok(found) => found,
+        Err(why) => return Revocation::Failed(why),
+    };
+    let Some(url) = &endpoints.revocation else {
+        return Revocation::Impossible("the AS publishes no revocation endpoint");
+    };
+    let request = match post(gate, issuer, &endpoints, client, url, form) {
+        Ok(request) => request,
+        Err(why) => return Revocation::Impossible(why),
+    };
+    let bounds = Bounds { deadline: REVOCATION_DEADLINE, answer_bytes: REVOCATION_ANSWER };
+    match send(gate, issuer, AsEndpoint::Revocation, request, bounds).await {
+        Ok(response) if response.status().is_success() => Revocation::Done,
+        Ok(response) if response.status() == StatusCode::BAD_REQUEST => {
+            Revocation::Impossible("the AS does not revoke this kind of token")
+        }
+        Ok(_) => Revocation::Failed("the AS did not revoke it"),
+        Err(fault) => Revocation::Failed(said(fault)),
+    }
+}
+
+async fn issuer_of<'a>(
+    gate: &Gate,
+    live: &'a Live,
+    client: &Client,
+) -> Result<(&'a IssuerState, Arc<Endpoints>), &'static str> {
+    let issuer = live.issuers.by_name(&client.issuer).ok_or("the client's issuer is not configured")?;
+    let endpoints =
+        endpoints(gate, issuer).await.map_err(|_| "the AS's endpoints are not known: it was not reached yet")?;
+    Ok((issuer, endpoints))
+}
+
+fn post(
+    gate: &Gate,
+    issuer: &IssuerState,
+    endpoints: &Endpoints,
+    client: &Client,
+    url: &Url,
+    form: &ServerForm,
+) -> Result<Request<Bytes>, &'static str> {
+    let credential = match &client.credential {
+        ClientCredential::None => Credential::None,
+        ClientCredential::Secret(secret) => Credential::Secret(secret),
+        ClientCredential::PrivateKey(key) => {
+            Credential::PrivateKey { pem: &key.pem, algorithm: key.algorithm }
+        }
+    };
+    let Authentication { authorization, fields } = authenticate(
+        credential,
+        &client.client_id,
+        &issuer.settings.rules.iss,
+        &endpoints.token_auth_methods,
+        random(&*gate.random),
+        gate.clock.now(),
+    )
+    .map_err(|_| "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind")?;
+    let body = Bytes::copy_from_slice(form.encode(&fields).expose().as_bytes());
+    let mut request = Request::post(url.as_str())
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
+        .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+        .body(body)
+        .map_err(|_| "the AS's endpoint is no address that can be called")?;
+    if let Some(value) = authorization {
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+async fn send(
+    gate: &Gate,
+    issuer: &IssuerState,
+    endpoint: AsEndpoint,
+    request: Request<Bytes>,
+    bounds: Bounds,
+) -> Result<Response<Bytes>, HttpFault> {
+    let began = gate.clock.now();
+    let result = gate.http.send(&issuer.settings.name, request, bounds).await;
+    gate.metrics.as_called(&issuer.settings.name, endpoint, gate.clock.now().since(began));
+    result
+}
+
+const fn said(fault: HttpFault) -> &'static str {
+    match fault {
+        HttpFault::Connect => "no connection to the AS could be made",
+        HttpFault::Deadline => "the AS did not answer within the deadline",
+        HttpFault::Broken => "the connection to the AS broke before its answer was complete",
+        HttpFault::TooLarge => "the AS's answer is larger than a token endpoint's can be",
+    }
+}

@@ -1,0 +1,167 @@
+//! Whether new tokens may be handed out: they must be what this gateway would accept, and belong to
+//! the one who signed in.
+//!
+//! A token that came straight from the token endpoint over TLS may be read without its signature
+//! (OpenID Connect Core 1.0 section 3.1.3.7) to compare whose it is; it is never trusted further
+//! than that, and every use of it is judged again by `flows::admit`.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::config::settings::Client;
+use crate::core::denial::Denial;
+use crate::core::secret::SecretString;
+use crate::core::session::grant::{Grant, Subject, SubjectSource};
+use crate::core::session::oauth::Scope;
+use crate::core::session::oauth::answer::{TokenAnswer, claims_from_token_endpoint, identified};
+use crate::core::time::Timestamp;
+use crate::core::token::TokenRules;
+use crate::core::token::jwt::VerifiedToken;
+use crate::flows::Gate;
+use crate::flows::authenticate::authenticate;
+use crate::state::live::Live;
+
+/// What new tokens say of themselves.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub access_token: Option<Subject>,
+    pub id_token: Option<Subject>,
+    pub session_id: Option<String>,
+    pub scope: Option<Scope>,
+    /// When the access token ends, where the AS did not say.
+    pub expires_at: Option<Timestamp>,
+    /// Why the access token would be refused here, unless the client allows that.
+    pub unusable: Option<Denial>,
+}
+
+impl Judged {
+    /// Who signed in, by the better source.
+    pub(super) fn subject(&self) -> Option<Subject> {
+        self.access_token.clone().or_else(|| self.id_token.clone())
+    }
+}
+
+/// Judges what a token endpoint answered.
+///
+/// # Errors
+/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked.
+pub(super) async fn judge(
+    gate: &Gate,
+    live: &Live,
+    client: &Client,
+    answer: &TokenAnswer,
+) -> Result<Judged, Denial> {
+    let now = gate.clock.now();
+    let issuer = live.issuers.by_name(&client.issuer).ok_or(Denial::Internal)?;
+    let rules = &issuer.settings.rules;
+    let id_token = match &answer.id_token {
+        None => None,
+        Some(token) => Some(
+            identified(token, &rules.iss, &client.client_id, rules.clock_skew, now)
+                .ok_or_else(|| mismatch(client, "the ID token is not for this client of this issuer, or has expired"))?,
+        ),
+    };
+    let verified = authenticate(gate, live, answer.access_token.expose(), now).await;
+    let mut judged = Judged {
+        access_token: None,
+        session_id: id_token.as_ref().and_then(|id| id.session_id.clone()),
+        id_token: id_token.map(|id| Subject { sub: id.sub, source: SubjectSource::IdToken }),
+        scope: None,
+        expires_at: None,
+        unusable: None,
+    };
+    match verified {
+        Ok(token) => judged.add_verified(client, rules, &token)?,
+        Err(denial) => judged.add_refused(client, rules, &answer.access_token, denial)?,
+    }
+    Ok(judged)
+}
+
+impl Judged {
+    fn add_verified(
+        &mut self,
+        client: &Client,
+        rules: &TokenRules,
+        token: &Arc<VerifiedToken>,
+    ) -> Result<(), Denial> {
+        if *token.issuer() != client.issuer {
+            return Err(mismatch(client, "the access token is another issuer's"));
+        }
+        if token.client().is_some_and(|named| named != client.client_id) {
+            return Err(mismatch(client, "the access token is another client's"));
+        }
+        self.access_token =
+            token.subject().map(|sub| Subject { sub: sub.to_owned(), source: SubjectSource::AccessToken });
+        self.session_id = session_id(token.claims(), rules).or_else(|| self.session_id.take());
+        self.scope = Scope::of(token.scope());
+        self.expires_at = Some(token.expires_at());
+        Ok(())
+    }
+
+    fn add_refused(
+        &mut self,
+        client: &Client,
+        rules: &TokenRules,
+        token: &SecretString,
+        denial: Denial,
+    ) -> Result<(), Denial> {
+        if matches!(denial, Denial::KeysUnavailable) {
+            // Not the token's fault. Whose it is can be compared; each use is judged anyway.
+            if let Some(claims) = claims_from_token_endpoint(token) {
+                if claims.get("iss").and_then(Value::as_str) != Some(&rules.iss) {
+                    return Err(mismatch(client, "the access token is another issuer's"));
+                }
+                self.access_token = claims
+                    .get("sub")
+                    .and_then(Value::as_str)
+                    .map(|sub| Subject { sub: sub.to_owned(), source: SubjectSource::AccessToken });
+            }
+        }
+        self.unusable = (!client.accept_any_access_token).then_some(denial);
+        Ok(())
+    }
+}
+
+fn session_id(claims: &Map<String, Value>, rules: &TokenRules) -> Option<String> {
+    rules.claims.session.iter().find_map(|name| claims.get(name)?.as_str()).map(ToOwned::to_owned)
+}
+
+/// Whether the new tokens belong to the one who signed in. Only what one source said is compared:
+/// an AS may call one person differently in the two kinds of token.
+///
+/// # Errors
+/// [`Denial::AnswerMismatch`]
+pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &Judged) -> Result<(), Denial> {
+    let Some(signed_in) = &grant.subject else { return Ok(()) };
+    let now = match signed_in.source {
+        SubjectSource::AccessToken => &judged.access_token,
+        SubjectSource::IdToken => &judged.id_token,
+    };
+    if now.as_ref().is_some_and(|now| now.sub != signed_in.sub) {
+        return Err(mismatch(client, "the new tokens belong to another subject than the session"));
+    }
+    Ok(())
+}
+
+fn mismatch(client: &Client, why: &'static str) -> Denial {
+    tracing::error!(event = "security", client = %client.name, why, "the AS's answer does not fit; it was not handed out");
+    Denial::AnswerMismatch
+}
+
+/// Says in the log what to change so that access tokens are of use here.
+pub(super) fn log_unusable(client: &Client, denial: &Denial) {
+    let facts = denial.facts();
+    tracing::error!(
+        client = %client.name,
+        issuer = %client.issuer,
+        reason = facts.label,
+        detail = facts.detail,
+        "the access token from the AS would be refused by this gateway: make the AS issue a JWT for one of \
+         issuers.{}.audience (often by clients.{}.resource or scope), or set \
+         clients.{}.accept_any_access_token: true if its APIs are not behind this gateway",
+        client.issuer,
+        client.name,
+        client.name,
+    );
+}

@@ -1,0 +1,85 @@
+//! The grant in its cookie: reading what a browser sent, writing what it gets.
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::config::settings::{Client, SameSite};
+use crate::core::denial::Denial;
+use crate::core::secret::SecretString;
+use crate::core::session::cookie::{self, Attributes};
+use crate::core::session::grant::{Grant, Timeouts};
+use crate::core::session::sealed::{Binding, Purpose};
+use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::flows::ports::random;
+use crate::state::live::Live;
+
+/// The grant that came along. `None`: no cookie of this client, or one that does not open, or one
+/// of another AS or `client_id` than the configured; it is left alone.
+///
+/// # Errors
+/// [`Denial::SeveralCredentials`] when several cookies have the name.
+pub(in crate::flows) fn read(
+    live: &Live,
+    client: &Client,
+    headers: &HeaderMap,
+) -> Result<Option<Grant>, Denial> {
+    let Some(value) = cookie::read(headers, &client.cookie.name)? else { return Ok(None) };
+    let grant = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| live.cookie_keys.open(binding(client), text))
+        .and_then(|plain| Grant::from_bytes(plain.expose()));
+    let iss = live.issuers.by_name(&client.issuer).map(|issuer| issuer.settings.rules.iss.as_str());
+    Ok(grant.filter(|grant| grant.client_id == client.client_id && Some(grant.iss.as_str()) == iss))
+}
+
+/// Seals a grant, and makes sure that a browser will keep it.
+///
+/// # Errors
+/// [`Denial::SessionTooLarge`], with the part that is too large in the log.
+pub(super) fn seal(gate: &Gate, live: &Live, client: &Client, grant: &Grant) -> Result<SecretString, Denial> {
+    let sealed = live
+        .cookie_keys
+        .seal(binding(client), grant.to_bytes().expose(), random(&*gate.random))
+        .map_err(|_| Denial::Internal)?;
+    if let Err(fault) = cookie::set(attributes(client), &sealed, client.absolute_timeout) {
+        let (part, bytes) = grant.largest_part();
+        tracing::error!(client = %client.name, %fault, part, bytes, "a session does not fit its cookie; its largest part is named here");
+        return Err(Denial::SessionTooLarge);
+    }
+    Ok(SecretString::new(sealed))
+}
+
+/// `Set-Cookie` with a sealed grant; the cookie lives as long as the session may.
+pub(super) fn set(
+    client: &Client,
+    sealed: &SecretString,
+    ends_at: Timestamp,
+    now: Timestamp,
+) -> Option<HeaderValue> {
+    cookie::set(attributes(client), sealed.expose(), ends_at.since(now)).ok()
+}
+
+/// `Set-Cookie` that takes the cookie away.
+pub(in crate::flows) fn clear(client: &Client) -> Option<HeaderValue> {
+    cookie::clear(attributes(client)).ok()
+}
+
+pub(in crate::flows) const fn timeouts(client: &Client) -> Timeouts {
+    Timeouts { idle: client.idle_timeout, absolute: client.absolute_timeout }
+}
+
+fn attributes(client: &Client) -> Attributes<'_> {
+    Attributes {
+        name: &client.cookie.name,
+        path: &client.cookie.path,
+        same_site: match client.cookie.same_site {
+            SameSite::Strict => "Strict",
+            SameSite::Lax => "Lax",
+            SameSite::None => "None",
+        },
+    }
+}
+
+fn binding(client: &Client) -> Binding<'_> {
+    Binding { purpose: Purpose::Refresh, cookie: &client.cookie.name, client: client.name.as_str() }
+}

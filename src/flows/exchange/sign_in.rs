@@ -1,0 +1,220 @@
+//! A code for a session (`login: page`): the page brings `code` and `code_verifier`, the gateway
+//! its credentials. The refresh token goes into the cookie and nowhere else.
+//!
+//! An AS that gives no refresh token gives no session: the page gets its access token, no cookie is
+//! set, and the log names `offline_access`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::oneshot;
+
+use super::judge::{Judged, judge, log_unusable};
+use super::{At, OAuthAnswer, OAuthRefusal, session_cookie, windows};
+use crate::config::settings::Client;
+use crate::core::denial::{Denial, SessionEnd};
+use crate::core::secret::{Secret, SecretString};
+use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::session::oauth::Scope;
+use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
+use crate::core::session::oauth::request::ServerForm;
+use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
+use crate::flows::ports::random;
+use crate::state::live::Live;
+
+pub(super) async fn sign_in(
+    at: At<'_>,
+    code: SecretString,
+    verifier: SecretString,
+    redirect_uri: &str,
+) -> Result<OAuthAnswer, OAuthRefusal> {
+    let result = signed_in(at, code, verifier, redirect_uri).await;
+    at.gate.metrics.signed_in(&at.client.name, result.is_ok());
+    result.map_err(|denial| OAuthRefusal::of(denial, at.client, None))
+}
+
+async fn signed_in(
+    at: At<'_>,
+    code: SecretString,
+    verifier: SecretString,
+    redirect_uri: &str,
+) -> Result<OAuthAnswer, Denial> {
+    if redirect_uri != at.client.redirect_uri {
+        return Err(Denial::InvalidRequest("redirect_uri must be the one that the gateway has for this client."));
+    }
+    let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
+    let (sender, receiver) = oneshot::channel();
+    let exchange = CodeExchange {
+        gate: Arc::clone(at.gate),
+        live: Arc::clone(at.live),
+        client: Arc::clone(at.client),
+        form: ServerForm::code(&code, &verifier, redirect_uri, at.client.resource.as_deref()),
+    };
+    tokio::spawn(exchange.run(sender));
+    let new = match tokio::time::timeout(at.patience(), receiver).await {
+        Ok(Ok(result)) => result?,
+        Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
+    };
+    if let Some(previous) = &previous {
+        end_previous(at, previous);
+    }
+    let now = at.gate.clock.now();
+    let set_cookie = match &new.session {
+        Some(session) => session_cookie::set(at.client, &session.cookie, session.ends_at, now),
+        // What came along was another sign-in's, and is over.
+        None => previous.is_some().then(|| session_cookie::clear(at.client)).flatten(),
+    };
+    let ends_in = new.session.as_ref().map(|session| session.ends_at.since(now));
+    let body = new.page.to_json(now.since(new.at), at.client.idle_timeout, ends_in);
+    Ok(OAuthAnswer {
+        status: StatusCode::OK,
+        body: Bytes::from(body),
+        set_cookie,
+        client: Arc::clone(at.client),
+        subject: new.subject,
+        outcome: "signed_in",
+    })
+}
+
+/// A sign-in ends the family whose cookie came with it: nobody is left in a session that somebody
+/// else planted.
+fn end_previous(at: At<'_>, previous: &Grant) {
+    for token in at.gate.exchanges.end(previous, SessionEnd::Revoked, windows(at.live, at.client)) {
+        revoke_in_background(at.gate, at.live, at.client, token);
+    }
+}
+
+/// What a code exchange made.
+struct SignedIn {
+    page: PageTokens,
+    session: Option<Session>,
+    subject: Option<String>,
+    at: Timestamp,
+}
+
+struct Session {
+    cookie: SecretString,
+    ends_at: Timestamp,
+    /// To be revoked when the browser did not wait for it.
+    refresh_token: SecretString,
+}
+
+/// One code exchange, owned by the gateway: the code is spent once it was sent, so the tokens of a
+/// browser that left are revoked.
+struct CodeExchange {
+    gate: Arc<Gate>,
+    live: Arc<Live>,
+    client: Arc<Client>,
+    form: ServerForm,
+}
+
+impl CodeExchange {
+    async fn run(self, waiting: oneshot::Sender<Result<SignedIn, Denial>>) {
+        let result = match ask_token_endpoint(&self.gate, &self.live, &self.client, &self.form).await {
+            ServerAnswer::Tokens(answer) => self.session(*answer).await,
+            ServerAnswer::InvalidGrant { description } => {
+                Err(Denial::FromAuthorizationServer { error: "invalid_grant".to_owned(), description })
+            }
+            ServerAnswer::Refused { error, description } => {
+                Err(Denial::FromAuthorizationServer { error, description })
+            }
+            ServerAnswer::Unusable(why) => {
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a code exchange brought no answer");
+                Err(Denial::AuthorizationServerUnavailable)
+            }
+        };
+        if let Err(Ok(SignedIn { session: Some(session), .. })) = waiting.send(result) {
+            self.revoke(session.refresh_token);
+        }
+    }
+
+    async fn session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
+        let refresh_token = answer.refresh_token.clone();
+        let made = self.judged_session(answer).await;
+        if let (Err(_), Some(token)) = (&made, refresh_token) {
+            self.revoke(token);
+        }
+        made
+    }
+
+    async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
+        let judged = judge(&self.gate, &self.live, &self.client, &answer).await?;
+        match &judged.unusable {
+            None => {}
+            Some(Denial::KeysUnavailable) => return Err(Denial::KeysUnavailable),
+            Some(denial) => {
+                log_unusable(&self.client, denial);
+                return Err(Denial::AccessTokenUnusable);
+            }
+        }
+        let now = self.gate.clock.now();
+        let session = match &answer.refresh_token {
+            Some(token) => Some(self.sealed(self.grant(token, &answer, &judged, now)?)?),
+            None => {
+                tracing::warn!(
+                    client = %self.client.name,
+                    "the AS gave no refresh token, so there is no session and no cookie: ask for the scope \
+                     offline_access at the authorization endpoint, and allow it for this client at the AS"
+                );
+                None
+            }
+        };
+        let expires_in = answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)));
+        if expires_in.is_some_and(|life| life > self.client.idle_timeout) {
+            tracing::warn!(client = %self.client.name, "access tokens live longer than idle_timeout: a page can use one after its session went idle");
+        }
+        Ok(SignedIn {
+            subject: judged.subject().map(|subject| subject.sub),
+            page: PageTokens {
+                access_token: answer.access_token,
+                token_type: answer.token_type,
+                expires_in,
+                scope: answer.scope,
+                id_token: answer.id_token,
+            },
+            session,
+            at: now,
+        })
+    }
+
+    fn grant(
+        &self,
+        refresh_token: &SecretString,
+        answer: &TokenAnswer,
+        judged: &Judged,
+        now: Timestamp,
+    ) -> Result<Grant, Denial> {
+        let issuer = self.live.issuers.by_name(&self.client.issuer).ok_or(Denial::Internal)?;
+        let asked = || self.client.scope.as_deref().and_then(Scope::parse);
+        Ok(Grant {
+            client_id: self.client.client_id.clone(),
+            iss: issuer.settings.rules.iss.clone(),
+            refresh_token: refresh_token.clone(),
+            subject: judged.subject(),
+            session_id: judged.session_id.clone(),
+            scope: answer.scope.clone().or_else(|| judged.scope.clone()).or_else(asked),
+            family: FamilyId::from_random(random(&*self.gate.random)),
+            generation: 0,
+            seed: Secret::new(random(&*self.gate.random)),
+            signed_in_at: now,
+            last_used_at: now,
+            exchanged_at: now,
+        })
+    }
+
+    #[allow(clippy::needless_pass_by_value)] // the grant ends here
+    fn sealed(&self, grant: Grant) -> Result<Session, Denial> {
+        Ok(Session {
+            cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &grant)?,
+            ends_at: grant.ends_at(session_cookie::timeouts(&self.client)),
+            refresh_token: grant.refresh_token.clone(),
+        })
+    }
+
+    fn revoke(&self, token: SecretString) {
+        revoke_in_background(&self.gate, &self.live, &self.client, token);
+    }
+}
