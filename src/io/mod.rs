@@ -1,6 +1,8 @@
-//! WHOM WE TALK TO. Implementations of the ports: HTTP client, system clock and randomness.
+//! WHOM WE TALK TO. Implementations of the ports: HTTP client, system clock and randomness, files, the log.
 
 pub mod http_client;
+pub mod key_files;
+pub mod log;
 pub mod system;
 
 #[cfg(test)]

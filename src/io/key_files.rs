@@ -1,0 +1,145 @@
+//! Keys that nobody configured: made once, kept in the store folder, readable by the owner alone.
+//!
+//! It must never overwrite a key: what an old key has sealed would be lost.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::core::secret::Secret;
+use crate::flows::ports::{Randomness, random};
+
+/// The file that holds the key of the cookies, as 64 hexadecimal digits.
+const COOKIE_KEY: &str = "cookie.key";
+
+/// Why a key cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    #[error(
+        "the store folder {path} cannot be used: {source}; make it writable for this user, or set `store`"
+    )]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("the key file {path} cannot be used: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("the key file {path} is readable by others; run: chmod 600 {path}")]
+    Exposed { path: PathBuf },
+    #[error(
+        "the key file {path} does not hold 64 hexadecimal digits; restore it, or remove it to end every session"
+    )]
+    Malformed { path: PathBuf },
+}
+
+/// The key that seals cookies: the one in `folder`, made now when there is none.
+///
+/// # Errors
+/// When the folder cannot be used, or its key file is not a key or is readable by others.
+pub fn cookie_key(folder: &Path, source: &dyn Randomness) -> Result<Secret<Vec<u8>>, KeyFileError> {
+    let fault = |source| KeyFileError::Folder { path: folder.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;
+    let path = folder.join(COOKIE_KEY);
+    if let Some(key) = read(&path)? {
+        return Ok(key);
+    }
+    create(folder, &path, source).map_err(fault)?;
+    read(&path)?.ok_or_else(|| KeyFileError::File { path, source: io::ErrorKind::NotFound.into() })
+}
+
+fn read(path: &Path) -> Result<Option<Secret<Vec<u8>>>, KeyFileError> {
+    let fault = |source| KeyFileError::File { path: path.to_owned(), source };
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fault(error)),
+    };
+    if file.metadata().map_err(fault)?.permissions().mode() & 0o077 != 0 {
+        return Err(KeyFileError::Exposed { path: path.to_owned() });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(fault)?;
+    let key = from_hex(text.trim_end()).ok_or_else(|| KeyFileError::Malformed { path: path.to_owned() })?;
+    Ok(Some(Secret::new(key)))
+}
+
+/// Writes a new key beside its place and links it there, so that of two processes that start at once
+/// one wins and both use its key, and no reader ever sees half a key.
+fn create(folder: &Path, path: &Path, source: &dyn Randomness) -> io::Result<()> {
+    let unique: [u8; 8] = random(source);
+    let draft = folder.join(format!(".cookie.key.{:016x}", u64::from_be_bytes(unique)));
+    let key = Zeroizing::new(random::<32>(source));
+    let mut text = Zeroizing::new(String::with_capacity(65));
+    for byte in key.iter() {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text.push('\n');
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => File::open(folder)?.sync_all(),
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    (0..64).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Counting(AtomicU8);
+
+    impl Randomness for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(self.0.fetch_add(1, Ordering::Relaxed));
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_kept_for_the_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("data");
+        let source = Counting::default();
+        let first = cookie_key(&store, &source).unwrap();
+        assert_eq!(first.expose().len(), 32);
+        assert!(first == cookie_key(&store, &source).unwrap(), "the second start has the same key");
+        let mode = fs::metadata(store.join(COOKIE_KEY)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::metadata(&store).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(&store).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_or_that_is_damaged_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(COOKIE_KEY);
+        fs::write(&path, "00").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let damaged = cookie_key(folder.path(), &Counting::default());
+        assert!(matches!(damaged, Err(KeyFileError::Malformed { .. })), "{damaged:?}");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let exposed = cookie_key(folder.path(), &Counting::default());
+        assert!(matches!(exposed, Err(KeyFileError::Exposed { .. })), "{exposed:?}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a-file");
+        fs::write(&file, "").unwrap();
+        let error = cookie_key(&file.join("data"), &Counting::default()).unwrap_err();
+        assert!(error.to_string().contains("store"), "{error}");
+    }
+}
