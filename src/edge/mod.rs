@@ -1,1 +1,27 @@
 //! WHERE IT MEETS PINGORA. The only folder that names `pingora`: phases in, flows asked, answers out.
+//!
+//! - `server`: starts and stops a gateway inside the current tokio runtime
+//! - `connection_guard`: what happens below HTTP: deadlines, counts, the last backlog
+//! - `proxy`: the way of a request through pingora's phases
+//! - `request_head`: reads a head, refuses what has two readings
+//! - `headers`: what the upstream gets, what of its answer the client gets
+//! - `respond`: Tollgate's own answers
+//! - `body`: bodies that Tollgate reads, and those that nobody reads
+//! - `oauth_endpoints`: `/oauth/token` on the wire
+//! - `upstreams`: where to connect, with every timeout
+//! - `admin`: `/metrics`, `/livez`, `/readyz`
+//! - `access_log`: one line a request
+//! - `drain`: whether the gateway is on its way out
+
+mod access_log;
+mod admin;
+mod body;
+mod connection_guard;
+mod drain;
+mod headers;
+mod oauth_endpoints;
+mod proxy;
+mod request_head;
+mod respond;
+pub mod server;
+mod upstreams;

@@ -1,0 +1,180 @@
+//! The header plan, applied: what an upstream gets, and what of its answer goes to the client.
+//!
+//! Towards the upstream this runs after pingora has applied `Connection` (RFC 9110 section 7.6.1), and
+//! again on each retry: first everything reserved is taken out, then ours is set. So a client can
+//! neither send an identity header nor have one removed.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::core::forwarded::{self, Identifiers};
+use crate::core::identity_headers::ReservedHeaders;
+use crate::core::ids::RequestId;
+use crate::core::route::permit::Permit;
+use crate::core::session::cookie::{self, ForUpstream};
+use crate::edge::respond::X_REQUEST_ID;
+use crate::state::live::Live;
+
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Who a request is, in logs and at the upstream.
+#[derive(Debug)]
+pub(crate) struct Identification {
+    pub(crate) ids: Identifiers,
+    pub(crate) peer: IpAddr,
+    /// The client: the peer, or what a trusted proxy said of it.
+    pub(crate) client: IpAddr,
+}
+
+/// What is needed beside the permit to send a request to its upstream.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) live: &'a Live,
+    pub(crate) reserved: &'a ReservedHeaders,
+    pub(crate) permit: &'a Permit,
+    pub(crate) who: &'a Identification,
+    /// As the client sent them.
+    pub(crate) received: &'a HeaderMap,
+    /// `Host` for the upstream.
+    pub(crate) host: &'a HeaderValue,
+}
+
+/// Turns the client's request into the upstream's.
+///
+/// # Errors
+/// When a header or the target cannot be written; nothing is sent then.
+pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> pingora::Result<()> {
+    remove_reserved(request, plan);
+    remove_our_cookies(request, plan.live)?;
+    one_content_length(request)?;
+    set_target(request, plan.permit)?;
+    request.insert_header(header::HOST, plan.host)?;
+    request.insert_header(X_REQUEST_ID.clone(), plan.who.ids.request_id.as_str())?;
+    request.insert_header(TRACEPARENT.clone(), plan.who.ids.trace_parent.as_str())?;
+    if !plan.who.ids.keeps_trace_state {
+        request.remove_header(&TRACESTATE);
+    }
+    let asked_for = plan.received.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    let trusted = &plan.live.settings.trusted_proxies;
+    for (name, value) in forwarded::headers(plan.who.peer, plan.received, trusted, asked_for, "http") {
+        request.insert_header(name, value)?;
+    }
+    for (name, value) in plan.permit.identity() {
+        request.insert_header(name.clone(), value)?;
+    }
+    Ok(())
+}
+
+fn remove_reserved(request: &mut RequestHeader, plan: &Outgoing<'_>) {
+    let keeps_token = plan.permit.forwards_access_token();
+    let goes = |name: &&HeaderName| {
+        if **name == header::AUTHORIZATION { !keeps_token } else { plan.reserved.is_reserved(name.as_str()) }
+    };
+    let reserved: Vec<HeaderName> = request.headers.keys().filter(goes).cloned().collect();
+    for name in reserved {
+        request.remove_header(&name);
+    }
+}
+
+fn remove_our_cookies(request: &mut RequestHeader, live: &Live) -> pingora::Result<()> {
+    if !request.headers.contains_key(header::COOKIE) {
+        return Ok(());
+    }
+    match cookie::without(&request.headers, &our_cookies(live)) {
+        ForUpstream::Unchanged => {}
+        ForUpstream::Rest(rest) => request.insert_header(header::COOKIE, rest)?,
+        ForUpstream::Nothing => {
+            request.remove_header(&header::COOKIE);
+        }
+    }
+    Ok(())
+}
+
+fn our_cookies(live: &Live) -> Vec<&str> {
+    live.settings.clients.iter().map(|client| client.cookie.name.as_str()).collect()
+}
+
+/// Equal lengths given twice, or as a list, become one (RFC 9110 section 8.6).
+fn one_content_length(request: &mut RequestHeader) -> pingora::Result<()> {
+    let mut fields = request.headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = fields.next() else { return Ok(()) };
+    if fields.next().is_none() && !first.as_bytes().contains(&b',') {
+        return Ok(());
+    }
+    let one = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().to_vec();
+    request.insert_header(header::CONTENT_LENGTH, one.trim_ascii())
+}
+
+/// The path that was judged, byte for byte, and the query as it came.
+fn set_target(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<()> {
+    let path = permit.path().as_str().as_bytes();
+    match permit.query() {
+        None if request.raw_path() == path => Ok(()),
+        None => request.set_raw_path(path),
+        Some(query) => {
+            let mut target = Vec::with_capacity(path.len().saturating_add(1).saturating_add(query.len()));
+            target.extend_from_slice(path);
+            target.push(b'?');
+            target.extend_from_slice(query.as_bytes());
+            if request.raw_path() == target { Ok(()) } else { request.set_raw_path(&target) }
+        }
+    }
+}
+
+/// Turns the upstream's answer into the client's: no hop-by-hop field, no cookie of our name.
+/// `Transfer-Encoding` stays, pingora frames by it; `Upgrade` stays on 101.
+///
+/// # Errors
+/// When a header cannot be written.
+pub(crate) fn to_client(
+    answer: &mut ResponseHeader,
+    live: &Live,
+    request_id: &RequestId,
+) -> pingora::Result<()> {
+    if answer.status.is_informational() && answer.status.as_u16() != 101 {
+        return Ok(());
+    }
+    if answer.status.as_u16() != 101 {
+        remove_hop_by_hop(answer);
+    }
+    if answer.headers.contains_key(header::SET_COOKIE) {
+        remove_planted_cookies(answer, &our_cookies(live))?;
+    }
+    answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())
+}
+
+fn remove_hop_by_hop(answer: &mut ResponseHeader) {
+    let nominated: Vec<HeaderName> = answer
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|field| field.to_str().ok())
+        .flat_map(|field| field.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
+        .collect();
+    for name in &nominated {
+        answer.remove_header(name);
+    }
+    for name in [&header::CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &header::UPGRADE, &header::TE] {
+        answer.remove_header(name);
+    }
+}
+
+fn remove_planted_cookies(answer: &mut ResponseHeader, ours: &[&str]) -> pingora::Result<()> {
+    let all: Vec<HeaderValue> = answer.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    if !all.iter().any(|value| cookie::sets_one_of(value.as_bytes(), ours)) {
+        return Ok(());
+    }
+    tracing::warn!("an upstream tried to set a cookie of Tollgate's name; it was dropped");
+    answer.remove_header(&header::SET_COOKIE);
+    for value in all.into_iter().filter(|value| !cookie::sets_one_of(value.as_bytes(), ours)) {
+        answer.append_header(header::SET_COOKIE, value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! `/oauth/token` on the wire: reads the body, asks the flows, writes what they say. Nothing of it may
+//! be stored by anybody (RFC 6749 section 5.1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, header};
+use pingora::proxy::Session;
+
+use crate::core::denial::Denial;
+use crate::core::ids::ClientName;
+use crate::edge::headers::Identification;
+use crate::edge::respond::{Answer, Form};
+use crate::edge::{body, request_head};
+use crate::flows::admit::Target;
+use crate::flows::exchange::{OAuthAnswer, OAuthRefusal};
+use crate::flows::{Gate, exchange, logout};
+use crate::state::live::Live;
+
+/// The largest body of a token request, in bytes.
+const BODY: usize = 16 * 1024;
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What became of a request to an endpoint of ours.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) answer: Answer,
+    /// For the log.
+    pub(crate) label: &'static str,
+    pub(crate) denial: Option<Denial>,
+    pub(crate) client: Option<ClientName>,
+    pub(crate) subject: Option<String>,
+}
+
+/// Answers a request to `/oauth/token`.
+pub(crate) async fn answer(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    session: &mut Session,
+    target: &Target,
+    who: &Identification,
+) -> Outcome {
+    match token(gate, live, session, target, who).await {
+        Ok(answer) => granted(answer),
+        Err(refusal) => refused(refusal, who.ids.request_id.as_str()),
+    }
+}
+
+async fn token(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    session: &mut Session,
+    target: &Target,
+    who: &Identification,
+) -> Result<OAuthAnswer, OAuthRefusal> {
+    let method = session.req_header().method.clone();
+    let body = match method {
+        Method::POST => Some(body::read_whole(session, BODY, BODY_DEADLINE).await.map_err(refusal)?),
+        Method::DELETE => None,
+        _ => {
+            return Err(refusal(Denial::MethodNotAllowed { allow: vec![Method::POST, Method::DELETE] }));
+        }
+    };
+    let request = session.req_header();
+    let host = request_head::host(request).map_err(refusal)?;
+    let head = request_head::head(request, &host, who.client).map_err(refusal)?;
+    let now = gate.clock.now();
+    match body {
+        Some(body) => exchange::token(gate, live, &head, &body, now).await,
+        None => logout::sign_out(gate, live, &head, target.query.as_deref(), now).await,
+    }
+}
+
+fn refusal(denial: Denial) -> OAuthRefusal {
+    OAuthRefusal { denial, client: None, set_cookie: None, subject: None }
+}
+
+fn granted(given: OAuthAnswer) -> Outcome {
+    let mut answer = Answer::json(given.status, given.body).no_store();
+    answer.set(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    if let Some(cookie) = given.set_cookie {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    Outcome {
+        answer,
+        label: given.outcome,
+        denial: None,
+        client: Some(given.client.name.clone()),
+        subject: given.subject,
+    }
+}
+
+fn refused(refusal: OAuthRefusal, request_id: &str) -> Outcome {
+    let mut answer = Answer::refusal(&refusal.denial, Form::OAuth, request_id);
+    if let Some(cookie) = refusal.set_cookie {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    Outcome {
+        answer,
+        label: refusal.denial.facts().label,
+        client: refusal.client.map(|client| client.name.clone()),
+        subject: refusal.subject,
+        denial: Some(refusal.denial),
+    }
+}

@@ -1,0 +1,495 @@
+//! The way of a request through pingora's phases; each asks a flow or applies what a flow decided.
+//!
+//! It must never decide who may pass: without a [`Permit`] `upstream_peer` fails, and only
+//! `flows::admit` gives one. No query, token or cookie may reach a log from here.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::core::denial::{Denial, LogLevel};
+use crate::core::forwarded;
+use crate::core::identity_headers::ReservedHeaders;
+use crate::core::ids::{RequestId, RouteName};
+use crate::core::route::permit::Permit;
+use crate::edge::access_log::{AccessLog, Entry};
+use crate::edge::connection_guard::Connection;
+use crate::edge::drain::Drain;
+use crate::edge::headers::{self, Identification, Outgoing};
+use crate::edge::respond::{self, Answer, Form};
+use crate::edge::upstreams::{Server, Upstreams};
+use crate::edge::{body, oauth_endpoints, request_head};
+use crate::flows::Gate;
+use crate::flows::admit::{self, OwnEndpoint, Target};
+use crate::flows::ports;
+use crate::state::live::Live;
+
+/// How long a connection may wait for its next request, in seconds.
+const KEEP_ALIVE: u64 = 75;
+/// How long a client may pause while it sends a body.
+const CLIENT_READ: Duration = Duration::from_secs(30);
+/// How long a client may leave an answer unread.
+const CLIENT_WRITE: Duration = Duration::from_secs(60);
+/// The status in the log of a request whose client left before its answer.
+const CLIENT_GONE: u16 = 499;
+
+/// The gateway's public side.
+pub(crate) struct Proxy {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) reserved: ReservedHeaders,
+    pub(crate) log: Arc<AccessLog>,
+    pub(crate) drain: Arc<Drain>,
+    /// The label of requests that found no route.
+    pub(crate) unrouted: RouteName,
+    /// The label of `/oauth/token`.
+    pub(crate) token_endpoint: RouteName,
+}
+
+/// One request, from its header to its log line.
+pub(crate) struct Context {
+    gate: Arc<Gate>,
+    live: Arc<Live>,
+    started: Instant,
+    connection: Option<Arc<Connection>>,
+    who: Option<Identification>,
+    permit: Option<Permit>,
+    server: Option<Arc<Server>>,
+    /// Why it fails, where a phase can only tell pingora that it does.
+    failure: Option<Denial>,
+    body_bytes: u64,
+    upstream_answered: bool,
+    // For the log.
+    route: Option<RouteName>,
+    outcome: &'static str,
+    client: Option<String>,
+    subject: Option<String>,
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.gate.metrics.in_flight().dec();
+        if let Some(connection) = &self.connection {
+            connection.request_ended();
+        }
+    }
+}
+
+impl Context {
+    fn fail(&mut self, denial: Denial) -> Box<Error> {
+        let status = denial.facts().status.as_u16();
+        self.failure = Some(denial);
+        Error::explain(ErrorType::HTTPStatus(status), "refused")
+    }
+
+    fn request_id(&self) -> RequestId {
+        self.who.as_ref().map_or_else(|| RequestId::new("unknown"), |who| who.ids.request_id.clone())
+    }
+}
+
+/// Where a request that was not refused goes on.
+enum Way {
+    Upstream,
+    Own(Target),
+}
+
+impl Proxy {
+    /// Who sent this, and what it is called from here on.
+    fn identify(&self, session: &Session, live: &Live) -> Identification {
+        let peer = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical());
+        let received = &session.req_header().headers;
+        let trusted = &live.settings.trusted_proxies;
+        let random = &*self.gate.random;
+        let fresh = (ports::random(random), ports::random(random), ports::random(random));
+        Identification {
+            ids: forwarded::identifiers(forwarded::is_trusted(peer, trusted), received, fresh),
+            peer,
+            client: forwarded::client_address(peer, received, trusted),
+        }
+    }
+
+    /// The whole judgement of a request's head.
+    async fn judge(&self, session: &Session, context: &mut Context) -> Result<Way, Denial> {
+        let live = context.live.clone();
+        let limits = &live.settings.limits;
+        let request: &RequestHeader = session.req_header();
+        let size = session.to_h1_raw().len();
+        request_head::check(request, size, limits.header)?;
+        let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+        let host = request_head::host(request)?;
+        let head = request_head::head(request, &host, client)?;
+        let target = admit::read_target(&live, &head)?;
+        if target.own.is_some() {
+            return Ok(Way::Own(target));
+        }
+        let now = self.gate.clock.now();
+        match admit::admit(&self.gate, &live, &head, target, now).await {
+            Ok(permit) => context.permit = Some(permit),
+            Err(refusal) => {
+                context.route = refusal.route.map(|route| route.name.clone());
+                return Err(refusal.denial);
+            }
+        }
+        if body::announced(session).is_some_and(|length| length > limits.body) {
+            context.route = context.permit.take().map(|permit| permit.route().name.clone());
+            return Err(Denial::BodyTooLarge);
+        }
+        Ok(Way::Upstream)
+    }
+
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        denial: &Denial,
+    ) -> pingora::Result<()> {
+        self.note(context, denial);
+        let form = form_for(session.req_header());
+        let request_id = context.request_id();
+        let answer = Answer::refusal(denial, form, request_id.as_str());
+        respond::send(session, answer, request_id.as_str()).await
+    }
+
+    /// Counts a refusal and says it in the log where somebody should look.
+    fn note(&self, context: &mut Context, denial: &Denial) {
+        let facts = denial.facts();
+        context.outcome = facts.label;
+        let route = context.route.as_ref().or_else(|| Some(&context.permit.as_ref()?.route().name));
+        let route = route.unwrap_or(&self.unrouted);
+        self.gate.metrics.denied(route, facts.label);
+        let request_id = context.request_id();
+        match facts.level {
+            LogLevel::Info => {}
+            LogLevel::Warn => {
+                tracing::warn!(%request_id, %route, reason = facts.label, "a request was refused");
+            }
+            LogLevel::Error => {
+                tracing::error!(%request_id, %route, reason = facts.label, "a request failed");
+            }
+        }
+    }
+
+    async fn answer_own(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        target: &Target,
+    ) -> pingora::Result<()> {
+        if target.own != Some(OwnEndpoint::Token) {
+            return self.refuse(session, context, &Denial::NoRoute).await;
+        }
+        let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
+        context.route = Some(self.token_endpoint.clone());
+        let live = context.live.clone();
+        let outcome = oauth_endpoints::answer(&self.gate, &live, session, target, &who).await;
+        context.who = Some(who);
+        if let Some(denial) = &outcome.denial {
+            self.note(context, denial);
+        }
+        context.outcome = outcome.label;
+        context.client = outcome.client.map(|name| name.to_string());
+        context.subject = outcome.subject;
+        respond::send(session, outcome.answer, context.request_id().as_str()).await
+    }
+
+    /// What an error of pingora's is to the client; `None` when the client is gone.
+    fn denial_for(&self, session: &Session, context: &mut Context, error: &Error) -> Option<Denial> {
+        if let Some(denial) = context.failure.take() {
+            return Some(denial);
+        }
+        match error.esource() {
+            ErrorSource::Upstream => {
+                let denial = upstream_denial(error.etype());
+                self.note_upstream(session, context, error, &denial);
+                Some(denial)
+            }
+            ErrorSource::Downstream => match error.etype() {
+                ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
+                ErrorType::WriteError
+                | ErrorType::WriteTimedout
+                | ErrorType::ReadError
+                | ErrorType::ConnectionClosed => None,
+                _ => Some(Denial::BadRequest("The request is not framed as HTTP asks.")),
+            },
+            ErrorSource::Internal | ErrorSource::Unset => {
+                tracing::error!(
+                    request_id = %context.request_id(), kind = error.etype().as_str(),
+                    "a request failed inside the gateway"
+                );
+                Some(Denial::Internal)
+            }
+        }
+    }
+
+    fn note_upstream(&self, session: &Session, context: &Context, error: &Error, denial: &Denial) {
+        let Some(server) = &context.server else { return };
+        let cause = error.root_cause().downcast_ref::<std::io::Error>().map(ToString::to_string);
+        let broken_off = session.response_written().is_some();
+        tracing::warn!(
+            request_id = %context.request_id(), upstream = %server.name, server = server.authority,
+            kind = error.etype().as_str(), cause, broken_off, "an upstream failed"
+        );
+        let result = match (denial, is_connecting(error.etype())) {
+            (_, true) => "connect_failed",
+            (Denial::UpstreamTimeout, _) => "timeout",
+            _ => "failed",
+        };
+        self.gate.metrics.upstream_answered(&server.name, &server.authority, result);
+    }
+}
+
+const fn is_connecting(kind: &ErrorType) -> bool {
+    use ErrorType::{
+        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert,
+        SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
+    };
+    matches!(
+        kind,
+        ConnectTimedout
+            | ConnectRefused
+            | ConnectNoRoute
+            | ConnectError
+            | ConnectProxyFailure
+            | SocketError
+            | InvalidCert
+            | TLSHandshakeFailure
+            | TLSHandshakeTimedout
+    )
+}
+
+const fn upstream_denial(kind: &ErrorType) -> Denial {
+    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
+    match kind {
+        ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
+        _ => Denial::UpstreamUnavailable,
+    }
+}
+
+/// On OAuth endpoints refusals speak OAuth.
+fn form_for(request: &RequestHeader) -> Form {
+    if request.raw_path().starts_with(b"/oauth/") { Form::OAuth } else { Form::Problem }
+}
+
+/// The path as it came, without query and, in absolute form, without host.
+fn path_of(request: &RequestHeader) -> Cow<'_, str> {
+    let host = request_head::host(request).unwrap_or_default();
+    let target = request_head::target(request, &host).unwrap_or_default();
+    let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+    String::from_utf8_lossy(path)
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        self.gate.metrics.in_flight().inc();
+        Context {
+            gate: self.gate.clone(),
+            live: self.gate.live.load_full(),
+            started: Instant::now(),
+            connection: None,
+            who: None,
+            permit: None,
+            server: None,
+            failure: None,
+            body_bytes: 0,
+            upstream_answered: false,
+            route: None,
+            outcome: "ok",
+            client: None,
+            subject: None,
+        }
+    }
+
+    /// None: pingora's compression is not wanted.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
+        context.connection = Connection::of(session.digest());
+        if let Some(connection) = &context.connection {
+            connection.request_begins();
+        }
+        set_timeouts(session, self.drain.has_begun());
+        context.who = Some(self.identify(session, &context.live));
+        match self.judge(session, context).await {
+            Ok(Way::Upstream) => return Ok(false),
+            Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
+            Err(denial) => self.refuse(session, context, &denial).await?,
+        }
+        Ok(true)
+    }
+
+    /// No permit, no upstream.
+    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        let Some(permit) = &context.permit else { return Err(context.fail(Denial::Internal)) };
+        let Some(server) = self.upstreams.get(&permit.route().upstream).cloned() else {
+            return Err(context.fail(Denial::Internal));
+        };
+        let peer = server.peer().await;
+        context.server = Some(server);
+        peer.map(Box::new).map_err(|denial| context.fail(denial))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        let (Some(permit), Some(who), Some(server)) = (&context.permit, &context.who, &context.server) else {
+            return Err(context.fail(Denial::Internal));
+        };
+        let plan = Outgoing {
+            live: &context.live,
+            reserved: &self.reserved,
+            permit,
+            who,
+            received: &session.req_header().headers,
+            host: &server.host_header,
+        };
+        headers::to_upstream(request, &plan)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        let length = body.as_ref().map_or(0, Bytes::len);
+        // An empty last piece would be written as a second end of the chunked body, and the
+        // upstream's connection would be out of step (cloudflare/pingora#935).
+        if end_of_stream && length == 0 {
+            *body = None;
+        }
+        if session.was_upgraded() {
+            return Ok(());
+        }
+        context.body_bytes = context.body_bytes.saturating_add(length as u64);
+        if context.body_bytes > context.live.settings.limits.body {
+            return Err(context.fail(Denial::BodyTooLarge));
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        answer: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        if !context.upstream_answered
+            && (!answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS)
+            && let Some(server) = &context.server
+        {
+            context.upstream_answered = true;
+            self.gate.metrics.upstream_answered(&server.name, &server.authority, "ok");
+        }
+        headers::to_client(answer, &context.live, &context.request_id())
+    }
+
+    /// Nothing was sent yet, so whatever the method, the next address may be tried.
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let another = context.server.as_ref().is_some_and(|server| server.could_not_connect());
+        error.set_retry(another);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        let Some(denial) = self.denial_for(session, context, error) else {
+            context.outcome = "client_gone";
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        session.set_keepalive(None);
+        if session.response_written().is_some_and(|answer| !answer.status.is_informational()) {
+            self.note(context, &denial);
+        } else if self.refuse(session, context, &denial).await.is_err() {
+            context.outcome = "client_gone";
+        }
+        FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+        let took = context.started.elapsed();
+        let status = session.response_written().map_or(CLIENT_GONE, |answer| answer.status.as_u16());
+        if let Some(permit) = &context.permit {
+            context.route = Some(permit.route().name.clone());
+            context.subject = permit.token().and_then(|token| token.subject()).map(str::to_owned);
+            context.client = permit.token().and_then(|token| token.client()).map(str::to_owned);
+        }
+        let route = context.route.as_ref().unwrap_or(&self.unrouted);
+        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.gate.metrics.request_answered(route, code, took);
+        let request = session.req_header();
+        let path = match &context.permit {
+            Some(permit) => permit.path().as_str().to_owned(),
+            None => path_of(request).into_owned(),
+        };
+        self.log.write(Entry {
+            at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
+            request_id: context.request_id(),
+            method: request.method.clone(),
+            path,
+            route: context.route.take(),
+            status,
+            outcome: context.outcome,
+            client: context.client.take(),
+            subject: context.subject.take(),
+            address: context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client),
+            took,
+            upstream: context.server.as_ref().map(|server| server.name.clone()),
+            bytes: session.body_bytes_sent(),
+        });
+    }
+
+    /// Said by `note` and the access log, without query and token.
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+
+    fn request_summary(&self, session: &Session, context: &Context) -> String {
+        format!("{} request {}", session.req_header().method, context.request_id())
+    }
+}
+
+/// pingora forgets the keep-alive timeout at each request's header, and would then wait for ever.
+fn set_timeouts(session: &mut Session, draining: bool) {
+    if draining {
+        session.set_keepalive(None);
+    } else if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(KEEP_ALIVE));
+    }
+    let upgrades = session.req_header().version == Version::HTTP_11 && session.is_upgrade_req();
+    session.set_read_timeout((!upgrades).then_some(CLIENT_READ));
+    session.set_write_timeout(Some(CLIENT_WRITE));
+}

@@ -1,0 +1,122 @@
+//! Reads the head of a request as pingora parsed it, and refuses what pingora lets through and Tollgate
+//! must not: heads that are too large, no or several hosts, TRACE, absolute-form targets for somebody
+//! else (RFC 9112 sections 3.2 and 3.3).
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::{Method, Version, header};
+use pingora::http::RequestHeader;
+
+use crate::config::settings::METHODS;
+use crate::core::denial::Denial;
+use crate::core::request::RequestHead;
+
+/// The most header fields in one request.
+const FIELDS: usize = 100;
+
+/// `size` is that of the whole head in bytes, as it came.
+pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Result<(), Denial> {
+    if size > limit || request.headers.len() > FIELDS {
+        return Err(Denial::HeaderTooLarge);
+    }
+    if matches!(request.method, Method::TRACE | Method::CONNECT) {
+        return Err(Denial::MethodNotAllowed { allow: METHODS.to_vec() });
+    }
+    Ok(())
+}
+
+/// The host that the request names, in lower case. Empty only for HTTP/1.0 without `Host`.
+pub(crate) fn host(request: &RequestHeader) -> Result<Cow<'_, str>, Denial> {
+    let mut fields = request.headers.get_all(header::HOST).iter();
+    let host = match (fields.next(), fields.next()) {
+        (Some(host), None) => {
+            host.to_str().map_err(|_| Denial::BadRequest("The Host header is not text."))?
+        }
+        (None, _) if request.version == Version::HTTP_10 => "",
+        (None, _) => return Err(Denial::BadRequest("The request has no Host header.")),
+        (Some(_), Some(_)) => return Err(Denial::BadRequest("The request has several Host headers.")),
+    };
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Ok(Cow::Owned(host.to_ascii_lowercase()));
+    }
+    Ok(Cow::Borrowed(host))
+}
+
+/// The target in origin form. An absolute-form target must name the same host as `Host` does.
+pub(crate) fn target<'r>(request: &'r RequestHeader, host: &str) -> Result<&'r [u8], Denial> {
+    let raw = request.raw_path();
+    if raw.first() == Some(&b'/') {
+        return Ok(raw);
+    }
+    let Some(rest) = without_scheme(raw) else { return Ok(raw) };
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    if !authority.eq_ignore_ascii_case(host.as_bytes()) {
+        return Err(Denial::BadRequest("The target names another host than the Host header."));
+    }
+    Ok(if target.is_empty() { b"/" } else { target })
+}
+
+fn without_scheme(target: &[u8]) -> Option<&[u8]> {
+    [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+/// What the flows are shown of a request.
+pub(crate) fn head<'r>(
+    request: &'r RequestHeader,
+    host: &'r str,
+    client_address: IpAddr,
+) -> Result<RequestHead<'r>, Denial> {
+    let target = target(request, host)?;
+    Ok(RequestHead { method: &request.method, target, host, headers: &request.headers, client_address })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+        for (name, value) in fields {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    #[test]
+    fn one_host_in_lower_case() {
+        assert_eq!(host(&request("/", &[("host", "A.Example:80")])).unwrap(), "a.example:80");
+        assert!(host(&request("/", &[])).is_err());
+        assert!(host(&request("/", &[("host", "a"), ("host", "a")])).is_err());
+        let mut old = request("/", &[]);
+        old.set_version(Version::HTTP_10);
+        assert_eq!(host(&old).unwrap(), "");
+    }
+
+    #[test]
+    fn absolute_form_is_reduced_when_it_names_the_same_host() {
+        let of = |text: &str| {
+            target(&request(text, &[]), "a.example")
+                .map(|target| String::from_utf8_lossy(target).into_owned())
+        };
+        assert_eq!(of("http://A.example/x?y").unwrap(), "/x?y");
+        assert_eq!(of("HTTP://a.example").unwrap(), "/");
+        assert!(of("http://b.example/x").is_err());
+        assert!(of("http://u@a.example/x").is_err());
+        assert_eq!(of("/http://b.example/x").unwrap(), "/http://b.example/x");
+    }
+
+    #[test]
+    fn large_heads_and_trace_are_refused() {
+        assert_eq!(check(&request("/", &[]), 33, 32), Err(Denial::HeaderTooLarge));
+        let many: Vec<_> = (0..=FIELDS).map(|_| ("x", "y")).collect();
+        assert_eq!(check(&request("/", &many), 32, 32), Err(Denial::HeaderTooLarge));
+        let mut trace = request("/", &[]);
+        trace.set_method(Method::TRACE);
+        assert!(matches!(check(&trace, 32, 32), Err(Denial::MethodNotAllowed { .. })));
+    }
+}

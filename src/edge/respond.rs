@@ -1,0 +1,195 @@
+//! How Tollgate's own answers are written: refusals as problem+json (RFC 9457) or, on OAuth
+//! endpoints, as OAuth JSON (RFC 6749 section 5.2). What a refusal says is decided in `core::denial`.
+//!
+//! pingora's own error answers are never used: they close the connection and name the server.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use serde::Serialize;
+
+use crate::core::challenge;
+use crate::core::denial::Denial;
+use crate::edge::body;
+
+pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// In which form a refusal is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `application/problem+json`
+    Problem,
+    /// `{"error": …, "error_description": …}`
+    OAuth,
+}
+
+/// An answer of Tollgate's own, whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(status: StatusCode, body: Bytes) -> Self {
+        let mut answer = Self { status, headers: Vec::with_capacity(6), body };
+        if !answer.body.is_empty() {
+            answer.set(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        answer
+    }
+
+    /// The answer that a refusal gets.
+    pub(crate) fn refusal(denial: &Denial, form: Form, request_id: &str) -> Self {
+        let mut answer = match form {
+            Form::Problem => problem(denial, request_id),
+            Form::OAuth => oauth_error(denial),
+        };
+        if let Denial::MethodNotAllowed { allow } = denial
+            && let Ok(allow) =
+                HeaderValue::from_str(&allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
+        {
+            answer.set(header::ALLOW, allow);
+        }
+        if let Some(after) = denial.retry_after() {
+            answer.set(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        if form == Form::Problem
+            && let Some(challenge) = challenge::www_authenticate(denial)
+        {
+            answer.set(header::WWW_AUTHENTICATE, challenge);
+        }
+        answer
+    }
+
+    pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.push((name, value));
+    }
+
+    pub(crate) fn no_store(mut self) -> Self {
+        self.set(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+fn problem(denial: &Denial, request_id: &str) -> Answer {
+    let facts = denial.facts();
+    let problem = Problem {
+        r#type: format!("urn:tollgate:refusal:{}", facts.label),
+        title: facts.title,
+        status: facts.status.as_u16(),
+        detail: facts.detail,
+        request_id,
+    };
+    let mut answer = Answer {
+        status: facts.status,
+        headers: Vec::with_capacity(6),
+        body: serde_json::to_vec(&problem).unwrap_or_default().into(),
+    };
+    answer.set(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    answer
+}
+
+#[derive(Serialize)]
+struct OAuthError<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<&'a str>,
+}
+
+fn oauth_error(denial: &Denial) -> Answer {
+    let facts = denial.facts();
+    let otherwise = if facts.status.is_server_error() { "server_error" } else { "invalid_request" };
+    let error = match denial {
+        Denial::FromAuthorizationServer { error, description } => {
+            OAuthError { error, error_description: description.as_deref() }
+        }
+        _ => OAuthError {
+            error: facts.oauth_error.unwrap_or(otherwise),
+            error_description: Some(facts.detail),
+        },
+    };
+    Answer::json(facts.status, serde_json::to_vec(&error).unwrap_or_default().into()).no_store()
+}
+
+/// Writes an answer; the connection lives on where the request's body allows it. HEAD gets the
+/// header alone.
+///
+/// # Errors
+/// When the client is gone.
+pub(crate) async fn send(session: &mut Session, answer: Answer, request_id: &str) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len().saturating_add(5)))?;
+    for (name, value) in answer.headers {
+        head.append_header(name, value)?;
+    }
+    head.insert_header(X_REQUEST_ID.clone(), request_id)?;
+    head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    if answer.status != StatusCode::NO_CONTENT {
+        head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    }
+    let empty = answer.body.is_empty() || session.req_header().method == Method::HEAD;
+    let unread = body::before_answer(session);
+    session.write_response_header(Box::new(head), empty).await?;
+    if !empty {
+        session.write_response_body(Some(answer.body), true).await?;
+    }
+    body::after_answer(session, unread).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn header<'a>(answer: &'a Answer, name: &HeaderName) -> Option<&'a str> {
+        answer.headers.iter().find(|(given, _)| given == name).and_then(|(_, value)| value.to_str().ok())
+    }
+
+    #[test]
+    fn a_refusal_is_a_problem_with_its_request_id() {
+        let answer = Answer::refusal(&Denial::NoCredential, Form::Problem, "abc");
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(body["type"], "urn:tollgate:refusal:no_credential");
+        assert_eq!(body["status"], 401);
+        assert_eq!(body["request_id"], "abc");
+        assert_eq!(header(&answer, &header::CONTENT_TYPE), Some("application/problem+json"));
+        assert!(header(&answer, &header::WWW_AUTHENTICATE).unwrap().starts_with("Bearer"));
+    }
+
+    #[test]
+    fn oauth_refusals_speak_oauth_and_are_not_stored() {
+        let answer = Answer::refusal(&Denial::AuthorizationServerUnavailable, Form::OAuth, "abc");
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(body["error"], "temporarily_unavailable");
+        assert_eq!(header(&answer, &header::CACHE_CONTROL), Some("no-store"));
+        assert_eq!(header(&answer, &header::RETRY_AFTER), Some("2"));
+    }
+
+    #[test]
+    fn what_the_authorization_server_said_goes_on_as_it_came() {
+        let denial = Denial::FromAuthorizationServer { error: "invalid_target".into(), description: None };
+        let answer = Answer::refusal(&denial, Form::OAuth, "abc");
+        assert_eq!(&answer.body[..], br#"{"error":"invalid_target"}"#);
+    }
+
+    #[test]
+    fn a_wrong_method_learns_the_right_ones() {
+        let denial = Denial::MethodNotAllowed { allow: vec![Method::GET, Method::HEAD] };
+        let answer = Answer::refusal(&denial, Form::Problem, "abc");
+        assert_eq!(header(&answer, &header::ALLOW), Some("GET, HEAD"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Starts a gateway inside the current tokio runtime and stops it without losing a request. Ports are
+//! known as soon as it runs, port 0 included, and several gateways can live in one process.
+//!
+//! A stop goes: readiness fails and answers say `Connection: close`; the listener closes; what the
+//! kernel had already accepted is still served; idle connections close; requests in flight get
+//! [`DRAIN`] to end. The admin listener goes last, so that the drain can be watched.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora::apps::ServerApp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use pingora::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::config::settings::Settings;
+use crate::core::identity_headers::ReservedHeaders;
+use crate::core::ids::RouteName;
+use crate::edge::access_log::AccessLog;
+use crate::edge::admin::Admin;
+use crate::edge::connection_guard::{Connections, GuardedApp};
+use crate::edge::drain::Drain;
+use crate::edge::proxy::Proxy;
+use crate::edge::upstreams::Upstreams;
+use crate::flows::Gate;
+
+/// How long requests in flight may take to end when the gateway stops.
+pub const DRAIN: Duration = Duration::from_secs(30);
+/// Connections that the kernel may hold for a listener.
+const BACKLOG: u32 = 4096;
+/// Unused upstream connections that are kept.
+const POOL: usize = 1024;
+/// A request is tried at most this often, and only while that is safe.
+const TRIES: usize = 2;
+/// Read buffer of a downstream connection, in bytes: most of what an idle one costs.
+const READ_BUFFER: usize = 16 * 1024;
+const WRITE_BUFFER: usize = 4 * 1024;
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("{key} {address} is in use; stop what listens there, or choose another address for `{key}`")]
+    InUse { key: &'static str, address: SocketAddr },
+    #[error("{key} {address} cannot be listened on: {source}")]
+    Address { key: &'static str, address: SocketAddr, source: io::Error },
+    #[error(
+        "an upstream is https, and the system's certificates cannot be read; install ca-certificates, or \
+         set SSL_CERT_FILE"
+    )]
+    Certificates,
+    #[error("{0}")]
+    Upstream(String),
+    #[error("the access log cannot be started: {0}")]
+    AccessLog(io::Error),
+}
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Where requests are taken.
+    pub public: SocketAddr,
+    /// Where metrics and health are.
+    pub admin: SocketAddr,
+    drain: Arc<Drain>,
+    log: Arc<AccessLog>,
+    public_service: Listening,
+    admin_service: Listening,
+}
+
+/// Binds both listeners and serves on them.
+///
+/// # Errors
+/// When an address cannot be had, or an upstream cannot be reached securely.
+pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Running, ListenError> {
+    let live = gate.live.load_full();
+    let settings = &live.settings;
+    let public = bind("listen", settings.listen)?;
+    let admin = bind("admin", settings.admin)?;
+    let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
+    let log = Arc::new(log.map_err(ListenError::AccessLog)?);
+    let drain = Arc::new(Drain::default());
+    let proxy = Proxy {
+        gate: gate.clone(),
+        upstreams: Upstreams::new(&settings.upstreams).map_err(ListenError::Upstream)?,
+        reserved: ReservedHeaders::new(settings.identity.headers.iter().map(|(name, _)| name.as_str())),
+        log: log.clone(),
+        drain: drain.clone(),
+        unrouted: RouteName::new("-"),
+        token_endpoint: RouteName::new("/oauth/token"),
+    };
+    let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));
+    proxy.handle_init_modules();
+    let public_connections = Connections::new(gate.metrics.connections("public"));
+    let admin_connections = Connections::new(gate.metrics.connections("admin"));
+    let public_service = Listening::start("listen", public, proxy, public_connections)?;
+    let app = Admin { gate, drain: drain.clone() };
+    let admin_service = Listening::start("admin", admin, app, admin_connections)?;
+    Ok(Running {
+        public: public_service.address,
+        admin: admin_service.address,
+        drain,
+        log,
+        public_service,
+        admin_service,
+    })
+}
+
+impl Running {
+    /// Drains and stops. `lame_duck` is how long new connections are still taken after readiness has
+    /// begun to fail, so that balancers can notice.
+    pub async fn stop(self, lame_duck: Duration) {
+        self.drain.begin();
+        tokio::time::sleep(lame_duck).await;
+        self.public_service.stop(DRAIN).await;
+        self.admin_service.stop(Duration::from_secs(1)).await;
+        let log = self.log;
+        let _ = tokio::task::spawn_blocking(move || log.stop()).await;
+    }
+}
+
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    listen().map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { key, address },
+        _ => ListenError::Address { key, address, source },
+    })
+}
+
+/// pingora reads the system's certificates at start and panics when it cannot; so they are tried first,
+/// and not read at all where no upstream needs them.
+fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {
+    let secure = settings.upstreams.iter().any(|upstream| upstream.url.scheme() == "https");
+    if secure {
+        load_platform_certs_incl_env_into_store(&mut RootCertStore::empty())
+            .map_err(|_| ListenError::Certificates)?;
+    }
+    Ok(ServerConf {
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        max_retries: TRIES,
+        upstream_keepalive_pool_size: POOL,
+        ca_file: (!secure).then(|| "/dev/null".to_owned()),
+        ..ServerConf::default()
+    })
+}
+
+/// One listener and its connections.
+#[derive(Debug)]
+struct Listening {
+    address: SocketAddr,
+    connections: Arc<Connections>,
+    shutdown: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    fn start<A>(
+        key: &'static str,
+        listener: TcpListener,
+        app: A,
+        connections: Arc<Connections>,
+    ) -> Result<Self, ListenError>
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let fault =
+            |source| ListenError::Address { key, address: SocketAddr::from(([0, 0, 0, 0], 0)), source };
+        let address = listener.local_addr().map_err(fault)?;
+        let backlog = listener.try_clone().map_err(fault)?;
+        let (shutdown, stopped) = watch::channel(false);
+        let app = GuardedApp::new(app, connections.clone(), backlog, stopped.clone());
+        let mut service = Service::new(key.to_owned(), app);
+        let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
+        service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
+        let mut sockets = Fds::new();
+        sockets.add(address.to_string(), listener.into_raw_fd());
+        let sockets: ListenFds = Arc::new(Mutex::new(sockets));
+        let task = tokio::spawn(async move { service.start_service(Some(sockets), stopped, 1).await });
+        Ok(Self { address, connections, shutdown, task })
+    }
+
+    /// Closes the listener, then waits for the open connections, but not longer than `patience`.
+    async fn stop(self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let _ = self.shutdown.send(true);
+        let _ = self.task.await;
+        while self.connections.open() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let left = self.connections.open();
+        if left > 0 {
+            tracing::warn!(listener = %self.address, left, "connections were cut off at the end of the drain");
+        }
+    }
+}
