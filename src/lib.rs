@@ -1,4 +1,50 @@
-//! Tollgate: a reverse-proxy auth gateway.
+//! Tollgate: a reverse-proxy auth gateway. It proves who is calling before a request reaches an
+//! upstream, keeps refresh tokens out of the browser's JavaScript, and takes access back.
+//!
+//! # The map
+//!
+//! A folder imports only the folders above it; `io` and `edge` do not see each other.
+//!
+//! | folder | what it is |
+//! |---|---|
+//! | [`core`] | what is true: pure rules and types; `now` and random bytes are arguments |
+//! | [`config`] | what was asked: config.yaml becomes settings, or all its mistakes at once |
+//! | [`state`] | what we remember: memory only, each piece with one owner |
+//! | [`flows`] | what we do: one use case a file, read from top to bottom |
+//! | [`io`] | whom we talk to: the ports' implementations, files, messages |
+//! | `edge` | where it meets pingora: phases in, flows asked, answers out |
+//! | `app` | the wiring, shared by `tollgate run`, the demo and the tests |
+//! | `demo` | an authorization server, an upstream and a page to try it all |
+//! | [`cli`] | the commands |
+//!
+//! # What always holds
+//!
+//! - No permit, no upstream: [`core::route::permit::Permit`] is made in one place, and `edge` cannot name
+//!   an upstream without one.
+//! - The path that was judged is the path that is sent, byte for byte.
+//! - What is reserved is removed from every request on every path; ours is set last.
+//! - A refresh token leaves the gateway only sealed, in an HttpOnly cookie. No outage clears it.
+//! - Secrets have a type that never prints. No log holds a token, a cookie or a query.
+//! - The hot path reads memory. It waits for an issuer or an authorization server alone, with a deadline.
+//! - Doubt closes the gate.
+//!
+//! # To change X, open Y
+//!
+//! | to change | open |
+//! |---|---|
+//! | what a token must be like | `core/token/jwt.rs` |
+//! | which path is ambiguous | `core/route/path.rs` |
+//! | which route wins | `core/route/table.rs` |
+//! | what a route may require | `core/route/policy.rs` |
+//! | status and words of a refusal | `core/denial.rs` |
+//! | what an upstream learns | `core/identity_headers.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
+//! | the steps from request to permit | `flows/admit.rs` |
+//! | what becomes of a refresh token | `core/session/exchange.rs`, `flows/exchange.rs` |
+//! | when keys are fetched | `core/token/freshness.rs` |
+//! | a key of config.yaml | `config/schema.rs`, then the file of its section |
+//! | a metric | `state/metrics.rs` |
+//! | a line of the access log | `edge/access_log.rs` |
+//! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/body.rs`, `edge/server.rs` |
 
 pub mod cli;
 pub mod config;
@@ -7,6 +53,8 @@ pub mod flows;
 pub mod io;
 pub mod state;
 
+#[cfg(feature = "edge")]
+pub mod app;
 #[cfg(feature = "edge")]
 pub mod edge;
 

@@ -1,0 +1,210 @@
+//! The wiring: what was asked becomes a gateway that runs. Shared by `tollgate run`, the demo and the
+//! tests.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::settings::Settings;
+use crate::core::route::table::RouteTable;
+use crate::core::session::sealed::KeyRing;
+use crate::edge::server::{self, ListenError};
+use crate::flows::Gate;
+use crate::flows::keep_keys_fresh::keep_keys_fresh;
+use crate::flows::ports::{Clock, HttpClient, Randomness};
+use crate::io::http_client::{ClientSetupError, IssuerClients};
+use crate::io::key_files::{self, KeyFileError};
+use crate::io::system::{SystemClock, SystemRandomness};
+use crate::state::exchanges::Exchanges;
+use crate::state::issuer_keys::Issuers;
+use crate::state::live::Live;
+use crate::state::metrics::Metrics;
+
+/// How long new connections are taken after SIGTERM, so that balancers can see `/readyz` fail.
+const LAME_DUCK: Duration = Duration::from_secs(1);
+/// How long the start waits before it says which issuers have no keys.
+const FIRST_KEYS: Duration = Duration::from_secs(3);
+
+/// Why a gateway does not start. Every text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Issuer(#[from] ClientSetupError),
+    #[error("sessions.keys: {0}")]
+    CookieKeys(String),
+    #[error("routes: {0}")]
+    Routes(String),
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+/// The world outside, as the gateway meets it.
+pub struct Outside {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Randomness>,
+    pub http: Arc<dyn HttpClient>,
+    /// Where the access log goes.
+    pub access_log: Box<dyn Write + Send>,
+}
+
+impl Outside {
+    /// The clock, randomness, network and standard output of this machine.
+    ///
+    /// # Errors
+    /// When an issuer's `ca` holds no certificate.
+    pub fn system(settings: &Settings) -> Result<Self, StartError> {
+        crate::io::install_crypto_providers();
+        let issuers: Vec<_> =
+            settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
+        Ok(Self {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandomness),
+            http: Arc::new(IssuerClients::new(&issuers)?),
+            access_log: Box::new(io::stdout()),
+        })
+    }
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outside").finish_non_exhaustive()
+    }
+}
+
+/// A gateway that runs, with all that keeps it going.
+#[derive(Debug)]
+pub struct App {
+    pub gate: Arc<Gate>,
+    pub running: server::Running,
+    stop: watch::Sender<bool>,
+    background: tokio::task::JoinHandle<()>,
+}
+
+impl App {
+    /// Starts a gateway inside the current tokio runtime. Nothing of it needs an authorization server
+    /// to be up.
+    ///
+    /// # Errors
+    /// When an address, the store folder or a key cannot be used.
+    pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
+        crate::io::install_crypto_providers();
+        let metrics = Metrics::new()?;
+        let live = live(settings, &*outside.random)?;
+        let gate = Arc::new(Gate {
+            live: ArcSwap::from_pointee(live),
+            exchanges: Exchanges::default(),
+            metrics,
+            clock: outside.clock,
+            random: outside.random,
+            http: outside.http,
+        });
+        let running = server::start(gate.clone(), outside.access_log)?;
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        gate.metrics.started(since.as_secs_f64());
+        let (stop, stopped) = watch::channel(false);
+        let background = tokio::spawn(keep_keys_fresh(gate.clone(), stopped));
+        Ok(Self { gate, running, stop, background })
+    }
+
+    /// Drains and stops; no request in flight is lost. `lame_duck`: how long new connections are
+    /// still taken.
+    pub async fn stop(self, lame_duck: Duration) {
+        self.running.stop(lame_duck).await;
+        let _ = self.stop.send(true);
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.background).await;
+    }
+}
+
+fn live(settings: Arc<Settings>, random: &dyn Randomness) -> Result<Live, StartError> {
+    let routes = RouteTable::build(&settings.routes).map_err(|conflicts| {
+        let all: Vec<_> = conflicts.into_iter().map(|conflict| conflict.why).collect();
+        StartError::Routes(all.join("; "))
+    })?;
+    let mut keys = settings.sessions.keys.clone();
+    if keys.is_empty() {
+        keys.push(key_files::cookie_key(&settings.store, random)?);
+    }
+    let cookie_keys = KeyRing::new(keys).map_err(StartError::CookieKeys)?;
+    let issuers = Issuers::new(&settings.issuers, None);
+    Ok(Live { settings, routes, issuers, cookie_keys })
+}
+
+/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once.
+///
+/// # Errors
+/// As [`App::start`].
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    crate::io::log::install(&settings.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(Arc::new(settings)));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(settings: Arc<Settings>) -> Result<(), StartError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let app = App::start(settings.clone(), Outside::system(&settings)?)?;
+    say_what_runs(&settings, &app);
+    let saying = tokio::spawn(say_which_issuers_have_keys(app.gate.clone()));
+    let lame_duck = tokio::select! {
+        () = received(&mut terminate) => LAME_DUCK,
+        () = received(&mut interrupt) => Duration::ZERO,
+    };
+    saying.abort();
+    tracing::info!("draining: no new connections soon, requests in flight are finished");
+    tokio::select! {
+        () = app.stop(lame_duck) => tracing::info!("stopped"),
+        () = received(&mut terminate) => tracing::warn!("stopped at once, by a second signal"),
+        () = received(&mut interrupt) => tracing::warn!("stopped at once, by a second signal"),
+    }
+    Ok(())
+}
+
+async fn received(signal: &mut Signal) {
+    if signal.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn say_what_runs(settings: &Settings, app: &App) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        public_url = settings.public_url.as_str(),
+        listen = %app.running.public,
+        admin = %app.running.admin,
+        routes = settings.routes.len(),
+        "tollgate runs"
+    );
+}
+
+/// Says once which issuers can be verified for and which not yet.
+async fn say_which_issuers_have_keys(gate: Arc<Gate>) {
+    let live = gate.live.load_full();
+    let deadline = tokio::time::Instant::now() + FIRST_KEYS;
+    while tokio::time::Instant::now() < deadline && live.issuers.iter().any(|issuer| !issuer.keys_ready()) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for issuer in live.issuers.iter() {
+        let (name, url) = (&issuer.settings.name, &issuer.settings.rules.iss);
+        if issuer.keys_ready() {
+            tracing::info!(issuer = %name, url, "keys are there: its tokens can be verified");
+        } else {
+            let why = issuer.last_error();
+            tracing::warn!(
+                issuer = %name, url, why = why.as_deref(),
+                "no keys yet: its tokens get 503 until its keys can be read; trying on"
+            );
+        }
+    }
+}
