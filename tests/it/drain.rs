@@ -1,0 +1,122 @@
+//! A stop loses no request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::support::client::{Client, request};
+use crate::support::gateway::Gateway;
+use crate::support::upstream::Upstream;
+use crate::support::{eventually, within};
+
+#[tokio::test]
+async fn requests_in_flight_end_well_and_idle_connections_close() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut idle = gateway.connect().await;
+    assert_eq!(idle.get("/public/x", &[]).await.status, 200);
+    let mut busy = gateway.connect().await;
+    busy.send(request("GET", "/public/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 2).await;
+
+    let (public, log) = (gateway.public, gateway.log.clone());
+    let stopping = tokio::spawn(gateway.app.stop(Duration::ZERO));
+    assert!(idle.is_closed().await);
+    within("a closed listener", async { while TcpStream::connect(public).await.is_ok() {} }).await;
+    assert!(!stopping.is_finished(), "it waits for the request");
+    upstream.release(1);
+    let answer = busy.answer().await;
+    assert_eq!(answer.status, 200);
+    within("the stop", stopping).await.unwrap();
+    assert_eq!(log.lines().len(), 2, "every line was written before the stop ended");
+}
+
+#[tokio::test]
+async fn readiness_fails_before_the_listener_closes() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let (public, admin) = (gateway.public, gateway.admin);
+    let mut busy = gateway.connect().await;
+    busy.send(request("GET", "/public/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    let stopping = tokio::spawn(gateway.app.stop(Duration::from_secs(1)));
+    within("a failing readiness", async {
+        loop {
+            let mut probe = Client::connect(admin).await;
+            probe.send("GET /readyz HTTP/1.1\r\nHost: probe\r\n\r\n").await;
+            let answer = probe.answer().await;
+            if answer.status == 503 {
+                assert_eq!(answer.json()["because"], "draining");
+                return;
+            }
+        }
+    })
+    .await;
+    let answer = Client::connect(public).await.get("/public/x", &[]).await;
+    assert_eq!(answer.status, 200, "still served");
+    assert!(!answer.keeps_alive(), "and told to go elsewhere next");
+    upstream.release(1);
+    assert_eq!(busy.answer().await.status, 200);
+    within("the stop", stopping).await.unwrap();
+}
+
+/// Clients that connect, ask and reconnect as fast as they can; the stop comes in their midst. A
+/// connection that was made is answered; a refused one was never a request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_loses_no_request() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let public = gateway.public;
+    let (answered, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..16)
+        .map(|number| {
+            let (answered, lost, over) = (answered.clone(), lost.clone(), over.clone());
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    let Ok(stream) = TcpStream::connect(public).await else { return };
+                    let mut client = Client::over(stream);
+                    loop {
+                        let sent = client.try_send(request("GET", "/public/x", &[], b"")).await;
+                        let answer = if sent { client.answer_to("GET").await } else { None };
+                        match answer {
+                            Some(answer) if answer.status == 200 => {
+                                answered.fetch_add(1, Ordering::Relaxed);
+                                // Half of them use each connection once.
+                                if number % 2 == 0 || !answer.keeps_alive() {
+                                    break;
+                                }
+                            }
+                            _ => {
+                                lost.fetch_add(1, Ordering::Relaxed);
+                                break;
+                            }
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    eventually("load", || answered.load(Ordering::Relaxed) > 200).await;
+    within("the stop", gateway.app.stop(Duration::from_millis(200))).await;
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        within("a client", client).await.unwrap();
+    }
+    assert_eq!(lost.load(Ordering::Relaxed), 0, "of {}", answered.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn many_gateways_live_in_one_process_and_free_their_ports() {
+    let upstream = Upstream::start().await;
+    for _ in 0..3 {
+        let gateway = Gateway::start(&upstream).await;
+        let (public, admin) = (gateway.public, gateway.admin);
+        assert_eq!(gateway.connect().await.get("/public/x", &[]).await.status, 200);
+        within("the stop", gateway.app.stop(Duration::ZERO)).await;
+        assert!(TcpStream::connect(public).await.is_err());
+        assert!(TcpStream::connect(admin).await.is_err());
+    }
+}

@@ -1,0 +1,268 @@
+//! The edges of HTTP/1.1: sizes, bodies, connections that live on, upstreams that fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::support::client::{HOST, request};
+use crate::support::gateway::Gateway;
+use crate::support::upstream::{Received, Upstream};
+use crate::support::{eventually, within};
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_431() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let large = "x".repeat(33 * 1024);
+    let answer = gateway.connect().await.get("/public/x", &[("X-Large", &large)]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["type"]),
+        (431, &json!("urn:tollgate:refusal:header_too_large"))
+    );
+    let many: Vec<_> = (0..101).map(|_| ("X-Many", "1")).collect();
+    assert_eq!(gateway.connect().await.get("/public/x", &many).await.status, 431);
+    let long = "x".repeat(9 * 1024);
+    let answer = gateway.connect().await.get("/api/x", &[("Authorization", &format!("Bearer {long}"))]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["type"]),
+        (431, &json!("urn:tollgate:refusal:token_too_large"))
+    );
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn one_host_or_400() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    for head in [
+        "GET /public/x HTTP/1.1\r\n\r\n".to_owned(),
+        format!("GET /public/x HTTP/1.1\r\nHost: {HOST}\r\nHost: {HOST}\r\n\r\n"),
+        format!("GET /public/x HTTP/1.1\r\nHost: {HOST}\r\nHost: other.example\r\n\r\n"),
+        format!("GET http://other.example/public/x HTTP/1.1\r\nHost: {HOST}\r\n\r\n"),
+        format!("GET /public/x HTTP/1.1\r\nHost: user@{HOST}\r\n\r\n"),
+    ] {
+        let mut client = gateway.connect().await;
+        client.send(&head).await;
+        assert_eq!(client.answer().await.status, 400, "{head}");
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_announced_or_not() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with(&format!(
+        "limits: {{ body: 64KiB }}\nroutes: [{{ path: /*, to: \"{}\", public: true }}]",
+        upstream.url()
+    ))
+    .await;
+    let body = vec![b'x'; 200 * 1024];
+    let mut client = gateway.connect().await;
+    client.send(request("POST", "/announced", &[], &body)).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, &answer.json()["type"]), (413, &json!("urn:tollgate:refusal:body_too_large")));
+    assert!(!answer.keeps_alive());
+    assert!(upstream.received().is_empty(), "nothing of it went on");
+
+    let mut client = gateway.connect().await;
+    let head = request("POST", "/chunked", &[("Transfer-Encoding", "chunked")], b"");
+    client.send(head).await;
+    let chunk = [b"10000\r\n".to_vec(), vec![b'x'; 0x10000], b"\r\n".to_vec()].concat();
+    for _ in 0..3 {
+        client.try_send(&chunk).await;
+    }
+    client.try_send("0\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 413);
+
+    let mut client = gateway.connect().await;
+    client.send(request("POST", "/fits", &[], &body[..64 * 1024])).await;
+    assert_eq!(client.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_arrive_as_they_were_sent() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    let body: Vec<u8> = (0..100_000_u32).map(|at| at.to_le_bytes()[at as usize % 4]).collect();
+    client.send(request("POST", "/public/length", &[], &body)).await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(upstream.received()[0].raw_body, body);
+
+    let head = request("POST", "/public/chunks", &[("Transfer-Encoding", "chunked")], b"");
+    client
+        .send([&head[..], b"5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nX-Auth-Subject: forged\r\n\r\n"].concat())
+        .await;
+    assert_eq!(client.answer().await.status, 200);
+    let seen = &upstream.received()[1];
+    let raw = String::from_utf8(seen.raw_body.clone()).unwrap();
+    assert!(raw.ends_with("0\r\n\r\n") && raw.matches("0\r\n\r\n").count() == 1, "{raw:?}");
+    assert!(!raw.contains("forged"), "trailers do not pass");
+
+    let twice = format!(
+        "POST /public/twice HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi"
+    );
+    client.send(twice).await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(upstream.received()[2].all("content-length"), ["2"]);
+}
+
+#[tokio::test]
+async fn two_framings_of_one_body_reach_no_upstream() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    for framing in [
+        "Content-Length: 2\r\nContent-Length: 3",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunked, identity",
+        "Content-Length: +2",
+        "Content-Length: 0x2",
+        "Transfer-Encoding : chunked",
+    ] {
+        let mut client = gateway.connect().await;
+        client.send(format!("POST /public/x HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n\r\nhi")).await;
+        assert_eq!(client.answer().await.status, 400, "{framing}");
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_costs_no_connection_not_even_with_a_body() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let bearer = gateway.bearer("alice", "api:read");
+    let mut client = gateway.connect().await;
+    for _ in 0..3 {
+        client.send(request("POST", "/api/x", &[], &[b'x'; 4096])).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 401);
+        assert!(answer.keeps_alive());
+        let answer = client.get("/api/x", &[("Authorization", &bearer)]).await;
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(upstream.received().len(), 3);
+}
+
+#[tokio::test]
+async fn a_large_upload_that_is_refused_still_hears_why() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    client.send(request("POST", "/api/x", &[], &vec![b'x'; 900 * 1024])).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 401);
+    assert!(!answer.keeps_alive());
+}
+
+#[tokio::test]
+async fn whoever_waits_for_100_continue_is_refused_before_sending() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    let head = format!(
+        "POST /api/x HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n"
+    );
+    client.send(head).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 401);
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn head_has_no_body_and_keeps_the_connection() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    for path in ["/public/x", "/api/x", "/nowhere"] {
+        client.send(request("HEAD", path, &[], b"")).await;
+        let answer = client.answer_to("HEAD").await.unwrap();
+        assert_ne!(answer.header("content-length"), Some("0"), "{path}");
+    }
+    assert_eq!(client.get("/public/x", &[]).await.status, 200, "nothing was left on the connection");
+}
+
+#[tokio::test]
+async fn connections_to_the_upstream_are_used_again() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    for _ in 0..5 {
+        assert_eq!(gateway.connect().await.get("/public/x", &[]).await.status, 200);
+    }
+    assert!(upstream.received().iter().all(|seen| seen.connection == 0), "{:#?}", upstream.received());
+}
+
+#[tokio::test]
+async fn the_client_says_close_and_gets_it() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    assert!(!client.get("/public/x", &[("Connection", "close")]).await.keeps_alive());
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn an_answer_streams_while_it_is_made() {
+    let upstream = Upstream::answering(Arc::new(|_: &Received| {
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n".to_vec()
+    }))
+    .await;
+    let gateway = Gateway::start(&upstream).await;
+    let answer = gateway.connect().await.get("/public/x", &[]).await;
+    assert_eq!(answer.body, b"abcdefg");
+}
+
+#[tokio::test]
+async fn an_upstream_that_fails_is_502_in_our_own_words() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let silent = Upstream::answering(Arc::new(|_: &Received| Vec::new())).await;
+    let babbling = Upstream::answering(Arc::new(|_: &Received| b"nonsense\r\n\r\n".to_vec())).await;
+    let gateway = Gateway::with(&format!(
+        "routes:\n  - {{ path: /closed, to: \"http://{closed}\", public: true }}\n  \
+         - {{ path: /silent, to: \"{}\", public: true }}\n  - {{ path: /babbling, to: \"{}\", public: true }}",
+        silent.url(),
+        babbling.url()
+    ))
+    .await;
+    for path in ["/closed", "/silent", "/babbling"] {
+        let answer = gateway.connect().await.get(path, &[]).await;
+        assert_eq!(answer.status, 502, "{path}");
+        assert_eq!(answer.json()["type"], "urn:tollgate:refusal:upstream_unavailable", "{path}");
+        assert_eq!(answer.header("server"), None);
+    }
+    let lines = gateway.logged(3).await;
+    assert!(lines.iter().all(|line| line["outcome"] == "upstream_unavailable"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_answer_in_time_is_504() {
+    let upstream = Upstream::start().await;
+    let routes = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
+    let gateway = Gateway::adjusted(&routes, |settings| {
+        Arc::get_mut(&mut settings.upstreams[0]).unwrap().read_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let answer = gateway.connect().await.get("/hold", &[]).await;
+    assert_eq!(
+        (answer.status, &answer.json()["type"]),
+        (504, &json!("urn:tollgate:refusal:upstream_timeout"))
+    );
+    let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    assert!(metrics.contains(r#"result="timeout""#), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_made_whole() {
+    let upstream = Upstream::answering(Arc::new(|_: &Received| {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nhalf".to_vec()
+    }))
+    .await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/public/x", &[], b"")).await;
+    let raw = within("the end", client.rest()).await;
+    assert!(raw.ends_with("half"), "{raw}");
+    gateway.logged(1).await;
+    eventually("nothing in flight", || gateway.app.gate.metrics.in_flight().get() == 0).await;
+}

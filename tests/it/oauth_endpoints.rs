@@ -1,0 +1,75 @@
+//! `/oauth/token` on the wire. What an exchange does is tested with its flow.
+
+use serde_json::json;
+
+use crate::support::client::{HOST, request};
+use crate::support::gateway::Gateway;
+use crate::support::upstream::Upstream;
+
+#[tokio::test]
+async fn other_methods_learn_the_right_ones_in_oauth_words() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    for method in ["GET", "PUT", "OPTIONS"] {
+        client.send(request(method, "/oauth/token", &[], b"")).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 405, "{method}");
+        assert_eq!(answer.header("allow"), Some("POST, DELETE"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.json()["error"], "invalid_request");
+        assert!(answer.keeps_alive());
+    }
+    let lines = gateway.logged(3).await;
+    assert_eq!(
+        (&lines[0]["route"], &lines[0]["outcome"]),
+        (&json!("/oauth/token"), &json!("method_not_allowed"))
+    );
+}
+
+#[tokio::test]
+async fn a_token_request_has_a_limit() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    client.send(request("POST", "/oauth/token", &[], &[b'x'; 16 * 1024 + 1])).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, &answer.json()["error"]), (413, &json!("invalid_request")));
+
+    let mut client = gateway.connect().await;
+    client.send(request("POST", "/oauth/token", &[("Transfer-Encoding", "chunked")], b"")).await;
+    let chunk = [b"4000\r\n".to_vec(), vec![b'x'; 0x4000], b"\r\n".to_vec()].concat();
+    client.send([&chunk[..], b"1\r\nx\r\n0\r\n\r\n"].concat()).await;
+    assert_eq!(client.answer().await.status, 413);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_100_continue_gets_it_and_keeps_its_connection() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    client
+        .send(format!(
+            "POST /oauth/token HTTP/1.1\r\nHost: {HOST}\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+        ))
+        .await;
+    assert_eq!(client.interim().await, 100);
+    client.send("a=b").await;
+    let answer = client.answer().await;
+    assert!((400..=403).contains(&answer.status), "{}", answer.head);
+    assert!(answer.keeps_alive());
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn endpoints_that_do_not_exist_are_404_and_never_a_route() {
+    let upstream = Upstream::start().await;
+    let gateway =
+        Gateway::with(&format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url())).await;
+    let mut client = gateway.connect().await;
+    for path in ["/oauth/login", "/oauth", "/oauth/", "/.well-known/jwks.json", "/o%61uth/token/x"] {
+        assert_eq!(client.get(path, &[]).await.status, 404, "{path}");
+    }
+    assert!(upstream.received().is_empty());
+}

@@ -1,0 +1,138 @@
+//! A gateway in this process, on ports of its own, configured by text.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tollgate::app::{App, Outside, StartError};
+use tollgate::config::settings::Settings;
+
+use super::client::{Client, HOST};
+use super::issuer::Issuer;
+use super::upstream::Upstream;
+use super::{eventually, within};
+
+/// `test` has its keys in a file; `discovered` is an authorization server that is down.
+const ISSUERS: &str = "issuers:
+  test: { url: \"http://127.0.0.1:9/issuer\", audience: \"https://api.example.com\", jwks_file: jwks.json }
+  discovered: { url: \"http://127.0.0.1:9\", audience: \"https://api.example.com\" }
+";
+
+/// The access log, in memory.
+#[derive(Clone, Default)]
+pub struct AccessLog(Arc<Mutex<Vec<u8>>>);
+
+impl Write for AccessLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AccessLog {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    pub fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+pub struct Gateway {
+    pub app: App,
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
+    pub issuer: Issuer,
+    pub log: AccessLog,
+    _folder: TempDir,
+}
+
+impl Gateway {
+    /// Routes to `upstream`: `/api/*` needs `api:read`, `/public/*` nothing, `/admin/*` also `admin`,
+    /// `/read/*` takes GET alone.
+    pub async fn start(upstream: &Upstream) -> Self {
+        let to = upstream.url();
+        Self::with(&format!(
+            "routes:
+  - {{ path: /public/*, to: \"{to}\", public: true }}
+  - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
+  - {{ path: /admin/*, to: \"{to}\", require: {{ scope: [api:read, admin] }} }}
+  - {{ path: /read/*, to: \"{to}\", public: true, methods: [GET] }}
+"
+        ))
+        .await
+    }
+
+    /// The rest of the configuration, in YAML.
+    pub async fn with(rest: &str) -> Self {
+        Self::adjusted(rest, |_| {}).await
+    }
+
+    /// As `with`, and then what no key of config.yaml can say yet.
+    pub async fn adjusted(rest: &str, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let gateway = Self::unready(&format!("{ISSUERS}{rest}"), adjust).unwrap();
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    /// Starts with what was asked, issuers included, and waits for nothing.
+    pub fn unready(rest: &str, adjust: impl FnOnce(&mut Settings)) -> Result<Self, StartError> {
+        let folder = tempfile::tempdir().unwrap();
+        let issuer = Issuer::new();
+        std::fs::write(folder.path().join("jwks.json"), issuer.jwks().to_string()).unwrap();
+        let text = format!("public_url: http://{HOST}\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{rest}");
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, &text).unwrap();
+        let loaded = match tollgate::config::load(&path, &|_| None) {
+            Ok(loaded) => loaded,
+            Err(errors) => panic!("{errors}\n{text}"),
+        };
+        let log = AccessLog::default();
+        let mut settings = loaded.settings;
+        adjust(&mut settings);
+        let settings = Arc::new(settings);
+        let outside = Outside { access_log: Box::new(log.clone()), ..Outside::system(&settings)? };
+        let app = App::start(settings, outside)?;
+        let (public, admin) = (app.running.public, app.running.admin);
+        Ok(Self { app, public, admin, issuer, log, _folder: folder })
+    }
+
+    async fn wait_until_ready(&self) {
+        within("readiness", async {
+            while self.admin("/readyz").await.status != 200 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    pub async fn connect(&self) -> Client {
+        Client::connect(self.public).await
+    }
+
+    /// `Authorization` with a good token.
+    pub fn bearer(&self, subject: &str, scope: &str) -> String {
+        format!("Bearer {}", self.issuer.token(subject, scope))
+    }
+
+    /// Asks the admin listener.
+    pub async fn admin(&self, path: &str) -> super::client::Answer {
+        let mut client = Client::connect(self.admin).await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin)).await;
+        client.answer().await
+    }
+
+    /// The access log, once it has `count` lines.
+    pub async fn logged(&self, count: usize) -> Vec<Value> {
+        eventually("the access log", || self.log.text().lines().count() >= count).await;
+        self.log.lines()
+    }
+}

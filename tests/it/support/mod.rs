@@ -1,0 +1,35 @@
+//! What the tests need around a gateway.
+//!
+//! - `issuer`: an issuer of tokens whose keys are in a file
+//! - `upstream`: an upstream that records what it received, byte for byte
+//! - `client`: an HTTP/1.1 client that sends what it is told, also what no client should
+//! - `gateway`: a gateway in this process, on ports of its own
+
+pub mod client;
+pub mod gateway;
+pub mod issuer;
+pub mod upstream;
+
+use std::future::Future;
+use std::time::Duration;
+
+/// Nothing in these tests takes longer, unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Fails the test when `what` does not come true.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    within(what, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// Fails the test when `future` does not end.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} in vain for: {what}"),
+    }
+}
