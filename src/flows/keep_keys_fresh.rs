@@ -114,10 +114,15 @@ pub(crate) async fn keys_for(
     tokio::time::timeout(issuer.settings.timeout, decided).await.unwrap_or(Err(Denial::KeysUnavailable))
 }
 
-/// Refreshes every issuer's keys before they grow old, until `stop` becomes true.
-pub async fn keep_keys_fresh(gate: Arc<Gate>, mut stop: watch::Receiver<bool>) {
+/// Refreshes every issuer's keys before they grow old, until `stop` becomes true or nobody is left to
+/// say so.
+pub async fn keep_keys_fresh(gate: Arc<Gate>, stop: watch::Receiver<bool>) {
+    until(stop, || look(Means::of(&gate), &gate.live.load().issuers)).await;
+}
+
+async fn until(mut stop: watch::Receiver<bool>, look: impl Fn()) {
     loop {
-        look(Means::of(&gate), &gate.live.load().issuers);
+        look();
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(LOOK) => {}
@@ -306,5 +311,33 @@ impl std::fmt::Display for Fault {
             Self::Status(status) => write!(f, "it answered {status}"),
             Self::Content(why) => f.write_str(why),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_background_looks_at_once_and_again_and_ends_when_it_is_told_to() {
+        let looks = Cell::new(0);
+        let (stop, stopped) = watch::channel(false);
+        let look = || {
+            looks.set(looks.get() + 1);
+            if looks.get() == 2 {
+                stop.send_replace(true);
+            }
+        };
+        until(stopped, look).await;
+        assert_eq!(looks.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_background_ends_with_whoever_could_stop_it() {
+        let (stop, stopped) = watch::channel(false);
+        drop(stop);
+        until(stopped, || {}).await;
     }
 }

@@ -280,6 +280,8 @@ impl Family {
     }
 }
 
+const WRONG_SIZE: &str = "its coordinates do not have the size of its crv";
+
 /// `kty`, `crv` and the numbers, through `jsonwebtoken`; nothing else of the JWK is shown to it.
 fn read_material(jwk: &Map<String, Value>) -> Result<(Family, String, DecodingKey), &'static str> {
     let kty = jwk.get("kty").and_then(Value::as_str).ok_or("kty is not a string")?;
@@ -308,11 +310,14 @@ fn read_material(jwk: &Map<String, Value>) -> Result<(Family, String, DecodingKe
                 _ => return Err("its crv is not P-256 or P-384"),
             };
             if ec.x.len() != chars || ec.y.len() != chars {
-                return Err("its coordinates do not have the size of its crv");
+                return Err(WRONG_SIZE);
             }
             family
         }
         (AlgorithmParameters::OctetKeyPair(okp), "OKP") if okp.curve == EllipticCurve::Ed25519 => {
+            if okp.x.len() != 43 {
+                return Err(WRONG_SIZE); // RFC 8037 section 2: 32 bytes
+            }
             Family::Ed25519
         }
         (AlgorithmParameters::OctetKeyPair(_), "OKP") => return Err("its crv is not Ed25519"),
@@ -492,6 +497,25 @@ mod tests {
         ] {
             assert!(load(bad.clone()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn coordinates_have_the_size_of_the_curve_each() {
+        let (p256, ed) = (testing::keys().p256.jwk(), testing::keys().ed.jwk());
+        let decode = |jwk: &Value, name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+        // The same 64 bytes, with the boundary moved by one.
+        let both = [decode(&p256, "x"), decode(&p256, "y")].concat();
+        let moved = |at| {
+            let (x, y) = both.split_at(at);
+            with(p256.clone(), json!({"x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)}))
+        };
+        assert!(load(moved(32)).is_ok());
+        assert_eq!(load(moved(31)).unwrap_err(), WRONG_SIZE);
+        assert_eq!(load(moved(33)).unwrap_err(), WRONG_SIZE);
+        // A whole SubjectPublicKeyInfo (RFC 8410) in place of the 32 bytes.
+        let prefix = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
+        let spki = URL_SAFE_NO_PAD.encode([&prefix[..], &decode(&ed, "x")].concat());
+        assert_eq!(load(with(ed, json!({"x": spki}))).unwrap_err(), WRONG_SIZE);
     }
 
     #[test]
