@@ -32,7 +32,12 @@ const REVOCATION_PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 
 /// Asks the token endpoint of the client's AS, once.
-pub async fn ask_token_endpoint(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) -> ServerAnswer {
+pub async fn ask_token_endpoint(
+    gate: &Gate,
+    live: &Live,
+    client: &Client,
+    form: &ServerForm,
+) -> ServerAnswer {
     let whole = async {
         let (issuer, endpoints) = issuer_of(gate, live, client).await?;
         let url = endpoints.token.as_ref().ok_or("the AS publishes no token endpoint")?;
@@ -107,8 +112,9 @@ async fn issuer_of<'a>(
     client: &Client,
 ) -> Result<(&'a IssuerState, Arc<Endpoints>), &'static str> {
     let issuer = live.issuers.by_name(&client.issuer).ok_or("the client's issuer is not configured")?;
-    let endpoints =
-        endpoints(gate, issuer).await.map_err(|_| "the AS's endpoints are not known: it was not reached yet")?;
+    let endpoints = endpoints(gate, issuer)
+        .await
+        .map_err(|_| "the AS's endpoints are not known: it was not reached yet")?;
     Ok((issuer, endpoints))
 }
 

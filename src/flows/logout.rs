@@ -33,8 +33,8 @@ pub async fn sign_out(
     query: Option<&str>,
     _now: Timestamp,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let parameters = Parameters::from_form(query.unwrap_or_default().as_bytes())
-        .map_err(OAuthRefusal::before_client)?;
+    let parameters =
+        Parameters::from_form(query.unwrap_or_default().as_bytes()).map_err(OAuthRefusal::before_client)?;
     let client = find_client(live, &parameters).map_err(OAuthRefusal::before_client)?;
     let subject = end_session(gate, live, head, &client, &parameters)
         .map_err(|denial| OAuthRefusal::of(denial, &client, None))?;

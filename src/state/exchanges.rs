@@ -57,15 +57,27 @@ struct Entry {
 #[derive(Debug)]
 pub enum Presented {
     /// Exchange `grant` and land `flight`; `waiting` hears of it too.
-    Begin { flight: UnderWay, waiting: Waiting, grant: Box<Grant>, recovers: bool },
+    Begin {
+        flight: UnderWay,
+        waiting: Waiting,
+        grant: Box<Grant>,
+        recovers: bool,
+    },
     /// Somebody's flight brings the answer.
     Join(Waiting),
     /// Somebody's flight is in the way; present again after it.
     AskAgain(Waiting),
-    AnswerAgain { answer: Arc<Exchanged>, age: Duration, with_cookie: bool },
+    AnswerAgain {
+        answer: Arc<Exchanged>,
+        age: Duration,
+        with_cookie: bool,
+    },
     /// Theft; the family is over. Revoke the presented refresh token.
     Replay,
-    Over { end: SessionEnd, revoke: bool },
+    Over {
+        end: SessionEnd,
+        revoke: bool,
+    },
 }
 
 impl Exchanges {

@@ -178,7 +178,7 @@ impl<A: Clone> Family<A> {
         if presented < self.proven && !in_window {
             return self.replayed(presented);
         }
-        if let Some(decision) = self.from_window(presented, shape, now) {
+        if let Some(decision) = self.kept_answer(presented, shape, now) {
             return decision;
         }
         if let Some(flight) = &mut self.flight {
@@ -207,7 +207,7 @@ impl<A: Clone> Family<A> {
     }
 
     /// The answer that `presented` already got, while it lasts.
-    fn from_window(&self, presented: Generation, shape: &Shape, now: Timestamp) -> Option<Decision<A>> {
+    fn kept_answer(&self, presented: Generation, shape: &Shape, now: Timestamp) -> Option<Decision<A>> {
         let fits = |landing: &&Landing<A>| landing.answers.reaches(presented) && landing.shape == *shape;
         let landing = self.landings.iter().rev().find(fits)?;
         let kept = landing.answer.as_ref()?;

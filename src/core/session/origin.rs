@@ -49,6 +49,9 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
+    /// What it is, the listed origins, the headers, and whether it passes.
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [(&'static str, &'static str)], bool);
+
     const OWN: &str = "http://localhost:8080";
     const APP: &str = "https://app.example";
 
@@ -66,7 +69,7 @@ mod tests {
         let same = ("sec-fetch-site", "same-origin");
         let cross = ("sec-fetch-site", "cross-site");
         let cors = ("sec-fetch-mode", "cors");
-        let rows: &[(&str, &[&str], &[(&str, &str)], bool)] = &[
+        let rows: &[Row<'_>] = &[
             ("own page, fetch", &[OWN], &[same, cors, ("origin", OWN)], true),
             ("own page, no Origin", &[OWN], &[same, cors], true),
             ("own page, null Origin", &[OWN], &[same, cors, ("origin", "null")], true),

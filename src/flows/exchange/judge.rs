@@ -57,10 +57,11 @@ pub(super) async fn judge(
     let rules = &issuer.settings.rules;
     let id_token = match &answer.id_token {
         None => None,
-        Some(token) => Some(
-            identified(token, &rules.iss, &client.client_id, rules.clock_skew, now)
-                .ok_or_else(|| mismatch(client, "the ID token is not for this client of this issuer, or has expired"))?,
-        ),
+        Some(token) => {
+            Some(identified(token, &rules.iss, &client.client_id, rules.clock_skew, now).ok_or_else(
+                || mismatch(client, "the ID token is not for this client of this issuer, or has expired"),
+            )?)
+        }
     };
     let verified = authenticate(gate, live, answer.access_token.expose(), now).await;
     let mut judged = Judged {

@@ -47,7 +47,8 @@ pub(super) async fn refresh(
 
 fn presented_grant(at: At<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
     let grant = session_cookie::read(at.live, at.client, at.head.headers)?.ok_or(Denial::NoSession)?;
-    let widens = scope.is_some_and(|asked| !grant.scope.as_ref().is_some_and(|granted| asked.is_within(granted)));
+    let widens =
+        scope.is_some_and(|asked| !grant.scope.as_ref().is_some_and(|granted| asked.is_within(granted)));
     if widens { Err(Denial::InvalidScope) } else { Ok(grant) }
 }
 
@@ -223,16 +224,13 @@ impl Flight {
         let judged = judge(&self.gate, &self.live, &self.client, &answer).await.map_err(refused)?;
         same_subject(&self.client, &self.grant, &judged).map_err(refused)?;
         let now = self.gate.clock.now();
-        let mut successor = self.grant.successor(
-            Some(newest.clone()),
-            random(&*self.gate.random),
-            now,
-            flight.is_used(),
-        );
+        let mut successor =
+            self.grant.successor(Some(newest.clone()), random(&*self.gate.random), now, flight.is_used());
         if successor.scope.is_none() && self.shape.scope.is_none() {
             successor.scope = answer.scope.clone().or(judged.scope);
         }
-        let cookie = session_cookie::seal(&self.gate, &self.live, &self.client, &successor).map_err(refused)?;
+        let cookie =
+            session_cookie::seal(&self.gate, &self.live, &self.client, &successor).map_err(refused)?;
         let page = match judged.unusable {
             // Keys that cannot be fetched now are no fault of the token; its use is judged anyway.
             None | Some(Denial::KeysUnavailable) => Ok(PageTokens {

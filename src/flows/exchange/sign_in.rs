@@ -43,7 +43,9 @@ async fn signed_in(
     redirect_uri: &str,
 ) -> Result<OAuthAnswer, Denial> {
     if redirect_uri != at.client.redirect_uri {
-        return Err(Denial::InvalidRequest("redirect_uri must be the one that the gateway has for this client."));
+        return Err(Denial::InvalidRequest(
+            "redirect_uri must be the one that the gateway has for this client.",
+        ));
     }
     let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
     let (sender, receiver) = oneshot::channel();
