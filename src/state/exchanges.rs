@@ -53,6 +53,13 @@ struct Entry {
     windows: Windows,
 }
 
+impl Entry {
+    /// A flight is under way exactly while somebody can wait for it; were it not, the wait is over at once.
+    fn waiting(&self) -> Waiting {
+        Waiting(self.waiting.clone().unwrap_or_else(|| watch::channel(None).1))
+    }
+}
+
 /// What becomes of a presented grant.
 #[derive(Debug)]
 pub enum Presented {
@@ -104,14 +111,8 @@ impl Exchanges {
                 };
                 Presented::Begin { flight, waiting: Waiting(receiver), grant, recovers }
             }
-            Decision::Join => entry.waiting.clone().map_or_else(
-                || Presented::Over { end: SessionEnd::Revoked, revoke: false },
-                |waiting| Presented::Join(Waiting(waiting)),
-            ),
-            Decision::AskAgainAfterFlight => entry.waiting.clone().map_or_else(
-                || Presented::Over { end: SessionEnd::Revoked, revoke: false },
-                |waiting| Presented::AskAgain(Waiting(waiting)),
-            ),
+            Decision::Join => Presented::Join(entry.waiting()),
+            Decision::AskAgainAfterFlight => Presented::AskAgain(entry.waiting()),
             Decision::AnswerAgain { answer, age, with_cookie } => {
                 Presented::AnswerAgain { answer, age, with_cookie }
             }

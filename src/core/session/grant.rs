@@ -122,7 +122,12 @@ impl Grant {
 
     /// The form that is sealed.
     pub fn to_bytes(&self) -> Secret<Vec<u8>> {
-        let mut out = Vec::with_capacity(128 + self.refresh_token.expose().len());
+        // Room for all of it: a buffer that grows leaves copies of the secrets behind.
+        let texts = self.client_id.len() + self.iss.len() + self.refresh_token.expose().len();
+        let optional = self.subject.as_ref().map_or(0, |subject| subject.sub.len())
+            + self.session_id.as_ref().map_or(0, String::len)
+            + self.scope.as_ref().map_or(0, |scope| scope.to_string().len());
+        let mut out = Vec::with_capacity(128 + texts + optional);
         out.push(VERSION);
         out.extend_from_slice(&self.family.0);
         out.extend_from_slice(&self.generation.to_be_bytes());

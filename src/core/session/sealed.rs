@@ -129,7 +129,8 @@ impl KeyRing {
         text.extend_from_slice(&key.id);
         text.extend_from_slice(&nonce);
         // Encrypted in place: the buffer that held the plain text holds the ciphertext afterwards.
-        let mut body = plain.to_vec();
+        let mut body = Vec::with_capacity(plain.len() + AES_256_GCM_SIV.tag_len());
+        body.extend_from_slice(plain);
         subkey
             .seal_in_place_append_tag(
                 Nonce::assume_unique_for_key(nonce),

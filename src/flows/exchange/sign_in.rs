@@ -146,7 +146,10 @@ impl CodeExchange {
         let judged = judge(&self.gate, &self.live, &self.client, &answer).await?;
         match &judged.unusable {
             None => {}
-            Some(Denial::KeysUnavailable) => return Err(Denial::KeysUnavailable),
+            Some(Denial::KeysUnavailable) => {
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, "a sign-in failed: the issuer's keys are not available, so its access token cannot be judged");
+                return Err(Denial::AuthorizationServerUnavailable);
+            }
             Some(denial) => {
                 log_unusable(&self.client, denial);
                 return Err(Denial::AccessTokenUnusable);
