@@ -63,23 +63,17 @@ pub struct Surroundings<'a> {
 
 /// The process: its arguments, its environment, its exit code.
 pub fn main() -> ExitCode {
-    let env = |name: &str| std::env::var(name).ok();
-    let mut surroundings = Surroundings {
-        env: &env,
-        folder: Path::new(""),
-        out: &mut io::stdout().lock(),
-        err: &mut io::stderr().lock(),
+    let next = {
+        // Nothing may hold these locks while the gateway runs.
+        let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+        let env = |name: &str| std::env::var(name).ok();
+        let mut around = Surroundings { env: &env, folder: Path::new(""), out: &mut out, err: &mut err };
+        prepare(std::env::args_os(), &mut around)
     };
-    match prepare(std::env::args_os(), &mut surroundings) {
+    match next {
         Next::Done(code) => ExitCode::from(code),
-        Next::Run(settings) => {
-            drop(surroundings);
-            run(*settings)
-        }
-        Next::Demo { once } => {
-            drop(surroundings);
-            demo(once)
-        }
+        Next::Run(settings) => run(*settings),
+        Next::Demo { once } => demo(once),
     }
 }
 

@@ -1,6 +1,8 @@
 //! config.yaml → settings: everything that is wrong is said at once, each with path, line and
 //! remedy, and what is not said to be wrong means what docs/configuration.md says.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -842,12 +844,13 @@ fn anchors_and_depth_cost_a_bounded_time() {
     }
     let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 10_000].join(","));
     let deep = "[".repeat(500_000);
-    let maps = "{a: ".repeat(100_000);
+    let maps = "{a: ".repeat(900);
+    let closed = "[a] ".repeat(100_000);
     let lines: String = (0..2000).map(|n| format!("{}a:\n", " ".repeat(n % 500))).collect();
-    let mistakes: String = (0..20_000).map(|n| format!("k{n}: 1\n")).collect();
-    for text in [laughs, long, deep, maps, lines, mistakes] {
+    let mistakes: String = (0..5000).map(|n| format!("k{n}: 1\n")).collect();
+    for text in [laughs, long, deep, maps, closed, lines, mistakes] {
         let found = parse(&text).unwrap_err();
-        assert!(found.mistakes.len() <= 101, "{}", found.mistakes.len());
+        assert!(found.mistakes.len() <= 51, "{}", found.mistakes.len());
     }
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }

@@ -188,13 +188,14 @@ fn origins(keys: &Keys<'_>, network: &Network, same_site: SameSite) -> Vec<Origi
         if !origin.is_https() && !origin_url(&origin).is_some_and(|url| is_loopback(&url)) {
             value.wrong("must be `https`, except on loopback: a page that came over `http` can be anybody's");
         }
-        if let Some(public) = &network.public_url {
-            if same_site != SameSite::None && certainly_cross_site(&origin, public) {
-                value.wrong(format!(
+        if let Some(public) = &network.public_url
+            && same_site != SameSite::None
+            && certainly_cross_site(&origin, public)
+        {
+            value.wrong(format!(
                     "is on another site than `public_url` ({}), so browsers withhold the cookie; serve both under one domain, or set `cookie: {{ same_site: none }}`",
                     public.as_str()
                 ));
-            }
         }
         origins.push(origin);
     }

@@ -6,7 +6,7 @@ use crate::config::error::{ConfigErrors, Mistake};
 use crate::config::tree::{self, Place};
 
 /// More than this nobody reads at once, and each costs a pass over the text.
-const SHOWN: usize = 100;
+const SHOWN: usize = 50;
 
 /// What was found so far.
 #[derive(Debug, Default)]

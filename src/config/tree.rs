@@ -12,9 +12,11 @@ use serde_json::Number;
 
 /// The largest text that is read, in bytes.
 pub(super) const TEXT_LIMIT: usize = 1 << 20;
-/// How many lists and maps may be written with `[` and `{`: the YAML reader's time grows with the
-/// square of their depth.
+/// How many `[` and `{` may stand in the file, and how many of them open at once. The YAML reader's
+/// time grows with the square of their depth, so they are counted before it begins; brackets in
+/// text count too.
 const BRACKET_LIMIT: usize = 20_000;
+const OPEN_LIMIT: usize = 1000;
 /// What the tree may hold after every anchor was followed: nodes, and bytes of text.
 const NODE_LIMIT: usize = 200_000;
 const CONTENT_LIMIT: usize = 8 << 20;
@@ -93,9 +95,9 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Place>), Unreadable> {
         let message = "the file is larger than 1 MiB; a configuration is smaller".to_owned();
         return Err(Unreadable { line: 1, column: 1, message });
     }
-    if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > BRACKET_LIMIT {
-        let message = "the file has too many `[` and `{`; a configuration has fewer".to_owned();
-        return Err(Unreadable { line: 1, column: 1, message });
+    if let Some(line) = too_many_brackets(text) {
+        let message = "up to here the file has too many `[` and `{`; a configuration has fewer".to_owned();
+        return Err(Unreadable { line, column: 1, message });
     }
     let growth = RefCell::new(Growth::default());
     let root = Grow(&growth).deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| {
@@ -105,6 +107,24 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Place>), Unreadable> {
         Unreadable { line, column, message: message.replacen(&place, "", 1) }
     })?;
     Ok((root, growth.into_inner().given_twice))
+}
+
+/// The line where there are too many of them.
+fn too_many_brackets(text: &str) -> Option<usize> {
+    let (mut total, mut open) = (0, 0_usize);
+    for (index, line) in text.lines().enumerate() {
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => (total, open) = (total + 1, open + 1),
+                b']' | b'}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if total > BRACKET_LIMIT || open > OPEN_LIMIT {
+            return Some(index + 1);
+        }
+    }
+    None
 }
 
 /// The line and column (from 1) where a path stands: its key, or its item.
