@@ -1,50 +1,8 @@
-//! The keys of config.yaml as a table: what each is called, what form it has, what holds without
-//! it, what it means. A key that is not in here is an unknown key; docs/configuration.md is written
-//! from here, and a test holds the two together.
-//!
-//! A key enters this table when it works, not before.
+//! The table itself. A row: name, form, what holds without it, meaning, example.
 
-/// One key.
-#[derive(Clone, Copy, Debug)]
-pub struct Key {
-    pub name: &'static str,
-    pub form: Form,
-    pub need: Need,
-    pub meaning: &'static str,
-    /// The value as it would stand in the file; empty for keys that only hold others.
-    pub example: &'static str,
-}
-
-/// The form of a key's value.
-#[derive(Clone, Copy, Debug)]
-pub enum Form {
-    /// One value; the text names its kind.
-    One(&'static str),
-    /// One value, or a list of such.
-    OneOrMany(&'static str),
-    /// Text, or `{ file: … }`.
-    Secret,
-    /// A list of secrets.
-    Secrets,
-    /// Names that the operator chose, each with one value or a list of values.
-    Values { name: &'static str, value: &'static str },
-    /// Keys of its own.
-    Section(&'static [Key]),
-    /// Names that the operator chose, each with these keys.
-    Named { name: &'static str, keys: &'static [Key] },
-    /// A list of entries with these keys.
-    List(&'static [Key]),
-}
-
-/// What holds when a key is absent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    Required,
-    /// This value, as it would be written.
-    Default(&'static str),
-    /// In words.
-    Otherwise(&'static str),
-}
+use super::Form::{List, Named, One, OneOrMany, Secret, Secrets, Section, Values};
+use super::Need::{Default, Otherwise, Required};
+use super::{Form, Key, Need};
 
 const fn key(
     name: &'static str,
@@ -55,9 +13,6 @@ const fn key(
 ) -> Key {
     Key { name, form, need, meaning, example }
 }
-
-use Form::{List, Named, One, OneOrMany, Secrets, Section, Values};
-use Need::{Default, Otherwise, Required};
 
 /// The whole file.
 pub const ROOT: &[Key] = &[
@@ -173,7 +128,7 @@ const ISSUER: &[Key] = &[
     ),
     key(
         "shared_secret",
-        Form::Secret,
+        Secret,
         Otherwise("discovered"),
         "HS256 with this secret of 32 bytes or more; then HS256 is the only algorithm.",
         "{ file: /run/secrets/hs256 }",
@@ -268,14 +223,14 @@ const CLIENT: &[Key] = &[
     ),
     key(
         "secret",
-        Form::Secret,
+        Secret,
         Otherwise("none: a public client"),
         "Its client secret. At most one of `secret` and `private_key`.",
         "${WEB_APP_SECRET}",
     ),
     key(
         "private_key",
-        Form::Secret,
+        Secret,
         Otherwise("none"),
         "Its key for `private_key_jwt`: PKCS#8 PEM; RSA of 2048 bits or more, P-256, P-384 or Ed25519.",
         "{ file: keys/portal.pem }",
@@ -544,82 +499,3 @@ const LOG: &[Key] = &[
         "hash",
     ),
 ];
-
-/// Every key with its whole path, `<name>` for names that the operator chooses, `[]` for entries.
-pub fn paths() -> Vec<(String, &'static Key)> {
-    let mut found = Vec::new();
-    collect("", ROOT, &mut found);
-    found
-}
-
-fn collect(above: &str, keys: &'static [Key], found: &mut Vec<(String, &'static Key)>) {
-    for key in keys {
-        let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
-        found.push((path.clone(), key));
-        match key.form {
-            Section(keys) => collect(&path, keys, found),
-            Named { name, keys } => collect(&format!("{path}.<{name}>"), keys, found),
-            List(keys) => collect(&format!("{path}[]"), keys, found),
-            One(_) | OneOrMany(_) | Form::Secret | Secrets | Values { .. } => {}
-        }
-    }
-}
-
-impl Form {
-    /// What a value of this form must be, for people.
-    pub fn wanted(&self) -> String {
-        match self {
-            One(kind) => (*kind).to_owned(),
-            OneOrMany(kind) => format!("{kind}, or a list"),
-            Form::Secret => "text or `{ file: … }`".to_owned(),
-            Secrets => "a list; each text or `{ file: … }`".to_owned(),
-            Values { name, value } => format!("keys: <{name}>: {value}"),
-            Section(_) => "keys".to_owned(),
-            Named { name, .. } => format!("<{name}>: keys"),
-            List(_) => "a list of entries".to_owned(),
-        }
-    }
-}
-
-/// What the value at a path of [`paths`] must be, for people.
-pub fn wanted(path: &str) -> Option<String> {
-    let path = path.strip_suffix("[]").unwrap_or(path);
-    paths().into_iter().find(|(known, _)| known == path).map(|(_, key)| match key.form {
-        OneOrMany(kind) => kind.to_owned(),
-        form => form.wanted(),
-    })
-}
-
-/// The tables of docs/configuration.md.
-pub fn reference() -> String {
-    let mut out = String::new();
-    table("The file", "", ROOT, &mut out);
-    out
-}
-
-fn table(title: &str, above: &str, keys: &'static [Key], out: &mut String) {
-    out.push_str(&format!(
-        "### {title}\n\n| key | value | without it | meaning | example |\n|---|---|---|---|---|\n"
-    ));
-    for key in keys {
-        let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
-        let without = match key.need {
-            Required => "required".to_owned(),
-            Default(value) => format!("`{value}`"),
-            Otherwise(words) => words.to_owned(),
-        };
-        let example = if key.example.is_empty() { String::new() } else { format!("`{}`", key.example) };
-        let row = [format!("`{path}`"), key.form.wanted(), without, key.meaning.to_owned(), example];
-        out.push_str(&format!("| {} |\n", row.map(|cell| cell.replace('|', "\\|")).join(" | ")));
-    }
-    out.push('\n');
-    for key in keys {
-        let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
-        match key.form {
-            Section(keys) => table(&format!("`{path}`"), &path, keys, out),
-            Named { name, keys } => table(&format!("`{path}`"), &format!("{path}.<{name}>"), keys, out),
-            List(keys) => table(&format!("`{path}`"), &format!("{path}[]"), keys, out),
-            _ => {}
-        }
-    }
-}
