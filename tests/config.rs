@@ -209,7 +209,7 @@ fn what_the_file_leaves_out_has_the_documented_default() {
 
 /// A file in which every key of the schema stands.
 fn full(folder: &Path) -> String {
-    fs::write(folder.join("keys.json"), r#"{"keys":[{"kty":"OKP"}]}"#).unwrap();
+    fs::write(folder.join("keys.json"), JWKS).unwrap();
     fs::write(folder.join("cookie.1"), format!("{}\n", "0a".repeat(32))).unwrap();
     fs::write(folder.join("ca.pem"), CERTIFICATE).unwrap();
     fs::write(folder.join("client.pem"), P256).unwrap();
@@ -666,7 +666,7 @@ fn routes_say_one_thing_and_nothing_against_it() {
     only_error(&one("require:"), "routes[0].require", "has no value");
     only_error(&Parts { routes: "  []\n".to_owned(), ..good() }.text(), "routes", "404");
     for own in ["/oauth", "/oauth/*", "/.well-known/x"] {
-        only_error(&good().text().replace("/api/*", own), "routes[0].path", "belongs to Tollgate");
+        only_error(&good().text().replace("/api/*", own), "routes[0].path", "belong to Tollgate");
     }
     let mut two = good().client("");
     two.issuers.push_str("  other: { url: \"https://other\", audience: x }\n");
@@ -699,6 +699,61 @@ fn an_upstream_is_one_server_and_never_tollgate_itself() {
         only_error(&to(own), "routes[0].to", "Tollgate itself");
     }
     assert!(parse(&to("http://10.0.0.1:8081")).is_ok());
+}
+
+#[test]
+fn two_routes_that_could_match_one_request_are_both_told() {
+    let routes = "  - { path: \"/a/{x}\", to: \"http://u\" }\n  - { path: /b, to: \"http://u\" }\n  - { path: \"/a/{y}\", to: \"http://u\", methods: GET }\n  - { path: \"/a/{y}\", to: \"http://u\", methods: [GET, POST] }\n";
+    let told = errors(&Parts { routes: routes.to_owned(), ..good() }.text());
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("8:")
+            && told[0].contains("routes[2].path: could match the same request as routes[3]"),
+        "{told:?}"
+    );
+    assert!(
+        told[1].starts_with("9:")
+            && told[1].contains("routes[3].path: could match the same request as routes[2]"),
+        "{told:?}"
+    );
+    let apart = "  - { path: /a, to: \"http://u\", methods: GET }\n  - { path: /a, to: \"http://u\", methods: POST }\n  - { path: /a, to: \"http://u\", host: a.example.com }\n";
+    assert!(parse(&Parts { routes: apart.to_owned(), ..good() }.text()).is_ok());
+}
+
+#[test]
+fn a_pattern_or_host_that_cannot_be_read_says_what_would_be_right() {
+    for (bad, part) in [
+        ("api", "`/api`"),
+        ("/api/", "drop the last"),
+        ("/a/*/b", "last segment"),
+        ("/a/x{id}", "whole segment"),
+        ("/a/../b", ""),
+        ("/%6fauth/x", ""),
+    ] {
+        only_error(&good().text().replace("/api/*", &format!("{bad:?}")), "routes[0].path", part);
+    }
+    for bad in ["https://a.example", "a.example/x", "*", "a.*.example"] {
+        only_error(&good().route(&format!("host: \"{bad}\"")).text(), "routes[0].host", "");
+    }
+}
+
+#[test]
+fn a_jwks_file_is_read_at_load() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.yaml"), good().issuer("jwks_file: keys.json").text()).unwrap();
+    for (content, part) in [
+        ("{}", "JWK set"),
+        ("{\"keys\": []}", "no key"),
+        ("{\"keys\": [{\"kty\": \"EC\"}]}", "keys[0]"),
+        ("no json", "JWK set"),
+    ] {
+        fs::write(folder.path().join("keys.json"), content).unwrap();
+        let errors = config::load(&folder.path().join("config.yaml"), &env).unwrap_err().to_string();
+        assert!(errors.contains("issuers.corp.jwks_file") && errors.contains(part), "{errors}");
+    }
+    fs::write(folder.path().join("keys.json"), JWKS).unwrap();
+    let loaded = config::load(&folder.path().join("config.yaml"), &env).unwrap();
+    assert!(loaded.warnings[0].message.contains("passed over: keys[1]"), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -1000,6 +1055,8 @@ fn key_file(name: &str, pem: &str) -> String {
     path.display().to_string()
 }
 
+/// RFC 8037 appendix A.2.
+const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},{"kty":"EC"}]}"#;
 const P256: &str = include_str!("data/config/p256.pem");
 const P384: &str = include_str!("data/config/p384.pem");
 const ED25519: &str = include_str!("data/config/ed25519.pem");

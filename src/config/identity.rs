@@ -5,16 +5,15 @@ use http::HeaderName;
 
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{AccessTokenForwarding, Identity};
+use crate::core::identity_headers::ReservedHeaders;
 
-/// Headers that Tollgate, HTTP (RFC 9110) or the upstream needs for something else, folded.
+/// Headers that HTTP (RFC 9110), browsers or the upstream need for something else, folded; beside
+/// those that `core::identity_headers` reserves.
 const TAKEN: &[&str] = &[
     "accept",
     "accept-encoding",
     "accept-language",
-    "authorization",
     "cache-control",
-    "client-cert",
-    "client-cert-chain",
     "connection",
     "content-encoding",
     "content-language",
@@ -25,7 +24,6 @@ const TAKEN: &[&str] = &[
     "date",
     "dpop",
     "expect",
-    "forwarded",
     "host",
     "http2-settings",
     "if-match",
@@ -42,7 +40,6 @@ const TAKEN: &[&str] = &[
     "referer",
     "set-cookie",
     "te",
-    "traceparent",
     "tracestate",
     "trailer",
     "transfer-encoding",
@@ -50,12 +47,8 @@ const TAKEN: &[&str] = &[
     "user-agent",
     "via",
     "www-authenticate",
-    "x-http-method-override",
-    "x-real-ip",
-    "x-request-id",
-    "x-rewrite-url",
 ];
-const TAKEN_FAMILIES: &[&str] = &["x-forwarded-", "x-original-", "sec-", "access-control-"];
+const TAKEN_FAMILIES: &[&str] = &["sec-", "access-control-"];
 
 const DEFAULT: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("x-auth-subject"), "sub"),
@@ -76,6 +69,7 @@ pub(super) fn read(root: &Keys<'_>) -> Identity {
 
 fn headers(value: &Value<'_>) -> Vec<(HeaderName, String)> {
     let mut headers: Vec<(HeaderName, String)> = Vec::new();
+    let always = ReservedHeaders::new(std::iter::empty());
     let mut folded: Vec<(String, &str)> = Vec::new();
     for (written, value) in value.named("header") {
         if value.is_list() {
@@ -88,7 +82,10 @@ fn headers(value: &Value<'_>) -> Vec<(HeaderName, String)> {
             continue;
         };
         let fold = fold(name.as_str());
-        if TAKEN.contains(&fold.as_str()) || TAKEN_FAMILIES.iter().any(|family| fold.starts_with(family)) {
+        if always.is_reserved(&fold)
+            || TAKEN.contains(&fold.as_str())
+            || TAKEN_FAMILIES.iter().any(|family| fold.starts_with(family))
+        {
             value.wrong("this header has another meaning; choose a name of its own, like `X-Auth-Subject`");
             continue;
         }

@@ -10,14 +10,12 @@ use crate::config::network::{Network, issuer_url};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
 use crate::core::ids::IssuerName;
+use crate::core::token::jwks::{KeySet, MIN_SHARED_SECRET};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// HS256 needs a key as long as its hash (RFC 7518 section 3.2).
-const SHARED_SECRET_BYTES: usize = 32;
-
 /// The issuers that could be read. Their `client_ids` are filled in when the clients are known.
 pub(super) fn read(root: &Keys<'_>, network: &Network) -> Vec<Issuer> {
     let Some(all) = root.get("issuers") else { return Vec::new() };
@@ -122,14 +120,27 @@ fn key_source(keys: &Keys<'_>, network: &Network) -> Option<KeySource> {
 
 fn jwks_file(value: &Value<'_>) -> Option<KeySource> {
     let (path, text) = value.file()?;
-    let set: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
-    let keys = set.as_ref().and_then(|set| set.get("keys")).and_then(serde_json::Value::as_array);
-    if keys.is_none_or(Vec::is_empty) {
-        value.wrong(format!(
-            "the file `{}` is not a JWK set with a key in it; it must read `{{\"keys\": [{{…}}]}}` (RFC 7517 section 5)",
-            value.written()
-        ));
-        return None;
+    let written = value.written();
+    let right = "it must be a JWK set: `{\"keys\": [{…}]}` (RFC 7517 section 5)";
+    match KeySet::parse(&text) {
+        Err(why) => {
+            value.wrong(format!("the file `{written}` cannot be used ({why}); {right}"));
+            return None;
+        }
+        Ok((keys, skipped)) => {
+            let reasons: Vec<String> =
+                skipped.iter().map(|skipped| format!("keys[{}]: {}", skipped.index, skipped.why)).collect();
+            if keys.is_empty() {
+                let reasons = reasons.join(", ");
+                value.wrong(format!(
+                    "the file `{written}` has no key that verifies tokens ({reasons}); {right}"
+                ));
+                return None;
+            }
+            for reason in reasons {
+                value.warn(format!("in the file `{written}` a key is passed over: {reason}"));
+            }
+        }
     }
     Some(KeySource::JwksFile { path, text })
 }
@@ -137,9 +148,9 @@ fn jwks_file(value: &Value<'_>) -> Option<KeySource> {
 fn shared_secret(value: &Value<'_>) -> Option<KeySource> {
     let secret = value.secret()?;
     let length = secret.expose().len();
-    if length < SHARED_SECRET_BYTES {
+    if length < MIN_SHARED_SECRET {
         value.wrong(format!(
-            "has {length} bytes; HS256 needs {SHARED_SECRET_BYTES} or more (RFC 7518 section 3.2); `openssl rand -base64 48` makes one"
+            "has {length} bytes; HS256 needs {MIN_SHARED_SECRET} or more (RFC 7518 section 3.2); `openssl rand -base64 48` makes one"
         ));
         return None;
     }

@@ -85,9 +85,8 @@ fn path(value: &Value<'_>) -> Option<PathPattern> {
             return None;
         }
     };
-    let first = pattern.as_str().split('/').nth(1).unwrap_or_default();
-    if matches!(first, "oauth" | ".well-known") {
-        value.wrong(format!("`/{first}` belongs to Tollgate; serve this under another path"));
+    if pattern.covers_own_paths() {
+        value.wrong("`/oauth` and `/.well-known` belong to Tollgate; serve this under another path");
         return None;
     }
     Some(pattern)
@@ -259,20 +258,13 @@ fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimVal
         }
         return Some(ClaimValue::Literal(text.into()));
     };
-    let known: Vec<&str> = path.map(parameters).unwrap_or_default();
+    let known: Vec<&str> = path.map(|path| path.parameters().collect()).unwrap_or_default();
     if path.is_some() && !known.contains(&name) {
         let names: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
         let has = if names.is_empty() { "no parameter".to_owned() } else { names.join(", ") };
         value.wrong(format!("`path` has no `{{{name}}}`; it has {has}"));
     }
     Some(ClaimValue::PathParameter(name.to_owned()))
-}
-
-fn parameters(path: &PathPattern) -> Vec<&str> {
-    path.as_str()
-        .split('/')
-        .filter_map(|segment| segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')))
-        .collect()
 }
 
 /// Gives every route a name of its own: metrics and logs tell routes apart by it.
