@@ -347,6 +347,10 @@ fn a_secret_never_shows_in_settings_or_errors() {
     assert!(!told.contains("hunter2"), "{told}");
     let told = errors(&good().issuer("clock_skew: \"${SECRET_DURATION}\"").text()).concat();
     assert!(!told.contains("hunter2") && told.contains("SECRET_DURATION"), "{told}");
+    for line in [r#"origins: "https://u:hunter2@app.example.com""#, "secret: [hunter2]", "secert: hunter2"] {
+        let told = errors(&good().client(line).text()).concat();
+        assert!(!told.contains("hunter2"), "{told}");
+    }
     let told = errors(&good().with("sessions: { keys: [hunter2] }").text()).concat();
     assert!(!told.contains("hunter2"), "{told}");
 }

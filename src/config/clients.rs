@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::config::keys::private_key;
 use crate::config::names::{unknown, valid_name};
-use crate::config::network::{Network, certainly_cross_site, is_loopback, origin_url, url};
+use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, origin_url, url};
 use crate::config::read::{Keys, Value};
 use crate::config::sessions::lifetimes;
 use crate::config::settings::{
@@ -178,13 +178,8 @@ fn origins(keys: &Keys<'_>, network: &Network, same_site: SameSite) -> Vec<Origi
     let Some(texts) = keys.texts("origins") else { return network.public_url.iter().cloned().collect() };
     let mut origins = Vec::new();
     for (value, text) in texts {
-        let Some(origin) = Origin::parse(&text) else {
-            value.wrong(format!(
-                "`{}` is not an origin; write scheme and host like `https://portal.example.com`, without path or `/` at its end",
-                value.written()
-            ));
-            continue;
-        };
+        let right = "write it like `https://portal.example.com`, without path or `/` at its end";
+        let Some(origin) = origin(&value, &text, right) else { continue };
         if !origin.is_https() && !origin_url(&origin).is_some_and(|url| is_loopback(&url)) {
             value.wrong("must be `https`, except on loopback: a page that came over `http` can be anybody's");
         }

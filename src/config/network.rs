@@ -74,15 +74,21 @@ fn same_socket(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && overlap
 }
 
+/// An origin; where it is none, the message ends with `right`. Repeats no password.
+pub(super) fn origin(value: &Value<'_>, text: &str, right: &str) -> Option<Origin> {
+    let origin = Origin::parse(text);
+    if origin.is_none() && text.contains('@') {
+        value.wrong(format!("has a user or password in it; {right}"));
+    } else if origin.is_none() {
+        value.wrong(format!("`{}` is not scheme, host and port alone; {right}", value.written()));
+    }
+    origin
+}
+
 fn public_url(value: &Value<'_>) -> Option<Origin> {
     let text = value.text()?;
-    let Some(origin) = Origin::parse(&text) else {
-        value.wrong(format!(
-            "`{}` is not scheme, host and port alone; write it like `https://api.example.com`, without path or `/` at its end",
-            value.written()
-        ));
-        return None;
-    };
+    let right = "write it like `https://api.example.com`, without path or `/` at its end";
+    let origin = origin(value, &text, right)?;
     let loopback = origin_url(&origin).is_some_and(|url| is_loopback(&url));
     if !origin.is_https() && !loopback {
         value.wrong("must be `https`, except on loopback: browsers keep Secure cookies only there");
