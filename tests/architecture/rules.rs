@@ -78,7 +78,8 @@ const PROOFS: [(&str, &str); 2] = [("VerifiedToken", "src/core/token/"), ("Permi
 
 /// What the checks would report and is right all the same: where, what the report ends with, why.
 /// One that nothing needs any more is itself a fault.
-const EXCEPTIONS: [(&str, &str, &str); 0] = [];
+const EXCEPTIONS: [(&str, &str, &str); 1] =
+    [("src/config/schema.rs", "lines before its tests; cut it at 500", "one table of all keys")];
 
 /// Every fault of the project.
 pub(crate) fn faults_of_project(root: &Path) -> Vec<String> {

@@ -42,7 +42,7 @@ routes:
     too: http://127.0.0.1:8083
   - path: api
     to: http://127.0.0.1:8083
-    require: { scope: \${NOT_SET} }
+    require: { scope: "\${NOT_SET}" }
 `;
 
 test('check accepts a good config', async (t) => {
