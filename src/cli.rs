@@ -177,10 +177,14 @@ fn without_edge() -> ExitCode {
 }
 
 #[cfg(feature = "edge")]
-fn run(_settings: Settings) -> ExitCode {
-    // Integration: match crate::app::run(settings) { Ok(()) => SUCCESS, Err(e) => eprintln + FAILURE }
-    let _ = writeln!(io::stderr(), "this build cannot run a gateway yet");
-    ExitCode::FAILURE
+fn run(settings: Settings) -> ExitCode {
+    match crate::app::run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(feature = "edge")]
