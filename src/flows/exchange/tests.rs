@@ -24,6 +24,7 @@ use crate::core::request::Origin;
 use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
+use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::logout::sign_out;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
@@ -73,6 +74,7 @@ struct FakeServer {
     token_requests: Mutex<Vec<(HeaderMap, String)>>,
     revoked: Mutex<Vec<String>>,
     next: Mutex<VecDeque<Instead>>,
+    jwks: Mutex<Value>,
     /// A permit an answer.
     answers: Semaphore,
 }
@@ -87,6 +89,7 @@ impl FakeServer {
             token_requests: Mutex::default(),
             revoked: Mutex::default(),
             next: Mutex::default(),
+            jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
             answers: Semaphore::new(PLENTY),
         }
     }
@@ -162,7 +165,7 @@ impl HttpClient for FakeServer {
                     })
                     .to_string(),
                 )),
-                _ => Ok(answer(200, "application/json", json!({ "keys": [] }).to_string())),
+                _ => Ok(answer(200, "application/json", self.jwks.lock().unwrap().to_string())),
             }
         }
         .boxed()
@@ -204,7 +207,7 @@ fn issuer(timeout: Duration) -> Issuer {
         rules: TokenRules {
             issuer: IssuerName::new("demo"),
             iss: AS.into(),
-            audiences: vec!["https://api.example".into()],
+            audiences: vec![AUDIENCE.into()],
             algorithms: vec![Algorithm::Es256],
             token_type: None,
             clock_skew: Duration::from_secs(30),
@@ -225,7 +228,16 @@ impl Scene {
     }
 
     fn with(client: Client, timeout: Duration) -> Self {
-        let issuers = vec![Arc::new(issuer(timeout))];
+        Self::of(client, issuer(timeout))
+    }
+
+    /// Access tokens must be such that the gateway takes them.
+    fn strict() -> Self {
+        Self::with(Client { accept_any_access_token: false, ..client() }, Duration::from_secs(5))
+    }
+
+    fn of(client: Client, issuer: Issuer) -> Self {
+        let issuers = vec![Arc::new(issuer)];
         let settings = Settings {
             public_url: Origin::parse(OWN).unwrap(),
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -631,7 +643,7 @@ async fn tokens_of_somebody_else_are_never_handed_out() {
 
 #[tokio::test]
 async fn an_access_token_that_the_gateway_would_refuse_is_a_fault_of_set_up() {
-    let scene = Scene::with(Client { accept_any_access_token: false, ..client() }, Duration::from_secs(5));
+    let scene = Scene::strict();
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
     assert!(refusal.set_cookie.is_none());
@@ -643,7 +655,7 @@ async fn an_access_token_that_the_gateway_would_refuse_is_a_fault_of_set_up() {
 async fn an_access_token_gone_bad_keeps_the_session_with_its_next_cookie() {
     let lenient = Scene::new();
     let cookie = lenient.signed_in_cookie().await;
-    let strict = Scene::with(Client { accept_any_access_token: false, ..client() }, Duration::from_secs(5));
+    let strict = Scene::strict();
     let (gate, live) = (&lenient.gate, &strict.live);
     let headers = headers(Some(&cookie));
     let body = b"grant_type=refresh_token&client_id=web-app";
@@ -653,6 +665,62 @@ async fn an_access_token_gone_bad_keeps_the_session_with_its_next_cookie() {
     let next = refusal.set_cookie.unwrap();
     let next = next.to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
     assert_eq!(lenient.refresh(&next).await.unwrap().outcome, "rotated");
+}
+
+/// An access token that this gateway verifies, with these claims changed.
+fn access_token(scene: &Scene, changes: Value) -> Instead {
+    let token = keys().p256.sign(&with(claims_at(scene.clock.now()), changes));
+    Instead::With(json!({ "access_token": token, "scope": null }))
+}
+
+#[tokio::test]
+async fn a_verified_access_token_says_who_signed_in_and_what_was_granted() {
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({})));
+    let answer = scene.sign_in().await;
+    assert_eq!(answer.subject.as_deref(), Some("alice"));
+    let cookie = cookie_of(&answer);
+    let wide = "grant_type=refresh_token&client_id=web-app&scope=api:read+openid";
+    assert_eq!(scene.post(Some(&cookie), wide).await.unwrap_err().denial, Denial::InvalidScope);
+    scene.next(access_token(&scene, json!({ "jti": "t-2" })));
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+}
+
+#[tokio::test]
+async fn a_verified_access_token_of_somebody_else_is_never_handed_out() {
+    for changes in [json!({ "sub": "mallory" }), json!({ "client_id": "other" })] {
+        let scene = Scene::strict();
+        scene.next(access_token(&scene, json!({})));
+        let cookie = cookie_of(&scene.sign_in().await);
+        scene.next(access_token(&scene, changes));
+        assert_eq!(scene.refresh(&cookie).await.unwrap_err().denial, Denial::AnswerMismatch);
+        scene.revoked(&["refresh-token-1"]).await;
+    }
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({ "client_id": "other" })));
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AnswerMismatch);
+    scene.revoked(&["refresh-token-0"]).await;
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_had_do_not_cost_the_session() {
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({})));
+    let cookie = cookie_of(&scene.sign_in().await);
+    // A gateway that never had the keys.
+    let keyless = Scene::strict();
+    *keyless.server.jwks.lock().unwrap() = json!("no keys");
+    "refresh-token-0".clone_into(&mut keyless.server.current.lock().unwrap());
+    keyless.next(access_token(&scene, json!({ "jti": "t-2" })));
+    let answer = keyless.refresh(&cookie).await.unwrap();
+    keyless.pass(60);
+    keyless.next(access_token(&keyless, json!({ "sub": "mallory" })));
+    let refusal = keyless.refresh(&cookie_of(&answer)).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AnswerMismatch);
+    keyless.next(access_token(&keyless, json!({})));
+    let refusal = keyless.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable);
 }
 
 #[tokio::test]
@@ -780,6 +848,11 @@ async fn a_cookie_of_another_client_key_or_server_is_no_session_and_stays() {
         assert_eq!(refusal.denial, Denial::NoSession);
         assert!(refusal.set_cookie.is_none());
     }
+    let mut elsewhere = issuer(Duration::from_secs(5));
+    elsewhere.rules.iss = "https://other.example".into();
+    let scene = Scene::of(client(), elsewhere);
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!((refusal.denial, scene.asked()), (Denial::NoSession, 0));
 }
 
 #[tokio::test]

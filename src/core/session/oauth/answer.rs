@@ -10,9 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::{Members, Scope};
+use super::Scope;
 use crate::core::secret::SecretString;
 use crate::core::time::Timestamp;
+use crate::core::token::json::object;
 
 /// The most bytes that an answer of a token endpoint may have.
 pub const LIMIT: usize = 128 * 1024;
@@ -61,7 +62,7 @@ pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServerAnswe
     if !is_json(headers) {
         return Unusable("the AS answered with something that is not JSON");
     }
-    let Ok(Members(members)) = serde_json::from_slice(body) else {
+    let Ok(members) = object(body) else {
         return Unusable("the AS answered with JSON that cannot be read, or that has a member twice");
     };
     if status == StatusCode::OK {
@@ -233,8 +234,7 @@ pub fn claims_from_token_endpoint(token: &SecretString) -> Option<Map<String, Va
     if parts.next().is_some() {
         return None;
     }
-    let Members(claims) = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-    Some(claims)
+    object(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
 /// What an ID token of the token endpoint says of its subject.

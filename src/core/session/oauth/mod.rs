@@ -11,10 +11,6 @@ pub mod request;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::de::{Error, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
-
 /// A set of scope values (RFC 6749 section 3.3); order and repetition mean nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope(BTreeSet<String>);
@@ -51,32 +47,6 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The members of a JSON object. An object with one name twice has two readings, and is not read.
-#[derive(Debug)]
-pub(crate) struct Members(pub(crate) Map<String, Value>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Once;
-        impl<'de> Visitor<'de> for Once {
-            type Value = Members;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
-                let mut members = Map::new();
-                while let Some((name, value)) = access.next_entry::<String, Value>()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a member given twice"));
-                    }
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Once)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,12 +62,5 @@ mod tests {
         for bad in ["", " ", "a\"b", "a\\b", "a\nb", "é"] {
             assert_eq!(Scope::parse(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_member_given_twice_is_not_read() {
-        assert!(serde_json::from_str::<Members>(r#"{"a":1,"b":{"a":1}}"#).is_ok());
-        assert!(serde_json::from_str::<Members>(r#"{"a":1,"\u0061":1}"#).is_err());
-        assert!(serde_json::from_str::<Members>("[]").is_err());
     }
 }

@@ -8,10 +8,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-use super::{Members, Scope};
+use super::Scope;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::pkce;
+use crate::core::token::json::object;
 
 const NOT_FROM_A_PAGE: [(&str, &str); 5] = [
     ("client_secret", "Leave client_secret out: the gateway authenticates the client."),
@@ -61,7 +62,7 @@ impl Parameters {
     }
 
     fn from_json(body: &[u8]) -> Result<Self, Denial> {
-        let Ok(Members(members)) = serde_json::from_slice(body) else {
+        let Ok(members) = object(body) else {
             return Err(Denial::InvalidRequest("The body must be one JSON object with each member once."));
         };
         let texts: Option<Vec<_>> = members
