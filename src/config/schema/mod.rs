@@ -4,6 +4,7 @@
 //!
 //! A key enters this table when it works, not before.
 
+mod parties;
 mod table;
 
 pub use table::ROOT;

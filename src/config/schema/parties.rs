@@ -1,0 +1,228 @@
+//! The table's rows for those whom Tollgate deals with: issuers and clients.
+
+use super::Form::{One, OneOrMany, Secret, Section};
+use super::Key;
+use super::Need::{Default, Otherwise, Required};
+use super::table::key;
+
+pub(super) const ISSUER: &[Key] = &[
+    key(
+        "url",
+        One("a URL"),
+        Required,
+        "Equals the `iss` of its tokens, byte for byte. `http` only while `public_url` is on loopback.",
+        "https://login.example.com/realms/main",
+    ),
+    key(
+        "audience",
+        OneOrMany("text"),
+        Required,
+        "One of these must be in a token's `aud`.",
+        "[https://api.example.com]",
+    ),
+    key(
+        "discovery",
+        One("a URL"),
+        Otherwise("found from `url` (RFC 8414, then OpenID Connect Discovery)"),
+        "The metadata document, where it is not at its usual place. At most one of `discovery`, `jwks_uri`, `jwks_file`, `shared_secret`.",
+        "https://login.example.com/meta.json",
+    ),
+    key(
+        "jwks_uri",
+        One("a URL"),
+        Otherwise("discovered"),
+        "Only keys, from this URL. Such an issuer has no token endpoint: no client can belong to it.",
+        "https://login.example.com/keys",
+    ),
+    key(
+        "jwks_file",
+        One("a file"),
+        Otherwise("discovered"),
+        "Only keys, from this file (a JWK set).",
+        "keys/issuer.jwks.json",
+    ),
+    key(
+        "shared_secret",
+        Secret,
+        Otherwise("discovered"),
+        "HS256 with this secret of 32 bytes or more; then HS256 is the only algorithm.",
+        "{ file: /run/secrets/hs256 }",
+    ),
+    key(
+        "algorithms",
+        OneOrMany("the name of an algorithm"),
+        Default("[RS256, PS256, ES256, EdDSA]"),
+        "Which signatures count: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. With `shared_secret` HS256 alone.",
+        "[ES256]",
+    ),
+    key(
+        "token_type",
+        One("text"),
+        Otherwise("`at+jwt`, `JWT` or absent"),
+        "Set: the only `typ` that is accepted.",
+        "at+jwt",
+    ),
+    key("clock_skew", One("a duration"), Default("30s"), "How far its clock may be off; at most 10m.", "10s"),
+    key(
+        "max_token_lifetime",
+        One("a duration"),
+        Default("24h"),
+        "A token that lives longer is refused.",
+        "1h",
+    ),
+    key(
+        "timeout",
+        One("a duration"),
+        Default("5s"),
+        "How long a call to it may take in all; at most 60s.",
+        "3s",
+    ),
+    key(
+        "ca",
+        One("a file"),
+        Otherwise("the system's certificates"),
+        "Certificates (PEM) that are trusted for it, instead of the system's.",
+        "tls/corp-ca.pem",
+    ),
+    key("keys_refresh", One("a duration"), Default("10m"), "How often its keys are fetched again.", "5m"),
+    key(
+        "claims",
+        Section(CLAIM_NAMES),
+        Otherwise("the defaults below"),
+        "Which claim holds what; the first present counts.",
+        "",
+    ),
+];
+
+const CLAIM_NAMES: &[Key] = &[
+    key("scope", OneOrMany("the name of a claim"), Default("[scope, scp]"), "Holds the scope.", "[scp]"),
+    key(
+        "client",
+        OneOrMany("the name of a claim"),
+        Default("[client_id, azp, cid, appid]"),
+        "Holds the client that the token was issued to.",
+        "[azp]",
+    ),
+    key(
+        "session",
+        OneOrMany("the name of a claim"),
+        Default("[sid]"),
+        "Holds the session at the authorization server.",
+        "[sid]",
+    ),
+    key("id", OneOrMany("the name of a claim"), Default("[jti, uti]"), "Holds the token's own id.", "[jti]"),
+];
+
+pub(super) const CLIENT: &[Key] = &[
+    key(
+        "client_id",
+        One("text"),
+        Otherwise("the name"),
+        "Its `client_id` at the authorization server.",
+        "0oa1b2c3",
+    ),
+    key("issuer", One("the name of an issuer"), Otherwise("the only issuer"), "Whose client it is.", "corp"),
+    key(
+        "mode",
+        One("`token`"),
+        Required,
+        "What the browser may hold. `token`: the page gets access tokens, the refresh token stays sealed in a cookie.",
+        "token",
+    ),
+    key(
+        "login",
+        One("`page`"),
+        Default("page"),
+        "Who runs the sign-in. `page`: the page does it and hands the code to `POST /oauth/token`.",
+        "page",
+    ),
+    key(
+        "secret",
+        Secret,
+        Otherwise("none: a public client"),
+        "Its client secret. At most one of `secret` and `private_key`.",
+        "${WEB_APP_SECRET}",
+    ),
+    key(
+        "private_key",
+        Secret,
+        Otherwise("none"),
+        "Its key for `private_key_jwt`: PKCS#8 PEM; RSA of 2048 bits or more, P-256, P-384 or Ed25519.",
+        "{ file: keys/portal.pem }",
+    ),
+    key(
+        "origins",
+        OneOrMany("an origin"),
+        Otherwise("`public_url`"),
+        "Origins whose pages may use it. Origins on another site than `public_url` need `cookie: { same_site: none }`.",
+        "[https://portal.example.com]",
+    ),
+    key(
+        "scope",
+        OneOrMany("a scope"),
+        Otherwise("not sent"),
+        "Asked for at every exchange.",
+        "openid offline_access api:read",
+    ),
+    key(
+        "resource",
+        One("a URI"),
+        Otherwise("not sent"),
+        "Sent with every exchange (RFC 8707).",
+        "https://api.example.com",
+    ),
+    key(
+        "redirect_uri",
+        One("a URL"),
+        Required,
+        "The one redirect URI of its code exchange, as it is registered.",
+        "https://portal.example.com/signed-in",
+    ),
+    key(
+        "grants",
+        OneOrMany("the name of a grant"),
+        Default("[authorization_code, refresh_token]"),
+        "What its page may ask `POST /oauth/token` for.",
+        "[refresh_token]",
+    ),
+    key(
+        "cookie",
+        Section(COOKIE),
+        Otherwise("the defaults below"),
+        "The cookie that holds its sealed session. Always `Secure` and `HttpOnly`, without `Domain`.",
+        "",
+    ),
+    key(
+        "accept_any_access_token",
+        One("true or false"),
+        Default("false"),
+        "Hands out access tokens that this gateway would itself refuse.",
+        "true",
+    ),
+    key(
+        "idle_timeout",
+        One("a duration"),
+        Otherwise("`sessions.idle_timeout`"),
+        "For its sessions alone.",
+        "30m",
+    ),
+    key(
+        "absolute_timeout",
+        One("a duration"),
+        Otherwise("`sessions.absolute_timeout`"),
+        "For its sessions alone.",
+        "12h",
+    ),
+];
+
+const COOKIE: &[Key] = &[
+    key(
+        "name",
+        One("text"),
+        Otherwise("`__Secure-tollgate-<client>`"),
+        "Its name; no two clients share one. A name that begins with `__Host-` needs `path: /`.",
+        "__Secure-portal",
+    ),
+    key("path", One("a path"), Default("/oauth/token"), "Its `Path`; must cover `/oauth/token`.", "/oauth"),
+    key("same_site", One("`strict`, `lax` or `none`"), Default("strict"), "Its `SameSite`.", "lax"),
+];
