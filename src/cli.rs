@@ -188,8 +188,6 @@ fn run(settings: Settings) -> ExitCode {
 }
 
 #[cfg(feature = "edge")]
-fn demo(_once: bool) -> ExitCode {
-    // Integration: crate::demo::run(once)
-    let _ = writeln!(io::stderr(), "this build has no demo yet");
-    ExitCode::FAILURE
+fn demo(once: bool) -> ExitCode {
+    crate::demo::run(once)
 }

@@ -58,4 +58,5 @@ pub mod app;
 #[cfg(feature = "edge")]
 pub mod edge;
 
+#[cfg(feature = "edge")]
 pub mod demo;
