@@ -85,7 +85,8 @@ impl Browser {
         self.send(Method::POST, url, headers, Some(form)).await
     }
 
-    /// Sends one request with the cookies that belong to it, and keeps those that come back.
+    /// Sends one request with the cookies that belong to it, unless `headers` bring a `Cookie` of their
+    /// own, and keeps those that come back.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -98,7 +99,8 @@ impl Browser {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(cookies) = self.cookies_for(&parsed) {
+        let by_hand = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+        if let Some(cookies) = self.cookies_for(&parsed).filter(|_| !by_hand) {
             request = request.header(header::COOKIE, cookies);
         }
         let mut body = Bytes::new();

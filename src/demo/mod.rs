@@ -19,3 +19,202 @@ mod ports;
 mod serve;
 mod story;
 mod terminal;
+
+use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Outside};
+use crate::config;
+use crate::config::settings::Settings;
+use crate::core::secret::SecretString;
+use authorization_server::{AsClient, AsOptions, AuthorizationServer, RunningAs};
+use folder::Folder;
+use ports::Ports;
+use story::{CLIENT, Places};
+use terminal::Terminal;
+use upstream::Upstream;
+
+/// What the gateway of the demo runs with; PRODUCT.md's short example.
+const CONFIGURATION: &str = include_str!("../../config.yaml");
+
+/// So short that one sees tokens end.
+const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
+
+/// Everything that the demo starts.
+#[derive(Debug)]
+struct World {
+    places: Places,
+    app: App,
+    authorization_server: RunningAs,
+    upstream: Upstream,
+    /// Dropped last: it goes with the gateway's keys and log.
+    folder: Folder,
+}
+
+/// Runs the demo. Blocks until its story is told (`once`), or until SIGINT or SIGTERM. The exit code is
+/// 0 when everything was as promised.
+pub fn run(once: bool) -> ExitCode {
+    let mut terminal = Terminal::stdout();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let told = runtime.map_err(Into::into).and_then(|runtime| {
+        let told = runtime.block_on(demonstrate(once, &mut terminal));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        told
+    });
+    told.unwrap_or_else(|fault: Box<dyn Error>| {
+        terminal.unexpected(fault);
+        ExitCode::FAILURE
+    })
+}
+
+async fn demonstrate(once: bool, terminal: &mut Terminal) -> Result<ExitCode, Box<dyn Error>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut ended = async || {
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+        }
+    };
+    let ports = Ports::find().map_err(|fault| format!("no four ports are free from 8080 on: {fault}"))?;
+    introduce(&ports, terminal);
+    let world = World::start(ports)?;
+    let told = tokio::select! {
+        told = story::tell(&world.places, terminal) => told,
+        () = ended() => false,
+    };
+    if told && !once {
+        story::say_where_to_go(&world.places, &world.access_log(), terminal);
+        ended().await;
+    }
+    world.stop().await;
+    Ok(if told { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl World {
+    fn start(ports: Ports) -> Result<Self, Box<dyn Error>> {
+        let places = ports.places();
+        let folder = Folder::make()?;
+        let secret = folder::random_name()?;
+        let settings = settings(&ports.substituted(CONFIGURATION), folder.path(), &secret)?;
+        let Ports { authorization_server, upstream, gateway, .. } = ports;
+        let client = AsClient {
+            id: CLIENT.to_owned(),
+            secret: SecretString::new(secret),
+            redirect_uris: vec![places.redirect_uri()],
+        };
+        let options = AsOptions {
+            issuer: places.authorization_server.clone(),
+            clients: vec![client],
+            access_token_lifetime: ACCESS_TOKEN_LIFETIME,
+            audience: "https://api.example.com".to_owned(),
+        };
+        let authorization_server = AuthorizationServer::start(authorization_server, options)?;
+        let upstream = Upstream::start(upstream)?;
+        let mut outside = Outside::system(&settings)?;
+        outside.access_log = Box::new(File::create(folder.path().join(ACCESS_LOG))?);
+        drop(gateway);
+        let app = App::start(Arc::new(settings), outside)?;
+        Ok(Self { places, app, authorization_server, upstream, folder })
+    }
+
+    fn access_log(&self) -> std::path::PathBuf {
+        self.folder.path().join(ACCESS_LOG)
+    }
+
+    async fn stop(self) {
+        self.app.stop(Duration::ZERO).await;
+        self.authorization_server.stop().await;
+        self.upstream.stop().await;
+    }
+}
+
+const ACCESS_LOG: &str = "access.log";
+
+fn settings(text: &str, folder: &Path, secret: &str) -> Result<Settings, Box<dyn Error>> {
+    let env = |name: &str| (name == "WEB_APP_SECRET").then(|| secret.to_owned());
+    let no_files = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
+    Ok(config::parse(text, folder, &env, &no_files)?.settings)
+}
+
+fn introduce(ports: &Ports, terminal: &mut Terminal) {
+    let places = ports.places();
+    terminal.heading("Tollgate demo");
+    terminal.line(format_args!("    gateway               {}", places.gateway));
+    terminal.line(format_args!(
+        "    authorization server  {}   on another site than the gateway",
+        places.authorization_server
+    ));
+    terminal.line(format_args!("    upstream              {}", places.upstream));
+    terminal.line(format_args!("    admin                 {}", places.admin));
+    if ports.moved() {
+        terminal
+            .line(format_args!("    8080–8083 are not all free, so everything moved to {}", ports.text()));
+    }
+    terminal.line("");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Screen(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_story_goes_as_told_and_leaves_nothing_behind() {
+        let screen = Screen::default();
+        let mut terminal = Terminal::new(Box::new(screen.clone()), false);
+        let ports = Ports::find_from(20_000).unwrap();
+        introduce(&ports, &mut terminal);
+        let world = World::start(ports).unwrap();
+        let log = world.access_log();
+        let told = story::tell(&world.places, &mut terminal).await;
+        story::say_where_to_go(&world.places, &log, &mut terminal);
+        let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        assert!(told, "{text}");
+        let server = &world.authorization_server;
+        assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 2, 1));
+        for line in text.lines().filter(|line| !line.contains("tail -f")) {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+        let folder = world.folder.path().to_owned();
+        assert!(folder.is_dir());
+        world.stop().await;
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_access_log_of_the_story_holds_no_token() {
+        let world = World::start(Ports::find_from(30_000).unwrap()).unwrap();
+        let mut terminal = Terminal::new(Box::new(io::sink()), false);
+        assert!(story::tell(&world.places, &mut terminal).await);
+        let World { app, folder, .. } = world;
+        app.stop(Duration::ZERO).await;
+        let log = std::fs::read_to_string(folder.path().join(ACCESS_LOG)).unwrap();
+        assert!(log.lines().count() > 60, "{log}");
+        assert!(log.contains("\"alice\"") && log.contains("/api/hello"), "{log}");
+        for secret in ["eyJ", "refresh_token=", "greet=world", "Bearer", "__Secure"] {
+            assert!(!log.contains(secret), "{secret} in {log}");
+        }
+    }
+}

@@ -147,7 +147,7 @@ pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl 
 
 /// `value` as JSON.
 pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
-    answer(status, "application/json", value.to_string())
+    answer(status, "application/json", format!("{value:#}\n"))
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ impl Terminal {
     }
 
     /// How many steps were begun.
+    #[cfg(test)]
     pub(super) fn steps(&self) -> usize {
         self.steps
     }

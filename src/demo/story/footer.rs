@@ -23,15 +23,17 @@ pub(in crate::demo) fn say_where_to_go(places: &Places, access_log: &Path, termi
   Sign in as Alice, keep the cookie in jar.txt, and call with the access token:
 
   BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' {authorization_server}/authorize \\
-    -d user=alice -d response_type=code -d client_id={CLIENT} -d redirect_uri={gateway}/ \\
-    -d scope='openid api:read' -d code_challenge_method=S256 \\
+    -d user=alice -d response_type=code -d client_id={CLIENT} \\
+    -d redirect_uri={gateway}/ -d scope='openid api:read' \\
+    -d code_challenge_method=S256 \\
     -d code_challenge={CHALLENGE})
   CODE=${{BACK#*code=}}; CODE=${{CODE%%&*}}
   curl -s -c jar.txt {gateway}/oauth/token -H 'Origin: {gateway}' \\
-    -d grant_type=authorization_code -d client_id={CLIENT} -d redirect_uri={gateway}/ \\
-    -d code_verifier={VERIFIER} -d code=$CODE
-  TOKEN=$(curl -s -b jar.txt -c jar.txt {gateway}/oauth/token -H 'Origin: {gateway}' \\
-    -d grant_type=refresh_token -d client_id={CLIENT} |
+    -d grant_type=authorization_code -d client_id={CLIENT} -d code=$CODE \\
+    -d redirect_uri={gateway}/ \\
+    -d code_verifier={VERIFIER}; echo
+  TOKEN=$(curl -s -b jar.txt -c jar.txt {gateway}/oauth/token \\
+    -H 'Origin: {gateway}' -d grant_type=refresh_token -d client_id={CLIENT} |
     sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')
   curl -s -H \"Authorization: Bearer $TOKEN\" {gateway}/api/users/alice
 ",

@@ -51,14 +51,15 @@ impl Story<'_> {
         text(&body, "access_token").clone_into(&mut self.access_token);
         let claims = claims(&self.access_token);
         self.terminal.came(format!(
-            "200, an access token for {} with scope {:?}, good for {} s; no refresh token",
+            "200, an access token for {}, scope {:?}, good for {} s",
             text(&claims, "sub"),
             text(&claims, "scope"),
             number(&body, "expires_in"),
         ));
         let names: Vec<&str> =
             body.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-        self.terminal.detail(format!("in the answer: {}", names.join(", ")));
+        self.terminal.detail("no refresh token in the answer, which has");
+        self.terminal.detail(format!("  {}", names.join(", ")));
         let cookie = sealed_cookie(&answer)?;
         self.terminal.detail(format!(
             "Set-Cookie: {}={} ({} characters, sealed)",
@@ -148,11 +149,14 @@ impl Story<'_> {
         let max_age: u32 = max_age.ok_or_else(|| Surprise(format!("no max_age in {challenge:?}")))?;
 
         self.terminal.step(&format!("So the page asks for a sign-in with max_age={max_age} (RFC 9470)"));
+        let revoked = self.counted("revocations").await?;
         let signed_in = self.sign_in_as("alice", "openid api:read admin", true, Some(max_age)).await?;
         let answer = self.redeem(&browser, &signed_in).await?;
         let answer = self.call_as(&browser, &answer, "/api/admin/report").await?;
         expect_status(&answer, StatusCode::OK)?;
         self.terminal.came("200 for /api/admin/report");
+        self.wait_for_a_revocation(revoked).await?;
+        self.terminal.came("the session that this browser had before has ended, and its refresh token");
         Ok(())
     }
 
@@ -193,7 +197,11 @@ impl Story<'_> {
     pub(super) async fn swap_fifty_times_at_once(&mut self) -> Told {
         self.terminal.step(&format!("{AT_ONCE} tabs swap the same cookie at once"));
         let asked = self.counted("token_requests").await?;
-        let answers = join_all((0..AT_ONCE).map(|_| self.refresh(&[]))).await;
+        // Taken once: who comes later than the first answer would bring its new cookie.
+        let cookie = self.browser.cookie(&self.cookie_name).ok_or(Surprise("the cookie is gone".into()))?;
+        let cookie = format!("{}={}", cookie.name, cookie.value);
+        let cookie = [("Cookie", cookie.as_str())];
+        let answers = join_all((0..AT_ONCE).map(|_| self.refresh(&cookie))).await;
         let mut tokens = BTreeSet::new();
         for answer in answers {
             let answer = answer?;
@@ -229,12 +237,18 @@ impl Story<'_> {
         self.terminal.came("400 invalid_grant");
 
         self.terminal.step("And the refresh token behind it?");
+        self.wait_for_a_revocation(revoked).await?;
+        self.terminal.came("revoked: the authorization server has ended the grant (RFC 7009)");
+        Ok(())
+    }
+
+    /// Until the authorization server has counted one more than `before`.
+    async fn wait_for_a_revocation(&self, before: u64) -> Told {
         let begun = Instant::now();
-        while self.counted("revocations").await? == revoked {
+        while self.counted("revocations").await? == before {
             expect(begun.elapsed() < PATIENCE, "the authorization server was not told")?;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.terminal.came("revoked: the authorization server has ended the grant (RFC 7009)");
         Ok(())
     }
 
