@@ -54,6 +54,17 @@ pub enum Need {
     Otherwise(&'static str),
 }
 
+/// One row of the table.
+const fn key(
+    name: &'static str,
+    form: Form,
+    need: Need,
+    meaning: &'static str,
+    example: &'static str,
+) -> Key {
+    Key { name, form, need, meaning, example }
+}
+
 /// Every key with its whole path, `<name>` for names that the operator chooses, `[]` for entries.
 pub fn paths() -> Vec<(String, &'static Key)> {
     let mut found = Vec::new();

@@ -1,9 +1,8 @@
 //! The table's rows for those whom Tollgate deals with: issuers and clients.
 
 use super::Form::{One, OneOrMany, Secret, Section};
-use super::Key;
 use super::Need::{Default, Otherwise, Required};
-use super::table::key;
+use super::{Key, key};
 
 pub(super) const ISSUER: &[Key] = &[
     key(

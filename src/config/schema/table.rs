@@ -1,20 +1,10 @@
 //! The table itself, but for issuers and clients. A row: name, form, what holds without it, meaning,
 //! example.
 
-use super::Form::{self, List, Named, One, OneOrMany, Secrets, Section, Values};
-use super::Key;
-use super::Need::{self, Default, Otherwise, Required};
+use super::Form::{List, Named, One, OneOrMany, Secrets, Section, Values};
+use super::Need::{Default, Otherwise, Required};
 use super::parties::{CLIENT, ISSUER};
-
-pub(super) const fn key(
-    name: &'static str,
-    form: Form,
-    need: Need,
-    meaning: &'static str,
-    example: &'static str,
-) -> Key {
-    Key { name, form, need, meaning, example }
-}
+use super::{Key, key};
 
 /// The whole file.
 pub const ROOT: &[Key] = &[
