@@ -26,8 +26,6 @@ use crate::state::metrics::Metrics;
 
 /// How long new connections are taken after SIGTERM, so that balancers can see `/readyz` fail.
 const LAME_DUCK: Duration = Duration::from_secs(1);
-/// How long the start waits before it says which issuers have no keys.
-const FIRST_KEYS: Duration = Duration::from_secs(3);
 
 /// Why a gateway does not start. Every text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -156,12 +154,10 @@ async fn serve(settings: Arc<Settings>) -> Result<(), StartError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let app = App::start(settings.clone(), Outside::system(&settings)?)?;
     say_what_runs(&settings, &app);
-    let saying = tokio::spawn(say_which_issuers_have_keys(app.gate.clone()));
     let lame_duck = tokio::select! {
         () = received(&mut terminate) => LAME_DUCK,
         () = received(&mut interrupt) => Duration::ZERO,
     };
-    saying.abort();
     tracing::info!("draining: no new connections soon, requests in flight are finished");
     tokio::select! {
         () = app.stop(lame_duck) => tracing::info!("stopped"),
@@ -186,25 +182,4 @@ fn say_what_runs(settings: &Settings, app: &App) {
         routes = settings.routes.len(),
         "tollgate runs"
     );
-}
-
-/// Says once which issuers can be verified for and which not yet.
-async fn say_which_issuers_have_keys(gate: Arc<Gate>) {
-    let live = gate.live.load_full();
-    let deadline = tokio::time::Instant::now() + FIRST_KEYS;
-    while tokio::time::Instant::now() < deadline && live.issuers.iter().any(|issuer| !issuer.keys_ready()) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    for issuer in live.issuers.iter() {
-        let (name, url) = (&issuer.settings.name, &issuer.settings.rules.iss);
-        if issuer.keys_ready() {
-            tracing::info!(issuer = %name, url, "keys are there: its tokens can be verified");
-        } else {
-            let why = issuer.last_error();
-            tracing::warn!(
-                issuer = %name, url, why = why.as_deref(),
-                "no keys yet: its tokens get 503 until its keys can be read; trying on"
-            );
-        }
-    }
 }

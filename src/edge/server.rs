@@ -179,9 +179,10 @@ impl Listening {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let fault =
-            |source| ListenError::Address { key, address: SocketAddr::from(([0, 0, 0, 0], 0)), source };
-        let address = listener.local_addr().map_err(fault)?;
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address =
+            listener.local_addr().map_err(|source| ListenError::Address { key, address: unknown, source })?;
+        let fault = |source| ListenError::Address { key, address, source };
         let backlog = listener.try_clone().map_err(fault)?;
         let (shutdown, stopped) = watch::channel(false);
         let app = GuardedApp::new(app, connections.clone(), backlog, stopped.clone());
