@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
-use crate::support::upstream::{Received, Upstream};
+use crate::support::upstream::{PAUSE, Received, Upstream};
 use crate::support::{eventually, within};
 
 #[tokio::test]
@@ -205,12 +205,16 @@ async fn the_client_says_close_and_gets_it() {
 #[tokio::test]
 async fn an_answer_streams_while_it_is_made() {
     let upstream = Upstream::answering(Arc::new(|_: &Received| {
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n".to_vec()
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+        [&head[..], PAUSE, b"4\r\ndefg\r\n0\r\n\r\n"].concat()
     }))
     .await;
     let gateway = Gateway::start(&upstream).await;
-    let answer = gateway.connect().await.get("/public/x", &[]).await;
-    assert_eq!(answer.body, b"abcdefg");
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/public/x", &[], b"")).await;
+    client.until(b"abc").await;
+    upstream.release(1);
+    assert_eq!(client.answer().await.body, b"abcdefg");
 }
 
 #[tokio::test]

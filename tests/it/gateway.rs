@@ -120,6 +120,9 @@ async fn connection_cannot_take_an_identity_header_away() {
     }
 }
 
+/// Path, fields, status, reason, and what the challenge must contain.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a str, Option<&'a str>);
+
 #[tokio::test]
 async fn refusals_look_as_the_contract_says() {
     let upstream = Upstream::start().await;
@@ -128,7 +131,7 @@ async fn refusals_look_as_the_contract_says() {
     let reader = gateway.bearer("alice", "api:read");
     let expired =
         format!("Bearer {}", gateway.issuer.token_with(json!({ "exp": 1_000_000_000, "iat": 999_999_000 })));
-    let cases: [(&str, &[(&str, &str)], u16, &str, Option<&str>); 12] = [
+    let cases: [Case<'_>; 12] = [
         ("/api/x", &[], 401, "no_credential", Some("Bearer")),
         ("/api/x", &[("Authorization", "Bearer x")], 401, "token_malformed", Some("error=\"invalid_token\"")),
         ("/api/x", &[("Authorization", &expired)], 401, "token_expired", Some("error=\"invalid_token\"")),

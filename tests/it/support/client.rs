@@ -55,6 +55,16 @@ impl Client {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// Waits until `part` has arrived, and takes nothing.
+    pub async fn until(&mut self, part: &[u8]) {
+        within("a part of an answer", async {
+            while !self.buffer.windows(part.len()).any(|window| window == part) {
+                assert!(self.more().await, "the connection ended");
+            }
+        })
+        .await;
+    }
+
     /// Everything until the other side closes.
     pub async fn rest(&mut self) -> String {
         while self.more().await {}

@@ -45,13 +45,16 @@ impl Received {
     }
 }
 
+/// In an answer: here the upstream waits until it is released.
+pub const PAUSE: &[u8] = b"<pause>";
+
 /// How to answer one request.
 pub type Answer = Arc<dyn Fn(&Received) -> Vec<u8> + Send + Sync>;
 
 pub struct Upstream {
     pub address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
-    /// One permit lets one request to a path with `/hold` be answered.
+    /// One permit lets one request to a path with `/hold`, or one paused answer, go on.
     gate: Arc<Semaphore>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -143,7 +146,14 @@ async fn serve(
             gate.acquire().await.unwrap().forget();
         }
         let bytes = answer(&request);
-        socket.write_all(&bytes).await.ok()?;
+        match find(&bytes, PAUSE) {
+            Some(at) => {
+                socket.write_all(&bytes[..at]).await.ok()?;
+                gate.acquire().await.unwrap().forget();
+                socket.write_all(&bytes[at + PAUSE.len()..]).await.ok()?;
+            }
+            None => socket.write_all(&bytes).await.ok()?,
+        }
         if find(&bytes, b"Connection: close").is_some() || bytes.is_empty() {
             return None;
         }
