@@ -84,12 +84,14 @@ export class Gateway {
       this.isGone = true;
       children.delete(child);
     });
+    let ended;
     await until(ready ? 'the gateway to be ready' : 'the gateway to live', async () => {
-      if (this.isGone) throw new Error(`the gateway ended:\n${this.output}`);
+      if (this.isGone) return (ended = true);
       return (await request('GET', `${this.admin}/${ready ? 'readyz' : 'livez'}`)).status === 200;
     }).catch((error) => {
       throw new Error(`${error.message}\n${this.output}`);
     });
+    if (ended) throw new Error(`the gateway ended at its start:\n${this.output}`);
     return this;
   }
 

@@ -52,7 +52,12 @@ export class World {
       ...config,
     };
     world.startOptions = { env: { WEB_APP_SECRET: SECRET }, files };
-    if (startGateway) await world.startGateway();
+    if (startGateway) {
+      await world.startGateway().catch(async (error) => {
+        await world.stop();
+        throw error;
+      });
+    }
     return world;
   }
 
