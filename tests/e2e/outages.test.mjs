@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { faults } from './support/authorization_server.mjs';
+import { AUDIENCE, faults } from './support/authorization_server.mjs';
 import { Browser, form, request, until } from './support/http.mjs';
 import { CLIENT, COOKIE, World } from './support/world.mjs';
 
@@ -76,7 +76,7 @@ test('the gateway starts while the authorization server is down, says so, and re
   t.after(() => world.stop());
   const browser = new Browser();
   const { code, verifier } = await world.authorize(browser);
-  const { headers, body } = form({ grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: world.redirectUri, client_id: CLIENT });
+  const { headers, body } = form({ grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: world.redirectUri, client_id: CLIENT, resource: AUDIENCE });
   const { access_token: token } = (await request('POST', `${world.as.url}/token`, { headers, body })).json;
   await world.as.pause();
 

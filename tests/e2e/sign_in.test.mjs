@@ -202,15 +202,21 @@ describe('with one gateway', () => {
     assert.equal(wrong.json.error, 'invalid_grant');
   });
 
-  test('a second sign-in replaces the first', async () => {
+  test('a second sign-in replaces the first, of the same person and of another', async () => {
     const browser = new Browser();
-    await world.signIn(browser);
-    const again = await world.signIn(browser, 'bob');
-    assert.equal(again.status, 200, again.text);
-    const refreshed = await world.refresh(browser);
-    assert.equal(refreshed.status, 200, refreshed.text);
-    await world.call(browser, '/api/things', refreshed.json.access_token);
-    assert.equal(world.upstream.received.at(-1).headers['x-auth-subject'], 'bob');
-    assert.equal(browser.cookies.filter((cookie) => cookie.name === COOKIE).length, 1);
+    for (const account of ['alice', 'alice', 'bob']) {
+      const before = browser.cookie(COOKIE);
+      const signedIn = await world.signIn(browser, account);
+      assert.equal(signedIn.status, 200, signedIn.text);
+      assert.equal(browser.cookies.filter((cookie) => cookie.name === COOKIE).length, 1);
+      const refreshed = await world.refresh(browser);
+      assert.equal(refreshed.status, 200, refreshed.text);
+      await world.call(browser, '/api/things', refreshed.json.access_token);
+      assert.equal(world.upstream.received.at(-1).headers['x-auth-subject'], account);
+      if (before) {
+        const old = await world.refresh(new Browser(), { headers: { cookie: `${COOKIE}=${before}` } });
+        assert.equal(old.json.error, 'invalid_grant');
+      }
+    }
   });
 });

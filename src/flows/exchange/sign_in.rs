@@ -15,7 +15,7 @@ use super::{At, OAuthAnswer, OAuthRefusal, session_cookie, windows};
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::{Secret, SecretString};
-use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::session::grant::{FamilyId, Grant, Subject};
 use crate::core::session::oauth::Scope;
 use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
 use crate::core::session::oauth::request::ServerForm;
@@ -61,7 +61,7 @@ async fn signed_in(
         Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
     };
     if let Some(previous) = &previous {
-        end_previous(at, previous);
+        end_previous(at, previous, new.subject.as_ref());
     }
     let now = at.gate.clock.now();
     let set_cookie = match &new.session {
@@ -76,15 +76,22 @@ async fn signed_in(
         body: Bytes::from(body),
         set_cookie,
         client: Arc::clone(at.client),
-        subject: new.subject,
+        subject: new.subject.map(|subject| subject.sub),
         outcome: "signed_in",
     })
 }
 
 /// A sign-in ends the family whose cookie came with it: nobody is left in a session that somebody
-/// else planted.
-fn end_previous(at: At<'_>, previous: &Grant) {
-    for token in at.gate.exchanges.end(previous, SessionEnd::Revoked, windows(at.live, at.client)) {
+/// else planted. Its refresh token is revoked only when it is somebody else's: an AS may hang all
+/// refresh tokens of one person and client on one grant and end them together (RFC 7009 section
+/// 2.1), the new one too.
+fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
+    let tokens = at.gate.exchanges.end(previous, SessionEnd::Revoked, windows(at.live, at.client));
+    let somebody_else = matches!(
+        (&previous.subject, new),
+        (Some(previous), Some(new)) if previous.source == new.source && previous.sub != new.sub
+    );
+    for token in tokens.into_iter().filter(|_| somebody_else) {
         revoke_in_background(at.gate, at.live, at.client, token);
     }
 }
@@ -93,7 +100,7 @@ fn end_previous(at: At<'_>, previous: &Grant) {
 struct SignedIn {
     page: PageTokens,
     session: Option<Session>,
-    subject: Option<String>,
+    subject: Option<Subject>,
     at: Timestamp,
 }
 
@@ -172,7 +179,7 @@ impl CodeExchange {
             tracing::warn!(client = %self.client.name, "access tokens live longer than idle_timeout: a page can use one after its session went idle");
         }
         Ok(SignedIn {
-            subject: judged.subject().map(|subject| subject.sub),
+            subject: judged.subject(),
             page: PageTokens {
                 access_token: answer.access_token,
                 token_type: answer.token_type,

@@ -881,12 +881,28 @@ async fn a_code_that_the_server_refuses_is_the_pages_business() {
 #[tokio::test]
 async fn a_sign_in_ends_the_session_whose_cookie_came_with_it() {
     let scene = Scene::new();
+    scene.next(Instead::With(json!({ "id_token": id_token_of("mallory") })));
     let planted = scene.signed_in_cookie().await;
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
     let answer = scene.post(Some(&planted), &code_exchange()).await.unwrap();
     let refusal = scene.refresh(&planted).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
     scene.revoked(&["refresh-token-0"]).await;
     assert!(scene.refresh(&cookie_of(&answer)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_second_sign_in_of_one_person_does_not_ask_the_server_to_end_their_grant() {
+    let scene = Scene::new();
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let first = scene.signed_in_cookie().await;
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let answer = scene.post(Some(&first), &code_exchange()).await.unwrap();
+    let refusal = scene.refresh(&first).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    // What is revoked later shows that nothing was before.
+    scene.delete(&headers(Some(&cookie_of(&answer))), "client_id=web-app").await.unwrap();
+    scene.revoked(&["refresh-token-1"]).await;
 }
 
 #[tokio::test]

@@ -80,7 +80,8 @@ export class World {
       redirect_uri: this.redirectUri,
       scope: SCOPE,
       resource: AUDIENCE,
-      prompt: 'consent',
+      // `consent`: without it there is no refresh token. `login`: a form even when somebody is signed in.
+      prompt: 'login consent',
       state,
       code_challenge: createHash('sha256').update(verifier).digest('base64url'),
       code_challenge_method: 'S256',
