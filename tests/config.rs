@@ -669,8 +669,11 @@ fn routes_say_one_thing_and_nothing_against_it() {
     );
     only_error(&one("require:"), "routes[0].require", "has no value");
     only_error(&Parts { routes: "  []\n".to_owned(), ..good() }.text(), "routes", "404");
-    for own in ["/oauth", "/oauth/*", "/.well-known/x"] {
+    for own in ["/oauth", "/oauth/*", "/.well-known/jwks.json", "/.well-known/oauth-protected-resource/*"] {
         only_error(&good().text().replace("/api/*", own), "routes[0].path", "belong to Tollgate");
+    }
+    for theirs in ["/.well-known/security.txt", "/.well-known/*"] {
+        settings(&good().text().replace("/api/*", theirs));
     }
     let mut two = good().client("");
     two.issuers.push_str("  other: { url: \"https://other\", audience: x }\n");

@@ -86,7 +86,10 @@ fn path(value: &Value<'_>) -> Option<PathPattern> {
         }
     };
     if pattern.covers_own_paths() {
-        value.wrong("`/oauth` and `/.well-known` belong to Tollgate; serve this under another path");
+        value.wrong(
+            "`/oauth`, `/.well-known/oauth-protected-resource` and `/.well-known/jwks.json` belong to Tollgate; \
+             serve this under another path",
+        );
         return None;
     }
     Some(pattern)

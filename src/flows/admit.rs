@@ -39,7 +39,7 @@ pub struct Target {
     pub path: CanonicalPath,
     /// Without its `?`, as it came.
     pub query: Option<String>,
-    /// Set when the path is one of Tollgate's own, under `/oauth` or `/.well-known/`.
+    /// Set when the path is one of Tollgate's own.
     pub own: Option<OwnEndpoint>,
 }
 
@@ -316,6 +316,7 @@ mod tests {
             ("/oauth", Some(OwnEndpoint::Unknown)),
             ("/oauth/login", Some(OwnEndpoint::Unknown)),
             ("/.well-known/jwks.json", Some(OwnEndpoint::Unknown)),
+            ("/.well-known/security.txt", None),
             ("/oauth2/token", None),
             ("/x/oauth/token", None),
         ] {

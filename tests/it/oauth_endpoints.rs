@@ -68,8 +68,17 @@ async fn endpoints_that_do_not_exist_are_404_and_never_a_route() {
     let gateway =
         Gateway::with(&format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url())).await;
     let mut client = gateway.connect().await;
-    for path in ["/oauth/login", "/oauth", "/oauth/", "/.well-known/jwks.json", "/o%61uth/token/x"] {
+    for path in [
+        "/oauth/login",
+        "/oauth",
+        "/oauth/",
+        "/.well-known/jwks.json",
+        "/.well-known/oauth-protected-resource/api",
+        "/o%61uth/token/x",
+    ] {
         assert_eq!(client.get(path, &[]).await.status, 404, "{path}");
     }
     assert!(upstream.received().is_empty());
+    assert_eq!(client.get("/.well-known/security.txt", &[]).await.status, 200);
+    assert_eq!(upstream.only().path(), "/.well-known/security.txt");
 }

@@ -282,10 +282,14 @@ impl PathPattern {
         path.segments().nth(at)
     }
 
-    /// Whether it lies under `/oauth` or `/.well-known`, where Tollgate's own endpoints are: no route
-    /// may. (`/*` does not lie under them; Tollgate's own endpoints simply come first.)
+    /// Whether it lies under paths of Tollgate's own (see [`CanonicalPath::is_own`]): no route may. (`/*`
+    /// and `/.well-known/*` do not lie under them; Tollgate's own endpoints simply come first.)
     pub fn covers_own_paths(&self) -> bool {
-        matches!(self.segments.first(), Some(PatternSegment::Literal(first)) if is_own(first))
+        let literals = self.segments.iter().map_while(|segment| match segment {
+            PatternSegment::Literal(text) => Some(text.as_str()),
+            _ => None,
+        });
+        is_own(literals)
     }
 
     pub(super) fn segments(&self) -> &[PatternSegment] {
@@ -293,15 +297,21 @@ impl PathPattern {
     }
 }
 
-/// Whether paths whose first segment is this belong to Tollgate.
-fn is_own(first_segment: &str) -> bool {
-    matches!(first_segment, "oauth" | ".well-known")
+/// Whether the path with these segments, percent-decoded, belongs to Tollgate.
+fn is_own<'s>(mut segments: impl Iterator<Item = &'s str>) -> bool {
+    match (segments.next(), segments.next(), segments.next()) {
+        (Some("oauth"), ..) | (Some(".well-known"), Some("oauth-protected-resource"), _) => true,
+        (Some(".well-known"), Some("jwks.json"), None) => true,
+        _ => false,
+    }
 }
 
 impl CanonicalPath {
-    /// Whether the path is `/oauth`, `/.well-known` or below one of them: Tollgate's own, never routed.
+    /// Whether the path is Tollgate's own and so never routed: `/oauth`, `/.well-known/oauth-protected-resource`
+    /// (RFC 9728) and all below them, `/.well-known/jwks.json`. The rest of `/.well-known/` (RFC 8615) is
+    /// the applications'.
     pub fn is_own(&self) -> bool {
-        raw_segments(&self.text).next().is_some_and(is_own)
+        is_own(raw_segments(&self.text))
     }
 }
 
@@ -658,7 +668,16 @@ pub(super) mod tests {
             ("/oauth", true),
             ("/oauth/*", true),
             ("/oauth/{x}", true),
-            ("/.well-known/x", true),
+            ("/.well-known/jwks.json", true),
+            ("/.well-known/jwks.json/*", true),
+            ("/.well-known/oauth-protected-resource", true),
+            ("/.well-known/oauth-protected-resource/*", true),
+            ("/.well-known/oauth-protected-resource/{x}/y", true),
+            ("/.well-known/security.txt", false),
+            ("/.well-known/jwks.json/x", false),
+            ("/.well-known/{x}", false),
+            ("/.well-known/*", false),
+            ("/.well-known", false),
             ("/*", false),
             ("/{x}/token", false),
             ("/oauth2/*", false),
@@ -669,7 +688,14 @@ pub(super) mod tests {
         for (text, ours) in [
             ("/oauth/", true),
             ("/%6fauth/token", true),
-            ("/.well-known", true),
+            ("/.well-known/jwks.json", true),
+            ("/.well-known/jwks.json/", true),
+            ("/.well-known/oauth-protected-resource", true),
+            ("/.well%2dknown/oauth-protected-resource/api/x", true),
+            ("/.well-known/oauth-protected-resources", false),
+            ("/.well-known/jwks.json/x", false),
+            ("/.well-known/security.txt", false),
+            ("/.well-known", false),
             ("/Oauth", false),
             ("/", false),
         ] {
