@@ -19,6 +19,7 @@ use crate::flows::ports::{Clock, HttpClient, Randomness};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
 use crate::io::system::{SystemClock, SystemRandomness};
+use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::issuer_keys::Issuers;
 use crate::state::live::Live;
@@ -26,6 +27,8 @@ use crate::state::metrics::Metrics;
 
 /// How long new connections are taken after SIGTERM, so that balancers can see `/readyz` fail.
 const LAME_DUCK: Duration = Duration::from_secs(1);
+/// How long a stop waits for exchanges whose browser left, and for revocations.
+const ERRANDS: Duration = Duration::from_secs(5);
 
 /// Why a gateway does not start. Every text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +104,7 @@ impl App {
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
+            errands: Errands::default(),
             metrics,
             clock: outside.clock,
             random: outside.random,
@@ -118,6 +122,10 @@ impl App {
     /// still taken.
     pub async fn stop(self, lame_duck: Duration) {
         self.running.stop(lame_duck).await;
+        let left = self.gate.errands.finished(ERRANDS).await;
+        if left > 0 {
+            tracing::warn!(left, "calls to authorization servers were cut off at the end of the drain");
+        }
         let _ = self.stop.send(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), self.background).await;
     }

@@ -64,10 +64,9 @@ async fn token(
     let request = session.req_header();
     let host = request_head::host(request).map_err(refusal)?;
     let head = request_head::head(request, &host, who.client).map_err(refusal)?;
-    let now = gate.clock.now();
     match body {
-        Some(body) => exchange::token(gate, live, &head, &body, now).await,
-        None => logout::sign_out(gate, live, &head, target.query.as_deref(), now).await,
+        Some(body) => exchange::token(gate, live, &head, &body).await,
+        None => logout::sign_out(gate, live, &head, target.query.as_deref()).await,
     }
 }
 

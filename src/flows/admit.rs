@@ -159,6 +159,7 @@ mod tests {
     use crate::core::secret::Secret;
     use crate::core::session::sealed::KeyRing;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+    use crate::state::errands::Errands;
     use crate::state::exchanges::Exchanges;
     use crate::state::issuer_keys::Issuers;
     use crate::state::metrics::Metrics;
@@ -262,6 +263,7 @@ mod tests {
         let gate = Gate {
             live: ArcSwap::from_pointee(live()),
             exchanges: Exchanges::default(),
+            errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
             clock: Arc::new(Nothing),
             random: Arc::new(Nothing),

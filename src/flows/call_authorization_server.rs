@@ -55,7 +55,8 @@ pub async fn ask_token_endpoint(
 /// Revokes a refresh token at the AS (RFC 7009), behind the caller's back and with a few attempts.
 pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Client>, token: SecretString) {
     let (gate, live, client) = (Arc::clone(gate), Arc::clone(live), Arc::clone(client));
-    tokio::spawn(async move {
+    let errands = gate.errands.clone();
+    errands.spawn(async move {
         let form = ServerForm::revocation(&token);
         let mut pauses = REVOCATION_PAUSES.iter();
         loop {

@@ -14,7 +14,6 @@ use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
-use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::exchange::{OAuthAnswer, OAuthRefusal, find_client, session_cookie, windows};
@@ -31,7 +30,6 @@ pub async fn sign_out(
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     query: Option<&str>,
-    _now: Timestamp,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let parameters =
         Parameters::from_form(query.unwrap_or_default().as_bytes()).map_err(OAuthRefusal::before_client)?;

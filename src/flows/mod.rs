@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
@@ -22,6 +23,7 @@ use ports::{Clock, HttpClient, Randomness};
 pub struct Gate {
     pub live: ArcSwap<Live>,
     pub exchanges: Exchanges,
+    pub errands: Errands,
     pub metrics: Metrics,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Randomness>,

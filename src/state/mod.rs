@@ -1,6 +1,7 @@
 //! WHAT WE REMEMBER. Memory only; each piece has one owner, built in `app`, swapped whole or
 //! changed by key.
 
+pub mod errands;
 pub mod exchanges;
 pub mod issuer_keys;
 pub mod live;

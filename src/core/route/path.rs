@@ -299,11 +299,12 @@ impl PathPattern {
 
 /// Whether the path with these segments, percent-decoded, belongs to Tollgate.
 fn is_own<'s>(mut segments: impl Iterator<Item = &'s str>) -> bool {
-    match (segments.next(), segments.next(), segments.next()) {
-        (Some("oauth"), ..) | (Some(".well-known"), Some("oauth-protected-resource"), _) => true,
-        (Some(".well-known"), Some("jwks.json"), None) => true,
-        _ => false,
-    }
+    matches!(
+        (segments.next(), segments.next(), segments.next()),
+        (Some("oauth"), ..)
+            | (Some(".well-known"), Some("oauth-protected-resource"), _)
+            | (Some(".well-known"), Some("jwks.json"), None)
+    )
 }
 
 impl CanonicalPath {

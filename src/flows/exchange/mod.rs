@@ -24,7 +24,6 @@ use crate::core::request::RequestHead;
 use crate::core::session::exchange::Windows;
 use crate::core::session::oauth::request::{Parameters, TokenRequest};
 use crate::core::session::origin::may_touch_cookie;
-use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::state::live::Live;
 use crate::state::metrics::ExchangeOutcome;
@@ -75,7 +74,6 @@ pub async fn token(
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     body: &[u8],
-    _now: Timestamp,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let parameters = Parameters::read(head.headers, body).map_err(OAuthRefusal::before_client)?;
     let client = find_client(live, &parameters).map_err(OAuthRefusal::before_client)?;

@@ -114,7 +114,7 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
                     grant: *grant,
                     shape: shape.clone(),
                 };
-                tokio::spawn(fly.fly(flight));
+                at.gate.errands.spawn(fly.fly(flight));
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
                 return Found::new(landed_by(waiting, until).await, outcome);
             }

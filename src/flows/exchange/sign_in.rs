@@ -55,7 +55,7 @@ async fn signed_in(
         client: Arc::clone(at.client),
         form: ServerForm::code(&code, &verifier, redirect_uri, at.client.resource.as_deref()),
     };
-    tokio::spawn(exchange.run(sender));
+    at.gate.errands.spawn(exchange.run(sender));
     let new = match tokio::time::timeout(at.patience(), receiver).await {
         Ok(Ok(result)) => result?,
         Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),

@@ -24,10 +24,12 @@ use crate::core::request::Origin;
 use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
+use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::logout::sign_out;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::issuer_keys::Issuers;
 use crate::state::metrics::Metrics;
@@ -269,6 +271,7 @@ impl Scene {
         let gate = Arc::new(Gate {
             live: ArcSwap::from(Arc::clone(&live)),
             exchanges: Exchanges::default(),
+            errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
             clock: clock.clone(),
             random: Arc::new(Counted::default()),
@@ -291,7 +294,7 @@ impl Scene {
 
     async fn send(&self, headers: HeaderMap, body: &str) -> Result<OAuthAnswer, OAuthRefusal> {
         let head = head(&Method::POST, &headers);
-        token(&self.gate, &self.live, &head, body.as_bytes(), self.clock.now()).await
+        token(&self.gate, &self.live, &head, body.as_bytes()).await
     }
 
     async fn post(&self, cookie: Option<&str>, body: &str) -> Result<OAuthAnswer, OAuthRefusal> {
@@ -303,7 +306,7 @@ impl Scene {
     }
 
     async fn delete(&self, headers: &HeaderMap, query: &str) -> Result<OAuthAnswer, OAuthRefusal> {
-        sign_out(&self.gate, &self.live, &head(&Method::DELETE, headers), Some(query), self.clock.now()).await
+        sign_out(&self.gate, &self.live, &head(&Method::DELETE, headers), Some(query)).await
     }
 
     async fn sign_in(&self) -> OAuthAnswer {
@@ -659,8 +662,7 @@ async fn an_access_token_gone_bad_keeps_the_session_with_its_next_cookie() {
     let (gate, live) = (&lenient.gate, &strict.live);
     let headers = headers(Some(&cookie));
     let body = b"grant_type=refresh_token&client_id=web-app";
-    let refusal =
-        token(gate, live, &head(&Method::POST, &headers), body, lenient.clock.now()).await.unwrap_err();
+    let refusal = token(gate, live, &head(&Method::POST, &headers), body).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
     let next = refusal.set_cookie.unwrap();
     let next = next.to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
