@@ -52,7 +52,7 @@ describe('the token endpoint', () => {
     const browser = new Browser();
     await world.signIn(browser);
     await world.refresh(browser);
-    world.assertNoTokenLeaked(browser);
+    world.assertNoTokenLeaked();
   });
 
   test('the authorization server is down: tokens that are out go on, the session stays', async () => {

@@ -149,14 +149,16 @@ impl Story<'_> {
         let max_age: u32 = max_age.ok_or_else(|| Surprise(format!("no max_age in {challenge:?}")))?;
 
         self.terminal.step(&format!("So the page asks for a sign-in with max_age={max_age} (RFC 9470)"));
-        let revoked = self.counted("revocations").await?;
+        let before = browser.cookie(&self.cookie_name).ok_or(Surprise("there is no cookie".into()))?;
         let signed_in = self.sign_in_as("alice", "openid api:read admin", true, Some(max_age)).await?;
         let answer = self.redeem(&browser, &signed_in).await?;
         let answer = self.call_as(&browser, &answer, "/api/admin/report").await?;
         expect_status(&answer, StatusCode::OK)?;
         self.terminal.came("200 for /api/admin/report");
-        self.wait_for_a_revocation(revoked).await?;
-        self.terminal.came("the session that this browser had before has ended, and its refresh token");
+        let cookie = format!("{}={}", before.name, before.value);
+        let answer = self.refresh_in(&Browser::new(), &[("Cookie", &cookie)]).await?;
+        expect_status(&answer, StatusCode::BAD_REQUEST)?;
+        self.terminal.came("the session that this browser had before has ended: 400 for its cookie");
         Ok(())
     }
 
@@ -292,11 +294,15 @@ impl Story<'_> {
     }
 
     async fn refresh(&self, more: &[(&str, &str)]) -> Result<Answer, Surprise> {
+        self.refresh_in(&self.browser, more).await
+    }
+
+    async fn refresh_in(&self, browser: &Browser, more: &[(&str, &str)]) -> Result<Answer, Surprise> {
         let own = self.own_page();
         let mut headers = vec![("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
         headers.extend_from_slice(more);
         let form = [("grant_type", "refresh_token"), ("client_id", CLIENT)];
-        Ok(self.browser.post(&self.url("/oauth/token"), &headers, &form).await?)
+        Ok(browser.post(&self.url("/oauth/token"), &headers, &form).await?)
     }
 
     async fn call(&self, path: &str) -> Result<Answer, Surprise> {

@@ -43,9 +43,9 @@ export const form = (fields) => ({
 
 /** One browser profile: cookies, and what a page of `origin` sends with a fetch of its own. */
 export class Browser {
+  /** Every answer that any browser of this process ever got, with its headers. */
+  static answers = [];
   cookies = [];
-  /** Every answer this browser ever got, as one text each. */
-  answers = [];
 
   /** A fetch by script: from `page` (an origin) to `url`. */
   async fetch(method, url, { page = new URL(url).origin, headers = {}, body, ...rest } = {}) {
@@ -85,7 +85,7 @@ export class Browser {
     const cookie = this.cookieHeader(url);
     const answer = await request(method, url, { headers: cookie ? { cookie, ...headers } : headers, body, ...rest });
     for (const line of answer.setCookies) this.#store(url, line);
-    this.answers.push(JSON.stringify(answer.headers) + answer.text);
+    Browser.answers.push({ url, text: JSON.stringify(answer.headers) + answer.text });
     return answer;
   }
 
