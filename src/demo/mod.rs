@@ -193,7 +193,7 @@ mod tests {
         let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
         assert!(told, "{text}");
         let server = &world.authorization_server;
-        assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 2, 1));
+        assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 1, 2));
         for line in text.lines().filter(|line| !line.contains("tail -f")) {
             assert!(line.chars().count() <= 100, "{line}");
         }
