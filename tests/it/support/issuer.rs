@@ -49,8 +49,12 @@ impl Issuer {
     }
 
     pub fn sign(&self, header: &Value, claims: &Value) -> String {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let message = format!("{}.{}", part(header), part(claims));
+        self.sign_text(&header.to_string(), &claims.to_string())
+    }
+
+    /// Signs what need not be JSON that anybody should accept.
+    pub fn sign_text(&self, header: &str, claims: &str) -> String {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let signature = self.key.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
     }
