@@ -23,6 +23,9 @@ const NOT_FROM_A_PAGE: [(&str, &str); 5] = [
 ];
 
 /// The parameters of a request, each once; empty ones count as absent (RFC 6749 section 3.2).
+/// More parameters than any request has. Each is compared with all before it, so there must be a bound.
+const MOST: usize = 32;
+
 #[derive(Debug)]
 pub struct Parameters(Vec<(String, SecretString)>);
 
@@ -82,6 +85,9 @@ impl Parameters {
         for (name, value) in pairs {
             let value = SecretString::new(value);
             if value.expose().contains('\u{fffd}') {
+            if kept.len() == MOST {
+                return Err(Denial::InvalidRequest("There are more parameters than any request has."));
+            }
                 return Err(Denial::InvalidRequest("The body must be UTF-8."));
             }
             if kept.iter().any(|(known, _)| *known == name) {
@@ -240,8 +246,11 @@ mod tests {
     fn form_and_json_say_the_same() {
         for (content_type, body) in [
             (FORM, "grant_type=refresh_token&client_id=web+app&scope="),
+    use std::collections::BTreeMap;
+
             ("application/json; charset=utf-8", r#"{"grant_type":"refresh_token","client_id":"web app"}"#),
         ] {
+    use serde_json::json;
             let parameters = read(content_type, body).unwrap();
             assert_eq!(parameters.client_id().unwrap(), "web app");
             assert_eq!(parameters.get("scope"), None);
@@ -294,6 +303,18 @@ mod tests {
         let verifier = "v".repeat(43);
         let whole = format!("grant_type=authorization_code&code=c&code_verifier={verifier}&redirect_uri=r");
         assert!(matches!(request(&whole), Ok(TokenRequest::Code { .. })));
+    #[test]
+    fn more_parameters_than_any_request_has_are_not_compared() {
+        let some = |count: usize| {
+            let names: Vec<_> = (0..count).map(|n| n.to_string()).collect();
+            (names.join("&"), json!(names.iter().map(|n| (n, "")).collect::<BTreeMap<_, _>>()).to_string())
+        };
+        let (form, json) = some(MOST);
+        assert!(read(FORM, &form).is_ok() && read("application/json", &json).is_ok());
+        let (form, json) = some(MOST + 1);
+        assert!(read(FORM, &form).is_err() && read("application/json", &json).is_err());
+    }
+
         for missing in ["code=c", &format!("code_verifier={verifier}"), "redirect_uri=r"] {
             let body = whole.replace(&format!("&{missing}"), "");
             assert!(matches!(request(&body), Err(Denial::InvalidRequest(_))), "{body}");
