@@ -46,9 +46,28 @@ pub async fn ask_token_endpoint(
         send(gate, issuer, AsEndpoint::Token, request, bounds).await.map_err(said)
     };
     match tokio::time::timeout(FLIGHT, whole).await {
-        Ok(Ok(response)) => answer::read(response.status(), response.headers(), response.body()),
+        Ok(Ok(response)) => {
+            unrepeated(answer::read(response.status(), response.headers(), response.body()), form)
+        }
         Ok(Err(why)) => ServerAnswer::Unusable(why),
         Err(_) => ServerAnswer::Unusable(said(HttpFault::Deadline)),
+    }
+}
+
+/// An AS that repeats in its error what it was sent must not carry a refresh token to the page.
+fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
+    let told = |description: Option<String>| description.filter(|text| !form.is_repeated_in(text));
+    match answer {
+        ServerAnswer::InvalidGrant { description } => {
+            ServerAnswer::InvalidGrant { description: told(description) }
+        }
+        ServerAnswer::Refused { error, .. } if form.is_repeated_in(&error) => {
+            ServerAnswer::Unusable("the AS repeated a secret in the name of its error")
+        }
+        ServerAnswer::Refused { error, description } => {
+            ServerAnswer::Refused { error, description: told(description) }
+        }
+        other => other,
     }
 }
 

@@ -602,6 +602,21 @@ async fn other_errors_of_the_server_go_to_the_page_and_keep_the_cookie() {
 }
 
 #[tokio::test]
+async fn a_server_that_repeats_the_refresh_token_in_its_error_does_not_show_it_to_the_page() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let repeats = "Invalid refresh token (expired): refresh-token-0";
+    for (error, status) in [("invalid_token", 400), ("refresh-token-0", 503)] {
+        let said = json!({ "error": error, "error_description": repeats }).to_string();
+        scene.next(Instead::Answer(401, "application/json", said));
+        let denial = scene.refresh(&cookie).await.unwrap_err().denial;
+        assert_eq!(denial.facts().status, status);
+        assert!(!format!("{denial:?}").contains("refresh-token-0"), "{denial:?}");
+    }
+    assert!(scene.refresh(&cookie).await.is_ok(), "the session is kept");
+}
+
+#[tokio::test]
 async fn a_server_that_does_not_rotate_gets_rotation_from_us() {
     let scene = Scene::new();
     let first = scene.signed_in_cookie().await;

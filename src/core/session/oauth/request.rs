@@ -7,6 +7,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, header};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::Scope;
 use crate::core::denial::Denial;
@@ -22,10 +23,10 @@ const NOT_FROM_A_PAGE: [(&str, &str); 5] = [
     ("access_token", "An access token does not belong here."),
 ];
 
-/// The parameters of a request, each once; empty ones count as absent (RFC 6749 section 3.2).
 /// More parameters than any request has. Each is compared with all before it, so there must be a bound.
 const MOST: usize = 32;
 
+/// The parameters of a request, each once; empty ones count as absent (RFC 6749 section 3.2).
 #[derive(Debug)]
 pub struct Parameters(Vec<(String, SecretString)>);
 
@@ -84,10 +85,10 @@ impl Parameters {
         let mut kept: Vec<(String, SecretString)> = Vec::new();
         for (name, value) in pairs {
             let value = SecretString::new(value);
-            if value.expose().contains('\u{fffd}') {
             if kept.len() == MOST {
                 return Err(Denial::InvalidRequest("There are more parameters than any request has."));
             }
+            if value.expose().contains('\u{fffd}') {
                 return Err(Denial::InvalidRequest("The body must be UTF-8."));
             }
             if kept.iter().any(|(known, _)| *known == name) {
@@ -174,6 +175,11 @@ impl TokenRequest {
     }
 }
 
+/// How much of a secret tells it from other words.
+const BEGINNING: usize = 16;
+/// What is shorter guards nothing.
+const SHORTEST: usize = 6;
+
 /// A form for the AS. Its names are written here and nowhere else: this is the allow-list.
 #[derive(Debug)]
 pub struct ServerForm(Vec<(&'static str, SecretString)>);
@@ -210,6 +216,18 @@ impl ServerForm {
         Self(vec![("token", refresh_token.clone()), ("token_type_hint", "refresh_token".into())])
     }
 
+    /// Whether `text`, which the AS sent back, repeats a secret of this form: some servers name the token
+    /// that they refuse in their `error_description`. The beginning of one is enough, for a text may be cut
+    /// short; so is one without the characters that no `error_description` has.
+    pub fn is_repeated_in(&self, text: &str) -> bool {
+        const SECRETS: [&str; 4] = ["code", "code_verifier", "refresh_token", "token"];
+        self.0.iter().filter(|(name, _)| SECRETS.contains(name)).any(|(_, secret)| {
+            let shown = secret.expose().chars().filter(|c| !matches!(c, '"' | '\\'));
+            let beginning = Zeroizing::new(shown.take(BEGINNING).collect::<String>());
+            beginning.len() >= SHORTEST && text.contains(beginning.as_str())
+        })
+    }
+
     fn optional(&mut self, name: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.0.push((name, value.into()));
@@ -228,8 +246,11 @@ impl ServerForm {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use http::HeaderValue;
+    use serde_json::json;
 
     const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -246,11 +267,8 @@ mod tests {
     fn form_and_json_say_the_same() {
         for (content_type, body) in [
             (FORM, "grant_type=refresh_token&client_id=web+app&scope="),
-    use std::collections::BTreeMap;
-
             ("application/json; charset=utf-8", r#"{"grant_type":"refresh_token","client_id":"web app"}"#),
         ] {
-    use serde_json::json;
             let parameters = read(content_type, body).unwrap();
             assert_eq!(parameters.client_id().unwrap(), "web app");
             assert_eq!(parameters.get("scope"), None);
@@ -286,6 +304,18 @@ mod tests {
     }
 
     #[test]
+    fn more_parameters_than_any_request_has_are_not_compared() {
+        let some = |count: usize| {
+            let names: Vec<_> = (0..count).map(|n| n.to_string()).collect();
+            (names.join("&"), json!(names.iter().map(|n| (n, "")).collect::<BTreeMap<_, _>>()).to_string())
+        };
+        let (form, json) = some(MOST);
+        assert!(read(FORM, &form).is_ok() && read("application/json", &json).is_ok());
+        let (form, json) = some(MOST + 1);
+        assert!(read(FORM, &form).is_err() && read("application/json", &json).is_err());
+    }
+
+    #[test]
     fn what_is_the_gateways_is_refused_from_a_page() {
         for name in ["client_secret", "client_assertion", "client_assertion_type", "refresh_token"] {
             for value in ["x", ""] {
@@ -303,18 +333,6 @@ mod tests {
         let verifier = "v".repeat(43);
         let whole = format!("grant_type=authorization_code&code=c&code_verifier={verifier}&redirect_uri=r");
         assert!(matches!(request(&whole), Ok(TokenRequest::Code { .. })));
-    #[test]
-    fn more_parameters_than_any_request_has_are_not_compared() {
-        let some = |count: usize| {
-            let names: Vec<_> = (0..count).map(|n| n.to_string()).collect();
-            (names.join("&"), json!(names.iter().map(|n| (n, "")).collect::<BTreeMap<_, _>>()).to_string())
-        };
-        let (form, json) = some(MOST);
-        assert!(read(FORM, &form).is_ok() && read("application/json", &json).is_ok());
-        let (form, json) = some(MOST + 1);
-        assert!(read(FORM, &form).is_err() && read("application/json", &json).is_err());
-    }
-
         for missing in ["code=c", &format!("code_verifier={verifier}"), "redirect_uri=r"] {
             let body = whole.replace(&format!("&{missing}"), "");
             assert!(matches!(request(&body), Err(Denial::InvalidRequest(_))), "{body}");
@@ -345,6 +363,21 @@ mod tests {
             "grant_type=refresh_token&refresh_token=r%26t%3D1&scope=a+b&resource=https%3A%2F%2Fapi.example&client_id=web"
         );
         assert!(!format!("{form:?}").contains("r&t"));
+    }
+
+    #[test]
+    fn a_server_that_repeats_a_secret_is_found_out() {
+        let refresh = ServerForm::refresh(&"8a7f-\"0123456789abcdef".into(), Some("api:read"), None);
+        for text in ["Invalid refresh token (expired): 8a7f-0123456789abcdef", "8a7f-0123456789a"] {
+            assert!(refresh.is_repeated_in(text), "{text}");
+        }
+        for text in ["", "8a7f-", "the scope api:read is not granted", "refresh_token"] {
+            assert!(!refresh.is_repeated_in(text), "{text}");
+        }
+        let code =
+            ServerForm::code(&"code-1".into(), &SecretString::new("v".repeat(43)), "https://app", None);
+        assert!(code.is_repeated_in("no such code: code-1") && code.is_repeated_in(&"v".repeat(16)));
+        assert!(!code.is_repeated_in("the code was used before; https://app"));
     }
 
     #[test]
