@@ -113,6 +113,10 @@ impl Judged {
                 if claims.get("iss").and_then(Value::as_str) != Some(&rules.iss) {
                     return Err(mismatch(client, "the access token is another issuer's"));
                 }
+                let named = rules.claims.client.iter().find_map(|name| claims.get(name));
+                if named.is_some_and(|named| named.as_str() != Some(&client.client_id)) {
+                    return Err(mismatch(client, "the access token is another client's"));
+                }
                 self.access_token = claims
                     .get("sub")
                     .and_then(Value::as_str)

@@ -735,6 +735,9 @@ async fn keys_that_cannot_be_had_do_not_cost_the_session() {
     keyless.next(access_token(&keyless, json!({ "sub": "mallory" })));
     let refusal = keyless.refresh(&cookie_of(&answer)).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::AnswerMismatch);
+    keyless.next(access_token(&keyless, json!({ "client_id": "other" })));
+    let refusal = keyless.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AnswerMismatch);
     keyless.next(access_token(&keyless, json!({})));
     let refusal = keyless.post(None, &code_exchange()).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable);
