@@ -8,7 +8,7 @@
 //! No guard of the map is held across an await: every method here is synchronous.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -36,6 +36,9 @@ pub struct Exchanged {
     pub subject: Option<String>,
 }
 
+/// The most code exchanges at once. Anybody can begin one, and each may wait a minute for a slow AS.
+pub const CODE_EXCHANGES: usize = 1_000;
+
 type FlightResult = Result<Arc<Exchanged>, Denial>;
 
 /// All families of this process.
@@ -43,6 +46,17 @@ type FlightResult = Result<Arc<Exchanged>, Denial>;
 pub struct Exchanges {
     families: Arc<DashMap<FamilyId, Entry>>,
     next_sweep: AtomicI64,
+    code_exchanges: Arc<AtomicUsize>,
+}
+
+/// Leave to exchange a code at the AS; it is given back when dropped.
+#[derive(Debug)]
+pub struct CodeExchanging(Arc<AtomicUsize>);
+
+impl Drop for CodeExchanging {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug)]
@@ -119,6 +133,12 @@ impl Exchanges {
             Decision::Replay => Presented::Replay,
             Decision::Over { end, revoke } => Presented::Over { end, revoke },
         }
+    }
+
+    /// A place among the code exchanges; `None` when there are [`CODE_EXCHANGES`] already.
+    pub fn begin_code_exchange(&self) -> Option<CodeExchanging> {
+        let place = CodeExchanging(Arc::clone(&self.code_exchanges));
+        (self.code_exchanges.fetch_add(1, Ordering::AcqRel) < CODE_EXCHANGES).then_some(place)
     }
 
     /// Ends a family, known or not. Gives the refresh tokens that are now to be revoked at the AS.

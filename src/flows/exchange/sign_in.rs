@@ -48,6 +48,10 @@ async fn signed_in(
         ));
     }
     let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
+    let Some(place) = at.gate.exchanges.begin_code_exchange() else {
+        tracing::error!(client = %at.client.name, "too many code exchanges wait for the AS; another was refused");
+        return Err(Denial::AuthorizationServerUnavailable);
+    };
     let (sender, receiver) = oneshot::channel();
     let exchange = CodeExchange {
         gate: Arc::clone(at.gate),
@@ -55,7 +59,10 @@ async fn signed_in(
         client: Arc::clone(at.client),
         form: ServerForm::code(&code, &verifier, redirect_uri, at.client.resource.as_deref()),
     };
-    at.gate.errands.spawn(exchange.run(sender));
+    at.gate.errands.spawn(async move {
+        exchange.run(sender).await;
+        drop(place);
+    });
     let new = match tokio::time::timeout(at.patience(), receiver).await {
         Ok(Ok(result)) => result?,
         Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),

@@ -30,7 +30,7 @@ use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::logout::sign_out;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
 use crate::state::errands::Errands;
-use crate::state::exchanges::Exchanges;
+use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
 use crate::state::issuer_keys::Issuers;
 use crate::state::metrics::Metrics;
 
@@ -941,6 +941,24 @@ async fn a_refresh_token_too_large_for_a_cookie_is_said_so() {
     scene.next(Instead::With(json!({ "refresh_token": "r".repeat(4000) })));
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::SessionTooLarge);
+}
+
+#[tokio::test]
+async fn made_up_codes_cannot_pile_up_at_a_slow_server() {
+    let scene = Scene::with(client(), Duration::from_millis(50));
+    scene.server.answers.forget_permits(PLENTY);
+    let places: Vec<_> =
+        std::iter::from_fn(|| scene.gate.exchanges.begin_code_exchange()).take(CODE_EXCHANGES - 1).collect();
+    let one_more = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(one_more.denial, Denial::AuthorizationServerUnavailable, "nobody waits longer for the server");
+    assert_eq!(scene.asked(), 0);
+    drop(places);
+    let places: Vec<_> =
+        std::iter::from_fn(|| scene.gate.exchanges.begin_code_exchange()).take(CODE_EXCHANGES).collect();
+    assert_eq!(places.len(), CODE_EXCHANGES - 1, "the browser is gone, its exchange is still under way");
+    drop(places);
+    scene.server.answers.add_permits(PLENTY);
+    assert!(scene.post(None, &code_exchange()).await.is_ok());
 }
 
 #[tokio::test]
