@@ -1,6 +1,7 @@
 //! Watches over one downstream connection, below HTTP: it counts it, and ends it when a request's
-//! header does not arrive in time. pingora's own timeouts are per read, so that a header sent one
-//! byte a minute would keep a connection for ever.
+//! header does not arrive in time or does not end. pingora's own timeouts are per read, so that a
+//! header sent one byte a minute would keep a connection for ever; and it reads up to 1 MiB of header,
+//! from the beginning again at each piece that comes.
 //!
 //! It must never touch the bytes. What waits *between* two requests is bounded by pingora's
 //! keep-alive timeout, which `proxy` sets for every request.
@@ -31,6 +32,9 @@ use tokio::time::{Instant, Sleep};
 
 /// From a connection's beginning, or a request's first byte, to the end of its header.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// How much more than the largest header is read while one is due: a header that is a little too large is
+/// answered, and a body may come with it.
+const BEYOND_HEADER: usize = 128 * 1024;
 /// More connections than this at once are closed unanswered.
 const MAX_CONNECTIONS: usize = 20_000;
 /// How long a stopping listener waits for the first request of connections that it has accepted.
@@ -128,28 +132,50 @@ struct Guarded {
     digest: Arc<ProxyDigest>,
     /// Runs while a header is due.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Read since a header is due.
+    header_bytes: usize,
+    bounds: HeaderBounds,
+}
+
+/// What a header may take.
+#[derive(Clone, Copy, Debug)]
+struct HeaderBounds {
+    /// From the connection's beginning, or a request's first byte, to its header's end.
     patience: Duration,
+    bytes: usize,
 }
 
 impl Guarded {
-    /// `patience`: from the connection's beginning, or a request's first byte, to its header's end.
-    fn new(io: Stream, all: Arc<Connections>, patience: Duration) -> pingora::Result<Self> {
+    fn new(io: Stream, all: Arc<Connections>, bounds: HeaderBounds) -> pingora::Result<Self> {
         let connection = Connection::new(all);
         let label = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(connection.clone()))));
-        Ok(Self { io, connection, digest, deadline: Some(Box::pin(tokio::time::sleep(patience))), patience })
+        let deadline = Some(Box::pin(tokio::time::sleep(bounds.patience)));
+        Ok(Self { io, connection, digest, deadline, header_bytes: 0, bounds })
     }
 
     /// Bytes came: the first of a request start its deadline anew.
-    fn bytes_came(&mut self) {
+    ///
+    /// # Errors
+    /// When they are more than any header has.
+    fn bytes_came(&mut self, count: usize) -> io::Result<()> {
         match self.connection.phase() {
             IDLE => {
                 self.connection.enter(HEADER);
                 self.deadline = None;
+                self.header_bytes = count;
             }
-            FRESH => self.connection.enter(HEADER),
-            _ => {}
+            FRESH => {
+                self.connection.enter(HEADER);
+                self.header_bytes = count;
+            }
+            HEADER => self.header_bytes = self.header_bytes.saturating_add(count),
+            _ => return Ok(()),
         }
+        if self.header_bytes > self.bounds.bytes {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the header does not end"));
+        }
+        Ok(())
     }
 
     /// Whether a header that is due did not come in time.
@@ -158,7 +184,7 @@ impl Guarded {
             self.deadline = None;
             return false;
         }
-        let patience = self.patience;
+        let patience = self.bounds.patience;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         deadline.as_mut().poll(cx).is_ready()
     }
@@ -178,10 +204,8 @@ impl AsyncRead for Guarded {
         let before = buf.filled().len();
         match Pin::new(&mut me.io).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                if buf.filled().len() > before {
-                    me.bytes_came();
-                }
-                Poll::Ready(Ok(()))
+                let count = buf.filled().len().saturating_sub(before);
+                Poll::Ready(if count > 0 { me.bytes_came(count) } else { Ok(()) })
             }
             Poll::Pending if me.is_overdue(cx) => {
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the header did not arrive in time")))
@@ -284,6 +308,7 @@ pub(crate) struct GuardedApp<A> {
     /// closed is still taken from it and answered.
     backlog: Mutex<Option<std::net::TcpListener>>,
     shutdown: ShutdownWatch,
+    bounds: HeaderBounds,
 }
 
 impl<A> std::fmt::Debug for GuardedApp<A> {
@@ -296,14 +321,17 @@ impl<A> GuardedApp<A>
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    /// `backlog` is a non-blocking duplicate of the listening socket.
+    /// `backlog` is a non-blocking duplicate of the listening socket; `largest_header` in bytes.
     pub(crate) fn new(
         inner: A,
         connections: Arc<Connections>,
         backlog: std::net::TcpListener,
         shutdown: ShutdownWatch,
+        largest_header: usize,
     ) -> Self {
-        Self { inner: Arc::new(inner), connections, backlog: Mutex::new(Some(backlog)), shutdown }
+        let bytes = largest_header.saturating_add(BEYOND_HEADER);
+        let bounds = HeaderBounds { patience: HEADER_DEADLINE, bytes };
+        Self { inner: Arc::new(inner), connections, backlog: Mutex::new(Some(backlog)), shutdown, bounds }
     }
 
     /// Takes what waits at the listening socket, then closes it for good.
@@ -314,8 +342,7 @@ where
                 socket.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(socket));
             let Ok(socket) = accepted else { continue };
             let stream = with_addresses(socket, peer);
-            let Ok(guarded) = Guarded::new(Box::new(stream), self.connections.clone(), HEADER_DEADLINE)
-            else {
+            let Ok(guarded) = Guarded::new(Box::new(stream), self.connections.clone(), self.bounds) else {
                 continue;
             };
             let (inner, shutdown) = (self.inner.clone(), self.shutdown.clone());
@@ -343,7 +370,7 @@ where
         if self.connections.open() >= MAX_CONNECTIONS {
             return None;
         }
-        let guarded = Guarded::new(io, self.connections.clone(), HEADER_DEADLINE).ok()?;
+        let guarded = Guarded::new(io, self.connections.clone(), self.bounds).ok()?;
         self.inner.process_new(Box::new(guarded), shutdown).await
     }
 
@@ -367,13 +394,14 @@ mod tests {
     use super::*;
 
     const SOON: Duration = Duration::from_millis(100);
+    const BOUNDS: HeaderBounds = HeaderBounds { patience: SOON, bytes: 1000 };
 
     async fn pair() -> (Guarded, tokio::net::TcpStream, Arc<Connections>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         let all = Connections::new(IntGauge::new("connections", "x").unwrap());
-        let guarded = Guarded::new(Box::new(TcpStream::from(socket)), all.clone(), SOON).unwrap();
+        let guarded = Guarded::new(Box::new(TcpStream::from(socket)), all.clone(), BOUNDS).unwrap();
         (guarded, client, all)
     }
 
@@ -410,6 +438,19 @@ mod tests {
         assert!(started.elapsed() < SOON * 10, "each piece did not begin it anew");
         drop(guarded);
         trickle.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_header_that_does_not_end_ends_the_connection_and_a_body_does_not() {
+        let (mut guarded, mut client, _) = pair().await;
+        client.write_all(&[b'x'; 1000]).await.unwrap();
+        guarded.read_exact(&mut [0; 1000]).await.unwrap();
+        guarded.connection.request_begins();
+        client.write_all(&[b'x'; 2000]).await.unwrap();
+        guarded.read_exact(&mut [0; 2000]).await.unwrap();
+        guarded.connection.request_ended();
+        client.write_all(&[b'x'; 1001]).await.unwrap();
+        assert_eq!(end(&mut guarded).await, io::ErrorKind::InvalidData);
     }
 
     #[tokio::test]

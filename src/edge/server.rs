@@ -104,9 +104,10 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     proxy.handle_init_modules();
     let public_connections = Connections::new(gate.metrics.connections("public"));
     let admin_connections = Connections::new(gate.metrics.connections("admin"));
-    let public_service = Listening::start("listen", public, proxy, public_connections)?;
+    let largest_header = settings.limits.header;
+    let public_service = Listening::start("listen", public, proxy, public_connections, largest_header)?;
     let app = Admin { gate, drain: drain.clone() };
-    let admin_service = Listening::start("admin", admin, app, admin_connections)?;
+    let admin_service = Listening::start("admin", admin, app, admin_connections, largest_header)?;
     Ok(Running {
         public: public_service.address,
         admin: admin_service.address,
@@ -175,6 +176,7 @@ impl Listening {
         listener: TcpListener,
         app: A,
         connections: Arc<Connections>,
+        largest_header: usize,
     ) -> Result<Self, ListenError>
     where
         A: ServerApp + Send + Sync + 'static,
@@ -185,7 +187,7 @@ impl Listening {
         let fault = |source| ListenError::Address { key, address, source };
         let backlog = listener.try_clone().map_err(fault)?;
         let (shutdown, stopped) = watch::channel(false);
-        let app = GuardedApp::new(app, connections.clone(), backlog, stopped.clone());
+        let app = GuardedApp::new(app, connections.clone(), backlog, stopped.clone(), largest_header);
         let mut service = Service::new(key.to_owned(), app);
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
