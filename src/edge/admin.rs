@@ -1,13 +1,14 @@
 //! The admin listener: `/metrics`, `/livez`, `/readyz`. None needs a token, so none may show a secret.
 //!
 //! `/metrics` is answered only when `Host` is an IP address literal or `localhost`: a web page that has
-//! rebound its own name to this address carries its name (SESSIONS.md section 6).
+//! rebound its own name to this address carries its name (SESSIONS.md section 6). A request that a page of
+//! another origin makes is refused whatever it asks for.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use serde::Serialize;
@@ -15,6 +16,8 @@ use serde::Serialize;
 use crate::edge::connection_guard::Connection;
 use crate::edge::drain::Drain;
 use crate::flows::Gate;
+
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The app behind the admin listener.
 pub(crate) struct Admin {
@@ -48,7 +51,11 @@ impl Admin {
         Readiness { ready: because.is_none(), because, degraded: degraded.collect() }
     }
 
-    fn answer(&self, method: &Method, path: &str, host: Option<&str>) -> Response<Vec<u8>> {
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Vec<u8>> {
+        let host = only(headers, header::HOST);
+        if is_from_elsewhere(headers, host) {
+            return plain(StatusCode::FORBIDDEN, "Pages of other origins are not answered.\n");
+        }
         if !matches!(path, "/metrics" | "/livez" | "/readyz") {
             return plain(StatusCode::NOT_FOUND, "There is /metrics, /livez and /readyz.\n");
         }
@@ -78,6 +85,28 @@ impl Admin {
             },
         }
     }
+}
+
+/// The one value of a header.
+fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Whether a browser says that another origin's page asks (Fetch Metadata; RFC 6454 section 7).
+fn is_from_elsewhere(headers: &HeaderMap, host: Option<&str>) -> bool {
+    let foreign_site = headers
+        .get_all(&SEC_FETCH_SITE)
+        .iter()
+        .any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+    let own = |origin: &http::HeaderValue| {
+        let authority = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+        authority.is_some() && authority == host
+    };
+    foreign_site || !headers.get_all(header::ORIGIN).iter().all(own)
 }
 
 /// A rebound name cannot be either.
@@ -128,12 +157,7 @@ impl ServeHttp for Admin {
         // pingora would keep every connection; nobody needs that here.
         session.set_keepalive(None);
         let request = session.req_header();
-        let mut hosts = request.headers.get_all(header::HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.to_str().ok(),
-            _ => None,
-        };
-        let mut answer = self.answer(&request.method, request.uri.path(), host);
+        let mut answer = self.answer(&request.method, request.uri.path(), &request.headers);
         if request.method == Method::HEAD {
             answer.body_mut().clear();
         }
@@ -144,6 +168,28 @@ impl ServeHttp for Admin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_another_origin_is_told_from_a_tool_and_from_the_address_bar() {
+        for (fields, elsewhere) in [
+            (&[][..], false),
+            (&[("sec-fetch-site", "none")], false),
+            (&[("sec-fetch-site", "same-origin"), ("origin", "http://10.1.2.3:8081")], false),
+            (&[("sec-fetch-site", "cross-site")], true),
+            (&[("sec-fetch-site", "same-site")], true),
+            (&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], true),
+            (&[("origin", "http://10.1.2.3:8081")], false),
+            (&[("origin", "http://10.1.2.3:8082")], true),
+            (&[("origin", "null")], true),
+            (&[("origin", "http://10.1.2.3:8081"), ("origin", "http://evil.example")], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, http::HeaderValue::from_static(value));
+            }
+            assert_eq!(is_from_elsewhere(&headers, Some("10.1.2.3:8081")), elsewhere, "{fields:?}");
+        }
+    }
 
     #[test]
     fn a_name_that_could_be_rebound_is_not_local() {
