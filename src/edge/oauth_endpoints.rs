@@ -21,6 +21,10 @@ use crate::state::live::Live;
 const BODY: usize = 16 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
+/// RFC 6749 section 3.2 and RFC 6750 section 2.3: what stands in a query is written to logs on its way, and
+/// a parameter in both places would be given twice.
+const IN_QUERY: Denial = Denial::InvalidRequest("Send the parameters in the body, not in the query.");
+
 /// What became of a request to an endpoint of ours.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -54,6 +58,9 @@ async fn token(
     who: &Identification,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let method = session.req_header().method.clone();
+    if method == Method::POST && target.query.as_deref().is_some_and(|query| !query.is_empty()) {
+        return Err(refusal(IN_QUERY));
+    }
     let body = match method {
         Method::POST => Some(body::read_whole(session, BODY, BODY_DEADLINE).await.map_err(refusal)?),
         Method::DELETE => None,
