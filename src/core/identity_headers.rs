@@ -105,6 +105,10 @@ const RESERVED: [&str; 9] = [
 /// Reserved with whatever follows.
 const RESERVED_PREFIXES: [&str; 2] = ["x-forwarded-", "x-original-"];
 
+/// What frames a request. HTTP's own spelling is the transport's to judge; another one
+/// (`Transfer_Encoding`) an upstream could take for it.
+const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
+
 /// The header names that are removed from every inbound request, before Tollgate sets its own.
 #[derive(Clone, Debug)]
 pub struct ReservedHeaders {
@@ -123,6 +127,7 @@ impl ReservedHeaders {
     pub fn is_reserved(&self, name: &str) -> bool {
         let is = |reserved: &[u8], name: &str| name.bytes().map(folded).eq(reserved.iter().copied());
         self.names.iter().any(|reserved| reserved.len() == name.len() && is(reserved, name))
+            || FRAMING.iter().any(|frame| is(frame.as_bytes(), name) && !frame.eq_ignore_ascii_case(name))
             || RESERVED_PREFIXES
                 .iter()
                 .any(|prefix| name.get(..prefix.len()).is_some_and(|start| is(prefix.as_bytes(), start)))
@@ -307,6 +312,16 @@ mod tests {
             "x",
             "\u{e9}x-forwarded-",
         ] {
+            assert!(!reserved().is_reserved(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_frames_a_request_has_one_spelling() {
+        for name in ["Transfer_Encoding", "transfer.encoding", "Content_Length", "CONTENT~LENGTH"] {
+            assert!(reserved().is_reserved(name), "{name}");
+        }
+        for name in ["Transfer-Encoding", "content-length", "content_lengths"] {
             assert!(!reserved().is_reserved(name), "{name}");
         }
     }
