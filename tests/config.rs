@@ -661,6 +661,11 @@ fn routes_say_one_thing_and_nothing_against_it() {
         "routes[0].require.claims.sub",
         "no token could pass",
     );
+    only_error(
+        &one("require: { claims: { sub: {id} } }"),
+        "routes[0].require.claims.sub",
+        "quote it: `\"{id}\"`",
+    );
     only_error(&one("require: { claims: {} }"), "routes[0].require.claims", "no claim");
     only_error(
         &one("require: { signed_in_within: 0s }"),
@@ -886,6 +891,14 @@ fn text_that_is_no_configuration_is_refused_with_a_line() {
     }
     for empty in ["", "\n", "# nothing\n", "null\n", "[]\n", "text\n", "{}\n", "\u{feff}"] {
         assert!(parse(empty).is_err(), "{empty:?}");
+    }
+    for (text, remedy) in [
+        ("# nothing\n", "the file says nothing; docs/configuration.md"),
+        ("a:\n\tb: c\n", "indented with spaces"),
+        ("a:\n  - b\n   - c: d\n", "compare the indentation"),
+    ] {
+        let found = parse(text).unwrap_err().to_string();
+        assert!(found.contains(remedy), "{text:?}: {found}");
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");

@@ -201,7 +201,13 @@ impl<'a> Value<'a> {
 
     fn wrong_scalar(&self, is: &str, written: &str) {
         let wanted = crate::config::schema::wanted(&self.pattern).unwrap_or_else(|| "text".to_owned());
-        self.wrong(format!("is {is}; this must be {wanted}; to make it text, quote it: `\"{written}\"`"));
+        let may_be_digits =
+            ["text", "the name", "a scope", "a file", "a folder"].iter().any(|kind| wanted.starts_with(kind));
+        let remedy = match crate::config::schema::example(&self.pattern) {
+            Some(example) if !may_be_digits => format!("write it like `{example}`"),
+            _ => format!("to make it text, quote it: `\"{written}\"`"),
+        };
+        self.wrong(format!("is {is}; this must be {wanted}; {remedy}"));
     }
 
     pub(super) fn text(&self) -> Option<String> {
@@ -317,7 +323,7 @@ impl<'a> Value<'a> {
         let path = self.path()?;
         match (self.reader.read_file)(&path) {
             Ok(content) if content.is_empty() => {
-                self.wrong(format!("the file `{}` is empty", self.written()));
+                self.wrong(format!("the file `{}` is empty; fill it", self.written()));
                 None
             }
             Ok(content) => Some((path, content)),
@@ -343,7 +349,7 @@ impl<'a> Value<'a> {
                 }
             }
             if content.is_empty() {
-                file.wrong(format!("the file `{}` has nothing but a newline", file.written()));
+                file.wrong(format!("the file `{}` has nothing but a newline; fill it", file.written()));
                 return None;
             }
             return Some(Secret::new(content));

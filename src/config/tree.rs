@@ -104,8 +104,22 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Place>), Unreadable> {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         let message = error.to_string();
         let place = format!(" at line {line} column {column}");
-        Unreadable { line, column, message: message.replacen(&place, "", 1) }
+        let mut message = message.replacen(&place, "", 1);
+        if text
+            .lines()
+            .nth(line.saturating_sub(1))
+            .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
+        {
+            message.push_str("; a tab: YAML is indented with spaces");
+        } else if message.contains("block") || message.contains("mapping values") {
+            message.push_str("; compare the indentation with the lines above");
+        }
+        Unreadable { line, column, message }
     })?;
+    if root == Node::Null {
+        let message = "the file says nothing; docs/configuration.md begins with a small one".to_owned();
+        return Err(Unreadable { line: 1, column: 1, message });
+    }
     Ok((root, growth.into_inner().given_twice))
 }
 
@@ -253,6 +267,11 @@ impl<'de> Visitor<'de> for Grow<'_> {
 
     fn visit_u128<E: de::Error>(self, _: u128) -> Result<Node, E> {
         Err(E::custom("this number is too large; quote it if it is text"))
+    }
+
+    /// A text without any value.
+    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
+        self.visit_unit()
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Node, E> {

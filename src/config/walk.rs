@@ -117,5 +117,12 @@ fn wrong_form(node: &Node, wanted: &str, place: &Place, report: &Report) {
         Node::Number(_) => "is a number",
         Node::Text(_) => "is text",
     };
-    report.wrong(place, format!("{is}; this must be {wanted}"));
+    let quote = match node {
+        Node::Map(entries) => match entries.as_slice() {
+            [(name, Node::Null)] => format!("; to make it text, quote it: `\"{{{name}}}\"`"),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    };
+    report.wrong(place, format!("{is}; this must be {wanted}{quote}"));
 }

@@ -110,6 +110,13 @@ pub fn wanted(path: &str) -> Option<String> {
     })
 }
 
+/// An example of the value at a path of [`paths`], where there is one.
+pub fn example(path: &str) -> Option<&'static str> {
+    let path = path.strip_suffix("[]").unwrap_or(path);
+    let (_, key) = paths().into_iter().find(|(known, _)| known == path)?;
+    (!key.example.is_empty()).then_some(key.example)
+}
+
 /// The tables of docs/configuration.md.
 pub fn reference() -> String {
     let mut out = String::new();
