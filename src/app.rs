@@ -145,12 +145,16 @@ fn live(settings: Arc<Settings>, random: &dyn Randomness) -> Result<Live, StartE
     Ok(Live { settings, routes, issuers, cookie_keys })
 }
 
-/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once.
+/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once. `warnings`: what
+/// somebody should know of the configuration.
 ///
 /// # Errors
 /// As [`App::start`].
-pub fn run(settings: Settings) -> Result<(), StartError> {
+pub fn run(settings: Settings, warnings: &[String]) -> Result<(), StartError> {
     crate::io::log::install(&settings.log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(serve(Arc::new(settings)));
     runtime.shutdown_timeout(Duration::from_secs(1));

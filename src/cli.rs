@@ -72,7 +72,7 @@ pub fn main() -> ExitCode {
     };
     match next {
         Next::Done(code) => ExitCode::from(code),
-        Next::Run(settings) => run(*settings),
+        Next::Run(settings, warnings) => run(*settings, &warnings),
         Next::Demo { once } => demo(once),
     }
 }
@@ -82,7 +82,8 @@ pub fn main() -> ExitCode {
 pub enum Next {
     /// Nothing: the exit code.
     Done(u8),
-    Run(Box<Settings>),
+    /// What to run, and what the log says first.
+    Run(Box<Settings>, Vec<String>),
     Demo {
         once: bool,
     },
@@ -107,11 +108,8 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
     match arguments.command {
         Command::Run { config } => match load(config, around) {
             Ok((file, loaded)) => {
-                let warnings = summary::warnings(&file, &loaded);
-                match write!(around.err, "{warnings}") {
-                    Ok(()) => Next::Run(Box::new(loaded.settings)),
-                    Err(_) => Next::Done(1),
-                }
+                let warnings = loaded.warnings.iter().map(|warning| warning.show(&file)).collect();
+                Next::Run(Box::new(loaded.settings), warnings)
             }
             Err(code) => Next::Done(code),
         },
@@ -161,7 +159,7 @@ fn load(named: Option<PathBuf>, around: &mut Surroundings<'_>) -> Result<(String
 }
 
 #[cfg(not(feature = "edge"))]
-fn run(_: Settings) -> ExitCode {
+fn run(_: Settings, _: &[String]) -> ExitCode {
     without_edge()
 }
 
@@ -177,8 +175,8 @@ fn without_edge() -> ExitCode {
 }
 
 #[cfg(feature = "edge")]
-fn run(settings: Settings) -> ExitCode {
-    match crate::app::run(settings) {
+fn run(settings: Settings, warnings: &[String]) -> ExitCode {
+    match crate::app::run(settings, warnings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");

@@ -60,8 +60,7 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     out
 }
 
-/// One line for each warning.
-pub fn warnings(file: &str, loaded: &Loaded) -> String {
+fn warnings(file: &str, loaded: &Loaded) -> String {
     loaded.warnings.iter().map(|warning| format!("warning: {}\n", warning.show(file))).collect()
 }
 

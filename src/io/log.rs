@@ -4,7 +4,7 @@
 //! Other crates never log below `warn`, whatever `log.level` says: at `debug` some of them print
 //! request headers, and with them tokens.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -20,7 +20,7 @@ pub fn install(log: &Log) {
     let filter = targets(log.level);
     let layer = match log.format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
-        LogFormat::Text => fmt::layer().with_writer(io::stderr).boxed(),
+        LogFormat::Text => fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).boxed(),
     };
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
