@@ -21,7 +21,9 @@ use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
 use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::{RequestId, RouteName};
+use crate::core::route::Route;
 use crate::core::route::permit::Permit;
+use crate::core::token::jwt::VerifiedToken;
 use crate::edge::access_log::{AccessLog, Entry};
 use crate::edge::connection_guard::Connection;
 use crate::edge::drain::Drain;
@@ -92,6 +94,13 @@ impl Context {
         Error::explain(ErrorType::HTTPStatus(status), "refused")
     }
 
+    /// Keeps for the log what is known.
+    fn keep(&mut self, route: Option<&Route>, caller: Option<&VerifiedToken>) {
+        self.route = route.map(|route| route.name.clone());
+        self.subject = caller.and_then(VerifiedToken::subject).map(str::to_owned);
+        self.client = caller.and_then(VerifiedToken::client).map(str::to_owned);
+    }
+
     fn request_id(&self) -> RequestId {
         self.who.as_ref().map_or_else(|| RequestId::new("unknown"), |who| who.ids.request_id.clone())
     }
@@ -139,12 +148,14 @@ impl Proxy {
         match admit::admit(&self.gate, &live, &head, target, now).await {
             Ok(permit) => context.permit = Some(permit),
             Err(refusal) => {
-                context.route = refusal.route.map(|route| route.name.clone());
+                context.keep(refusal.route.as_deref(), refusal.caller.as_deref());
                 return Err(refusal.denial);
             }
         }
         if body::announced(session).is_some_and(|length| length > limits.body) {
-            context.route = context.permit.take().map(|permit| permit.route().name.clone());
+            if let Some(permit) = context.permit.take() {
+                context.keep(Some(permit.route()), permit.token().map(AsRef::as_ref));
+            }
             return Err(Denial::BodyTooLarge);
         }
         Ok(Way::Upstream)
@@ -438,19 +449,17 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
         let took = context.started.elapsed();
         let status = session.response_written().map_or(CLIENT_GONE, |answer| answer.status.as_u16());
-        if let Some(permit) = &context.permit {
-            context.route = Some(permit.route().name.clone());
-            context.subject = permit.token().and_then(|token| token.subject()).map(str::to_owned);
-            context.client = permit.token().and_then(|token| token.client()).map(str::to_owned);
-        }
+        let request = session.req_header();
+        let path = match context.permit.take() {
+            Some(permit) => {
+                context.keep(Some(permit.route()), permit.token().map(AsRef::as_ref));
+                permit.path().as_str().to_owned()
+            }
+            None => path_of(request).into_owned(),
+        };
         let route = context.route.as_ref().unwrap_or(&self.unrouted);
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.gate.metrics.request_answered(route, code, took);
-        let request = session.req_header();
-        let path = match &context.permit {
-            Some(permit) => permit.path().as_str().to_owned(),
-            None => path_of(request).into_owned(),
-        };
         self.log.write(Entry {
             at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
             request_id: context.request_id(),

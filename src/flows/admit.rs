@@ -15,21 +15,25 @@ use crate::core::route::permit::{Disclosure, Permit};
 use crate::core::route::table::{Found, Matched};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::bearer;
+use crate::core::token::jwt::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
 use crate::state::live::Live;
 
-/// A refusal, and the route that it concerns where one was found.
+/// A refusal, with what was known by then.
 #[derive(Debug)]
 pub struct Refusal {
     pub denial: Denial,
+    /// The route that it concerns, where one was found.
     pub route: Option<Arc<Route>>,
+    /// Who was refused, where a good token said so.
+    pub caller: Option<Arc<VerifiedToken>>,
 }
 
 impl From<Denial> for Refusal {
     /// A refusal before any route was found.
     fn from(denial: Denial) -> Self {
-        Self { denial, route: None }
+        Self { denial, route: None, caller: None }
     }
 }
 
@@ -90,7 +94,7 @@ fn read_query(query: &[u8]) -> Result<String, Denial> {
 /// The judgement: route, credential, token, requirements.
 ///
 /// # Errors
-/// The first thing that does not hold, with the route once one was found.
+/// The first thing that does not hold, with the route and the caller once they are known.
 pub async fn admit(
     gate: &Gate,
     live: &Live,
@@ -101,11 +105,13 @@ pub async fn admit(
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
     let route = matched.route().clone();
+    let mut caller = None;
     let judgement = async {
         let token = match bearer(head.headers, query.as_deref())? {
             Some(token) => Some(authenticate(gate, live, token, now).await?),
             None => None,
         };
+        caller.clone_from(&token);
         let identity = &live.settings.identity;
         let disclosure = Disclosure {
             headers: &identity.headers,
@@ -113,7 +119,7 @@ pub async fn admit(
         };
         Permit::grant(matched, query, token, disclosure, now)
     };
-    judgement.await.map_err(|denial| Refusal { denial, route: Some(route) })
+    judgement.await.map_err(|denial| Refusal { denial, route: Some(route), caller })
 }
 
 /// Tollgate's own paths are nobody's route.

@@ -287,8 +287,10 @@ async fn the_log_says_who_and_what_and_holds_no_token() {
     let fields = [("Authorization", &*format!("Bearer {token}")), ("Cookie", "session=crumb")];
     let answer = client.get("/api/x?code=secret-code", &fields).await;
     let refused = client.get("/api/y?access_token=secret-token", &[]).await;
-    let lines = gateway.logged(2).await;
-    let (first, second) = (&lines[0], &lines[1]);
+    let without_scope = format!("Bearer {}", gateway.issuer.token("bob", "other"));
+    client.get("/api/z", &[("Authorization", &*without_scope)]).await;
+    let lines = gateway.logged(3).await;
+    let (first, second, third) = (&lines[0], &lines[1], &lines[2]);
     assert_eq!(first["request_id"].as_str(), answer.header("x-request-id"));
     assert_eq!(first["subject"], "alice");
     assert_eq!(first["client"], "web-app");
@@ -298,6 +300,8 @@ async fn the_log_says_who_and_what_and_holds_no_token() {
     assert_eq!((&first["method"], &first["bytes"]), (&json!("GET"), &json!(2)));
     assert_eq!(second["request_id"].as_str(), refused.header("x-request-id"));
     assert_eq!((&second["status"], &second["outcome"]), (&json!(400), &json!("token_in_query")));
+    assert_eq!((&third["status"], &third["outcome"]), (&json!(403), &json!("insufficient_scope")));
+    assert_eq!((&third["subject"], &third["client"]), (&json!("bob"), &json!("web-app")));
     let text = gateway.log.text();
     for secret in [&*token, "secret-code", "secret-token", "crumb"] {
         assert!(!text.contains(secret), "{secret}: {text}");
