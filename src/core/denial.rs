@@ -184,7 +184,7 @@ impl Denial {
                 "unknown_host",
                 None,
                 "This host is not served here",
-                "The Host header names no host of this gateway.",
+                "The Host header names neither the host of public_url nor that of a route.",
                 Info,
             ),
             Self::NoRoute => row(
@@ -309,7 +309,7 @@ impl Denial {
                 "origin_not_allowed",
                 Some("invalid_request"),
                 "This origin may not do this",
-                "The request does not come from an origin of the client.",
+                "The request does not come from a page of one of the client's origins.",
                 Warn,
             ),
             Self::InvalidRequest(why) => bad("invalid_request", why),
@@ -414,7 +414,7 @@ impl Denial {
                 "as_unavailable",
                 Some("temporarily_unavailable"),
                 "The authorization server is not available",
-                "The session is kept; try again shortly.",
+                "A session stays as it is; try again shortly.",
                 Error,
             ),
             Self::UpstreamUnavailable => row(
