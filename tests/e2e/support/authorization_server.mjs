@@ -8,6 +8,12 @@ import { once } from 'node:events';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Provider } from 'oidc-provider';
 
+// Its advice for production is noise in a test.
+for (const level of ['info', 'warn']) {
+  const print = console[level];
+  console[level] = (...words) => String(words[0]).includes('oidc-provider') || print(...words);
+}
+
 export const AUDIENCE = 'https://api.example.com';
 /** Kept for the life of the process: making an RSA key takes longer than any test. */
 const KEYS = [
