@@ -208,7 +208,7 @@ impl Denial {
                 "header_too_large",
                 None,
                 "The request header is too large",
-                "The header of this request exceeds limits.header.",
+                "The header of this request exceeds limits.header, or has more than 100 fields.",
                 Info,
             ),
             Self::TokenTooLarge => row(

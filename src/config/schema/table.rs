@@ -240,7 +240,7 @@ const LIMITS: &[Key] = &[
         "header",
         One("a size"),
         Default("32KiB"),
-        "The largest request header in all; 1KiB to 64KiB.",
+        "The largest request header in all; 1KiB to 64KiB. It has at most 100 fields.",
         "16KiB",
     ),
     key("body", One("a size"), Default("10MiB"), "The largest request body.", "1MiB"),
