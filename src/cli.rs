@@ -14,7 +14,6 @@ use crate::config::{self, Loaded, keys, summary};
 /// Where the configuration is looked for when no file is named, in this order.
 const PLACES: [&str; 2] = ["config.yaml", "/etc/tollgate/config.yaml"];
 
-/// A gateway in front of APIs: proves who is calling, keeps refresh tokens out of the browser.
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, about, disable_help_subcommand = true)]
 struct Arguments {

@@ -1,5 +1,5 @@
 //! Tollgate: a reverse-proxy auth gateway. It proves who is calling before a request reaches an
-//! upstream, keeps refresh tokens out of the browser's JavaScript, and takes access back.
+//! upstream, and keeps refresh tokens out of the browser's JavaScript.
 //!
 //! # The map
 //!
@@ -14,7 +14,7 @@
 //! | [`io`] | whom we talk to: the ports' implementations, files, messages |
 //! | `edge` | where it meets pingora: phases in, flows asked, answers out |
 //! | `app` | the wiring, shared by `tollgate run`, the demo and the tests |
-//! | `demo` | an authorization server, an upstream and a page to try it all |
+//! | `demo` | an authorization server, an upstream and a story, in one process |
 //! | [`cli`] | the commands |
 //!
 //! # What always holds
@@ -39,9 +39,9 @@
 //! | status and words of a refusal | `core/denial.rs` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
-//! | what becomes of a refresh token | `core/session/exchange.rs`, `flows/exchange.rs` |
+//! | what becomes of a refresh token | `core/session/exchange.rs`, `flows/exchange/` |
 //! | when keys are fetched | `core/token/freshness.rs` |
-//! | a key of config.yaml | `config/schema.rs`, then the file of its section |
+//! | a key of config.yaml | `config/schema/`, then the file of its section |
 //! | a metric | `state/metrics.rs` |
 //! | a line of the access log | `edge/access_log.rs` |
 //! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/body.rs`, `edge/server.rs` |

@@ -41,7 +41,7 @@ use story::{CLIENT, Places};
 use terminal::Terminal;
 use upstream::Upstream;
 
-/// What the gateway of the demo runs with; PRODUCT.md's short example.
+/// What the gateway of the demo runs with: the file at the top of the repository.
 const CONFIGURATION: &str = include_str!("../../config.yaml");
 
 /// So short that one sees tokens end.

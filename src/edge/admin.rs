@@ -1,8 +1,8 @@
 //! The admin listener: `/metrics`, `/livez`, `/readyz`. None needs a token, so none may show a secret.
 //!
 //! `/metrics` is answered only when `Host` is an IP address literal or `localhost`: a web page that has
-//! rebound its own name to this address carries its name (SESSIONS.md section 6). A request that a page of
-//! another origin makes is refused whatever it asks for.
+//! rebound its own name to this address carries its name. A request that a page of another origin
+//! makes is refused whatever it asks for.
 
 use std::net::IpAddr;
 use std::sync::Arc;

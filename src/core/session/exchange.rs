@@ -1,6 +1,6 @@
 //! What becomes of a presented generation: the state of one family, as a value, and its
-//! transitions (SESSIONS.md section 2). Whoever keeps the value (a map in the process, later a
-//! store with compare-and-set) applies one transition at a time and carries out what it says.
+//! transitions. Whoever keeps the value (a map in the process, later a store with compare-and-set)
+//! applies one transition at a time and carries out what it says.
 //!
 //! The words: a **flight** is an exchange under way. A flight that lands makes the next generation;
 //! the one before is **answered** (the same answer again within `grace`), then **unproven** until

@@ -1,5 +1,4 @@
-//! Whether a request may use a cookie of ours, or have one set: SESSIONS.md section 4, for
-//! `POST` and `DELETE /oauth/token`.
+//! Whether a request may use a cookie of ours, or have one set, for `POST` and `DELETE /oauth/token`.
 //!
 //! It passes with a listed `Origin`, or from the gateway's own pages where the gateway's own origin
 //! is listed: `Sec-Fetch-Site: same-origin` (Fetch Metadata) and no `Origin`, or `null`. A
@@ -65,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_section_4() {
+    fn only_pages_of_a_listed_origin_pass() {
         let same = ("sec-fetch-site", "same-origin");
         let cross = ("sec-fetch-site", "cross-site");
         let cors = ("sec-fetch-mode", "cors");

@@ -1,5 +1,5 @@
 //! `POST /oauth/token` in `token` mode: a code for a session, a session for a new access token.
-//! SESSIONS.md section 2, for one process.
+//! What was exchanged is remembered in this process.
 //!
 //! In order: read the parameters, find the client, check the origin, and only then look at the
 //! cookie or ask anybody. A refresh token never appears in an answer; an outage never clears a
