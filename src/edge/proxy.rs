@@ -3,7 +3,6 @@
 //! It must never decide who may pass: without a [`Permit`] `upstream_peer` fails, and only
 //! `flows::admit` gives one. No query, token or cookie may reach a log from here.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -294,14 +293,6 @@ fn form_for(request: &RequestHeader) -> Form {
     if request.raw_path().starts_with(b"/oauth/") { Form::OAuth } else { Form::Problem }
 }
 
-/// The path as it came, without query and, in absolute form, without host.
-fn path_of(request: &RequestHeader) -> Cow<'_, str> {
-    let host = request_head::host(request).unwrap_or_default();
-    let target = request_head::target(request, &host).unwrap_or_default();
-    let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
-    String::from_utf8_lossy(path)
-}
-
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Context;
@@ -455,7 +446,7 @@ impl ProxyHttp for Proxy {
                 context.keep(Some(permit.route()), permit.token().map(AsRef::as_ref));
                 permit.path().as_str().to_owned()
             }
-            None => path_of(request).into_owned(),
+            None => request_head::path(request).into_owned(),
         };
         let route = context.route.as_ref().unwrap_or(&self.unrouted);
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -58,6 +58,14 @@ pub(crate) fn target<'r>(request: &'r RequestHeader, host: &str) -> Result<&'r [
     Ok(if target.is_empty() { b"/" } else { target })
 }
 
+/// The path as it came, without query and, in absolute form, without host.
+pub(crate) fn path(request: &RequestHeader) -> Cow<'_, str> {
+    let host = host(request).unwrap_or_default();
+    let target = target(request, &host).unwrap_or_default();
+    let path = target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default();
+    String::from_utf8_lossy(path)
+}
+
 fn without_scheme(target: &[u8]) -> Option<&[u8]> {
     [&b"http://"[..], b"https://"].into_iter().find_map(|scheme| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
