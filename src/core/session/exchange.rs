@@ -7,13 +7,18 @@
 //! its successor is presented, then **spent**. A spent generation that comes back is a stolen
 //! cookie, and ends the family.
 //!
+//! An answer that was made up for counts as lost. When its generation is presented after all, out of
+//! the window, two hold copies of one cookie: without this rule a thief and a browser that take turns
+//! would each make up for the other's answers, and never be noticed.
+//!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
 //! the session's timeouts.
 //!
 //! Known limit: browsers keep the cookie that arrives last. When an answer is overtaken on the way
 //! by a later generation *and* that one was already presented, the browser goes back to a spent
-//! generation, which looks like theft. Answers on one connection keep their order.
+//! generation, which looks like theft. Answers on one connection keep their order. So does a browser
+//! that gets an answer after it was made up for, and then loses the one that made up for it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -101,6 +106,8 @@ pub struct Family<A> {
     /// The newest generation whose receipt is proven; it and all later ones are good.
     proven: Generation,
     lost: u8,
+    /// The generations whose answers were made up for by the latest recovery: the first and the last.
+    given_up: Option<(Generation, Generation)>,
     /// The grant of `latest`, while an older generation may still need it.
     successor: Option<Grant>,
     flight: Option<Flight>,
@@ -150,6 +157,7 @@ impl<A: Clone> Family<A> {
             latest: grant.generation,
             proven: grant.generation,
             lost: 0,
+            given_up: None,
             successor: None,
             flight: None,
             flights: 0,
@@ -173,9 +181,10 @@ impl<A: Clone> Family<A> {
             return Decision::Over { end, revoke };
         }
         self.drop_stale(windows, now);
+        let given_up = self.given_up.is_some_and(|(first, last)| (first..=last).contains(&presented));
         self.receipt_proven(presented);
         let in_window = self.landings.iter().any(|landing| landing.answers.opens_window_for(presented));
-        if presented < self.proven && !in_window {
+        if (presented < self.proven || given_up) && !in_window {
             return self.replayed(presented);
         }
         if let Some(decision) = self.kept_answer(presented, shape, now) {
@@ -291,7 +300,10 @@ impl<A: Clone> Family<A> {
         if self.over.is_some() || successor.generation <= self.latest {
             return Landed::TooLate;
         }
-        self.lost = if landing.recovers { self.lost.saturating_add(1) } else { self.lost };
+        if landing.recovers {
+            self.lost = self.lost.saturating_add(1);
+            self.given_up = Some((landing.answers.from.saturating_add(1), landing.answers.of));
+        }
         self.latest = successor.generation;
         self.successor = Some(successor);
         self.landings.push_back(Landing {

@@ -150,6 +150,27 @@ fn proof_of_receipt_starts_the_count_of_lost_answers_again() {
 }
 
 #[test]
+fn a_thief_and_a_browser_that_take_turns_are_noticed() {
+    // The browser has generation 1; the thief, with a copy of 0, makes up for its "lost" answer.
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    assert!(scene.exchange(0, 1, 100));
+    assert!(matches!(scene.present(1, 129), Decision::AnswerAgain { answer: 2, .. }), "only late");
+    assert!(matches!(scene.present(1, 130), Decision::Replay));
+    // Both within grace: whoever comes second after it makes up for the answer of the other.
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    scene.exchange(1, 1, 100);
+    assert!(scene.exchange(1, 2, 200));
+    assert!(matches!(scene.present(2, 300), Decision::Replay));
+    // A generation that was never given up is none of this.
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    assert!(scene.exchange(0, 1, 100));
+    assert!(!scene.exchange(2, 2, 200) && !scene.exchange(3, 3, 300));
+}
+
+#[test]
 fn another_scope_waits_and_is_exchanged_in_turn_with_the_successors_grant() {
     let mut scene = Scene::new();
     let (narrow, wide) = (shape("a"), shape("a b"));
