@@ -35,8 +35,10 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// How much more than the largest header is read while one is due: a header that is a little too large is
 /// answered, and a body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
-/// More connections than this at once are closed unanswered.
+/// More connections than this at once are closed unanswered, however many files may be open.
 const MAX_CONNECTIONS: usize = 20_000;
+/// Open files that are kept for all else: the admin listener, authorization servers, the log.
+const OTHER_FILES: usize = 64;
 /// How long a stopping listener waits for the first request of connections that it has accepted.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
@@ -49,18 +51,50 @@ const BUSY: u8 = 2;
 /// Answered; the next request may come.
 const IDLE: u8 = 3;
 
+/// How many connections the listeners may have at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Most {
+    pub(crate) public: usize,
+    pub(crate) admin: usize,
+}
+
+impl Most {
+    /// `open_files`: how many this process may have, where it is known. A client's connection needs a second
+    /// file, towards the upstream. Were all of them clients', health could not be asked any more.
+    pub(crate) fn within(open_files: Option<usize>) -> Self {
+        let Some(files) = open_files else { return Self { public: MAX_CONNECTIONS, admin: MAX_CONNECTIONS } };
+        let others = (files / 4).max(OTHER_FILES);
+        let public = (files.saturating_sub(others) / 2).clamp(1, MAX_CONNECTIONS);
+        Self { public, admin: (others / 2).min(MAX_CONNECTIONS) }
+    }
+
+    /// Whether fewer clients are served at once than could be.
+    pub(crate) const fn is_reduced(self) -> bool {
+        self.public < MAX_CONNECTIONS
+    }
+}
+
+/// The soft limit of open files in the text of `/proc/self/limits` (proc(5)).
+pub(crate) fn open_files(limits: &str) -> Option<usize> {
+    limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
+}
+
 /// The open connections of one listener.
 #[derive(Debug)]
 pub(crate) struct Connections {
     open: AtomicUsize,
     /// Those on which a request is due: `FRESH` or `HEADER`.
     awaited: AtomicUsize,
+    most: usize,
     gauge: IntGauge,
 }
 
 impl Connections {
-    pub(crate) fn new(gauge: IntGauge) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), awaited: AtomicUsize::new(0), gauge })
+    /// `most`: connections beyond are closed unanswered.
+    pub(crate) fn new(gauge: IntGauge, most: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), awaited: AtomicUsize::new(0), most, gauge })
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -367,7 +401,7 @@ where
     A: ServerApp + Send + Sync + 'static,
 {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        if self.connections.open() >= MAX_CONNECTIONS {
+        if self.connections.open() >= self.connections.most {
             return None;
         }
         let guarded = Guarded::new(io, self.connections.clone(), self.bounds).ok()?;
@@ -400,7 +434,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
-        let all = Connections::new(IntGauge::new("connections", "x").unwrap());
+        let all = Connections::new(IntGauge::new("connections", "x").unwrap(), 1);
         let guarded = Guarded::new(Box::new(TcpStream::from(socket)), all.clone(), BOUNDS).unwrap();
         (guarded, client, all)
     }
@@ -413,6 +447,22 @@ mod tests {
                 Ok(_) => {}
                 Err(error) => return error.kind(),
             }
+        }
+    }
+
+    #[test]
+    fn clients_leave_files_for_everything_else() {
+        let text = "Limit            Soft Limit  Hard Limit  Units\nMax processes    7   7  processes\n\
+                    Max open files            1024                 524288               files     \n";
+        assert_eq!(open_files(text), Some(1024));
+        assert_eq!(open_files("Max open files   unlimited  unlimited  files"), None);
+        let most = |files| Most::within(Some(files));
+        assert_eq!((most(1024), most(1024).is_reduced()), (Most { public: 384, admin: 128 }, true));
+        assert!(!most(65_536).is_reduced() && !Most::within(None).is_reduced());
+        for files in [0, 1, 64, 100, 256, 4096, 20_000, 1 << 40] {
+            let Most { public, admin } = most(files);
+            assert!(public >= 1 && admin >= 1);
+            assert!(files < 128 || 2 * public + admin < files, "{files}");
         }
     }
 

@@ -30,7 +30,7 @@ use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
-use crate::edge::connection_guard::{Connections, GuardedApp};
+use crate::edge::connection_guard::{self, Connections, GuardedApp, Most};
 use crate::edge::drain::Drain;
 use crate::edge::proxy::Proxy;
 use crate::edge::upstreams::Upstreams;
@@ -102,8 +102,9 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));
     proxy.handle_init_modules();
-    let public_connections = Connections::new(gate.metrics.connections("public"));
-    let admin_connections = Connections::new(gate.metrics.connections("admin"));
+    let most = most_connections();
+    let public_connections = Connections::new(gate.metrics.connections("public"), most.public);
+    let admin_connections = Connections::new(gate.metrics.connections("admin"), most.admin);
     let largest_header = settings.limits.header;
     let public_service = Listening::start("listen", public, proxy, public_connections, largest_header)?;
     let app = Admin { gate, drain: drain.clone() };
@@ -129,6 +130,20 @@ impl Running {
         let log = self.log;
         let _ = tokio::task::spawn_blocking(move || log.stop()).await;
     }
+}
+
+fn most_connections() -> Most {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let open_files = connection_guard::open_files(&limits);
+    let most = Most::within(open_files);
+    if most.is_reduced() {
+        tracing::warn!(
+            open_files,
+            connections = most.public,
+            "few files may be open, so few clients are served at once; raise the limit to 65536 (LimitNOFILE, ulimit -n)"
+        );
+    }
+    most
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
