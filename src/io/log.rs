@@ -20,7 +20,11 @@ pub fn install(log: &Log) {
     let filter = targets(log.level);
     let layer = match log.format {
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
-        LogFormat::Text => fmt::layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).boxed(),
+        LogFormat::Text => {
+            let no_colour = std::env::var_os("NO_COLOR").is_some_and(|no| !no.is_empty());
+            let colours = io::stderr().is_terminal() && !no_colour;
+            fmt::layer().with_ansi(colours).with_writer(io::stderr).boxed()
+        }
     };
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
 }
