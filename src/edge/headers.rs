@@ -127,7 +127,8 @@ fn set_target(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<(
 }
 
 /// Turns the upstream's answer into the client's: no hop-by-hop field, no cookie of our name.
-/// `Transfer-Encoding` stays, pingora frames by it; `Upgrade` stays on 101.
+/// `Transfer-Encoding` stays, pingora frames by it; `Upgrade` stays on 101. Gives how many cookies of our
+/// name it dropped.
 ///
 /// # Errors
 /// When a header cannot be written.
@@ -135,17 +136,20 @@ pub(crate) fn to_client(
     answer: &mut ResponseHeader,
     live: &Live,
     request_id: &RequestId,
-) -> pingora::Result<()> {
+) -> pingora::Result<usize> {
+    let planted = if answer.headers.contains_key(header::SET_COOKIE) {
+        remove_planted_cookies(answer, &our_cookies(live))?
+    } else {
+        0
+    };
     if answer.status.is_informational() && answer.status.as_u16() != 101 {
-        return Ok(());
+        return Ok(planted);
     }
     if answer.status.as_u16() != 101 {
         remove_hop_by_hop(answer);
     }
-    if answer.headers.contains_key(header::SET_COOKIE) {
-        remove_planted_cookies(answer, &our_cookies(live))?;
-    }
-    answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())
+    answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())?;
+    Ok(planted)
 }
 
 fn remove_hop_by_hop(answer: &mut ResponseHeader) {
@@ -166,15 +170,16 @@ fn remove_hop_by_hop(answer: &mut ResponseHeader) {
     }
 }
 
-fn remove_planted_cookies(answer: &mut ResponseHeader, ours: &[&str]) -> pingora::Result<()> {
+fn remove_planted_cookies(answer: &mut ResponseHeader, ours: &[&str]) -> pingora::Result<usize> {
     let all: Vec<HeaderValue> = answer.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
-    if !all.iter().any(|value| cookie::sets_one_of(value.as_bytes(), ours)) {
-        return Ok(());
+    let (planted, theirs): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|value| cookie::sets_one_of(value.as_bytes(), ours));
+    if !planted.is_empty() {
+        tracing::warn!("an upstream tried to set a cookie of Tollgate's name; it was dropped");
+        answer.remove_header(&header::SET_COOKIE);
+        for value in theirs {
+            answer.append_header(header::SET_COOKIE, value)?;
+        }
     }
-    tracing::warn!("an upstream tried to set a cookie of Tollgate's name; it was dropped");
-    answer.remove_header(&header::SET_COOKIE);
-    for value in all.into_iter().filter(|value| !cookie::sets_one_of(value.as_bytes(), ours)) {
-        answer.append_header(header::SET_COOKIE, value)?;
-    }
-    Ok(())
+    Ok(planted.len())
 }

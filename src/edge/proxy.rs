@@ -402,7 +402,11 @@ impl ProxyHttp for Proxy {
             context.upstream_answered = true;
             self.gate.metrics.upstream_answered(&server.name, &server.authority, "ok");
         }
-        headers::to_client(answer, &context.live, &context.request_id())
+        let planted = headers::to_client(answer, &context.live, &context.request_id())?;
+        if let (1.., Some(server)) = (planted, &context.server) {
+            self.gate.metrics.planted_cookies(&server.name, planted);
+        }
+        Ok(())
     }
 
     /// Nothing was sent yet, so whatever the method, the next address may be tried.

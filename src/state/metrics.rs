@@ -81,6 +81,7 @@ pub struct Metrics {
     key_fetches: IntCounterVec,
     unknown_kid: IntCounterVec,
     upstream_requests: IntCounterVec,
+    planted_cookies: IntCounterVec,
     connections: IntGaugeVec,
     build_info: IntGaugeVec,
     in_flight: IntGauge,
@@ -149,6 +150,11 @@ impl Metrics {
                 &["issuer", "result"],
             )?,
             unknown_kid: counter("unknown_kid_total", "Tokens that named a key nobody knows.", &["issuer"])?,
+            planted_cookies: counter(
+                "planted_cookies_total",
+                "Cookies of Tollgate's names that an upstream tried to set, and that were dropped.",
+                &["upstream"],
+            )?,
             upstream_requests: counter(
                 "upstream_requests_total",
                 "Requests sent to an upstream.",
@@ -215,6 +221,11 @@ impl Metrics {
     /// `result`: `ok`, `connect_failed`, `timeout` or `failed`.
     pub fn upstream_answered(&self, upstream: &UpstreamName, server: &str, result: &'static str) {
         self.upstream_requests.with_label_values(&[upstream.as_str(), server, result]).inc();
+    }
+
+    /// `count` cookies of our names were taken out of an upstream's answer.
+    pub fn planted_cookies(&self, upstream: &UpstreamName, count: usize) {
+        self.planted_cookies.with_label_values(&[upstream.as_str()]).inc_by(count as u64);
     }
 
     /// `listener`: `public` or `admin`.
