@@ -74,13 +74,6 @@ impl Most {
     }
 }
 
-/// The soft limit of open files in the text of `/proc/self/limits` (proc(5)).
-pub(crate) fn open_files(limits: &str) -> Option<usize> {
-    limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
-}
-
 /// The open connections of one listener.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -452,10 +445,6 @@ mod tests {
 
     #[test]
     fn clients_leave_files_for_everything_else() {
-        let text = "Limit            Soft Limit  Hard Limit  Units\nMax processes    7   7  processes\n\
-                    Max open files            1024                 524288               files     \n";
-        assert_eq!(open_files(text), Some(1024));
-        assert_eq!(open_files("Max open files   unlimited  unlimited  files"), None);
         let most = |files| Most::within(Some(files));
         assert_eq!((most(1024), most(1024).is_reduced()), (Most { public: 384, admin: 128 }, true));
         assert!(!most(65_536).is_reduced() && !Most::within(None).is_reduced());

@@ -30,7 +30,7 @@ use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
-use crate::edge::connection_guard::{self, Connections, GuardedApp, Most};
+use crate::edge::connection_guard::{Connections, GuardedApp, Most};
 use crate::edge::drain::Drain;
 use crate::edge::proxy::Proxy;
 use crate::edge::upstreams::Upstreams;
@@ -133,8 +133,9 @@ impl Running {
 }
 
 fn most_connections() -> Most {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let open_files = connection_guard::open_files(&limits);
+    // The soft limit is often 1024 for the sake of old programs; the hard one is what the operator allows.
+    let open_files = rlimit::increase_nofile_limit(rlimit::INFINITY).ok();
+    let open_files = open_files.map(|files| usize::try_from(files).unwrap_or(usize::MAX));
     let most = Most::within(open_files);
     if most.is_reduced() {
         tracing::warn!(
