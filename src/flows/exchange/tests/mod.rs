@@ -1,0 +1,396 @@
+//! The whole of `/oauth/token` against an authorization server that rotates, counts, and can be
+//! told to fail in every way that counts.
+
+mod answers;
+mod generations;
+mod requests;
+mod sign_in_and_out;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, join_all};
+use http::header::{CONTENT_TYPE, COOKIE, HeaderName, ORIGIN};
+use http::{HeaderMap, Method, Request, Response};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::config::settings::{
+    AccessTokenForwarding, ClientCredential, CookieSettings, Identity, Issuer, KeySource, Limits, Log,
+    LogFormat, SameSite, Sessions, Settings, SubjectInLog,
+};
+use crate::core::ids::{ClientName, IssuerName};
+use crate::core::request::Origin;
+use crate::core::route::table::RouteTable;
+use crate::core::secret::Secret;
+use crate::core::session::sealed::KeyRing;
+use crate::core::time::Timestamp;
+use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
+use crate::core::token::{Algorithm, ClaimNames, TokenRules};
+use crate::flows::logout::sign_out;
+use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+use crate::state::errands::Errands;
+use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
+use crate::state::issuer_keys::Issuers;
+use crate::state::metrics::Metrics;
+
+const AS: &str = "https://as.example";
+const OWN: &str = "https://gate.example";
+const COOKIE_NAME: &str = "__Secure-tollgate-web";
+const REDIRECT: &str = "https://gate.example/callback";
+
+#[derive(Debug)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Different bytes at each call; nobody guesses here.
+#[derive(Debug, Default)]
+struct Counted(AtomicU64);
+
+impl Randomness for Counted {
+    fn fill(&self, bytes: &mut [u8]) {
+        let count = self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+        bytes.iter_mut().zip(count.iter().rev().cycle()).for_each(|(byte, value)| *byte = *value);
+    }
+}
+
+/// What the token endpoint does next, instead of its work.
+#[derive(Clone, Debug)]
+enum Instead {
+    Fault(HttpFault),
+    Answer(u16, &'static str, String),
+    /// Its work, with these members put into the answer (`null` takes one out).
+    With(Value),
+}
+
+/// An AS that rotates refresh tokens and ends a session whose replaced token comes back.
+#[derive(Debug)]
+struct FakeServer {
+    current: Mutex<String>,
+    made: AtomicUsize,
+    token_requests: Mutex<Vec<(HeaderMap, String)>>,
+    revoked: Mutex<Vec<String>>,
+    next: Mutex<VecDeque<Instead>>,
+    jwks: Mutex<Value>,
+    /// A permit an answer.
+    answers: Semaphore,
+}
+
+const PLENTY: usize = 1 << 20;
+
+impl FakeServer {
+    fn new() -> Self {
+        Self {
+            current: Mutex::new("none".into()),
+            made: AtomicUsize::new(0),
+            token_requests: Mutex::default(),
+            revoked: Mutex::default(),
+            next: Mutex::default(),
+            jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
+            answers: Semaphore::new(PLENTY),
+        }
+    }
+
+    fn token_endpoint(&self, headers: &HeaderMap, body: &str) -> Result<Response<Bytes>, HttpFault> {
+        self.token_requests.lock().unwrap().push((headers.clone(), body.to_owned()));
+        let members = match self.next.lock().unwrap().pop_front() {
+            Some(Instead::Fault(fault)) => return Err(fault),
+            Some(Instead::Answer(status, content_type, body)) => {
+                return Ok(answer(status, content_type, body));
+            }
+            Some(Instead::With(members)) => members,
+            None => json!({}),
+        };
+        let asked: Vec<(String, String)> = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+        let field =
+            |name: &str| asked.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let mut current = self.current.lock().unwrap();
+        let good = match field("grant_type") {
+            Some("authorization_code") => field("code").is_some_and(|code| code.starts_with("code")),
+            Some("refresh_token") => field("refresh_token") == Some(&current),
+            _ => false,
+        };
+        if !good {
+            "ended".clone_into(&mut current);
+            return Ok(answer(400, "application/json", json!({ "error": "invalid_grant" }).to_string()));
+        }
+        let number = self.made.fetch_add(1, Ordering::SeqCst);
+        *current = format!("refresh-token-{number}");
+        let mut body = json!({
+            "access_token": format!("access-token-{number}"), "token_type": "Bearer", "expires_in": 300,
+            "scope": "openid offline_access api:read", "refresh_token": *current, "secret_of_the_as": "x",
+        });
+        for (name, value) in members.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        Ok(answer(200, "application/json", body.to_string()))
+    }
+}
+
+fn answer(status: u16, content_type: &str, body: String) -> Response<Bytes> {
+    Response::builder().status(status).header(CONTENT_TYPE, content_type).body(body.into()).unwrap()
+}
+
+impl HttpClient for FakeServer {
+    fn send(
+        &self,
+        _issuer: &IssuerName,
+        request: Request<Bytes>,
+        bounds: Bounds,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {
+        let (parts, body) = request.into_parts();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        async move {
+            match (parts.method, parts.uri.path()) {
+                (Method::POST, "/token") => {
+                    assert!(bounds.answer_bytes <= 256 * 1024 && bounds.deadline <= Duration::from_secs(60));
+                    self.answers.acquire().await.unwrap().forget();
+                    self.token_endpoint(&parts.headers, &body)
+                }
+                (Method::POST, "/revoke") => {
+                    let token = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "token").unwrap().1;
+                    self.revoked.lock().unwrap().push(token.into_owned());
+                    Ok(answer(200, "application/json", String::new()))
+                }
+                (Method::GET, path) if path.contains("/.well-known/") => Ok(answer(
+                    200,
+                    "application/json",
+                    json!({
+                        "issuer": AS, "jwks_uri": format!("{AS}/jwks"), "token_endpoint": format!("{AS}/token"),
+                        "revocation_endpoint": format!("{AS}/revoke"),
+                        "authorization_endpoint": format!("{AS}/auth"), "response_types_supported": ["code"],
+                    })
+                    .to_string(),
+                )),
+                _ => Ok(answer(200, "application/json", self.jwks.lock().unwrap().to_string())),
+            }
+        }
+        .boxed()
+    }
+}
+
+struct Scene {
+    gate: Arc<Gate>,
+    live: Arc<Live>,
+    server: Arc<FakeServer>,
+    clock: Arc<TestClock>,
+}
+
+fn client() -> Client {
+    Client {
+        name: ClientName::new("web"),
+        client_id: "web-app".into(),
+        issuer: IssuerName::new("demo"),
+        credential: ClientCredential::Secret("s3cret".into()),
+        origins: vec![Origin::parse(OWN).unwrap()],
+        scope: Some("openid offline_access api:read".into()),
+        resource: Some("https://api.example".into()),
+        redirect_uri: REDIRECT.into(),
+        grants: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
+        cookie: CookieSettings {
+            name: COOKIE_NAME.into(),
+            path: "/oauth/token".into(),
+            same_site: SameSite::Strict,
+        },
+        idle_timeout: Duration::from_secs(3600),
+        absolute_timeout: Duration::from_secs(24 * 3600),
+        accept_any_access_token: true,
+    }
+}
+
+fn issuer(timeout: Duration) -> Issuer {
+    Issuer {
+        name: IssuerName::new("demo"),
+        rules: TokenRules {
+            issuer: IssuerName::new("demo"),
+            iss: AS.into(),
+            audiences: vec![AUDIENCE.into()],
+            algorithms: vec![Algorithm::Es256],
+            token_type: None,
+            clock_skew: Duration::from_secs(30),
+            max_token_lifetime: Duration::from_secs(24 * 3600),
+            claims: ClaimNames::default(),
+            client_ids: vec!["web-app".into()],
+        },
+        keys: KeySource::Discovery(None),
+        timeout,
+        ca: None,
+        keys_refresh: Duration::from_secs(600),
+    }
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(client(), Duration::from_secs(5))
+    }
+
+    fn with(client: Client, timeout: Duration) -> Self {
+        Self::of(client, issuer(timeout))
+    }
+
+    /// Access tokens must be such that the gateway takes them.
+    fn strict() -> Self {
+        Self::with(Client { accept_any_access_token: false, ..client() }, Duration::from_secs(5))
+    }
+
+    fn of(client: Client, issuer: Issuer) -> Self {
+        let issuers = vec![Arc::new(issuer)];
+        let settings = Settings {
+            public_url: Origin::parse(OWN).unwrap(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            admin: "127.0.0.1:0".parse().unwrap(),
+            trusted_proxies: Vec::new(),
+            issuers: issuers.clone(),
+            clients: vec![Arc::new(client)],
+            upstreams: Vec::new(),
+            routes: Vec::new(),
+            identity: Identity { headers: Vec::new(), access_token: AccessTokenForwarding::Strip },
+            sessions: Sessions {
+                idle_timeout: Duration::from_secs(3600),
+                absolute_timeout: Duration::from_secs(24 * 3600),
+                grace: Duration::from_secs(30),
+                keys: Vec::new(),
+            },
+            store: "data".into(),
+            limits: Limits { token: 8192, header: 32 * 1024, body: 1024 * 1024 },
+            log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
+        };
+        let live = Arc::new(Live {
+            settings: Arc::new(settings),
+            routes: RouteTable::build(&[]).unwrap(),
+            issuers: Issuers::new(&issuers, None),
+            cookie_keys: KeyRing::new(vec![Secret::new(vec![5; 32])]).unwrap(),
+        });
+        let server = Arc::new(FakeServer::new());
+        let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
+        let gate = Arc::new(Gate {
+            live: ArcSwap::from(Arc::clone(&live)),
+            exchanges: Exchanges::default(),
+            errands: Errands::default(),
+            metrics: Metrics::new().unwrap(),
+            clock: clock.clone(),
+            random: Arc::new(Counted::default()),
+            http: server.clone(),
+        });
+        Self { gate, live, server, clock }
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    fn next(&self, instead: Instead) {
+        self.server.next.lock().unwrap().push_back(instead);
+    }
+
+    fn asked(&self) -> usize {
+        self.server.token_requests.lock().unwrap().len()
+    }
+
+    async fn send(&self, headers: HeaderMap, body: &str) -> Result<OAuthAnswer, OAuthRefusal> {
+        let head = head(&Method::POST, &headers);
+        token(&self.gate, &self.live, &head, body.as_bytes()).await
+    }
+
+    async fn post(&self, cookie: Option<&str>, body: &str) -> Result<OAuthAnswer, OAuthRefusal> {
+        self.send(headers(cookie), body).await
+    }
+
+    async fn refresh(&self, cookie: &str) -> Result<OAuthAnswer, OAuthRefusal> {
+        self.post(Some(cookie), "grant_type=refresh_token&client_id=web-app").await
+    }
+
+    async fn delete(&self, headers: &HeaderMap, query: &str) -> Result<OAuthAnswer, OAuthRefusal> {
+        sign_out(&self.gate, &self.live, &head(&Method::DELETE, headers), Some(query)).await
+    }
+
+    async fn sign_in(&self) -> OAuthAnswer {
+        self.post(None, &code_exchange()).await.unwrap()
+    }
+
+    async fn signed_in_cookie(&self) -> String {
+        cookie_of(&self.sign_in().await)
+    }
+
+    /// Waits until the AS was told to revoke these tokens, and no others.
+    async fn revoked(&self, expected: &[&str]) {
+        for _ in 0..1000 {
+            if self.server.revoked.lock().unwrap().len() >= expected.len() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let mut found = self.server.revoked.lock().unwrap().clone();
+        found.sort();
+        assert_eq!(found, expected);
+    }
+
+    fn counted(&self, series: &str, label: &str, count: usize) {
+        let text = String::from_utf8(self.gate.metrics.render().unwrap()).unwrap();
+        let line = format!("tollgate_{series}{{client=\"web\",{label}}} {count}");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+}
+
+fn head<'a>(method: &'a Method, headers: &'a HeaderMap) -> RequestHead<'a> {
+    RequestHead {
+        method,
+        target: b"/oauth/token",
+        host: "gate.example",
+        headers,
+        client_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    }
+}
+
+fn headers(cookie: Option<&str>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(ORIGIN, HeaderValue::from_static(OWN));
+    if let Some(cookie) = cookie {
+        let text = format!("a=1; {COOKIE_NAME}={cookie}");
+        headers.insert(COOKIE, HeaderValue::try_from(text).unwrap());
+    }
+    headers
+}
+
+fn code_exchange() -> String {
+    let verifier = "v".repeat(43);
+    format!(
+        "grant_type=authorization_code&client_id=web-app&code=code-1&code_verifier={verifier}&redirect_uri={REDIRECT}"
+    )
+}
+
+fn body(answer: &OAuthAnswer) -> Value {
+    let text = std::str::from_utf8(&answer.body).unwrap();
+    assert!(!text.contains("refresh-token") && !text.contains("secret_of_the_as"), "{text}");
+    serde_json::from_str(text).unwrap()
+}
+
+fn cookie_of(answer: &OAuthAnswer) -> String {
+    let text = answer.set_cookie.as_ref().expect("a cookie").to_str().unwrap();
+    text.strip_prefix(&format!("{COOKIE_NAME}=")).unwrap().split(';').next().unwrap().to_owned()
+}
+
+fn clears(cookie: Option<&HeaderValue>) -> bool {
+    cookie.is_some_and(|value| value.to_str().unwrap().contains("=; Path=/oauth/token; Max-Age=0; Secure"))
+}
+
+fn id_token(claims: &Value) -> String {
+    use base64::Engine as _;
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims.to_string());
+    format!("e30.{payload}.c2ln")
+}
+
+fn id_token_of(sub: &str) -> String {
+    id_token(&json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": sub, "sid": "sid-1" }))
+}

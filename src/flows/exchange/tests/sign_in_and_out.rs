@@ -1,0 +1,164 @@
+//! How a session begins and how it ends.
+
+use super::*;
+
+#[tokio::test]
+async fn a_code_becomes_a_session_in_a_cookie() {
+    let scene = Scene::new();
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let answer = scene.sign_in().await;
+    assert_eq!((answer.status, answer.outcome), (StatusCode::OK, "signed_in"));
+    assert_eq!(answer.subject.as_deref(), Some("alice"));
+    let body = body(&answer);
+    assert_eq!((&body["access_token"], &body["token_type"]), (&"access-token-0".into(), &"Bearer".into()));
+    assert_eq!((&body["expires_in"], &body["refresh_after"]), (&300.into(), &240.into()));
+    assert_eq!(body["session_expires_in"], 3600);
+    assert!(body["id_token"].is_string());
+    let cookie = answer.set_cookie.unwrap();
+    let cookie = cookie.to_str().unwrap();
+    assert!(
+        cookie.ends_with("; Path=/oauth/token; Max-Age=3600; Secure; HttpOnly; SameSite=Strict"),
+        "{cookie}"
+    );
+    let (headers, form) = scene.server.token_requests.lock().unwrap()[0].clone();
+    assert_eq!(headers["authorization"], "Basic d2ViLWFwcDpzM2NyZXQ=");
+    assert_eq!(
+        form,
+        format!(
+            "grant_type=authorization_code&code=code-1&code_verifier={}&redirect_uri=https%3A%2F%2Fgate.example%2Fcallback&resource=https%3A%2F%2Fapi.example",
+            "v".repeat(43)
+        )
+    );
+    scene.counted("sign_ins_total", "result=\"ok\"", 1);
+}
+
+#[tokio::test]
+async fn without_a_refresh_token_there_is_an_access_token_and_no_cookie() {
+    let scene = Scene::new();
+    scene.next(Instead::With(json!({ "refresh_token": null })));
+    let answer = scene.sign_in().await;
+    assert!(answer.set_cookie.is_none());
+    let body = body(&answer);
+    assert_eq!(body["access_token"], "access-token-0");
+    assert!(body.get("refresh_after").is_none() && body.get("session_expires_in").is_none());
+}
+
+#[tokio::test]
+async fn a_code_that_the_server_refuses_is_the_pages_business() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let body = code_exchange().replace("code=code-1", "code=spent");
+    let refusal = scene.post(Some(&cookie), &body).await.unwrap_err();
+    assert!(
+        matches!(refusal.denial, Denial::FromAuthorizationServer { ref error, .. } if error == "invalid_grant")
+    );
+    assert!(refusal.set_cookie.is_none());
+}
+
+#[tokio::test]
+async fn a_sign_in_ends_the_session_whose_cookie_came_with_it() {
+    let scene = Scene::new();
+    scene.next(Instead::With(json!({ "id_token": id_token_of("mallory") })));
+    let planted = scene.signed_in_cookie().await;
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let answer = scene.post(Some(&planted), &code_exchange()).await.unwrap();
+    let refusal = scene.refresh(&planted).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    scene.revoked(&["refresh-token-0"]).await;
+    assert!(scene.refresh(&cookie_of(&answer)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_second_sign_in_of_one_person_does_not_ask_the_server_to_end_their_grant() {
+    let scene = Scene::new();
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let first = scene.signed_in_cookie().await;
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let answer = scene.post(Some(&first), &code_exchange()).await.unwrap();
+    let refusal = scene.refresh(&first).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    // What is revoked later shows that nothing was before.
+    scene.delete(&headers(Some(&cookie_of(&answer))), "client_id=web-app").await.unwrap();
+    scene.revoked(&["refresh-token-1"]).await;
+}
+
+#[tokio::test]
+async fn tokens_that_a_browser_did_not_wait_for_are_revoked() {
+    let scene = Scene::with(client(), Duration::from_millis(20));
+    scene.server.answers.forget_permits(PLENTY);
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable);
+    scene.server.answers.add_permits(1);
+    scene.revoked(&["refresh-token-0"]).await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_too_large_for_a_cookie_is_said_so() {
+    let scene = Scene::new();
+    scene.next(Instead::With(json!({ "refresh_token": "r".repeat(4000) })));
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionTooLarge);
+}
+
+#[tokio::test]
+async fn made_up_codes_cannot_pile_up_at_a_slow_server() {
+    let scene = Scene::with(client(), Duration::from_millis(50));
+    scene.server.answers.forget_permits(PLENTY);
+    let places: Vec<_> =
+        std::iter::from_fn(|| scene.gate.exchanges.begin_code_exchange()).take(CODE_EXCHANGES - 1).collect();
+    let one_more = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(one_more.denial, Denial::AuthorizationServerUnavailable, "nobody waits longer for the server");
+    assert_eq!(scene.asked(), 0);
+    drop(places);
+    let places: Vec<_> =
+        std::iter::from_fn(|| scene.gate.exchanges.begin_code_exchange()).take(CODE_EXCHANGES).collect();
+    assert_eq!(places.len(), CODE_EXCHANGES - 1, "the browser is gone, its exchange is still under way");
+    drop(places);
+    scene.server.answers.add_permits(PLENTY);
+    assert!(scene.post(None, &code_exchange()).await.is_ok());
+}
+
+#[tokio::test]
+async fn sign_out_ends_every_copy_of_the_cookie_and_can_be_repeated() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    for _ in 0..2 {
+        let answer = scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        assert_eq!((answer.status, answer.outcome), (StatusCode::NO_CONTENT, "signed_out"));
+        assert!(answer.body.is_empty() && clears(answer.set_cookie.as_ref()));
+    }
+    scene.revoked(&["refresh-token-0"]).await;
+    scene.pass(24 * 3600 - 1);
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    assert_eq!(scene.asked(), 1);
+}
+
+#[tokio::test]
+async fn sign_out_without_a_session_is_done_at_once() {
+    let scene = Scene::new();
+    for cookie in [None, Some("not-ours")] {
+        let answer = scene.delete(&headers(cookie), "client_id=web-app").await.unwrap();
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    }
+    for bad in ["", "client_id=web-app&everywhere=true", "client_id=web-app&client_id=web-app"] {
+        let refusal = scene.delete(&headers(None), bad).await.unwrap_err();
+        assert!(matches!(refusal.denial, Denial::InvalidRequest(_)), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn sign_out_in_mid_flight_hands_nothing_out_and_revokes_what_arrives() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.server.answers.forget_permits(PLENTY);
+    let (refreshed, signed_out) = tokio::join!(scene.refresh(&cookie), async {
+        tokio::task::yield_now().await;
+        let answer = scene.delete(&headers(Some(&cookie)), "client_id=web-app").await;
+        scene.server.answers.add_permits(1);
+        answer
+    });
+    assert!(signed_out.is_ok());
+    assert_eq!(refreshed.unwrap_err().denial, Denial::SessionEnded(SessionEnd::Revoked));
+    scene.revoked(&["refresh-token-0", "refresh-token-1"]).await;
+}
