@@ -6,6 +6,7 @@
 //! - `request_head`: reads a head, refuses what has two readings
 //! - `headers`: what the upstream gets, what of its answer the client gets
 //! - `respond`: Tollgate's own answers
+//! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `upstreams`: where to connect, with every timeout
@@ -20,6 +21,7 @@ mod connection_guard;
 mod drain;
 mod headers;
 mod oauth_endpoints;
+mod pages;
 mod proxy;
 mod request_head;
 mod respond;

@@ -27,6 +27,7 @@ use crate::edge::access_log::{AccessLog, Entry};
 use crate::edge::connection_guard::Connection;
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
+use crate::edge::pages::Pages;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::upstreams::{Server, Upstreams};
 use crate::edge::{body, oauth_endpoints, request_head};
@@ -51,6 +52,7 @@ pub(crate) struct Proxy {
     pub(crate) reserved: ReservedHeaders,
     pub(crate) log: Arc<AccessLog>,
     pub(crate) drain: Arc<Drain>,
+    pub(crate) pages: Pages,
     /// The label of requests that found no route.
     pub(crate) unrouted: RouteName,
     /// The label of `/oauth/token`.
@@ -167,7 +169,7 @@ impl Proxy {
         denial: &Denial,
     ) -> pingora::Result<()> {
         self.note(context, denial);
-        let form = form_for(session.req_header());
+        let form = Form::fit_for(session.req_header(), &self.pages);
         let request_id = context.request_id();
         let answer = Answer::refusal(denial, form, request_id.as_str());
         respond::send(session, answer, request_id.as_str()).await
@@ -286,11 +288,6 @@ const fn upstream_denial(kind: &ErrorType) -> Denial {
         ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
         _ => Denial::UpstreamUnavailable,
     }
-}
-
-/// On OAuth endpoints refusals speak OAuth.
-fn form_for(request: &RequestHeader) -> Form {
-    if request.raw_path().starts_with(b"/oauth/") { Form::OAuth } else { Form::Problem }
 }
 
 #[async_trait]

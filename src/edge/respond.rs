@@ -1,27 +1,43 @@
-//! How Tollgate's own answers are written: refusals as problem+json (RFC 9457) or, on OAuth
-//! endpoints, as OAuth JSON (RFC 6749 section 5.2). What a refusal says is decided in `core::denial`.
+//! How Tollgate's own answers are written: refusals as problem+json (RFC 9457), on OAuth
+//! endpoints as OAuth JSON (RFC 6749 section 5.2), for a navigation as a page. What a refusal says is decided in `core::denial`.
 //!
 //! pingora's own error answers are never used: they close the connection and name the server.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::core::challenge;
 use crate::core::denial::Denial;
 use crate::edge::body;
+use crate::edge::pages::{Pages, is_navigation};
 
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// In which form a refusal is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form<'p> {
     /// `application/problem+json`
     Problem,
     /// `{"error": …, "error_description": …}`
     OAuth,
+    /// A page, for a navigation.
+    Page(&'p Pages),
+}
+
+impl<'p> Form<'p> {
+    /// On OAuth endpoints refusals speak OAuth; elsewhere a person gets a page, a program a problem.
+    pub(crate) fn fit_for(request: &RequestHeader, pages: &'p Pages) -> Self {
+        if request.raw_path().starts_with(b"/oauth/") {
+            Self::OAuth
+        } else if is_navigation(&request.headers) {
+            Self::Page(pages)
+        } else {
+            Self::Problem
+        }
+    }
 }
 
 /// An answer of Tollgate's own, whole.
@@ -42,10 +58,11 @@ impl Answer {
     }
 
     /// The answer that a refusal gets.
-    pub(crate) fn refusal(denial: &Denial, form: Form, request_id: &str) -> Self {
+    pub(crate) fn refusal(denial: &Denial, form: Form<'_>, request_id: &str) -> Self {
         let mut answer = match form {
             Form::Problem => problem(denial, request_id),
             Form::OAuth => oauth_error(denial),
+            Form::Page(pages) => pages.refusal(denial, request_id),
         };
         if let Denial::MethodNotAllowed { allow } = denial
             && let Ok(allow) =
@@ -56,7 +73,7 @@ impl Answer {
         if let Some(after) = denial.retry_after() {
             answer.set(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
-        if form == Form::Problem
+        if !matches!(form, Form::OAuth)
             && let Some(challenge) = challenge::www_authenticate(denial)
         {
             answer.set(header::WWW_AUTHENTICATE, challenge);

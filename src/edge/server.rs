@@ -32,6 +32,7 @@ use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
 use crate::edge::connection_guard::{Connections, GuardedApp, Most};
 use crate::edge::drain::Drain;
+use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
 use crate::edge::upstreams::Upstreams;
 use crate::flows::Gate;
@@ -62,6 +63,8 @@ pub enum ListenError {
     Certificates,
     #[error("{0}")]
     Upstream(String),
+    #[error("the pages cannot be set up: {0}")]
+    Pages(#[from] minijinja::Error),
     #[error("the access log cannot be started: {0}")]
     AccessLog(io::Error),
 }
@@ -97,6 +100,7 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
         reserved: ReservedHeaders::new(settings.identity.headers.iter().map(|(name, _)| name.as_str())),
         log: log.clone(),
         drain: drain.clone(),
+        pages: Pages::new(settings.public_url.is_https())?,
         unrouted: RouteName::new("-"),
         token_endpoint: RouteName::new("/oauth/token"),
     };

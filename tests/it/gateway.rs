@@ -173,6 +173,27 @@ async fn refusals_look_as_the_contract_says() {
 }
 
 #[tokio::test]
+async fn a_person_gets_a_page_and_a_program_a_problem() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    let page = client.get("/api/x", &[("Sec-Fetch-Mode", "navigate"), ("Accept", "text/html")]).await;
+    assert_eq!(page.status, 401);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(page.header("www-authenticate"), Some(r#"Bearer realm="api""#));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    let text = String::from_utf8(page.body.clone()).unwrap();
+    assert!(text.contains(page.header("x-request-id").unwrap()), "{text}");
+
+    let fetch = client.get("/api/x", &[("Sec-Fetch-Mode", "cors"), ("Accept", "text/html")]).await;
+    assert_eq!(fetch.header("content-type"), Some("application/problem+json"));
+    let form = [("Sec-Fetch-Mode", "navigate"), ("Accept", "text/html")];
+    assert_eq!(client.get("/oauth/token", &form).await.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
 async fn no_token_no_error_and_two_are_one_too_many() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;

@@ -1,0 +1,115 @@
+//! The page that a person sees when a navigation is refused. No script, no frame, no request to
+//! anywhere, nothing stored; every value is escaped.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use minijinja::{Environment, context};
+
+use crate::core::denial::Denial;
+use crate::edge::respond::Answer;
+
+const STYLE: &str = include_str!("refusal.css");
+const REFUSAL: &str = "refusal.html";
+/// A year, in seconds.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// The compiled pages and the headers that guard them.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    templates: Environment<'static>,
+    policy: HeaderValue,
+    /// Whether browsers come by https (RFC 6797 section 7.2: over http the header must not be sent).
+    https: bool,
+}
+
+impl Pages {
+    /// # Errors
+    /// Only for a mistake in a template.
+    pub(crate) fn new(https: bool) -> Result<Self, minijinja::Error> {
+        let mut templates = Environment::new();
+        templates.add_template(REFUSAL, include_str!("refusal.html"))?;
+        // `style-src` for our one style sheet (CSP Level 3 section 2.3.1).
+        let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        Ok(Self { templates, policy, https })
+    }
+
+    /// What went wrong, for a person. Empty when it cannot be rendered: the status says enough then.
+    pub(crate) fn refusal(&self, denial: &Denial, request_id: &str) -> Answer {
+        let facts = denial.facts();
+        let values = context! {
+            style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, request_id,
+        };
+        let page = self.templates.get_template(REFUSAL).and_then(|template| template.render(values));
+        let body = Bytes::from(page.unwrap_or_default());
+        let mut answer = Answer { status: facts.status, headers: Vec::with_capacity(8), body }.no_store();
+        answer.set(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        answer.set(header::CONTENT_SECURITY_POLICY, self.policy.clone());
+        answer.set(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        if self.https {
+            answer.set(header::STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        answer
+    }
+}
+
+/// Whether a browser is going somewhere with this request, so that a person reads the answer: it says
+/// so (Fetch Metadata section 2.2), or, where it says nothing, asks for a page. A `fetch` does neither.
+pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
+    match headers.get("sec-fetch-mode") {
+        Some(mode) => mode.as_bytes() == b"navigate",
+        None => headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|accept| accept.to_str().ok())
+            .flat_map(|accept| accept.split(','))
+            .any(|range| range.split(';').next().is_some_and(|range| range.trim() == "text/html")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_navigation_is_told_apart_from_a_fetch() {
+        for (name, value, navigation) in [
+            ("sec-fetch-mode", "navigate", true),
+            ("sec-fetch-mode", "cors", false),
+            ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", true),
+            ("accept", "application/json, text/html;q=0.5", true),
+            ("accept", "*/*", false),
+            ("accept", "text/html-like", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(is_navigation(&headers), navigation, "{name}: {value}");
+        }
+        let mut fetch = HeaderMap::new();
+        fetch.insert("sec-fetch-mode", HeaderValue::from_static("cors"));
+        fetch.insert("accept", HeaderValue::from_static("text/html"));
+        assert!(!is_navigation(&fetch), "what the browser says of itself counts first");
+    }
+
+    #[test]
+    fn a_page_is_guarded_and_escapes_what_it_shows() {
+        let page = Pages::new(true).unwrap().refusal(&Denial::NoRoute, "<script>alert(1)</script>");
+        let text = std::str::from_utf8(&page.body).unwrap();
+        assert!(text.contains("Nothing is served at this path") && !text.contains("<script"), "{text}");
+        let header = |name| page.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value);
+        let policy = header(header::CONTENT_SECURITY_POLICY).unwrap().to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(header(header::CACHE_CONTROL).unwrap(), "no-store");
+        assert_eq!(header(header::REFERRER_POLICY).unwrap(), "no-referrer");
+        assert!(header(header::STRICT_TRANSPORT_SECURITY).is_some());
+        let plain = Pages::new(false).unwrap().refusal(&Denial::NoRoute, "id");
+        assert!(plain.headers.iter().all(|(name, _)| name != header::STRICT_TRANSPORT_SECURITY));
+    }
+}
