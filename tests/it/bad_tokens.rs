@@ -1,5 +1,5 @@
 //! The attacks that RFC 8725 lists, one of each kind, at the socket: 401 with `invalid_token`, and
-//! nothing reaches the upstream. All their variants are in `src/core/token/attacks.rs`.
+//! nothing reaches the upstream. All their variants are in `src/core/token/attacks/`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

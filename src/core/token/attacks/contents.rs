@@ -1,0 +1,253 @@
+//! Attacks on form, claims and header: what is truly signed and still no access token for us.
+
+use super::*;
+
+// Section 2.3, 2.4 and 3.6: encryption and compression.
+
+#[test]
+fn encrypted_tokens_and_their_impostors_are_refused() {
+    let good = signed(json!({}), &claims());
+    let jwe = json!({"alg": "RSA-OAEP", "enc": "A256GCM"}).to_string();
+    let (_, rest) = unsigned("", "x").split_once('.').map(|(_, p)| ((), p.to_owned())).unwrap();
+    refused(
+        &format!("{}.{rest}.{rest}.{rest}.{rest}", URL_SAFE_NO_PAD.encode(&jwe)),
+        &Denial::UnsupportedHeader,
+    );
+    refused(&format!("{good}.a.b"), &Denial::UnsupportedHeader);
+    refused(&signed(json!({"enc": "A256GCM"}), &claims()), &Denial::UnsupportedHeader);
+    for (alg, enc) in [("dir", "A256GCM"), ("PBES2-HS256+A128KW", "A128CBC-HS256")] {
+        let header = json!({"alg": alg, "enc": enc, "p2c": 2_147_483_647}).to_string();
+        refused(&format!("{}.{}", unsigned(&header, "{}"), "AA"), &Denial::UnsupportedHeader);
+    }
+}
+
+#[test]
+fn a_nested_token_is_refused() {
+    let inner = signed(json!({}), &claims());
+    let header = r#"{"alg":"ES256","kid":"p256","typ":"JWT","cty":"JWT"}"#;
+    refused(&keys().p256.sign_text(Algorithm::Es256, header, &inner), &MALFORMED);
+    refused(&keys().p256.sign_text(Algorithm::Es256, header, &json!(inner).to_string()), &MALFORMED);
+}
+
+#[test]
+fn a_compressed_token_is_refused() {
+    refused(&signed(json!({"zip": "DEF"}), &claims()), &Denial::UnsupportedHeader);
+}
+
+// Section 2.6 and 3.7: one encoding, UTF-8, one reading.
+
+#[test]
+fn other_encodings_of_json_are_refused() {
+    let good = r#"{"alg":"ES256","kid":"p256","typ":"at+jwt"}"#;
+    let utf16: Vec<u8> = claims().to_string().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let bom = [b"\xef\xbb\xbf", claims().to_string().as_bytes()].concat();
+    for payload in [utf16, bom, b"\xff\xfe{}".to_vec(), b"".to_vec(), b"[]".to_vec(), b"null".to_vec()] {
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(good), URL_SAFE_NO_PAD.encode(payload));
+        refused(&format!("{text}.AA"), &MALFORMED);
+    }
+}
+
+#[test]
+fn repeated_members_are_refused_in_header_and_payload_at_every_level() {
+    let payload = claims().to_string();
+    let header = r#"{"alg":"ES256","kid":"p256","typ":"at+jwt"}"#;
+    let sign = |header: &str, payload: &str| keys().p256.sign_text(Algorithm::Es256, header, payload);
+    assert!(judge_by(&rules(), &sign(header, &payload)).is_ok());
+    for repeated in [
+        r#"{"alg":"none","alg":"ES256","kid":"p256"}"#,
+        r#"{"alg":"ES256","kid":"x","kid":"p256"}"#,
+        r#"{"alg":"ES256","kid":"p256","x":1,"x":2}"#,
+        r#"{"alg":"ES256","kid":"p256","\u006bid":"x"}"#,
+    ] {
+        refused(&sign(repeated, &payload), &MALFORMED);
+    }
+    for extra in [r#""sub":"root""#, r#""x":{"a":1,"a":2}"#, r#""x":[{"a":1,"a":2}]"#, r#""\u0073ub":"root""#]
+    {
+        refused(&sign(header, &payload.replacen('{', &format!("{{{extra},"), 1)), &MALFORMED);
+    }
+}
+
+#[test]
+fn base64_is_url_safe_without_padding_and_has_one_spelling() {
+    let good = signed(json!({}), &claims());
+    let parts: Vec<_> = good.split('.').collect();
+    for index in 0..3 {
+        for spoil in ["=", "==", "\n", " ", "+", "/", "%3D", "\u{e4}"] {
+            let mut bad = parts.iter().map(ToString::to_string).collect::<Vec<_>>();
+            bad[index].push_str(spoil);
+            refused(&bad.join("."), &MALFORMED);
+        }
+    }
+    // The last character of 64 bytes has four unused bits: one signature, sixteen spellings.
+    let (head, last) = good.split_at(good.len() - 1);
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    for other in alphabet.iter().map(|b| char::from(*b)).filter(|c| !last.starts_with(*c)) {
+        assert!(judge_by(&rules(), &format!("{head}{other}")).is_err());
+    }
+}
+
+#[test]
+fn what_has_not_three_parts_is_refused() {
+    let good = signed(json!({}), &claims());
+    for bad in ["", ".", "..", "...", "a", "a.b", "a.b.c", ".a.", "..a"] {
+        refused(bad, &MALFORMED);
+    }
+    for bad in [format!(".{good}"), format!("{good}."), format!("{good}.x"), good.replace('.', "..")] {
+        assert!(judge_by(&rules(), &bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_huge_token_is_refused_before_it_is_read() {
+    let huge = "a".repeat(8193);
+    assert_eq!(Unverified::parse(&huge, 8192).unwrap_err(), Denial::TokenTooLarge);
+    let deep = with(claims(), json!({"x": "["}));
+    let nested = deep.to_string().replace("\"[\"", &format!("{}{}", "[".repeat(1500), "]".repeat(1500)));
+    let header = r#"{"alg":"ES256","kid":"p256"}"#;
+    refused(&keys().p256.sign_text(Algorithm::Es256, header, &nested), &MALFORMED);
+}
+
+// Section 2.7, 3.8 and 3.9: substitution.
+
+#[test]
+fn a_token_of_another_issuer_is_refused_whoever_signed_it() {
+    for iss in
+        ["https://evil.example", "https://as.example/", "HTTPS://AS.EXAMPLE", "https://as.example\0", ""]
+    {
+        refused(&signed(json!({}), &with(claims(), json!({"iss": iss}))), &Denial::UnknownIssuer);
+    }
+    for iss in [json!([ISS]), json!({"iss": ISS}), json!(5)] {
+        refused(&signed(json!({}), &with(claims(), json!({"iss": iss}))), &Denial::UnknownIssuer);
+    }
+    refused(&signed(json!({}), &with(claims(), json!({"iss": null}))), &Denial::UnknownIssuer);
+}
+
+#[test]
+fn a_token_signed_by_another_issuers_key_of_the_same_kid_is_refused() {
+    let other = testing::new_p256("p256");
+    refused(&other.sign(&claims()), &Denial::BadSignature);
+}
+
+#[test]
+fn a_token_for_another_audience_is_refused() {
+    for aud in [json!("https://other.example"), json!([]), json!("https://api.example.com/x"), json!(["*"])] {
+        refused(&signed(json!({}), &with(claims(), json!({"aud": aud}))), &Denial::WrongAudience);
+    }
+    refused(&signed(json!({}), &with(claims(), json!({"aud": null}))), &Denial::WrongAudience);
+    refused(&signed(json!({}), &with(claims(), json!({"aud": {AUDIENCE: true}}))), &MALFORMED);
+}
+
+#[test]
+fn a_subject_that_is_not_a_string_is_refused() {
+    for sub in [json!(1), json!(["alice"]), json!({}), json!(""), json!(true)] {
+        refused(&signed(json!({}), &with(claims(), json!({"sub": sub}))), &MALFORMED);
+    }
+}
+
+// Section 2.8, 3.11 and 3.12: cross-JWT confusion.
+
+#[test]
+fn an_id_token_is_refused() {
+    // By what only ID tokens have, by its audience, and also where the client is an audience of ours.
+    for typ in [json!("JWT"), json!(null)] {
+        for claim in ["nonce", "at_hash", "c_hash", "s_hash"] {
+            let id_token = with(claims(), json!({claim: "x"}));
+            refused(&signed(json!({"typ": typ}), &id_token), &Denial::WrongTokenType);
+        }
+        let for_client = with(claims(), json!({"aud": "web-app"}));
+        refused(&signed(json!({"typ": typ}), &for_client), &Denial::WrongAudience);
+        let lax = TokenRules { audiences: vec![AUDIENCE.to_owned(), "web-app".to_owned()], ..rules() };
+        refused_by(&lax, &signed(json!({"typ": typ}), &for_client), &Denial::WrongTokenType);
+        let for_both = with(claims(), json!({"aud": ["web-app", AUDIENCE]}));
+        assert!(judge_by(&lax, &signed(json!({"typ": typ}), &for_both)).is_ok());
+    }
+}
+
+#[test]
+fn logout_tokens_security_events_and_the_gateways_own_assertion_are_refused() {
+    let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
+    let event = with(claims(), json!({"events": events}));
+    for typ in
+        ["logout+jwt", "secevent+jwt", "tollgate+jwt", "application/logout+jwt", "dpop+jwt", "id_token+jwt"]
+    {
+        refused(&signed(json!({"typ": typ}), &claims()), &Denial::WrongTokenType);
+        refused(&signed(json!({"typ": typ}), &event), &Denial::WrongTokenType);
+    }
+    refused(&signed(json!({"typ": "JWT"}), &event), &Denial::WrongTokenType);
+    refused(&signed(json!({"typ": null}), &event), &Denial::WrongTokenType);
+}
+
+#[test]
+fn a_client_assertion_is_refused() {
+    // RFC 7523: issued by the client, for the AS.
+    let assertion = json!({"iss": "web-app", "sub": "web-app", "aud": ISS, "jti": "1",
+        "iat": NOW.as_secs(), "exp": NOW.as_secs() + 60});
+    refused(&signed(json!({"typ": "JWT"}), &assertion), &Denial::UnknownIssuer);
+    refused(&signed(json!({"typ": "JWT"}), &with(assertion, json!({"iss": ISS}))), &Denial::WrongAudience);
+}
+
+#[test]
+fn a_refresh_token_or_registration_token_of_another_type_is_refused() {
+    for typ in ["rt+jwt", "Refresh", "Bearer", "reg+jwt", "token-introspection+jwt"] {
+        refused(&signed(json!({"typ": typ}), &claims()), &Denial::WrongTokenType);
+    }
+    refused(&signed(json!({"typ": ["at+jwt"]}), &claims()), &MALFORMED);
+}
+
+// Section 2.9 and 3.10: received claims are not trusted; no indirect attack through the header.
+
+#[test]
+fn a_key_that_the_token_brings_along_is_never_used() {
+    let own = testing::new_p256("p256");
+    let jwk = own.jwk();
+    for (header, why) in [
+        (json!({"jwk": jwk}), Denial::BadSignature),
+        (json!({"jwk": jwk, "kid": null}), Denial::BadSignature),
+        (json!({"jwk": jwk, "kid": "mine"}), Denial::UnknownKey),
+        (json!({"jku": "https://evil.example/jwks.json", "kid": "mine"}), Denial::UnknownKey),
+        (json!({"jku": "http://169.254.169.254/latest/meta-data", "kid": "mine"}), Denial::UnknownKey),
+        (json!({"x5u": "https://evil.example/cert.pem", "kid": "mine"}), Denial::UnknownKey),
+        (json!({"x5c": ["MIIB"], "x5t": "x", "kid": "mine"}), Denial::UnknownKey),
+    ] {
+        let header = with(json!({"alg": "ES256", "kid": "p256", "typ": "at+jwt"}), header);
+        refused(&own.sign_as(&header, &claims()), &why);
+    }
+    // They do no harm either: a good token may carry them.
+    assert!(
+        judge_by(&rules(), &signed(json!({"jku": "https://evil.example/", "x5t": "x"}), &claims())).is_ok()
+    );
+}
+
+#[test]
+fn a_kid_is_a_name_and_nothing_else() {
+    for kid in [
+        "../../../../dev/null",
+        "' OR '1'='1",
+        "p256' --",
+        "p256\0",
+        "P256",
+        " p256",
+        "http://x/",
+        "$(id)",
+        "",
+    ] {
+        refused(&signed(json!({"kid": kid}), &claims()), &Denial::UnknownKey);
+    }
+    for kid in [json!(1), json!(["p256"]), json!({"p256": 1})] {
+        refused(&signed(json!({"kid": kid}), &claims()), &MALFORMED);
+    }
+}
+
+#[test]
+fn extensions_that_must_be_understood_are_refused() {
+    for header in [
+        json!({"crit": ["exp"], "exp": 1}),
+        json!({"crit": []}),
+        json!({"crit": "b64"}),
+        json!({"crit": ["b64"], "b64": false}),
+        json!({"b64": false}),
+        json!({"b64": true}),
+    ] {
+        refused(&signed(header, &claims()), &Denial::UnsupportedHeader);
+    }
+}
