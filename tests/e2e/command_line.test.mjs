@@ -14,28 +14,23 @@ async function folder(t, files = {}) {
   return made;
 }
 
-const GOOD = `
+const HEAD = `
 public_url: http://localhost:8080
 listen: 127.0.0.1:8080
 admin: 127.0.0.1:8081
 issuers:
   demo:
     url: http://127.0.0.1:8082
-    audience: https://api.example.com
+    audience: https://api.example.com`;
+
+const GOOD = `${HEAD}
 routes:
   - path: /api/*
     to: http://127.0.0.1:8083
     require: { scope: api:read }
 `;
 
-const BAD = `
-public_url: http://localhost:8080
-listen: 127.0.0.1:8080
-admin: 127.0.0.1:8081
-issuers:
-  demo:
-    url: http://127.0.0.1:8082
-    audience: https://api.example.com
+const BAD = `${HEAD}
     clock_skew: 5M
 routes:
   - path: /api/*

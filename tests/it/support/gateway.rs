@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -13,7 +12,7 @@ use tollgate::config::settings::Settings;
 use super::client::{Client, HOST};
 use super::issuer::Issuer;
 use super::upstream::Upstream;
-use super::{eventually, within};
+use super::{eventually, until};
 
 /// `test` has its keys in a file; `discovered` is an authorization server that is down.
 const ISSUERS: &str = "issuers:
@@ -106,12 +105,7 @@ impl Gateway {
     }
 
     async fn wait_until_ready(&self) {
-        within("readiness", async {
-            while self.admin("/readyz").await.status != 200 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        until("readiness", async || self.admin("/readyz").await.status == 200).await;
     }
 
     pub async fn connect(&self) -> Client {

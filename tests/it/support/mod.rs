@@ -18,9 +18,15 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Fails the test when `what` does not come true.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    until(what, async || holds()).await;
+}
+
+/// The same for what has to be asked for. Looks again and again: nothing tells of these conditions.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(2));
     within(what, async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        while !holds().await {
+            looks.tick().await;
         }
     })
     .await;
