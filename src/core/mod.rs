@@ -1,5 +1,5 @@
-//! WHAT IS TRUE. Pure functions and types: no pingora, no tokio, no clock, no randomness, no lock,
-//! no log. `now` and random bytes are arguments, so every rule here can be tested by arithmetic.
+//! WHAT IS TRUE. Pure functions and types: no server, no runtime, no clock, no randomness, no
+//! lock, no log. `now` and random bytes are arguments, so every rule here can be tested by arithmetic.
 
 pub mod challenge;
 pub mod denial;

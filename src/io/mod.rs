@@ -11,7 +11,7 @@ mod key_fetching;
 pub(crate) mod testing;
 
 /// Makes aws-lc-rs the one cryptography of this process, for rustls and for jsonwebtoken. Must come
-/// first in `main` and in tests: whoever installs first wins, and pingora would install `ring`.
+/// first in `main` and in tests: whoever installs first wins, and the server's own choice would be `ring`.
 /// Calling it again changes nothing.
 pub fn install_crypto_providers() {
     // Both fail only when a provider is there already.
