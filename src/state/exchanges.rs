@@ -208,7 +208,7 @@ impl UnderWay {
     }
 
     /// The AS answered. `Landed::TooLate`: the waiters are told that the session is over, and the
-    /// caller revokes the new tokens.
+    /// caller revokes the new tokens. `Landed::GivenUp`: they are told to come again.
     pub fn land(self, successor: Grant, answer: Exchanged, worth_until: Option<Timestamp>) -> Landed {
         let answer = Arc::new(answer);
         let at = answer.landed_at;
@@ -220,21 +220,26 @@ impl UnderWay {
             landed
         });
         let landed = landed.unwrap_or(Landed::TooLate);
-        let result = match landed {
-            Landed::Kept => Ok(answer),
-            Landed::TooLate => Err(Denial::SessionEnded(self.end_of_family())),
-        };
+        let result = if landed == Landed::Kept { Ok(answer) } else { Err(self.overtaken()) };
         self.result.send_replace(Some(result));
         landed
     }
 
-    /// The AS, or what it answered, ended the session. Waiters get `denial`.
-    pub fn end(self, end: SessionEnd, of: &Grant, denial: Denial) {
-        self.entry(|entry| {
-            entry.waiting = None;
-            entry.family.end(end, Some(of.generation))
+    /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about
+    /// a grant that nobody holds any more. Waiters get `denial`. Whether the session is over, by this or before:
+    /// then the caller revokes the new tokens.
+    pub fn end(self, end: SessionEnd, of: &Grant, denial: Denial) -> bool {
+        let decides = self.entry(|entry| {
+            let decides = entry.family.failed(self.id);
+            if decides {
+                entry.waiting = None;
+                entry.family.end(end, Some(of.generation));
+            }
+            decides
         });
-        self.result.send_replace(Some(Err(denial)));
+        let told = if decides == Some(true) { denial } else { self.overtaken() };
+        self.result.send_replace(Some(Err(told)));
+        self.over().is_some()
     }
 
     /// No use came of it; nothing is remembered. Waiters get `denial`.
@@ -243,9 +248,15 @@ impl UnderWay {
         self.result.send_replace(Some(Err(denial)));
     }
 
-    fn end_of_family(&self) -> SessionEnd {
-        let over = self.families.get(&self.family).and_then(|entry| entry.family.over());
-        over.unwrap_or(SessionEnd::Revoked)
+    /// What those get who waited for a flight that decides nothing any more: the session's end, or, where it
+    /// goes on with a later generation, word to come again. That must not clear the later cookie.
+    fn overtaken(&self) -> Denial {
+        self.over().map_or(Denial::AuthorizationServerUnavailable, Denial::SessionEnded)
+    }
+
+    /// Why the session is over, if it is; a family that was forgotten has passed its last timeout.
+    fn over(&self) -> Option<SessionEnd> {
+        self.families.get(&self.family).map_or(Some(SessionEnd::AbsoluteTimeout), |entry| entry.family.over())
     }
 
     fn forget(&self) {

@@ -146,8 +146,11 @@ pub enum Decision<A> {
 pub enum Landed {
     /// Its answer may be handed out.
     Kept,
-    /// The family ended meanwhile, or the flight was given up: revoke the new tokens.
+    /// The family ended meanwhile: revoke the new tokens.
     TooLate,
+    /// A later generation overtook the flight: its answer is nobody's, and says nothing of the session
+    /// that goes on. Not to be revoked: an AS may end more with it than the one token.
+    GivenUp,
 }
 
 impl<A: Clone> Family<A> {
@@ -295,10 +298,10 @@ impl<A: Clone> Family<A> {
         now: Timestamp,
     ) -> Landed {
         let Some(landing) = self.flight.take_if(|under_way| under_way.id == flight) else {
-            return Landed::TooLate;
+            return if self.over.is_some() { Landed::TooLate } else { Landed::GivenUp };
         };
-        if self.over.is_some() || successor.generation <= self.latest {
-            return Landed::TooLate;
+        if successor.generation <= self.latest {
+            return Landed::GivenUp;
         }
         if landing.recovers {
             self.lost = self.lost.saturating_add(1);

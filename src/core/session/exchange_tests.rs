@@ -86,7 +86,7 @@ fn a_flight_that_was_given_up_cannot_land() {
     let Decision::Exchange { flight: first, grant, .. } = scene.present(0, 0) else { panic!() };
     scene.family.failed(first);
     let Decision::Exchange { flight: second, .. } = scene.present(0, 1) else { panic!() };
-    assert_eq!(scene.land(first, &grant, 2), Landed::TooLate);
+    assert_eq!(scene.land(first, &grant, 2), Landed::GivenUp);
     assert_eq!(scene.land(second, &grant, 2), Landed::Kept);
 }
 

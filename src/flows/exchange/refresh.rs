@@ -205,8 +205,9 @@ impl Flight {
                 }
             }
             Err((denial, newest)) => {
-                flight.end(SessionEnd::Revoked, &self.grant, denial);
-                revoke_in_background(&self.gate, &self.live, &self.client, newest);
+                if flight.end(SessionEnd::Revoked, &self.grant, denial) {
+                    revoke_in_background(&self.gate, &self.live, &self.client, newest);
+                }
             }
         }
     }

@@ -124,6 +124,37 @@ async fn a_browser_that_leaves_does_not_cut_the_exchange_short() {
     assert_eq!(body(&answer)["access_token"], "access-token-1");
 }
 
+/// Two requests of one browser, the older cookie's before the newer one's, at a gateway that has just
+/// started: what the AS says to the older one is not about the session that goes on.
+#[tokio::test]
+async fn a_flight_that_a_later_cookie_overtook_neither_ends_the_session_nor_clears_the_cookie() {
+    let answers = |status, body: Value| Instead::Answer(status, "application/json", body.to_string());
+    let tokens = |sub| json!({ "access_token": "a", "token_type": "Bearer", "expires_in": 300, "id_token": id_token_of(sub) });
+    for (status, overtaken) in
+        [(400, json!({ "error": "invalid_grant" })), (200, tokens("alice")), (200, tokens("mallory"))]
+    {
+        let scene = Scene::new();
+        scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+        let first = scene.signed_in_cookie().await;
+        let second = cookie_of(&scene.refresh(&first).await.unwrap());
+        let scene = scene.restarted();
+        scene.server.answers.forget_permits(PLENTY);
+        scene.next(answers(status, overtaken));
+        scene.next(answers(200, tokens("alice")));
+        scene.next(answers(200, tokens("alice")));
+        let (older, newer, ()) = tokio::join!(scene.refresh(&first), scene.refresh(&second), async {
+            scene.server.answers.add_permits(PLENTY);
+        });
+        let older = older.unwrap_err();
+        assert_eq!(older.denial, Denial::AuthorizationServerUnavailable);
+        assert!(older.set_cookie.is_none());
+        let third = cookie_of(&newer.unwrap());
+        assert!(scene.refresh(&third).await.is_ok());
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(5)).await, 0);
+        scene.revoked(&[]).await;
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_does_not_rotate_gets_rotation_from_us() {
     let scene = Scene::new();

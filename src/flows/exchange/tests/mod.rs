@@ -285,6 +285,20 @@ impl Scene {
         Self { gate, live, server, clock }
     }
 
+    /// The same gateway after a restart: it remembers no exchange.
+    fn restarted(self) -> Self {
+        let gate = Gate {
+            live: ArcSwap::from(Arc::clone(&self.live)),
+            exchanges: Exchanges::default(),
+            errands: Errands::default(),
+            metrics: Metrics::new().unwrap(),
+            clock: self.clock.clone(),
+            random: Arc::clone(&self.gate.random),
+            http: self.server.clone(),
+        };
+        Self { gate: Arc::new(gate), ..self }
+    }
+
     fn pass(&self, seconds: i64) {
         self.clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
