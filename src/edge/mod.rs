@@ -3,6 +3,7 @@
 //! - `server`: starts and stops a gateway inside the current tokio runtime
 //! - `connection_guard`: what happens below HTTP: deadlines, counts, the last backlog
 //! - `proxy`: the way of a request through pingora's phases
+//! - `context`: what is known of one request
 //! - `request_head`: reads a head, refuses what has two readings
 //! - `headers`: what the upstream gets, what of its answer the client gets
 //! - `respond`: Tollgate's own answers
@@ -18,6 +19,7 @@ mod access_log;
 mod admin;
 mod body;
 mod connection_guard;
+mod context;
 mod drain;
 mod headers;
 mod oauth_endpoints;

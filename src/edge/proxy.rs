@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,17 +19,15 @@ use pingora::{Error, ErrorSource, ErrorType};
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
 use crate::core::identity_headers::ReservedHeaders;
-use crate::core::ids::{RequestId, RouteName};
-use crate::core::route::Route;
-use crate::core::route::permit::Permit;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::ids::RouteName;
 use crate::edge::access_log::{AccessLog, Entry};
 use crate::edge::connection_guard::Connection;
+use crate::edge::context::Context;
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::pages::Pages;
 use crate::edge::respond::{self, Answer, Form};
-use crate::edge::upstreams::{Server, Upstreams};
+use crate::edge::upstreams::Upstreams;
 use crate::edge::{body, oauth_endpoints, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::{self, OwnEndpoint, Target};
@@ -57,54 +55,6 @@ pub(crate) struct Proxy {
     pub(crate) unrouted: RouteName,
     /// The label of `/oauth/token`.
     pub(crate) token_endpoint: RouteName,
-}
-
-/// One request, from its header to its log line.
-pub(crate) struct Context {
-    gate: Arc<Gate>,
-    live: Arc<Live>,
-    started: Instant,
-    connection: Option<Arc<Connection>>,
-    who: Option<Identification>,
-    permit: Option<Permit>,
-    server: Option<Arc<Server>>,
-    /// Why it fails, where a phase can only tell pingora that it does.
-    failure: Option<Denial>,
-    body_bytes: u64,
-    upstream_answered: bool,
-    // For the log.
-    route: Option<RouteName>,
-    outcome: &'static str,
-    client: Option<String>,
-    subject: Option<String>,
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        self.gate.metrics.in_flight().dec();
-        if let Some(connection) = &self.connection {
-            connection.request_ended();
-        }
-    }
-}
-
-impl Context {
-    fn fail(&mut self, denial: Denial) -> Box<Error> {
-        let status = denial.facts().status.as_u16();
-        self.failure = Some(denial);
-        Error::explain(ErrorType::HTTPStatus(status), "refused")
-    }
-
-    /// Keeps for the log what is known.
-    fn keep(&mut self, route: Option<&Route>, caller: Option<&VerifiedToken>) {
-        self.route = route.map(|route| route.name.clone());
-        self.subject = caller.and_then(VerifiedToken::subject).map(str::to_owned);
-        self.client = caller.and_then(VerifiedToken::client).map(str::to_owned);
-    }
-
-    fn request_id(&self) -> RequestId {
-        self.who.as_ref().map_or_else(|| RequestId::new("unknown"), |who| who.ids.request_id.clone())
-    }
 }
 
 /// Where a request that was not refused goes on.
@@ -295,23 +245,7 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        self.gate.metrics.in_flight().inc();
-        Context {
-            gate: self.gate.clone(),
-            live: self.gate.live.load_full(),
-            started: Instant::now(),
-            connection: None,
-            who: None,
-            permit: None,
-            server: None,
-            failure: None,
-            body_bytes: 0,
-            upstream_answered: false,
-            route: None,
-            outcome: "ok",
-            client: None,
-            subject: None,
-        }
+        Context::new(self.gate.clone())
     }
 
     /// None: pingora's compression is not wanted.
