@@ -42,8 +42,8 @@ pub fn host_name(authority: &str) -> Option<&str> {
 pub struct Origin(String);
 
 impl Origin {
-    /// Parses `https://host[:port]`, exactly what a browser's `Origin` header holds. `null`, paths,
-    /// user information and other schemes are no origin.
+    /// Parses `https://host[:port]` as somebody wrote it. `null`, paths, user information and other
+    /// schemes are no origin.
     pub fn parse(text: &str) -> Option<Self> {
         let url = url::Url::parse(text).ok()?;
         let plain = matches!(url.scheme(), "http" | "https")
@@ -59,6 +59,12 @@ impl Origin {
     /// `https://host[:port]`
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether this is what a browser's `Origin` header holds, byte for byte: browsers have one spelling
+    /// for each origin (HTML Standard section 7.1.1), and any other comes from something else.
+    pub fn is_sent_as(&self, header: &[u8]) -> bool {
+        self.0.as_bytes() == header
     }
 
     pub fn is_https(&self) -> bool {
