@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use tollgate::cli::{self, Next, Surroundings};
 use tollgate::config::settings::*;
 use tollgate::config::{self, Loaded, error::ConfigErrors, schema};
+use tollgate::core::cors::Sharing;
+use tollgate::core::route::CorsSpeaker;
 use tollgate::core::route::policy::{Access, ClaimValue, Requirements};
 use tollgate::core::token::Algorithm;
 
@@ -188,6 +190,7 @@ fn what_the_file_leaves_out_has_the_documented_default() {
     assert_eq!(client.absolute_timeout, Duration::from_secs(7 * 86_400));
     assert!(matches!(client.credential, ClientCredential::None));
     assert!(!client.accept_any_access_token);
+    assert_eq!(settings.routes[0].cors, CorsSpeaker::Gateway);
     assert_eq!(settings.sessions.grace, Duration::from_secs(30));
     assert_eq!(
         (settings.limits.token, settings.limits.header, settings.limits.body),
@@ -269,7 +272,8 @@ routes:
       signed_in_within: 5m
     issuers: [corp, old]
     clients: portal
-  - { path: /b, to: "http://10.0.0.1:3000/", public: true }
+    cors: upstream
+  - { path: /b, to: "http://10.0.0.1:3000/", public: true, cors: gateway }
   - { path: /c, to: "https://c.example.net", public: false }
 identity: { headers: { X-User: sub }, access_token: forward }
 sessions: { idle_timeout: 1h, absolute_timeout: 1d, grace: 10s, keys: [{ file: cookie.1 }] }
@@ -851,17 +855,41 @@ fn keys_of_later_capabilities_are_unknown_keys() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("unknown key"), "{told:?}");
     }
-    for key in [
-        "sign_in: web",
-        "cors: gateway",
-        "dpop: required",
-        "strip_prefix: /x",
-        "timeouts: {}",
-        "report_only: true",
-    ] {
+    for key in ["sign_in: web", "dpop: required", "strip_prefix: /x", "timeouts: {}", "report_only: true"] {
         assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
     }
     only_error(&good().issuer("introspection: {}").text(), "issuers.corp.introspection", "unknown key");
+}
+
+#[test]
+fn answers_are_shared_with_the_pages_of_the_clients_that_a_route_takes() {
+    let client = |name: &str, issuer: &str, origins: &str| {
+        format!(
+            "  {name}: {{ mode: token, issuer: {issuer}, redirect_uri: \"https://gate.example.com/in\", origins: [{origins}] }}\n"
+        )
+    };
+    let mut parts = good();
+    parts.issuers.push_str("  old: { url: \"https://old.example.com\", audience: api }\n");
+    parts.clients = client("a", "corp", "\"https://a.example.com\", \"https://b.example.com\"")
+        + &client("b", "old", "\"https://b.example.com\"");
+    let route =
+        |path: &str, more: &str| format!("  - {{ path: {path}, to: \"http://10.0.0.1:3000\"{more} }}\n");
+    parts.routes = [
+        route("/all", ""),
+        route("/public", ", public: true"),
+        route("/a", ", clients: a"),
+        route("/b", ", clients: [b]"),
+        route("/old", ", issuers: old"),
+    ]
+    .concat();
+    let settings = settings(&parts.text());
+    let origins = |sharing: &Sharing| -> String {
+        sharing.origins.iter().map(|origin| &origin.as_str()[8..9]).collect()
+    };
+    let shared: Vec<_> = settings.routes.iter().map(|route| origins(&route.sharing)).collect();
+    assert_eq!(shared, ["ab", "ab", "ab", "b", "b"]);
+    assert_eq!(origins(&settings.sharing), "ab");
+    assert!(settings.sharing.credentials && !settings.routes[0].sharing.credentials);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::config::read::{Keys, Value};
 use crate::config::routes;
 use crate::config::sessions;
 use crate::config::settings::Settings;
+use crate::core::cors::Sharing;
 use crate::core::ids::IssuerName;
 
 /// `None` where something that everything needs could not be read; the report says what.
@@ -40,8 +41,10 @@ pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
         issuer_names: &issuer_names,
         client_names: &names(root, "clients"),
         clients: &known,
+        pages: &clients,
     };
     let (routes, upstreams) = routes::read(root, &around);
+    let sharing = Sharing { credentials: true, ..routes::sharing(&clients) };
     Some(Settings {
         public_url: network.public_url?,
         listen: network.listen?,
@@ -49,6 +52,7 @@ pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
         trusted_proxies: network.trusted_proxies,
         issuers: issuers.into_iter().map(Arc::new).collect(),
         clients: clients.into_iter().map(Arc::new).collect(),
+        sharing,
         upstreams,
         routes,
         identity,

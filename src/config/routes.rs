@@ -11,12 +11,14 @@ use url::Url;
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{METHODS, Upstream};
+use crate::config::settings::{Client, METHODS, Upstream};
+use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, RouteName, UpstreamName};
-use crate::core::route::Route;
+use crate::core::request::Origin;
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::{HostPattern, RouteTable};
+use crate::core::route::{CorsSpeaker, Route};
 
 /// What the routes are read against.
 pub(super) struct Around<'a> {
@@ -26,6 +28,8 @@ pub(super) struct Around<'a> {
     pub(super) client_names: &'a [&'a str],
     /// Name, issuer and `client_id` of the clients that could be read.
     pub(super) clients: &'a [(String, IssuerName, String)],
+    /// Those of them whose pages run in browsers.
+    pub(super) pages: &'a [Client],
 }
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
@@ -73,7 +77,31 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Vec<Arc<Upstream>
     let access = access(keys, around, path.as_ref());
     let upstream = keys.get("to").and_then(|value| upstream(&value, around.network, upstreams));
     let name = keys.text("name").unwrap_or_default();
-    Some(Route { name: RouteName::new(name), path: path?, host, methods, access, upstream: upstream? })
+    let words = [("gateway", CorsSpeaker::Gateway), ("upstream", CorsSpeaker::Upstream)];
+    let cors = keys.word("cors", &words, CorsSpeaker::Gateway);
+    let sharing =
+        sharing(around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)));
+    Some(Route {
+        name: RouteName::new(name),
+        path: path?,
+        host,
+        methods,
+        access,
+        upstream: upstream?,
+        cors,
+        sharing,
+    })
+}
+
+/// With the pages of these clients.
+pub(super) fn sharing<'a>(clients: impl IntoIterator<Item = &'a Client>) -> Sharing {
+    let mut origins: Vec<Origin> = Vec::new();
+    for origin in clients.into_iter().flat_map(|client| &client.origins) {
+        if !origins.contains(origin) {
+            origins.push(origin.clone());
+        }
+    }
+    Sharing { origins, credentials: false }
 }
 
 fn path(value: &Value<'_>) -> Option<PathPattern> {

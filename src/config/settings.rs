@@ -10,6 +10,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use url::Url;
 
+use crate::core::cors::Sharing;
 use crate::core::ids::{ClientName, IssuerName, UpstreamName};
 use crate::core::request::Origin;
 use crate::core::route::Route;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     pub issuers: Vec<Arc<Issuer>>,
     pub clients: Vec<Arc<Client>>,
+    /// Whose pages may read what Tollgate's own endpoints answer, and refusals that concern no route.
+    pub sharing: Sharing,
     pub upstreams: Vec<Arc<Upstream>>,
     /// In the file's order; each `upstream` is one of `upstreams`.
     pub routes: Vec<Arc<Route>>,

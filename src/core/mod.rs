@@ -2,6 +2,7 @@
 //! lock, no log. `now` and random bytes are arguments, so every rule here can be tested by arithmetic.
 
 pub mod challenge;
+pub mod cors;
 pub mod denial;
 pub mod forwarded;
 pub mod identity_headers;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use pingora::{Error, ErrorType};
 
+use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
 use crate::core::ids::{RequestId, RouteName};
 use crate::core::route::Route;
@@ -30,7 +31,10 @@ pub(crate) struct Context {
     pub(crate) body_bytes: u64,
     pub(crate) upstream_answered: bool,
     // For the log.
-    pub(crate) route: Option<RouteName>,
+    /// The route that a refusal concerns; a permit has its own.
+    refused_by: Option<Arc<Route>>,
+    /// The endpoint of ours that was asked.
+    pub(crate) endpoint: Option<RouteName>,
     pub(crate) outcome: &'static str,
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
@@ -60,7 +64,8 @@ impl Context {
             failure: None,
             body_bytes: 0,
             upstream_answered: false,
-            route: None,
+            refused_by: None,
+            endpoint: None,
             outcome: "ok",
             client: None,
             subject: None,
@@ -74,10 +79,32 @@ impl Context {
     }
 
     /// Keeps for the log what is known.
-    pub(crate) fn keep(&mut self, route: Option<&Route>, caller: Option<&VerifiedToken>) {
-        self.route = route.map(|route| route.name.clone());
+    pub(crate) fn keep(&mut self, route: Option<Arc<Route>>, caller: Option<&VerifiedToken>) {
+        self.refused_by = route;
         self.subject = caller.and_then(VerifiedToken::subject).map(str::to_owned);
         self.client = caller.and_then(VerifiedToken::client).map(str::to_owned);
+    }
+
+    /// Keeps for the log what the permit says, and gives its path. There is none afterwards.
+    pub(crate) fn give_up_permit(&mut self) -> Option<String> {
+        let permit = self.permit.take()?;
+        self.keep(Some(permit.route().clone()), permit.token().map(AsRef::as_ref));
+        Some(permit.path().as_str().to_owned())
+    }
+
+    /// The route, where one was found.
+    pub(crate) fn route(&self) -> Option<&Arc<Route>> {
+        self.permit.as_ref().map(Permit::route).or(self.refused_by.as_ref())
+    }
+
+    /// What metrics and the log call it.
+    pub(crate) fn label(&self) -> Option<&RouteName> {
+        self.route().map(|route| &route.name).or(self.endpoint.as_ref())
+    }
+
+    /// Whose pages may read what Tollgate itself answers.
+    pub(crate) fn sharing(&self) -> &Sharing {
+        self.route().map_or(&self.live.settings.sharing, |route| &route.sharing)
     }
 
     pub(crate) fn request_id(&self) -> RequestId {

@@ -9,12 +9,14 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use crate::core::cors::SPOKEN_BY_UPSTREAMS;
 use crate::core::forwarded::{self, Identifiers};
 use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::RequestId;
 use crate::core::route::permit::Permit;
+use crate::core::route::{CorsSpeaker, Route};
 use crate::core::session::cookie::{self, ForUpstream};
-use crate::edge::respond::X_REQUEST_ID;
+use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
 use crate::state::live::Live;
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -150,6 +152,39 @@ pub(crate) fn to_client(
     }
     answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())?;
     Ok(planted)
+}
+
+/// Lets the pages that may read an upstream's answer do so, unless the upstream speaks CORS itself.
+///
+/// # Errors
+/// When a header cannot be written.
+pub(crate) fn share(answer: &mut ResponseHeader, route: &Route, request: &HeaderMap) -> pingora::Result<()> {
+    if answer.status.is_informational() || route.cors == CorsSpeaker::Upstream {
+        return Ok(());
+    }
+    let reader = route.sharing.reader(request);
+    let headers =
+        reader.map(|reader| reader.headers(answer.headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS)));
+    for name in &SPOKEN_BY_UPSTREAMS {
+        answer.remove_header(name);
+    }
+    for (name, value) in headers.unwrap_or_default() {
+        answer.insert_header(name, value)?;
+    }
+    if varies_by_origin(&answer.headers) {
+        Ok(())
+    } else {
+        answer.append_header(header::VARY, VARY_BY_ORIGIN).map(drop)
+    }
+}
+
+fn varies_by_origin(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::VARY)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
 }
 
 fn remove_hop_by_hop(answer: &mut ResponseHeader) {

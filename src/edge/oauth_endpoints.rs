@@ -13,6 +13,7 @@ use crate::edge::headers::Identification;
 use crate::edge::respond::{Answer, Form};
 use crate::edge::{body, request_head};
 use crate::flows::admit::Target;
+use crate::flows::answer_preflight::TOKEN_ENDPOINT_METHODS;
 use crate::flows::exchange::{OAuthAnswer, OAuthRefusal};
 use crate::flows::{Gate, exchange, logout};
 use crate::state::live::Live;
@@ -65,7 +66,7 @@ async fn token(
         Method::POST => Some(body::read_whole(session, BODY, BODY_DEADLINE).await.map_err(refusal)?),
         Method::DELETE => None,
         _ => {
-            return Err(refusal(Denial::MethodNotAllowed { allow: vec![Method::POST, Method::DELETE] }));
+            return Err(refusal(Denial::MethodNotAllowed { allow: TOKEN_ENDPOINT_METHODS.to_vec() }));
         }
     };
     let request = session.req_header();

@@ -16,10 +16,12 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use crate::core::cors::{self, Preflight};
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
 use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::RouteName;
+use crate::core::request::RequestHead;
 use crate::edge::access_log::{AccessLog, Entry};
 use crate::edge::connection_guard::Connection;
 use crate::edge::context::Context;
@@ -31,6 +33,7 @@ use crate::edge::upstreams::Upstreams;
 use crate::edge::{body, oauth_endpoints, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::{self, OwnEndpoint, Target};
+use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::ports;
 use crate::state::live::Live;
 
@@ -61,6 +64,8 @@ pub(crate) struct Proxy {
 enum Way {
     Upstream,
     Own(Target),
+    /// A preflight ends here.
+    Preflight(Answer),
 }
 
 impl Proxy {
@@ -92,6 +97,9 @@ impl Proxy {
         let host = request_head::host(request)?;
         let head = request_head::head(request, &host, client)?;
         let target = admit::read_target(&live, &head)?;
+        if let Some(preflight) = cors::preflight(&request.method, &request.headers) {
+            return self.judge_preflight(&head, target, &preflight, context);
+        }
         if target.own.is_some() {
             return Ok(Way::Own(target));
         }
@@ -99,17 +107,41 @@ impl Proxy {
         match admit::admit(&self.gate, &live, &head, target, now).await {
             Ok(permit) => context.permit = Some(permit),
             Err(refusal) => {
-                context.keep(refusal.route.as_deref(), refusal.caller.as_deref());
+                context.keep(refusal.route, refusal.caller.as_deref());
                 return Err(refusal.denial);
             }
         }
         if body::announced(session).is_some_and(|length| length > limits.body) {
-            if let Some(permit) = context.permit.take() {
-                context.keep(Some(permit.route()), permit.token().map(AsRef::as_ref));
-            }
+            context.give_up_permit();
             return Err(Denial::BodyTooLarge);
         }
         Ok(Way::Upstream)
+    }
+
+    /// A preflight is answered here, or goes to the upstream that speaks CORS itself.
+    fn judge_preflight(
+        &self,
+        head: &RequestHead<'_>,
+        target: Target,
+        preflight: &Preflight,
+        context: &mut Context,
+    ) -> Result<Way, Denial> {
+        context.endpoint = (target.own == Some(OwnEndpoint::Token)).then(|| self.token_endpoint.clone());
+        match answer_preflight(&context.live, head, target, preflight) {
+            Ok(Answered::ByUpstream(permit)) => {
+                context.permit = Some(permit);
+                Ok(Way::Upstream)
+            }
+            Ok(Answered::Here { headers, route }) => {
+                context.keep(route, None);
+                context.outcome = "preflight";
+                Ok(Way::Preflight(Answer::preflight(headers)))
+            }
+            Err(refusal) => {
+                context.keep(refusal.route, None);
+                Err(refusal.denial)
+            }
+        }
     }
 
     async fn refuse(
@@ -122,15 +154,14 @@ impl Proxy {
         let form = Form::fit_for(session.req_header(), &self.pages);
         let request_id = context.request_id();
         let answer = Answer::refusal(denial, form, request_id.as_str());
-        respond::send(session, answer, request_id.as_str()).await
+        reply(session, context, answer).await
     }
 
     /// Counts a refusal and says it in the log where somebody should look.
     fn note(&self, context: &mut Context, denial: &Denial) {
         let facts = denial.facts();
         context.outcome = facts.label;
-        let route = context.route.as_ref().or_else(|| Some(&context.permit.as_ref()?.route().name));
-        let route = route.unwrap_or(&self.unrouted);
+        let route = context.label().unwrap_or(&self.unrouted);
         self.gate.metrics.denied(route, facts.label);
         let request_id = context.request_id();
         match facts.level {
@@ -154,7 +185,7 @@ impl Proxy {
             return self.refuse(session, context, &Denial::NoRoute).await;
         }
         let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
-        context.route = Some(self.token_endpoint.clone());
+        context.endpoint = Some(self.token_endpoint.clone());
         let live = context.live.clone();
         let outcome = oauth_endpoints::answer(&self.gate, &live, session, target, &who).await;
         context.who = Some(who);
@@ -164,7 +195,7 @@ impl Proxy {
         context.outcome = outcome.label;
         context.client = outcome.client.map(|name| name.to_string());
         context.subject = outcome.subject;
-        respond::send(session, outcome.answer, context.request_id().as_str()).await
+        reply(session, context, outcome.answer).await
     }
 
     /// What an error of pingora's is to the client; `None` when the client is gone.
@@ -211,6 +242,12 @@ impl Proxy {
         };
         self.gate.metrics.upstream_answered(&server.name, &server.authority, result);
     }
+}
+
+/// Writes an answer of Tollgate's own, so that the pages that may read it can.
+async fn reply(session: &mut Session, context: &Context, mut answer: Answer) -> pingora::Result<()> {
+    answer.share(context.sharing(), &session.req_header().headers);
+    respond::send(session, answer, context.request_id().as_str()).await
 }
 
 const fn is_connecting(kind: &ErrorType) -> bool {
@@ -261,6 +298,9 @@ impl ProxyHttp for Proxy {
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
             Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
+            Ok(Way::Preflight(answer)) => {
+                respond::send(session, answer, context.request_id().as_str()).await?
+            }
             Err(denial) => self.refuse(session, context, &denial).await?,
         }
         Ok(true)
@@ -322,7 +362,7 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
@@ -334,6 +374,9 @@ impl ProxyHttp for Proxy {
             self.gate.metrics.upstream_answered(&server.name, &server.authority, "ok");
         }
         let planted = headers::to_client(answer, &context.live, &context.request_id())?;
+        if let Some(route) = context.route() {
+            headers::share(answer, route, &session.req_header().headers)?;
+        }
         if let (1.., Some(server)) = (planted, &context.server) {
             self.gate.metrics.planted_cookies(&server.name, planted);
         }
@@ -376,14 +419,8 @@ impl ProxyHttp for Proxy {
         let took = context.started.elapsed();
         let status = session.response_written().map_or(CLIENT_GONE, |answer| answer.status.as_u16());
         let request = session.req_header();
-        let path = match context.permit.take() {
-            Some(permit) => {
-                context.keep(Some(permit.route()), permit.token().map(AsRef::as_ref));
-                permit.path().as_str().to_owned()
-            }
-            None => request_head::path(request).into_owned(),
-        };
-        let route = context.route.as_ref().unwrap_or(&self.unrouted);
+        let path = context.give_up_permit().unwrap_or_else(|| request_head::path(request).into_owned());
+        let route = context.label().unwrap_or(&self.unrouted);
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.gate.metrics.request_answered(route, code, took);
         self.log.write(Entry {
@@ -391,7 +428,7 @@ impl ProxyHttp for Proxy {
             request_id: context.request_id(),
             method: request.method.clone(),
             path,
-            route: context.route.take(),
+            route: context.label().cloned(),
             status,
             outcome: context.outcome,
             client: context.client.take(),

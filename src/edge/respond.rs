@@ -4,15 +4,19 @@
 //! pingora's own error answers are never used: they close the connection and name the server.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::core::challenge;
+use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
 use crate::edge::body;
 use crate::edge::pages::{Pages, is_navigation};
+
+/// Who may read an answer depends on who asks (Fetch section 3.3.5).
+pub(crate) const VARY_BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -79,6 +83,21 @@ impl Answer {
             answer.set(header::WWW_AUTHENTICATE, challenge);
         }
         answer
+    }
+
+    /// The answer to a preflight.
+    pub(crate) fn preflight(headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let mut answer = Self { status: StatusCode::NO_CONTENT, headers, body: Bytes::new() };
+        answer.set(header::VARY, VARY_BY_ORIGIN);
+        answer
+    }
+
+    /// Lets the pages that may read it do so. `request`: the headers of the request.
+    pub(crate) fn share(&mut self, sharing: &Sharing, request: &HeaderMap) {
+        self.set(header::VARY, VARY_BY_ORIGIN);
+        if let Some(reader) = sharing.reader(request) {
+            self.headers.extend(reader.headers([]));
+        }
     }
 
     pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {

@@ -123,7 +123,7 @@ pub async fn admit(
 }
 
 /// Tollgate's own paths are nobody's route.
-fn find_route(
+pub(in crate::flows) fn find_route(
     live: &Live,
     head: &RequestHead<'_>,
     path: CanonicalPath,
@@ -157,8 +157,10 @@ mod tests {
 
     use super::*;
     use crate::config::settings::{Identity, Limits, Log, LogFormat, Sessions, Settings, SubjectInLog};
+    use crate::core::cors::Sharing;
     use crate::core::ids::{IssuerName, RouteName, UpstreamName};
     use crate::core::request::Origin;
+    use crate::core::route::CorsSpeaker;
     use crate::core::route::path::PathPattern;
     use crate::core::route::policy::{Access, Requirements};
     use crate::core::route::table::{HostPattern, RouteTable};
@@ -203,6 +205,8 @@ mod tests {
             methods,
             access,
             upstream: UpstreamName::new("upstream"),
+            cors: CorsSpeaker::Gateway,
+            sharing: Sharing::default(),
         })
     }
 
@@ -222,6 +226,7 @@ mod tests {
             trusted_proxies: vec![],
             issuers: vec![],
             clients: vec![],
+            sharing: Sharing::default(),
             upstreams: vec![],
             routes,
             identity: Identity {

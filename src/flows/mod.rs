@@ -1,6 +1,7 @@
 //! WHAT WE DO. One use case a file, read from top to bottom.
 
 pub mod admit;
+pub mod answer_preflight;
 pub mod authenticate;
 pub mod call_authorization_server;
 pub mod exchange;

@@ -4,6 +4,8 @@
 
 mod attacks;
 mod bad_tokens;
+mod cors;
+mod csrf;
 mod drain;
 mod edges;
 mod gateway;

@@ -146,6 +146,13 @@ const ROUTE: &[Key] = &[
         "Only tokens that were issued to these clients.",
         "[portal]",
     ),
+    key(
+        "cors",
+        One("`gateway` or `upstream`"),
+        Default("gateway"),
+        "Who speaks CORS. `gateway`: pages of the `origins` of the route's clients may read answers, and preflights are answered here. `upstream`: preflights go on without a token, and what the upstream says stays.",
+        "upstream",
+    ),
 ];
 
 const REQUIRE: &[Key] = &[

@@ -12,6 +12,7 @@ pub mod table;
 
 use http::Method;
 
+use crate::core::cors::Sharing;
 use crate::core::ids::{RouteName, UpstreamName};
 
 /// One entry of `routes:`.
@@ -24,4 +25,18 @@ pub struct Route {
     pub methods: Option<Vec<Method>>,
     pub access: policy::Access,
     pub upstream: UpstreamName,
+    /// Who speaks CORS with pages of other origins.
+    pub cors: CorsSpeaker,
+    /// Whose pages may read what the gateway answers here.
+    pub sharing: Sharing,
+}
+
+/// `routes[].cors`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CorsSpeaker {
+    /// The gateway answers preflights and says who may read.
+    #[default]
+    Gateway,
+    /// Preflights go to the upstream, without any identity; what it says stays as it is.
+    Upstream,
 }

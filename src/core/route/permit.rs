@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::core::cors::Preflight;
 use crate::core::denial::Denial;
 use crate::core::identity_headers::identity_headers;
-use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::policy::{TokenFacts, judge};
 use crate::core::route::table::Matched;
+use crate::core::route::{CorsSpeaker, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::jwt::VerifiedToken;
 
@@ -55,6 +56,20 @@ impl Permit {
         Ok(Self { route, path, query, token, identity, forward_access_token })
     }
 
+    /// Leave for a preflight to go to an upstream that speaks CORS itself: for nobody, with nothing of
+    /// a caller. `None` where the gateway speaks CORS.
+    pub fn preflight(matched: Matched, query: Option<String>, _: &Preflight) -> Option<Self> {
+        let (route, path) = matched.into_parts();
+        (route.cors == CorsSpeaker::Upstream).then_some(Self {
+            route,
+            path,
+            query,
+            token: None,
+            identity: Vec::new(),
+            forward_access_token: false,
+        })
+    }
+
     pub fn route(&self) -> &Arc<Route> {
         &self.route
     }
@@ -92,6 +107,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
     use crate::core::route::path::PathPattern;
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
@@ -121,6 +137,8 @@ mod tests {
             methods: None,
             access,
             upstream: UpstreamName::new("upstream"),
+            cors: CorsSpeaker::Gateway,
+            sharing: Sharing::default(),
         });
         let table = RouteTable::build(&[route]).unwrap();
         let path = CanonicalPath::parse(path.as_bytes()).unwrap();

@@ -26,6 +26,14 @@ pub enum Access {
 }
 
 impl Access {
+    /// Whether tokens of this client may pass, as far as that is said. `client_id`: at the issuer.
+    pub fn takes(&self, issuer: &IssuerName, client_id: &str) -> bool {
+        let Self::Protected(required) = self else { return true };
+        let listed = |(theirs, id): &(IssuerName, String)| theirs == issuer && id == client_id;
+        required.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer))
+            && required.clients.as_ref().is_none_or(|clients| clients.iter().any(listed))
+    }
+
     /// The `{name}`s of the path that the requirements look at.
     pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
         let claims = match self {
@@ -224,7 +232,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::route::CorsSpeaker;
     use crate::core::route::path::PathPattern;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -287,6 +297,8 @@ mod tests {
             methods: None,
             access,
             upstream: UpstreamName::new("upstream"),
+            cors: CorsSpeaker::Gateway,
+            sharing: Sharing::default(),
         }
     }
 

@@ -320,7 +320,9 @@ impl Methods {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::route::CorsSpeaker;
     use crate::core::route::path::PathPattern;
     use crate::core::route::path::tests::{UPSTREAMS, upstream_reads};
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
@@ -333,6 +335,8 @@ mod tests {
             methods: methods.map(<[Method]>::to_vec),
             access: Access::Public,
             upstream: UpstreamName::new("upstream"),
+            cors: CorsSpeaker::Gateway,
+            sharing: Sharing::default(),
         })
     }
 

@@ -252,6 +252,7 @@ impl Scene {
             trusted_proxies: Vec::new(),
             issuers: issuers.clone(),
             clients: vec![Arc::new(client)],
+            sharing: crate::core::cors::Sharing::default(),
             upstreams: Vec::new(),
             routes: Vec::new(),
             identity: Identity { headers: Vec::new(), access_token: AccessTokenForwarding::Strip },

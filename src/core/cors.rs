@@ -1,0 +1,208 @@
+//! Which pages of other origins may read an answer, and what they may send: the CORS protocol
+//! (Fetch Standard section 3.3) as the gateway speaks it.
+//!
+//! It says what a browser may show to a page. Whether a request is let through is never decided here:
+//! that is the token's affair on routes, and `session::origin`'s where a cookie is used.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use crate::core::request::Origin;
+
+/// What a page may send beyond what any page may.
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("Authorization, Content-Type, DPoP");
+/// What a page may read of an answer beyond what any page may.
+const EXPOSED_HEADERS: &str = "WWW-Authenticate, Retry-After, X-Request-Id, DPoP-Nonce";
+/// How long a browser remembers a preflight, in seconds.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// With whom answers are shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// Whose pages may read them.
+    pub origins: Vec<Origin>,
+    /// Whether their requests may carry cookies.
+    pub credentials: bool,
+}
+
+/// A page that may read the answer to its request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    origin: HeaderValue,
+    credentials: bool,
+}
+
+impl Sharing {
+    /// The page that asked, when it may read the answer. `request`: the headers of its request.
+    pub fn reader(&self, request: &HeaderMap) -> Option<Reader> {
+        let mut origins = request.get_all(header::ORIGIN).iter();
+        let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+        let listed = self.origins.iter().any(|listed| listed.is_sent_as(origin.as_bytes()));
+        listed.then(|| Reader { origin: origin.clone(), credentials: self.credentials })
+    }
+}
+
+impl Reader {
+    /// The headers that let it read an answer. `exposed`: what the upstream exposes beside ours.
+    pub fn headers<'a>(
+        &self,
+        exposed: impl IntoIterator<Item = &'a HeaderValue>,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let mut names = EXPOSED_HEADERS.to_owned();
+        for more in exposed.into_iter().filter_map(|value| value.to_str().ok()) {
+            names.push_str(", ");
+            names.push_str(more);
+        }
+        let names = HeaderValue::try_from(names).unwrap_or(HeaderValue::from_static(EXPOSED_HEADERS));
+        let mut headers = self.origin_headers();
+        headers.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, names));
+        headers
+    }
+
+    /// The answer to its preflight. `methods`: those of the route.
+    pub fn preflight_headers(&self, methods: &[Method]) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = self.origin_headers();
+        let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        if let Ok(methods) = HeaderValue::try_from(methods) {
+            headers.push((header::ACCESS_CONTROL_ALLOW_METHODS, methods));
+        }
+        headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS));
+        headers.push((header::ACCESS_CONTROL_MAX_AGE, MAX_AGE));
+        headers
+    }
+
+    fn origin_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = Vec::with_capacity(5);
+        headers.push((header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin.clone()));
+        if self.credentials {
+            headers.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+        }
+        headers
+    }
+}
+
+/// Everything by which an upstream would speak CORS itself.
+pub const SPOKEN_BY_UPSTREAMS: [HeaderName; 6] = [
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_ALLOW_METHODS,
+    header::ACCESS_CONTROL_ALLOW_HEADERS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+    header::ACCESS_CONTROL_MAX_AGE,
+];
+
+/// A preflight, and the method that the page wants to use. Only [`preflight`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preflight {
+    method: Method,
+}
+
+impl Preflight {
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+}
+
+/// Reads a preflight; `None` when the request is none. A preflight carries neither credentials nor a
+/// body (Fetch section 4.9), so `OPTIONS` with either is a request like any other.
+pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Preflight> {
+    let carries = |name: &HeaderName| headers.contains_key(name);
+    let has_body = carries(&header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    let is_more = has_body || carries(&header::AUTHORIZATION) || carries(&header::UPGRADE);
+    if *method != Method::OPTIONS || is_more || !carries(&header::ORIGIN) {
+        return None;
+    }
+    let mut asked = headers.get_all(header::ACCESS_CONTROL_REQUEST_METHOD).iter();
+    let (Some(asked), None) = (asked.next(), asked.next()) else { return None };
+    Some(Preflight { method: Method::from_bytes(asked.as_bytes()).ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APP: &str = "https://app.example";
+
+    fn map(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn sharing(credentials: bool) -> Sharing {
+        Sharing { origins: vec![Origin::parse(APP).unwrap()], credentials }
+    }
+
+    #[test]
+    fn only_a_page_of_a_listed_origin_reads_along() {
+        for (origins, reads) in [
+            (&[APP][..], true),
+            (&[], false),
+            (&["https://evil.example"], false),
+            (&["null"], false),
+            (&["*"], false),
+            (&["https://app.example.evil.example"], false),
+            (&["https://sub.app.example"], false),
+            (&["http://app.example"], false),
+            (&["https://app.example:443"], false),
+            (&["https://APP.example"], false),
+            (&["https://app.example/"], false),
+            (&[APP, APP], false),
+            (&[APP, "https://evil.example"], false),
+        ] {
+            let origins: Vec<_> = origins.iter().map(|origin| (header::ORIGIN, *origin)).collect();
+            assert_eq!(sharing(true).reader(&map(&origins)).is_some(), reads, "{origins:?}");
+        }
+        assert_eq!(Sharing::default().reader(&map(&[(header::ORIGIN, APP)])), None);
+    }
+
+    #[test]
+    fn a_reader_learns_what_it_may_do() {
+        let text = |headers: Vec<(HeaderName, HeaderValue)>| -> String {
+            headers.iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap())).collect()
+        };
+        let reader = |credentials| sharing(credentials).reader(&map(&[(header::ORIGIN, APP)])).unwrap();
+        assert_eq!(
+            text(reader(false).preflight_headers(&[Method::GET, Method::PATCH])),
+            "access-control-allow-origin: https://app.example\n\
+             access-control-allow-methods: GET, PATCH\n\
+             access-control-allow-headers: Authorization, Content-Type, DPoP\n\
+             access-control-max-age: 600\n"
+        );
+        assert_eq!(
+            text(reader(true).headers([&HeaderValue::from_static("ETag")])),
+            "access-control-allow-origin: https://app.example\n\
+             access-control-allow-credentials: true\n\
+             access-control-expose-headers: WWW-Authenticate, Retry-After, X-Request-Id, DPoP-Nonce, ETag\n"
+        );
+    }
+
+    #[test]
+    fn a_preflight_is_told_from_other_requests_with_options() {
+        let asks = (header::ACCESS_CONTROL_REQUEST_METHOD, "PUT");
+        let origin = (header::ORIGIN, APP);
+        let read = |method: Method, fields: &[(HeaderName, &'static str)]| {
+            preflight(&method, &map(fields)).map(|preflight| preflight.method)
+        };
+        assert_eq!(read(Method::OPTIONS, &[origin.clone(), asks.clone()]), Some(Method::PUT));
+        let empty = (header::CONTENT_LENGTH, "0");
+        assert_eq!(read(Method::OPTIONS, &[origin.clone(), asks.clone(), empty]), Some(Method::PUT));
+        assert_eq!(read(Method::GET, &[origin.clone(), asks.clone()]), None);
+        assert_eq!(read(Method::OPTIONS, std::slice::from_ref(&origin)), None);
+        assert_eq!(read(Method::OPTIONS, std::slice::from_ref(&asks)), None);
+        assert_eq!(read(Method::OPTIONS, &[origin.clone(), asks.clone(), asks.clone()]), None);
+        let spaced = (header::ACCESS_CONTROL_REQUEST_METHOD, "P UT");
+        assert_eq!(read(Method::OPTIONS, &[origin.clone(), spaced]), None);
+        for more in [
+            (header::AUTHORIZATION, "Bearer x"),
+            (header::CONTENT_LENGTH, "1"),
+            (header::TRANSFER_ENCODING, "chunked"),
+            (header::UPGRADE, "websocket"),
+        ] {
+            let fields = [origin.clone(), asks.clone(), more];
+            assert_eq!(read(Method::OPTIONS, &fields), None, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What pages of other origins may read, and what they learn before they send.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::support::client::{Answer, Client, HOST, request};
+use crate::support::gateway::Gateway;
+use crate::support::upstream::{Received, Upstream};
+
+const OWN: &str = "http://gate.localhost:8080";
+const APP: &str = "http://app.gate.localhost:3000";
+const OTHER: &str = "http://other.gate.localhost:3000";
+const EVIL: &str = "http://evil.gate.localhost:3000";
+
+async fn gateway(upstream: &Upstream) -> Gateway {
+    let to = upstream.url();
+    Gateway::with(&format!(
+        "clients:
+  web-app: {{ mode: token, issuer: discovered, redirect_uri: \"http://{HOST}/back\", origins: [\"{OWN}\", \"{APP}\"] }}
+  other: {{ mode: token, issuer: discovered, redirect_uri: \"{OTHER}/back\", origins: [\"{OTHER}\"] }}
+routes:
+  - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
+  - {{ path: /public/*, to: \"{to}\", public: true }}
+  - {{ path: /other/*, to: \"{to}\", clients: other }}
+  - {{ path: /read, to: \"{to}\", methods: GET, public: true }}
+  - {{ path: /read, to: \"{to}\", methods: PUT }}
+  - {{ path: /own-cors/*, to: \"{to}\", cors: upstream }}
+"
+    ))
+    .await
+}
+
+async fn preflight(client: &mut Client, path: &str, origin: &str, method: &str) -> Answer {
+    let fields = [
+        ("Origin", origin),
+        ("Access-Control-Request-Method", method),
+        ("Access-Control-Request-Headers", "authorization"),
+        ("Sec-Fetch-Mode", "cors"),
+    ];
+    client.send(request("OPTIONS", path, &fields, b"")).await;
+    client.answer().await
+}
+
+#[tokio::test]
+async fn preflights_are_answered_for_the_clients_that_the_route_takes() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.connect().await;
+    for (path, origin, method, methods) in [
+        ("/api/x", APP, "GET", Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        ("/api/x", OWN, "PATCH", Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        ("/api/x", OTHER, "GET", Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        ("/public/x", APP, "POST", Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        ("/other/x", OTHER, "GET", Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+        ("/other/x", APP, "GET", None),
+        ("/read", APP, "PUT", Some("PUT")),
+        ("/read", APP, "GET", Some("GET")),
+        ("/api/x", EVIL, "GET", None),
+        ("/api/x", "null", "GET", None),
+        ("/oauth/token", APP, "POST", Some("POST, DELETE")),
+        ("/oauth/token", OTHER, "DELETE", Some("POST, DELETE")),
+        ("/oauth/token", EVIL, "POST", None),
+    ] {
+        let answer = preflight(&mut client, path, origin, method).await;
+        assert_eq!(answer.header("access-control-allow-methods"), methods, "{path} {origin}");
+        assert_eq!(answer.header("vary"), Some("Origin"), "{path}");
+        assert!(answer.keeps_alive());
+        if methods.is_none() {
+            assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, None), "{path}");
+            continue;
+        }
+        assert_eq!((answer.status, answer.body.len()), (204, 0));
+        assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
+        assert_eq!(answer.header("access-control-allow-headers"), Some("Authorization, Content-Type, DPoP"));
+        assert_eq!(answer.header("access-control-max-age"), Some("600"));
+        let credentials = path.starts_with("/oauth/").then_some("true");
+        assert_eq!(answer.header("access-control-allow-credentials"), credentials, "{path}");
+    }
+    assert!(upstream.received().is_empty(), "none of it reached the upstream");
+}
+
+#[tokio::test]
+async fn a_preflight_for_a_method_that_the_path_lacks_learns_those_that_it_has() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.connect().await;
+    let answer = preflight(&mut client, "/read", APP, "DELETE").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-methods")), (204, Some("GET")));
+    assert_eq!(preflight(&mut client, "/nothing", APP, "GET").await.status, 404);
+    assert_eq!(preflight(&mut client, "/oauth/login", APP, "GET").await.status, 404);
+    assert_eq!(preflight(&mut client, "/api/..%2fx", APP, "GET").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_page_reads_answers_and_refusals_and_foreign_pages_neither() {
+    let upstream = Upstream::answering(Arc::new(|_: &Received| {
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nVary: Accept-Encoding\r\n\
+          Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n\
+          Access-Control-Expose-Headers: ETag\r\nAccess-Control-Expose-Headers: X-Total\r\n\r\nok"
+            .to_vec()
+    }))
+    .await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.connect().await;
+    let bearer = gateway.bearer("alice", "api:read");
+    let ours = "WWW-Authenticate, Retry-After, X-Request-Id, DPoP-Nonce";
+    let exposed = format!("{ours}, ETag, X-Total");
+    for (path, origin, token, status, reads) in [
+        ("/api/x", APP, true, 200, Some(exposed.as_str())),
+        ("/api/x", EVIL, true, 200, None),
+        ("/api/x", APP, false, 401, Some(ours)),
+        ("/api/x", EVIL, false, 401, None),
+        ("/public/x", APP, false, 200, Some(exposed.as_str())),
+        ("/nothing", APP, false, 404, Some(ours)),
+        ("/nothing", EVIL, false, 404, None),
+        ("/read", APP, false, 200, Some(exposed.as_str())),
+        ("/other/x", APP, true, 401, None),
+        ("/other/x", OTHER, true, 401, Some(ours)),
+        ("/api/%2e%2e/x", APP, false, 400, Some(ours)),
+    ] {
+        let mut fields = vec![("Origin", origin), ("Sec-Fetch-Mode", "cors")];
+        if token {
+            fields.push(("Authorization", &bearer));
+        }
+        let answer = client.get(path, &fields).await;
+        let what = format!("{path} {origin}");
+        assert_eq!(answer.status, status, "{what}");
+        assert_eq!(answer.header("access-control-expose-headers"), reads, "{what}");
+        assert_eq!(answer.header("access-control-allow-origin"), reads.map(|_| origin), "{what}");
+        let credentials = (reads.is_some() && matches!(status, 400 | 404)).then_some("true");
+        assert_eq!(answer.header("access-control-allow-credentials"), credentials, "{what}");
+        let varies = if status == 200 { vec!["Accept-Encoding", "Origin"] } else { vec!["Origin"] };
+        assert_eq!(answer.all("vary"), varies, "{what}");
+    }
+    let answer = client.get("/public/x", &[]).await;
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+    assert_eq!(answer.all("vary"), ["Accept-Encoding", "Origin"], "also for those who sent no Origin");
+    let lines = gateway.logged(12).await;
+    assert_eq!(lines[2]["outcome"], json!("no_credential"));
+}
+
+#[tokio::test]
+async fn errors_of_the_token_endpoint_are_readable_by_every_listed_page_and_no_other() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.connect().await;
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let body = b"grant_type=refresh_token&client_id=web-app";
+    for (origin, status, reads) in [(APP, 400, true), (OTHER, 403, true), (EVIL, 403, false)] {
+        client.send(request("POST", "/oauth/token", &[("Origin", origin), form], body)).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{origin}");
+        assert_eq!(answer.header("access-control-allow-origin"), reads.then_some(origin));
+        assert_eq!(answer.header("access-control-allow-credentials"), reads.then_some("true"));
+        assert_eq!(answer.header("vary"), Some("Origin"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    client.send(request("DELETE", "/oauth/token?client_id=web-app", &[("Origin", APP)], b"")).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, Some(APP)));
+}
+
+#[tokio::test]
+async fn a_route_may_leave_cors_to_its_upstream_which_sees_nobody_in_a_preflight() {
+    let upstream = Upstream::answering(Arc::new(|_: &Received| {
+        b"HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: https://its.own.example\r\nVary: X\r\n\r\n"
+            .to_vec()
+    }))
+    .await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.connect().await;
+    let fields = [
+        ("Origin", "https://its.own.example"),
+        ("Access-Control-Request-Method", "PUT"),
+        ("X-Auth-Subject", "admin"),
+        ("X-HTTP-Method-Override", "PUT"),
+        ("Cookie", "a=1; __Secure-tollgate-web-app=v"),
+    ];
+    client.send(request("OPTIONS", "/own-cors/x?q=1", &fields, b"")).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://its.own.example"));
+    assert_eq!(answer.all("vary"), ["X"]);
+    let seen = upstream.only();
+    assert_eq!(seen.line(), "OPTIONS /own-cors/x?q=1");
+    assert_eq!((seen.header("x-auth-subject"), seen.header("cookie")), (None, Some("a=1")));
+    assert_eq!(seen.header("x-http-method-override"), None);
+    assert_eq!(seen.header("access-control-request-method"), Some("PUT"));
+}
+
+/// Whatever is more than a preflight needs what every request to the route needs.
+#[tokio::test]
+async fn what_only_looks_like_a_preflight_passes_no_gate() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.connect().await;
+    let asks = ("Access-Control-Request-Method", "GET");
+    let origin = ("Origin", APP);
+    for (method, fields, body) in [
+        ("OPTIONS", vec![asks], &b""[..]),
+        ("OPTIONS", vec![origin], b""),
+        ("OPTIONS", vec![origin, asks], b"x"),
+        ("OPTIONS", vec![origin, asks, ("Authorization", "Bearer x")], b""),
+        ("OPTIONS", vec![origin, asks, ("Connection", "Upgrade"), ("Upgrade", "websocket")], b""),
+        ("OPTIONS", vec![origin, asks, asks], b""),
+        ("GET", vec![origin, asks], b""),
+        ("POST", vec![origin, asks], b""),
+    ] {
+        for path in ["/own-cors/x", "/api/x"] {
+            client.send(request(method, path, &fields, body)).await;
+            let answer = client.answer().await;
+            assert_eq!(answer.status, 401, "{method} {path} {fields:?}");
+        }
+    }
+    assert!(upstream.received().is_empty());
+}
