@@ -189,7 +189,7 @@ fn say_what_runs(settings: &Settings, app: &App) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         public_url = settings.public_url.as_str(),
-        listen = %app.running.public,
+        listen = ?app.running.public,
         admin = %app.running.admin,
         routes = settings.routes.len(),
         "tollgate runs"

@@ -216,9 +216,14 @@ fn full(folder: &Path) -> String {
     fs::write(folder.join("cookie.1"), format!("{}\n", "0a".repeat(32))).unwrap();
     fs::write(folder.join("ca.pem"), CERTIFICATE).unwrap();
     fs::write(folder.join("client.pem"), P256).unwrap();
+    write_certificate(folder, "gate", &["gate.example.com"]);
     r#"
 public_url: https://gate.example.com
-listen: 0.0.0.0:8080
+listen:
+  - address: 0.0.0.0:443
+    tls: [{ certificate: gate.pem, key: gate.key }]
+    client_certificates: { ca: gate.pem, required: false }
+  - { address: 0.0.0.0:80, redirect: https }
 admin: 127.0.0.1:9000
 trusted_proxies: [10.0.0.0/8, "::1"]
 issuers:
@@ -859,6 +864,110 @@ fn keys_of_later_capabilities_are_unknown_keys() {
         assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
     }
     only_error(&good().issuer("introspection: {}").text(), "issuers.corp.introspection", "unknown key");
+}
+
+/// A certificate for these names and its key, in PEM, written to `<name>.pem` and `<name>.key`.
+fn write_certificate(folder: &Path, name: &str, names: &[&str]) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    fs::write(folder.join(format!("{name}.pem")), made.cert.pem()).unwrap();
+    fs::write(folder.join(format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+}
+
+fn listening(folder: &Path, listen: &str) -> Result<Loaded, Vec<String>> {
+    let text = good().text().replace("listen: 0.0.0.0:8080\n", &format!("listen: {listen}\n"));
+    let read = |path: &Path| fs::read(path);
+    config::parse(&text, folder, &env, &read).map_err(|errors| {
+        errors.mistakes.iter().map(|mistake| format!("{}: {}", mistake.path, mistake.message)).collect()
+    })
+}
+
+#[test]
+fn listen_is_an_address_or_keys_or_a_list_of_either() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), "a", &["Gate.example.com"]);
+    write_certificate(folder.path(), "b", &["*.other.example", "other.example"]);
+    let tls = "tls: [{ certificate: a.pem, key: a.key }, { certificate: b.pem, key: b.key }]";
+    let loaded = listening(
+        folder.path(),
+        &format!("[\"[::]:80\", {{ address: 0.0.0.0:443, {tls}, client_certificates: {{ ca: b.pem }} }}, {{ address: 0.0.0.0:8088, redirect: https }}]"),
+    )
+    .unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let [plain, secure, redirect] = &loaded.settings.listen[..] else { panic!() };
+    assert!(matches!(plain.serves, Serves::ClearText) && matches!(redirect.serves, Serves::RedirectToHttps));
+    let Serves::Tls(tls) = &secure.serves else { panic!() };
+    assert!(matches!(tls.clients, ClientCertificates::Asked { required: true, .. }));
+    for (host, covered) in [
+        ("gate.example.com", [true, false]),
+        ("other.example", [false, true]),
+        ("a.other.example", [false, true]),
+        ("a.b.other.example", [false, false]),
+        (".other.example", [false, false]),
+    ] {
+        let covers: Vec<bool> = tls.certificates.iter().map(|certificate| certificate.covers(host)).collect();
+        assert_eq!(covers, covered, "{host}");
+    }
+    let one = listening(folder.path(), "{ address: 0.0.0.0:443, tls: [{ certificate: b.pem, key: b.key }] }")
+        .unwrap();
+    assert_eq!(one.warnings.len(), 1);
+    assert!(one.warnings[0].message.contains("`gate.example.com`"), "{:?}", one.warnings);
+}
+
+#[test]
+fn what_a_listener_cannot_do_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), "a", &["gate.example.com"]);
+    write_certificate(folder.path(), "b", &["gate.example.com"]);
+    for (listen, place, message) in [
+        ("[]", "listen", "the list is empty"),
+        ("{ address: 0.0.0.0:80, redirect: https }", "listen", "nothing is served"),
+        ("[0.0.0.0:80, 0.0.0.0:80]", "listen[1]", "same address"),
+        ("[0.0.0.0:80, \"127.0.0.1:8081\"]", "listen", "same address"),
+        ("{ address: x }", "listen.address", "is not an address"),
+        ("{ tls: [] }", "listen", "`address` is missing"),
+        ("{ address: 0.0.0.0:443, tls: [] }", "listen.tls", "the list is empty"),
+        (
+            "{ address: 0.0.0.0:443, tls: [{ certificate: a.pem, key: b.key }] }",
+            "listen.tls[0].key",
+            "not the key of this certificate",
+        ),
+        (
+            "{ address: 0.0.0.0:443, tls: [{ certificate: a.key, key: a.key }] }",
+            "listen.tls[0].certificate",
+            "no certificate",
+        ),
+        (
+            "{ address: 0.0.0.0:443, tls: [{ certificate: a.pem, key: a.pem }] }",
+            "listen.tls[0].key",
+            "no private key",
+        ),
+        (
+            "{ address: 0.0.0.0:443, tls: [{ certificate: gone.pem, key: a.key }] }",
+            "listen.tls[0].certificate",
+            "cannot be read",
+        ),
+        (
+            "{ address: 0.0.0.0:443, client_certificates: { ca: a.pem } }",
+            "listen.client_certificates",
+            "over TLS only",
+        ),
+        (
+            "{ address: 0.0.0.0:443, tls: [{ certificate: a.pem, key: a.key }], redirect: https }",
+            "listen.redirect",
+            "in clear text",
+        ),
+        ("{ adress: 0.0.0.0:443 }", "listen.adress", "did you mean `address`?"),
+        ("[[0.0.0.0:443]]", "listen[0]", "is a list"),
+    ] {
+        let told = listening(folder.path(), listen).unwrap_err();
+        assert!(
+            told.iter().any(|told| told.starts_with(&format!("{place}:")) && told.contains(message)),
+            "{listen}: {told:?}"
+        );
+    }
+    let text = "public_url: http://localhost:8080\nlisten: [127.0.0.1:8080, { address: 127.0.0.1:80, redirect: https }]\nissuers: { a: { url: \"https://a\", audience: x } }\nroutes: [{ path: /a, to: \"http://10.0.0.1:1\" }]\n";
+    only_error(text, "listen[1].redirect", "nowhere to redirect to");
 }
 
 #[test]

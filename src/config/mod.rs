@@ -4,7 +4,7 @@
 //! - `tree`: text → tree, and a place in the tree → its line
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration
-//! - `network`, `issuers`, `clients`, `keys`, `sessions`, `identity`, `routes`: what each part means
+//! - `network`, `listeners`, `certificates`, `issuers`, `clients`, `keys`, `sessions`, `identity`, `routes`: what each part means
 //!   and what contradicts it; `resolve`: all parts in order
 //! - `report`, `error`: what was found on the way
 //!
@@ -16,10 +16,12 @@ pub mod schema;
 pub mod settings;
 pub mod summary;
 
+mod certificates;
 mod clients;
 mod expand;
 mod identity;
 mod issuers;
+mod listeners;
 mod names;
 mod network;
 mod read;

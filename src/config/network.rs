@@ -5,13 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use url::{Host, Url};
 
+use crate::config::listeners;
 use crate::config::read::{Keys, Value};
+use crate::config::settings::Listener;
 use crate::core::request::Origin;
 
 /// What other parts must agree with.
 pub(super) struct Network {
     pub(super) public_url: Option<Origin>,
-    pub(super) listen: Option<SocketAddr>,
+    /// The addresses that `listen` could be read to name.
+    listen: Vec<SocketAddr>,
     pub(super) admin: SocketAddr,
     pub(super) trusted_proxies: Vec<IpNet>,
 }
@@ -19,18 +22,21 @@ pub(super) struct Network {
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 
 impl Network {
-    pub(super) fn read(root: &Keys<'_>) -> Self {
+    /// The network, and the listeners of `listen`.
+    pub(super) fn read(root: &Keys<'_>) -> (Self, Vec<Listener>) {
         let public_url = root.get("public_url").and_then(|value| public_url(&value));
-        let listen = root.get("listen").and_then(|value| address(&value));
+        let listeners = listeners::read(root, public_url.as_ref());
         let admin = root.get("admin").and_then(|value| address(&value)).unwrap_or(DEFAULT_ADMIN);
-        if listen.is_some_and(|listen| same_socket(listen, admin)) {
+        if listeners.iter().any(|listener| same_socket(listener.address, admin)) {
             let key = if root.has("admin") { "admin" } else { "listen" };
             root.wrong(
                 key,
                 format!("`listen` and `admin` ({admin}) take the same address; give one another port"),
             );
         }
-        Self { public_url, listen, admin, trusted_proxies: trusted_proxies(root) }
+        let listen = listeners.iter().map(|listener| listener.address).collect();
+        let network = Self { public_url, listen, admin, trusted_proxies: trusted_proxies(root) };
+        (network, listeners)
     }
 
     /// Whether the gateway is served on loopback alone, where `http` is good enough. A `public_url`
@@ -55,7 +61,7 @@ impl Network {
         };
         if at(self.admin) {
             Some("admin")
-        } else if self.listen.is_some_and(at) {
+        } else if self.listen.iter().copied().any(at) {
             Some("listen")
         } else {
             let origin = server.origin().ascii_serialization();
@@ -69,7 +75,7 @@ fn reaches(listener: SocketAddr, ip: IpAddr) -> bool {
     ours == ip || ip.is_unspecified() || (ours.is_unspecified() && ip.is_loopback())
 }
 
-fn same_socket(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn same_socket(a: SocketAddr, b: SocketAddr) -> bool {
     let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && overlap
 }
@@ -97,7 +103,7 @@ fn public_url(value: &Value<'_>) -> Option<Origin> {
     Some(origin)
 }
 
-fn address(value: &Value<'_>) -> Option<SocketAddr> {
+pub(super) fn address(value: &Value<'_>) -> Option<SocketAddr> {
     let text = value.text()?;
     let address = text.parse();
     if address.is_err() {

@@ -166,6 +166,15 @@ impl<'a> Value<'a> {
         items.iter().enumerate().map(item).collect()
     }
 
+    /// The entries of a list of entries; a single one may stand without a list.
+    pub(super) fn entries(&self) -> Vec<Value<'a>> {
+        if self.is_list() {
+            self.items()
+        } else {
+            vec![Value { pattern: format!("{}[]", self.pattern), ..self.clone() }]
+        }
+    }
+
     pub(super) fn is_list(&self) -> bool {
         matches!(self.node, Node::List(_))
     }

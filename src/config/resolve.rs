@@ -16,7 +16,7 @@ use crate::core::ids::IssuerName;
 
 /// `None` where something that everything needs could not be read; the report says what.
 pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
-    let network = Network::read(root);
+    let (network, listen) = Network::read(root);
     let sessions = sessions::sessions(root);
     let limits = sessions::limits(root);
     let log = sessions::log(root);
@@ -47,7 +47,7 @@ pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
     let sharing = Sharing { credentials: true, ..routes::sharing(&clients) };
     Some(Settings {
         public_url: network.public_url?,
-        listen: network.listen?,
+        listen,
         admin: network.admin,
         trusted_proxies: network.trusted_proxies,
         issuers: issuers.into_iter().map(Arc::new).collect(),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
+use rustls::RootCertStore;
+use rustls::sign::CertifiedKey;
 use url::Url;
 
 use crate::core::cors::Sharing;
@@ -15,6 +17,7 @@ use crate::core::ids::{ClientName, IssuerName, UpstreamName};
 use crate::core::request::Origin;
 use crate::core::route::Route;
 use crate::core::secret::{Secret, SecretString};
+use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 
 /// One whole configuration.
@@ -22,7 +25,8 @@ use crate::core::token::TokenRules;
 pub struct Settings {
     /// The gateway as browsers see it.
     pub public_url: Origin,
-    pub listen: SocketAddr,
+    /// Never empty.
+    pub listen: Vec<Listener>,
     pub admin: SocketAddr,
     /// Whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed.
     pub trusted_proxies: Vec<IpNet>,
@@ -39,6 +43,64 @@ pub struct Settings {
     pub store: PathBuf,
     pub limits: Limits,
     pub log: Log,
+}
+
+/// Where requests are taken.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub serves: Serves,
+}
+
+/// What a listener does.
+#[derive(Clone, Debug)]
+pub enum Serves {
+    /// HTTP/1.1, and HTTP/2 with prior knowledge (RFC 9113 section 3.3).
+    ClearText,
+    /// HTTP/1.1 and HTTP/2 over TLS.
+    Tls(Arc<ServerTls>),
+    /// Sends everybody to https.
+    RedirectToHttps,
+}
+
+/// How a listener speaks TLS.
+#[derive(Debug)]
+pub struct ServerTls {
+    /// Chosen by the name that the client asks for (SNI); the first for all others. Never empty.
+    pub certificates: Vec<Arc<Certificate>>,
+    pub clients: ClientCertificates,
+}
+
+/// A certificate of the gateway with its chain and key.
+#[derive(Debug)]
+pub struct Certificate {
+    /// Host names, in lower case; `*.` stands for one label.
+    pub names: Vec<String>,
+    pub ends_at: Timestamp,
+    pub key: Arc<CertifiedKey>,
+}
+
+impl Certificate {
+    /// Whether it is for this host (RFC 6125 section 6.4.3). `host`: in lower case.
+    pub fn covers(&self, host: &str) -> bool {
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            None => name == host,
+            Some(below) => {
+                host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == below)
+            }
+        })
+    }
+}
+
+/// Whether clients show certificates of their own.
+#[derive(Debug)]
+pub enum ClientCertificates {
+    NotAsked,
+    /// One that `roots` have signed; with `required` there is no connection without.
+    Asked {
+        roots: Arc<RootCertStore>,
+        required: bool,
+    },
 }
 
 /// An issuer of access tokens, and how to reach it.

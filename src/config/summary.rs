@@ -1,7 +1,9 @@
 //! What a configuration does, for the people who run `tollgate check`. Never a secret.
 
 use crate::config::Loaded;
-use crate::config::settings::{Client, ClientCredential, Issuer, KeySource};
+use crate::config::settings::{
+    Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, Serves,
+};
 use crate::config::values::{show_duration, show_size};
 use crate::core::route::Route;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
@@ -12,7 +14,11 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     let settings = &loaded.settings;
     let mut out = format!("{file} is valid.\n\n");
     let mut line = |what: &str, text: String| out.push_str(&format!("{what:<10}{text}\n"));
-    line("gateway", format!("{} (listens on {})", settings.public_url.as_str(), settings.listen));
+    line("gateway", settings.public_url.as_str().to_owned());
+    let mut heading = "listens";
+    for listener in &settings.listen {
+        line(std::mem::take(&mut heading), show_listener(listener));
+    }
     line("admin", settings.admin.to_string());
     let mut heading = "issuers";
     for issuer in &settings.issuers {
@@ -62,6 +68,28 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
 
 fn warnings(file: &str, loaded: &Loaded) -> String {
     loaded.warnings.iter().map(|warning| format!("warning: {}\n", warning.show(file))).collect()
+}
+
+fn show_listener(listener: &Listener) -> String {
+    let does = match &listener.serves {
+        Serves::ClearText => "in clear text".to_owned(),
+        Serves::RedirectToHttps => "sends everybody to https".to_owned(),
+        Serves::Tls(tls) => {
+            let names: Vec<&str> = tls
+                .certificates
+                .iter()
+                .flat_map(|certificate| &certificate.names)
+                .map(String::as_str)
+                .collect();
+            let clients = match tls.clients {
+                ClientCertificates::NotAsked => "",
+                ClientCertificates::Asked { required: true, .. } => ", clients show a certificate",
+                ClientCertificates::Asked { required: false, .. } => ", clients may show a certificate",
+            };
+            format!("TLS for {}{clients}", names.join(", "))
+        }
+    };
+    format!("{} {does}", listener.address)
 }
 
 fn show_issuer(issuer: &Issuer) -> String {

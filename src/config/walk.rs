@@ -61,6 +61,7 @@ fn form(node: &Node, form: Form, place: &Place, report: &Report) {
                 section(item, keys, &place.index(index), report);
             }
         }
+        (Form::OneOrEntries(kind, keys), _) => one_or_entries(node, kind, keys, place, report),
         (Form::Secrets, Node::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 secret(item, &place.index(index), report);
@@ -75,6 +76,22 @@ fn form(node: &Node, form: Form, place: &Place, report: &Report) {
         (Form::OneOrMany(kind), Node::List(_)) => one_or_many(node, kind, place, report),
         (Form::One(_) | Form::OneOrMany(_), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
         _ => wrong_form(node, &wanted, place, report),
+    }
+}
+
+fn one_or_entries(node: &Node, kind: &str, keys: &'static [Key], place: &Place, report: &Report) {
+    match node {
+        Node::Map(_) => section(node, keys, place, report),
+        Node::Null => wrong_form(node, kind, place, report),
+        Node::Text(_) | Node::Number(_) | Node::Bool(_) => {}
+        Node::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                match item {
+                    Node::List(_) => wrong_form(item, kind, &place.index(index), report),
+                    _ => one_or_entries(item, kind, keys, &place.index(index), report),
+                }
+            }
+        }
     }
 }
 

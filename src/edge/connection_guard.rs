@@ -6,6 +6,7 @@
 //! It must never touch the bytes. What waits *between* two requests is bounded by pingora's
 //! keep-alive timeout, which `proxy` sets for every request.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -27,8 +28,10 @@ use pingora::protocols::{
 };
 use pingora::server::ShutdownWatch;
 use prometheus::IntGauge;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use crate::edge::door::Door;
 
 /// From a connection's beginning, or a request's first byte, to the end of its header.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
@@ -41,6 +44,9 @@ const MAX_CONNECTIONS: usize = 20_000;
 const OTHER_FILES: usize = 64;
 /// How long a stopping listener waits for the first request of connections that it has accepted.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// How a client begins HTTP/2 (RFC 9113 section 3.4).
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Accepted, and nothing came yet.
 const FRESH: u8 = 0;
@@ -104,14 +110,13 @@ impl Connections {
 pub(crate) struct Connection {
     phase: AtomicU8,
     all: Arc<Connections>,
+    door: Arc<Door>,
 }
 
 impl Connection {
-    fn new(all: Arc<Connections>) -> Arc<Self> {
-        all.open.fetch_add(1, Ordering::AcqRel);
-        all.awaited.fetch_add(1, Ordering::AcqRel);
-        all.gauge.inc();
-        Arc::new(Self { phase: AtomicU8::new(FRESH), all })
+    /// By which door it came in.
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
     }
 
     /// The connection that a request came on.
@@ -151,12 +156,43 @@ const fn is_awaited(phase: u8) -> bool {
     matches!(phase, FRESH | HEADER)
 }
 
+/// The place that a connection takes among the others, from its first byte to its end.
+#[derive(Debug)]
+struct Place(Arc<Connection>);
+
+impl Place {
+    /// `None` when all are taken.
+    fn take(all: &Arc<Connections>, door: &Arc<Door>) -> Option<Self> {
+        if all.open() >= all.most {
+            return None;
+        }
+        all.open.fetch_add(1, Ordering::AcqRel);
+        all.awaited.fetch_add(1, Ordering::AcqRel);
+        all.gauge.inc();
+        let (all, door) = (all.clone(), door.clone());
+        Some(Self(Arc::new(Connection { phase: AtomicU8::new(FRESH), all, door })))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.enter(BUSY);
+        self.0.all.gauge.dec();
+        self.0.all.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// A connection under guard.
 #[derive(Debug)]
 struct Guarded {
     io: Stream,
-    connection: Arc<Connection>,
+    place: Place,
     digest: Arc<ProxyDigest>,
+    /// Many requests at once: their headers are bounded by the HTTP/2 codec, and what waits between
+    /// them by the idle timeout of `server`.
+    is_http2: bool,
+    /// Read ahead to tell HTTP/2 by its preface; given out again first.
+    peeked: VecDeque<u8>,
     /// Runs while a header is due.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Read since a header is due.
@@ -173,12 +209,12 @@ struct HeaderBounds {
 }
 
 impl Guarded {
-    fn new(io: Stream, all: Arc<Connections>, bounds: HeaderBounds) -> pingora::Result<Self> {
-        let connection = Connection::new(all);
+    fn new(io: Stream, place: Place, bounds: HeaderBounds) -> pingora::Result<Self> {
         let label = Box::new(ResponseHeader::build(200, Some(0))?);
-        let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(connection.clone()))));
+        let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(place.0.clone()))));
         let deadline = Some(Box::pin(tokio::time::sleep(bounds.patience)));
-        Ok(Self { io, connection, digest, deadline, header_bytes: 0, bounds })
+        let is_http2 = matches!(io.selected_alpn_proto(), Some(ALPN::H2));
+        Ok(Self { io, place, digest, is_http2, peeked: VecDeque::new(), deadline, header_bytes: 0, bounds })
     }
 
     /// Bytes came: the first of a request start its deadline anew.
@@ -186,20 +222,21 @@ impl Guarded {
     /// # Errors
     /// When they are more than any header has.
     fn bytes_came(&mut self, count: usize) -> io::Result<()> {
-        match self.connection.phase() {
+        match self.place.0.phase() {
+            IDLE if self.is_http2 => return Ok(()),
             IDLE => {
-                self.connection.enter(HEADER);
+                self.place.0.enter(HEADER);
                 self.deadline = None;
                 self.header_bytes = count;
             }
             FRESH => {
-                self.connection.enter(HEADER);
+                self.place.0.enter(HEADER);
                 self.header_bytes = count;
             }
             HEADER => self.header_bytes = self.header_bytes.saturating_add(count),
             _ => return Ok(()),
         }
-        if self.header_bytes > self.bounds.bytes {
+        if self.header_bytes > self.bounds.bytes && !self.is_http2 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the header does not end"));
         }
         Ok(())
@@ -207,7 +244,7 @@ impl Guarded {
 
     /// Whether a header that is due did not come in time.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        if !is_awaited(self.connection.phase()) {
+        if !is_awaited(self.place.0.phase()) {
             self.deadline = None;
             return false;
         }
@@ -217,17 +254,14 @@ impl Guarded {
     }
 }
 
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        self.connection.enter(BUSY);
-        self.connection.all.gauge.dec();
-        self.connection.all.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
+        if !me.peeked.is_empty() {
+            let count = me.peeked.len().min(buf.remaining());
+            me.peeked.drain(..count).for_each(|byte| buf.put_slice(&[byte]));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         match Pin::new(&mut me.io).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
@@ -325,11 +359,33 @@ impl GetSocketDigest for Guarded {
     }
 }
 
-impl Peek for Guarded {}
+#[async_trait]
+impl Peek for Guarded {
+    /// Asked once, before anything was read: whether a client begins with the preface of HTTP/2
+    /// (RFC 9113 section 3.4). Waits no longer than for the first byte that differs.
+    async fn try_peek(&mut self, into: &mut [u8]) -> io::Result<bool> {
+        let mut seen: Vec<u8> = Vec::with_capacity(H2_PREFACE.len());
+        while seen.len() < H2_PREFACE.len() && H2_PREFACE.starts_with(&seen) {
+            let mut piece = [0; H2_PREFACE.len()];
+            let wanted = H2_PREFACE.len().saturating_sub(seen.len());
+            let count = self.read(piece.get_mut(..wanted).unwrap_or_default()).await?;
+            if count == 0 {
+                break;
+            }
+            seen.extend(piece.iter().take(count));
+        }
+        into.fill(0);
+        into.iter_mut().zip(&seen).for_each(|(to, from)| *to = *from);
+        self.is_http2 = seen == H2_PREFACE;
+        self.peeked = seen.into();
+        Ok(true)
+    }
+}
 
 /// A pingora app whose connections are all under guard.
 pub(crate) struct GuardedApp<A> {
     inner: Arc<A>,
+    door: Arc<Door>,
     connections: Arc<Connections>,
     /// A second handle on the listening socket: what the kernel had accepted before the listener
     /// closed is still taken from it and answered.
@@ -350,7 +406,8 @@ where
 {
     /// `backlog` is a non-blocking duplicate of the listening socket; `largest_header` in bytes.
     pub(crate) fn new(
-        inner: A,
+        inner: Arc<A>,
+        door: Arc<Door>,
         connections: Arc<Connections>,
         backlog: std::net::TcpListener,
         shutdown: ShutdownWatch,
@@ -358,7 +415,22 @@ where
     ) -> Self {
         let bytes = largest_header.saturating_add(BEYOND_HEADER);
         let bounds = HeaderBounds { patience: HEADER_DEADLINE, bytes };
-        Self { inner: Arc::new(inner), connections, backlog: Mutex::new(Some(backlog)), shutdown, bounds }
+        Self { inner, door, connections, backlog: Mutex::new(Some(backlog)), shutdown, bounds }
+    }
+
+    /// Serves one connection to its end, or to where pingora takes it back.
+    fn serve(&self, io: Stream, shutdown: ShutdownWatch) -> impl Future<Output = Option<Stream>> + use<A> {
+        let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
+        let place = Place::take(&self.connections, &door);
+        async move {
+            let place = place?;
+            let io = tokio::select! {
+                io = door.enter(io) => io?,
+                () = last_requests(shutdown.clone()) => return None,
+            };
+            let guarded = Guarded::new(io, place, bounds).ok()?;
+            inner.process_new(Box::new(guarded), &shutdown).await
+        }
     }
 
     /// Takes what waits at the listening socket, then closes it for good.
@@ -369,13 +441,17 @@ where
                 socket.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(socket));
             let Ok(socket) = accepted else { continue };
             let stream = with_addresses(socket, peer);
-            let Ok(guarded) = Guarded::new(Box::new(stream), self.connections.clone(), self.bounds) else {
-                continue;
-            };
-            let (inner, shutdown) = (self.inner.clone(), self.shutdown.clone());
-            tokio::spawn(async move { inner.process_new(Box::new(guarded), &shutdown).await });
+            tokio::spawn(self.serve(Box::new(stream), self.shutdown.clone()));
         }
     }
+}
+
+/// Until a stopping listener waits no longer.
+async fn last_requests(mut shutdown: ShutdownWatch) {
+    if shutdown.wait_for(|stopping| *stopping).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(LAST_REQUESTS).await;
 }
 
 /// The stream as pingora's own listener would have made it.
@@ -394,11 +470,7 @@ where
     A: ServerApp + Send + Sync + 'static,
 {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        if self.connections.open() >= self.connections.most {
-            return None;
-        }
-        let guarded = Guarded::new(io, self.connections.clone(), self.bounds).ok()?;
-        self.inner.process_new(Box::new(guarded), shutdown).await
+        self.serve(io, shutdown.clone()).await
     }
 
     /// After the last accept: connections that were made in time are still served their request;
@@ -428,7 +500,8 @@ mod tests {
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         let all = Connections::new(IntGauge::new("connections", "x").unwrap(), 1);
-        let guarded = Guarded::new(Box::new(TcpStream::from(socket)), all.clone(), BOUNDS).unwrap();
+        let place = Place::take(&all, &Arc::new(Door::ClearText)).unwrap();
+        let guarded = Guarded::new(Box::new(TcpStream::from(socket)), place, BOUNDS).unwrap();
         (guarded, client, all)
     }
 
@@ -484,18 +557,62 @@ mod tests {
         let (mut guarded, mut client, _) = pair().await;
         client.write_all(&[b'x'; 1000]).await.unwrap();
         guarded.read_exact(&mut [0; 1000]).await.unwrap();
-        guarded.connection.request_begins();
+        guarded.place.0.request_begins();
         client.write_all(&[b'x'; 2000]).await.unwrap();
         guarded.read_exact(&mut [0; 2000]).await.unwrap();
-        guarded.connection.request_ended();
+        guarded.place.0.request_ended();
         client.write_all(&[b'x'; 1001]).await.unwrap();
         assert_eq!(end(&mut guarded).await, io::ErrorKind::InvalidData);
     }
 
     #[tokio::test]
+    async fn the_preface_of_http2_is_told_at_the_first_byte_that_differs_and_nothing_is_lost() {
+        for (sent, http2) in [
+            (&H2_PREFACE[..], true),
+            (b"OPTIONS / HTTP/1.0\r\n\r\n", false),
+            (b"PRI * HTTP/1.1\r\n", false),
+            (b"P", false),
+        ] {
+            let (mut guarded, mut client, _) = pair().await;
+            client.write_all(sent).await.unwrap();
+            if sent.len() == 1 {
+                client.shutdown().await.unwrap();
+            }
+            let mut seen = [0; 24];
+            assert!(guarded.try_peek(&mut seen).await.unwrap());
+            assert_eq!((seen == *H2_PREFACE, guarded.is_http2), (http2, http2));
+            client.shutdown().await.unwrap();
+            let mut all = Vec::new();
+            guarded.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, sent);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_preface_that_does_not_go_on_ends_at_the_deadline() {
+        let (mut guarded, mut client, _) = pair().await;
+        client.write_all(&H2_PREFACE[..10]).await.unwrap();
+        let error = guarded.try_peek(&mut [0; 24]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn what_comes_between_requests_of_http2_is_no_header() {
+        let (mut guarded, mut client, all) = pair().await;
+        client.write_all(H2_PREFACE).await.unwrap();
+        guarded.try_peek(&mut [0; 24]).await.unwrap();
+        guarded.place.0.request_begins();
+        guarded.place.0.request_ended();
+        client.write_all(b"ping").await.unwrap();
+        guarded.read_exact(&mut [0; 28]).await.unwrap();
+        assert_eq!(all.awaited(), 0);
+        assert!(tokio::time::timeout(SOON * 3, guarded.read(&mut [0; 16])).await.is_err(), "still open");
+    }
+
+    #[tokio::test]
     async fn a_request_in_progress_and_an_idle_connection_have_no_deadline_but_the_next_header_has() {
         let (mut guarded, mut client, all) = pair().await;
-        let connection = guarded.connection.clone();
+        let connection = guarded.place.0.clone();
         connection.request_begins();
         assert_eq!(all.awaited(), 0);
         assert!(tokio::time::timeout(SOON * 3, guarded.read(&mut [0; 16])).await.is_err(), "still open");

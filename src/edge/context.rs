@@ -12,6 +12,7 @@ use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::token::jwt::VerifiedToken;
 use crate::edge::connection_guard::Connection;
+use crate::edge::door::Door;
 use crate::edge::headers::Identification;
 use crate::edge::upstreams::Server;
 use crate::flows::Gate;
@@ -105,6 +106,19 @@ impl Context {
     /// Whose pages may read what Tollgate itself answers.
     pub(crate) fn sharing(&self) -> &Sharing {
         self.route().map_or(&self.live.settings.sharing, |route| &route.sharing)
+    }
+
+    /// How the client came.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.connection.as_ref().map(|connection| connection.door()) {
+            Some(Door::Tls(_)) => "https",
+            _ => "http",
+        }
+    }
+
+    /// Whether the listener serves nothing and sends everybody to https.
+    pub(crate) fn redirects_to_https(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| matches!(connection.door(), Door::RedirectToHttps))
     }
 
     pub(crate) fn request_id(&self) -> RequestId {

@@ -44,6 +44,10 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) received: &'a HeaderMap,
     /// `Host` for the upstream.
     pub(crate) host: &'a HeaderValue,
+    /// The host that the client asked for.
+    pub(crate) asked_for: &'a str,
+    /// `http` or `https`, as the client came.
+    pub(crate) scheme: &'static str,
 }
 
 /// Turns the client's request into the upstream's.
@@ -61,9 +65,10 @@ pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> p
     if !plan.who.ids.keeps_trace_state {
         request.remove_header(&TRACESTATE);
     }
-    let asked_for = plan.received.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let trusted = &plan.live.settings.trusted_proxies;
-    for (name, value) in forwarded::headers(plan.who.peer, plan.received, trusted, asked_for, "http") {
+    for (name, value) in
+        forwarded::headers(plan.who.peer, plan.received, trusted, plan.asked_for, plan.scheme)
+    {
         request.insert_header(name, value)?;
     }
     for (name, value) in plan.permit.identity() {

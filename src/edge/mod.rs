@@ -1,6 +1,7 @@
 //! WHERE IT MEETS PINGORA. The only folder that names `pingora`: phases in, flows asked, answers out.
 //!
 //! - `server`: starts and stops a gateway inside the current tokio runtime
+//! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `connection_guard`: what happens below HTTP: deadlines, counts, the last backlog
 //! - `proxy`: the way of a request through pingora's phases
 //! - `context`: what is known of one request
@@ -20,6 +21,7 @@ mod admin;
 mod body;
 mod connection_guard;
 mod context;
+mod door;
 mod drain;
 mod headers;
 mod oauth_endpoints;

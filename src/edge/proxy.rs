@@ -64,8 +64,8 @@ pub(crate) struct Proxy {
 enum Way {
     Upstream,
     Own(Target),
-    /// A preflight ends here.
-    Preflight(Answer),
+    /// It ends here.
+    Answered(Answer),
 }
 
 impl Proxy {
@@ -91,12 +91,15 @@ impl Proxy {
         let live = context.live.clone();
         let limits = &live.settings.limits;
         let request: &RequestHeader = session.req_header();
-        let size = session.to_h1_raw().len();
-        request_head::check(request, size, limits.header)?;
+        request_head::check(request, request_head::size(session), limits.header)?;
         let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
         let host = request_head::host(request)?;
         let head = request_head::head(request, &host, client)?;
         let target = admit::read_target(&live, &head)?;
+        if context.redirects_to_https() {
+            context.outcome = "redirected";
+            return Ok(Way::Answered(Answer::permanent_redirect(&target.under_https(&live, &head))));
+        }
         if let Some(preflight) = cors::preflight(&request.method, &request.headers) {
             return self.judge_preflight(&head, target, &preflight, context);
         }
@@ -135,7 +138,7 @@ impl Proxy {
             Ok(Answered::Here { headers, route }) => {
                 context.keep(route, None);
                 context.outcome = "preflight";
-                Ok(Way::Preflight(Answer::preflight(headers)))
+                Ok(Way::Answered(Answer::preflight(headers)))
             }
             Err(refusal) => {
                 context.keep(refusal.route, None);
@@ -298,7 +301,7 @@ impl ProxyHttp for Proxy {
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
             Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
-            Ok(Way::Preflight(answer)) => {
+            Ok(Way::Answered(answer)) => {
                 respond::send(session, answer, context.request_id().as_str()).await?
             }
             Err(denial) => self.refuse(session, context, &denial).await?,
@@ -326,6 +329,7 @@ impl ProxyHttp for Proxy {
         let (Some(permit), Some(who), Some(server)) = (&context.permit, &context.who, &context.server) else {
             return Err(context.fail(Denial::Internal));
         };
+        let asked_for = request_head::host(session.req_header()).unwrap_or_default();
         let plan = Outgoing {
             live: &context.live,
             reserved: &self.reserved,
@@ -333,6 +337,8 @@ impl ProxyHttp for Proxy {
             who,
             received: &session.req_header().headers,
             host: &server.host_header,
+            asked_for: &asked_for,
+            scheme: context.scheme(),
         };
         headers::to_upstream(request, &plan)
     }

@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::{Method, Version, header};
+use http::{HeaderName, HeaderValue, Method, Version, header};
 use pingora::http::RequestHeader;
+use pingora::proxy::Session;
 
 use crate::config::settings::METHODS;
 use crate::core::denial::Denial;
@@ -14,6 +15,16 @@ use crate::core::request::RequestHead;
 
 /// The most header fields in one request.
 const FIELDS: usize = 100;
+
+/// How large the head is, in bytes: as it came, or, where it came compressed, as RFC 9113 section 6.5.2 counts.
+pub(crate) fn size(session: &Session) -> usize {
+    let request: &RequestHeader = session.req_header();
+    if request.version != Version::HTTP_2 {
+        return session.to_h1_raw().len();
+    }
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
+    request.raw_path().len() + request.headers.iter().map(field).sum::<usize>()
+}
 
 /// `size` is that of the whole head in bytes, as it came.
 pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Result<(), Denial> {
@@ -26,10 +37,14 @@ pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Resul
     Ok(())
 }
 
-/// The host that the request names, in lower case. Empty only for HTTP/1.0 without `Host`.
+/// The host that the request names, in lower case. Empty only for HTTP/1.0 without `Host`. In HTTP/2
+/// `:authority` takes its place; pingora has refused a request in which the two differ (RFC 9113 section
+/// 8.3.1).
 pub(crate) fn host(request: &RequestHeader) -> Result<Cow<'_, str>, Denial> {
     let mut fields = request.headers.get_all(header::HOST).iter();
+    let authority = || request.uri.authority().map(http::uri::Authority::as_str);
     let host = match (fields.next(), fields.next()) {
+        (None, _) if request.version == Version::HTTP_2 => authority().unwrap_or_default(),
         (Some(host), None) => {
             host.to_str().map_err(|_| Denial::BadRequest("The Host header is not text."))?
         }

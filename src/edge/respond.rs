@@ -92,6 +92,16 @@ impl Answer {
         answer
     }
 
+    /// To the same place elsewhere, with the same method and body (RFC 9110 section 15.4.9).
+    pub(crate) fn permanent_redirect(location: &str) -> Self {
+        let mut answer =
+            Self { status: StatusCode::PERMANENT_REDIRECT, headers: Vec::new(), body: Bytes::new() };
+        if let Ok(location) = HeaderValue::from_str(location) {
+            answer.set(header::LOCATION, location);
+        }
+        answer
+    }
+
     /// Lets the pages that may read it do so. `request`: the headers of the request.
     pub(crate) fn share(&mut self, sharing: &Sharing, request: &HeaderMap) {
         self.set(header::VARY, VARY_BY_ORIGIN);

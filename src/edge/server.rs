@@ -11,9 +11,11 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
@@ -31,6 +33,7 @@ use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
 use crate::edge::connection_guard::{Connections, GuardedApp, Most};
+use crate::edge::door::Door;
 use crate::edge::drain::Drain;
 use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
@@ -61,6 +64,8 @@ pub enum ListenError {
          set SSL_CERT_FILE"
     )]
     Certificates,
+    #[error("listen {address}: the certificates cannot be used: {why}")]
+    Tls { address: SocketAddr, why: String },
     #[error("{0}")]
     Upstream(String),
     #[error("the pages cannot be set up: {0}")]
@@ -72,13 +77,13 @@ pub enum ListenError {
 /// A gateway that runs.
 #[derive(Debug)]
 pub struct Running {
-    /// Where requests are taken.
-    pub public: SocketAddr,
+    /// Where requests are taken, in the order of `listen`.
+    pub public: Vec<SocketAddr>,
     /// Where metrics and health are.
     pub admin: SocketAddr,
     drain: Arc<Drain>,
     log: Arc<AccessLog>,
-    public_service: Listening,
+    public_services: Vec<Listening>,
     admin_service: Listening,
 }
 
@@ -89,7 +94,8 @@ pub struct Running {
 pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Running, ListenError> {
     let live = gate.live.load_full();
     let settings = &live.settings;
-    let public = bind("listen", settings.listen)?;
+    let sockets = settings.listen.iter().map(|listener| bind("listen", listener.address));
+    let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
     let admin = bind("admin", settings.admin)?;
     let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
     let log = Arc::new(log.map_err(ListenError::AccessLog)?);
@@ -106,19 +112,29 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));
     proxy.handle_init_modules();
+    proxy.server_options = Some(server_options());
+    proxy.h2_options = Some(http2_options(settings.limits.header));
+    let proxy = Arc::new(proxy);
     let most = most_connections();
     let public_connections = Connections::new(gate.metrics.connections("public"), most.public);
     let admin_connections = Connections::new(gate.metrics.connections("admin"), most.admin);
     let largest_header = settings.limits.header;
-    let public_service = Listening::start("listen", public, proxy, public_connections, largest_header)?;
-    let app = Admin { gate, drain: drain.clone() };
-    let admin_service = Listening::start("admin", admin, app, admin_connections, largest_header)?;
+    let mut public_services = Vec::with_capacity(sockets.len());
+    for (socket, listener) in sockets.into_iter().zip(&settings.listen) {
+        let door =
+            Door::new(&listener.serves).map_err(|why| ListenError::Tls { address: listener.address, why })?;
+        let entrance = Entrance { key: "listen", door, largest_header };
+        public_services.push(Listening::start(entrance, socket, proxy.clone(), public_connections.clone())?);
+    }
+    let app = Arc::new(Admin { gate, drain: drain.clone() });
+    let entrance = Entrance { key: "admin", door: Door::ClearText, largest_header };
+    let admin_service = Listening::start(entrance, admin, app, admin_connections)?;
     Ok(Running {
-        public: public_service.address,
+        public: public_services.iter().map(|service| service.address).collect(),
         admin: admin_service.address,
         drain,
         log,
-        public_service,
+        public_services,
         admin_service,
     })
 }
@@ -129,7 +145,7 @@ impl Running {
     pub async fn stop(self, lame_duck: Duration) {
         self.drain.begin();
         tokio::time::sleep(lame_duck).await;
-        self.public_service.stop(DRAIN).await;
+        join_all(self.public_services.into_iter().map(|service| service.stop(DRAIN))).await;
         self.admin_service.stop(Duration::from_secs(1)).await;
         let log = self.log;
         let _ = tokio::task::spawn_blocking(move || log.stop()).await;
@@ -181,6 +197,36 @@ fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {
     })
 }
 
+/// How long an HTTP/2 connection may be without a request.
+const HTTP2_IDLE: Duration = Duration::from_secs(75);
+
+fn server_options() -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(HTTP2_IDLE);
+    options
+}
+
+/// Bounds on what one HTTP/2 connection may cost (RFC 9113 section 10.5); those on resets, CONTINUATION
+/// and settings are the codec's own.
+fn http2_options(largest_header: usize) -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .max_header_list_size(u32::try_from(largest_header).unwrap_or(u32::MAX))
+        .initial_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buffer_size(64 * 1024);
+    options
+}
+
+/// What stands at a listening socket.
+struct Entrance {
+    key: &'static str,
+    door: Door,
+    /// In bytes.
+    largest_header: usize,
+}
+
 /// One listener and its connections.
 #[derive(Debug)]
 struct Listening {
@@ -192,22 +238,23 @@ struct Listening {
 
 impl Listening {
     fn start<A>(
-        key: &'static str,
+        entrance: Entrance,
         listener: TcpListener,
-        app: A,
+        app: Arc<A>,
         connections: Arc<Connections>,
-        largest_header: usize,
     ) -> Result<Self, ListenError>
     where
         A: ServerApp + Send + Sync + 'static,
     {
+        let Entrance { key, door, largest_header } = entrance;
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let address =
             listener.local_addr().map_err(|source| ListenError::Address { key, address: unknown, source })?;
         let fault = |source| ListenError::Address { key, address, source };
         let backlog = listener.try_clone().map_err(fault)?;
         let (shutdown, stopped) = watch::channel(false);
-        let app = GuardedApp::new(app, connections.clone(), backlog, stopped.clone(), largest_header);
+        let door = Arc::new(door);
+        let app = GuardedApp::new(app, door, connections.clone(), backlog, stopped.clone(), largest_header);
         let mut service = Service::new(key.to_owned(), app);
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));

@@ -47,6 +47,18 @@ pub struct Target {
     pub own: Option<OwnEndpoint>,
 }
 
+impl Target {
+    /// The same target under `https`: at `public_url`, or on its port for the host of a route.
+    pub fn under_https(&self, live: &Live, head: &RequestHead<'_>) -> String {
+        let authority = live.settings.public_url.authority();
+        let public = host_name(authority).unwrap_or_default();
+        let port = authority.strip_prefix(public).unwrap_or_default();
+        let name = head.host_name().unwrap_or(public);
+        let query = self.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("https://{name}{port}{}{query}", self.path.as_str())
+    }
+}
+
 /// Tollgate's own paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnEndpoint {
@@ -221,7 +233,7 @@ mod tests {
         let table = RouteTable::build(&routes).unwrap();
         let settings = Settings {
             public_url: Origin::parse("http://localhost:8080").unwrap(),
-            listen: "127.0.0.1:0".parse().unwrap(),
+            listen: vec![],
             admin: "127.0.0.1:0".parse().unwrap(),
             trusted_proxies: vec![],
             issuers: vec![],

@@ -9,6 +9,7 @@ mod csrf;
 mod drain;
 mod edges;
 mod gateway;
+mod listeners;
 mod oauth_endpoints;
 mod start;
 mod support;

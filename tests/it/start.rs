@@ -33,7 +33,7 @@ async fn an_address_in_use_is_named_with_its_key() {
     let address = taken.local_addr().unwrap();
     for key in ["listen", "admin"] {
         let refused = Gateway::unready(DOWN, |settings| match key {
-            "listen" => settings.listen = address,
+            "listen" => settings.listen[0].address = address,
             _ => settings.admin = address,
         });
         let Err(error) = refused else { panic!("{key} was not refused") };

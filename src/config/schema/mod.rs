@@ -9,7 +9,7 @@ mod table;
 
 pub use table::ROOT;
 
-use Form::{List, Named, One, OneOrMany, Secrets, Section, Values};
+use Form::{List, Named, One, OneOrEntries, OneOrMany, Secrets, Section, Values};
 use Need::{Default, Otherwise, Required};
 
 /// One key.
@@ -42,6 +42,8 @@ pub enum Form {
     Named { name: &'static str, keys: &'static [Key] },
     /// A list of entries with these keys.
     List(&'static [Key]),
+    /// One value, or keys that say more, or a list of either.
+    OneOrEntries(&'static str, &'static [Key]),
 }
 
 /// What holds when a key is absent.
@@ -79,7 +81,7 @@ fn collect(above: &str, keys: &'static [Key], found: &mut Vec<(String, &'static 
         match key.form {
             Section(keys) => collect(&path, keys, found),
             Named { name, keys } => collect(&format!("{path}.<{name}>"), keys, found),
-            List(keys) => collect(&format!("{path}[]"), keys, found),
+            List(keys) | OneOrEntries(_, keys) => collect(&format!("{path}[]"), keys, found),
             One(_) | OneOrMany(_) | Form::Secret | Secrets | Values { .. } => {}
         }
     }
@@ -97,6 +99,7 @@ impl Form {
             Section(_) => "keys".to_owned(),
             Named { name, .. } => format!("<{name}>: keys"),
             List(_) => "a list of entries".to_owned(),
+            OneOrEntries(kind, _) => format!("{kind}, or keys, or a list of either"),
         }
     }
 }
@@ -105,7 +108,7 @@ impl Form {
 pub fn wanted(path: &str) -> Option<String> {
     let path = path.strip_suffix("[]").unwrap_or(path);
     paths().into_iter().find(|(known, _)| known == path).map(|(_, key)| match key.form {
-        OneOrMany(kind) => kind.to_owned(),
+        OneOrMany(kind) | OneOrEntries(kind, _) => kind.to_owned(),
         form => form.wanted(),
     })
 }
@@ -145,7 +148,9 @@ fn table(title: &str, above: &str, keys: &'static [Key], out: &mut String) {
         match key.form {
             Section(keys) => table(&format!("`{path}`"), &path, keys, out),
             Named { name, keys } => table(&format!("`{path}`"), &format!("{path}.<{name}>"), keys, out),
-            List(keys) => table(&format!("`{path}`"), &format!("{path}[]"), keys, out),
+            List(keys) | OneOrEntries(_, keys) => {
+                table(&format!("`{path}`"), &format!("{path}[]"), keys, out);
+            }
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The table itself, but for issuers and clients. A row: name, form, what holds without it, meaning,
 //! example.
 
-use super::Form::{List, Named, One, OneOrMany, Secrets, Section, Values};
+use super::Form::{List, Named, One, OneOrEntries, OneOrMany, Secrets, Section, Values};
 use super::Need::{Default, Otherwise, Required};
 use super::parties::{CLIENT, ISSUER};
 use super::{Key, key};
@@ -17,9 +17,9 @@ pub const ROOT: &[Key] = &[
     ),
     key(
         "listen",
-        One("an address"),
+        OneOrEntries("an address", LISTENER),
         Required,
-        "Where the gateway listens: IP address and port.",
+        "Where the gateway listens: IP address and port, or the keys below, or a list of either.",
         "0.0.0.0:8080",
     ),
     key(
@@ -80,6 +80,53 @@ pub const ROOT: &[Key] = &[
     ),
     key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),
     key("log", Section(LOG), Otherwise("the defaults below"), "What the log looks like.", ""),
+];
+
+const LISTENER: &[Key] = &[
+    key("address", One("an address"), Required, "IP address and port.", "0.0.0.0:443"),
+    key(
+        "tls",
+        List(CERTIFICATE),
+        Otherwise("clear text"),
+        "Certificates, chosen by the name that a client asks for (SNI); the first serves all others. TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2.",
+        "",
+    ),
+    key(
+        "client_certificates",
+        Section(CLIENT_CERTIFICATES),
+        Otherwise("clients are not asked for one"),
+        "Certificates that clients show (mutual TLS).",
+        "",
+    ),
+    key(
+        "redirect",
+        One("`https`"),
+        Otherwise("it serves"),
+        "Serves nothing: sends everybody to the same place under `https`.",
+        "https",
+    ),
+];
+
+const CERTIFICATE: &[Key] = &[
+    key(
+        "certificate",
+        One("a file"),
+        Required,
+        "The certificate and its chain (PEM), its own first.",
+        "tls/a.pem",
+    ),
+    key("key", One("a file"), Required, "Its private key (PEM, not encrypted).", "tls/a.key"),
+];
+
+const CLIENT_CERTIFICATES: &[Key] = &[
+    key("ca", One("a file"), Required, "The authorities that sign them (PEM).", "tls/clients.pem"),
+    key(
+        "required",
+        One("true or false"),
+        Default("true"),
+        "Whether there is no connection without one. `false`: one that is shown must be good.",
+        "false",
+    ),
 ];
 
 const ROUTE: &[Key] = &[

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::within;
@@ -41,8 +41,13 @@ impl Answer {
     }
 }
 
+/// What an HTTP client speaks over.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
+
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Wire>,
     buffer: Vec<u8>,
 }
 
@@ -51,8 +56,8 @@ impl Client {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
 
-    pub fn over(stream: TcpStream) -> Self {
-        Self { stream, buffer: Vec::new() }
+    pub fn over(stream: impl Wire + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new() }
     }
 
     /// Waits until `part` has arrived, and takes nothing.

@@ -47,6 +47,7 @@ impl AccessLog {
 
 pub struct Gateway {
     pub app: App,
+    /// The first listener.
     pub public: SocketAddr,
     pub admin: SocketAddr,
     pub issuer: Issuer,
@@ -84,10 +85,21 @@ impl Gateway {
 
     /// Starts with what was asked, issuers included, and waits for nothing.
     pub fn unready(rest: &str, adjust: impl FnOnce(&mut Settings)) -> Result<Self, StartError> {
+        Self::starting(&format!("public_url: http://{HOST}\nlisten: 127.0.0.1:0"), rest, adjust)
+    }
+
+    /// `top`: `public_url` and `listen`.
+    pub async fn listening(top: &str, rest: &str) -> Self {
+        let gateway = Self::starting(top, &format!("{ISSUERS}{rest}"), |_| {}).unwrap();
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
+    fn starting(top: &str, rest: &str, adjust: impl FnOnce(&mut Settings)) -> Result<Self, StartError> {
         let folder = tempfile::tempdir().unwrap();
         let issuer = Issuer::new();
         std::fs::write(folder.path().join("jwks.json"), issuer.jwks().to_string()).unwrap();
-        let text = format!("public_url: http://{HOST}\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0\n{rest}");
+        let text = format!("{top}\nadmin: 127.0.0.1:0\n{rest}");
         let path = folder.path().join("config.yaml");
         std::fs::write(&path, &text).unwrap();
         let loaded = match tollgate::config::load(&path, &|_| None) {
@@ -100,7 +112,7 @@ impl Gateway {
         let settings = Arc::new(settings);
         let outside = Outside { access_log: Box::new(log.clone()), ..Outside::system(&settings)? };
         let app = App::start(settings, outside)?;
-        let (public, admin) = (app.running.public, app.running.admin);
+        let (public, admin) = (app.running.public[0], app.running.admin);
         Ok(Self { app, public, admin, issuer, log, _folder: folder })
     }
 

@@ -3,11 +3,13 @@
 //! - `issuer`: an issuer of tokens whose keys are in a file
 //! - `upstream`: an upstream that records what it received, byte for byte
 //! - `client`: an HTTP/1.1 client that sends what it is told, also what no client should
+//! - `tls`: certificates, and clients that speak TLS and HTTP/2
 //! - `gateway`: a gateway in this process, on ports of its own
 
 pub mod client;
 pub mod gateway;
 pub mod issuer;
+pub mod tls;
 pub mod upstream;
 
 use std::future::Future;

@@ -247,7 +247,7 @@ impl Scene {
         let issuers = vec![Arc::new(issuer)];
         let settings = Settings {
             public_url: Origin::parse(OWN).unwrap(),
-            listen: "127.0.0.1:0".parse().unwrap(),
+            listen: vec![],
             admin: "127.0.0.1:0".parse().unwrap(),
             trusted_proxies: Vec::new(),
             issuers: issuers.clone(),

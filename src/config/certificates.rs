@@ -1,0 +1,96 @@
+//! Certificates and their keys, in PEM (RFC 7468): read, held against each other, and asked for the names
+//! that they are for (RFC 6125). The cryptography is rustls' and aws-lc-rs'.
+
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::config::read::{Keys, Value};
+use crate::config::settings::Certificate;
+use crate::core::time::Timestamp;
+
+/// `{ certificate, key }`: the chain, the server's own certificate first, and its private key.
+pub(super) fn read(keys: &Keys<'_>) -> Option<Certificate> {
+    let chain = keys.get("certificate").and_then(|value| Some((chain(&value)?, value)));
+    let key = keys.get("key").and_then(|value| private_key(&value));
+    let ((chain, value), key) = (chain?, key?);
+    let (names, ends_at) = match about(chain.first()?) {
+        Ok(about) => about,
+        Err(why) => {
+            value.wrong(why);
+            return None;
+        }
+    };
+    if names.is_empty() {
+        value.warn("names no host (subjectAltName), so clients will accept it for none");
+    }
+    match CertifiedKey::from_der(chain, key, &default_provider()) {
+        Ok(key) => Some(Certificate { names, ends_at, key: Arc::new(key) }),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            keys.wrong("key", "is not the key of this certificate; name the two that belong together");
+            None
+        }
+        Err(error) => {
+            keys.wrong("key", format!("cannot be used: {error}"));
+            None
+        }
+    }
+}
+
+fn chain(value: &Value<'_>) -> Option<Vec<CertificateDer<'static>>> {
+    let (_, pem) = value.file()?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Some(chain),
+        Ok(_) => {
+            value.wrong("holds no certificate in PEM (`-----BEGIN CERTIFICATE-----`)");
+            None
+        }
+        Err(error) => {
+            value.wrong(format!("is not readable as PEM: {error}"));
+            None
+        }
+    }
+}
+
+fn private_key(value: &Value<'_>) -> Option<PrivateKeyDer<'static>> {
+    let (_, mut pem) = value.file()?;
+    let key = PrivateKeyDer::from_pem_slice(&pem);
+    zeroize::Zeroize::zeroize(&mut pem);
+    if key.is_err() {
+        value.wrong("holds no private key in PEM that is not encrypted (`-----BEGIN PRIVATE KEY-----`)");
+    }
+    key.ok()
+}
+
+/// The names that a certificate is for, in lower case, and its end.
+fn about(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, Timestamp), String> {
+    let unreadable = |error| format!("its first certificate cannot be read: {error}");
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|error| unreadable(error.to_string()))?;
+    let names = certificate.subject_alternative_name().map_err(|error| unreadable(error.to_string()))?;
+    let names = names.iter().flat_map(|extension| &extension.value.general_names);
+    let dns = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    });
+    Ok((dns.collect(), Timestamp::from_secs(certificate.validity().not_after.timestamp())))
+}
+
+/// The authorities whose client certificates count.
+pub(super) fn roots(value: &Value<'_>) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(value)? {
+        if let Err(error) = roots.add(certificate) {
+            value.wrong(format!("holds a certificate that cannot be an authority's: {error}"));
+            return None;
+        }
+    }
+    Some(roots)
+}

@@ -1,0 +1,243 @@
+//! TLS, HTTP/2 and several listeners.
+
+use std::time::{Duration, Instant};
+
+use http::{Method, Request};
+use rustls::version::{TLS12, TLS13};
+
+use crate::support::client::{Client, HOST, request};
+use crate::support::gateway::Gateway;
+use crate::support::tls::{Authority, Http2, connect};
+use crate::support::upstream::Upstream;
+use crate::support::within;
+
+const BOTH: [&rustls::SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+
+/// A gateway whose first listener speaks TLS for `gate.localhost` and `*.other.test`, the second redirects, the
+/// third serves in clear text.
+async fn gateway(upstream: &Upstream, authority: &Authority, client_certificates: &str) -> Gateway {
+    let folder = tempfile::tempdir().unwrap();
+    authority.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    authority.sign(&["*.other.test"]).write(folder.path(), "other");
+    std::fs::write(folder.path().join("clients.pem"), authority.pem()).unwrap();
+    let at = folder.path().display();
+    let to = upstream.url();
+    let rest = format!(
+        "routes:
+  - {{ path: /public/*, to: \"{to}\", public: true }}
+  - {{ path: /api/*, to: \"{to}\" }}
+  - {{ path: /public/*, to: \"{to}\", public: true, host: a.other.test }}
+"
+    );
+    let listen = format!(
+        "listen:
+  - address: 127.0.0.1:0
+    tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}, {{ certificate: {at}/other.pem, key: {at}/other.key }}]
+    {client_certificates}
+  - {{ address: 127.0.0.1:0, redirect: https }}
+  - 127.0.0.1:0
+"
+    )
+    .replace("clients.pem", &format!("{at}/clients.pem"));
+    Gateway::listening(&format!("public_url: https://{HOST}\n{listen}"), &rest).await
+}
+
+#[tokio::test]
+async fn tls_1_2_and_1_3_carry_http_1_and_2_with_the_certificate_that_was_asked_for() {
+    let upstream = Upstream::start().await;
+    let authority = Authority::new();
+    let gateway = gateway(&upstream, &authority, "").await;
+    for version in BOTH {
+        let config = authority.client(&[version], None);
+        let stream = connect(gateway.public, config.clone(), "gate.localhost", &["http/1.1"]).await.unwrap();
+        let mut client = Client::over(stream);
+        let answer = client.get("/public/x", &[]).await;
+        assert_eq!(answer.status, 200);
+
+        let stream =
+            connect(gateway.public, config.clone(), "a.other.test", &["h2", "http/1.1"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let mut client = Http2::over(stream).await;
+        let request = Request::get("https://a.other.test/public/y").body(()).unwrap();
+        assert_eq!(client.ask(request, &[]).await.unwrap().status, 200);
+
+        let wrong = connect(gateway.public, config, "a.b.other.test", &["h2"]).await;
+        assert!(
+            wrong.is_err(),
+            "a wildcard stands for one label, and the first certificate is for another host"
+        );
+    }
+    let seen = upstream.received();
+    assert_eq!(seen.len(), 4);
+    assert!(seen.iter().all(|seen| seen.header("x-forwarded-proto") == Some("https")));
+    assert_eq!(seen[1].header("x-forwarded-host"), Some("a.other.test"));
+    assert!(seen[1].header("forwarded").unwrap().contains("proto=https"));
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_asked_for_where_the_operator_says_so() {
+    let upstream = Upstream::start().await;
+    let (authority, foreign) = (Authority::new(), Authority::new());
+    let (good, bad) = (authority.sign(&["phone"]), foreign.sign(&["phone"]));
+    for (settings, without) in [
+        ("client_certificates: { ca: clients.pem }", false),
+        ("client_certificates: { ca: clients.pem, required: false }", true),
+    ] {
+        let gateway = gateway(&upstream, &authority, settings).await;
+        for (shows, passes) in [(Some(&good), true), (Some(&bad), false), (None, without)] {
+            let config = authority.client(&[&TLS13], shows);
+            let stream = connect(gateway.public, config, "gate.localhost", &["http/1.1"]).await.unwrap();
+            let mut client = Client::over(stream);
+            // In TLS 1.3 the client hears of a refusal when it reads.
+            client.try_send(request("GET", "/public/x", &[], b"")).await;
+            let status = client.answer_to("GET").await.map(|answer| answer.status);
+            assert_eq!(status, passes.then_some(200), "{settings} {passes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_redirecting_listener_sends_everybody_to_the_same_place_under_https() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream, &Authority::new(), "").await;
+    let mut client = Client::connect(gateway.app.running.public[1]).await;
+    for (method, target, host, location) in [
+        ("GET", "/public/x?q=%41&r", HOST, Some("https://gate.localhost:8080/public/x?q=%41&r")),
+        ("POST", "/%61pi", "gate.localhost", Some("https://gate.localhost:8080/api")),
+        ("GET", "/oauth/token", "a.other.test:80", Some("https://a.other.test:8080/oauth/token")),
+        ("GET", "/", "evil.example", None),
+        ("GET", "//evil.example", HOST, None),
+    ] {
+        client
+            .send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer x\r\n\r\n"))
+            .await;
+        let answer = client.answer().await;
+        assert_eq!(answer.header("location"), location, "{target} {host}");
+        assert_eq!(answer.status == 308, location.is_some(), "{target} {host}");
+        assert!(answer.keeps_alive());
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn http_2_with_prior_knowledge_and_http_1_share_a_listener_in_clear_text() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream, &Authority::new(), "").await;
+    let address = gateway.app.running.public[2];
+    let mut client = Http2::clear_text(address).await;
+    let get = |path: &str| Request::get(format!("http://{HOST}{path}")).body(()).unwrap();
+    let answer = client.ask(get("/public/x"), &[]).await.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"ok"[..]));
+    let refused = client.ask(get("/api/x"), &[]).await.unwrap();
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("www-authenticate")),
+        (401, Some("Bearer realm=\"api\""))
+    );
+    let mut head = get("/api/x");
+    *head.method_mut() = Method::HEAD;
+    let answer = client.ask(head, &[]).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.body.len()), (401, 0));
+    assert_eq!(Client::connect(address).await.get("/public/x", &[]).await.status, 200);
+    // What a balancer sends to see whether anybody is there: shorter than the preface of HTTP/2.
+    let mut old = Client::connect(address).await;
+    old.send("OPTIONS / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(old.answer().await.status, 421);
+}
+
+#[tokio::test]
+async fn cookies_and_hosts_of_http_2_are_judged_as_those_of_http_1() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "clients: {{ web: {{ mode: token, issuer: discovered, redirect_uri: \"http://{HOST}/b\" }} }}
+routes: [{{ path: /public/*, to: \"{to}\", public: true }}]"
+    ))
+    .await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    let crumbs = Request::get(format!("http://{HOST}/public/x"))
+        .header("cookie", "a=1")
+        .header("cookie", "__Secure-tollgate-web=v")
+        .header("cookie", "b=2")
+        .body(())
+        .unwrap();
+    assert_eq!(client.ask(crumbs, &[]).await.unwrap().status, 200);
+    assert_eq!(upstream.only().all("cookie"), ["a=1; b=2"]);
+    let two = Request::post(format!("http://{HOST}/oauth/token"))
+        .header("origin", format!("http://{HOST}"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("cookie", "__Secure-tollgate-web=v")
+        .header("cookie", "__Secure-tollgate-web=w")
+        .body(())
+        .unwrap();
+    let answer = client.ask(two, &[b"grant_type=refresh_token&client_id=web"]).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.header("set-cookie")), (400, None));
+    for (uri, host, status) in [
+        ("http://evil.example/public/x", None, 421),
+        ("http://gate.localhost/public/../api", None, 400),
+        ("http://gate.localhost/public/x", Some("evil.example"), 400),
+    ] {
+        let mut request = Request::get(uri).body(()).unwrap();
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().unwrap());
+        }
+        let answer = client.ask(request, &[]).await;
+        assert!(
+            answer.as_ref().map_or(true, |answer| answer.status.as_u16() == status),
+            "{uri} {host:?}: {answer:?}"
+        );
+    }
+    assert_eq!(upstream.received().len(), 1);
+}
+
+/// cloudflare/pingora#935: an empty last DATA frame must not become a second end of the chunked body.
+#[tokio::test]
+async fn a_streamed_upload_over_http_2_reaches_an_http_1_upstream_with_one_end() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    for round in 0..3 {
+        let request = Request::post(format!("http://{HOST}/public/{round}")).body(()).unwrap();
+        let answer = client.ask(request, &[b"one", b"two"]).await.unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let seen = upstream.received();
+    assert_eq!(seen.len(), 3, "{seen:#?}");
+    for seen in &seen {
+        let body = String::from_utf8(seen.raw_body.clone()).unwrap();
+        assert!(body.ends_with("\r\n0\r\n\r\n"), "{body:?}");
+        assert_eq!(body.matches("0\r\n\r\n").count(), 1, "{body:?}");
+        assert_eq!(seen.connection, 0, "the connection stays in step, and is used again");
+    }
+}
+
+#[tokio::test]
+async fn a_large_upload_over_http_2_that_is_refused_still_hears_why() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    let request = Request::post(format!("http://{HOST}/api/x")).body(()).unwrap();
+    let part = vec![b'x'; 16 * 1024];
+    let parts: Vec<&[u8]> = (0..32).map(|_| &part[..]).collect();
+    let answer = client.ask(request, &parts).await.unwrap();
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("content-type")),
+        (401, Some("application/problem+json"))
+    );
+    let get = Request::get(format!("http://{HOST}/public/x")).body(()).unwrap();
+    assert_eq!(client.ask(get, &[]).await.unwrap().status, 200, "the connection lives on");
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_counts_as_a_connection_and_a_stop_does_not_wait_for_it() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream, &Authority::new(), "").await;
+    let _silent = Client::connect(gateway.public).await;
+    crate::support::until("the connection to be counted", async || {
+        let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+        metrics.contains("tollgate_connections{listener=\"public\"} 1")
+    })
+    .await;
+    let began = Instant::now();
+    within("the stop", gateway.app.stop(Duration::ZERO)).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "one second is promised");
+}
