@@ -1,12 +1,17 @@
 //! The wiring: what was asked becomes a gateway that runs. Shared by `tollgate run`, the demo and the
 //! tests.
 
+mod files;
+mod reload;
+mod run;
+
+pub use run::{Source, run};
+
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::settings::Settings;
@@ -25,8 +30,6 @@ use crate::state::issuer_keys::Issuers;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 
-/// How long new connections are taken after SIGTERM, so that balancers can see `/readyz` fail.
-const LAME_DUCK: Duration = Duration::from_secs(1);
 /// How long a stop waits for exchanges whose browser left, and for revocations.
 const ERRANDS: Duration = Duration::from_secs(5);
 
@@ -41,6 +44,8 @@ pub enum StartError {
     Issuer(#[from] ClientSetupError),
     #[error("sessions.keys: {0}")]
     CookieKeys(String),
+    #[error("{0}")]
+    Issuers(String),
     #[error("routes: {0}")]
     Routes(String),
     #[error("the metrics cannot be set up: {0}")]
@@ -100,7 +105,7 @@ impl App {
     pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
         crate::io::install_crypto_providers();
         let metrics = Metrics::new()?;
-        let live = live(settings, &*outside.random)?;
+        let live = live(settings, &*outside.random, None)?;
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
@@ -131,67 +136,18 @@ impl App {
     }
 }
 
-fn live(settings: Arc<Settings>, random: &dyn Randomness) -> Result<Live, StartError> {
+/// `before`: what a reload takes over from; what did not change of it stays.
+fn live(settings: Arc<Settings>, random: &dyn Randomness, before: Option<&Live>) -> Result<Live, StartError> {
     let routes = RouteTable::build(&settings.routes).map_err(|conflicts| {
         let all: Vec<_> = conflicts.into_iter().map(|conflict| conflict.why).collect();
         StartError::Routes(all.join("; "))
     })?;
     let mut keys = settings.sessions.keys.clone();
     if keys.is_empty() {
-        keys.push(key_files::cookie_key(&settings.store, random)?);
+        let store = before.map_or(&settings.store, |before| &before.settings.store);
+        keys.push(key_files::cookie_key(store, random)?);
     }
     let cookie_keys = KeyRing::new(keys).map_err(StartError::CookieKeys)?;
-    let issuers = Issuers::new(&settings.issuers, None);
+    let issuers = Issuers::new(&settings.issuers, before.map(|before| &before.issuers));
     Ok(Live { settings, routes, issuers, cookie_keys })
-}
-
-/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once. `warnings`: what
-/// somebody should know of the configuration.
-///
-/// # Errors
-/// As [`App::start`].
-pub fn run(settings: Settings, warnings: &[String]) -> Result<(), StartError> {
-    crate::io::log::install(&settings.log);
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(Arc::new(settings)));
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    result
-}
-
-async fn serve(settings: Arc<Settings>) -> Result<(), StartError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let app = App::start(settings.clone(), Outside::system(&settings)?)?;
-    say_what_runs(&settings, &app);
-    let lame_duck = tokio::select! {
-        () = received(&mut terminate) => LAME_DUCK,
-        () = received(&mut interrupt) => Duration::ZERO,
-    };
-    tracing::info!("draining: no new connections soon, requests in flight are finished");
-    tokio::select! {
-        () = app.stop(lame_duck) => tracing::info!("stopped"),
-        () = received(&mut terminate) => tracing::warn!("stopped at once, by a second signal"),
-        () = received(&mut interrupt) => tracing::warn!("stopped at once, by a second signal"),
-    }
-    Ok(())
-}
-
-async fn received(signal: &mut Signal) {
-    if signal.recv().await.is_none() {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn say_what_runs(settings: &Settings, app: &App) {
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        public_url = settings.public_url.as_str(),
-        listen = ?app.running.public,
-        admin = %app.running.admin,
-        routes = settings.routes.len(),
-        "tollgate runs"
-    );
 }

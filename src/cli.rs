@@ -8,7 +8,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::settings::Settings;
 use crate::config::{self, Loaded, keys, summary};
 
 /// Where the configuration is looked for when no file is named, in this order.
@@ -71,7 +70,7 @@ pub fn main() -> ExitCode {
     };
     match next {
         Next::Done(code) => ExitCode::from(code),
-        Next::Run(settings, warnings) => run(*settings, &warnings),
+        Next::Run(loaded, source) => run(*loaded, source),
         Next::Demo { once } => demo(once),
     }
 }
@@ -81,8 +80,8 @@ pub fn main() -> ExitCode {
 pub enum Next {
     /// Nothing: the exit code.
     Done(u8),
-    /// What to run, and what the log says first.
-    Run(Box<Settings>, Vec<String>),
+    /// What to run, and where it came from: the path, and how messages call it.
+    Run(Box<Loaded>, (PathBuf, String)),
     Demo {
         once: bool,
     },
@@ -107,8 +106,8 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
     match arguments.command {
         Command::Run { config } => match load(config, around) {
             Ok((file, loaded)) => {
-                let warnings = loaded.warnings.iter().map(|warning| warning.show(&file)).collect();
-                Next::Run(Box::new(loaded.settings), warnings)
+                let path = around.folder.join(&file);
+                Next::Run(Box::new(loaded), (path, file))
             }
             Err(code) => Next::Done(code),
         },
@@ -158,7 +157,7 @@ fn load(named: Option<PathBuf>, around: &mut Surroundings<'_>) -> Result<(String
 }
 
 #[cfg(not(feature = "edge"))]
-fn run(_: Settings, _: &[String]) -> ExitCode {
+fn run(_: Loaded, _: (PathBuf, String)) -> ExitCode {
     without_edge()
 }
 
@@ -174,8 +173,8 @@ fn without_edge() -> ExitCode {
 }
 
 #[cfg(feature = "edge")]
-fn run(settings: Settings, warnings: &[String]) -> ExitCode {
-    match crate::app::run(settings, warnings) {
+fn run(loaded: Loaded, (path, name): (PathBuf, String)) -> ExitCode {
+    match crate::app::run(loaded, crate::app::Source { path, name }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");

@@ -1178,10 +1178,15 @@ fn run_reads_the_named_file_or_looks_in_its_places() {
     assert!(matches!(next, Next::Done(1)));
     assert!(err.contains("./config.yaml") && err.contains("/etc/tollgate/config.yaml"), "{err}");
     fs::write(folder.path().join("config.yaml"), good().text()).unwrap();
-    let Next::Run(_, warnings) = command(folder.path(), &["run"]).0 else { panic!("it does not run") };
-    assert_eq!(warnings, Vec::<String>::new());
+    let Next::Run(loaded, (path, name)) = command(folder.path(), &["run"]).0 else {
+        panic!("it does not run")
+    };
+    assert_eq!(
+        (loaded.warnings.len(), path, name.as_str()),
+        (0, folder.path().join("config.yaml"), "config.yaml")
+    );
     let top = command(Path::new(TOP), &["run"]).0;
-    assert!(matches!(&top, Next::Run(_, warnings) if warnings[0].starts_with("config.yaml:14:3")), "{top:?}");
+    assert!(matches!(&top, Next::Run(loaded, _) if loaded.warnings[0].line == 14), "{top:?}");
     assert!(matches!(command(folder.path(), &["run", "config.yaml"]).0, Next::Run(..)));
     assert!(matches!(command(folder.path(), &["run", "gone.yaml"]).0, Next::Done(1)));
     assert!(matches!(command(folder.path(), &["demo", "--once"]).0, Next::Demo { once: true }));

@@ -37,7 +37,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use error::{ConfigErrors, Mistake};
 use read::Reader;
@@ -64,6 +64,23 @@ pub struct Loaded {
 ///
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
+    load_noting(path, env, &RefCell::default())
+}
+
+/// As [`load`]; `noted` learns every file that was asked for, whatever came of it.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once.
+pub fn load_noting(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    noted: &RefCell<BTreeSet<PathBuf>>,
+) -> Result<Loaded, ConfigErrors> {
+    let read_file = |path: &Path| {
+        noted.borrow_mut().insert(path.to_owned());
+        read_file(path)
+    };
     let file = path.display().to_string();
     let alone = |line, message: String| {
         let mistake = Mistake { path: String::new(), line, column: usize::from(line > 0), message };

@@ -52,6 +52,14 @@ pub struct Listener {
     pub serves: Serves,
 }
 
+impl Listener {
+    /// Whether those that listen cannot become the others without listening anew.
+    pub fn have_moved(before: &[Self], after: &[Self]) -> bool {
+        let place = |listener: &Self| (listener.address, std::mem::discriminant(&listener.serves));
+        !before.iter().map(place).eq(after.iter().map(place))
+    }
+}
+
 /// What a listener does.
 #[derive(Clone, Debug)]
 pub enum Serves {
@@ -190,7 +198,7 @@ pub enum SameSite {
 }
 
 /// Where permitted requests go.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub name: UpstreamName,
     /// `http` or `https`, host and port; no path.

@@ -14,6 +14,7 @@ use crate::core::token::jwt::VerifiedToken;
 use crate::edge::connection_guard::Connection;
 use crate::edge::door::Door;
 use crate::edge::headers::Identification;
+use crate::edge::serving::Serving;
 use crate::edge::upstreams::Server;
 use crate::flows::Gate;
 use crate::state::live::Live;
@@ -21,7 +22,7 @@ use crate::state::live::Live;
 /// One request.
 pub(crate) struct Context {
     gate: Arc<Gate>,
-    pub(crate) live: Arc<Live>,
+    pub(crate) serving: Arc<Serving>,
     pub(crate) started: Instant,
     pub(crate) connection: Option<Arc<Connection>>,
     pub(crate) who: Option<Identification>,
@@ -52,11 +53,11 @@ impl Drop for Context {
 
 impl Context {
     /// A request whose header has not been looked at.
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+    pub(crate) fn new(gate: Arc<Gate>, serving: Arc<Serving>) -> Self {
         gate.metrics.in_flight().inc();
         Self {
-            live: gate.live.load_full(),
             gate,
+            serving,
             started: Instant::now(),
             connection: None,
             who: None,
@@ -71,6 +72,11 @@ impl Context {
             client: None,
             subject: None,
         }
+    }
+
+    /// The configuration that this request began with.
+    pub(crate) fn live(&self) -> &Arc<Live> {
+        &self.serving.live
     }
 
     pub(crate) fn fail(&mut self, denial: Denial) -> Box<Error> {
@@ -105,7 +111,7 @@ impl Context {
 
     /// Whose pages may read what Tollgate itself answers.
     pub(crate) fn sharing(&self) -> &Sharing {
-        self.route().map_or(&self.live.settings.sharing, |route| &route.sharing)
+        self.route().map_or(&self.live().settings.sharing, |route| &route.sharing)
     }
 
     /// How the client came.

@@ -41,6 +41,13 @@ impl Door {
         })
     }
 
+    /// Takes over the certificates of another way in, for handshakes from here on.
+    pub(crate) fn adopt(&self, other: Self) {
+        if let (Self::Tls(mine), Self::Tls(theirs)) = (self, other) {
+            mine.store(theirs.into_inner());
+        }
+    }
+
     /// Lets a connection in. `None` when it is not let in.
     pub(crate) async fn enter(&self, io: Stream) -> Option<Stream> {
         let Self::Tls(config) = self else { return Some(io) };

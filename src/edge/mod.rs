@@ -11,6 +11,7 @@
 //! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `oauth_endpoints`: `/oauth/token` on the wire
+//! - `serving`: one configuration as the proxy works with it
 //! - `upstreams`: where to connect, with every timeout
 //! - `admin`: `/metrics`, `/livez`, `/readyz`
 //! - `access_log`: one line a request
@@ -30,4 +31,5 @@ mod proxy;
 mod request_head;
 mod respond;
 pub mod server;
+mod serving;
 mod upstreams;

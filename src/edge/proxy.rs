@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{StatusCode, Version};
@@ -19,7 +20,6 @@ use pingora::{Error, ErrorSource, ErrorType};
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
-use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::RouteName;
 use crate::core::request::RequestHead;
 use crate::edge::access_log::{AccessLog, Entry};
@@ -27,9 +27,8 @@ use crate::edge::connection_guard::Connection;
 use crate::edge::context::Context;
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
-use crate::edge::pages::Pages;
 use crate::edge::respond::{self, Answer, Form};
-use crate::edge::upstreams::Upstreams;
+use crate::edge::serving::Serving;
 use crate::edge::{body, oauth_endpoints, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::{self, OwnEndpoint, Target};
@@ -49,11 +48,9 @@ const CLIENT_GONE: u16 = 499;
 /// The gateway's public side.
 pub(crate) struct Proxy {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) upstreams: Upstreams,
-    pub(crate) reserved: ReservedHeaders,
+    pub(crate) serving: Arc<ArcSwap<Serving>>,
     pub(crate) log: Arc<AccessLog>,
     pub(crate) drain: Arc<Drain>,
-    pub(crate) pages: Pages,
     /// The label of requests that found no route.
     pub(crate) unrouted: RouteName,
     /// The label of `/oauth/token`.
@@ -88,7 +85,7 @@ impl Proxy {
 
     /// The whole judgement of a request's head.
     async fn judge(&self, session: &Session, context: &mut Context) -> Result<Way, Denial> {
-        let live = context.live.clone();
+        let live = context.live().clone();
         let limits = &live.settings.limits;
         let request: &RequestHeader = session.req_header();
         request_head::check(request, request_head::size(session), limits.header)?;
@@ -130,7 +127,7 @@ impl Proxy {
         context: &mut Context,
     ) -> Result<Way, Denial> {
         context.endpoint = (target.own == Some(OwnEndpoint::Token)).then(|| self.token_endpoint.clone());
-        match answer_preflight(&context.live, head, target, preflight) {
+        match answer_preflight(context.live(), head, target, preflight) {
             Ok(Answered::ByUpstream(permit)) => {
                 context.permit = Some(permit);
                 Ok(Way::Upstream)
@@ -154,7 +151,8 @@ impl Proxy {
         denial: &Denial,
     ) -> pingora::Result<()> {
         self.note(context, denial);
-        let form = Form::fit_for(session.req_header(), &self.pages);
+        let serving = context.serving.clone();
+        let form = Form::fit_for(session.req_header(), &serving.pages);
         let request_id = context.request_id();
         let answer = Answer::refusal(denial, form, request_id.as_str());
         reply(session, context, answer).await
@@ -189,7 +187,7 @@ impl Proxy {
         }
         let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
         context.endpoint = Some(self.token_endpoint.clone());
-        let live = context.live.clone();
+        let live = context.live().clone();
         let outcome = oauth_endpoints::answer(&self.gate, &live, session, target, &who).await;
         context.who = Some(who);
         if let Some(denial) = &outcome.denial {
@@ -285,7 +283,7 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.gate.clone())
+        Context::new(self.gate.clone(), self.serving.load_full())
     }
 
     /// None: pingora's compression is not wanted.
@@ -297,7 +295,7 @@ impl ProxyHttp for Proxy {
             connection.request_begins();
         }
         set_timeouts(session, self.drain.has_begun());
-        context.who = Some(self.identify(session, &context.live));
+        context.who = Some(self.identify(session, context.live()));
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
             Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
@@ -312,7 +310,7 @@ impl ProxyHttp for Proxy {
     /// No permit, no upstream.
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         let Some(permit) = &context.permit else { return Err(context.fail(Denial::Internal)) };
-        let Some(server) = self.upstreams.get(&permit.route().upstream).cloned() else {
+        let Some(server) = context.serving.upstreams.get(&permit.route().upstream).cloned() else {
             return Err(context.fail(Denial::Internal));
         };
         let peer = server.peer().await;
@@ -331,8 +329,8 @@ impl ProxyHttp for Proxy {
         };
         let asked_for = request_head::host(session.req_header()).unwrap_or_default();
         let plan = Outgoing {
-            live: &context.live,
-            reserved: &self.reserved,
+            live: context.live(),
+            reserved: &context.serving.reserved,
             permit,
             who,
             received: &session.req_header().headers,
@@ -360,7 +358,7 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
-        if context.body_bytes > context.live.settings.limits.body {
+        if context.body_bytes > context.live().settings.limits.body {
             return Err(context.fail(Denial::BodyTooLarge));
         }
         Ok(())
@@ -379,7 +377,7 @@ impl ProxyHttp for Proxy {
             context.upstream_answered = true;
             self.gate.metrics.upstream_answered(&server.name, &server.authority, "ok");
         }
-        let planted = headers::to_client(answer, &context.live, &context.request_id())?;
+        let planted = headers::to_client(answer, context.live(), &context.request_id())?;
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;
         }

@@ -11,6 +11,7 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
@@ -27,18 +28,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::config::settings::Settings;
-use crate::core::identity_headers::ReservedHeaders;
+use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
 use crate::edge::connection_guard::{Connections, GuardedApp, Most};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
-use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
-use crate::edge::upstreams::Upstreams;
+use crate::edge::serving::Serving;
 use crate::flows::Gate;
+use crate::state::live::Live;
 
 /// How long requests in flight may take to end when the gateway stops.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -81,6 +81,9 @@ pub struct Running {
     pub public: Vec<SocketAddr>,
     /// Where metrics and health are.
     pub admin: SocketAddr,
+    /// What cannot change without a restart counts from here.
+    pub started_with: Arc<Settings>,
+    serving: Arc<ArcSwap<Serving>>,
     drain: Arc<Drain>,
     log: Arc<AccessLog>,
     public_services: Vec<Listening>,
@@ -100,13 +103,12 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
     let log = Arc::new(log.map_err(ListenError::AccessLog)?);
     let drain = Arc::new(Drain::default());
+    let serving = Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), None)?));
     let proxy = Proxy {
         gate: gate.clone(),
-        upstreams: Upstreams::new(&settings.upstreams).map_err(ListenError::Upstream)?,
-        reserved: ReservedHeaders::new(settings.identity.headers.iter().map(|(name, _)| name.as_str())),
+        serving: serving.clone(),
         log: log.clone(),
         drain: drain.clone(),
-        pages: Pages::new(settings.public_url.is_https())?,
         unrouted: RouteName::new("-"),
         token_endpoint: RouteName::new("/oauth/token"),
     };
@@ -132,6 +134,8 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     Ok(Running {
         public: public_services.iter().map(|service| service.address).collect(),
         admin: admin_service.address,
+        started_with: settings.clone(),
+        serving,
         drain,
         log,
         public_services,
@@ -139,7 +143,39 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     })
 }
 
+/// Another configuration, ready to be taken over.
+#[derive(Debug)]
+pub struct Prepared {
+    serving: Serving,
+    /// One for each listener; none when they would have to move.
+    doors: Vec<Door>,
+}
+
 impl Running {
+    /// Builds what the edge needs of another configuration; nothing of it counts yet.
+    ///
+    /// # Errors
+    /// When a part of it cannot be used.
+    pub fn prepare(&self, live: Arc<Live>) -> Result<Prepared, ListenError> {
+        let listen = &live.settings.listen;
+        let doors = if Listener::have_moved(&self.started_with.listen, listen) {
+            Vec::new()
+        } else {
+            listen.iter().map(door).collect::<Result<_, _>>()?
+        };
+        let serving = Serving::new(live, Some(&self.serving.load()))?;
+        Ok(Prepared { serving, doors })
+    }
+
+    /// Requests from here on are judged by this configuration. Listeners stay where they are and take over
+    /// the certificates.
+    pub fn adopt(&self, prepared: Prepared) {
+        for (service, door) in self.public_services.iter().zip(prepared.doors) {
+            service.door.adopt(door);
+        }
+        self.serving.store(Arc::new(prepared.serving));
+    }
+
     /// Drains and stops. `lame_duck` is how long new connections are still taken after readiness has
     /// begun to fail, so that balancers can notice.
     pub async fn stop(self, lame_duck: Duration) {
@@ -180,21 +216,24 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenErr
     })
 }
 
-/// pingora reads the system's certificates at start and panics when it cannot; so they are tried first,
-/// and not read at all where no upstream needs them.
+/// pingora reads the system's certificates at start and panics when it cannot; so they are tried first.
+/// Without an https upstream there may be none.
 fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {
-    let secure = settings.upstreams.iter().any(|upstream| upstream.url.scheme() == "https");
-    if secure {
-        load_platform_certs_incl_env_into_store(&mut RootCertStore::empty())
-            .map_err(|_| ListenError::Certificates)?;
+    let readable = load_platform_certs_incl_env_into_store(&mut RootCertStore::empty()).is_ok();
+    if !readable && settings.upstreams.iter().any(|upstream| upstream.url.scheme() == "https") {
+        return Err(ListenError::Certificates);
     }
     Ok(ServerConf {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         max_retries: TRIES,
         upstream_keepalive_pool_size: POOL,
-        ca_file: (!secure).then(|| "/dev/null".to_owned()),
+        ca_file: (!readable).then(|| "/dev/null".to_owned()),
         ..ServerConf::default()
     })
+}
+
+fn door(listener: &Listener) -> Result<Door, ListenError> {
+    Door::new(&listener.serves).map_err(|why| ListenError::Tls { address: listener.address, why })
 }
 
 /// How long an HTTP/2 connection may be without a request.
@@ -231,6 +270,7 @@ struct Entrance {
 #[derive(Debug)]
 struct Listening {
     address: SocketAddr,
+    door: Arc<Door>,
     connections: Arc<Connections>,
     shutdown: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -254,7 +294,8 @@ impl Listening {
         let backlog = listener.try_clone().map_err(fault)?;
         let (shutdown, stopped) = watch::channel(false);
         let door = Arc::new(door);
-        let app = GuardedApp::new(app, door, connections.clone(), backlog, stopped.clone(), largest_header);
+        let app =
+            GuardedApp::new(app, door.clone(), connections.clone(), backlog, stopped.clone(), largest_header);
         let mut service = Service::new(key.to_owned(), app);
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
@@ -262,7 +303,7 @@ impl Listening {
         sockets.add(address.to_string(), listener.into_raw_fd());
         let sockets: ListenFds = Arc::new(Mutex::new(sockets));
         let task = tokio::spawn(async move { service.start_service(Some(sockets), stopped, 1).await });
-        Ok(Self { address, connections, shutdown, task })
+        Ok(Self { address, door, connections, shutdown, task })
     }
 
     /// Closes the listener, then waits for the open connections, but not longer than `patience`.

@@ -29,10 +29,16 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(crate) struct Upstreams(HashMap<UpstreamName, Arc<Server>>);
 
 impl Upstreams {
+    /// `before`: what a reload takes over from; servers that did not change keep what they know.
+    ///
     /// # Errors
     /// The URL of an upstream that has no host; config.yaml cannot bring one.
-    pub(crate) fn new(settings: &[Arc<Upstream>]) -> Result<Self, String> {
+    pub(crate) fn new(settings: &[Arc<Upstream>], before: Option<&Self>) -> Result<Self, String> {
         let servers = settings.iter().map(|upstream| {
+            let known = before.and_then(|before| before.get(&upstream.name));
+            if let Some(known) = known.filter(|known| *known.settings == **upstream) {
+                return Ok((upstream.name.clone(), known.clone()));
+            }
             let server = Server::new(upstream.clone())
                 .ok_or_else(|| format!("upstream {} has no host: {}", upstream.name, upstream.url))?;
             Ok((upstream.name.clone(), Arc::new(server)))
@@ -49,6 +55,7 @@ impl Upstreams {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: UpstreamName,
+    settings: Arc<Upstream>,
     /// `host[:port]`: the `Host` that it is sent, and the label of its metrics.
     pub(crate) authority: String,
     pub(crate) host_header: HeaderValue,
@@ -78,6 +85,7 @@ impl Server {
         template.options.idle_timeout = Some(IDLE);
         Some(Self {
             name: settings.name.clone(),
+            settings: settings.clone(),
             host_header: HeaderValue::from_str(&authority).ok()?,
             authority,
             template,

@@ -1,12 +1,14 @@
 //! What the flows need of the world outside, as traits; `io` implements them, tests may too.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
+use crate::config::settings::Issuer;
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
 
@@ -36,6 +38,15 @@ pub trait HttpClient: Debug + Send + Sync {
         request: Request<Bytes>,
         bounds: Bounds,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>>;
+
+    /// From here on it calls these issuers; calls under way end as they began.
+    ///
+    /// # Errors
+    /// What cannot be used of them, as text; nothing changes then.
+    fn serve(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
+        let _ = issuers;
+        Ok(())
+    }
 }
 
 /// How long a call may take in all, and how many bytes its answer may have.

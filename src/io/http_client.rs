@@ -26,6 +26,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::config::settings::Issuer;
 use crate::core::ids::IssuerName;
 use crate::flows::ports::{Bounds, HttpClient, HttpFault};
 
@@ -64,15 +65,6 @@ impl IssuerClients {
     /// When a `ca` holds no certificate, or one that cannot be read.
     pub fn new(issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<Self, ClientSetupError> {
         Ok(Self { clients: ArcSwap::from_pointee(build(issuers)?) })
-    }
-
-    /// Takes over a new list of issuers; calls under way end as they began.
-    ///
-    /// # Errors
-    /// As [`Self::new`]; the clients stay what they were.
-    pub fn reload(&self, issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<(), ClientSetupError> {
-        self.clients.store(Arc::new(build(issuers)?));
-        Ok(())
     }
 }
 
@@ -152,6 +144,12 @@ fn pooled(roots: RootCertStore) -> Result<Pooled, String> {
 }
 
 impl HttpClient for IssuerClients {
+    fn serve(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
+        let trusted: Vec<_> = issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
+        self.clients.store(Arc::new(build(&trusted).map_err(|error| error.to_string())?));
+        Ok(())
+    }
+
     fn send(
         &self,
         issuer: &IssuerName,

@@ -83,6 +83,7 @@ pub struct Metrics {
     upstream_requests: IntCounterVec,
     planted_cookies: IntCounterVec,
     connections: IntGaugeVec,
+    config_reloads: IntCounterVec,
     build_info: IntGaugeVec,
     in_flight: IntGauge,
     up_since: Gauge,
@@ -161,6 +162,11 @@ impl Metrics {
                 &["upstream", "server", "result"],
             )?,
             connections: gauge("connections", "Open connections.", &["listener"])?,
+            config_reloads: counter(
+                "config_reloads_total",
+                "Configurations that were read again: taken over or not.",
+                &["result"],
+            )?,
             build_info: gauge("build_info", "1, with the version as label.", &["version"])?,
             in_flight: registered(
                 &registry,
@@ -226,6 +232,10 @@ impl Metrics {
     /// `count` cookies of our names were taken out of an upstream's answer.
     pub fn planted_cookies(&self, upstream: &UpstreamName, count: usize) {
         self.planted_cookies.with_label_values(&[upstream.as_str()]).inc_by(count as u64);
+    }
+
+    pub fn config_reloaded(&self, taken_over: bool) {
+        self.config_reloads.with_label_values(&[if taken_over { "ok" } else { "failed" }]).inc();
     }
 
     /// `listener`: `public` or `admin`.

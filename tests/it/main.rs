@@ -11,5 +11,6 @@ mod edges;
 mod gateway;
 mod listeners;
 mod oauth_endpoints;
+mod reload;
 mod start;
 mod support;

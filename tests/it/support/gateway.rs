@@ -52,7 +52,10 @@ pub struct Gateway {
     pub admin: SocketAddr,
     pub issuer: Issuer,
     pub log: AccessLog,
-    _folder: TempDir,
+    /// The whole configuration, and the part of it that a test gave.
+    pub text: String,
+    pub rest: String,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -113,7 +116,13 @@ impl Gateway {
         let outside = Outside { access_log: Box::new(log.clone()), ..Outside::system(&settings)? };
         let app = App::start(settings, outside)?;
         let (public, admin) = (app.running.public[0], app.running.admin);
-        Ok(Self { app, public, admin, issuer, log, _folder: folder })
+        let rest = rest.strip_prefix(ISSUERS).unwrap_or(rest).to_owned();
+        Ok(Self { app, public, admin, issuer, log, text, rest, folder })
+    }
+
+    /// To which the configuration's paths are relative.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     async fn wait_until_ready(&self) {

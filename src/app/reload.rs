@@ -1,0 +1,42 @@
+//! A running gateway takes over another configuration: all of it or nothing, and no request notices.
+//!
+//! Everything that can fail is built before anything is swapped. A request keeps the configuration that
+//! it began with. What did not change keeps its keys and its connections.
+
+use std::sync::Arc;
+
+use super::{App, StartError, live};
+use crate::config::settings::{Listener, Settings};
+
+impl App {
+    /// Takes over `settings`. Gives the keys that changed and count only after a restart.
+    ///
+    /// # Errors
+    /// As [`App::start`]; the configuration is then what it was.
+    pub fn reload(&self, settings: Settings) -> Result<Vec<&'static str>, StartError> {
+        let before = self.gate.live.load_full();
+        let restart = needs_restart(&self.running.started_with, &settings);
+        let settings = Arc::new(settings);
+        let live = Arc::new(live(settings.clone(), &*self.gate.random, Some(&before))?);
+        let prepared = self.running.prepare(live.clone())?;
+        self.gate.http.serve(&settings.issuers).map_err(StartError::Issuers)?;
+        self.gate.live.store(live);
+        self.running.adopt(prepared);
+        Ok(restart)
+    }
+}
+
+/// The keys whose change a running gateway cannot follow.
+fn needs_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
+    let log = |settings: &Settings| (settings.log.format, settings.log.level, settings.log.subject);
+    [
+        ("listen", Listener::have_moved(&before.listen, &after.listen)),
+        ("admin", before.admin != after.admin),
+        ("store", before.store != after.store),
+        ("limits.header", before.limits.header != after.limits.header),
+        ("log", log(before) != log(after)),
+    ]
+    .into_iter()
+    .filter_map(|(key, changed)| changed.then_some(key))
+    .collect()
+}

@@ -1,0 +1,34 @@
+//! One configuration as the proxy works with it. A request takes it once and keeps it to its end; a
+//! reload swaps the whole, so that no request sees parts of two.
+
+use std::sync::Arc;
+
+use crate::core::identity_headers::ReservedHeaders;
+use crate::edge::pages::Pages;
+use crate::edge::server::ListenError;
+use crate::edge::upstreams::Upstreams;
+use crate::state::live::Live;
+
+/// A configuration, and what the edge built from it.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) live: Arc<Live>,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) reserved: ReservedHeaders,
+    pub(crate) pages: Pages,
+}
+
+impl Serving {
+    /// `before`: what a reload takes over from; upstreams that did not change stay.
+    ///
+    /// # Errors
+    /// When an upstream or a page cannot be used.
+    pub(crate) fn new(live: Arc<Live>, before: Option<&Self>) -> Result<Self, ListenError> {
+        let settings = &live.settings;
+        let upstreams = Upstreams::new(&settings.upstreams, before.map(|before| &before.upstreams))
+            .map_err(ListenError::Upstream)?;
+        let reserved = ReservedHeaders::new(settings.identity.headers.iter().map(|(name, _)| name.as_str()));
+        let pages = Pages::new(settings.public_url.is_https())?;
+        Ok(Self { live, upstreams, reserved, pages })
+    }
+}

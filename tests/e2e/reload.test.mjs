@@ -1,0 +1,50 @@
+// The configuration is read again on SIGHUP, and when one of its files changed. A bad one changes nothing.
+
+import assert from 'node:assert/strict';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { Gateway } from './support/gateway.mjs';
+import { request, until } from './support/http.mjs';
+import { Upstream } from './support/upstream.mjs';
+
+test('SIGHUP and a changed file make it read its configuration again; a bad one changes nothing', async (t) => {
+  const upstream = await Upstream.start();
+  const gateway = await Gateway.reserve();
+  t.after(() => Promise.all([gateway.stop(), upstream.stop()]));
+  const issuers = { as: { url: 'http://127.0.0.1:9', audience: 'https://api.example.com' } };
+  const routes = (path) => [{ path, to: upstream.url, public: true }];
+  await gateway.start({ issuers, routes: routes('/one') }, { ready: false });
+  const status = async (path) => (await request('GET', `${gateway.url}${path}`)).status;
+  assert.deepEqual([await status('/one'), await status('/two')], [200, 404]);
+
+  const file = gateway.file('config.yaml');
+  const before = JSON.parse(await readFile(file, 'utf8'));
+  const write = async (change) => {
+    // As editors and orchestrators do it: whole, under another name first.
+    await writeFile(`${file}.new`, typeof change === 'string' ? change : JSON.stringify({ ...before, ...change }));
+    await rename(`${file}.new`, file);
+  };
+
+  await write({ routes: routes('/two') });
+  gateway.signal('SIGHUP');
+  await until('the second configuration, by SIGHUP', async () => (await status('/two')) === 200);
+  assert.equal(await status('/one'), 404);
+
+  await write({ routes: routes('/three'), log: { format: 'text' } });
+  await until('the third configuration, by the change of the file', async () => (await status('/three')) === 200);
+  assert.match(gateway.output, /"key":"log".*counts only after a restart|counts only after a restart.*"key":"log"/);
+
+  for (const [bad, told] of [
+    [{ routes: [{ path: '/four', to: upstream.url, publik: true }] }, 'did you mean `public`?'],
+    ['routes: [', 'config.yaml:1'],
+  ]) {
+    const failed = await gateway.metric('tollgate_config_reloads_total', { result: 'failed' });
+    await write(bad);
+    gateway.signal('SIGHUP');
+    await until('the refusal', async () => (await gateway.metric('tollgate_config_reloads_total', { result: 'failed' })) > failed);
+    assert.ok(gateway.output.includes(told), gateway.output);
+    assert.deepEqual([await status('/three'), await status('/four')], [200, 404]);
+  }
+  await write({ routes: routes('/five') });
+  await until('a good one after bad ones', async () => (await status('/five')) === 200);
+});

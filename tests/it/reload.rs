@@ -1,0 +1,130 @@
+//! Another configuration for a gateway that runs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustls::version::TLS13;
+use tollgate::config::settings::Settings;
+
+use crate::support::client::{HOST, request};
+use crate::support::gateway::Gateway;
+use crate::support::tls::{Authority, Http2, connect};
+use crate::support::upstream::Upstream;
+use crate::support::within;
+
+/// What the gateway was started with, with these routes; `change` has the last word.
+fn settings(gateway: &Gateway, routes: &str, change: impl FnOnce(String) -> String) -> Settings {
+    let text = change(gateway.text.replace(&gateway.rest, routes));
+    let read = |path: &Path| std::fs::read(path);
+    let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &read);
+    loaded.unwrap_or_else(|errors| panic!("{errors}\n{text}")).settings
+}
+
+fn route(path: &str, upstream: &Upstream) -> String {
+    format!("routes: [{{ path: {path}, to: \"{}\", public: true }}]\n", upstream.url())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_reloads_under_load_fail_no_request() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let gateway = Gateway::with(&route("/x/*", &one)).await;
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, answered, address) = (stop.clone(), answered.clone(), gateway.public);
+            tokio::spawn(async move {
+                let mut client = crate::support::client::Client::connect(address).await;
+                while !stop.load(Ordering::Acquire) {
+                    client.send(request("POST", "/x/y", &[], b"body")).await;
+                    let answer = client.answer().await;
+                    assert_eq!(
+                        (answer.status, &answer.body[..], answer.keeps_alive()),
+                        (200, &b"ok"[..], true)
+                    );
+                    answered.fetch_add(1, Ordering::AcqRel);
+                }
+            })
+        })
+        .collect();
+    for round in 0..100 {
+        let before = answered.load(Ordering::Acquire);
+        let upstream = if round % 2 == 0 { &two } else { &one };
+        let changed = settings(&gateway, &route("/x/*", upstream), |text| text);
+        assert_eq!(gateway.app.reload(changed).unwrap(), Vec::<&str>::new());
+        let more = || answered.load(Ordering::Acquire) >= before + 8;
+        crate::support::eventually("requests after the reload", more).await;
+    }
+    stop.store(true, Ordering::Release);
+    for client in load {
+        within("the load", client).await.unwrap();
+    }
+    assert!(one.received().len() > 100 && two.received().len() > 100, "both upstreams were used");
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_configuration_that_it_began_with() {
+    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let gateway = Gateway::with(&route("/*", &one)).await;
+    let mut held = gateway.connect().await;
+    held.send(request("GET", "/hold", &[], b"")).await;
+    crate::support::eventually("the request to arrive", || one.received().len() == 1).await;
+    gateway.app.reload(settings(&gateway, &route("/other/*", &two), |text| text)).unwrap();
+    let mut client = gateway.connect().await;
+    assert_eq!(client.get("/x", &[]).await.status, 404, "the new routes count");
+    assert_eq!(client.get("/other/x", &[]).await.status, 200);
+    one.release(1);
+    assert_eq!(held.answer().await.status, 200, "the old request ends as it began");
+}
+
+#[tokio::test]
+async fn keys_stay_and_what_needs_a_restart_is_said() {
+    let upstream = Upstream::start().await;
+    let rest = format!("routes: [{{ path: /*, to: \"{}\" }}]\n", upstream.url());
+    let gateway = Gateway::with(&rest).await;
+    let bearer = gateway.bearer("alice", "");
+    let mut client = gateway.connect().await;
+    let elsewhere = |text: String| {
+        text.replace("listen: 127.0.0.1:0", "listen: [127.0.0.1:0, 127.0.0.1:0]")
+            + "log: { format: text }\nlimits: { header: 16KiB }\nstore: elsewhere\n"
+    };
+    for _ in 0..2 {
+        let told = gateway.app.reload(settings(&gateway, &rest, elsewhere)).unwrap();
+        assert_eq!(told, ["listen", "store", "limits.header", "log"], "as long as it is so");
+        assert_eq!(
+            client.get("/x", &[("Authorization", &bearer)]).await.status,
+            200,
+            "the keys are still there"
+        );
+    }
+    assert_eq!(gateway.app.reload(settings(&gateway, &rest, |text| text)).unwrap(), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn certificates_change_for_new_connections_and_old_ones_go_on() {
+    let upstream = Upstream::start().await;
+    let (before, after) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    before.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    let at = folder.path().display();
+    let top = format!(
+        "public_url: https://{HOST}\nlisten: {{ address: 127.0.0.1:0, tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}] }}"
+    );
+    let rest = route("/*", &upstream);
+    let gateway = Gateway::listening(&top, &rest).await;
+    let reached = async |authority: &Authority| {
+        connect(gateway.public, authority.client(&[&TLS13], None), "gate.localhost", &["h2"]).await
+    };
+    let mut old = Http2::over(reached(&before).await.unwrap()).await;
+    let get = || http::Request::get(format!("https://{HOST}/x")).body(()).unwrap();
+    assert_eq!(old.ask(get(), &[]).await.unwrap().status, 200);
+
+    after.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    gateway.app.reload(settings(&gateway, &rest, |text| text)).unwrap();
+    assert!(reached(&before).await.is_err(), "the old certificate is gone");
+    let mut new = Http2::over(reached(&after).await.unwrap()).await;
+    assert_eq!(new.ask(get(), &[]).await.unwrap().status, 200);
+    assert_eq!(old.ask(get(), &[]).await.unwrap().status, 200);
+    within("the stop", gateway.app.stop(Duration::ZERO)).await;
+}
