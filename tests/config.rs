@@ -168,7 +168,7 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
 #[test]
 fn what_the_file_leaves_out_has_the_documented_default() {
     let settings = settings(&good().client("").text());
-    assert_eq!(settings.admin.to_string(), "127.0.0.1:8081");
+    assert_eq!(settings.admin.address.to_string(), "127.0.0.1:8081");
     assert_eq!(settings.store, Path::new("/etc/tollgate/data"));
     let issuer = &settings.issuers[0];
     assert_eq!(issuer.timeout, Duration::from_secs(5));
@@ -224,7 +224,7 @@ listen:
     tls: [{ certificate: gate.pem, key: gate.key }]
     client_certificates: { ca: gate.pem, required: false }
   - { address: 0.0.0.0:80, redirect: https }
-admin: 127.0.0.1:9000
+admin: { address: 127.0.0.1:9000, token: 0123456789abcdef, hosts: Gate.internal }
 trusted_proxies: [10.0.0.0/8, "::1"]
 issuers:
   corp:
@@ -912,6 +912,48 @@ fn listen_is_an_address_or_keys_or_a_list_of_either() {
         .unwrap();
     assert_eq!(one.warnings.len(), 1);
     assert!(one.warnings[0].message.contains("`gate.example.com`"), "{:?}", one.warnings);
+}
+
+#[test]
+fn admin_is_an_address_or_keys_with_a_token_that_nobody_guesses() {
+    let settings = settings(
+        &good()
+            .with("admin: { address: 0.0.0.0:9000, token: \"${WEB_APP_SECRET}x\", hosts: [Gate.Internal] }")
+            .text()
+            .replace("${WEB_APP_SECRET}", "0123456789abcde"),
+    );
+    assert_eq!(settings.admin.address.to_string(), "0.0.0.0:9000");
+    assert_eq!(settings.admin.token.unwrap().expose(), b"0123456789abcdex");
+    assert_eq!(settings.admin.hosts, ["gate.internal"]);
+    for (admin, place, message) in [
+        ("{ token: 0123456789abcdef }", "admin", "`address` is missing"),
+        ("{ address: 0.0.0.0:9000, token: short }", "admin.token", "16 or more"),
+        ("{ address: 0.0.0.0:9000, token: \"0123 456789abcdef\" }", "admin.token", "without spaces"),
+        ("{ address: 0.0.0.0:9000, hosts: \"https://x\" }", "admin.hosts", "is not a host name"),
+        ("[0.0.0.0:9000]", "admin", "is a list"),
+    ] {
+        only_error(&good().with(&format!("admin: {admin}")).text(), place, message);
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_configuration_holds_no_secret() {
+    let text = good()
+        .with("admin: { address: 0.0.0.0:9000, token: 0123456789abcdef }\nsessions: { keys: [\"0a\"] }")
+        .client("secret: hunter2hunter2, scope: a b")
+        .text()
+        .replace("[\"0a\"]", &format!("[\"{}\"]", "0a".repeat(32)));
+    let shown = settings(&text).shown;
+    assert_eq!(shown["admin"]["token"], "[secret]");
+    assert_eq!(shown["clients"]["web"]["secret"], "[secret]");
+    assert_eq!(shown["clients"]["web"]["scope"], "a b");
+    assert_eq!(shown["sessions"]["keys"][0], "[secret]");
+    assert_eq!(shown["listen"], "0.0.0.0:8080");
+    let text = shown.to_string();
+    assert!(
+        !text.contains("hunter2") && !text.contains("0123456789abcdef") && !text.contains("0a0a"),
+        "{text}"
+    );
 }
 
 #[test]

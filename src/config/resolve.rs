@@ -15,7 +15,7 @@ use crate::core::cors::Sharing;
 use crate::core::ids::IssuerName;
 
 /// `None` where something that everything needs could not be read; the report says what.
-pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
+pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Settings> {
     let (network, listen) = Network::read(root);
     let sessions = sessions::sessions(root);
     let limits = sessions::limits(root);
@@ -60,6 +60,7 @@ pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
         store: store?,
         limits,
         log,
+        shown,
     })
 }
 

@@ -27,7 +27,7 @@ pub struct Settings {
     pub public_url: Origin,
     /// Never empty.
     pub listen: Vec<Listener>,
-    pub admin: SocketAddr,
+    pub admin: Admin,
     /// Whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed.
     pub trusted_proxies: Vec<IpNet>,
     pub issuers: Vec<Arc<Issuer>>,
@@ -43,6 +43,18 @@ pub struct Settings {
     pub store: PathBuf,
     pub limits: Limits,
     pub log: Log,
+    /// All of it as the file says it, without its secrets.
+    pub shown: serde_json::Value,
+}
+
+/// Where operators come in.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub address: SocketAddr,
+    /// What they prove themselves with; `None`: one is made and kept in the store folder.
+    pub token: Option<Secret<Vec<u8>>>,
+    /// Names in `Host` that are answered beside IP addresses and `localhost`; lower case.
+    pub hosts: Vec<String>,
 }
 
 /// Where requests are taken.

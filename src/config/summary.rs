@@ -19,7 +19,7 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     for listener in &settings.listen {
         line(std::mem::take(&mut heading), show_listener(listener));
     }
-    line("admin", settings.admin.to_string());
+    line("admin", settings.admin.address.to_string());
     let mut heading = "issuers";
     for issuer in &settings.issuers {
         line(std::mem::take(&mut heading), show_issuer(issuer));

@@ -61,6 +61,8 @@ fn form(node: &Node, form: Form, place: &Place, report: &Report) {
                 section(item, keys, &place.index(index), report);
             }
         }
+        (Form::OneOrKeys(_, keys), Node::Map(_)) => section(node, keys, place, report),
+        (Form::OneOrKeys(..), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
         (Form::OneOrEntries(kind, keys), _) => one_or_entries(node, kind, keys, place, report),
         (Form::Secrets, Node::List(items)) => {
             for (index, item) in items.iter().enumerate() {

@@ -164,6 +164,7 @@ impl Proxy {
         context.outcome = facts.label;
         let route = context.label().unwrap_or(&self.unrouted);
         self.gate.metrics.denied(route, facts.label);
+        self.gate.operators.refusals.note(facts.label, route, self.gate.clock.now());
         let request_id = context.request_id();
         match facts.level {
             LogLevel::Info => {}

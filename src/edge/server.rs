@@ -35,6 +35,7 @@ use crate::edge::admin::Admin;
 use crate::edge::connection_guard::{Connections, GuardedApp, Most};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
+use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
 use crate::edge::serving::Serving;
 use crate::flows::Gate;
@@ -99,7 +100,7 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     let settings = &live.settings;
     let sockets = settings.listen.iter().map(|listener| bind("listen", listener.address));
     let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-    let admin = bind("admin", settings.admin)?;
+    let admin = bind("admin", settings.admin.address)?;
     let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
     let log = Arc::new(log.map_err(ListenError::AccessLog)?);
     let drain = Arc::new(Drain::default());
@@ -128,7 +129,7 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
         let entrance = Entrance { key: "listen", door, largest_header };
         public_services.push(Listening::start(entrance, socket, proxy.clone(), public_connections.clone())?);
     }
-    let app = Arc::new(Admin { gate, drain: drain.clone() });
+    let app = Arc::new(Admin { gate, drain: drain.clone(), pages: Pages::new(false)? });
     let entrance = Entrance { key: "admin", door: Door::ClearText, largest_header };
     let admin_service = Listening::start(entrance, admin, app, admin_connections)?;
     Ok(Running {

@@ -32,6 +32,7 @@ use crate::core::session::sealed::KeyRing;
 use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
+use crate::flows::Operators;
 use crate::flows::logout::sign_out;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
 use crate::state::errands::Errands;
@@ -248,7 +249,11 @@ impl Scene {
         let settings = Settings {
             public_url: Origin::parse(OWN).unwrap(),
             listen: vec![],
-            admin: "127.0.0.1:0".parse().unwrap(),
+            admin: crate::config::settings::Admin {
+                address: "127.0.0.1:0".parse().unwrap(),
+                token: None,
+                hosts: vec![],
+            },
             trusted_proxies: Vec::new(),
             issuers: issuers.clone(),
             clients: vec![Arc::new(client)],
@@ -265,6 +270,7 @@ impl Scene {
             store: "data".into(),
             limits: Limits { token: 8192, header: 32 * 1024, body: 1024 * 1024 },
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
+            shown: serde_json::Value::Null,
         };
         let live = Arc::new(Live {
             settings: Arc::new(settings),
@@ -279,6 +285,7 @@ impl Scene {
             exchanges: Exchanges::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
+            operators: Operators::default(),
             clock: clock.clone(),
             random: Arc::new(Counted::default()),
             http: server.clone(),
@@ -293,6 +300,7 @@ impl Scene {
             exchanges: Exchanges::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
+            operators: Operators::default(),
             clock: self.clock.clone(),
             random: Arc::clone(&self.gate.random),
             http: self.server.clone(),
