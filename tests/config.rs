@@ -283,7 +283,7 @@ routes:
 identity: { headers: { X-User: sub }, access_token: forward }
 sessions: { idle_timeout: 1h, absolute_timeout: 1d, grace: 10s, keys: [{ file: cookie.1 }] }
 store: /var/lib/tollgate
-limits: { token: 4KiB, header: 16KiB, body: 1MiB }
+limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m }
 log: { format: text, level: debug, subject: hash }
 "#
     .to_owned()
@@ -838,6 +838,15 @@ fn times_and_sizes_stay_within_reason() {
     only_error(&top("limits: { token: 64KiB }"), "limits.token", "larger than `header`");
     only_error(&top("limits: { token: 8KB }"), "limits.token", "`KiB`");
     only_error(&top("limits: { header: 1MiB }"), "limits.header", "out of bounds");
+    only_error(&top("limits: { connections: 0 }"), "limits.connections", "above 0");
+    only_error(
+        &top("limits: { connections_per_address: many }"),
+        "limits.connections_per_address",
+        "above 0",
+    );
+    only_error(&top("limits: { requests_per_address: 5 }"), "limits.requests_per_address", "`120/m`");
+    let limits = settings(&top("limits: { requests_per_address: 5/s, connections: 7 }")).limits;
+    assert_eq!((limits.requests_per_address, limits.connections), (Some((5, Duration::from_secs(1))), 7));
     only_error(&top("log: { level: loud }"), "log.level", "write one of");
     only_error(&top("store: redis://cache:6379"), "store", "only a folder");
     let short = settings(&top("sessions: { absolute_timeout: 1h }"));
@@ -851,7 +860,7 @@ fn keys_of_later_capabilities_are_unknown_keys() {
         "upstreams: {}",
         "signals: {}",
         "routes_: []",
-        "limits: { connections: 1 }",
+        "limits: { denials_per_address: 120/m }",
         "identity: { assertion: {} }",
         "log: { colour: red }",
     ];

@@ -35,6 +35,11 @@ fn needs_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
         ("admin", admin(before) != admin(after)),
         ("store", before.store != after.store),
         ("limits.header", before.limits.header != after.limits.header),
+        ("limits.connections", before.limits.connections != after.limits.connections),
+        (
+            "limits.connections_per_address",
+            before.limits.connections_per_address != after.limits.connections_per_address,
+        ),
         ("log", log(before) != log(after)),
     ]
     .into_iter()

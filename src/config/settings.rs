@@ -244,12 +244,18 @@ pub struct Sessions {
     pub keys: Vec<Secret<Vec<u8>>>,
 }
 
-/// Sizes in bytes.
+/// Sizes in bytes, and how much of something one may have.
 #[derive(Debug)]
 pub struct Limits {
     pub token: usize,
     pub header: usize,
     pub body: u64,
+    /// Open at once.
+    pub connections: usize,
+    /// Open at once from one address.
+    pub connections_per_address: usize,
+    /// How often in how long one address may ask.
+    pub requests_per_address: Option<(u32, Duration)>,
 }
 
 #[derive(Debug)]

@@ -99,6 +99,10 @@ pub enum Denial {
     AuthorizationServerUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
+    /// One address asks too often.
+    TooManyRequests {
+        retry_after: Duration,
+    },
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
     Internal,
 }
@@ -433,6 +437,14 @@ impl Denial {
                 "Try again shortly.",
                 Error,
             ),
+            Self::TooManyRequests { .. } => row(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                Some("temporarily_unavailable"),
+                "Too many requests",
+                "This address asks more often than limits.requests_per_address allows.",
+                Info,
+            ),
             Self::Internal => row(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -446,8 +458,11 @@ impl Denial {
 
     /// After how long it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::KeysUnavailable | Self::AuthorizationServerUnavailable)
-            .then_some(Duration::from_secs(2))
+        match self {
+            Self::KeysUnavailable | Self::AuthorizationServerUnavailable => Some(Duration::from_secs(2)),
+            Self::TooManyRequests { retry_after } => Some(*retry_after),
+            _ => None,
+        }
     }
 
     /// Whether the cookie that came along must be cleared with the refusal. Only a session that is

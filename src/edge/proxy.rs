@@ -90,6 +90,10 @@ impl Proxy {
         let request: &RequestHeader = session.req_header();
         request_head::check(request, request_head::size(session), limits.header)?;
         let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+        if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))
+        {
+            return Err(Denial::TooManyRequests { retry_after });
+        }
         let host = request_head::host(request)?;
         let head = request_head::head(request, &host, client)?;
         let target = admit::read_target(&live, &head)?;

@@ -257,7 +257,14 @@ mod tests {
                 keys: vec![],
             },
             store: PathBuf::new(),
-            limits: Limits { token: 8192, header: 32768, body: 1 },
+            limits: Limits {
+                token: 8192,
+                header: 32768,
+                body: 1,
+                connections: 1,
+                connections_per_address: 1,
+                requests_per_address: None,
+            },
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
             shown: serde_json::Value::Null,
         };

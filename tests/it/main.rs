@@ -10,6 +10,7 @@ mod csrf;
 mod drain;
 mod edges;
 mod gateway;
+mod limits;
 mod listeners;
 mod oauth_endpoints;
 mod reload;

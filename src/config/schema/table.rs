@@ -316,6 +316,27 @@ const LIMITS: &[Key] = &[
         "16KiB",
     ),
     key("body", One("a size"), Default("10MiB"), "The largest request body.", "1MiB"),
+    key(
+        "connections",
+        One("a number"),
+        Default("20000"),
+        "Connections open at once; more are closed unanswered. Fewer where the system allows fewer open files.",
+        "5000",
+    ),
+    key(
+        "connections_per_address",
+        One("a number"),
+        Default("1000"),
+        "The same from one address (IPv6: one /64). `trusted_proxies` are not counted.",
+        "100",
+    ),
+    key(
+        "requests_per_address",
+        One("a rate"),
+        Default("0"),
+        "How often one address (IPv6: one /64) may ask, behind `trusted_proxies` the client's; then 429. `0`: no limit.",
+        "600/m",
+    ),
 ];
 
 const LOG: &[Key] = &[

@@ -268,7 +268,14 @@ impl Scene {
                 keys: Vec::new(),
             },
             store: "data".into(),
-            limits: Limits { token: 8192, header: 32 * 1024, body: 1024 * 1024 },
+            limits: Limits {
+                token: 8192,
+                header: 32 * 1024,
+                body: 1024 * 1024,
+                connections: 1,
+                connections_per_address: 1,
+                requests_per_address: None,
+            },
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
             shown: serde_json::Value::Null,
         };
