@@ -578,7 +578,7 @@ fn clients_must_be_able_to_do_what_they_are_for() {
     only_error(&web("resource: api"), "clients.web.resource", "RFC 8707");
     only_error(&web("idle_timeout: 8d"), "clients.web.idle_timeout", "longer than `absolute_timeout`");
     only_error(&web("login: gateway"), "clients.web.login", "only `page` works");
-    only_error(&web("").replace("mode: token", "mode: session"), "clients.web.mode", "only `token` works");
+    only_error(&web("").replace("mode: token", "mode: session"), "clients.web.mode", "`token`, `native`");
     only_error(
         &web("").replace("https://gate.example.com/in", "/in"),
         "clients.web.redirect_uri",
@@ -606,7 +606,26 @@ fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
     only_error(&web("path: /app"), "clients.web.cookie.path", "not sent to");
     only_error(&web("path: /oauth/tok"), "clients.web.cookie.path", "not sent to");
     only_error(&web("name: __Host-x"), "clients.web.cookie.name", "`path: /`");
-    only_error(&web("name: __host-http-x"), "clients.web.cookie.name", "`path: /`");
+    for (name, prefix) in [("__host-http-x", "`__Host-Http-`"), ("__HOST-x", "`__Host-`")] {
+        only_error(
+            &web(&format!("name: {name}")),
+            "clients.web.cookie.name",
+            &format!("{prefix} needs `path: /`"),
+        );
+        assert!(
+            parse(&web(&format!("name: {name}, path: /")))
+                .unwrap()
+                .warnings
+                .iter()
+                .all(|w| !w.path.contains("cookie"))
+        );
+    }
+    for (name, warned) in [("__Secure-x", false), ("__hTTP-x", false), ("__secure", true), ("x", true)] {
+        let warnings = parse(&web(&format!("name: {name}"))).unwrap().warnings;
+        let found =
+            warnings.iter().any(|w| w.path == "clients.web.cookie.name" && w.message.contains("sibling"));
+        assert_eq!(found, warned, "{name}: {warnings:?}");
+    }
     only_error(&web("name: a;b"), "clients.web.cookie.name", "no cookie name");
     only_error(&web("same_site: Lax"), "clients.web.cookie.same_site", "did you mean `lax`");
     for path in ["/", "/oauth", "/oauth/", "/oauth/token"] {
@@ -619,6 +638,70 @@ fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
     let mut two = good().client("client_id: same");
     two.clients.push_str(&two.clients.replace("web", "app"));
     only_error(&two.text(), "clients.app.client_id", "`client_id` `same` too");
+}
+
+/// A client `cli` in `native` mode.
+fn native(more: &str) -> String {
+    let mut parts = good();
+    parts.clients = format!("  cli: {{ mode: native, {more} }}\n");
+    parts.text()
+}
+
+#[test]
+fn native_clients_hold_their_tokens_themselves() {
+    let settings = settings(&native(""));
+    let client = &settings.native_clients[0];
+    assert!(settings.clients.is_empty() && client.name.as_str() == "cli" && client.client_id == "cli");
+    assert_eq!(client.grants, [GrantType::AuthorizationCode, GrantType::RefreshToken]);
+    assert!(matches!(client.credential, ClientCredential::None) && client.redirect_uri.is_none());
+    assert_eq!(settings.issuers[0].rules.client_ids, ["cli"]);
+    for key in [
+        "login: page",
+        "origins: \"https://gate.example.com\"",
+        "cookie: { name: __Secure-x }",
+        "idle_timeout: 1h",
+        "absolute_timeout: 1h",
+        "accept_any_access_token: true",
+    ] {
+        let path = format!("clients.cli.{}", key.split(':').next().unwrap());
+        only_error(&native(key), &path, "means nothing in `native` mode");
+    }
+    let route = "clients:\n  cli: { mode: native }\n";
+    let text = good().route("clients: cli").text().replace("routes:", &format!("{route}routes:"));
+    assert_eq!(requirements(&self::settings(&text), 0).clients.as_ref().unwrap()[0].1, "cli");
+    let twice = good().client("client_id: cli").text().replace("routes:", "  cli: { mode: native }\nroutes:");
+    only_error(&twice, "clients.cli", "`client_id` `cli` too");
+}
+
+#[test]
+fn the_secret_of_a_native_client_is_lent_to_two_grants_alone() {
+    let redirect = "redirect_uri: \"http://127.0.0.1/in\"";
+    let secret = format!("secret: \"${{WEB_APP_SECRET}}\", {redirect}");
+    let settings = settings(&native(&secret));
+    assert_eq!(settings.native_clients[0].redirect_uri.as_deref(), Some("http://127.0.0.1/in"));
+    for grant in
+        GrantType::NAMES.map(|(name, _)| name).iter().filter(|name| name.len() != 18 && name.len() != 13)
+    {
+        assert!(parse(&native(&format!("grants: [\"{grant}\"]"))).is_ok(), "{grant}");
+        only_error(
+            &native(&format!("{secret}, grants: [\"{grant}\"]")),
+            "clients.cli.grants[0]",
+            "bring their own",
+        );
+    }
+    only_error(&native("grants: [password]"), "clients.cli.grants[0]", "RFC 9700");
+    only_error(&native("grants: [device_cod]"), "clients.cli.grants[0]", "not known here");
+    only_error(&native("secret: \"${WEB_APP_SECRET}\""), "clients.cli", "`redirect_uri` is missing");
+    assert!(parse(&native("secret: \"${WEB_APP_SECRET}\", grants: refresh_token")).is_ok());
+    for good in
+        ["com.example.app:/in", "http://[::1]:9/in", "http://localhost/in", "https://app.example.com/in"]
+    {
+        assert!(parse(&native(&format!("redirect_uri: \"{good}\""))).is_ok(), "{good}");
+    }
+    for bad in ["http://app.example.com/in", "myapp:/in", "/in", "https://app.example.com/in#x"] {
+        let text = native(&format!("redirect_uri: \"{bad}\""));
+        only_error(&text, "clients.cli.redirect_uri", "RFC 8252");
+    }
 }
 
 #[test]

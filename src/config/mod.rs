@@ -4,7 +4,7 @@
 //! - `tree`: text → tree, and a place in the tree → its line
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration
-//! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `clients`, `keys`, `sessions`, `identity`, `routes`: what each part means
+//! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `clients`, `native_clients`, `cookies`, `keys`, `sessions`, `identity`, `routes`: what each part means
 //!   and what contradicts it; `resolve`: all parts in order
 //! - `redact`: the whole for people to look at
 //! - `report`, `error`: what was found on the way
@@ -20,11 +20,13 @@ pub mod summary;
 mod admin;
 mod certificates;
 mod clients;
+mod cookies;
 mod expand;
 mod identity;
 mod issuers;
 mod listeners;
 mod names;
+mod native_clients;
 mod network;
 mod read;
 mod redact;

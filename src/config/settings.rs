@@ -20,6 +20,8 @@ use crate::core::secret::{Secret, SecretString};
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 
+pub use crate::core::session::oauth::grant_type::GrantType;
+
 /// One whole configuration.
 #[derive(Debug)]
 pub struct Settings {
@@ -31,7 +33,10 @@ pub struct Settings {
     /// Whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed.
     pub trusted_proxies: Vec<IpNet>,
     pub issuers: Vec<Arc<Issuer>>,
+    /// Those with a cookie.
     pub clients: Vec<Arc<Client>>,
+    /// Those without; no `client_id` is in both.
+    pub native_clients: Vec<Arc<NativeClient>>,
     /// Whose pages may read what Tollgate's own endpoints answer, and refusals that concern no route.
     pub sharing: Sharing,
     pub upstreams: Vec<Arc<Upstream>>,
@@ -150,7 +155,7 @@ pub enum KeySource {
     SharedSecret(Secret<Vec<u8>>),
 }
 
-/// A client in `token` mode (the only one yet).
+/// A client in `token` mode: pages, with a cookie.
 #[derive(Debug)]
 pub struct Client {
     pub name: ClientName,
@@ -173,6 +178,25 @@ pub struct Client {
     pub accept_any_access_token: bool,
 }
 
+/// A client in `native` mode: it holds its refresh token itself, and there is no session here.
+#[derive(Debug)]
+pub struct NativeClient {
+    pub name: ClientName,
+    pub client_id: String,
+    pub issuer: IssuerName,
+    /// `None`: each caller brings the client's credentials along, if it has any. Else the gateway lends these,
+    /// and `grants` holds nothing but `authorization_code` and `refresh_token`.
+    pub credential: ClientCredential,
+    /// The only one that a code exchange may name. There is one where the gateway lends a credential to
+    /// code exchanges.
+    pub redirect_uri: Option<String>,
+    pub grants: Vec<GrantType>,
+    /// Asked for where the caller names none and the grant has one.
+    pub scope: Option<String>,
+    /// RFC 8707, sent where the caller names none.
+    pub resource: Option<String>,
+}
+
 #[derive(Debug)]
 pub enum ClientCredential {
     None,
@@ -187,12 +211,6 @@ pub enum ClientCredential {
 pub struct PrivateKey {
     pub pem: Secret<Vec<u8>>,
     pub algorithm: crate::core::token::Algorithm,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GrantType {
-    AuthorizationCode,
-    RefreshToken,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

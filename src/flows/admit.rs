@@ -243,6 +243,7 @@ mod tests {
             trusted_proxies: vec![],
             issuers: vec![],
             clients: vec![],
+            native_clients: Vec::new(),
             sharing: Sharing::default(),
             upstreams: vec![],
             routes,

@@ -7,8 +7,10 @@ pub mod call_authorization_server;
 pub mod exchange;
 pub mod keep_keys_fresh;
 pub mod logout;
+pub mod pass_through;
 pub mod ports;
 pub mod reload;
+pub mod token_endpoint;
 
 use std::sync::Arc;
 

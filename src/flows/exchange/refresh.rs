@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::judge::{judge, log_unusable, same_subject};
-use super::{At, OAuthAnswer, OAuthRefusal, outcome_of_end, session_cookie, windows};
+use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, outcome_of_end, session_cookie, windows};
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::SecretString;
@@ -92,7 +92,7 @@ impl Found {
             status: StatusCode::OK,
             body: Bytes::from(body),
             set_cookie,
-            client: Arc::clone(at.client),
+            client: at.client.name.clone(),
             subject: exchanged.subject.clone(),
             outcome: self.outcome.label(),
         })
@@ -178,14 +178,16 @@ impl Flight {
         let asked = self.shape.scope.as_ref().map(ToString::to_string);
         let scope = asked.as_deref().or(self.client.scope.as_deref());
         let form = ServerForm::refresh(&self.grant.refresh_token, scope, self.shape.resource.as_deref());
-        match ask_token_endpoint(&self.gate, &self.live, &self.client, &form).await {
+        match ask_token_endpoint(&self.gate, &self.live, self.client.as_ref().into(), &form).await {
             ServerAnswer::Tokens(answer) => self.land(flight, *answer).await,
-            ServerAnswer::InvalidGrant { .. } => {
+            ServerAnswer::InvalidGrant(_) => {
                 let end = SessionEnd::InvalidGrant;
                 flight.end(end, &self.grant, Denial::SessionEnded(end));
             }
-            ServerAnswer::Refused { error, description } => {
-                flight.fail(Denial::FromAuthorizationServer { error, description });
+            ServerAnswer::Refused(said) => flight.fail(Denial::FromAuthorizationServer(said)),
+            ServerAnswer::InvalidClient(_) => {
+                log_invalid_client(&self.client);
+                flight.fail(Denial::AuthorizationServerUnavailable);
             }
             ServerAnswer::Unusable(why) => {
                 tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "an exchange brought no answer; the session is kept");

@@ -12,10 +12,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use http::header::{CONTENT_TYPE, COOKIE, HeaderName, ORIGIN};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -33,8 +34,8 @@ use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::Operators;
-use crate::flows::logout::sign_out;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+use crate::flows::token_endpoint::{sign_out, token};
 use crate::state::errands::Errands;
 use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
 use crate::state::issuer_keys::Issuers;
@@ -257,6 +258,7 @@ impl Scene {
             trusted_proxies: Vec::new(),
             issuers: issuers.clone(),
             clients: vec![Arc::new(client)],
+            native_clients: Vec::new(),
             sharing: crate::core::cors::Sharing::default(),
             upstreams: Vec::new(),
             routes: Vec::new(),
