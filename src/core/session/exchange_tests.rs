@@ -246,6 +246,33 @@ fn a_foreground_request_that_joins_makes_the_flight_count_as_use() {
 }
 
 #[test]
+fn an_answer_of_a_poll_is_not_given_again_to_a_use() {
+    let mut scene = Scene::new();
+    let present = |scene: &mut Scene, used, now| {
+        scene.family.present(&grant(), &Shape::default(), used, WINDOWS, at(now))
+    };
+    let Decision::Exchange { flight, grant: of, .. } = present(&mut scene, false, 10) else { panic!() };
+    let polled = of.successor(Some("rt-1".into()), [0; 32], at(10), false);
+    assert_eq!(scene.family.landed(flight, polled.clone(), 1, None, at(10)), Landed::Kept);
+    assert!(matches!(present(&mut scene, false, 11), Decision::AnswerAgain { answer: 1, .. }));
+    // The use is exchanged in turn, with the successor's grant, and is no lost answer.
+    let Decision::Exchange { flight, grant: of, recovers: false } = present(&mut scene, true, 12) else {
+        panic!()
+    };
+    assert_eq!(of.generation, 1);
+    let used = of.successor(Some("rt-2".into()), [0; 32], at(12), true);
+    assert_eq!(used.last_used_at, at(12));
+    assert_eq!(scene.family.landed(flight, used, 2, None, at(12)), Landed::Kept);
+    // From here on that answer stands for uses and polls alike.
+    for used in [true, false] {
+        assert!(matches!(
+            present(&mut scene, used, 39),
+            Decision::AnswerAgain { answer: 2, with_cookie: true, .. }
+        ));
+    }
+}
+
+#[test]
 fn what_is_remembered_of_a_busy_family_is_bounded() {
     let mut scene = Scene::new();
     for round in 0..1000_usize {
@@ -283,15 +310,22 @@ mod simulation {
         /// A tab sends what is in the jar.
         Send {
             shape: usize,
+            used: bool,
         },
         Arrive {
             grant: Grant,
             shape: usize,
+            used: bool,
         },
         AsAnswers {
             flight: FlightId,
             grant: Grant,
             works: bool,
+        },
+        /// Others may join between the answer and this.
+        Land {
+            flight: FlightId,
+            next: Grant,
         },
         /// An answer reaches the browser, with the cookie of this generation.
         Receive {
@@ -307,8 +341,14 @@ mod simulation {
         landed_at: HashMap<u64, i64>,
         jar: Grant,
         as_current: u64,
-        /// Requests that wait for the flight: presented grant and shape.
-        waiting: Vec<(Grant, usize)>,
+        windows: Windows,
+        /// Requests that wait for the flight: presented grant, shape, and whether they use the session.
+        waiting: Vec<(Grant, usize, bool)>,
+        /// When a use arrived last, and when one was answered last.
+        use_arrived: i64,
+        use_answered: i64,
+        polls: u64,
+        uses: u64,
         events: BTreeMap<(i64, u64), Event>,
         count: u64,
         /// No answer overtakes another on the browser's one connection.
@@ -319,6 +359,9 @@ mod simulation {
         signed_out: bool,
     }
 
+    /// From the request that began it, in milliseconds.
+    const LONGEST_FLIGHT: i64 = 8_300;
+
     /// Milliseconds.
     fn at(now: i64) -> Timestamp {
         Timestamp::from_millis(1_000_000 + now)
@@ -326,6 +369,11 @@ mod simulation {
 
     impl World {
         fn new(seed: u64, with_thief: bool) -> Self {
+            Self::with_polls(seed, with_thief, 0, WINDOWS)
+        }
+
+        /// `polls` of ten requests are background ones.
+        fn with_polls(seed: u64, with_thief: bool, polls: u64, windows: Windows) -> Self {
             let first = grant();
             let mut world = Self {
                 dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
@@ -334,7 +382,12 @@ mod simulation {
                 landed_at: HashMap::new(),
                 jar: first,
                 as_current: 0,
+                windows,
                 waiting: Vec::new(),
+                use_arrived: 0,
+                use_answered: 0,
+                polls: 0,
+                uses: 0,
                 events: BTreeMap::new(),
                 count: 0,
                 last_receipt: 0,
@@ -348,7 +401,8 @@ mod simulation {
                 burst += 10_000 + world.dice.roll(200_000) as i64;
                 for _ in 0..1 + world.dice.roll(6) {
                     let (when, shape) = (burst + world.dice.roll(800) as i64, world.dice.roll(2) as usize);
-                    world.add(when, Event::Send { shape });
+                    let used = polls == 0 || world.dice.roll(10) >= polls;
+                    world.add(when, Event::Send { shape, used });
                 }
                 if with_thief && world.dice.roll(3) == 0 {
                     let when = burst + world.dice.roll(100_000) as i64;
@@ -375,12 +429,13 @@ mod simulation {
 
         fn step(&mut self, now: i64, event: Event) {
             match event {
-                Event::Send { shape } => {
+                Event::Send { shape, used } => {
                     let (grant, delay) = (self.jar.clone(), self.dice.roll(5_000) as i64);
-                    self.add(now + delay, Event::Arrive { grant, shape });
+                    self.add(now + delay, Event::Arrive { grant, shape, used });
                 }
-                Event::Arrive { grant, shape } => self.arrive(&grant, shape, now),
+                Event::Arrive { grant, shape, used } => self.arrive(&grant, shape, used, now),
                 Event::AsAnswers { flight, grant, works } => self.as_answers(flight, &grant, works, now),
+                Event::Land { flight, next } => self.land(flight, next, now),
                 Event::Receive { cookie } => {
                     if let Some(generation) = cookie {
                         self.jar = self.given[&generation].clone();
@@ -394,17 +449,35 @@ mod simulation {
             shape(["a", "a b"][index])
         }
 
-        fn arrive(&mut self, grant: &Grant, shape: usize, now: i64) {
-            match self.family.present(grant, &Self::shape(shape), true, WINDOWS, at(now)) {
-                Decision::Exchange { flight, grant: used, .. } => {
-                    assert_eq!(used.generation, self.as_current, "a replaced refresh token was sent again");
-                    self.waiting.push((grant.clone(), shape));
+        fn arrive(&mut self, grant: &Grant, shape: usize, used: bool, now: i64) {
+            if used {
+                self.use_arrived = self.use_arrived.max(now);
+            }
+            match self.family.present(grant, &Self::shape(shape), used, self.windows, at(now)) {
+                Decision::Exchange { flight, grant: sent, .. } => {
+                    assert_eq!(sent.generation, self.as_current, "a replaced refresh token was sent again");
+                    let counted = at(self.use_arrived + LONGEST_FLIGHT);
+                    assert!(sent.last_used_at <= counted, "a poll counted as use");
+                    self.waiting.push((grant.clone(), shape, used));
                     let (delay, works) = (self.dice.roll(8_000) as i64, self.dice.roll(6) != 0);
-                    self.add(now + delay, Event::AsAnswers { flight, grant: *used, works });
+                    self.add(now + delay, Event::AsAnswers { flight, grant: *sent, works });
                 }
-                Decision::Join | Decision::AskAgainAfterFlight => self.waiting.push((grant.clone(), shape)),
+                Decision::Join | Decision::AskAgainAfterFlight => {
+                    self.waiting.push((grant.clone(), shape, used));
+                }
                 Decision::AnswerAgain { answer, with_cookie, .. } => {
+                    if used {
+                        (self.use_answered, self.uses) = (self.use_answered.max(now), self.uses + 1);
+                    } else {
+                        self.polls += 1;
+                    }
                     self.respond(with_cookie.then_some(answer), now);
+                }
+                Decision::Over { end: SessionEnd::IdleTimeout, .. } => {
+                    let unused = Duration::from_millis((now - self.use_answered).unsigned_abs());
+                    let allowed = self.windows.timeouts.idle - self.windows.grace;
+                    assert!(unused >= allowed, "idle after {unused:?} although it was used");
+                    self.signed_out = true;
                 }
                 Decision::Replay | Decision::Over { .. } => {
                     assert!(self.with_thief, "an honest browser was signed out at {now}");
@@ -415,20 +488,26 @@ mod simulation {
 
         fn as_answers(&mut self, flight: FlightId, of: &Grant, works: bool, now: i64) {
             if works {
-                let next = of.successor(Some("new".into()), [0; 32], at(now), true);
-                let generation = next.generation;
-                if self.family.landed(flight, next.clone(), generation, None, at(now)) == Landed::Kept {
-                    self.as_current = generation;
-                    self.given.insert(generation, next);
-                    self.landed_at.insert(of.generation, now);
-                }
+                let used = self.family.is_used(flight);
+                let next = of.successor(Some("new".into()), [0; 32], at(now), used);
+                let delay = self.dice.roll(300) as i64;
+                self.add(now + delay, Event::Land { flight, next });
             } else {
                 self.family.failed(flight);
+                self.waiting.clear(); // 503
             }
-            for (grant, shape) in std::mem::take(&mut self.waiting) {
-                if works {
-                    self.arrive(&grant, shape, now);
-                } // else: 503
+        }
+
+        fn land(&mut self, flight: FlightId, next: Grant, now: i64) {
+            let generation = next.generation;
+            let landed_at = next.exchanged_at;
+            if self.family.landed(flight, next.clone(), generation, None, landed_at) == Landed::Kept {
+                self.as_current = generation;
+                self.given.insert(generation, next);
+                self.landed_at.insert(generation - 1, landed_at.as_millis() - at(0).as_millis());
+            }
+            for (grant, shape, used) in std::mem::take(&mut self.waiting) {
+                self.arrive(&grant, shape, used, now);
             }
         }
 
@@ -451,7 +530,7 @@ mod simulation {
                 l.answers.opens_window_for(generation) && now < l.at.as_millis() - 1_000_000 + grace
             });
             let copy = self.given[&generation].clone();
-            match self.family.present(&copy, &Self::shape(0), true, WINDOWS, at(now)) {
+            match self.family.present(&copy, &Self::shape(0), true, self.windows, at(now)) {
                 Decision::Replay | Decision::Over { .. } => {
                     self.caught = true;
                     self.signed_out = true;
@@ -473,6 +552,23 @@ mod simulation {
             assert!(!world.signed_out, "seed {seed}");
             assert!(world.as_current > 3, "seed {seed}: nothing happened");
         }
+    }
+
+    #[test]
+    fn a_session_that_is_used_does_not_go_idle_and_one_that_is_only_polled_does() {
+        let timeouts = Timeouts { idle: Duration::from_secs(400), ..WINDOWS.timeouts };
+        let windows = Windows { timeouts, ..WINDOWS };
+        let (mut went_idle, mut uses, mut polls) = (0, 0, 0);
+        for seed in 0..200 {
+            let world = World::with_polls(seed, false, 5, windows).run();
+            went_idle += usize::from(world.signed_out);
+            (uses, polls) = (uses + world.uses, polls + world.polls);
+        }
+        assert!(uses > 5_000 && polls > 5_000, "{uses} uses and {polls} polls");
+        assert!(went_idle < 150, "{went_idle} of 200");
+        let only_polled =
+            (0..40).filter(|seed| World::with_polls(*seed, false, 10, windows).run().signed_out);
+        assert_eq!(only_polled.count(), 40);
     }
 
     #[test]

@@ -94,6 +94,19 @@ pub(in crate::flows) fn windows(live: &Live, client: &Client) -> Windows {
     Windows { grace: live.settings.sessions.grace, timeouts: session_cookie::timeouts(client) }
 }
 
+/// Says once a client that a page can use an access token after its session went idle.
+fn warn_of_long_life(gate: &Gate, client: &Client, expires_in: Option<Duration>) {
+    let outlives = expires_in.is_some_and(|life| life > client.idle_timeout);
+    if outlives && gate.exchanges.first_warning_of(&client.name) {
+        tracing::warn!(
+            client = %client.name,
+            "access tokens live longer than idle_timeout: a page can use one after its session went idle; \
+             shorten their life at the AS, or lengthen clients.{}.idle_timeout",
+            client.name,
+        );
+    }
+}
+
 /// The gateway's own fault; the session stays.
 fn log_invalid_client(client: &Client) {
     tracing::error!(client = %client.name, issuer = %client.issuer, "the AS answered invalid_client: the client's credential in the configuration is wrong there");

@@ -10,7 +10,10 @@ use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::judge::{judge, log_unusable, same_subject};
-use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, outcome_of_end, session_cookie, windows};
+use super::{
+    At, OAuthAnswer, OAuthRefusal, log_invalid_client, outcome_of_end, session_cookie, warn_of_long_life,
+    windows,
+};
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::SecretString;
@@ -118,9 +121,11 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
                 return Found::new(landed_by(waiting, until).await, outcome);
             }
-            Presented::Join(waiting) => {
-                return Found::new(landed_by(waiting, until).await, ExchangeOutcome::Coalesced);
-            }
+            Presented::Join(waiting) => match landed_by(waiting, until).await {
+                // A poll's, joined too late to make it a use.
+                Ok(exchanged) if used && !exchanged.used && Instant::now() < until => {}
+                result => return Found::new(result, ExchangeOutcome::Coalesced),
+            },
             Presented::AskAgain(waiting) => {
                 let _ = landed_by(waiting, until).await;
                 if Instant::now() >= until {
@@ -234,12 +239,14 @@ impl Flight {
         }
         let cookie =
             session_cookie::seal(&self.gate, &self.live, &self.client, &successor).map_err(refused)?;
+        let expires_in = answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)));
+        warn_of_long_life(&self.gate, &self.client, expires_in);
         let page = match judged.unusable {
             // Keys that cannot be fetched now are no fault of the token; its use is judged anyway.
             None | Some(Denial::KeysUnavailable) => Ok(PageTokens {
                 access_token: answer.access_token,
                 token_type: answer.token_type,
-                expires_in: answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now))),
+                expires_in,
                 scope: answer.scope,
                 id_token: None,
             }),
@@ -250,6 +257,7 @@ impl Flight {
         };
         let exchanged = Exchanged {
             page,
+            used: successor.counts_as_use(),
             cookie,
             session_ends_at: successor.ends_at(session_cookie::timeouts(&self.client)),
             landed_at: now,

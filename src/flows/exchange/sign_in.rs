@@ -11,7 +11,7 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 
 use super::judge::{Judged, judge, log_unusable};
-use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, windows};
+use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life, windows};
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::{Secret, SecretString};
@@ -185,9 +185,7 @@ impl CodeExchange {
             }
         };
         let expires_in = answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)));
-        if expires_in.is_some_and(|life| life > self.client.idle_timeout) {
-            tracing::warn!(client = %self.client.name, "access tokens live longer than idle_timeout: a page can use one after its session went idle");
-        }
+        warn_of_long_life(&self.gate, &self.client, expires_in);
         Ok(SignedIn {
             subject: judged.subject(),
             page: PageTokens {

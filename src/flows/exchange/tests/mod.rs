@@ -3,6 +3,7 @@
 
 mod answers;
 mod generations;
+mod native;
 mod requests;
 mod sign_in_and_out;
 
@@ -23,7 +24,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::config::settings::{
     AccessTokenForwarding, ClientCredential, CookieSettings, Identity, Issuer, KeySource, Limits, Log,
-    LogFormat, SameSite, Sessions, Settings, SubjectInLog,
+    LogFormat, NativeClient, SameSite, Sessions, Settings, SubjectInLog,
 };
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
@@ -246,6 +247,14 @@ impl Scene {
     }
 
     fn of(client: Client, issuer: Issuer) -> Self {
+        Self::with_clients(vec![client], vec![], issuer)
+    }
+
+    fn with_native(client: NativeClient) -> Self {
+        Self::with_clients(vec![], vec![client], issuer(Duration::from_secs(5)))
+    }
+
+    fn with_clients(clients: Vec<Client>, native: Vec<NativeClient>, issuer: Issuer) -> Self {
         let issuers = vec![Arc::new(issuer)];
         let settings = Settings {
             public_url: Origin::parse(OWN).unwrap(),
@@ -257,8 +266,8 @@ impl Scene {
             },
             trusted_proxies: Vec::new(),
             issuers: issuers.clone(),
-            clients: vec![Arc::new(client)],
-            native_clients: Vec::new(),
+            clients: clients.into_iter().map(Arc::new).collect(),
+            native_clients: native.into_iter().map(Arc::new).collect(),
             sharing: crate::core::cors::Sharing::default(),
             upstreams: Vec::new(),
             routes: Vec::new(),
