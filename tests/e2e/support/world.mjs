@@ -71,13 +71,13 @@ export class World {
   }
 
   /** Signs `account` in at the AS, as a person does with its pages; returns the code and its verifier. */
-  async authorize(browser, account = 'alice') {
+  async authorize(browser, account = 'alice', { client = CLIENT, redirectUri = this.redirectUri } = {}) {
     const verifier = randomBytes(32).toString('base64url');
     const state = randomBytes(8).toString('hex');
     const query = new URLSearchParams({
-      client_id: CLIENT,
+      client_id: client,
       response_type: 'code',
-      redirect_uri: this.redirectUri,
+      redirect_uri: redirectUri,
       scope: SCOPE,
       resource: AUDIENCE,
       // `consent`: without it there is no refresh token. `login`: a form even when somebody is signed in.
@@ -86,7 +86,7 @@ export class World {
       code_challenge: createHash('sha256').update(verifier).digest('base64url'),
       code_challenge_method: 'S256',
     });
-    const stopAt = (url) => url.startsWith(this.redirectUri);
+    const stopAt = (url) => url.startsWith(redirectUri);
     let page = await browser.navigate(`${this.as.url}/auth?${query}`, { stopAt });
     for (let step = 0; step < 6 && !stopAt(page.url); step += 1) {
       const { text, status } = page.answer;
