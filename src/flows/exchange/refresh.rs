@@ -205,14 +205,20 @@ impl Flight {
         match self.successor(&flight, answer).await {
             Ok((successor, exchanged)) => {
                 let newest = successor.refresh_token.clone();
-                let worth_until =
-                    exchanged.page.as_ref().ok().and_then(|page| page.worth_until(exchanged.landed_at));
-                if flight.land(successor, exchanged, worth_until) == Landed::TooLate {
+                let page = exchanged.page.as_ref().ok();
+                let token_worth = page.and_then(|page| page.worth_until(exchanged.landed_at));
+                let session = exchanged.session_ends_at;
+                let worth_until = token_worth.map_or(session, |token| token.min(session));
+                if flight.land(successor, exchanged, Some(worth_until)) == Landed::TooLate {
                     revoke_in_background(&self.gate, &self.live, &self.client, newest);
                 }
             }
             Err((denial, newest)) => {
-                if flight.end(SessionEnd::Revoked, &self.grant, denial) {
+                let end = match denial {
+                    Denial::SessionEnded(end) => end,
+                    _ => SessionEnd::Revoked,
+                };
+                if flight.end(end, &self.grant, denial) {
                     revoke_in_background(&self.gate, &self.live, &self.client, newest);
                 }
             }
@@ -234,6 +240,10 @@ impl Flight {
         let now = self.gate.clock.now();
         let mut successor =
             self.grant.successor(Some(newest.clone()), random(&*self.gate.random), now, flight.is_used());
+        if let Some(end) = successor.ended(session_cookie::timeouts(&self.client), now) {
+            // Its time ran out while the AS was asked.
+            return Err(refused(Denial::SessionEnded(end)));
+        }
         if successor.scope.is_none() && self.shape.scope.is_none() {
             successor.scope = answer.scope.clone().or(judged.scope);
         }

@@ -39,6 +39,35 @@ async fn a_poll_does_not_keep_a_session_alive() {
 }
 
 #[tokio::test]
+async fn a_session_whose_time_runs_out_during_an_exchange_or_after_it_is_over() {
+    let poll = "grant_type=refresh_token&client_id=web-app&background=true";
+    let idle = Denial::SessionEnded(SessionEnd::IdleTimeout);
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.pass(3599);
+    scene.server.answers.forget_permits(PLENTY);
+    let (polled, ()) = tokio::join!(scene.post(Some(&cookie), poll), async {
+        scene.pass(1);
+        scene.server.answers.add_permits(1);
+    });
+    let refusal = polled.unwrap_err();
+    assert!(clears(refusal.set_cookie.as_ref()));
+    assert_eq!(refusal.denial, idle);
+    scene.revoked(&["refresh-token-1"]).await;
+
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.pass(3590);
+    assert!(scene.post(Some(&cookie), poll).await.is_ok());
+    scene.pass(9);
+    assert_eq!(scene.post(Some(&cookie), poll).await.unwrap().outcome, "answered_again");
+    scene.pass(1);
+    let refusal = scene.post(Some(&cookie), poll).await.unwrap_err();
+    assert_eq!(refusal.denial, idle);
+    assert!(clears(refusal.set_cookie.as_ref()));
+}
+
+#[tokio::test]
 async fn a_use_that_finds_the_answer_of_a_poll_is_recorded() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;
