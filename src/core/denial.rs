@@ -85,10 +85,10 @@ pub enum Denial {
     /// The session ended (timeouts, sign-out, theft, the AS said so). The cookie is cleared.
     SessionEnded(SessionEnd),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
-    FromAuthorizationServer(ServerError),
+    FromAuthorizationServer(Box<ServerError>),
     /// The AS did not take the credentials that the caller brought for its client.
     ClientCredentialRefused {
-        said: ServerError,
+        said: Box<ServerError>,
         /// They came as `Authorization: Basic`, so a challenge goes back (RFC 6749 section 5.2).
         by_basic: bool,
     },

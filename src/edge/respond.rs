@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn what_the_authorization_server_said_goes_on_as_it_came() {
         let said = ServerError { error: "invalid_target".into(), description: None, uri: None };
-        let denial = Denial::FromAuthorizationServer(said);
+        let denial = Denial::FromAuthorizationServer(Box::new(said));
         let answer = Answer::refusal(&denial, Form::OAuth, "abc");
         assert_eq!(&answer.body[..], br#"{"error":"invalid_target"}"#);
     }

@@ -80,9 +80,11 @@ pub async fn ask_token_endpoint(
 
 /// An AS that repeats in its error what it was sent must not carry a refresh token to the page.
 fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
-    let told = |said: ServerError| {
+    let told = |mut said: Box<ServerError>| {
         let fit = |text: &String| !form.is_repeated_in(text);
-        ServerError { description: said.description.filter(fit), uri: said.uri.filter(fit), ..said }
+        said.description = said.description.take().filter(fit);
+        said.uri = said.uri.take().filter(fit);
+        said
     };
     match answer {
         ServerAnswer::InvalidGrant(said) => ServerAnswer::InvalidGrant(told(said)),

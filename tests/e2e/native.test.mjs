@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { AUDIENCE, faults } from './support/authorization_server.mjs';
-import { Browser, form, request } from './support/http.mjs';
+import { Browser, form, request, until } from './support/http.mjs';
 import { SCOPE, SECRET, World } from './support/world.mjs';
 
 /** As registered; the application listens on whatever port it was given. */
@@ -147,6 +147,8 @@ describe('a native client', () => {
       assert.equal(answer.status, 503, `${name}: ${answer.text}`);
       assert.ok(Number(answer.headers['retry-after']) > 0, 'Retry-After');
       assert.equal(world.as.callsOf('fault').length, calls + 1, name);
+      // Nothing is remembered of it, also no connection that the fault broke.
+      await until('the authorization server to answer', async () => (await ask(refresh)).json.error === 'invalid_grant');
     }
     assert.match(world.gateway.output, /the client's credential in the configuration is wrong there/);
     await world.as.pause();

@@ -27,11 +27,11 @@ const LONGEST_LIFETIME: u64 = 10 * 365 * 24 * 3600;
 pub enum ServerAnswer {
     Tokens(Box<TokenAnswer>),
     /// `invalid_grant`: the refresh token or the code is no good.
-    InvalidGrant(ServerError),
+    InvalidGrant(Box<ServerError>),
     /// `invalid_client`: the fault of whoever authenticated the client.
-    InvalidClient(ServerError),
+    InvalidClient(Box<ServerError>),
     /// Any other OAuth error that concerns the caller.
-    Refused(ServerError),
+    Refused(Box<ServerError>),
     /// No answer of a working AS; says why, for the log.
     Unusable(&'static str),
 }
@@ -176,7 +176,8 @@ fn refusal(members: &Map<String, Value>) -> ServerAnswer {
     };
     let description = members.get("error_description").and_then(Value::as_str).map(printable);
     let uri = members.get("error_uri").and_then(Value::as_str).filter(|text| is_error_uri(text));
-    let said = ServerError { error: error.to_owned(), description, uri: uri.map(ToOwned::to_owned) };
+    let said =
+        Box::new(ServerError { error: error.to_owned(), description, uri: uri.map(ToOwned::to_owned) });
     match error {
         "invalid_grant" => ServerAnswer::InvalidGrant(said),
         "invalid_client" => ServerAnswer::InvalidClient(said),
