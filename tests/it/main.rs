@@ -5,6 +5,7 @@
 mod admin;
 mod attacks;
 mod bad_tokens;
+mod cookies;
 mod cors;
 mod csrf;
 mod drain;
