@@ -18,6 +18,7 @@ mod folder;
 mod ports;
 mod serve;
 mod story;
+mod tap;
 mod terminal;
 
 use std::error::Error;
