@@ -2,9 +2,12 @@
 //!
 //! The authorization server is on another site than the gateway (`127.0.0.1` beside `localhost`), as it is
 //! in production; nothing listens off loopback. The story is told at the public sockets, with a plain
-//! HTTP client: it sees what a browser sees.
+//! HTTP client: it sees what a browser sees. Then a person can try it all on one page. A tap stands in front
+//! of each server, so that the page can show what passes.
 //!
 //! - `authorization_server`, `upstream`: the demo's own servers (`serve`)
+//! - `tap`, `wire`: what passes between them
+//! - `page`: the page and its buttons
 //! - `sign_in`, `browser`: how a person and their browser behave
 //! - `story`, `terminal`: what is shown, and how
 //! - `ports`, `folder`: where it listens, and what it leaves behind: nothing
@@ -15,15 +18,18 @@ pub mod upstream;
 
 mod browser;
 mod folder;
+mod page;
 mod ports;
 mod serve;
 mod story;
 mod tap;
 mod terminal;
+mod wire;
 
 use std::error::Error;
 use std::fs::File;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,10 +43,13 @@ use crate::config::settings::Settings;
 use crate::core::secret::SecretString;
 use authorization_server::{AsClient, AsOptions, AuthorizationServer, RunningAs};
 use folder::Folder;
+use page::Stage;
 use ports::Ports;
 use story::{CLIENT, Places};
+use tap::Tap;
 use terminal::Terminal;
 use upstream::Upstream;
+use wire::{Feed, KeptCookies, Leg, Wire};
 
 /// What the gateway of the demo runs with: the file at the top of the repository.
 const CONFIGURATION: &str = include_str!("../../config.yaml");
@@ -48,10 +57,16 @@ const CONFIGURATION: &str = include_str!("../../config.yaml");
 /// So short that one sees tokens end.
 const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 
+/// So short that one need not wait long to see what a replayed cookie does.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// Everything that the demo starts.
 #[derive(Debug)]
 struct World {
     places: Places,
+    /// In front of the gateway, the authorization server and the upstream.
+    taps: [Arc<Tap>; 3],
+    feed: Arc<Feed>,
     app: App,
     authorization_server: RunningAs,
     upstream: Upstream,
@@ -91,6 +106,7 @@ async fn demonstrate(once: bool, terminal: &mut Terminal) -> Result<ExitCode, Bo
         () = ended() => false,
     };
     if told && !once {
+        world.feed.forget();
         story::say_where_to_go(&world.places, &world.access_log(), terminal);
         ended().await;
     }
@@ -104,7 +120,13 @@ impl World {
         let folder = Folder::make()?;
         let secret = folder::random_name()?;
         let settings = settings(&ports.substituted(CONFIGURATION), folder.path(), &secret)?;
-        let Ports { authorization_server, upstream, gateway, .. } = ports;
+        let cookie = settings.clients.first().map(|client| client.cookie.name.clone()).unwrap_or_default();
+        let wire = Arc::new(Wire {
+            feed: Arc::new(Feed::new(folder::random_name()?)),
+            cookies: Arc::new(KeptCookies::new(cookie, GRACE)),
+        });
+        let Ports { authorization_server: as_door, upstream: upstream_door, gateway: [door, admin], .. } =
+            ports;
         let client = AsClient {
             id: CLIENT.to_owned(),
             secret: SecretString::new(secret),
@@ -116,13 +138,26 @@ impl World {
             access_token_lifetime: ACCESS_TOKEN_LIFETIME,
             audience: "https://api.example.com".to_owned(),
         };
-        let authorization_server = AuthorizationServer::start(authorization_server, options)?;
-        let upstream = Upstream::start(upstream)?;
+        let tapped = |listener, to, leg| Tap::start(listener, to, wire.witnesses(leg)).map(Arc::new);
+        let authorization_server = AuthorizationServer::start(any_port()?, options)?;
+        let as_tap = tapped(as_door, authorization_server.address(), Leg::AuthorizationServer)?;
+        let stage = Stage {
+            places: places.clone(),
+            feed: Arc::clone(&wire.feed),
+            cookies: Arc::clone(&wire.cookies),
+            door: Arc::clone(&as_tap),
+            tally: authorization_server.tally(),
+            grace: GRACE,
+        };
+        stage.tell_state();
+        let upstream = Upstream::start_with_page(any_port()?, stage)?;
+        let upstream_tap = tapped(upstream_door, upstream.address(), Leg::Upstream)?;
         let mut outside = Outside::system(&settings)?;
         outside.access_log = Box::new(File::create(folder.path().join(ACCESS_LOG))?);
-        drop(gateway);
+        drop(admin);
         let app = App::start(Arc::new(settings), outside)?;
-        Ok(Self { places, app, authorization_server, upstream, folder })
+        let taps = [tapped(door, app.running.public, Leg::Gateway)?, as_tap, upstream_tap];
+        Ok(Self { places, taps, feed: Arc::clone(&wire.feed), app, authorization_server, upstream, folder })
     }
 
     fn access_log(&self) -> std::path::PathBuf {
@@ -130,6 +165,10 @@ impl World {
     }
 
     async fn stop(self) {
+        // First, so that the gateway does not wait for pages that listen to the wire.
+        for tap in &self.taps {
+            tap.close().await;
+        }
         self.app.stop(Duration::ZERO).await;
         self.authorization_server.stop().await;
         self.upstream.stop().await;
@@ -138,10 +177,19 @@ impl World {
 
 const ACCESS_LOG: &str = "access.log";
 
+fn any_port() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// The configuration as it is written, but for two things: the gateway listens behind its tap, and a
+/// replaced cookie is good for a shorter time.
 fn settings(text: &str, folder: &Path, secret: &str) -> Result<Settings, Box<dyn Error>> {
     let env = |name: &str| (name == "WEB_APP_SECRET").then(|| secret.to_owned());
     let no_files = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
-    Ok(config::parse(text, folder, &env, &no_files)?.settings)
+    let mut settings = config::parse(text, folder, &env, &no_files)?.settings;
+    settings.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    settings.sessions.grace = GRACE;
+    Ok(settings)
 }
 
 fn introduce(ports: &Ports, terminal: &mut Terminal) {

@@ -98,6 +98,10 @@ pub struct RunningAs {
     shared: Arc<Shared>,
 }
 
+/// What a running one counts, for whoever shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Tally(Arc<Shared>);
+
 #[derive(Debug)]
 struct Shared {
     options: AsOptions,
@@ -172,9 +176,20 @@ impl RunningAs {
         self.shared.grants().alive(now())
     }
 
+    pub(super) fn tally(&self) -> Tally {
+        Tally(Arc::clone(&self.shared))
+    }
+
     /// Closes the listener and every connection.
     pub async fn stop(self) {
         self.server.stop().await;
+    }
+}
+
+impl Tally {
+    /// The same as `/demo/counts`.
+    pub(super) fn as_json(&self) -> Value {
+        self.0.counted()
     }
 }
 
