@@ -57,8 +57,19 @@ const CONFIGURATION: &str = include_str!("../../config.yaml");
 /// So short that one sees tokens end.
 const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 
-/// So short that one need not wait long to see what a replayed cookie does.
-const GRACE: Duration = Duration::from_secs(3);
+/// How fast things go.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// How long the authorization server takes for a token.
+    token_latency: Duration,
+    /// How long the gateway answers a replaced cookie again.
+    grace: Duration,
+}
+
+/// A token takes its time, as over a network: a browser needs some to send fifty requests, and without it the
+/// first would be answered, with a new cookie, before the last is sent. The grace is so short that one need
+/// not wait long to see what a replayed cookie does.
+const PACE: Pace = Pace { token_latency: Duration::from_millis(200), grace: Duration::from_secs(3) };
 
 /// Everything that the demo starts.
 #[derive(Debug)]
@@ -100,7 +111,7 @@ async fn demonstrate(once: bool, terminal: &mut Terminal) -> Result<ExitCode, Bo
     };
     let ports = Ports::find().map_err(|fault| format!("no four ports are free from 8080 on: {fault}"))?;
     introduce(&ports, terminal);
-    let world = World::start(ports)?;
+    let world = World::start(ports, PACE)?;
     let told = tokio::select! {
         told = story::tell(&world.places, terminal) => told,
         () = ended() => false,
@@ -115,15 +126,15 @@ async fn demonstrate(once: bool, terminal: &mut Terminal) -> Result<ExitCode, Bo
 }
 
 impl World {
-    fn start(ports: Ports) -> Result<Self, Box<dyn Error>> {
+    fn start(ports: Ports, pace: Pace) -> Result<Self, Box<dyn Error>> {
         let places = ports.places();
         let folder = Folder::make()?;
         let secret = folder::random_name()?;
-        let settings = settings(&ports.substituted(CONFIGURATION), folder.path(), &secret)?;
+        let settings = settings(&ports.substituted(CONFIGURATION), folder.path(), &secret, pace)?;
         let cookie = settings.clients.first().map(|client| client.cookie.name.clone()).unwrap_or_default();
         let wire = Arc::new(Wire {
             feed: Arc::new(Feed::new(folder::random_name()?)),
-            cookies: Arc::new(KeptCookies::new(cookie, GRACE)),
+            cookies: Arc::new(KeptCookies::new(cookie, pace.grace)),
         });
         let Ports { authorization_server: as_door, upstream: upstream_door, gateway: [door, admin], .. } =
             ports;
@@ -136,6 +147,7 @@ impl World {
             issuer: places.authorization_server.clone(),
             clients: vec![client],
             access_token_lifetime: ACCESS_TOKEN_LIFETIME,
+            token_latency: pace.token_latency,
             audience: "https://api.example.com".to_owned(),
         };
         let tapped = |listener, to, leg| Tap::start(listener, to, wire.witnesses(leg)).map(Arc::new);
@@ -147,7 +159,7 @@ impl World {
             cookies: Arc::clone(&wire.cookies),
             door: Arc::clone(&as_tap),
             tally: authorization_server.tally(),
-            grace: GRACE,
+            grace: pace.grace,
         };
         stage.tell_state();
         let upstream = Upstream::start_with_page(any_port()?, stage)?;
@@ -183,12 +195,12 @@ fn any_port() -> io::Result<TcpListener> {
 
 /// The configuration as it is written, but for two things: the gateway listens behind its tap, and a
 /// replaced cookie is good for a shorter time.
-fn settings(text: &str, folder: &Path, secret: &str) -> Result<Settings, Box<dyn Error>> {
+fn settings(text: &str, folder: &Path, secret: &str, pace: Pace) -> Result<Settings, Box<dyn Error>> {
     let env = |name: &str| (name == "WEB_APP_SECRET").then(|| secret.to_owned());
     let no_files = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
     let mut settings = config::parse(text, folder, &env, &no_files)?.settings;
     settings.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    settings.sessions.grace = GRACE;
+    settings.sessions.grace = pace.grace;
     Ok(settings)
 }
 
@@ -235,7 +247,7 @@ mod tests {
         let mut terminal = Terminal::new(Box::new(screen.clone()), false);
         let ports = Ports::find_from(20_000).unwrap();
         introduce(&ports, &mut terminal);
-        let world = World::start(ports).unwrap();
+        let world = World::start(ports, PACE).unwrap();
         let log = world.access_log();
         let told = story::tell(&world.places, &mut terminal).await;
         story::say_where_to_go(&world.places, &log, &mut terminal);
@@ -254,7 +266,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_access_log_of_the_story_holds_no_token() {
-        let world = World::start(Ports::find_from(30_000).unwrap()).unwrap();
+        let world = World::start(Ports::find_from(30_000).unwrap(), PACE).unwrap();
         let mut terminal = Terminal::new(Box::new(io::sink()), false);
         assert!(story::tell(&world.places, &mut terminal).await);
         let World { app, folder, .. } = world;

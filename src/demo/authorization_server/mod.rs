@@ -83,6 +83,8 @@ pub struct AsOptions {
     pub issuer: String,
     pub clients: Vec<AsClient>,
     pub access_token_lifetime: Duration,
+    /// How long the token endpoint takes to answer: one behind a network is not there at once.
+    pub token_latency: Duration,
     /// `aud` of its access tokens.
     pub audience: String,
 }

@@ -14,7 +14,24 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Path, type and text.
-const FILES: [(&str, &str, &str); 0] = [];
+const FILES: [(&str, &str, &str); 16] = [
+    ("/", HTML, include_str!("index.html")),
+    ("/app/style.css", CSS, include_str!("style.css")),
+    ("/app/icon.svg", SVG, include_str!("icon.svg")),
+    ("/app/tollgate.js", JS, include_str!("../../../docs/tollgate.js")),
+    ("/app/about.js", JS, include_str!("about.js")),
+    ("/app/calls.js", JS, include_str!("calls.js")),
+    ("/app/cookie.js", JS, include_str!("cookie.js")),
+    ("/app/expiry.js", JS, include_str!("expiry.js")),
+    ("/app/fifty.js", JS, include_str!("fifty.js")),
+    ("/app/outage.js", JS, include_str!("outage.js")),
+    ("/app/page.js", JS, include_str!("page.js")),
+    ("/app/session.js", JS, include_str!("session.js")),
+    ("/app/show.js", JS, include_str!("show.js")),
+    ("/app/sign_in.js", JS, include_str!("sign_in.js")),
+    ("/app/theft.js", JS, include_str!("theft.js")),
+    ("/app/wire.js", JS, include_str!("wire.js")),
+];
 
 /// The file at `path`.
 pub(super) fn answer(path: &str) -> Answer {
@@ -28,6 +45,11 @@ pub(super) fn not_allowed() -> Answer {
     let mut answer = serve::answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "method not allowed\n");
     answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     answer
+}
+
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    FILES.into_iter()
 }
 
 fn with_policy(mut answer: Answer) -> Answer {

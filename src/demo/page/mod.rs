@@ -10,7 +10,7 @@ mod files;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ impl Stage {
         let answer = match path {
             _ if controls::is_one(path) => controls::answer(self, request).await,
             _ if !is_get => files::not_allowed(),
-            "/app/wire" => self.wire(request.headers()),
+            "/app/wire" => self.wire(&request),
             "/app/about" => serve::json(StatusCode::OK, &self.about()),
             _ => files::answer(path),
         };
@@ -65,10 +65,12 @@ impl Stage {
         })
     }
 
-    /// The wire as Server-Sent Events.
-    fn wire(&self, headers: &HeaderMap) -> Answer {
-        let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-        match self.feed.join(last) {
+    /// The wire as Server-Sent Events. Where a page goes on stands in `Last-Event-ID` when its browser joined
+    /// again, in `after` when the page did.
+    fn wire(&self, request: &Request<Incoming>) -> Answer {
+        let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
+        let query = request.uri().query().and_then(|query| query.strip_prefix("after="));
+        match self.feed.join(last.or(query)) {
             Some(events) => serve::streamed(StatusCode::OK, "text/event-stream", events),
             None => serve::answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "too many pages listen\n"),
         }

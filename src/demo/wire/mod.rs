@@ -246,9 +246,9 @@ fn ends(leg: Leg, path: &str, headers: &HeaderMap) -> (&'static str, &'static st
         Leg::Gateway => ("browser-gateway", "browser", "gateway"),
         // The sign-in page is the only thing that browsers ask for there.
         Leg::AuthorizationServer if path == "/authorize" || path == "/favicon.ico" => {
-            ("browser-as", "browser", "authorization server")
+            ("browser-as", "browser", "AS")
         }
-        Leg::AuthorizationServer => ("gateway-as", "gateway", "authorization server"),
+        Leg::AuthorizationServer => ("gateway-as", "gateway", "AS"),
         Leg::Upstream => ("gateway-upstream", "gateway", "upstream"),
     }
 }
