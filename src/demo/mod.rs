@@ -168,7 +168,8 @@ impl World {
         outside.access_log = Box::new(File::create(folder.path().join(ACCESS_LOG))?);
         drop(admin);
         let app = App::start(Arc::new(settings), outside)?;
-        let taps = [tapped(door, app.running.public, Leg::Gateway)?, as_tap, upstream_tap];
+        let behind = app.running.public.first().copied().ok_or("the gateway listens nowhere")?;
+        let taps = [tapped(door, behind, Leg::Gateway)?, as_tap, upstream_tap];
         Ok(Self { places, taps, feed: Arc::clone(&wire.feed), app, authorization_server, upstream, folder })
     }
 
@@ -199,7 +200,9 @@ fn settings(text: &str, folder: &Path, secret: &str, pace: Pace) -> Result<Setti
     let env = |name: &str| (name == "WEB_APP_SECRET").then(|| secret.to_owned());
     let no_files = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
     let mut settings = config::parse(text, folder, &env, &no_files)?.settings;
-    settings.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    for listener in &mut settings.listen {
+        listener.address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    }
     settings.sessions.grace = pace.grace;
     Ok(settings)
 }
