@@ -256,6 +256,7 @@ mod tests {
         story::say_where_to_go(&world.places, &log, &mut terminal);
         let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
         assert!(told, "{text}");
+        assert!(text.contains(&format!("open {}/ in", world.places.gateway)), "{text}");
         let server = &world.authorization_server;
         assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 1, 2));
         for line in text.lines().filter(|line| !line.contains("tail -f")) {

@@ -218,7 +218,10 @@ async fn a_replayed_cookie_ends_the_session_for_thief_and_victim() {
         assert!(outcomes.len() < 20, "{outcomes:?}");
     };
     let waits = outcomes.iter().skip_while(|outcome| *outcome == "swap_first");
-    assert!(waits.clone().all(|outcome| outcome == "wait") && outcomes.len() - waits.count() == 2, "{outcomes:?}");
+    assert!(
+        waits.clone().all(|outcome| outcome == "wait") && outcomes.len() - waits.count() == 2,
+        "{outcomes:?}"
+    );
     assert_eq!(presented, json!({ "outcome": "presented", "status": 400, "error": "invalid_grant" }));
     assert_eq!(world.refresh(&browser).await.status, StatusCode::BAD_REQUEST, "the victim is out too");
     assert_eq!(world.refresh(&bystander).await.status, StatusCode::OK, "another session goes on");

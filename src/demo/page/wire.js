@@ -45,6 +45,7 @@ function place(entry) {
   const open = known?.item.firstElementChild.open ?? false;
   const focused = item.contains(document.activeElement);
   item.dataset.leg = entry.leg;
+  item.dataset.from = entry.from;
   item.hidden = !shownLegs().has(entry.leg);
   item.replaceChildren(drawn(entry, open));
   if (focused) item.querySelector('summary').focus();
