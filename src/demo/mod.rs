@@ -69,7 +69,7 @@ struct Pace {
 /// A token takes its time, as over a network: a browser needs some to send fifty requests, and without it the
 /// first would be answered, with a new cookie, before the last is sent. The grace is so short that one need
 /// not wait long to see what a replayed cookie does.
-const PACE: Pace = Pace { token_latency: Duration::from_millis(200), grace: Duration::from_secs(3) };
+const PACE: Pace = Pace { token_latency: Duration::from_millis(300), grace: Duration::from_secs(3) };
 
 /// Everything that the demo starts.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ import { add, badge, byId, element, pairs, show } from './show.js';
 export async function callAndShow(path, result) {
   const { response, swapped } = await call(path);
   const body = await response.json().catch(() => ({}));
-  const swap = swapped ? ' The page swapped its cookie for a new token first.' : '';
+  const swap = swapped ? ' The cookie was swapped for a new token first.' : '';
   if (response.ok) {
     const arrived = Object.entries(body.headers ?? {}).filter(([name]) => name.startsWith('x-auth-'));
     show(result, [badge(response.status), ` from the API.${swap} It was told:`], pairs(arrived));

@@ -7,7 +7,7 @@ import { fiftyAtOnce } from './fifty.js';
 import * as outage from './outage.js';
 import { current, onChange, resume, signOut } from './session.js';
 import { begin, finish } from './sign_in.js';
-import { byId, onPress, show } from './show.js';
+import { add, byId, explained, onPress, show } from './show.js';
 import { replayAnOldCookie } from './theft.js';
 import { setUp as setUpWire } from './wire.js';
 
@@ -69,12 +69,9 @@ setUpWire({ onState: outage.showState });
 setUpExpiry();
 const call = setUpButtons();
 showWhoIsSignedIn();
-try {
-  const returned = await finish();
-  if (returned?.then) await call(returned.then);
-} catch (fault) {
-  show(signedInResult, `Nobody was signed in: ${fault.message}.`);
-}
-// Whether it returned or not: who was signed in before still is.
-if (current() === null) await resume().catch((fault) => show(signedInResult, `You may still be signed in, but got no access token: ${fault.message}. The next press asks again.`));
+const returned = await finish().catch((fault) => ({ fault }));
+// A sign-in that failed ends no session: who was signed in before still is.
+if (current() === null) await resume().catch((fault) => show(signedInResult, explained(fault), 'The next press of a button asks again.'));
+if (returned?.fault) add(signedInResult, 'The sign-in failed. ', ...explained(returned.fault));
+if (returned?.then) await call(returned.then);
 document.body.dataset.ready = 'true';

@@ -36,14 +36,33 @@ function changed(event) {
 }
 
 function forget() {
-  const was = name;
+  const was = token;
   token = claims = name = null;
   localStorage.removeItem(MARK);
-  if (was === null) return;
-  changed('signed-out');
-  // A session that ended had its cookie cleared. One that is still there was not kept by the browser.
-  was.then((session) => tell('jar', { session })).then(({ jar }) => { if (jar && claims === null) changed('lost'); })
-    .catch(() => undefined);
+  if (was !== null) changed('signed-out');
+}
+
+/**
+ * After an answer that no cookie came: when the demo saw one being set for this session, and none being
+ * cleared, the browser did not keep it.
+ */
+async function lookForTheCookie(session, { error, message }) {
+  if (session === null || error !== 'invalid_grant' || !message.startsWith('No cookie')) return;
+  const { jar } = await tell('jar', { session: await session });
+  if (jar === null) return;
+  forget();
+  changed('lost');
+}
+
+/** What `act` gives, with an eye on cookies that the browser does not bring. */
+async function watched(act) {
+  const session = name;
+  try {
+    return await act();
+  } catch (fault) {
+    await lookForTheCookie(session, fault);
+    throw fault;
+  }
 }
 
 /** The claims of the access token, unverified: only to show them. `null`: nobody is signed in. */
@@ -72,7 +91,7 @@ export async function call(path) {
   if (claims === null) await resume();
   if (claims === null) return { response: await fetch(path), swapped: false };
   const before = token;
-  const response = await gate.fetch(path);
+  const response = await watched(() => gate.fetch(path));
   // A token that the call brought along; not a reason to ask for another.
   if (Date.now() < claims.exp * 1000) keep(await gate.token().catch(() => token));
   return { response, swapped: token !== before };
@@ -81,7 +100,7 @@ export async function call(path) {
 /** What a page does that was just opened: it has no token and asks for one. */
 export async function reopen() {
   gate = newGate();
-  keep(await gate.token());
+  keep(await watched(() => gate.token()));
 }
 
 /**
@@ -100,11 +119,16 @@ export async function resume() {
 
 /** A refresh without the wrapper and its locks, as a page would write it that knows nothing of others. */
 export async function rawRefresh() {
-  const response = await fetch('/oauth/token', {
-    method: 'POST',
-    body: new URLSearchParams({ grant_type: 'refresh_token', client_id: about.client_id }),
-  });
-  return { response, answer: await response.json().catch(() => ({})) };
+  const response = await fetch(refreshRequest());
+  const answer = await response.json().catch(() => ({}));
+  await lookForTheCookie(name, { error: answer.error, message: answer.error_description ?? '' });
+  return { response, answer };
+}
+
+/** That refresh, not sent yet. */
+export function refreshRequest() {
+  const body = new URLSearchParams({ grant_type: 'refresh_token', client_id: about.client_id });
+  return new Request('/oauth/token', { method: 'POST', body });
 }
 
 export async function signOut() {

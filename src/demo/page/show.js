@@ -34,10 +34,11 @@ export function onPress(button, result, act) {
     if (button.getAttribute('aria-busy') === 'true') return;
     button.setAttribute('aria-busy', 'true');
     delete result.dataset.done;
+    result.replaceChildren();
     try {
       await act();
     } catch (fault) {
-      show(result, `That did not work: ${fault.message}`);
+      add(result, ...explained(fault));
     } finally {
       button.removeAttribute('aria-busy');
       result.dataset.done = 'true';
@@ -45,14 +46,17 @@ export function onPress(button, result, act) {
   });
 }
 
+/** What went wrong, for a person. The wrapper's errors have the `status` of the gateway's answer. */
+export function explained(fault) {
+  const text = fault.message.replace(/\.$/, '');
+  if (fault.status === 503) return [badge(503), ` ${text}. You stay signed in.`];
+  if (fault.status) return [badge(fault.status), ` ${text}.`];
+  return [`That did not work: ${text}.`];
+}
+
 /** Names and values, as a list. */
 export function pairs(entries) {
   return element('dl', {}, ...entries.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, value)]));
-}
-
-/** The beginning of something long. */
-export function shortened(text, most = 10) {
-  return text.length > most ? `${text.slice(0, most)}…` : text;
 }
 
 export const byId = (id) => document.getElementById(id);
