@@ -155,9 +155,11 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
     assert_eq!(client.cookie.name, "__Secure-tollgate-web-app");
     assert_eq!(client.cookie.path, "/oauth/token");
     assert_eq!(client.cookie.same_site, SameSite::Strict);
-    assert_eq!(settings.routes.len(), 4);
+    assert_eq!(settings.routes.len(), 6);
     assert_eq!(settings.upstreams.len(), 1, "equal `to` share one upstream");
-    assert!(matches!(settings.routes[0].access, Access::Public));
+    for public in [0, 4, 5] {
+        assert!(matches!(settings.routes[public].access, Access::Public));
+    }
     assert_eq!(requirements(settings, 2).claims[0].values, [ClaimValue::PathParameter("id".to_owned())]);
     assert_eq!(requirements(settings, 3).scope, ["api:read", "admin"]);
     assert_eq!(requirements(settings, 3).signed_in_within, Some(Duration::from_secs(300)));

@@ -85,10 +85,16 @@ function drawn(entry, open) {
   };
   details.addEventListener('toggle', () => {
     unfold();
-    if (details.open) details.scrollIntoView({ block: 'nearest' });
+    if (details.open) bringIntoView(details);
   });
   unfold();
   return details;
+}
+
+/** Scrolls the log, and nothing around it. */
+function bringIntoView(details) {
+  const [inner, outer] = [details.getBoundingClientRect(), log.getBoundingClientRect()];
+  log.scrollTop += Math.max(0, Math.min(inner.bottom - outer.bottom, inner.top - outer.top));
 }
 
 function message(first, { headers, body }) {

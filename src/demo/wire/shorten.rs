@@ -72,6 +72,7 @@ pub(super) fn headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
                 "cookie" => cookies(&text),
                 "set-cookie" => set_cookie(&text),
                 "location" => target(&text),
+                "user-agent" => cut(&text, 40).into_owned(),
                 _ => text.into_owned(),
             };
             shown.push((name, cut(&text, LONGEST).into_owned()));
