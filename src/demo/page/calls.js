@@ -2,7 +2,7 @@
 
 import { begin } from './sign_in.js';
 import { call } from './session.js';
-import { add, badge, byId, element, pairs, show } from './show.js';
+import { add, badge, byId, element, onPress, pairs, show } from './show.js';
 
 /** Calls and shows; gives the response. */
 export async function callAndShow(path, result) {
@@ -22,10 +22,12 @@ export async function callAndShow(path, result) {
 
 const parameter = (challenge, name) => challenge.match(new RegExp(`[ ,]${name}="?([^",]*)`))?.[1];
 
-/** The section «Call the API». `call(path)` calls and, where it is asked for, offers to sign in again. */
+/** Gives `call(path)` of the section «Call the API»: it offers to sign in again where that is asked for. */
 export function setUp() {
   const [result, again] = [byId('call-result'), byId('step-up-button')];
-  const press = async (path) => {
+  let wanted = {};
+  onPress(again, result, () => begin(wanted));
+  return async (path) => {
     again.hidden = true;
     const response = await callAndShow(path, result);
     const challenge = response.headers.get('WWW-Authenticate') ?? '';
@@ -33,9 +35,8 @@ export function setUp() {
       const maxAge = parameter(challenge, 'max_age');
       add(result, `The API wants a sign-in of the last ${maxAge} seconds (RFC 9470). Sign in again, and the page asks once more.`);
       again.hidden = false;
-      again.onclick = () => begin({ maxAge, then: path });
+      wanted = { maxAge, then: path };
       again.focus();
     }
   };
-  return press;
 }

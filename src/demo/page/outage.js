@@ -23,6 +23,9 @@ export async function swap(result) {
   show(result, [badge(response.status), ` ${answer.error ?? ''}.${after}${stays}`]);
 }
 
+/** Whether it is known to be stopped. */
+export const isStopped = () => byId('as-state').dataset.state === 'stopped';
+
 /** `state`: `up` or `stopped`, as the demo told. */
 export function showState(state) {
   byId('as-state').textContent = state;

@@ -40,7 +40,10 @@ function onPressWhenSignedIn(id, resultId, act) {
 
 function setUpButtons() {
   const call = setUpCalls();
-  onPress(byId('sign-in-button'), signedInResult, () => begin());
+  onPress(byId('sign-in-button'), signedInResult, () => {
+    showWhoIsSignedIn();
+    return begin();
+  });
   onPress(byId('sign-in-stale'), byId('call-result'), () => begin({ anHourAgo: true }));
   for (const button of document.querySelectorAll('[data-call]')) {
     onPress(button, byId('call-result'), () => call(button.dataset.call));

@@ -1,6 +1,7 @@
 // Signing in with code, PKCE (RFC 7636), state and nonce, by the page itself (`login: page`).
 
 import { about } from './about.js';
+import { isStopped } from './outage.js';
 import { exchange } from './session.js';
 
 /** One sign-in at a time in a tab; another tab has its own. */
@@ -15,6 +16,7 @@ const random = () => encode(crypto.getRandomValues(new Uint8Array(32)));
  * `anHourAgo`: offers a sign-in that was an hour ago; `then`: what to do after the return.
  */
 export async function begin({ maxAge, anHourAgo = false, then = null } = {}) {
+  if (isStopped()) throw new Error('the authorization server is stopped; start it in part 7');
   const [verifier, state, nonce] = [random(), random(), random()];
   const challenge = encode(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(verifier)));
   sessionStorage.setItem(KEPT, JSON.stringify({ verifier, state, nonce, then }));
