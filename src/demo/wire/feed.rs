@@ -44,6 +44,8 @@ pub(in crate::demo) struct Feed {
 struct Inner {
     next_entry: u64,
     next_event: u64,
+    /// Entries before this one are forgotten, also when more is told of them.
+    first: u64,
     kept: VecDeque<Kept>,
     /// The latest word on the state of things.
     state: Option<Bytes>,
@@ -58,7 +60,7 @@ struct Kept {
 
 impl Feed {
     pub(in crate::demo) fn new(run: String) -> Self {
-        let inner = Inner { next_entry: 1, next_event: 1, kept: VecDeque::new(), state: None };
+        let inner = Inner { next_entry: 1, next_event: 1, first: 1, kept: VecDeque::new(), state: None };
         Self { run, inner: Mutex::new(inner), live: broadcast::Sender::new(BEHIND) }
     }
 
@@ -73,11 +75,13 @@ impl Feed {
     /// Tells an entry, or its new state.
     pub(super) fn tell(&self, entry: EntryId, what: &impl Serialize) {
         let mut inner = self.inner();
+        let is_forgotten = entry.0 < inner.first;
         let event = inner.next_event;
         inner.next_event += 1;
         let Some(text) = event_text("entry", Some((&self.run, event)), what) else { return };
         match inner.kept.iter_mut().rev().find(|kept| kept.entry == entry) {
             Some(kept) => (kept.event, kept.text) = (event, text.clone()),
+            None if is_forgotten => return,
             None => inner.kept.push_back(Kept { entry, event, text: text.clone() }),
         }
         if inner.kept.len() > KEPT {
@@ -96,7 +100,9 @@ impl Feed {
 
     /// Forgets the entries so far: pages that join later do not get them.
     pub(in crate::demo) fn forget(&self) {
-        self.inner().kept.clear();
+        let mut inner = self.inner();
+        inner.kept.clear();
+        inner.first = inner.next_entry;
     }
 
     /// A body that tells what is kept and was not told before `last` (a `Last-Event-ID`), and then what
@@ -197,8 +203,10 @@ mod tests {
         assert_eq!(read(&mut slow, 10_000).await.len(), 1, "hello, and then the end");
         let mut page = feed.join(None).unwrap();
         assert_eq!(read(&mut page, 1 + KEPT).await.len(), 1 + KEPT);
+        let old = feed.begin();
         feed.forget();
         let mut page = feed.join(None).unwrap();
+        feed.tell(old, &"old");
         feed.tell(feed.begin(), &"new");
         assert_eq!(data(&read(&mut page, 2).await[1]), "\"new\"");
     }
