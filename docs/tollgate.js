@@ -8,7 +8,7 @@
 
 export class Tollgate {
   #endpoint; #clientId; #signedOut; #name; #mouth; #ear; #said = new Map();
-  #token; #flight; #epoch = 0; #isOut = false; #wasTold = false;
+  #token; #flight; #isOut = false; #wasTold = false;
 
   /** `gateway`: its origin, '' is the page's own. `signedOut()` is called in every tab when the session is over. */
   constructor({ clientId, gateway = '', signedOut = () => {} }) {
@@ -80,16 +80,15 @@ export class Tollgate {
   }
 
   async #refresh(background) {
-    const epoch = this.#epoch;
+    const wasOut = this.#isOut;
     await navigator.locks.request(this.#name, async () => {
       await this.#say({});
       if (!this.#isDue(background)) return; // another tab did it
-      if (epoch !== this.#epoch) throw signedOut();
+      if (this.#isOut && !wasOut) throw signedOut();
       this.#isOut = false;
       try {
         const answer = await this.#post({ grant_type: 'refresh_token', ...(background && { background: 'true' }) });
-        const token = { ...answer, isBackground: background, isSecond: this.#token?.isRefused };
-        if (epoch === this.#epoch) await this.#say({ news: 'token', token });
+        await this.#say({ token: { ...answer, isBackground: background, isSecond: this.#token?.isRefused } });
       } catch (error) {
         if (error.error === 'invalid_grant') await this.#say({ news: 'out' });
         throw error;
@@ -119,15 +118,13 @@ export class Tollgate {
     this.#said.get(id)?.();
     this.#said.delete(id);
     if (news === 'out') this.#forget();
-    if (news === 'in') [this.#epoch, this.#isOut] = [this.#epoch + 1, false];
-    if (token && !this.#isOut) [this.#token, this.#wasTold] = [token, false];
+    if (news === 'in') this.#isOut = false;
+    if (token && !this.#isOut) [this.#token, this.#wasTold] = [token, false]; // else it came too late
   }
 
   #forget() {
-    [this.#token, this.#isOut] = [undefined, true];
-    this.#epoch += 1;
     if (!this.#wasTold) queueMicrotask(this.#signedOut);
-    this.#wasTold = true;
+    [this.#token, this.#isOut, this.#wasTold] = [undefined, true, true];
   }
 }
 
