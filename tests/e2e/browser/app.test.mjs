@@ -14,6 +14,7 @@ const HOUR = 3_600_000;
 
 const subjectOf = (answer) => answer.json?.headers?.['x-auth-subject'] ?? JSON.stringify(answer);
 const timesSignedOut = (tab) => tab.evaluate(() => timesSignedOut);
+const someoneWaits = (tab) => tab.evaluate(async () => (await navigator.locks.query()).pending.length === 1);
 const token = (tab, options) => tab.evaluate((options) => gate.token(options), options);
 /** The promise of something in the page whose failure is looked at later. */
 const later = (promise) => promise.then((value) => ({ value }), ({ message }) => ({ message }));
@@ -183,7 +184,7 @@ for (const atThirdOrigin of [false, true]) {
       await Promise.all(others.map((other) => token(other)));
       await tab.evaluate(() => gate.signOut());
       for (const each of [tab, ...others]) {
-        await each.waitForFunction(() => timesSignedOut > 0);
+        await until('the tab to be told', () => timesSignedOut(each));
         const [exchanges, answer] = await counted(() => call(each));
         assert.deepEqual([exchanges, answer.failed?.error], [0, 'invalid_grant']);
         assert.equal(await timesSignedOut(each), 1);
@@ -203,7 +204,7 @@ for (const atThirdOrigin of [false, true]) {
       await scene.context.route(deletes, (route) => (route.request().method() === 'DELETE' ? route.abort() : route.continue()));
       const { message } = await later(tab.evaluate(() => gate.signOut()));
       assert.match(message, /Failed to fetch/);
-      await other.waitForFunction(() => timesSignedOut === 1);
+      await until('the other tab to be told', () => timesSignedOut(other));
       assert.equal(await timesSignedOut(tab), 1);
       assert.equal((await scene.ownCookies()).length, 1, 'so whoever reloads is signed in again');
       await scene.context.unroute(deletes);
@@ -222,7 +223,7 @@ for (const atThirdOrigin of [false, true]) {
       await turn(DUE);
       const { failed } = await call(tab);
       assert.deepEqual([failed?.error, failed?.status], ['invalid_grant', 400], 'although the old token lives');
-      await other.waitForFunction(() => timesSignedOut === 1);
+      await until('the other tab to be told', () => timesSignedOut(other));
       assert.equal(await timesSignedOut(tab), 1);
       assert.deepEqual(await scene.ownCookies(), []);
     });
@@ -237,7 +238,7 @@ for (const atThirdOrigin of [false, true]) {
         tab.evaluate(() => void (window.late = gate.token().then(() => 'a token', ({ error }) => error)));
       });
       const waiting = later(token(other));
-      await other.waitForFunction(async () => (await navigator.locks.query()).pending.length === 1);
+      await until('the other tab to wait for its turn', () => someoneWaits(other));
       await other.evaluate(() => gate.signOut());
       release();
       assert.equal(await tab.evaluate(() => late), 'invalid_grant');
@@ -259,7 +260,7 @@ for (const atThirdOrigin of [false, true]) {
         tab.evaluate(() => void (window.late = gate.token()));
       });
       await scene.endSignIn(other);
-      await tab.waitForFunction(async () => (await navigator.locks.query()).pending.length === 1);
+      await until('the sign-in to wait for its turn', () => someoneWaits(tab));
       release();
       await other.evaluate(() => arrived);
       await tab.evaluate(() => late);

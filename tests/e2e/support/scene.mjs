@@ -4,12 +4,14 @@
 import { launch } from './chromium.mjs';
 import { Pages } from './pages.mjs';
 import { AUDIENCE } from './authorization_server.mjs';
-import { Browser } from './http.mjs';
+import { Browser, until } from './http.mjs';
 import { CLIENT, COOKIE, SCOPE, World } from './world.mjs';
 
 export class Scene {
   /** Every request that any page sent: { method, url, body }. */
   requests = [];
+  /** Every answer that any page got, as Playwright has it. */
+  responses = [];
 
   /** atThirdOrigin: where the app lives. Other options as in `World.start`. */
   static async start({ atThirdOrigin = false, client = {}, ...options } = {}) {
@@ -46,6 +48,7 @@ export class Scene {
     await this.context?.close();
     this.context = await this.browser.newContext();
     this.context.setDefaultTimeout(20_000);
+    this.context.on('response', (response) => this.responses.push(response));
     this.context.on('request', (request) => this.requests.push({ method: request.method(), url: request.url(), body: request.postData() }));
     await this.context.clock.install();
   }
@@ -89,9 +92,16 @@ export class Scene {
     const fields = { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: world.redirectUri };
     await world.token(person, fields, { page: this.origin });
     const [{ name, value, path }] = person.cookies.filter(({ name }) => name === COOKIE);
-    await this.context.addCookies([{ name, value, path, domain: 'localhost', httpOnly: true, secure: true, sameSite: 'Strict' }]);
+    await this.context.addCookies([{ name, value, path, domain: world.gateway.host, httpOnly: true, secure: true, sameSite: 'Strict' }]);
     const tab = await this.open();
     await tab.evaluate(() => gate.token());
+    return tab;
+  }
+
+  /** A tab with an empty page of anybody's. */
+  async openForeign(origin, pathname = '/') {
+    const tab = await this.context.newPage();
+    await tab.goto(`${origin}${pathname}`);
     return tab;
   }
 
@@ -114,7 +124,7 @@ export class Scene {
 
 /** The app runs, and a sign-in that came back is done. */
 async function ready(tab) {
-  await tab.waitForFunction(() => window.arrived);
+  await until('the app to start', () => tab.evaluate(() => window.arrived !== undefined));
   await tab.evaluate(() => arrived);
 }
 
