@@ -228,37 +228,50 @@ for (const atThirdOrigin of [false, true]) {
       assert.deepEqual(await scene.ownCookies(), []);
     });
 
-    test('an answer that comes after a sign-out brings nothing back', async () => {
-      const tab = await scene.signedIn();
-      const other = await scene.open();
-      await token(other);
-      await turn(DUE);
-      const release = await new Promise((arrived) => {
+    /** The next answer of the authorization server waits; gives what lets it go on, once it is asked. */
+    const heldAtTheServer = (ask) =>
+      new Promise((arrived) => {
         scene.world.as.holdNextTokenCall(arrived);
-        tab.evaluate(() => void (window.late = gate.token().then(() => 'a token', ({ error }) => error)));
+        ask();
       });
-      const waiting = later(token(other));
-      await until('the other tab to wait for its turn', () => someoneWaits(other));
-      await other.evaluate(() => gate.signOut());
-      release();
-      assert.equal(await tab.evaluate(() => late), 'invalid_grant');
-      assert.match((await waiting).message, /signed out/);
-      for (const each of [tab, other]) {
-        assert.equal((await call(each)).failed?.error, 'invalid_grant');
-        assert.equal(await timesSignedOut(each), 1);
-      }
-      assert.deepEqual(await scene.ownCookies(), []);
-    });
+    /** The same with the gateway's answer, which is on its way already. */
+    const heldOnItsWay = (ask) =>
+      new Promise((arrived) => {
+        const hold = async (route) => {
+          const response = await route.fetch();
+          await new Promise((release) => arrived(release));
+          await route.fulfill({ response });
+        };
+        scene.context.route((url) => url.pathname === '/oauth/token', hold, { times: 1 }).then(ask);
+      });
+
+    for (const [where, held] of Object.entries({ heldAtTheServer, heldOnItsWay })) {
+      test(`an answer that comes after a sign-out brings nothing back: ${where}`, async () => {
+        const tab = await scene.signedIn();
+        const other = await scene.open();
+        await token(other);
+        await turn(DUE);
+        const release = await held(() => tab.evaluate(() => void (window.late = gate.token().then(() => 'a token', ({ error }) => error))));
+        const waiting = later(token(other));
+        await until('the other tab to wait for its turn', () => someoneWaits(other));
+        await other.evaluate(() => gate.signOut());
+        release();
+        assert.equal(await tab.evaluate(() => late), 'invalid_grant');
+        assert.match((await waiting).message, /signed out/);
+        for (const each of [tab, other]) {
+          assert.equal(await timesSignedOut(each), 1);
+          assert.equal((await call(each)).failed?.error, 'invalid_grant');
+        }
+        assert.deepEqual(await scene.ownCookies(), []);
+      });
+    }
 
     test('an answer that comes during a newer sign-in does not stay', async () => {
       const tab = await scene.signedIn();
       const other = await scene.open();
       await scene.beginSignIn(other, 'bob');
       await turn(DUE);
-      const release = await new Promise((arrived) => {
-        scene.world.as.holdNextTokenCall(arrived);
-        tab.evaluate(() => void (window.late = gate.token()));
-      });
+      const release = await heldAtTheServer(() => tab.evaluate(() => void (window.late = gate.token())));
       await scene.endSignIn(other);
       await until('the sign-in to wait for its turn', () => someoneWaits(tab));
       release();
