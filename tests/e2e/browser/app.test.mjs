@@ -29,6 +29,8 @@ for (const atThirdOrigin of [false, true]) {
     /** What does not depend on the origin is tried at one. */
     const once = atThirdOrigin ? () => {} : test;
     const turn = (milliseconds) => scene.context.clock.fastForward(milliseconds);
+    /** What pages posted to the token endpoint. */
+    const posts = () => scene.requests.filter(({ method, url }) => method === 'POST' && url.endsWith('/oauth/token'));
     /** How many exchanges the authorization server saw during `work`, and what came of it. */
     const counted = async (work) => {
       const before = scene.exchanges;
@@ -163,13 +165,12 @@ for (const atThirdOrigin of [false, true]) {
       const tab = await scene.signedIn();
       const other = await scene.open();
       await scene.world.as.pause();
-      const asked = () => scene.requests.filter(({ url }) => url.endsWith('/oauth/token')).length;
-      const before = asked();
+      const before = posts().length;
       try {
         await turn(DUE);
         assert.equal(subjectOf(await call(tab)), 'alice');
         assert.equal(subjectOf(await call(tab)), 'alice');
-        assert.equal(asked() - before, 1, 'Retry-After is kept');
+        assert.equal(posts().length - before, 1, 'Retry-After is kept');
         assert.equal((await call(other)).failed?.status, 503, 'a tab that has no token yet');
         await turn(DEAD);
         assert.equal((await call(tab)).failed?.status, 503);
@@ -268,6 +269,22 @@ for (const atThirdOrigin of [false, true]) {
       });
     }
 
+    once('a tab that closes while it refreshes leaves the answer to the others', async () => {
+      const tab = await scene.signedIn();
+      const other = await scene.open();
+      await turn(DUE);
+      const before = scene.exchanges;
+      const release = await heldAtTheServer(() => later(token(tab)));
+      await tab.close();
+      const asked = posts().length;
+      const waiting = later(token(other));
+      await until('the other tab to ask', () => posts().length > asked);
+      release();
+      assert.equal((await waiting).message, undefined);
+      assert.equal(scene.exchanges - before, 1);
+      assert.equal(subjectOf(await call(other)), 'alice');
+    });
+
     once('an answer that comes during a newer sign-in does not stay', async () => {
       const tab = await scene.signedIn();
       const other = await scene.open();
@@ -286,16 +303,16 @@ for (const atThirdOrigin of [false, true]) {
 
     once('a poll does not count as use, and the next use does', async () => {
       const tab = await scene.signedIn();
-      const posts = () => scene.requests.filter(({ method, url }) => method === 'POST' && url.endsWith('/oauth/token')).map(({ body }) => new URLSearchParams(body).get('background'));
+      const backgrounds = () => posts().map(({ body }) => new URLSearchParams(body).get('background'));
       await turn(DUE);
-      const before = posts().length;
+      const before = backgrounds().length;
       await token(tab, { background: true });
       await tab.evaluate(() => gate.fetch('/api/things', { background: true }).then(({ status }) => status));
-      assert.deepEqual(posts().slice(before), ['true']);
+      assert.deepEqual(backgrounds().slice(before), ['true']);
       await token(tab);
       await token(tab);
       await token(tab, { background: true });
-      assert.deepEqual(posts().slice(before), ['true', null]);
+      assert.deepEqual(backgrounds().slice(before), ['true', null]);
     });
   });
 }
