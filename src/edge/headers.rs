@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::core::cors::SPOKEN_BY_UPSTREAMS;
@@ -57,7 +57,9 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> pingora::Result<()> {
     remove_reserved(request, plan);
     remove_our_cookies(request, plan.live)?;
-    one_content_length(request)?;
+    if let Some(length) = one_content_length(&request.headers) {
+        request.insert_header(header::CONTENT_LENGTH, length)?;
+    }
     set_target(request, plan.permit)?;
     request.insert_header(header::HOST, plan.host)?;
     request.insert_header(X_REQUEST_ID.clone(), plan.who.ids.request_id.as_str())?;
@@ -106,15 +108,17 @@ fn our_cookies(live: &Live) -> Vec<&str> {
     live.settings.clients.iter().map(|client| client.cookie.name.as_str()).collect()
 }
 
-/// Equal lengths given twice, or as a list, become one (RFC 9110 section 8.6).
-fn one_content_length(request: &mut RequestHeader) -> pingora::Result<()> {
-    let mut fields = request.headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = fields.next() else { return Ok(()) };
-    if fields.next().is_none() && !first.as_bytes().contains(&b',') {
-        return Ok(());
+/// Equal lengths given twice, or as a list, become one (RFC 9110 section 8.6); pingora has refused those that
+/// differ. `None`: it is one already, or none.
+fn one_content_length(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let mut fields = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = fields.next()?.as_bytes();
+    let comma = first.iter().position(|byte| *byte == b',');
+    if fields.next().is_none() && comma.is_none() {
+        return None;
     }
-    let one = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().to_vec();
-    request.insert_header(header::CONTENT_LENGTH, one.trim_ascii())
+    let one = comma.and_then(|at| first.get(..at)).unwrap_or(first);
+    Some(one.trim_ascii().to_vec())
 }
 
 /// The path that was judged, byte for byte, and the query as it came.
@@ -130,6 +134,24 @@ fn set_target(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<(
             target.extend_from_slice(query.as_bytes());
             if request.raw_path() == target { Ok(()) } else { request.set_raw_path(&target) }
         }
+    }
+}
+
+/// Whether an answer has one reading. pingora would pass on one with several codings, or codings that it does
+/// not know, for the client to guess (RFC 9112 section 6.3); and a switch of protocols that the client did not ask
+/// for, so that what follows would be read as its next answer (RFC 9110 section 15.2.2).
+pub(crate) fn has_one_reading(answer: &ResponseHeader, may_upgrade: bool) -> bool {
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS && !may_upgrade {
+        return false;
+    }
+    let mut codings = answer.headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => {
+            answer.version == Version::HTTP_11
+                && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+        }
+        (Some(_), Some(_)) => false,
     }
 }
 
@@ -154,6 +176,9 @@ pub(crate) fn to_client(
     }
     if answer.status.as_u16() != 101 {
         remove_hop_by_hop(answer);
+    }
+    if let Some(length) = one_content_length(&answer.headers) {
+        answer.insert_header(header::CONTENT_LENGTH, length)?;
     }
     answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())?;
     Ok(planted)

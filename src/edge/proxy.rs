@@ -88,7 +88,12 @@ impl Proxy {
         let live = context.live().clone();
         let limits = &live.settings.limits;
         let request: &RequestHeader = session.req_header();
-        request_head::check(request, request_head::size(session), limits.header)?;
+        let raw = request_head::raw(session);
+        let size = raw.as_ref().map_or_else(|| request_head::size(request), Bytes::len);
+        request_head::check(request, size, limits.header)?;
+        if let Some(raw) = raw {
+            request_head::check_framing(request, &raw)?;
+        }
         let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
         if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))
         {
@@ -375,6 +380,9 @@ impl ProxyHttp for Proxy {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        if !headers::has_one_reading(answer, may_upgrade(session)) {
+            return Err(context.fail(Denial::UpstreamUnavailable));
+        }
         if !context.upstream_answered
             && (!answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS)
             && let Some(server) = &context.server
@@ -470,7 +478,12 @@ fn set_timeouts(session: &mut Session, draining: bool) {
     } else if session.get_keepalive().is_some() {
         session.set_keepalive(Some(KEEP_ALIVE));
     }
-    let upgrades = session.req_header().version == Version::HTTP_11 && session.is_upgrade_req();
-    session.set_read_timeout((!upgrades).then_some(CLIENT_READ));
+    let patience = (!may_upgrade(session)).then_some(CLIENT_READ);
+    session.set_read_timeout(patience);
     session.set_write_timeout(Some(CLIENT_WRITE));
+}
+
+/// Whether the client asked for another protocol on its connection (RFC 9110 section 7.8).
+fn may_upgrade(session: &Session) -> bool {
+    session.req_header().version == Version::HTTP_11 && session.is_upgrade_req()
 }

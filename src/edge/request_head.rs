@@ -1,10 +1,11 @@
 //! Reads the head of a request as pingora parsed it, and refuses what pingora lets through and Tollgate
-//! must not: heads that are too large, no or several hosts, TRACE, absolute-form targets for somebody
-//! else (RFC 9112 sections 3.2 and 3.3).
+//! must not: heads that are too large, framing with two readings, no or several hosts, TRACE, absolute-form
+//! targets for somebody else (RFC 9112 sections 3.2, 3.3 and 6.1).
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -16,14 +17,44 @@ use crate::core::request::RequestHead;
 /// The most header fields in one request.
 const FIELDS: usize = 100;
 
-/// How large the head is, in bytes: as it came, or, where it came compressed, as RFC 9113 section 6.5.2 counts.
-pub(crate) fn size(session: &Session) -> usize {
-    let request: &RequestHeader = session.req_header();
-    if request.version != Version::HTTP_2 {
-        return session.to_h1_raw().len();
-    }
+/// How large a head of HTTP/2 is, in bytes, as RFC 9113 section 6.5.2 counts.
+pub(crate) fn size(request: &RequestHeader) -> usize {
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
     request.raw_path().len() + request.headers.iter().map(field).sum::<usize>()
+}
+
+/// The head as it came (HTTP/1.x). `None` for HTTP/2, whose codec has refused what is not well-formed.
+pub(crate) fn raw(session: &Session) -> Option<Bytes> {
+    let request: &RequestHeader = session.req_header();
+    (request.version != Version::HTTP_2).then(|| session.to_h1_raw())
+}
+
+/// Refuses a head that a parser before or behind this one could read in another way: pingora takes chunks
+/// over a length, and any coding that ends in `chunked`; the `http` crate drops fragments. RFC 9112 sections
+/// 3.2 and 6.1 let a server refuse all of these.
+pub(crate) fn check_framing(request: &RequestHeader, raw: &[u8]) -> Result<(), Denial> {
+    let line = raw.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty());
+    if line.is_some_and(|line| line.contains(&b'#')) {
+        return Err(Denial::BadRequest("The target has a fragment."));
+    }
+    let mut codings = request.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if codings.next().is_some() || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        return Err(Denial::BadRequest("The only transfer coding is chunked, once."));
+    }
+    // pingora has removed the length from what it parsed.
+    if names_content_length(raw) {
+        return Err(Denial::BadRequest("The body has a length and comes in chunks."));
+    }
+    Ok(())
+}
+
+fn names_content_length(raw: &[u8]) -> bool {
+    let name = header::CONTENT_LENGTH;
+    raw.split(|byte| *byte == b'\n').any(|line| {
+        let field = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        field.len() < line.len() && field.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes())
+    })
 }
 
 /// `size` is that of the whole head in bytes, as it came.
@@ -131,6 +162,22 @@ mod tests {
         assert!(of("http://b.example/x").is_err());
         assert!(of("http://u@a.example/x").is_err());
         assert_eq!(of("/http://b.example/x").unwrap(), "/http://b.example/x");
+    }
+
+    #[test]
+    fn a_body_is_framed_in_one_way() {
+        let check =
+            |fields: &[(&'static str, &str)], raw: &str| check_framing(&request("/", fields), raw.as_bytes());
+        let te = |value| ("transfer-encoding", value);
+        assert!(check(&[], "GET / HTTP/1.1\r\nContent-Length: 1\r\n").is_ok());
+        assert!(check(&[te("Chunked")], "GET / HTTP/1.1\r\nX: content-length: 1\r\n").is_ok());
+        for coding in ["gzip, chunked", "chunked, chunked", "identity", ""] {
+            assert!(check(&[te(coding)], "GET / HTTP/1.1\r\n").is_err(), "{coding}");
+        }
+        assert!(check(&[te("chunked"), te("chunked")], "GET / HTTP/1.1\r\n").is_err());
+        assert!(check(&[te("chunked")], "GET / HTTP/1.1\r\ncontent-LENGTH:1\r\n").is_err());
+        assert!(check(&[], "\r\nGET /#x HTTP/1.1\r\n").is_err());
+        assert!(check(&[], "GET / HTTP/1.1\r\nX: #\r\n").is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)]
 
 mod admin;
+mod answers;
 mod attacks;
 mod bad_tokens;
 mod cookies;
@@ -15,5 +16,6 @@ mod limits;
 mod listeners;
 mod oauth_endpoints;
 mod reload;
+mod smuggling;
 mod start;
 mod support;

@@ -85,6 +85,29 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
+    /// As a server: the head of the next request. `None` at the end.
+    pub async fn take_head(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                return Some(String::from_utf8(self.buffer.drain(..at + 4).collect()).unwrap());
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
+    /// Whether anything comes within a short time.
+    pub async fn hears_soon(&mut self) -> bool {
+        let soon = std::time::Duration::from_millis(300);
+        tokio::time::timeout(soon, self.more()).await.unwrap_or(false)
+    }
+
+    /// Nothing more is sent; answers are still read.
+    pub async fn finish(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
     pub async fn get(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.send(request("GET", path, fields, b"")).await;
         self.answer().await
@@ -132,27 +155,60 @@ impl Client {
         let mut answer = Answer { status, head, body: Vec::new() };
         let bodiless = method == "HEAD" || matches!(status, 100..=199 | 204 | 304);
         if !bodiless {
-            answer.body = self.body(&answer).await;
+            match self.body(&answer).await {
+                Some(body) => answer.body = body,
+                None => panic!("the body broke off: {}", String::from_utf8_lossy(&self.buffer)),
+            }
         }
         Some(answer)
     }
 
-    async fn body(&mut self, answer: &Answer) -> Vec<u8> {
+    /// The next answer that is not `100 Continue`. `None` when there is none, or not the whole of it.
+    pub async fn whole(&mut self, method: &str) -> Option<Answer> {
+        loop {
+            let end = within("a head", async {
+                loop {
+                    if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                        break Some(at + 4);
+                    }
+                    if !self.more().await {
+                        break None;
+                    }
+                }
+            })
+            .await?;
+            let head = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
+            let status = head.split(' ').nth(1)?.parse().ok()?;
+            let mut answer = Answer { status, head, body: Vec::new() };
+            if method != "HEAD" && !matches!(status, 100..=199 | 204 | 304) {
+                answer.body = within("a body", self.body(&answer)).await?;
+            }
+            if !matches!(status, 100 | 102..=199) {
+                return Some(answer);
+            }
+        }
+    }
+
+    async fn body(&mut self, answer: &Answer) -> Option<Vec<u8>> {
         if let Some(length) = answer.header("content-length") {
             let length: usize = length.parse().unwrap();
             while self.buffer.len() < length {
-                assert!(self.more().await, "the body broke off");
+                if !self.more().await {
+                    return None;
+                }
             }
-            return self.buffer.drain(..length).collect();
+            return Some(self.buffer.drain(..length).collect());
         }
         if answer.header("transfer-encoding").is_some() {
             while !self.buffer.ends_with(b"0\r\n\r\n") {
-                assert!(self.more().await, "the chunks broke off");
+                if !self.more().await {
+                    return None;
+                }
             }
-            return unchunked(&std::mem::take(&mut self.buffer));
+            return Some(unchunked(&std::mem::take(&mut self.buffer)));
         }
         while self.more().await {}
-        std::mem::take(&mut self.buffer)
+        Some(std::mem::take(&mut self.buffer))
     }
 
     async fn more(&mut self) -> bool {

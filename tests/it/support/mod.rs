@@ -3,10 +3,12 @@
 //! - `issuer`: an issuer of tokens whose keys are in a file
 //! - `upstream`: an upstream that records what it received, byte for byte
 //! - `client`: an HTTP/1.1 client that sends what it is told, also what no client should
+//! - `frames`: HTTP/2 frame by frame, also those that no library would send
 //! - `tls`: certificates, and clients that speak TLS and HTTP/2
 //! - `gateway`: a gateway in this process, on ports of its own
 
 pub mod client;
+pub mod frames;
 pub mod gateway;
 pub mod issuer;
 pub mod tls;

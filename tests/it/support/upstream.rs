@@ -85,6 +85,8 @@ impl Upstream {
             async move {
                 for connection in 0.. {
                     let (socket, _) = listener.accept().await.unwrap();
+                    // What is written late arrives before what the other side says next.
+                    socket.set_nodelay(true).unwrap();
                     let (received, gate, answer) = (received.clone(), gate.clone(), answer.clone());
                     tokio::spawn(async move { serve(socket, connection, &received, &gate, &answer).await });
                 }
