@@ -10,7 +10,7 @@ use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
 use crate::config::routes;
 use crate::config::sessions;
-use crate::config::settings::Settings;
+use crate::config::settings::{Patience, Settings};
 use crate::core::cors::Sharing;
 
 /// `None` where something that everything needs could not be read; the report says what.
@@ -55,6 +55,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         sessions,
         store: store?,
         limits,
+        patience: Patience::default(),
         log,
         shown,
     })

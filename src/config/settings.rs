@@ -47,6 +47,7 @@ pub struct Settings {
     /// The folder for what must survive a restart.
     pub store: PathBuf,
     pub limits: Limits,
+    pub patience: Patience,
     pub log: Log,
     /// All of it as the file says it, without its secrets.
     pub shown: serde_json::Value,
@@ -274,6 +275,41 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// How often in how long one address may ask.
     pub requests_per_address: Option<(u32, Duration)>,
+}
+
+/// How long clients may take. No key sets these; tests shorten them.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From a connection's beginning, or a request's first byte, to the end of its header.
+    pub header: Duration,
+    /// How long a client may pause while it sends a body.
+    pub body_pause: Duration,
+    /// Bytes a second with which a body must come over a longer time.
+    pub body_rate: u32,
+    /// After how long a request of HTTP/2 ends whose body has stopped. Longer than the pause: it may also be the
+    /// upstream that does not read, and its write timeout comes first.
+    pub stream_stopped: Duration,
+    /// How long a client may leave an answer unread.
+    pub answer_unread: Duration,
+    /// How long an HTTP/2 connection may be without a request.
+    pub http2_idle: Duration,
+    /// How long a connection that was upgraded may be silent on both sides, and an upgrade unanswered. WebSockets
+    /// have pings of their own, but not all send them.
+    pub conversation_silent: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(10),
+            body_pause: Duration::from_secs(30),
+            body_rate: 256,
+            stream_stopped: Duration::from_secs(90),
+            answer_unread: Duration::from_secs(60),
+            http2_idle: Duration::from_secs(75),
+            conversation_silent: Duration::from_secs(3600),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -8,6 +8,7 @@ pub mod forwarded;
 pub mod identity_headers;
 pub mod ids;
 pub mod metadata;
+pub mod pace;
 pub mod percent;
 pub mod request;
 pub mod route;

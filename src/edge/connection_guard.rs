@@ -37,8 +37,6 @@ use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::{OpenByAddress, Whose};
 use crate::edge::door::Door;
 
-/// From a connection's beginning, or a request's first byte, to the end of its header.
-const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// How much more than the largest header is read while one is due: a header that is a little too large is
 /// answered, and a body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
@@ -210,10 +208,17 @@ struct Guarded {
 
 /// What a header may take.
 #[derive(Clone, Copy, Debug)]
-struct HeaderBounds {
+pub(crate) struct HeaderBounds {
     /// From the connection's beginning, or a request's first byte, to its header's end.
     patience: Duration,
     bytes: usize,
+}
+
+impl HeaderBounds {
+    /// `largest` in bytes.
+    pub(crate) const fn new(patience: Duration, largest: usize) -> Self {
+        Self { patience, bytes: largest.saturating_add(BEYOND_HEADER) }
+    }
 }
 
 impl Guarded {
@@ -412,17 +417,15 @@ impl<A> GuardedApp<A>
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    /// `backlog` is a non-blocking duplicate of the listening socket; `largest_header` in bytes.
+    /// `backlog` is a non-blocking duplicate of the listening socket.
     pub(crate) fn new(
         inner: Arc<A>,
         door: Arc<Door>,
         connections: Arc<Connections>,
         backlog: std::net::TcpListener,
         shutdown: ShutdownWatch,
-        largest_header: usize,
+        bounds: HeaderBounds,
     ) -> Self {
-        let bytes = largest_header.saturating_add(BEYOND_HEADER);
-        let bounds = HeaderBounds { patience: HEADER_DEADLINE, bytes };
         Self { inner, door, connections, backlog: Mutex::new(Some(backlog)), shutdown, bounds }
     }
 

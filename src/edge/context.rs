@@ -14,6 +14,7 @@ use crate::core::token::jwt::VerifiedToken;
 use crate::edge::connection_guard::Connection;
 use crate::edge::door::Door;
 use crate::edge::headers::Identification;
+use crate::edge::inflow::Inflow;
 use crate::edge::serving::Serving;
 use crate::edge::upstreams::Server;
 use crate::flows::Gate;
@@ -31,6 +32,7 @@ pub(crate) struct Context {
     /// Why it fails, where a phase can only tell pingora that it does.
     pub(crate) failure: Option<Denial>,
     pub(crate) body_bytes: u64,
+    pub(crate) inflow: Option<Arc<Inflow>>,
     pub(crate) upstream_answered: bool,
     // For the log.
     /// The route that a refusal concerns; a permit has its own.
@@ -44,6 +46,10 @@ pub(crate) struct Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        if self.inflow.as_ref().is_some_and(|inflow| inflow.was_given_up()) {
+            let (request_id, route) = (self.request_id(), self.label());
+            tracing::info!(%request_id, route = route.map(RouteName::as_str), "a request was ended: its body stopped");
+        }
         self.gate.metrics.in_flight().dec();
         if let Some(connection) = &self.connection {
             connection.request_ended();
@@ -65,6 +71,7 @@ impl Context {
             server: None,
             failure: None,
             body_bytes: 0,
+            inflow: None,
             upstream_answered: false,
             refused_by: None,
             endpoint: None,

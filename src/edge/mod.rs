@@ -11,6 +11,7 @@
 //! - `respond`: Tollgate's own answers
 //! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
+//! - `inflow`: bodies that trickle or stop
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `serving`: one configuration as the proxy works with it
 //! - `upstreams`: where to connect, with every timeout
@@ -27,6 +28,7 @@ mod context;
 mod door;
 mod drain;
 mod headers;
+mod inflow;
 mod oauth_endpoints;
 mod pages;
 mod proxy;

@@ -17,6 +17,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use crate::config::settings::Patience;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
@@ -27,6 +28,7 @@ use crate::edge::connection_guard::Connection;
 use crate::edge::context::Context;
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
+use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::serving::Serving;
 use crate::edge::{body, oauth_endpoints, request_head};
@@ -38,10 +40,6 @@ use crate::state::live::Live;
 
 /// How long a connection may wait for its next request, in seconds.
 const KEEP_ALIVE: u64 = 75;
-/// How long a client may pause while it sends a body.
-const CLIENT_READ: Duration = Duration::from_secs(30);
-/// How long a client may leave an answer unread.
-const CLIENT_WRITE: Duration = Duration::from_secs(60);
 /// The status in the log of a request whose client left before its answer.
 const CLIENT_GONE: u16 = 499;
 
@@ -215,6 +213,13 @@ impl Proxy {
             return Some(denial);
         }
         match error.esource() {
+            // While a body is still on its way the upstream cannot be the one to blame.
+            ErrorSource::Upstream
+                if *error.etype() == ErrorType::ReadTimedout
+                    && context.inflow.as_ref().is_some_and(|inflow| !inflow.is_complete()) =>
+            {
+                Some(Denial::BodyTooSlow)
+            }
             ErrorSource::Upstream => {
                 let denial = upstream_denial(error.etype());
                 self.note_upstream(session, context, error, &denial);
@@ -304,7 +309,9 @@ impl ProxyHttp for Proxy {
         if let Some(connection) = &context.connection {
             connection.request_begins();
         }
-        set_timeouts(session, self.drain.has_begun());
+        let patience = context.live().settings.patience;
+        set_timeouts(session, self.drain.has_begun(), &patience);
+        context.inflow = Some(Inflow::of(session.req_header(), patience));
         context.who = Some(self.identify(session, context.live()));
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
@@ -318,14 +325,22 @@ impl ProxyHttp for Proxy {
     }
 
     /// No permit, no upstream.
-    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<Box<HttpPeer>> {
         let Some(permit) = &context.permit else { return Err(context.fail(Denial::Internal)) };
         let Some(server) = context.serving.upstreams.get(&permit.route().upstream).cloned() else {
             return Err(context.fail(Denial::Internal));
         };
         let peer = server.peer().await;
         context.server = Some(server);
-        peer.map(Box::new).map_err(|denial| context.fail(denial))
+        let mut peer = peer.map_err(|denial| context.fail(denial))?;
+        if may_upgrade(session) {
+            peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
+        }
+        Ok(Box::new(peer))
     }
 
     async fn upstream_request_filter(
@@ -367,6 +382,9 @@ impl ProxyHttp for Proxy {
         if session.was_upgraded() {
             return Ok(());
         }
+        if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
+            return Err(context.fail(Denial::BodyTooSlow));
+        }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
         if context.body_bytes > context.live().settings.limits.body {
             return Err(context.fail(Denial::BodyTooLarge));
@@ -384,10 +402,13 @@ impl ProxyHttp for Proxy {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
         if !context.upstream_answered
-            && (!answer.status.is_informational() || answer.status == StatusCode::SWITCHING_PROTOCOLS)
+            && is_final(answer.status)
             && let Some(server) = &context.server
         {
             context.upstream_answered = true;
+            if let Some(inflow) = &context.inflow {
+                inflow.answer_begins();
+            }
             self.gate.metrics.upstream_answered(&server.name, &server.authority, "ok");
         }
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
@@ -398,6 +419,19 @@ impl ProxyHttp for Proxy {
             self.gate.metrics.planted_cookies(&server.name, planted);
         }
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> pingora::Result<Option<Duration>> {
+        if let Some(inflow) = context.inflow.as_ref().filter(|_| end_of_stream) {
+            inflow.answer_ended();
+        }
+        Ok(None)
     }
 
     /// Nothing was sent yet, so whatever the method, the next address may be tried.
@@ -424,7 +458,7 @@ impl ProxyHttp for Proxy {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         session.set_keepalive(None);
-        if session.response_written().is_some_and(|answer| !answer.status.is_informational()) {
+        if session.response_written().is_some_and(|answer| is_final(answer.status)) {
             self.note(context, &denial);
         } else if self.refuse(session, context, &denial).await.is_err() {
             context.outcome = "client_gone";
@@ -472,15 +506,20 @@ impl ProxyHttp for Proxy {
 }
 
 /// pingora forgets the keep-alive timeout at each request's header, and would then wait for ever.
-fn set_timeouts(session: &mut Session, draining: bool) {
+fn set_timeouts(session: &mut Session, draining: bool, patience: &Patience) {
     if draining {
         session.set_keepalive(None);
     } else if session.get_keepalive().is_some() {
         session.set_keepalive(Some(KEEP_ALIVE));
     }
-    let patience = (!may_upgrade(session)).then_some(CLIENT_READ);
-    session.set_read_timeout(patience);
-    session.set_write_timeout(Some(CLIENT_WRITE));
+    let pause = (!may_upgrade(session)).then_some(patience.body_pause);
+    session.set_read_timeout(pause);
+    session.set_write_timeout(Some(patience.answer_unread));
+}
+
+/// Whether after this answer nothing of HTTP follows for the request: a switch of protocols is the last of it.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Whether the client asked for another protocol on its connection (RFC 9110 section 7.8).

@@ -32,9 +32,10 @@ use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
-use crate::edge::connection_guard::{Connections, GuardedApp, MostOfOne};
+use crate::edge::connection_guard::{Connections, GuardedApp, HeaderBounds, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
+use crate::edge::inflow::Watched;
 use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
 use crate::edge::serving::Serving;
@@ -118,9 +119,9 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));
     proxy.handle_init_modules();
-    proxy.server_options = Some(server_options());
+    proxy.server_options = Some(server_options(settings.patience.http2_idle));
     proxy.h2_options = Some(http2_options(settings.limits.header));
-    let proxy = Arc::new(proxy);
+    let proxy = Arc::new(Watched { inner: Arc::new(proxy), patience: settings.patience });
     let most = most_connections(settings.limits.connections);
     let most_of_one = MostOfOne {
         most: settings.limits.connections_per_address,
@@ -129,16 +130,16 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     let public_connections =
         Connections::new(gate.metrics.connections("public"), most.public, most_of_one.clone());
     let admin_connections = Connections::new(gate.metrics.connections("admin"), most.admin, most_of_one);
-    let largest_header = settings.limits.header;
+    let header = HeaderBounds::new(settings.patience.header, settings.limits.header);
     let mut public_services = Vec::with_capacity(sockets.len());
     for (socket, listener) in sockets.into_iter().zip(&settings.listen) {
         let door =
             Door::new(&listener.serves).map_err(|why| ListenError::Tls { address: listener.address, why })?;
-        let entrance = Entrance { key: "listen", door, largest_header };
+        let entrance = Entrance { key: "listen", door, header };
         public_services.push(Listening::start(entrance, socket, proxy.clone(), public_connections.clone())?);
     }
     let app = Arc::new(Admin { gate, drain: drain.clone(), pages: Pages::new(false)? });
-    let entrance = Entrance { key: "admin", door: Door::ClearText, largest_header };
+    let entrance = Entrance { key: "admin", door: Door::ClearText, header };
     let admin_service = Listening::start(entrance, admin, app, admin_connections)?;
     Ok(Running {
         public: public_services.iter().map(|service| service.address).collect(),
@@ -263,13 +264,10 @@ fn door(listener: &Listener) -> Result<Door, ListenError> {
     Door::new(&listener.serves).map_err(|why| ListenError::Tls { address: listener.address, why })
 }
 
-/// How long an HTTP/2 connection may be without a request.
-const HTTP2_IDLE: Duration = Duration::from_secs(75);
-
-fn server_options() -> HttpServerOptions {
+fn server_options(http2_idle: Duration) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.h2c = true;
-    options.h2_idle_timeout = Some(HTTP2_IDLE);
+    options.h2_idle_timeout = Some(http2_idle);
     options
 }
 
@@ -289,8 +287,7 @@ fn http2_options(largest_header: usize) -> H2Options {
 struct Entrance {
     key: &'static str,
     door: Door,
-    /// In bytes.
-    largest_header: usize,
+    header: HeaderBounds,
 }
 
 /// One listener and its connections.
@@ -313,7 +310,7 @@ impl Listening {
     where
         A: ServerApp + Send + Sync + 'static,
     {
-        let Entrance { key, door, largest_header } = entrance;
+        let Entrance { key, door, header } = entrance;
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let address =
             listener.local_addr().map_err(|source| ListenError::Address { key, address: unknown, source })?;
@@ -321,8 +318,7 @@ impl Listening {
         let backlog = listener.try_clone().map_err(fault)?;
         let (shutdown, stopped) = watch::channel(false);
         let door = Arc::new(door);
-        let app =
-            GuardedApp::new(app, door.clone(), connections.clone(), backlog, stopped.clone(), largest_header);
+        let app = GuardedApp::new(app, door.clone(), connections.clone(), backlog, stopped.clone(), header);
         let mut service = Service::new(key.to_owned(), app);
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));

@@ -266,6 +266,7 @@ mod tests {
                 connections_per_address: 1,
                 requests_per_address: None,
             },
+            patience: crate::config::settings::Patience::default(),
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
             shown: serde_json::Value::Null,
         };

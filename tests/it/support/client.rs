@@ -85,6 +85,17 @@ impl Client {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
+    /// Waits for exactly these bytes and takes them.
+    pub async fn take(&mut self, bytes: &[u8]) {
+        within("bytes", async {
+            while self.buffer.len() < bytes.len() {
+                assert!(self.more().await, "the connection ended");
+            }
+        })
+        .await;
+        assert_eq!(self.buffer.drain(..bytes.len()).collect::<Vec<_>>(), bytes);
+    }
+
     /// As a server: the head of the next request. `None` at the end.
     pub async fn take_head(&mut self) -> Option<String> {
         loop {
@@ -99,8 +110,17 @@ impl Client {
 
     /// Whether anything comes within a short time.
     pub async fn hears_soon(&mut self) -> bool {
-        let soon = std::time::Duration::from_millis(300);
-        tokio::time::timeout(soon, self.more()).await.unwrap_or(false)
+        self.hears_within(std::time::Duration::from_millis(300)).await
+    }
+
+    pub async fn hears_within(&mut self, patience: std::time::Duration) -> bool {
+        tokio::time::timeout(patience, self.more()).await.unwrap_or(false)
+    }
+
+    /// What comes first, or everything when the other side closes.
+    pub async fn rest_or_first(&mut self) -> String {
+        within("an answer", self.more()).await;
+        String::from_utf8_lossy(&self.buffer).into_owned()
     }
 
     /// Nothing more is sent; answers are still read.

@@ -119,7 +119,7 @@ impl End {
 
 /// A connection on which anything can be sent.
 pub struct RawHttp2 {
-    read: OwnedReadHalf,
+    pub read: OwnedReadHalf,
     pub write: OwnedWriteHalf,
 }
 
@@ -142,15 +142,20 @@ impl RawHttp2 {
         self.write.write_all(bytes).await.is_ok()
     }
 
-    /// The next frame. `None` at the end. Confirms settings.
-    pub async fn next(&mut self) -> Option<Frame> {
+    /// The next frame. `None` at the end.
+    pub async fn next_of(read: &mut OwnedReadHalf) -> Option<Frame> {
         let mut head = [0; 9];
-        within("a frame", self.read.read_exact(&mut head)).await.ok()?;
+        within("a frame", read.read_exact(&mut head)).await.ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         let mut payload = vec![0; length];
-        within("a payload", self.read.read_exact(&mut payload)).await.ok()?;
+        within("a payload", read.read_exact(&mut payload)).await.ok()?;
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        let found = Frame { kind: head[3], flags: head[4], stream, payload };
+        Some(Frame { kind: head[3], flags: head[4], stream, payload })
+    }
+
+    /// The same, and confirms settings.
+    pub async fn next(&mut self) -> Option<Frame> {
+        let found = Self::next_of(&mut self.read).await?;
         if found.kind == SETTINGS && found.flags & ACK == 0 {
             self.send(&frame(SETTINGS, ACK, 0, &[])).await;
         }
@@ -159,8 +164,13 @@ impl RawHttp2 {
 
     /// Reads until it is clear what becomes of `stream`.
     pub async fn end_of(&mut self, stream: u32) -> End {
+        Self::end_of_read(&mut self.read, stream).await
+    }
+
+    /// The same for the half that reads.
+    pub async fn end_of_read(read: &mut OwnedReadHalf, stream: u32) -> End {
         loop {
-            let Some(frame) = self.next().await else { return End::Connection };
+            let Some(frame) = Self::next_of(read).await else { return End::Connection };
             match frame.kind {
                 HEADERS if frame.stream == stream => return End::Answered(frame.status()),
                 RST_STREAM if frame.stream == stream => {

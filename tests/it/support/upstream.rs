@@ -148,14 +148,13 @@ async fn serve(
             gate.acquire().await.unwrap().forget();
         }
         let bytes = answer(&request);
-        match find(&bytes, PAUSE) {
-            Some(at) => {
-                socket.write_all(&bytes[..at]).await.ok()?;
-                gate.acquire().await.unwrap().forget();
-                socket.write_all(&bytes[at + PAUSE.len()..]).await.ok()?;
-            }
-            None => socket.write_all(&bytes).await.ok()?,
+        let mut rest = &bytes[..];
+        while let Some(at) = find(rest, PAUSE) {
+            socket.write_all(&rest[..at]).await.ok()?;
+            gate.acquire().await.unwrap().forget();
+            rest = &rest[at + PAUSE.len()..];
         }
+        socket.write_all(rest).await.ok()?;
         if find(&bytes, b"Connection: close").is_some() || bytes.is_empty() {
             return None;
         }

@@ -1,0 +1,152 @@
+//! How the body of one request comes in, and the end of requests whose body does not come.
+//!
+//! pingora ends a body of HTTP/1.1 that pauses; one of HTTP/2 may stop for ever, and either may trickle. The
+//! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside, by
+//! dropping the request: its stream is reset, and its connection to the upstream closes.
+//!
+//! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as
+//! in gRPC, and the upstream's own timeouts bound it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::server::ShutdownWatch;
+
+use crate::config::settings::Patience;
+use crate::core::pace::Pace;
+
+/// The body of one request.
+#[derive(Debug)]
+pub(crate) struct Inflow {
+    began: Instant,
+    patience: Patience,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    pace: Pace,
+    /// When something last came, or was answered.
+    moved: Instant,
+    is_complete: bool,
+    /// The upstream is answering and has not ended.
+    is_conversation: bool,
+    was_given_up: bool,
+}
+
+impl Inflow {
+    pub(crate) fn new(patience: Patience) -> Arc<Self> {
+        let began = Instant::now();
+        let state = State {
+            pace: Pace::new(patience.body_pause, patience.body_rate, Duration::ZERO),
+            moved: began,
+            is_complete: false,
+            is_conversation: false,
+            was_given_up: false,
+        };
+        Arc::new(Self { began, patience, state: Mutex::new(state) })
+    }
+
+    /// The one that watches over this request, or a new one.
+    pub(crate) fn of(request: &RequestHeader, patience: Patience) -> Arc<Self> {
+        request.extensions.get::<Arc<Self>>().cloned().unwrap_or_else(|| Self::new(patience))
+    }
+
+    /// Some of the body came, perhaps with its end. False when it came too slowly.
+    pub(crate) fn came(&self, bytes: usize, is_end: bool) -> bool {
+        let mut state = self.state.lock();
+        state.moved = Instant::now();
+        state.is_complete |= is_end;
+        let in_time = state.pace.came(bytes, self.began.elapsed());
+        in_time || state.is_conversation || state.is_complete
+    }
+
+    /// The upstream began to answer.
+    pub(crate) fn answer_begins(&self) {
+        self.state.lock().is_conversation = true;
+    }
+
+    /// The upstream has answered.
+    pub(crate) fn answer_ended(&self) {
+        let mut state = self.state.lock();
+        state.moved = Instant::now();
+        state.pace = Pace::new(self.patience.body_pause, self.patience.body_rate, self.began.elapsed());
+        state.is_conversation = false;
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.state.lock().is_complete
+    }
+
+    /// Whether the request was ended because its body stopped.
+    pub(crate) fn was_given_up(&self) -> bool {
+        self.state.lock().was_given_up
+    }
+
+    /// Ends when the body has stopped for too long.
+    async fn stops(&self) {
+        loop {
+            let due = {
+                let mut state = self.state.lock();
+                let now = Instant::now();
+                let due = state.moved.checked_add(self.patience.stream_stopped).unwrap_or(now);
+                if due > now {
+                    due
+                } else if state.is_complete || state.is_conversation {
+                    now.checked_add(self.patience.stream_stopped).unwrap_or(now)
+                } else {
+                    state.was_given_up = true;
+                    return;
+                }
+            };
+            tokio::time::sleep_until(due.into()).await;
+        }
+    }
+}
+
+/// An app whose HTTP/2 requests end when their bodies stop.
+pub(crate) struct Watched<A> {
+    pub(crate) inner: Arc<A>,
+    pub(crate) patience: Patience,
+}
+
+#[async_trait]
+impl<A> HttpServerApp for Watched<A>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !session.is_http2() || session.is_body_done() {
+            return self.inner.process_new_http(session, shutdown).await;
+        }
+        let inflow = Inflow::new(self.patience);
+        session.req_header_mut().extensions_mut().insert(inflow.clone());
+        tokio::select! {
+            biased;
+            reusable = self.inner.process_new_http(session, shutdown) => reusable,
+            () = inflow.stops() => None,
+        }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.inner.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.inner.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.inner.http_cleanup().await;
+    }
+}

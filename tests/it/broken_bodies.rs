@@ -1,0 +1,256 @@
+//! Bodies that break, stop or are answered before they end. A fault ends the connection to the upstream,
+//! and nothing that came after it is ever a request there.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::client::{Client, HOST, request};
+use crate::support::frames::{DATA, END_HEADERS, End, HEADERS, RST_STREAM, RawHttp2, block, frame};
+use crate::support::gateway::Gateway;
+use crate::support::tls::{Http2, read};
+use crate::support::within;
+
+const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: gate.localhost:8080\r\n\r\n";
+
+/// An upstream that the test plays itself, and a gateway that sends everything to it.
+struct Stage {
+    listener: TcpListener,
+    gateway: Gateway,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        Self::patient(Duration::from_secs(30)).await
+    }
+
+    /// `pause`: how long a client may pause while it sends a body.
+    async fn patient(pause: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let routes = format!("routes: [{{ path: /*, to: \"http://{to}\", public: true }}]");
+        let gateway = Gateway::adjusted(&routes, |settings| {
+            settings.patience.body_pause = pause;
+            settings.patience.stream_stopped = pause;
+        })
+        .await;
+        Self { listener, gateway }
+    }
+
+    /// The gateway's next connection.
+    async fn accept(&self) -> Client {
+        let (socket, _) = within("a connection to the upstream", self.listener.accept()).await.unwrap();
+        Client::over(socket)
+    }
+
+    /// What was sent on a connection until it ended.
+    async fn all_of(peer: &mut Client) -> String {
+        within("the end of the connection to the upstream", peer.rest()).await
+    }
+
+    /// Somebody else is served, on a connection of its own.
+    async fn serves_another(&self) {
+        let address = self.gateway.public;
+        let another = tokio::spawn(async move { Client::connect(address).await.get("/another", &[]).await });
+        let mut peer = self.accept().await;
+        let head = peer.take_head().await.unwrap();
+        assert!(head.starts_with("GET /another HTTP/1.1\r\n"), "{head}");
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+        assert_eq!(another.await.unwrap().body, b"ok");
+    }
+}
+
+fn is_unfinished(seen: &str) -> bool {
+    seen.contains("part") && !seen.contains("0\r\n\r\n") && !seen.contains("hidden")
+}
+
+#[tokio::test]
+async fn a_fault_inside_a_body_ends_the_connection_to_the_upstream() {
+    let chunked = ("Transfer-Encoding", "chunked");
+    let length = ("Content-Length", "1000");
+    let chunk = "4\r\npart\r\n";
+    for (framing, part, fault) in [
+        (chunked, chunk, "zz\r\n"),
+        (chunked, chunk, "-1\r\n"),
+        (chunked, "9\r\npart", ""),
+        (chunked, "4\r\npart", "XX0\r\n\r\n"),
+        (chunked, chunk, ""),
+        (length, "part", ""),
+    ] {
+        let stage = Stage::set().await;
+        let mut client = stage.gateway.connect().await;
+        client.send(request("POST", "/x", &[framing], part.as_bytes().get(..0).unwrap())).await;
+        client.send(part).await;
+        let mut peer = stage.accept().await;
+        peer.until(b"part").await;
+        if !fault.is_empty() {
+            client.send(format!("{fault}{HIDDEN}")).await;
+            let answers = client.rest().await;
+            assert!(
+                answers.starts_with("HTTP/1.1 400 ") && answers.matches("HTTP/1.1 ").count() == 1,
+                "{answers}"
+            );
+        }
+        drop(client);
+        let seen = Stage::all_of(&mut peer).await;
+        assert!(is_unfinished(&seen), "{framing:?} {fault:?}: {seen}");
+        stage.serves_another().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_inside_a_body_hears_408_and_ends_the_connection_to_the_upstream() {
+    for framing in [("Transfer-Encoding", "chunked"), ("Content-Length", "1000")] {
+        let stage = Stage::patient(Duration::from_millis(200)).await;
+        let mut client = stage.gateway.connect().await;
+        client.send(request("POST", "/x", &[framing], b"")).await;
+        client.send("4\r\npart\r\n").await;
+        let mut peer = stage.accept().await;
+        let seen = Stage::all_of(&mut peer).await;
+        assert!(is_unfinished(&seen), "{seen}");
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.keeps_alive()), (408, false));
+        stage.serves_another().await;
+    }
+}
+
+const POST: [(&str, &str); 4] =
+    [(":method", "POST"), (":scheme", "http"), (":authority", HOST), (":path", "/x")];
+
+#[tokio::test]
+async fn a_fault_inside_a_body_of_http_2_ends_the_connection_to_the_upstream_and_no_other_stream() {
+    for length in [None, Some(("content-length", "1000"))] {
+        for fault in [
+            frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()),
+            // Longer than its padding says.
+            frame(DATA, 8, 1, &[200, 1, 1]),
+            Vec::new(),
+        ] {
+            let stage = Stage::set().await;
+            let mut client = RawHttp2::connect(stage.gateway.public, &[]).await;
+            let fields: Vec<_> = POST.iter().copied().chain(length).collect();
+            client.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields))).await;
+            client.send(&frame(DATA, 0, 1, b"part")).await;
+            let mut peer = stage.accept().await;
+            peer.until(b"part").await;
+            if fault.is_empty() {
+                drop(client);
+            } else {
+                client.send(&fault).await;
+            }
+            let seen = Stage::all_of(&mut peer).await;
+            assert!(is_unfinished(&seen), "{fault:?}: {seen}");
+            stage.serves_another().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_http_2_that_stops_ends_also_when_it_was_answered() {
+    for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"] {
+        let stage = Stage::patient(Duration::from_millis(300)).await;
+        let mut client = RawHttp2::connect(stage.gateway.public, &[]).await;
+        client.send(&frame(HEADERS, END_HEADERS, 1, &block(&POST))).await;
+        client.send(&frame(DATA, 0, 1, b"part")).await;
+        let mut peer = stage.accept().await;
+        peer.until(b"part").await;
+        peer.send(answer).await;
+        let seen = Stage::all_of(&mut peer).await;
+        assert!(is_unfinished(&seen), "{seen}");
+        let end = client.end_of(1).await;
+        assert!(if answer.is_empty() { end.is_refusal() } else { end == End::Answered(200) }, "{end:?}");
+        stage.serves_another().await;
+    }
+}
+
+/// 64 MB of body, of which the upstream wants nothing.
+#[tokio::test]
+async fn an_early_answer_is_read_although_the_body_is_still_on_its_way() {
+    for ends in ["Connection: close\r\n", ""] {
+        let stage = Stage::set().await;
+        let mut client = stage.gateway.connect().await;
+        client.send(request("POST", "/x", &[("Content-Length", "8000000")], b"")).await;
+        client.send("part").await;
+        let mut peer = stage.accept().await;
+        peer.until(b"part").await;
+        peer.send(format!("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n{ends}\r\nno")).await;
+        if !ends.is_empty() {
+            drop(peer);
+        }
+        // A simple client sends everything before it reads.
+        let some = vec![b'x'; 100_000];
+        for _ in 0..5 {
+            client.try_send(&some).await;
+        }
+        let answer = client.answer().await;
+        assert_eq!((answer.status, &answer.body[..]), (403, &b"no"[..]));
+    }
+}
+
+#[tokio::test]
+async fn an_early_answer_is_read_over_http_2_too() {
+    let stage = Stage::set().await;
+    let mut client = Http2::clear_text(stage.gateway.public).await;
+    let post = Request::post(format!("http://{HOST}/x")).body(()).unwrap();
+    let (answer, mut body) = client.sender.send_request(post, false).unwrap();
+    body.send_data(Bytes::from_static(b"part"), false).unwrap();
+    let mut peer = stage.accept().await;
+    peer.until(b"part").await;
+    peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;
+    drop(peer);
+    for _ in 0..5 {
+        let _ = body.send_data(Bytes::from(vec![b'x'; 100_000]), false);
+    }
+    let answer = read(answer).await.unwrap();
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (403, &b"no"[..]));
+}
+
+#[tokio::test]
+async fn expect_100_continue_is_between_client_and_upstream() {
+    let stage = Stage::set().await;
+    let expecting = [("Expect", "100-continue"), ("Content-Length", "4")];
+    let mut client = stage.gateway.connect().await;
+    client.send(request("POST", "/x", &expecting, b"")).await;
+    let mut peer = stage.accept().await;
+    let head = peer.take_head().await.unwrap();
+    assert!(head.to_ascii_lowercase().contains("expect: 100-continue\r\n"), "{head}");
+    assert!(!client.hears_soon().await, "nobody but the upstream says that it wants the body");
+    peer.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert_eq!(client.interim().await, 100);
+    client.send("body").await;
+    peer.until(b"body").await;
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+    assert_eq!(client.answer().await.body, b"ok");
+
+    let mut client = stage.gateway.connect().await;
+    client.send(request("POST", "/x", &expecting, b"")).await;
+    let mut peer = stage.accept().await;
+    peer.take_head().await.unwrap();
+    peer.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno").await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 417);
+    // The body was never asked for and never came: the upstream would take the next request for it.
+    drop(client);
+    let seen = Stage::all_of(&mut peer).await;
+    assert!(seen.is_empty(), "{seen}");
+    stage.serves_another().await;
+}
+
+/// Resets the connection where `drop` would end it.
+#[tokio::test]
+async fn a_reset_inside_a_body_is_no_end_of_it() {
+    let stage = Stage::set().await;
+    let socket = TcpStream::connect(stage.gateway.public).await.unwrap();
+    socket.set_zero_linger().unwrap();
+    let mut client = Client::over(socket);
+    client.send(request("POST", "/x", &[("Transfer-Encoding", "chunked")], b"")).await;
+    client.send("4\r\npart\r\n").await;
+    let mut peer = stage.accept().await;
+    peer.until(b"part").await;
+    drop(client);
+    let seen = Stage::all_of(&mut peer).await;
+    assert!(is_unfinished(&seen), "{seen}");
+    stage.serves_another().await;
+}

@@ -1,0 +1,423 @@
+//! What lasts: WebSockets, event streams, trailers, bodies larger than any buffer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use rustls::version::TLS13;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::client::{Client, HOST, request};
+use crate::support::gateway::Gateway;
+use crate::support::tls::{Authority, Http2, connect};
+use crate::support::upstream::{PAUSE, Received, Upstream};
+use crate::support::within;
+
+/// The handshake of RFC 6455 section 1.3.
+const HANDSHAKE: [(&str, &str); 4] = [
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                        Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+const TEXT: &[u8] = b"\x81\x05hello";
+/// From a client: masked.
+const MASKED: &[u8] = b"\x81\x85\x00\x00\x00\x00hello";
+const CLOSE: &[u8] = b"\x88\x02\x03\xe8";
+
+/// A gateway in front of an upstream that the test plays itself. `read`: how long that may pause.
+async fn stage(read: Duration) -> (TcpListener, Gateway) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let routes = format!("routes: [{{ path: /*, to: \"http://{to}\" }}]");
+    let gateway = Gateway::adjusted(&routes, |settings| {
+        Arc::get_mut(&mut settings.upstreams[0]).unwrap().read_timeout = read;
+        settings.patience.body_pause = read;
+    })
+    .await;
+    (listener, gateway)
+}
+
+async fn accept(listener: &TcpListener) -> Client {
+    Client::over(within("a connection to the upstream", listener.accept()).await.unwrap().0)
+}
+
+#[tokio::test]
+async fn a_websocket_carries_frames_both_ways_and_may_be_silent_for_long() {
+    let silence = Duration::from_millis(300);
+    let (listener, gateway) = stage(silence).await;
+    let bearer = gateway.bearer("alice", "");
+    let mut client = gateway.connect().await;
+    let fields = [&HANDSHAKE[..], &[("Authorization", bearer.as_str())]].concat();
+    client.send(request("GET", "/chat", &fields, b"")).await;
+    let mut peer = accept(&listener).await;
+    let head = peer.take_head().await.unwrap().to_ascii_lowercase();
+    assert!(
+        head.contains("\r\nupgrade: websocket\r\n") && head.contains("\r\nconnection: upgrade\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("x-auth-subject: alice\r\n") && !head.contains("authorization"), "{head}");
+    peer.send([SWITCHES.as_bytes(), TEXT].concat()).await;
+    assert_eq!(client.interim().await, 101);
+    client.take(TEXT).await;
+    client.send(MASKED).await;
+    peer.take(MASKED).await;
+    // Longer than any read may take elsewhere.
+    tokio::time::sleep(silence * 4).await;
+    peer.send(TEXT).await;
+    client.take(TEXT).await;
+    client.send(MASKED).await;
+    peer.take(MASKED).await;
+    // The client says goodbye, the upstream answers and closes.
+    peer.send(CLOSE).await;
+    client.take(CLOSE).await;
+    drop(peer);
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_websocket_that_one_side_leaves_ends_on_the_other() {
+    let (listener, gateway) = stage(Duration::from_secs(60)).await;
+    let bearer = gateway.bearer("alice", "");
+    let fields = [&HANDSHAKE[..], &[("Authorization", bearer.as_str())]].concat();
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/chat", &fields, b"")).await;
+    let mut peer = accept(&listener).await;
+    peer.take_head().await.unwrap();
+    peer.send(SWITCHES).await;
+    assert_eq!(client.interim().await, 101);
+    client.send(MASKED).await;
+    // A half-close: what was sent before it arrives.
+    client.finish().await;
+    peer.take(MASKED).await;
+    assert!(peer.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_websocket_needs_what_every_request_needs() {
+    let (listener, gateway) = stage(Duration::from_secs(60)).await;
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/chat", &HANDSHAKE, b"")).await;
+    assert_eq!(client.answer().await.status, 401);
+    // And its refusal by the upstream is an answer like any other.
+    let bearer = gateway.bearer("alice", "");
+    let fields = [&HANDSHAKE[..], &[("Authorization", bearer.as_str())]].concat();
+    client.send(request("GET", "/chat", &fields, b"")).await;
+    let mut peer = accept(&listener).await;
+    peer.take_head().await.unwrap();
+    peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, &answer.body[..]), (403, &b"no"[..]));
+}
+
+#[tokio::test]
+async fn a_websocket_works_over_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (to, authority) = (listener.local_addr().unwrap(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    authority.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    let at = folder.path().display();
+    let top = format!(
+        "public_url: https://{HOST}\nlisten: {{ address: 127.0.0.1:0, tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}] }}"
+    );
+    let routes = format!("routes: [{{ path: /*, to: \"http://{to}\", public: true }}]");
+    let gateway = Gateway::listening(&top, &routes).await;
+    let config = authority.client(&[&TLS13], None);
+    let stream = connect(gateway.public, config, "gate.localhost", &["h2", "http/1.1"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    // A browser opens a second connection for a WebSocket.
+    let config = authority.client(&[&TLS13], None);
+    let mut client =
+        Client::over(connect(gateway.public, config, "gate.localhost", &["http/1.1"]).await.unwrap());
+    client.send(request("GET", "/chat", &HANDSHAKE, b"")).await;
+    let mut peer = accept(&listener).await;
+    peer.take_head().await.unwrap();
+    peer.send(SWITCHES).await;
+    assert_eq!(client.interim().await, 101);
+    client.send(MASKED).await;
+    peer.take(MASKED).await;
+    peer.send(TEXT).await;
+    client.take(TEXT).await;
+}
+
+/// Each event is released only when the one before it has arrived.
+#[tokio::test]
+async fn events_arrive_one_by_one_over_http_1_and_2() {
+    let events = |framed: bool| {
+        Arc::new(move |_: &Received| {
+            let framing = if framed { "Transfer-Encoding: chunked\r\n" } else { "Connection: close\r\n" };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}\r\n");
+            let event = |n: u8| {
+                let event = format!("data: {n}\n\n");
+                if framed { format!("{:x}\r\n{event}\r\n", event.len()) } else { event }
+            };
+            let end = if framed { "0\r\n\r\n" } else { "" };
+            [
+                head.as_bytes(),
+                event(1).as_bytes(),
+                PAUSE,
+                event(2).as_bytes(),
+                PAUSE,
+                event(3).as_bytes(),
+                end.as_bytes(),
+            ]
+            .concat()
+        })
+    };
+    for framed in [true, false] {
+        let upstream = Upstream::answering(events(framed)).await;
+        let gateway = Gateway::start(&upstream).await;
+        let mut client = gateway.connect().await;
+        client.send(request("GET", "/public/events", &[("Accept", "text/event-stream")], b"")).await;
+        client.until(b"data: 1\n\n").await;
+        upstream.release(1);
+        client.until(b"data: 2\n\n").await;
+        upstream.release(1);
+        assert_eq!(client.answer().await.body, b"data: 1\n\ndata: 2\n\ndata: 3\n\n");
+
+        let mut client = Http2::clear_text(gateway.public).await;
+        let get = Request::get(format!("http://{HOST}/public/events")).body(()).unwrap();
+        let (answer, _) = client.sender.send_request(get, true).unwrap();
+        let mut body = within("an answer", answer).await.unwrap().into_body();
+        for event in [b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\n"] {
+            assert_eq!(within("an event", body.data()).await.unwrap().unwrap(), &event[..]);
+            upstream.release(1);
+        }
+        assert!(ends(&mut body).await);
+    }
+}
+
+#[tokio::test]
+async fn an_event_stream_that_the_client_leaves_ends_at_the_upstream() {
+    for http2 in [false, true] {
+        let (listener, gateway) = stage(Duration::from_secs(60)).await;
+        let bearer = gateway.bearer("alice", "");
+        let address = gateway.public;
+        let mut first = gateway.connect().await;
+        let mut second = Http2::clear_text(address).await;
+        let mut stream = None;
+        if http2 {
+            let get = Request::get(format!("http://{HOST}/events")).header("authorization", &bearer);
+            stream = Some(second.sender.send_request(get.body(()).unwrap(), true).unwrap());
+        } else {
+            first.send(request("GET", "/events", &[("Authorization", &bearer)], b"")).await;
+        }
+        let mut peer = accept(&listener).await;
+        peer.take_head().await.unwrap();
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n").await;
+        if let Some((answer, _)) = stream {
+            let mut body = within("an answer", answer).await.unwrap().into_body();
+            body.data().await.unwrap().unwrap();
+        } else {
+            first.until(b"one").await;
+        }
+        drop(first);
+        drop(second);
+        assert!(peer.is_closed().await);
+    }
+}
+
+/// Whether nothing follows but the end.
+async fn ends(body: &mut h2::RecvStream) -> bool {
+    while let Some(piece) = within("the end", body.data()).await {
+        if !piece.unwrap().is_empty() {
+            return false;
+        }
+    }
+    true
+}
+
+/// What pingora does with trailers between HTTP/2 and HTTP/1.1: it drops them, in both directions.
+#[tokio::test]
+async fn trailers_do_not_pass_between_the_versions_and_harm_nothing() {
+    let upstream = Upstream::answering(Arc::new(|_: &Received| {
+        b"HTTP/1.1 200 OK\r\nTrailer: grpc-status\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\ngrpc-status: 0\r\n\r\n"
+            .to_vec()
+    }))
+    .await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    for _ in 0..2 {
+        let post =
+            Request::post(format!("http://{HOST}/public/x")).header("te", "trailers").body(()).unwrap();
+        let (answer, mut stream) = client.sender.send_request(post, false).unwrap();
+        stream.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        stream
+            .send_trailers(
+                [("x-auth-subject".parse().unwrap(), "admin".parse().unwrap())].into_iter().collect(),
+            )
+            .unwrap();
+        let mut body = within("an answer", answer).await.unwrap().into_body();
+        assert_eq!(within("a body", body.data()).await.unwrap().unwrap(), &b"ok"[..]);
+        assert!(ends(&mut body).await);
+        assert_eq!(within("trailers", body.trailers()).await.unwrap(), None);
+    }
+    for seen in upstream.received() {
+        assert_eq!(seen.raw_body, b"5\r\nhello\r\n0\r\n\r\n");
+        assert_eq!(seen.header("x-auth-subject"), None);
+    }
+}
+
+#[tokio::test]
+async fn head_and_options_pass_over_both_versions() {
+    let upstream = Upstream::answering(Arc::new(|seen: &Received| {
+        let body = if seen.line().starts_with("HEAD ") { "" } else { "ok" };
+        format!("HTTP/1.1 200 OK\r\nAllow: GET\r\nContent-Length: 2\r\n\r\n{body}").into_bytes()
+    }))
+    .await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut old = gateway.connect().await;
+    let mut new = Http2::clear_text(gateway.public).await;
+    for method in ["HEAD", "OPTIONS", "HEAD"] {
+        old.send(request(method, "/public/x", &[], b"")).await;
+        let answer = old.answer_to(method).await.unwrap();
+        assert_eq!(
+            (answer.header("content-length"), answer.header("allow")),
+            (Some("2"), Some("GET")),
+            "{method}"
+        );
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let ask = Request::builder().method(&method).uri(format!("http://{HOST}/public/x")).body(()).unwrap();
+        let answer = new.ask(ask, &[]).await.unwrap();
+        assert_eq!(
+            (answer.header("content-length"), answer.header("allow")),
+            (Some("2"), Some("GET")),
+            "{method}"
+        );
+        assert_eq!(answer.body.is_empty(), method == Method::HEAD);
+    }
+    assert_eq!(upstream.received().len(), 6);
+}
+
+/// Reads what comes and counts it; answers with as much.
+async fn echo_of_sizes(listener: TcpListener) {
+    loop {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        tokio::spawn(async move {
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(socket.read_u8().await.ok()?);
+                }
+                let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let mut left: usize = length.unwrap_or("0").parse().unwrap();
+                while left > 0 {
+                    let most = left.min(buffer.len());
+                    let count = socket.read(&mut buffer[..most]).await.ok()?;
+                    if count == 0 {
+                        return None::<()>;
+                    }
+                    left -= count;
+                }
+                let wanted: usize = head.split(['/', ' ']).find_map(|part| part.parse().ok()).unwrap();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {wanted}\r\n\r\n");
+                socket.write_all(answer.as_bytes()).await.ok()?;
+                let mut left = wanted;
+                while left > 0 {
+                    let most = left.min(buffer.len());
+                    socket.write_all(&buffer[..most]).await.ok()?;
+                    left -= most;
+                }
+            }
+        });
+    }
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+const LARGE: usize = 256 << 20;
+/// How much more memory a large body may cost: some buffers, and what other tests allocate meanwhile.
+const FLAT: usize = 48 << 20;
+
+async fn large(address: SocketAddr) {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let piece = vec![b'x'; 256 * 1024];
+    let head = request("POST", "/1", &[("Content-Length", &LARGE.to_string())], b"");
+    socket.write_all(&head).await.unwrap();
+    let before = resident();
+    let mut most = before;
+    for at in 0..LARGE / piece.len() {
+        socket.write_all(&piece).await.unwrap();
+        if at % 64 == 0 {
+            most = most.max(resident());
+        }
+    }
+    let mut client = Client::over(socket);
+    assert_eq!(client.answer().await.body.len(), 1);
+    drop(client);
+
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(&request("GET", &format!("/{LARGE}"), &[], b"")).await.unwrap();
+    let mut buffer = piece;
+    let mut seen = 0;
+    while seen < LARGE {
+        seen += within("more of a large answer", socket.read(&mut buffer)).await.unwrap();
+        if seen % 64 == 0 {
+            most = most.max(resident());
+        }
+    }
+    assert!(most - before < FLAT, "{} MB more", (most - before) >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_cost_no_memory_either_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let upstream = tokio::spawn(echo_of_sizes(listener));
+    let gateway = Gateway::with(&format!(
+        "limits: {{ body: 1024MiB }}\nroutes: [{{ path: /*, to: \"http://{to}\", public: true }}]"
+    ))
+    .await;
+    large(gateway.public).await;
+    upstream.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_over_http_2_cost_no_memory_either_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let upstream = tokio::spawn(echo_of_sizes(listener));
+    let gateway = Gateway::with(&format!(
+        "limits: {{ body: 1024MiB }}\nroutes: [{{ path: /*, to: \"http://{to}\", public: true }}]"
+    ))
+    .await;
+    let size = 128 << 20;
+    let mut client = Http2::clear_text(gateway.public).await;
+    let post =
+        Request::post(format!("http://{HOST}/{size}")).header("content-length", size).body(()).unwrap();
+    let (answer, mut stream) = client.sender.send_request(post, false).unwrap();
+    let before = resident();
+    let mut most = before;
+    let mut left: usize = size;
+    while left > 0 {
+        stream.reserve_capacity(left.min(64 * 1024));
+        let room = within("room in the window", std::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
+        let piece = room.unwrap().unwrap().min(left);
+        left -= piece;
+        stream.send_data(Bytes::from(vec![b'x'; piece]), left == 0).unwrap();
+        most = most.max(resident());
+    }
+    let mut body = within("an answer", answer).await.unwrap().into_body();
+    let mut seen = 0;
+    while let Some(piece) = within("more of a large answer", body.data()).await {
+        let piece = piece.unwrap();
+        seen += piece.len();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        most = most.max(resident());
+    }
+    assert_eq!(seen, size);
+    assert!(most - before < FLAT, "{} MB more", (most - before) >> 20);
+    upstream.abort();
+}
