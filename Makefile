@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check bench
+.PHONY: help demo test e2e check bench soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -20,3 +20,6 @@ check: ## formatting and lints
 
 bench: ## the price of the gate: CPU per request beside a bare pingora proxy
 	@scripts/bench
+
+soak: ## ten minutes at saturation: no error, and memory stays flat
+	@scripts/soak

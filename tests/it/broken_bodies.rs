@@ -1,6 +1,7 @@
 //! Bodies that break, stop or are answered before they end. A fault ends the connection to the upstream,
 //! and nothing that came after it is ever a request there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use crate::support::client::{Client, HOST, request};
 use crate::support::frames::{DATA, END_HEADERS, End, HEADERS, RST_STREAM, RawHttp2, block, frame};
 use crate::support::gateway::Gateway;
 use crate::support::tls::{Http2, read};
+use crate::support::upstream::Upstream;
 use crate::support::within;
 
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: gate.localhost:8080\r\n\r\n";
@@ -165,7 +167,30 @@ async fn a_body_of_http_2_that_stops_ends_also_when_it_was_answered() {
     }
 }
 
-/// 64 MB of body, of which the upstream wants nothing.
+/// 8 MB of body, of which the upstream wants nothing.
+/// The upstream's timeout runs out while it waits for a body, and is not its fault.
+#[tokio::test]
+async fn an_upstream_is_not_blamed_for_a_client_that_stops() {
+    let upstream = Upstream::start().await;
+    let routes = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
+    let gateway = Gateway::adjusted(&routes, |settings| {
+        Arc::get_mut(&mut settings.upstreams[0]).unwrap().read_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut old = gateway.connect().await;
+    old.send(request("POST", "/x", &[("Content-Length", "1000")], b"")).await;
+    old.send("part").await;
+    assert_eq!(old.answer().await.status, 408);
+    let mut new = RawHttp2::connect(gateway.public, &[]).await;
+    new.send(&frame(HEADERS, END_HEADERS, 1, &block(&POST))).await;
+    new.send(&frame(DATA, 0, 1, b"part")).await;
+    assert_eq!(new.end_of(1).await, End::Answered(408));
+    let lines = gateway.logged(2).await;
+    assert!(lines.iter().all(|line| line["outcome"] == "body_too_slow"), "{lines:?}");
+    let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    assert!(!metrics.contains("tollgate_upstream_requests_total{"), "{metrics}");
+}
+
 #[tokio::test]
 async fn an_early_answer_is_read_although_the_body_is_still_on_its_way() {
     for ends in ["Connection: close\r\n", ""] {
@@ -181,7 +206,7 @@ async fn an_early_answer_is_read_although_the_body_is_still_on_its_way() {
         }
         // A simple client sends everything before it reads.
         let some = vec![b'x'; 100_000];
-        for _ in 0..5 {
+        for _ in 0..75 {
             client.try_send(&some).await;
         }
         let answer = client.answer().await;

@@ -87,9 +87,11 @@ async fn a_body_that_trickles_ends_over_both_versions() {
     for framing in [("Content-Length", "100000"), ("Transfer-Encoding", "chunked")] {
         let mut client = gateway.connect().await;
         client.send(request("POST", "/public/x", &[framing], b"")).await;
-        while client.try_send(if framing.1 == "chunked" { "1\r\nx\r\n" } else { "x" }).await
-            && !client.hears_within(SHORT / 10).await
-        {}
+        let piece = if framing.1 == "chunked" { "1\r\nx\r\n" } else { "x" };
+        within("the end of a trickle", async {
+            while client.try_send(piece).await && !client.hears_within(SHORT / 10).await {}
+        })
+        .await;
         let answer = client.answer().await;
         assert_eq!(
             (answer.status, &answer.json()["type"]),
@@ -256,8 +258,13 @@ async fn too_many_or_too_large_headers_are_431_or_the_end() {
 }
 
 /// Sends pieces until the other side has had enough, or all were sent. How many were sent, and whether it
-/// was ended.
-async fn flood(client: RawHttp2, most: usize, piece: impl Fn(usize) -> Vec<u8>) -> (usize, bool) {
+/// was ended, for which it waits after the last.
+async fn flood(
+    client: RawHttp2,
+    most: usize,
+    patience: Duration,
+    piece: impl Fn(usize) -> Vec<u8>,
+) -> (usize, bool) {
     let RawHttp2 { mut read, mut write } = client;
     let reading = tokio::spawn(async move {
         loop {
@@ -276,7 +283,7 @@ async fn flood(client: RawHttp2, most: usize, piece: impl Fn(usize) -> Vec<u8>) 
         }
         tokio::task::yield_now().await;
     }
-    let ended = tokio::time::timeout(Duration::from_secs(1), reading).await.is_ok();
+    let ended = tokio::time::timeout(patience, reading).await.is_ok();
     (most, ended)
 }
 
@@ -291,7 +298,7 @@ async fn a_rapid_reset_is_ended_and_asks_no_upstream_without_bound() {
         let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&get("/public/hold")));
         [open, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
     };
-    let (sent, ended) = flood(client, 20_000, piece).await;
+    let (sent, ended) = flood(client, 20_000, Duration::from_secs(5), piece).await;
     assert!(ended, "{sent} requests were opened and reset");
     serves_others(gateway.public).await;
     assert!(resident() - before.min(resident()) < MUCH);
@@ -331,7 +338,8 @@ async fn floods_of_small_frames_are_bounded() {
         let mut client = RawHttp2::connect(gateway.public, &[]).await;
         client.send(first).await;
         let many = piece.repeat(100);
-        let (sent, ended) = flood(client, 300, |_| many.clone()).await;
+        let (sent, ended) =
+            flood(client, 300, if ends { SHORT * 10 } else { Duration::ZERO }, |_| many.clone()).await;
         assert!(ended || !ends, "{name}: {sent} times 100 frames");
         serves_others(gateway.public).await;
     }

@@ -99,6 +99,24 @@ async fn a_websocket_that_one_side_leaves_ends_on_the_other() {
 }
 
 #[tokio::test]
+async fn a_websocket_whose_upstream_fails_ends_without_a_word_of_http() {
+    let (listener, gateway) = stage(Duration::from_secs(60)).await;
+    let bearer = gateway.bearer("alice", "");
+    let fields = [&HANDSHAKE[..], &[("Authorization", bearer.as_str())]].concat();
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/chat", &fields, b"")).await;
+    let (socket, _) = within("a connection to the upstream", listener.accept()).await.unwrap();
+    socket.set_zero_linger().unwrap();
+    let mut peer = Client::over(socket);
+    peer.take_head().await.unwrap();
+    peer.send([SWITCHES.as_bytes(), TEXT].concat()).await;
+    assert_eq!(client.interim().await, 101);
+    client.take(TEXT).await;
+    drop(peer);
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
 async fn a_websocket_needs_what_every_request_needs() {
     let (listener, gateway) = stage(Duration::from_secs(60)).await;
     let mut client = gateway.connect().await;

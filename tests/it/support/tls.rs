@@ -127,7 +127,9 @@ impl Http2 {
 
     /// With prior knowledge.
     pub async fn clear_text(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).await.unwrap()).await
+        let socket = TcpStream::connect(address).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self::over(socket).await
     }
 
     /// Sends a request with its whole body, in one DATA frame a part, and an empty one with END_STREAM after
