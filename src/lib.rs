@@ -44,7 +44,7 @@
 //! | a key of config.yaml | `config/schema/`, then the file of its section |
 //! | a metric | `state/metrics.rs` |
 //! | a line of the access log | `edge/access_log.rs` |
-//! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/body.rs`, `edge/server.rs` |
+//! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/body.rs`, `edge/server.rs` |
 
 pub mod cli;
 pub mod config;

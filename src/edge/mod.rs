@@ -7,6 +7,7 @@
 //! - `proxy`: the way of a request through pingora's phases
 //! - `context`: what is known of one request
 //! - `request_head`: reads a head, refuses what has two readings
+//! - `failures`: what errors about an upstream mean
 //! - `headers`: what the upstream gets, what of its answer the client gets
 //! - `respond`: Tollgate's own answers
 //! - `pages`: what a person sees of a refusal
@@ -14,6 +15,7 @@
 //! - `inflow`: bodies that trickle or stop
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `serving`: one configuration as the proxy works with it
+//! - `timeouts`: how long a client is waited for
 //! - `upstreams`: where to connect, with every timeout
 //! - `admin`: `/metrics`, `/livez`, `/readyz`
 //! - `access_log`: one line a request
@@ -27,6 +29,7 @@ mod connection_guard;
 mod context;
 mod door;
 mod drain;
+mod failures;
 mod headers;
 mod inflow;
 mod oauth_endpoints;
@@ -36,4 +39,5 @@ mod request_head;
 mod respond;
 pub mod server;
 mod serving;
+mod timeouts;
 mod upstreams;

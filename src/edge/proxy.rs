@@ -10,14 +10,13 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version};
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::config::settings::Patience;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
@@ -27,10 +26,12 @@ use crate::edge::access_log::{AccessLog, Entry};
 use crate::edge::connection_guard::Connection;
 use crate::edge::context::Context;
 use crate::edge::drain::Drain;
+use crate::edge::failures::{is_connecting, upstream_denial};
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::serving::Serving;
+use crate::edge::timeouts::{is_final, may_upgrade, set_timeouts};
 use crate::edge::{body, oauth_endpoints, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::{self, OwnEndpoint, Target};
@@ -38,8 +39,6 @@ use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::ports;
 use crate::state::live::Live;
 
-/// How long a connection may wait for its next request, in seconds.
-const KEEP_ALIVE: u64 = 75;
 /// The status in the log of a request whose client left before its answer.
 const CLIENT_GONE: u16 = 499;
 
@@ -266,33 +265,6 @@ async fn reply(session: &mut Session, context: &Context, mut answer: Answer) -> 
     respond::send(session, answer, context.request_id().as_str()).await
 }
 
-const fn is_connecting(kind: &ErrorType) -> bool {
-    use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert,
-        SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
-    };
-    matches!(
-        kind,
-        ConnectTimedout
-            | ConnectRefused
-            | ConnectNoRoute
-            | ConnectError
-            | ConnectProxyFailure
-            | SocketError
-            | InvalidCert
-            | TLSHandshakeFailure
-            | TLSHandshakeTimedout
-    )
-}
-
-const fn upstream_denial(kind: &ErrorType) -> Denial {
-    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
-    match kind {
-        ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
-        _ => Denial::UpstreamUnavailable,
-    }
-}
-
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Context;
@@ -503,26 +475,4 @@ impl ProxyHttp for Proxy {
     fn request_summary(&self, session: &Session, context: &Context) -> String {
         format!("{} request {}", session.req_header().method, context.request_id())
     }
-}
-
-/// pingora forgets the keep-alive timeout at each request's header, and would then wait for ever.
-fn set_timeouts(session: &mut Session, draining: bool, patience: &Patience) {
-    if draining {
-        session.set_keepalive(None);
-    } else if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(KEEP_ALIVE));
-    }
-    let pause = (!may_upgrade(session)).then_some(patience.body_pause);
-    session.set_read_timeout(pause);
-    session.set_write_timeout(Some(patience.answer_unread));
-}
-
-/// Whether after this answer nothing of HTTP follows for the request: a switch of protocols is the last of it.
-fn is_final(status: StatusCode) -> bool {
-    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// Whether the client asked for another protocol on its connection (RFC 9110 section 7.8).
-fn may_upgrade(session: &Session) -> bool {
-    session.req_header().version == Version::HTTP_11 && session.is_upgrade_req()
 }
