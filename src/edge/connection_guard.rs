@@ -37,9 +37,6 @@ use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::{OpenByAddress, Whose};
 use crate::edge::door::Door;
 
-/// How much more than the largest header is read while one is due: a header that is a little too large is
-/// answered, and a body may come with it.
-const BEYOND_HEADER: usize = 128 * 1024;
 /// How long a stopping listener waits for the first request of connections that it has accepted.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
@@ -210,15 +207,9 @@ struct Guarded {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeaderBounds {
     /// From the connection's beginning, or a request's first byte, to its header's end.
-    patience: Duration,
-    bytes: usize,
-}
-
-impl HeaderBounds {
-    /// `largest` in bytes.
-    pub(crate) const fn new(patience: Duration, largest: usize) -> Self {
-        Self { patience, bytes: largest.saturating_add(BEYOND_HEADER) }
-    }
+    pub(crate) patience: Duration,
+    /// How much is read while a header is due.
+    pub(crate) bytes: usize,
 }
 
 impl Guarded {

@@ -46,6 +46,9 @@ use crate::state::live::Live;
 pub const DRAIN: Duration = Duration::from_secs(30);
 /// Connections that the kernel may hold for a listener.
 const BACKLOG: u32 = 4096;
+/// How much more than the largest header is read while one is due: a header that is a little too large is
+/// answered, and a body may come with it.
+const BEYOND_HEADER: usize = 128 * 1024;
 /// Unused upstream connections that are kept.
 const POOL: usize = 1024;
 /// A request is tried at most this often, and only while that is safe.
@@ -130,7 +133,10 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     let public_connections =
         Connections::new(gate.metrics.connections("public"), most.public, most_of_one.clone());
     let admin_connections = Connections::new(gate.metrics.connections("admin"), most.admin, most_of_one);
-    let header = HeaderBounds::new(settings.patience.header, settings.limits.header);
+    let header = HeaderBounds {
+        patience: settings.patience.header,
+        bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
+    };
     let mut public_services = Vec::with_capacity(sockets.len());
     for (socket, listener) in sockets.into_iter().zip(&settings.listen) {
         let door =
