@@ -1,7 +1,7 @@
 //! How long a client is waited for in one request, and which requests and answers are the last of HTTP on their
 //! connection.
 
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version, header};
 use pingora::proxy::Session;
 
 use crate::config::settings::Patience;
@@ -26,7 +26,17 @@ pub(crate) fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// Whether the client asked for another protocol on its connection (RFC 9110 section 7.8).
+/// Whether the client asked for a WebSocket on its connection (RFC 6455 section 4.1), which is the only switch of
+/// protocols that pingora passes on. A request with a body is not waited for longer because it says so.
 pub(crate) fn may_upgrade(session: &Session) -> bool {
-    session.req_header().version == Version::HTTP_11 && session.is_upgrade_req()
+    let request = session.req_header();
+    let is = |name, value: &str| {
+        request.headers.get(name).is_some_and(|field| field.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
+    };
+    request.version == Version::HTTP_11
+        && request.method == Method::GET
+        && is(header::UPGRADE, "websocket")
+        && !request.headers.contains_key(header::TRANSFER_ENCODING)
+        && (!request.headers.contains_key(header::CONTENT_LENGTH) || is(header::CONTENT_LENGTH, "0"))
+        && session.is_upgrade_req()
 }

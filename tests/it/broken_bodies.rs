@@ -104,10 +104,17 @@ async fn a_fault_inside_a_body_ends_the_connection_to_the_upstream() {
 
 #[tokio::test]
 async fn a_client_that_stops_inside_a_body_hears_408_and_ends_the_connection_to_the_upstream() {
-    for framing in [("Transfer-Encoding", "chunked"), ("Content-Length", "1000")] {
+    let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    for (method, framing, more) in [
+        ("POST", ("Transfer-Encoding", "chunked"), &[][..]),
+        ("POST", ("Content-Length", "1000"), &[]),
+        // Whoever asks for an upgrade may not pause for longer in a body.
+        ("POST", ("Content-Length", "1000"), &upgrade),
+        ("GET", ("Transfer-Encoding", "chunked"), &upgrade),
+    ] {
         let stage = Stage::patient(Duration::from_millis(200)).await;
         let mut client = stage.gateway.connect().await;
-        client.send(request("POST", "/x", &[framing], b"")).await;
+        client.send(request(method, "/x", &[&[framing], more].concat(), b"")).await;
         client.send("4\r\npart\r\n").await;
         let mut peer = stage.accept().await;
         let seen = Stage::all_of(&mut peer).await;
