@@ -4,7 +4,7 @@
 //! - `tree`: text → tree, and a place in the tree → its line
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration
-//! - `network`, `listeners`, `certificates`, `issuers`, `clients`, `keys`, `sessions`, `identity`, `routes`: what each part means
+//! - `network`, `listeners`, `certificates`, `issuers`, `clients`, `keys`, `sessions`, `identity`, `routes`, `upstreams`: what each part means
 //!   and what contradicts it; `resolve`: all parts in order
 //! - `report`, `error`: what was found on the way
 //!
@@ -30,6 +30,7 @@ mod resolve;
 mod routes;
 mod sessions;
 mod tree;
+mod upstreams;
 mod values;
 mod walk;
 

@@ -322,6 +322,17 @@ impl<'a> Value<'a> {
         Some(size)
     }
 
+    /// A whole number.
+    pub(super) fn count(&self, bounds: RangeInclusive<usize>) -> Option<usize> {
+        let text = self.measure()?;
+        let count = text.parse::<usize>().ok().filter(|count| bounds.contains(count));
+        if count.is_none() {
+            let (least, most) = (bounds.start(), bounds.end());
+            self.wrong(format!("must be a whole number from {least} to {most}"));
+        }
+        count
+    }
+
     /// A path in the file system, relative to the config file.
     pub(super) fn path(&self) -> Option<PathBuf> {
         self.text().map(|text| self.reader.base.join(text))

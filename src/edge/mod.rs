@@ -12,13 +12,15 @@
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `serving`: one configuration as the proxy works with it
-//! - `upstreams`: where to connect, with every timeout
+//! - `upstreams`: the servers behind: which one, how it is reached, how it fares
+//! - `attempt`: one try to send a request to a server, and whether another is safe
 //! - `admin`: `/metrics`, `/livez`, `/readyz`
 //! - `access_log`: one line a request
 //! - `drain`: whether the gateway is on its way out
 
 mod access_log;
 mod admin;
+mod attempt;
 mod body;
 mod connection_guard;
 mod context;

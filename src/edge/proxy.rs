@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{StatusCode, Version};
+use http::{HeaderValue, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use crate::config::settings::SentHost;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
@@ -29,7 +30,7 @@ use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::serving::Serving;
-use crate::edge::{body, oauth_endpoints, request_head};
+use crate::edge::{attempt, body, oauth_endpoints, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::{self, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
@@ -111,7 +112,7 @@ impl Proxy {
                 return Err(refusal.denial);
             }
         }
-        if body::announced(session).is_some_and(|length| length > limits.body) {
+        if body::announced(session).is_some_and(|length| length > context.body_limit()) {
             context.give_up_permit();
             return Err(Denial::BodyTooLarge);
         }
@@ -200,16 +201,12 @@ impl Proxy {
     }
 
     /// What an error of pingora's is to the client; `None` when the client is gone.
-    fn denial_for(&self, session: &Session, context: &mut Context, error: &Error) -> Option<Denial> {
+    fn denial_for(&self, context: &mut Context, error: &Error) -> Option<Denial> {
         if let Some(denial) = context.failure.take() {
             return Some(denial);
         }
         match error.esource() {
-            ErrorSource::Upstream => {
-                let denial = upstream_denial(error.etype());
-                self.note_upstream(session, context, error, &denial);
-                Some(denial)
-            }
+            ErrorSource::Upstream => Some(attempt::denial(error.etype())),
             ErrorSource::Downstream => match error.etype() {
                 ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
                 ErrorType::WriteError
@@ -227,55 +224,12 @@ impl Proxy {
             }
         }
     }
-
-    fn note_upstream(&self, session: &Session, context: &Context, error: &Error, denial: &Denial) {
-        let Some(server) = &context.server else { return };
-        let cause = error.root_cause().downcast_ref::<std::io::Error>().map(ToString::to_string);
-        let broken_off = session.response_written().is_some();
-        tracing::warn!(
-            request_id = %context.request_id(), upstream = %server.name, server = server.authority,
-            kind = error.etype().as_str(), cause, broken_off, "an upstream failed"
-        );
-        let result = match (denial, is_connecting(error.etype())) {
-            (_, true) => "connect_failed",
-            (Denial::UpstreamTimeout, _) => "timeout",
-            _ => "failed",
-        };
-        self.gate.metrics.upstream_answered(&server.name, &server.authority, result);
-    }
 }
 
 /// Writes an answer of Tollgate's own, so that the pages that may read it can.
 async fn reply(session: &mut Session, context: &Context, mut answer: Answer) -> pingora::Result<()> {
     answer.share(context.sharing(), &session.req_header().headers);
     respond::send(session, answer, context.request_id().as_str()).await
-}
-
-const fn is_connecting(kind: &ErrorType) -> bool {
-    use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert,
-        SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
-    };
-    matches!(
-        kind,
-        ConnectTimedout
-            | ConnectRefused
-            | ConnectNoRoute
-            | ConnectError
-            | ConnectProxyFailure
-            | SocketError
-            | InvalidCert
-            | TLSHandshakeFailure
-            | TLSHandshakeTimedout
-    )
-}
-
-const fn upstream_denial(kind: &ErrorType) -> Denial {
-    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
-    match kind {
-        ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
-        _ => Denial::UpstreamUnavailable,
-    }
 }
 
 #[async_trait]
@@ -308,14 +262,12 @@ impl ProxyHttp for Proxy {
     }
 
     /// No permit, no upstream.
-    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> pingora::Result<Box<HttpPeer>> {
-        let Some(permit) = &context.permit else { return Err(context.fail(Denial::Internal)) };
-        let Some(server) = context.serving.upstreams.get(&permit.route().upstream).cloned() else {
-            return Err(context.fail(Denial::Internal));
-        };
-        let peer = server.peer().await;
-        context.server = Some(server);
-        peer.map(Box::new).map_err(|denial| context.fail(denial))
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        attempt::peer(session, context).await.map(Box::new).map_err(|denial| context.fail(denial))
     }
 
     async fn upstream_request_filter(
@@ -324,17 +276,23 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        let (Some(permit), Some(who), Some(server)) = (&context.permit, &context.who, &context.server) else {
+        let (Some(permit), Some(who), Some(server), Some(upstream)) =
+            (&context.permit, &context.who, &context.server, &context.upstream)
+        else {
             return Err(context.fail(Denial::Internal));
         };
         let asked_for = request_head::host(session.req_header()).unwrap_or_default();
+        let as_asked = match upstream.settings.host {
+            SentHost::Client if !asked_for.is_empty() => HeaderValue::from_str(&asked_for).ok(),
+            _ => None,
+        };
         let plan = Outgoing {
             live: context.live(),
             reserved: &context.serving.reserved,
             permit,
             who,
             received: &session.req_header().headers,
-            host: &server.host_header,
+            host: as_asked.as_ref().unwrap_or(&server.host_header),
             asked_for: &asked_for,
             scheme: context.scheme(),
         };
@@ -358,7 +316,7 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
-        if context.body_bytes > context.live().settings.limits.body {
+        if context.body_bytes > context.body_limit() {
             return Err(context.fail(Denial::BodyTooLarge));
         }
         Ok(())
@@ -375,28 +333,41 @@ impl ProxyHttp for Proxy {
             && let Some(server) = &context.server
         {
             context.upstream_answered = true;
-            self.gate.metrics.upstream_answered(&server.name, &server.authority, "ok");
+            if let Some(upstream) = &context.upstream {
+                upstream.reached(server);
+            }
+            self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;
         }
         if let (1.., Some(server)) = (planted, &context.server) {
-            self.gate.metrics.planted_cookies(&server.name, planted);
+            self.gate.metrics.planted_cookies(&server.upstream, planted);
         }
         Ok(())
     }
 
-    /// Nothing was sent yet, so whatever the method, the next address may be tried.
     fn fail_to_connect(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _: &HttpPeer,
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let another = context.server.as_ref().is_some_and(|server| server.could_not_connect());
-        error.set_retry(another);
+        attempt::failed_to_connect(session, context, &mut error, &self.gate.metrics);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        _: bool,
+    ) -> Box<Error> {
+        attempt::broke_off(session, context, &mut error, &self.gate.metrics);
         error
     }
 
@@ -406,7 +377,7 @@ impl ProxyHttp for Proxy {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let Some(denial) = self.denial_for(session, context, error) else {
+        let Some(denial) = self.denial_for(context, error) else {
             context.outcome = "client_gone";
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
@@ -439,7 +410,7 @@ impl ProxyHttp for Proxy {
             subject: context.subject.take(),
             address: context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client),
             took,
-            upstream: context.server.as_ref().map(|server| server.name.clone()),
+            upstream: context.server.as_ref().map(|server| server.upstream.clone()),
             bytes: session.body_bytes_sent(),
         });
     }

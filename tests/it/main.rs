@@ -14,3 +14,4 @@ mod oauth_endpoints;
 mod reload;
 mod start;
 mod support;
+mod upstreams;

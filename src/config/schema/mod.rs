@@ -6,10 +6,11 @@
 
 mod parties;
 mod table;
+mod upstreams;
 
 pub use table::ROOT;
 
-use Form::{List, Named, One, OneOrEntries, OneOrMany, Secrets, Section, Values};
+use Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secrets, Section, Values};
 use Need::{Default, Otherwise, Required};
 
 /// One key.
@@ -44,6 +45,8 @@ pub enum Form {
     List(&'static [Key]),
     /// One value, or keys that say more, or a list of either.
     OneOrEntries(&'static str, &'static [Key]),
+    /// One value, or keys that say more.
+    OneOrKeys(&'static str, &'static [Key]),
 }
 
 /// What holds when a key is absent.
@@ -79,7 +82,7 @@ fn collect(above: &str, keys: &'static [Key], found: &mut Vec<(String, &'static 
         let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
         found.push((path.clone(), key));
         match key.form {
-            Section(keys) => collect(&path, keys, found),
+            Section(keys) | OneOrKeys(_, keys) => collect(&path, keys, found),
             Named { name, keys } => collect(&format!("{path}.<{name}>"), keys, found),
             List(keys) | OneOrEntries(_, keys) => collect(&format!("{path}[]"), keys, found),
             One(_) | OneOrMany(_) | Form::Secret | Secrets | Values { .. } => {}
@@ -100,6 +103,7 @@ impl Form {
             Named { name, .. } => format!("<{name}>: keys"),
             List(_) => "a list of entries".to_owned(),
             OneOrEntries(kind, _) => format!("{kind}, or keys, or a list of either"),
+            OneOrKeys(kind, _) => format!("{kind}, or keys"),
         }
     }
 }
@@ -108,7 +112,7 @@ impl Form {
 pub fn wanted(path: &str) -> Option<String> {
     let path = path.strip_suffix("[]").unwrap_or(path);
     paths().into_iter().find(|(known, _)| known == path).map(|(_, key)| match key.form {
-        OneOrMany(kind) | OneOrEntries(kind, _) => kind.to_owned(),
+        OneOrMany(kind) | OneOrEntries(kind, _) | OneOrKeys(kind, _) => kind.to_owned(),
         form => form.wanted(),
     })
 }
@@ -146,7 +150,7 @@ fn table(title: &str, above: &str, keys: &'static [Key], out: &mut String) {
     for key in keys {
         let path = if above.is_empty() { key.name.to_owned() } else { format!("{above}.{}", key.name) };
         match key.form {
-            Section(keys) => table(&format!("`{path}`"), &path, keys, out),
+            Section(keys) | OneOrKeys(_, keys) => table(&format!("`{path}`"), &path, keys, out),
             Named { name, keys } => table(&format!("`{path}`"), &format!("{path}.<{name}>"), keys, out),
             List(keys) | OneOrEntries(_, keys) => {
                 table(&format!("`{path}`"), &format!("{path}[]"), keys, out);

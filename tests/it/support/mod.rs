@@ -2,12 +2,14 @@
 //!
 //! - `issuer`: an issuer of tokens whose keys are in a file
 //! - `upstream`: an upstream that records what it received, byte for byte
+//! - `http2_upstream`: one that speaks HTTP/2, and TLS
 //! - `client`: an HTTP/1.1 client that sends what it is told, also what no client should
 //! - `tls`: certificates, and clients that speak TLS and HTTP/2
 //! - `gateway`: a gateway in this process, on ports of its own
 
 pub mod client;
 pub mod gateway;
+pub mod http2_upstream;
 pub mod issuer;
 pub mod tls;
 pub mod upstream;

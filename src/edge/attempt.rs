@@ -1,0 +1,111 @@
+//! One try to send a permitted request to a server: which server, and whether another try is safe when it
+//! fails (RFC 9110 section 9.2.2).
+//!
+//! It must never send again what a server may have acted on.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::core::denial::Denial;
+use crate::edge::context::Context;
+use crate::edge::upstreams::set_timeouts;
+use crate::state::metrics::Metrics;
+
+/// Where this try goes. No permit, no upstream.
+///
+/// # Errors
+/// [`Denial::UpstreamUnavailable`] when no server is well, or its name does not resolve.
+pub(crate) async fn peer(session: &Session, context: &mut Context) -> Result<HttpPeer, Denial> {
+    let permit = context.permit.as_ref().ok_or(Denial::Internal)?;
+    let route = permit.route();
+    let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
+    let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+    let server = upstream.choose(permit, client, context.server.as_ref());
+    let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
+    context.upstream = Some(upstream);
+    context.tries = context.tries.saturating_add(1);
+    // A body that is sent again is counted again.
+    context.body_bytes = 0;
+    let server = server.ok_or(Denial::UpstreamUnavailable)?;
+    let peer = server.peer().await;
+    context.server = Some(server);
+    let mut peer = peer?;
+    set_timeouts(&mut peer, timeouts);
+    if session.is_upgrade_req() && peer.options.alpn.get_min_http_version() == 1 {
+        // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6).
+        peer.options.set_http_version(1, 1);
+    }
+    Ok(peer)
+}
+
+/// Nothing was sent, so whatever the method, another server or address may be tried.
+pub(crate) fn failed_to_connect(session: &Session, context: &Context, error: &mut Error, metrics: &Metrics) {
+    let another = match (&context.upstream, &context.server) {
+        (Some(upstream), Some(server)) => upstream.could_not_connect(server),
+        _ => false,
+    };
+    error.set_retry(another && context.may_try_again());
+    note(session, context, error, metrics);
+}
+
+/// Something may have been sent: only what may be sent twice is tried again, while its body is still at
+/// hand, nothing of an answer has come, and the time is not over.
+pub(crate) fn broke_off(session: &Session, context: &Context, error: &mut Error, metrics: &Metrics) {
+    if *error.esource() != ErrorSource::Upstream || context.failure.is_some() {
+        error.set_retry(false);
+        return;
+    }
+    let safe = session.req_header().method.is_idempotent()
+        && !session.as_ref().retry_buffer_truncated()
+        && session.response_written().is_none();
+    let in_time = denial(error.etype()) != Denial::UpstreamTimeout;
+    error.set_retry(safe && in_time && context.may_try_again());
+    note(session, context, error, metrics);
+}
+
+/// What an error of an upstream is to the client.
+pub(crate) const fn denial(kind: &ErrorType) -> Denial {
+    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
+    match kind {
+        ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
+        _ => Denial::UpstreamUnavailable,
+    }
+}
+
+const fn is_connecting(kind: &ErrorType) -> bool {
+    use ErrorType::{
+        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert,
+        SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
+    };
+    matches!(
+        kind,
+        ConnectTimedout
+            | ConnectRefused
+            | ConnectNoRoute
+            | ConnectError
+            | ConnectProxyFailure
+            | SocketError
+            | InvalidCert
+            | TLSHandshakeFailure
+            | TLSHandshakeTimedout
+    )
+}
+
+fn note(session: &Session, context: &Context, error: &Error, metrics: &Metrics) {
+    let Some(server) = &context.server else { return };
+    let cause = error.root_cause().downcast_ref::<std::io::Error>().map(ToString::to_string);
+    let broken_off = session.response_written().is_some();
+    tracing::warn!(
+        request_id = %context.request_id(), upstream = %server.upstream, server = server.authority,
+        kind = error.etype().as_str(), cause, broken_off, tried_again = error.retry(), "an upstream failed"
+    );
+    let result = match (denial(error.etype()), is_connecting(error.etype())) {
+        (_, true) => "connect_failed",
+        (Denial::UpstreamTimeout, _) => "timeout",
+        _ => "failed",
+    };
+    metrics.upstream_answered(&server.upstream, &server.authority, result);
+}
