@@ -44,7 +44,9 @@ pub(crate) async fn peer(session: &Session, context: &mut Context) -> Result<Htt
 /// Nothing was sent, so whatever the method, another server or address may be tried.
 pub(crate) fn failed_to_connect(session: &Session, context: &Context, error: &mut Error, metrics: &Metrics) {
     let another = match (&context.upstream, &context.server) {
-        (Some(upstream), Some(server)) => upstream.could_not_connect(server),
+        (Some(upstream), Some(server)) if is_connecting(error.etype()) => upstream.could_not_connect(server),
+        // A kept HTTP/2 connection that takes no more requests; the next try makes a new one.
+        (Some(_), Some(_)) => true,
         _ => false,
     };
     error.set_retry(another && context.may_try_again());

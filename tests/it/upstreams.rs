@@ -167,6 +167,16 @@ async fn http_2_is_spoken_where_it_is_offered_and_http_1_elsewhere() {
         let noted = upstream.noted();
         assert!(noted.iter().all(|one| one.version == version && one.line == "GET /x?y=1"), "{noted:?}");
         assert!(noted.iter().all(|one| one.connection == 0), "one connection serves all: {noted:?}");
+        // What wants to become a WebSocket goes over HTTP/1.1, where it can.
+        let fields = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        assert_eq!(gateway.connect().await.get("/socket", &fields).await.status, 200);
+        let last = upstream.noted().pop().unwrap();
+        assert_eq!((last.line.as_str(), last.version), ("GET /socket", Version::HTTP_11), "{protocols:?}");
     }
 }
 
@@ -189,6 +199,18 @@ async fn h2c_carries_many_requests_on_one_connection() {
     let noted = upstream.noted();
     assert!(noted.iter().all(|one| one.connection == 0), "{noted:?}");
     assert!(noted.iter().skip(1).all(|one| one.body == b"body" && one.host == upstream.address.to_string()));
+}
+
+#[tokio::test]
+async fn an_http_2_server_that_restarts_costs_no_get() {
+    let upstream = Http2Upstream::start(None).await;
+    let address = upstream.address;
+    let gateway = Gateway::with(&api(&[&format!("h2c://{address}")], "")).await;
+    assert_eq!(status(&gateway, "/x").await, 200);
+    for _ in 0..5 {
+        upstream.hang_up();
+        assert_eq!(status(&gateway, "/x").await, 200);
+    }
 }
 
 #[tokio::test]
@@ -257,12 +279,19 @@ async fn a_server_that_cannot_be_reached_costs_no_request_whatever_its_method() 
 async fn the_only_server_is_never_set_aside() {
     let address = nowhere().await;
     let gateway = Gateway::with(&api(&[&address], "")).await;
+    let healthy = async |value: &str| {
+        let told = metrics(&gateway).await;
+        told.lines().any(|line| line.contains("upstream_healthy{") && line.ends_with(value))
+    };
+    assert!(healthy(" 1").await);
     for _ in 0..3 {
         assert_eq!(status(&gateway, "/x").await, 502);
     }
+    assert!(healthy(" 0").await);
     let listener = TcpListener::bind(address.trim_start_matches("http://")).await.unwrap();
     let _upstream = Upstream::on(listener, Arc::new(plain));
     assert_eq!(status(&gateway, "/x").await, 200, "at once");
+    assert!(healthy(" 1").await);
 }
 
 #[tokio::test]

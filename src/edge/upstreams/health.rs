@@ -92,7 +92,9 @@ async fn is_well(server: &Server, check: &HealthCheck, connector: &Connector) ->
 /// The status of the answer.
 async fn ask(server: &Server, check: &HealthCheck, connector: &Connector) -> pingora::Result<u16> {
     let unreachable = |_| pingora::Error::new(pingora::ErrorType::ConnectNoRoute);
-    let peer = server.peer().await.map_err(unreachable)?;
+    let mut peer = server.peer().await.map_err(unreachable)?;
+    // A connection that is full is not kept for the next check.
+    peer.options.max_h2_streams = 1;
     let (mut session, _) = connector.get_http_session(&peer).await?;
     let mut request = RequestHeader::build("GET", check.path.as_bytes(), None)?;
     request.insert_header(http::header::HOST, &server.host_header)?;

@@ -14,6 +14,7 @@ mod lookup;
 mod server;
 mod standing;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 use balance::Balancer;
 pub(crate) use health::Prober;
+use serde_json::Value;
 pub(crate) use server::{Server, set_timeouts};
 
 use crate::config::settings;
@@ -102,7 +104,7 @@ impl Upstream {
             if settings.health.is_none() {
                 before.standing.is_no_longer_checked();
             }
-            Some(before.standing.clone())
+            Some(&**before)
         };
         let servers = settings.servers.iter().map(|server| {
             Server::new(&settings, server, known(server))
@@ -125,20 +127,11 @@ impl Upstream {
         let Some(balancer) = &self.balancer else {
             return self.servers.first().filter(|server| server.standing.is_healthy()).cloned();
         };
-        let address;
         let key = match balancer {
-            Balancer::Consistent(_, name) => {
-                let claims = permit.token().map(|token| token.claims());
-                match claims.and_then(|claims| claim(claims, name)).and_then(|value| value.as_str()) {
-                    Some(value) => value.as_bytes(),
-                    None => {
-                        address = client.to_string();
-                        address.as_bytes()
-                    }
-                }
-            }
-            _ => b"",
+            Balancer::Consistent(_, name) => who(permit, name, client),
+            Balancer::RoundRobin(_) | Balancer::Random(_) => Cow::Borrowed(""),
         };
+        let key = key.as_bytes();
         let is_another = |server: &Arc<Server>| tried.is_none_or(|tried| !Arc::ptr_eq(tried, server));
         balancer
             .first(key, |server| is_another(server) && server.standing.takes_requests(|| self.now()))
@@ -155,15 +148,12 @@ impl Upstream {
 
     /// A server could not be reached. Gives whether there is another way.
     pub(crate) fn could_not_connect(&self, server: &Arc<Server>) -> bool {
-        let another_address = server.has_another_address();
-        if self.balancer.is_none() {
-            return another_address;
-        }
         if server.standing.could_not_connect(self.now()) {
-            tracing::warn!(upstream = %server.upstream, server = server.authority, "cannot be reached, and gets no requests for a moment");
+            tracing::warn!(upstream = %server.upstream, server = server.authority, "cannot be reached");
             self.tell(server);
         }
-        true
+        let another_address = server.has_another_address();
+        another_address || self.balancer.is_some()
     }
 
     /// A server answered.
@@ -189,5 +179,15 @@ impl Upstream {
     /// Milliseconds since it was first known.
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Who calls, for an upstream that keeps callers together: the value of a claim, else the address.
+fn who<'p>(permit: &'p Permit, name: &str, client: IpAddr) -> Cow<'p, str> {
+    let claims = permit.token().map(|token| token.claims());
+    match claims.and_then(|claims| claim(claims, name)) {
+        Some(Value::String(text)) => Cow::Borrowed(text),
+        Some(value) => Cow::Owned(value.to_string()),
+        None => Cow::Owned(client.to_string()),
     }
 }

@@ -37,11 +37,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `standing`: what is known of a server at this address from before.
+    /// `before`: the same server in an earlier configuration; what is known of it stays.
     pub(super) fn new(
         upstream: &Upstream,
         settings: &settings::Server,
-        standing: Option<Arc<Standing>>,
+        before: Option<&Self>,
     ) -> Option<Self> {
         let url = settings.url.clone();
         let port = url.port_or_known_default()?;
@@ -76,8 +76,11 @@ impl Server {
             url,
             authority,
             template,
-            lookup: literal.is_none().then(|| Arc::new(Lookup::new(name, port, deadline))),
-            standing: standing.unwrap_or_default(),
+            lookup: match before {
+                Some(before) => before.lookup.clone(),
+                None => literal.is_none().then(|| Arc::new(Lookup::new(name, port, deadline))),
+            },
+            standing: before.map(|before| before.standing.clone()).unwrap_or_default(),
         })
     }
 

@@ -45,6 +45,8 @@ pub struct Http2Upstream {
     pub address: SocketAddr,
     noted: Arc<Mutex<Vec<Noted>>>,
     gate: Arc<Semaphore>,
+    /// Tells the connections that there are now to end.
+    hang_up: tokio::sync::broadcast::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -70,9 +72,10 @@ impl Http2Upstream {
         let address = listener.local_addr().unwrap();
         let noted: Arc<Mutex<Vec<Noted>>> = Arc::default();
         let gate = Arc::new(Semaphore::new(0));
+        let hang_up = tokio::sync::broadcast::Sender::new(1);
         let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::new(config(&tls))));
         let task = tokio::spawn({
-            let (noted, gate) = (noted.clone(), gate.clone());
+            let (noted, gate, hang_up) = (noted.clone(), gate.clone(), hang_up.clone());
             async move {
                 let mut connections = JoinSet::new();
                 for connection in 0.. {
@@ -80,7 +83,8 @@ impl Http2Upstream {
                     let (noted, gate) = (noted.clone(), gate.clone());
                     let mut notes = Notes { noted, gate, connection, certificate: false, name: None };
                     let acceptor = acceptor.clone();
-                    connections.spawn(async move {
+                    let mut ended = hang_up.subscribe();
+                    let serving = async move {
                         let Some(acceptor) = acceptor else { return http2(socket, notes).await };
                         let Ok(stream) = acceptor.accept(socket).await else { return };
                         let (_, session) = stream.get_ref();
@@ -91,15 +95,26 @@ impl Http2Upstream {
                         } else {
                             http1(stream, notes).await;
                         }
+                    };
+                    connections.spawn(async move {
+                        tokio::select! {
+                            () = serving => {}
+                            _ = ended.recv() => {}
+                        }
                     });
                 }
             }
         });
-        Self { address, noted, gate, task }
+        Self { address, noted, gate, hang_up, task }
     }
 
     pub fn noted(&self) -> Vec<Noted> {
         self.noted.lock().unwrap().clone()
+    }
+
+    /// Ends every connection.
+    pub fn hang_up(&self) {
+        let _ = self.hang_up.send(());
     }
 
     /// Lets `count` requests to a path with `/hold` be answered.
