@@ -18,9 +18,9 @@ use crate::config::settings::Settings;
 use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
 use crate::edge::server::{self, ListenError};
-use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
 use crate::flows::ports::{Clock, HttpClient, Randomness};
+use crate::flows::{Gate, Operators};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
 use crate::io::system::{SystemClock, SystemRandomness};
@@ -105,12 +105,17 @@ impl App {
     pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
         crate::io::install_crypto_providers();
         let metrics = Metrics::new()?;
+        let token = match &settings.admin.token {
+            Some(token) => token.clone(),
+            None => key_files::admin_token(&settings.store, &*outside.random)?,
+        };
         let live = live(settings, &*outside.random, None)?;
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
             errands: Errands::default(),
             metrics,
+            operators: Operators { token: Some(token), ..Operators::default() },
             clock: outside.clock,
             random: outside.random,
             http: outside.http,

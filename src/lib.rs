@@ -14,7 +14,7 @@
 //! | [`io`] | whom we talk to: the ports' implementations, files, messages |
 //! | `edge` | where it meets pingora: phases in, flows asked, answers out |
 //! | `app` | the wiring, shared by `tollgate run`, the demo and the tests |
-//! | `demo` | an authorization server, an upstream and a story, in one process |
+//! | `demo` | an authorization server, an upstream, a story and a page, in one process |
 //! | [`cli`] | the commands |
 //!
 //! # What always holds

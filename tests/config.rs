@@ -155,9 +155,11 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
     assert_eq!(client.cookie.name, "__Secure-tollgate-web-app");
     assert_eq!(client.cookie.path, "/oauth/token");
     assert_eq!(client.cookie.same_site, SameSite::Strict);
-    assert_eq!(settings.routes.len(), 4);
+    assert_eq!(settings.routes.len(), 6);
     assert_eq!(settings.upstreams.len(), 1, "equal `to` share one upstream");
-    assert!(matches!(settings.routes[0].access, Access::Public));
+    for public in [0, 4, 5] {
+        assert!(matches!(settings.routes[public].access, Access::Public));
+    }
     assert_eq!(requirements(settings, 2).claims[0].values, [ClaimValue::PathParameter("id".to_owned())]);
     assert_eq!(requirements(settings, 3).scope, ["api:read", "admin"]);
     assert_eq!(requirements(settings, 3).signed_in_within, Some(Duration::from_secs(300)));
@@ -168,7 +170,7 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
 #[test]
 fn what_the_file_leaves_out_has_the_documented_default() {
     let settings = settings(&good().client("").text());
-    assert_eq!(settings.admin.to_string(), "127.0.0.1:8081");
+    assert_eq!(settings.admin.address.to_string(), "127.0.0.1:8081");
     assert_eq!(settings.store, Path::new("/etc/tollgate/data"));
     let issuer = &settings.issuers[0];
     assert_eq!(issuer.timeout, Duration::from_secs(5));
@@ -224,7 +226,7 @@ listen:
     tls: [{ certificate: gate.pem, key: gate.key }]
     client_certificates: { ca: gate.pem, required: false }
   - { address: 0.0.0.0:80, redirect: https }
-admin: 127.0.0.1:9000
+admin: { address: 127.0.0.1:9000, token: 0123456789abcdef, hosts: Gate.internal }
 trusted_proxies: [10.0.0.0/8, "::1"]
 issuers:
   corp:
@@ -295,7 +297,7 @@ upstreams:
 identity: { headers: { X-User: sub }, access_token: forward }
 sessions: { idle_timeout: 1h, absolute_timeout: 1d, grace: 10s, keys: [{ file: cookie.1 }] }
 store: /var/lib/tollgate
-limits: { token: 4KiB, header: 16KiB, body: 1MiB }
+limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m }
 log: { format: text, level: debug, subject: hash }
 "#
     .to_owned()
@@ -590,7 +592,7 @@ fn clients_must_be_able_to_do_what_they_are_for() {
     only_error(&web("resource: api"), "clients.web.resource", "RFC 8707");
     only_error(&web("idle_timeout: 8d"), "clients.web.idle_timeout", "longer than `absolute_timeout`");
     only_error(&web("login: gateway"), "clients.web.login", "only `page` works");
-    only_error(&web("").replace("mode: token", "mode: session"), "clients.web.mode", "only `token` works");
+    only_error(&web("").replace("mode: token", "mode: session"), "clients.web.mode", "`token`, `native`");
     only_error(
         &web("").replace("https://gate.example.com/in", "/in"),
         "clients.web.redirect_uri",
@@ -618,7 +620,26 @@ fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
     only_error(&web("path: /app"), "clients.web.cookie.path", "not sent to");
     only_error(&web("path: /oauth/tok"), "clients.web.cookie.path", "not sent to");
     only_error(&web("name: __Host-x"), "clients.web.cookie.name", "`path: /`");
-    only_error(&web("name: __host-http-x"), "clients.web.cookie.name", "`path: /`");
+    for (name, prefix) in [("__host-http-x", "`__Host-Http-`"), ("__HOST-x", "`__Host-`")] {
+        only_error(
+            &web(&format!("name: {name}")),
+            "clients.web.cookie.name",
+            &format!("{prefix} needs `path: /`"),
+        );
+        assert!(
+            parse(&web(&format!("name: {name}, path: /")))
+                .unwrap()
+                .warnings
+                .iter()
+                .all(|w| !w.path.contains("cookie"))
+        );
+    }
+    for (name, warned) in [("__Secure-x", false), ("__hTTP-x", false), ("__secure", true), ("x", true)] {
+        let warnings = parse(&web(&format!("name: {name}"))).unwrap().warnings;
+        let found =
+            warnings.iter().any(|w| w.path == "clients.web.cookie.name" && w.message.contains("sibling"));
+        assert_eq!(found, warned, "{name}: {warnings:?}");
+    }
     only_error(&web("name: a;b"), "clients.web.cookie.name", "no cookie name");
     only_error(&web("same_site: Lax"), "clients.web.cookie.same_site", "did you mean `lax`");
     for path in ["/", "/oauth", "/oauth/", "/oauth/token"] {
@@ -631,6 +652,70 @@ fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
     let mut two = good().client("client_id: same");
     two.clients.push_str(&two.clients.replace("web", "app"));
     only_error(&two.text(), "clients.app.client_id", "`client_id` `same` too");
+}
+
+/// A client `cli` in `native` mode.
+fn native(more: &str) -> String {
+    let mut parts = good();
+    parts.clients = format!("  cli: {{ mode: native, {more} }}\n");
+    parts.text()
+}
+
+#[test]
+fn native_clients_hold_their_tokens_themselves() {
+    let settings = settings(&native(""));
+    let client = &settings.native_clients[0];
+    assert!(settings.clients.is_empty() && client.name.as_str() == "cli" && client.client_id == "cli");
+    assert_eq!(client.grants, [GrantType::AuthorizationCode, GrantType::RefreshToken]);
+    assert!(matches!(client.credential, ClientCredential::None) && client.redirect_uri.is_none());
+    assert_eq!(settings.issuers[0].rules.client_ids, ["cli"]);
+    for key in [
+        "login: page",
+        "origins: \"https://gate.example.com\"",
+        "cookie: { name: __Secure-x }",
+        "idle_timeout: 1h",
+        "absolute_timeout: 1h",
+        "accept_any_access_token: true",
+    ] {
+        let path = format!("clients.cli.{}", key.split(':').next().unwrap());
+        only_error(&native(key), &path, "means nothing in `native` mode");
+    }
+    let route = "clients:\n  cli: { mode: native }\n";
+    let text = good().route("clients: cli").text().replace("routes:", &format!("{route}routes:"));
+    assert_eq!(requirements(&self::settings(&text), 0).clients.as_ref().unwrap()[0].1, "cli");
+    let twice = good().client("client_id: cli").text().replace("routes:", "  cli: { mode: native }\nroutes:");
+    only_error(&twice, "clients.cli", "`client_id` `cli` too");
+}
+
+#[test]
+fn the_secret_of_a_native_client_is_lent_to_two_grants_alone() {
+    let redirect = "redirect_uri: \"http://127.0.0.1/in\"";
+    let secret = format!("secret: \"${{WEB_APP_SECRET}}\", {redirect}");
+    let settings = settings(&native(&secret));
+    assert_eq!(settings.native_clients[0].redirect_uri.as_deref(), Some("http://127.0.0.1/in"));
+    for grant in
+        GrantType::NAMES.map(|(name, _)| name).iter().filter(|name| name.len() != 18 && name.len() != 13)
+    {
+        assert!(parse(&native(&format!("grants: [\"{grant}\"]"))).is_ok(), "{grant}");
+        only_error(
+            &native(&format!("{secret}, grants: [\"{grant}\"]")),
+            "clients.cli.grants[0]",
+            "bring their own",
+        );
+    }
+    only_error(&native("grants: [password]"), "clients.cli.grants[0]", "RFC 9700");
+    only_error(&native("grants: [device_cod]"), "clients.cli.grants[0]", "not known here");
+    only_error(&native("secret: \"${WEB_APP_SECRET}\""), "clients.cli", "`redirect_uri` is missing");
+    assert!(parse(&native("secret: \"${WEB_APP_SECRET}\", grants: refresh_token")).is_ok());
+    for good in
+        ["com.example.app:/in", "http://[::1]:9/in", "http://localhost/in", "https://app.example.com/in"]
+    {
+        assert!(parse(&native(&format!("redirect_uri: \"{good}\""))).is_ok(), "{good}");
+    }
+    for bad in ["http://app.example.com/in", "myapp:/in", "/in", "https://app.example.com/in#x"] {
+        let text = native(&format!("redirect_uri: \"{bad}\""));
+        only_error(&text, "clients.cli.redirect_uri", "RFC 8252");
+    }
 }
 
 #[test]
@@ -976,6 +1061,15 @@ fn times_and_sizes_stay_within_reason() {
     only_error(&top("limits: { token: 64KiB }"), "limits.token", "larger than `header`");
     only_error(&top("limits: { token: 8KB }"), "limits.token", "`KiB`");
     only_error(&top("limits: { header: 1MiB }"), "limits.header", "out of bounds");
+    only_error(&top("limits: { connections: 0 }"), "limits.connections", "above 0");
+    only_error(
+        &top("limits: { connections_per_address: many }"),
+        "limits.connections_per_address",
+        "above 0",
+    );
+    only_error(&top("limits: { requests_per_address: 5 }"), "limits.requests_per_address", "`120/m`");
+    let limits = settings(&top("limits: { requests_per_address: 5/s, connections: 7 }")).limits;
+    assert_eq!((limits.requests_per_address, limits.connections), (Some((5, Duration::from_secs(1))), 7));
     only_error(&top("log: { level: loud }"), "log.level", "write one of");
     only_error(&top("store: redis://cache:6379"), "store", "only a folder");
     let short = settings(&top("sessions: { absolute_timeout: 1h }"));
@@ -988,7 +1082,7 @@ fn keys_of_later_capabilities_are_unknown_keys() {
     let later = [
         "signals: {}",
         "routes_: []",
-        "limits: { connections: 1 }",
+        "limits: { denials_per_address: 120/m }",
         "identity: { assertion: {} }",
         "log: { colour: red }",
     ];
@@ -1049,6 +1143,48 @@ fn listen_is_an_address_or_keys_or_a_list_of_either() {
         .unwrap();
     assert_eq!(one.warnings.len(), 1);
     assert!(one.warnings[0].message.contains("`gate.example.com`"), "{:?}", one.warnings);
+}
+
+#[test]
+fn admin_is_an_address_or_keys_with_a_token_that_nobody_guesses() {
+    let settings = settings(
+        &good()
+            .with("admin: { address: 0.0.0.0:9000, token: \"${WEB_APP_SECRET}x\", hosts: [Gate.Internal] }")
+            .text()
+            .replace("${WEB_APP_SECRET}", "0123456789abcde"),
+    );
+    assert_eq!(settings.admin.address.to_string(), "0.0.0.0:9000");
+    assert_eq!(settings.admin.token.unwrap().expose(), b"0123456789abcdex");
+    assert_eq!(settings.admin.hosts, ["gate.internal"]);
+    for (admin, place, message) in [
+        ("{ token: 0123456789abcdef }", "admin", "`address` is missing"),
+        ("{ address: 0.0.0.0:9000, token: short }", "admin.token", "16 or more"),
+        ("{ address: 0.0.0.0:9000, token: \"0123 456789abcdef\" }", "admin.token", "without spaces"),
+        ("{ address: 0.0.0.0:9000, hosts: \"https://x\" }", "admin.hosts", "is not a host name"),
+        ("[0.0.0.0:9000]", "admin", "is a list"),
+    ] {
+        only_error(&good().with(&format!("admin: {admin}")).text(), place, message);
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_configuration_holds_no_secret() {
+    let text = good()
+        .with("admin: { address: 0.0.0.0:9000, token: 0123456789abcdef }\nsessions: { keys: [\"0a\"] }")
+        .client("secret: hunter2hunter2, scope: a b")
+        .text()
+        .replace("[\"0a\"]", &format!("[\"{}\"]", "0a".repeat(32)));
+    let shown = settings(&text).shown;
+    assert_eq!(shown["admin"]["token"], "[secret]");
+    assert_eq!(shown["clients"]["web"]["secret"], "[secret]");
+    assert_eq!(shown["clients"]["web"]["scope"], "a b");
+    assert_eq!(shown["sessions"]["keys"][0], "[secret]");
+    assert_eq!(shown["listen"], "0.0.0.0:8080");
+    let text = shown.to_string();
+    assert!(
+        !text.contains("hunter2") && !text.contains("0123456789abcdef") && !text.contains("0a0a"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -28,12 +28,18 @@ impl App {
 
 /// The keys whose change a running gateway cannot follow.
 fn needs_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
+    let admin = |settings: &Settings| (settings.admin.address, settings.admin.token.clone());
     let log = |settings: &Settings| (settings.log.format, settings.log.level, settings.log.subject);
     [
         ("listen", Listener::have_moved(&before.listen, &after.listen)),
-        ("admin", before.admin != after.admin),
+        ("admin", admin(before) != admin(after)),
         ("store", before.store != after.store),
         ("limits.header", before.limits.header != after.limits.header),
+        ("limits.connections", before.limits.connections != after.limits.connections),
+        (
+            "limits.connections_per_address",
+            before.limits.connections_per_address != after.limits.connections_per_address,
+        ),
         ("log", log(before) != log(after)),
     ]
     .into_iter()

@@ -12,6 +12,7 @@ use super::files::Files;
 use super::{App, Outside, StartError};
 use crate::config::settings::Settings;
 use crate::config::{self, Loaded};
+use crate::flows::reload::Reloaded;
 
 /// How long new connections are taken after SIGTERM, so that balancers can see `/readyz` fail.
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -57,14 +58,19 @@ async fn serve(settings: Arc<Settings>, source: Source) -> Result<(), StartError
     say_what_runs(&settings, &app);
     drop(settings);
     let (_, mut files) = source.read();
+    let mut requests = app.gate.operators.reloads.listen();
     let lame_duck = loop {
         tokio::select! {
             () = received(&mut terminate) => break LAME_DUCK,
             () = received(&mut interrupt) => break Duration::ZERO,
-            () = received(&mut hangup) => {}
-            () = files.changed() => {}
+            () = received(&mut hangup) => files = read_again(&app, &source).1,
+            () = files.changed() => files = read_again(&app, &source).1,
+            Some(waiting) = requests.recv() => {
+                let (reloaded, read) = read_again(&app, &source);
+                files = read;
+                let _ = waiting.send(reloaded);
+            }
         }
-        files = read_again(&app, &source);
     };
     tracing::info!("draining: no new connections soon, requests in flight are finished");
     tokio::select! {
@@ -76,19 +82,19 @@ async fn serve(settings: Arc<Settings>, source: Source) -> Result<(), StartError
 }
 
 /// Reads the configuration again and takes it over, or says why not. Gives the files to look at next.
-fn read_again(app: &App, source: &Source) -> Files {
+fn read_again(app: &App, source: &Source) -> (Reloaded, Files) {
     let (loaded, files) = source.read();
     let mistakes = match loaded {
         Ok(loaded) => {
             warn(&loaded, source);
             match app.reload(loaded.settings) {
-                Ok(restart) => {
+                Ok(after_restart) => {
                     app.gate.metrics.config_reloaded(true);
                     tracing::info!("the configuration was read again and counts from here on");
-                    for key in restart {
+                    for key in &after_restart {
                         tracing::warn!(key, "changed, and counts only after a restart");
                     }
-                    return files;
+                    return (Reloaded::TakenOver { after_restart }, files);
                 }
                 Err(error) => vec![error.to_string()],
             }
@@ -100,7 +106,7 @@ fn read_again(app: &App, source: &Source) -> Files {
         tracing::error!("{mistake}");
     }
     tracing::error!(mistakes = mistakes.len(), "the configuration is not good; the one before stays");
-    files
+    (Reloaded::Refused { mistakes }, files)
 }
 
 fn warn(loaded: &Loaded, source: &Source) {

@@ -1,29 +1,50 @@
-//! `clients:` — the applications that may use `/oauth/token`, what they prove themselves with, and
-//! the cookie that holds their sessions (RFC 6265bis sections 4.1.3, 5.1.4; RFC 6749; RFC 7523).
+//! `clients:` — the applications that may use `/oauth/token`, what they prove themselves with (RFC 6749,
+//! RFC 7523), and what those in `token` mode have beside it. `native_clients` and `cookies` read the rest.
 
 use std::time::Duration;
 
 use url::Url;
 
+use crate::config::cookies::{self, TOKEN_ENDPOINT};
 use crate::config::keys::private_key;
 use crate::config::names::{unknown, valid_name};
+use crate::config::native_clients;
 use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, origin_url, url};
 use crate::config::read::{Keys, Value};
 use crate::config::sessions::lifetimes;
 use crate::config::settings::{
-    Client, ClientCredential, CookieSettings, GrantType, Issuer, KeySource, SameSite, Sessions,
+    Client, ClientCredential, CookieSettings, GrantType, Issuer, KeySource, NativeClient, SameSite, Sessions,
 };
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::SecretString;
 
-/// Where the cookie must be sent to.
-const TOKEN_ENDPOINT: &str = "/oauth/token";
+/// What a client may ask for when the file does not say.
+pub(super) const DEFAULT_GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
 /// A client that was read, and where.
 pub(super) struct Read<'a> {
-    pub(super) client: Client,
+    kind: Kind,
     keys: Keys<'a>,
+}
+
+enum Kind {
+    Token(Client),
+    Native(NativeClient),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Token,
+    Native,
+}
+
+/// What every client says of itself.
+pub(super) struct Registration {
+    pub(super) name: ClientName,
+    pub(super) client_id: String,
+    pub(super) issuer: IssuerName,
+    pub(super) credential: ClientCredential,
 }
 
 /// What the clients are read against.
@@ -40,67 +61,136 @@ pub(super) fn read<'a>(root: &Keys<'a>, around: &Around<'_>) -> Vec<Read<'a>> {
     for (name, value) in root.get("clients").map(|value| value.named("name")).unwrap_or_default() {
         let fits = valid_name(name, &value);
         let Some(keys) = value.keys() else { continue };
-        let Some(client) = client(name, &keys, around).filter(|_| fits) else { continue };
+        let Some(kind) = client(name, &keys, around).filter(|_| fits) else { continue };
+        let read = Read { kind, keys };
         for other in &clients {
-            let other = &other.client;
-            if other.cookie.name == client.cookie.name {
-                keys.section("cookie").wrong(
-                    "name",
-                    format!(
-                        "the client `{}` has a cookie of this name too, and both are sent to {TOKEN_ENDPOINT}; give each its own",
-                        other.name
-                    ),
-                );
-            }
-            if other.client_id == client.client_id {
-                keys.wrong(
-                    "client_id",
-                    format!(
-                        "the client `{}` has the `client_id` `{}` too, and {TOKEN_ENDPOINT} tells clients apart by it; give each its own",
-                        other.name, other.client_id
-                    ),
-                );
-            }
+            read.differs_from(other);
         }
-        clients.push(Read { client, keys });
+        clients.push(read);
     }
     clients
 }
 
-fn client(name: &str, keys: &Keys<'_>, around: &Around<'_>) -> Option<Client> {
+impl Read<'_> {
+    fn name(&self) -> &ClientName {
+        match &self.kind {
+            Kind::Token(client) => &client.name,
+            Kind::Native(client) => &client.name,
+        }
+    }
+
+    fn issuer(&self) -> &IssuerName {
+        match &self.kind {
+            Kind::Token(client) => &client.issuer,
+            Kind::Native(client) => &client.issuer,
+        }
+    }
+
+    fn client_id(&self) -> &str {
+        match &self.kind {
+            Kind::Token(client) => &client.client_id,
+            Kind::Native(client) => &client.client_id,
+        }
+    }
+
+    fn differs_from(&self, other: &Self) {
+        let theirs = other.name();
+        if let (Kind::Token(client), Kind::Token(other)) = (&self.kind, &other.kind)
+            && client.cookie.name == other.cookie.name
+        {
+            self.keys.section("cookie").wrong(
+                "name",
+                format!("the client `{theirs}` has a cookie of this name too, and both are sent to {TOKEN_ENDPOINT}; give each its own"),
+            );
+        }
+        if self.client_id() == other.client_id() {
+            self.keys.wrong(
+                "client_id",
+                format!(
+                    "the client `{theirs}` has the `client_id` `{}` too, and {TOKEN_ENDPOINT} tells clients apart by it; give each its own",
+                    other.client_id()
+                ),
+            );
+        }
+    }
+}
+
+fn client(name: &str, keys: &Keys<'_>, around: &Around<'_>) -> Option<Kind> {
     let client_id = keys.get("client_id").map_or_else(|| Some(name.to_owned()), |value| client_id(&value));
     let issuer = issuer(keys, around);
-    keys.word("mode", &[("token", ())], ());
-    keys.word("login", &[("page", ())], ());
-    keys.warn(
-        "login",
-        "`login: page`: the page itself runs the sign-in, so a script that is slipped into it can run one with its own verifier and keep the tokens",
-    );
+    let mode = keys.word("mode", &[("token", Mode::Token), ("native", Mode::Native)], Mode::Token);
     let credential = credential(keys);
-    let cookie = cookie(name, keys);
-    let origins = origins(keys, around.network, cookie.same_site);
-    let redirect_uri = redirect_uri(keys, around.network, &origins);
-    let scope = scope(keys);
-    let resource = keys.get("resource").and_then(|value| resource(&value));
-    let grants = grants(keys);
-    let accept_any_access_token = keys.flag("accept_any_access_token");
-    let defaults = (around.sessions.idle_timeout, around.sessions.absolute_timeout);
-    let (idle_timeout, absolute_timeout): (Duration, Duration) = lifetimes(keys, defaults);
-    Some(Client {
-        name: ClientName::new(name),
-        client_id: client_id?,
-        issuer: issuer?,
-        credential: credential?,
-        origins,
-        scope,
-        resource,
-        redirect_uri: redirect_uri?,
-        grants,
-        cookie,
-        idle_timeout,
-        absolute_timeout,
-        accept_any_access_token,
-    })
+    let registration = || {
+        Some(Registration {
+            name: ClientName::new(name),
+            client_id: client_id?,
+            issuer: issuer?,
+            credential: credential?,
+        })
+    };
+    match mode {
+        Mode::Token => {
+            let pages = Pages::read(name, keys, around);
+            Some(Kind::Token(pages.of(registration()?)?))
+        }
+        Mode::Native => native_clients::read(keys, registration()).map(Kind::Native),
+    }
+}
+
+/// What a client in `token` mode has beside its registration.
+struct Pages {
+    origins: Vec<Origin>,
+    scope: Option<String>,
+    resource: Option<String>,
+    redirect_uri: Option<String>,
+    grants: Vec<GrantType>,
+    cookie: CookieSettings,
+    timeouts: (Duration, Duration),
+    accept_any_access_token: bool,
+}
+
+impl Pages {
+    fn read(client: &str, keys: &Keys<'_>, around: &Around<'_>) -> Self {
+        keys.word("login", &[("page", ())], ());
+        keys.warn(
+            "login",
+            "`login: page`: the page itself runs the sign-in, so a script that is slipped into it can run one with its own verifier and keep the tokens",
+        );
+        let cookie = cookies::read(client, keys);
+        let origins = origins(keys, around.network, cookie.same_site);
+        let redirect_uri = redirect_uri(keys, around.network, &origins);
+        let defaults = (around.sessions.idle_timeout, around.sessions.absolute_timeout);
+        Self {
+            origins,
+            scope: scope(keys),
+            resource: resource(keys),
+            redirect_uri,
+            grants: grants(keys),
+            cookie,
+            timeouts: lifetimes(keys, defaults),
+            accept_any_access_token: keys.flag("accept_any_access_token"),
+        }
+    }
+
+    fn of(self, registration: Registration) -> Option<Client> {
+        let Registration { name, client_id, issuer, credential } = registration;
+        let (idle_timeout, absolute_timeout) = self.timeouts;
+        Some(Client {
+            name,
+            client_id,
+            issuer,
+            credential,
+            origins: self.origins,
+            scope: self.scope,
+            resource: self.resource,
+            redirect_uri: self.redirect_uri?,
+            grants: self.grants,
+            cookie: self.cookie,
+            idle_timeout,
+            absolute_timeout,
+            accept_any_access_token: self.accept_any_access_token,
+        })
+    }
 }
 
 /// RFC 6749 appendix A.1: printable ASCII.
@@ -198,7 +288,10 @@ fn origins(keys: &Keys<'_>, network: &Network, same_site: SameSite) -> Vec<Origi
 }
 
 fn redirect_uri(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Option<String> {
-    let value = keys.get("redirect_uri")?;
+    let Some(value) = keys.get("redirect_uri") else {
+        missing_redirect_uri(keys, "in `token` mode");
+        return None;
+    };
     let (text, url) = url(&value)?;
     if url.scheme() == "http" && !(network.on_loopback() && is_loopback(&url)) {
         value.wrong("must be `https`, except on loopback: the code in it would travel in the clear");
@@ -212,18 +305,26 @@ fn redirect_uri(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Optio
     Some(text)
 }
 
+pub(super) fn missing_redirect_uri(keys: &Keys<'_>, why: &str) {
+    keys.wrong(
+        "redirect_uri",
+        format!("the key `redirect_uri` is missing ({why}); add it, like `redirect_uri: https://portal.example.com/signed-in`"),
+    );
+}
+
 fn same_origin(origin: &Origin, url: &Url) -> bool {
     url.origin().ascii_serialization() == origin.as_str()
 }
 
 /// One text with spaces, or a list; joined by one space.
-fn scope(keys: &Keys<'_>) -> Option<String> {
+pub(super) fn scope(keys: &Keys<'_>) -> Option<String> {
     let values = crate::config::routes::scope_values(keys.get("scope")?);
     (!values.is_empty()).then(|| values.join(" "))
 }
 
 /// RFC 8707 section 2: an absolute URI without fragment.
-fn resource(value: &Value<'_>) -> Option<String> {
+pub(super) fn resource(keys: &Keys<'_>) -> Option<String> {
+    let value = keys.get("resource")?;
     let text = value.text()?;
     let uri = Url::parse(&text);
     if !uri.is_ok_and(|uri| uri.fragment().is_none()) {
@@ -237,80 +338,69 @@ fn resource(value: &Value<'_>) -> Option<String> {
 }
 
 fn grants(keys: &Keys<'_>) -> Vec<GrantType> {
-    let words =
-        [("authorization_code", GrantType::AuthorizationCode), ("refresh_token", GrantType::RefreshToken)];
-    let Some(texts) = keys.texts("grants") else {
-        return vec![GrantType::AuthorizationCode, GrantType::RefreshToken];
-    };
-    let other = ["client_credentials", "password", "urn:ietf:params:oauth:grant-type:"];
+    let Some(texts) = keys.texts("grants") else { return DEFAULT_GRANTS.to_vec() };
+    let lent: Vec<_> =
+        GrantType::NAMES.into_iter().filter(|(_, grant)| grant.may_borrow_the_secret()).collect();
     let mut grants = Vec::new();
     for (value, text) in texts {
-        if other.iter().any(|other| text.starts_with(other)) {
+        if is_password(&value, &text) {
+            continue;
+        }
+        if GrantType::named(&text).is_some_and(|grant| !grant.may_borrow_the_secret()) {
             value.wrong("this grant is not for pages: the gateway lends its client secret only to `authorization_code` and `refresh_token`");
-        } else if let Some(grant) = value.word(&words) {
-            grants.push(grant);
+        } else {
+            grants.extend(value.word(&lent));
         }
     }
     grants
 }
 
-fn cookie(client: &str, keys: &Keys<'_>) -> CookieSettings {
-    let keys = keys.section("cookie");
-    let path = keys.text("path").unwrap_or_else(|| TOKEN_ENDPOINT.to_owned());
-    let covers = match TOKEN_ENDPOINT.strip_prefix(path.as_str()) {
-        Some(rest) => rest.is_empty() || rest.starts_with('/') || path.ends_with('/'),
-        None => false,
-    };
-    if !covers {
-        keys.wrong(
-            "path",
-            format!("a cookie with this path is not sent to {TOKEN_ENDPOINT}; use `{TOKEN_ENDPOINT}`, `/oauth` or `/`"),
-        );
+/// Whether it is the grant that no client may have; it was told then.
+pub(super) fn is_password(value: &Value<'_>, text: &str) -> bool {
+    let is = text == "password";
+    if is {
+        value
+            .wrong("the gateway does not pass passwords on (RFC 9700 section 2.4); use `authorization_code`");
     }
-    let name = keys.text("name").unwrap_or_else(|| format!("__Secure-tollgate-{client}"));
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if keys.has("name") && (name.len() > 128 || !name.bytes().all(token)) {
-        keys.wrong(
-            "name",
-            "is no cookie name; use letters, digits, `-`, `_` and `.`, at most 128 (RFC 6265 section 4.1.1)",
-        );
-    }
-    // Browsers compare these prefixes without case.
-    let lower = name.to_ascii_lowercase();
-    if lower.starts_with("__host-") && path != "/" {
-        keys.wrong(
-            "name",
-            "a name that begins with `__Host-` needs `path: /`, or browsers drop the cookie; begin it with `__Secure-`, or set the path",
-        );
-    }
-    let words = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
-    let same_site = keys.word("same_site", &words, SameSite::Strict);
-    if same_site == SameSite::None {
-        keys.warn("same_site", "`none`: browsers send the cookie along from every site; only the check of `Origin` stands between");
-    }
-    CookieSettings { name, path, same_site }
+    is
 }
 
-/// Warns of what only the whole shows.
-pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Vec<Client> {
-    let mut finished = Vec::new();
-    for Read { client, keys } in clients {
-        if let Some(issuer) = issuers.iter_mut().find(|issuer| issuer.name == client.issuer) {
-            issuer.rules.client_ids.push(client.client_id.clone());
-            if issuer.rules.audiences.contains(&client.client_id) {
-                keys.warn(
+/// All clients, by mode.
+#[derive(Default)]
+pub(super) struct Clients {
+    pub(super) token: Vec<Client>,
+    pub(super) native: Vec<NativeClient>,
+    /// Name, issuer and `client_id` of each.
+    pub(super) known: Vec<(String, IssuerName, String)>,
+}
+
+/// Sorts them, and warns of what only the whole shows.
+pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients {
+    let mut finished = Clients::default();
+    for client in clients {
+        let (issuer, client_id) = (client.issuer().clone(), client.client_id().to_owned());
+        if let Some(issuer) = issuers.iter_mut().find(|known| known.name == issuer) {
+            issuer.rules.client_ids.push(client_id.clone());
+            if issuer.rules.audiences.contains(&client_id) {
+                client.keys.warn(
                     "client_id",
                     format!("is also an `audience` of the issuer `{}`: its ID tokens would look like access tokens", issuer.name),
                 );
             }
         }
-        if client.accept_any_access_token {
-            keys.warn(
-                "accept_any_access_token",
-                "access tokens that this gateway would refuse are handed out; it cannot take them back",
-            );
+        finished.known.push((client.name().as_str().to_owned(), issuer, client_id));
+        match client.kind {
+            Kind::Native(native) => finished.native.push(native),
+            Kind::Token(token) => {
+                if token.accept_any_access_token {
+                    client.keys.warn(
+                        "accept_any_access_token",
+                        "access tokens that this gateway would refuse are handed out; it cannot take them back",
+                    );
+                }
+                finished.token.push(token);
+            }
         }
-        finished.push(client);
     }
     finished
 }

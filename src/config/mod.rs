@@ -4,8 +4,9 @@
 //! - `tree`: text → tree, and a place in the tree → its line
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration
-//! - `network`, `listeners`, `certificates`, `issuers`, `clients`, `keys`, `sessions`, `identity`, `routes`, `upstreams`: what each part means
-//!   and what contradicts it; `resolve`: all parts in order
+//! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `clients`, `native_clients`, `cookies`, `keys`, `sessions`,
+//!   `identity`, `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
+//! - `redact`: the whole for people to look at
 //! - `report`, `error`: what was found on the way
 //!
 //! Nothing in here reads the process: environment and files are arguments.
@@ -16,15 +17,19 @@ pub mod schema;
 pub mod settings;
 pub mod summary;
 
+mod admin;
 mod certificates;
 mod clients;
+mod cookies;
 mod expand;
 mod identity;
 mod issuers;
 mod listeners;
 mod names;
+mod native_clients;
 mod network;
 mod read;
+mod redact;
 mod report;
 mod resolve;
 mod routes;
@@ -129,7 +134,8 @@ fn parse_as(
     }
     walk::section(&root, schema::ROOT, &Place::default(), &report);
     let reader = Reader { env, read_file, base, report, asked: RefCell::default() };
-    let settings = reader.root(&root).and_then(|keys| resolve::settings(&keys));
+    let shown = redact::redacted(&root, schema::ROOT);
+    let settings = reader.root(&root).and_then(|keys| resolve::settings(&keys, shown));
     let Reader { report, asked, .. } = reader;
     match settings {
         Some(settings) if report.is_clean() => {

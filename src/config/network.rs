@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use crate::config::listeners;
 use crate::config::read::{Keys, Value};
-use crate::config::settings::Listener;
+use crate::config::settings::{Admin, Listener};
+use crate::config::{admin, listeners};
 use crate::core::request::Origin;
 
 /// What other parts must agree with.
@@ -15,23 +15,26 @@ pub(super) struct Network {
     pub(super) public_url: Option<Origin>,
     /// The addresses that `listen` could be read to name.
     listen: Vec<SocketAddr>,
-    pub(super) admin: SocketAddr,
+    pub(super) admin: Admin,
     pub(super) trusted_proxies: Vec<IpNet>,
 }
 
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
+pub(super) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 
 impl Network {
     /// The network, and the listeners of `listen`.
     pub(super) fn read(root: &Keys<'_>) -> (Self, Vec<Listener>) {
         let public_url = root.get("public_url").and_then(|value| public_url(&value));
         let listeners = listeners::read(root, public_url.as_ref());
-        let admin = root.get("admin").and_then(|value| address(&value)).unwrap_or(DEFAULT_ADMIN);
-        if listeners.iter().any(|listener| same_socket(listener.address, admin)) {
+        let admin = admin::read(root);
+        if listeners.iter().any(|listener| same_socket(listener.address, admin.address)) {
             let key = if root.has("admin") { "admin" } else { "listen" };
             root.wrong(
                 key,
-                format!("`listen` and `admin` ({admin}) take the same address; give one another port"),
+                format!(
+                    "`listen` and `admin` ({}) take the same address; give one another port",
+                    admin.address
+                ),
             );
         }
         let listen = listeners.iter().map(|listener| listener.address).collect();
@@ -59,7 +62,7 @@ impl Network {
                     None => false,
                 }
         };
-        if at(self.admin) {
+        if at(self.admin.address) {
             Some("admin")
         } else if self.listen.iter().copied().any(at) {
             Some("listen")

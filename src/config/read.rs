@@ -288,7 +288,7 @@ impl<'a> Value<'a> {
     }
 
     /// A scalar whose numbers need no quotes: durations and sizes say themselves what they want.
-    fn measure(&self) -> Option<String> {
+    pub(super) fn measure(&self) -> Option<String> {
         match self.node {
             Node::Number(number) => Some(number.to_string()),
             _ => self.text(),
@@ -331,6 +331,13 @@ impl<'a> Value<'a> {
             self.wrong(format!("must be a whole number from {least} to {most}"));
         }
         count
+    }
+
+    /// How often in how long; the inner `None` is no limit.
+    #[allow(clippy::option_option)]
+    pub(super) fn rate(&self) -> Option<Option<(u32, Duration)>> {
+        let text = self.measure()?;
+        values::rate(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()
     }
 
     /// A path in the file system, relative to the config file.

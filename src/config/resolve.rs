@@ -12,10 +12,9 @@ use crate::config::routes;
 use crate::config::sessions;
 use crate::config::settings::Settings;
 use crate::core::cors::Sharing;
-use crate::core::ids::IssuerName;
 
 /// `None` where something that everything needs could not be read; the report says what.
-pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
+pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Settings> {
     let (network, listen) = Network::read(root);
     let sessions = sessions::sessions(root);
     let limits = sessions::limits(root);
@@ -32,26 +31,23 @@ pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
     };
     let clients = clients::read(root, &around);
     let clients = clients::finish(clients, &mut issuers);
-    let known: Vec<(String, IssuerName, String)> = clients
-        .iter()
-        .map(|client| (client.name.as_str().to_owned(), client.issuer.clone(), client.client_id.clone()))
-        .collect();
     let around = routes::Around {
         network: &network,
         issuer_names: &issuer_names,
         client_names: &names(root, "clients"),
-        clients: &known,
-        pages: &clients,
+        clients: &clients.known,
+        pages: &clients.token,
     };
     let (routes, upstreams) = routes::read(root, &around);
-    let sharing = Sharing { credentials: true, ..routes::sharing(&clients) };
+    let sharing = Sharing { credentials: true, ..routes::sharing(&clients.token) };
     Some(Settings {
         public_url: network.public_url?,
         listen,
         admin: network.admin,
         trusted_proxies: network.trusted_proxies,
         issuers: issuers.into_iter().map(Arc::new).collect(),
-        clients: clients.into_iter().map(Arc::new).collect(),
+        clients: clients.token.into_iter().map(Arc::new).collect(),
+        native_clients: clients.native.into_iter().map(Arc::new).collect(),
         sharing,
         upstreams,
         routes,
@@ -60,6 +56,7 @@ pub(super) fn settings(root: &Keys<'_>) -> Option<Settings> {
         store: store?,
         limits,
         log,
+        shown,
     })
 }
 

@@ -57,7 +57,30 @@ pub(super) fn limits(root: &Keys<'_>) -> Limits {
         );
     }
     let bytes = |size| usize::try_from(size).unwrap_or(usize::MAX);
-    Limits { token: bytes(token), header: bytes(header), body }
+    Limits {
+        token: bytes(token),
+        header: bytes(header),
+        body,
+        connections: count(&keys, "connections", 20_000),
+        connections_per_address: count(&keys, "connections_per_address", 1000),
+        requests_per_address: keys.get("requests_per_address").and_then(|value| value.rate()).flatten(),
+    }
+}
+
+/// A whole number above 0.
+fn count(keys: &Keys<'_>, key: &str, default: usize) -> usize {
+    let Some(value) = keys.get(key) else { return default };
+    let Some(text) = value.measure() else { return default };
+    match text.parse() {
+        Ok(count) if count > 0 => count,
+        _ => {
+            value.wrong(format!(
+                "`{}` is not a whole number above 0; write it like `{default}`",
+                value.untold(&text, &text)
+            ));
+            default
+        }
+    }
 }
 
 pub(super) fn log(root: &Keys<'_>) -> Log {

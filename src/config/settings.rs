@@ -21,6 +21,8 @@ use crate::core::secret::{Secret, SecretString};
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 
+pub use crate::core::session::oauth::grant_type::GrantType;
+
 /// One whole configuration.
 #[derive(Debug)]
 pub struct Settings {
@@ -28,11 +30,14 @@ pub struct Settings {
     pub public_url: Origin,
     /// Never empty.
     pub listen: Vec<Listener>,
-    pub admin: SocketAddr,
+    pub admin: Admin,
     /// Whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed.
     pub trusted_proxies: Vec<IpNet>,
     pub issuers: Vec<Arc<Issuer>>,
+    /// Those with a cookie.
     pub clients: Vec<Arc<Client>>,
+    /// Those without; no `client_id` is in both.
+    pub native_clients: Vec<Arc<NativeClient>>,
     /// Whose pages may read what Tollgate's own endpoints answer, and refusals that concern no route.
     pub sharing: Sharing,
     pub upstreams: Vec<Arc<Upstream>>,
@@ -44,6 +49,18 @@ pub struct Settings {
     pub store: PathBuf,
     pub limits: Limits,
     pub log: Log,
+    /// All of it as the file says it, without its secrets.
+    pub shown: serde_json::Value,
+}
+
+/// Where operators come in.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub address: SocketAddr,
+    /// What they prove themselves with; `None`: one is made and kept in the store folder.
+    pub token: Option<Secret<Vec<u8>>>,
+    /// Names in `Host` that are answered beside IP addresses and `localhost`; lower case.
+    pub hosts: Vec<String>,
 }
 
 /// Where requests are taken.
@@ -139,7 +156,7 @@ pub enum KeySource {
     SharedSecret(Secret<Vec<u8>>),
 }
 
-/// A client in `token` mode (the only one yet).
+/// A client in `token` mode: pages, with a cookie.
 #[derive(Debug)]
 pub struct Client {
     pub name: ClientName,
@@ -162,6 +179,25 @@ pub struct Client {
     pub accept_any_access_token: bool,
 }
 
+/// A client in `native` mode: it holds its refresh token itself, and there is no session here.
+#[derive(Debug)]
+pub struct NativeClient {
+    pub name: ClientName,
+    pub client_id: String,
+    pub issuer: IssuerName,
+    /// `None`: each caller brings the client's credentials along, if it has any. Else the gateway lends these,
+    /// and `grants` holds nothing but `authorization_code` and `refresh_token`.
+    pub credential: ClientCredential,
+    /// The only one that a code exchange may name. There is one where the gateway lends a credential to
+    /// code exchanges.
+    pub redirect_uri: Option<String>,
+    pub grants: Vec<GrantType>,
+    /// Asked for where the caller names none and the grant has one.
+    pub scope: Option<String>,
+    /// RFC 8707, sent where the caller names none.
+    pub resource: Option<String>,
+}
+
 #[derive(Debug)]
 pub enum ClientCredential {
     None,
@@ -176,12 +212,6 @@ pub enum ClientCredential {
 pub struct PrivateKey {
     pub pem: Secret<Vec<u8>>,
     pub algorithm: crate::core::token::Algorithm,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GrantType {
-    AuthorizationCode,
-    RefreshToken,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,12 +342,18 @@ pub struct Sessions {
     pub keys: Vec<Secret<Vec<u8>>>,
 }
 
-/// Sizes in bytes.
+/// Sizes in bytes, and how much of something one may have.
 #[derive(Debug)]
 pub struct Limits {
     pub token: usize,
     pub header: usize,
     pub body: u64,
+    /// Open at once.
+    pub connections: usize,
+    /// Open at once from one address.
+    pub connections_per_address: usize,
+    /// How often in how long one address may ask.
+    pub requests_per_address: Option<(u32, Duration)>,
 }
 
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use crate::config::Loaded;
 use crate::config::settings::{
-    Balance, Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, Server, Serves,
-    Upstream,
+    Balance, Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, NativeClient, Server,
+    Serves, Upstream,
 };
 use crate::config::values::{show_duration, show_size};
 use crate::core::route::Route;
@@ -20,7 +20,7 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     for listener in &settings.listen {
         line(std::mem::take(&mut heading), show_listener(listener));
     }
-    line("admin", settings.admin.to_string());
+    line("admin", settings.admin.address.to_string());
     let mut heading = "issuers";
     for issuer in &settings.issuers {
         line(std::mem::take(&mut heading), show_issuer(issuer));
@@ -28,6 +28,9 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     let mut heading = "clients";
     for client in &settings.clients {
         line(std::mem::take(&mut heading), show_client(client));
+    }
+    for client in &settings.native_clients {
+        line(std::mem::take(&mut heading), show_native_client(client));
     }
     let mut heading = "routes";
     for route in &settings.routes {
@@ -107,12 +110,25 @@ fn show_issuer(issuer: &Issuer) -> String {
     format!("{}: {}, {keys}; audience {}", issuer.name, issuer.rules.iss, issuer.rules.audiences.join(" or "))
 }
 
-fn show_client(client: &Client) -> String {
-    let proof = match &client.credential {
-        ClientCredential::None => "public client".to_owned(),
-        ClientCredential::Secret(_) => "client secret".to_owned(),
-        ClientCredential::PrivateKey(key) => format!("private_key_jwt ({})", key.algorithm.name()),
+fn show_native_client(client: &NativeClient) -> String {
+    let proof = match show_credential(&client.credential) {
+        None => "callers bring their own credentials".to_owned(),
+        Some(credential) => format!("lends its {credential}"),
     };
+    let grants: Vec<&str> = client.grants.iter().map(|grant| grant.name()).collect();
+    format!("{}: mode native, of {}, {proof}, grants {}", client.name, client.issuer, grants.join(", "))
+}
+
+fn show_credential(credential: &ClientCredential) -> Option<String> {
+    match credential {
+        ClientCredential::None => None,
+        ClientCredential::Secret(_) => Some("client secret".to_owned()),
+        ClientCredential::PrivateKey(key) => Some(format!("private_key_jwt ({})", key.algorithm.name())),
+    }
+}
+
+fn show_client(client: &Client) -> String {
+    let proof = show_credential(&client.credential).unwrap_or_else(|| "public client".to_owned());
     let origins: Vec<&str> = client.origins.iter().map(|origin| origin.as_str()).collect();
     format!("{}: mode token, of {}, {proof}, pages of {}", client.name, client.issuer, origins.join(", "))
 }

@@ -23,6 +23,28 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| format!("`{text}` is not a duration; {RIGHT}"))
 }
 
+/// `120/m`: how often in how long; `0`: without limit.
+pub(super) fn rate(text: &str) -> Result<Option<(u32, Duration)>, String> {
+    let wrong = || {
+        format!(
+            "`{text}` is not a rate; write how often in a second, minute or hour, like `120/m`; `0` is no limit"
+        )
+    };
+    if text == "0" {
+        return Ok(None);
+    }
+    let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let digits = count.bytes().all(|b| b.is_ascii_digit());
+    let count = count.parse().ok().filter(|_| digits).ok_or_else(wrong)?;
+    Ok((count > 0).then_some((count, Duration::from_secs(seconds))))
+}
+
 /// A duration as this file would write it.
 pub(super) fn show_duration(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
@@ -112,6 +134,16 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert_eq!(duration("30"), Err("`30` has no unit; for seconds write `30s`".to_owned()));
+    }
+
+    #[test]
+    fn rates_have_one_reading() {
+        assert_eq!(rate("120/m"), Ok(Some((120, Duration::from_secs(60)))));
+        assert_eq!(rate("5/s"), Ok(Some((5, Duration::from_secs(1)))));
+        assert_eq!((rate("0"), rate("0/h")), (Ok(None), Ok(None)));
+        for bad in ["", "120", "/m", "120/", "120/min", "-1/s", "+1/s", "1.5/s", "120 / m", "99999999999/s"] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

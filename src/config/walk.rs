@@ -61,8 +61,9 @@ fn form(node: &Node, form: Form, place: &Place, report: &Report) {
                 section(item, keys, &place.index(index), report);
             }
         }
-        (Form::OneOrEntries(kind, keys), _) => one_or_entries(node, kind, keys, place, report),
         (Form::OneOrKeys(_, keys), Node::Map(_)) => section(node, keys, place, report),
+        (Form::OneOrKeys(..), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
+        (Form::OneOrEntries(kind, keys), _) => one_or_entries(node, kind, keys, place, report),
         (Form::Secrets, Node::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 secret(item, &place.index(index), report);
@@ -75,10 +76,7 @@ fn form(node: &Node, form: Form, place: &Place, report: &Report) {
             }
         }
         (Form::OneOrMany(kind), Node::List(_)) => one_or_many(node, kind, place, report),
-        (
-            Form::One(_) | Form::OneOrMany(_) | Form::OneOrKeys(..),
-            Node::Text(_) | Node::Number(_) | Node::Bool(_),
-        ) => {}
+        (Form::One(_) | Form::OneOrMany(_), Node::Text(_) | Node::Number(_) | Node::Bool(_)) => {}
         _ => wrong_form(node, &wanted, place, report),
     }
 }

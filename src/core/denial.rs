@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use crate::core::session::oauth::answer::ServerError;
+
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denial {
@@ -83,9 +85,12 @@ pub enum Denial {
     /// The session ended (timeouts, sign-out, theft, the AS said so). The cookie is cleared.
     SessionEnded(SessionEnd),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
-    FromAuthorizationServer {
-        error: String,
-        description: Option<String>,
+    FromAuthorizationServer(Box<ServerError>),
+    /// The AS did not take the credentials that the caller brought for its client.
+    ClientCredentialRefused {
+        said: Box<ServerError>,
+        /// They came as `Authorization: Basic`, so a challenge goes back (RFC 6749 section 5.2).
+        by_basic: bool,
     },
     /// The AS's answer does not fit the grant (other `sub`, `iss` or client).
     AnswerMismatch,
@@ -99,6 +104,10 @@ pub enum Denial {
     AuthorizationServerUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
+    /// One address asks too often.
+    TooManyRequests {
+        retry_after: Duration,
+    },
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
     Internal,
 }
@@ -334,7 +343,7 @@ impl Denial {
                 "unsupported_grant_type",
                 Some("unsupported_grant_type"),
                 "Unsupported grant type",
-                "Use authorization_code or refresh_token.",
+                "Use one of the client's grants, like authorization_code or refresh_token.",
                 Info,
             ),
             Self::InvalidScope => row(
@@ -368,7 +377,15 @@ impl Denial {
             Self::SessionEnded(SessionEnd::InvalidGrant) => {
                 ended("invalid_grant", "The authorization server has ended the session. Sign in.")
             }
-            Self::FromAuthorizationServer { .. } => row(
+            Self::ClientCredentialRefused { .. } => row(
+                StatusCode::UNAUTHORIZED,
+                "client_credential_refused",
+                Some("invalid_client"),
+                "The authorization server does not take the client's credentials",
+                "error and error_description are the authorization server's.",
+                Info,
+            ),
+            Self::FromAuthorizationServer(_) => row(
                 StatusCode::BAD_REQUEST,
                 "from_authorization_server",
                 None,
@@ -433,6 +450,14 @@ impl Denial {
                 "Try again shortly.",
                 Error,
             ),
+            Self::TooManyRequests { .. } => row(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                Some("temporarily_unavailable"),
+                "Too many requests",
+                "This address asks more often than limits.requests_per_address allows.",
+                Info,
+            ),
             Self::Internal => row(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -446,8 +471,11 @@ impl Denial {
 
     /// After how long it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::KeysUnavailable | Self::AuthorizationServerUnavailable)
-            .then_some(Duration::from_secs(2))
+        match self {
+            Self::KeysUnavailable | Self::AuthorizationServerUnavailable => Some(Duration::from_secs(2)),
+            Self::TooManyRequests { retry_after } => Some(*retry_after),
+            _ => None,
+        }
     }
 
     /// Whether the cookie that came along must be cleared with the refusal. Only a session that is

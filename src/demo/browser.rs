@@ -94,6 +94,23 @@ impl Browser {
         headers: &[(&str, &str)],
         form: Option<&[(&str, &str)]>,
     ) -> Result<Answer, NoAnswer> {
+        let mut headers = headers.to_vec();
+        let mut body = Bytes::new();
+        if let Some(form) = form {
+            headers.push(("Content-Type", "application/x-www-form-urlencoded"));
+            body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish().into();
+        }
+        self.send_body(method, url, &headers, body).await
+    }
+
+    /// The same with a body of any type.
+    pub(super) async fn send_body(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Answer, NoAnswer> {
         let parsed = Url::parse(url).map_err(|_| NoAnswer::Url(url.to_owned()))?;
         let mut request = Request::builder().method(method).uri(parsed.as_str());
         for (name, value) in headers {
@@ -102,11 +119,6 @@ impl Browser {
         let by_hand = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("cookie"));
         if let Some(cookies) = self.cookies_for(&parsed).filter(|_| !by_hand) {
             request = request.header(header::COOKIE, cookies);
-        }
-        let mut body = Bytes::new();
-        if let Some(form) = form {
-            request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-            body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish().into();
         }
         let request = request.body(Full::new(body)).map_err(|_| NoAnswer::Url(url.to_owned()))?;
         let answer = tokio::time::timeout(DEADLINE, self.receive(request, url))

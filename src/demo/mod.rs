@@ -2,9 +2,12 @@
 //!
 //! The authorization server is on another site than the gateway (`127.0.0.1` beside `localhost`), as it is
 //! in production; nothing listens off loopback. The story is told at the public sockets, with a plain
-//! HTTP client: it sees what a browser sees.
+//! HTTP client: it sees what a browser sees. Then a person can try it all on one page. A tap stands in front
+//! of each server, so that the page can show what passes.
 //!
 //! - `authorization_server`, `upstream`: the demo's own servers (`serve`)
+//! - `tap`, `wire`: what passes between them
+//! - `page`: the page and its buttons
 //! - `sign_in`, `browser`: how a person and their browser behave
 //! - `story`, `terminal`: what is shown, and how
 //! - `ports`, `folder`: where it listens, and what it leaves behind: nothing
@@ -15,14 +18,18 @@ pub mod upstream;
 
 mod browser;
 mod folder;
+mod page;
 mod ports;
 mod serve;
 mod story;
+mod tap;
 mod terminal;
+mod wire;
 
 use std::error::Error;
 use std::fs::File;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,10 +43,13 @@ use crate::config::settings::Settings;
 use crate::core::secret::SecretString;
 use authorization_server::{AsClient, AsOptions, AuthorizationServer, RunningAs};
 use folder::Folder;
+use page::Stage;
 use ports::Ports;
 use story::{CLIENT, Places};
+use tap::Tap;
 use terminal::Terminal;
 use upstream::Upstream;
+use wire::{Feed, KeptCookies, Leg, Wire};
 
 /// What the gateway of the demo runs with: the file at the top of the repository.
 const CONFIGURATION: &str = include_str!("../../config.yaml");
@@ -47,10 +57,27 @@ const CONFIGURATION: &str = include_str!("../../config.yaml");
 /// So short that one sees tokens end.
 const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 
+/// How fast things go.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// How long the authorization server takes for a token.
+    token_latency: Duration,
+    /// How long the gateway answers a replaced cookie again.
+    grace: Duration,
+}
+
+/// A token takes its time, as over a network: a browser needs some to send fifty requests, and without it the
+/// first would be answered, with a new cookie, before the last is sent. The grace is so short that one need
+/// not wait long to see what a replayed cookie does.
+const PACE: Pace = Pace { token_latency: Duration::from_millis(300), grace: Duration::from_secs(3) };
+
 /// Everything that the demo starts.
 #[derive(Debug)]
 struct World {
     places: Places,
+    /// In front of the gateway, the authorization server and the upstream.
+    taps: [Arc<Tap>; 3],
+    feed: Arc<Feed>,
     app: App,
     authorization_server: RunningAs,
     upstream: Upstream,
@@ -84,12 +111,13 @@ async fn demonstrate(once: bool, terminal: &mut Terminal) -> Result<ExitCode, Bo
     };
     let ports = Ports::find().map_err(|fault| format!("no four ports are free from 8080 on: {fault}"))?;
     introduce(&ports, terminal);
-    let world = World::start(ports)?;
+    let world = World::start(ports, PACE)?;
     let told = tokio::select! {
         told = story::tell(&world.places, terminal) => told,
         () = ended() => false,
     };
     if told && !once {
+        world.feed.forget();
         story::say_where_to_go(&world.places, &world.access_log(), terminal);
         ended().await;
     }
@@ -98,12 +126,18 @@ async fn demonstrate(once: bool, terminal: &mut Terminal) -> Result<ExitCode, Bo
 }
 
 impl World {
-    fn start(ports: Ports) -> Result<Self, Box<dyn Error>> {
+    fn start(ports: Ports, pace: Pace) -> Result<Self, Box<dyn Error>> {
         let places = ports.places();
         let folder = Folder::make()?;
         let secret = folder::random_name()?;
-        let settings = settings(&ports.substituted(CONFIGURATION), folder.path(), &secret)?;
-        let Ports { authorization_server, upstream, gateway, .. } = ports;
+        let settings = settings(&ports.substituted(CONFIGURATION), folder.path(), &secret, pace)?;
+        let cookie = settings.clients.first().map(|client| client.cookie.name.clone()).unwrap_or_default();
+        let wire = Arc::new(Wire {
+            feed: Arc::new(Feed::new(folder::random_name()?)),
+            cookies: Arc::new(KeptCookies::new(cookie, pace.grace)),
+        });
+        let Ports { authorization_server: as_door, upstream: upstream_door, gateway: [door, admin], .. } =
+            ports;
         let client = AsClient {
             id: CLIENT.to_owned(),
             secret: SecretString::new(secret),
@@ -113,15 +147,30 @@ impl World {
             issuer: places.authorization_server.clone(),
             clients: vec![client],
             access_token_lifetime: ACCESS_TOKEN_LIFETIME,
+            token_latency: pace.token_latency,
             audience: "https://api.example.com".to_owned(),
         };
-        let authorization_server = AuthorizationServer::start(authorization_server, options)?;
-        let upstream = Upstream::start(upstream)?;
+        let tapped = |listener, to, leg| Tap::start(listener, to, wire.witnesses(leg)).map(Arc::new);
+        let authorization_server = AuthorizationServer::start(any_port()?, options)?;
+        let as_tap = tapped(as_door, authorization_server.address(), Leg::AuthorizationServer)?;
+        let stage = Stage {
+            places: places.clone(),
+            feed: Arc::clone(&wire.feed),
+            cookies: Arc::clone(&wire.cookies),
+            door: Arc::clone(&as_tap),
+            tally: authorization_server.tally(),
+            grace: pace.grace,
+        };
+        stage.tell_state();
+        let upstream = Upstream::start_with_page(any_port()?, stage)?;
+        let upstream_tap = tapped(upstream_door, upstream.address(), Leg::Upstream)?;
         let mut outside = Outside::system(&settings)?;
         outside.access_log = Box::new(File::create(folder.path().join(ACCESS_LOG))?);
-        drop(gateway);
+        drop(admin);
         let app = App::start(Arc::new(settings), outside)?;
-        Ok(Self { places, app, authorization_server, upstream, folder })
+        let behind = app.running.public.first().copied().ok_or("the gateway listens nowhere")?;
+        let taps = [tapped(door, behind, Leg::Gateway)?, as_tap, upstream_tap];
+        Ok(Self { places, taps, feed: Arc::clone(&wire.feed), app, authorization_server, upstream, folder })
     }
 
     fn access_log(&self) -> std::path::PathBuf {
@@ -129,6 +178,10 @@ impl World {
     }
 
     async fn stop(self) {
+        // First, so that the gateway does not wait for pages that listen to the wire.
+        for tap in &self.taps {
+            tap.close().await;
+        }
         self.app.stop(Duration::ZERO).await;
         self.authorization_server.stop().await;
         self.upstream.stop().await;
@@ -137,10 +190,21 @@ impl World {
 
 const ACCESS_LOG: &str = "access.log";
 
-fn settings(text: &str, folder: &Path, secret: &str) -> Result<Settings, Box<dyn Error>> {
+fn any_port() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// The configuration as it is written, but for two things: the gateway listens behind its tap, and a
+/// replaced cookie is good for a shorter time.
+fn settings(text: &str, folder: &Path, secret: &str, pace: Pace) -> Result<Settings, Box<dyn Error>> {
     let env = |name: &str| (name == "WEB_APP_SECRET").then(|| secret.to_owned());
     let no_files = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
-    Ok(config::parse(text, folder, &env, &no_files)?.settings)
+    let mut settings = config::parse(text, folder, &env, &no_files)?.settings;
+    for listener in &mut settings.listen {
+        listener.address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    }
+    settings.sessions.grace = pace.grace;
+    Ok(settings)
 }
 
 fn introduce(ports: &Ports, terminal: &mut Terminal) {
@@ -186,12 +250,13 @@ mod tests {
         let mut terminal = Terminal::new(Box::new(screen.clone()), false);
         let ports = Ports::find_from(20_000).unwrap();
         introduce(&ports, &mut terminal);
-        let world = World::start(ports).unwrap();
+        let world = World::start(ports, PACE).unwrap();
         let log = world.access_log();
         let told = story::tell(&world.places, &mut terminal).await;
         story::say_where_to_go(&world.places, &log, &mut terminal);
         let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
         assert!(told, "{text}");
+        assert!(text.contains(&format!("open {}/ in", world.places.gateway)), "{text}");
         let server = &world.authorization_server;
         assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 1, 2));
         for line in text.lines().filter(|line| !line.contains("tail -f")) {
@@ -205,7 +270,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_access_log_of_the_story_holds_no_token() {
-        let world = World::start(Ports::find_from(30_000).unwrap()).unwrap();
+        let world = World::start(Ports::find_from(30_000).unwrap(), PACE).unwrap();
         let mut terminal = Terminal::new(Box::new(io::sink()), false);
         assert!(story::tell(&world.places, &mut terminal).await);
         let World { app, folder, .. } = world;

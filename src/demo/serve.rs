@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -22,8 +23,11 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many connections are served at once; more wait in the listener's queue.
 const CONNECTIONS: usize = 512;
 
+/// A body of the demo's own parts: whole, or a stream of events.
+pub(super) type Payload = UnsyncBoxBody<Bytes, Infallible>;
+
 /// An answer of the demo's own parts.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Payload>;
 
 /// A running server. Dropping it closes the listener and every connection.
 #[derive(Debug)]
@@ -135,7 +139,12 @@ pub(super) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Bod
 
 /// An answer that no cache keeps and no browser guesses the type of.
 pub(super) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    streamed(status, content_type, Full::new(body.into()).boxed_unsync())
+}
+
+/// An answer whose body comes bit by bit.
+pub(super) fn streamed(status: StatusCode, content_type: &'static str, body: Payload) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

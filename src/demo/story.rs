@@ -164,6 +164,7 @@ mod tests {
             issuer: issuer.clone(),
             clients: vec![client],
             access_token_lifetime: Duration::from_secs(30),
+            token_latency: Duration::ZERO,
             audience: "https://api.example.com".into(),
         };
         let server = AuthorizationServer::start(listener, options).unwrap();

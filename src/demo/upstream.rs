@@ -1,5 +1,5 @@
 //! The demo's upstream: it answers every request with what it received, so that one sees what the
-//! gateway let through, what it added, and what never arrived.
+//! gateway let through, what it added, and what never arrived. It serves the page of the demo too.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +10,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::page::Stage;
 use super::serve::{self, Answer, BodyFault, Server, read_body};
 
 /// The largest body that is read, in bytes.
@@ -25,7 +26,15 @@ impl Upstream {
     /// # Errors
     /// When the listener is not on loopback or cannot be used.
     pub fn start(listener: std::net::TcpListener) -> io::Result<Self> {
-        Server::start(listener, Arc::new(()), answer).map(Self)
+        Server::start(listener, Arc::new(None), answer).map(Self)
+    }
+
+    /// The same, with the page of the demo at `/` and `/app/`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(super) fn start_with_page(listener: std::net::TcpListener, stage: Stage) -> io::Result<Self> {
+        Server::start(listener, Arc::new(Some(stage)), answer).map(Self)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -38,7 +47,14 @@ impl Upstream {
     }
 }
 
-async fn answer(_: Arc<()>, request: Request<Incoming>) -> Answer {
+async fn answer(stage: Arc<Option<Stage>>, request: Request<Incoming>) -> Answer {
+    let request = match &*stage {
+        None => request,
+        Some(stage) => match stage.answer(request).await {
+            Ok(answer) => return answer,
+            Err(request) => request,
+        },
+    };
     let (head, body) = request.into_parts();
     let body_bytes = match read_body(body, LIMIT).await {
         Ok(body) => body.len(),

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
 use pingora::http::ResponseHeader;
@@ -31,6 +33,8 @@ use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::core::forwarded::is_trusted;
+use crate::edge::addresses::{OpenByAddress, Whose};
 use crate::edge::door::Door;
 
 /// From a connection's beginning, or a request's first byte, to the end of its header.
@@ -38,10 +42,6 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// How much more than the largest header is read while one is due: a header that is a little too large is
 /// answered, and a body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
-/// More connections than this at once are closed unanswered, however many files may be open.
-const MAX_CONNECTIONS: usize = 20_000;
-/// Open files that are kept for all else: the admin listener, authorization servers, the log.
-const OTHER_FILES: usize = 64;
 /// How long a stopping listener waits for the first request of connections that it has accepted.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
@@ -57,29 +57,6 @@ const BUSY: u8 = 2;
 /// Answered; the next request may come.
 const IDLE: u8 = 3;
 
-/// How many connections the listeners may have at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Most {
-    pub(crate) public: usize,
-    pub(crate) admin: usize,
-}
-
-impl Most {
-    /// `open_files`: how many this process may have, where it is known. A client's connection needs a second
-    /// file, towards the upstream. Were all of them clients', health could not be asked any more.
-    pub(crate) fn within(open_files: Option<usize>) -> Self {
-        let Some(files) = open_files else { return Self { public: MAX_CONNECTIONS, admin: MAX_CONNECTIONS } };
-        let others = (files / 4).max(OTHER_FILES);
-        let public = (files.saturating_sub(others) / 2).clamp(1, MAX_CONNECTIONS);
-        Self { public, admin: (others / 2).min(MAX_CONNECTIONS) }
-    }
-
-    /// Whether fewer clients are served at once than could be.
-    pub(crate) const fn is_reduced(self) -> bool {
-        self.public < MAX_CONNECTIONS
-    }
-}
-
 /// The open connections of one listener.
 #[derive(Debug)]
 pub(crate) struct Connections {
@@ -88,12 +65,39 @@ pub(crate) struct Connections {
     awaited: AtomicUsize,
     most: usize,
     gauge: IntGauge,
+    by_address: OpenByAddress,
+    most_of_one: MostOfOne,
+}
+
+/// How many connections one address may have.
+#[derive(Clone, Debug)]
+pub(crate) struct MostOfOne {
+    pub(crate) most: usize,
+    /// Proxies that stand for many clients.
+    pub(crate) but_for: Vec<IpNet>,
 }
 
 impl Connections {
     /// `most`: connections beyond are closed unanswered.
-    pub(crate) fn new(gauge: IntGauge, most: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), awaited: AtomicUsize::new(0), most, gauge })
+    pub(crate) fn new(gauge: IntGauge, most: usize, most_of_one: MostOfOne) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
+            most,
+            gauge,
+            by_address: OpenByAddress::default(),
+            most_of_one,
+        })
+    }
+
+    /// Counts one of this address, unless it has too many. The inner `None` is not counted.
+    fn count(&self, address: Option<IpAddr>) -> Option<Option<Whose>> {
+        let MostOfOne { most, but_for } = &self.most_of_one;
+        let Some(address) = address.filter(|address| !is_trusted(*address, but_for)) else {
+            return Some(None);
+        };
+        let whose = Whose::from(address);
+        self.by_address.take(whose, *most).then_some(Some(whose))
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -158,19 +162,20 @@ const fn is_awaited(phase: u8) -> bool {
 
 /// The place that a connection takes among the others, from its first byte to its end.
 #[derive(Debug)]
-struct Place(Arc<Connection>);
+struct Place(Arc<Connection>, Option<Whose>);
 
 impl Place {
     /// `None` when all are taken.
-    fn take(all: &Arc<Connections>, door: &Arc<Door>) -> Option<Self> {
+    fn take(all: &Arc<Connections>, door: &Arc<Door>, address: Option<IpAddr>) -> Option<Self> {
         if all.open() >= all.most {
             return None;
         }
+        let counted = all.count(address)?;
         all.open.fetch_add(1, Ordering::AcqRel);
         all.awaited.fetch_add(1, Ordering::AcqRel);
         all.gauge.inc();
         let (all, door) = (all.clone(), door.clone());
-        Some(Self(Arc::new(Connection { phase: AtomicU8::new(FRESH), all, door })))
+        Some(Self(Arc::new(Connection { phase: AtomicU8::new(FRESH), all, door }), counted))
     }
 }
 
@@ -178,6 +183,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.enter(BUSY);
         self.0.all.gauge.dec();
+        if let Some(whose) = self.1 {
+            self.0.all.by_address.give_back(whose);
+        }
         self.0.all.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -421,7 +429,10 @@ where
     /// Serves one connection to its end, or to where pingora takes it back.
     fn serve(&self, io: Stream, shutdown: ShutdownWatch) -> impl Future<Output = Option<Stream>> + use<A> {
         let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
-        let place = Place::take(&self.connections, &door);
+        let address = io
+            .get_socket_digest()
+            .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
+        let place = Place::take(&self.connections, &door, address);
         async move {
             let place = place?;
             let io = tokio::select! {
@@ -499,8 +510,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();
-        let all = Connections::new(IntGauge::new("connections", "x").unwrap(), 1);
-        let place = Place::take(&all, &Arc::new(Door::ClearText)).unwrap();
+        let all = Connections::new(
+            IntGauge::new("connections", "x").unwrap(),
+            2,
+            MostOfOne { most: 1, but_for: vec!["10.0.0.0/8".parse().unwrap()] },
+        );
+        let place = Place::take(&all, &Arc::new(Door::ClearText), None).unwrap();
         let guarded = Guarded::new(Box::new(TcpStream::from(socket)), place, BOUNDS).unwrap();
         (guarded, client, all)
     }
@@ -516,16 +531,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn clients_leave_files_for_everything_else() {
-        let most = |files| Most::within(Some(files));
-        assert_eq!((most(1024), most(1024).is_reduced()), (Most { public: 384, admin: 128 }, true));
-        assert!(!most(65_536).is_reduced() && !Most::within(None).is_reduced());
-        for files in [0, 1, 64, 100, 256, 4096, 20_000, 1 << 40] {
-            let Most { public, admin } = most(files);
-            assert!(public >= 1 && admin >= 1);
-            assert!(files < 128 || 2 * public + admin < files, "{files}");
-        }
+    #[tokio::test]
+    async fn an_address_has_its_share_and_trusted_proxies_stand_for_many() {
+        let (guarded, _client, all) = pair().await;
+        let door = Arc::new(Door::ClearText);
+        let take = |address: &str| Place::take(&all, &door, Some(address.parse().unwrap()));
+        let first = take("192.0.2.1").unwrap();
+        assert!(take("192.0.2.9").is_none(), "the listener is full");
+        drop(guarded);
+        assert!(take("192.0.2.1").is_none(), "one is its share");
+        drop(take("192.0.2.2").unwrap());
+        drop(first);
+        drop(take("192.0.2.1").unwrap());
+        let proxied = [take("10.0.0.1").unwrap(), take("10.0.0.1").unwrap()];
+        assert_eq!(all.open(), 2);
+        drop(proxied);
+        assert_eq!(all.open(), 0);
     }
 
     #[tokio::test]

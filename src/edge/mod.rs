@@ -1,6 +1,7 @@
 //! WHERE IT MEETS PINGORA. The only folder that names `pingora`: phases in, flows asked, answers out.
 //!
 //! - `server`: starts and stops a gateway inside the current tokio runtime
+//! - `addresses`: what one client address may have
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `connection_guard`: what happens below HTTP: deadlines, counts, the last backlog
 //! - `proxy`: the way of a request through pingora's phases
@@ -19,6 +20,7 @@
 //! - `drain`: whether the gateway is on its way out
 
 mod access_log;
+mod addresses;
 mod admin;
 mod attempt;
 mod body;

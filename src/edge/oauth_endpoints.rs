@@ -12,10 +12,10 @@ use crate::core::ids::ClientName;
 use crate::edge::headers::Identification;
 use crate::edge::respond::{Answer, Form};
 use crate::edge::{body, request_head};
+use crate::flows::Gate;
 use crate::flows::admit::Target;
 use crate::flows::answer_preflight::TOKEN_ENDPOINT_METHODS;
-use crate::flows::exchange::{OAuthAnswer, OAuthRefusal};
-use crate::flows::{Gate, exchange, logout};
+use crate::flows::token_endpoint::{self, OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
 
 /// The largest body of a token request, in bytes.
@@ -73,13 +73,13 @@ async fn token(
     let host = request_head::host(request).map_err(refusal)?;
     let head = request_head::head(request, &host, who.client).map_err(refusal)?;
     match body {
-        Some(body) => exchange::token(gate, live, &head, &body).await,
-        None => logout::sign_out(gate, live, &head, target.query.as_deref()).await,
+        Some(body) => token_endpoint::token(gate, live, &head, &body).await,
+        None => token_endpoint::sign_out(gate, live, &head, target.query.as_deref()).await,
     }
 }
 
-fn refusal(denial: Denial) -> OAuthRefusal {
-    OAuthRefusal { denial, client: None, set_cookie: None, subject: None }
+const fn refusal(denial: Denial) -> OAuthRefusal {
+    OAuthRefusal::before_client(denial)
 }
 
 fn granted(given: OAuthAnswer) -> Outcome {
@@ -88,13 +88,7 @@ fn granted(given: OAuthAnswer) -> Outcome {
     if let Some(cookie) = given.set_cookie {
         answer.set(header::SET_COOKIE, cookie);
     }
-    Outcome {
-        answer,
-        label: given.outcome,
-        denial: None,
-        client: Some(given.client.name.clone()),
-        subject: given.subject,
-    }
+    Outcome { answer, label: given.outcome, denial: None, client: Some(given.client), subject: given.subject }
 }
 
 fn refused(refusal: OAuthRefusal, request_id: &str) -> Outcome {
@@ -102,10 +96,17 @@ fn refused(refusal: OAuthRefusal, request_id: &str) -> Outcome {
     if let Some(cookie) = refusal.set_cookie {
         answer.set(header::SET_COOKIE, cookie);
     }
+    if matches!(refusal.denial, Denial::ClientCredentialRefused { by_basic: true, .. }) {
+        // RFC 6749 section 5.2: in the scheme that the client used.
+        answer.set(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"oauth\", charset=\"UTF-8\""),
+        );
+    }
     Outcome {
         answer,
         label: refusal.denial.facts().label,
-        client: refusal.client.map(|client| client.name.clone()),
+        client: refusal.client,
         subject: refusal.subject,
         denial: Some(refusal.denial),
     }

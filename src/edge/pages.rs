@@ -1,18 +1,21 @@
-//! The page that a person sees when a navigation is refused. No script, no frame, no request to
+//! The pages that a person sees: of a refused navigation, and of the gateway's status. No script, no frame, no request to
 //! anywhere, nothing stored; every value is escaped.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
-use minijinja::{Environment, context};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use minijinja::value::Serde;
+use minijinja::{Environment, Value, context};
+use serde::Serialize;
 
 use crate::core::denial::Denial;
 use crate::edge::respond::Answer;
 
-const STYLE: &str = include_str!("refusal.css");
+const STYLE: &str = include_str!("pages.css");
 const REFUSAL: &str = "refusal.html";
+const STATUS: &str = "status.html";
 /// A year, in seconds.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
@@ -31,6 +34,7 @@ impl Pages {
     pub(crate) fn new(https: bool) -> Result<Self, minijinja::Error> {
         let mut templates = Environment::new();
         templates.add_template(REFUSAL, include_str!("refusal.html"))?;
+        templates.add_template(STATUS, include_str!("status.html"))?;
         // `style-src` for our one style sheet (CSP Level 3 section 2.3.1).
         let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
         let policy = format!(
@@ -46,16 +50,32 @@ impl Pages {
         let values = context! {
             style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, request_id,
         };
-        let page = self.templates.get_template(REFUSAL).and_then(|template| template.render(values));
-        let body = Bytes::from(page.unwrap_or_default());
+        let body = Bytes::from(self.render(REFUSAL, values));
         let mut answer = Answer { status: facts.status, headers: Vec::with_capacity(8), body }.no_store();
         answer.set(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        answer.set(header::CONTENT_SECURITY_POLICY, self.policy.clone());
-        answer.set(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        if self.https {
-            answer.set(header::STRICT_TRANSPORT_SECURITY, HSTS);
-        }
+        answer.headers.extend(self.guards());
         answer
+    }
+
+    /// What `status` says, for a person, and the headers that guard the page.
+    pub(crate) fn status(&self, status: &impl Serialize) -> (String, Vec<(HeaderName, HeaderValue)>) {
+        let values = context! { style => STYLE, ..Value::from(Serde(status)) };
+        (self.render(STATUS, values), self.guards())
+    }
+
+    fn render(&self, template: &str, values: Value) -> String {
+        self.templates.get_template(template).and_then(|page| page.render(values)).unwrap_or_default()
+    }
+
+    fn guards(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let mut guards = vec![
+            (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
+            (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        ];
+        if self.https {
+            guards.push((header::STRICT_TRANSPORT_SECURITY, HSTS));
+        }
+        guards
     }
 }
 

@@ -91,6 +91,10 @@ impl Proxy {
         let request: &RequestHeader = session.req_header();
         request_head::check(request, request_head::size(session), limits.header)?;
         let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+        if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))
+        {
+            return Err(Denial::TooManyRequests { retry_after });
+        }
         let host = request_head::host(request)?;
         let head = request_head::head(request, &host, client)?;
         let target = admit::read_target(&live, &head)?;
@@ -165,6 +169,7 @@ impl Proxy {
         context.outcome = facts.label;
         let route = context.label().unwrap_or(&self.unrouted);
         self.gate.metrics.denied(route, facts.label);
+        self.gate.operators.refusals.note(facts.label, route, self.gate.clock.now());
         let request_id = context.request_id();
         match facts.level {
             LogLevel::Info => {}

@@ -152,18 +152,23 @@ struct OAuthError<'a> {
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_uri: Option<&'a str>,
 }
 
 fn oauth_error(denial: &Denial) -> Answer {
     let facts = denial.facts();
     let otherwise = if facts.status.is_server_error() { "server_error" } else { "invalid_request" };
     let error = match denial {
-        Denial::FromAuthorizationServer { error, description } => {
-            OAuthError { error, error_description: description.as_deref() }
-        }
+        Denial::FromAuthorizationServer(said) | Denial::ClientCredentialRefused { said, .. } => OAuthError {
+            error: &said.error,
+            error_description: said.description.as_deref(),
+            error_uri: said.uri.as_deref(),
+        },
         _ => OAuthError {
             error: facts.oauth_error.unwrap_or(otherwise),
             error_description: Some(facts.detail),
+            error_uri: None,
         },
     };
     Answer::json(facts.status, serde_json::to_vec(&error).unwrap_or_default().into()).no_store()
@@ -199,6 +204,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::core::session::oauth::answer::ServerError;
 
     fn header<'a>(answer: &'a Answer, name: &HeaderName) -> Option<&'a str> {
         answer.headers.iter().find(|(given, _)| given == name).and_then(|(_, value)| value.to_str().ok())
@@ -227,7 +233,8 @@ mod tests {
 
     #[test]
     fn what_the_authorization_server_said_goes_on_as_it_came() {
-        let denial = Denial::FromAuthorizationServer { error: "invalid_target".into(), description: None };
+        let said = ServerError { error: "invalid_target".into(), description: None, uri: None };
+        let denial = Denial::FromAuthorizationServer(Box::new(said));
         let answer = Answer::refusal(&denial, Form::OAuth, "abc");
         assert_eq!(&answer.body[..], br#"{"error":"invalid_target"}"#);
     }

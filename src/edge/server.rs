@@ -32,9 +32,10 @@ use crate::config::settings::{Listener, Settings, Upstream};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
-use crate::edge::connection_guard::{Connections, GuardedApp, Most};
+use crate::edge::connection_guard::{Connections, GuardedApp, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
+use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
 use crate::edge::serving::Serving;
 use crate::edge::upstreams::Prober;
@@ -49,10 +50,13 @@ const BACKLOG: u32 = 4096;
 /// Unused upstream connections that are kept.
 const POOL: usize = 1024;
 /// A request is tried at most this often, and only while that is safe; `retries` of its upstream says less.
-const TRIES: usize = 6;
+const TRIES: usize = 12;
 /// Read buffer of a downstream connection, in bytes: most of what an idle one costs.
 const READ_BUFFER: usize = 16 * 1024;
 const WRITE_BUFFER: usize = 4 * 1024;
+
+/// Open files that are kept for all else: the admin listener, authorization servers, the log.
+const OTHER_FILES: usize = 64;
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +107,7 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     let settings = &live.settings;
     let sockets = settings.listen.iter().map(|listener| bind("listen", listener.address));
     let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-    let admin = bind("admin", settings.admin)?;
+    let admin = bind("admin", settings.admin.address)?;
     let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
     let log = Arc::new(log.map_err(ListenError::AccessLog)?);
     let drain = Arc::new(Drain::default());
@@ -124,9 +128,14 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     proxy.server_options = Some(server_options());
     proxy.h2_options = Some(http2_options(settings.limits.header));
     let proxy = Arc::new(proxy);
-    let most = most_connections();
-    let public_connections = Connections::new(gate.metrics.connections("public"), most.public);
-    let admin_connections = Connections::new(gate.metrics.connections("admin"), most.admin);
+    let most = most_connections(settings.limits.connections);
+    let most_of_one = MostOfOne {
+        most: settings.limits.connections_per_address,
+        but_for: settings.trusted_proxies.clone(),
+    };
+    let public_connections =
+        Connections::new(gate.metrics.connections("public"), most.public, most_of_one.clone());
+    let admin_connections = Connections::new(gate.metrics.connections("admin"), most.admin, most_of_one);
     let largest_header = settings.limits.header;
     let mut public_services = Vec::with_capacity(sockets.len());
     for (socket, listener) in sockets.into_iter().zip(&settings.listen) {
@@ -136,7 +145,7 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
         public_services.push(Listening::start(entrance, socket, proxy.clone(), public_connections.clone())?);
     }
     let metrics = gate.metrics.clone();
-    let app = Arc::new(Admin { gate, drain: drain.clone() });
+    let app = Arc::new(Admin { gate, drain: drain.clone(), pages: Pages::new(false)? });
     let entrance = Entrance { key: "admin", door: Door::ClearText, largest_header };
     let admin_service = Listening::start(entrance, admin, app, admin_connections)?;
     Ok(Running {
@@ -201,12 +210,30 @@ impl Running {
     }
 }
 
-fn most_connections() -> Most {
+/// How many connections the listeners may have at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Most {
+    public: usize,
+    admin: usize,
+}
+
+impl Most {
+    /// `open_files`: how many this process may have, where it is known. A client's connection needs a second
+    /// file, towards the upstream. `wanted`: more are never had. Were all of them clients', health could not be asked any more.
+    fn within(open_files: Option<usize>, wanted: usize) -> Self {
+        let Some(files) = open_files else { return Self { public: wanted, admin: wanted } };
+        let others = (files / 4).max(OTHER_FILES);
+        let public = (files.saturating_sub(others) / 2).clamp(1, wanted);
+        Self { public, admin: (others / 2).min(wanted) }
+    }
+}
+
+fn most_connections(wanted: usize) -> Most {
     // The soft limit is often 1024 for the sake of old programs; the hard one is what the operator allows.
     let open_files = rlimit::increase_nofile_limit(rlimit::INFINITY).ok();
     let open_files = open_files.map(|files| usize::try_from(files).unwrap_or(usize::MAX));
-    let most = Most::within(open_files);
-    if most.is_reduced() {
+    let most = Most::within(open_files, wanted);
+    if most.public < wanted {
         tracing::warn!(
             open_files,
             connections = most.public,
@@ -334,6 +361,23 @@ impl Listening {
         let left = self.connections.open();
         if left > 0 {
             tracing::warn!(listener = %self.address, left, "connections were cut off at the end of the drain");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_files_for_everything_else() {
+        let most = |files| Most::within(Some(files), 20_000);
+        assert_eq!(most(1024), Most { public: 384, admin: 128 });
+        assert_eq!((most(65_536).public, Most::within(None, 7).public), (20_000, 7));
+        for files in [0, 1, 64, 100, 256, 4096, 20_000, 1 << 40] {
+            let Most { public, admin } = most(files);
+            assert!(public >= 1 && admin >= 1);
+            assert!(files < 128 || 2 * public + admin < files, "{files}");
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::core::identity_headers::ReservedHeaders;
+use crate::edge::addresses::AskedByAddress;
 use crate::edge::pages::Pages;
 use crate::edge::server::ListenError;
 use crate::edge::upstreams::Upstreams;
@@ -17,6 +18,7 @@ pub(crate) struct Serving {
     pub(crate) upstreams: Upstreams,
     pub(crate) reserved: ReservedHeaders,
     pub(crate) pages: Pages,
+    pub(crate) asked: Option<Arc<AskedByAddress>>,
 }
 
 impl Serving {
@@ -34,6 +36,10 @@ impl Serving {
             .map_err(ListenError::Upstream)?;
         let reserved = ReservedHeaders::new(settings.identity.headers.iter().map(|(name, _)| name.as_str()));
         let pages = Pages::new(settings.public_url.is_https())?;
-        Ok(Self { live, upstreams, reserved, pages })
+        let asked = settings.limits.requests_per_address.map(|limit| {
+            let known = before.and_then(|before| before.asked.clone()).filter(|asked| asked.is(limit));
+            known.unwrap_or_else(|| Arc::new(AskedByAddress::new(limit)))
+        });
+        Ok(Self { live, upstreams, reserved, pages, asked })
     }
 }

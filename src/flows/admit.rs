@@ -178,6 +178,7 @@ mod tests {
     use crate::core::route::table::{HostPattern, RouteTable};
     use crate::core::secret::Secret;
     use crate::core::session::sealed::KeyRing;
+    use crate::flows::Operators;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
     use crate::state::errands::Errands;
     use crate::state::exchanges::Exchanges;
@@ -235,10 +236,15 @@ mod tests {
         let settings = Settings {
             public_url: Origin::parse("http://localhost:8080").unwrap(),
             listen: vec![],
-            admin: "127.0.0.1:0".parse().unwrap(),
+            admin: crate::config::settings::Admin {
+                address: "127.0.0.1:0".parse().unwrap(),
+                token: None,
+                hosts: vec![],
+            },
             trusted_proxies: vec![],
             issuers: vec![],
             clients: vec![],
+            native_clients: Vec::new(),
             sharing: Sharing::default(),
             upstreams: vec![],
             routes,
@@ -253,8 +259,16 @@ mod tests {
                 keys: vec![],
             },
             store: PathBuf::new(),
-            limits: Limits { token: 8192, header: 32768, body: 1 },
+            limits: Limits {
+                token: 8192,
+                header: 32768,
+                body: 1,
+                connections: 1,
+                connections_per_address: 1,
+                requests_per_address: None,
+            },
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
+            shown: serde_json::Value::Null,
         };
         Live {
             settings: Arc::new(settings),
@@ -289,6 +303,7 @@ mod tests {
             exchanges: Exchanges::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
+            operators: Operators::default(),
             clock: Arc::new(Nothing),
             random: Arc::new(Nothing),
             http: Arc::new(Nothing),

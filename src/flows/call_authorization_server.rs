@@ -11,9 +11,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use url::Url;
 
 use crate::config::settings::{Client, ClientCredential};
+use crate::core::ids::IssuerName;
 use crate::core::metadata::Endpoints;
 use crate::core::secret::SecretString;
-use crate::core::session::oauth::answer::{self, ServerAnswer};
+use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
 use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
 use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
@@ -31,15 +32,38 @@ const REVOCATION_ANSWER: usize = 16 * 1024;
 const REVOCATION_PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 
+/// The client that a call is made as.
+#[derive(Clone, Copy, Debug)]
+pub struct AsClient<'a> {
+    pub client_id: &'a str,
+    pub issuer: &'a IssuerName,
+    pub proof: Proof<'a>,
+}
+
+/// What shows the AS that it is the client.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof<'a> {
+    /// The gateway's credential, in the way that the AS offers.
+    Ours(&'a ClientCredential),
+    /// What the caller brought, as it came.
+    Brought(&'a Authentication),
+}
+
+impl<'a> From<&'a Client> for AsClient<'a> {
+    fn from(client: &'a Client) -> Self {
+        Self { client_id: &client.client_id, issuer: &client.issuer, proof: Proof::Ours(&client.credential) }
+    }
+}
+
 /// Asks the token endpoint of the client's AS, once.
 pub async fn ask_token_endpoint(
     gate: &Gate,
     live: &Live,
-    client: &Client,
+    client: AsClient<'_>,
     form: &ServerForm,
 ) -> ServerAnswer {
     let whole = async {
-        let (issuer, endpoints) = issuer_of(gate, live, client).await?;
+        let (issuer, endpoints) = issuer_of(gate, live, client.issuer).await?;
         let url = endpoints.token.as_ref().ok_or("the AS publishes no token endpoint")?;
         let bounds = Bounds { deadline: FLIGHT, answer_bytes: answer::LIMIT };
         let request = post(gate, issuer, &endpoints, client, url, form)?;
@@ -56,17 +80,19 @@ pub async fn ask_token_endpoint(
 
 /// An AS that repeats in its error what it was sent must not carry a refresh token to the page.
 fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
-    let told = |description: Option<String>| description.filter(|text| !form.is_repeated_in(text));
+    let told = |mut said: Box<ServerError>| {
+        let fit = |text: &String| !form.is_repeated_in(text);
+        said.description = said.description.take().filter(fit);
+        said.uri = said.uri.take().filter(fit);
+        said
+    };
     match answer {
-        ServerAnswer::InvalidGrant { description } => {
-            ServerAnswer::InvalidGrant { description: told(description) }
-        }
-        ServerAnswer::Refused { error, .. } if form.is_repeated_in(&error) => {
+        ServerAnswer::InvalidGrant(said) => ServerAnswer::InvalidGrant(told(said)),
+        ServerAnswer::InvalidClient(said) => ServerAnswer::InvalidClient(told(said)),
+        ServerAnswer::Refused(said) if form.is_repeated_in(&said.error) => {
             ServerAnswer::Unusable("the AS repeated a secret in the name of its error")
         }
-        ServerAnswer::Refused { error, description } => {
-            ServerAnswer::Refused { error, description: told(description) }
-        }
+        ServerAnswer::Refused(said) => ServerAnswer::Refused(told(said)),
         other => other,
     }
 }
@@ -104,14 +130,14 @@ enum Revocation {
 }
 
 async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) -> Revocation {
-    let (issuer, endpoints) = match issuer_of(gate, live, client).await {
+    let (issuer, endpoints) = match issuer_of(gate, live, &client.issuer).await {
         Ok(found) => found,
         Err(why) => return Revocation::Failed(why),
     };
     let Some(url) = &endpoints.revocation else {
         return Revocation::Impossible("the AS publishes no revocation endpoint");
     };
-    let request = match post(gate, issuer, &endpoints, client, url, form) {
+    let request = match post(gate, issuer, &endpoints, client.into(), url, form) {
         Ok(request) => request,
         Err(why) => return Revocation::Impossible(why),
     };
@@ -129,9 +155,9 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
 async fn issuer_of<'a>(
     gate: &Gate,
     live: &'a Live,
-    client: &Client,
+    name: &IssuerName,
 ) -> Result<(&'a IssuerState, Arc<Endpoints>), &'static str> {
-    let issuer = live.issuers.by_name(&client.issuer).ok_or("the client's issuer is not configured")?;
+    let issuer = live.issuers.by_name(name).ok_or("the client's issuer is not configured")?;
     let endpoints = endpoints(gate, issuer)
         .await
         .map_err(|_| "the AS's endpoints are not known: it was not reached yet")?;
@@ -142,26 +168,14 @@ fn post(
     gate: &Gate,
     issuer: &IssuerState,
     endpoints: &Endpoints,
-    client: &Client,
+    client: AsClient<'_>,
     url: &Url,
     form: &ServerForm,
 ) -> Result<Request<Bytes>, &'static str> {
-    let credential = match &client.credential {
-        ClientCredential::None => Credential::None,
-        ClientCredential::Secret(secret) => Credential::Secret(secret),
-        ClientCredential::PrivateKey(key) => {
-            Credential::PrivateKey { pem: &key.pem, algorithm: key.algorithm }
-        }
+    let Authentication { authorization, fields } = match client.proof {
+        Proof::Ours(credential) => authenticated(gate, issuer, endpoints, client.client_id, credential)?,
+        Proof::Brought(authentication) => authentication.clone(),
     };
-    let Authentication { authorization, fields } = authenticate(
-        credential,
-        &client.client_id,
-        &issuer.settings.rules.iss,
-        &endpoints.token_auth_methods,
-        random(&*gate.random),
-        gate.clock.now(),
-    )
-    .map_err(|_| "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind")?;
     let body = Bytes::copy_from_slice(form.encode(&fields).expose().as_bytes());
     let mut request = Request::post(url.as_str())
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
@@ -172,6 +186,31 @@ fn post(
         request.headers_mut().insert(header::AUTHORIZATION, value);
     }
     Ok(request)
+}
+
+fn authenticated(
+    gate: &Gate,
+    issuer: &IssuerState,
+    endpoints: &Endpoints,
+    client_id: &str,
+    credential: &ClientCredential,
+) -> Result<Authentication, &'static str> {
+    let credential = match credential {
+        ClientCredential::None => Credential::None,
+        ClientCredential::Secret(secret) => Credential::Secret(secret),
+        ClientCredential::PrivateKey(key) => {
+            Credential::PrivateKey { pem: &key.pem, algorithm: key.algorithm }
+        }
+    };
+    authenticate(
+        credential,
+        client_id,
+        &issuer.settings.rules.iss,
+        &endpoints.token_auth_methods,
+        random(&*gate.random),
+        gate.clock.now(),
+    )
+    .map_err(|_| "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind")
 }
 
 async fn send(

@@ -114,6 +114,46 @@ pub(crate) async fn keys_for(
     tokio::time::timeout(issuer.settings.timeout, decided).await.unwrap_or(Err(Denial::KeysUnavailable))
 }
 
+/// Fetches the keys of an issuer now, whatever their age, and waits for the end of it. An operator asks for
+/// this when a key must stop working at once.
+///
+/// # Errors
+/// Why there are no new keys, as text for operators.
+pub async fn refresh_now(gate: &Gate, issuer: &IssuerState) -> Result<Arc<KeySet>, String> {
+    if !issuer.is_fetched() {
+        return Err("its keys stand in the configuration; a reload reads them again".to_owned());
+    }
+    let means = Means::of(gate);
+    let fetched = async {
+        loop {
+            let mut landings = issuer.landings();
+            match issuer.begin_fetch(means.clock.now()) {
+                Some(flight) => {
+                    Fetch {
+                        http: means.http.clone(),
+                        metrics: means.metrics.clone(),
+                        issuer: issuer.clone(),
+                    }
+                    .carry_out(flight)
+                    .await;
+                    return;
+                }
+                // What is under way may have begun before the key was taken away.
+                None if landings.changed().await.is_err() => return,
+                None => {}
+            }
+        }
+    };
+    let deadline = issuer.settings.timeout.saturating_mul(3);
+    if tokio::time::timeout(deadline, fetched).await.is_err() {
+        return Err("it did not answer in time".to_owned());
+    }
+    match (issuer.last_error(), issuer.keys()) {
+        (None, Some(keys)) => Ok(keys),
+        (error, _) => Err(error.map_or_else(|| "it has no keys".to_owned(), |error| error.to_string())),
+    }
+}
+
 /// Refreshes every issuer's keys before they grow old, until `stop` becomes true or nobody is left to
 /// say so.
 pub async fn keep_keys_fresh(gate: Arc<Gate>, stop: watch::Receiver<bool>) {

@@ -16,31 +16,30 @@ use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::exchange::{OAuthAnswer, OAuthRefusal, find_client, session_cookie, windows};
+use crate::flows::exchange::{session_cookie, windows};
+use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
 
 /// Ends the session that the cookie stands for. The cookie is cleared even when it does not open:
 /// whoever signs out must not be signed in again by a key that comes back.
 ///
 /// # Errors
-/// Unknown client, foreign origin, several cookies, or a parameter that is not supported.
+/// Foreign origin, several cookies, or a parameter that is not supported.
 #[allow(clippy::unused_async)] // durable sign-out will wait for the store
-pub async fn sign_out(
+pub(in crate::flows) async fn sign_out(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
-    query: Option<&str>,
+    client: &Arc<Client>,
+    parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let parameters =
-        Parameters::from_form(query.unwrap_or_default().as_bytes()).map_err(OAuthRefusal::before_client)?;
-    let client = find_client(live, &parameters).map_err(OAuthRefusal::before_client)?;
-    let subject = end_session(gate, live, head, &client, &parameters)
-        .map_err(|denial| OAuthRefusal::of(denial, &client, None))?;
+    let subject = end_session(gate, live, head, client, parameters)
+        .map_err(|denial| OAuthRefusal::of(denial, client, None))?;
     Ok(OAuthAnswer {
         status: StatusCode::NO_CONTENT,
         body: Bytes::new(),
-        set_cookie: session_cookie::clear(&client),
-        client,
+        set_cookie: session_cookie::clear(client),
+        client: client.name.clone(),
         subject,
         outcome: "signed_out",
     })

@@ -7,17 +7,32 @@ pub mod call_authorization_server;
 pub mod exchange;
 pub mod keep_keys_fresh;
 pub mod logout;
+pub mod pass_through;
 pub mod ports;
+pub mod reload;
+pub mod token_endpoint;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::core::secret::Secret;
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
+use crate::state::refusals::Refusals;
 use ports::{Clock, HttpClient, Randomness};
+use reload::Reloads;
+
+/// What there is for operators.
+#[derive(Debug, Default)]
+pub struct Operators {
+    pub refusals: Refusals,
+    pub reloads: Reloads,
+    /// What they prove themselves with; without it nobody can.
+    pub token: Option<Secret<Vec<u8>>>,
+}
 
 /// Everything that a flow works with. Built once, in `app`.
 #[derive(Debug)]
@@ -26,6 +41,7 @@ pub struct Gate {
     pub exchanges: Exchanges,
     pub errands: Errands,
     pub metrics: Metrics,
+    pub operators: Operators,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Randomness>,
     pub http: Arc<dyn HttpClient>,

@@ -2,8 +2,9 @@
 //!
 //! It must never overwrite a key: what an old key has sealed would be lost.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ use crate::flows::ports::{Randomness, random};
 
 /// The file that holds the key of the cookies, as 64 hexadecimal digits.
 const COOKIE_KEY: &str = "cookie.key";
+/// The file that holds the token of the admin listener: 64 hexadecimal digits, as they are sent.
+const ADMIN_TOKEN: &str = "admin.token";
 
 /// Why a key cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +30,7 @@ pub enum KeyFileError {
     #[error("the key file {path} is readable by others; run: chmod 600 {path}")]
     Exposed { path: PathBuf },
     #[error(
-        "the key file {path} does not hold 64 hexadecimal digits; restore it, or remove it to end every session"
+        "the key file {path} does not hold 64 hexadecimal digits; restore it, or remove it and a new one is made"
     )]
     Malformed { path: PathBuf },
 }
@@ -37,13 +40,26 @@ pub enum KeyFileError {
 /// # Errors
 /// When the folder cannot be used, or its key file is not a key or is readable by others.
 pub fn cookie_key(folder: &Path, source: &dyn Randomness) -> Result<Secret<Vec<u8>>, KeyFileError> {
+    made_once(folder, COOKIE_KEY, source)
+}
+
+/// The token of the admin listener: the one in `folder`, made now when there is none.
+///
+/// # Errors
+/// As [`cookie_key`].
+pub fn admin_token(folder: &Path, source: &dyn Randomness) -> Result<Secret<Vec<u8>>, KeyFileError> {
+    let bits = made_once(folder, ADMIN_TOKEN, source)?;
+    Ok(Secret::new(to_hex(bits.expose()).as_bytes().to_vec()))
+}
+
+fn made_once(folder: &Path, name: &str, source: &dyn Randomness) -> Result<Secret<Vec<u8>>, KeyFileError> {
     let fault = |source| KeyFileError::Folder { path: folder.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;
-    let path = folder.join(COOKIE_KEY);
+    let path = folder.join(name);
     if let Some(key) = read(&path)? {
         return Ok(key);
     }
-    create(folder, &path, source).map_err(fault)?;
+    create(folder, name, source).map_err(fault)?;
     read(&path)?.ok_or_else(|| KeyFileError::File { path, source: io::ErrorKind::NotFound.into() })
 }
 
@@ -65,24 +81,30 @@ fn read(path: &Path) -> Result<Option<Secret<Vec<u8>>>, KeyFileError> {
 
 /// Writes a new key beside its place and links it there, so that of two processes that start at once
 /// one wins and both use its key, and no reader ever sees half a key.
-fn create(folder: &Path, path: &Path, source: &dyn Randomness) -> io::Result<()> {
+fn create(folder: &Path, name: &str, source: &dyn Randomness) -> io::Result<()> {
     let unique: [u8; 8] = random(source);
-    let draft = folder.join(format!(".cookie.key.{:016x}", u64::from_be_bytes(unique)));
+    let draft = folder.join(format!(".{name}.{:016x}", u64::from_be_bytes(unique)));
     let key = Zeroizing::new(random::<32>(source));
-    let mut text = Zeroizing::new(String::with_capacity(65));
-    for byte in key.iter() {
-        text.push_str(&format!("{byte:02x}"));
-    }
+    let mut text = to_hex(&*key);
     text.push('\n');
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let linked = written.and_then(|()| fs::hard_link(&draft, path));
+    let linked = written.and_then(|()| fs::hard_link(&draft, folder.join(name)));
     fs::remove_file(&draft)?;
     match linked {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
         Ok(()) => File::open(folder)?.sync_all(),
     }
+}
+
+fn to_hex(bytes: &[u8]) -> Zeroizing<String> {
+    // Room for all of it and a line's end: a buffer that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(2 * bytes.len() + 1));
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

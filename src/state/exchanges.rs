@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use tokio::sync::watch;
 
 use crate::core::denial::{Denial, SessionEnd};
+use crate::core::ids::ClientName;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::{Decision, Family, FlightId, Landed, Shape, Windows};
 use crate::core::session::grant::{FamilyId, Grant};
@@ -29,6 +30,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 pub struct Exchanged {
     /// For the page; or why it gets no token although the session goes on.
     pub page: Result<PageTokens, Denial>,
+    /// It is recorded as use of the session.
+    pub used: bool,
     /// The successor's grant, sealed.
     pub cookie: SecretString,
     pub session_ends_at: Timestamp,
@@ -47,6 +50,7 @@ pub struct Exchanges {
     families: Arc<DashMap<FamilyId, Entry>>,
     next_sweep: AtomicI64,
     code_exchanges: Arc<AtomicUsize>,
+    warned: DashSet<ClientName>,
 }
 
 /// Leave to exchange a code at the AS; it is given back when dropped.
@@ -139,6 +143,11 @@ impl Exchanges {
     pub fn begin_code_exchange(&self) -> Option<CodeExchanging> {
         let place = CodeExchanging(Arc::clone(&self.code_exchanges));
         (self.code_exchanges.fetch_add(1, Ordering::AcqRel) < CODE_EXCHANGES).then_some(place)
+    }
+
+    /// Whether nobody was told yet that this client's access tokens outlive its sessions. Says so once.
+    pub fn first_warning_of(&self, client: &ClientName) -> bool {
+        self.warned.insert(client.clone())
     }
 
     /// Ends a family, known or not. Gives the refresh tokens that are now to be revoked at the AS.

@@ -104,6 +104,16 @@ impl IssuerState {
         (decision, flight)
     }
 
+    /// Begins a fetch whatever the age of the keys; `None` while one is under way, or where none are fetched.
+    pub fn begin_fetch(&self, now: Timestamp) -> Option<Flight> {
+        let mut freshness = self.freshness();
+        if !self.is_fetched() || freshness.is_in_flight() {
+            return None;
+        }
+        freshness.begin(now);
+        Some(Flight { known: self.known.clone(), began: now, limits: self.limits, is_open: true })
+    }
+
     /// Changes whenever a fetch ended. Take it before [`Self::consult`], so that none is missed.
     pub fn landings(&self) -> watch::Receiver<u64> {
         self.known.landed.subscribe()

@@ -6,3 +6,4 @@ pub mod exchanges;
 pub mod issuer_keys;
 pub mod live;
 pub mod metrics;
+pub mod refusals;

@@ -45,6 +45,12 @@ test('SIGHUP and a changed file make it read its configuration again; a bad one 
     assert.ok(gateway.output.includes(told), gateway.output);
     assert.deepEqual([await status('/three'), await status('/four')], [200, 404]);
   }
-  await write({ routes: routes('/five') });
-  await until('a good one after bad ones', async () => (await status('/five')) === 200);
+  // Operators hear what became of it.
+  const token = (await readFile(gateway.file('data/admin.token'), 'utf8')).trim();
+  const reload = () => request('POST', `${gateway.admin}/reload`, { headers: { Authorization: `Bearer ${token}` } });
+  const refused = await reload();
+  assert.deepEqual([refused.status, refused.json.reloaded, refused.json.mistakes.length], [422, false, 1]);
+  await write({ routes: routes('/five'), log: { format: 'text' } });
+  assert.deepEqual((await reload()).json, { reloaded: true, after_restart: ['log'] });
+  assert.equal(await status('/five'), 200);
 });

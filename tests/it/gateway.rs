@@ -366,6 +366,7 @@ async fn the_admin_listener_tells_operators_and_no_web_page() {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
         assert_eq!(client.answer().await.status, status, "{path} as {host}");
     }
-    assert_eq!(gateway.admin("/").await.status, 404);
+    assert_eq!(gateway.admin("/").await.status, 401);
+    assert_eq!(gateway.admin("/nothing").await.status, 404);
     assert_eq!(gateway.connect().await.get("/metrics", &[]).await.status, 404, "not on the public side");
 }

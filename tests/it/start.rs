@@ -34,7 +34,7 @@ async fn an_address_in_use_is_named_with_its_key() {
     for key in ["listen", "admin"] {
         let refused = Gateway::unready(DOWN, |settings| match key {
             "listen" => settings.listen[0].address = address,
-            _ => settings.admin = address,
+            _ => settings.admin.address = address,
         });
         let Err(error) = refused else { panic!("{key} was not refused") };
         let text = error.to_string();

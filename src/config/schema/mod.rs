@@ -43,10 +43,10 @@ pub enum Form {
     Named { name: &'static str, keys: &'static [Key] },
     /// A list of entries with these keys.
     List(&'static [Key]),
-    /// One value, or keys that say more, or a list of either.
-    OneOrEntries(&'static str, &'static [Key]),
     /// One value, or keys that say more.
     OneOrKeys(&'static str, &'static [Key]),
+    /// One value, or keys that say more, or a list of either.
+    OneOrEntries(&'static str, &'static [Key]),
 }
 
 /// What holds when a key is absent.
@@ -102,8 +102,8 @@ impl Form {
             Section(_) => "keys".to_owned(),
             Named { name, .. } => format!("<{name}>: keys"),
             List(_) => "a list of entries".to_owned(),
-            OneOrEntries(kind, _) => format!("{kind}, or keys, or a list of either"),
             OneOrKeys(kind, _) => format!("{kind}, or keys"),
+            OneOrEntries(kind, _) => format!("{kind}, or keys, or a list of either"),
         }
     }
 }
@@ -112,7 +112,7 @@ impl Form {
 pub fn wanted(path: &str) -> Option<String> {
     let path = path.strip_suffix("[]").unwrap_or(path);
     paths().into_iter().find(|(known, _)| known == path).map(|(_, key)| match key.form {
-        OneOrMany(kind) | OneOrEntries(kind, _) | OneOrKeys(kind, _) => kind.to_owned(),
+        OneOrMany(kind) | OneOrKeys(kind, _) | OneOrEntries(kind, _) => kind.to_owned(),
         form => form.wanted(),
     })
 }

@@ -1,7 +1,7 @@
 //! The table itself, but for issuers and clients. A row: name, form, what holds without it, meaning,
 //! example.
 
-use super::Form::{List, Named, One, OneOrEntries, OneOrMany, Secrets, Section, Values};
+use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values};
 use super::Need::{Default, Otherwise, Required};
 use super::parties::{CLIENT, ISSUER};
 use super::upstreams::{TIMEOUTS, UPSTREAM};
@@ -25,9 +25,9 @@ pub const ROOT: &[Key] = &[
     ),
     key(
         "admin",
-        One("an address"),
+        OneOrKeys("an address", ADMIN),
         Default("127.0.0.1:8081"),
-        "Where metrics and health are served. Keep it off public networks.",
+        "Where metrics, health and the status page are, and what operators may do: an address, or the keys below. Keep it off public networks.",
         "127.0.0.1:8081",
     ),
     key(
@@ -88,6 +88,24 @@ pub const ROOT: &[Key] = &[
     ),
     key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),
     key("log", Section(LOG), Otherwise("the defaults below"), "What the log looks like.", ""),
+];
+
+const ADMIN: &[Key] = &[
+    key("address", One("an address"), Required, "IP address and port.", "0.0.0.0:8081"),
+    key(
+        "token",
+        Secret,
+        Otherwise("one is made and kept in `store` (`admin.token`)"),
+        "What operators prove themselves with, but for `/metrics`, `/livez` and `/readyz`: 16 or more visible characters.",
+        "{ file: /run/secrets/admin }",
+    ),
+    key(
+        "hosts",
+        OneOrMany("a host"),
+        Otherwise("IP addresses and `localhost`"),
+        "Names by which it is asked beside IP addresses and `localhost`; any other could be a web page's.",
+        "[tollgate-admin.internal]",
+    ),
 ];
 
 const LISTENER: &[Key] = &[
@@ -334,6 +352,27 @@ const LIMITS: &[Key] = &[
         "16KiB",
     ),
     key("body", One("a size"), Default("10MiB"), "The largest request body.", "1MiB"),
+    key(
+        "connections",
+        One("a number"),
+        Default("20000"),
+        "Connections open at once; more are closed unanswered. Fewer where the system allows fewer open files.",
+        "5000",
+    ),
+    key(
+        "connections_per_address",
+        One("a number"),
+        Default("1000"),
+        "The same from one address (IPv6: one /64). `trusted_proxies` are not counted.",
+        "100",
+    ),
+    key(
+        "requests_per_address",
+        One("a rate"),
+        Default("0"),
+        "How often one address (IPv6: one /64) may ask, behind `trusted_proxies` the client's; then 429. `0`: no limit.",
+        "600/m",
+    ),
 ];
 
 const LOG: &[Key] = &[

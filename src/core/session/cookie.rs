@@ -51,13 +51,14 @@ pub fn read<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, 
     Ok(found)
 }
 
-/// The `Set-Cookie` that gives the browser `value` for `max_age`.
+/// The `Set-Cookie` that gives the browser `value` for `max_age`, in whole seconds and rather longer: a
+/// session's last second must not take its cookie away.
 ///
 /// # Errors
 /// When a browser would not keep it.
 pub fn set(attributes: Attributes<'_>, value: &str, max_age: Duration) -> Result<HeaderValue, CookieFault> {
     let Attributes { name, path, same_site } = attributes;
-    let seconds = max_age.as_secs();
+    let seconds = max_age.as_secs().saturating_add(u64::from(max_age.subsec_nanos() > 0));
     let text =
         format!("{name}={value}; Path={path}; Max-Age={seconds}; Secure; HttpOnly; SameSite={same_site}");
     if text.len() > LIMIT {
@@ -190,6 +191,8 @@ mod tests {
             clear(attributes).unwrap(),
             "__Secure-tollgate-web=; Path=/oauth/token; Max-Age=0; Secure; HttpOnly; SameSite=Strict"
         );
+        let last = set(attributes, "v", Duration::from_millis(1)).unwrap();
+        assert!(last.to_str().unwrap().contains("; Max-Age=1;"), "{last:?}");
         let room = LIMIT - clear(attributes).unwrap().len();
         assert!(set(attributes, &"v".repeat(room), Duration::ZERO).is_ok());
         let fault = set(attributes, &"v".repeat(room + 1), Duration::ZERO).unwrap_err();

@@ -11,6 +11,10 @@
 //! the window, two hold copies of one cookie: without this rule a thief and a browser that take turns
 //! would each make up for the other's answers, and never be noticed.
 //!
+//! A use of the session is never lost: an answer that a poll got is not given again to a use, which gets an
+//! exchange of its own, made with the successor's grant. An answer that was a use already stands for the uses
+//! within `grace` after it; by so much may a session go idle early.
+//!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
 //! the session's timeouts.
@@ -96,6 +100,8 @@ struct Landing<A> {
 struct Kept<A> {
     answer: A,
     worth_until: Option<Timestamp>,
+    /// Its exchange was recorded as use of the session.
+    used: bool,
 }
 
 /// One family. `A` is the answer that browsers get; this module hands it on unread.
@@ -190,7 +196,7 @@ impl<A: Clone> Family<A> {
         if (presented < self.proven || given_up) && !in_window {
             return self.replayed(presented);
         }
-        if let Some(decision) = self.kept_answer(presented, shape, now) {
+        if let Some(decision) = self.kept_answer(presented, shape, used, now) {
             return decision;
         }
         if let Some(flight) = &mut self.flight {
@@ -218,12 +224,18 @@ impl<A: Clone> Family<A> {
         Some((over.end, revoke))
     }
 
-    /// The answer that `presented` already got, while it lasts.
-    fn kept_answer(&self, presented: Generation, shape: &Shape, now: Timestamp) -> Option<Decision<A>> {
+    /// The answer that `presented` already got, while it lasts and says of use what is to be said.
+    fn kept_answer(
+        &self,
+        presented: Generation,
+        shape: &Shape,
+        used: bool,
+        now: Timestamp,
+    ) -> Option<Decision<A>> {
         let fits = |landing: &&Landing<A>| landing.answers.reaches(presented) && landing.shape == *shape;
         let landing = self.landings.iter().rev().find(fits)?;
         let kept = landing.answer.as_ref()?;
-        if kept.worth_until.is_some_and(|until| now >= until) {
+        if kept.worth_until.is_some_and(|until| now >= until) || (used && !kept.used) {
             return None;
         }
         Some(Decision::AnswerAgain {
@@ -282,7 +294,8 @@ impl<A: Clone> Family<A> {
         Decision::Replay
     }
 
-    /// Whether anybody who waits for this flight uses the session (nobody does in a poll).
+    /// Whether anybody who waits for this flight uses the session (nobody does in a poll). Whoever joins later is
+    /// to look whether the answer counts as use, and else to present again.
     pub fn is_used(&self, flight: FlightId) -> bool {
         self.flight.as_ref().is_some_and(|under_way| under_way.id == flight && under_way.used)
     }
@@ -308,12 +321,13 @@ impl<A: Clone> Family<A> {
             self.given_up = Some((landing.answers.from.saturating_add(1), landing.answers.of));
         }
         self.latest = successor.generation;
+        let used = successor.counts_as_use();
         self.successor = Some(successor);
         self.landings.push_back(Landing {
             answers: landing.answers,
             shape: landing.shape,
             at: now,
-            answer: Some(Kept { answer, worth_until }),
+            answer: Some(Kept { answer, worth_until, used }),
         });
         if let Some(old) =
             self.landings.len().checked_sub(ANSWERS + 1).and_then(|at| self.landings.get_mut(at))

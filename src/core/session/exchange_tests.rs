@@ -246,6 +246,33 @@ fn a_foreground_request_that_joins_makes_the_flight_count_as_use() {
 }
 
 #[test]
+fn an_answer_of_a_poll_is_not_given_again_to_a_use() {
+    let mut scene = Scene::new();
+    let present = |scene: &mut Scene, used, now| {
+        scene.family.present(&grant(), &Shape::default(), used, WINDOWS, at(now))
+    };
+    let Decision::Exchange { flight, grant: of, .. } = present(&mut scene, false, 10) else { panic!() };
+    let polled = of.successor(Some("rt-1".into()), [0; 32], at(10), false);
+    assert_eq!(scene.family.landed(flight, polled.clone(), 1, None, at(10)), Landed::Kept);
+    assert!(matches!(present(&mut scene, false, 11), Decision::AnswerAgain { answer: 1, .. }));
+    // The use is exchanged in turn, with the successor's grant, and is no lost answer.
+    let Decision::Exchange { flight, grant: of, recovers: false } = present(&mut scene, true, 12) else {
+        panic!()
+    };
+    assert_eq!(of.generation, 1);
+    let used = of.successor(Some("rt-2".into()), [0; 32], at(12), true);
+    assert_eq!(used.last_used_at, at(12));
+    assert_eq!(scene.family.landed(flight, used, 2, None, at(12)), Landed::Kept);
+    // From here on that answer stands for uses and polls alike.
+    for used in [true, false] {
+        assert!(matches!(
+            present(&mut scene, used, 39),
+            Decision::AnswerAgain { answer: 2, with_cookie: true, .. }
+        ));
+    }
+}
+
+#[test]
 fn what_is_remembered_of_a_busy_family_is_bounded() {
     let mut scene = Scene::new();
     for round in 0..1000_usize {
@@ -262,222 +289,5 @@ fn what_is_remembered_of_a_busy_family_is_bounded() {
     assert!(scene.family.successor.is_none());
 }
 
-/// One browser with several tabs and one cookie jar, an AS that rotates and punishes reuse, a
-/// network that delays, loses and fails, and a thief; in virtual time, from a seed.
-mod simulation {
-    use super::*;
-    use std::collections::{BTreeMap, HashMap};
-
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self, sides: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % sides
-        }
-    }
-
-    enum Event {
-        /// A tab sends what is in the jar.
-        Send {
-            shape: usize,
-        },
-        Arrive {
-            grant: Grant,
-            shape: usize,
-        },
-        AsAnswers {
-            flight: FlightId,
-            grant: Grant,
-            works: bool,
-        },
-        /// An answer reaches the browser, with the cookie of this generation.
-        Receive {
-            cookie: Option<u64>,
-        },
-        Steal,
-    }
-
-    struct World {
-        dice: Dice,
-        family: Family<u64>,
-        given: HashMap<u64, Grant>,
-        landed_at: HashMap<u64, i64>,
-        jar: Grant,
-        as_current: u64,
-        /// Requests that wait for the flight: presented grant and shape.
-        waiting: Vec<(Grant, usize)>,
-        events: BTreeMap<(i64, u64), Event>,
-        count: u64,
-        /// No answer overtakes another on the browser's one connection.
-        last_receipt: i64,
-        lost_in_a_row: u8,
-        with_thief: bool,
-        caught: bool,
-        signed_out: bool,
-    }
-
-    /// Milliseconds.
-    fn at(now: i64) -> Timestamp {
-        Timestamp::from_millis(1_000_000 + now)
-    }
-
-    impl World {
-        fn new(seed: u64, with_thief: bool) -> Self {
-            let first = grant();
-            let mut world = Self {
-                dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
-                family: Family::of(&first),
-                given: HashMap::from([(0, first.clone())]),
-                landed_at: HashMap::new(),
-                jar: first,
-                as_current: 0,
-                waiting: Vec::new(),
-                events: BTreeMap::new(),
-                count: 0,
-                last_receipt: 0,
-                lost_in_a_row: 0,
-                with_thief,
-                caught: false,
-                signed_out: false,
-            };
-            let mut burst = 0;
-            for _ in 0..30 {
-                burst += 10_000 + world.dice.roll(200_000) as i64;
-                for _ in 0..1 + world.dice.roll(6) {
-                    let (when, shape) = (burst + world.dice.roll(800) as i64, world.dice.roll(2) as usize);
-                    world.add(when, Event::Send { shape });
-                }
-                if with_thief && world.dice.roll(3) == 0 {
-                    let when = burst + world.dice.roll(100_000) as i64;
-                    world.add(when, Event::Steal);
-                }
-            }
-            world
-        }
-
-        fn add(&mut self, when: i64, event: Event) {
-            self.count += 1;
-            self.events.insert((when, self.count), event);
-        }
-
-        fn run(mut self) -> Self {
-            while let Some(((now, _), event)) = self.events.pop_first() {
-                if self.signed_out {
-                    break;
-                }
-                self.step(now, event);
-            }
-            self
-        }
-
-        fn step(&mut self, now: i64, event: Event) {
-            match event {
-                Event::Send { shape } => {
-                    let (grant, delay) = (self.jar.clone(), self.dice.roll(5_000) as i64);
-                    self.add(now + delay, Event::Arrive { grant, shape });
-                }
-                Event::Arrive { grant, shape } => self.arrive(&grant, shape, now),
-                Event::AsAnswers { flight, grant, works } => self.as_answers(flight, &grant, works, now),
-                Event::Receive { cookie } => {
-                    if let Some(generation) = cookie {
-                        self.jar = self.given[&generation].clone();
-                    }
-                }
-                Event::Steal => self.steal(now),
-            }
-        }
-
-        fn shape(index: usize) -> Shape {
-            shape(["a", "a b"][index])
-        }
-
-        fn arrive(&mut self, grant: &Grant, shape: usize, now: i64) {
-            match self.family.present(grant, &Self::shape(shape), true, WINDOWS, at(now)) {
-                Decision::Exchange { flight, grant: used, .. } => {
-                    assert_eq!(used.generation, self.as_current, "a replaced refresh token was sent again");
-                    self.waiting.push((grant.clone(), shape));
-                    let (delay, works) = (self.dice.roll(8_000) as i64, self.dice.roll(6) != 0);
-                    self.add(now + delay, Event::AsAnswers { flight, grant: *used, works });
-                }
-                Decision::Join | Decision::AskAgainAfterFlight => self.waiting.push((grant.clone(), shape)),
-                Decision::AnswerAgain { answer, with_cookie, .. } => {
-                    self.respond(with_cookie.then_some(answer), now);
-                }
-                Decision::Replay | Decision::Over { .. } => {
-                    assert!(self.with_thief, "an honest browser was signed out at {now}");
-                    self.signed_out = true;
-                }
-            }
-        }
-
-        fn as_answers(&mut self, flight: FlightId, of: &Grant, works: bool, now: i64) {
-            if works {
-                let next = of.successor(Some("new".into()), [0; 32], at(now), true);
-                let generation = next.generation;
-                if self.family.landed(flight, next.clone(), generation, None, at(now)) == Landed::Kept {
-                    self.as_current = generation;
-                    self.given.insert(generation, next);
-                    self.landed_at.insert(of.generation, now);
-                }
-            } else {
-                self.family.failed(flight);
-            }
-            for (grant, shape) in std::mem::take(&mut self.waiting) {
-                if works {
-                    self.arrive(&grant, shape, now);
-                } // else: 503
-            }
-        }
-
-        fn respond(&mut self, cookie: Option<u64>, now: i64) {
-            let lost = self.lost_in_a_row < 2 && self.dice.roll(4) == 0;
-            self.lost_in_a_row = if lost { self.lost_in_a_row + 1 } else { 0 };
-            if !lost {
-                self.last_receipt = self.last_receipt.max(now + self.dice.roll(3_000) as i64);
-                self.add(self.last_receipt, Event::Receive { cookie });
-            }
-        }
-
-        /// A copy of some cookie that was given out is presented by somebody else.
-        fn steal(&mut self, now: i64) {
-            let generation = self.dice.roll(self.family.latest + 1);
-            let grace = i64::try_from(WINDOWS.grace.as_millis()).unwrap();
-            let out_of_window = self.landed_at.get(&generation).is_some_and(|at| now >= at + grace);
-            let spent = generation < self.family.proven && out_of_window;
-            let covered = self.family.landings.iter().any(|l| {
-                l.answers.opens_window_for(generation) && now < l.at.as_millis() - 1_000_000 + grace
-            });
-            let copy = self.given[&generation].clone();
-            match self.family.present(&copy, &Self::shape(0), true, WINDOWS, at(now)) {
-                Decision::Replay | Decision::Over { .. } => {
-                    self.caught = true;
-                    self.signed_out = true;
-                }
-                Decision::Exchange { flight, grant, .. } => {
-                    assert!(!spent || covered, "a spent generation was exchanged");
-                    assert_eq!(grant.generation, self.as_current);
-                    self.add(now + 1, Event::AsAnswers { flight, grant: *grant, works: true });
-                }
-                _ => assert!(!spent || covered, "a spent generation was answered"),
-            }
-        }
-    }
-
-    #[test]
-    fn honest_tabs_stay_signed_in_and_no_replaced_token_is_sent_again() {
-        for seed in 0..400 {
-            let world = World::new(seed, false).run();
-            assert!(!world.signed_out, "seed {seed}");
-            assert!(world.as_current > 3, "seed {seed}: nothing happened");
-        }
-    }
-
-    #[test]
-    fn a_spent_generation_is_caught() {
-        let caught = (0..400).filter(|seed| World::new(*seed, true).run().caught).count();
-        assert!(caught > 200, "{caught} of 400 runs with a thief");
-    }
-}
+#[path = "exchange_simulation.rs"]
+mod simulation;

@@ -95,6 +95,11 @@ impl Grant {
         }
     }
 
+    /// Whether the exchange that made this grant was use of the session.
+    pub fn counts_as_use(&self) -> bool {
+        self.last_used_at >= self.exchanged_at
+    }
+
     /// When the session ends unless it is used before.
     pub fn ends_at(&self, timeouts: Timeouts) -> Timestamp {
         self.signed_in_at.plus(timeouts.absolute).min(self.last_used_at.plus(timeouts.idle))

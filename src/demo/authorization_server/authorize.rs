@@ -13,11 +13,14 @@ use url::Url;
 
 use super::form::{Form, FormFault};
 use super::grants::{Authorization, SignIn};
+use super::pages::SignInPage;
 use super::{PEOPLE, Person, Shared, keys, now};
 use crate::core::time::Timestamp;
 use crate::demo::serve::{self, Answer};
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
+/// What `signed_in` says in the form, and in a request whose sign-in page shall propose it.
+const AN_HOUR_AGO: &str = "an_hour_ago";
 
 /// The parameters that the sign-in form carries along.
 const PARAMETERS: [&str; 12] = [
@@ -78,7 +81,7 @@ pub(super) async fn sign_in(shared: &Shared, request: Request<Incoming>) -> Answ
     let Some(person) = PEOPLE.iter().find(|person| form.get("user") == Some(person.subject)) else {
         return sign_in_page(shared, &asked, form);
     };
-    let wanted = if form.get("signed_in") == Some("an_hour_ago") { AN_HOUR } else { Duration::ZERO };
+    let wanted = if form.get("signed_in") == Some(AN_HOUR_AGO) { AN_HOUR } else { Duration::ZERO };
     let age = asked.max_age.map_or(wanted, |most| if wanted > most { Duration::ZERO } else { wanted });
     let now = now();
     let (redirect_uri, state) = (asked.redirect_uri.clone(), asked.state.clone());
@@ -191,7 +194,15 @@ fn sign_in_page(shared: &Shared, asked: &Asked, form: &Form) -> Answer {
     let carried: Vec<(&str, &str)> =
         PARAMETERS.iter().filter_map(|name| form.get(name).map(|value| (*name, value))).collect();
     let anew = asked.max_age.is_some_and(|most| most < AN_HOUR);
-    shared.pages.sign_in(&asked.client_id, &carried, anew, &form_target(&asked.redirect_uri))
+    let stale = form.get("signed_in") == Some(AN_HOUR_AGO);
+    let target = form_target(&asked.redirect_uri);
+    shared.pages.sign_in(&SignInPage {
+        client: &asked.client_id,
+        carried: &carried,
+        anew,
+        stale,
+        target: &target,
+    })
 }
 
 /// What `form-action` must allow, because browsers apply it to the redirect that follows: the origin of

@@ -83,6 +83,8 @@ pub struct AsOptions {
     pub issuer: String,
     pub clients: Vec<AsClient>,
     pub access_token_lifetime: Duration,
+    /// How long the token endpoint takes to answer: one behind a network is not there at once.
+    pub token_latency: Duration,
     /// `aud` of its access tokens.
     pub audience: String,
 }
@@ -97,6 +99,10 @@ pub struct RunningAs {
     server: Server,
     shared: Arc<Shared>,
 }
+
+/// What a running one counts, for whoever shows it.
+#[derive(Clone, Debug)]
+pub(super) struct Tally(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -172,9 +178,20 @@ impl RunningAs {
         self.shared.grants().alive(now())
     }
 
+    pub(super) fn tally(&self) -> Tally {
+        Tally(Arc::clone(&self.shared))
+    }
+
     /// Closes the listener and every connection.
     pub async fn stop(self) {
         self.server.stop().await;
+    }
+}
+
+impl Tally {
+    /// The same as `/demo/counts`.
+    pub(super) fn as_json(&self) -> Value {
+        self.0.counted()
     }
 }
 

@@ -20,6 +20,20 @@ pub(super) struct Pages {
     style_source: String,
 }
 
+/// What the sign-in page says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SignInPage<'a> {
+    pub(super) client: &'a str,
+    /// What goes along with the form.
+    pub(super) carried: &'a [(&'a str, &'a str)],
+    /// An old sign-in does not count.
+    pub(super) anew: bool,
+    /// An old sign-in is proposed.
+    pub(super) stale: bool,
+    /// What `form-action` must allow beside this server.
+    pub(super) target: &'a str,
+}
+
 impl Pages {
     pub(super) fn new() -> Result<Self, minijinja::Error> {
         let mut templates = Environment::new();
@@ -29,15 +43,16 @@ impl Pages {
         Ok(Self { templates, style_source })
     }
 
-    /// Who are you? `carried` goes along with the form; `anew`: an old sign-in does not count.
-    pub(super) fn sign_in(&self, client: &str, carried: &[(&str, &str)], anew: bool, target: &str) -> Answer {
+    /// Who are you?
+    pub(super) fn sign_in(&self, page: &SignInPage<'_>) -> Answer {
+        let SignInPage { client, carried, anew, stale, target } = *page;
         let people: Vec<_> = PEOPLE
             .iter()
             .map(|person| context! { subject => person.subject, name => person.name, about => person.about })
             .collect();
         let carried: Vec<_> =
             carried.iter().map(|(name, value)| context! { name => *name, value => *value }).collect();
-        let values = context! { style => STYLE, client, carried, anew, people };
+        let values = context! { style => STYLE, client, carried, anew, stale, people };
         self.render("sign_in.html", StatusCode::OK, values, &format!("'self' {target}"))
     }
 

@@ -31,6 +31,7 @@ fn options(issuer: String) -> AsOptions {
         issuer,
         clients: vec![client("web-app", SECRET), client("other", "another secret")],
         access_token_lifetime: Duration::from_secs(30),
+        token_latency: Duration::ZERO,
         audience: "https://api.example.com".into(),
     }
 }

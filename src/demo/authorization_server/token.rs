@@ -84,6 +84,7 @@ impl From<Refused> for OAuthError {
 /// `POST /token`.
 pub(super) async fn token(shared: &Shared, request: Request<Incoming>) -> Answer {
     shared.counts.token_requests.fetch_add(1, Ordering::SeqCst);
+    tokio::time::sleep(shared.options.token_latency).await;
     let (headers, form) = Form::read(request).await;
     match exchange(shared, &headers, form) {
         Ok(body) => serve::json(StatusCode::OK, &body),

@@ -13,9 +13,11 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 /// Says what is up and how to try it by hand.
 pub(in crate::demo) fn say_where_to_go(places: &Places, access_log: &Path, terminal: &mut Terminal) {
     let Places { gateway, admin, authorization_server, .. } = places;
-    terminal.heading("Try it yourself (Ctrl-C ends the demo)");
+    terminal.heading(&format!("Now you: open {gateway}/ in Firefox or Chromium (Ctrl-C ends the demo)"));
     terminal.line(format!(
-        "  curl -i {gateway}/api/hello
+        "  Or by hand:
+
+  curl -i {gateway}/api/hello
   curl -s {gateway}/api/public/hello
   curl -s {admin}/metrics | grep ^tollgate_
   tail -f {}

@@ -10,7 +10,10 @@ use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
 use super::judge::{judge, log_unusable, same_subject};
-use super::{At, OAuthAnswer, OAuthRefusal, outcome_of_end, session_cookie, windows};
+use super::{
+    At, OAuthAnswer, OAuthRefusal, log_invalid_client, outcome_of_end, session_cookie, warn_of_long_life,
+    windows,
+};
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::SecretString;
@@ -92,7 +95,7 @@ impl Found {
             status: StatusCode::OK,
             body: Bytes::from(body),
             set_cookie,
-            client: Arc::clone(at.client),
+            client: at.client.name.clone(),
             subject: exchanged.subject.clone(),
             outcome: self.outcome.label(),
         })
@@ -118,9 +121,11 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
                 return Found::new(landed_by(waiting, until).await, outcome);
             }
-            Presented::Join(waiting) => {
-                return Found::new(landed_by(waiting, until).await, ExchangeOutcome::Coalesced);
-            }
+            Presented::Join(waiting) => match landed_by(waiting, until).await {
+                // A poll's, joined too late to make it a use.
+                Ok(exchanged) if used && !exchanged.used && Instant::now() < until => {}
+                result => return Found::new(result, ExchangeOutcome::Coalesced),
+            },
             Presented::AskAgain(waiting) => {
                 let _ = landed_by(waiting, until).await;
                 if Instant::now() >= until {
@@ -178,14 +183,16 @@ impl Flight {
         let asked = self.shape.scope.as_ref().map(ToString::to_string);
         let scope = asked.as_deref().or(self.client.scope.as_deref());
         let form = ServerForm::refresh(&self.grant.refresh_token, scope, self.shape.resource.as_deref());
-        match ask_token_endpoint(&self.gate, &self.live, &self.client, &form).await {
+        match ask_token_endpoint(&self.gate, &self.live, self.client.as_ref().into(), &form).await {
             ServerAnswer::Tokens(answer) => self.land(flight, *answer).await,
-            ServerAnswer::InvalidGrant { .. } => {
+            ServerAnswer::InvalidGrant(_) => {
                 let end = SessionEnd::InvalidGrant;
                 flight.end(end, &self.grant, Denial::SessionEnded(end));
             }
-            ServerAnswer::Refused { error, description } => {
-                flight.fail(Denial::FromAuthorizationServer { error, description });
+            ServerAnswer::Refused(said) => flight.fail(Denial::FromAuthorizationServer(said)),
+            ServerAnswer::InvalidClient(_) => {
+                log_invalid_client(&self.client);
+                flight.fail(Denial::AuthorizationServerUnavailable);
             }
             ServerAnswer::Unusable(why) => {
                 tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "an exchange brought no answer; the session is kept");
@@ -198,14 +205,20 @@ impl Flight {
         match self.successor(&flight, answer).await {
             Ok((successor, exchanged)) => {
                 let newest = successor.refresh_token.clone();
-                let worth_until =
-                    exchanged.page.as_ref().ok().and_then(|page| page.worth_until(exchanged.landed_at));
-                if flight.land(successor, exchanged, worth_until) == Landed::TooLate {
+                let page = exchanged.page.as_ref().ok();
+                let token_worth = page.and_then(|page| page.worth_until(exchanged.landed_at));
+                let session = exchanged.session_ends_at;
+                let worth_until = token_worth.map_or(session, |token| token.min(session));
+                if flight.land(successor, exchanged, Some(worth_until)) == Landed::TooLate {
                     revoke_in_background(&self.gate, &self.live, &self.client, newest);
                 }
             }
             Err((denial, newest)) => {
-                if flight.end(SessionEnd::Revoked, &self.grant, denial) {
+                let end = match denial {
+                    Denial::SessionEnded(end) => end,
+                    _ => SessionEnd::Revoked,
+                };
+                if flight.end(end, &self.grant, denial) {
                     revoke_in_background(&self.gate, &self.live, &self.client, newest);
                 }
             }
@@ -227,17 +240,23 @@ impl Flight {
         let now = self.gate.clock.now();
         let mut successor =
             self.grant.successor(Some(newest.clone()), random(&*self.gate.random), now, flight.is_used());
+        if let Some(end) = successor.ended(session_cookie::timeouts(&self.client), now) {
+            // Its time ran out while the AS was asked.
+            return Err(refused(Denial::SessionEnded(end)));
+        }
         if successor.scope.is_none() && self.shape.scope.is_none() {
             successor.scope = answer.scope.clone().or(judged.scope);
         }
         let cookie =
             session_cookie::seal(&self.gate, &self.live, &self.client, &successor).map_err(refused)?;
+        let expires_in = answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)));
+        warn_of_long_life(&self.gate, &self.client, expires_in);
         let page = match judged.unusable {
             // Keys that cannot be fetched now are no fault of the token; its use is judged anyway.
             None | Some(Denial::KeysUnavailable) => Ok(PageTokens {
                 access_token: answer.access_token,
                 token_type: answer.token_type,
-                expires_in: answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now))),
+                expires_in,
                 scope: answer.scope,
                 id_token: None,
             }),
@@ -248,6 +267,7 @@ impl Flight {
         };
         let exchanged = Exchanged {
             page,
+            used: successor.counts_as_use(),
             cookie,
             session_ends_at: successor.ends_at(session_cookie::timeouts(&self.client)),
             landed_at: now,

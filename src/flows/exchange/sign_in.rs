@@ -11,7 +11,7 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 
 use super::judge::{Judged, judge, log_unusable};
-use super::{At, OAuthAnswer, OAuthRefusal, session_cookie, windows};
+use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life, windows};
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::{Secret, SecretString};
@@ -82,7 +82,7 @@ async fn signed_in(
         status: StatusCode::OK,
         body: Bytes::from(body),
         set_cookie,
-        client: Arc::clone(at.client),
+        client: at.client.name.clone(),
         subject: new.subject.map(|subject| subject.sub),
         outcome: "signed_in",
     })
@@ -129,13 +129,16 @@ struct CodeExchange {
 
 impl CodeExchange {
     async fn run(self, waiting: oneshot::Sender<Result<SignedIn, Denial>>) {
-        let result = match ask_token_endpoint(&self.gate, &self.live, &self.client, &self.form).await {
+        let result = match ask_token_endpoint(&self.gate, &self.live, self.client.as_ref().into(), &self.form)
+            .await
+        {
             ServerAnswer::Tokens(answer) => self.session(*answer).await,
-            ServerAnswer::InvalidGrant { description } => {
-                Err(Denial::FromAuthorizationServer { error: "invalid_grant".to_owned(), description })
+            ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => {
+                Err(Denial::FromAuthorizationServer(said))
             }
-            ServerAnswer::Refused { error, description } => {
-                Err(Denial::FromAuthorizationServer { error, description })
+            ServerAnswer::InvalidClient(_) => {
+                log_invalid_client(&self.client);
+                Err(Denial::AuthorizationServerUnavailable)
             }
             ServerAnswer::Unusable(why) => {
                 tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a code exchange brought no answer");
@@ -182,9 +185,7 @@ impl CodeExchange {
             }
         };
         let expires_in = answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)));
-        if expires_in.is_some_and(|life| life > self.client.idle_timeout) {
-            tracing::warn!(client = %self.client.name, "access tokens live longer than idle_timeout: a page can use one after its session went idle");
-        }
+        warn_of_long_life(&self.gate, &self.client, expires_in);
         Ok(SignedIn {
             subject: judged.subject(),
             page: PageTokens {

@@ -45,12 +45,12 @@ export class AuthorizationServer {
 
   /**
    * clients: client metadata (RFC 7591). authMethods: what discovery offers. alg: the access tokens'.
-   * accessTokenSeconds: their life.
+   * accessTokenSeconds: their life. features: more of oidc-provider's.
    */
-  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, port = 0 }) {
+  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, features = {}, port = 0 }) {
     const server = new AuthorizationServer();
     await server.#listen(port);
-    server.#provider = server.#makeProvider({ clients, authMethods, alg, accessTokenSeconds });
+    server.#provider = server.#makeProvider({ clients, authMethods, alg, accessTokenSeconds, features });
     return server;
   }
 
@@ -110,7 +110,7 @@ export class AuthorizationServer {
     this.#port = this.#server.address().port;
   }
 
-  #makeProvider({ clients, authMethods, alg, accessTokenSeconds }) {
+  #makeProvider({ clients, authMethods, alg, accessTokenSeconds, features }) {
     const provider = new Provider(this.url, {
       clients,
       ...(authMethods && { clientAuthMethods: authMethods }),
@@ -121,6 +121,7 @@ export class AuthorizationServer {
       findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
       ttl: { AccessToken: accessTokenSeconds, RefreshToken: 3600, Grant: 3600, Session: 3600, Interaction: 600, IdToken: 600 },
       features: {
+        ...features,
         devInteractions: { enabled: true },
         revocation: { enabled: true },
         resourceIndicators: {

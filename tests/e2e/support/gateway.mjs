@@ -40,8 +40,9 @@ export class Gateway {
   #folder;
 
   /** The origin and ports that `config` is then made with. */
-  static async reserve() {
+  static async reserve(host = 'localhost') {
     const gateway = new Gateway();
+    gateway.host = host;
     gateway.port = await freePort();
     gateway.adminPort = await freePort();
     gateway.#folder = await mkdtemp(path.join(tmpdir(), 'tollgate-e2e-'));
@@ -49,7 +50,7 @@ export class Gateway {
   }
 
   get url() {
-    return `http://localhost:${this.port}`;
+    return `http://${this.host}:${this.port}`;
   }
 
   get admin() {

@@ -15,12 +15,12 @@ export const SECRET = 'p%ss w:rd+/=&-0123456789abcdef';
 export const SCOPE = 'openid offline_access api:read';
 
 export class World {
-  /** auth: the client's authentication method at the AS. Other options as in `AuthorizationServer.start`. */
-  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, ...server } = {}) {
+  /** auth: the client's authentication method at the AS. host: the gateway's, on loopback. Other options as in `AuthorizationServer.start`. */
+  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, host = 'localhost', ...server } = {}) {
     const world = new World();
     world.auth = auth;
     world.upstream = await Upstream.start();
-    world.gateway = await Gateway.reserve();
+    world.gateway = await Gateway.reserve(host);
     world.redirectUri = `${world.gateway.url}/app/callback`;
     const withSecret = auth.startsWith('client_secret');
     world.as = await AuthorizationServer.start({
@@ -71,13 +71,13 @@ export class World {
   }
 
   /** Signs `account` in at the AS, as a person does with its pages; returns the code and its verifier. */
-  async authorize(browser, account = 'alice') {
+  async authorize(browser, account = 'alice', { client = CLIENT, redirectUri = this.redirectUri } = {}) {
     const verifier = randomBytes(32).toString('base64url');
     const state = randomBytes(8).toString('hex');
     const query = new URLSearchParams({
-      client_id: CLIENT,
+      client_id: client,
       response_type: 'code',
-      redirect_uri: this.redirectUri,
+      redirect_uri: redirectUri,
       scope: SCOPE,
       resource: AUDIENCE,
       // `consent`: without it there is no refresh token. `login`: a form even when somebody is signed in.
@@ -86,7 +86,7 @@ export class World {
       code_challenge: createHash('sha256').update(verifier).digest('base64url'),
       code_challenge_method: 'S256',
     });
-    const stopAt = (url) => url.startsWith(this.redirectUri);
+    const stopAt = (url) => url.startsWith(redirectUri);
     let page = await browser.navigate(`${this.as.url}/auth?${query}`, { stopAt });
     for (let step = 0; step < 6 && !stopAt(page.url); step += 1) {
       const { text, status } = page.answer;

@@ -27,16 +27,21 @@ const LONGEST_LIFETIME: u64 = 10 * 365 * 24 * 3600;
 pub enum ServerAnswer {
     Tokens(Box<TokenAnswer>),
     /// `invalid_grant`: the refresh token or the code is no good.
-    InvalidGrant {
-        description: Option<String>,
-    },
-    /// Any other OAuth error that concerns the page.
-    Refused {
-        error: String,
-        description: Option<String>,
-    },
-    /// No answer of a working AS, or our own fault (`invalid_client`); says why, for the log.
+    InvalidGrant(Box<ServerError>),
+    /// `invalid_client`: the fault of whoever authenticated the client.
+    InvalidClient(Box<ServerError>),
+    /// Any other OAuth error that concerns the caller.
+    Refused(Box<ServerError>),
+    /// No answer of a working AS; says why, for the log.
     Unusable(&'static str),
+}
+
+/// An error in an AS's words, as far as they may be shown (section 5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    pub error: String,
+    pub description: Option<String>,
+    pub uri: Option<String>,
 }
 
 /// A successful answer (section 5.1).
@@ -48,6 +53,29 @@ pub struct TokenAnswer {
     pub scope: Option<Scope>,
     pub id_token: Option<SecretString>,
     pub refresh_token: Option<SecretString>,
+    /// RFC 8693 section 2.2.1.
+    pub issued_token_type: Option<String>,
+}
+
+impl TokenAnswer {
+    /// The JSON for a native client: its refresh token is its own.
+    pub fn to_native_json(&self) -> SecretString {
+        let mut body = json!({ "access_token": self.access_token.expose(), "token_type": self.token_type });
+        let texts = [
+            ("scope", self.scope.as_ref().map(ToString::to_string)),
+            ("id_token", self.id_token.as_ref().map(|token| token.expose().clone())),
+            ("refresh_token", self.refresh_token.as_ref().map(|token| token.expose().clone())),
+            ("issued_token_type", self.issued_token_type.clone()),
+        ];
+        if let Some(members) = body.as_object_mut() {
+            if let Some(life) = self.expires_in {
+                members.insert("expires_in".to_owned(), life.as_secs().into());
+            }
+            members
+                .extend(texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into()))));
+        }
+        SecretString::new(body.to_string())
+    }
 }
 
 /// Sorts an answer of the token endpoint.
@@ -108,6 +136,11 @@ fn tokens(members: &Map<String, Value>) -> Result<TokenAnswer, &'static str> {
         scope,
         id_token: token(members, "id_token")?,
         refresh_token: token(members, "refresh_token")?,
+        issued_token_type: match members.get("issued_token_type") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) if is_code(text) => Some(text.clone()),
+            Some(_) => return Err("the AS's answer has an issued_token_type that cannot be read"),
+        },
     })
 }
 
@@ -142,15 +175,16 @@ fn refusal(members: &Map<String, Value>) -> ServerAnswer {
         return ServerAnswer::Unusable("the AS refused without an OAuth error");
     };
     let description = members.get("error_description").and_then(Value::as_str).map(printable);
+    let uri = members.get("error_uri").and_then(Value::as_str).filter(|text| is_error_uri(text));
+    let said =
+        Box::new(ServerError { error: error.to_owned(), description, uri: uri.map(ToOwned::to_owned) });
     match error {
-        "invalid_grant" => ServerAnswer::InvalidGrant { description },
-        "invalid_client" => {
-            ServerAnswer::Unusable("the AS answered invalid_client: the client's credentials are wrong there")
-        }
-        "server_error" | "temporarily_unavailable" | "slow_down" => {
+        "invalid_grant" => ServerAnswer::InvalidGrant(said),
+        "invalid_client" => ServerAnswer::InvalidClient(said),
+        "server_error" | "temporarily_unavailable" => {
             ServerAnswer::Unusable("the AS says that it is not available")
         }
-        _ => ServerAnswer::Refused { error: error.to_owned(), description },
+        _ => ServerAnswer::Refused(said),
     }
 }
 
@@ -161,6 +195,11 @@ const fn is_error_character(character: char) -> bool {
 
 fn is_code(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST_ERROR && text.chars().all(is_error_character)
+}
+
+/// Appendix A.9: a URI-reference, without space.
+fn is_error_uri(text: &str) -> bool {
+    text.len() <= LONGEST_DESCRIPTION && text.chars().all(|c| c != ' ' && is_error_character(c))
 }
 
 /// What an `error_description` may hold, and no more than a line of it.
@@ -289,6 +328,10 @@ mod tests {
         let body = r#"{"access_token":"at","token_type":"Bearer","expires_in":30,"scope":"b a",
             "refresh_token":"rt","id_token":"a.b.c","more":{"x":1}}"#;
         let ServerAnswer::Tokens(answer) = json_answer(200, body) else { panic!("not read") };
+        let native: Value = serde_json::from_str(answer.to_native_json().expose()).unwrap();
+        let expected = json!({"access_token": "at", "token_type": "Bearer", "expires_in": 30, "scope": "a b",
+            "refresh_token": "rt", "id_token": "a.b.c"});
+        assert_eq!(native, expected, "an allow-list");
         assert_eq!(answer.access_token.expose(), "at");
         assert_eq!(answer.refresh_token.unwrap().expose(), "rt");
         assert_eq!(answer.expires_in, Some(Duration::from_secs(30)));
@@ -316,8 +359,6 @@ mod tests {
             (200, "application/json", "null"),
             (201, "application/json", good),
             (302, "application/json", good),
-            (401, "application/json", r#"{"error":"invalid_client"}"#),
-            (400, "application/json", r#"{"error":"invalid_client"}"#),
             (400, "application/json", r#"{"error":"temporarily_unavailable"}"#),
             (400, "application/json", r#"{"error":"a\u0000b"}"#),
             (400, "application/json", r#"{"message":"no"}"#),
@@ -332,13 +373,22 @@ mod tests {
     fn oauth_errors_are_told_apart_and_cleaned() {
         for status in [400, 401, 403] {
             let body = r#"{"error":"invalid_grant","error_description":"gone"}"#;
-            assert!(matches!(json_answer(status, body), ServerAnswer::InvalidGrant { .. }));
+            assert!(matches!(json_answer(status, body), ServerAnswer::InvalidGrant(_)));
+            let body = body.replace("invalid_grant", "invalid_client");
+            assert!(matches!(json_answer(status, &body), ServerAnswer::InvalidClient(_)));
         }
-        let body = r#"{"error":"invalid_target","error_description":"a\"b\\c\r\nd<é>"}"#;
-        let ServerAnswer::Refused { error, description } = json_answer(400, body) else {
+        for error in ["authorization_pending", "slow_down", "expired_token", "access_denied"] {
+            let body = json!({ "error": error }).to_string();
+            assert!(matches!(json_answer(400, &body), ServerAnswer::Refused(said) if said.error == error));
+        }
+        let body = r#"{"error":"invalid_target","error_description":"a\"b\\c\r\nd<é>","error_uri":"https://as/e?1","more":1}"#;
+        let ServerAnswer::Refused(said) = json_answer(400, body) else { panic!("not refused") };
+        assert_eq!((said.error.as_str(), said.description.as_deref()), ("invalid_target", Some("abcd<>")));
+        assert_eq!(said.uri.as_deref(), Some("https://as/e?1"));
+        let ServerAnswer::Refused(said) = json_answer(400, &body.replace("/e?1", " e")) else {
             panic!("not refused")
         };
-        assert_eq!((error.as_str(), description.as_deref()), ("invalid_target", Some("abcd<>")));
+        assert_eq!(said.uri, None);
     }
 
     fn page(expires_in: Option<u64>) -> PageTokens {

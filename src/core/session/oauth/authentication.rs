@@ -42,7 +42,7 @@ pub enum Credential<'a> {
 }
 
 /// What a request to the AS carries for it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Authentication {
     pub authorization: Option<HeaderValue>,
     pub fields: Vec<(&'static str, SecretString)>,

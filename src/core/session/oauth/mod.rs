@@ -1,11 +1,15 @@
 //! What goes to the authorization server and what comes back, as allow-lists (RFC 6749).
 //!
+//! - `grant_type`: the grants that there are
 //! - `request`: what a page may ask of `/oauth/token`, and the form that goes on to the AS
+//! - `native`: what a native client may ask, with credentials of its own or with ours
 //! - `authentication`: how the gateway proves that it is the client (RFC 6749 section 2.3, RFC 7523)
 //! - `answer`: what the AS said, and the part of it that a page may see
 
 pub mod answer;
 pub mod authentication;
+pub mod grant_type;
+pub mod native;
 pub mod request;
 
 use std::collections::BTreeSet;

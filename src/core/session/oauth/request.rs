@@ -1,8 +1,8 @@
 //! What a page may ask of `/oauth/token`, and what of it goes on to the AS.
 //!
-//! A parameter given twice is refused (RFC 6749 section 3.2), and so are client credentials and
-//! refresh tokens: in `token` mode both are the gateway's. What is not named here does not reach
-//! the AS.
+//! A parameter given twice is refused (RFC 6749 section 3.2). From a page, client credentials and
+//! refresh tokens are refused too: in `token` mode both are the gateway's. What is not named here does not
+//! reach the AS.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, header};
@@ -10,17 +10,17 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Scope;
+use super::grant_type::GrantType;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::pkce;
 use crate::core::token::json::object;
 
-const NOT_FROM_A_PAGE: [(&str, &str); 5] = [
+/// What is refused beside the gateway's own credentials.
+const CREDENTIALS: [(&str, &str); 3] = [
     ("client_secret", "Leave client_secret out: the gateway authenticates the client."),
     ("client_assertion", "Leave client_assertion out: the gateway authenticates the client."),
     ("client_assertion_type", "Leave client_assertion_type out: the gateway authenticates the client."),
-    ("refresh_token", "Leave refresh_token out: the gateway keeps it in the cookie."),
-    ("access_token", "An access token does not belong here."),
 ];
 
 /// More parameters than any request has. Each is compared with all before it, so there must be a bound.
@@ -34,13 +34,8 @@ impl Parameters {
     /// Reads a form or a flat JSON object, as `Content-Type` says.
     ///
     /// # Errors
-    /// [`Denial::InvalidRequest`] when the body has no reading, more than one, or holds what a page must not send.
+    /// [`Denial::InvalidRequest`] when the body has no reading, more than one, or holds an access token.
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Denial> {
-        if headers.contains_key(header::AUTHORIZATION) {
-            return Err(Denial::InvalidRequest(
-                "Leave the Authorization header out: the gateway authenticates the client.",
-            ));
-        }
         let mut types = headers.get_all(CONTENT_TYPE).iter();
         let media_type = match (types.next().map(http::HeaderValue::to_str), types.next()) {
             (Some(Ok(text)), None) => text.split(';').next().unwrap_or_default().trim(),
@@ -94,8 +89,8 @@ impl Parameters {
             if kept.iter().any(|(known, _)| *known == name) {
                 return Err(Denial::InvalidRequest("A parameter must not be given twice."));
             }
-            if let Some((_, why)) = NOT_FROM_A_PAGE.iter().find(|(never, _)| *never == name) {
-                return Err(Denial::InvalidRequest(why));
+            if name == "access_token" {
+                return Err(Denial::InvalidRequest("An access token does not belong here."));
             }
             kept.push((name, value));
         }
@@ -105,6 +100,27 @@ impl Parameters {
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
         Some(value.expose().as_str()).filter(|value| !value.is_empty())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    /// Where the gateway authenticates the client, nobody else does beside it (RFC 6749 section 2.3), not
+    /// even with nothing.
+    ///
+    /// # Errors
+    /// [`Denial::InvalidRequest`] when a credential of the client came along.
+    pub fn bring_no_credential(&self, headers: &HeaderMap) -> Result<(), Denial> {
+        if headers.contains_key(header::AUTHORIZATION) {
+            return Err(Denial::InvalidRequest(
+                "Leave the Authorization header out: the gateway authenticates the client.",
+            ));
+        }
+        match CREDENTIALS.iter().find(|(name, _)| self.has(name)) {
+            Some((_, why)) => Err(Denial::InvalidRequest(why)),
+            None => Ok(()),
+        }
     }
 
     /// # Errors
@@ -132,8 +148,18 @@ impl TokenRequest {
     /// `resource`: the client's configured one; a page may repeat it.
     ///
     /// # Errors
-    /// Says which parameter is missing or wrong.
-    pub fn read(parameters: &Parameters, resource: Option<&str>) -> Result<Self, Denial> {
+    /// Says which parameter is missing, wrong, or the gateway's own.
+    pub fn read(
+        headers: &HeaderMap,
+        parameters: &Parameters,
+        resource: Option<&str>,
+    ) -> Result<Self, Denial> {
+        parameters.bring_no_credential(headers)?;
+        if parameters.has("refresh_token") {
+            return Err(Denial::InvalidRequest(
+                "Leave refresh_token out: the gateway keeps it in the cookie.",
+            ));
+        }
         let grant_type =
             parameters.get("grant_type").ok_or(Denial::InvalidRequest("grant_type is missing."))?;
         if parameters.get("resource").is_some_and(|asked| Some(asked) != resource) {
@@ -180,11 +206,21 @@ const BEGINNING: usize = 16;
 /// What is shorter guards nothing.
 const SHORTEST: usize = 6;
 
-/// A form for the AS. Its names are written here and nowhere else: this is the allow-list.
+/// A form for the AS. Its names are written here, and for native clients in `super::native`, and nowhere
+/// else: these are the allow-lists.
 #[derive(Debug)]
 pub struct ServerForm(Vec<(&'static str, SecretString)>);
 
 impl ServerForm {
+    /// With this grant and nothing more.
+    pub(super) fn of(grant: GrantType) -> Self {
+        Self(vec![("grant_type", grant.name().into())])
+    }
+
+    pub(super) fn add(&mut self, name: &'static str, value: SecretString) {
+        self.0.push((name, value));
+    }
+
     /// RFC 6749 section 4.1.3 with RFC 7636 section 4.5 and RFC 8707 section 2.2.
     pub fn code(
         code: &SecretString,
@@ -220,7 +256,16 @@ impl ServerForm {
     /// that they refuse in their `error_description`. The beginning of one is enough, for a text may be cut
     /// short; so is one without the characters that no `error_description` has.
     pub fn is_repeated_in(&self, text: &str) -> bool {
-        const SECRETS: [&str; 4] = ["code", "code_verifier", "refresh_token", "token"];
+        const SECRETS: [&str; 8] = [
+            "code",
+            "code_verifier",
+            "refresh_token",
+            "token",
+            "device_code",
+            "subject_token",
+            "actor_token",
+            "assertion",
+        ];
         self.0.iter().filter(|(name, _)| SECRETS.contains(name)).any(|(_, secret)| {
             let shown = secret.expose().chars().filter(|c| !matches!(c, '"' | '\\'));
             let beginning = Zeroizing::new(shown.take(BEGINNING).collect::<String>());
@@ -260,7 +305,7 @@ mod tests {
     }
 
     fn request(body: &str) -> Result<TokenRequest, Denial> {
-        TokenRequest::read(&read(FORM, body)?, Some("https://api.example"))
+        TokenRequest::read(&HeaderMap::new(), &read(FORM, body)?, Some("https://api.example"))
     }
 
     #[test]
@@ -273,7 +318,7 @@ mod tests {
             assert_eq!(parameters.client_id().unwrap(), "web app");
             assert_eq!(parameters.get("scope"), None);
             assert!(matches!(
-                TokenRequest::read(&parameters, None),
+                TokenRequest::read(&HeaderMap::new(), &parameters, None),
                 Ok(TokenRequest::Refresh { scope: None, background: false })
             ));
         }
@@ -320,12 +365,15 @@ mod tests {
         for name in ["client_secret", "client_assertion", "client_assertion_type", "refresh_token"] {
             for value in ["x", ""] {
                 let body = format!("grant_type=refresh_token&client_id=a&{name}={value}");
-                assert!(matches!(read(FORM, &body), Err(Denial::InvalidRequest(_))), "{body}");
+                assert!(matches!(request(&body), Err(Denial::InvalidRequest(_))), "{body}");
             }
         }
-        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(FORM))]);
-        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
-        assert!(Parameters::read(&headers, b"client_id=a").is_err());
+        assert!(read(FORM, "grant_type=refresh_token&client_id=a&access_token=x").is_err());
+        let parameters = read(FORM, "grant_type=refresh_token&client_id=a").unwrap();
+        let basic = HeaderValue::from_static("Basic eDp5");
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, basic)]);
+        assert!(TokenRequest::read(&headers, &parameters, None).is_err());
+        assert!(TokenRequest::read(&HeaderMap::new(), &parameters, None).is_ok());
     }
 
     #[test]
@@ -384,7 +432,7 @@ mod tests {
     fn any_body_is_read_without_harm() {
         bolero::check!().for_each(|body: &[u8]| {
             if let Ok(parameters) = Parameters::from_form(body) {
-                let _ = TokenRequest::read(&parameters, None);
+                let _ = TokenRequest::read(&HeaderMap::new(), &parameters, None);
             }
             let _ = Parameters::from_json(body);
         });

@@ -2,6 +2,7 @@
 //! tokens that are of no use.
 
 use super::*;
+use crate::core::session::oauth::answer::ServerError;
 
 #[tokio::test]
 async fn no_outage_of_the_server_costs_the_session() {
@@ -54,10 +55,11 @@ async fn other_errors_of_the_server_go_to_the_page_and_keep_the_cookie() {
     let error = json!({ "error": "invalid_target", "error_description": "no \"such\" thing\r\n" });
     scene.next(Instead::Answer(400, "application/json", error.to_string()));
     let refusal = scene.refresh(&cookie).await.unwrap_err();
-    let expected = Denial::FromAuthorizationServer {
+    let expected = Denial::FromAuthorizationServer(Box::new(ServerError {
         error: "invalid_target".into(),
         description: Some("no such thing".into()),
-    };
+        uri: None,
+    }));
     assert_eq!(refusal.denial, expected);
     assert!(refusal.set_cookie.is_none());
     assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");

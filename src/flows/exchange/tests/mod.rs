@@ -3,6 +3,7 @@
 
 mod answers;
 mod generations;
+mod native;
 mod requests;
 mod sign_in_and_out;
 
@@ -12,17 +13,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use http::header::{CONTENT_TYPE, COOKIE, HeaderName, ORIGIN};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::config::settings::{
     AccessTokenForwarding, ClientCredential, CookieSettings, Identity, Issuer, KeySource, Limits, Log,
-    LogFormat, SameSite, Sessions, Settings, SubjectInLog,
+    LogFormat, NativeClient, SameSite, Sessions, Settings, SubjectInLog,
 };
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
@@ -32,8 +34,9 @@ use crate::core::session::sealed::KeyRing;
 use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
-use crate::flows::logout::sign_out;
+use crate::flows::Operators;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+use crate::flows::token_endpoint::{sign_out, token};
 use crate::state::errands::Errands;
 use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
 use crate::state::issuer_keys::Issuers;
@@ -244,14 +247,27 @@ impl Scene {
     }
 
     fn of(client: Client, issuer: Issuer) -> Self {
+        Self::with_clients(vec![client], vec![], issuer)
+    }
+
+    fn with_native(client: NativeClient) -> Self {
+        Self::with_clients(vec![], vec![client], issuer(Duration::from_secs(5)))
+    }
+
+    fn with_clients(clients: Vec<Client>, native: Vec<NativeClient>, issuer: Issuer) -> Self {
         let issuers = vec![Arc::new(issuer)];
         let settings = Settings {
             public_url: Origin::parse(OWN).unwrap(),
             listen: vec![],
-            admin: "127.0.0.1:0".parse().unwrap(),
+            admin: crate::config::settings::Admin {
+                address: "127.0.0.1:0".parse().unwrap(),
+                token: None,
+                hosts: vec![],
+            },
             trusted_proxies: Vec::new(),
             issuers: issuers.clone(),
-            clients: vec![Arc::new(client)],
+            clients: clients.into_iter().map(Arc::new).collect(),
+            native_clients: native.into_iter().map(Arc::new).collect(),
             sharing: crate::core::cors::Sharing::default(),
             upstreams: Vec::new(),
             routes: Vec::new(),
@@ -263,8 +279,16 @@ impl Scene {
                 keys: Vec::new(),
             },
             store: "data".into(),
-            limits: Limits { token: 8192, header: 32 * 1024, body: 1024 * 1024 },
+            limits: Limits {
+                token: 8192,
+                header: 32 * 1024,
+                body: 1024 * 1024,
+                connections: 1,
+                connections_per_address: 1,
+                requests_per_address: None,
+            },
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
+            shown: serde_json::Value::Null,
         };
         let live = Arc::new(Live {
             settings: Arc::new(settings),
@@ -279,6 +303,7 @@ impl Scene {
             exchanges: Exchanges::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
+            operators: Operators::default(),
             clock: clock.clone(),
             random: Arc::new(Counted::default()),
             http: server.clone(),
@@ -293,6 +318,7 @@ impl Scene {
             exchanges: Exchanges::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
+            operators: Operators::default(),
             clock: self.clock.clone(),
             random: Arc::clone(&self.gate.random),
             http: self.server.clone(),

@@ -39,6 +39,79 @@ async fn a_poll_does_not_keep_a_session_alive() {
 }
 
 #[tokio::test]
+async fn a_session_whose_time_runs_out_during_an_exchange_or_after_it_is_over() {
+    let poll = "grant_type=refresh_token&client_id=web-app&background=true";
+    let idle = Denial::SessionEnded(SessionEnd::IdleTimeout);
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.pass(3599);
+    scene.server.answers.forget_permits(PLENTY);
+    let (polled, ()) = tokio::join!(scene.post(Some(&cookie), poll), async {
+        scene.pass(1);
+        scene.server.answers.add_permits(1);
+    });
+    let refusal = polled.unwrap_err();
+    assert!(clears(refusal.set_cookie.as_ref()));
+    assert_eq!(refusal.denial, idle);
+    scene.revoked(&["refresh-token-1"]).await;
+
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.pass(3590);
+    assert!(scene.post(Some(&cookie), poll).await.is_ok());
+    scene.pass(9);
+    assert_eq!(scene.post(Some(&cookie), poll).await.unwrap().outcome, "answered_again");
+    scene.pass(1);
+    let refusal = scene.post(Some(&cookie), poll).await.unwrap_err();
+    assert_eq!(refusal.denial, idle);
+    assert!(clears(refusal.set_cookie.as_ref()));
+}
+
+#[tokio::test]
+async fn a_use_that_finds_the_answer_of_a_poll_is_recorded() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.pass(1800);
+    let poll = "grant_type=refresh_token&client_id=web-app&background=true";
+    scene.post(Some(&cookie), poll).await.unwrap();
+    assert_eq!(scene.post(Some(&cookie), poll).await.unwrap().outcome, "answered_again");
+    let used = scene.refresh(&cookie).await.unwrap();
+    assert_eq!((used.outcome, scene.asked()), ("rotated", 3));
+    assert_eq!(body(&used)["session_expires_in"], 3600);
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "answered_again");
+    scene.pass(3599);
+    assert!(scene.refresh(&cookie_of(&used)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_use_that_joins_a_poll_is_recorded() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.pass(1800);
+    let poll = "grant_type=refresh_token&client_id=web-app&background=true";
+    let (polled, used) = tokio::join!(scene.post(Some(&cookie), poll), scene.refresh(&cookie));
+    assert!(polled.is_ok());
+    assert_eq!(body(&used.unwrap())["session_expires_in"], 3600);
+}
+
+#[tokio::test]
+async fn what_an_answer_says_of_time_grows_less_with_its_age() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let first = scene.refresh(&cookie).await.unwrap();
+    scene.pass(20);
+    let again = scene.refresh(&cookie).await.unwrap();
+    for (name, at_first) in [("expires_in", 300), ("refresh_after", 240), ("session_expires_in", 3600)] {
+        assert_eq!((&body(&first)[name], &body(&again)[name]), (&at_first.into(), &(at_first - 20).into()));
+    }
+    let max_age = |answer: &OAuthAnswer| {
+        let text = answer.set_cookie.as_ref().unwrap().to_str().unwrap().to_owned();
+        text.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().to_owned()
+    };
+    assert_eq!((max_age(&first), max_age(&again)), ("3600".to_owned(), "3580".to_owned()));
+}
+
+#[tokio::test]
 async fn scope_narrows_and_never_widens() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;

@@ -50,7 +50,7 @@ async fn a_code_that_the_server_refuses_is_the_pages_business() {
     let body = code_exchange().replace("code=code-1", "code=spent");
     let refusal = scene.post(Some(&cookie), &body).await.unwrap_err();
     assert!(
-        matches!(refusal.denial, Denial::FromAuthorizationServer { ref error, .. } if error == "invalid_grant")
+        matches!(refusal.denial, Denial::FromAuthorizationServer(ref said) if said.error == "invalid_grant")
     );
     assert!(refusal.set_cookie.is_none());
 }

@@ -1,0 +1,63 @@
+//! `clients.<name>.cookie` — the cookie that holds a session: where it is sent, and what browsers demand of
+//! its name (RFC 6265bis sections 4.1.3 and 5.1.4). It is always `Secure`, `HttpOnly` and without `Domain`.
+
+use crate::config::read::Keys;
+use crate::config::settings::{CookieSettings, SameSite};
+
+/// Where the cookie must be sent to.
+pub(super) const TOKEN_ENDPOINT: &str = "/oauth/token";
+
+/// Prefixes that a browser keeps only with `Path=/`. What `__Secure-` and `__Http-` demand, ours have.
+const NEED_THE_ROOT: [&str; 2] = ["__Host-Http-", "__Host-"];
+const NEED_NO_MORE: [&str; 2] = ["__Secure-", "__Http-"];
+
+/// The cookie of a client in `token` mode.
+pub(super) fn read(client: &str, keys: &Keys<'_>) -> CookieSettings {
+    let keys = keys.section("cookie");
+    let path = keys.text("path").unwrap_or_else(|| TOKEN_ENDPOINT.to_owned());
+    let covers = match TOKEN_ENDPOINT.strip_prefix(path.as_str()) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/') || path.ends_with('/'),
+        None => false,
+    };
+    if !covers {
+        keys.wrong(
+            "path",
+            format!("a cookie with this path is not sent to {TOKEN_ENDPOINT}; use `{TOKEN_ENDPOINT}`, `/oauth` or `/`"),
+        );
+    }
+    let name = keys.text("name").unwrap_or_else(|| format!("__Secure-tollgate-{client}"));
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if keys.has("name") && (name.len() > 128 || !name.bytes().all(token)) {
+        keys.wrong(
+            "name",
+            "is no cookie name; use letters, digits, `-`, `_` and `.`, at most 128 (RFC 6265 section 4.1.1)",
+        );
+    }
+    prefix(&keys, &name, &path);
+    let words = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
+    let same_site = keys.word("same_site", &words, SameSite::Strict);
+    if same_site == SameSite::None {
+        keys.warn("same_site", "`none`: browsers send the cookie along from every site; only the check of `Origin` stands between");
+    }
+    CookieSettings { name, path, same_site }
+}
+
+/// Browsers compare the prefixes without case.
+fn prefix(keys: &Keys<'_>, name: &str, path: &str) {
+    let begins = |prefix: &&&str| {
+        name.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix))
+    };
+    if let Some(prefix) = NEED_THE_ROOT.iter().find(begins) {
+        if path != "/" {
+            keys.wrong(
+                "name",
+                format!("a name that begins with `{prefix}` needs `path: /`, or browsers drop the cookie; begin it with `__Secure-`, or set the path"),
+            );
+        }
+    } else if !NEED_NO_MORE.iter().any(|prefix| begins(&prefix)) {
+        keys.warn(
+            "name",
+            "has no prefix that browsers guard: whoever answers for this host or a sibling subdomain over plain `http` can plant a cookie of this name; begin it with `__Secure-` (or with `__Host-`, which needs `path: /` and keeps siblings out altogether)",
+        );
+    }
+}

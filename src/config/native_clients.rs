@@ -1,0 +1,94 @@
+//! `clients:` in `mode: native` — applications without a browser's cookie, which hold their tokens themselves.
+//!
+//! The gateway lends such a client's secret only to grants that say by themselves whose they are; any other
+//! would let everybody who reaches the gateway act as the client (RFC 6749 section 4.4). Redirect URIs are
+//! those of applications (RFC 8252 section 7).
+
+use url::Url;
+
+use crate::config::clients::{
+    DEFAULT_GRANTS, Registration, is_password, missing_redirect_uri, resource, scope,
+};
+use crate::config::network::is_loopback;
+use crate::config::read::{Keys, Value};
+use crate::config::settings::{GrantType, NativeClient};
+
+/// Keys of clients in `token` mode, and why they mean nothing here.
+const OF_TOKEN_MODE: [(&str, &str); 6] = [
+    ("login", "the application signs its user in itself"),
+    ("origins", "no browser's page uses it"),
+    ("cookie", "there is no cookie"),
+    (
+        "idle_timeout",
+        "there is no session here; how long its refresh token lives is the authorization server's affair",
+    ),
+    (
+        "absolute_timeout",
+        "there is no session here; how long its refresh token lives is the authorization server's affair",
+    ),
+    ("accept_any_access_token", "its access tokens are handed out as they come"),
+];
+
+/// `registration`: `None` when it could not be read.
+pub(super) fn read(keys: &Keys<'_>, registration: Option<Registration>) -> Option<NativeClient> {
+    for (key, why) in OF_TOKEN_MODE {
+        if keys.has(key) {
+            keys.wrong(key, format!("means nothing in `native` mode: {why}; remove it"));
+        }
+    }
+    let lends = keys.has("secret") || keys.has("private_key");
+    let grants = grants(keys, lends);
+    let redirect_uri = keys.get("redirect_uri").map(|value| redirect_uri(&value));
+    if redirect_uri.is_none() && lends && grants.contains(&GrantType::AuthorizationCode) {
+        missing_redirect_uri(keys, "the gateway lends its credential to the code exchange of this one alone");
+    }
+    let (scope, resource) = (scope(keys), resource(keys));
+    let Registration { name, client_id, issuer, credential } = registration?;
+    Some(NativeClient {
+        name,
+        client_id,
+        issuer,
+        credential,
+        redirect_uri: redirect_uri.flatten(),
+        grants,
+        scope,
+        resource,
+    })
+}
+
+fn grants(keys: &Keys<'_>, lends: bool) -> Vec<GrantType> {
+    let Some(texts) = keys.texts("grants") else { return DEFAULT_GRANTS.to_vec() };
+    let mut grants = Vec::new();
+    for (value, text) in texts {
+        if is_password(&value, &text) {
+            continue;
+        }
+        let Some(grant) = value.word(&GrantType::NAMES) else { continue };
+        if lends && !grant.may_borrow_the_secret() {
+            value.wrong(format!(
+                "the gateway would lend its credential to whoever asks with `{}`; it does so only for `authorization_code` and `refresh_token`. Remove this grant, or remove `secret` and `private_key`, so that callers bring their own",
+                grant.name()
+            ));
+        }
+        grants.push(grant);
+    }
+    grants
+}
+
+/// RFC 8252 section 7: `https`, loopback with `http`, or a scheme of the application's own, which has a dot.
+fn redirect_uri(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    let fits = Url::parse(&text).is_ok_and(|url| match url.scheme() {
+        "https" => url.host().is_some() && url.fragment().is_none(),
+        "http" => is_loopback(&url) && url.fragment().is_none(),
+        own => own.contains('.') && url.fragment().is_none(),
+    });
+    if !fits {
+        value.wrong(format!(
+            "`{}` is no redirect URI of an application (RFC 8252 section 7); write it like `http://127.0.0.1/signed-in` (the port does not count), `com.example.app:/signed-in` or `https://app.example.com/signed-in`",
+            value.written()
+        ));
+        return None;
+    }
+    Some(text)
+}

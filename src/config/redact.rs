@@ -1,0 +1,57 @@
+//! A configuration for people to look at: as the file says it, variables not replaced, secrets gone.
+
+use serde_json::{Map, Value};
+
+use crate::config::schema::{Form, Key};
+use crate::config::tree::Node;
+
+/// What stands in place of a secret.
+const GONE: &str = "[secret]";
+
+/// The tree as JSON. Only what the schema knows is shown, so that nothing slips through under a name
+/// that was mistyped.
+pub(super) fn redacted(node: &Node, keys: &'static [Key]) -> Value {
+    let Node::Map(entries) = node else { return Value::Null };
+    let shown = entries.iter().filter_map(|(name, node)| {
+        let key = keys.iter().find(|key| key.name == name)?;
+        Some((name.clone(), formed(node, key.form)))
+    });
+    Value::Object(shown.collect::<Map<_, _>>())
+}
+
+fn formed(node: &Node, form: Form) -> Value {
+    match (form, node) {
+        (Form::Secret, Node::Map(_)) => plain(node),
+        (Form::Secret, _) => Value::from(GONE),
+        (_, Node::List(items)) => {
+            let item = match form {
+                Form::Secrets => Form::Secret,
+                Form::List(keys) | Form::OneOrEntries(_, keys) => Form::OneOrKeys("", keys),
+                other => other,
+            };
+            items.iter().map(|node| formed(node, item)).collect()
+        }
+        (Form::Section(keys) | Form::OneOrKeys(_, keys) | Form::OneOrEntries(_, keys), Node::Map(_)) => {
+            redacted(node, keys)
+        }
+        (Form::Named { keys, .. }, Node::Map(entries)) => entries
+            .iter()
+            .map(|(name, node)| (name.clone(), redacted(node, keys)))
+            .collect::<Map<_, _>>()
+            .into(),
+        _ => plain(node),
+    }
+}
+
+fn plain(node: &Node) -> Value {
+    match node {
+        Node::Null => Value::Null,
+        Node::Bool(value) => Value::from(*value),
+        Node::Number(number) => Value::from(number.clone()),
+        Node::Text(text) => Value::from(text.as_str()),
+        Node::List(items) => items.iter().map(plain).collect(),
+        Node::Map(entries) => {
+            entries.iter().map(|(name, node)| (name.clone(), plain(node))).collect::<Map<_, _>>().into()
+        }
+    }
+}

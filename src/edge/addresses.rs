@@ -1,0 +1,106 @@
+//! What one client address may have: connections, and requests in a while. An IPv6 client has a whole /64
+//! (RFC 4291 section 2.5.4), so that is what counts as one.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use pingora_limits::rate::Rate;
+
+/// One address, as far as limits tell clients apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Whose {
+    V4(u32),
+    /// The first 64 bits.
+    V6(u64),
+}
+
+impl From<IpAddr> for Whose {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4.to_bits()),
+            IpAddr::V6(v6) => Self::V6(u64::try_from(v6.to_bits() >> 64).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// The connections that are open, by address. An address that has none takes no room.
+#[derive(Debug, Default)]
+pub(crate) struct OpenByAddress(DashMap<Whose, usize>);
+
+impl OpenByAddress {
+    /// One more, unless it has `most`.
+    pub(crate) fn take(&self, whose: Whose, most: usize) -> bool {
+        let mut count = self.0.entry(whose).or_insert(0);
+        let free = *count < most;
+        *count += usize::from(free);
+        free
+    }
+
+    pub(crate) fn give_back(&self, whose: Whose) {
+        if let dashmap::Entry::Occupied(mut count) = self.0.entry(whose) {
+            *count.get_mut() = count.get().saturating_sub(1);
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// How often addresses ask, in bounded memory: among very many at once one may be taken for a busier one,
+/// never for an idler one.
+pub(crate) struct AskedByAddress {
+    most: isize,
+    window: Duration,
+    rate: Rate,
+}
+
+impl std::fmt::Debug for AskedByAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AskedByAddress").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+impl AskedByAddress {
+    pub(crate) fn new((most, window): (u32, Duration)) -> Self {
+        Self { most: isize::try_from(most).unwrap_or(isize::MAX), window, rate: Rate::new(window) }
+    }
+
+    /// Whether this is what was asked for.
+    pub(crate) fn is(&self, (most, window): (u32, Duration)) -> bool {
+        self.most == isize::try_from(most).unwrap_or(isize::MAX) && self.window == window
+    }
+
+    /// Counts a request. After how long it is worth trying again, when it is one too many.
+    pub(crate) fn one_too_many(&self, address: IpAddr) -> Option<Duration> {
+        (self.rate.observe(&Whose::from(address), 1) > self.most).then_some(self.window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_client_is_its_network() {
+        let whose = |text: &str| Whose::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!(whose("2001:db8:0:1::1"), whose("2001:db8:0:1:ffff::2"));
+        assert_ne!(whose("2001:db8:0:1::1"), whose("2001:db8:0:2::1"));
+        assert_ne!(whose("192.0.2.1"), whose("192.0.2.2"));
+        assert_eq!(whose("::ffff:192.0.2.1"), whose("192.0.2.1"));
+    }
+
+    #[test]
+    fn connections_are_counted_up_and_down_and_leave_nothing_behind() {
+        let (open, whose) = (OpenByAddress::default(), Whose::V4(1));
+        assert!(open.take(whose, 2) && open.take(whose, 2) && !open.take(whose, 2));
+        assert!(open.take(Whose::V4(2), 2), "another address has its own");
+        open.give_back(whose);
+        assert!(open.take(whose, 2));
+        for _ in 0..2 {
+            open.give_back(whose);
+        }
+        open.give_back(Whose::V4(2));
+        assert!(open.0.is_empty());
+    }
+}

@@ -1,0 +1,187 @@
+//! The admin listener: health and metrics for machines, a status page for people, and what operators may do.
+//! Who may ask is decided in `guard`; every write is audited.
+
+mod guard;
+mod status;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::core::ids::IssuerName;
+use crate::edge::connection_guard::Connection;
+use crate::edge::drain::Drain;
+use crate::edge::pages::Pages;
+use crate::flows::Gate;
+use crate::flows::keep_keys_fresh::refresh_now;
+use crate::flows::reload::Reloaded;
+use guard::{Endpoint, Refusal};
+use status::Status;
+
+/// The app behind the admin listener.
+pub(crate) struct Admin {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) pages: Pages,
+}
+
+/// What `/readyz` says. `degraded` names what is missing while requests are still served.
+#[derive(Debug, Serialize)]
+struct Readiness {
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<&'static str>,
+    degraded: Vec<String>,
+}
+
+impl Admin {
+    fn readiness(&self) -> Readiness {
+        let live = self.gate.live.load();
+        let without_keys: Vec<_> = live.issuers.iter().filter(|issuer| !issuer.keys_ready()).collect();
+        let none_has = !without_keys.is_empty() && without_keys.len() == live.issuers.iter().count();
+        let because = if self.drain.has_begun() {
+            Some("draining")
+        } else if none_has {
+            Some("no issuer's keys could be read yet")
+        } else {
+            None
+        };
+        let degraded =
+            without_keys.iter().map(|issuer| format!("issuer {}: no keys yet", issuer.settings.name));
+        Readiness { ready: because.is_none(), because, degraded: degraded.collect() }
+    }
+
+    async fn answer(&self, endpoint: Endpoint, who: IpAddr) -> Answer {
+        match endpoint {
+            Endpoint::Livez => plain(StatusCode::OK, "ok\n"),
+            Endpoint::Readyz => {
+                let readiness = self.readiness();
+                let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                json(status, &readiness)
+            }
+            Endpoint::Metrics => match self.gate.metrics.render() {
+                Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
+                Err(error) => {
+                    tracing::error!(%error, "the metrics cannot be written");
+                    plain(StatusCode::INTERNAL_SERVER_ERROR, "")
+                }
+            },
+            Endpoint::Status => {
+                let live = self.gate.live.load_full();
+                let readiness = self.readiness();
+                typed(StatusCode::OK, "application/json", Status::of(&self.gate, &live, &readiness).json())
+            }
+            Endpoint::StatusPage => {
+                let live = self.gate.live.load_full();
+                let readiness = self.readiness();
+                let (html, guards) = self.pages.status(&Status::of(&self.gate, &live, &readiness));
+                let mut answer = typed(StatusCode::OK, "text/html; charset=utf-8", html.into_bytes());
+                answer.headers_mut().extend(guards);
+                answer
+            }
+            Endpoint::Config => json(StatusCode::OK, &self.gate.live.load().settings.shown),
+            Endpoint::Reload => self.reload(who).await,
+            Endpoint::RefreshIssuer(name) => self.refresh(&name, who).await,
+        }
+    }
+
+    async fn reload(&self, who: IpAddr) -> Answer {
+        tracing::info!(event = "audit", %who, "asked to read the configuration again");
+        match self.gate.operators.reloads.ask().await {
+            Some(Reloaded::TakenOver { after_restart }) => {
+                json(StatusCode::OK, &json!({ "reloaded": true, "after_restart": after_restart }))
+            }
+            Some(Reloaded::Refused { mistakes }) => {
+                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "reloaded": false, "mistakes": mistakes }))
+            }
+            None => plain(StatusCode::CONFLICT, "The configuration was not read from a file.\n"),
+        }
+    }
+
+    async fn refresh(&self, name: &str, who: IpAddr) -> Answer {
+        let live = self.gate.live.load_full();
+        let Some(issuer) = live.issuers.by_name(&IssuerName::new(name)) else {
+            return plain(StatusCode::NOT_FOUND, "No issuer has this name.\n");
+        };
+        tracing::info!(event = "audit", %who, issuer = name, "asked to fetch an issuer's keys now");
+        match refresh_now(&self.gate, issuer).await {
+            Ok(keys) => json(StatusCode::OK, &json!({ "issuer": name, "keys": keys.len() })),
+            Err(why) => json(StatusCode::BAD_GATEWAY, &json!({ "issuer": name, "error": why })),
+        }
+    }
+}
+
+type Answer = Response<Vec<u8>>;
+
+fn refused(refusal: Refusal) -> Answer {
+    let mut answer = plain(refusal.status, refusal.why);
+    answer.headers_mut().extend(refusal.header);
+    answer
+}
+
+fn plain(status: StatusCode, body: &'static str) -> Answer {
+    typed(status, "text/plain; charset=utf-8", body.as_bytes().to_vec())
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    typed(status, "application/json", serde_json::to_vec(value).unwrap_or_default())
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let length = body.len();
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    let fixed: [(HeaderName, HeaderValue); 4] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CONTENT_LENGTH, HeaderValue::from(length)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    answer.headers_mut().extend(fixed);
+    answer
+}
+
+/// Marks its connection busy while it lives.
+struct Answering(Option<Arc<Connection>>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            connection.request_ended();
+        }
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let connection = Connection::of(session.digest());
+        if let Some(connection) = &connection {
+            connection.request_begins();
+        }
+        let _answering = Answering(connection);
+        // pingora would keep every connection; nobody needs that here.
+        session.set_keepalive(None);
+        let who = session.client_addr().and_then(|address| address.as_inet().map(std::net::SocketAddr::ip));
+        let request = session.req_header();
+        let settings = &self.gate.live.load_full().settings.admin;
+        let token = self.gate.operators.token.as_ref();
+        let admitted =
+            guard::admitted(&request.method, request.uri.path(), &request.headers, settings, token);
+        let bodiless = request.method == Method::HEAD;
+        let mut answer = match admitted {
+            Ok(endpoint) => self.answer(endpoint, who.unwrap_or(IpAddr::from([0, 0, 0, 0]))).await,
+            Err(refusal) => refused(refusal),
+        };
+        if bodiless {
+            answer.body_mut().clear();
+        }
+        answer
+    }
+}

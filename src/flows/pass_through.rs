@@ -1,0 +1,133 @@
+//! `POST /oauth/token` of a native client: passed on to its authorization server, and the answer back.
+//!
+//! There is no session here: no cookie is read or set, nothing is remembered, and tokens are not judged
+//! before they are used. The gateway's secret is lent as `core::session::oauth::native` says, and to nobody
+//! else. It must never repeat a request: a refresh token may have been replaced although no answer came.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::config::settings::{ClientCredential, GrantType, NativeClient};
+use crate::core::denial::Denial;
+use crate::core::request::RequestHead;
+use crate::core::session::oauth::answer::ServerAnswer;
+use crate::core::session::oauth::native::{NativeRequest, Proof, Registered};
+use crate::core::session::oauth::request::Parameters;
+use crate::flows::Gate;
+use crate::flows::call_authorization_server::{self, AsClient, ask_token_endpoint};
+use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
+use crate::state::live::Live;
+use crate::state::metrics::ExchangeOutcome;
+
+/// Passes a request on.
+///
+/// # Errors
+/// Every refusal, ours and the AS's.
+pub(in crate::flows) async fn pass_through(
+    gate: &Gate,
+    live: &Live,
+    head: &RequestHead<'_>,
+    client: &Arc<NativeClient>,
+    parameters: &Parameters,
+) -> Result<OAuthAnswer, OAuthRefusal> {
+    let result = match NativeRequest::read(head.headers, parameters, registered(client)) {
+        Ok(request) => answered(gate, live, client, &request).await,
+        Err(denial) => Err(denial),
+    };
+    let outcome = count(gate, client, parameters, &result);
+    match result {
+        Ok(body) => Ok(OAuthAnswer {
+            status: StatusCode::OK,
+            body,
+            set_cookie: None,
+            client: client.name.clone(),
+            subject: None,
+            outcome,
+        }),
+        Err(denial) => {
+            Err(OAuthRefusal { client: Some(client.name.clone()), ..OAuthRefusal::before_client(denial) })
+        }
+    }
+}
+
+fn registered(client: &NativeClient) -> Registered<'_> {
+    Registered {
+        client_id: &client.client_id,
+        grants: &client.grants,
+        lends: !matches!(client.credential, ClientCredential::None),
+        redirect_uri: client.redirect_uri.as_deref(),
+        scope: client.scope.as_deref(),
+        resource: client.resource.as_deref(),
+    }
+}
+
+async fn answered(
+    gate: &Gate,
+    live: &Live,
+    client: &NativeClient,
+    request: &NativeRequest,
+) -> Result<Bytes, Denial> {
+    // Anybody can begin one, and each may wait for a slow AS.
+    let Some(_place) = gate.exchanges.begin_code_exchange() else {
+        tracing::error!(client = %client.name, "too many requests wait for the AS; another was refused");
+        return Err(Denial::AuthorizationServerUnavailable);
+    };
+    let proof = match &request.proof {
+        Proof::Lent => call_authorization_server::Proof::Ours(&client.credential),
+        Proof::Brought { authentication, .. } => call_authorization_server::Proof::Brought(authentication),
+    };
+    let asked = AsClient { client_id: &client.client_id, issuer: &client.issuer, proof };
+    let issuer = live.issuers.by_name(&client.issuer);
+    let patience = issuer.map_or(Duration::from_secs(5), |issuer| issuer.settings.timeout);
+    let asking = ask_token_endpoint(gate, live, asked, &request.form);
+    let late = ServerAnswer::Unusable("the AS did not answer within `timeout`");
+    match tokio::time::timeout(patience, asking).await.unwrap_or(late) {
+        ServerAnswer::Tokens(answer) => {
+            Ok(Bytes::copy_from_slice(answer.to_native_json().expose().as_bytes()))
+        }
+        ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => {
+            Err(Denial::FromAuthorizationServer(said))
+        }
+        ServerAnswer::InvalidClient(said) => match request.proof {
+            Proof::Brought { by_basic, .. } => Err(Denial::ClientCredentialRefused { said, by_basic }),
+            Proof::Lent => {
+                tracing::error!(client = %client.name, issuer = %client.issuer, "the AS answered invalid_client: the client's credential in the configuration is wrong there");
+                Err(Denial::AuthorizationServerUnavailable)
+            }
+        },
+        ServerAnswer::Unusable(why) => {
+            tracing::error!(client = %client.name, issuer = %client.issuer, why, "a native client's request brought no answer");
+            Err(Denial::AuthorizationServerUnavailable)
+        }
+    }
+}
+
+/// A refresh counts among the exchanges; every other grant begins something, and counts among the sign-ins.
+/// A device that asks whether its user is done yet counts nowhere. Gives the label for the log.
+fn count(
+    gate: &Gate,
+    client: &NativeClient,
+    parameters: &Parameters,
+    result: &Result<Bytes, Denial>,
+) -> &'static str {
+    if parameters.get("grant_type") == Some(GrantType::RefreshToken.name()) {
+        let outcome = match result {
+            Ok(_) => ExchangeOutcome::Rotated,
+            Err(Denial::AuthorizationServerUnavailable) => ExchangeOutcome::AsUnavailable,
+            Err(Denial::FromAuthorizationServer(said)) if said.error == "invalid_grant" => {
+                ExchangeOutcome::InvalidGrant
+            }
+            Err(_) => ExchangeOutcome::Refused,
+        };
+        gate.metrics.exchanged(&client.name, outcome);
+        return outcome.label();
+    }
+    let waits = |error: &str| matches!(error, "authorization_pending" | "slow_down");
+    if !matches!(result, Err(Denial::FromAuthorizationServer(said)) if waits(&said.error)) {
+        gate.metrics.signed_in(&client.name, result.is_ok());
+    }
+    "signed_in"
+}

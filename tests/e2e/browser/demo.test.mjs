@@ -1,0 +1,183 @@
+// The demo's page in Chromium, as a person uses it: every button, two tabs, the keyboard, and what a
+// screen reader gets (axe-core).
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, describe, test } from 'node:test';
+import { launch } from '../support/chromium.mjs';
+import { Demo, DemoPerson } from '../support/demo.mjs';
+import { until } from '../support/http.mjs';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const COOKIE = '__Secure-tollgate-web-app';
+const signedIn = (tab) => tab.getAttribute('body', 'data-signed-in');
+
+describe('the page of the demo', () => {
+  let demo, browser, person, shared;
+  before(async () => {
+    [demo, browser] = await Promise.all([Demo.start(), launch()]);
+    person = await newPerson();
+    shared = await person.open();
+  });
+  after(async () => {
+    await browser?.close();
+    await demo?.stop();
+  });
+
+  async function newPerson() {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+    context.setDefaultTimeout(20_000);
+    return new DemoPerson(context, demo);
+  }
+
+  /** One tab for all tests that need no more than somebody who is signed in. */
+  async function alice() {
+    if ((await signedIn(shared)) !== 'alice') await person.signIn(shared, 'alice');
+    return shared;
+  }
+
+  const jar = async () => (await person.context.cookies()).filter(({ name }) => name.includes('tollgate'));
+
+  test('a person signs in, calls the API and cannot read the cookie', async () => {
+    const tab = shared;
+    assert.match(await person.press(tab, '#call-hello', '#call-result'), /401/);
+    assert.match(await person.press(tab, '#cookie-button', '#cookie-result'), /Sign in first/);
+    await person.signIn(tab, 'alice');
+    assert.match(await tab.innerText('#sign-in-result'), /Alice is signed in/);
+    assert.match(await person.press(tab, '#call-hello', '#call-result'), /200[^]*x-auth-subject\s+alice/);
+    assert.match(await person.press(tab, '#call-bob', '#call-result'), /403/);
+    assert.match(await person.press(tab, '#call-admin', '#call-result'), /200/);
+
+    const read = await person.press(tab, '#cookie-button', '#cookie-result');
+    assert.equal(await tab.getAttribute('#cookie-result', 'data-read'), '0', read);
+    assert.match(read, /HttpOnly/);
+    assert.equal(await tab.evaluate(() => document.cookie), '');
+    const [{ name, path, httpOnly, secure, sameSite, domain }, ...others] = await jar();
+    assert.deepEqual(others, []);
+    const wanted = { name: COOKIE, path: '/oauth/token', httpOnly: true, secure: true, sameSite: 'Strict', domain: 'localhost' };
+    assert.deepEqual({ name, path, httpOnly, secure, sameSite, domain }, wanted);
+
+    await tab.reload();
+    await tab.waitForSelector('body[data-signed-in=alice]');
+  });
+
+  test('fifty tabs at once cost one question', async () => {
+    const tab = await alice();
+    const said = await person.press(tab, '#fifty-button', '#fifty-result');
+    const [answers, asked] = [await tab.getAttribute('#fifty-result', 'data-answers'), await tab.getAttribute('#fifty-result', 'data-asked')];
+    assert.deepEqual([answers, asked], ['50', '1'], said);
+    assert.match(said, /50 × 200/);
+    assert.equal(await signedIn(tab), 'alice');
+  });
+
+  test('the token ends, nothing happens, and the next call swaps it', async () => {
+    const bob = await newPerson();
+    await bob.context.clock.install();
+    const tab = await bob.open();
+    await bob.signIn(tab, 'bob');
+    const requests = [];
+    bob.context.on('request', (request) => requests.push(request.url()));
+    await bob.context.clock.fastForward(26_000);
+    await until('the page to say so', async () => /the next call swaps first/.test(await tab.innerText('#token-text')));
+    assert.deepEqual(requests, [], 'no timer asks for anything');
+    assert.match(await bob.press(tab, '#expiry-call', '#expiry-result'), /200[^]*swapped for a new token first/);
+    assert.equal(requests.filter((url) => url.endsWith('/oauth/token')).length, 1);
+    const before = requests.length;
+    await bob.context.clock.fastForward(600_000);
+    await until('the page to say so', async () => /nothing happens until the next call/.test(await tab.innerText('#token-text')));
+    assert.equal(requests.length, before);
+    await bob.context.close();
+  });
+
+  test('a step-up is asked for, and passed by signing in again', async () => {
+    const tab = shared;
+    await person.signIn(tab, 'alice', '#sign-in-stale');
+    assert.match(await person.press(tab, '#call-admin', '#call-result'), /401[^]*insufficient_user_authentication[^]*300/);
+    await person.signIn(tab, 'alice', '#step-up-button');
+    await until('the call to be made again', async () => /200/.test(await tab.innerText('#call-result')));
+  });
+
+  test('a stopped authorization server ends no session', async () => {
+    const tab = await alice();
+    await person.press(tab, '#stop-button', '#outage-result');
+    await tab.waitForSelector('#as-state[data-state=stopped]');
+    const [before] = await jar();
+    assert.match(await person.press(tab, '#outage-call', '#outage-result'), /200/);
+    assert.match(await person.press(tab, '#outage-swap', '#outage-result'), /503 temporarily_unavailable[^]*Retry-After: 2/);
+    assert.equal((await jar())[0].value, before.value);
+    await person.press(tab, '#start-button', '#outage-result');
+    await tab.waitForSelector('#as-state[data-state=up]');
+    assert.match(await person.press(tab, '#outage-swap', '#outage-result'), /200/);
+    assert.notEqual((await jar())[0].value, before.value);
+    assert.equal(await signedIn(tab), 'alice');
+  });
+
+  test('a replayed cookie ends the session, for thief and victim', async () => {
+    const tab = await alice();
+    const said = await person.press(tab, '#replay-button', '#replay-result');
+    const [thief, victim] = [await tab.getAttribute('#replay-result', 'data-thief'), await tab.getAttribute('#replay-result', 'data-victim')];
+    assert.deepEqual([thief, victim], ['400', '400'], said);
+    assert.equal(await signedIn(tab), '');
+    assert.deepEqual(await jar(), []);
+  });
+
+  test('sign-out is seen in the other tab', async () => {
+    const tab = await alice();
+    const other = await person.open();
+    await until('the other tab to be signed in', async () => (await signedIn(other)) === 'alice');
+    await person.press(tab, '#sign-out-button', '#sign-out-result');
+    await until('the other tab to be signed out', async () => (await signedIn(other)) === '');
+    assert.deepEqual(await jar(), []);
+    assert.match(await person.press(other, '#call-hello', '#call-result'), /401/);
+    await other.close();
+  });
+
+  test('the wire shows each leg, without secrets, and is used with the keyboard', async () => {
+    const tab = await alice();
+    await person.signIn(tab, 'alice');
+    await tab.waitForSelector('#wire-state[data-state=live]');
+    await person.press(tab, '#call-hello', '#call-result');
+    const legs = () => tab.$$eval('#wire-entries > li', (items) => [...new Set(items.map((item) => item.dataset.leg))].sort());
+    await until('all legs to be shown', async () => (await legs()).join() === 'browser-as,browser-gateway,gateway-as,gateway-upstream');
+    await tab.focus('#wire-entries summary[tabindex="0"]');
+    await tab.keyboard.press('Home');
+    const opened = '#wire-entries > li:not([hidden]) details[open]';
+    await tab.keyboard.press('Enter');
+    await tab.waitForSelector(opened);
+    await tab.keyboard.press('Escape');
+    await until('it to close', async () => (await tab.$(opened)) === null);
+    await tab.$$eval('#wire-entries details', (all) => all.forEach((details) => (details.open = true)));
+    const [{ value }] = await jar();
+    await until('all to be unfolded', async () => /set-cookie/i.test(await tab.innerText('#wire-entries')));
+    assert.ok(!(await tab.innerText('#wire-entries')).includes(value.slice(0, 20)));
+  });
+
+  test('everybody can use it: axe-core finds nothing, light or dark', async () => {
+    const somebody = await newPerson();
+    const tab = await somebody.open();
+    const faults = async () => {
+      await tab.evaluate(axe);
+      const found = [];
+      for (const [colorScheme, how] of [['light', {}], ['dark', { runOnly: ['color-contrast'] }]]) {
+        await tab.emulateMedia({ colorScheme });
+        const { violations, passes } = await tab.evaluate((how) => axe.run(how), how);
+        assert.ok(passes.some(({ id }) => id === 'color-contrast'));
+        found.push(...violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${colorScheme} ${id} ${target}: ${failureSummary}`)));
+      }
+      return found;
+    };
+    await tab.click('#sign-in-button');
+    await tab.waitForSelector('button[value=alice]');
+    assert.deepEqual(await faults(), [], 'the sign-in page');
+    await tab.click('button[value=alice]');
+    await tab.waitForSelector('body[data-ready=true][data-signed-in=alice]');
+    await tab.click('#wire-clear');
+    for (const [button, result] of [['#call-hello', '#call-result'], ['#cookie-button', '#cookie-result'], ['#outage-swap', '#outage-result'], ['#call-bob', '#call-result']]) {
+      await somebody.press(tab, button, result);
+    }
+    await tab.click('#wire-entries > li:last-child summary');
+    assert.deepEqual(await faults(), [], 'the page with results and the wire');
+    await somebody.context.close();
+  });
+});

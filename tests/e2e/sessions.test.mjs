@@ -1,0 +1,224 @@
+// How long a session lasts, and which cookie opens it. Time passes as it does; the timeouts are short.
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import { AUDIENCE } from './support/authorization_server.mjs';
+import { Browser, until } from './support/http.mjs';
+import { CLIENT, COOKIE, SCOPE, SECRET, World } from './support/world.mjs';
+
+/** What a coarse clock and a loaded machine may take, in seconds. */
+const SLACK = 2;
+
+const poll = (world, browser, options) => world.token(browser, { grant_type: 'refresh_token', background: 'true' }, options);
+const maxAge = (answer) => Number(/; Max-Age=(\d+)/.exec(answer.setCookies[0])[1]);
+const sent = (cookie) => ({ headers: { cookie: `${COOKIE}=${cookie}` } });
+
+/** Repeats `request` until its answer is not 200, and returns that answer. */
+const untilRefused = (what, request) =>
+  until(what, async () => {
+    const answer = await request();
+    return answer.status !== 200 && answer;
+  });
+
+async function assertEnded(world, browser, answer, why) {
+  assert.deepEqual([answer.status, answer.json.error], [400, 'invalid_grant'], answer.text);
+  assert.match(answer.json.error_description, why);
+  assert.match(answer.setCookies[0], new RegExp(`^${COOKIE}=; Path=/oauth/token; Max-Age=0; Secure; HttpOnly; SameSite=Strict$`));
+  assert.equal(browser.cookie(COOKIE), undefined);
+  const last = [...world.as.refreshTokens].at(-1);
+  await until('the refresh token to be revoked', () => world.as.revocations.some(({ token }) => token === last));
+}
+
+test('a page that only polls goes idle: the cookie is cleared, the refresh token revoked', async (t) => {
+  const world = await World.start({ auth: 'none', client: { idle_timeout: '3s' } });
+  t.after(() => world.stop());
+  const browser = new Browser();
+  await world.signIn(browser);
+  const begun = Date.now();
+  let left = Infinity;
+  const answer = await untilRefused('the session to go idle', async () => {
+    const polled = await poll(world, browser);
+    if (polled.status === 200) {
+      assert.ok(polled.json.session_expires_in <= left, 'a poll leaves the timeout alone');
+      left = polled.json.session_expires_in;
+      assert.ok([0, 1].includes(maxAge(polled) - left), polled.setCookies[0]);
+    }
+    return polled;
+  });
+  const seconds = (Date.now() - begun) / 1000;
+  assert.ok(seconds > 2.5 && seconds < 3 + SLACK, `went idle after ${seconds} s`);
+  await assertEnded(world, browser, answer, /not used for too long/);
+  assert.ok((await world.gateway.metric('tollgate_exchanges_total', { outcome: 'expired' })) >= 1);
+  assert.equal((await world.refresh(browser)).status, 400, 'and stays so');
+});
+
+test('a page that is used does not go idle, and ends at the absolute timeout', async (t) => {
+  const world = await World.start({ auth: 'none', client: { idle_timeout: '2s', absolute_timeout: '6s' } });
+  t.after(() => world.stop());
+  const browser = new Browser();
+  await world.signIn(browser);
+  const begun = Date.now();
+  const answer = await untilRefused('the session to end', () => world.refresh(browser));
+  const seconds = (Date.now() - begun) / 1000;
+  assert.ok(seconds > 5.5 && seconds < 6 + SLACK, `ended after ${seconds} s`);
+  await assertEnded(world, browser, answer, /longest duration/);
+});
+
+test('an answer says how long all of it lasts, less by its age when it is given again', async (t) => {
+  const world = await World.start({ client: { idle_timeout: '80s' }, accessTokenSeconds: 60 });
+  t.after(() => world.stop());
+  const browser = new Browser();
+  const times = (answer) => ['expires_in', 'refresh_after', 'session_expires_in'].map((name) => answer.json[name]).concat(maxAge(answer));
+  const whole = [60, 40, 80, 80];
+  const areWhole = (times) => assert.ok(times.every((time, at) => time === whole[at] || time === whole[at] - 1), times.join());
+  areWhole(times(await world.signIn(browser)));
+  const cookie = browser.cookie(COOKIE);
+  const first = await world.refresh(browser);
+  areWhole(times(first));
+  const again = await until('the answer to be older', async () => {
+    const answer = await world.refresh(new Browser(), sent(cookie));
+    assert.equal(answer.json.access_token, first.json.access_token);
+    return answer.json.expires_in < 58 && answer;
+  });
+  const [age, ...ages] = times(again).map((time, at) => whole[at] - time);
+  assert.ok(age < 3 + SLACK && ages.every((other) => Math.abs(other - age) <= 1), times(again).join());
+  // The life of a short token decides.
+  const short = await World.start({ accessTokenSeconds: 20 });
+  t.after(() => short.stop());
+  assert.ok([15, 16].includes((await short.signIn(new Browser())).json.refresh_after));
+});
+
+test('a use that finds the answer of a poll still counts', async (t) => {
+  const world = await World.start({ client: { idle_timeout: '30s' } });
+  t.after(() => world.stop());
+  const browser = new Browser();
+  await world.signIn(browser);
+  const cookie = browser.cookie(COOKIE);
+  // Two tabs with one cookie: one polls, and the other is used a while later.
+  await until('some of the idle timeout to pass', async () => (await poll(world, new Browser(), sent(cookie))).json.session_expires_in < 28);
+  const used = await world.refresh(new Browser(), sent(cookie));
+  assert.ok(used.json.session_expires_in >= 29, used.text);
+  assert.equal(maxAge(used), 30);
+});
+
+test('access tokens that outlive the idle timeout are warned about once, at a refresh too', async (t) => {
+  const world = await World.start({ client: { idle_timeout: '30s' }, accessTokenSeconds: 60 });
+  t.after(() => world.stop());
+  const browser = new Browser();
+  const warnings = () => world.gateway.output.split('live longer than idle_timeout').length - 1;
+  await world.signIn(browser);
+  await world.refresh(browser);
+  await world.signIn(new Browser());
+  assert.equal(warnings(), 1);
+  world.gateway.signal('SIGTERM');
+  await world.gateway.exited;
+  await world.restartGateway();
+  assert.equal((await world.refresh(browser)).status, 200);
+  assert.equal((await world.refresh(browser)).status, 200);
+  assert.equal(warnings(), 2);
+});
+
+describe('two clients on one host', () => {
+  const OTHER = 'other-app';
+  const OTHER_COOKIE = `__Secure-tollgate-${OTHER}`;
+  const key = () => randomBytes(32).toString('hex');
+  const keys = [key(), key()];
+  let world;
+  before(async () => {
+    const registered = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], token_endpoint_auth_method: 'client_secret_basic', client_secret: SECRET };
+    const redirect = 'http://localhost/app/callback';
+    const client = { mode: 'token', scope: SCOPE, resource: AUDIENCE, redirect_uri: redirect, secret: '${WEB_APP_SECRET}' };
+    world = await World.start({
+      clients: [CLIENT, OTHER].map((client_id) => ({ client_id, redirect_uris: [redirect], ...registered })),
+      config: { clients: { [CLIENT]: client, [OTHER]: client }, sessions: { keys: [{ file: 'first' }] } },
+      files: { first: keys[0], second: keys[1] },
+    });
+    world.redirectUri = redirect;
+  });
+  after(() => world.stop());
+
+  const refresh = (browser, cookie, client = CLIENT) => world.token(browser, { grant_type: 'refresh_token', client_id: client }, cookie === undefined ? {} : { headers: { cookie } });
+
+  async function signIn(browser, client) {
+    const { code, verifier } = await world.authorize(browser, 'alice', { client });
+    const answer = await world.token(browser, { client_id: client, grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: world.redirectUri });
+    assert.equal(answer.status, 200, answer.text);
+  }
+
+  test('each has its cookie, and neither opens as the other', async () => {
+    const browser = new Browser();
+    await signIn(browser, CLIENT);
+    await signIn(browser, OTHER);
+    const [ours, theirs] = [browser.cookie(COOKIE), browser.cookie(OTHER_COOKIE)];
+    assert.ok(ours && theirs);
+    const calls = world.as.tokenCalls.length;
+    for (const [what, cookie] of [
+      ["the other client's", `${COOKIE}=${theirs}`],
+      ['of the other name', `${OTHER_COOKIE}=${theirs}`],
+      ['truncated', `${COOKIE}=${ours.slice(0, -8)}`],
+      ['longer', `${COOKIE}=${ours}AAAA`],
+      ['changed', `${COOKIE}=${ours.slice(0, 40)}${ours[40] === 'A' ? 'B' : 'A'}${ours.slice(41)}`],
+      ['garbage', `${COOKIE}=x`],
+      ['empty', `${COOKIE}=`],
+      ['of another case', `${COOKIE.toLowerCase()}=${ours}`],
+    ]) {
+      const answer = await refresh(new Browser(), cookie);
+      assert.deepEqual([answer.status, answer.json.error, answer.setCookies], [400, 'invalid_grant', []], `${what}: ${answer.text}`);
+      assert.match(answer.json.error_description, /No cookie of this client/);
+    }
+    for (const cookie of [`${COOKIE}=${ours}; ${COOKIE}=${ours}`, `${COOKIE}=${ours}; a=1; ${COOKIE}=x`]) {
+      const answer = await refresh(new Browser(), cookie);
+      assert.deepEqual([answer.status, answer.json.error, answer.setCookies], [400, 'invalid_request', []], answer.text);
+    }
+    assert.equal(world.as.tokenCalls.length, calls, 'nobody was asked');
+    for (const client of [CLIENT, OTHER]) assert.equal((await refresh(browser, undefined, client)).status, 200);
+  });
+
+  test('a cookie of another key is no session and stays; an added key opens it again', async () => {
+    const browser = new Browser();
+    await signIn(browser, CLIENT);
+    const cookie = browser.cookie(COOKIE);
+    const restart = async (...files) => {
+      world.gateway.signal('SIGTERM');
+      await world.gateway.exited;
+      world.config.sessions.keys = files.map((file) => ({ file }));
+      await world.startGateway();
+    };
+    await restart('second');
+    const answer = await refresh(browser);
+    assert.deepEqual([answer.status, answer.json.error, answer.setCookies], [400, 'invalid_grant', []], answer.text);
+    assert.equal(browser.cookie(COOKIE), cookie);
+    await restart('second', 'first');
+    assert.equal((await refresh(browser)).status, 200);
+    assert.notEqual(browser.cookie(COOKIE), cookie);
+  });
+
+  test('no cookie of ours reaches an upstream', async () => {
+    const browser = new Browser();
+    await signIn(browser, CLIENT);
+    const { access_token: token } = (await refresh(browser)).json;
+    const cookie = `a=1; ${COOKIE}=${browser.cookie(COOKIE)}; ${OTHER_COOKIE}=x; b=2`;
+    const answer = await world.call(new Browser(), '/api/things', token, { headers: { cookie } });
+    assert.equal(answer.json.headers.cookie, 'a=1; b=2');
+  });
+});
+
+test('a session that fits no cookie is an error that names the part, and its refresh token is revoked', async (t) => {
+  const world = await World.start({ client: { accept_any_access_token: true } });
+  t.after(() => world.stop());
+  const large = randomBytes(3000).toString('base64url');
+  const answerLarge = (incoming, answer) => {
+    answer.writeHead(200, { 'content-type': 'application/json' });
+    answer.end(JSON.stringify({ access_token: 'opaque', token_type: 'Bearer', expires_in: 60, refresh_token: large }));
+  };
+  const browser = new Browser();
+  const { code, verifier } = await world.authorize(browser);
+  world.as.tokenFault = answerLarge;
+  const answer = await world.token(browser, { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: world.redirectUri });
+  world.as.endFault();
+  assert.deepEqual([answer.status, answer.setCookies], [502, []], answer.text);
+  assert.match(world.gateway.output, /^(?=.*does not fit its cookie)(?=.*"part":"the refresh token")(?=.*"bytes":4000).*$/m);
+  assert.ok(!world.gateway.output.includes(large));
+  await until('the refresh token to be revoked', () => world.as.revocations.some(({ token }) => token === large));
+});

@@ -1,0 +1,67 @@
+// The pages of the browser tests: a single-page app made of what docs/ gives page authors to copy
+// (tollgate.js as it is, sign_in.js out of spa.md), and empty pages for everybody else.
+
+import http from 'node:http';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const doc = (name) => readFileSync(fileURLToPath(new URL(`../../../docs/${name}`, import.meta.url)), 'utf8');
+
+/** The fenced blocks of docs/spa.md of one language, without their fences. */
+export const blocksOfSpaMd = (language) => [...doc('spa.md').matchAll(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, 'gm'))].map(([, code]) => code);
+export const tollgateJs = () => doc('tollgate.js');
+
+export class Pages {
+  /** What arrived: method, url, headers. */
+  received = [];
+  /** What the app is told; set before it is opened. */
+  settings;
+  #server = http.createServer((incoming, outgoing) => {
+    const { method, url, headers } = incoming;
+    this.received.push({ method, url, headers });
+    incoming.resume();
+    const { pathname, searchParams } = new URL(url, 'http://pages.invalid');
+    const answer = (type, body) => outgoing.writeHead(200, { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store' }).end(body);
+    if (pathname === '/app/tollgate.js') return answer('text/javascript', tollgateJs());
+    if (pathname === '/app/sign_in.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// sign_in.js')));
+    if (pathname.endsWith('/redirect')) return outgoing.writeHead(302, { location: searchParams.get('to') }).end();
+    if (pathname.startsWith('/app/')) return answer('text/html', app(this.settings));
+    if (pathname === '/plants') return outgoing.writeHead(204, { 'set-cookie': searchParams.getAll('cookie') }).end();
+    return answer('text/html', '<!doctype html><title>empty</title>');
+  });
+
+  static async start() {
+    const pages = new Pages();
+    pages.#server.listen(0, '127.0.0.1');
+    await once(pages.#server, 'listening');
+    return pages;
+  }
+
+  get port() {
+    return this.#server.address().port;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  stop() {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+}
+
+/** settings: issuer, gateway ('' is the page's own origin), parameters of the authorization request. */
+const app = (settings) => `<!doctype html>
+<title>app</title>
+<script type="module">
+  import { Tollgate } from './tollgate.js';
+  import { signIn, signedIn } from './sign_in.js';
+  const { issuer, gateway, parameters } = ${JSON.stringify(settings)};
+  window.timesSignedOut = 0;
+  window.gate = new Tollgate({ clientId: parameters.client_id, gateway, signedOut: () => (window.timesSignedOut += 1) });
+  window.signIn = () => signIn(issuer + '/auth', parameters);
+  window.arrived = location.pathname === '/app/callback' ? signedIn(gate, issuer, parameters.redirect_uri) : Promise.resolve();
+  window.arrived.catch(() => {});
+</script>`;

@@ -1,0 +1,164 @@
+//! What operators ask the admin listener for, and who else gets nothing.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::client::{Answer, Client, request};
+use crate::support::gateway::Gateway;
+use crate::support::upstream::{Received, Upstream};
+
+const GOOD: &str = "0123456789abcdef0123456789abcdef";
+
+async fn ask(gateway: &Gateway, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+    let mut client = Client::connect(gateway.admin).await;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", gateway.admin);
+    for (name, value) in fields {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    client.send(head + "\r\n").await;
+    client.answer_to(method).await.unwrap()
+}
+
+/// `Authorization` with the token that was made for this gateway.
+fn bearer(gateway: &Gateway) -> String {
+    let made = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
+    format!("Bearer {}", made.trim())
+}
+
+#[tokio::test]
+async fn a_token_is_made_once_for_its_owner_alone_and_opens_what_health_does_not() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let file = gateway.folder().join("data/admin.token");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let bearer = bearer(&gateway);
+    for path in ["/", "/status", "/config"] {
+        let refused = ask(&gateway, "GET", path, &[]).await;
+        assert_eq!(refused.status, 401, "{path}");
+        assert!(refused.header("www-authenticate").unwrap().contains("Basic"), "browsers can ask for it");
+        assert_eq!(ask(&gateway, "GET", path, &[("Authorization", &bearer)]).await.status, 200, "{path}");
+    }
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(ask(&gateway, "GET", path, &[]).await.status, 200, "{path}");
+    }
+    let told = ask(&gateway, "POST", "/reload", &[("Authorization", &bearer)]).await;
+    assert_eq!(told.status, 409, "this one was not started from a file");
+}
+
+#[tokio::test]
+async fn a_token_of_the_operators_own_is_the_only_one() {
+    let upstream = Upstream::start().await;
+    let rest = format!("routes: [{{ path: /*, to: \"{}\" }}]\n", upstream.url());
+    let gateway = Gateway::adjusted(&rest, |settings| {
+        settings.admin.token = Some(tollgate::core::secret::Secret::new(GOOD.as_bytes().to_vec()));
+    })
+    .await;
+    let with = async |token: &str| {
+        ask(&gateway, "GET", "/status", &[("Authorization", &format!("Bearer {token}"))]).await.status
+    };
+    assert_eq!((with(GOOD).await, with(&GOOD[1..]).await), (200, 401));
+    assert!(!gateway.folder().join("data/admin.token").exists());
+}
+
+#[tokio::test]
+async fn the_status_tells_of_issuers_routes_and_refusals_and_of_no_secret() {
+    let upstream = Upstream::start().await;
+    let rest = format!(
+        "clients: {{ web: {{ mode: token, issuer: discovered, secret: hunter2hunter2, redirect_uri: \"http://gate.localhost/b\" }} }}
+routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{}\" }}]
+",
+        upstream.url()
+    );
+    let gateway = Gateway::with(&rest).await;
+    let bearer = bearer(&gateway);
+    let mut client = gateway.connect().await;
+    for _ in 0..3 {
+        client.send(request("GET", "/x/y", &[], b"")).await;
+        assert_eq!(client.answer().await.status, 401);
+    }
+    let status = ask(&gateway, "GET", "/status", &[("Authorization", &bearer)]).await.json();
+    assert_eq!(
+        (&status["ready"], &status["issuers"][0]["name"], &status["issuers"][0]["keys"]),
+        (&json!(true), &json!("test"), &json!(1))
+    );
+    assert_eq!(status["degraded"], json!(["issuer discovered: no keys yet"]));
+    assert_eq!(status["refusals"][0]["reason"], "no_credential");
+    assert_eq!(
+        (&status["refusals"][0]["count"], &status["refusals"][0]["route"]),
+        (&json!(3), &json!("<b>x</b>"))
+    );
+    let page = ask(&gateway, "GET", "/", &[("Authorization", &bearer)]).await;
+    let html = String::from_utf8(page.body.clone()).unwrap();
+    assert!(
+        html.contains("no_credential") && html.contains("&lt;b&gt;x") && !html.contains("<b>x"),
+        "{html}"
+    );
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    let config = ask(&gateway, "GET", "/config", &[("Authorization", &bearer)]).await.json();
+    assert_eq!(config["clients"]["web"]["secret"], "[secret]");
+    assert_eq!(config["routes"][0]["path"], "/x/*");
+    for text in [status.to_string(), html, config.to_string()] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuers_keys_are_fetched_at_once_when_an_operator_asks() {
+    let upstream = Upstream::start().await;
+    let keys = crate::support::issuer::Issuer::new();
+    let other = crate::support::issuer::Issuer::new();
+    let published = Arc::new(std::sync::Mutex::new(keys.jwks()));
+    let server = {
+        let published = published.clone();
+        Upstream::answering(Arc::new(move |_: &Received| {
+            let body = published.lock().unwrap().to_string();
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+            .into_bytes()
+        }))
+        .await
+    };
+    let rest = format!(
+        "issuers: {{ far: {{ url: \"{}\", audience: \"{}\", jwks_uri: \"{}/jwks\" }} }}\nroutes: [{{ path: /*, to: \"{}\" }}]\n",
+        crate::support::issuer::ISS,
+        crate::support::issuer::AUDIENCE,
+        server.url(),
+        upstream.url()
+    );
+    let gateway = Gateway::unready(&rest, |_| {}).unwrap();
+    let mut client = gateway.connect().await;
+    let token = format!("Bearer {}", keys.token("alice", ""));
+    assert_eq!(client.get("/", &[("Authorization", &token)]).await.status, 200);
+
+    *published.lock().unwrap() = other.jwks();
+    let bearer = bearer(&gateway);
+    let refresh = async |name: &str, fields: &[(&str, &str)]| {
+        ask(&gateway, "POST", &format!("/issuers/{name}/refresh"), fields).await
+    };
+    assert_eq!(refresh("far", &[]).await.status, 401);
+    assert_eq!(client.get("/", &[("Authorization", &token)]).await.status, 200, "nothing happened yet");
+    let told = refresh("far", &[("Authorization", &bearer)]).await;
+    assert_eq!((told.status, told.json()), (200, json!({ "issuer": "far", "keys": 1 })));
+    assert_eq!(
+        client.get("/", &[("Authorization", &token)]).await.status,
+        401,
+        "the key that was taken away is gone"
+    );
+    assert_eq!(refresh("near", &[("Authorization", &bearer)]).await.status, 404);
+
+    *published.lock().unwrap() = json!({ "no": "keys" });
+    let told = refresh("far", &[("Authorization", &bearer)]).await;
+    assert_eq!(told.status, 502);
+    assert!(told.json()["error"].as_str().is_some_and(|why| !why.is_empty()), "{told:?}");
+    let good = format!("Bearer {}", other.token("alice", ""));
+    assert_eq!(
+        client.get("/", &[("Authorization", &good)]).await.status,
+        200,
+        "good keys outlive a failed fetch"
+    );
+    let _: Value = told.json();
+}
