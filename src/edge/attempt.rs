@@ -23,10 +23,14 @@ pub(crate) async fn peer(session: &Session, context: &mut Context) -> Result<Htt
     let route = permit.route();
     let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
     let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
-    let server = upstream.choose(permit, client, context.server.as_ref());
     let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
+    let server = if context.failed_addresses > 0 {
+        context.server.clone()
+    } else {
+        context.tries = context.tries.saturating_add(1);
+        upstream.choose(permit, client, context.server.as_ref())
+    };
     context.upstream = Some(upstream);
-    context.tries = context.tries.saturating_add(1);
     // A body that is sent again is counted again.
     context.body_bytes = 0;
     let server = server.ok_or(Denial::UpstreamUnavailable)?;
@@ -41,21 +45,35 @@ pub(crate) async fn peer(session: &Session, context: &mut Context) -> Result<Htt
     Ok(peer)
 }
 
-/// Nothing was sent, so whatever the method, another server or address may be tried.
-pub(crate) fn failed_to_connect(session: &Session, context: &Context, error: &mut Error, metrics: &Metrics) {
-    let another = match (&context.upstream, &context.server) {
-        (Some(upstream), Some(server)) if is_connecting(error.etype()) => upstream.could_not_connect(server),
-        // A kept HTTP/2 connection that takes no more requests; the next try makes a new one.
-        (Some(_), Some(_)) => true,
-        _ => false,
+/// Nothing was sent, so whatever the method, another address or server may be tried.
+pub(crate) fn failed_to_connect(
+    session: &Session,
+    context: &mut Context,
+    error: &mut Error,
+    metrics: &Metrics,
+) {
+    let (Some(upstream), Some(server)) = (context.upstream.clone(), context.server.clone()) else { return };
+    let again = if !is_connecting(error.etype()) {
+        context.failed_addresses = 0;
+        // A kept HTTP/2 connection takes no more requests; the next try makes a new one.
+        context.may_try_again()
+    } else {
+        context.failed_addresses = context.failed_addresses.saturating_add(1);
+        if context.failed_addresses < server.next_address() {
+            true
+        } else {
+            context.failed_addresses = 0;
+            upstream.could_not_connect(&server) && context.may_try_again()
+        }
     };
-    error.set_retry(another && context.may_try_again());
+    error.set_retry(again);
     note(session, context, error, metrics);
 }
 
 /// Something may have been sent: only what may be sent twice is tried again, while its body is still at
 /// hand, nothing of an answer has come, and the time is not over.
-pub(crate) fn broke_off(session: &Session, context: &Context, error: &mut Error, metrics: &Metrics) {
+pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
+    context.failed_addresses = 0;
     if *error.esource() != ErrorSource::Upstream || context.failure.is_some() {
         error.set_retry(false);
         return;

@@ -32,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) upstream: Option<Arc<Upstream>>,
     /// How often a server was chosen.
     pub(crate) tries: usize,
+    /// Addresses of that server that could not be reached; 0: its turn is over, or nothing failed.
+    pub(crate) failed_addresses: usize,
     /// Why it fails, where a phase can only tell pingora that it does.
     pub(crate) failure: Option<Denial>,
     pub(crate) body_bytes: u64,
@@ -69,6 +71,7 @@ impl Context {
             server: None,
             upstream: None,
             tries: 0,
+            failed_addresses: 0,
             failure: None,
             body_bytes: 0,
             upstream_answered: false,

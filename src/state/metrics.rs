@@ -239,6 +239,23 @@ impl Metrics {
         self.upstream_healthy.with_label_values(&[upstream.as_str(), server]).set(healthy.into());
     }
 
+    /// Upstream, server, and whether it is healthy, of every server, in their order.
+    pub fn servers(&self) -> Vec<(String, String, bool)> {
+        let families = self.upstream_healthy.collect();
+        let series = families.iter().flat_map(|family| family.get_metric());
+        let mut servers: Vec<_> = series
+            .map(|series| {
+                let label = |name: &str| {
+                    let label = series.get_label().iter().find(|label| label.name() == name);
+                    label.map(|label| label.value().to_owned()).unwrap_or_default()
+                };
+                (label("upstream"), label("server"), series.get_gauge().get_value() > 0.0)
+            })
+            .collect();
+        servers.sort();
+        servers
+    }
+
     /// Nothing more is said of this server's health: a reload took it away.
     pub fn forget_server(&self, upstream: &UpstreamName, server: &str) {
         let _ = self.upstream_healthy.remove_label_values(&[upstream.as_str(), server]);

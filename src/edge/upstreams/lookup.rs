@@ -46,10 +46,10 @@ impl Lookup {
         }
     }
 
-    /// The next address gets its turn. False when there is no other.
-    pub(super) fn next(&self) -> bool {
+    /// The next address gets its turn. Gives how many there are.
+    pub(super) fn next(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed);
-        self.found.load().as_ref().is_some_and(|found| found.addresses.len() > 1)
+        self.found.load().as_ref().map_or(0, |found| found.addresses.len())
     }
 
     /// The address in use, and whether it is fresh.
@@ -108,7 +108,7 @@ mod tests {
         lookup.found.store(Some(Arc::new(Found { addresses, at: Instant::now() })));
         let first = lookup.address().await.unwrap();
         assert_eq!(first, lookup.address().await.unwrap());
-        assert!(lookup.next());
+        assert_eq!(lookup.next(), 2);
         assert_ne!(first, lookup.address().await.unwrap());
     }
 

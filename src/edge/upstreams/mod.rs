@@ -146,14 +146,13 @@ impl Upstream {
         self.servers.iter().find(|server| will_do(server)).cloned()
     }
 
-    /// A server could not be reached. Gives whether there is another way.
+    /// A server could not be reached. Gives whether there is another.
     pub(crate) fn could_not_connect(&self, server: &Arc<Server>) -> bool {
         if server.standing.could_not_connect(self.now()) {
             tracing::warn!(upstream = %server.upstream, server = server.authority, "cannot be reached");
             self.tell(server);
         }
-        let another_address = server.has_another_address();
-        another_address || self.balancer.is_some()
+        self.balancer.is_some()
     }
 
     /// A server answered.

@@ -23,6 +23,9 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Requests on one HTTP/2 connection at a time, where the server allows as many.
 const STREAMS: usize = 128;
 
+/// Addresses of a name that one request tries.
+const ADDRESSES: usize = 3;
+
 /// One server of an upstream.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -97,9 +100,9 @@ impl Server {
         Ok(peer)
     }
 
-    /// An address of it could not be reached: the next one's turn. False when there is no other.
-    pub(super) fn has_another_address(&self) -> bool {
-        self.lookup.as_ref().is_some_and(|lookup| lookup.next())
+    /// An address of it could not be reached: the next one's turn. Gives how many are worth a try.
+    pub(crate) fn next_address(&self) -> usize {
+        self.lookup.as_ref().map_or(1, |lookup| lookup.next()).min(ADDRESSES)
     }
 }
 
