@@ -4,6 +4,7 @@
 //! It must never send again what a server may have acted on.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -11,38 +12,50 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
-use crate::edge::upstreams::set_timeouts;
+use crate::edge::upstreams::{Server, Upstream, set_timeouts};
 use crate::state::metrics::Metrics;
 
 /// Where this try goes. No permit, no upstream.
 ///
 /// # Errors
-/// [`Denial::UpstreamUnavailable`] when no server is well, or its name does not resolve.
-pub(crate) async fn peer(session: &Session, context: &mut Context) -> Result<HttpPeer, Denial> {
-    let permit = context.permit.as_ref().ok_or(Denial::Internal)?;
-    let route = permit.route();
+/// [`Denial::UpstreamUnavailable`] when no server is well, or no name resolves.
+pub(crate) async fn peer(
+    session: &Session,
+    context: &mut Context,
+    metrics: &Metrics,
+) -> Result<HttpPeer, Denial> {
+    let route = context.permit.as_ref().ok_or(Denial::Internal)?.route().clone();
     let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
-    let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
-    let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
-    let server = if context.failed_addresses > 0 {
-        context.server.clone()
-    } else {
-        context.tries = context.tries.saturating_add(1);
-        upstream.choose(permit, client, context.server.as_ref())
-    };
-    context.upstream = Some(upstream);
+    context.upstream = Some(upstream.clone());
     // A body that is sent again is counted again.
     context.body_bytes = 0;
-    let server = server.ok_or(Denial::UpstreamUnavailable)?;
-    let peer = server.peer().await;
-    context.server = Some(server);
-    let mut peer = peer?;
-    set_timeouts(&mut peer, timeouts);
+    let mut peer = loop {
+        let server = server(context, &upstream).ok_or(Denial::UpstreamUnavailable)?;
+        let peer = server.peer().await;
+        context.server = Some(server.clone());
+        let Err(denial) = peer else { break peer? };
+        context.failed_addresses = 0;
+        metrics.upstream_answered(&server.upstream, &server.authority, "connect_failed");
+        if !(upstream.could_not_connect(&server) && context.may_try_again()) {
+            return Err(denial);
+        }
+    };
+    set_timeouts(&mut peer, upstream.settings.timeouts.but(route.forwarding.timeouts));
     if session.is_upgrade_req() && peer.options.alpn.get_min_http_version() == 1 {
         // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6).
         peer.options.set_http_version(1, 1);
     }
     Ok(peer)
+}
+
+/// The server for this try: another address of the last one, or the next.
+fn server(context: &mut Context, upstream: &Upstream) -> Option<Arc<Server>> {
+    if context.failed_addresses > 0 {
+        return context.server.clone();
+    }
+    context.tries = context.tries.saturating_add(1);
+    let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+    upstream.choose(context.permit.as_ref()?, client, context.server.as_ref())
 }
 
 /// Nothing was sent, so whatever the method, another address or server may be tried.

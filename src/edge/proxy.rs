@@ -272,7 +272,8 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
-        attempt::peer(session, context).await.map(Box::new).map_err(|denial| context.fail(denial))
+        let peer = attempt::peer(session, context, &self.gate.metrics).await;
+        peer.map(Box::new).map_err(|denial| context.fail(denial))
     }
 
     async fn upstream_request_filter(

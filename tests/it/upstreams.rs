@@ -319,7 +319,8 @@ async fn servers_may_have_names_with_several_addresses() {
     // `localhost` may be ::1 first, where nobody listens.
     let (one, two) = (Upstream::start().await, Upstream::start().await);
     let urls = [&one, &two].map(|server| format!("http://localhost:{}", server.address.port()));
-    let gateway = Gateway::with(&api(&[&urls[0], &urls[1]], "")).await;
+    // And one may have none.
+    let gateway = Gateway::with(&api(&[&urls[0], "http://no-such-host.invalid:81", &urls[1]], "")).await;
     let mut client = gateway.connect().await;
     for _ in 0..10 {
         client.send(request("POST", "/x", &[], b"body")).await;
