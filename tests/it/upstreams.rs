@@ -432,6 +432,35 @@ async fn what_was_sent_is_sent_again_only_where_that_is_safe() {
 }
 
 #[tokio::test]
+async fn a_body_is_sent_again_whole_and_with_one_end_or_not_at_all() {
+    let upstream = breaking_at_the_second().await;
+    let gateway = Gateway::with(&api(&[&upstream.url()], "")).await;
+    let mut client = gateway.connect().await;
+    assert_eq!(client.get("/first", &[]).await.status, 200);
+    let head = request("PUT", "/x", &[("Transfer-Encoding", "chunked")], b"");
+    client.send([&head, &b"3\r\nwho\r\n2\r\nle\r\n0\r\n\r\n"[..]].concat()).await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(client.get("/after", &[]).await.status, 200, "the connection is in step");
+    let received = upstream.received();
+    let puts: Vec<&Received> = received.iter().filter(|one| one.path() == "/x").collect();
+    assert_eq!(puts.len(), 2, "{received:#?}");
+    for put in puts {
+        let text = String::from_utf8(put.raw_body.clone()).unwrap();
+        let data: String = text.split("\r\n").skip(1).step_by(2).collect();
+        assert_eq!(data, "whole", "{text}");
+        assert_eq!(text.matches("0\r\n\r\n").count(), 1, "{text}");
+    }
+
+    // What is larger than what is kept of it is sent once.
+    let upstream = Upstream::answering(Arc::new(|_: &Received| Vec::new())).await;
+    let gateway = Gateway::with(&api(&[&upstream.url()], "")).await;
+    let mut client = gateway.connect().await;
+    client.send(request("PUT", "/x", &[], &vec![b'a'; 100 << 10])).await;
+    assert_eq!(client.answer().await.status, 502);
+    assert_eq!(upstream.only().raw_body.len(), 100 << 10);
+}
+
+#[tokio::test]
 async fn an_answer_that_has_begun_is_never_begun_again() {
     let broken = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nhalf".to_vec();
     let upstream = Upstream::answering(Arc::new(move |_: &Received| broken.clone())).await;
