@@ -53,7 +53,10 @@ function setUpButtons() {
   onPressWhenSignedIn('cookie-button', 'cookie-result', tryToReadTheCookie);
   onPressWhenSignedIn('replay-button', 'replay-result', replayAnOldCookie);
   onPress(byId('stop-button'), byId('outage-result'), () => outage.stop(byId('outage-result')));
-  onPress(byId('start-button'), byId('outage-result'), () => outage.start(byId('outage-result')));
+  onPress(byId('start-button'), byId('outage-result'), async () => {
+    await outage.start(byId('outage-result'));
+    if (current() === null) await resume();
+  });
   onPressWhenSignedIn('outage-call', 'outage-result', (result) => callAndShow('/api/hello', result));
   onPressWhenSignedIn('outage-swap', 'outage-result', outage.swap);
   onPressWhenSignedIn('sign-out-button', 'sign-out-result', async (result) => {

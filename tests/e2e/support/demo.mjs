@@ -69,6 +69,7 @@ export class DemoPerson {
 
   /** Presses a button; gives what its part of the page says then. */
   async press(tab, button, result) {
+    await tab.bringToFront(); // clicks wait for frames, and a tab behind others draws one a second
     await tab.click(button);
     await tab.waitForSelector(`${result}[data-done=true]`);
     return tab.innerText(result);

@@ -71,6 +71,7 @@ export class Scene {
 
   /** Up to the last click. */
   async beginSignIn(tab, account) {
+    await tab.bringToFront(); // clicks wait for frames, and a tab behind others draws one a second
     await tab.evaluate(() => signIn());
     await tab.fill('input[name=login]', account);
     await tab.fill('input[name=password]', 'any');
@@ -80,6 +81,7 @@ export class Scene {
 
   /** The last click; the app is there again, and its code may be on the way. */
   async endSignIn(tab) {
+    await tab.bringToFront();
     await tab.click('button[type=submit]:has-text("Continue")');
     await tab.waitForURL(`${this.origin}/app/callback`);
   }
