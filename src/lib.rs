@@ -21,7 +21,7 @@
 //!
 //! - No permit, no upstream: [`core::route::permit::Permit`] is made in one place, and `edge` cannot name
 //!   an upstream without one.
-//! - The path that was judged is the path that is sent, byte for byte.
+//! - The path that was judged is the path that is sent, byte for byte; `strip_prefix` and `rewrite` act after judging.
 //! - What is reserved is removed from every request on every path; ours is set last.
 //! - A refresh token leaves the gateway only sealed, in an HttpOnly cookie. No outage clears it.
 //! - Secrets have a type that never prints. No log holds a token, a cookie or a query.
@@ -40,6 +40,7 @@
 //! | what an upstream learns | `core/identity_headers.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | what becomes of a refresh token | `core/session/exchange.rs`, `flows/exchange/` |
+//! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
 //! | when keys are fetched | `core/token/freshness.rs` |
 //! | a key of config.yaml | `config/schema/`, then the file of its section |
 //! | a metric | `state/metrics.rs` |

@@ -12,7 +12,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::read::{Keys, Value};
-use crate::config::settings::Certificate;
+use crate::config::settings::{Certificate, ClientIdentity};
+use crate::core::secret::Secret;
 use crate::core::time::Timestamp;
 
 /// `{ certificate, key }`: the chain, the server's own certificate first, and its private key.
@@ -86,11 +87,53 @@ fn about(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, Timestamp), S
 /// The authorities whose client certificates count.
 pub(super) fn roots(value: &Value<'_>) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    for certificate in chain(value)? {
-        if let Err(error) = roots.add(certificate) {
+    for certificate in authorities(value)? {
+        roots.add(certificate).ok()?;
+    }
+    Some(roots)
+}
+
+/// The certificates of authorities, each of which can be one.
+pub(super) fn authorities(value: &Value<'_>) -> Option<Vec<CertificateDer<'static>>> {
+    let chain = chain(value)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in &chain {
+        if let Err(error) = roots.add(certificate.clone()) {
             value.wrong(format!("holds a certificate that cannot be an authority's: {error}"));
             return None;
         }
+        if X509Certificate::from_der(certificate).is_err() {
+            value.wrong("holds a certificate that cannot be read");
+            return None;
+        }
     }
-    Some(roots)
+    Some(chain)
+}
+
+/// `{ certificate, key }` that Tollgate itself shows.
+pub(super) fn client_identity(keys: &Keys<'_>) -> Option<ClientIdentity> {
+    let chain = keys.get("certificate").and_then(|value| Some((chain(&value)?, value)));
+    let key = keys.get("key").and_then(|value| private_key(&value));
+    let ((chain, value), key) = (chain?, key?);
+    if chain.iter().any(|certificate| X509Certificate::from_der(certificate).is_err()) {
+        value.wrong("holds a certificate that cannot be read");
+        return None;
+    }
+    let der = Secret::new(key.secret_der().to_vec());
+    // What is handed on is the bare key, whose kind must show by itself.
+    if PrivateKeyDer::try_from(der.expose().as_slice()).is_err() {
+        keys.wrong("key", "cannot be used: write it as PKCS#8 (`-----BEGIN PRIVATE KEY-----`)");
+        return None;
+    }
+    match CertifiedKey::from_der(chain.clone(), key, &default_provider()) {
+        Ok(_) => Some(ClientIdentity { chain, key: der }),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            keys.wrong("key", "is not the key of this certificate; name the two that belong together");
+            None
+        }
+        Err(error) => {
+            keys.wrong("key", format!("cannot be used: {error}"));
+            None
+        }
+    }
 }

@@ -322,6 +322,17 @@ impl<'a> Value<'a> {
         Some(size)
     }
 
+    /// A whole number.
+    pub(super) fn count(&self, bounds: RangeInclusive<usize>) -> Option<usize> {
+        let text = self.measure()?;
+        let count = text.parse::<usize>().ok().filter(|count| bounds.contains(count));
+        if count.is_none() {
+            let (least, most) = (bounds.start(), bounds.end());
+            self.wrong(format!("must be a whole number from {least} to {most}"));
+        }
+        count
+    }
+
     /// How often in how long; the inner `None` is no limit.
     #[allow(clippy::option_option)]
     pub(super) fn rate(&self) -> Option<Option<(u32, Duration)>> {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use url::Url;
 
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Client, METHODS, Upstream};
+use crate::config::upstreams::{self, Upstreams};
 use crate::core::cors::Sharing;
-use crate::core::ids::{IssuerName, RouteName, UpstreamName};
+use crate::core::ids::{IssuerName, RouteName};
 use crate::core::request::Origin;
+use crate::core::route::forwarding::{Forwarding, SentPath};
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::{HostPattern, RouteTable};
@@ -34,12 +35,12 @@ pub(super) struct Around<'a> {
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
 pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Vec<Arc<Upstream>>) {
+    let mut upstreams = Upstreams::read(root, around.network);
     let Some(list) = root.get("routes").filter(Value::is_list) else { return Default::default() };
     let items = list.items();
     if items.is_empty() {
         list.wrong("the list is empty, so everything would be 404; add a route");
     }
-    let mut upstreams: Vec<Arc<Upstream>> = Vec::new();
     let mut read: Vec<(Keys<'_>, Route)> = Vec::new();
     for item in items {
         let Some(keys) = item.keys() else { continue };
@@ -63,11 +64,11 @@ pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Ve
             one.wrong("path", message);
         }
     }
-    (routes, upstreams)
+    (routes, upstreams.finish())
 }
 
 /// `name` is still empty where the file gives none.
-fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Vec<Arc<Upstream>>) -> Option<Route> {
+fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
     let path = keys.get("path").and_then(|value| path(&value));
     let host = match keys.get("host") {
         Some(value) => Some(host(&value)?),
@@ -75,7 +76,8 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Vec<Arc<Upstream>
     };
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
-    let upstream = keys.get("to").and_then(|value| upstream(&value, around.network, upstreams));
+    let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
+    let forwarding = forwarding(keys, path.as_ref());
     let name = keys.text("name").unwrap_or_default();
     let words = [("gateway", CorsSpeaker::Gateway), ("upstream", CorsSpeaker::Upstream)];
     let cors = keys.word("cors", &words, CorsSpeaker::Gateway);
@@ -90,6 +92,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Vec<Arc<Upstream>
         upstream: upstream?,
         cors,
         sharing,
+        forwarding,
     })
 }
 
@@ -136,43 +139,23 @@ fn methods(keys: &Keys<'_>) -> Option<Vec<Method>> {
     Some(methods.collect())
 }
 
-/// `to`: one server. Equal ones share one upstream.
-fn upstream(
-    value: &Value<'_>,
-    network: &Network,
-    upstreams: &mut Vec<Arc<Upstream>>,
-) -> Option<UpstreamName> {
-    let text = value.text()?;
-    let right = "write scheme, host and port of one server, like `http://10.0.0.1:3000`";
-    let written = value.written();
-    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url else {
-        value.wrong(format!("`{written}` is not an `http` or `https` URL; {right}"));
-        return None;
+/// How a permitted request is sent on.
+fn forwarding(keys: &Keys<'_>, path: Option<&PathPattern>) -> Forwarding {
+    let made = |key: &str, make: fn(&str, &PathPattern) -> Result<SentPath, String>| {
+        let value = keys.get(key)?;
+        let text = value.text()?;
+        make(&text, path?).map_err(|why| value.wrong(value.untold(&why, &text))).ok()
     };
-    if !url.username().is_empty() || url.password().is_some() {
-        value.wrong(format!("has a user or password in it; {right}"));
-        return None;
+    let stripped = made("strip_prefix", SentPath::strip);
+    let rewritten = made("rewrite", SentPath::rewrite);
+    if keys.has("strip_prefix") && keys.has("rewrite") {
+        keys.wrong("strip_prefix", "`rewrite` is given too, which says the whole path; remove one");
     }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        value.wrong(format!("`{written}` has more than a server in it: the path of a request is sent as it was judged; {right}"));
-        return None;
+    Forwarding {
+        path: rewritten.or(stripped),
+        timeouts: upstreams::timeouts(keys),
+        body_limit: keys.get("body_limit").and_then(|value| value.size(0..=u64::MAX)),
     }
-    if let Some(own) = network.is_own(&url) {
-        value.wrong(format!("`{written}` is Tollgate itself (`{own}`); name the server behind it"));
-        return None;
-    }
-    let name = UpstreamName::new(url.origin().ascii_serialization());
-    if !upstreams.iter().any(|upstream| upstream.name == name) {
-        upstreams.push(Arc::new(Upstream {
-            name: name.clone(),
-            url,
-            connect_timeout: Duration::from_secs(2),
-            read_timeout: Duration::from_secs(60),
-            write_timeout: Duration::from_secs(60),
-        }));
-    }
-    Some(name)
 }
 
 fn access(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>) -> Access {

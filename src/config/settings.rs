@@ -10,6 +10,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 use url::Url;
 
 use crate::core::cors::Sharing;
@@ -228,15 +229,94 @@ pub enum SameSite {
     None,
 }
 
-/// Where permitted requests go.
+/// Where permitted requests go: one server, or several that do the same.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Upstream {
     pub name: UpstreamName,
+    /// At least one, each address once.
+    pub servers: Vec<Server>,
+    pub host: SentHost,
+    pub balance: Balance,
+    pub tls: UpstreamTls,
+    /// `None`: servers are not asked how they are.
+    pub health: Option<HealthCheck>,
+    pub timeouts: Timeouts,
+    /// How often a request is tried again at most, where that is safe.
+    pub retries: usize,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
     /// `http` or `https`, host and port; no path.
     pub url: Url,
-    pub connect_timeout: Duration,
-    pub read_timeout: Duration,
-    pub write_timeout: Duration,
+    /// HTTP/2 in clear text with prior knowledge (RFC 9113 section 3.3): `h2c` in config.yaml.
+    pub prior_knowledge: bool,
+}
+
+/// The `Host` that an upstream gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SentHost {
+    /// The server's own.
+    #[default]
+    Upstream,
+    /// The one that the client asked for.
+    Client,
+}
+
+/// Which server takes a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+    Random,
+    /// The same one for equal values of this claim; for a caller without it, for the same address.
+    Consistent(String),
+}
+
+/// How TLS is spoken with an upstream.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Authorities that sign its certificates, in DER; empty: the system's.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// The name that its certificates are for; `None`: the host of its URL.
+    pub server_name: Option<String>,
+    /// What Tollgate shows.
+    pub identity: Option<ClientIdentity>,
+}
+
+/// A certificate that Tollgate shows as a client, with its chain and key, in DER.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ClientIdentity {
+    /// Never empty; its own first.
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: Secret<Vec<u8>>,
+}
+
+/// How servers are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub path: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+/// Deadlines towards an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// Without a byte from it.
+    pub read: Duration,
+    /// Without it taking a byte.
+    pub write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self { connect: Duration::from_secs(2), read: minute, write: minute }
+    }
 }
 
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use crate::config::Loaded;
 use crate::config::settings::{
-    Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, NativeClient, Serves,
+    Balance, Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, NativeClient, Server,
+    Serves, Upstream,
 };
 use crate::config::values::{show_duration, show_size};
 use crate::core::route::Route;
@@ -34,6 +35,10 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     let mut heading = "routes";
     for route in &settings.routes {
         line(std::mem::take(&mut heading), show_route(route));
+    }
+    let mut heading = "upstreams";
+    for upstream in settings.upstreams.iter().filter(|upstream| !upstream.name.as_str().contains("://")) {
+        line(std::mem::take(&mut heading), show_upstream(upstream));
     }
     let sessions = &settings.sessions;
     let keys = match sessions.keys.len() {
@@ -141,6 +146,24 @@ fn show_route(route: &Route) -> String {
         Access::Protected(requirements) => show_requirements(requirements),
     };
     format!("{}{space}{host}{} -> {}: {access}", methods.join(","), route.path.as_str(), route.upstream)
+}
+
+fn show_upstream(upstream: &Upstream) -> String {
+    let server = |server: &Server| {
+        let url = server.url.as_str().trim_end_matches('/');
+        if server.prior_knowledge { url.replacen("http:", "h2c:", 1) } else { url.to_owned() }
+    };
+    let servers: Vec<String> = upstream.servers.iter().map(server).collect();
+    let balance = match &upstream.balance {
+        _ if servers.len() == 1 => String::new(),
+        Balance::RoundRobin => ", each in turn".to_owned(),
+        Balance::Random => ", at random".to_owned(),
+        Balance::Consistent(claim) => format!(", by the claim {claim}"),
+    };
+    let health = upstream.health.as_ref();
+    let health =
+        health.map(|check| format!(", {} asked every {}", check.path, show_duration(check.interval)));
+    format!("{}: {}{balance}{}", upstream.name, servers.join(" "), health.unwrap_or_default())
 }
 
 fn show_requirements(requirements: &Requirements) -> String {

@@ -16,7 +16,7 @@ use crate::edge::door::Door;
 use crate::edge::headers::Identification;
 use crate::edge::inflow::Inflow;
 use crate::edge::serving::Serving;
-use crate::edge::upstreams::Server;
+use crate::edge::upstreams::{Server, Upstream};
 use crate::flows::Gate;
 use crate::state::live::Live;
 
@@ -28,7 +28,13 @@ pub(crate) struct Context {
     pub(crate) connection: Option<Arc<Connection>>,
     pub(crate) who: Option<Identification>,
     pub(crate) permit: Option<Permit>,
+    /// The server that was last chosen.
     pub(crate) server: Option<Arc<Server>>,
+    pub(crate) upstream: Option<Arc<Upstream>>,
+    /// How often a server was chosen.
+    pub(crate) tries: usize,
+    /// Addresses of that server that could not be reached; 0: its turn is over, or nothing failed.
+    pub(crate) failed_addresses: usize,
     /// Why it fails, where a phase can only tell pingora that it does.
     pub(crate) failure: Option<Denial>,
     pub(crate) body_bytes: u64,
@@ -69,6 +75,9 @@ impl Context {
             who: None,
             permit: None,
             server: None,
+            upstream: None,
+            tries: 0,
+            failed_addresses: 0,
             failure: None,
             body_bytes: 0,
             inflow: None,
@@ -104,6 +113,17 @@ impl Context {
         let permit = self.permit.take()?;
         self.keep(Some(permit.route().clone()), permit.token().map(AsRef::as_ref));
         Some(permit.path().as_str().to_owned())
+    }
+
+    /// The largest body that the request may have, in bytes.
+    pub(crate) fn body_limit(&self) -> u64 {
+        let own = self.permit.as_ref().and_then(|permit| permit.route().forwarding.body_limit);
+        own.unwrap_or(self.live().settings.limits.body)
+    }
+
+    /// Whether another try is allowed, if it is safe.
+    pub(crate) fn may_try_again(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| self.tries <= upstream.settings.retries)
     }
 
     /// The route, where one was found.

@@ -121,9 +121,9 @@ fn one_content_length(headers: &HeaderMap) -> Option<Vec<u8>> {
     Some(one.trim_ascii().to_vec())
 }
 
-/// The path that was judged, byte for byte, and the query as it came.
+/// The path that was judged, byte for byte, or what its route makes of it, and the query as it came.
 fn set_target(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<()> {
-    let path = permit.path().as_str().as_bytes();
+    let path = permit.sent_path().as_str().as_bytes();
     match permit.query() {
         None if request.raw_path() == path => Ok(()),
         None => request.set_raw_path(path),

@@ -7,7 +7,6 @@
 //! - `proxy`: the way of a request through pingora's phases
 //! - `context`: what is known of one request
 //! - `request_head`: reads a head, refuses what has two readings
-//! - `failures`: what errors about an upstream mean
 //! - `headers`: what the upstream gets, what of its answer the client gets
 //! - `respond`: Tollgate's own answers
 //! - `pages`: what a person sees of a refusal
@@ -16,7 +15,8 @@
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `serving`: one configuration as the proxy works with it
 //! - `timeouts`: how long a client is waited for
-//! - `upstreams`: where to connect, with every timeout
+//! - `upstreams`: the servers behind: which one, how it is reached, how it fares
+//! - `attempt`: one try to send a request to a server, and whether another is safe
 //! - `admin`: `/metrics`, `/livez`, `/readyz`
 //! - `access_log`: one line a request
 //! - `drain`: whether the gateway is on its way out
@@ -24,12 +24,12 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod attempt;
 mod body;
 mod connection_guard;
 mod context;
 mod door;
 mod drain;
-mod failures;
 mod headers;
 mod inflow;
 mod oauth_endpoints;

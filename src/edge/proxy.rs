@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use crate::config::settings::SentHost;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
@@ -26,13 +27,12 @@ use crate::edge::access_log::{AccessLog, Entry};
 use crate::edge::connection_guard::Connection;
 use crate::edge::context::Context;
 use crate::edge::drain::Drain;
-use crate::edge::failures::{is_connecting, upstream_denial};
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, may_upgrade, set_timeouts};
-use crate::edge::{body, oauth_endpoints, request_head};
+use crate::edge::{attempt, body, oauth_endpoints, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::{self, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
@@ -117,7 +117,7 @@ impl Proxy {
                 return Err(refusal.denial);
             }
         }
-        if body::announced(session).is_some_and(|length| length > limits.body) {
+        if body::announced(session).is_some_and(|length| length > context.body_limit()) {
             context.give_up_permit();
             return Err(Denial::BodyTooLarge);
         }
@@ -207,23 +207,12 @@ impl Proxy {
     }
 
     /// What an error of pingora's is to the client; `None` when the client is gone.
-    fn denial_for(&self, session: &Session, context: &mut Context, error: &Error) -> Option<Denial> {
+    fn denial_for(&self, context: &mut Context, error: &Error) -> Option<Denial> {
         if let Some(denial) = context.failure.take() {
             return Some(denial);
         }
         match error.esource() {
-            // While a body is still on its way the upstream cannot be the one to blame.
-            ErrorSource::Upstream
-                if *error.etype() == ErrorType::ReadTimedout
-                    && context.inflow.as_ref().is_some_and(|inflow| !inflow.is_complete()) =>
-            {
-                Some(Denial::BodyTooSlow)
-            }
-            ErrorSource::Upstream => {
-                let denial = upstream_denial(error.etype());
-                self.note_upstream(session, context, error, &denial);
-                Some(denial)
-            }
+            ErrorSource::Upstream => Some(attempt::denial(error.etype())),
             ErrorSource::Downstream => match error.etype() {
                 ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
                 ErrorType::WriteError
@@ -240,22 +229,6 @@ impl Proxy {
                 Some(Denial::Internal)
             }
         }
-    }
-
-    fn note_upstream(&self, session: &Session, context: &Context, error: &Error, denial: &Denial) {
-        let Some(server) = &context.server else { return };
-        let cause = error.root_cause().downcast_ref::<std::io::Error>().map(ToString::to_string);
-        let broken_off = session.response_written().is_some();
-        tracing::warn!(
-            request_id = %context.request_id(), upstream = %server.name, server = server.authority,
-            kind = error.etype().as_str(), cause, broken_off, "an upstream failed"
-        );
-        let result = match (denial, is_connecting(error.etype())) {
-            (_, true) => "connect_failed",
-            (Denial::UpstreamTimeout, _) => "timeout",
-            _ => "failed",
-        };
-        self.gate.metrics.upstream_answered(&server.name, &server.authority, result);
     }
 }
 
@@ -302,17 +275,8 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
-        let Some(permit) = &context.permit else { return Err(context.fail(Denial::Internal)) };
-        let Some(server) = context.serving.upstreams.get(&permit.route().upstream).cloned() else {
-            return Err(context.fail(Denial::Internal));
-        };
-        let peer = server.peer().await;
-        context.server = Some(server);
-        let mut peer = peer.map_err(|denial| context.fail(denial))?;
-        if may_upgrade(session) {
-            peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
-        }
-        Ok(Box::new(peer))
+        let peer = attempt::peer(session, context, &self.gate.metrics).await;
+        peer.map(Box::new).map_err(|denial| context.fail(denial))
     }
 
     async fn upstream_request_filter(
@@ -321,17 +285,23 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        let (Some(permit), Some(who), Some(server)) = (&context.permit, &context.who, &context.server) else {
+        let (Some(permit), Some(who), Some(server), Some(upstream)) =
+            (&context.permit, &context.who, &context.server, &context.upstream)
+        else {
             return Err(context.fail(Denial::Internal));
         };
         let asked_for = request_head::host(session.req_header()).unwrap_or_default();
+        let as_asked = match upstream.settings.host {
+            SentHost::Client if !asked_for.is_empty() => HeaderValue::from_str(&asked_for).ok(),
+            _ => None,
+        };
         let plan = Outgoing {
             live: context.live(),
             reserved: &context.serving.reserved,
             permit,
             who,
             received: &session.req_header().headers,
-            host: &server.host_header,
+            host: as_asked.as_ref().unwrap_or(&server.host_header),
             asked_for: &asked_for,
             scheme: context.scheme(),
         };
@@ -358,7 +328,7 @@ impl ProxyHttp for Proxy {
             return Err(context.fail(Denial::BodyTooSlow));
         }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
-        if context.body_bytes > context.live().settings.limits.body {
+        if context.body_bytes > context.body_limit() {
             return Err(context.fail(Denial::BodyTooLarge));
         }
         Ok(())
@@ -381,14 +351,17 @@ impl ProxyHttp for Proxy {
             if let Some(inflow) = &context.inflow {
                 inflow.answer_begins();
             }
-            self.gate.metrics.upstream_answered(&server.name, &server.authority, "ok");
+            if let Some(upstream) = &context.upstream {
+                upstream.reached(server);
+            }
+            self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;
         }
         if let (1.., Some(server)) = (planted, &context.server) {
-            self.gate.metrics.planted_cookies(&server.name, planted);
+            self.gate.metrics.planted_cookies(&server.upstream, planted);
         }
         Ok(())
     }
@@ -406,16 +379,26 @@ impl ProxyHttp for Proxy {
         Ok(None)
     }
 
-    /// Nothing was sent yet, so whatever the method, the next address may be tried.
     fn fail_to_connect(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _: &HttpPeer,
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let another = context.server.as_ref().is_some_and(|server| server.could_not_connect());
-        error.set_retry(another);
+        attempt::failed_to_connect(session, context, &mut error, &self.gate.metrics);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        _: bool,
+    ) -> Box<Error> {
+        attempt::broke_off(session, context, &mut error, &self.gate.metrics);
         error
     }
 
@@ -425,7 +408,7 @@ impl ProxyHttp for Proxy {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
-        let Some(denial) = self.denial_for(session, context, error) else {
+        let Some(denial) = self.denial_for(context, error) else {
             context.outcome = "client_gone";
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
@@ -458,7 +441,7 @@ impl ProxyHttp for Proxy {
             subject: context.subject.take(),
             address: context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client),
             took,
-            upstream: context.server.as_ref().map(|server| server.name.clone()),
+            upstream: context.server.as_ref().map(|server| server.upstream.clone()),
             bytes: session.body_bytes_sent(),
         });
     }

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::config::settings::{Listener, Settings};
+use crate::config::settings::{Listener, Settings, Upstream};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
@@ -39,8 +39,10 @@ use crate::edge::inflow::Watched;
 use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
 use crate::edge::serving::Serving;
+use crate::edge::upstreams::Prober;
 use crate::flows::Gate;
 use crate::state::live::Live;
+use crate::state::metrics::Metrics;
 
 /// How long requests in flight may take to end when the gateway stops.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -51,8 +53,8 @@ const BACKLOG: u32 = 4096;
 const BEYOND_HEADER: usize = 128 * 1024;
 /// Unused upstream connections that are kept.
 const POOL: usize = 1024;
-/// A request is tried at most this often, and only while that is safe.
-const TRIES: usize = 2;
+/// A request is tried at most this often, and only while that is safe; `retries` of its upstream says less.
+const TRIES: usize = 12;
 /// Read buffer of a downstream connection, in bytes: most of what an idle one costs.
 const READ_BUFFER: usize = 16 * 1024;
 const WRITE_BUFFER: usize = 4 * 1024;
@@ -92,6 +94,8 @@ pub struct Running {
     /// What cannot change without a restart counts from here.
     pub started_with: Arc<Settings>,
     serving: Arc<ArcSwap<Serving>>,
+    prober: Prober,
+    metrics: Metrics,
     drain: Arc<Drain>,
     log: Arc<AccessLog>,
     public_services: Vec<Listening>,
@@ -111,7 +115,10 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
     let log = Arc::new(log.map_err(ListenError::AccessLog)?);
     let drain = Arc::new(Drain::default());
-    let serving = Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), None)?));
+    let serving = Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), &gate.metrics, None)?));
+    let prober = Prober::new(configuration(settings)?);
+    serving.load().upstreams.take_over(None);
+    prober.ask(&serving.load().upstreams);
     let proxy = Proxy {
         gate: gate.clone(),
         serving: serving.clone(),
@@ -144,6 +151,7 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
         let entrance = Entrance { key: "listen", door, header };
         public_services.push(Listening::start(entrance, socket, proxy.clone(), public_connections.clone())?);
     }
+    let metrics = gate.metrics.clone();
     let app = Arc::new(Admin { gate, drain: drain.clone(), pages: Pages::new(false)? });
     let entrance = Entrance { key: "admin", door: Door::ClearText, header };
     let admin_service = Listening::start(entrance, admin, app, admin_connections)?;
@@ -152,6 +160,8 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
         admin: admin_service.address,
         started_with: settings.clone(),
         serving,
+        prober,
+        metrics,
         drain,
         log,
         public_services,
@@ -179,7 +189,7 @@ impl Running {
         } else {
             listen.iter().map(door).collect::<Result<_, _>>()?
         };
-        let serving = Serving::new(live, Some(&self.serving.load()))?;
+        let serving = Serving::new(live, &self.metrics, Some(&self.serving.load()))?;
         Ok(Prepared { serving, doors })
     }
 
@@ -189,7 +199,10 @@ impl Running {
         for (service, door) in self.public_services.iter().zip(prepared.doors) {
             service.door.adopt(door);
         }
-        self.serving.store(Arc::new(prepared.serving));
+        let serving = Arc::new(prepared.serving);
+        let before = self.serving.swap(serving.clone());
+        serving.upstreams.take_over(Some(&before.upstreams));
+        self.prober.ask(&serving.upstreams);
     }
 
     /// Drains and stops. `lame_duck` is how long new connections are still taken after readiness has
@@ -254,7 +267,11 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenErr
 /// Without an https upstream there may be none.
 fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {
     let readable = load_platform_certs_incl_env_into_store(&mut RootCertStore::empty()).is_ok();
-    if !readable && settings.upstreams.iter().any(|upstream| upstream.url.scheme() == "https") {
+    let needs_them = |upstream: &Arc<Upstream>| {
+        upstream.tls.authorities.is_empty()
+            && upstream.servers.iter().any(|server| server.url.scheme() == "https")
+    };
+    if !readable && settings.upstreams.iter().any(needs_them) {
         return Err(ListenError::Certificates);
     }
     Ok(ServerConf {

@@ -9,6 +9,7 @@ use crate::edge::pages::Pages;
 use crate::edge::server::ListenError;
 use crate::edge::upstreams::Upstreams;
 use crate::state::live::Live;
+use crate::state::metrics::Metrics;
 
 /// A configuration, and what the edge built from it.
 #[derive(Debug)]
@@ -25,9 +26,13 @@ impl Serving {
     ///
     /// # Errors
     /// When an upstream or a page cannot be used.
-    pub(crate) fn new(live: Arc<Live>, before: Option<&Self>) -> Result<Self, ListenError> {
+    pub(crate) fn new(
+        live: Arc<Live>,
+        metrics: &Metrics,
+        before: Option<&Self>,
+    ) -> Result<Self, ListenError> {
         let settings = &live.settings;
-        let upstreams = Upstreams::new(&settings.upstreams, before.map(|before| &before.upstreams))
+        let upstreams = Upstreams::new(&settings.upstreams, metrics, before.map(|before| &before.upstreams))
             .map_err(ListenError::Upstream)?;
         let reserved = ReservedHeaders::new(settings.identity.headers.iter().map(|(name, _)| name.as_str()));
         let pages = Pages::new(settings.public_url.is_https())?;

@@ -220,6 +220,7 @@ mod tests {
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
+            forwarding: crate::core::route::forwarding::Forwarding::default(),
         })
     }
 

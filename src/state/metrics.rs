@@ -81,6 +81,7 @@ pub struct Metrics {
     key_fetches: IntCounterVec,
     unknown_kid: IntCounterVec,
     upstream_requests: IntCounterVec,
+    upstream_healthy: IntGaugeVec,
     planted_cookies: IntCounterVec,
     connections: IntGaugeVec,
     config_reloads: IntCounterVec,
@@ -161,6 +162,11 @@ impl Metrics {
                 "Requests sent to an upstream.",
                 &["upstream", "server", "result"],
             )?,
+            upstream_healthy: gauge(
+                "upstream_healthy",
+                "1 while a server answers its health checks and can be reached.",
+                &["upstream", "server"],
+            )?,
             connections: gauge("connections", "Open connections.", &["listener"])?,
             config_reloads: counter(
                 "config_reloads_total",
@@ -227,6 +233,32 @@ impl Metrics {
     /// `result`: `ok`, `connect_failed`, `timeout` or `failed`.
     pub fn upstream_answered(&self, upstream: &UpstreamName, server: &str, result: &'static str) {
         self.upstream_requests.with_label_values(&[upstream.as_str(), server, result]).inc();
+    }
+
+    pub fn upstream_healthy(&self, upstream: &UpstreamName, server: &str, healthy: bool) {
+        self.upstream_healthy.with_label_values(&[upstream.as_str(), server]).set(healthy.into());
+    }
+
+    /// Upstream, server, and whether it is healthy, of every server, in their order.
+    pub fn servers(&self) -> Vec<(String, String, bool)> {
+        let families = self.upstream_healthy.collect();
+        let series = families.iter().flat_map(|family| family.get_metric());
+        let mut servers: Vec<_> = series
+            .map(|series| {
+                let label = |name: &str| {
+                    let label = series.get_label().iter().find(|label| label.name() == name);
+                    label.map(|label| label.value().to_owned()).unwrap_or_default()
+                };
+                (label("upstream"), label("server"), series.get_gauge().get_value() > 0.0)
+            })
+            .collect();
+        servers.sort();
+        servers
+    }
+
+    /// Nothing more is said of this server's health: a reload took it away.
+    pub fn forget_server(&self, upstream: &UpstreamName, server: &str) {
+        let _ = self.upstream_healthy.remove_label_values(&[upstream.as_str(), server]);
     }
 
     /// `count` cookies of our names were taken out of an upstream's answer.

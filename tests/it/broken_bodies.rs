@@ -181,7 +181,7 @@ async fn an_upstream_is_not_blamed_for_a_client_that_stops() {
     let upstream = Upstream::start().await;
     let routes = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
     let gateway = Gateway::adjusted(&routes, |settings| {
-        Arc::get_mut(&mut settings.upstreams[0]).unwrap().read_timeout = Duration::from_millis(300);
+        Arc::get_mut(&mut settings.upstreams[0]).unwrap().timeouts.read = Duration::from_millis(300);
     })
     .await;
     let mut old = gateway.connect().await;

@@ -244,7 +244,7 @@ async fn an_upstream_that_does_not_answer_in_time_is_504() {
     let upstream = Upstream::start().await;
     let routes = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
     let gateway = Gateway::adjusted(&routes, |settings| {
-        Arc::get_mut(&mut settings.upstreams[0]).unwrap().read_timeout = Duration::from_millis(300);
+        Arc::get_mut(&mut settings.upstreams[0]).unwrap().timeouts.read = Duration::from_millis(300);
     })
     .await;
     let answer = gateway.connect().await.get("/hold", &[]).await;

@@ -22,3 +22,4 @@ mod smuggling;
 mod start;
 mod streams;
 mod support;
+mod upstreams;

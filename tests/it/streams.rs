@@ -36,7 +36,7 @@ async fn stage(read: Duration) -> (TcpListener, Gateway) {
     let to = listener.local_addr().unwrap();
     let routes = format!("routes: [{{ path: /*, to: \"http://{to}\" }}]");
     let gateway = Gateway::adjusted(&routes, |settings| {
-        Arc::get_mut(&mut settings.upstreams[0]).unwrap().read_timeout = read;
+        Arc::get_mut(&mut settings.upstreams[0]).unwrap().timeouts.read = read;
         settings.patience.body_pause = read;
     })
     .await;

@@ -6,6 +6,7 @@
 
 mod parties;
 mod table;
+mod upstreams;
 
 pub use table::ROOT;
 

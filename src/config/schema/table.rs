@@ -4,6 +4,7 @@
 use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values};
 use super::Need::{Default, Otherwise, Required};
 use super::parties::{CLIENT, ISSUER};
+use super::upstreams::{TIMEOUTS, UPSTREAM};
 use super::{Key, key};
 
 /// The whole file.
@@ -48,6 +49,13 @@ pub const ROOT: &[Key] = &[
         Named { name: "name", keys: CLIENT },
         Otherwise("no client: `/oauth/token` serves nobody"),
         "The applications that may use `/oauth/token`.",
+        "",
+    ),
+    key(
+        "upstreams",
+        Named { name: "name", keys: UPSTREAM },
+        Otherwise("`to` of every route is a URL"),
+        "The servers behind the gateway, where several routes share one or more is to be said than a URL.",
         "",
     ),
     key(
@@ -157,9 +165,9 @@ const ROUTE: &[Key] = &[
     ),
     key(
         "to",
-        One("a URL"),
+        One("a URL, or the name of an upstream"),
         Required,
-        "The server behind it: `http` or `https`, host and port; no path.",
+        "The server behind it: scheme (`http`, `https` or `h2c`), host and port, no path; or a name under `upstreams`.",
         "http://10.0.0.1:3000",
     ),
     key(
@@ -217,6 +225,34 @@ const ROUTE: &[Key] = &[
         Default("gateway"),
         "Who speaks CORS. `gateway`: pages of the `origins` of the route's clients may read answers, and preflights are answered here. `upstream`: preflights go on without a token, and what the upstream says stays.",
         "upstream",
+    ),
+    key(
+        "strip_prefix",
+        One("a path"),
+        Otherwise("the path is sent as it was judged"),
+        "These first segments of `path` are taken off what is sent. Requirements see the whole path.",
+        "/api",
+    ),
+    key(
+        "rewrite",
+        One("a path"),
+        Otherwise("the path is sent as it was judged"),
+        "The path that is sent: literals, `{name}`s of `path`, and `*` at the end for what its `*` covers. The query stays.",
+        "/v2/users/{id}/*",
+    ),
+    key(
+        "timeouts",
+        Section(TIMEOUTS),
+        Otherwise("those of the upstream"),
+        "Deadlines towards the upstream, where they differ on this route.",
+        "",
+    ),
+    key(
+        "body_limit",
+        One("a size"),
+        Otherwise("`limits.body`"),
+        "The largest request body on this route.",
+        "1GiB",
     ),
 ];
 

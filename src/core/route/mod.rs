@@ -3,8 +3,10 @@
 //! - `path`: one canonical reading of a request target, or a refusal
 //! - `table`: the most specific route for host, path and method (a segment trie)
 //! - `policy`: what a route requires of a token
+//! - `forwarding`: how a permitted request is sent on
 //! - `permit`: the only way to an upstream
 
+pub mod forwarding;
 pub mod path;
 pub mod permit;
 pub mod policy;
@@ -29,6 +31,7 @@ pub struct Route {
     pub cors: CorsSpeaker,
     /// Whose pages may read what the gateway answers here.
     pub sharing: Sharing,
+    pub forwarding: forwarding::Forwarding,
 }
 
 /// `routes[].cors`

@@ -71,6 +71,15 @@ impl CanonicalPath {
         raw_segments(&self.text).map(decoded)
     }
 
+    /// A path of these canonical segments, each after a slash; with a trailing slash if this one has one.
+    /// It has one reading where this one has, or whoever made it sees to that.
+    pub(super) fn with_segments(&self, mut text: String) -> Self {
+        if text.is_empty() || self.text.ends_with('/') {
+            text.push('/');
+        }
+        Self { text, one_reading: self.one_reading }
+    }
+
     /// What the most lenient upstream would read: decoded twice, `;parameters` cut off. `None` for
     /// nearly every path.
     ///
@@ -193,7 +202,7 @@ const fn is_sub_delim(byte: u8) -> bool {
     matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
 }
 
-fn push_escaped(byte: u8, out: &mut String) {
+pub(super) fn push_escaped(byte: u8, out: &mut String) {
     if is_unreserved(byte) || is_sub_delim(byte) {
         out.push(char::from(byte));
     } else {

@@ -20,6 +20,8 @@ use crate::core::token::jwt::VerifiedToken;
 pub struct Permit {
     route: Arc<Route>,
     path: CanonicalPath,
+    /// Where the route sends another path than it judges.
+    sent: Option<CanonicalPath>,
     query: Option<String>,
     token: Option<Arc<VerifiedToken>>,
     identity: Vec<(HeaderName, HeaderValue)>,
@@ -53,16 +55,19 @@ impl Permit {
         judge(&route, &path, facts, now)?;
         let identity = facts.map(|facts| identity_headers(disclosure.headers, facts)).unwrap_or_default();
         let forward_access_token = disclosure.access_token && token.is_some();
-        Ok(Self { route, path, query, token, identity, forward_access_token })
+        let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
+        Ok(Self { route, path, sent, query, token, identity, forward_access_token })
     }
 
     /// Leave for a preflight to go to an upstream that speaks CORS itself: for nobody, with nothing of
     /// a caller. `None` where the gateway speaks CORS.
     pub fn preflight(matched: Matched, query: Option<String>, _: &Preflight) -> Option<Self> {
         let (route, path) = matched.into_parts();
+        let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
         (route.cors == CorsSpeaker::Upstream).then_some(Self {
             route,
             path,
+            sent,
             query,
             token: None,
             identity: Vec::new(),
@@ -74,9 +79,14 @@ impl Permit {
         &self.route
     }
 
-    /// The path that was judged, which is the path that is sent.
+    /// The path that was judged.
     pub fn path(&self) -> &CanonicalPath {
         &self.path
+    }
+
+    /// The path that is sent: the one that was judged, unless the route says `strip_prefix` or `rewrite`.
+    pub fn sent_path(&self) -> &CanonicalPath {
+        self.sent.as_ref().unwrap_or(&self.path)
     }
 
     /// Without its `?`, as it came.
@@ -139,6 +149,7 @@ mod tests {
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
+            forwarding: crate::core::route::forwarding::Forwarding::default(),
         });
         let table = RouteTable::build(&[route]).unwrap();
         let path = CanonicalPath::parse(path.as_bytes()).unwrap();

@@ -337,6 +337,7 @@ mod tests {
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
+            forwarding: crate::core::route::forwarding::Forwarding::default(),
         })
     }
 

@@ -18,6 +18,7 @@ pub(super) struct Status<'a> {
     readiness: &'a Readiness,
     issuers: Vec<Issuer<'a>>,
     routes: Vec<Route<'a>>,
+    servers: Vec<Server>,
     store: String,
     refusals: Vec<Refusal>,
 }
@@ -38,6 +39,14 @@ struct Route<'a> {
     path: &'a str,
     upstream: &'a str,
     public: bool,
+}
+
+/// A server of an upstream: whether it answers its health checks and can be reached.
+#[derive(Debug, Serialize)]
+struct Server {
+    upstream: String,
+    server: String,
+    healthy: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +73,8 @@ impl<'a> Status<'a> {
             upstream: route.upstream.as_str(),
             public: matches!(route.access, crate::core::route::policy::Access::Public),
         });
+        let servers = gate.metrics.servers().into_iter();
+        let servers = servers.map(|(upstream, server, healthy)| Server { upstream, server, healthy });
         let refusals = gate.operators.refusals.all().into_iter().map(|(reason, latest)| Refusal {
             reason,
             count: latest.count,
@@ -76,6 +87,7 @@ impl<'a> Status<'a> {
             readiness,
             issuers: issuers.collect(),
             routes: routes.collect(),
+            servers: servers.collect(),
             store: live.settings.store.display().to_string(),
             refusals: refusals.collect(),
         }

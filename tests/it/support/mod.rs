@@ -2,6 +2,7 @@
 //!
 //! - `issuer`: an issuer of tokens whose keys are in a file
 //! - `upstream`: an upstream that records what it received, byte for byte
+//! - `http2_upstream`: one that speaks HTTP/2, and TLS
 //! - `client`: an HTTP/1.1 client that sends what it is told, also what no client should
 //! - `frames`: HTTP/2 frame by frame, also those that no library would send
 //! - `tls`: certificates, and clients that speak TLS and HTTP/2
@@ -10,6 +11,7 @@
 pub mod client;
 pub mod frames;
 pub mod gateway;
+pub mod http2_upstream;
 pub mod issuer;
 pub mod tls;
 pub mod upstream;

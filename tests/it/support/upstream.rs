@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// One request, as it arrived.
 #[derive(Clone, Debug)]
@@ -76,19 +77,25 @@ impl Upstream {
     }
 
     pub async fn answering(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), answer)
+    }
+
+    pub fn on(listener: TcpListener, answer: Answer) -> Self {
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let gate = Arc::new(Semaphore::new(0));
         let task = tokio::spawn({
             let (received, gate) = (received.clone(), gate.clone());
             async move {
+                // With the upstream its connections end.
+                let mut connections = JoinSet::new();
                 for connection in 0.. {
                     let (socket, _) = listener.accept().await.unwrap();
                     // What is written late arrives before what the other side says next.
                     socket.set_nodelay(true).unwrap();
                     let (received, gate, answer) = (received.clone(), gate.clone(), answer.clone());
-                    tokio::spawn(async move { serve(socket, connection, &received, &gate, &answer).await });
+                    connections
+                        .spawn(async move { serve(socket, connection, &received, &gate, &answer).await });
                 }
             }
         });

@@ -1,0 +1,238 @@
+//! `upstreams:` and `to:` — the servers behind the gateway: where they are, how they are spoken with, and
+//! how requests are spread over them.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use url::Url;
+
+use crate::config::certificates;
+use crate::config::names::{unknown, valid_name};
+use crate::config::network::Network;
+use crate::config::read::{Keys, Value};
+use crate::config::settings::{Balance, HealthCheck, SentHost, Server, Timeouts, Upstream, UpstreamTls};
+use crate::core::ids::UpstreamName;
+use crate::core::route::forwarding::PhaseTimeouts;
+use crate::core::route::path::CanonicalPath;
+
+const RIGHT: &str = "write scheme, host and port of one server, like `http://10.0.0.1:3000`";
+const CONNECT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+const PROGRESS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
+const MOST_RETRIES: usize = 5;
+
+/// The upstreams so far: those with a name, and those that routes name by a URL.
+pub(super) struct Upstreams<'a> {
+    read: Vec<Arc<Upstream>>,
+    /// Every name under `upstreams`, also of those that could not be read, and whether a route leads there.
+    named: Vec<(&'a str, Value<'a>, bool)>,
+}
+
+impl<'a> Upstreams<'a> {
+    pub(super) fn read(root: &Keys<'a>, network: &Network) -> Self {
+        let named = root.get("upstreams").map(|value| value.named("name")).unwrap_or_default();
+        let read = named.iter().filter_map(|(name, value)| upstream(name, value, network)).map(Arc::new);
+        Self {
+            read: read.collect(),
+            named: named.iter().map(|(name, value)| (*name, value.clone(), false)).collect(),
+        }
+    }
+
+    /// `to`: a name under `upstreams`, or the URL of one server. Equal URLs share one upstream.
+    pub(super) fn to(&mut self, value: &Value<'_>, network: &Network) -> Option<UpstreamName> {
+        let text = value.text()?;
+        if !text.contains([':', '/', '?', '#', '@']) {
+            let Some((_, _, used)) = self.named.iter_mut().find(|(name, ..)| *name == text) else {
+                let known = self.named.iter().map(|(name, ..)| *name);
+                value.wrong(format!(
+                    "{}; or {RIGHT}",
+                    value.untold(&unknown("upstream", &text, known), &text)
+                ));
+                return None;
+            };
+            *used = true;
+            return Some(UpstreamName::new(text));
+        }
+        let server = server(value, &text, network)?;
+        let scheme = if server.prior_knowledge { "h2c" } else { server.url.scheme() };
+        let origin = server.url.origin().ascii_serialization();
+        let authority = origin.split_once("://").map_or(origin.as_str(), |(_, authority)| authority);
+        let name = UpstreamName::new(format!("{scheme}://{authority}"));
+        if !self.read.iter().any(|upstream| upstream.name == name) {
+            self.read.push(Arc::new(Upstream {
+                name: name.clone(),
+                servers: vec![server],
+                host: SentHost::Upstream,
+                balance: Balance::RoundRobin,
+                tls: UpstreamTls::default(),
+                health: None,
+                timeouts: Timeouts::default(),
+                retries: 1,
+            }));
+        }
+        Some(name)
+    }
+
+    /// All of them, once every route was read.
+    pub(super) fn finish(self) -> Vec<Arc<Upstream>> {
+        for (name, value, used) in &self.named {
+            if !used {
+                value.warn(format!("no route leads to `{name}`"));
+            }
+        }
+        self.read
+    }
+}
+
+fn upstream(name: &str, value: &Value<'_>, network: &Network) -> Option<Upstream> {
+    let named = valid_name(name, value);
+    let keys = value.keys()?;
+    let servers = keys.get("url").map(|value| servers(&value, network)).unwrap_or_default();
+    let host = keys.word(
+        "host",
+        &[("upstream", SentHost::Upstream), ("client", SentHost::Client)],
+        SentHost::Upstream,
+    );
+    let balance = balance(&keys, servers.len());
+    let tls = tls(&keys, &servers);
+    let health = health(&keys);
+    let timeouts = Timeouts::default().but(timeouts(&keys));
+    let retries = keys.get("retries").and_then(|value| value.count(0..=MOST_RETRIES)).unwrap_or(1);
+    (named && !servers.is_empty()).then_some(())?;
+    Some(Upstream { name: UpstreamName::new(name), servers, host, balance, tls, health, timeouts, retries })
+}
+
+fn servers(value: &Value<'_>, network: &Network) -> Vec<Server> {
+    let mut servers: Vec<Server> = Vec::new();
+    for (value, text) in value.texts().unwrap_or_default() {
+        let Some(server) = server(&value, &text, network) else { continue };
+        let place =
+            |server: &Server| (server.url.host_str().map(str::to_owned), server.url.port_or_known_default());
+        if servers.iter().any(|other| place(other) == place(&server)) {
+            value.wrong(format!("`{}` is in this list already; remove one", value.written()));
+        }
+        servers.push(server);
+    }
+    servers
+}
+
+fn server(value: &Value<'_>, text: &str, network: &Network) -> Option<Server> {
+    let written = value.written();
+    let (as_http, prior_knowledge) = match text.strip_prefix("h2c://") {
+        Some(rest) => (format!("http://{rest}"), true),
+        None => (text.to_owned(), false),
+    };
+    let url =
+        Url::parse(&as_http).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url else {
+        value.wrong(format!("`{written}` is not an `http`, `https` or `h2c` URL; {RIGHT}"));
+        return None;
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        value.wrong(format!("has a user or password in it; {RIGHT}"));
+        return None;
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        value.wrong(format!(
+            "`{written}` has more than a server in it: the path of a request is sent as it was judged, or as `strip_prefix` or `rewrite` of its route says; {RIGHT}"
+        ));
+        return None;
+    }
+    if let Some(own) = network.is_own(&url) {
+        value.wrong(format!("`{written}` is Tollgate itself (`{own}`); name the server behind it"));
+        return None;
+    }
+    Some(Server { url, prior_knowledge })
+}
+
+fn balance(keys: &Keys<'_>, servers: usize) -> Balance {
+    let Some(value) = keys.get("balance") else { return Balance::RoundRobin };
+    if servers == 1 {
+        value.warn("there is one server, so there is nothing to balance");
+    }
+    match value.keys() {
+        Some(keys) => keys.text("consistent").map_or(Balance::RoundRobin, Balance::Consistent),
+        None => {
+            let words = [("round_robin", false), ("random", true)];
+            if value.word(&words) == Some(true) { Balance::Random } else { Balance::RoundRobin }
+        }
+    }
+}
+
+fn tls(upstream: &Keys<'_>, servers: &[Server]) -> UpstreamTls {
+    let keys = upstream.section("tls");
+    let authorities = keys.get("ca").and_then(|value| certificates::authorities(&value)).unwrap_or_default();
+    let server_name = keys.get("server_name").and_then(|value| {
+        let text = value.text()?;
+        let fits = ServerName::try_from(text.as_str()).is_ok();
+        if !fits {
+            value.wrong(format!("`{}` is not a host; write it like `api.internal`", value.written()));
+        }
+        fits.then_some(text)
+    });
+    let identity = match (keys.has("certificate"), keys.has("key")) {
+        (true, true) => certificates::client_identity(&keys),
+        (true, false) => {
+            keys.wrong("certificate", "`key` is missing; name the private key of this certificate");
+            None
+        }
+        (false, true) => {
+            keys.wrong("key", "`certificate` is missing; name the certificate of this key");
+            None
+        }
+        (false, false) => None,
+    };
+    if upstream.has("tls")
+        && !servers.is_empty()
+        && servers.iter().all(|server| server.url.scheme() != "https")
+    {
+        upstream.wrong(
+            "tls",
+            "no server is `https`, so TLS is spoken with none; write `https` in `url`, or remove this",
+        );
+    }
+    UpstreamTls { authorities, server_name, identity }
+}
+
+fn health(upstream: &Keys<'_>) -> Option<HealthCheck> {
+    upstream.has("health").then_some(())?;
+    let keys = upstream.section("health");
+    let path = keys.get("path").and_then(|value| {
+        let text = value.text()?;
+        let path = text.split_once('?').map_or(text.as_str(), |(path, _)| path);
+        let fits =
+            CanonicalPath::parse(path.as_bytes()).is_ok() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !fits {
+            value.wrong(format!("`{}` is not a path; write it like `/healthz`", value.written()));
+        }
+        fits.then_some(text)
+    });
+    let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
+    let interval = keys.duration("interval", Duration::from_secs(10), bounds);
+    let timeout = keys.duration("timeout", Duration::from_secs(2), CONNECT);
+    Some(HealthCheck { path: path?, interval, timeout })
+}
+
+/// `timeouts` of an upstream or of a route: what is given.
+pub(super) fn timeouts(keys: &Keys<'_>) -> PhaseTimeouts {
+    let keys = keys.section("timeouts");
+    let given = |key, bounds| keys.get(key).and_then(|value| value.duration(bounds));
+    PhaseTimeouts {
+        connect: given("connect", CONNECT),
+        read: given("read", PROGRESS),
+        write: given("write", PROGRESS),
+    }
+}
+
+impl Timeouts {
+    /// These, but for what another place gives.
+    #[must_use]
+    pub fn but(self, other: PhaseTimeouts) -> Self {
+        Self {
+            connect: other.connect.unwrap_or(self.connect),
+            read: other.read.unwrap_or(self.read),
+            write: other.write.unwrap_or(self.write),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! How a permitted request is sent on: which path, how long each phase may take, how large its body may
+//! be. All of it acts after judging; the judged path stays what requirements saw.
+//!
+//! The sent path is put together from whole segments of the judged path and of the configuration, each in
+//! its canonical spelling, so that it is as unambiguous as what came.
+
+use std::time::Duration;
+
+use crate::core::route::path::{CanonicalPath, PathPattern, PatternSegment, raw_segments};
+
+/// What `routes[]` says of sending a request on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// `None`: the path that was judged.
+    pub path: Option<SentPath>,
+    pub timeouts: PhaseTimeouts,
+    /// The largest body, in bytes, where it differs from `limits.body`.
+    pub body_limit: Option<u64>,
+}
+
+/// Deadlines of one route where they differ from its upstream's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhaseTimeouts {
+    pub connect: Option<Duration>,
+    pub read: Option<Duration>,
+    pub write: Option<Duration>,
+}
+
+/// `strip_prefix` or `rewrite`: the path that is sent, made of the path that was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentPath(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    /// In its canonical spelling.
+    Literal(String),
+    /// The segment of the judged path with this index.
+    Segment(usize),
+    /// All segments of the judged path from this index on.
+    Rest(usize),
+}
+
+impl SentPath {
+    /// Without the first segments, which are `prefix`.
+    ///
+    /// # Errors
+    /// What is wrong and what would be right, when the paths of `pattern` do not begin with `prefix`.
+    pub fn strip(prefix: &str, pattern: &PathPattern) -> Result<Self, String> {
+        let prefix = PathPattern::parse(prefix)?;
+        let count = prefix.segments().len();
+        if count == 0 {
+            return Err("there is nothing to take off in `/`: remove the key".to_owned());
+        }
+        if prefix.segments().contains(&PatternSegment::Rest) {
+            return Err(format!("a prefix has no `*`: `path` is `{}`", pattern.as_str()));
+        }
+        if !pattern.segments().starts_with(prefix.segments()) {
+            return Err(format!(
+                "the route's `path` (`{}`) does not begin with it: write the first segments of `path` as they stand there",
+                pattern.as_str()
+            ));
+        }
+        Ok(Self(vec![Part::Rest(count)]))
+    }
+
+    /// `template`: literals, `{name}`s of `pattern`, and `*` at its end for what `pattern`'s covers.
+    ///
+    /// # Errors
+    /// What is wrong and what would be right.
+    pub fn rewrite(template: &str, pattern: &PathPattern) -> Result<Self, String> {
+        let template = PathPattern::parse(template)?;
+        let parts = template.segments().iter().map(|segment| match segment {
+            PatternSegment::Literal(text) => Ok(Part::Literal(spelled(text))),
+            PatternSegment::Parameter(name) => {
+                let at = pattern.segments().iter().position(|own| own == segment);
+                at.map(Part::Segment).ok_or_else(|| {
+                    let known: Vec<String> =
+                        pattern.parameters().map(|name| format!("`{{{name}}}`")).collect();
+                    let has = if known.is_empty() { "no parameter".to_owned() } else { known.join(", ") };
+                    format!("`path` has no `{{{name}}}`; it has {has}")
+                })
+            }
+            PatternSegment::Rest => match pattern.segments().last() {
+                Some(PatternSegment::Rest) => Ok(Part::Rest(pattern.segments().len().saturating_sub(1))),
+                _ => Err(format!(
+                    "`*` stands for what the `*` of `path` covers, and `{}` has none",
+                    pattern.as_str()
+                )),
+            },
+        });
+        Ok(Self(parts.collect::<Result<_, _>>()?))
+    }
+
+    /// What is sent for this path, which the pattern covers. A trailing slash stays.
+    pub fn of(&self, judged: &CanonicalPath) -> CanonicalPath {
+        let mut text = String::with_capacity(judged.as_str().len());
+        let mut push = |segment: &str| {
+            text.push('/');
+            text.push_str(segment);
+        };
+        let segments = || raw_segments(judged.as_str());
+        for part in &self.0 {
+            match part {
+                Part::Literal(literal) => push(literal),
+                Part::Segment(at) => segments().skip(*at).take(1).for_each(&mut push),
+                Part::Rest(from) => segments().skip(*from).for_each(&mut push),
+            }
+        }
+        judged.with_segments(text)
+    }
+}
+
+/// A literal of a pattern as it stands in a path.
+fn spelled(literal: &str) -> String {
+    let mut text = String::new();
+    literal.bytes().for_each(|byte| super::path::push_escaped(byte, &mut text));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(made: Result<SentPath, String>, path: &str) -> String {
+        let judged = CanonicalPath::parse(path.as_bytes()).unwrap();
+        made.unwrap().of(&judged).as_str().to_owned()
+    }
+
+    fn pattern(text: &str) -> PathPattern {
+        PathPattern::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_prefix_is_taken_off_by_whole_segments_and_the_trailing_slash_stays() {
+        let strip =
+            |prefix: &str, path: &str| sent(SentPath::strip(prefix, &pattern("/api/{tenant}/*")), path);
+        assert_eq!(strip("/api", "/api/a/b"), "/a/b");
+        assert_eq!(strip("/api", "/api/a/b/"), "/a/b/");
+        assert_eq!(strip("/api/{tenant}", "/api/a"), "/");
+        assert_eq!(strip("/api/{tenant}", "/api/a/"), "/");
+        assert_eq!(
+            strip("/api/{tenant}", "/api/%25/%7Ex;p=1/é%20".replace('é', "%C3%A9").as_str()),
+            "/~x;p=1/%C3%A9%20"
+        );
+    }
+
+    #[test]
+    fn a_template_puts_segments_of_the_path_together() {
+        let rewrite =
+            |template: &str, path: &str| sent(SentPath::rewrite(template, &pattern("/t/{t}/u/{u}/*")), path);
+        assert_eq!(rewrite("/v2/{u}/of/{t}/*", "/t/a/u/b%2Cc/x/y/"), "/v2/b%2Cc/of/a/x/y/");
+        assert_eq!(rewrite("/v2/*", "/t/a/u/b"), "/v2");
+        assert_eq!(rewrite("/v2/*", "/t/a/u/b/"), "/v2/");
+        assert_eq!(rewrite("/fixed%20text", "/t/a/u/b/x"), "/fixed%20text");
+        assert_eq!(rewrite("/", "/t/a/u/b/x/"), "/");
+        assert_eq!(sent(SentPath::rewrite("/v2/*", &pattern("/*")), "/"), "/v2/");
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_a_remedy() {
+        let strip = |prefix: &str| SentPath::strip(prefix, &pattern("/api/{tenant}/*")).unwrap_err();
+        assert!(strip("/other").contains("does not begin with it"));
+        assert!(strip("/api/{other}").contains("does not begin with it"));
+        assert!(strip("/").contains("nothing to take off"));
+        assert!(strip("/api/{tenant}/*").contains("no `*`"));
+        assert!(strip("api").contains("write `/api`"));
+        let rewrite = |template: &str| SentPath::rewrite(template, &pattern("/api/{tenant}")).unwrap_err();
+        assert!(rewrite("/{other}").contains("it has `{tenant}`"));
+        assert!(rewrite("/*").contains("has none"));
+        assert!(rewrite("/../x").contains("no request could have"));
+    }
+
+    /// Whatever comes and is judged: what is sent has one spelling too, and no segment that was not in the
+    /// path or the configuration.
+    #[test]
+    fn what_is_sent_is_as_unambiguous_as_what_came() {
+        let covering = pattern("/a/{x}/*");
+        let ways: Vec<SentPath> = ["/a", "/a/{x}"]
+            .iter()
+            .map(|prefix| SentPath::strip(prefix, &covering))
+            .chain(
+                ["/v2/*", "/{x}/*", "/{x}", "/n%25/{x}/w/*"]
+                    .iter()
+                    .map(|to| SentPath::rewrite(to, &covering)),
+            )
+            .collect::<Result<_, _>>()
+            .unwrap();
+        bolero::check!().with_type::<(Vec<u8>, Vec<u8>, bool)>().for_each(|(first, rest, slash)| {
+            let end: &[u8] = if *slash { b"/" } else { b"" };
+            let path = [b"/a/", first.as_slice(), b"/", rest.as_slice(), end].concat();
+            let Ok(judged) = CanonicalPath::parse(&path) else { return };
+            for way in &ways {
+                let sent = way.of(&judged);
+                let again = CanonicalPath::parse(sent.as_str().as_bytes());
+                assert_eq!(again.as_ref(), Ok(&sent), "{judged:?}");
+                let known: Vec<&str> = raw_segments(judged.as_str()).chain(["v2", "n%25", "w"]).collect();
+                assert!(
+                    raw_segments(sent.as_str()).all(|segment| known.contains(&segment)),
+                    "{judged:?} {sent:?}"
+                );
+                assert_eq!(
+                    sent.as_str().ends_with('/'),
+                    judged.as_str().ends_with('/') || sent.as_str() == "/",
+                    "{judged:?} {sent:?}"
+                );
+            }
+        });
+    }
+}

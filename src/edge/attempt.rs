@@ -1,0 +1,156 @@
+//! One try to send a permitted request to a server: which server, and whether another try is safe when it
+//! fails (RFC 9110 section 9.2.2).
+//!
+//! It must never send again what a server may have acted on.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::core::denial::Denial;
+use crate::edge::context::Context;
+use crate::edge::timeouts::may_upgrade;
+use crate::edge::upstreams::{Server, Upstream, set_timeouts};
+use crate::state::metrics::Metrics;
+
+/// Where this try goes. No permit, no upstream.
+///
+/// # Errors
+/// [`Denial::UpstreamUnavailable`] when no server is well, or no name resolves.
+pub(crate) async fn peer(
+    session: &Session,
+    context: &mut Context,
+    metrics: &Metrics,
+) -> Result<HttpPeer, Denial> {
+    let route = context.permit.as_ref().ok_or(Denial::Internal)?.route().clone();
+    let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
+    context.upstream = Some(upstream.clone());
+    // A body that is sent again is counted again.
+    context.body_bytes = 0;
+    let mut peer = loop {
+        let server = server(context, &upstream).ok_or(Denial::UpstreamUnavailable)?;
+        let peer = server.peer().await;
+        context.server = Some(server.clone());
+        let Err(denial) = peer else { break peer? };
+        context.failed_addresses = 0;
+        metrics.upstream_answered(&server.upstream, &server.authority, "connect_failed");
+        if !(upstream.could_not_connect(&server) && context.may_try_again()) {
+            return Err(denial);
+        }
+    };
+    set_timeouts(&mut peer, upstream.settings.timeouts.but(route.forwarding.timeouts));
+    if may_upgrade(session) {
+        peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
+    }
+    if session.is_upgrade_req() && peer.options.alpn.get_min_http_version() == 1 {
+        // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6).
+        peer.options.set_http_version(1, 1);
+    }
+    Ok(peer)
+}
+
+/// The server for this try: another address of the last one, or the next.
+fn server(context: &mut Context, upstream: &Upstream) -> Option<Arc<Server>> {
+    if context.failed_addresses > 0 {
+        return context.server.clone();
+    }
+    context.tries = context.tries.saturating_add(1);
+    let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+    upstream.choose(context.permit.as_ref()?, client, context.server.as_ref())
+}
+
+/// Nothing was sent, so whatever the method, another address or server may be tried.
+pub(crate) fn failed_to_connect(
+    session: &Session,
+    context: &mut Context,
+    error: &mut Error,
+    metrics: &Metrics,
+) {
+    let (Some(upstream), Some(server)) = (context.upstream.clone(), context.server.clone()) else { return };
+    let again = if !is_connecting(error.etype()) {
+        context.failed_addresses = 0;
+        // A kept HTTP/2 connection takes no more requests; the next try makes a new one.
+        context.may_try_again()
+    } else {
+        context.failed_addresses = context.failed_addresses.saturating_add(1);
+        if context.failed_addresses < server.next_address() {
+            true
+        } else {
+            context.failed_addresses = 0;
+            upstream.could_not_connect(&server) && context.may_try_again()
+        }
+    };
+    error.set_retry(again);
+    note(session, context, error, metrics);
+}
+
+/// Something may have been sent: only what may be sent twice is tried again, while its body is still at
+/// hand, nothing of an answer has come, and the time is not over.
+pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
+    context.failed_addresses = 0;
+    if *error.esource() != ErrorSource::Upstream || context.failure.is_some() {
+        error.set_retry(false);
+        return;
+    }
+    if *error.etype() == ErrorType::ReadTimedout
+        && context.inflow.as_ref().is_some_and(|inflow| !inflow.is_complete())
+    {
+        // The body is still on its way: the upstream cannot be the one to blame.
+        context.failure = Some(Denial::BodyTooSlow);
+        error.set_retry(false);
+        return;
+    }
+    let safe = session.req_header().method.is_idempotent()
+        && !session.as_ref().retry_buffer_truncated()
+        && session.response_written().is_none();
+    let in_time = denial(error.etype()) != Denial::UpstreamTimeout;
+    error.set_retry(safe && in_time && context.may_try_again());
+    note(session, context, error, metrics);
+}
+
+/// What an error of an upstream is to the client.
+pub(crate) const fn denial(kind: &ErrorType) -> Denial {
+    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
+    match kind {
+        ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
+        _ => Denial::UpstreamUnavailable,
+    }
+}
+
+const fn is_connecting(kind: &ErrorType) -> bool {
+    use ErrorType::{
+        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert,
+        SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
+    };
+    matches!(
+        kind,
+        ConnectTimedout
+            | ConnectRefused
+            | ConnectNoRoute
+            | ConnectError
+            | ConnectProxyFailure
+            | SocketError
+            | InvalidCert
+            | TLSHandshakeFailure
+            | TLSHandshakeTimedout
+    )
+}
+
+fn note(session: &Session, context: &Context, error: &Error, metrics: &Metrics) {
+    let Some(server) = &context.server else { return };
+    let cause = error.root_cause().downcast_ref::<std::io::Error>().map(ToString::to_string);
+    let broken_off = session.response_written().is_some();
+    tracing::warn!(
+        request_id = %context.request_id(), upstream = %server.upstream, server = server.authority,
+        kind = error.etype().as_str(), cause, broken_off, tried_again = error.retry(), "an upstream failed"
+    );
+    let result = match (denial(error.etype()), is_connecting(error.etype())) {
+        (_, true) => "connect_failed",
+        (Denial::UpstreamTimeout, _) => "timeout",
+        _ => "failed",
+    };
+    metrics.upstream_answered(&server.upstream, &server.authority, result);
+}

@@ -1,0 +1,114 @@
+//! Asks servers over and over how they are, each on a connection of its own.
+
+use std::sync::{Arc, Weak};
+
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::client::HttpSession;
+use pingora::server::configuration::ServerConf;
+use tokio::task::AbortHandle;
+
+use super::{Server, Upstream, Upstreams};
+use crate::config::settings::HealthCheck;
+
+/// Asks the servers of every upstream that has `health`.
+pub(crate) struct Prober {
+    configuration: ServerConf,
+    /// Made when it is first needed: it reads all authorities of the system.
+    connector: Mutex<Option<Arc<Connector>>>,
+    /// What is asked, and by which task.
+    asked: Mutex<Vec<(Weak<Upstream>, AbortHandle)>>,
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        for (_, task) in self.asked.get_mut() {
+            task.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for Prober {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prober").finish_non_exhaustive()
+    }
+}
+
+impl Prober {
+    pub(crate) fn new(configuration: ServerConf) -> Self {
+        Self { configuration, connector: Mutex::new(None), asked: Mutex::new(Vec::new()) }
+    }
+
+    /// Asks these from now on, and no others.
+    pub(crate) fn ask(&self, upstreams: &Upstreams) {
+        let mut asked = self.asked.lock();
+        asked.retain(|(known, task)| {
+            let stays = upstreams.checked().any(|upstream| known.ptr_eq(&Arc::downgrade(upstream)));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for upstream in upstreams.checked() {
+            let known = Arc::downgrade(upstream);
+            let Some(check) = &upstream.settings.health else { continue };
+            if asked.iter().any(|(other, _)| other.ptr_eq(&known)) {
+                continue;
+            }
+            let task = tokio::spawn(keep_asking(known.clone(), check.clone(), self.connector()));
+            asked.push((known, task.abort_handle()));
+        }
+    }
+
+    fn connector(&self) -> Arc<Connector> {
+        let mut connector = self.connector.lock();
+        let options = || ConnectorOptions::from_server_conf(&self.configuration);
+        connector.get_or_insert_with(|| Arc::new(Connector::new(Some(options())))).clone()
+    }
+}
+
+async fn keep_asking(upstream: Weak<Upstream>, check: HealthCheck, connector: Arc<Connector>) {
+    let mut times = tokio::time::interval(check.interval);
+    times.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        times.tick().await;
+        let Some(upstream) = upstream.upgrade() else { return };
+        join_all(upstream.servers.iter().map(async |server| {
+            let good = is_well(server, &check, &connector).await;
+            upstream.checked(server, good);
+        }))
+        .await;
+    }
+}
+
+async fn is_well(server: &Server, check: &HealthCheck, connector: &Connector) -> bool {
+    let answer = tokio::time::timeout(check.timeout, ask(server, check, connector)).await;
+    matches!(answer, Ok(Ok(200..=399)))
+}
+
+/// The status of the answer.
+async fn ask(server: &Server, check: &HealthCheck, connector: &Connector) -> pingora::Result<u16> {
+    let unreachable = |_| pingora::Error::new(pingora::ErrorType::ConnectNoRoute);
+    let mut peer = server.peer().await.map_err(unreachable)?;
+    // A connection that is full is not kept for the next check.
+    peer.options.max_h2_streams = 1;
+    let (mut session, _) = connector.get_http_session(&peer).await?;
+    let mut request = RequestHeader::build("GET", check.path.as_bytes(), None)?;
+    request.insert_header(http::header::HOST, &server.host_header)?;
+    request.insert_header(http::header::USER_AGENT, "tollgate-health")?;
+    if let HttpSession::H2(_) = session {
+        let scheme = if peer.is_tls() { "https" } else { "http" };
+        let uri = format!("{scheme}://{}{}", server.authority, check.path);
+        let invalid = |_| pingora::Error::new(pingora::ErrorType::InvalidHTTPHeader);
+        request.set_uri(uri.parse().map_err(invalid)?);
+        request.remove_header(&http::header::HOST);
+    }
+    session.write_request_header(Box::new(request)).await?;
+    session.finish_request_body().await?;
+    session.set_read_timeout(Some(check.timeout));
+    session.read_response_header().await?;
+    Ok(session.response_header().map_or(0, |answer| answer.status.as_u16()))
+}

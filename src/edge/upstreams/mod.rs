@@ -1,0 +1,192 @@
+//! Upstreams as pingora sees them: which server takes a request, and how it is reached. Names are resolved
+//! off the hot path; a request waits only for the first resolution.
+//!
+//! - `server`: address, protocol, TLS, timeouts of one server
+//! - `lookup`: the addresses of a name
+//! - `balance`: the order among several servers
+//! - `standing`: how a server has fared; `health`: asks servers how they are
+//!
+//! It must never decide whether a request may go there: that is the permit's.
+
+mod balance;
+mod health;
+mod lookup;
+mod server;
+mod standing;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use balance::Balancer;
+pub(crate) use health::Prober;
+use serde_json::Value;
+pub(crate) use server::{Server, set_timeouts};
+
+use crate::config::settings;
+use crate::core::ids::UpstreamName;
+use crate::core::route::permit::Permit;
+use crate::core::route::policy::claim;
+use crate::state::metrics::Metrics;
+
+/// The upstreams of one configuration, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams(HashMap<UpstreamName, Arc<Upstream>>);
+
+/// One upstream: a server, or several.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) settings: Arc<settings::Upstream>,
+    /// Never empty.
+    servers: Vec<Arc<Server>>,
+    /// `None` where there is one server.
+    balancer: Option<Balancer>,
+    /// From which times of `standing` count.
+    started: Instant,
+    metrics: Metrics,
+}
+
+impl Upstreams {
+    /// `before`: what a reload takes over from. Upstreams that did not change stay as they are; of others,
+    /// servers whose address did not change keep what is known of their health.
+    ///
+    /// # Errors
+    /// The URL of an upstream that has no host; config.yaml cannot bring one.
+    pub(crate) fn new(
+        settings: &[Arc<settings::Upstream>],
+        metrics: &Metrics,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
+        let upstreams = settings.iter().map(|settings| {
+            let known = before.and_then(|before| before.get(&settings.name));
+            let upstream = match known.filter(|known| *known.settings == **settings) {
+                Some(known) => known.clone(),
+                None => Arc::new(Upstream::new(settings.clone(), metrics, known.map(AsRef::as_ref))?),
+            };
+            Ok((settings.name.clone(), upstream))
+        });
+        Ok(Self(upstreams.collect::<Result<_, String>>()?))
+    }
+
+    pub(crate) fn get(&self, name: &UpstreamName) -> Option<&Arc<Upstream>> {
+        self.0.get(name)
+    }
+
+    /// These count from now on: says of every server how it is, and no more of servers that are gone.
+    pub(crate) fn take_over(&self, before: Option<&Self>) {
+        for upstream in before.iter().flat_map(|before| before.0.values()) {
+            for server in &upstream.servers {
+                upstream.metrics.forget_server(&server.upstream, &server.authority);
+            }
+        }
+        for upstream in self.0.values() {
+            for server in &upstream.servers {
+                upstream.tell(server);
+            }
+        }
+    }
+
+    fn checked(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.0.values().filter(|upstream| upstream.settings.health.is_some())
+    }
+}
+
+impl Upstream {
+    fn new(
+        settings: Arc<settings::Upstream>,
+        metrics: &Metrics,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
+        let known = |server: &settings::Server| {
+            let before = before?.servers.iter().find(|known| known.url == server.url)?;
+            if settings.health.is_none() {
+                before.standing.is_no_longer_checked();
+            }
+            Some(&**before)
+        };
+        let servers = settings.servers.iter().map(|server| {
+            Server::new(&settings, server, known(server))
+                .map(Arc::new)
+                .ok_or_else(|| format!("upstream {} has no host: {}", settings.name, server.url))
+        });
+        let servers = servers.collect::<Result<Vec<_>, _>>()?;
+        let balancer = (servers.len() > 1).then(|| Balancer::new(&settings.balance, &servers));
+        let started = before.map_or_else(Instant::now, |before| before.started);
+        Ok(Self { settings, servers, balancer, started, metrics: metrics.clone() })
+    }
+
+    /// The server for this request; `tried` could not serve it. `None`: no server is well.
+    pub(crate) fn choose(
+        &self,
+        permit: &Permit,
+        client: IpAddr,
+        tried: Option<&Arc<Server>>,
+    ) -> Option<Arc<Server>> {
+        let Some(balancer) = &self.balancer else {
+            return self.servers.first().filter(|server| server.standing.is_healthy()).cloned();
+        };
+        let key = match balancer {
+            Balancer::Consistent(_, name) => who(permit, name, client),
+            Balancer::RoundRobin(_) | Balancer::Random(_) => Cow::Borrowed(""),
+        };
+        let key = key.as_bytes();
+        let is_another = |server: &Arc<Server>| tried.is_none_or(|tried| !Arc::ptr_eq(tried, server));
+        balancer
+            .first(key, |server| is_another(server) && server.standing.takes_requests(|| self.now()))
+            .or_else(|| {
+                self.one_that(|server| is_another(server) && server.standing.takes_requests(|| self.now()))
+            })
+            .or_else(|| self.one_that(|server| is_another(server) && server.standing.is_healthy()))
+            .or_else(|| self.one_that(|server| server.standing.is_healthy()))
+    }
+
+    fn one_that(&self, will_do: impl Fn(&Arc<Server>) -> bool) -> Option<Arc<Server>> {
+        self.servers.iter().find(|server| will_do(server)).cloned()
+    }
+
+    /// A server could not be reached. Gives whether there is another.
+    pub(crate) fn could_not_connect(&self, server: &Arc<Server>) -> bool {
+        if server.standing.could_not_connect(self.now()) {
+            tracing::warn!(upstream = %server.upstream, server = server.authority, "cannot be reached");
+            self.tell(server);
+        }
+        self.balancer.is_some()
+    }
+
+    /// A server answered.
+    pub(crate) fn reached(&self, server: &Arc<Server>) {
+        if server.standing.reached() {
+            tracing::info!(upstream = %server.upstream, server = server.authority, "can be reached again");
+            self.tell(server);
+        }
+    }
+
+    fn checked(&self, server: &Arc<Server>, good: bool) {
+        if server.standing.checked(good) {
+            let health = if good { "is well again" } else { "is not well, and gets no requests" };
+            tracing::warn!(upstream = %server.upstream, server = server.authority, "{health}");
+            self.tell(server);
+        }
+    }
+
+    fn tell(&self, server: &Server) {
+        self.metrics.upstream_healthy(&server.upstream, &server.authority, server.standing.is_well());
+    }
+
+    /// Milliseconds since it was first known.
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Who calls, for an upstream that keeps callers together: the value of a claim, else the address.
+fn who<'p>(permit: &'p Permit, name: &str, client: IpAddr) -> Cow<'p, str> {
+    let claims = permit.token().map(|token| token.claims());
+    match claims.and_then(|claims| claim(claims, name)) {
+        Some(Value::String(text)) => Cow::Borrowed(text),
+        Some(value) => Cow::Owned(value.to_string()),
+        None => Cow::Owned(client.to_string()),
+    }
+}

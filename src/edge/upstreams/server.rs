@@ -1,0 +1,206 @@
+//! One server as pingora sees it: an address, a protocol, TLS or not, and every timeout set (pingora has
+//! none of its own).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use http::HeaderValue;
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+use url::{Host, Url};
+
+use super::lookup::Lookup;
+use super::standing::Standing;
+use crate::config::settings::{self, Timeouts, Upstream, UpstreamTls};
+use crate::core::denial::Denial;
+use crate::core::ids::UpstreamName;
+
+/// How long an unused connection to a server is kept.
+const IDLE: Duration = Duration::from_secs(30);
+/// Requests on one HTTP/2 connection at a time, where the server allows as many.
+const STREAMS: usize = 128;
+
+/// Addresses of a name that one request tries.
+const ADDRESSES: usize = 3;
+
+/// One server of an upstream.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) upstream: UpstreamName,
+    pub(super) url: Url,
+    /// `host[:port]`: the `Host` that it is sent, and the label of its metrics.
+    pub(crate) authority: String,
+    pub(crate) host_header: HeaderValue,
+    template: HttpPeer,
+    lookup: Option<Arc<Lookup>>,
+    pub(super) standing: Arc<Standing>,
+}
+
+impl Server {
+    /// `before`: the same server in an earlier configuration; what is known of it stays.
+    pub(super) fn new(
+        upstream: &Upstream,
+        settings: &settings::Server,
+        before: Option<&Self>,
+    ) -> Option<Self> {
+        let url = settings.url.clone();
+        let port = url.port_or_known_default()?;
+        let host = url.host()?;
+        let secure = url.scheme() == "https";
+        let (literal, name) = match &host {
+            Host::Ipv4(ip) => (Some(IpAddr::V4(*ip)), ip.to_string()),
+            Host::Ipv6(ip) => (Some(IpAddr::V6(*ip)), ip.to_string()),
+            Host::Domain(name) => (None, (*name).to_owned()),
+        };
+        let authority = url.port().map_or_else(|| host.to_string(), |port| format!("{host}:{port}"));
+        let placeholder = SocketAddr::new(literal.unwrap_or(IpAddr::from([0, 0, 0, 0])), port);
+        let asked_for = upstream.tls.server_name.as_deref().unwrap_or(&name);
+        let sni = if secure { asked_for.to_owned() } else { String::new() };
+        let mut template = HttpPeer::new(placeholder, secure, sni);
+        let deadline = upstream.timeouts.connect;
+        set_timeouts(&mut template, upstream.timeouts);
+        template.options.idle_timeout = Some(IDLE);
+        template.options.max_h2_streams = STREAMS;
+        match (secure, settings.prior_knowledge) {
+            (true, _) => template.options.set_http_version(2, 1),
+            (false, true) => template.options.set_http_version(2, 2),
+            (false, false) => template.options.set_http_version(1, 1),
+        }
+        if secure {
+            set_tls(&mut template, &upstream.tls);
+        }
+        template.group_key = group(&upstream.tls, settings);
+        Some(Self {
+            upstream: upstream.name.clone(),
+            host_header: HeaderValue::from_str(&authority).ok()?,
+            url,
+            authority,
+            template,
+            lookup: match before {
+                Some(before) => before.lookup.clone(),
+                None => literal.is_none().then(|| Arc::new(Lookup::new(name, port, deadline))),
+            },
+            standing: before.map(|before| before.standing.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// Where to connect now.
+    ///
+    /// # Errors
+    /// [`Denial::UpstreamUnavailable`] when its name does not resolve.
+    pub(crate) async fn peer(&self) -> Result<HttpPeer, Denial> {
+        let mut peer = self.template.clone();
+        if let Some(lookup) = &self.lookup {
+            let address = lookup.address().await.ok_or(Denial::UpstreamUnavailable)?;
+            peer._address = PeerAddress::Inet(address);
+        }
+        Ok(peer)
+    }
+
+    /// An address of it could not be reached: the next one's turn. Gives how many are worth a try.
+    pub(crate) fn next_address(&self) -> usize {
+        self.lookup.as_ref().map_or(1, |lookup| lookup.next()).min(ADDRESSES)
+    }
+}
+
+/// Sets the deadlines of a connection.
+pub(crate) fn set_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = Some(timeouts.read);
+    peer.options.write_timeout = Some(timeouts.write);
+}
+
+fn set_tls(peer: &mut HttpPeer, tls: &UpstreamTls) {
+    if !tls.authorities.is_empty() {
+        let parsed = tls.authorities.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
+        peer.options.ca = Some(parsed.collect());
+    }
+    peer.client_cert_key = tls.identity.as_ref().map(|identity| {
+        let chain = identity.chain.iter().map(|der| der.to_vec()).collect();
+        Arc::new(CertKey::new(chain, identity.key.expose().clone()))
+    });
+}
+
+/// What tells connections apart that pingora's pool would take for the same: protocol, authorities, and
+/// the client certificate beyond its serial number. After a reload with other ones no old connection fits.
+fn group(tls: &UpstreamTls, server: &settings::Server) -> u64 {
+    let mut hash = Context::new(&SHA256);
+    let mut add = |part: &[u8]| {
+        hash.update(&part.len().to_le_bytes());
+        hash.update(part);
+    };
+    add(server.url.scheme().as_bytes());
+    add(&[u8::from(server.prior_knowledge)]);
+    add(&tls.authorities.len().to_le_bytes());
+    tls.authorities.iter().for_each(|der| add(der));
+    if let Some(identity) = &tls.identity {
+        identity.chain.iter().for_each(|der| add(der));
+        add(identity.key.expose());
+    }
+    hash.finish().as_ref().iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::settings::{Balance, SentHost};
+
+    pub(in crate::edge::upstreams) fn upstream(urls: &[&str]) -> Upstream {
+        let server = |url: &&str| settings::Server { url: url.parse().unwrap(), prior_knowledge: false };
+        Upstream {
+            name: UpstreamName::new("up"),
+            servers: urls.iter().map(server).collect(),
+            host: SentHost::Upstream,
+            balance: Balance::RoundRobin,
+            tls: UpstreamTls::default(),
+            health: None,
+            timeouts: Timeouts::default(),
+            retries: 1,
+        }
+    }
+
+    fn server(url: &str) -> Server {
+        let upstream = upstream(&[url]);
+        Server::new(&upstream, &upstream.servers[0], None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn literals_need_no_lookup_and_every_timeout_is_set() {
+        let peer = server("http://127.0.0.1:3000").peer().await.unwrap();
+        assert_eq!(peer._address, PeerAddress::Inet("127.0.0.1:3000".parse().unwrap()));
+        assert!(!peer.is_tls());
+        let options = &peer.options;
+        assert!(options.connection_timeout.is_some() && options.total_connection_timeout.is_some());
+        assert!(options.read_timeout.is_some() && options.write_timeout.is_some());
+        assert!(options.max_h2_streams >= 100);
+        let v6 = server("https://[::1]/").peer().await.unwrap();
+        assert_eq!(v6._address, PeerAddress::Inet("[::1]:443".parse().unwrap()));
+        assert_eq!(v6.sni, "::1");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_an_unavailable_upstream() {
+        let server = server("http://no-such-host.invalid:81");
+        assert_eq!(server.peer().await.unwrap_err(), Denial::UpstreamUnavailable);
+    }
+
+    #[test]
+    fn connections_of_different_protocols_and_authorities_are_never_shared() {
+        let plain = upstream(&["http://127.0.0.1:1"]);
+        let mut with_ca = upstream(&["https://127.0.0.1:1"]);
+        let key = |upstream: &Upstream| group(&upstream.tls, &upstream.servers[0]);
+        let system = key(&with_ca);
+        with_ca.tls.authorities = vec![vec![1, 2].into()];
+        let one = key(&with_ca);
+        with_ca.tls.authorities = vec![vec![1].into(), vec![2].into()];
+        let two = key(&with_ca);
+        let h2c = settings::Server { prior_knowledge: true, ..plain.servers[0].clone() };
+        let keys = [key(&plain), system, one, two, group(&plain.tls, &h2c)];
+        let different: std::collections::HashSet<u64> = keys.into_iter().collect();
+        assert_eq!(different.len(), 5);
+    }
+}

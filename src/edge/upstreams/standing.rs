@@ -1,0 +1,125 @@
+//! What is known of a server's health: what it was asked (actively) and what became of connections to it
+//! (passively). A server that cannot be reached is set aside for a moment that doubles each time; when the
+//! moment is over, one request tries it.
+//!
+//! It must never set the only server aside; whoever chooses sees to that.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// How long a server is set aside at first, in milliseconds; it doubles.
+const FIRST: u64 = 1_000;
+const LONGEST: u64 = 30_000;
+/// Checks that must fail in a row.
+const FAILED_CHECKS: u32 = 2;
+
+/// The health of one server. Times are milliseconds since the gateway started.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Until when it gets no request; 0: it gets some.
+    aside_until: AtomicU64,
+    /// Connections that failed in a row.
+    failures: AtomicU32,
+    /// Health checks that failed in a row.
+    failed_checks: AtomicU32,
+    sick: AtomicBool,
+}
+
+impl Standing {
+    /// Whether its last health checks were good, or there were none.
+    pub(super) fn is_healthy(&self) -> bool {
+        !self.sick.load(Relaxed)
+    }
+
+    /// Whether it is healthy, and its last connection did not fail.
+    pub(super) fn is_well(&self) -> bool {
+        self.is_healthy() && self.failures.load(Relaxed) == 0
+    }
+
+    /// Whether a request should go there. After its time aside it says yes once, to whoever asks first.
+    pub(super) fn takes_requests(&self, now: impl FnOnce() -> u64) -> bool {
+        if !self.is_healthy() {
+            return false;
+        }
+        let until = self.aside_until.load(Relaxed);
+        if until == 0 {
+            return true;
+        }
+        let now = now();
+        now >= until
+            && self.aside_until.compare_exchange(until, now.saturating_add(FIRST), Relaxed, Relaxed).is_ok()
+    }
+
+    /// It could not be reached. True when it was well before.
+    pub(super) fn could_not_connect(&self, now: u64) -> bool {
+        let before = self.failures.fetch_add(1, Relaxed);
+        let aside = FIRST.saturating_mul(1 << before.min(8)).min(LONGEST);
+        self.aside_until.store(now.saturating_add(aside), Relaxed);
+        before == 0
+    }
+
+    /// It was reached. True when it had not been before.
+    pub(super) fn reached(&self) -> bool {
+        if self.aside_until.load(Relaxed) == 0 {
+            return false;
+        }
+        self.aside_until.store(0, Relaxed);
+        self.failures.swap(0, Relaxed) > 0
+    }
+
+    /// What a health check found. True when its health changed.
+    pub(super) fn checked(&self, good: bool) -> bool {
+        if good {
+            self.failed_checks.store(0, Relaxed);
+            let was_aside = self.reached();
+            return self.sick.swap(false, Relaxed) || was_aside;
+        }
+        let failed = self.failed_checks.load(Relaxed).saturating_add(1);
+        self.failed_checks.store(failed, Relaxed);
+        failed >= FAILED_CHECKS && !self.sick.swap(true, Relaxed)
+    }
+
+    /// Nobody asks any more how it is.
+    pub(super) fn is_no_longer_checked(&self) {
+        self.failed_checks.store(0, Relaxed);
+        self.sick.store(false, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_cannot_be_reached_is_set_aside_for_longer_and_longer() {
+        let standing = Standing::default();
+        assert!(standing.takes_requests(|| 0));
+        assert!(standing.could_not_connect(10));
+        assert!(!standing.takes_requests(|| 1_009));
+        assert!(standing.takes_requests(|| 1_010), "then one tries it");
+        assert!(!standing.takes_requests(|| 1_010), "and only one");
+        assert!(!standing.could_not_connect(2_000));
+        assert!(!standing.takes_requests(|| 3_999));
+        assert!(standing.takes_requests(|| 4_000));
+        for _ in 0..80 {
+            standing.could_not_connect(5_000);
+        }
+        assert!(standing.takes_requests(|| 5_000 + LONGEST));
+        assert!(standing.reached());
+        assert!(standing.takes_requests(|| 0) && standing.takes_requests(|| 0));
+        assert!(!standing.reached(), "it was well already");
+    }
+
+    #[test]
+    fn a_check_that_fails_twice_makes_it_sick_and_one_that_is_good_well() {
+        let standing = Standing::default();
+        assert!(!standing.checked(false) && standing.is_healthy());
+        assert!(standing.checked(false) && !standing.is_healthy());
+        assert!(!standing.checked(false), "it was sick already");
+        assert!(!standing.takes_requests(|| 0));
+        assert!(standing.checked(true) && standing.takes_requests(|| 0));
+        standing.checked(false);
+        standing.checked(false);
+        standing.is_no_longer_checked();
+        assert!(standing.is_healthy());
+    }
+}
