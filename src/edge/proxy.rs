@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -81,9 +81,11 @@ impl Proxy {
     }
 
     /// The whole judgement of a request's head.
-    async fn judge(&self, session: &Session, context: &mut Context) -> Result<Way, Denial> {
+    async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Way, Denial> {
         let live = context.live().clone();
         let limits = &live.settings.limits;
+        // HTTP/2 frames a body without any header that says so.
+        let may_be_preflight = session.req_header().method == Method::OPTIONS && session.is_body_empty();
         let request: &RequestHeader = session.req_header();
         let raw = request_head::raw(session);
         let size = raw.as_ref().map_or_else(|| request_head::size(request), Bytes::len);
@@ -103,7 +105,9 @@ impl Proxy {
             context.outcome = "redirected";
             return Ok(Way::Answered(Answer::permanent_redirect(&target.under_https(&live, &head))));
         }
-        if let Some(preflight) = cors::preflight(&request.method, &request.headers) {
+        if let Some(preflight) =
+            cors::preflight(&request.method, &request.headers).filter(|_| may_be_preflight)
+        {
             return self.judge_preflight(&head, target, &preflight, context);
         }
         if target.own.is_some() {

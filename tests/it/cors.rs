@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::gateway::Gateway;
+use crate::support::tls::Http2;
 use crate::support::upstream::{Received, Upstream};
 
 const OWN: &str = "http://gate.localhost:8080";
@@ -214,4 +215,19 @@ async fn what_only_looks_like_a_preflight_passes_no_gate() {
         }
     }
     assert!(upstream.received().is_empty());
+}
+
+/// HTTP/2 needs no header to say that a body comes.
+#[tokio::test]
+async fn what_has_a_body_over_http_2_is_no_preflight() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    for (parts, status) in [(&[&b"x"[..]][..], 401), (&[], 200)] {
+        let asked = http::Request::options(format!("http://{HOST}/own-cors/x"))
+            .header("origin", APP)
+            .header("access-control-request-method", "PUT");
+        assert_eq!(client.ask(asked.body(()).unwrap(), parts).await.unwrap().status, status, "{parts:?}");
+    }
+    assert_eq!(upstream.only().raw_body, b"");
 }
