@@ -8,6 +8,7 @@ mod run;
 pub use run::{Source, run};
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -109,7 +110,7 @@ impl App {
             Some(token) => token.clone(),
             None => key_files::admin_token(&settings.store, &*outside.random)?,
         };
-        let live = live(settings, &*outside.random, None)?;
+        let live = live(settings.clone(), &settings.store, &*outside.random, None)?;
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
@@ -141,18 +142,32 @@ impl App {
     }
 }
 
-/// `before`: what a reload takes over from; what did not change of it stays.
-fn live(settings: Arc<Settings>, random: &dyn Randomness, before: Option<&Live>) -> Result<Live, StartError> {
+/// `store`: the folder that this process started with. `before`: what a reload takes over from; what did not
+/// change of it stays.
+fn live(
+    settings: Arc<Settings>,
+    store: &Path,
+    random: &dyn Randomness,
+    before: Option<&Live>,
+) -> Result<Live, StartError> {
     let routes = RouteTable::build(&settings.routes).map_err(|conflicts| {
         let all: Vec<_> = conflicts.into_iter().map(|conflict| conflict.why).collect();
         StartError::Routes(all.join("; "))
     })?;
-    let mut keys = settings.sessions.keys.clone();
-    if keys.is_empty() {
-        let store = before.map_or(&settings.store, |before| &before.settings.store);
-        keys.push(key_files::cookie_key(store, random)?);
-    }
-    let cookie_keys = KeyRing::new(keys).map_err(StartError::CookieKeys)?;
+    let makes_its_own = |settings: &Settings| settings.sessions.keys.is_empty();
+    let cookie_keys = match before.filter(|before| makes_its_own(&before.settings)) {
+        // It is at hand: were its file gone, a new one would sign everybody out.
+        Some(before) if makes_its_own(&settings) => before.cookie_keys.clone(),
+        _ => Arc::new(cookie_keys(&settings, store, random)?),
+    };
     let issuers = Issuers::new(&settings.issuers, before.map(|before| &before.issuers));
     Ok(Live { settings, routes, issuers, cookie_keys })
+}
+
+fn cookie_keys(settings: &Settings, store: &Path, random: &dyn Randomness) -> Result<KeyRing, StartError> {
+    let mut keys = settings.sessions.keys.clone();
+    if keys.is_empty() {
+        keys.push(key_files::cookie_key(store, random)?);
+    }
+    KeyRing::new(keys).map_err(StartError::CookieKeys)
 }

@@ -16,8 +16,9 @@ impl App {
     pub fn reload(&self, settings: Settings) -> Result<Vec<&'static str>, StartError> {
         let before = self.gate.live.load_full();
         let restart = needs_restart(&self.running.started_with, &settings);
+        let store = &self.running.started_with.store;
         let settings = Arc::new(settings);
-        let live = Arc::new(live(settings.clone(), &*self.gate.random, Some(&before))?);
+        let live = Arc::new(live(settings.clone(), store, &*self.gate.random, Some(&before))?);
         let prepared = self.running.prepare(live.clone())?;
         self.gate.http.serve(&settings.issuers).map_err(StartError::Issuers)?;
         self.gate.live.store(live);

@@ -275,7 +275,7 @@ mod tests {
             settings: Arc::new(settings),
             routes: table,
             issuers: Issuers::new(&[], None),
-            cookie_keys: KeyRing::new(vec![Secret::new(vec![7; 32])]).unwrap(),
+            cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![7; 32])]).unwrap()),
         }
     }
 

@@ -14,5 +14,5 @@ pub struct Live {
     pub settings: Arc<Settings>,
     pub routes: RouteTable,
     pub issuers: Issuers,
-    pub cookie_keys: KeyRing,
+    pub cookie_keys: Arc<KeyRing>,
 }

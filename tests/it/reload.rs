@@ -89,6 +89,8 @@ async fn keys_stay_and_what_needs_a_restart_is_said() {
         text.replace("listen: 127.0.0.1:0", "listen: [127.0.0.1:0, 127.0.0.1:0]")
             + "log: { format: text }\nlimits: { header: 16KiB }\nstore: elsewhere\n"
     };
+    let keys = || gateway.app.gate.live.load().cookie_keys.clone();
+    let sealed_with = keys();
     for _ in 0..2 {
         let told = gateway.app.reload(settings(&gateway, &rest, elsewhere)).unwrap();
         assert_eq!(told, ["listen", "store", "limits.header", "log"], "as long as it is so");
@@ -98,7 +100,10 @@ async fn keys_stay_and_what_needs_a_restart_is_said() {
             "the keys are still there"
         );
     }
+    assert!(!gateway.folder().join("elsewhere").exists());
+    std::fs::remove_file(gateway.folder().join("data/cookie.key")).unwrap();
     assert_eq!(gateway.app.reload(settings(&gateway, &rest, |text| text)).unwrap(), Vec::<&str>::new());
+    assert!(Arc::ptr_eq(&keys(), &sealed_with), "the key of the cookies too");
 }
 
 #[tokio::test]
