@@ -1,26 +1,29 @@
 //! The files that a configuration was read from, and whether one of them changed. Looks at them every few
 //! seconds: that works on every file system, and when a whole folder is swapped under a link.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use std::os::unix::fs::MetadataExt;
+use crate::config::{Seen, look};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What a file was when it was looked at; `None`: not there.
-type Seen = Option<(SystemTime, u64, u64)>;
-
-/// The files, as they were when they were read.
+/// The files, as they were just before they were read: what changes meanwhile is not missed.
 #[derive(Debug)]
 pub(super) struct Files(Vec<(PathBuf, Seen)>);
 
 impl Files {
-    pub(super) fn new(files: BTreeSet<PathBuf>) -> Self {
-        Self(files.into_iter().map(|file| (file.clone(), look(&file))).collect())
+    pub(super) fn new(files: BTreeMap<PathBuf, Seen>) -> Self {
+        Self(files.into_iter().collect())
+    }
+
+    /// Takes them for read as they are now.
+    pub(super) fn look_again(&mut self) {
+        for (file, seen) in &mut self.0 {
+            *seen = look(file);
+        }
     }
 
     /// Waits until one of them has changed and then stands still, so that a file that is being written is
@@ -38,9 +41,4 @@ impl Files {
             before = now;
         }
     }
-}
-
-fn look(file: &PathBuf) -> Seen {
-    let about = fs::metadata(file).ok()?;
-    Some((about.modified().ok()?, about.len(), about.ino()))
 }

@@ -17,6 +17,10 @@ use crate::flows::reload::Reloaded;
 /// How long new connections are taken after SIGTERM, so that balancers can see `/readyz` fail.
 const LAME_DUCK: Duration = Duration::from_secs(1);
 
+/// How long its files may take to be read again: on a file system that hangs, or from a pipe, they never come, and
+/// signals must still be heard.
+const READING: Duration = Duration::from_secs(10);
+
 /// Where a configuration came from, to read it again.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -45,30 +49,28 @@ pub fn run(loaded: Loaded, source: Source) -> Result<(), StartError> {
     crate::io::log::install(&loaded.settings.log);
     warn(&loaded, &source);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(Arc::new(loaded.settings), source));
+    let files = Files::new(loaded.files);
+    let result = runtime.block_on(serve(Arc::new(loaded.settings), files, source));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(settings: Arc<Settings>, source: Source) -> Result<(), StartError> {
+async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let app = App::start(settings.clone(), Outside::system(&settings)?)?;
     say_what_runs(&settings, &app);
     drop(settings);
-    let (_, mut files) = source.read();
     let mut requests = app.gate.operators.reloads.listen();
     let lame_duck = loop {
         tokio::select! {
             () = received(&mut terminate) => break LAME_DUCK,
             () = received(&mut interrupt) => break Duration::ZERO,
-            () = received(&mut hangup) => files = read_again(&app, &source).1,
-            () = files.changed() => files = read_again(&app, &source).1,
+            () = received(&mut hangup) => drop(read_again(&app, &source, &mut files).await),
+            () = files.changed() => drop(read_again(&app, &source, &mut files).await),
             Some(waiting) = requests.recv() => {
-                let (reloaded, read) = read_again(&app, &source);
-                files = read;
-                let _ = waiting.send(reloaded);
+                let _ = waiting.send(read_again(&app, &source, &mut files).await);
             }
         }
     };
@@ -81,9 +83,17 @@ async fn serve(settings: Arc<Settings>, source: Source) -> Result<(), StartError
     Ok(())
 }
 
-/// Reads the configuration again and takes it over, or says why not. Gives the files to look at next.
-fn read_again(app: &App, source: &Source) -> (Reloaded, Files) {
-    let (loaded, files) = source.read();
+/// Reads the configuration again and takes it over, or says why not. `files` are those to look at next.
+async fn read_again(app: &App, source: &Source, files: &mut Files) -> Reloaded {
+    let from = source.clone();
+    let reading = tokio::time::timeout(READING, tokio::task::spawn_blocking(move || from.read()));
+    let loaded = if let Ok(Ok((loaded, read))) = reading.await {
+        *files = read;
+        loaded
+    } else {
+        files.look_again();
+        Err(vec![format!("{}: could not be read within {} s", source.name, READING.as_secs())])
+    };
     let mistakes = match loaded {
         Ok(loaded) => {
             warn(&loaded, source);
@@ -94,7 +104,7 @@ fn read_again(app: &App, source: &Source) -> (Reloaded, Files) {
                     for key in &after_restart {
                         tracing::warn!(key, "changed, and counts only after a restart");
                     }
-                    return (Reloaded::TakenOver { after_restart }, files);
+                    return Reloaded::TakenOver { after_restart };
                 }
                 Err(error) => vec![error.to_string()],
             }
@@ -106,7 +116,7 @@ fn read_again(app: &App, source: &Source) -> (Reloaded, Files) {
         tracing::error!("{mistake}");
     }
     tracing::error!(mistakes = mistakes.len(), "the configuration is not good; the one before stays");
-    (Reloaded::Refused { mistakes }, files)
+    Reloaded::Refused { mistakes }
 }
 
 fn warn(loaded: &Loaded, source: &Source) {

@@ -40,10 +40,12 @@ mod values;
 mod walk;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use error::{ConfigErrors, Mistake};
 use read::Reader;
@@ -62,6 +64,17 @@ pub struct Loaded {
     pub warnings: Vec<Mistake>,
     /// Every key that was looked for, as [`schema::paths`] writes them.
     pub asked: BTreeSet<String>,
+    /// Every file that was read, as it was just before.
+    pub files: BTreeMap<PathBuf, Seen>,
+}
+
+/// What tells one state of a file from the next: when it was changed, its length, its inode. `None`: not there.
+pub type Seen = Option<(SystemTime, u64, u64)>;
+
+/// What a file is now.
+pub fn look(file: &Path) -> Seen {
+    let about = fs::metadata(file).ok()?;
+    Some((about.modified().ok()?, about.len(), about.ino()))
 }
 
 /// Reads a config file and the files that it names. `env` looks variables up.
@@ -73,7 +86,7 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     load_noting(path, env, &RefCell::default())
 }
 
-/// As [`load`]; `noted` learns every file that was asked for, whatever came of it.
+/// As [`load`]; `noted` learns every file that was asked for, whatever came of it, as it was just before.
 ///
 /// # Errors
 ///
@@ -81,10 +94,10 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 pub fn load_noting(
     path: &Path,
     env: &dyn Fn(&str) -> Option<String>,
-    noted: &RefCell<BTreeSet<PathBuf>>,
+    noted: &RefCell<BTreeMap<PathBuf, Seen>>,
 ) -> Result<Loaded, ConfigErrors> {
     let read_file = |path: &Path| {
-        noted.borrow_mut().insert(path.to_owned());
+        noted.borrow_mut().entry(path.to_owned()).or_insert_with(|| look(path));
         read_file(path)
     };
     let file = path.display().to_string();
@@ -99,7 +112,8 @@ pub fn load_noting(
         alone(line, "is not UTF-8 text from here on; save it as UTF-8".to_owned())
     })?;
     let base = path.parent().unwrap_or(Path::new(""));
-    parse_as(&file, &text, base, env, &read_file)
+    let loaded = parse_as(&file, &text, base, env, &read_file)?;
+    Ok(Loaded { files: noted.borrow().clone(), ..loaded })
 }
 
 /// Reads a configuration from text; `base` is the folder to which its paths are relative.
@@ -138,9 +152,12 @@ fn parse_as(
     let settings = reader.root(&root).and_then(|keys| resolve::settings(&keys, shown));
     let Reader { report, asked, .. } = reader;
     match settings {
-        Some(settings) if report.is_clean() => {
-            Ok(Loaded { settings, warnings: report.warnings(text), asked: asked.into_inner() })
-        }
+        Some(settings) if report.is_clean() => Ok(Loaded {
+            settings,
+            warnings: report.warnings(text),
+            asked: asked.into_inner(),
+            files: BTreeMap::new(),
+        }),
         _ => {
             if report.is_clean() {
                 report.wrong(&Place::default(), "cannot be read as a configuration");
