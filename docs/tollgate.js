@@ -38,6 +38,7 @@ export class Tollgate {
       attempt.headers.set('Authorization', `Bearer ${token.access_token}`);
       const answer = await fetch(attempt);
       const isRefused = answer.status === 401 && answer.headers.get('WWW-Authenticate')?.includes('error="invalid_token"');
+      if (!isRefused) token.isSecond = false;
       if (!isRefused || token.isSecond || attempt === request) return answer;
       token.isRefused = true; // and with a new one once more
     }
@@ -70,13 +71,18 @@ export class Tollgate {
   async #current(background) {
     if (!this.#isDue(background)) return this.#token;
     try {
-      await (this.#flight ??= this.#refresh(background).finally(() => (this.#flight = undefined)));
+      await this.#swap(background);
+      if (this.#isDue(background)) await this.#swap(background); // what was under way was a poll's
     } catch (error) {
       const token = this.#token;
       if (!token || token.isRefused || Date.now() >= token.endsAt) throw error;
       Object.assign(token, { isBackground: false, refreshAt: Date.now() + 1000 * (error.retryAfter ?? 2) });
     }
     return this.#token;
+  }
+
+  #swap(background) {
+    return (this.#flight ??= this.#refresh(background).finally(() => (this.#flight = undefined)));
   }
 
   async #refresh(background) {
