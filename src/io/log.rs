@@ -35,6 +35,7 @@ fn targets(level: Level) -> Targets {
         .with_target("tollgate", level)
         // What pingora says of single requests and handshakes is said by us, without the query.
         .with_target("pingora_proxy", LevelFilter::OFF)
+        .with_target("pingora_core::connectors", LevelFilter::OFF)
         .with_target("pingora_core::apps", LevelFilter::OFF)
         .with_target("pingora_core::protocols", LevelFilter::OFF)
         .with_target("pingora_core::services::listening", LevelFilter::OFF)

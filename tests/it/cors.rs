@@ -185,6 +185,8 @@ async fn a_route_may_leave_cors_to_its_upstream_which_sees_nobody_in_a_preflight
     assert_eq!(answer.all("vary"), ["X"]);
     let seen = upstream.only();
     assert_eq!(seen.line(), "OPTIONS /own-cors/x?q=1");
+    client.send(request("OPTIONS", "/own-cors/x?access_token=abc", &fields[..2], b"")).await;
+    assert_eq!(client.answer().await.status, 400, "a token in the query is written to logs on its way");
     assert_eq!((seen.header("x-auth-subject"), seen.header("cookie")), (None, Some("a=1")));
     assert_eq!(seen.header("x-http-method-override"), None);
     assert_eq!(seen.header("access-control-request-method"), Some("PUT"));
