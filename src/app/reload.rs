@@ -37,6 +37,8 @@ fn needs_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
         ("store", before.store != after.store),
         ("limits.header", before.limits.header != after.limits.header),
         ("limits.connections", before.limits.connections != after.limits.connections),
+        // It counts at once for who the client is, not for whose connections are counted.
+        ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
         (
             "limits.connections_per_address",
             before.limits.connections_per_address != after.limits.connections_per_address,

@@ -108,6 +108,8 @@ pub enum Denial {
     TooManyRequests {
         retry_after: Duration,
     },
+    /// More requests are under way than there is room for.
+    Overloaded,
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
     Internal,
 }
@@ -458,6 +460,14 @@ impl Denial {
                 "This address asks more often than limits.requests_per_address allows.",
                 Info,
             ),
+            Self::Overloaded => row(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                Some("temporarily_unavailable"),
+                "The gateway is busy",
+                "Try again shortly.",
+                Warn,
+            ),
             Self::Internal => row(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -472,7 +482,9 @@ impl Denial {
     /// After how long it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::KeysUnavailable | Self::AuthorizationServerUnavailable => Some(Duration::from_secs(2)),
+            Self::KeysUnavailable | Self::AuthorizationServerUnavailable | Self::Overloaded => {
+                Some(Duration::from_secs(2))
+            }
             Self::TooManyRequests { retry_after } => Some(*retry_after),
             _ => None,
         }

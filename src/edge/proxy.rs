@@ -48,6 +48,8 @@ pub(crate) struct Proxy {
     pub(crate) serving: Arc<ArcSwap<Serving>>,
     pub(crate) log: Arc<AccessLog>,
     pub(crate) drain: Arc<Drain>,
+    /// Under way at once: each may need a file towards its upstream, and one connection of HTTP/2 has many.
+    pub(crate) most_requests: i64,
     /// The label of requests that found no route.
     pub(crate) unrouted: RouteName,
     /// The label of `/oauth/token`.
@@ -92,6 +94,9 @@ impl Proxy {
         request_head::check(request, size, limits.header)?;
         if let Some(raw) = raw {
             request_head::check_framing(request, &raw)?;
+        }
+        if self.gate.metrics.in_flight().get() > self.most_requests {
+            return Err(Denial::Overloaded);
         }
         let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
         if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))

@@ -119,7 +119,9 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     let prober = Prober::new(configuration(settings)?);
     serving.load().upstreams.take_over(None);
     prober.ask(&serving.load().upstreams);
+    let most = most_connections(settings.limits.connections);
     let proxy = Proxy {
+        most_requests: i64::try_from(most.public).unwrap_or(i64::MAX),
         gate: gate.clone(),
         serving: serving.clone(),
         log: log.clone(),
@@ -132,7 +134,6 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
     proxy.server_options = Some(server_options(settings.patience.http2_idle));
     proxy.h2_options = Some(http2_options(settings.limits.header));
     let proxy = Arc::new(Watched { inner: Arc::new(proxy), patience: settings.patience });
-    let most = most_connections(settings.limits.connections);
     let most_of_one = MostOfOne {
         most: settings.limits.connections_per_address,
         but_for: settings.trusted_proxies.clone(),

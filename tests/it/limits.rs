@@ -1,7 +1,8 @@
 //! What one address may have.
 
-use crate::support::client::Client;
+use crate::support::client::{Client, HOST};
 use crate::support::gateway::Gateway;
+use crate::support::tls::Http2;
 use crate::support::until;
 use crate::support::upstream::Upstream;
 
@@ -61,4 +62,36 @@ async fn an_address_has_its_share_of_connections() {
     })
     .await;
     assert_eq!(two.get("/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn many_requests_on_one_connection_need_room_too() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with(&format!(
+        "limits: {{ connections: 2 }}\nroutes: [{{ path: /*, to: \"{}\", public: true }}]\n",
+        upstream.url()
+    ))
+    .await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    let get = || http::Request::get(format!("http://{HOST}/hold")).body(()).unwrap();
+    let held = [
+        client.sender.send_request(get(), true).unwrap().0,
+        client.sender.send_request(get(), true).unwrap().0,
+    ];
+    until("both to be held", async || upstream.received().len() == 2).await;
+    let refused = client.ask(get(), &[]).await.unwrap();
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("2")));
+    assert_eq!(gateway.admin("/livez").await.status, 200);
+    upstream.release(2);
+    for answer in held {
+        assert_eq!(crate::support::tls::read(answer).await.unwrap().status, 200);
+    }
+    assert_eq!(
+        client
+            .ask(http::Request::get(format!("http://{HOST}/x")).body(()).unwrap(), &[])
+            .await
+            .unwrap()
+            .status,
+        200
+    );
 }
