@@ -38,7 +38,6 @@ export class Tollgate {
       attempt.headers.set('Authorization', `Bearer ${token.access_token}`);
       const answer = await fetch(attempt);
       const isRefused = answer.status === 401 && answer.headers.get('WWW-Authenticate')?.includes('error="invalid_token"');
-      if (!isRefused) token.isSecond = false;
       if (!isRefused || token.isSecond || attempt === request) return answer;
       token.isRefused = true; // and with a new one once more
     }
