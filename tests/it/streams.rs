@@ -439,3 +439,55 @@ async fn large_bodies_over_http_2_cost_no_memory_either_way() {
     assert!(most - before < FLAT, "{} MB more", (most - before) >> 20);
     upstream.abort();
 }
+
+/// What gRPC asks of a proxy: messages in both directions on one stream, and the status in trailers.
+#[tokio::test]
+async fn grpc_talks_both_ways_and_ends_with_trailers_where_the_upstream_speaks_http_2() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (told, te) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(socket).await.unwrap();
+        let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+        told.send(request.headers()["te"].clone()).unwrap();
+        tokio::spawn(async move {
+            let mut body = request.into_body();
+            let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+            let mut answer = respond.send_response(head, false).unwrap();
+            while let Some(message) = body.data().await {
+                let message = message.unwrap();
+                let _ = body.flow_control().release_capacity(message.len());
+                answer.send_data(message, false).unwrap();
+            }
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+            answer.send_trailers(trailers).unwrap();
+        });
+        while connection.accept().await.is_some() {}
+    });
+    let gateway =
+        Gateway::with(&format!("routes: [{{ path: /*, to: \"h2c://{address}\", public: true }}]\n")).await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    let request = http::Request::post(format!("http://{HOST}/echo.Echo/Talk"))
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap();
+    let (answer, mut sending) = client.sender.send_request(request, false).unwrap();
+    sending.send_data(bytes::Bytes::from_static(b"first"), false).unwrap();
+    let mut body = within("the head", answer).await.unwrap().into_body();
+    for message in ["first", "second", "third"] {
+        if message != "first" {
+            sending.send_data(bytes::Bytes::from_static(message.as_bytes()), false).unwrap();
+        }
+        let echo = within("an echo before the next message", body.data()).await.unwrap().unwrap();
+        assert_eq!(&echo[..], message.as_bytes());
+        let _ = body.flow_control().release_capacity(echo.len());
+    }
+    sending.send_data(bytes::Bytes::new(), true).unwrap();
+    assert!(within("the end", body.data()).await.is_none_or(|rest| rest.unwrap().is_empty()));
+    let trailers = within("the trailers", body.trailers()).await.unwrap().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+    assert_eq!(within("the request's te", te).await.unwrap(), "trailers");
+}
