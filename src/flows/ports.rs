@@ -68,3 +68,78 @@ pub enum HttpFault {
     #[error("the answer is larger than allowed")]
     TooLarge,
 }
+
+/// What must outlive a request, and what replicas share: values under keys, each with a version and a
+/// lifetime. A value is changed by reading it, changing it, and putting it back if nobody else did.
+///
+/// Every answer comes with the store's own clock, so that windows kept in a value are never compared
+/// with the clock of one replica or another.
+pub trait Store: Debug + Send + Sync {
+    /// What is under `key` now.
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>>;
+
+    /// Puts `value` under `key` if what is there still has the version `expected` (`None`: nothing is
+    /// there). `Ok(None)`: somebody else was faster, and nothing was changed.
+    ///
+    /// After a fault it is not known whether the value was put: read it again.
+    fn put_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        value: Value,
+    ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>>;
+}
+
+/// The name of a value: letters, digits and `:`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StoreKey(String);
+
+impl StoreKey {
+    /// `kind`: a word; `id`: what tells two of a kind apart.
+    pub fn new(kind: &'static str, id: impl std::fmt::Display) -> Self {
+        Self(format!("{kind}:{id}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A new one at each change; no two of one key are ever the same, not even after it was gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version(pub u64);
+
+/// What a store holds under a key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub value: Option<(Version, Bytes)>,
+    /// The store's clock.
+    pub now: Timestamp,
+}
+
+/// A value to put.
+#[derive(Clone, Debug)]
+pub struct Value {
+    pub bytes: Bytes,
+    /// It may be forgotten after this, and not before.
+    pub lifetime: Duration,
+    pub keep: Keep,
+}
+
+/// What a value must outlive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// `put_if` answers once the value would survive the end of the process and of its machine's power.
+    Durably,
+    /// Enough for those who share the store now: a lease, a mark that a cookie arrived.
+    WhileRunning,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFault {
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    #[error("the store did not answer within its deadline")]
+    Deadline,
+}
