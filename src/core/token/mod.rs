@@ -8,6 +8,7 @@
 
 pub mod bearer;
 pub mod freshness;
+pub mod id;
 pub mod jwks;
 pub mod jwt;
 
