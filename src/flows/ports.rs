@@ -88,6 +88,24 @@ pub trait Store: Debug + Send + Sync {
         expected: Option<Version>,
         value: Value,
     ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>>;
+
+    /// How it fares, as far as it knows without being asked now.
+    fn health(&self) -> StoreHealth {
+        StoreHealth::Up
+    }
+}
+
+/// How a store fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreHealth {
+    Up,
+    /// It does not do what it is asked.
+    Away {
+        since: Timestamp,
+        why: String,
+        /// This process coordinates in its own memory meanwhile.
+        alone: bool,
+    },
 }
 
 /// The name of a value: letters, digits and `:`.
