@@ -108,6 +108,10 @@ pub enum Denial {
     TooManyRequests {
         retry_after: Duration,
     },
+    /// One address was denied too often, and this would be work.
+    TooManyDenials {
+        retry_after: Duration,
+    },
     /// More requests are under way than there is room for.
     Overloaded,
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
@@ -460,6 +464,14 @@ impl Denial {
                 "This address asks more often than limits.requests_per_address allows.",
                 Info,
             ),
+            Self::TooManyDenials { .. } => row(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_denials",
+                Some("temporarily_unavailable"),
+                "Too many denials",
+                "This address was denied more often than limits.denials_per_address allows. A credential that was accepted lately is still accepted.",
+                Info,
+            ),
             Self::Overloaded => row(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
@@ -485,8 +497,36 @@ impl Denial {
             Self::KeysUnavailable | Self::AuthorizationServerUnavailable | Self::Overloaded => {
                 Some(Duration::from_secs(2))
             }
-            Self::TooManyRequests { retry_after } => Some(*retry_after),
+            Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after } => {
+                Some(*retry_after)
+            }
             _ => None,
+        }
+    }
+
+    /// Whether this counts against the address that it was said to (`limits.denials_per_address`): what came
+    /// pretends to be a credential and is none, and telling that cost work, or could have.
+    ///
+    /// What honest callers meet does not count: no credential, one that has expired or was revoked, a scope that
+    /// is missing, a session that is over. Neither does what a page of anybody's can make a visitor's browser
+    /// send (a foreign `Origin`, a query, a planted cookie), or that visitor could be shut out; nor any outage.
+    pub fn shows_a_bad_credential(&self) -> bool {
+        match self {
+            Self::TokenMalformed(_)
+            | Self::UnknownIssuer
+            | Self::AlgorithmNotAllowed
+            | Self::UnsupportedHeader
+            | Self::WrongTokenType
+            | Self::UnknownKey
+            | Self::BadSignature
+            | Self::WrongAudience
+            | Self::TokenNotYetValid
+            | Self::TokenLivesTooLong
+            | Self::ProofRequired
+            | Self::ClientCredentialRefused { .. } => true,
+            // A code, or the refresh token of a native client; a session's own end is `SessionEnded`.
+            Self::FromAuthorizationServer(said) => said.error == "invalid_grant",
+            _ => false,
         }
     }
 

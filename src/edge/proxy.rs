@@ -33,10 +33,9 @@ use crate::edge::respond::{self, Answer, Form};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, may_upgrade, set_timeouts};
 use crate::edge::{attempt, body, oauth_endpoints, request_head};
-use crate::flows::Gate;
 use crate::flows::admit::{self, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
-use crate::flows::ports;
+use crate::flows::{Gate, brake, ports};
 use crate::state::live::Live;
 
 /// The status in the log of a request whose client left before its answer.
@@ -180,6 +179,9 @@ impl Proxy {
         let route = context.label().unwrap_or(&self.unrouted);
         self.gate.metrics.denied(route, facts.label);
         self.gate.operators.refusals.note(facts.label, route, self.gate.clock.now());
+        if let Some(who) = &context.who {
+            brake::note(&self.gate, context.live(), who.client, denial);
+        }
         let request_id = context.request_id();
         match facts.level {
             LogLevel::Info => {}

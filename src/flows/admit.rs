@@ -16,8 +16,8 @@ use crate::core::route::table::{Found, Matched};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::bearer;
 use crate::core::token::jwt::VerifiedToken;
-use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
+use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 
 /// A refusal, with what was known by then.
@@ -120,7 +120,10 @@ pub async fn admit(
     let mut caller = None;
     let judgement = async {
         let token = match bearer(head.headers, query.as_deref())? {
-            Some(token) => Some(authenticate(gate, live, token, now).await?),
+            Some(token) => {
+                brake::before_token(gate, live, token, head.client_address, now)?;
+                Some(authenticate(gate, live, token, now).await?)
+            }
             None => None,
         };
         caller.clone_from(&token);
@@ -179,6 +182,7 @@ mod tests {
     use crate::core::secret::Secret;
     use crate::core::session::sealed::KeyRing;
     use crate::flows::Operators;
+    use crate::flows::brake::Brake;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
     use crate::state::errands::Errands;
     use crate::state::exchanges::Exchanges;
@@ -266,6 +270,7 @@ mod tests {
                 connections: 1,
                 connections_per_address: 1,
                 requests_per_address: None,
+                denials_per_address: Some((2, Duration::from_secs(60))),
             },
             patience: crate::config::settings::Patience::default(),
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
@@ -302,6 +307,7 @@ mod tests {
         let gate = Gate {
             live: ArcSwap::from_pointee(live()),
             exchanges: Exchanges::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
             operators: Operators::default(),

@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod answer_preflight;
 pub mod authenticate;
+pub mod brake;
 pub mod call_authorization_server;
 pub mod exchange;
 pub mod keep_keys_fresh;
@@ -22,6 +23,7 @@ use crate::state::exchanges::Exchanges;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
+use brake::Brake;
 use ports::{Clock, HttpClient, Randomness};
 use reload::Reloads;
 
@@ -39,6 +41,7 @@ pub struct Operators {
 pub struct Gate {
     pub live: ArcSwap<Live>,
     pub exchanges: Exchanges,
+    pub brake: Brake,
     pub errands: Errands,
     pub metrics: Metrics,
     pub operators: Operators,

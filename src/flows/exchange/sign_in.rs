@@ -20,9 +20,9 @@ use crate::core::session::oauth::Scope;
 use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
-use crate::flows::Gate;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
 use crate::flows::ports::random;
+use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 
 pub(super) async fn sign_in(
@@ -48,6 +48,7 @@ async fn signed_in(
         ));
     }
     let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
+    brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
     let Some(place) = at.gate.exchanges.begin_code_exchange() else {
         tracing::error!(client = %at.client.name, "too many code exchanges wait for the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);
