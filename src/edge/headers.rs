@@ -42,6 +42,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) who: &'a Identification,
     /// As the client sent them.
     pub(crate) received: &'a HeaderMap,
+    /// Whether it asks for a WebSocket.
+    pub(crate) upgrades: bool,
     /// `Host` for the upstream.
     pub(crate) host: &'a HeaderValue,
     /// The host that the client asked for.
@@ -57,6 +59,11 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> pingora::Result<()> {
     remove_reserved(request, plan);
     remove_our_cookies(request, plan.live)?;
+    if !plan.upgrades {
+        // pingora passes on a wish for a WebSocket whatever the method, and adds the `Connection` that is missing.
+        request.remove_header(&header::UPGRADE);
+        request.remove_header(&header::CONNECTION);
+    }
     if let Some(length) = one_content_length(&request.headers) {
         request.insert_header(header::CONTENT_LENGTH, length)?;
     }

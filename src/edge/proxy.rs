@@ -31,7 +31,7 @@ use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::serving::Serving;
-use crate::edge::timeouts::{is_final, may_upgrade, set_timeouts};
+use crate::edge::timeouts::{is_final, set_timeouts};
 use crate::edge::{attempt, body, oauth_endpoints, request_head};
 use crate::flows::admit::{self, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
@@ -312,6 +312,7 @@ impl ProxyHttp for Proxy {
             permit,
             who,
             received: &session.req_header().headers,
+            upgrades: request_head::may_upgrade(session.req_header()),
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             asked_for: &asked_for,
             scheme: context.scheme(),
@@ -351,7 +352,7 @@ impl ProxyHttp for Proxy {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        if !headers::has_one_reading(answer, may_upgrade(session)) {
+        if !headers::has_one_reading(answer, request_head::may_upgrade(session.req_header())) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
         if !context.upstream_answered

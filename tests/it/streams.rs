@@ -133,6 +133,58 @@ async fn a_websocket_needs_what_every_request_needs() {
     assert_eq!((answer.status, &answer.body[..]), (403, &b"no"[..]));
 }
 
+/// What is no wish for a WebSocket by RFC 9110 section 7.8 and RFC 6455 section 4.1 is none to the upstream; and one
+/// that switches all the same is not believed. A proxy before the gateway would take what follows for its next answer.
+#[tokio::test]
+async fn what_only_looks_like_a_wish_for_a_websocket_is_none() {
+    let upstream = Upstream::answering(Arc::new(|seen: &Received| {
+        assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None), "{}", seen.head);
+        if seen.path() == "/switches" { SWITCHES.into() } else { crate::support::upstream::plain(seen) }
+    }))
+    .await;
+    let gateway =
+        Gateway::with(&format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url())).await;
+    let (method, version) = ("GET", "HTTP/1.1");
+    let (connection, upgrade) = ("Connection: Upgrade\r\n", "Upgrade: websocket\r\n");
+    for (what, method, version, fields, body) in [
+        ("no Connection", method, version, upgrade.to_owned(), ""),
+        (
+            "Connection names something else",
+            method,
+            version,
+            format!("Connection: keep-alive\r\n{upgrade}"),
+            "",
+        ),
+        ("no Upgrade", method, version, connection.to_owned(), ""),
+        ("two protocols", method, version, format!("{connection}Upgrade: websocket, h2c\r\n"), ""),
+        ("two fields", method, version, format!("{connection}{upgrade}Upgrade: h2c\r\n"), ""),
+        (
+            "another protocol",
+            method,
+            version,
+            format!("{connection}Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"),
+            "",
+        ),
+        ("HTTP/1.0", method, "HTTP/1.0", format!("{connection}{upgrade}"), ""),
+        ("POST", "POST", version, format!("{connection}{upgrade}Content-Length: 2\r\n"), "hi"),
+        ("POST without a body", "POST", version, format!("{connection}{upgrade}"), ""),
+        ("a length", method, version, format!("{connection}{upgrade}Content-Length: 2\r\n"), "hi"),
+        (
+            "chunks",
+            method,
+            version,
+            format!("{connection}{upgrade}Transfer-Encoding: chunked\r\n"),
+            "0\r\n\r\n",
+        ),
+    ] {
+        for (path, status) in [("/plain", 200), ("/switches", 502)] {
+            let mut client = gateway.connect().await;
+            client.send(format!("{method} {path} {version}\r\nHost: {HOST}\r\n{fields}\r\n{body}")).await;
+            assert_eq!(client.answer().await.status, status, "{what} {path}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_websocket_works_over_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
