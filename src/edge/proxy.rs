@@ -368,6 +368,7 @@ impl ProxyHttp for Proxy {
             }
             self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
+        headers::choose_subprotocol(answer, &session.req_header().headers)?;
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;

@@ -126,7 +126,14 @@ pub(crate) fn head<'r>(
     client_address: IpAddr,
 ) -> Result<RequestHead<'r>, Denial> {
     let target = target(request, host)?;
-    Ok(RequestHead { method: &request.method, target, host, headers: &request.headers, client_address })
+    Ok(RequestHead {
+        method: &request.method,
+        target,
+        host,
+        headers: &request.headers,
+        upgrades: may_upgrade(request),
+        client_address,
+    })
 }
 
 /// Whether the client asks for a WebSocket on its connection (RFC 6455 section 4.1), which is the only switch of

@@ -271,6 +271,12 @@ routes:
         request("POST", "/oauth/token", &[fields, &[form]].concat(), body.as_bytes())
     };
     let planted = [("Origin", app), ("Cookie", "__Secure-tollgate-web-app=planted")];
+    let socket = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Origin", "http://evil.example"),
+        ("Sec-WebSocket-Protocol", "tollgate.bearer.!"),
+    ];
     for (what, bytes, status) in [
         ("no token", get("/api/x", &[]), 401),
         ("an expired token", get("/api/x", &[("Authorization", &expired)]), 401),
@@ -287,6 +293,7 @@ routes:
         ("no such path", get("/nowhere", &[]), 404),
         ("no such method", request("PUT", "/api/x", &[], b""), 405),
         ("an ambiguous path", get("/api//x", &[]), 400),
+        ("a foreign page's socket", get("/api/x", &socket), 403),
         ("a foreign page's refresh", post(&[("Origin", "http://evil.example")], refresh), 403),
         ("a foreign page's code", post(&[("Origin", "http://evil.example")], &code), 403),
         ("no session", post(&[("Origin", app)], refresh), 400),

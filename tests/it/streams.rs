@@ -17,17 +17,17 @@ use crate::support::upstream::{PAUSE, Received, Upstream};
 use crate::support::within;
 
 /// The handshake of RFC 6455 section 1.3.
-const HANDSHAKE: [(&str, &str); 4] = [
+pub const HANDSHAKE: [(&str, &str); 4] = [
     ("Connection", "Upgrade"),
     ("Upgrade", "websocket"),
     ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
-const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-const TEXT: &[u8] = b"\x81\x05hello";
+pub const TEXT: &[u8] = b"\x81\x05hello";
 /// From a client: masked.
-const MASKED: &[u8] = b"\x81\x85\x00\x00\x00\x00hello";
+pub const MASKED: &[u8] = b"\x81\x85\x00\x00\x00\x00hello";
 const CLOSE: &[u8] = b"\x88\x02\x03\xe8";
 
 /// A gateway in front of an upstream that the test plays itself. `read`: how long that may pause.
@@ -43,7 +43,7 @@ async fn stage(read: Duration) -> (TcpListener, Gateway) {
     (listener, gateway)
 }
 
-async fn accept(listener: &TcpListener) -> Client {
+pub async fn accept(listener: &TcpListener) -> Client {
     Client::over(within("a connection to the upstream", listener.accept()).await.unwrap().0)
 }
 

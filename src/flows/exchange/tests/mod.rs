@@ -394,6 +394,7 @@ fn head<'a>(method: &'a Method, headers: &'a HeaderMap) -> RequestHead<'a> {
         target: b"/oauth/token",
         host: "gate.example",
         headers,
+        upgrades: false,
         client_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
     }
 }
