@@ -25,6 +25,7 @@ use crate::flows::ports::{Clock, HttpClient, Randomness};
 use crate::flows::{Gate, Operators};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
+use crate::io::store::memory::MemoryStore;
 use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
@@ -109,9 +110,10 @@ impl App {
         let metrics = Metrics::new()?;
         let token = match &settings.admin.token {
             Some(token) => token.clone(),
-            None => key_files::admin_token(&settings.store, &*outside.random)?,
+            None => key_files::admin_token(&settings.store.folder, &*outside.random)?,
         };
-        let live = live(settings.clone(), &settings.store, &*outside.random, None)?;
+        let live = live(settings.clone(), &settings.store.folder, &*outside.random, None)?;
+        let store = Arc::new(MemoryStore::new(outside.clock.clone()));
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
@@ -122,6 +124,7 @@ impl App {
             clock: outside.clock,
             random: outside.random,
             http: outside.http,
+            store,
         });
         let running = server::start(gate.clone(), outside.access_log)?;
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

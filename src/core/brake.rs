@@ -1,10 +1,37 @@
-//! How often an address may be denied before work is refused it, as arithmetic: a leaky bucket (the generic
-//! cell rate algorithm of ITU-T I.371). With `120/m` an address may be denied 120 times at once, and then
-//! once every half second.
+//! Which denials count against their address, and how many are too many: a leaky bucket (the generic cell rate
+//! algorithm of ITU-T I.371). With `120/m` an address may be denied 120 times at once, and then once every half
+//! second.
 
 use std::time::Duration;
 
+use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
+
+/// Whether a denial counts against the address that it was said to: what came pretends to be a credential and is
+/// none, and telling that cost work, or could have.
+///
+/// What honest callers meet does not count: no credential, one that has expired or was revoked, a scope that is
+/// missing, a session that is over. Neither does what a page of anybody's can make a visitor's browser send (a
+/// foreign `Origin`, a query, a planted cookie), or that visitor could be shut out; nor any outage.
+pub fn counts(denial: &Denial) -> bool {
+    match denial {
+        Denial::TokenMalformed(_)
+        | Denial::UnknownIssuer
+        | Denial::AlgorithmNotAllowed
+        | Denial::UnsupportedHeader
+        | Denial::WrongTokenType
+        | Denial::UnknownKey
+        | Denial::BadSignature
+        | Denial::WrongAudience
+        | Denial::TokenNotYetValid
+        | Denial::TokenLivesTooLong
+        | Denial::ProofRequired
+        | Denial::ClientCredentialRefused { .. } => true,
+        // A code, or the refresh token of a native client; a session's own end is `SessionEnded`.
+        Denial::FromAuthorizationServer(said) => said.error == "invalid_grant",
+        _ => false,
+    }
+}
 
 /// `limits.denials_per_address`: so many in so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -102,6 +102,8 @@ pub enum Denial {
     // What we depend on.
     KeysUnavailable,
     AuthorizationServerUnavailable,
+    /// What must outlive a request cannot be read or written.
+    StoreUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
     /// One address asks too often.
@@ -141,6 +143,9 @@ pub enum LogLevel {
     /// Tollgate or something that it needs is broken.
     Error,
 }
+
+const SHORTLY: &str = "Try again shortly.";
+const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
 
 /// What a refusal looks like from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,8 +193,18 @@ impl Denial {
                 Info,
             )
         };
-        let ended = |label, detail| {
-            row(StatusCode::BAD_REQUEST, label, Some("invalid_grant"), "The session has ended", detail, Info)
+        let refused = |label, error, title, detail| {
+            row(StatusCode::BAD_REQUEST, label, Some(error), title, detail, Info)
+        };
+        let ended = |label, detail| refused(label, "invalid_grant", "The session has ended", detail);
+        let later = Some("temporarily_unavailable");
+        let away = |label, oauth_error, title, detail| {
+            row(StatusCode::SERVICE_UNAVAILABLE, label, oauth_error, title, detail, Error)
+        };
+        let too_many =
+            |label, title, detail| row(StatusCode::TOO_MANY_REQUESTS, label, later, title, detail, Info);
+        let unusable = |label, title, detail| {
+            row(StatusCode::BAD_GATEWAY, label, Some("server_error"), title, detail, Error)
         };
         match self {
             Self::AmbiguousTarget(why) => bad("ambiguous_target", why),
@@ -328,45 +343,35 @@ impl Denial {
                 Warn,
             ),
             Self::InvalidRequest(why) => bad("invalid_request", why),
-            Self::UnknownClient => row(
-                StatusCode::BAD_REQUEST,
+            Self::UnknownClient => refused(
                 "unknown_client",
-                Some("invalid_request"),
+                "invalid_request",
                 "Unknown client",
                 "client_id names no client of this gateway.",
-                Info,
             ),
-            Self::UnauthorizedClient => row(
-                StatusCode::BAD_REQUEST,
+            Self::UnauthorizedClient => refused(
                 "unauthorized_client",
-                Some("unauthorized_client"),
+                "unauthorized_client",
                 "The client may not use this grant",
                 "This grant type is not among the client's grants.",
-                Info,
             ),
-            Self::UnsupportedGrantType => row(
-                StatusCode::BAD_REQUEST,
+            Self::UnsupportedGrantType => refused(
                 "unsupported_grant_type",
-                Some("unsupported_grant_type"),
+                "unsupported_grant_type",
                 "Unsupported grant type",
                 "Use one of the client's grants, like authorization_code or refresh_token.",
-                Info,
             ),
-            Self::InvalidScope => row(
-                StatusCode::BAD_REQUEST,
+            Self::InvalidScope => refused(
                 "invalid_scope",
-                Some("invalid_scope"),
+                "invalid_scope",
                 "The scope is wider than what was granted",
                 "scope may narrow what was granted, never widen it.",
-                Info,
             ),
-            Self::NoSession => row(
-                StatusCode::BAD_REQUEST,
+            Self::NoSession => refused(
                 "no_session",
-                Some("invalid_grant"),
+                "invalid_grant",
                 "There is no session",
                 "No cookie of this client came along, or it does not open. Sign in.",
-                Info,
             ),
             Self::SessionEnded(SessionEnd::IdleTimeout) => {
                 ended("idle_timeout", "The session was not used for too long. Sign in.")
@@ -399,53 +404,37 @@ impl Denial {
                 "error and error_description are the authorization server's.",
                 Info,
             ),
-            Self::AnswerMismatch => row(
-                StatusCode::BAD_GATEWAY,
+            Self::AnswerMismatch => unusable(
                 "answer_mismatch",
-                Some("server_error"),
                 "The authorization server's answer does not fit the session",
                 "Nothing of it was handed out.",
-                Error,
             ),
-            Self::AccessTokenUnusable => row(
-                StatusCode::BAD_GATEWAY,
+            Self::AccessTokenUnusable => unusable(
                 "access_token_unusable",
-                Some("server_error"),
                 "The access token would be refused here",
                 "The gateway's log says what to change in its set-up.",
-                Error,
             ),
-            Self::SessionTooLarge => row(
-                StatusCode::BAD_GATEWAY,
+            Self::SessionTooLarge => unusable(
                 "session_too_large",
-                Some("server_error"),
                 "The session does not fit a cookie",
                 "The gateway's log says which part of it is too large.",
-                Error,
             ),
 
-            Self::KeysUnavailable => row(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "keys_unavailable",
-                None,
-                "The issuer's keys are not available",
-                "Try again shortly.",
-                Error,
-            ),
-            Self::AuthorizationServerUnavailable => row(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "as_unavailable",
-                Some("temporarily_unavailable"),
-                "The authorization server is not available",
-                "A session stays as it is; try again shortly.",
-                Error,
-            ),
+            Self::KeysUnavailable => {
+                away("keys_unavailable", None, "The issuer's keys are not available", SHORTLY)
+            }
+            Self::AuthorizationServerUnavailable => {
+                away("as_unavailable", later, "The authorization server is not available", SESSION_STAYS)
+            }
+            Self::StoreUnavailable => {
+                away("store_unavailable", later, "The gateway's store is not available", SESSION_STAYS)
+            }
             Self::UpstreamUnavailable => row(
                 StatusCode::BAD_GATEWAY,
                 "upstream_unavailable",
                 None,
                 "The service behind the gateway is not available",
-                "Try again shortly.",
+                SHORTLY,
                 Error,
             ),
             Self::UpstreamTimeout => row(
@@ -453,31 +442,25 @@ impl Denial {
                 "upstream_timeout",
                 None,
                 "The service behind the gateway did not answer in time",
-                "Try again shortly.",
+                SHORTLY,
                 Error,
             ),
-            Self::TooManyRequests { .. } => row(
-                StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests { .. } => too_many(
                 "too_many_requests",
-                Some("temporarily_unavailable"),
                 "Too many requests",
                 "This address asks more often than limits.requests_per_address allows.",
-                Info,
             ),
-            Self::TooManyDenials { .. } => row(
-                StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyDenials { .. } => too_many(
                 "too_many_denials",
-                Some("temporarily_unavailable"),
                 "Too many denials",
-                "This address was denied more often than limits.denials_per_address allows. A credential that was accepted lately is still accepted.",
-                Info,
+                "This address showed more bad credentials than limits.denials_per_address allows.",
             ),
             Self::Overloaded => row(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
-                Some("temporarily_unavailable"),
+                later,
                 "The gateway is busy",
-                "Try again shortly.",
+                SHORTLY,
                 Warn,
             ),
             Self::Internal => row(
@@ -494,39 +477,14 @@ impl Denial {
     /// After how long it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::KeysUnavailable | Self::AuthorizationServerUnavailable | Self::Overloaded => {
-                Some(Duration::from_secs(2))
-            }
+            Self::KeysUnavailable
+            | Self::AuthorizationServerUnavailable
+            | Self::StoreUnavailable
+            | Self::Overloaded => Some(Duration::from_secs(2)),
             Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after } => {
                 Some(*retry_after)
             }
             _ => None,
-        }
-    }
-
-    /// Whether this counts against the address that it was said to (`limits.denials_per_address`): what came
-    /// pretends to be a credential and is none, and telling that cost work, or could have.
-    ///
-    /// What honest callers meet does not count: no credential, one that has expired or was revoked, a scope that
-    /// is missing, a session that is over. Neither does what a page of anybody's can make a visitor's browser
-    /// send (a foreign `Origin`, a query, a planted cookie), or that visitor could be shut out; nor any outage.
-    pub fn shows_a_bad_credential(&self) -> bool {
-        match self {
-            Self::TokenMalformed(_)
-            | Self::UnknownIssuer
-            | Self::AlgorithmNotAllowed
-            | Self::UnsupportedHeader
-            | Self::WrongTokenType
-            | Self::UnknownKey
-            | Self::BadSignature
-            | Self::WrongAudience
-            | Self::TokenNotYetValid
-            | Self::TokenLivesTooLong
-            | Self::ProofRequired
-            | Self::ClientCredentialRefused { .. } => true,
-            // A code, or the refresh token of a native client; a session's own end is `SessionEnded`.
-            Self::FromAuthorizationServer(said) => said.error == "invalid_grant",
-            _ => false,
         }
     }
 
@@ -547,6 +505,7 @@ mod tests {
         for kept in [
             Denial::NoSession,
             Denial::AuthorizationServerUnavailable,
+            Denial::StoreUnavailable,
             Denial::OriginNotAllowed,
             Denial::Internal,
         ] {
@@ -556,7 +515,9 @@ mod tests {
 
     #[test]
     fn what_is_unavailable_says_when_to_come_back() {
-        for denial in [Denial::KeysUnavailable, Denial::AuthorizationServerUnavailable] {
+        for denial in
+            [Denial::KeysUnavailable, Denial::AuthorizationServerUnavailable, Denial::StoreUnavailable]
+        {
             assert_eq!(denial.facts().status, StatusCode::SERVICE_UNAVAILABLE);
             assert!(denial.retry_after().is_some());
         }

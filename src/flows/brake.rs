@@ -3,13 +3,13 @@
 //! that was found good lately, a session's cookie, a public page. So whoever shares an address with an attacker
 //! goes on.
 //!
-//! What counts is said by [`Denial::shows_a_bad_credential`]. That a request was refused here does not count:
+//! What counts is said by [`counts`]. That a request was refused here does not count:
 //! it cost nothing.
 
 use std::net::IpAddr;
 
 use crate::core::address::Whose;
-use crate::core::brake::Allowance;
+use crate::core::brake::{Allowance, counts};
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
@@ -68,7 +68,7 @@ pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: &str) {
 
 /// A request was refused. Every refusal, of whatever kind, comes through here once.
 pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial) {
-    if denial.shows_a_bad_credential()
+    if counts(denial)
         && let Some(allowance) = allowance(live)
     {
         gate.brake.denials.note(Whose::from(address), allowance, gate.clock.now());

@@ -13,6 +13,9 @@ pub mod ports;
 pub mod reload;
 pub mod token_endpoint;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -24,7 +27,7 @@ use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
 use brake::Brake;
-use ports::{Clock, HttpClient, Randomness};
+use ports::{Clock, HttpClient, Randomness, Store};
 use reload::Reloads;
 
 /// What there is for operators.
@@ -48,4 +51,5 @@ pub struct Gate {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Randomness>,
     pub http: Arc<dyn HttpClient>,
+    pub store: Arc<dyn Store>,
 }

@@ -1,8 +1,10 @@
-//! WHOM WE TALK TO. Implementations of the ports: HTTP client, system clock and randomness, files, the log.
+//! WHOM WE TALK TO. Implementations of the ports: HTTP client, stores, system clock and randomness,
+//! files, the log.
 
 pub mod http_client;
 pub mod key_files;
 pub mod log;
+pub mod store;
 pub mod system;
 
 #[cfg(test)]
