@@ -19,6 +19,7 @@ use crate::config::settings::Settings;
 use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
 use crate::edge::server::{self, ListenError};
+use crate::flows::brake::Brake;
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
 use crate::flows::ports::{Clock, HttpClient, Randomness};
 use crate::flows::{Gate, Operators};
@@ -116,6 +117,7 @@ impl App {
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics,
             operators: Operators { token: Some(token), ..Operators::default() },

@@ -33,8 +33,9 @@ use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
-use crate::edge::addresses::{OpenByAddress, Whose};
+use crate::edge::addresses::OpenByAddress;
 use crate::edge::door::Door;
 
 /// How long a stopping listener waits for the first request of connections that it has accepted.

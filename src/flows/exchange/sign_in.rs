@@ -21,10 +21,10 @@ use crate::core::session::oauth::Scope;
 use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
-use crate::flows::Gate;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
 use crate::flows::logout::end_family;
 use crate::flows::ports::random;
+use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 
 pub(super) async fn sign_in(
@@ -50,6 +50,7 @@ async fn signed_in(
         ));
     }
     let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
+    brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
     let family = FamilyId::from_random(random(&*at.gate.random));
     // Asked before the code is spent: without the store there would be no session to note.
     at.gate.store.get(&key(family)).await.map_err(|_| Denial::StoreUnavailable)?;

@@ -36,6 +36,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::Operators;
+use crate::flows::brake::Brake;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
 use crate::flows::testing::MemoryStore;
 use crate::flows::token_endpoint::{sign_out, token};
@@ -289,6 +290,7 @@ impl Scene {
                 connections: 1,
                 connections_per_address: 1,
                 requests_per_address: None,
+                denials_per_address: Some((20, Duration::from_secs(60))),
             },
             patience: crate::config::settings::Patience::default(),
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
@@ -306,6 +308,7 @@ impl Scene {
         let gate = Arc::new(Gate {
             live: ArcSwap::from(Arc::clone(&live)),
             exchanges: Exchanges::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
             operators: Operators::default(),
@@ -331,6 +334,7 @@ impl Scene {
         let gate = Gate {
             live: ArcSwap::from(Arc::clone(&self.live)),
             exchanges: Exchanges::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
             operators: Operators::default(),
@@ -406,6 +410,7 @@ fn head<'a>(method: &'a Method, headers: &'a HeaderMap) -> RequestHead<'a> {
         target: b"/oauth/token",
         host: "gate.example",
         headers,
+        upgrades: false,
         client_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
     }
 }
@@ -426,6 +431,12 @@ fn code_exchange() -> String {
     format!(
         "grant_type=authorization_code&client_id=web-app&code=code-1&code_verifier={verifier}&redirect_uri={REDIRECT}"
     )
+}
+
+/// An access token that this gateway verifies, with these claims changed.
+fn access_token(scene: &Scene, changes: Value) -> Instead {
+    let token = keys().p256.sign(&with(claims_at(scene.clock.now()), changes));
+    Instead::With(json!({ "access_token": token, "scope": null }))
 }
 
 fn body(answer: &OAuthAnswer) -> Value {
