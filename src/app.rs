@@ -26,6 +26,7 @@ use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness};
 use crate::flows::{Gate, Operators};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
+use crate::io::store::memory::MemoryStore;
 use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
@@ -133,9 +134,10 @@ impl Standby {
         let metrics = Metrics::new()?;
         let token = match &settings.admin.token {
             Some(token) => token.clone(),
-            None => key_files::admin_token(&settings.store, &*outside.random)?,
+            None => key_files::admin_token(&settings.store.folder, &*outside.random)?,
         };
-        let live = live(settings.clone(), &settings.store, &*outside.random, None)?;
+        let live = live(settings.clone(), &settings.store.folder, &*outside.random, None)?;
+        let store = Arc::new(MemoryStore::new(outside.clock.clone()));
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
@@ -145,6 +147,7 @@ impl Standby {
             clock: outside.clock,
             random: outside.random,
             http: outside.http,
+            store,
         });
         let edge = server::stand_by(gate.clone(), outside.access_log, inherited)?;
         let (stop, stopped) = watch::channel(false);

@@ -163,7 +163,7 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
     assert_eq!(requirements(settings, 2).claims[0].values, [ClaimValue::PathParameter("id".to_owned())]);
     assert_eq!(requirements(settings, 3).scope, ["api:read", "admin"]);
     assert_eq!(requirements(settings, 3).signed_in_within, Some(Duration::from_secs(300)));
-    assert_eq!(settings.store, Path::new(TOP).join("data"));
+    assert_eq!(settings.store.folder, Path::new(TOP).join("data"));
     assert!(loaded.warnings.iter().any(|w| w.message.contains("login: page")), "{:?}", loaded.warnings);
 }
 
@@ -171,7 +171,7 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
 fn what_the_file_leaves_out_has_the_documented_default() {
     let settings = settings(&good().client("").text());
     assert_eq!(settings.admin.address.to_string(), "127.0.0.1:8081");
-    assert_eq!(settings.store, Path::new("/etc/tollgate/data"));
+    assert_eq!(settings.store.folder, Path::new("/etc/tollgate/data"));
     let issuer = &settings.issuers[0];
     assert_eq!(issuer.timeout, Duration::from_secs(5));
     assert_eq!(issuer.keys_refresh, Duration::from_secs(600));

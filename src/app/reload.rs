@@ -16,7 +16,7 @@ impl App {
     pub fn reload(&self, settings: Settings) -> Result<Vec<&'static str>, StartError> {
         let before = self.gate.live.load_full();
         let restart = needs_restart(&self.running.started_with, &settings);
-        let store = &self.running.started_with.store;
+        let store = &self.running.started_with.store.folder;
         let settings = Arc::new(settings);
         let live = Arc::new(live(settings.clone(), store, &*self.gate.random, Some(&before))?);
         let prepared = self.running.prepare(live.clone())?;

@@ -10,7 +10,7 @@ use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
 use crate::config::routes;
 use crate::config::sessions;
-use crate::config::settings::{Patience, Settings};
+use crate::config::settings::{Patience, Settings, Store};
 use crate::core::cors::Sharing;
 
 /// `None` where something that everything needs could not be read; the report says what.
@@ -66,13 +66,13 @@ fn names<'a>(root: &Keys<'a>, key: &str) -> Vec<&'a str> {
     named.into_iter().map(|(name, _)| name).collect()
 }
 
-fn store(root: &Keys<'_>) -> Option<std::path::PathBuf> {
-    let Some(value) = root.get("store") else { return Some(root.default_path("data")) };
+fn store(root: &Keys<'_>) -> Option<Store> {
+    let Some(value) = root.get("store") else { return Some(Store::folder(root.default_path("data"))) };
     let text = value.text()?;
     if text.contains("://") {
         let message = format!("`{}` is a URL; only a folder works yet, like `data`", value.written());
         value.wrong(message);
         return None;
     }
-    Value::path(&value)
+    Value::path(&value).map(Store::folder)
 }

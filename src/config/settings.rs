@@ -45,8 +45,7 @@ pub struct Settings {
     pub routes: Vec<Arc<Route>>,
     pub identity: Identity,
     pub sessions: Sessions,
-    /// The folder for what must survive a restart.
-    pub store: PathBuf,
+    pub store: Store,
     pub limits: Limits,
     pub patience: Patience,
     pub log: Log,
@@ -341,6 +340,20 @@ pub struct Sessions {
     pub grace: Duration,
     /// Cookie keys, the first seals; empty: one is made and kept in the store folder.
     pub keys: Vec<Secret<Vec<u8>>>,
+}
+
+/// Where what must outlive a request is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The folder for what this process keeps for itself.
+    pub folder: PathBuf,
+}
+
+impl Store {
+    /// All of it in a folder.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Self { folder: path.into() }
+    }
 }
 
 /// Sizes in bytes, and how much of something one may have.

@@ -54,7 +54,7 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
             show_duration(sessions.absolute_timeout)
         ),
     );
-    line("store", settings.store.display().to_string());
+    line("store", settings.store.folder.display().to_string());
     let limits = &settings.limits;
     let size = |bytes: usize| show_size(u64::try_from(bytes).unwrap_or(u64::MAX));
     line(

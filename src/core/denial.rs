@@ -102,6 +102,8 @@ pub enum Denial {
     // What we depend on.
     KeysUnavailable,
     AuthorizationServerUnavailable,
+    /// What must outlive a request cannot be read or written.
+    StoreUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
     /// One address asks too often.
@@ -137,6 +139,9 @@ pub enum LogLevel {
     /// Tollgate or something that it needs is broken.
     Error,
 }
+
+const SHORTLY: &str = "Try again shortly.";
+const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
 
 /// What a refusal looks like from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +191,13 @@ impl Denial {
         };
         let ended = |label, detail| {
             row(StatusCode::BAD_REQUEST, label, Some("invalid_grant"), "The session has ended", detail, Info)
+        };
+        let later = Some("temporarily_unavailable");
+        let away = |label, oauth_error, title, detail| {
+            row(StatusCode::SERVICE_UNAVAILABLE, label, oauth_error, title, detail, Error)
+        };
+        let unusable = |label, title, detail| {
+            row(StatusCode::BAD_GATEWAY, label, Some("server_error"), title, detail, Error)
         };
         match self {
             Self::AmbiguousTarget(why) => bad("ambiguous_target", why),
@@ -395,53 +407,37 @@ impl Denial {
                 "error and error_description are the authorization server's.",
                 Info,
             ),
-            Self::AnswerMismatch => row(
-                StatusCode::BAD_GATEWAY,
+            Self::AnswerMismatch => unusable(
                 "answer_mismatch",
-                Some("server_error"),
                 "The authorization server's answer does not fit the session",
                 "Nothing of it was handed out.",
-                Error,
             ),
-            Self::AccessTokenUnusable => row(
-                StatusCode::BAD_GATEWAY,
+            Self::AccessTokenUnusable => unusable(
                 "access_token_unusable",
-                Some("server_error"),
                 "The access token would be refused here",
                 "The gateway's log says what to change in its set-up.",
-                Error,
             ),
-            Self::SessionTooLarge => row(
-                StatusCode::BAD_GATEWAY,
+            Self::SessionTooLarge => unusable(
                 "session_too_large",
-                Some("server_error"),
                 "The session does not fit a cookie",
                 "The gateway's log says which part of it is too large.",
-                Error,
             ),
 
-            Self::KeysUnavailable => row(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "keys_unavailable",
-                None,
-                "The issuer's keys are not available",
-                "Try again shortly.",
-                Error,
-            ),
-            Self::AuthorizationServerUnavailable => row(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "as_unavailable",
-                Some("temporarily_unavailable"),
-                "The authorization server is not available",
-                "A session stays as it is; try again shortly.",
-                Error,
-            ),
+            Self::KeysUnavailable => {
+                away("keys_unavailable", None, "The issuer's keys are not available", SHORTLY)
+            }
+            Self::AuthorizationServerUnavailable => {
+                away("as_unavailable", later, "The authorization server is not available", SESSION_STAYS)
+            }
+            Self::StoreUnavailable => {
+                away("store_unavailable", later, "The gateway's store is not available", SESSION_STAYS)
+            }
             Self::UpstreamUnavailable => row(
                 StatusCode::BAD_GATEWAY,
                 "upstream_unavailable",
                 None,
                 "The service behind the gateway is not available",
-                "Try again shortly.",
+                SHORTLY,
                 Error,
             ),
             Self::UpstreamTimeout => row(
@@ -449,13 +445,13 @@ impl Denial {
                 "upstream_timeout",
                 None,
                 "The service behind the gateway did not answer in time",
-                "Try again shortly.",
+                SHORTLY,
                 Error,
             ),
             Self::TooManyRequests { .. } => row(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
-                Some("temporarily_unavailable"),
+                later,
                 "Too many requests",
                 "This address asks more often than limits.requests_per_address allows.",
                 Info,
@@ -463,9 +459,9 @@ impl Denial {
             Self::Overloaded => row(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "overloaded",
-                Some("temporarily_unavailable"),
+                later,
                 "The gateway is busy",
-                "Try again shortly.",
+                SHORTLY,
                 Warn,
             ),
             Self::Internal => row(
@@ -482,9 +478,10 @@ impl Denial {
     /// After how long it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::KeysUnavailable | Self::AuthorizationServerUnavailable | Self::Overloaded => {
-                Some(Duration::from_secs(2))
-            }
+            Self::KeysUnavailable
+            | Self::AuthorizationServerUnavailable
+            | Self::StoreUnavailable
+            | Self::Overloaded => Some(Duration::from_secs(2)),
             Self::TooManyRequests { retry_after } => Some(*retry_after),
             _ => None,
         }
@@ -507,6 +504,7 @@ mod tests {
         for kept in [
             Denial::NoSession,
             Denial::AuthorizationServerUnavailable,
+            Denial::StoreUnavailable,
             Denial::OriginNotAllowed,
             Denial::Internal,
         ] {
@@ -516,7 +514,9 @@ mod tests {
 
     #[test]
     fn what_is_unavailable_says_when_to_come_back() {
-        for denial in [Denial::KeysUnavailable, Denial::AuthorizationServerUnavailable] {
+        for denial in
+            [Denial::KeysUnavailable, Denial::AuthorizationServerUnavailable, Denial::StoreUnavailable]
+        {
             assert_eq!(denial.facts().status, StatusCode::SERVICE_UNAVAILABLE);
             assert!(denial.retry_after().is_some());
         }

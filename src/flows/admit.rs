@@ -158,7 +158,6 @@ pub(in crate::flows) fn find_route(
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
-    use std::path::PathBuf;
     use std::time::Duration;
 
     use arc_swap::ArcSwap;
@@ -180,6 +179,7 @@ mod tests {
     use crate::core::session::sealed::KeyRing;
     use crate::flows::Operators;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+    use crate::flows::testing::MemoryStore;
     use crate::state::errands::Errands;
     use crate::state::exchanges::Exchanges;
     use crate::state::issuer_keys::Issuers;
@@ -258,7 +258,7 @@ mod tests {
                 grace: Duration::from_secs(1),
                 keys: vec![],
             },
-            store: PathBuf::new(),
+            store: crate::config::settings::Store::folder(""),
             limits: Limits {
                 token: 8192,
                 header: 32768,
@@ -308,6 +308,7 @@ mod tests {
             clock: Arc::new(Nothing),
             random: Arc::new(Nothing),
             http: Arc::new(Nothing),
+            store: Arc::new(MemoryStore::new(Arc::new(Nothing))),
         };
         with_head("localhost:8080", method, target, &headers, |live, head| {
             let target = read_target(live, head)?;

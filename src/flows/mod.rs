@@ -12,6 +12,9 @@ pub mod ports;
 pub mod reload;
 pub mod token_endpoint;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -22,7 +25,7 @@ use crate::state::exchanges::Exchanges;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
-use ports::{Clock, HttpClient, Randomness};
+use ports::{Clock, HttpClient, Randomness, Store};
 use reload::Reloads;
 
 /// What there is for operators.
@@ -45,4 +48,5 @@ pub struct Gate {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Randomness>,
     pub http: Arc<dyn HttpClient>,
+    pub store: Arc<dyn Store>,
 }

@@ -1,10 +1,11 @@
-//! WHOM WE TALK TO. Implementations of the ports: HTTP client, system clock and randomness, files, the log,
-//! other processes.
+//! WHOM WE TALK TO. Implementations of the ports: HTTP client, stores, system clock and randomness,
+//! files, the log, other processes.
 
 pub mod handover;
 pub mod http_client;
 pub mod key_files;
 pub mod log;
+pub mod store;
 pub mod supervisor;
 pub mod system;
 

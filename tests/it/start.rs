@@ -45,7 +45,7 @@ async fn an_address_in_use_is_named_with_its_key() {
 #[tokio::test]
 async fn a_store_folder_that_cannot_be_used_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let refused = Gateway::unready(DOWN, |settings| settings.store = file.path().join("data"));
+    let refused = Gateway::unready(DOWN, |settings| settings.store.folder = file.path().join("data"));
     let Err(error) = refused else { panic!("it started") };
     assert!(error.to_string().contains(file.path().to_str().unwrap()), "{error}");
 }

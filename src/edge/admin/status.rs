@@ -88,7 +88,7 @@ impl<'a> Status<'a> {
             issuers: issuers.collect(),
             routes: routes.collect(),
             servers: servers.collect(),
-            store: live.settings.store.display().to_string(),
+            store: live.settings.store.folder.display().to_string(),
             refusals: refusals.collect(),
         }
     }

@@ -36,6 +36,7 @@ use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::Operators;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+use crate::flows::testing::MemoryStore;
 use crate::flows::token_endpoint::{sign_out, token};
 use crate::state::errands::Errands;
 use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
@@ -278,7 +279,7 @@ impl Scene {
                 grace: Duration::from_secs(30),
                 keys: Vec::new(),
             },
-            store: "data".into(),
+            store: crate::config::settings::Store::folder("data"),
             limits: Limits {
                 token: 8192,
                 header: 32 * 1024,
@@ -308,6 +309,7 @@ impl Scene {
             clock: clock.clone(),
             random: Arc::new(Counted::default()),
             http: server.clone(),
+            store: Arc::new(MemoryStore::new(clock.clone())),
         });
         Self { gate, live, server, clock }
     }
@@ -323,6 +325,7 @@ impl Scene {
             clock: self.clock.clone(),
             random: Arc::clone(&self.gate.random),
             http: self.server.clone(),
+            store: self.gate.store.clone(),
         };
         Self { gate: Arc::new(gate), ..self }
     }

@@ -1,0 +1,79 @@
+//! A store for tests of flows, in memory; it goes away when it is told to.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use crate::core::time::Timestamp;
+use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreKey, Value, Version};
+
+/// Passes the tests that the real stores pass (`io::store::tests`).
+#[derive(Debug)]
+pub(crate) struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    held: Mutex<Held>,
+    away: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    puts: u64,
+    values: HashMap<StoreKey, (Version, Timestamp, Value)>,
+}
+
+impl MemoryStore {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, held: Mutex::default(), away: AtomicBool::new(false) }
+    }
+
+    /// While it is away every call is a fault, and nothing is put.
+    #[allow(dead_code, reason = "for the flows that use a store")]
+    pub(crate) fn goes_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    fn at_hand(&self) -> Result<(), StoreFault> {
+        match self.away.load(Ordering::SeqCst) {
+            true => Err(StoreFault::Unavailable("it is away in this test".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+        async move {
+            self.at_hand()?;
+            let now = self.clock.now();
+            let held = self.held.lock().unwrap();
+            let value = held.values.get(key).filter(|(_, ends, _)| now < *ends);
+            Ok(Found { value: value.map(|(version, _, value)| (*version, value.bytes.clone())), now })
+        }
+        .boxed()
+    }
+
+    fn put_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        value: Value,
+    ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
+        async move {
+            self.at_hand()?;
+            let now = self.clock.now();
+            let mut held = self.held.lock().unwrap();
+            let current = held.values.get(key).filter(|(_, ends, _)| now < *ends);
+            if current.map(|(version, ..)| *version) != expected {
+                return Ok(None);
+            }
+            held.puts += 1;
+            let version = Version(held.puts);
+            held.values.insert(key.clone(), (version, now.plus(value.lifetime), value));
+            Ok(Some(version))
+        }
+        .boxed()
+    }
+}
