@@ -9,7 +9,8 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -37,6 +38,9 @@ use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
 use crate::edge::door::Door;
+
+/// How long the task of a connection that was accepted may take to begin.
+const LAST_ACCEPTED: Duration = Duration::from_millis(50);
 
 /// How long a stopping listener waits for the first request of connections that it has accepted.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
@@ -392,11 +396,37 @@ pub(crate) struct GuardedApp<A> {
     inner: Arc<A>,
     door: Arc<Door>,
     connections: Arc<Connections>,
-    /// A second handle on the listening socket: what the kernel had accepted before the listener
-    /// closed is still taken from it and answered.
-    backlog: Mutex<Option<std::net::TcpListener>>,
-    shutdown: ShutdownWatch,
+    backlog: Arc<Backlog>,
+    /// True: connections that wait for a request are closed.
+    closing: ShutdownWatch,
     bounds: HeaderBounds,
+}
+
+/// A second, non-blocking handle on a listening socket: what the kernel had accepted before the listener closed
+/// is still taken from it and answered. Gone when that is another process's to do.
+#[derive(Debug)]
+pub(crate) struct Backlog(Mutex<Option<TcpListener>>);
+
+impl Backlog {
+    pub(crate) fn new(socket: TcpListener) -> Self {
+        Self(Mutex::new(Some(socket)))
+    }
+
+    /// # Errors
+    /// When no more files can be open, or the listener is closed.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        let socket = self.0.lock();
+        let socket = socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(socket.try_clone()?.into())
+    }
+
+    pub(crate) fn forget(&self) {
+        self.take();
+    }
+
+    fn take(&self) -> Option<TcpListener> {
+        self.0.lock().take()
+    }
 }
 
 impl<A> std::fmt::Debug for GuardedApp<A> {
@@ -409,30 +439,31 @@ impl<A> GuardedApp<A>
 where
     A: ServerApp + Send + Sync + 'static,
 {
-    /// `backlog` is a non-blocking duplicate of the listening socket.
     pub(crate) fn new(
         inner: Arc<A>,
         door: Arc<Door>,
         connections: Arc<Connections>,
-        backlog: std::net::TcpListener,
-        shutdown: ShutdownWatch,
+        backlog: Arc<Backlog>,
+        closing: ShutdownWatch,
         bounds: HeaderBounds,
     ) -> Self {
-        Self { inner, door, connections, backlog: Mutex::new(Some(backlog)), shutdown, bounds }
+        Self { inner, door, connections, backlog, closing, bounds }
     }
 
-    /// Serves one connection to its end, or to where pingora takes it back.
+    /// Serves one connection to its end, or to where pingora takes it back. On `shutdown` its requests are the last: the
+    /// answer of HTTP/1.1 closes it, and HTTP/2 says so by itself (GOAWAY, RFC 9113 section 6.8).
     fn serve(&self, io: Stream, shutdown: ShutdownWatch) -> impl Future<Output = Option<Stream>> + use<A> {
         let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
         let address = io
             .get_socket_digest()
             .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
         let place = Place::take(&self.connections, &door, address);
+        let closing = self.closing.clone();
         async move {
             let place = place?;
             let io = tokio::select! {
                 io = door.enter(io) => io?,
-                () = last_requests(shutdown.clone()) => return None,
+                () = last_requests(closing) => return None,
             };
             let guarded = Guarded::new(io, place, bounds).ok()?;
             inner.process_new(Box::new(guarded), &shutdown).await
@@ -441,20 +472,20 @@ where
 
     /// Takes what waits at the listening socket, then closes it for good.
     fn drain_backlog(&self) {
-        let Some(listener) = self.backlog.lock().take() else { return };
+        let Some(listener) = self.backlog.take() else { return };
         while let Ok((socket, peer)) = listener.accept() {
             let accepted =
                 socket.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(socket));
             let Ok(socket) = accepted else { continue };
             let stream = with_addresses(socket, peer);
-            tokio::spawn(self.serve(Box::new(stream), self.shutdown.clone()));
+            tokio::spawn(self.serve(Box::new(stream), self.closing.clone()));
         }
     }
 }
 
 /// Until a stopping listener waits no longer.
-async fn last_requests(mut shutdown: ShutdownWatch) {
-    if shutdown.wait_for(|stopping| *stopping).await.is_err() {
+async fn last_requests(mut closing: ShutdownWatch) {
+    if closing.wait_for(|closing| *closing).await.is_err() {
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(LAST_REQUESTS).await;
@@ -482,7 +513,10 @@ where
     /// After the last accept: connections that were made in time are still served their request;
     /// then the inner app closes those that wait idle.
     async fn cleanup(&self) {
+        // The last that were accepted are counted once their tasks have begun.
+        tokio::time::sleep(LAST_ACCEPTED).await;
         self.drain_backlog();
+        let _ = self.closing.clone().wait_for(|closing| *closing).await;
         let deadline = Instant::now() + LAST_REQUESTS;
         while self.connections.awaited() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,6 +1,7 @@
 //! WHERE IT MEETS PINGORA. The only folder that names `pingora`: phases in, flows asked, answers out.
 //!
 //! - `server`: starts and stops a gateway inside the current tokio runtime
+//! - `listening`: listening sockets, and one listener to its last answer
 //! - `addresses`: what one client address may have
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `connection_guard`: what happens below HTTP: deadlines, counts, the last backlog
@@ -32,6 +33,7 @@ mod door;
 mod drain;
 mod headers;
 mod inflow;
+mod listening;
 mod oauth_endpoints;
 mod pages;
 mod proxy;

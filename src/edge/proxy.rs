@@ -214,7 +214,15 @@ impl Proxy {
         context.outcome = outcome.label;
         context.client = outcome.client.map(|name| name.to_string());
         context.subject = outcome.subject;
+        self.end_connection_if_draining(session);
         reply(session, context, outcome.answer).await
+    }
+
+    /// For answers that were long in coming: the drain may have begun since their request.
+    fn end_connection_if_draining(&self, session: &mut Session) {
+        if self.drain.has_begun() {
+            session.set_keepalive(None);
+        }
     }
 
     /// What an error of pingora's is to the client; `None` when the client is gone.
@@ -369,6 +377,7 @@ impl ProxyHttp for Proxy {
             self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
         headers::choose_subprotocol(answer, &session.req_header().headers)?;
+        self.end_connection_if_draining(session);
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;

@@ -161,3 +161,17 @@ pub enum StoreFault {
     #[error("the store did not answer within its deadline")]
     Deadline,
 }
+
+/// What only one process at a time may have open, such as the files of a store on this machine. When a gateway hands
+/// over to another process, it closes this before the other opens it.
+pub trait Exclusive: Debug + Send + Sync {
+    /// Opens it, and whoever waited goes on. Changes nothing when it is open. Blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be opened, with its key of config.yaml, as text.
+    fn open(&self) -> Result<(), String>;
+
+    /// Finishes what is being written, then closes it. Whoever needs it from here on waits for it to be opened
+    /// again, but not beyond a deadline of its own.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

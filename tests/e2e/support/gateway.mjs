@@ -27,7 +27,26 @@ export async function run(args, { cwd, env = {}, seconds = 60 } = {}) {
 
 /** What still runs; none of it outlives the tests. */
 const children = new Set();
-process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+/** Processes that took over from one of those. */
+const successors = new Set();
+process.on('exit', () => {
+  children.forEach((child) => child.kill('SIGKILL'));
+  successors.forEach(kill);
+});
+
+function kill(pid) {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Whether a process has ended; one that nobody has waited for yet has, too. */
+export async function hasEnded(pid) {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z');
+  return /\) [ZX]/.test(stat);
+}
 
 const environment = (more) => ({ PATH: process.env.PATH, NO_COLOR: '1', ...more });
 
@@ -38,9 +57,12 @@ export class Gateway {
   requests = [];
   /** Resolves to `{ code, signal }` when it has ended. */
   exited;
+  /** No process holds what it printed to any more. */
   isGone = false;
   #child;
   #folder;
+  /** Who took over from the process that was started, the latest last. */
+  #successors = [];
 
   /** The origin and ports that `config` is then made with. */
   static async reserve(host = 'localhost') {
@@ -60,8 +82,14 @@ export class Gateway {
     return `http://127.0.0.1:${this.adminPort}`;
   }
 
+  /** Whether the process that was started has ended; one that took over may go on. */
+  get ended() {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  /** Of the process that serves. */
   get pid() {
-    return this.#child.pid;
+    return this.#successors.at(-1) ?? this.#child.pid;
   }
 
   file(name) {
@@ -103,7 +131,25 @@ export class Gateway {
   }
 
   signal(name) {
-    this.#child.kill(name);
+    process.kill(this.pid, name);
+  }
+
+  /** Waits until the output says something new that matches, and returns the match. */
+  async says(pattern, act, options) {
+    const from = this.output.length;
+    await act();
+    return until(`${pattern} in the output`, () => pattern.exec(this.output.slice(from)), options).catch((error) => {
+      throw new Error(`${error.message}\n${this.output}`);
+    });
+  }
+
+  /** Hands over to a new process. Returns the ids of the old one and of the new one. */
+  async handOver() {
+    const before = this.pid;
+    const [, pid] = await this.says(/"message":"handed over[^\n]*"process":(\d+)/, () => this.signal('SIGQUIT'), { seconds: 60 });
+    successors.add(Number(pid));
+    this.#successors.push(Number(pid));
+    return { before, after: this.pid };
   }
 
   /** Waits until it has said so, anywhere in what it printed. */
@@ -141,6 +187,11 @@ export class Gateway {
   /** With TOLLGATE_E2E_OUTPUT set, shows what it printed. */
   async stop() {
     if (process.env.TOLLGATE_E2E_OUTPUT) console.log(this.output);
+    for (const pid of this.#successors) {
+      kill(pid);
+      await until(`process ${pid} to end`, () => hasEnded(pid));
+      successors.delete(pid);
+    }
     if (this.#child && !this.isGone) {
       this.#child.kill('SIGKILL');
       await this.exited;
