@@ -193,6 +193,7 @@ impl App {
 
     /// Drains and stops, after another process has taken over.
     pub async fn leave(self) {
+        self.exclusive.iter().for_each(|exclusive| exclusive.handed_over());
         self.running.leave().await;
         end(&self.gate, self.background).await;
     }

@@ -156,4 +156,7 @@ pub trait Exclusive: Debug + Send + Sync {
     /// Finishes what is being written, then closes it. Whoever needs it from here on waits for it to be opened
     /// again, but not beyond a deadline of its own.
     fn close(&self) -> BoxFuture<'_, ()>;
+
+    /// The other process has it open: nobody needs to wait any more. Told only while it is closed.
+    fn handed_over(&self) {}
 }

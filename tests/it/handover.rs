@@ -58,6 +58,10 @@ impl Exclusive for Store {
             events.push(format!("the {} process closes", self.process));
         })
     }
+
+    fn handed_over(&self) {
+        self.files.0.lock().unwrap().1.push(format!("the {} process has handed over", self.process));
+    }
 }
 
 /// A route to `upstream`, and one issuer whose keys are in a file.
@@ -104,6 +108,8 @@ async fn the_store_moves_first_and_then_the_other_process_serves_at_the_same_soc
     assert_eq!((taken.running.public[0], taken.running.admin), (public, admin));
 
     let leaving = tokio::spawn(gateway.app.leave());
+    eventually("the news of it", || files.events().len() == 4).await;
+    assert_eq!(files.events()[3], "the old process has handed over");
     for _ in 0..20 {
         assert_eq!(Client::connect(public).await.get("/public/x", &[]).await.status, 200);
     }
