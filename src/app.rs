@@ -21,6 +21,7 @@ use crate::config::settings::Settings;
 use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
 use crate::edge::server::{self, Inherited, ListenError};
+use crate::flows::brake::Brake;
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
 use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness};
 use crate::flows::{Gate, Operators};
@@ -69,7 +70,7 @@ pub struct Outside {
     pub http: Arc<dyn HttpClient>,
     /// Where the access log goes.
     pub access_log: Box<dyn Write + Send>,
-    /// What this process has open alone while it serves; closed until then.
+    /// What this process has open alone. [`App::start`] expects it open, [`take_over`] closed.
     pub exclusive: Vec<Arc<dyn Exclusive>>,
 }
 
@@ -99,7 +100,7 @@ impl std::fmt::Debug for Outside {
 }
 
 /// A gateway that is ready to run: everything is built, its listeners are bound, keys are being fetched. Nobody is let
-/// in yet, and nothing is open that only one process may have open.
+/// in yet.
 #[derive(Debug)]
 pub struct Standby {
     gate: Arc<Gate>,
@@ -141,6 +142,7 @@ impl Standby {
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics,
             operators: Operators { token: Some(token), ..Operators::default() },
@@ -153,14 +155,6 @@ impl Standby {
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(keep_keys_fresh(gate.clone(), stopped));
         Ok(Self { gate, edge, background: Background { stop, task }, exclusive: outside.exclusive })
-    }
-
-    /// Opens what only one process may have open. Blocks.
-    ///
-    /// # Errors
-    /// When another process has it open, or it cannot be used.
-    fn open(&self) -> Result<(), StartError> {
-        self.exclusive.iter().try_for_each(|exclusive| exclusive.open()).map_err(StartError::Exclusive)
     }
 
     /// Lets clients in.
@@ -179,9 +173,7 @@ impl App {
     /// # Errors
     /// When an address, the store folder or a key cannot be used.
     pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
-        let standby = Standby::new(settings, outside, Inherited::default())?;
-        standby.open()?;
-        Ok(standby.serve())
+        Ok(Standby::new(settings, outside, Inherited::default())?.serve())
     }
 
     /// Drains and stops; no request in flight is lost. `lame_duck`: how long new connections are

@@ -297,7 +297,7 @@ upstreams:
 identity: { headers: { X-User: sub }, access_token: forward }
 sessions: { idle_timeout: 1h, absolute_timeout: 1d, grace: 10s, keys: [{ file: cookie.1 }] }
 store: /var/lib/tollgate
-limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m }
+limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m, denials_per_address: 30/m }
 log: { format: text, level: debug, subject: hash }
 "#
     .to_owned()
@@ -1070,6 +1070,12 @@ fn times_and_sizes_stay_within_reason() {
     only_error(&top("limits: { requests_per_address: 5 }"), "limits.requests_per_address", "`120/m`");
     let limits = settings(&top("limits: { requests_per_address: 5/s, connections: 7 }")).limits;
     assert_eq!((limits.requests_per_address, limits.connections), (Some((5, Duration::from_secs(1))), 7));
+    assert_eq!(limits.denials_per_address, Some((120, Duration::from_secs(60))));
+    only_error(&top("limits: { denials_per_address: often }"), "limits.denials_per_address", "`120/m`");
+    for (rate, read) in [("0", None), ("30/h", Some((30, Duration::from_secs(3600))))] {
+        let limits = settings(&top(&format!("limits: {{ denials_per_address: {rate} }}"))).limits;
+        assert_eq!(limits.denials_per_address, read);
+    }
     only_error(&top("log: { level: loud }"), "log.level", "write one of");
     only_error(&top("store: redis://cache:6379"), "store", "only a folder");
     let short = settings(&top("sessions: { absolute_timeout: 1h }"));
@@ -1079,13 +1085,7 @@ fn times_and_sizes_stay_within_reason() {
 
 #[test]
 fn keys_of_later_capabilities_are_unknown_keys() {
-    let later = [
-        "signals: {}",
-        "routes_: []",
-        "limits: { denials_per_address: 120/m }",
-        "identity: { assertion: {} }",
-        "log: { colour: red }",
-    ];
+    let later = ["signals: {}", "routes_: []", "identity: { assertion: {} }", "log: { colour: red }"];
     for line in later {
         let told = errors(&good().with(line).text());
         assert_eq!(told.len(), 1, "{told:?}");

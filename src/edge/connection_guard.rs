@@ -28,8 +28,9 @@ use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
-use crate::edge::addresses::{OpenByAddress, Whose};
+use crate::edge::addresses::OpenByAddress;
 use crate::edge::door::Door;
 
 /// How a client begins HTTP/2 (RFC 9113 section 3.4).
@@ -380,8 +381,10 @@ impl Peek for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use pingora::protocols::l4::stream::Stream as TcpStream;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::time::Instant;
 
     use super::*;
 

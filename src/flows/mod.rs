@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod answer_preflight;
 pub mod authenticate;
+pub mod brake;
 pub mod call_authorization_server;
 pub mod exchange;
 pub mod keep_keys_fresh;
@@ -25,6 +26,7 @@ use crate::state::exchanges::Exchanges;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
+use brake::Brake;
 use ports::{Clock, HttpClient, Randomness, Store};
 use reload::Reloads;
 
@@ -42,6 +44,7 @@ pub struct Operators {
 pub struct Gate {
     pub live: ArcSwap<Live>,
     pub exchanges: Exchanges,
+    pub brake: Brake,
     pub errands: Errands,
     pub metrics: Metrics,
     pub operators: Operators,

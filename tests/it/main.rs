@@ -24,3 +24,4 @@ mod start;
 mod streams;
 mod support;
 mod upstreams;
+mod websocket_tokens;

@@ -21,7 +21,7 @@ async fn world(first_port: u16) -> World {
     let world = World::start(Ports::find_from(first_port).unwrap(), QUICK).unwrap();
     let ready = format!("{}/readyz", world.places.admin);
     let browser = Browser::new();
-    for _ in 0..200 {
+    for _ in 0..3000 {
         if browser.get(&ready, &[]).await.is_ok_and(|answer| answer.status == StatusCode::OK) {
             return world;
         }
@@ -240,7 +240,7 @@ async fn the_wire_comes_through_the_gateway_as_it_happens_and_does_not_show_itse
     let mut until = async |wanted: &str| {
         let mut piece = [0; 4096];
         while !told.contains(wanted) {
-            let read = tokio::time::timeout(Duration::from_secs(10), page.read(&mut piece)).await;
+            let read = tokio::time::timeout(Duration::from_secs(60), page.read(&mut piece)).await;
             let read = read.unwrap_or_else(|_| panic!("no {wanted:?} in {told}")).unwrap();
             assert_ne!(read, 0, "it ended without {wanted:?}: {told}");
             told.push_str(&String::from_utf8_lossy(&piece[..read]));
@@ -259,5 +259,5 @@ async fn the_wire_comes_through_the_gateway_as_it_happens_and_does_not_show_itse
     let told = until(r#""leg":"gateway-upstream","from":"gateway","to":"upstream""#).await;
     assert!(!told.contains(&token[..11]) && !told.contains("/app/"), "{told}");
     // An open page does not hold up the end.
-    tokio::time::timeout(Duration::from_secs(10), world.stop()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), world.stop()).await.unwrap();
 }

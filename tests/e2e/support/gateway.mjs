@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { freePort } from './ports.mjs';
 import { request, until } from './http.mjs';
@@ -50,8 +51,10 @@ export async function hasEnded(pid) {
 const environment = (more) => ({ PATH: process.env.PATH, NO_COLOR: '1', ...more });
 
 export class Gateway {
-  /** All that it printed, standard output and error. */
+  /** All that it printed, standard output and error. What it says of something may come after its answer. */
   output = '';
+  /** Its access log: one object a line, in their order. A line may come after its answer, and after later lines. */
+  requests = [];
   /** Resolves to `{ code, signal }` when it has ended. */
   exited;
   /** No process holds what it printed to any more. */
@@ -105,6 +108,9 @@ export class Gateway {
     this.#child = spawn(BINARY, ['run', 'config.yaml'], { cwd: this.#folder, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stdout.on('data', (chunk) => (this.output += chunk));
     this.#child.stderr.on('data', (chunk) => (this.output += chunk));
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      if (line.startsWith('{"time":')) this.requests.push(JSON.parse(line));
+    });
     children.add(this.#child);
     this.isGone = false;
     this.exited = once(this.#child, 'close').then(([code, signal]) => ({ code, signal }));
@@ -144,6 +150,22 @@ export class Gateway {
     successors.add(Number(pid));
     this.#successors.push(Number(pid));
     return { before, after: this.pid };
+  }
+
+  /** Waits until it has said so, anywhere in what it printed. */
+  async says(what) {
+    const isSaid = () => (typeof what === 'string' ? this.output.includes(what) : what.test(this.output));
+    await until(`the gateway to say ${what}`, isSaid).catch((error) => {
+      throw new Error(`${error.message}\n${this.output}`);
+    });
+  }
+
+  /** Waits until the requests with these ids are in its access log, and so everything else that it printed of them. */
+  async hasLogged(ids) {
+    await until('the access log', () => {
+      const logged = new Set(this.requests.map(({ request_id: id }) => id));
+      return ids.every((id) => logged.has(id));
+    });
   }
 
   /** The most memory it ever had, in MiB. */
