@@ -71,7 +71,7 @@ pub struct Outside {
     pub http: Arc<dyn HttpClient>,
     /// Where the access log goes.
     pub access_log: Box<dyn Write + Send>,
-    /// What this process has open alone while it serves; closed until then.
+    /// What this process has open alone. [`App::start`] expects it open, [`take_over`] closed.
     pub exclusive: Vec<Arc<dyn Exclusive>>,
 }
 
@@ -101,7 +101,7 @@ impl std::fmt::Debug for Outside {
 }
 
 /// A gateway that is ready to run: everything is built, its listeners are bound, keys are being fetched. Nobody is let
-/// in yet, and nothing is open that only one process may have open.
+/// in yet.
 #[derive(Debug)]
 pub struct Standby {
     gate: Arc<Gate>,
@@ -159,14 +159,6 @@ impl Standby {
         Ok(Self { gate, edge, background: Background { stop, task }, exclusive: outside.exclusive })
     }
 
-    /// Opens what only one process may have open. Blocks.
-    ///
-    /// # Errors
-    /// When another process has it open, or it cannot be used.
-    fn open(&self) -> Result<(), StartError> {
-        self.exclusive.iter().try_for_each(|exclusive| exclusive.open()).map_err(StartError::Exclusive)
-    }
-
     /// Lets clients in.
     fn serve(self) -> App {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -183,9 +175,7 @@ impl App {
     /// # Errors
     /// When an address, the store folder or a key cannot be used.
     pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
-        let standby = Standby::new(settings, outside, Inherited::default())?;
-        standby.open()?;
-        Ok(standby.serve())
+        Ok(Standby::new(settings, outside, Inherited::default())?.serve())
     }
 
     /// Drains and stops; no request in flight is lost. `lame_duck`: how long new connections are
@@ -197,6 +187,7 @@ impl App {
 
     /// Drains and stops, after another process has taken over.
     pub async fn leave(self) {
+        self.exclusive.iter().for_each(|exclusive| exclusive.handed_over());
         self.running.leave().await;
         end(&self.gate, self.background).await;
     }

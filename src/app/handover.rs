@@ -8,13 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::time::{Instant, timeout};
 
 use super::{App, Outside, Standby, StartError};
 use crate::config::settings::Settings;
 use crate::core::ids::IssuerName;
 use crate::edge::server::Inherited;
+use crate::flows::ports::Exclusive;
 use crate::io::handover::{Channel, Message, unexpected};
 use crate::state::live::Live;
 
@@ -36,6 +37,8 @@ pub enum HandOverError {
     Late(Duration),
     #[error("the new process could not get the keys of {}, which the old one has", .0.join(", "))]
     WithoutKeys(Vec<String>),
+    #[error("not everything could be written that the new process needs: {0}")]
+    Unwritten(String),
 }
 
 impl App {
@@ -49,7 +52,9 @@ impl App {
         let ready = timeout(READY, to.hear()).await.map_err(|_| HandOverError::Late(READY))??;
         let Message::Ready { without_keys } = ready else { return Err(unexpected().into()) };
         self.would_not_miss(without_keys)?;
-        join_all(self.exclusive.iter().map(|exclusive| exclusive.close())).await;
+        try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()))
+            .await
+            .map_err(HandOverError::Unwritten)?;
         to.say(&Message::Go {}).await?;
         match timeout(SERVING, to.hear()).await.map_err(|_| HandOverError::Late(SERVING))?? {
             Message::Serving {} => Ok(()),
@@ -72,9 +77,7 @@ impl App {
     /// # Errors
     /// What stays closed, as text.
     pub async fn take_back(&self) -> Result<(), String> {
-        let exclusive = self.exclusive.clone();
-        let open = move || exclusive.iter().try_for_each(|exclusive| exclusive.open());
-        tokio::task::spawn_blocking(open).await.unwrap_or_else(|error| Err(error.to_string()))
+        open(&self.exclusive).await
     }
 }
 
@@ -96,7 +99,7 @@ pub async fn take_over(
         _ => return Err(HandOverError::from(unexpected()).into()),
     }
     let since = Instant::now();
-    standby.open()?;
+    open(&standby.exclusive).await.map_err(StartError::Exclusive)?;
     if since.elapsed() > OPEN {
         return Err(HandOverError::Late(OPEN).into());
     }
@@ -104,6 +107,10 @@ pub async fn take_over(
     // If the old process is gone by now, all the better that there is a new one.
     let _ = from.say(&Message::Serving {}).await;
     Ok(app)
+}
+
+async fn open(exclusive: &[Arc<dyn Exclusive>]) -> Result<(), String> {
+    try_join_all(exclusive.iter().map(|exclusive| exclusive.open())).await.map(drop)
 }
 
 /// The issuers whose keys do not come in time.

@@ -21,8 +21,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::edge::connection_guard::{Backlog, Connections, GuardedApp, HeaderBounds};
+use crate::edge::connection_guard::{Connections, HeaderBounds};
 use crate::edge::door::Door;
+use crate::edge::guarded_app::{Backlog, GuardedApp};
 use crate::edge::server::ListenError;
 
 /// Connections that the kernel may hold for a listener.

@@ -4,7 +4,8 @@
 //! - `listening`: listening sockets, and one listener to its last answer
 //! - `addresses`: what one client address may have
 //! - `door`: what clients meet before HTTP: TLS, or nothing
-//! - `connection_guard`: what happens below HTTP: deadlines, counts, the last backlog
+//! - `guarded_app`: takes connections, the last ones too
+//! - `connection_guard`: what happens below HTTP: deadlines, counts
 //! - `proxy`: the way of a request through pingora's phases
 //! - `context`: what is known of one request
 //! - `request_head`: reads a head, refuses what has two readings
@@ -31,6 +32,7 @@ mod connection_guard;
 mod context;
 mod door;
 mod drain;
+mod guarded_app;
 mod headers;
 mod inflow;
 mod listening;

@@ -297,6 +297,7 @@ mod tests {
         let (successor, mut channel) = Successor::start_as(shell(), arguments("exit 3")).unwrap();
         assert_eq!(channel.hear().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(successor.end().unwrap().code(), Some(3));
+        Successor::start_as("/is/not/there".into(), arguments("")).unwrap_err();
 
         // It says that it serves, from the way that it was told of, and then hangs.
         let hangs = "echo '{\"serving\":{}}' >&0; test \"$TOLLGATE_HANDOVER\" = stdin && exec sleep 600";

@@ -25,8 +25,8 @@ impl Files {
         self.0.lock().unwrap().1.clone()
     }
 
-    fn of(&self, process: &'static str) -> Arc<dyn Exclusive> {
-        Arc::new(Store { files: self.clone(), process })
+    fn of(&self, process: &'static str) -> Store {
+        Store { files: self.clone(), process, full: false }
     }
 }
 
@@ -35,9 +35,11 @@ impl Files {
 struct Store {
     files: Files,
     process: &'static str,
+    /// Not everything can be written.
+    full: bool,
 }
 
-impl Exclusive for Store {
+impl Store {
     fn open(&self) -> Result<(), String> {
         let (open_in, events) = &mut *self.files.0.lock().unwrap();
         if let Some(other) = open_in.filter(|other| *other != self.process) {
@@ -48,15 +50,26 @@ impl Exclusive for Store {
         }
         Ok(())
     }
+}
 
-    fn close(&self) -> BoxFuture<'_, ()> {
+impl Exclusive for Store {
+    fn open(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Store::open(self) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
             // What is being written takes its time.
             tokio::task::yield_now().await;
             let (open_in, events) = &mut *self.files.0.lock().unwrap();
             *open_in = None;
             events.push(format!("the {} process closes", self.process));
+            if self.full { Err("the disk is full".to_owned()) } else { Ok(()) }
         })
+    }
+
+    fn handed_over(&self) {
+        self.files.0.lock().unwrap().1.push(format!("the {} process has handed over", self.process));
     }
 }
 
@@ -69,16 +82,21 @@ routes: [{{ path: /public/*, to: \"{upstream}\", public: true }}]"
 }
 
 fn old(upstream: &Upstream, files: &Files) -> Gateway {
-    Gateway::outside(&rest(&upstream.url()), |outside| outside.exclusive.push(files.of("old"))).unwrap()
+    with_store(upstream, files.of("old"))
+}
+
+fn with_store(upstream: &Upstream, store: Store) -> Gateway {
+    store.open().unwrap();
+    Gateway::outside(&rest(&upstream.url()), |outside| outside.exclusive.push(Arc::new(store))).unwrap()
 }
 
 /// A process with the same configuration that takes over.
-async fn new(from: Channel, old: &std::path::Path, store: Arc<dyn Exclusive>) -> Result<App, StartError> {
+async fn new(from: Channel, old: &std::path::Path, store: Store) -> Result<App, StartError> {
     let loaded = tollgate::config::load(&old.join("config.yaml"), &|_| None).unwrap();
     let settings = Arc::new(loaded.settings);
     let outside = Outside {
         access_log: Box::new(std::io::sink()),
-        exclusive: vec![store],
+        exclusive: vec![Arc::new(store)],
         ..Outside::system(&settings)?
     };
     take_over(from, settings, outside).await
@@ -104,6 +122,8 @@ async fn the_store_moves_first_and_then_the_other_process_serves_at_the_same_soc
     assert_eq!((taken.running.public[0], taken.running.admin), (public, admin));
 
     let leaving = tokio::spawn(gateway.app.leave());
+    eventually("the news of it", || files.events().len() == 4).await;
+    assert_eq!(files.events()[3], "the old process has handed over");
     for _ in 0..20 {
         assert_eq!(Client::connect(public).await.get("/public/x", &[]).await.status, 200);
     }
@@ -155,6 +175,22 @@ async fn a_process_that_fails_to_take_over_changes_nothing() {
         }
         assert_eq!(gateway.admin("/readyz").await.status, 200, "{told}");
     }
+}
+
+/// What the new process would read of the store would be older than what clients were told.
+#[tokio::test]
+async fn a_store_that_cannot_be_written_stays() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = with_store(&upstream, Store { full: true, ..files.of("old") });
+    let (to_new, to_old) = Channel::pair().unwrap();
+    let new = new(to_old, gateway.folder(), files.of("new"));
+    let old = async { gateway.app.hand_over(&mut { to_new }).await };
+    let (handed, taken) = within("the failure", async { tokio::join!(old, new) }).await;
+    assert!(matches!(&handed, Err(HandOverError::Unwritten(why)) if why == "the disk is full"), "{handed:?}");
+    taken.unwrap_err();
+    gateway.app.take_back().await.unwrap();
+    assert_eq!(files.events().last().unwrap(), "the old process opens");
+    assert_eq!(gateway.connect().await.get("/public/x", &[]).await.status, 200);
 }
 
 #[tokio::test]
