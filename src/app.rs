@@ -32,6 +32,7 @@ use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::issuer_keys::Issuers;
+use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 
@@ -142,6 +143,7 @@ impl Standby {
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics,

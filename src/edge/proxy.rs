@@ -149,7 +149,8 @@ impl Proxy {
             Ok(Answered::Here { headers, route }) => {
                 context.keep(route, None);
                 context.outcome = "preflight";
-                Ok(Way::Answered(Answer::preflight(headers)))
+                let answer = Answer::preflight(headers);
+                Ok(Way::Answered(if context.endpoint.is_some() { answer.no_store() } else { answer }))
             }
             Err(refusal) => {
                 context.keep(refusal.route, None);

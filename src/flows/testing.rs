@@ -34,10 +34,11 @@ impl MemoryStore {
         self.away.store(away, Ordering::SeqCst);
     }
 
-    /// How many values have not expired.
-    pub(crate) fn len(&self) -> usize {
+    /// How many values of a kind have not expired.
+    pub(crate) fn len(&self, kind: &str) -> usize {
         let now = self.clock.now();
-        self.held.lock().unwrap().values.values().filter(|(_, ends, _)| now < *ends).count()
+        let held = self.held.lock().unwrap();
+        held.values.iter().filter(|(key, (_, ends, _))| now < *ends && key.as_str().starts_with(kind)).count()
     }
 
     /// How often something was put.

@@ -403,7 +403,7 @@ async fn echo_of_sizes(listener: TcpListener) {
 
 const LARGE: usize = 256 << 20;
 /// How much more memory a large body may cost: some buffers.
-const FLAT: usize = 48 << 20;
+const FLAT: usize = 16 << 20;
 
 async fn large(address: SocketAddr) {
     let mut socket = TcpStream::connect(address).await.unwrap();

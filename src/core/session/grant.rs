@@ -23,6 +23,10 @@ impl FamilyId {
         Self(bits)
     }
 
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

@@ -35,6 +35,22 @@ impl World {
         format!("{}{path}", self.places.gateway)
     }
 
+    /// Sends this to the upstream itself, and reads until the answer has `wanted` in it.
+    async fn asked_by_hand(&self, request: &str, wanted: &str) -> String {
+        let authority = self.places.upstream.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(authority).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        let mut piece = [0; 4096];
+        while !said.contains(wanted) {
+            let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut piece)).await;
+            let read = read.unwrap_or_else(|_| panic!("no {wanted:?} in {said}")).unwrap();
+            assert_ne!(read, 0, "it ended without {wanted:?}: {said}");
+            said.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        said
+    }
+
     /// Presses a button, as the page does.
     async fn press(&self, path: &str, body: &Value) -> Value {
         let answer = self.post_json(path, &[SAME_ORIGIN, OWN], body).await;
@@ -164,6 +180,28 @@ async fn buttons_answer_to_the_page_of_their_own_origin_only() {
     let large = json!({ "session": "a".repeat(2000) });
     let answer = world.post_json("/app/jar", &[SAME_ORIGIN, OWN], &large).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    world.stop().await;
+}
+
+/// A foreign page whose name comes to mean 127.0.0.1 (DNS rebinding) is of the same origin as what it then asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_answers_to_a_name_that_was_rebound() {
+    let world = world(26_000).await;
+    let own = world.places.upstream.strip_prefix("http://").unwrap();
+    for (host, status) in [("evil.example:8083", 421), ("localhost:8083", 421), (own, 200)] {
+        for path in ["/", "/app/wire", "/app/about", "/api/hello"] {
+            let get = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let said = world.asked_by_hand(&get, "\r\n\r\n").await;
+            assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{path} as {host}: {said}");
+        }
+        let button = format!(
+            "POST /app/counts HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\nX-Demo: 1\r\n\
+             Content-Length: 2\r\n\r\n{{}}"
+        );
+        let wanted = if status == 200 { "token_requests" } else { "unknown host" };
+        let said = world.asked_by_hand(&button, wanted).await;
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "a button as {host}: {said}");
+    }
     world.stop().await;
 }
 

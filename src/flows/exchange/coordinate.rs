@@ -16,7 +16,7 @@ use crate::core::denial::Denial;
 use crate::core::session::exchange::{Family, FlightId, Now};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::flows::Gate;
-use crate::flows::ports::{Found, Keep, StoreFault, StoreKey, Value};
+use crate::flows::ports::{Clock, Found, Keep, Store, StoreFault, StoreKey, Value};
 use crate::state::exchanges::{Heard, Waiting, Watch};
 
 /// How long a flight may go without a beat before others take it for dead.
@@ -60,29 +60,54 @@ pub(in crate::flows) async fn change<T>(
     timeouts: Timeouts,
     mut step: impl FnMut(&mut Family, Now) -> T + Send,
 ) -> Result<T, Denial> {
-    let key = key(grant.family);
+    let (store, clock) = (&*gate.store, &*gate.clock);
+    let unknown = || {
+        let mut family = Family::of(grant);
+        family.may_live(timeouts);
+        Some(family)
+    };
+    let step = |family: &mut Family, now| {
+        let outcome = step(family, now);
+        family.may_live(timeouts);
+        outcome
+    };
+    change_known(store, clock, grant.family, unknown, step).await?.ok_or(Denial::StoreUnavailable)
+}
+
+/// As [`change`], where no grant is at hand. `unknown`: what to begin with when the store knows nothing; `Ok(None)`:
+/// there is nothing to change.
+///
+/// # Errors
+/// As [`change`].
+pub(super) async fn change_known<T>(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    of: FamilyId,
+    unknown: impl Fn() -> Option<Family> + Send,
+    mut step: impl FnMut(&mut Family, Now) -> T + Send,
+) -> Result<Option<T>, Denial> {
+    let key = key(of);
     for _ in 0..ATTEMPTS {
-        let found = gate.store.get(&key).await.map_err(|fault| unavailable(&fault))?;
-        let known = read(&found)?;
-        let now = Now { store: found.now, here: gate.clock.now() };
-        let before = known.unwrap_or_else(|| Family::of(grant));
+        let found = store.get(&key).await.map_err(|fault| unavailable(&fault))?;
+        let now = Now { store: found.now, here: clock.now() };
+        let Some(before) = read(&found)?.or_else(&unknown) else { return Ok(None) };
         let mut family = before.clone();
         let outcome = step(&mut family, now);
         if family == before {
-            return Ok(outcome);
+            return Ok(Some(outcome));
         }
         let keep = if family.is_worth_more_than(&before) { Keep::Durably } else { Keep::WhileRunning };
         let value = Value {
             bytes: family.to_bytes().into(),
-            lifetime: family.forget_at(timeouts).since(now.here) + SLACK,
+            lifetime: family.keep_until().since(now.here) + SLACK,
             keep,
         };
         let expected = found.value.map(|(version, _)| version);
-        if gate.store.put_if(&key, expected, value).await.map_err(|fault| unavailable(&fault))?.is_some() {
-            return Ok(outcome);
+        if store.put_if(&key, expected, value).await.map_err(|fault| unavailable(&fault))?.is_some() {
+            return Ok(Some(outcome));
         }
     }
-    tracing::error!(family = %grant.family, "a session is changed so often that no change of ours came through");
+    tracing::error!(family = %of, "a session is changed so often that no change of ours came through");
     Err(Denial::StoreUnavailable)
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, change};
 use super::judge::{Judged, judge, log_unusable, same_subject};
+use super::receipts;
 use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
@@ -178,16 +179,20 @@ impl UnderWay {
             let landed = change(&self.gate, grant, self.timeouts, |family, now| {
                 let used = *used || family.is_used(*id);
                 let (arrival, answer) = self.arrival(answer, judged, newest, used)?;
-                Ok((family.landed(arrival, now), answer))
+                let issued = arrival.issued;
+                Ok((family.landed(arrival, now), answer, issued))
             });
             match landed.await {
-                Ok(Ok((Landed::Kept, answer))) => return Ok(Heard::Landed(Arc::new(answer))),
-                Ok(Ok((Landed::TooLate, _))) => {
+                Ok(Ok((Landed::Kept, answer, issued))) => {
+                    receipts::note(&self.gate, grant.family, issued).await;
+                    return Ok(Heard::Landed(Arc::new(answer)));
+                }
+                Ok(Ok((Landed::TooLate, ..))) => {
                     self.revoke(newest.clone());
                     // Says why to each, by its own cookie.
                     return Ok(Heard::PresentAgain);
                 }
-                Ok(Ok((Landed::GivenUp, _))) => {
+                Ok(Ok((Landed::GivenUp, ..))) => {
                     return Ok(Heard::Failed(Denial::AuthorizationServerUnavailable));
                 }
                 Ok(Err(denial)) => return Err(Misfit { denial, newest: newest.clone() }),

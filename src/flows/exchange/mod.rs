@@ -8,6 +8,7 @@
 pub(in crate::flows) mod coordinate;
 mod flight;
 mod judge;
+pub(in crate::flows) mod receipts;
 mod refresh;
 pub(in crate::flows) mod session_cookie;
 mod sign_in;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::coordinate::{change, key};
 use super::judge::{Judged, judge, log_unusable};
+use super::receipts;
 use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
 use crate::core::denial::Denial;
@@ -247,7 +248,9 @@ impl CodeExchange {
     ) -> Result<(), Denial> {
         let timeouts = session_cookie::timeouts(&self.client);
         let issued = judged.issued(0, Some(page), now, timeouts);
-        change(&self.gate, grant, timeouts, |family, now| family.issue(issued, now)).await
+        change(&self.gate, grant, timeouts, |family, now| family.issue(issued, now)).await?;
+        receipts::note(&self.gate, grant.family, issued).await;
+        Ok(())
     }
 
     #[allow(clippy::needless_pass_by_value)] // the grant ends here

@@ -85,6 +85,8 @@ pub struct Family {
     issued: Vec<Issued>,
     over: Option<Over>,
     signed_in_at: Timestamp,
+    /// When no grant of this family can be good any more, so that nothing need be known of it.
+    keep_until: Timestamp,
     /// Whose session it is, for revocations.
     iss: String,
     subject: Option<String>,
@@ -113,6 +115,7 @@ impl Family {
             issued: Vec::new(),
             over: None,
             signed_in_at: grant.signed_in_at,
+            keep_until: grant.signed_in_at,
             iss: grant.iss.clone(),
             subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
             session_id: grant.session_id.clone(),
@@ -144,6 +147,9 @@ impl Family {
         if presented < self.proven && !in_window {
             return self.replayed(presented);
         }
+        if let Some(end) = self.ended(grant, windows.timeouts, now) {
+            return self.end_now(end, presented);
+        }
         if let Some(decision) = self.kept_answer(presented, shape, used, now) {
             return decision;
         }
@@ -170,6 +176,14 @@ impl Family {
             over.revoked = Some(presented);
         }
         Some((over.end, revoke))
+    }
+
+    /// Why the session is over by its timeouts. What is under way began in time.
+    fn ended(&self, grant: &Grant, timeouts: Timeouts, now: Now) -> Option<SessionEnd> {
+        let newest = self.successor.as_ref().map_or(grant.last_used_at, |next| next.last_used_at);
+        let last_used_at = newest.max(grant.last_used_at);
+        let ended = || timeouts.ended(self.signed_in_at, last_used_at, now.here);
+        self.flight.is_none().then(ended).flatten()
     }
 
     /// The answer that `presented` already got, while it lasts and says of use what is to be said.
@@ -340,6 +354,11 @@ impl Family {
         self.successor.as_ref()
     }
 
+    /// The newest generation that was given out.
+    pub const fn latest(&self) -> Generation {
+        self.latest
+    }
+
     /// Why the session is over, if it is.
     pub fn over(&self) -> Option<SessionEnd> {
         self.over.map(|over| over.end)
@@ -382,9 +401,14 @@ impl Family {
         self.links.retain(|link| link.from >= oldest);
     }
 
-    /// When no grant of this family can be good any more, so that nothing need be known of it.
-    pub fn forget_at(&self, timeouts: Timeouts) -> Timestamp {
-        self.signed_in_at.plus(timeouts.absolute)
+    /// Grants of this family may live so long; where a timeout was shortened, older cookies may say more.
+    pub fn may_live(&mut self, timeouts: Timeouts) {
+        self.keep_until = self.keep_until.max(self.signed_in_at.plus(timeouts.absolute));
+    }
+
+    /// When nothing need be known of it any more.
+    pub const fn keep_until(&self) -> Timestamp {
+        self.keep_until
     }
 }
 

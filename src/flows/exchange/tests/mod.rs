@@ -43,6 +43,7 @@ use crate::flows::token_endpoint::{sign_out, token};
 use crate::state::errands::Errands;
 use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
 use crate::state::issuer_keys::Issuers;
+use crate::state::known_tokens::KnownTokens;
 use crate::state::metrics::Metrics;
 
 const AS: &str = "https://as.example";
@@ -308,6 +309,7 @@ impl Scene {
         let gate = Arc::new(Gate {
             live: ArcSwap::from(Arc::clone(&live)),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
@@ -334,6 +336,7 @@ impl Scene {
         let gate = Gate {
             live: ArcSwap::from(Arc::clone(&self.live)),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),

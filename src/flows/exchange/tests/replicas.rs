@@ -89,6 +89,35 @@ async fn a_replay_is_caught_on_every_replica_and_after_a_restart() {
     assert_eq!(one.asked(), 3);
 }
 
+/// The browser got the answer, its page uses the token at another replica, and nobody has presented the new cookie.
+#[tokio::test]
+async fn a_token_that_is_used_proves_receipt_on_every_replica() {
+    for is_used in [false, true] {
+        let scene = Scene::strict();
+        scene.next(access_token(&scene, json!({})));
+        let first = scene.signed_in_cookie().await;
+        scene.next(access_token(&scene, json!({ "jti": "second" })));
+        let answer = body(&scene.refresh(&first).await.unwrap());
+        let other = scene.replica();
+        if is_used {
+            let token = answer["access_token"].as_str().unwrap();
+            let now = scene.clock.now();
+            let verified =
+                crate::flows::authenticate::authenticate(&other.gate, &other.live, token, now).await;
+            receipts::seen(&other.gate, &other.live, &verified.unwrap(), token);
+            assert_eq!(other.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        }
+        scene.pass(31);
+        scene.next(access_token(&scene, json!({ "jti": "third" })));
+        let again = scene.refresh(&first).await;
+        if is_used {
+            assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+        } else {
+            assert_eq!(again.unwrap().outcome, "recovered");
+        }
+    }
+}
+
 #[tokio::test]
 async fn sign_out_on_one_replica_counts_on_all() {
     let one = Scene::new();
