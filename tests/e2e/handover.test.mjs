@@ -192,7 +192,7 @@ test('a successor that cannot start changes nothing, and the next one can', asyn
   await ask({ agent });
   const pid = gateway.pid;
   const failsBecause = async (told) => {
-    await gateway.says(/the new process did not take over[^\n]*"status":"exit status: 1"/, () => gateway.signal('SIGQUIT'), { seconds: 60 });
+    await gateway.saysAfter(() => gateway.signal('SIGQUIT'), /the new process did not take over[^\n]*"status":"exit status: 1"/, { seconds: 60 });
     assert.ok(gateway.output.includes(told), gateway.output);
     const [kept, fresh] = [await ask({ agent }), await ask()];
     assert.deepEqual([kept.status, kept.headers.connection, fresh.status, gateway.isGone], [200, 'keep-alive', 200, false]);
@@ -224,7 +224,7 @@ test('listeners that moved are bound anew, and those that nobody takes are close
 
 test('SIGTERM in the midst of a hand-over ends both processes', async (t) => {
   const { gateway } = await scene(t);
-  const [, pid] = await gateway.says(/"message":"handing over to a new process","process":(\d+)/, () => gateway.signal('SIGQUIT'));
+  const [, pid] = await gateway.saysAfter(() => gateway.signal('SIGQUIT'), /"message":"handing over to a new process","process":(\d+)/);
   gateway.signal('SIGTERM');
   // It may have been too late to stop the hand-over; then it is the new process that is left.
   await until('the old process to end', () => gateway.ended, { seconds: 60 });

@@ -134,8 +134,8 @@ export class Gateway {
     process.kill(this.pid, name);
   }
 
-  /** Waits until the output says something new that matches, and returns the match. */
-  async says(pattern, act, options) {
+  /** Does something, waits until what it printed since matches, and returns the match. */
+  async saysAfter(act, pattern, options) {
     const from = this.output.length;
     await act();
     return until(`${pattern} in the output`, () => pattern.exec(this.output.slice(from)), options).catch((error) => {
@@ -146,7 +146,7 @@ export class Gateway {
   /** Hands over to a new process. Returns the ids of the old one and of the new one. */
   async handOver() {
     const before = this.pid;
-    const [, pid] = await this.says(/"message":"handed over[^\n]*"process":(\d+)/, () => this.signal('SIGQUIT'), { seconds: 60 });
+    const [, pid] = await this.saysAfter(() => this.signal('SIGQUIT'), /"message":"handed over[^\n]*"process":(\d+)/, { seconds: 60 });
     successors.add(Number(pid));
     this.#successors.push(Number(pid));
     return { before, after: this.pid };
