@@ -158,12 +158,12 @@ test('hand-overs in a row under load refuse no connection and lose no request', 
     old.push(before);
     await moved();
   }
-  for (const pid of old) await until(`process ${pid} to end`, () => hasEnded(pid), { seconds: 60 });
+  for (const pid of old) await until(`process ${pid} to end`, () => hasEnded(pid));
   await moved();
   const asked = await clients.stop();
   assert.deepEqual(clients.failures, [], `of ${JSON.stringify(asked)}`);
   assert.equal(await hasEnded(gateway.pid), false);
-  assert.match(gateway.output, /"message":"stopped"/);
+  await gateway.says('"message":"stopped"');
   assert.ok(!gateway.output.includes('cut off'), gateway.output);
 });
 
@@ -192,8 +192,8 @@ test('a successor that cannot start changes nothing, and the next one can', asyn
   await ask({ agent });
   const pid = gateway.pid;
   const failsBecause = async (told) => {
-    await gateway.saysAfter(() => gateway.signal('SIGQUIT'), /the new process did not take over[^\n]*"status":"exit status: 1"/, { seconds: 60 });
-    assert.ok(gateway.output.includes(told), gateway.output);
+    await gateway.says(/the new process did not take over[^\n]*"status":"exit status: 1"/, () => gateway.signal('SIGQUIT'));
+    await gateway.says(told);
     const [kept, fresh] = [await ask({ agent }), await ask()];
     assert.deepEqual([kept.status, kept.headers.connection, fresh.status, gateway.isGone], [200, 'keep-alive', 200, false]);
   };
@@ -224,11 +224,11 @@ test('listeners that moved are bound anew, and those that nobody takes are close
 
 test('SIGTERM in the midst of a hand-over ends both processes', async (t) => {
   const { gateway } = await scene(t);
-  const [, pid] = await gateway.saysAfter(() => gateway.signal('SIGQUIT'), /"message":"handing over to a new process","process":(\d+)/);
+  const [, pid] = await gateway.says(/"message":"handing over to a new process","process":(\d+)/, () => gateway.signal('SIGQUIT'));
   gateway.signal('SIGTERM');
   // It may have been too late to stop the hand-over; then it is the new process that is left.
-  await until('the old process to end', () => gateway.ended, { seconds: 60 });
+  await until('the old process to end', () => gateway.ended);
   if (/"message":"handed over/.test(gateway.output)) process.kill(Number(pid), 'SIGTERM');
-  await until('the new process to end', () => hasEnded(Number(pid)), { seconds: 60 });
+  await until('the new process to end', () => hasEnded(Number(pid)));
   await assert.rejects(request('GET', gateway.url), { code: 'ECONNREFUSED' });
 });

@@ -76,7 +76,10 @@ async fn endpoints_that_do_not_exist_are_404_and_never_a_route() {
         "/.well-known/oauth-protected-resource/api",
         "/o%61uth/token/x",
     ] {
-        assert_eq!(client.get(path, &[]).await.status, 404, "{path}");
+        let answer = client.get(path, &[]).await;
+        assert_eq!(answer.status, 404, "{path}");
+        let kept_nowhere = path.starts_with("/oauth/").then_some("no-store");
+        assert_eq!(answer.header("cache-control"), kept_nowhere, "{path}");
     }
     assert!(upstream.received().is_empty());
     assert_eq!(client.get("/.well-known/security.txt", &[]).await.status, 200);

@@ -244,4 +244,20 @@ describe('foreign pages', () => {
     }, COOKIE);
     assert.deepEqual(await scene.ownCookies(), jar);
   });
+
+  test('what a browser does not keep apart, as docs/security.md says', async () => {
+    const victim = await scene.signedIn();
+    const [{ value }] = await scene.ownCookies();
+    // A server on another port of the host: the cookie goes there too.
+    const neighbour = await scene.openForeign(at(host));
+    await neighbour.evaluate(() => fetch('/oauth/token'));
+    assert.ok(scene.pages.received.some(({ url, headers }) => url === '/oauth/token' && headers.cookie === `${COOKIE}=${value}`));
+    // A sibling that clears its own cookies clears those of the whole domain.
+    const evil = await scene.openForeign(at('evil.app.localhost'));
+    await evil.evaluate(() => fetch('/clears'));
+    await until('the jar to be empty', async () => (await scene.ownCookies()).length === 0);
+    await scene.context.clock.fastForward(61_000);
+    assert.equal((await call(victim)).failed?.error, 'invalid_grant');
+    assert.equal(await victim.evaluate(() => timesSignedOut), 1, 'the page is told, once');
+  });
 });

@@ -25,12 +25,15 @@ for (const atThirdOrigin of [false, true]) {
     before(async () => (scene = await Scene.start({ atThirdOrigin })));
     after(() => scene?.stop());
     const to = (query = '') => `${scene.world.gateway.url.replace('http', 'ws')}/api/socket${query}`;
-    /** Lines of the access log about the socket that were refused. */
-    const refused = () => scene.world.gateway.output.split('\n').filter((line) => line.includes('"path":"/api/socket"') && !line.includes('"status":101'));
+    /** What the access log says of sockets that were refused. */
+    const refused = () => scene.world.gateway.requests.filter(({ path, status }) => path === '/api/socket' && status !== 101);
+    /** How often the access log says that a socket was opened; it does when it has ended. */
+    const opened = () => scene.world.gateway.requests.filter(({ path, status }) => path === '/api/socket' && status === 101).length;
 
     test(`opens a WebSocket with its token: ${where}`, async () => {
       const tab = await scene.signedIn();
       const token = await tab.evaluate(() => gate.token());
+      const before = opened();
       const offers = [
         // The service's own subprotocols, what it chooses, what the page is told, what the service was offered.
         [[], undefined, 'tollgate.bearer', undefined],
@@ -45,6 +48,8 @@ for (const atThirdOrigin of [false, true]) {
         assert.equal(told.headers.authorization, undefined);
         assert.ok(!JSON.stringify(told).includes(token));
       }
+      await tab.close();
+      await until('the log of all of it', () => opened() === before + offers.length);
       assert.ok(!scene.world.gateway.output.includes(token));
       assert.ok(!scene.world.gateway.output.includes(Buffer.from(token).toString('base64url')));
     });
@@ -52,8 +57,9 @@ for (const atThirdOrigin of [false, true]) {
     test('why the bare name is offered too: without it the browser ends what the gateway let through', async () => {
       const tab = await scene.signedIn();
       const token = Buffer.from(await tab.evaluate(() => gate.token())).toString('base64url');
-      const before = refused().length;
+      const [before, wereOpened] = [refused().length, opened()];
       assert.equal(await tab.evaluate(outcome, { url: to(), offered: [`tollgate.bearer.${token}`] }), 'failed');
+      await until('the gateway to let it through', () => opened() === wereOpened + 1);
       assert.equal(refused().length, before);
       const chosen = await tab.evaluate(outcome, { url: to('?choose=chat'), offered: [`tollgate.bearer.${token}`, 'chat'] });
       assert.deepEqual([chosen.protocol, chosen.headers['sec-websocket-protocol']], ['chat', 'chat']);
@@ -73,7 +79,7 @@ for (const atThirdOrigin of [false, true]) {
           assert.equal(await page.evaluate(outcome, { url: to(query), offered }), 'failed', origin);
         }
         await until('two refusals in the log', () => refused().length - before >= 2);
-        assert.deepEqual(refused().slice(before).map((line) => JSON.parse(line).outcome), ['origin_not_allowed', 'origin_not_allowed'], origin);
+        assert.deepEqual(refused().slice(before).map(({ outcome }) => outcome), ['origin_not_allowed', 'origin_not_allowed'], origin);
         await page.close();
       }
       assert.equal(scene.world.upstream.received.length, seen, 'nothing reached the service');

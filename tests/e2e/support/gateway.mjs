@@ -134,28 +134,21 @@ export class Gateway {
     process.kill(this.pid, name);
   }
 
-  /** Does something, waits until what it printed since matches, and returns the match. */
-  async saysAfter(act, pattern, options) {
-    const from = this.output.length;
-    await act();
-    return until(`${pattern} in the output`, () => pattern.exec(this.output.slice(from)), options).catch((error) => {
-      throw new Error(`${error.message}\n${this.output}`);
-    });
-  }
-
   /** Hands over to a new process. Returns the ids of the old one and of the new one. */
   async handOver() {
     const before = this.pid;
-    const [, pid] = await this.saysAfter(() => this.signal('SIGQUIT'), /"message":"handed over[^\n]*"process":(\d+)/, { seconds: 60 });
+    const [, pid] = await this.says(/"message":"handed over[^\n]*"process":(\d+)/, () => this.signal('SIGQUIT'));
     successors.add(Number(pid));
     this.#successors.push(Number(pid));
     return { before, after: this.pid };
   }
 
-  /** Waits until it has said so, anywhere in what it printed. */
-  async says(what) {
-    const isSaid = () => (typeof what === 'string' ? this.output.includes(what) : what.test(this.output));
-    await until(`the gateway to say ${what}`, isSaid).catch((error) => {
+  /** Waits until it has said so, a text or a pattern, and returns the match. With `act`: does that, and waits for something new. */
+  async says(what, act) {
+    const from = act ? this.output.length : 0;
+    await act?.();
+    const find = () => (typeof what === 'string' ? this.output.includes(what, from) : what.exec(this.output.slice(from)));
+    return until(`the gateway to say ${what}`, find).catch((error) => {
       throw new Error(`${error.message}\n${this.output}`);
     });
   }

@@ -28,6 +28,7 @@ export class Pages {
     if (pathname === '/app/socket.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// socket.js')));
     if (pathname.endsWith('/redirect')) return outgoing.writeHead(302, { location: searchParams.get('to') }).end();
     if (pathname.startsWith('/app/')) return answer('text/html', app(this.settings));
+    if (pathname === '/clears') return outgoing.writeHead(204, { 'clear-site-data': '"cookies"' }).end();
     if (pathname === '/plants') return outgoing.writeHead(204, { 'set-cookie': searchParams.getAll('cookie') }).end();
     return answer('text/html', '<!doctype html><title>empty</title>');
   });
