@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::Version;
 use tokio::net::TcpListener;
@@ -26,7 +26,7 @@ fn api(servers: &[&str], more: &str) -> String {
 }
 
 /// What the gateway was started with, but for this.
-fn reload(gateway: &Gateway, rest: &str) {
+pub fn reload(gateway: &Gateway, rest: &str) {
     let text = gateway.text.replace(&gateway.rest, rest);
     let read = |path: &Path| std::fs::read(path);
     let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &read);
@@ -107,6 +107,74 @@ routes:
         let chunk = format!("{length:x}\r\n{}\r\n0\r\n\r\n", "a".repeat(length));
         client.send([&head, chunk.as_bytes()].concat()).await;
         assert_eq!(client.answer().await.status, status, "{path} {length} in chunks");
+    }
+}
+
+/// An address whose backlog is full, so that whoever connects hears nothing; and what keeps it so.
+async fn deaf() -> (String, (TcpListener, Vec<tokio::net::TcpStream>)) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let connecting = tokio::net::TcpStream::connect(address);
+        match tokio::time::timeout(Duration::from_millis(300), connecting).await {
+            Ok(connected) => held.push(connected.unwrap()),
+            Err(_) => return (format!("http://{address}"), (listener, held)),
+        }
+    }
+    panic!("a backlog of one took 16 connections");
+}
+
+/// Takes connections and reads nothing.
+async fn unreading() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            held.push(socket);
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn each_phase_towards_an_upstream_has_its_deadline() {
+    let ((deaf, _held), unreading) = (deaf().await, unreading().await);
+    let deadlines = |connect, read, write| {
+        format!("public: true, timeouts: {{ connect: {connect}, read: {read}, write: {write} }}")
+    };
+    let gateway = Gateway::with(&format!(
+        "limits: {{ body: 1GiB }}
+routes:
+  - {{ path: /connect, to: \"{deaf}\", {} }}
+  - {{ path: /read, to: \"{unreading}\", {} }}
+  - {{ path: /write, to: \"{unreading}\", {} }}
+",
+        deadlines("300ms", "1m", "1m"),
+        deadlines("1m", "300ms", "1m"),
+        // What was not taken in time may have been answered early, which is waited for.
+        deadlines("1m", "300ms", "300ms"),
+    ))
+    .await;
+    for (path, length) in [("/connect", 0), ("/read", 0), ("/write", 64 << 20)] {
+        let begun = Instant::now();
+        let (mut reading, mut writing) =
+            tokio::net::TcpStream::connect(gateway.public).await.unwrap().into_split();
+        let head = request("PUT", path, &[("Content-Length", &length.to_string())], b"");
+        let sending = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt as _;
+            let _ = writing.write_all(&head).await;
+            let _ = writing.write_all(&vec![b'x'; length]).await;
+            writing
+        });
+        let mut answer = [0; 12];
+        within("an answer", tokio::io::AsyncReadExt::read_exact(&mut reading, &mut answer)).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504", "{path}");
+        assert!(begun.elapsed() < Duration::from_secs(15), "{path}: long before the other deadlines");
+        sending.abort();
     }
 }
 
