@@ -58,7 +58,7 @@ describe('programs of others', () => {
         }
         server {
           listen 127.0.0.1:${ports.before};
-          location / { proxy_pass http://127.0.0.1:${ports.clear}; proxy_set_header Host ${HOST}; }
+          location / { proxy_http_version 1.0; proxy_pass http://127.0.0.1:${ports.clear}; proxy_set_header Host ${HOST}; }
         }
       }`,
     );
