@@ -245,6 +245,12 @@ async fn http_2_is_spoken_where_it_is_offered_and_http_1_elsewhere() {
         assert_eq!(gateway.connect().await.get("/socket", &fields).await.status, 200);
         let last = upstream.noted().pop().unwrap();
         assert_eq!((last.line.as_str(), last.version), ("GET /socket", Version::HTTP_11), "{protocols:?}");
+        // And what a client of HTTP/1.0 asks for, who could not read an answer without a length.
+        let mut old = gateway.connect().await;
+        old.send(format!("GET /old HTTP/1.0\r\nHost: {HOST}\r\n\r\n")).await;
+        assert_eq!(old.answer().await.status, 200);
+        let last = upstream.noted().pop().unwrap();
+        assert_eq!((last.line.as_str(), last.version), ("GET /old", Version::HTTP_11), "{protocols:?}");
     }
 }
 
