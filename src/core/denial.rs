@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
 
 use crate::core::session::oauth::answer::ServerError;
 
@@ -121,7 +122,7 @@ pub enum Denial {
 }
 
 /// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionEnd {
     IdleTimeout,
     AbsoluteTimeout,

@@ -149,7 +149,8 @@ impl Proxy {
             Ok(Answered::Here { headers, route }) => {
                 context.keep(route, None);
                 context.outcome = "preflight";
-                Ok(Way::Answered(Answer::preflight(headers)))
+                let answer = Answer::preflight(headers);
+                Ok(Way::Answered(if context.endpoint.is_some() { answer.no_store() } else { answer }))
             }
             Err(refusal) => {
                 context.keep(refusal.route, None);
@@ -214,7 +215,15 @@ impl Proxy {
         context.outcome = outcome.label;
         context.client = outcome.client.map(|name| name.to_string());
         context.subject = outcome.subject;
+        self.end_connection_if_draining(session);
         reply(session, context, outcome.answer).await
+    }
+
+    /// For answers that were long in coming: the drain may have begun since their request.
+    fn end_connection_if_draining(&self, session: &mut Session) {
+        if self.drain.has_begun() {
+            session.set_keepalive(None);
+        }
     }
 
     /// What an error of pingora's is to the client; `None` when the client is gone.
@@ -375,6 +384,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         headers::choose_subprotocol(answer, &session.req_header().headers)?;
+        self.end_connection_if_draining(session);
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;

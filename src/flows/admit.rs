@@ -17,6 +17,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
 use crate::core::token::jwt::VerifiedToken;
 use crate::flows::authenticate::authenticate;
+use crate::flows::exchange::receipts;
 use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 
@@ -146,7 +147,9 @@ async fn judge(
     now: Timestamp,
 ) -> Result<Arc<VerifiedToken>, Denial> {
     brake::before_token(gate, live, token, head.client_address, now)?;
-    authenticate(gate, live, token, now).await
+    let verified = authenticate(gate, live, token, now).await?;
+    receipts::seen(gate, live, &verified, token);
+    Ok(verified)
 }
 
 /// A WebSocket is opened without a preflight, from any page: only those may that could also read what the
@@ -208,6 +211,7 @@ mod tests {
     use crate::state::errands::Errands;
     use crate::state::exchanges::Exchanges;
     use crate::state::issuer_keys::Issuers;
+    use crate::state::known_tokens::KnownTokens;
     use crate::state::metrics::Metrics;
 
     /// The world outside, which no test here needs.
@@ -338,6 +342,7 @@ mod tests {
         let gate = Gate {
             live: ArcSwap::from_pointee(live()),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),

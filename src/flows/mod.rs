@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use crate::core::secret::Secret;
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
+use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
@@ -44,6 +45,8 @@ pub struct Operators {
 pub struct Gate {
     pub live: ArcSwap<Live>,
     pub exchanges: Exchanges,
+    /// Tokens whose use was reported as proof of receipt.
+    pub seen_tokens: KnownTokens,
     pub brake: Brake,
     pub errands: Errands,
     pub metrics: Metrics,

@@ -21,12 +21,14 @@ impl Default for KnownTokens {
 }
 
 impl KnownTokens {
-    /// This token was found good.
-    pub fn remember(&self, token: &str) {
+    /// This token was found good; whether it was not known before.
+    pub fn remember(&self, token: &str) -> bool {
         let fingerprint = Fingerprint::of(token);
-        if self.0.get(&fingerprint).is_none() {
+        let is_new = self.0.get(&fingerprint).is_none();
+        if is_new {
             self.0.insert(fingerprint, ());
         }
+        is_new
     }
 
     pub fn knows(&self, token: &str) -> bool {
@@ -42,9 +44,10 @@ mod tests {
     fn what_was_found_good_is_known_and_nothing_else_and_memory_is_bounded() {
         let known = KnownTokens::default();
         for at in 0..2 * TOKENS {
-            known.remember(&format!("token {at}"));
+            assert!(known.remember(&format!("token {at}")));
             known.remember("in use");
         }
+        assert!(!known.remember("in use"));
         assert!(known.knows("in use") && !known.knows("in usf") && !known.knows(""));
         assert!(known.0.len() <= TOKENS);
     }

@@ -14,6 +14,7 @@ mod drain;
 mod edges;
 mod floods;
 mod gateway;
+mod handover;
 mod limits;
 mod listeners;
 mod oauth_endpoints;

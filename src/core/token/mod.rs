@@ -11,6 +11,7 @@
 pub mod bearer;
 pub mod fingerprint;
 pub mod freshness;
+pub mod id;
 pub mod jwks;
 pub mod jwt;
 pub mod subprotocol;

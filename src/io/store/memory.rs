@@ -38,6 +38,12 @@ impl MemoryStore {
         Self { clock, values: DashMap::new(), next_sweep: AtomicI64::new(i64::MIN) }
     }
 
+    /// How many keys there are, ended ones that were not swept yet included.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     fn get_now(&self, key: &StoreKey) -> Found {
         let now = self.clock.now();
         let held = self.values.get(key).filter(|held| now < held.ends);

@@ -1,8 +1,13 @@
 //! Where what must outlive a request is kept: the port [`Store`](crate::flows::ports::Store).
 //!
+//! - `embedded`: a file in the store folder, for one replica
 //! - `memory`: in this process alone
 
+pub mod embedded;
 pub mod memory;
+
+#[cfg(test)]
+mod tests;
 
 use crate::flows::ports::{Version, random};
 use crate::io::system::SystemRandomness;

@@ -4,6 +4,7 @@
 mod answers;
 mod generations;
 mod native;
+mod replicas;
 mod requests;
 mod sign_in_and_out;
 
@@ -42,6 +43,7 @@ use crate::flows::token_endpoint::{sign_out, token};
 use crate::state::errands::Errands;
 use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
 use crate::state::issuer_keys::Issuers;
+use crate::state::known_tokens::KnownTokens;
 use crate::state::metrics::Metrics;
 
 const AS: &str = "https://as.example";
@@ -189,6 +191,7 @@ struct Scene {
     live: Arc<Live>,
     server: Arc<FakeServer>,
     clock: Arc<TestClock>,
+    store: Arc<MemoryStore>,
 }
 
 fn client() -> Client {
@@ -302,9 +305,11 @@ impl Scene {
         });
         let server = Arc::new(FakeServer::new());
         let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
+        let store = Arc::new(MemoryStore::new(clock.clone()));
         let gate = Arc::new(Gate {
             live: ArcSwap::from(Arc::clone(&live)),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
@@ -312,16 +317,26 @@ impl Scene {
             clock: clock.clone(),
             random: Arc::new(Counted::default()),
             http: server.clone(),
-            store: Arc::new(MemoryStore::new(clock.clone())),
+            store: store.clone(),
         });
-        Self { gate, live, server, clock }
+        Self { gate, live, server, clock, store }
     }
 
-    /// The same gateway after a restart: it remembers no exchange.
-    fn restarted(self) -> Self {
+    /// Another replica of this gateway, or the same after a restart: they share the store and the AS.
+    fn replica(&self) -> Self {
+        self.replica_with(self.store.clone())
+    }
+
+    /// The same gateway after it lost what it had stored.
+    fn without_memory(&self) -> Self {
+        self.replica_with(Arc::new(MemoryStore::new(self.clock.clone())))
+    }
+
+    fn replica_with(&self, store: Arc<MemoryStore>) -> Self {
         let gate = Gate {
             live: ArcSwap::from(Arc::clone(&self.live)),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
@@ -329,9 +344,10 @@ impl Scene {
             clock: self.clock.clone(),
             random: Arc::clone(&self.gate.random),
             http: self.server.clone(),
-            store: self.gate.store.clone(),
+            store: store.clone(),
         };
-        Self { gate: Arc::new(gate), ..self }
+        let (live, server, clock) = (self.live.clone(), self.server.clone(), self.clock.clone());
+        Self { gate: Arc::new(gate), live, server, clock, store }
     }
 
     fn pass(&self, seconds: i64) {

@@ -1,0 +1,95 @@
+//! A disk that fails when it is told to.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+/// What the disk does, and how often it was asked to keep something.
+#[derive(Debug, Default)]
+pub(in crate::io::store) struct Faults {
+    pub(in crate::io::store) full: AtomicBool,
+    /// `fsync` fails, though everything was written.
+    pub(in crate::io::store) loses: AtomicBool,
+    /// `fsync` does not come back while this is true.
+    pub(in crate::io::store) hangs: AtomicBool,
+    pub(in crate::io::store) syncs: AtomicUsize,
+}
+
+#[derive(Debug)]
+pub(super) struct Faulty {
+    file: FileBackend,
+    faults: Arc<Faults>,
+}
+
+impl Faulty {
+    pub(super) fn new(file: FileBackend, faults: Arc<Faults>) -> Self {
+        Self { file, faults }
+    }
+
+    fn room(&self) -> io::Result<()> {
+        if self.faults.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Faulty {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.room()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.faults.syncs.fetch_add(1, Ordering::SeqCst);
+        while self.faults.hangs.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        if self.faults.loses.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk lost it"));
+        }
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.room()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
+    }
+}

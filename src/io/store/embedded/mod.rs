@@ -1,0 +1,274 @@
+//! The store of a single replica: memory is the truth while the process runs, and a file in the store folder holds
+//! what must outlive it.
+//!
+//! A durable value is seen by nobody before it is on the disk. What is `Keep::WhileRunning` goes to the file only
+//! when that is closed in good order. Lifetimes are those of the wall clock, which a restart does not stop.
+
+mod file;
+mod writer;
+
+#[cfg(test)]
+pub(super) mod faults;
+
+pub(super) use file::Backend;
+pub use file::StoreFileError;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::new_version;
+use crate::core::time::Timestamp;
+use crate::flows::ports::{Clock, Found, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version};
+use file::Record;
+use writer::{Errand, Put, Writer};
+
+/// What no key of config.yaml says; tests say it.
+pub(super) struct Tuning {
+    /// How long a call waits at most: for the disk, for another write of its key, and while the file is given up
+    /// because another process takes over.
+    pub(super) patience: Duration,
+    /// How often what has ended is taken out.
+    pub(super) sweep: Duration,
+    pub(super) backend: Backend,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        let (patience, sweep) = (Duration::from_secs(10), Duration::from_secs(60));
+        Self { patience, sweep, backend: Backend::default() }
+    }
+}
+
+/// The port [`Store`] over a file and memory.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    errands: mpsc::Sender<Errand>,
+    patience: Duration,
+}
+
+/// What callers and the writer share.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    slots: DashMap<String, Slot>,
+    /// Whether this process has the file.
+    open: watch::Sender<bool>,
+    health: Mutex<StoreHealth>,
+}
+
+/// What is known of one key.
+#[derive(Debug, Default)]
+struct Slot {
+    /// What callers see; it may have ended.
+    held: Option<Record>,
+    /// The version that the file has.
+    on_file: Option<Version>,
+    /// A durable value is on its way to the disk; the sender goes when it has arrived, or failed.
+    writing: Option<watch::Receiver<()>>,
+}
+
+impl Slot {
+    fn seen(&self, now: Timestamp) -> Option<&Record> {
+        self.held.as_ref().filter(|held| now < held.ends)
+    }
+}
+
+/// Where a call stands after one look at its key.
+enum Step {
+    Answered(Option<Version>),
+    Written(oneshot::Receiver<Result<Version, StoreFault>>),
+    /// Look again when this changes, or its sender is gone.
+    Wait(watch::Receiver<()>),
+    Closed,
+}
+
+impl EmbeddedStore {
+    /// Opens the file in `folder`, made now when there is none. Blocks while it reads.
+    ///
+    /// # Errors
+    /// When the file cannot be used: in use, damaged, on a full disk.
+    pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
+        Self::open_as(folder, clock, Tuning::default())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shared.slots.len()
+    }
+
+    pub(super) fn open_as(
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        tuning: Tuning,
+    ) -> Result<Self, StoreFileError> {
+        let Tuning { patience, sweep, backend } = tuning;
+        let shared = Arc::new(Shared {
+            clock,
+            slots: DashMap::new(),
+            open: watch::Sender::new(true),
+            health: Mutex::new(StoreHealth::Up),
+        });
+        let (errands, received) = mpsc::channel();
+        Writer::start(folder, shared.clone(), received, backend, sweep)?;
+        Ok(Self { shared, errands, patience })
+    }
+
+    /// Writes everything that has not ended, durable or not, and gives the file up, so that another process can open
+    /// it. Calls wait from here on, until [`Self::reopen`] or their patience ends.
+    ///
+    /// # Errors
+    /// When not everything could be written; the file is given up all the same.
+    pub async fn close(&self) -> Result<(), StoreFault> {
+        // Nothing is read, put or sent to the writer after this: it holds what `look` borrows.
+        self.shared.open.send_replace(false);
+        self.ask(Errand::Close).await
+    }
+
+    /// Takes the file back, and all that is in it now.
+    ///
+    /// # Errors
+    /// When it cannot be opened: then calls wait on.
+    pub async fn reopen(&self) -> Result<(), StoreFault> {
+        self.ask(Errand::Reopen).await
+    }
+
+    async fn ask(
+        &self,
+        errand: impl FnOnce(oneshot::Sender<Result<(), StoreFault>>) -> Errand,
+    ) -> Result<(), StoreFault> {
+        let (answer, answered) = oneshot::channel();
+        self.errands.send(errand(answer)).map_err(|_| writer_ended())?;
+        let answered = timeout(self.patience, answered).await.map_err(|_| StoreFault::Deadline)?;
+        answered.map_err(|_| writer_ended())?
+    }
+
+    async fn found(&self, key: &StoreKey) -> Result<Found, StoreFault> {
+        loop {
+            {
+                let open = self.shared.open.borrow();
+                if *open {
+                    let now = self.shared.clock.now();
+                    let slot = self.shared.slots.get(key.as_str());
+                    let seen = slot.as_ref().and_then(|slot| slot.seen(now));
+                    return Ok(Found { value: seen.map(|held| (held.version, held.bytes.clone())), now });
+                }
+            }
+            self.opened().await?;
+        }
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        value: &Value,
+    ) -> Result<Option<Version>, StoreFault> {
+        loop {
+            match self.look(key, expected, value)? {
+                Step::Answered(outcome) => return Ok(outcome),
+                Step::Written(answer) => return answer.await.map_err(|_| writer_ended())?.map(Some),
+                // An error says that the sender is gone.
+                Step::Wait(mut written) => drop(written.changed().await),
+                Step::Closed => self.opened().await?,
+            }
+        }
+    }
+
+    /// One look at the key, and what is to be done about it.
+    fn look(&self, key: &StoreKey, expected: Option<Version>, value: &Value) -> Result<Step, StoreFault> {
+        let open = self.shared.open.borrow();
+        if !*open {
+            return Ok(Step::Closed);
+        }
+        let now = self.shared.clock.now();
+        let mut slot = match self.shared.slots.entry(key.as_str().to_owned()) {
+            Entry::Occupied(entry) => entry.into_ref(),
+            Entry::Vacant(_) if expected.is_some() => return Ok(Step::Answered(None)),
+            Entry::Vacant(entry) => entry.insert(Slot::default()),
+        };
+        if let Some(writing) = slot.writing.as_ref().filter(|writing| writing.has_changed().is_ok()) {
+            return match self.shared.why_away() {
+                Some(why) => Err(StoreFault::Unavailable(why)),
+                None => Ok(Step::Wait(writing.clone())),
+            };
+        }
+        if slot.seen(now).map(|held| held.version) != expected {
+            return Ok(Step::Answered(None));
+        }
+        let version = new_version();
+        let record = Record { version, ends: now.plus(value.lifetime), bytes: value.bytes.clone() };
+        if value.keep == Keep::WhileRunning {
+            slot.held = Some(record);
+            return Ok(Step::Answered(Some(version)));
+        }
+        let ((done, writing), (answer, answered)) = (watch::channel(()), oneshot::channel());
+        let put = Put { key: key.as_str().to_owned(), record, done, answer };
+        self.errands.send(Errand::Put(put)).map_err(|_| writer_ended())?;
+        slot.writing = Some(writing);
+        Ok(Step::Written(answered))
+    }
+
+    /// Waits until this process has the file.
+    async fn opened(&self) -> Result<(), StoreFault> {
+        let mut open = self.shared.open.subscribe();
+        open.wait_for(|open| *open).await.map(drop).map_err(|_| writer_ended())
+    }
+}
+
+impl Shared {
+    fn why_away(&self) -> Option<String> {
+        match self.health() {
+            StoreHealth::Up => None,
+            StoreHealth::Away { why, .. } => Some(why),
+        }
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fares(&self, health: StoreHealth) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+}
+
+fn writer_ended() -> StoreFault {
+    StoreFault::Unavailable("what writes the store file has ended; restart Tollgate".to_owned())
+}
+
+impl Store for EmbeddedStore {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+        async { timeout(self.patience, self.found(key)).await.unwrap_or(Err(StoreFault::Deadline)) }.boxed()
+    }
+
+    fn put_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        value: Value,
+    ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
+        async move {
+            timeout(self.patience, self.put(key, expected, &value)).await.unwrap_or(Err(StoreFault::Deadline))
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.shared.health()
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("keys", &self.shared.slots.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,318 @@
+//! The one thread that writes the store file. What waits while it writes goes into the next commit together.
+//!
+//! After a write that failed nobody knows what the disk holds. The file is opened again until that works; only then
+//! the keys in question say what the disk says, and until then nobody may change them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::file::{Backend, Record, StoreFile, StoreFileError};
+use super::{Shared, Slot};
+use crate::flows::ports::{StoreFault, StoreHealth, Version};
+
+/// How many puts one commit takes.
+const TOGETHER: usize = 1024;
+/// How often a file that failed is opened again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the writer is asked for, in order.
+pub(super) enum Errand {
+    Put(Put),
+    Close(oneshot::Sender<Result<(), StoreFault>>),
+    Reopen(oneshot::Sender<Result<(), StoreFault>>),
+}
+
+/// A value on its way to the disk. Its key is nobody else's until `done` is dropped.
+pub(super) struct Put {
+    pub(super) key: String,
+    pub(super) record: Record,
+    #[allow(dead_code, reason = "its end is what is waited for")]
+    pub(super) done: watch::Sender<()>,
+    pub(super) answer: oneshot::Sender<Result<Version, StoreFault>>,
+}
+
+/// Whether there is a file to write to.
+enum At {
+    Open(StoreFile),
+    /// It failed at this time; these puts are in doubt.
+    Failed {
+        tried: Instant,
+        doubtful: Vec<Put>,
+    },
+    /// Another process may have it.
+    GivenUp,
+}
+
+pub(super) struct Writer {
+    folder: PathBuf,
+    backend: Backend,
+    shared: Arc<Shared>,
+    errands: Receiver<Errand>,
+    at: At,
+    sweep: Duration,
+    swept: Instant,
+}
+
+impl Writer {
+    /// Opens the file on a thread of its own, fills memory with it, and leaves the thread running until nobody can
+    /// send errands any more.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub(super) fn start(
+        folder: &Path,
+        shared: Arc<Shared>,
+        errands: Receiver<Errand>,
+        backend: Backend,
+        sweep: Duration,
+    ) -> Result<(), StoreFileError> {
+        let folder = folder.to_owned();
+        let damaged =
+            StoreFileError::Damaged { path: StoreFile::path(&folder), why: "it cannot be read".to_owned() };
+        let (tell, told) = sync_channel(1);
+        let run = move || {
+            let opened = StoreFile::open(&folder, shared.clock.now(), &backend);
+            let (file, held) = match opened {
+                Ok(opened) => opened,
+                Err(error) => return drop(tell.send(Err(error))),
+            };
+            let swept = Instant::now();
+            let at = At::Open(file);
+            let writer = Self { folder, backend, shared, errands, at, sweep, swept };
+            writer.take(held);
+            let _ = tell.send(Ok(()));
+            writer.run();
+        };
+        let started = std::thread::Builder::new().name("store".to_owned()).spawn(run);
+        match started {
+            // A thread that says nothing has panicked over the file.
+            Ok(_) => told.recv().unwrap_or(Err(damaged)),
+            Err(error) => {
+                Err(StoreFileError::Other { path: PathBuf::from("its thread"), why: error.to_string() })
+            }
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let pause = if matches!(self.at, At::Failed { .. }) { AGAIN.min(self.sweep) } else { self.sweep };
+            match self.errands.recv_timeout(pause) {
+                Ok(Errand::Put(first)) => {
+                    if let Some(next) = self.write_together(first) {
+                        self.carry_out(next);
+                    }
+                }
+                Ok(errand) => self.carry_out(errand),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Err(error) = self.give_up() {
+                        tracing::error!(%error, "the store file is not complete");
+                    }
+                    return;
+                }
+            }
+            self.look_after();
+        }
+    }
+
+    fn carry_out(&mut self, errand: Errand) {
+        match errand {
+            Errand::Put(put) => drop(self.write_together(put)),
+            Errand::Close(answer) => {
+                let _ =
+                    answer.send(self.give_up().map_err(|error| StoreFault::Unavailable(error.to_string())));
+            }
+            Errand::Reopen(answer) => {
+                let _ =
+                    answer.send(self.take_back().map_err(|error| StoreFault::Unavailable(error.to_string())));
+            }
+        }
+    }
+
+    /// Writes this put and those that wait behind it. Gives the errand that ended the row.
+    fn write_together(&mut self, first: Put) -> Option<Errand> {
+        let (mut puts, mut next) = (vec![first], None);
+        while puts.len() < TOGETHER {
+            match self.errands.try_recv() {
+                Ok(Errand::Put(put)) => puts.push(put),
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        self.write(puts);
+        next
+    }
+
+    fn write(&mut self, puts: Vec<Put>) {
+        let At::Open(file) = &self.at else {
+            for put in puts {
+                self.forget(put);
+            }
+            return;
+        };
+        let records: Vec<_> = puts.iter().map(|put| (put.key.as_str(), &put.record)).collect();
+        match file.write(&records, &[]) {
+            Ok(()) => {
+                for put in puts {
+                    let version = put.record.version;
+                    self.settle(&put.key, Some(put.record));
+                    let _ = put.answer.send(Ok(version));
+                }
+            }
+            Err(error) => self.fail(error, puts),
+        }
+    }
+
+    /// Nothing was written of it: its key is as it was.
+    fn forget(&self, put: Put) {
+        self.settle(&put.key, None);
+        let why = self.shared.why_away().unwrap_or_else(|| "the store file is closed".to_owned());
+        let _ = put.answer.send(Err(StoreFault::Unavailable(why)));
+    }
+
+    /// The key may be changed again; `written` is on the disk.
+    fn settle(&self, key: &str, written: Option<Record>) {
+        let Some(mut slot) = self.shared.slots.get_mut(key) else { return };
+        slot.writing = None;
+        if let Some(record) = written {
+            slot.on_file = Some(record.version);
+            slot.held = Some(record);
+        }
+    }
+
+    fn fail(&mut self, error: StoreFileError, puts: Vec<Put>) {
+        let why = error.to_string();
+        self.goes_away(&error);
+        let mut doubtful = Vec::with_capacity(puts.len());
+        for mut put in puts {
+            let (unheard, _) = oneshot::channel();
+            let answer = std::mem::replace(&mut put.answer, unheard);
+            let _ = answer.send(Err(StoreFault::Unavailable(why.clone())));
+            doubtful.push(put);
+        }
+        // What is left of the file is closed here.
+        self.at = At::Failed { tried: Instant::now(), doubtful };
+    }
+
+    fn goes_away(&self, error: &StoreFileError) {
+        let why = error.to_string();
+        let since = match self.shared.health() {
+            StoreHealth::Up => self.shared.clock.now(),
+            StoreHealth::Away { since, .. } => since,
+        };
+        if self.shared.why_away().as_ref() != Some(&why) {
+            tracing::error!(%error, "the store cannot write; what needs it is refused until it can");
+        }
+        self.shared.fares(StoreHealth::Away { since, why, alone: false });
+    }
+
+    /// What is due: to open a file that failed, to take out what has ended.
+    fn look_after(&mut self) {
+        if let At::Failed { tried, .. } = &mut self.at {
+            if tried.elapsed() >= AGAIN {
+                *tried = Instant::now();
+                self.open_again();
+            }
+        } else if self.swept.elapsed() >= self.sweep {
+            self.swept = Instant::now();
+            self.take_out_ended();
+        }
+    }
+
+    fn open_again(&mut self) {
+        let At::Failed { doubtful, .. } = &mut self.at else { return };
+        let opened = StoreFile::open_again(&self.folder, &self.backend).and_then(|file| {
+            file.prove()?;
+            let read = |put: &Put| file.read(&put.key);
+            let records = doubtful.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+            Ok((file, records))
+        });
+        match opened {
+            Ok((file, records)) => {
+                for (put, record) in std::mem::take(doubtful).into_iter().zip(records) {
+                    // The disk has either this value or the one before, which memory has.
+                    let written = record.filter(|record| record.version == put.record.version);
+                    self.settle(&put.key, written);
+                }
+                self.at = At::Open(file);
+                self.shared.fares(StoreHealth::Up);
+                tracing::warn!("the store can write again");
+            }
+            Err(error) => self.goes_away(&error),
+        }
+    }
+
+    fn take_out_ended(&mut self) {
+        let now = self.shared.clock.now();
+        let has_ended = |slot: &Slot| slot.writing.is_none() && slot.seen(now).is_none();
+        let mut ended: Vec<String> = Vec::new();
+        let mut on_file: Vec<String> = Vec::new();
+        for slot in self.shared.slots.iter().filter(|slot| has_ended(slot)) {
+            if slot.on_file.is_some() {
+                on_file.push(slot.key().clone())
+            } else {
+                ended.push(slot.key().clone())
+            }
+        }
+        if let At::Open(file) = &self.at {
+            for removed in on_file.chunks(TOGETHER) {
+                if let Err(error) = file.write(&[], removed) {
+                    return self.fail(error, Vec::new());
+                }
+                for key in removed {
+                    if let Some(mut slot) = self.shared.slots.get_mut(key) {
+                        slot.on_file = None;
+                    }
+                }
+            }
+            ended.extend(on_file);
+        }
+        for key in ended {
+            self.shared.slots.remove_if(&key, |_, slot| has_ended(slot) && slot.on_file.is_none());
+        }
+    }
+
+    /// Writes all that the file does not have yet, and closes it.
+    fn give_up(&mut self) -> Result<(), StoreFileError> {
+        let At::Open(file) = std::mem::replace(&mut self.at, At::GivenUp) else { return Ok(()) };
+        let now = self.shared.clock.now();
+        let lacks = |slot: &Slot| {
+            let held = slot.seen(now).filter(|held| slot.on_file != Some(held.version));
+            held.cloned()
+        };
+        let slots = self.shared.slots.iter();
+        let lacking: Vec<_> = slots.filter_map(|slot| Some((slot.key().clone(), lacks(&slot)?))).collect();
+        let records: Vec<_> = lacking.iter().map(|(key, record)| (key.as_str(), record)).collect();
+        let written = file.write(&records, &[]);
+        let closed = file.close();
+        written.and(closed)
+    }
+
+    /// Opens the file that was given up; what is in it is all that counts.
+    fn take_back(&mut self) -> Result<(), StoreFileError> {
+        if !matches!(self.at, At::GivenUp) {
+            return Ok(());
+        }
+        let (file, held) = StoreFile::open(&self.folder, self.shared.clock.now(), &self.backend)?;
+        self.shared.slots.clear();
+        self.take(held);
+        self.at = At::Open(file);
+        self.shared.fares(StoreHealth::Up);
+        self.shared.open.send_replace(true);
+        Ok(())
+    }
+
+    fn take(&self, held: Vec<(String, Record)>) {
+        for (key, record) in held {
+            let slot = Slot { on_file: Some(record.version), held: Some(record), writing: None };
+            self.shared.slots.insert(key, slot);
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! The embedded store: what outlives the process, and what becomes of a bad disk and a bad file.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tempfile::TempDir;
+
+use super::{DAY, LONG, TestClock, bytes_of, durable, held, key, passing, suite, until, value};
+use crate::flows::ports::{Keep, Store, StoreFault, StoreHealth};
+use crate::io::store::embedded::faults::Faults;
+use crate::io::store::embedded::{Backend, EmbeddedStore, StoreFileError, Tuning};
+use crate::io::system::SystemClock;
+
+const FILE: &str = "store.redb";
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(folder: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(folder, Arc::new(SystemClock)).unwrap()
+}
+
+/// One whose disk does what `Faults` say, and which is swept all the time.
+fn faulty(folder: &Path, clock: Arc<TestClock>) -> (EmbeddedStore, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    let backend = Backend { faults: Some(faults.clone()) };
+    let tuning = Tuning { backend, sweep: Duration::from_millis(1), ..Tuning::default() };
+    (EmbeddedStore::open_as(folder, clock, tuning).unwrap(), faults)
+}
+
+/// One whose calls do not wait for long.
+fn impatient(folder: &Path) -> EmbeddedStore {
+    let tuning = Tuning { patience: Duration::from_millis(300), ..Tuning::default() };
+    EmbeddedStore::open_as(folder, Arc::new(SystemClock), tuning).unwrap()
+}
+
+/// What a process finds that starts on what is on the disk now.
+fn after_a_crash(folder: &Path) -> (EmbeddedStore, TempDir) {
+    let copy = tempfile::tempdir().unwrap();
+    fs::copy(folder.join(FILE), copy.path().join(FILE)).unwrap();
+    (open(copy.path()), copy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_embedded_store_keeps_every_promise_of_a_store() {
+    let folder = folder();
+    suite::holds_for(Arc::new(open(folder.path()))).await;
+}
+
+#[tokio::test]
+async fn what_is_durable_outlives_a_crash_and_what_is_not_a_good_end() {
+    let folder = folder();
+    let store = open(folder.path());
+    let durable_version = store.put_if(&key("durable"), None, durable("a")).await.unwrap().unwrap();
+    let passing_version = store.put_if(&key("passing"), None, passing("b")).await.unwrap().unwrap();
+    store.put_if(&key("both"), None, durable("first")).await.unwrap().unwrap();
+    let both = held(&store, &key("both")).await.unwrap().0;
+    store.put_if(&key("both"), Some(both), passing("second")).await.unwrap().unwrap();
+    {
+        let (crashed, _copy) = after_a_crash(folder.path());
+        assert_eq!(held(&crashed, &key("durable")).await, Some((durable_version, "a".into())));
+        assert_eq!(held(&crashed, &key("passing")).await, None);
+        assert_eq!(held(&crashed, &key("both")).await, Some((both, "first".into())));
+    }
+    store.close().await.unwrap();
+    let next = open(folder.path());
+    assert_eq!(held(&next, &key("durable")).await, Some((durable_version, "a".into())));
+    assert_eq!(held(&next, &key("passing")).await, Some((passing_version, "b".into())));
+    assert_eq!(bytes_of(&next, &key("both")).await.unwrap(), "second");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(folder.path().join(FILE)).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+}
+
+/// Not a test: what `every_put_that_was_answered_outlives_a_kill` kills.
+#[tokio::test]
+#[ignore = "the process that another test kills"]
+async fn victim() {
+    let Some(folder) = std::env::var_os("TOLLGATE_VICTIM") else { return };
+    let store = open(Path::new(&folder));
+    let began = std::time::Instant::now();
+    for round in 0.. {
+        let puts = (0..7).map(|n| (round * 7 + n, key(round * 7 + n)));
+        let put = async |(n, key)| (n, store.put_if(&key, None, durable(format!("value {n}"))).await);
+        for (n, put) in join_all(puts.map(put)).await {
+            put.unwrap().unwrap();
+            println!("\nanswered {n}");
+        }
+        assert!(began.elapsed() < LONG, "nobody kills it");
+    }
+}
+
+#[tokio::test]
+async fn every_put_that_was_answered_outlives_a_kill() {
+    for after in [1, 40, 300] {
+        let folder = folder();
+        let victim = ["--exact", "io::store::tests::embedded::victim", "--ignored", "--nocapture"];
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(victim)
+            .env("TOLLGATE_VICTIM", folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut answered: Vec<usize> =
+            lines.filter_map(|line| line.strip_prefix("answered ")?.parse().ok()).take(after).collect();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!(answered.len(), after);
+        answered.sort_unstable();
+        let store = open(folder.path());
+        for n in answered {
+            assert_eq!(bytes_of(&store, &key(n)).await.unwrap(), format!("value {n}"), "{after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_durable_put_is_answered_and_seen_once_it_is_on_the_disk() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    let first = store.put_if(&key("x"), None, durable("first")).await.unwrap().unwrap();
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.hangs.store(true, Ordering::SeqCst);
+    let x = key("x");
+    let mut second = store.put_if(&x, Some(first), durable("second"));
+    assert!((&mut second).now_or_never().is_none());
+    until("the disk to be asked", async || faults.syncs.load(Ordering::SeqCst) > before).await;
+    assert!((&mut second).now_or_never().is_none(), "it is not on the disk");
+    assert_eq!(held(&store, &key("x")).await, Some((first, "first".into())), "and nobody sees it");
+    let mut third = store.put_if(&x, Some(first), passing("third"));
+    assert!((&mut third).now_or_never().is_none(), "the key is being written");
+    assert!(store.put_if(&key("y"), None, passing("y")).await.unwrap().is_some(), "other keys are not");
+    faults.hangs.store(false, Ordering::SeqCst);
+    let second = second.await.unwrap().unwrap();
+    assert_eq!(third.await.unwrap(), None);
+    assert_eq!(held(&store, &key("x")).await, Some((second, "second".into())));
+    let after = faults.syncs.load(Ordering::SeqCst);
+    store
+        .put_if(&key("y"), Some(held(&store, &key("y")).await.unwrap().0), passing("z"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(faults.syncs.load(Ordering::SeqCst), after, "what passes costs no write");
+}
+
+#[tokio::test]
+async fn a_put_whose_caller_left_is_done_all_the_same() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    faults.hangs.store(true, Ordering::SeqCst);
+    assert!(store.put_if(&key("x"), None, durable("x")).now_or_never().is_none());
+    faults.hangs.store(false, Ordering::SeqCst);
+    until("the value", async || bytes_of(&store, &key("x")).await.is_some_and(|bytes| bytes == "x")).await;
+    let there = held(&store, &key("x")).await.map(|(version, _)| version);
+    assert!(store.put_if(&key("x"), there, durable("y")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_waits_for_the_disk_is_written_together() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    store.put_if(&key("one"), None, durable("x")).await.unwrap();
+    let one = faults.syncs.load(Ordering::SeqCst);
+    store.put_if(&key("two"), None, durable("x")).await.unwrap();
+    let a_commit = faults.syncs.load(Ordering::SeqCst) - one;
+    faults.hangs.store(true, Ordering::SeqCst);
+    let keys: Vec<_> = (0..500).map(key).collect();
+    let mut puts = Box::pin(join_all(keys.iter().map(|key| store.put_if(key, None, durable("x")))));
+    assert!((&mut puts).now_or_never().is_none());
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.hangs.store(false, Ordering::SeqCst);
+    assert!(puts.await.into_iter().all(|put| put.unwrap().is_some()));
+    let commits = (faults.syncs.load(Ordering::SeqCst) - before).div_ceil(a_commit);
+    assert!(commits <= 3, "{commits} commits for 500 puts");
+}
+
+#[tokio::test]
+async fn lifetimes_go_on_while_the_process_is_down() {
+    let (folder, clock) = (folder(), TestClock::start());
+    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
+    let hour = Duration::from_secs(3600);
+    store.put_if(&key("short"), None, value("x", hour, Keep::Durably)).await.unwrap().unwrap();
+    store.put_if(&key("long"), None, value("y", 3 * hour, Keep::Durably)).await.unwrap().unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    clock.pass(2 * hour);
+    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
+    assert_eq!(bytes_of(&store, &key("short")).await, None);
+    assert_eq!(bytes_of(&store, &key("long")).await.unwrap(), "y");
+}
+
+#[tokio::test]
+async fn what_has_ended_leaves_memory_and_file_and_neither_grows_for_ever() {
+    let (folder, clock) = (folder(), TestClock::start());
+    let (store, _) = faulty(folder.path(), clock.clone());
+    let size = || fs::metadata(folder.path().join(FILE)).unwrap().len();
+    store.put_if(&key("lasting"), None, durable("x")).await.unwrap().unwrap();
+    let mut sizes = Vec::new();
+    for round in 0..30 {
+        let put = async |n: usize| {
+            let value = value(vec![7; 2000], Duration::from_secs(60), Keep::Durably);
+            store.put_if(&key(format!("{round}:{n}")), None, value).await.unwrap().unwrap();
+        };
+        join_all((0..300).map(put)).await;
+        clock.pass(Duration::from_secs(61));
+        until("the sweep", async || store.len() == 1).await;
+        sizes.push(size());
+    }
+    assert!(sizes[29] <= sizes[4] * 2, "{sizes:?}");
+    assert_eq!(bytes_of(&store, &key("lasting")).await.unwrap(), "x");
+    store.close().await.unwrap();
+    let full = size();
+    let store = open(folder.path());
+    assert_eq!(bytes_of(&store, &key("lasting")).await.unwrap(), "x");
+    store.close().await.unwrap();
+    assert!(size() <= full);
+}
+
+#[tokio::test]
+async fn a_file_that_is_much_too_large_is_made_smaller_at_start() {
+    let (folder, clock) = (folder(), TestClock::start());
+    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
+    let put = async |n: usize| {
+        let value = value(vec![7; 100_000], Duration::from_secs(60), Keep::Durably);
+        store.put_if(&key(n), None, value).await.unwrap().unwrap();
+    };
+    join_all((0..100).map(put)).await;
+    store.put_if(&key("lasting"), None, durable("x")).await.unwrap().unwrap();
+    store.close().await.unwrap();
+    let size = || fs::metadata(folder.path().join(FILE)).unwrap().len();
+    let before = size();
+    assert!(before > 10_000_000);
+    clock.pass(Duration::from_secs(61));
+    let store = EmbeddedStore::open(folder.path(), clock).unwrap();
+    assert_eq!(bytes_of(&store, &key("lasting")).await.unwrap(), "x");
+    store.close().await.unwrap();
+    assert!(size() < before / 10, "{} of {before}", size());
+}
+
+#[tokio::test]
+async fn a_store_is_given_up_and_taken_back_and_calls_wait_meanwhile() {
+    let folder = folder();
+    let store = Arc::new(open(folder.path()));
+    let shared = store.put_if(&key("shared"), None, durable("old")).await.unwrap().unwrap();
+    store.put_if(&key("ours"), None, passing("lease")).await.unwrap().unwrap();
+    store.close().await.unwrap();
+    store.close().await.unwrap();
+
+    let next = open(folder.path());
+    assert_eq!(bytes_of(&next, &key("ours")).await.unwrap(), "lease", "a lease is handed over too");
+    let get_key = key("shared");
+    let mut get = store.get(&get_key).map(|found| found.unwrap().value.unwrap().1).boxed();
+    let put_key = key("put");
+    let mut put = store.put_if(&put_key, None, durable("waited"));
+    let mut passing_put = store.put_if(&put_key, None, passing("waited too"));
+    for _ in 0..3 {
+        assert!((&mut get).now_or_never().is_none() && (&mut put).now_or_never().is_none());
+        assert!((&mut passing_put).now_or_never().is_none());
+    }
+    let refused = store.reopen().await.unwrap_err();
+    assert!(refused.to_string().contains("in use by another process"), "{refused}");
+    next.put_if(&key("shared"), Some(shared), durable("new")).await.unwrap().unwrap();
+    next.put_if(&key("theirs"), None, durable("x")).await.unwrap().unwrap();
+    next.close().await.unwrap();
+
+    store.reopen().await.unwrap();
+    assert_eq!(get.await, "new", "what the other process wrote counts");
+    assert_eq!(bytes_of(&*store, &key("theirs")).await.unwrap(), "x");
+    let (put, passing_put) = (put.await.unwrap(), passing_put.await.unwrap());
+    assert!(put.is_some() != passing_put.is_some(), "one of the two won: {put:?} {passing_put:?}");
+    store.reopen().await.unwrap();
+    assert!(bytes_of(&*store, &put_key).await.is_some(), "taking back what one has changes nothing");
+}
+
+#[tokio::test]
+async fn calls_do_not_wait_for_ever_for_a_store_that_was_given_up() {
+    let folder = folder();
+    let store = impatient(folder.path());
+    store.close().await.unwrap();
+    assert_eq!(store.get(&key("x")).await.unwrap_err(), StoreFault::Deadline);
+    assert_eq!(store.put_if(&key("x"), None, durable("x")).await.unwrap_err(), StoreFault::Deadline);
+}
+
+#[tokio::test]
+async fn closing_while_many_write_loses_nothing_that_was_answered() {
+    let folder = folder();
+    let store = Arc::new(impatient(folder.path()));
+    let write = |writer: usize| {
+        let store = store.clone();
+        async move {
+            let mut answered = Vec::new();
+            for n in 0.. {
+                let keep = if n % 3 == 0 { Keep::WhileRunning } else { Keep::Durably };
+                let key = key(format!("{writer}:{n}"));
+                match store.put_if(&key, None, value("x", DAY, keep)).await {
+                    Ok(put) => drop(put.unwrap()),
+                    Err(fault) => {
+                        assert_eq!(fault, StoreFault::Deadline, "it waits for the file");
+                        break;
+                    }
+                }
+                answered.push(key);
+                tokio::task::yield_now().await;
+            }
+            answered
+        }
+    };
+    let writers: Vec<_> = (0..20).map(|writer| tokio::spawn(write(writer))).collect();
+    until("some writes", async || store.len() > 200).await;
+    store.close().await.unwrap();
+    let next = open(folder.path());
+    for writer in writers {
+        for key in writer.await.unwrap() {
+            assert_eq!(bytes_of(&next, &key).await.unwrap(), "x", "{key:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_another_process_has_is_an_error_that_names_it() {
+    let folder = folder();
+    let first = open(folder.path());
+    let error = EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap_err();
+    assert!(matches!(error, StoreFileError::InUse { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(folder.path().join(FILE).to_str().unwrap()) && text.contains("`store`"), "{text}");
+    assert!(first.put_if(&key("x"), None, durable("x")).await.unwrap().is_some(), "the first goes on");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_an_error_that_names_it() {
+    let folder = folder();
+    let file = folder.path().join("a-file");
+    fs::write(&file, "").unwrap();
+    let error = EmbeddedStore::open(&file.join("data"), Arc::new(SystemClock)).unwrap_err();
+    assert!(error.to_string().contains("a-file") && error.to_string().contains("`store`"), "{error}");
+}
+
+/// Damages a good file in many ways: each is either told, or has cost nothing. The file is never changed by a start
+/// that fails, and never begun anew.
+#[tokio::test]
+async fn a_damaged_file_is_told_and_never_thrown_away() {
+    let folder = folder();
+    let store = open(folder.path());
+    let keys: Vec<_> = (0..40).map(key).collect();
+    join_all(keys.iter().map(|key| store.put_if(key, None, durable(vec![7; 3000])))).await;
+    let last = store.put_if(&key("last"), None, durable("x")).await.unwrap().unwrap();
+    store.close().await.unwrap();
+    let good = fs::read(folder.path().join(FILE)).unwrap();
+    let mut damages: Vec<(String, Vec<u8>)> = vec![
+        ("empty".to_owned(), Vec::new()),
+        ("other".to_owned(), b"something else".to_vec()),
+        ("zeros".to_owned(), vec![0; good.len()]),
+    ];
+    damages.extend(
+        [1, 100, 4096, good.len() / 2, good.len() - 1]
+            .map(|length| (format!("cut to {length}"), good[..length].to_vec())),
+    );
+    damages.extend((0..good.len()).step_by(good.len() / 400).map(|at| {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0x55;
+        (format!("byte {at}"), damaged)
+    }));
+    damages.extend((0..good.len()).step_by(4096).map(|at| {
+        let mut damaged = good.clone();
+        let end = (at + 4096).min(good.len());
+        damaged[at..end].fill(0);
+        (format!("page at {at}"), damaged)
+    }));
+    let mut told = 0;
+    for (what, damaged) in damages {
+        let copy = tempfile::tempdir().unwrap();
+        let file = copy.path().join(FILE);
+        fs::write(&file, &damaged).unwrap();
+        match EmbeddedStore::open(copy.path(), Arc::new(SystemClock)) {
+            Ok(store) => {
+                for key in &keys {
+                    assert_eq!(bytes_of(&store, key).await.unwrap(), vec![7; 3000], "{what}");
+                }
+                assert_eq!(held(&store, &key("last")).await.unwrap().0, last, "{what}");
+            }
+            Err(error) => {
+                told += 1;
+                assert!(!matches!(error, StoreFileError::InUse { .. }), "{what}: {error}");
+                assert!(error.to_string().contains(file.to_str().unwrap()), "{what}: {error}");
+                assert!(error.to_string().contains("move it away"), "{what}: {error}");
+                let left = fs::read(&file).unwrap();
+                assert!(left.len() >= damaged.len(), "{what}: the file was cut");
+            }
+        }
+    }
+    assert!(told > 30, "{told}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_refuses_what_must_last_and_goes_on_by_itself() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    let there = store.put_if(&key("there"), None, durable("old")).await.unwrap().unwrap();
+    for fault in [&faults.full, &faults.loses] {
+        fault.store(true, Ordering::SeqCst);
+        let there_now = held(&store, &key("there")).await.unwrap().0;
+        let refused =
+            store.put_if(&key("there"), Some(there_now), durable(vec![7; 100_000])).await.unwrap_err();
+        assert!(refused.to_string().contains(FILE), "{refused}");
+        let StoreHealth::Away { why, alone: false, .. } = store.health() else { panic!() };
+        assert!(why.contains(FILE), "{why}");
+        assert_eq!(held(&store, &key("there")).await.unwrap().0, there_now, "what is known stays");
+        assert!(store.put_if(&key("other"), None, durable("x")).await.is_err());
+        let doubtful = store.put_if(&key("there"), Some(there_now), passing("x")).await;
+        assert!(doubtful.is_err(), "nobody knows what the disk has of it: {doubtful:?}");
+        let passing_key = key("passing");
+        let passed = held(&store, &passing_key).await.map(|(version, _)| version);
+        assert!(store.put_if(&passing_key, passed, passing("x")).await.unwrap().is_some());
+        fault.store(false, Ordering::SeqCst);
+        until("the store to write again", async || store.health() == StoreHealth::Up).await;
+        let (version, _) = held(&store, &key("there")).await.unwrap();
+        let (crashed, _copy) = after_a_crash(folder.path());
+        assert_eq!(held(&crashed, &key("there")).await.unwrap().0, version, "memory says what the disk says");
+        store.put_if(&key("there"), Some(version), durable("again")).await.unwrap().unwrap();
+    }
+    assert_ne!(held(&store, &key("there")).await.unwrap().0, there);
+    assert!(store.put_if(&key("other"), None, durable("x")).await.unwrap().is_some());
+}
