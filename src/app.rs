@@ -24,7 +24,8 @@ use crate::flows::ports::{Clock, HttpClient, Randomness};
 use crate::flows::{Gate, Operators};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
-use crate::io::store::memory::MemoryStore;
+use crate::io::store::OpenStore;
+use crate::io::store::embedded::StoreFileError;
 use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
@@ -42,6 +43,8 @@ pub enum StartError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Store(#[from] StoreFileError),
     #[error(transparent)]
     Issuer(#[from] ClientSetupError),
     #[error("sessions.keys: {0}")]
@@ -94,16 +97,18 @@ impl std::fmt::Debug for Outside {
 pub struct App {
     pub gate: Arc<Gate>,
     pub running: server::Running,
+    /// What `gate.store` is, with what hands it to another process.
+    pub store: OpenStore,
     stop: watch::Sender<bool>,
     background: tokio::task::JoinHandle<()>,
 }
 
 impl App {
-    /// Starts a gateway inside the current tokio runtime. Nothing of it needs an authorization server
-    /// to be up.
+    /// Starts a gateway inside the current tokio runtime. Nothing of it needs an authorization server, or
+    /// the Redis of `store`, to be up.
     ///
     /// # Errors
-    /// When an address, the store folder or a key cannot be used.
+    /// When an address, the store folder, its file or a key cannot be used.
     pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
         crate::io::install_crypto_providers();
         let metrics = Metrics::new()?;
@@ -112,7 +117,7 @@ impl App {
             None => key_files::admin_token(&settings.store.folder, &*outside.random)?,
         };
         let live = live(settings.clone(), &settings.store.folder, &*outside.random, None)?;
-        let store = Arc::new(MemoryStore::new(outside.clock.clone()));
+        let store = OpenStore::open(&settings.store, outside.clock.clone())?;
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
@@ -122,14 +127,14 @@ impl App {
             clock: outside.clock,
             random: outside.random,
             http: outside.http,
-            store,
+            store: store.store.clone(),
         });
         let running = server::start(gate.clone(), outside.access_log)?;
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         gate.metrics.started(since.as_secs_f64());
         let (stop, stopped) = watch::channel(false);
         let background = tokio::spawn(keep_keys_fresh(gate.clone(), stopped));
-        Ok(Self { gate, running, stop, background })
+        Ok(Self { gate, running, store, stop, background })
     }
 
     /// Drains and stops; no request in flight is lost. `lame_duck`: how long new connections are
@@ -142,6 +147,9 @@ impl App {
         }
         let _ = self.stop.send(true);
         let _ = tokio::time::timeout(Duration::from_secs(1), self.background).await;
+        if let Err(fault) = self.store.close().await {
+            tracing::error!(%fault, "the store was not closed in good order");
+        }
     }
 }
 

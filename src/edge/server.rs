@@ -153,9 +153,9 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
         public_services.push(Listening::start(entrance, socket, proxy.clone(), public_connections.clone())?);
     }
     let metrics = gate.metrics.clone();
-    let app = Arc::new(Admin { gate, drain: drain.clone(), pages: Pages::new(false)? });
+    let app = Admin { gate, started_with: settings.clone(), drain: drain.clone(), pages: Pages::new(false)? };
     let entrance = Entrance { key: "admin", door: Door::ClearText, header };
-    let admin_service = Listening::start(entrance, admin, app, admin_connections)?;
+    let admin_service = Listening::start(entrance, admin, Arc::new(app), admin_connections)?;
     Ok(Running {
         public: public_services.iter().map(|service| service.address).collect(),
         admin: admin_service.address,

@@ -98,11 +98,29 @@ impl Gateway {
         gateway
     }
 
+    /// With a token of the operators' own.
+    pub async fn administered(token: &str, rest: &str) -> Self {
+        let top = format!("public_url: http://{HOST}\nlisten: 127.0.0.1:0");
+        let admin = format!("{{ address: 127.0.0.1:0, token: {token} }}");
+        let gateway = Self::configured(&top, &admin, &format!("{ISSUERS}{rest}"), |_| {}).unwrap();
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
     fn starting(top: &str, rest: &str, adjust: impl FnOnce(&mut Settings)) -> Result<Self, StartError> {
+        Self::configured(top, "127.0.0.1:0", rest, adjust)
+    }
+
+    fn configured(
+        top: &str,
+        admin: &str,
+        rest: &str,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Result<Self, StartError> {
         let folder = tempfile::tempdir().unwrap();
         let issuer = Issuer::new();
         std::fs::write(folder.path().join("jwks.json"), issuer.jwks().to_string()).unwrap();
-        let text = format!("{top}\nadmin: 127.0.0.1:0\n{rest}");
+        let text = format!("{top}\nadmin: {admin}\n{rest}");
         let path = folder.path().join("config.yaml");
         std::fs::write(&path, &text).unwrap();
         let loaded = match tollgate::config::load(&path, &|_| None) {
