@@ -2,9 +2,11 @@
 //! tests.
 
 mod files;
+mod handover;
 mod reload;
 mod run;
 
+pub use handover::{HandOverError, take_over};
 pub use run::{Source, run};
 
 use std::io::{self, Write};
@@ -15,12 +17,13 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::config::settings::Settings;
+use crate::config::settings::{self, Settings};
 use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
-use crate::edge::server::{self, ListenError};
+use crate::edge::server::{self, Inherited, ListenError};
+use crate::flows::brake::Brake;
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
-use crate::flows::ports::{Clock, HttpClient, Randomness};
+use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness};
 use crate::flows::{Gate, Operators};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
@@ -30,6 +33,7 @@ use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::issuer_keys::Issuers;
+use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 
@@ -55,6 +59,10 @@ pub enum StartError {
     Routes(String),
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
+    #[error("{0}")]
+    Exclusive(String),
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
     #[error("the runtime cannot be started: {0}")]
     Runtime(#[from] io::Error),
 }
@@ -66,6 +74,8 @@ pub struct Outside {
     pub http: Arc<dyn HttpClient>,
     /// Where the access log goes.
     pub access_log: Box<dyn Write + Send>,
+    /// What this process has open alone. [`App::start`] expects it open, [`take_over`] closed.
+    pub exclusive: Vec<Arc<dyn Exclusive>>,
 }
 
 impl Outside {
@@ -82,6 +92,7 @@ impl Outside {
             random: Arc::new(SystemRandomness),
             http: Arc::new(IssuerClients::new(&issuers)?),
             access_log: Box::new(io::stdout()),
+            exclusive: Vec::new(),
         })
     }
 }
@@ -92,24 +103,46 @@ impl std::fmt::Debug for Outside {
     }
 }
 
+/// A gateway that is ready to run: everything is built, its listeners are bound, keys are being fetched. Nobody is let
+/// in yet.
+#[derive(Debug)]
+pub struct Standby {
+    gate: Arc<Gate>,
+    edge: server::Standby,
+    background: Background,
+    exclusive: Vec<Arc<dyn Exclusive>>,
+    store: OpenStore,
+}
+
+/// What goes on beside the requests.
+#[derive(Debug)]
+struct Background {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
 /// A gateway that runs, with all that keeps it going.
 #[derive(Debug)]
 pub struct App {
     pub gate: Arc<Gate>,
     pub running: server::Running,
-    /// What `gate.store` is, with what hands it to another process.
-    pub store: OpenStore,
-    stop: watch::Sender<bool>,
-    background: tokio::task::JoinHandle<()>,
+    background: Background,
+    exclusive: Vec<Arc<dyn Exclusive>>,
+    store: OpenStore,
 }
 
-impl App {
-    /// Starts a gateway inside the current tokio runtime. Nothing of it needs an authorization server, or
-    /// the Redis of `store`, to be up.
+impl Standby {
+    /// Builds everything inside the current tokio runtime. Nothing of it needs an authorization server, or the Redis of
+    /// `store`, to be up. `open`: opens the store, or leaves that for later.
     ///
     /// # Errors
     /// When an address, the store folder, its file or a key cannot be used.
-    pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
+    fn new(
+        settings: Arc<Settings>,
+        outside: Outside,
+        inherited: Inherited,
+        open: fn(&settings::Store, Arc<dyn Clock>) -> Result<OpenStore, StoreFileError>,
+    ) -> Result<Self, StartError> {
         crate::io::install_crypto_providers();
         let metrics = Metrics::new()?;
         let token = match &settings.admin.token {
@@ -117,10 +150,12 @@ impl App {
             None => key_files::admin_token(&settings.store.folder, &*outside.random)?,
         };
         let live = live(settings.clone(), &settings.store.folder, &*outside.random, None)?;
-        let store = OpenStore::open(&settings.store, outside.clock.clone())?;
+        let store = open(&settings.store, outside.clock.clone())?;
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics,
             operators: Operators { token: Some(token), ..Operators::default() },
@@ -129,28 +164,60 @@ impl App {
             http: outside.http,
             store: store.store.clone(),
         });
-        let running = server::start(gate.clone(), outside.access_log)?;
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        gate.metrics.started(since.as_secs_f64());
+        let edge = server::stand_by(gate.clone(), outside.access_log, inherited)?;
         let (stop, stopped) = watch::channel(false);
-        let background = tokio::spawn(keep_keys_fresh(gate.clone(), stopped));
-        Ok(Self { gate, running, store, stop, background })
+        let task = tokio::spawn(keep_keys_fresh(gate.clone(), stopped));
+        let mut exclusive = outside.exclusive;
+        exclusive.extend(store.exclusive());
+        Ok(Self { gate, edge, background: Background { stop, task }, exclusive, store })
+    }
+
+    /// Lets clients in.
+    fn serve(self) -> App {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.gate.metrics.started(since.as_secs_f64());
+        let Self { gate, edge, background, exclusive, store } = self;
+        App { gate, running: edge.serve(), background, exclusive, store }
+    }
+}
+
+impl App {
+    /// Starts a gateway inside the current tokio runtime. Nothing of it needs an authorization server, or the
+    /// Redis of `store`, to be up.
+    ///
+    /// # Errors
+    /// When an address, the store folder, its file or a key cannot be used.
+    pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
+        Ok(Standby::new(settings, outside, Inherited::default(), OpenStore::open)?.serve())
     }
 
     /// Drains and stops; no request in flight is lost. `lame_duck`: how long new connections are
     /// still taken.
     pub async fn stop(self, lame_duck: Duration) {
         self.running.stop(lame_duck).await;
-        let left = self.gate.errands.finished(ERRANDS).await;
-        if left > 0 {
-            tracing::warn!(left, "calls to authorization servers were cut off at the end of the drain");
-        }
-        let _ = self.stop.send(true);
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.background).await;
-        if let Err(fault) = self.store.close().await {
-            tracing::error!(%fault, "the store was not closed in good order");
+        end(&self.gate, self.background).await;
+        if let Some(store) = self.store.exclusive()
+            && let Err(why) = store.close().await
+        {
+            tracing::error!(why, "not everything that the store holds was written");
         }
     }
+
+    /// Drains and stops, after another process has taken over.
+    pub async fn leave(self) {
+        self.exclusive.iter().for_each(|exclusive| exclusive.handed_over());
+        self.running.leave().await;
+        end(&self.gate, self.background).await;
+    }
+}
+
+async fn end(gate: &Gate, background: Background) {
+    let left = gate.errands.finished(ERRANDS).await;
+    if left > 0 {
+        tracing::warn!(left, "calls to authorization servers were cut off at the end of the drain");
+    }
+    let _ = background.stop.send(true);
+    let _ = tokio::time::timeout(Duration::from_secs(1), background.task).await;
 }
 
 /// `store`: the folder that this process started with. `before`: what a reload takes over from; what did not

@@ -306,7 +306,7 @@ store:
   cluster: false
   prefix: "gate-a:"
   on_outage: serve
-limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m }
+limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m, denials_per_address: 30/m }
 log: { format: text, level: debug, subject: hash }
 "#
     .to_owned()
@@ -1097,6 +1097,12 @@ fn times_and_sizes_stay_within_reason() {
     only_error(&top("limits: { requests_per_address: 5 }"), "limits.requests_per_address", "`120/m`");
     let limits = settings(&top("limits: { requests_per_address: 5/s, connections: 7 }")).limits;
     assert_eq!((limits.requests_per_address, limits.connections), (Some((5, Duration::from_secs(1))), 7));
+    assert_eq!(limits.denials_per_address, Some((120, Duration::from_secs(60))));
+    only_error(&top("limits: { denials_per_address: often }"), "limits.denials_per_address", "`120/m`");
+    for (rate, read) in [("0", None), ("30/h", Some((30, Duration::from_secs(3600))))] {
+        let limits = settings(&top(&format!("limits: {{ denials_per_address: {rate} }}"))).limits;
+        assert_eq!(limits.denials_per_address, read);
+    }
     only_error(&top("log: { level: loud }"), "log.level", "write one of");
     let short = settings(&top("sessions: { absolute_timeout: 1h }"));
     assert_eq!(short.sessions.idle_timeout, Duration::from_secs(3600), "a longer default gives way");
@@ -1108,7 +1114,6 @@ fn keys_of_later_capabilities_are_unknown_keys() {
     let later = [
         "signals: {}",
         "routes_: []",
-        "limits: { denials_per_address: 120/m }",
         "identity: { assertion: {} }",
         "log: { colour: red }",
         "store: { max_staleness: 5m }",

@@ -1,7 +1,9 @@
 //! `tollgate run`: a gateway from its start to the signal that ends it. SIGHUP, or a file that changed, makes
-//! it read its configuration again; a bad one is told in the log, and the old one stays.
+//! it read its configuration again; a bad one is told in the log, and the old one stays. SIGQUIT makes it start its
+//! successor; a successor that fails is told in the log, and this process stays.
 
 use std::cell::RefCell;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +11,12 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::files::Files;
-use super::{App, Outside, StartError};
+use super::{App, Outside, StartError, take_over};
 use crate::config::settings::Settings;
 use crate::config::{self, Loaded};
 use crate::flows::reload::Reloaded;
+use crate::io::handover::{Channel, Successor};
+use crate::io::supervisor;
 
 /// How long new connections are taken after SIGTERM, so that balancers can see `/readyz` fail.
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -55,32 +59,123 @@ pub fn run(loaded: Loaded, source: Source) -> Result<(), StartError> {
     result
 }
 
+/// The signals that it hears.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    quit: Signal,
+}
+
+/// Told to end: how long new connections are still taken.
+struct End(Duration);
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+
+    async fn end(&mut self) -> End {
+        tokio::select! {
+            () = received(&mut self.terminate) => End(LAME_DUCK),
+            () = received(&mut self.interrupt) => End(Duration::ZERO),
+        }
+    }
+}
+
+/// Why a gateway stops serving.
+enum Last {
+    Told(End),
+    HandedOver,
+}
+
 async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Result<(), StartError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let app = App::start(settings.clone(), Outside::system(&settings)?)?;
+    let mut signals = Signals::listen()?;
+    let outside = Outside::system(&settings)?;
+    let app = match Channel::to_predecessor()? {
+        None => App::start(settings.clone(), outside)?,
+        Some(predecessor) => tokio::select! {
+            app = take_over(predecessor, settings.clone(), outside) => app?,
+            End(_) = signals.end() => return Ok(()),
+        },
+    };
+    supervisor::ready();
     say_what_runs(&settings, &app);
     drop(settings);
     let mut requests = app.gate.operators.reloads.listen();
-    let lame_duck = loop {
+    let last = loop {
         tokio::select! {
-            () = received(&mut terminate) => break LAME_DUCK,
-            () = received(&mut interrupt) => break Duration::ZERO,
-            () = received(&mut hangup) => drop(read_again(&app, &source, &mut files).await),
+            () = received(&mut signals.terminate) => break Last::Told(End(LAME_DUCK)),
+            () = received(&mut signals.interrupt) => break Last::Told(End(Duration::ZERO)),
+            () = received(&mut signals.hangup) => drop(read_again(&app, &source, &mut files).await),
+            () = received(&mut signals.quit) => if let Some(last) = hand_over(&app, &mut signals).await {
+                break last;
+            },
             () = files.changed() => drop(read_again(&app, &source, &mut files).await),
             Some(waiting) = requests.recv() => {
                 let _ = waiting.send(read_again(&app, &source, &mut files).await);
             }
         }
     };
-    tracing::info!("draining: no new connections soon, requests in flight are finished");
+    drop(requests);
+    let drained = async {
+        match last {
+            Last::Told(End(lame_duck)) => {
+                supervisor::stopping();
+                tracing::info!("draining: no new connections soon, requests in flight are finished");
+                app.stop(lame_duck).await;
+            }
+            Last::HandedOver => {
+                tracing::info!("draining: the new process serves, requests in flight here are finished");
+                app.leave().await;
+            }
+        }
+    };
     tokio::select! {
-        () = app.stop(lame_duck) => tracing::info!("stopped"),
-        () = received(&mut terminate) => tracing::warn!("stopped at once, by a second signal"),
-        () = received(&mut interrupt) => tracing::warn!("stopped at once, by a second signal"),
+        () = drained => tracing::info!("stopped"),
+        End(_) = signals.end() => tracing::warn!("stopped at once, by another signal"),
     }
     Ok(())
+}
+
+/// Starts a process that takes over from this one. `None`: it did not, and this one goes on.
+async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
+    let (successor, mut channel) = match Successor::start() {
+        Ok(started) => started,
+        Err(error) => {
+            tracing::error!(%error, "no new process could be started; this one goes on");
+            return None;
+        }
+    };
+    let id = successor.id();
+    tracing::info!(process = id, "handing over to a new process");
+    let outcome = tokio::select! {
+        outcome = app.hand_over(&mut channel) => outcome.map_err(Ok),
+        end = signals.end() => Err(Err(end)),
+    };
+    let Err(why) = outcome else {
+        supervisor::main_process_is(id);
+        tracing::info!(process = id, "handed over: the new process serves");
+        return Some(Last::HandedOver);
+    };
+    // It has the sockets and perhaps the store: only when it is gone is all ours again.
+    let ended = tokio::task::spawn_blocking(move || successor.end()).await;
+    let status = ended.ok().and_then(Result::ok).map(|status| status.to_string());
+    if let Err(error) = app.take_back().await {
+        tracing::error!(error, "what was closed for the hand-over cannot be opened again");
+    }
+    match why {
+        Ok(error) => {
+            tracing::error!(process = id, %error, status, "the new process did not take over; this one goes on");
+            None
+        }
+        Err(end) => Some(Last::Told(end)),
+    }
 }
 
 /// Reads the configuration again and takes it over, or says why not. `files` are those to look at next.

@@ -63,8 +63,14 @@ pub(super) fn limits(root: &Keys<'_>) -> Limits {
         body,
         connections: count(&keys, "connections", 20_000),
         connections_per_address: count(&keys, "connections_per_address", 1000),
-        requests_per_address: keys.get("requests_per_address").and_then(|value| value.rate()).flatten(),
+        requests_per_address: rate(&keys, "requests_per_address", None),
+        denials_per_address: rate(&keys, "denials_per_address", Some((120, 60 * SECOND))),
     }
+}
+
+/// How often in how long; `0` is `None`.
+fn rate(keys: &Keys<'_>, key: &str, default: Option<(u32, Duration)>) -> Option<(u32, Duration)> {
+    keys.get(key).map_or(default, |value| value.rate().flatten())
 }
 
 /// A whole number above 0.

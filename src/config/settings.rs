@@ -357,6 +357,8 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// How often in how long one address may ask.
     pub requests_per_address: Option<(u32, Duration)>,
+    /// How often in how long one address may be denied before work is refused it.
+    pub denials_per_address: Option<(u32, Duration)>,
 }
 
 /// How long clients may take. No key sets these; tests shorten them.

@@ -109,7 +109,10 @@ pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Preflight> {
     let carries = |name: &HeaderName| headers.contains_key(name);
     let has_body = carries(&header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    let is_more = has_body || carries(&header::AUTHORIZATION) || carries(&header::UPGRADE);
+    let is_more = has_body
+        || carries(&header::AUTHORIZATION)
+        || carries(&header::UPGRADE)
+        || carries(&header::SEC_WEBSOCKET_PROTOCOL);
     if *method != Method::OPTIONS || is_more || !carries(&header::ORIGIN) {
         return None;
     }
@@ -201,6 +204,7 @@ mod tests {
             (header::CONTENT_LENGTH, "1"),
             (header::TRANSFER_ENCODING, "chunked"),
             (header::UPGRADE, "websocket"),
+            (header::SEC_WEBSOCKET_PROTOCOL, "tollgate.bearer.YQ"),
         ] {
             let fields = [origin.clone(), asks.clone(), more];
             assert_eq!(read(Method::OPTIONS, &fields), None, "{fields:?}");

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use serde::{Deserialize, Serialize};
 
 use crate::core::session::oauth::answer::ServerError;
 
@@ -110,6 +111,10 @@ pub enum Denial {
     TooManyRequests {
         retry_after: Duration,
     },
+    /// One address was denied too often, and this would be work.
+    TooManyDenials {
+        retry_after: Duration,
+    },
     /// More requests are under way than there is room for.
     Overloaded,
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
@@ -117,7 +122,7 @@ pub enum Denial {
 }
 
 /// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionEnd {
     IdleTimeout,
     AbsoluteTimeout,
@@ -189,13 +194,16 @@ impl Denial {
                 Info,
             )
         };
-        let ended = |label, detail| {
-            row(StatusCode::BAD_REQUEST, label, Some("invalid_grant"), "The session has ended", detail, Info)
+        let refused = |label, error, title, detail| {
+            row(StatusCode::BAD_REQUEST, label, Some(error), title, detail, Info)
         };
+        let ended = |label, detail| refused(label, "invalid_grant", "The session has ended", detail);
         let later = Some("temporarily_unavailable");
         let away = |label, oauth_error, title, detail| {
             row(StatusCode::SERVICE_UNAVAILABLE, label, oauth_error, title, detail, Error)
         };
+        let too_many =
+            |label, title, detail| row(StatusCode::TOO_MANY_REQUESTS, label, later, title, detail, Info);
         let unusable = |label, title, detail| {
             row(StatusCode::BAD_GATEWAY, label, Some("server_error"), title, detail, Error)
         };
@@ -336,45 +344,35 @@ impl Denial {
                 Warn,
             ),
             Self::InvalidRequest(why) => bad("invalid_request", why),
-            Self::UnknownClient => row(
-                StatusCode::BAD_REQUEST,
+            Self::UnknownClient => refused(
                 "unknown_client",
-                Some("invalid_request"),
+                "invalid_request",
                 "Unknown client",
                 "client_id names no client of this gateway.",
-                Info,
             ),
-            Self::UnauthorizedClient => row(
-                StatusCode::BAD_REQUEST,
+            Self::UnauthorizedClient => refused(
                 "unauthorized_client",
-                Some("unauthorized_client"),
+                "unauthorized_client",
                 "The client may not use this grant",
                 "This grant type is not among the client's grants.",
-                Info,
             ),
-            Self::UnsupportedGrantType => row(
-                StatusCode::BAD_REQUEST,
+            Self::UnsupportedGrantType => refused(
                 "unsupported_grant_type",
-                Some("unsupported_grant_type"),
+                "unsupported_grant_type",
                 "Unsupported grant type",
                 "Use one of the client's grants, like authorization_code or refresh_token.",
-                Info,
             ),
-            Self::InvalidScope => row(
-                StatusCode::BAD_REQUEST,
+            Self::InvalidScope => refused(
                 "invalid_scope",
-                Some("invalid_scope"),
+                "invalid_scope",
                 "The scope is wider than what was granted",
                 "scope may narrow what was granted, never widen it.",
-                Info,
             ),
-            Self::NoSession => row(
-                StatusCode::BAD_REQUEST,
+            Self::NoSession => refused(
                 "no_session",
-                Some("invalid_grant"),
+                "invalid_grant",
                 "There is no session",
                 "No cookie of this client came along, or it does not open. Sign in.",
-                Info,
             ),
             Self::SessionEnded(SessionEnd::IdleTimeout) => {
                 ended("idle_timeout", "The session was not used for too long. Sign in.")
@@ -448,13 +446,15 @@ impl Denial {
                 SHORTLY,
                 Error,
             ),
-            Self::TooManyRequests { .. } => row(
-                StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests { .. } => too_many(
                 "too_many_requests",
-                later,
                 "Too many requests",
                 "This address asks more often than limits.requests_per_address allows.",
-                Info,
+            ),
+            Self::TooManyDenials { .. } => too_many(
+                "too_many_denials",
+                "Too many denials",
+                "This address showed more bad credentials than limits.denials_per_address allows.",
             ),
             Self::Overloaded => row(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -482,7 +482,9 @@ impl Denial {
             | Self::AuthorizationServerUnavailable
             | Self::StoreUnavailable
             | Self::Overloaded => Some(Duration::from_secs(2)),
-            Self::TooManyRequests { retry_after } => Some(*retry_after),
+            Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after } => {
+                Some(*retry_after)
+            }
             _ => None,
         }
     }

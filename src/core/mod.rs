@@ -1,6 +1,8 @@
 //! WHAT IS TRUE. Pure functions and types: no server, no runtime, no clock, no randomness, no
 //! lock, no log. `now` and random bytes are arguments, so every rule here can be tested by arithmetic.
 
+pub mod address;
+pub mod brake;
 pub mod challenge;
 pub mod cors;
 pub mod denial;

@@ -14,6 +14,8 @@ pub struct RequestHead<'a> {
     /// The `Host` header or `:authority`, lower case, with its port where it came with one.
     pub host: &'a str,
     pub headers: &'a HeaderMap,
+    /// Whether it asks to become a WebSocket (RFC 6455 section 4.1).
+    pub upgrades: bool,
     /// The client: the peer's address, or what a trusted proxy said of it.
     pub client_address: IpAddr,
 }

@@ -154,6 +154,11 @@ pub(super) fn streamed(status: StatusCode, content_type: &'static str, body: Pay
     answer
 }
 
+/// To whoever asks by a name that is not the server's.
+pub(super) fn unknown_host() -> Answer {
+    answer(StatusCode::MISDIRECTED_REQUEST, "text/plain", "unknown host\n")
+}
+
 /// `value` as JSON.
 pub(super) fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
     answer(status, "application/json", format!("{value:#}\n"))

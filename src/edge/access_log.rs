@@ -6,6 +6,7 @@
 
 use std::io::{BufWriter, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
@@ -20,6 +21,9 @@ use crate::core::ids::{RequestId, RouteName, UpstreamName};
 
 /// Lines that may wait for the writer.
 const WAITING: usize = 16 * 1024;
+/// Lines are written together up to so many bytes: what a pipe takes in one piece (POSIX PIPE_BUF on Linux), so that
+/// the lines of two processes, of which one hands over to the other, do not mix.
+const TOGETHER: usize = 4096;
 /// The longest path that is written whole, in bytes.
 const PATH: usize = 2 * 1024;
 
@@ -54,7 +58,7 @@ enum Message {
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     lines: SyncSender<Message>,
-    dropped: std::sync::Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -73,8 +77,13 @@ impl AccessLog {
         sink: Box<dyn Write + Send>,
     ) -> std::io::Result<Self> {
         let (lines, waiting) = mpsc::sync_channel(WAITING);
-        let dropped = std::sync::Arc::new(AtomicU64::new(0));
-        let writer = Writer { format, subject, sink: BufWriter::new(sink), dropped: dropped.clone() };
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            format,
+            subject,
+            sink: BufWriter::with_capacity(TOGETHER, sink),
+            dropped: dropped.clone(),
+        };
         let thread =
             std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&waiting))?;
         Ok(Self { lines, dropped, writer: Mutex::new(Some(thread)) })
@@ -84,6 +93,11 @@ impl AccessLog {
         if self.lines.try_send(Message::Line(Box::new(entry))).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// As [`Self::stop`], from within a runtime.
+    pub(crate) async fn stopped(self: Arc<Self>) {
+        let _ = tokio::task::spawn_blocking(move || self.stop()).await;
     }
 
     /// Writes what was taken so far, then ends. Blocks until that is done.
@@ -99,7 +113,7 @@ struct Writer {
     format: LogFormat,
     subject: SubjectInLog,
     sink: BufWriter<Box<dyn Write + Send>>,
-    dropped: std::sync::Arc<AtomicU64>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Writer {

@@ -1,5 +1,4 @@
-//! What one client address may have: connections, and requests in a while. An IPv6 client has a whole /64
-//! (RFC 4291 section 2.5.4), so that is what counts as one.
+//! What one client address may have: connections, and requests in a while.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,22 +6,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use pingora_limits::rate::Rate;
 
-/// One address, as far as limits tell clients apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Whose {
-    V4(u32),
-    /// The first 64 bits.
-    V6(u64),
-}
-
-impl From<IpAddr> for Whose {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self::V4(v4.to_bits()),
-            IpAddr::V6(v6) => Self::V6(u64::try_from(v6.to_bits() >> 64).unwrap_or(u64::MAX)),
-        }
-    }
-}
+use crate::core::address::Whose;
 
 /// The connections that are open, by address. An address that has none takes no room.
 #[derive(Debug, Default)]
@@ -80,15 +64,6 @@ impl AskedByAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_ipv6_client_is_its_network() {
-        let whose = |text: &str| Whose::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(whose("2001:db8:0:1::1"), whose("2001:db8:0:1:ffff::2"));
-        assert_ne!(whose("2001:db8:0:1::1"), whose("2001:db8:0:2::1"));
-        assert_ne!(whose("192.0.2.1"), whose("192.0.2.2"));
-        assert_eq!(whose("::ffff:192.0.2.1"), whose("192.0.2.1"));
-    }
 
     #[test]
     fn connections_are_counted_up_and_down_and_leave_nothing_behind() {

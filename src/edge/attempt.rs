@@ -12,7 +12,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
-use crate::edge::timeouts::may_upgrade;
+use crate::edge::request_head::may_upgrade;
 use crate::edge::upstreams::{Server, Upstream, set_timeouts};
 use crate::state::metrics::Metrics;
 
@@ -42,10 +42,11 @@ pub(crate) async fn peer(
         }
     };
     set_timeouts(&mut peer, upstream.settings.timeouts.but(route.forwarding.timeouts));
-    if may_upgrade(session) {
+    let upgrades = may_upgrade(session.req_header());
+    if upgrades {
         peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
     }
-    if session.is_upgrade_req() && peer.options.alpn.get_min_http_version() == 1 {
+    if upgrades && peer.options.alpn.get_min_http_version() == 1 {
         // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6).
         peer.options.set_http_version(1, 1);
     }

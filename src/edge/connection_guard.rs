@@ -7,7 +7,6 @@
 //! keep-alive timeout, which `proxy` sets for every request.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -18,27 +17,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ipnet::IpNet;
-use parking_lot::Mutex;
-use pingora::apps::ServerApp;
 use pingora::http::ResponseHeader;
-use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
     ALPN, Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
-use pingora::server::ShutdownWatch;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
+use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
-use crate::edge::addresses::{OpenByAddress, Whose};
+use crate::edge::addresses::OpenByAddress;
 use crate::edge::door::Door;
-
-/// How long a stopping listener waits for the first request of connections that it has accepted.
-const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// How a client begins HTTP/2 (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -99,7 +92,7 @@ impl Connections {
         self.open.load(Ordering::Acquire)
     }
 
-    fn awaited(&self) -> usize {
+    pub(crate) fn awaited(&self) -> usize {
         self.awaited.load(Ordering::Acquire)
     }
 }
@@ -157,11 +150,11 @@ const fn is_awaited(phase: u8) -> bool {
 
 /// The place that a connection takes among the others, from its first byte to its end.
 #[derive(Debug)]
-struct Place(Arc<Connection>, Option<Whose>);
+pub(crate) struct Place(Arc<Connection>, Option<Whose>);
 
 impl Place {
     /// `None` when all are taken.
-    fn take(all: &Arc<Connections>, door: &Arc<Door>, address: Option<IpAddr>) -> Option<Self> {
+    pub(crate) fn take(all: &Arc<Connections>, door: &Arc<Door>, address: Option<IpAddr>) -> Option<Self> {
         if all.open() >= all.most {
             return None;
         }
@@ -187,7 +180,7 @@ impl Drop for Place {
 
 /// A connection under guard.
 #[derive(Debug)]
-struct Guarded {
+pub(crate) struct Guarded {
     io: Stream,
     place: Place,
     digest: Arc<ProxyDigest>,
@@ -213,7 +206,7 @@ pub(crate) struct HeaderBounds {
 }
 
 impl Guarded {
-    fn new(io: Stream, place: Place, bounds: HeaderBounds) -> pingora::Result<Self> {
+    pub(crate) fn new(io: Stream, place: Place, bounds: HeaderBounds) -> pingora::Result<Self> {
         let label = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(place.0.clone()))));
         let deadline = Some(Box::pin(tokio::time::sleep(bounds.patience)));
@@ -386,114 +379,12 @@ impl Peek for Guarded {
     }
 }
 
-/// A pingora app whose connections are all under guard.
-pub(crate) struct GuardedApp<A> {
-    inner: Arc<A>,
-    door: Arc<Door>,
-    connections: Arc<Connections>,
-    /// A second handle on the listening socket: what the kernel had accepted before the listener
-    /// closed is still taken from it and answered.
-    backlog: Mutex<Option<std::net::TcpListener>>,
-    shutdown: ShutdownWatch,
-    bounds: HeaderBounds,
-}
-
-impl<A> std::fmt::Debug for GuardedApp<A> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuardedApp").field("connections", &self.connections).finish_non_exhaustive()
-    }
-}
-
-impl<A> GuardedApp<A>
-where
-    A: ServerApp + Send + Sync + 'static,
-{
-    /// `backlog` is a non-blocking duplicate of the listening socket.
-    pub(crate) fn new(
-        inner: Arc<A>,
-        door: Arc<Door>,
-        connections: Arc<Connections>,
-        backlog: std::net::TcpListener,
-        shutdown: ShutdownWatch,
-        bounds: HeaderBounds,
-    ) -> Self {
-        Self { inner, door, connections, backlog: Mutex::new(Some(backlog)), shutdown, bounds }
-    }
-
-    /// Serves one connection to its end, or to where pingora takes it back.
-    fn serve(&self, io: Stream, shutdown: ShutdownWatch) -> impl Future<Output = Option<Stream>> + use<A> {
-        let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
-        let address = io
-            .get_socket_digest()
-            .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
-        let place = Place::take(&self.connections, &door, address);
-        async move {
-            let place = place?;
-            let io = tokio::select! {
-                io = door.enter(io) => io?,
-                () = last_requests(shutdown.clone()) => return None,
-            };
-            let guarded = Guarded::new(io, place, bounds).ok()?;
-            inner.process_new(Box::new(guarded), &shutdown).await
-        }
-    }
-
-    /// Takes what waits at the listening socket, then closes it for good.
-    fn drain_backlog(&self) {
-        let Some(listener) = self.backlog.lock().take() else { return };
-        while let Ok((socket, peer)) = listener.accept() {
-            let accepted =
-                socket.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(socket));
-            let Ok(socket) = accepted else { continue };
-            let stream = with_addresses(socket, peer);
-            tokio::spawn(self.serve(Box::new(stream), self.shutdown.clone()));
-        }
-    }
-}
-
-/// Until a stopping listener waits no longer.
-async fn last_requests(mut shutdown: ShutdownWatch) {
-    if shutdown.wait_for(|stopping| *stopping).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-    tokio::time::sleep(LAST_REQUESTS).await;
-}
-
-/// The stream as pingora's own listener would have made it.
-fn with_addresses(socket: tokio::net::TcpStream, peer: std::net::SocketAddr) -> TcpStream {
-    use std::os::fd::AsRawFd;
-    let mut stream = TcpStream::from(socket);
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    stream.set_socket_digest(digest);
-    stream
-}
-
-#[async_trait]
-impl<A> ServerApp for GuardedApp<A>
-where
-    A: ServerApp + Send + Sync + 'static,
-{
-    async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.serve(io, shutdown.clone()).await
-    }
-
-    /// After the last accept: connections that were made in time are still served their request;
-    /// then the inner app closes those that wait idle.
-    async fn cleanup(&self) {
-        self.drain_backlog();
-        let deadline = Instant::now() + LAST_REQUESTS;
-        while self.connections.awaited() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        self.inner.cleanup().await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use pingora::protocols::l4::stream::Stream as TcpStream;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::time::Instant;
 
     use super::*;
 

@@ -15,7 +15,8 @@ use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::RequestId;
 use crate::core::route::permit::Permit;
 use crate::core::route::{CorsSpeaker, Route};
-use crate::core::session::cookie::{self, ForUpstream};
+use crate::core::session::cookie;
+use crate::core::token::subprotocol::{self, ForUpstream};
 use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
 use crate::state::live::Live;
 
@@ -42,6 +43,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) who: &'a Identification,
     /// As the client sent them.
     pub(crate) received: &'a HeaderMap,
+    /// Whether it asks for a WebSocket.
+    pub(crate) upgrades: bool,
     /// `Host` for the upstream.
     pub(crate) host: &'a HeaderValue,
     /// The host that the client asked for.
@@ -57,6 +60,12 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> pingora::Result<()> {
     remove_reserved(request, plan);
     remove_our_cookies(request, plan.live)?;
+    take_off_our_subprotocols(request, plan)?;
+    if !plan.upgrades {
+        // pingora passes on a wish for a WebSocket whatever the method, and adds the `Connection` that is missing.
+        request.remove_header(&header::UPGRADE);
+        request.remove_header(&header::CONNECTION);
+    }
     if let Some(length) = one_content_length(&request.headers) {
         request.insert_header(header::CONTENT_LENGTH, length)?;
     }
@@ -95,10 +104,28 @@ fn remove_our_cookies(request: &mut RequestHeader, live: &Live) -> pingora::Resu
         return Ok(());
     }
     match cookie::without(&request.headers, &our_cookies(live)) {
-        ForUpstream::Unchanged => {}
-        ForUpstream::Rest(rest) => request.insert_header(header::COOKIE, rest)?,
-        ForUpstream::Nothing => {
+        cookie::ForUpstream::Unchanged => {}
+        cookie::ForUpstream::Rest(rest) => request.insert_header(header::COOKIE, rest)?,
+        cookie::ForUpstream::Nothing => {
             request.remove_header(&header::COOKIE);
+        }
+    }
+    Ok(())
+}
+
+/// The token that came as subprotocol goes on where tokens do: in `Authorization`, if the operator says so.
+fn take_off_our_subprotocols(request: &mut RequestHeader, plan: &Outgoing<'_>) -> pingora::Result<()> {
+    if plan.permit.forwards_access_token()
+        && let Ok(Some(offered)) = subprotocol::offered(plan.received)
+        && let Ok(token) = offered.token()
+    {
+        request.insert_header(header::AUTHORIZATION, format!("Bearer {}", token.expose()))?;
+    }
+    match subprotocol::without(&request.headers) {
+        ForUpstream::Unchanged => {}
+        ForUpstream::Rest(rest) => request.insert_header(header::SEC_WEBSOCKET_PROTOCOL, rest)?,
+        ForUpstream::Nothing => {
+            request.remove_header(&header::SEC_WEBSOCKET_PROTOCOL);
         }
     }
     Ok(())
@@ -182,6 +209,20 @@ pub(crate) fn to_client(
     }
     answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())?;
     Ok(planted)
+}
+
+/// Chooses the subprotocol that a page offered for want of one of its own, where the upstream chose none.
+/// `received`: the client's headers.
+///
+/// # Errors
+/// When a header cannot be written.
+pub(crate) fn choose_subprotocol(answer: &mut ResponseHeader, received: &HeaderMap) -> pingora::Result<()> {
+    let is_open = answer.status == StatusCode::SWITCHING_PROTOCOLS
+        && !answer.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
+    if is_open && subprotocol::offers_name(received) {
+        answer.insert_header(header::SEC_WEBSOCKET_PROTOCOL, subprotocol::WITHOUT_TOKEN)?;
+    }
+    Ok(())
 }
 
 /// Lets the pages that may read an upstream's answer do so, unless the upstream speaks CORS itself.

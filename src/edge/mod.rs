@@ -1,9 +1,11 @@
 //! WHERE IT MEETS PINGORA. The only folder that names `pingora`: phases in, flows asked, answers out.
 //!
 //! - `server`: starts and stops a gateway inside the current tokio runtime
+//! - `listening`: listening sockets, and one listener to its last answer
 //! - `addresses`: what one client address may have
 //! - `door`: what clients meet before HTTP: TLS, or nothing
-//! - `connection_guard`: what happens below HTTP: deadlines, counts, the last backlog
+//! - `guarded_app`: takes connections, the last ones too
+//! - `connection_guard`: what happens below HTTP: deadlines, counts
 //! - `proxy`: the way of a request through pingora's phases
 //! - `context`: what is known of one request
 //! - `request_head`: reads a head, refuses what has two readings
@@ -30,8 +32,10 @@ mod connection_guard;
 mod context;
 mod door;
 mod drain;
+mod guarded_app;
 mod headers;
 mod inflow;
+mod listening;
 mod oauth_endpoints;
 mod pages;
 mod proxy;

@@ -31,12 +31,11 @@ use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::serving::Serving;
-use crate::edge::timeouts::{is_final, may_upgrade, set_timeouts};
+use crate::edge::timeouts::{is_final, set_timeouts};
 use crate::edge::{attempt, body, oauth_endpoints, request_head};
-use crate::flows::Gate;
 use crate::flows::admit::{self, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
-use crate::flows::ports;
+use crate::flows::{Gate, brake, ports};
 use crate::state::live::Live;
 
 /// The status in the log of a request whose client left before its answer.
@@ -150,7 +149,8 @@ impl Proxy {
             Ok(Answered::Here { headers, route }) => {
                 context.keep(route, None);
                 context.outcome = "preflight";
-                Ok(Way::Answered(Answer::preflight(headers)))
+                let answer = Answer::preflight(headers);
+                Ok(Way::Answered(if context.endpoint.is_some() { answer.no_store() } else { answer }))
             }
             Err(refusal) => {
                 context.keep(refusal.route, None);
@@ -180,6 +180,9 @@ impl Proxy {
         let route = context.label().unwrap_or(&self.unrouted);
         self.gate.metrics.denied(route, facts.label);
         self.gate.operators.refusals.note(facts.label, route, self.gate.clock.now());
+        if let Some(who) = &context.who {
+            brake::note(&self.gate, context.live(), who.client, denial);
+        }
         let request_id = context.request_id();
         match facts.level {
             LogLevel::Info => {}
@@ -212,7 +215,15 @@ impl Proxy {
         context.outcome = outcome.label;
         context.client = outcome.client.map(|name| name.to_string());
         context.subject = outcome.subject;
+        self.end_connection_if_draining(session);
         reply(session, context, outcome.answer).await
+    }
+
+    /// For answers that were long in coming: the drain may have begun since their request.
+    fn end_connection_if_draining(&self, session: &mut Session) {
+        if self.drain.has_begun() {
+            session.set_keepalive(None);
+        }
     }
 
     /// What an error of pingora's is to the client; `None` when the client is gone.
@@ -310,6 +321,7 @@ impl ProxyHttp for Proxy {
             permit,
             who,
             received: &session.req_header().headers,
+            upgrades: request_head::may_upgrade(session.req_header()),
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             asked_for: &asked_for,
             scheme: context.scheme(),
@@ -349,7 +361,7 @@ impl ProxyHttp for Proxy {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        if !headers::has_one_reading(answer, may_upgrade(session)) {
+        if !headers::has_one_reading(answer, request_head::may_upgrade(session.req_header())) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
         if !context.upstream_answered
@@ -365,6 +377,8 @@ impl ProxyHttp for Proxy {
             }
             self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
+        headers::choose_subprotocol(answer, &session.req_header().headers)?;
+        self.end_connection_if_draining(session);
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;

@@ -126,7 +126,37 @@ pub(crate) fn head<'r>(
     client_address: IpAddr,
 ) -> Result<RequestHead<'r>, Denial> {
     let target = target(request, host)?;
-    Ok(RequestHead { method: &request.method, target, host, headers: &request.headers, client_address })
+    Ok(RequestHead {
+        method: &request.method,
+        target,
+        host,
+        headers: &request.headers,
+        upgrades: may_upgrade(request),
+        client_address,
+    })
+}
+
+/// Whether the client asks for a WebSocket on its connection (RFC 6455 section 4.1), which is the only switch of
+/// protocols that pingora passes on. It would do so for any method, and without `Connection: Upgrade`, which a
+/// proxy before us that knows nothing of upgrades has taken away (RFC 9110 section 7.8). A request with a body is
+/// not waited for longer because it says so.
+pub(crate) fn may_upgrade(request: &RequestHeader) -> bool {
+    let is = |name, value: &str| {
+        let mut fields = request.headers.get_all(name).iter();
+        fields.next().is_some_and(|field| field.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
+            && fields.next().is_none()
+    };
+    let mut options = request
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    request.version == Version::HTTP_11
+        && request.method == Method::GET
+        && is(header::UPGRADE, "websocket")
+        && options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        && !request.headers.contains_key(header::TRANSFER_ENCODING)
+        && (!request.headers.contains_key(header::CONTENT_LENGTH) || is(header::CONTENT_LENGTH, "0"))
 }
 
 #[cfg(test)]

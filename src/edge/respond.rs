@@ -3,6 +3,8 @@
 //!
 //! pingora's own error answers are never used: they close the connection and name the server.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -44,6 +46,11 @@ impl<'p> Form<'p> {
     }
 }
 
+/// Rounded up: who comes back earlier is refused again.
+const fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(if duration.subsec_nanos() > 0 { 1 } else { 0 })
+}
+
 /// An answer of Tollgate's own, whole.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -75,7 +82,7 @@ impl Answer {
             answer.set(header::ALLOW, allow);
         }
         if let Some(after) = denial.retry_after() {
-            answer.set(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+            answer.set(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
         if !matches!(form, Form::OAuth)
             && let Some(challenge) = challenge::www_authenticate(denial)
@@ -244,5 +251,14 @@ mod tests {
         let denial = Denial::MethodNotAllowed { allow: vec![Method::GET, Method::HEAD] };
         let answer = Answer::refusal(&denial, Form::Problem, "abc");
         assert_eq!(header(&answer, &header::ALLOW), Some("GET, HEAD"));
+    }
+
+    #[test]
+    fn who_comes_back_when_told_is_not_too_early() {
+        for (millis, seconds) in [(1, "1"), (1000, "1"), (1001, "2"), (59_500, "60")] {
+            let denial = Denial::TooManyDenials { retry_after: Duration::from_millis(millis) };
+            let answer = Answer::refusal(&denial, Form::Problem, "abc");
+            assert_eq!(header(&answer, &header::RETRY_AFTER), Some(seconds), "{millis}");
+        }
     }
 }

@@ -4,38 +4,34 @@
 //! A stop goes: readiness fails and answers say `Connection: close`; the listener closes; what the
 //! kernel had already accepted is still served; idle connections close; requests in flight get
 //! [`DRAIN`] to end. The admin listener goes last, so that the drain can be watched.
+//!
+//! Where another process has taken over the sockets, they stay open and readiness does not fail: whoever asks at
+//! these addresses is served.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use parking_lot::Mutex;
-use pingora::apps::{HttpServerOptions, ServerApp};
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::apps::HttpServerOptions;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ListenFds};
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
 use pingora::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
-use tokio::net::TcpSocket;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::config::settings::{Listener, Settings, Upstream};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
-use crate::edge::connection_guard::{Connections, GuardedApp, HeaderBounds, MostOfOne};
+use crate::edge::connection_guard::{Connections, HeaderBounds, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
 use crate::edge::inflow::Watched;
+pub use crate::edge::listening::Inherited;
+use crate::edge::listening::{Entrance, Listening};
 use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
 use crate::edge::serving::Serving;
@@ -46,8 +42,9 @@ use crate::state::metrics::Metrics;
 
 /// How long requests in flight may take to end when the gateway stops.
 pub const DRAIN: Duration = Duration::from_secs(30);
-/// Connections that the kernel may hold for a listener.
-const BACKLOG: u32 = 4096;
+/// How long connections without a request stay open once another process has taken over the sockets. Who asks more often
+/// than that learns from an answer that the connection ends.
+pub const IDLE: Duration = Duration::from_secs(5);
 /// How much more than the largest header is read while one is due: a header that is a little too large is
 /// answered, and a body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
@@ -55,9 +52,6 @@ const BEYOND_HEADER: usize = 128 * 1024;
 const POOL: usize = 1024;
 /// A request is tried at most this often, and only while that is safe; `retries` of its upstream says less.
 const TRIES: usize = 12;
-/// Read buffer of a downstream connection, in bytes: most of what an idle one costs.
-const READ_BUFFER: usize = 16 * 1024;
-const WRITE_BUFFER: usize = 4 * 1024;
 
 /// Open files that are kept for all else: the admin listener, authorization servers, the log.
 const OTHER_FILES: usize = 64;
@@ -102,16 +96,33 @@ pub struct Running {
     admin_service: Listening,
 }
 
-/// Binds both listeners and serves on them.
+/// A gateway that is ready to run: its listeners are bound, and nobody is let in yet.
+#[derive(Debug)]
+pub struct Standby {
+    started_with: Arc<Settings>,
+    serving: Arc<ArcSwap<Serving>>,
+    prober: Prober,
+    metrics: Metrics,
+    drain: Arc<Drain>,
+    log: Arc<AccessLog>,
+    public: Vec<Entrance>,
+    admin: Entrance,
+}
+
+/// Builds everything, and binds the listeners that are not `inherited`.
 ///
 /// # Errors
 /// When an address cannot be had, or an upstream cannot be reached securely.
-pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Running, ListenError> {
+pub fn stand_by(
+    gate: Arc<Gate>,
+    access_log: Box<dyn Write + Send>,
+    mut inherited: Inherited,
+) -> Result<Standby, ListenError> {
     let live = gate.live.load_full();
     let settings = &live.settings;
-    let sockets = settings.listen.iter().map(|listener| bind("listen", listener.address));
+    let sockets = settings.listen.iter().map(|listener| inherited.listen("listen", listener.address));
     let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
-    let admin = bind("admin", settings.admin.address)?;
+    let admin = inherited.listen("admin", settings.admin.address)?;
     let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
     let log = Arc::new(log.map_err(ListenError::AccessLog)?);
     let drain = Arc::new(Drain::default());
@@ -145,29 +156,36 @@ pub fn start(gate: Arc<Gate>, access_log: Box<dyn Write + Send>) -> Result<Runni
         patience: settings.patience.header,
         bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
     };
-    let mut public_services = Vec::with_capacity(sockets.len());
-    for (socket, listener) in sockets.into_iter().zip(&settings.listen) {
-        let door =
-            Door::new(&listener.serves).map_err(|why| ListenError::Tls { address: listener.address, why })?;
-        let entrance = Entrance { key: "listen", door, header };
-        public_services.push(Listening::start(entrance, socket, proxy.clone(), public_connections.clone())?);
-    }
+    let entrance = |(socket, listener)| {
+        Entrance::new(socket, door(listener)?, header, proxy.clone(), public_connections.clone())
+    };
+    let public = sockets.into_iter().zip(&settings.listen).map(entrance).collect::<Result<_, _>>()?;
     let metrics = gate.metrics.clone();
     let app = Admin { gate, started_with: settings.clone(), drain: drain.clone(), pages: Pages::new(false)? };
-    let entrance = Entrance { key: "admin", door: Door::ClearText, header };
-    let admin_service = Listening::start(entrance, admin, Arc::new(app), admin_connections)?;
-    Ok(Running {
-        public: public_services.iter().map(|service| service.address).collect(),
-        admin: admin_service.address,
-        started_with: settings.clone(),
-        serving,
-        prober,
-        metrics,
-        drain,
-        log,
-        public_services,
-        admin_service,
-    })
+    let app = Arc::new(app);
+    let admin = Entrance::new(admin, Door::ClearText, header, app, admin_connections)?;
+    Ok(Standby { started_with: settings.clone(), serving, prober, metrics, drain, log, public, admin })
+}
+
+impl Standby {
+    /// Lets clients in.
+    pub fn serve(self) -> Running {
+        let Self { started_with, serving, prober, metrics, drain, log, public, admin } = self;
+        let public_services: Vec<_> = public.into_iter().map(Entrance::open).collect();
+        let admin_service = admin.open();
+        Running {
+            public: public_services.iter().map(Listening::address).collect(),
+            admin: admin_service.address(),
+            started_with,
+            serving,
+            prober,
+            metrics,
+            drain,
+            log,
+            public_services,
+            admin_service,
+        }
+    }
 }
 
 /// Another configuration, ready to be taken over.
@@ -198,12 +216,20 @@ impl Running {
     /// the certificates.
     pub fn adopt(&self, prepared: Prepared) {
         for (service, door) in self.public_services.iter().zip(prepared.doors) {
-            service.door.adopt(door);
+            service.door().adopt(door);
         }
         let serving = Arc::new(prepared.serving);
         let before = self.serving.swap(serving.clone());
         serving.upstreams.take_over(Some(&before.upstreams));
         self.prober.ask(&serving.upstreams);
+    }
+
+    /// Second handles on all its listening sockets, each with the address that was asked for.
+    ///
+    /// # Errors
+    /// When no more files can be open.
+    pub fn sockets(&self) -> io::Result<Vec<(SocketAddr, OwnedFd)>> {
+        self.public_services.iter().chain([&self.admin_service]).map(Listening::socket).collect()
     }
 
     /// Drains and stops. `lame_duck` is how long new connections are still taken after readiness has
@@ -213,8 +239,15 @@ impl Running {
         tokio::time::sleep(lame_duck).await;
         join_all(self.public_services.into_iter().map(|service| service.stop(DRAIN))).await;
         self.admin_service.stop(Duration::from_secs(1)).await;
-        let log = self.log;
-        let _ = tokio::task::spawn_blocking(move || log.stop()).await;
+        self.log.stopped().await;
+    }
+
+    /// Drains and stops, while another process serves at the same sockets.
+    pub async fn leave(self) {
+        self.drain.begin_unnoticed();
+        let services = self.public_services.into_iter().chain([self.admin_service]);
+        join_all(services.map(|service| service.leave(IDLE, DRAIN))).await;
+        self.log.stopped().await;
     }
 }
 
@@ -249,19 +282,6 @@ fn most_connections(wanted: usize) -> Most {
         );
     }
     most
-}
-
-fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)?.into_std()
-    };
-    listen().map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse { key, address },
-        _ => ListenError::Address { key, address, source },
-    })
 }
 
 /// pingora reads the system's certificates at start and panics when it cannot; so they are tried first.
@@ -305,67 +325,6 @@ fn http2_options(largest_header: usize) -> H2Options {
         .initial_connection_window_size(1024 * 1024)
         .max_send_buffer_size(64 * 1024);
     options
-}
-
-/// What stands at a listening socket.
-struct Entrance {
-    key: &'static str,
-    door: Door,
-    header: HeaderBounds,
-}
-
-/// One listener and its connections.
-#[derive(Debug)]
-struct Listening {
-    address: SocketAddr,
-    door: Arc<Door>,
-    connections: Arc<Connections>,
-    shutdown: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Listening {
-    fn start<A>(
-        entrance: Entrance,
-        listener: TcpListener,
-        app: Arc<A>,
-        connections: Arc<Connections>,
-    ) -> Result<Self, ListenError>
-    where
-        A: ServerApp + Send + Sync + 'static,
-    {
-        let Entrance { key, door, header } = entrance;
-        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let address =
-            listener.local_addr().map_err(|source| ListenError::Address { key, address: unknown, source })?;
-        let fault = |source| ListenError::Address { key, address, source };
-        let backlog = listener.try_clone().map_err(fault)?;
-        let (shutdown, stopped) = watch::channel(false);
-        let door = Arc::new(door);
-        let app = GuardedApp::new(app, door.clone(), connections.clone(), backlog, stopped.clone(), header);
-        let mut service = Service::new(key.to_owned(), app);
-        let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
-        service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
-        let mut sockets = Fds::new();
-        sockets.add(address.to_string(), listener.into_raw_fd());
-        let sockets: ListenFds = Arc::new(Mutex::new(sockets));
-        let task = tokio::spawn(async move { service.start_service(Some(sockets), stopped, 1).await });
-        Ok(Self { address, door, connections, shutdown, task })
-    }
-
-    /// Closes the listener, then waits for the open connections, but not longer than `patience`.
-    async fn stop(self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        let _ = self.shutdown.send(true);
-        let _ = self.task.await;
-        while self.connections.open() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let left = self.connections.open();
-        if left > 0 {
-            tracing::warn!(listener = %self.address, left, "connections were cut off at the end of the drain");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::{Disclosure, Permit};
 use crate::core::route::table::{Found, Matched};
 use crate::core::time::Timestamp;
-use crate::core::token::bearer::bearer;
+use crate::core::token::bearer::{Carried, carried};
 use crate::core::token::jwt::VerifiedToken;
-use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
+use crate::flows::exchange::receipts;
+use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 
 /// A refusal, with what was known by then.
@@ -119,9 +120,13 @@ pub async fn admit(
     let route = matched.route().clone();
     let mut caller = None;
     let judgement = async {
-        let token = match bearer(head.headers, query.as_deref())? {
-            Some(token) => Some(authenticate(gate, live, token, now).await?),
+        let token = match carried(head.headers, query.as_deref())? {
             None => None,
+            Some(Carried::Authorization(token)) => Some(judge(gate, live, head, token, now).await?),
+            Some(Carried::Subprotocol(offered)) => {
+                may_bring_subprotocol(head, &route)?;
+                Some(judge(gate, live, head, offered.token()?.expose(), now).await?)
+            }
         };
         caller.clone_from(&token);
         let identity = &live.settings.identity;
@@ -132,6 +137,28 @@ pub async fn admit(
         Permit::grant(matched, query, token, disclosure, now)
     };
     judgement.await.map_err(|denial| Refusal { denial, route: Some(route), caller })
+}
+
+async fn judge(
+    gate: &Gate,
+    live: &Live,
+    head: &RequestHead<'_>,
+    token: &str,
+    now: Timestamp,
+) -> Result<Arc<VerifiedToken>, Denial> {
+    brake::before_token(gate, live, token, head.client_address, now)?;
+    let verified = authenticate(gate, live, token, now).await?;
+    receipts::seen(gate, live, &verified, token);
+    Ok(verified)
+}
+
+/// A WebSocket is opened without a preflight, from any page: only those may that could also read what the
+/// route answers to this token.
+fn may_bring_subprotocol(head: &RequestHead<'_>, route: &Route) -> Result<(), Denial> {
+    if !head.upgrades {
+        return Err(Denial::BadRequest("A token as subprotocol belongs to a request for a WebSocket."));
+    }
+    route.sharing.reader(head.headers).map(drop).ok_or(Denial::OriginNotAllowed)
 }
 
 /// Tollgate's own paths are nobody's route.
@@ -178,11 +205,13 @@ mod tests {
     use crate::core::secret::Secret;
     use crate::core::session::sealed::KeyRing;
     use crate::flows::Operators;
+    use crate::flows::brake::Brake;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
     use crate::flows::testing::MemoryStore;
     use crate::state::errands::Errands;
     use crate::state::exchanges::Exchanges;
     use crate::state::issuer_keys::Issuers;
+    use crate::state::known_tokens::KnownTokens;
     use crate::state::metrics::Metrics;
 
     /// The world outside, which no test here needs.
@@ -266,6 +295,7 @@ mod tests {
                 connections: 1,
                 connections_per_address: 1,
                 requests_per_address: None,
+                denials_per_address: Some((2, Duration::from_secs(60))),
             },
             patience: crate::config::settings::Patience::default(),
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
@@ -291,7 +321,17 @@ mod tests {
         then: impl FnOnce(&Live, &RequestHead<'_>) -> T,
     ) -> T {
         let client_address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        then(&live(), &RequestHead { method, target: target.as_bytes(), host, headers, client_address })
+        then(
+            &live(),
+            &RequestHead {
+                method,
+                target: target.as_bytes(),
+                host,
+                headers,
+                upgrades: false,
+                client_address,
+            },
+        )
     }
 
     fn admitted(method: &Method, target: &str, authorization: Option<&str>) -> Result<Permit, Refusal> {
@@ -302,6 +342,8 @@ mod tests {
         let gate = Gate {
             live: ArcSwap::from_pointee(live()),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
             operators: Operators::default(),

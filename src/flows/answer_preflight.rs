@@ -16,7 +16,7 @@ use crate::core::request::RequestHead;
 use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::route::table::Matched;
-use crate::core::token::bearer::bearer;
+use crate::core::token::bearer::carried;
 use crate::flows::admit::{OwnEndpoint, Refusal, Target, find_route};
 use crate::state::live::Live;
 
@@ -49,7 +49,7 @@ pub fn answer_preflight(
         let headers = reader.preflight_headers(&TOKEN_ENDPOINT_METHODS);
         return Ok(Answered::Here { headers, route: None });
     }
-    bearer(head.headers, target.query.as_deref())?;
+    carried(head.headers, target.query.as_deref())?;
     let matched = route_for(live, head, &target, preflight.method())?;
     let route = matched.route().clone();
     if let Some(permit) = Permit::preflight(matched, target.query, preflight) {

@@ -7,8 +7,8 @@ use std::time::Instant;
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::jwt::{Unverified, VerifiedToken};
-use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::Issuers;
 use crate::state::live::Live;
 
@@ -22,7 +22,9 @@ pub async fn authenticate(
     token: &str,
     now: Timestamp,
 ) -> Result<Arc<VerifiedToken>, Denial> {
-    judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await
+    let verified = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
+    brake::remember(gate, live, token);
+    Ok(verified)
 }
 
 /// `limit`: the longest token, in bytes.

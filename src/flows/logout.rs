@@ -1,8 +1,8 @@
 //! `DELETE /oauth/token?client_id=`: sign-out in `token` mode, under the cookie's path so that the
 //! browser sends it.
 //!
-//! The session is over here at once, for every copy of its cookie; the refresh token is revoked at
-//! the AS in the background. Signing out twice, or without a session, is 204 all the same.
+//! The session is over here at once, for every copy of its cookie and on every replica; the refresh token is
+//! revoked at the AS in the background. Signing out twice, or without a session, is 204 all the same.
 
 use std::sync::Arc;
 
@@ -12,11 +12,16 @@ use http::StatusCode;
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
+use crate::core::secret::SecretString;
+use crate::core::session::exchange::Family;
+use crate::core::session::exchange::seal::{Content, Holder};
+use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::exchange::{session_cookie, windows};
+use crate::flows::exchange::coordinate::change;
+use crate::flows::exchange::session_cookie;
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
 
@@ -25,7 +30,6 @@ use crate::state::live::Live;
 ///
 /// # Errors
 /// Foreign origin, several cookies, or a parameter that is not supported.
-#[allow(clippy::unused_async)] // durable sign-out will wait for the store
 pub(in crate::flows) async fn sign_out(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
@@ -34,6 +38,7 @@ pub(in crate::flows) async fn sign_out(
     parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let subject = end_session(gate, live, head, client, parameters)
+        .await
         .map_err(|denial| OAuthRefusal::of(denial, client, None))?;
     Ok(OAuthAnswer {
         status: StatusCode::NO_CONTENT,
@@ -45,8 +50,8 @@ pub(in crate::flows) async fn sign_out(
     })
 }
 
-/// Gives the subject whose session it was.
-fn end_session(
+/// Gives the subject whose session it was, once its end is in the store.
+async fn end_session(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
@@ -58,8 +63,37 @@ fn end_session(
         return Err(Denial::InvalidRequest("everywhere is not supported yet."));
     }
     let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
-    for token in gate.exchanges.end(&grant, SessionEnd::Revoked, windows(live, client)) {
+    for token in end_family(gate, &grant, session_cookie::timeouts(client)).await? {
         revoke_in_background(gate, live, client, token);
     }
     Ok(grant.subject.map(|subject| subject.sub))
+}
+
+/// Ends a family, known or not. Gives the refresh tokens that are now to be revoked at the AS: the presented one,
+/// and the newest where it may not have reached its browser.
+///
+/// # Errors
+/// [`Denial::StoreUnavailable`]
+pub(in crate::flows) async fn end_family(
+    gate: &Gate,
+    grant: &Grant,
+    timeouts: Timeouts,
+) -> Result<Vec<SecretString>, Denial> {
+    change(gate, grant, timeouts, |family, _| {
+        let presented = grant.refresh_token.clone();
+        if let Some((_, revoke)) = family.refuses(grant.generation) {
+            return if revoke { vec![presented] } else { Vec::new() };
+        }
+        let newest = newest_token(family, grant);
+        family.end(SessionEnd::Revoked, Some(grant.generation));
+        std::iter::once(presented.clone()).chain(newest.filter(|newest| *newest != presented)).collect()
+    })
+    .await
+}
+
+fn newest_token(family: &Family, grant: &Grant) -> Option<SecretString> {
+    let successor = family.successor()?;
+    let before = Holder::of(grant).reach(family, successor.generation.checked_sub(1)?)?;
+    let plain = before.open(Content::Grant, &successor.grant)?;
+    Some(Grant::from_bytes(plain.expose())?.refresh_token)
 }

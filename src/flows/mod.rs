@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod answer_preflight;
 pub mod authenticate;
+pub mod brake;
 pub mod call_authorization_server;
 pub mod exchange;
 pub mod keep_keys_fresh;
@@ -22,9 +23,11 @@ use arc_swap::ArcSwap;
 use crate::core::secret::Secret;
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
+use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
+use brake::Brake;
 use ports::{Clock, HttpClient, Randomness, Store};
 use reload::Reloads;
 
@@ -42,6 +45,9 @@ pub struct Operators {
 pub struct Gate {
     pub live: ArcSwap<Live>,
     pub exchanges: Exchanges,
+    /// Tokens whose use was reported as proof of receipt.
+    pub seen_tokens: KnownTokens,
+    pub brake: Brake,
     pub errands: Errands,
     pub metrics: Metrics,
     pub operators: Operators,

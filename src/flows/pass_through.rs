@@ -16,9 +16,9 @@ use crate::core::request::RequestHead;
 use crate::core::session::oauth::answer::ServerAnswer;
 use crate::core::session::oauth::native::{NativeRequest, Proof, Registered};
 use crate::core::session::oauth::request::Parameters;
-use crate::flows::Gate;
 use crate::flows::call_authorization_server::{self, AsClient, ask_token_endpoint};
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
+use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 use crate::state::metrics::ExchangeOutcome;
 
@@ -34,7 +34,10 @@ pub(in crate::flows) async fn pass_through(
     parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let result = match NativeRequest::read(head.headers, parameters, registered(client)) {
-        Ok(request) => answered(gate, live, client, &request).await,
+        Ok(request) => match brake::before_work(gate, live, head.client_address, gate.clock.now()) {
+            Ok(()) => answered(gate, live, client, &request).await,
+            Err(denial) => Err(denial),
+        },
         Err(denial) => Err(denial),
     };
     let outcome = count(gate, client, parameters, &result);

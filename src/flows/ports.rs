@@ -161,3 +161,23 @@ pub enum StoreFault {
     #[error("the store did not answer within its deadline")]
     Deadline,
 }
+
+/// What only one process at a time may have open, such as the files of a store on this machine. When a gateway hands
+/// over to another process, it closes this before the other opens it.
+pub trait Exclusive: Debug + Send + Sync {
+    /// Opens it, and whoever waited goes on. Changes nothing when it is open.
+    ///
+    /// # Errors
+    /// Why it cannot be opened, as text for people.
+    fn open(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Finishes what is being written, then closes it, whatever happens. Whoever needs it from here on waits for it to
+    /// be opened again, but not beyond a deadline of its own.
+    ///
+    /// # Errors
+    /// What was not written, as text for people.
+    fn close(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// The other process has it open: nobody needs to wait any more. Told only while it is closed.
+    fn handed_over(&self) {}
+}

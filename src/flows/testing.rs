@@ -30,9 +30,25 @@ impl MemoryStore {
     }
 
     /// While it is away every call is a fault, and nothing is put.
-    #[allow(dead_code, reason = "for the flows that use a store")]
     pub(crate) fn goes_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// How many values of a kind have not expired.
+    pub(crate) fn len(&self, kind: &str) -> usize {
+        let now = self.clock.now();
+        let held = self.held.lock().unwrap();
+        held.values.iter().filter(|(key, (_, ends, _))| now < *ends && key.as_str().starts_with(kind)).count()
+    }
+
+    /// How often something was put.
+    pub(crate) fn puts(&self) -> u64 {
+        self.held.lock().unwrap().puts
+    }
+
+    /// All that a thief of the store gets.
+    pub(crate) fn all_bytes(&self) -> Vec<u8> {
+        self.held.lock().unwrap().values.values().flat_map(|(_, _, value)| value.bytes.to_vec()).collect()
     }
 
     fn at_hand(&self) -> Result<(), StoreFault> {

@@ -1,10 +1,12 @@
 //! WHOM WE TALK TO. Implementations of the ports: HTTP client, stores, system clock and randomness,
-//! files, the log.
+//! files, the log, other processes.
 
+pub mod handover;
 pub mod http_client;
 pub mod key_files;
 pub mod log;
 pub mod store;
+pub mod supervisor;
 pub mod system;
 
 #[cfg(test)]

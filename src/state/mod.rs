@@ -1,9 +1,11 @@
 //! WHAT WE REMEMBER. Memory only; each piece has one owner, built in `app`, swapped whole or
 //! changed by key.
 
+pub mod denials;
 pub mod errands;
 pub mod exchanges;
 pub mod issuer_keys;
+pub mod known_tokens;
 pub mod live;
 pub mod metrics;
 pub mod refusals;

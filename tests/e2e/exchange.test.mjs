@@ -26,7 +26,7 @@ test('50 tabs refresh at once: the authorization server is asked once, all get t
   assert.equal(next.status, 200, next.text);
   assert.notEqual(next.json.access_token, answers[0].json.access_token);
   assert.equal(world.as.callsOf('refresh_token').length, 2);
-  world.assertNoTokenLeaked();
+  await world.assertNoTokenLeaked();
 });
 
 test('a browser that leaves does not cut the exchange short', async (t) => {

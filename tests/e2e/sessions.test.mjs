@@ -7,8 +7,8 @@ import { AUDIENCE } from './support/authorization_server.mjs';
 import { Browser, until } from './support/http.mjs';
 import { CLIENT, COOKIE, SCOPE, SECRET, World } from './support/world.mjs';
 
-/** What a coarse clock and a loaded machine may take, in seconds. */
-const SLACK = 2;
+/** How much shorter than it was a time may be when it is told, in seconds: a busy machine needs some to tell it. */
+const SLACK = 10;
 
 const poll = (world, browser, options) => world.token(browser, { grant_type: 'refresh_token', background: 'true' }, options);
 const maxAge = (answer) => Number(/; Max-Age=(\d+)/.exec(answer.setCookies[0])[1]);
@@ -16,10 +16,22 @@ const sent = (cookie) => ({ headers: { cookie: `${COOKIE}=${cookie}` } });
 
 /** Repeats `request` until its answer is not 200, and returns that answer. */
 const untilRefused = (what, request) =>
-  until(what, async () => {
-    const answer = await request();
-    return answer.status !== 200 && answer;
-  });
+  until(
+    what,
+    async () => {
+      const answer = await request();
+      return answer.status !== 200 && answer;
+    },
+    { seconds: 120 },
+  );
+
+/** Does it, and gives what tells how many seconds ago that was, at least and at most. */
+async function clockOf(work) {
+  const begun = performance.now();
+  await work();
+  const done = performance.now();
+  return () => ({ least: (performance.now() - done) / 1000, most: (performance.now() - begun) / 1000 });
+}
 
 async function assertEnded(world, browser, answer, why) {
   assert.deepEqual([answer.status, answer.json.error], [400, 'invalid_grant'], answer.text);
@@ -34,8 +46,7 @@ test('a page that only polls goes idle: the cookie is cleared, the refresh token
   const world = await World.start({ auth: 'none', client: { idle_timeout: '3s' } });
   t.after(() => world.stop());
   const browser = new Browser();
-  await world.signIn(browser);
-  const begun = Date.now();
+  const elapsed = await clockOf(() => world.signIn(browser));
   let left = Infinity;
   const answer = await untilRefused('the session to go idle', async () => {
     const polled = await poll(world, browser);
@@ -46,22 +57,21 @@ test('a page that only polls goes idle: the cookie is cleared, the refresh token
     }
     return polled;
   });
-  const seconds = (Date.now() - begun) / 1000;
-  assert.ok(seconds > 2.5 && seconds < 3 + SLACK, `went idle after ${seconds} s`);
+  const { least, most } = elapsed();
+  assert.ok(most >= 3 && least < 30, `went idle after ${least} to ${most} s`);
   await assertEnded(world, browser, answer, /not used for too long/);
   assert.ok((await world.gateway.metric('tollgate_exchanges_total', { outcome: 'expired' })) >= 1);
   assert.equal((await world.refresh(browser)).status, 400, 'and stays so');
 });
 
 test('a page that is used does not go idle, and ends at the absolute timeout', async (t) => {
-  const world = await World.start({ auth: 'none', client: { idle_timeout: '2s', absolute_timeout: '6s' } });
+  const world = await World.start({ auth: 'none', client: { idle_timeout: '5s', absolute_timeout: '11s' } });
   t.after(() => world.stop());
   const browser = new Browser();
-  await world.signIn(browser);
-  const begun = Date.now();
+  const elapsed = await clockOf(() => world.signIn(browser));
   const answer = await untilRefused('the session to end', () => world.refresh(browser));
-  const seconds = (Date.now() - begun) / 1000;
-  assert.ok(seconds > 5.5 && seconds < 6 + SLACK, `ended after ${seconds} s`);
+  const { least, most } = elapsed();
+  assert.ok(most >= 11 && least < 110, `ended after ${least} to ${most} s`);
   await assertEnded(world, browser, answer, /longest duration/);
 });
 
@@ -71,7 +81,7 @@ test('an answer says how long all of it lasts, less by its age when it is given 
   const browser = new Browser();
   const times = (answer) => ['expires_in', 'refresh_after', 'session_expires_in'].map((name) => answer.json[name]).concat(maxAge(answer));
   const whole = [60, 40, 80, 80];
-  const areWhole = (times) => assert.ok(times.every((time, at) => time === whole[at] || time === whole[at] - 1), times.join());
+  const areWhole = (times) => assert.ok(times.every((time, at) => time <= whole[at] && time >= whole[at] - SLACK), times.join());
   areWhole(times(await world.signIn(browser)));
   const cookie = browser.cookie(COOKIE);
   const first = await world.refresh(browser);
@@ -82,24 +92,27 @@ test('an answer says how long all of it lasts, less by its age when it is given 
     return answer.json.expires_in < 58 && answer;
   });
   const [age, ...ages] = times(again).map((time, at) => whole[at] - time);
-  assert.ok(age < 3 + SLACK && ages.every((other) => Math.abs(other - age) <= 1), times(again).join());
-  // The life of a short token decides.
-  const short = await World.start({ accessTokenSeconds: 20 });
-  t.after(() => short.stop());
-  assert.ok([15, 16].includes((await short.signIn(new Browser())).json.refresh_after));
+  assert.ok(ages.every((other) => Math.abs(other - age) <= 1), times(again).join());
+  // The life of a shorter token decides: 80 % of 40 s.
+  world.as.accessTokenSeconds = 40;
+  const { refresh_after: short } = (await world.refresh(browser)).json;
+  assert.ok(short <= 32 && short > 32 - SLACK, `refresh_after ${short}`);
 });
 
 test('a use that finds the answer of a poll still counts', async (t) => {
-  const world = await World.start({ client: { idle_timeout: '30s' } });
+  const world = await World.start({ client: { idle_timeout: '300s' } });
   t.after(() => world.stop());
   const browser = new Browser();
   await world.signIn(browser);
   const cookie = browser.cookie(COOKIE);
   // Two tabs with one cookie: one polls, and the other is used a while later.
-  await until('some of the idle timeout to pass', async () => (await poll(world, new Browser(), sent(cookie))).json.session_expires_in < 28);
+  const polled = await until('some of the idle timeout to pass', async () => {
+    const answer = await poll(world, new Browser(), sent(cookie));
+    return answer.json.session_expires_in <= 297 && answer;
+  });
   const used = await world.refresh(new Browser(), sent(cookie));
-  assert.ok(used.json.session_expires_in >= 29, used.text);
-  assert.equal(maxAge(used), 30);
+  assert.ok(used.json.session_expires_in > polled.json.session_expires_in, `${polled.text} ${used.text}`);
+  assert.ok(maxAge(used) > maxAge(polled) && maxAge(used) <= 300, used.setCookies[0]);
 });
 
 test('access tokens that outlive the idle timeout are warned about once, at a refresh too', async (t) => {
@@ -110,12 +123,14 @@ test('access tokens that outlive the idle timeout are warned about once, at a re
   await world.signIn(browser);
   await world.refresh(browser);
   await world.signIn(new Browser());
+  // What was said is counted when nothing more can come.
+  const stop = () => (world.gateway.signal('SIGTERM'), world.gateway.exited);
+  await stop();
   assert.equal(warnings(), 1);
-  world.gateway.signal('SIGTERM');
-  await world.gateway.exited;
   await world.restartGateway();
   assert.equal((await world.refresh(browser)).status, 200);
   assert.equal((await world.refresh(browser)).status, 200);
+  await stop();
   assert.equal(warnings(), 2);
 });
 
@@ -218,7 +233,7 @@ test('a session that fits no cookie is an error that names the part, and its ref
   const answer = await world.token(browser, { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: world.redirectUri });
   world.as.endFault();
   assert.deepEqual([answer.status, answer.setCookies], [502, []], answer.text);
-  assert.match(world.gateway.output, /^(?=.*does not fit its cookie)(?=.*"part":"the refresh token")(?=.*"bytes":4000).*$/m);
+  await world.gateway.says(/^(?=.*does not fit its cookie)(?=.*"part":"the refresh token")(?=.*"bytes":4000).*$/m);
   assert.ok(!world.gateway.output.includes(large));
   await until('the refresh token to be revoked', () => world.as.revocations.some(({ token }) => token === large));
 });

@@ -76,7 +76,7 @@ for (const [auth, alg, options] of [
     assert.equal(replay.json.error, 'invalid_grant');
     assert.equal(world.as.callsOf('refresh_token').length, 1);
 
-    world.assertNoTokenLeaked();
+    await world.assertNoTokenLeaked();
   });
 }
 

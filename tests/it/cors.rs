@@ -75,8 +75,9 @@ async fn preflights_are_answered_for_the_clients_that_the_route_takes() {
         assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
         assert_eq!(answer.header("access-control-allow-headers"), Some("Authorization, Content-Type, DPoP"));
         assert_eq!(answer.header("access-control-max-age"), Some("600"));
-        let credentials = path.starts_with("/oauth/").then_some("true");
-        assert_eq!(answer.header("access-control-allow-credentials"), credentials, "{path}");
+        let is_ours = path.starts_with("/oauth/");
+        assert_eq!(answer.header("access-control-allow-credentials"), is_ours.then_some("true"), "{path}");
+        assert_eq!(answer.header("cache-control"), is_ours.then_some("no-store"), "{path}");
     }
     assert!(upstream.received().is_empty(), "none of it reached the upstream");
 }

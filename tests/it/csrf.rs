@@ -33,7 +33,7 @@ const TYPES: [Option<&str>; 5] = [
 const ASKS: [(&str, &str); 3] = [("POST", "authorization_code"), ("POST", "refresh_token"), ("DELETE", "")];
 
 /// Discovery, and a token endpoint that knows no code.
-fn authorization_server(asked: &Received) -> Vec<u8> {
+pub fn authorization_server(asked: &Received) -> Vec<u8> {
     let issuer = format!("http://{}", asked.header("host").unwrap());
     let (status, body) = match asked.path() {
         "/token" => ("400 Bad Request", r#"{"error":"invalid_grant"}"#.to_owned()),
@@ -61,7 +61,8 @@ impl World {
         let server = Upstream::answering(Arc::new(authorization_server)).await;
         let url = server.url();
         let config = format!(
-            "issuers: {{ fake: {{ url: \"{url}\", audience: \"https://api.example.com\" }} }}
+            "limits: {{ denials_per_address: 0 }}
+issuers: {{ fake: {{ url: \"{url}\", audience: \"https://api.example.com\" }} }}
 clients: {{ web-app: {{ mode: token, redirect_uri: \"http://{HOST}/back\", origins: [{origins}] }} }}
 routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
 "

@@ -41,7 +41,7 @@ async fn readiness_fails_before_the_listener_closes() {
     let mut busy = gateway.connect().await;
     busy.send(request("GET", "/public/hold", &[], b"")).await;
     eventually("the request at the upstream", || upstream.received().len() == 1).await;
-    let stopping = tokio::spawn(gateway.app.stop(Duration::from_secs(1)));
+    let stopping = tokio::spawn(gateway.app.stop(Duration::from_secs(3)));
     within("a failing readiness", async {
         loop {
             let mut probe = Client::connect(admin).await;

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-use tokio::net::TcpListener;
-
+use crate::support::address::Address;
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::upstream::{PAUSE, Received, Upstream};
 use crate::support::{eventually, within};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_head_that_is_too_large_is_431() {
@@ -219,12 +218,13 @@ async fn an_answer_streams_while_it_is_made() {
 
 #[tokio::test]
 async fn an_upstream_that_fails_is_502_in_our_own_words() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = Address::reserve();
     let silent = Upstream::answering(Arc::new(|_: &Received| Vec::new())).await;
     let babbling = Upstream::answering(Arc::new(|_: &Received| b"nonsense\r\n\r\n".to_vec())).await;
     let gateway = Gateway::with(&format!(
-        "routes:\n  - {{ path: /closed, to: \"http://{closed}\", public: true }}\n  \
+        "routes:\n  - {{ path: /closed, to: \"{}\", public: true }}\n  \
          - {{ path: /silent, to: \"{}\", public: true }}\n  - {{ path: /babbling, to: \"{}\", public: true }}",
+        closed.url(),
         silent.url(),
         babbling.url()
     ))

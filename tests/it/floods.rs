@@ -10,6 +10,7 @@ use http::Request;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::support::alone::{resident, was_run_alone};
 use crate::support::client::{Client, HOST, request};
 use crate::support::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, RawHttp2, SETTINGS,
@@ -20,7 +21,9 @@ use crate::support::tls::Http2;
 use crate::support::upstream::{Received, Upstream};
 use crate::support::{eventually, within};
 
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_secs(1);
+/// Before a header's deadline (10 s), which ends a connection for another reason.
+const AT_ONCE: Duration = Duration::from_secs(8);
 
 /// A gateway with short patience, whose `/public/*` goes to `upstream`.
 async fn impatient(upstream: &Upstream) -> Gateway {
@@ -43,17 +46,10 @@ async fn serves_others(address: SocketAddr) {
     let mut client = Http2::clear_text(address).await;
     let get = Request::get(format!("http://{HOST}/public/other")).body(()).unwrap();
     assert_eq!(client.ask(get, &[]).await.unwrap().status, 200);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
-/// Resident memory of this process, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
-const MUCH: usize = 48 << 20;
+const MUCH: usize = 24 << 20;
 
 #[tokio::test]
 async fn slow_headers_end_before_and_after_other_requests() {
@@ -72,7 +68,7 @@ async fn slow_headers_end_before_and_after_other_requests() {
             }
         }
         let _ = client.rest().await;
-        assert!(began.elapsed() < SHORT * 6, "{:?}", began.elapsed());
+        assert!(began.elapsed() < SHORT * 10, "{:?}", began.elapsed());
     }
     serves_others(gateway.public).await;
     assert!(upstream.received().iter().all(|seen| seen.path() != "/public/x" || seen.raw_body.is_empty()));
@@ -83,7 +79,6 @@ async fn slow_headers_end_before_and_after_other_requests() {
 async fn a_body_that_trickles_ends_over_both_versions() {
     let upstream = Upstream::start().await;
     let gateway = impatient(&upstream).await;
-    let began = Instant::now();
     for framing in [("Content-Length", "100000"), ("Transfer-Encoding", "chunked")] {
         let mut client = gateway.connect().await;
         client.send(request("POST", "/public/x", &[framing], b"")).await;
@@ -110,7 +105,6 @@ async fn a_body_that_trickles_ends_over_both_versions() {
     let end = RawHttp2::end_of_read(&mut client.read, 1).await;
     trickle.abort();
     assert!(end.is_refusal(), "{end:?}");
-    assert!(began.elapsed() < SHORT * 12, "{:?}", began.elapsed());
     assert!(upstream.received().is_empty());
     serves_others(gateway.public).await;
 }
@@ -120,14 +114,14 @@ async fn a_slow_client_that_means_it_is_served() {
     let upstream = Upstream::start().await;
     let gateway = impatient(&upstream).await;
     let mut client = gateway.connect().await;
-    let body = vec![b'x'; 2000];
-    client.send(request("POST", "/public/x", &[("Content-Length", "2000")], b"")).await;
+    let body = vec![b'x'; 4000];
+    client.send(request("POST", "/public/x", &[("Content-Length", "4000")], b"")).await;
     let began = Instant::now();
     for piece in body.chunks(100) {
         client.send(piece).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(began.elapsed() > SHORT * 3, "slower than a pause in all");
+    assert!(began.elapsed() > SHORT * 2, "slower than a pause in all");
     assert_eq!(client.answer().await.status, 200);
     assert_eq!(upstream.only().raw_body, body);
 }
@@ -173,6 +167,9 @@ async fn generous() -> (SocketAddr, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_ends_and_frees_the_upstream() {
+    if was_run_alone(module_path!(), "an_answer_that_nobody_reads_ends_and_frees_the_upstream") {
+        return;
+    }
     let (to, open) = generous().await;
     let routes = format!("routes: [{{ path: /public/*, to: \"http://{to}\", public: true }}]");
     let gateway = Gateway::adjusted(&routes, |settings| {
@@ -205,12 +202,16 @@ async fn an_answer_that_nobody_reads_ends_and_frees_the_upstream() {
     eventually("requests at the upstream", || open.load(Ordering::Relaxed) >= 16).await;
     serves_others(gateway.public).await;
     eventually("their end", || open.load(Ordering::Relaxed) <= 2).await;
-    assert!(resident() - before.min(resident()) < MUCH);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < MUCH, "{} MB more", grown >> 20);
     serves_others(gateway.public).await;
 }
 
 #[tokio::test]
 async fn too_many_or_too_large_headers_are_431_or_the_end() {
+    if was_run_alone(module_path!(), "too_many_or_too_large_headers_are_431_or_the_end") {
+        return;
+    }
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
     let before = resident();
@@ -253,7 +254,8 @@ async fn too_many_or_too_large_headers_are_431_or_the_end() {
         assert!(end.is_refusal(), "{end:?}");
     }
     assert!(upstream.received().is_empty());
-    assert!(resident() - before.min(resident()) < MUCH);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < MUCH, "{} MB more", grown >> 20);
     serves_others(gateway.public).await;
 }
 
@@ -289,6 +291,9 @@ async fn flood(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rapid_reset_is_ended_and_asks_no_upstream_without_bound() {
+    if was_run_alone(module_path!(), "a_rapid_reset_is_ended_and_asks_no_upstream_without_bound") {
+        return;
+    }
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
     let before = resident();
@@ -298,15 +303,19 @@ async fn a_rapid_reset_is_ended_and_asks_no_upstream_without_bound() {
         let open = frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&get("/public/hold")));
         [open, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
     };
-    let (sent, ended) = flood(client, 20_000, Duration::from_secs(5), piece).await;
+    let (sent, ended) = flood(client, 20_000, AT_ONCE, piece).await;
     assert!(ended, "{sent} requests were opened and reset");
     serves_others(gateway.public).await;
-    assert!(resident() - before.min(resident()) < MUCH);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < MUCH, "{} MB more", grown >> 20);
     eventually("nothing in flight", || gateway.app.gate.metrics.in_flight().get() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floods_of_small_frames_are_bounded() {
+    if was_run_alone(module_path!(), "floods_of_small_frames_are_bounded") {
+        return;
+    }
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;
     let before = resident();
@@ -339,11 +348,12 @@ async fn floods_of_small_frames_are_bounded() {
         client.send(first).await;
         let many = piece.repeat(100);
         let (sent, ended) =
-            flood(client, 300, if ends { SHORT * 10 } else { Duration::ZERO }, |_| many.clone()).await;
+            flood(client, 300, if ends { AT_ONCE } else { Duration::ZERO }, |_| many.clone()).await;
         assert!(ended || !ends, "{name}: {sent} times 100 frames");
         serves_others(gateway.public).await;
     }
-    assert!(resident() - before.min(resident()) < MUCH);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < MUCH, "{} MB more", grown >> 20);
     eventually("nothing in flight", || gateway.app.gate.metrics.in_flight().get() == 0).await;
 }
 

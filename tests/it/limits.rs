@@ -1,7 +1,12 @@
 //! What one address may have.
 
-use crate::support::client::{Client, HOST};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
+use crate::support::issuer::Issuer;
 use crate::support::tls::Http2;
 use crate::support::until;
 use crate::support::upstream::Upstream;
@@ -36,7 +41,7 @@ async fn an_address_that_asks_too_often_hears_when_to_come_back_and_others_are_s
     }
     let body = b"grant_type=refresh_token&client_id=x";
     let fields = [("X-Forwarded-For", "192.0.2.1"), ("Content-Type", "application/x-www-form-urlencoded")];
-    client.send(crate::support::client::request("POST", "/oauth/token", &fields, body)).await;
+    client.send(request("POST", "/oauth/token", &fields, body)).await;
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.json()["error"].as_str()), (429, Some("temporarily_unavailable")));
     assert_eq!(upstream.received().len(), 5 + 1 + 5 + 1);
@@ -94,4 +99,267 @@ async fn many_requests_on_one_connection_need_room_too() {
             .status,
         200
     );
+}
+
+/// A client behind the trusted proxy that every test here is.
+struct Behind<'a> {
+    client: Client,
+    address: &'a str,
+}
+
+impl<'a> Behind<'a> {
+    async fn new(gateway: &Gateway, address: &'a str) -> Self {
+        Self { client: gateway.connect().await, address }
+    }
+
+    /// Status, reason and Retry-After of a request with a token, or without.
+    async fn get(&mut self, path: &str, token: Option<&str>) -> (u16, String, Option<u64>) {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let mut fields = vec![("X-Forwarded-For", self.address)];
+        fields.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
+        let answer = self.client.get(path, &fields).await;
+        assert!(answer.keeps_alive());
+        let reason = match answer.status {
+            200 => String::new(),
+            _ => {
+                answer.json()["type"].as_str().unwrap().trim_start_matches("urn:tollgate:refusal:").to_owned()
+            }
+        };
+        (answer.status, reason, answer.header("retry-after").map(|after| after.parse().unwrap()))
+    }
+
+    async fn status(&mut self, path: &str, token: Option<&str>) -> u16 {
+        self.get(path, token).await.0
+    }
+}
+
+async fn metric(gateway: &Gateway, line: &str) -> u64 {
+    let text = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    let found = text.lines().find_map(|one| one.strip_prefix(line));
+    found.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn an_address_that_is_denied_too_often_gets_no_work_done_and_what_is_known_goes_on() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "trusted_proxies: 127.0.0.1\nlimits: {{ denials_per_address: 3/h }}\nroutes:
+  - {{ path: /api/*, to: \"{to}\" }}
+  - {{ path: /admin/*, to: \"{to}\", require: {{ scope: admin }} }}
+  - {{ path: /public/*, to: \"{to}\", public: true }}\n"
+    ))
+    .await;
+    let mut bad = Behind::new(&gateway, "192.0.2.1").await;
+    let known = gateway.issuer.token("alice", "");
+    assert_eq!(bad.status("/api/x", Some(&known)).await, 200);
+    for turn in 0..3 {
+        let forged = Issuer::new().token("alice", "");
+        assert_eq!(bad.get("/api/x", Some(&forged)).await, (401, "bad_signature".into(), None), "{turn}");
+    }
+    // Now nothing that was never seen is looked at, good or not, on public routes neither.
+    let verified = r#"tollgate_tokens_verified_total{issuer="test",path="verified"}"#;
+    let before = metric(&gateway, verified).await;
+    let unseen = gateway.issuer.token("bob", "");
+    for (path, token) in
+        [("/api/x", &*unseen), ("/api/x", "junk"), ("/public/x", &unseen), ("/public/x", "a.b.c")]
+    {
+        let (status, reason, after) = bad.get(path, Some(token)).await;
+        assert_eq!((status, &*reason), (429, "too_many_denials"), "{path} {token}");
+        // One of three in an hour is forgiven after 20 minutes.
+        assert!(after.is_some_and(|after| (1100..=1200).contains(&after)), "{after:?}");
+    }
+    assert_eq!(metric(&gateway, verified).await, before, "no signature was checked");
+    let counted = r#"tollgate_denials_total{reason="too_many_denials",route="/api/*"}"#;
+    assert_eq!(metric(&gateway, counted).await, 2);
+    // What needs no work is answered as ever.
+    assert_eq!(bad.status("/api/x", Some(&known)).await, 200);
+    assert_eq!(bad.status("/admin/x", Some(&known)).await, 403);
+    assert_eq!(bad.status("/public/x", None).await, 200);
+    assert_eq!(bad.status("/api/x", None).await, 401);
+    assert_eq!(bad.status("/nowhere", None).await, 404);
+    assert_eq!(bad.status("/api/x", Some(&"x".repeat(9000))).await, 431);
+    // Nobody else pays, and whoever was found good elsewhere is known here.
+    let mut neighbour = Behind::new(&gateway, "192.0.2.2").await;
+    assert_eq!(neighbour.status("/api/x", Some(&unseen)).await, 200);
+    assert_eq!(bad.status("/api/x", Some(&unseen)).await, 200);
+    let body = b"grant_type=refresh_token&client_id=x";
+    let fields = [("X-Forwarded-For", "192.0.2.1"), ("Content-Type", "application/x-www-form-urlencoded")];
+    bad.client.send(request("POST", "/oauth/token", &fields, body)).await;
+    assert_eq!(
+        bad.client.answer().await.json()["error"],
+        "invalid_request",
+        "an unknown client is cheap to refuse"
+    );
+}
+
+#[tokio::test]
+async fn denials_of_one_ipv6_network_count_together_and_a_spoofed_address_does_not() {
+    let upstream = Upstream::start().await;
+    let routes = format!("routes: [{{ path: /*, to: \"{}\" }}]\n", upstream.url());
+    let limit = "limits: { denials_per_address: 2/h }\n";
+    let gateway = Gateway::with(&format!("trusted_proxies: 127.0.0.1\n{limit}{routes}")).await;
+    for address in ["2001:db8::1", "2001:db8::ffff:2"] {
+        assert_eq!(Behind::new(&gateway, address).await.status("/", Some("junk")).await, 401);
+    }
+    assert_eq!(Behind::new(&gateway, "2001:db8::3").await.status("/", Some("junk")).await, 429);
+    assert_eq!(Behind::new(&gateway, "2001:db8:0:1::3").await.status("/", Some("junk")).await, 401);
+    // What comes from no trusted proxy is the peer's, whatever it says.
+    let gateway = Gateway::with(&format!("{limit}{routes}")).await;
+    for (address, status) in [("192.0.2.1", 401), ("192.0.2.2", 401), ("192.0.2.3", 429)] {
+        assert_eq!(Behind::new(&gateway, address).await.status("/", Some("junk")).await, status, "{address}");
+    }
+    // `0` is off.
+    let gateway = Gateway::with(&format!("limits: {{ denials_per_address: 0 }}\n{routes}")).await;
+    let mut client = Behind::new(&gateway, "192.0.2.1").await;
+    for _ in 0..200 {
+        assert_eq!(client.status("/", Some("junk")).await, 401);
+    }
+    // 120 in a minute unless told otherwise.
+    let gateway = Gateway::with(&routes).await;
+    let mut client = Behind::new(&gateway, "192.0.2.1").await;
+    for turn in 0..120 {
+        assert_eq!(client.status("/", Some("junk")).await, 401, "{turn}");
+    }
+    let mut more = 0;
+    while client.status("/", Some("junk")).await == 401 {
+        more += 1;
+        assert!(more < 120, "two in a second are forgiven, and no more");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_waits_is_served_again() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with(&format!(
+        "limits: {{ denials_per_address: 4/s }}\nroutes: [{{ path: /*, to: \"{}\" }}]\n",
+        upstream.url()
+    ))
+    .await;
+    let mut client = Behind::new(&gateway, "").await;
+    while client.status("/", Some("junk")).await == 401 {}
+    let unseen = gateway.issuer.token("alice", "");
+    until("a new token to be taken", async || client.status("/", Some(&unseen)).await == 200).await;
+}
+
+/// What honest callers meet, and what a page of anybody's can make a visitor's browser send.
+#[tokio::test]
+async fn what_honest_callers_meet_does_not_count() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let app = "http://app.gate.localhost:3000";
+    let gateway = Gateway::with(&format!(
+        "limits: {{ denials_per_address: 1/h }}
+clients: {{ web-app: {{ mode: token, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }} }}
+routes:
+  - {{ path: /api/*, to: \"{to}\", require: {{ scope: admin }}, methods: [GET] }}
+  - {{ path: /strict/*, to: \"{to}\", require: {{ acr: gold }}, clients: web-app }}\n"
+    ))
+    .await;
+    let bearer = gateway.bearer("alice", "");
+    let expired =
+        format!("Bearer {}", gateway.issuer.token_with(json!({ "exp": 1_000_000_000, "iat": 999_999_000 })));
+    let foreign = format!("Bearer {}", gateway.issuer.token_with(json!({ "sub": "bob", "client_id": "x" })));
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let refresh = "grant_type=refresh_token&client_id=web-app";
+    let code = format!(
+        "grant_type=authorization_code&client_id=web-app&code=x&redirect_uri={app}/back&code_verifier={}",
+        "v".repeat(43)
+    );
+    let get = |path, fields: &[(&str, &str)]| request("GET", path, fields, b"");
+    let post = |fields: &[(&str, &str)], body: &str| {
+        request("POST", "/oauth/token", &[fields, &[form]].concat(), body.as_bytes())
+    };
+    let planted = [("Origin", app), ("Cookie", "__Secure-tollgate-web-app=planted")];
+    let socket = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Origin", "http://evil.example"),
+        ("Sec-WebSocket-Protocol", "tollgate.bearer.!"),
+    ];
+    for (what, bytes, status) in [
+        ("no token", get("/api/x", &[]), 401),
+        ("an expired token", get("/api/x", &[("Authorization", &expired)]), 401),
+        ("a token of another client", get("/strict/x", &[("Authorization", &foreign)]), 401),
+        ("too weak a sign-in", get("/strict/x", &[("Authorization", &bearer)]), 401),
+        ("not enough", get("/api/x", &[("Authorization", &bearer)]), 403),
+        (
+            "two credentials",
+            get("/api/x", &[("Authorization", "Bearer a"), ("Authorization", "Bearer b")]),
+            400,
+        ),
+        ("another scheme", get("/api/x", &[("Authorization", "Basic eDp5")]), 401),
+        ("a token in the query", get("/api/x?access_token=x", &[]), 400),
+        ("no such path", get("/nowhere", &[]), 404),
+        ("no such method", request("PUT", "/api/x", &[], b""), 405),
+        ("an ambiguous path", get("/api//x", &[]), 400),
+        ("a foreign page's socket", get("/api/x", &socket), 403),
+        ("a foreign page's refresh", post(&[("Origin", "http://evil.example")], refresh), 403),
+        ("a foreign page's code", post(&[("Origin", "http://evil.example")], &code), 403),
+        ("no session", post(&[("Origin", app)], refresh), 400),
+        ("a planted cookie", post(&planted, refresh), 400),
+        ("an authorization server that is away", post(&[("Origin", app)], &code), 503),
+    ] {
+        for _ in 0..3 {
+            let mut client = gateway.connect().await;
+            client.send(&bytes).await;
+            assert_eq!(client.answer().await.status, status, "{what}");
+        }
+        let unseen = gateway.issuer.token_with(json!({ "sub": what, "scope": "admin" }));
+        assert_eq!(Behind::new(&gateway, "").await.status("/api/x", Some(&unseen)).await, 200, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn made_up_codes_count_and_reach_the_authorization_server_no_more() {
+    let server = Upstream::answering(Arc::new(crate::csrf::authorization_server)).await;
+    let back = format!("http://{HOST}/back");
+    let config = format!(
+        "trusted_proxies: 127.0.0.1
+limits: {{ denials_per_address: 4/h }}
+issuers: {{ fake: {{ url: \"{}\", audience: \"https://api.example.com\" }} }}
+clients:
+  web-app: {{ mode: token, redirect_uri: \"{back}\" }}
+  phone: {{ mode: native }}
+routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
+",
+        server.url()
+    );
+    let gateway = Gateway::unready(&config, |_| {}).unwrap();
+    let asked = || server.received().iter().filter(|asked| asked.path() == "/token").count();
+    let verifier = "v".repeat(43);
+    let code = format!(
+        "grant_type=authorization_code&client_id=web-app&code=made-up&redirect_uri={back}&code_verifier={verifier}"
+    );
+    let native = "grant_type=refresh_token&client_id=phone&refresh_token=made-up".to_owned();
+    let send = async |body: &str, address: &str| {
+        let origin = format!("http://{HOST}");
+        let form = "application/x-www-form-urlencoded";
+        let fields = [("Content-Type", form), ("Origin", &*origin), ("X-Forwarded-For", address)];
+        let mut client = gateway.connect().await;
+        client.send(request("POST", "/oauth/token", &fields, body.as_bytes())).await;
+        client.answer().await
+    };
+    for body in [&code, &native, &code, &native] {
+        let answer = send(body, "192.0.2.1").await;
+        assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_grant")), "{body}");
+    }
+    assert_eq!(asked(), 4);
+    for body in [&code, &native] {
+        let answer = send(body, "192.0.2.1").await;
+        assert_eq!(
+            (answer.status, &answer.json()["error"]),
+            (429, &json!("temporarily_unavailable")),
+            "{body}"
+        );
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert!(
+            answer.header("retry-after").is_some_and(|after| (800..=900).contains(&after.parse().unwrap()))
+        );
+    }
+    assert_eq!(asked(), 4);
+    assert_eq!(send(&code, "192.0.2.2").await.status, 400, "nobody else pays");
+    assert_eq!(asked(), 5);
+    // Tokens are no longer looked at either.
+    assert_eq!(Behind::new(&gateway, "192.0.2.1").await.status("/api/x", Some("junk")).await, 429);
 }

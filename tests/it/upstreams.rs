@@ -2,20 +2,20 @@
 //! becomes of a request when one of them fails.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use http::Version;
-use tokio::net::TcpListener;
-
+use crate::support::address::Address;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::{Http2Upstream, Tls};
 use crate::support::tls::Authority;
 use crate::support::upstream::{Received, Upstream, plain};
 use crate::support::{eventually, until, within};
+use http::Version;
 
 /// An upstream `api` of these servers, and a public route to it.
 fn api(servers: &[&str], more: &str) -> String {
@@ -40,12 +40,6 @@ async fn metrics(gateway: &Gateway) -> String {
 
 async fn status(gateway: &Gateway, path: &str) -> u16 {
     gateway.connect().await.get(path, &[]).await.status
-}
-
-/// An address at which nobody listens.
-async fn nowhere() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
 }
 
 #[tokio::test]
@@ -256,8 +250,8 @@ async fn requests_are_spread_over_the_servers() {
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_costs_no_request_whatever_its_method() {
     let begun = Instant::now();
-    let (good, bad) = (Upstream::start().await, nowhere().await);
-    let gateway = Gateway::with(&api(&[&bad, &good.url()], "")).await;
+    let (good, bad) = (Upstream::start().await, Address::reserve());
+    let gateway = Gateway::with(&api(&[&bad.url(), &good.url()], "")).await;
     let mut client = gateway.connect().await;
     for _ in 0..10 {
         client.send(request("POST", "/x", &[], b"body")).await;
@@ -266,12 +260,10 @@ async fn a_server_that_cannot_be_reached_costs_no_request_whatever_its_method() 
     assert!(good.received().iter().all(|one| one.raw_body == b"body"));
     assert_eq!(good.received().len(), 10);
     let told = metrics(&gateway).await;
-    let health = |url: &str| {
-        let server = url.trim_start_matches("http://");
-        format!("tollgate_upstream_healthy{{server=\"{server}\",upstream=\"api\"}}")
-    };
-    assert!(told.contains(&format!("{} 0", health(&bad))), "{told}");
-    assert!(told.contains(&format!("{} 1", health(&good.url()))), "{told}");
+    let health =
+        |server: SocketAddr| format!("tollgate_upstream_healthy{{server=\"{server}\",upstream=\"api\"}}");
+    assert!(told.contains(&format!("{} 0", health(bad.address))), "{told}");
+    assert!(told.contains(&format!("{} 1", health(good.address))), "{told}");
     let failed: u64 = told
         .lines()
         .find_map(|line| {
@@ -291,14 +283,14 @@ async fn a_server_that_cannot_be_reached_costs_no_request_whatever_its_method() 
         .map(|server| (server["server"].as_str().unwrap(), server["healthy"].as_bool().unwrap()))
         .collect();
     assert_eq!(seen.len(), 2);
-    assert!(seen.contains(&(bad.trim_start_matches("http://"), false)), "{seen:?}");
-    assert!(seen.contains(&(good.url().trim_start_matches("http://"), true)), "{seen:?}");
+    assert!(seen.contains(&(bad.authority().as_str(), false)), "{seen:?}");
+    assert!(seen.contains(&(good.address.to_string().as_str(), true)), "{seen:?}");
 }
 
 #[tokio::test]
 async fn the_only_server_is_never_set_aside() {
-    let address = nowhere().await;
-    let gateway = Gateway::with(&api(&[&address], "")).await;
+    let address = Address::reserve();
+    let gateway = Gateway::with(&api(&[&address.url()], "")).await;
     let healthy = async |value: &str| {
         let told = metrics(&gateway).await;
         told.lines().any(|line| line.contains("upstream_healthy{") && line.ends_with(value))
@@ -308,8 +300,7 @@ async fn the_only_server_is_never_set_aside() {
         assert_eq!(status(&gateway, "/x").await, 502);
     }
     assert!(healthy(" 0").await);
-    let listener = TcpListener::bind(address.trim_start_matches("http://")).await.unwrap();
-    let _upstream = Upstream::on(listener, Arc::new(plain));
+    let _upstream = Upstream::on(address.listen(), Arc::new(plain));
     assert_eq!(status(&gateway, "/x").await, 200, "at once");
     assert!(healthy(" 1").await);
 }
@@ -336,20 +327,20 @@ async fn servers_may_have_names_with_several_addresses() {
 
 #[tokio::test]
 async fn when_no_server_can_be_reached_the_answer_is_502_and_the_first_that_returns_is_used() {
-    let (one, two) = (nowhere().await, nowhere().await);
-    let gateway = Gateway::with(&api(&[&one, &two], "")).await;
+    let (one, two) = (Address::reserve(), Address::reserve());
+    let gateway = Gateway::with(&api(&[&one.url(), &two.url()], "")).await;
     for _ in 0..5 {
         assert_eq!(status(&gateway, "/x").await, 502);
     }
-    let listener = TcpListener::bind(two.trim_start_matches("http://")).await.unwrap();
-    let upstream = Upstream::on(listener, Arc::new(plain));
+    let upstream = Upstream::on(two.listen(), Arc::new(plain));
     until("the server to be used again", async || status(&gateway, "/x").await == 200).await;
     assert!(!upstream.received().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_under_load_costs_no_get_and_is_used_again_when_it_is_back() {
-    let (one, two) = (Upstream::start().await, Upstream::start().await);
+    let (address, two) = (Address::reserve(), Upstream::start().await);
+    let one = Upstream::on(address.listen(), Arc::new(plain));
     let gateway = Gateway::with(&api(&[&one.url(), &two.url()], "")).await;
     let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load: Vec<_> = (0..4)
@@ -369,11 +360,9 @@ async fn a_server_that_dies_under_load_costs_no_get_and_is_used_again_when_it_is
         eventually("more answers", || answered.load(Ordering::Acquire) >= before + count).await;
     };
     more(50).await;
-    let address = one.address;
     drop(one);
     more(200).await;
-    let listener = TcpListener::bind(address).await.unwrap();
-    let one = Upstream::on(listener, Arc::new(plain));
+    let one = Upstream::on(address.listen(), Arc::new(plain));
     eventually("the server that is back to be used", || one.received().len() > 20).await;
     stop.store(true, Ordering::Release);
     for client in load {
@@ -562,8 +551,8 @@ async fn health_is_asked_for_over_http_2_too() {
 
 #[tokio::test]
 async fn a_reload_keeps_connections_and_what_is_known_of_servers() {
-    let (one, dead) = (Upstream::start().await, nowhere().await);
-    let rest = api(&[&dead, &one.url()], "");
+    let (one, dead) = (Upstream::start().await, Address::reserve());
+    let rest = api(&[&dead.url(), &one.url()], "");
     let gateway = Gateway::with(&rest).await;
     let mut client = gateway.connect().await;
     for _ in 0..4 {
@@ -575,7 +564,9 @@ async fn a_reload_keeps_connections_and_what_is_known_of_servers() {
         line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
     };
     let (before, begun) = (failures().await, Instant::now());
-    for change in [rest.clone() + "limits: { body: 1KiB }\n", api(&[&dead, &one.url()], ", host: client")] {
+    for change in
+        [rest.clone() + "limits: { body: 1KiB }\n", api(&[&dead.url(), &one.url()], ", host: client")]
+    {
         reload(&gateway, &change);
         assert_eq!(client.get("/x", &[]).await.status, 200);
         assert_eq!(client.get("/x", &[]).await.status, 200);
@@ -585,8 +576,5 @@ async fn a_reload_keeps_connections_and_what_is_known_of_servers() {
     assert!(one.received().iter().all(|received| received.connection == 0), "and the connection still used");
     reload(&gateway, &api(&[&one.url()], ""));
     let told = metrics(&gateway).await;
-    assert!(
-        !told.contains(&format!("upstream_healthy{{server=\"{}\"", dead.trim_start_matches("http://"))),
-        "{told}"
-    );
+    assert!(!told.contains(&format!("upstream_healthy{{server=\"{}\"", dead.address)), "{told}");
 }

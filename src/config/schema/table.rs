@@ -374,6 +374,13 @@ const LIMITS: &[Key] = &[
         "How often one address (IPv6: one /64) may ask, behind `trusted_proxies` the client's; then 429. `0`: no limit.",
         "600/m",
     ),
+    key(
+        "denials_per_address",
+        One("a rate"),
+        Default("120/m"),
+        "How often one address may show bad credentials; then work for it is refused with 429. `0`: no limit.",
+        "30/m",
+    ),
 ];
 
 const LOG: &[Key] = &[

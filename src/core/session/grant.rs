@@ -22,6 +22,14 @@ impl FamilyId {
     pub const fn from_random(bits: [u8; 16]) -> Self {
         Self(bits)
     }
+
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
 impl std::fmt::Debug for FamilyId {
@@ -83,16 +91,28 @@ pub struct Timeouts {
     pub absolute: Duration,
 }
 
-impl Grant {
-    /// Why the session is over at `now`, if it is.
-    pub fn ended(&self, timeouts: Timeouts, now: Timestamp) -> Option<SessionEnd> {
-        if now >= self.signed_in_at.plus(timeouts.absolute) {
+impl Timeouts {
+    /// Why a session of these dates is over at `now`, if it is.
+    pub fn ended(
+        self,
+        signed_in_at: Timestamp,
+        last_used_at: Timestamp,
+        now: Timestamp,
+    ) -> Option<SessionEnd> {
+        if now >= signed_in_at.plus(self.absolute) {
             Some(SessionEnd::AbsoluteTimeout)
-        } else if now >= self.last_used_at.plus(timeouts.idle) {
+        } else if now >= last_used_at.plus(self.idle) {
             Some(SessionEnd::IdleTimeout)
         } else {
             None
         }
+    }
+}
+
+impl Grant {
+    /// Why the session is over at `now`, if it is.
+    pub fn ended(&self, timeouts: Timeouts, now: Timestamp) -> Option<SessionEnd> {
+        timeouts.ended(self.signed_in_at, self.last_used_at, now)
     }
 
     /// Whether the exchange that made this grant was use of the session.

@@ -193,7 +193,10 @@ impl KeyType for Length {
     }
 }
 
-fn expand<const N: usize>(prk: &Prk, info: &[u8]) -> Result<[u8; N], aws_lc_rs::error::Unspecified> {
+pub(super) fn expand<const N: usize>(
+    prk: &Prk,
+    info: &[u8],
+) -> Result<[u8; N], aws_lc_rs::error::Unspecified> {
     let mut bytes = [0; N];
     let info = [info];
     let okm: hkdf::Okm<'_, Length> = prk.expand(&info, Length(N))?;

@@ -1,11 +1,34 @@
-//! Finds the one access token that a request carries (RFC 6750 section 2): in `Authorization`, once,
-//! and nowhere else. It must never pick one of two credentials, and never take one from the query
-//! (RFC 9700 section 4.3.2).
+//! Finds the one access token that a request carries (RFC 6750 section 2): in `Authorization`, once, or as a
+//! WebSocket's subprotocol, and nowhere else. It must never pick one of two credentials, and never take one
+//! from the query (RFC 9700 section 4.3.2).
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use crate::core::denial::Denial;
+use crate::core::token::subprotocol::{self, Offered};
+
+/// Where a request carries its token.
+#[derive(Clone, Copy, Debug)]
+pub enum Carried<'a> {
+    Authorization(&'a str),
+    /// Whether it may is not decided here.
+    Subprotocol(Offered<'a>),
+}
+
+/// The token of a request, wherever it is; `None` when it carries none at all.
+///
+/// # Errors
+/// As [`bearer`]; `SeveralCredentials` also for a subprotocol beside another, or beside `Authorization`,
+/// whatever its scheme.
+pub fn carried<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<Carried<'a>>, Denial> {
+    let offered = subprotocol::offered(headers)?;
+    if offered.is_some() && headers.contains_key(AUTHORIZATION) {
+        return Err(Denial::SeveralCredentials);
+    }
+    let bearer = bearer(headers, query)?;
+    Ok(bearer.map(Carried::Authorization).or(offered.map(Carried::Subprotocol)))
+}
 
 /// The bearer token of a request; `None` when it has no `Authorization` at all. `query` is without
 /// its `?`, as it came.
@@ -14,7 +37,7 @@ use crate::core::denial::Denial;
 /// `SeveralCredentials` for two `Authorization` fields; `TokenInQuery` for an `access_token`
 /// parameter in any spelling; `NoCredential` for another scheme (RFC 6750 section 3.1: no error
 /// code); `TokenMalformed` for what is no `b64token`.
-pub fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<&'a str>, Denial> {
+fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<&'a str>, Denial> {
     if query.is_some_and(names_access_token) {
         return Err(Denial::TokenInQuery);
     }
@@ -105,6 +128,21 @@ mod tests {
         }
         assert!(matches!(bearer(&with(&[b"Bearer \xff"]), None), Err(Denial::TokenMalformed(_))));
         assert_eq!(bearer(&with(&[b"Bearer\ta"]), None), Err(Denial::NoCredential));
+    }
+
+    #[test]
+    fn a_subprotocol_is_taken_where_there_is_no_other_credential() {
+        let mut headers = HeaderMap::new();
+        let offer = HeaderValue::from_static("chat, tollgate.bearer.YS5iLmM");
+        headers.insert(http::header::SEC_WEBSOCKET_PROTOCOL, offer);
+        assert!(matches!(carried(&headers, Some("a=b")), Ok(Some(Carried::Subprotocol(_)))));
+        assert_eq!(carried(&headers, Some("access_token=x")).unwrap_err(), Denial::TokenInQuery);
+        for other in ["Bearer a.b.c", "Basic eDp5", ""] {
+            headers.insert(AUTHORIZATION, HeaderValue::from_static(other));
+            assert_eq!(carried(&headers, None).unwrap_err(), Denial::SeveralCredentials, "{other}");
+        }
+        assert!(matches!(carried(&with(&[b"Bearer a"]), None), Ok(Some(Carried::Authorization("a")))));
+        assert!(carried(&HeaderMap::new(), None).unwrap().is_none());
     }
 
     #[test]

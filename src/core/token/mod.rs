@@ -1,15 +1,20 @@
 //! Access tokens: from bytes that somebody sent to a [`VerifiedToken`], which only this folder makes.
 //!
 //! - `bearer`: finds the one credential of a request (RFC 6750 section 2)
+//! - `subprotocol`: the same where a page opens a WebSocket
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
+//! - `fingerprint`: what tells one token's text from all others
 //! - `freshness`: when keys are good, old or worth fetching, as a decision
 //! - `json`: JSON objects without repeated members
 
 pub mod bearer;
+pub mod fingerprint;
 pub mod freshness;
+pub mod id;
 pub mod jwks;
 pub mod jwt;
+pub mod subprotocol;
 
 #[cfg(test)]
 mod attacks;

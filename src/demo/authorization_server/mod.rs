@@ -244,7 +244,7 @@ impl Shared {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Answer {
     let host = request.headers().get(header::HOST).map(HeaderValue::as_bytes);
     if host != Some(shared.authority.as_bytes()) {
-        return serve::answer(StatusCode::MISDIRECTED_REQUEST, "text/plain", "unknown host\n");
+        return serve::unknown_host();
     }
     let method = request.method();
     match request.uri().path() {

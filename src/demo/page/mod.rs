@@ -10,7 +10,7 @@ mod files;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
@@ -35,8 +35,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Answers what belongs to the page; `Err` gives back everything else.
+    /// Answers what belongs to the page, and whoever comes by another name than the upstream's own; `Err` gives
+    /// back everything else.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Request<Incoming>> {
+        if !self.is_named_by(&request) {
+            return Ok(serve::unknown_host());
+        }
         let path = request.uri().path();
         if path != "/" && path != "/app" && !path.starts_with("/app/") {
             return Err(request);
@@ -50,6 +54,12 @@ impl Stage {
             _ => files::answer(path),
         };
         Ok(answer)
+    }
+
+    /// A page whose name was rebound to 127.0.0.1 would be of the buttons' origin. The gateway uses this name.
+    fn is_named_by(&self, request: &Request<Incoming>) -> bool {
+        let own = self.places.upstream.strip_prefix("http://").unwrap_or_default();
+        request.headers().get(header::HOST).is_some_and(|host| host == own)
     }
 
     /// What the page must know of this run of the demo.

@@ -21,7 +21,7 @@ async fn world(first_port: u16) -> World {
     let world = World::start(Ports::find_from(first_port).unwrap(), QUICK).unwrap();
     let ready = format!("{}/readyz", world.places.admin);
     let browser = Browser::new();
-    for _ in 0..200 {
+    for _ in 0..3000 {
         if browser.get(&ready, &[]).await.is_ok_and(|answer| answer.status == StatusCode::OK) {
             return world;
         }
@@ -33,6 +33,22 @@ async fn world(first_port: u16) -> World {
 impl World {
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.places.gateway)
+    }
+
+    /// Sends this to the upstream itself, and reads until the answer has `wanted` in it.
+    async fn asked_by_hand(&self, request: &str, wanted: &str) -> String {
+        let authority = self.places.upstream.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(authority).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        let mut piece = [0; 4096];
+        while !said.contains(wanted) {
+            let read = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut piece)).await;
+            let read = read.unwrap_or_else(|_| panic!("no {wanted:?} in {said}")).unwrap();
+            assert_ne!(read, 0, "it ended without {wanted:?}: {said}");
+            said.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        said
     }
 
     /// Presses a button, as the page does.
@@ -167,6 +183,28 @@ async fn buttons_answer_to_the_page_of_their_own_origin_only() {
     world.stop().await;
 }
 
+/// A foreign page whose name comes to mean 127.0.0.1 (DNS rebinding) is of the same origin as what it then asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_answers_to_a_name_that_was_rebound() {
+    let world = world(26_000).await;
+    let own = world.places.upstream.strip_prefix("http://").unwrap();
+    for (host, status) in [("evil.example:8083", 421), ("localhost:8083", 421), (own, 200)] {
+        for path in ["/", "/app/wire", "/app/about", "/api/hello"] {
+            let get = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let said = world.asked_by_hand(&get, "\r\n\r\n").await;
+            assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{path} as {host}: {said}");
+        }
+        let button = format!(
+            "POST /app/counts HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: same-origin\r\nX-Demo: 1\r\n\
+             Content-Length: 2\r\n\r\n{{}}"
+        );
+        let wanted = if status == 200 { "token_requests" } else { "unknown host" };
+        let said = world.asked_by_hand(&button, wanted).await;
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "a button as {host}: {said}");
+    }
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_authorization_server_costs_no_session_and_goes_on_where_it_was() {
     let world = world(23_000).await;
@@ -240,7 +278,7 @@ async fn the_wire_comes_through_the_gateway_as_it_happens_and_does_not_show_itse
     let mut until = async |wanted: &str| {
         let mut piece = [0; 4096];
         while !told.contains(wanted) {
-            let read = tokio::time::timeout(Duration::from_secs(10), page.read(&mut piece)).await;
+            let read = tokio::time::timeout(Duration::from_secs(60), page.read(&mut piece)).await;
             let read = read.unwrap_or_else(|_| panic!("no {wanted:?} in {told}")).unwrap();
             assert_ne!(read, 0, "it ended without {wanted:?}: {told}");
             told.push_str(&String::from_utf8_lossy(&piece[..read]));
@@ -259,5 +297,5 @@ async fn the_wire_comes_through_the_gateway_as_it_happens_and_does_not_show_itse
     let told = until(r#""leg":"gateway-upstream","from":"gateway","to":"upstream""#).await;
     assert!(!told.contains(&token[..11]) && !told.contains("/app/"), "{told}");
     // An open page does not hold up the end.
-    tokio::time::timeout(Duration::from_secs(10), world.stop()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), world.stop()).await.unwrap();
 }

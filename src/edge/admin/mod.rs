@@ -50,7 +50,7 @@ impl Admin {
         let live = self.gate.live.load();
         let without_keys: Vec<_> = live.issuers.iter().filter(|issuer| !issuer.keys_ready()).collect();
         let none_has = !without_keys.is_empty() && without_keys.len() == live.issuers.iter().count();
-        let because = if self.drain.has_begun() {
+        let because = if self.drain.sends_away() {
             Some("draining")
         } else if none_has {
             Some("no issuer's keys could be read yet")

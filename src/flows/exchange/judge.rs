@@ -12,11 +12,13 @@ use serde_json::{Map, Value};
 use crate::config::settings::Client;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
-use crate::core::session::grant::{Grant, Subject, SubjectSource};
+use crate::core::session::exchange::Issued;
+use crate::core::session::grant::{Generation, Grant, Subject, SubjectSource, Timeouts};
 use crate::core::session::oauth::Scope;
-use crate::core::session::oauth::answer::{TokenAnswer, claims_from_token_endpoint, identified};
+use crate::core::session::oauth::answer::{PageTokens, TokenAnswer, claims_from_token_endpoint, identified};
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
+use crate::core::token::id::TokenId;
 use crate::core::token::jwt::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
@@ -29,8 +31,10 @@ pub(super) struct Judged {
     pub id_token: Option<Subject>,
     pub session_id: Option<String>,
     pub scope: Option<Scope>,
-    /// When the access token ends, where the AS did not say.
+    /// When the access token ends, by itself.
     pub expires_at: Option<Timestamp>,
+    /// What the access token is known by.
+    pub id: TokenId,
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
 }
@@ -39,6 +43,20 @@ impl Judged {
     /// Who signed in, by the better source.
     pub(super) fn subject(&self) -> Option<Subject> {
         self.access_token.clone().or_else(|| self.id_token.clone())
+    }
+
+    /// What is noted of the access token when it is handed out: nothing, when it is not. A token that does not say
+    /// when it ends counts as long as its session may.
+    pub(super) fn issued(
+        &self,
+        generation: Generation,
+        page: Option<&PageTokens>,
+        now: Timestamp,
+        timeouts: Timeouts,
+    ) -> Option<Issued> {
+        let said = page?.expires_in.map(|life| now.plus(life));
+        let expires_at = said.max(self.expires_at).unwrap_or_else(|| now.plus(timeouts.absolute));
+        Some(Issued { id: self.id, expires_at, generation })
     }
 }
 
@@ -64,7 +82,9 @@ pub(super) async fn judge(
         }
     };
     let verified = authenticate(gate, live, answer.access_token.expose(), now).await;
+    let opaque = TokenId::of(&rules.iss, None, answer.access_token.expose());
     let mut judged = Judged {
+        id: opaque,
         access_token: None,
         session_id: id_token.as_ref().and_then(|id| id.session_id.clone()),
         id_token: id_token.map(|id| Subject { sub: id.sub, source: SubjectSource::IdToken }),
@@ -97,6 +117,9 @@ impl Judged {
         self.session_id = session_id(token.claims(), rules).or_else(|| self.session_id.take());
         self.scope = Scope::of(token.scope());
         self.expires_at = Some(token.expires_at());
+        if let Some(jti) = token.id() {
+            self.id = TokenId::of(&rules.iss, Some(jti), "");
+        }
         Ok(())
     }
 
@@ -121,6 +144,8 @@ impl Judged {
                     .get("sub")
                     .and_then(Value::as_str)
                     .map(|sub| Subject { sub: sub.to_owned(), source: SubjectSource::AccessToken });
+                let jti = rules.claims.id.iter().find_map(|name| claims.get(name)?.as_str());
+                self.id = TokenId::of(&rules.iss, jti, token.expose());
             }
         }
         self.unusable = (!client.accept_any_access_token).then_some(denial);

@@ -1,11 +1,14 @@
 //! `POST /oauth/token` in `token` mode: a code for a session, a session for a new access token.
-//! What was exchanged is remembered in this process.
+//! What was exchanged is remembered in the store.
 //!
 //! In order: the client being known, check the origin, read what is asked, and only then look at the
 //! cookie or ask anybody. A refresh token never appears in an answer; an outage never clears a
 //! cookie.
 
+pub(in crate::flows) mod coordinate;
+mod flight;
 mod judge;
+pub(in crate::flows) mod receipts;
 mod refresh;
 pub(in crate::flows) mod session_cookie;
 mod sign_in;

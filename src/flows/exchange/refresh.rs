@@ -4,29 +4,24 @@
 //! is kept for the browser that comes back. A browser is answered after the issuer's `timeout`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
-use super::judge::{judge, log_unusable, same_subject};
-use super::{
-    At, OAuthAnswer, OAuthRefusal, log_invalid_client, outcome_of_end, session_cookie, warn_of_long_life,
-    windows,
-};
-use crate::config::settings::Client;
+use super::coordinate::{change, take_back, wait_for};
+use super::flight::Flight;
+use super::{At, OAuthAnswer, OAuthRefusal, outcome_of_end, session_cookie, windows};
 use crate::core::denial::{Denial, SessionEnd};
-use crate::core::secret::SecretString;
-use crate::core::session::exchange::{Landed, Shape};
+use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::seal::{Content, Holder};
+use crate::core::session::exchange::{Decision, Family, FlightId, Shape, With};
 use crate::core::session::grant::Grant;
 use crate::core::session::oauth::Scope;
-use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
-use crate::core::session::oauth::request::ServerForm;
-use crate::flows::Gate;
-use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
+use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::ports::random;
-use crate::state::exchanges::{Exchanged, Presented, UnderWay, Waiting};
-use crate::state::live::Live;
+use crate::state::exchanges::{Heard, Waiting};
 use crate::state::metrics::ExchangeOutcome;
 
 /// `used`: the request counts as use of the session.
@@ -57,48 +52,104 @@ fn presented_grant(at: At<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
 
 /// How one request ended.
 struct Found {
-    result: Result<Arc<Exchanged>, Denial>,
+    result: Result<Arc<Answer>, Denial>,
     outcome: ExchangeOutcome,
+    /// Since the AS answered.
+    age: Duration,
     with_cookie: bool,
 }
 
 impl Found {
-    fn new(result: Result<Arc<Exchanged>, Denial>, outcome: ExchangeOutcome) -> Self {
+    fn new(result: Result<Arc<Answer>, Denial>, outcome: ExchangeOutcome) -> Self {
         let outcome = match &result {
-            Ok(exchanged) if exchanged.page.is_ok() => outcome,
+            Ok(answer) if answer.page.is_some() => outcome,
+            Err(Denial::SessionEnded(SessionEnd::ReuseDetected))
+                if outcome == ExchangeOutcome::ReuseDetected =>
+            {
+                outcome
+            }
             Err(Denial::SessionEnded(end)) => outcome_of_end(*end),
             Err(Denial::AuthorizationServerUnavailable) => ExchangeOutcome::AsUnavailable,
             Ok(_) | Err(_) => ExchangeOutcome::Refused,
         };
-        Self { result, outcome, with_cookie: true }
+        Self { result, outcome, age: Duration::ZERO, with_cookie: true }
     }
 
     fn answer(self, at: At<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
         let subject = || grant.subject.as_ref().map(|subject| subject.sub.clone());
-        let exchanged = self.result.map_err(|denial| OAuthRefusal::of(denial, at.client, subject()))?;
+        let answer = self.result.map_err(|denial| OAuthRefusal::of(denial, at.client, subject()))?;
         let now = at.gate.clock.now();
         let set_cookie = self
             .with_cookie
-            .then(|| session_cookie::set(at.client, &exchanged.cookie, exchanged.session_ends_at, now))
+            .then(|| session_cookie::set(at.client, &answer.cookie, answer.session_ends_at, now))
             .flatten();
-        let page = match &exchanged.page {
-            Ok(page) => page,
-            Err(denial) => {
-                let refusal = OAuthRefusal::of(denial.clone(), at.client, subject());
-                return Err(OAuthRefusal { set_cookie, ..refusal });
-            }
+        let Some(page) = &answer.page else {
+            let refusal = OAuthRefusal::of(Denial::AccessTokenUnusable, at.client, subject());
+            return Err(OAuthRefusal { set_cookie, ..refusal });
         };
-        let age = now.since(exchanged.landed_at);
-        let ends_in = exchanged.session_ends_at.since(now);
-        let body = page.to_json(age, at.client.idle_timeout, Some(ends_in));
+        let ends_in = answer.session_ends_at.since(now);
+        let body = page.to_json(self.age, at.client.idle_timeout, Some(ends_in));
         Ok(OAuthAnswer {
             status: StatusCode::OK,
             body: Bytes::from(body),
             set_cookie,
             client: at.client.name.clone(),
-            subject: exchanged.subject.clone(),
+            subject: answer.subject.clone(),
             outcome: self.outcome.label(),
         })
+    }
+}
+
+/// What the store says of a presented grant, what was sealed for its holder opened.
+enum Presented {
+    /// This flight is ours to fly; `grant` is what it exchanges.
+    Begin {
+        grant: Box<Grant>,
+        recovers: bool,
+    },
+    Join(FlightId),
+    AskAgainAfter(FlightId),
+    AnswerAgain {
+        answer: Arc<Answer>,
+        age: Duration,
+        with_cookie: bool,
+    },
+    Replay,
+    Over {
+        end: SessionEnd,
+        revoke: bool,
+    },
+    /// What is kept does not open with this cookie.
+    Unreadable,
+}
+
+impl Presented {
+    fn of(decision: Decision, family: &Family, grant: &Grant) -> Self {
+        let opened = |generation, content, sealed: &_| {
+            Holder::of(grant).reach(family, generation)?.open(content, sealed)
+        };
+        match decision {
+            Decision::Exchange { with: With::Presented, recovers, .. } => {
+                Self::Begin { grant: Box::new(grant.clone()), recovers }
+            }
+            Decision::Exchange { with: With::Newest { grant, generation }, recovers, .. } => {
+                let before = generation.saturating_sub(1);
+                let newest = opened(before, Content::Grant, &grant)
+                    .and_then(|plain| Grant::from_bytes(plain.expose()))
+                    .map(Box::new);
+                newest.map_or(Self::Unreadable, |grant| Self::Begin { grant, recovers })
+            }
+            Decision::AnswerAgain { answer, of, age, with_cookie } => {
+                let answer = opened(of, Content::Answer, &answer)
+                    .and_then(|plain| Answer::from_bytes(plain.expose()))
+                    .map(Arc::new);
+                answer.map_or(Self::Unreadable, |answer| Self::AnswerAgain { answer, age, with_cookie })
+            }
+            Decision::Join(flight) => Self::Join(flight),
+            Decision::AskAgainAfter(flight) => Self::AskAgainAfter(flight),
+            Decision::Replay => Self::Replay,
+            Decision::Over { end, revoke } => Self::Over { end, revoke },
+        }
     }
 }
 
@@ -107,35 +158,47 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
     let until = Instant::now() + at.patience();
     let windows = windows(at.live, at.client);
     loop {
-        let now = at.gate.clock.now();
-        match at.gate.exchanges.present(grant, shape, used, windows, now) {
-            Presented::Begin { flight, waiting, grant, recovers } => {
-                let fly = Flight {
-                    gate: Arc::clone(at.gate),
-                    live: Arc::clone(at.live),
-                    client: Arc::clone(at.client),
-                    grant: *grant,
-                    shape: shape.clone(),
-                };
-                at.gate.errands.spawn(fly.fly(flight));
-                let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
-                return Found::new(landed_by(waiting, until).await, outcome);
+        // Watched before anybody can see it in the store.
+        let new = FlightId(u64::from_be_bytes(random(&*at.gate.random)));
+        let (watch, waiting) = at.gate.exchanges.watch(grant.family, new);
+        let mut begins = false;
+        let presented = change(at.gate, grant, windows.timeouts, |family, now| {
+            let decision = family.present(grant, shape, used, windows, now, new);
+            begins = matches!(decision, Decision::Exchange { .. });
+            Presented::of(decision, family, grant)
+        });
+        let Ok(Ok(presented)) = timeout_at(until, presented).await else {
+            if begins {
+                take_back(at.gate, grant, windows.timeouts, new);
             }
-            Presented::Join(waiting) => match landed_by(waiting, until).await {
-                // A poll's, joined too late to make it a use.
-                Ok(exchanged) if used && !exchanged.used && Instant::now() < until => {}
-                result => return Found::new(result, ExchangeOutcome::Coalesced),
-            },
-            Presented::AskAgain(waiting) => {
-                let _ = landed_by(waiting, until).await;
-                if Instant::now() >= until {
-                    let late = Err(Denial::AuthorizationServerUnavailable);
-                    return Found::new(late, ExchangeOutcome::AsUnavailable);
+            return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+        };
+        match presented {
+            Presented::Begin { grant: exchanged, recovers } => {
+                let Some(watch) = watch else { return late() };
+                let (presented, shape) = (Holder::of(grant), shape.clone());
+                let flight = Flight { id: new, presented, grant: *exchanged, shape, used, recovers };
+                flight.begin(at, windows.timeouts, watch);
+                let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
+                if let Some(found) = heard(waiting, until, used, outcome).await {
+                    return found;
                 }
             }
-            Presented::AnswerAgain { answer, with_cookie, .. } => {
+            Presented::Join(flight) => {
+                let waiting = wait_for(at.gate, grant, windows.timeouts, flight);
+                if let Some(found) = heard(waiting, until, used, ExchangeOutcome::Coalesced).await {
+                    return found;
+                }
+            }
+            Presented::AskAgainAfter(flight) => {
+                let waiting = wait_for(at.gate, grant, windows.timeouts, flight);
+                if timeout_at(until, waiting.heard()).await.is_err() {
+                    return late();
+                }
+            }
+            Presented::AnswerAgain { answer, age, with_cookie } => {
                 let found = Found::new(Ok(answer), ExchangeOutcome::AnsweredAgain);
-                return Found { with_cookie, ..found };
+                return Found { age, with_cookie, ..found };
             }
             Presented::Replay => return replayed(at, grant),
             Presented::Over { end, revoke } => {
@@ -144,12 +207,28 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
                 }
                 return Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end));
             }
+            Presented::Unreadable => {
+                tracing::error!(family = %grant.family, "what the store holds of a session does not open with its cookie");
+                return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+            }
         }
     }
 }
 
-async fn landed_by(waiting: Waiting, until: Instant) -> Result<Arc<Exchanged>, Denial> {
-    timeout_at(until, waiting.landed()).await.unwrap_or(Err(Denial::AuthorizationServerUnavailable))
+fn late() -> Found {
+    Found::new(Err(Denial::AuthorizationServerUnavailable), ExchangeOutcome::AsUnavailable)
+}
+
+/// How a flight that somebody waited for ended this request; `None`: present again.
+async fn heard(waiting: Waiting, until: Instant, used: bool, outcome: ExchangeOutcome) -> Option<Found> {
+    match timeout_at(until, waiting.heard()).await {
+        // A poll's, joined too late to make it a use.
+        Ok(Heard::Landed(answer)) if used && !answer.used && Instant::now() < until => None,
+        Ok(Heard::Landed(answer)) => Some(Found::new(Ok(answer), outcome)),
+        Ok(Heard::Failed(denial)) => Some(Found::new(Err(denial), outcome)),
+        Ok(Heard::PresentAgain) if Instant::now() < until => None,
+        Ok(Heard::PresentAgain) | Err(_) => Some(late()),
+    }
 }
 
 fn replayed(at: At<'_>, grant: &Grant) -> Found {
@@ -162,117 +241,6 @@ fn replayed(at: At<'_>, grant: &Grant) -> Found {
         "a spent session cookie was presented: a copy of it is in other hands; the session was ended"
     );
     revoke_in_background(at.gate, at.live, at.client, grant.refresh_token.clone());
-    Found {
-        result: Err(Denial::SessionEnded(SessionEnd::ReuseDetected)),
-        outcome: ExchangeOutcome::ReuseDetected,
-        with_cookie: false,
-    }
-}
-
-/// One exchange at the AS, from the request to what is kept of the answer.
-struct Flight {
-    gate: Arc<Gate>,
-    live: Arc<Live>,
-    client: Arc<Client>,
-    grant: Grant,
-    shape: Shape,
-}
-
-impl Flight {
-    async fn fly(self, flight: UnderWay) {
-        let asked = self.shape.scope.as_ref().map(ToString::to_string);
-        let scope = asked.as_deref().or(self.client.scope.as_deref());
-        let form = ServerForm::refresh(&self.grant.refresh_token, scope, self.shape.resource.as_deref());
-        match ask_token_endpoint(&self.gate, &self.live, self.client.as_ref().into(), &form).await {
-            ServerAnswer::Tokens(answer) => self.land(flight, *answer).await,
-            ServerAnswer::InvalidGrant(_) => {
-                let end = SessionEnd::InvalidGrant;
-                flight.end(end, &self.grant, Denial::SessionEnded(end));
-            }
-            ServerAnswer::Refused(said) => flight.fail(Denial::FromAuthorizationServer(said)),
-            ServerAnswer::InvalidClient(_) => {
-                log_invalid_client(&self.client);
-                flight.fail(Denial::AuthorizationServerUnavailable);
-            }
-            ServerAnswer::Unusable(why) => {
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "an exchange brought no answer; the session is kept");
-                flight.fail(Denial::AuthorizationServerUnavailable);
-            }
-        }
-    }
-
-    async fn land(self, flight: UnderWay, answer: TokenAnswer) {
-        match self.successor(&flight, answer).await {
-            Ok((successor, exchanged)) => {
-                let newest = successor.refresh_token.clone();
-                let page = exchanged.page.as_ref().ok();
-                let token_worth = page.and_then(|page| page.worth_until(exchanged.landed_at));
-                let session = exchanged.session_ends_at;
-                let worth_until = token_worth.map_or(session, |token| token.min(session));
-                if flight.land(successor, exchanged, Some(worth_until)) == Landed::TooLate {
-                    revoke_in_background(&self.gate, &self.live, &self.client, newest);
-                }
-            }
-            Err((denial, newest)) => {
-                let end = match denial {
-                    Denial::SessionEnded(end) => end,
-                    _ => SessionEnd::Revoked,
-                };
-                if flight.end(end, &self.grant, denial) {
-                    revoke_in_background(&self.gate, &self.live, &self.client, newest);
-                }
-            }
-        }
-    }
-
-    /// The next grant and what browsers get with it; or why the new tokens go to nobody, and which
-    /// refresh token to revoke then.
-    async fn successor(
-        &self,
-        flight: &UnderWay,
-        answer: TokenAnswer,
-    ) -> Result<(Grant, Exchanged), (Denial, SecretString)> {
-        let TokenAnswer { refresh_token, .. } = &answer;
-        let newest = refresh_token.clone().unwrap_or_else(|| self.grant.refresh_token.clone());
-        let refused = |denial| (denial, newest.clone());
-        let judged = judge(&self.gate, &self.live, &self.client, &answer).await.map_err(refused)?;
-        same_subject(&self.client, &self.grant, &judged).map_err(refused)?;
-        let now = self.gate.clock.now();
-        let mut successor =
-            self.grant.successor(Some(newest.clone()), random(&*self.gate.random), now, flight.is_used());
-        if let Some(end) = successor.ended(session_cookie::timeouts(&self.client), now) {
-            // Its time ran out while the AS was asked.
-            return Err(refused(Denial::SessionEnded(end)));
-        }
-        if successor.scope.is_none() && self.shape.scope.is_none() {
-            successor.scope = answer.scope.clone().or(judged.scope);
-        }
-        let cookie =
-            session_cookie::seal(&self.gate, &self.live, &self.client, &successor).map_err(refused)?;
-        let expires_in = answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)));
-        warn_of_long_life(&self.gate, &self.client, expires_in);
-        let page = match judged.unusable {
-            // Keys that cannot be fetched now are no fault of the token; its use is judged anyway.
-            None | Some(Denial::KeysUnavailable) => Ok(PageTokens {
-                access_token: answer.access_token,
-                token_type: answer.token_type,
-                expires_in,
-                scope: answer.scope,
-                id_token: None,
-            }),
-            Some(denial) => {
-                log_unusable(&self.client, &denial);
-                Err(Denial::AccessTokenUnusable)
-            }
-        };
-        let exchanged = Exchanged {
-            page,
-            used: successor.counts_as_use(),
-            cookie,
-            session_ends_at: successor.ends_at(session_cookie::timeouts(&self.client)),
-            landed_at: now,
-            subject: successor.subject.as_ref().map(|subject| subject.sub.clone()),
-        };
-        Ok((successor, exchanged))
-    }
+    let ended = Err(Denial::SessionEnded(SessionEnd::ReuseDetected));
+    Found { with_cookie: false, ..Found::new(ended, ExchangeOutcome::ReuseDetected) }
 }

@@ -10,19 +10,22 @@ use bytes::Bytes;
 use http::StatusCode;
 use tokio::sync::oneshot;
 
+use super::coordinate::{change, key};
 use super::judge::{Judged, judge, log_unusable};
-use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life, windows};
+use super::receipts;
+use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::grant::{FamilyId, Grant, Subject};
 use crate::core::session::oauth::Scope;
 use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
-use crate::flows::Gate;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
+use crate::flows::logout::end_family;
 use crate::flows::ports::random;
+use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 
 pub(super) async fn sign_in(
@@ -48,6 +51,10 @@ async fn signed_in(
         ));
     }
     let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
+    brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
+    let family = FamilyId::from_random(random(&*at.gate.random));
+    // Asked before the code is spent: without the store there would be no session to note.
+    at.gate.store.get(&key(family)).await.map_err(|_| Denial::StoreUnavailable)?;
     let Some(place) = at.gate.exchanges.begin_code_exchange() else {
         tracing::error!(client = %at.client.name, "too many code exchanges wait for the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);
@@ -57,6 +64,7 @@ async fn signed_in(
         gate: Arc::clone(at.gate),
         live: Arc::clone(at.live),
         client: Arc::clone(at.client),
+        family,
         form: ServerForm::code(&code, &verifier, redirect_uri, at.client.resource.as_deref()),
     };
     at.gate.errands.spawn(async move {
@@ -68,7 +76,7 @@ async fn signed_in(
         Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
     };
     if let Some(previous) = &previous {
-        end_previous(at, previous, new.subject.as_ref());
+        end_previous(at, previous, new.subject.as_ref()).await;
     }
     let now = at.gate.clock.now();
     let set_cookie = match &new.session {
@@ -92,13 +100,14 @@ async fn signed_in(
 /// else planted. Its refresh token is revoked only when it is somebody else's: an AS may hang all
 /// refresh tokens of one person and client on one grant and end them together (RFC 7009 section
 /// 2.1), the new one too.
-fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
-    let tokens = at.gate.exchanges.end(previous, SessionEnd::Revoked, windows(at.live, at.client));
+async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
+    // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
+    let ended = end_family(at.gate, previous, session_cookie::timeouts(at.client)).await;
     let somebody_else = matches!(
         (&previous.subject, new),
         (Some(previous), Some(new)) if previous.source == new.source && previous.sub != new.sub
     );
-    for token in tokens.into_iter().filter(|_| somebody_else) {
+    for token in ended.unwrap_or_default().into_iter().filter(|_| somebody_else) {
         revoke_in_background(at.gate, at.live, at.client, token);
     }
 }
@@ -124,6 +133,7 @@ struct CodeExchange {
     gate: Arc<Gate>,
     live: Arc<Live>,
     client: Arc<Client>,
+    family: FamilyId,
     form: ServerForm,
 }
 
@@ -173,8 +183,9 @@ impl CodeExchange {
             }
         }
         let now = self.gate.clock.now();
-        let session = match &answer.refresh_token {
-            Some(token) => Some(self.sealed(self.grant(token, &answer, &judged, now)?)?),
+        let expires_in = answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)));
+        let grant = match &answer.refresh_token {
+            Some(token) => Some(self.grant(token, &answer, &judged, now)?),
             None => {
                 tracing::warn!(
                     client = %self.client.name,
@@ -184,20 +195,22 @@ impl CodeExchange {
                 None
             }
         };
-        let expires_in = answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)));
         warn_of_long_life(&self.gate, &self.client, expires_in);
-        Ok(SignedIn {
-            subject: judged.subject(),
-            page: PageTokens {
-                access_token: answer.access_token,
-                token_type: answer.token_type,
-                expires_in,
-                scope: answer.scope,
-                id_token: answer.id_token,
-            },
-            session,
-            at: now,
-        })
+        let page = PageTokens {
+            access_token: answer.access_token,
+            token_type: answer.token_type,
+            expires_in,
+            scope: answer.scope,
+            id_token: answer.id_token,
+        };
+        let session = match grant {
+            Some(grant) => {
+                self.note(&grant, &judged, &page, now).await?;
+                Some(self.sealed(grant)?)
+            }
+            None => None,
+        };
+        Ok(SignedIn { subject: judged.subject(), page, session, at: now })
     }
 
     fn grant(
@@ -216,13 +229,28 @@ impl CodeExchange {
             subject: judged.subject(),
             session_id: judged.session_id.clone(),
             scope: answer.scope.clone().or_else(|| judged.scope.clone()).or_else(asked),
-            family: FamilyId::from_random(random(&*self.gate.random)),
+            family: self.family,
             generation: 0,
             seed: Secret::new(random(&*self.gate.random)),
             signed_in_at: now,
             last_used_at: now,
             exchanged_at: now,
         })
+    }
+
+    /// Notes which access token the new family handed out.
+    async fn note(
+        &self,
+        grant: &Grant,
+        judged: &Judged,
+        page: &PageTokens,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        let timeouts = session_cookie::timeouts(&self.client);
+        let issued = judged.issued(0, Some(page), now, timeouts);
+        change(&self.gate, grant, timeouts, |family, now| family.issue(issued, now)).await?;
+        receipts::note(&self.gate, grant.family, issued).await;
+        Ok(())
     }
 
     #[allow(clippy::needless_pass_by_value)] // the grant ends here

@@ -13,10 +13,11 @@ pub mod redis;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::settings::{OnOutage, Store as Settings};
-use crate::flows::ports::{Clock, Store, StoreFault, Version, random};
+use crate::flows::ports::{Clock, Exclusive, Store, Version, random};
 use crate::io::system::SystemRandomness;
 use alone::RedisOrAlone;
 use embedded::{EmbeddedStore, StoreFileError};
@@ -36,8 +37,24 @@ impl OpenStore {
     /// # Errors
     /// When the store file cannot be used.
     pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
+        Self::of(settings, clock, EmbeddedStore::open)
+    }
+
+    /// As [`Self::open`], but for what another process has open still; see [`Self::exclusive`].
+    ///
+    /// # Errors
+    /// When it cannot be prepared.
+    pub fn closed(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
+        Self::of(settings, clock, EmbeddedStore::closed)
+    }
+
+    fn of(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        embedded: fn(&Path, Arc<dyn Clock>) -> Result<EmbeddedStore, StoreFileError>,
+    ) -> Result<Self, StoreFileError> {
         let Some(settings) = &settings.redis else {
-            let embedded = Arc::new(EmbeddedStore::open(&settings.folder, clock)?);
+            let embedded = Arc::new(embedded(&settings.folder, clock)?);
             return Ok(Self { store: embedded.clone(), embedded: Some(embedded) });
         };
         let redis = RedisStore::start(settings.clone(), clock.clone());
@@ -48,26 +65,10 @@ impl OpenStore {
         Ok(Self { store, embedded: None })
     }
 
-    /// Gives up what another process cannot have meanwhile. Calls wait from here on, though not for ever.
-    ///
-    /// # Errors
-    /// When not everything could be written; it is given up all the same.
-    pub async fn close(&self) -> Result<(), StoreFault> {
-        match &self.embedded {
-            Some(embedded) => embedded.close().await,
-            None => Ok(()),
-        }
-    }
-
-    /// Takes back what was given up.
-    ///
-    /// # Errors
-    /// When it cannot be had: then calls wait on.
-    pub async fn reopen(&self) -> Result<(), StoreFault> {
-        match &self.embedded {
-            Some(embedded) => embedded.reopen().await,
-            None => Ok(()),
-        }
+    /// What of it only one process may have open.
+    pub fn exclusive(&self) -> Option<Arc<dyn Exclusive>> {
+        let embedded = self.embedded.clone()?;
+        Some(embedded)
     }
 }
 

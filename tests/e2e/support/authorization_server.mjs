@@ -7,6 +7,7 @@ import http from 'node:http';
 import { once } from 'node:events';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Provider } from 'oidc-provider';
+import { freePort } from './ports.mjs';
 
 // Its advice for production is noise in a test.
 for (const level of ['info', 'warn']) {
@@ -37,6 +38,8 @@ export class AuthorizationServer {
   revocations = [];
   /** Set: called with (request, answer) instead of the token endpoint. */
   tokenFault;
+  /** How long the access tokens live that it gives out from now on. */
+  accessTokenSeconds;
   #server;
   #port;
   #provider;
@@ -45,12 +48,13 @@ export class AuthorizationServer {
 
   /**
    * clients: client metadata (RFC 7591). authMethods: what discovery offers. alg: the access tokens'.
-   * accessTokenSeconds: their life. features: more of oidc-provider's.
+   * accessTokenSeconds: their life at first. features: more of oidc-provider's.
    */
-  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, features = {}, port = 0 }) {
+  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, features = {} }) {
     const server = new AuthorizationServer();
-    await server.#listen(port);
-    server.#provider = server.#makeProvider({ clients, authMethods, alg, accessTokenSeconds, features });
+    server.accessTokenSeconds = accessTokenSeconds;
+    await server.#listen(await freePort());
+    server.#provider = server.#makeProvider({ clients, authMethods, alg, features });
     return server;
   }
 
@@ -110,7 +114,7 @@ export class AuthorizationServer {
     this.#port = this.#server.address().port;
   }
 
-  #makeProvider({ clients, authMethods, alg, accessTokenSeconds, features }) {
+  #makeProvider({ clients, authMethods, alg, features }) {
     const provider = new Provider(this.url, {
       clients,
       ...(authMethods && { clientAuthMethods: authMethods }),
@@ -119,7 +123,7 @@ export class AuthorizationServer {
       rotateRefreshToken: true,
       pkce: { required: () => true },
       findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
-      ttl: { AccessToken: accessTokenSeconds, RefreshToken: 3600, Grant: 3600, Session: 3600, Interaction: 600, IdToken: 600 },
+      ttl: { AccessToken: () => this.accessTokenSeconds, RefreshToken: 3600, Grant: 3600, Session: 3600, Interaction: 600, IdToken: 600 },
       features: {
         ...features,
         devInteractions: { enabled: true },
@@ -130,7 +134,7 @@ export class AuthorizationServer {
           getResourceServerInfo: () => ({
             scope: 'api:read api:write',
             audience: AUDIENCE,
-            accessTokenTTL: accessTokenSeconds,
+            accessTokenTTL: this.accessTokenSeconds,
             accessTokenFormat: 'jwt',
             jwt: { sign: { alg } },
           }),

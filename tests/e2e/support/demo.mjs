@@ -23,7 +23,7 @@ export class Demo {
     process.on('exit', () => child.kill('SIGKILL'));
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (demo.output += chunk));
     try {
-      await until('the demo to invite to its page', () => demo.url || child.exitCode !== null, { seconds: 60 });
+      await until('the demo to invite to its page', () => demo.url || child.exitCode !== null);
       if (!demo.url) throw new Error('the demo ended');
     } catch (error) {
       await demo.stop();

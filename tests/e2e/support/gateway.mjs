@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { freePort } from './ports.mjs';
 import { request, until } from './http.mjs';
@@ -26,18 +27,42 @@ export async function run(args, { cwd, env = {}, seconds = 60 } = {}) {
 
 /** What still runs; none of it outlives the tests. */
 const children = new Set();
-process.on('exit', () => children.forEach((child) => child.kill('SIGKILL')));
+/** Processes that took over from one of those. */
+const successors = new Set();
+process.on('exit', () => {
+  children.forEach((child) => child.kill('SIGKILL'));
+  successors.forEach(kill);
+});
+
+function kill(pid) {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
+
+/** Whether a process has ended; one that nobody has waited for yet has, too. */
+export async function hasEnded(pid) {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z');
+  return /\) [ZX]/.test(stat);
+}
 
 const environment = (more) => ({ PATH: process.env.PATH, NO_COLOR: '1', ...more });
 
 export class Gateway {
-  /** All that it printed, standard output and error. */
+  /** All that it printed, standard output and error. What it says of something may come after its answer. */
   output = '';
+  /** Its access log: one object a line, in their order. A line may come after its answer, and after later lines. */
+  requests = [];
   /** Resolves to `{ code, signal }` when it has ended. */
   exited;
+  /** No process holds what it printed to any more. */
   isGone = false;
   #child;
   #folder;
+  /** Who took over from the process that was started, the latest last. */
+  #successors = [];
 
   /** The origin and ports that `config` is then made with. */
   static async reserve(host = 'localhost') {
@@ -57,8 +82,14 @@ export class Gateway {
     return `http://127.0.0.1:${this.adminPort}`;
   }
 
+  /** Whether the process that was started has ended; one that took over may go on. */
+  get ended() {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  /** Of the process that serves. */
   get pid() {
-    return this.#child.pid;
+    return this.#successors.at(-1) ?? this.#child.pid;
   }
 
   file(name) {
@@ -77,6 +108,9 @@ export class Gateway {
     this.#child = spawn(BINARY, ['run', 'config.yaml'], { cwd: this.#folder, env: environment(env), stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child.stdout.on('data', (chunk) => (this.output += chunk));
     this.#child.stderr.on('data', (chunk) => (this.output += chunk));
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      if (line.startsWith('{"time":')) this.requests.push(JSON.parse(line));
+    });
     children.add(this.#child);
     this.isGone = false;
     this.exited = once(this.#child, 'close').then(([code, signal]) => ({ code, signal }));
@@ -97,7 +131,41 @@ export class Gateway {
   }
 
   signal(name) {
-    this.#child.kill(name);
+    process.kill(this.pid, name);
+  }
+
+  /** Waits until the output says something new that matches, and returns the match. */
+  async says(pattern, act, options) {
+    const from = this.output.length;
+    await act();
+    return until(`${pattern} in the output`, () => pattern.exec(this.output.slice(from)), options).catch((error) => {
+      throw new Error(`${error.message}\n${this.output}`);
+    });
+  }
+
+  /** Hands over to a new process. Returns the ids of the old one and of the new one. */
+  async handOver() {
+    const before = this.pid;
+    const [, pid] = await this.says(/"message":"handed over[^\n]*"process":(\d+)/, () => this.signal('SIGQUIT'), { seconds: 60 });
+    successors.add(Number(pid));
+    this.#successors.push(Number(pid));
+    return { before, after: this.pid };
+  }
+
+  /** Waits until it has said so, anywhere in what it printed. */
+  async says(what) {
+    const isSaid = () => (typeof what === 'string' ? this.output.includes(what) : what.test(this.output));
+    await until(`the gateway to say ${what}`, isSaid).catch((error) => {
+      throw new Error(`${error.message}\n${this.output}`);
+    });
+  }
+
+  /** Waits until the requests with these ids are in its access log, and so everything else that it printed of them. */
+  async hasLogged(ids) {
+    await until('the access log', () => {
+      const logged = new Set(this.requests.map(({ request_id: id }) => id));
+      return ids.every((id) => logged.has(id));
+    });
   }
 
   /** The most memory it ever had, in MiB. */
@@ -119,6 +187,11 @@ export class Gateway {
   /** With TOLLGATE_E2E_OUTPUT set, shows what it printed. */
   async stop() {
     if (process.env.TOLLGATE_E2E_OUTPUT) console.log(this.output);
+    for (const pid of this.#successors) {
+      kill(pid);
+      await until(`process ${pid} to end`, () => hasEnded(pid));
+      successors.delete(pid);
+    }
     if (this.#child && !this.isGone) {
       this.#child.kill('SIGKILL');
       await this.exited;

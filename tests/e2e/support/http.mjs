@@ -88,7 +88,7 @@ export class Browser {
     const cookie = this.cookieHeader(url);
     const answer = await request(method, url, { headers: cookie ? { cookie, ...headers } : headers, body, ...rest });
     for (const line of answer.setCookies) this.#store(url, line);
-    Browser.answers.push({ url, text: JSON.stringify(answer.headers) + answer.text });
+    Browser.answers.push({ url, id: answer.headers['x-request-id'], text: JSON.stringify(answer.headers) + answer.text });
     return answer;
   }
 
@@ -122,8 +122,8 @@ export class Browser {
   }
 }
 
-/** Waits until `condition()` gives something true, and returns it. */
-export async function until(what, condition, { seconds = 20 } = {}) {
+/** Waits until `condition()` gives something true, and returns it. Nothing here takes as long, however busy the machine is. */
+export async function until(what, condition, { seconds = 60 } = {}) {
   const end = Date.now() + seconds * 1000;
   let last;
   while (Date.now() < end) {

@@ -1,5 +1,5 @@
 // The pages of the browser tests: a single-page app made of what docs/ gives page authors to copy
-// (tollgate.js as it is, sign_in.js out of spa.md), and empty pages for everybody else.
+// (tollgate.js as it is, sign_in.js and socket.js out of spa.md), and empty pages for everybody else.
 
 import http from 'node:http';
 import { once } from 'node:events';
@@ -25,6 +25,7 @@ export class Pages {
     const answer = (type, body) => outgoing.writeHead(200, { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store' }).end(body);
     if (pathname === '/app/tollgate.js') return answer('text/javascript', tollgateJs());
     if (pathname === '/app/sign_in.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// sign_in.js')));
+    if (pathname === '/app/socket.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// socket.js')));
     if (pathname.endsWith('/redirect')) return outgoing.writeHead(302, { location: searchParams.get('to') }).end();
     if (pathname.startsWith('/app/')) return answer('text/html', app(this.settings));
     if (pathname === '/plants') return outgoing.writeHead(204, { 'set-cookie': searchParams.getAll('cookie') }).end();
@@ -58,10 +59,12 @@ const app = (settings) => `<!doctype html>
 <script type="module">
   import { Tollgate } from './tollgate.js';
   import { signIn, signedIn } from './sign_in.js';
+  import { openSocket } from './socket.js';
   const { issuer, gateway, parameters } = ${JSON.stringify(settings)};
   window.timesSignedOut = 0;
   window.gate = new Tollgate({ clientId: parameters.client_id, gateway, signedOut: () => (window.timesSignedOut += 1) });
   window.signIn = () => signIn(issuer + '/auth', parameters);
+  window.openSocket = (url, protocols) => openSocket(gate, url, protocols);
   window.arrived = location.pathname === '/app/callback' ? signedIn(gate, issuer, parameters.redirect_uri) : Promise.resolve();
   window.arrived.catch(() => {});
 </script>`;

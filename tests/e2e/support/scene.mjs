@@ -8,10 +8,8 @@ import { Browser, until } from './http.mjs';
 import { CLIENT, COOKIE, SCOPE, World } from './world.mjs';
 
 export class Scene {
-  /** Every request that any page sent: { method, url, body }. */
+  /** Every request that any page sent, but for preflights: { method, url, body, answer() }, the last gives Playwright's response. */
   requests = [];
-  /** Every answer that any page got, as Playwright has it. */
-  responses = [];
 
   /** atThirdOrigin: where the app lives. Other options as in `World.start`. */
   static async start({ atThirdOrigin = false, client = {}, ...options } = {}) {
@@ -47,9 +45,10 @@ export class Scene {
   async newPerson() {
     await this.context?.close();
     this.context = await this.browser.newContext();
-    this.context.setDefaultTimeout(20_000);
-    this.context.on('response', (response) => this.responses.push(response));
-    this.context.on('request', (request) => this.requests.push({ method: request.method(), url: request.url(), body: request.postData() }));
+    this.context.setDefaultTimeout(60_000);
+    this.context.on('request', (request) =>
+      this.requests.push({ method: request.method(), url: request.url(), body: request.postData(), answer: () => request.response() }),
+    );
     await this.context.clock.install();
   }
 

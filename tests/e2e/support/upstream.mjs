@@ -1,6 +1,7 @@
 // The API behind the gateway: says what it received, and holds requests to /api/held until it is
-// told to let go.
+// told to let go. A WebSocket is told the same in its first message; `?choose=` is the subprotocol that is chosen.
 
+import { createHash } from 'node:crypto';
 import http from 'node:http';
 import { once } from 'node:events';
 
@@ -30,11 +31,27 @@ export class Upstream {
     });
   });
 
+  #sockets = new Set();
+
   static async start() {
     const upstream = new Upstream();
+    upstream.#server.on('upgrade', (incoming, socket) => upstream.#upgrade(incoming, socket));
     upstream.#server.listen(0, '127.0.0.1');
     await once(upstream.#server, 'listening');
     return upstream;
+  }
+
+  /** The handshake of RFC 6455 section 4.2.2, and one text frame. */
+  #upgrade({ method, url, headers, rawHeaders }, socket) {
+    this.#sockets.add(socket);
+    socket.on('error', () => {}).on('close', () => this.#sockets.delete(socket));
+    this.received.push({ method, url, headers, rawHeaders });
+    const chosen = new URL(url, 'http://upstream.invalid').searchParams.get('choose');
+    const accept = createHash('sha1').update(`${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+    const fields = ['Upgrade: websocket', 'Connection: Upgrade', `Sec-WebSocket-Accept: ${accept}`, ...(chosen ? [`Sec-WebSocket-Protocol: ${chosen}`] : [])];
+    const text = Buffer.from(JSON.stringify({ url, headers }));
+    const length = Buffer.from([0x81, 126, text.length >> 8, text.length & 255]);
+    socket.write(Buffer.concat([Buffer.from(`HTTP/1.1 101 Switching Protocols\r\n${fields.join('\r\n')}\r\n\r\n`), length, text]));
   }
 
   get url() {
@@ -51,6 +68,7 @@ export class Upstream {
 
   stop() {
     this.release();
+    this.#sockets.forEach((socket) => socket.destroy());
     this.#server.close();
     this.#server.closeAllConnections();
   }

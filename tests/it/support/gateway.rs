@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tollgate::app::{App, Outside, StartError};
 use tollgate::config::settings::Settings;
 
-use super::client::{Client, HOST};
+use super::client::Client;
 use super::issuer::Issuer;
 use super::upstream::Upstream;
 use super::{eventually, until};
@@ -19,6 +19,8 @@ const ISSUERS: &str = "issuers:
   test: { url: \"http://127.0.0.1:9/issuer\", audience: \"https://api.example.com\", jwks_file: jwks.json }
   discovered: { url: \"http://127.0.0.1:9\", audience: \"https://api.example.com\" }
 ";
+
+const TOP: &str = "public_url: http://gate.localhost:8080\nlisten: 127.0.0.1:0";
 
 /// The access log, in memory.
 #[derive(Clone, Default)]
@@ -88,27 +90,36 @@ impl Gateway {
 
     /// Starts with what was asked, issuers included, and waits for nothing.
     pub fn unready(rest: &str, adjust: impl FnOnce(&mut Settings)) -> Result<Self, StartError> {
-        Self::starting(&format!("public_url: http://{HOST}\nlisten: 127.0.0.1:0"), rest, adjust)
+        Self::starting(TOP, rest, adjust, |_| {})
+    }
+
+    /// As `unready`, in a world of the test's own.
+    pub fn outside(rest: &str, outside: impl FnOnce(&mut Outside)) -> Result<Self, StartError> {
+        Self::starting(TOP, rest, |_| {}, outside)
     }
 
     /// `top`: `public_url` and `listen`.
     pub async fn listening(top: &str, rest: &str) -> Self {
-        let gateway = Self::starting(top, &format!("{ISSUERS}{rest}"), |_| {}).unwrap();
+        let gateway = Self::starting(top, &format!("{ISSUERS}{rest}"), |_| {}, |_| {}).unwrap();
         gateway.wait_until_ready().await;
         gateway
     }
 
     /// With a token of the operators' own.
     pub async fn administered(token: &str, rest: &str) -> Self {
-        let top = format!("public_url: http://{HOST}\nlisten: 127.0.0.1:0");
         let admin = format!("{{ address: 127.0.0.1:0, token: {token} }}");
-        let gateway = Self::configured(&top, &admin, &format!("{ISSUERS}{rest}"), |_| {}).unwrap();
+        let gateway = Self::configured(TOP, &admin, &format!("{ISSUERS}{rest}"), |_| {}, |_| {}).unwrap();
         gateway.wait_until_ready().await;
         gateway
     }
 
-    fn starting(top: &str, rest: &str, adjust: impl FnOnce(&mut Settings)) -> Result<Self, StartError> {
-        Self::configured(top, "127.0.0.1:0", rest, adjust)
+    fn starting(
+        top: &str,
+        rest: &str,
+        adjust: impl FnOnce(&mut Settings),
+        change: impl FnOnce(&mut Outside),
+    ) -> Result<Self, StartError> {
+        Self::configured(top, "127.0.0.1:0", rest, adjust, change)
     }
 
     fn configured(
@@ -116,6 +127,7 @@ impl Gateway {
         admin: &str,
         rest: &str,
         adjust: impl FnOnce(&mut Settings),
+        change: impl FnOnce(&mut Outside),
     ) -> Result<Self, StartError> {
         let folder = tempfile::tempdir().unwrap();
         let issuer = Issuer::new();
@@ -131,7 +143,8 @@ impl Gateway {
         let mut settings = loaded.settings;
         adjust(&mut settings);
         let settings = Arc::new(settings);
-        let outside = Outside { access_log: Box::new(log.clone()), ..Outside::system(&settings)? };
+        let mut outside = Outside { access_log: Box::new(log.clone()), ..Outside::system(&settings)? };
+        change(&mut outside);
         let app = App::start(settings, outside)?;
         let (public, admin) = (app.running.public[0], app.running.admin);
         let rest = rest.strip_prefix(ISSUERS).unwrap_or(rest).to_owned();

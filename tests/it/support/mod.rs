@@ -8,7 +8,11 @@
 //! - `tls`: certificates, and clients that speak TLS and HTTP/2
 //! - `gateway`: a gateway in this process, on ports of its own
 //! - `redis`: Redis servers, each a process of its own
+//! - `address`: an address that nobody else takes while nobody listens there
+//! - `alone`: a test in a process of its own, for what is measured of a process
 
+pub mod address;
+pub mod alone;
 pub mod client;
 pub mod frames;
 pub mod gateway;
@@ -23,8 +27,9 @@ pub mod upstream;
 use std::future::Future;
 use std::time::Duration;
 
-/// Nothing in these tests takes longer, unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing in these tests takes longer, however busy the machine is, unless it is broken. Shorter than the first of the
+/// gateway's own deadlines for bodies (30 s), which would end what should have ended for a better reason.
+pub const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Fails the test when `what` does not come true.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -15,9 +15,26 @@ pub mod request;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A set of scope values (RFC 6749 section 3.3); order and repetition mean nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Scope(BTreeSet<String>);
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.to_string()
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("not a scope (RFC 6749 section 3.3)")
+    }
+}
 
 impl Scope {
     /// `None` when there is no value in it, or a character that a scope value cannot have.

@@ -130,12 +130,6 @@ async fn an_access_token_gone_bad_keeps_the_session_with_its_next_cookie() {
     assert_eq!(lenient.refresh(&next).await.unwrap().outcome, "rotated");
 }
 
-/// An access token that this gateway verifies, with these claims changed.
-fn access_token(scene: &Scene, changes: Value) -> Instead {
-    let token = keys().p256.sign(&with(claims_at(scene.clock.now()), changes));
-    Instead::With(json!({ "access_token": token, "scope": null }))
-}
-
 #[tokio::test]
 async fn a_verified_access_token_says_who_signed_in_and_what_was_granted() {
     let scene = Scene::strict();

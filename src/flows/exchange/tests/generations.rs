@@ -137,7 +137,7 @@ async fn a_flight_that_a_later_cookie_overtook_neither_ends_the_session_nor_clea
         scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
         let first = scene.signed_in_cookie().await;
         let second = cookie_of(&scene.refresh(&first).await.unwrap());
-        let scene = scene.restarted();
+        let scene = scene.without_memory();
         scene.server.answers.forget_permits(PLENTY);
         scene.next(answers(status, overtaken));
         scene.next(answers(200, tokens("alice")));
@@ -178,11 +178,11 @@ async fn what_is_remembered_goes_when_no_cookie_can_be_good_any_more() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;
     scene.refresh(&cookie).await.unwrap();
-    assert_eq!(scene.gate.exchanges.len(), 1);
+    assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+    assert!(scene.gate.exchanges.is_empty(), "nobody waits any more");
+    assert_eq!(scene.store.len("family"), 1);
     scene.pass(24 * 3600 - 1);
-    scene.gate.exchanges.sweep(scene.clock.now());
-    assert_eq!(scene.gate.exchanges.len(), 1);
-    scene.pass(1);
-    scene.gate.exchanges.sweep(scene.clock.now());
-    assert!(scene.gate.exchanges.is_empty());
+    assert_eq!(scene.store.len("family"), 1);
+    scene.pass(1 + 300);
+    assert_eq!(scene.store.len("family"), 0);
 }

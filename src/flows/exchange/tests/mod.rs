@@ -4,6 +4,7 @@
 mod answers;
 mod generations;
 mod native;
+mod replicas;
 mod requests;
 mod sign_in_and_out;
 
@@ -35,12 +36,14 @@ use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::Operators;
+use crate::flows::brake::Brake;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
 use crate::flows::testing::MemoryStore;
 use crate::flows::token_endpoint::{sign_out, token};
 use crate::state::errands::Errands;
 use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
 use crate::state::issuer_keys::Issuers;
+use crate::state::known_tokens::KnownTokens;
 use crate::state::metrics::Metrics;
 
 const AS: &str = "https://as.example";
@@ -188,6 +191,7 @@ struct Scene {
     live: Arc<Live>,
     server: Arc<FakeServer>,
     clock: Arc<TestClock>,
+    store: Arc<MemoryStore>,
 }
 
 fn client() -> Client {
@@ -287,6 +291,7 @@ impl Scene {
                 connections: 1,
                 connections_per_address: 1,
                 requests_per_address: None,
+                denials_per_address: Some((20, Duration::from_secs(60))),
             },
             patience: crate::config::settings::Patience::default(),
             log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
@@ -300,34 +305,49 @@ impl Scene {
         });
         let server = Arc::new(FakeServer::new());
         let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
+        let store = Arc::new(MemoryStore::new(clock.clone()));
         let gate = Arc::new(Gate {
             live: ArcSwap::from(Arc::clone(&live)),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
             operators: Operators::default(),
             clock: clock.clone(),
             random: Arc::new(Counted::default()),
             http: server.clone(),
-            store: Arc::new(MemoryStore::new(clock.clone())),
+            store: store.clone(),
         });
-        Self { gate, live, server, clock }
+        Self { gate, live, server, clock, store }
     }
 
-    /// The same gateway after a restart: it remembers no exchange.
-    fn restarted(self) -> Self {
+    /// Another replica of this gateway, or the same after a restart: they share the store and the AS.
+    fn replica(&self) -> Self {
+        self.replica_with(self.store.clone())
+    }
+
+    /// The same gateway after it lost what it had stored.
+    fn without_memory(&self) -> Self {
+        self.replica_with(Arc::new(MemoryStore::new(self.clock.clone())))
+    }
+
+    fn replica_with(&self, store: Arc<MemoryStore>) -> Self {
         let gate = Gate {
             live: ArcSwap::from(Arc::clone(&self.live)),
             exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
+            brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
             operators: Operators::default(),
             clock: self.clock.clone(),
             random: Arc::clone(&self.gate.random),
             http: self.server.clone(),
-            store: self.gate.store.clone(),
+            store: store.clone(),
         };
-        Self { gate: Arc::new(gate), ..self }
+        let (live, server, clock) = (self.live.clone(), self.server.clone(), self.clock.clone());
+        Self { gate: Arc::new(gate), live, server, clock, store }
     }
 
     fn pass(&self, seconds: i64) {
@@ -393,6 +413,7 @@ fn head<'a>(method: &'a Method, headers: &'a HeaderMap) -> RequestHead<'a> {
         target: b"/oauth/token",
         host: "gate.example",
         headers,
+        upgrades: false,
         client_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
     }
 }
@@ -413,6 +434,12 @@ fn code_exchange() -> String {
     format!(
         "grant_type=authorization_code&client_id=web-app&code=code-1&code_verifier={verifier}&redirect_uri={REDIRECT}"
     )
+}
+
+/// An access token that this gateway verifies, with these claims changed.
+fn access_token(scene: &Scene, changes: Value) -> Instead {
+    let token = keys().p256.sign(&with(claims_at(scene.clock.now()), changes));
+    Instead::With(json!({ "access_token": token, "scope": null }))
 }
 
 fn body(answer: &OAuthAnswer) -> Value {

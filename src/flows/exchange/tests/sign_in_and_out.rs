@@ -1,6 +1,7 @@
 //! How a session begins and how it ends.
 
 use super::*;
+use crate::flows::brake;
 
 #[tokio::test]
 async fn a_code_becomes_a_session_in_a_cookie() {
@@ -116,6 +117,30 @@ async fn made_up_codes_cannot_pile_up_at_a_slow_server() {
     drop(places);
     scene.server.answers.add_permits(PLENTY);
     assert!(scene.post(None, &code_exchange()).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_address_that_was_denied_too_often_keeps_its_sessions() {
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({})));
+    let cookie = scene.signed_in_cookie().await;
+    let (gate, live, address) = (&scene.gate, &scene.live, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    for _ in 0..20 {
+        brake::note(gate, live, address, &Denial::BadSignature);
+    }
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert!(matches!(refusal.denial, Denial::TooManyDenials { .. }), "{:?}", refusal.denial);
+    assert_eq!(scene.asked(), 1, "the authorization server is left alone");
+    // A session goes on, and the token that it gets is known.
+    scene.next(access_token(&scene, json!({ "jti": "t-2" })));
+    let answer = scene.refresh(&cookie).await.unwrap();
+    let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
+    let brake = |token: &str| brake::before_token(gate, live, token, address, gate.clock.now());
+    assert_eq!(brake(&token), Ok(()));
+    assert!(matches!(brake("made.up.token"), Err(Denial::TooManyDenials { .. })));
+    scene.pass(3);
+    scene.next(access_token(&scene, json!({ "jti": "t-3" })));
+    assert!(scene.post(None, &code_exchange()).await.is_ok(), "3 seconds are one denial's worth");
 }
 
 #[tokio::test]

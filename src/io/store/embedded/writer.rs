@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::file::{Backend, Record, StoreFile, StoreFileError};
-use super::{Shared, Slot};
+use super::{Phase, Shared, Slot};
 use crate::flows::ports::{StoreFault, StoreHealth, Version};
 
 /// How many puts one commit takes.
@@ -22,8 +22,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What the writer is asked for, in order.
 pub(super) enum Errand {
     Put(Put),
-    Close(oneshot::Sender<Result<(), StoreFault>>),
-    Reopen(oneshot::Sender<Result<(), StoreFault>>),
+    Close(oneshot::Sender<Result<(), StoreFileError>>),
+    Open(oneshot::Sender<Result<(), StoreFileError>>),
 }
 
 /// A value on its way to the disk. Its key is nobody else's until `done` is dropped.
@@ -58,8 +58,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Opens the file on a thread of its own, fills memory with it, and leaves the thread running until nobody can
-    /// send errands any more.
+    /// Starts the thread, which runs until nobody can send errands any more. It opens the file first, unless that is
+    /// closed.
     ///
     /// # Errors
     /// When the file cannot be used.
@@ -71,29 +71,26 @@ impl Writer {
         sweep: Duration,
     ) -> Result<(), StoreFileError> {
         let folder = folder.to_owned();
-        let damaged =
-            StoreFileError::Damaged { path: StoreFile::path(&folder), why: "it cannot be read".to_owned() };
+        let path = StoreFile::path(&folder);
         let (tell, told) = sync_channel(1);
         let run = move || {
-            let opened = StoreFile::open(&folder, shared.clock.now(), &backend);
-            let (file, held) = match opened {
-                Ok(opened) => opened,
-                Err(error) => return drop(tell.send(Err(error))),
-            };
             let swept = Instant::now();
-            let at = At::Open(file);
-            let writer = Self { folder, backend, shared, errands, at, sweep, swept };
-            writer.take(held);
-            let _ = tell.send(Ok(()));
-            writer.run();
+            let mut writer = Self { folder, backend, shared, errands, at: At::GivenUp, sweep, swept };
+            let opens = *writer.shared.phase.borrow() == Phase::Open;
+            let opened = if opens { writer.take_back() } else { Ok(()) };
+            let is_open = opened.is_ok();
+            let _ = tell.send(opened);
+            if is_open {
+                writer.run();
+            }
         };
         let started = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         match started {
             // A thread that says nothing has panicked over the file.
-            Ok(_) => told.recv().unwrap_or(Err(damaged)),
-            Err(error) => {
-                Err(StoreFileError::Other { path: PathBuf::from("its thread"), why: error.to_string() })
-            }
+            Ok(_) => told
+                .recv()
+                .unwrap_or(Err(StoreFileError::Damaged { path, why: "it cannot be read".to_owned() })),
+            Err(error) => Err(StoreFileError::Other { path, why: format!("no thread can be had: {error}") }),
         }
     }
 
@@ -122,14 +119,8 @@ impl Writer {
     fn carry_out(&mut self, errand: Errand) {
         match errand {
             Errand::Put(put) => drop(self.write_together(put)),
-            Errand::Close(answer) => {
-                let _ =
-                    answer.send(self.give_up().map_err(|error| StoreFault::Unavailable(error.to_string())));
-            }
-            Errand::Reopen(answer) => {
-                let _ =
-                    answer.send(self.take_back().map_err(|error| StoreFault::Unavailable(error.to_string())));
-            }
+            Errand::Close(answer) => drop(answer.send(self.give_up())),
+            Errand::Open(answer) => drop(answer.send(self.take_back())),
         }
     }
 
@@ -305,7 +296,7 @@ impl Writer {
         self.take(held);
         self.at = At::Open(file);
         self.shared.fares(StoreHealth::Up);
-        self.shared.open.send_replace(true);
+        self.shared.phase.send_replace(Phase::Open);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use super::{DAY, LONG, TestClock, bytes_of, durable, held, key, passing, suite, until, value};
-use crate::flows::ports::{Keep, Store, StoreFault, StoreHealth};
+use crate::flows::ports::{Exclusive as _, Keep, Store, StoreFault, StoreHealth};
 use crate::io::store::embedded::faults::Faults;
 use crate::io::store::embedded::{Backend, EmbeddedStore, StoreFileError, Tuning};
 use crate::io::system::SystemClock;
@@ -268,19 +268,42 @@ async fn a_store_is_given_up_and_taken_back_and_calls_wait_meanwhile() {
         assert!((&mut get).now_or_never().is_none() && (&mut put).now_or_never().is_none());
         assert!((&mut passing_put).now_or_never().is_none());
     }
-    let refused = store.reopen().await.unwrap_err();
-    assert!(refused.to_string().contains("in use by another process"), "{refused}");
+    let refused = store.open().await.unwrap_err();
+    assert!(refused.contains("in use by another process"), "{refused}");
     next.put_if(&key("shared"), Some(shared), durable("new")).await.unwrap().unwrap();
     next.put_if(&key("theirs"), None, durable("x")).await.unwrap().unwrap();
     next.close().await.unwrap();
 
-    store.reopen().await.unwrap();
+    store.open().await.unwrap();
     assert_eq!(get.await, "new", "what the other process wrote counts");
     assert_eq!(bytes_of(&*store, &key("theirs")).await.unwrap(), "x");
     let (put, passing_put) = (put.await.unwrap(), passing_put.await.unwrap());
     assert!(put.is_some() != passing_put.is_some(), "one of the two won: {put:?} {passing_put:?}");
-    store.reopen().await.unwrap();
+    store.open().await.unwrap();
     assert!(bytes_of(&*store, &put_key).await.is_some(), "taking back what one has changes nothing");
+}
+
+#[tokio::test]
+async fn a_store_that_begins_closed_waits_for_its_file_and_one_that_handed_over_for_nothing() {
+    let folder = folder();
+    let old = open(folder.path());
+    old.put_if(&key("x"), None, durable("x")).await.unwrap().unwrap();
+    let new = EmbeddedStore::closed(folder.path(), Arc::new(SystemClock)).unwrap();
+    let x = key("x");
+    let mut get = new.get(&x);
+    assert!((&mut get).now_or_never().is_none());
+    assert!(new.open().await.unwrap_err().contains("in use by another process"));
+    old.close().await.unwrap();
+    let mut left = old.get(&x);
+    assert!((&mut left).now_or_never().is_none());
+    new.open().await.unwrap();
+    assert_eq!(get.await.unwrap().value.unwrap().1, "x");
+    old.handed_over();
+    let fault = left.now_or_never().expect("an answer at once").unwrap_err();
+    assert!(fault.to_string().contains("another process"), "{fault}");
+    assert!(old.put_if(&x, None, passing("y")).now_or_never().expect("an answer at once").is_err());
+    drop(old);
+    assert!(new.put_if(&key("y"), None, durable("y")).await.unwrap().is_some(), "the file is the new one's");
 }
 
 #[tokio::test]

@@ -1,0 +1,126 @@
+//! One process hands over to another, and no client notices. The order is: the new one is ready; the old one closes
+//! what only one may have open, such as the files of its store; the new one opens it and accepts from the same
+//! sockets; the old one accepts no more and finishes what it has begun.
+//!
+//! Until the new one serves, the old one goes on accepting, and when the new one fails, the old one opens again what it had
+//! closed: it must never be worse off for having tried.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+use tokio::time::{Instant, timeout};
+
+use super::{App, Outside, Standby, StartError};
+use crate::config::settings::Settings;
+use crate::core::ids::IssuerName;
+use crate::edge::server::Inherited;
+use crate::flows::ports::Exclusive;
+use crate::io::handover::{Channel, Message, unexpected};
+use crate::io::store::OpenStore;
+use crate::state::live::Live;
+
+/// How long the new process may take until it is ready.
+const READY: Duration = Duration::from_secs(60);
+/// How long the new process waits for the keys of its issuers.
+const KEYS: Duration = Duration::from_secs(10);
+/// How long it may take to open what the old process has closed. Requests may wait for that.
+const OPEN: Duration = Duration::from_secs(20);
+/// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
+const SERVING: Duration = Duration::from_secs(30);
+
+/// Why a hand-over did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    #[error("the other process is gone, or is not understood: {0}")]
+    Channel(#[from] std::io::Error),
+    #[error("the new process was not ready within {} s", .0.as_secs())]
+    Late(Duration),
+    #[error("the new process could not get the keys of {}, which the old one has", .0.join(", "))]
+    WithoutKeys(Vec<String>),
+    #[error("not everything could be written that the new process needs: {0}")]
+    Unwritten(String),
+}
+
+impl App {
+    /// Hands over to the process at the other end. `Ok`: it serves, and it is time to [`App::leave`]. Otherwise
+    /// [`App::take_back`] once the other process has ended.
+    ///
+    /// # Errors
+    /// When the other process did not get so far as to serve.
+    pub async fn hand_over(&self, to: &mut Channel) -> Result<(), HandOverError> {
+        to.give(&self.running.sockets()?).await?;
+        let ready = timeout(READY, to.hear()).await.map_err(|_| HandOverError::Late(READY))??;
+        let Message::Ready { without_keys } = ready else { return Err(unexpected().into()) };
+        self.would_not_miss(without_keys)?;
+        try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()))
+            .await
+            .map_err(HandOverError::Unwritten)?;
+        to.say(&Message::Go {}).await?;
+        match timeout(SERVING, to.hear()).await.map_err(|_| HandOverError::Late(SERVING))?? {
+            Message::Serving {} => Ok(()),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    /// Tokens that are accepted here must be accepted there.
+    fn would_not_miss(&self, without_keys: Vec<String>) -> Result<(), HandOverError> {
+        let live = self.gate.live.load();
+        let is_ready = |name: &String| {
+            live.issuers.by_name(&IssuerName::new(name.as_str())).is_some_and(|issuer| issuer.keys_ready())
+        };
+        let missed: Vec<String> = without_keys.into_iter().filter(is_ready).collect();
+        if missed.is_empty() { Ok(()) } else { Err(HandOverError::WithoutKeys(missed)) }
+    }
+
+    /// Opens again what was closed for a process that then failed.
+    ///
+    /// # Errors
+    /// What stays closed, as text.
+    pub async fn take_back(&self) -> Result<(), String> {
+        open(&self.exclusive).await
+    }
+}
+
+/// Starts a gateway that takes over from the process at the other end.
+///
+/// # Errors
+/// As [`App::start`], or when the other process changes its mind.
+pub async fn take_over(
+    mut from: Channel,
+    settings: Arc<Settings>,
+    outside: Outside,
+) -> Result<App, StartError> {
+    let sockets = from.take().await.map_err(HandOverError::from)?;
+    let standby = Standby::new(settings, outside, Inherited::new(sockets), OpenStore::closed)?;
+    let without_keys = without_keys(&standby.gate.live.load_full()).await;
+    from.say(&Message::Ready { without_keys }).await.map_err(HandOverError::from)?;
+    match from.hear().await.map_err(HandOverError::from)? {
+        Message::Go {} => {}
+        _ => return Err(HandOverError::from(unexpected()).into()),
+    }
+    let since = Instant::now();
+    open(&standby.exclusive).await.map_err(StartError::Exclusive)?;
+    if since.elapsed() > OPEN {
+        return Err(HandOverError::Late(OPEN).into());
+    }
+    let app = standby.serve();
+    // If the old process is gone by now, all the better that there is a new one.
+    let _ = from.say(&Message::Serving {}).await;
+    Ok(app)
+}
+
+async fn open(exclusive: &[Arc<dyn Exclusive>]) -> Result<(), String> {
+    try_join_all(exclusive.iter().map(|exclusive| exclusive.open())).await.map(drop)
+}
+
+/// The issuers whose keys do not come in time.
+async fn without_keys(live: &Live) -> Vec<String> {
+    let keys = live.issuers.iter().filter(|issuer| issuer.is_fetched()).map(async |issuer| {
+        let mut landings = issuer.landings();
+        while !issuer.keys_ready() && landings.changed().await.is_ok() {}
+    });
+    let _ = timeout(KEYS, join_all(keys)).await;
+    let without = live.issuers.iter().filter(|issuer| !issuer.keys_ready());
+    without.map(|issuer| issuer.settings.name.to_string()).collect()
+}

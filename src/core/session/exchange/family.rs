@@ -1,0 +1,408 @@
+//! The state of one family and its transitions. See the folder's own header for the words.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Arrival, Decision, FlightId, Issued, Landed, Link, Now, Sealed, Shape, Successor, Windows, With,
+};
+use crate::core::denial::SessionEnd;
+use crate::core::session::grant::{Generation, Grant, Timeouts};
+use crate::core::time::Timestamp;
+
+/// How many lost answers in a row are forgiven.
+const FORGIVEN: u8 = 2;
+/// How many answers of one family are kept within `grace`; an exchange takes the place of a lost one.
+pub(super) const ANSWERS: usize = 8;
+/// How many landings are remembered within `grace`; the oldest are spent early.
+pub(super) const LANDINGS: usize = 64;
+/// How many access tokens are remembered; those that end first are forgotten first.
+pub(super) const TOKENS: usize = 256;
+
+/// Which generations a flight answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Answers {
+    /// The generation that asked.
+    from: Generation,
+    /// The oldest that was good in its own right, and so has a window after this flight. A
+    /// generation that was already spent and within its window gets an answer, but no new window.
+    window_from: Generation,
+    /// The generation whose grant is exchanged.
+    of: Generation,
+}
+
+impl Answers {
+    const fn reaches(&self, generation: Generation) -> bool {
+        self.from <= generation && generation <= self.of
+    }
+    const fn opens_window_for(&self, generation: Generation) -> bool {
+        self.window_from <= generation && generation <= self.of
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Flight {
+    id: FlightId,
+    answers: Answers,
+    shape: Shape,
+    used: bool,
+    /// Grows while somebody flies it.
+    beat: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Landing {
+    flight: FlightId,
+    answers: Answers,
+    shape: Shape,
+    /// By the store's clock.
+    at: Timestamp,
+    /// Its exchange was recorded as use of the session.
+    used: bool,
+    /// By the store's clock.
+    worth_until: Option<Timestamp>,
+    pub(super) answer: Option<Sealed>,
+}
+
+/// One family: all that is known of the generations of one sign-in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Family {
+    /// The newest generation that was given out.
+    latest: Generation,
+    /// The newest generation whose receipt is proven; it and all later ones are good.
+    proven: Generation,
+    lost: u8,
+    /// The generations whose answers were made up for by the latest recovery: the first and the last.
+    given_up: Option<(Generation, Generation)>,
+    /// The grant of `latest`, while an older generation may still need it.
+    pub(super) successor: Option<Successor>,
+    /// How holders of older generations reach what is sealed for later ones.
+    links: Vec<Link>,
+    flight: Option<Flight>,
+    pub(super) landings: VecDeque<Landing>,
+    /// Access tokens that were handed out and have not expired.
+    issued: Vec<Issued>,
+    over: Option<Over>,
+    signed_in_at: Timestamp,
+    /// When no grant of this family can be good any more, so that nothing need be known of it.
+    keep_until: Timestamp,
+    /// Whose session it is, for revocations.
+    iss: String,
+    subject: Option<String>,
+    session_id: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Over {
+    end: SessionEnd,
+    /// The newest generation whose refresh token was handed out for revocation at the AS.
+    revoked: Option<Generation>,
+}
+
+impl Family {
+    /// The family of a grant that nothing is known of.
+    pub fn of(grant: &Grant) -> Self {
+        Self {
+            latest: grant.generation,
+            proven: grant.generation,
+            lost: 0,
+            given_up: None,
+            successor: None,
+            links: Vec::new(),
+            flight: None,
+            landings: VecDeque::new(),
+            issued: Vec::new(),
+            over: None,
+            signed_in_at: grant.signed_in_at,
+            keep_until: grant.signed_in_at,
+            iss: grant.iss.clone(),
+            subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
+            session_id: grant.session_id.clone(),
+        }
+    }
+
+    /// Somebody presents `grant` and asks for `shape`. `used`: it counts as use of the session.
+    /// `new`: names the flight, if one begins.
+    pub fn present(
+        &mut self,
+        grant: &Grant,
+        shape: &Shape,
+        used: bool,
+        windows: Windows,
+        now: Now,
+        new: FlightId,
+    ) -> Decision {
+        let presented = grant.generation;
+        if let Some((end, revoke)) = self.refuses(presented) {
+            return Decision::Over { end, revoke };
+        }
+        self.drop_stale(windows, now);
+        let lost_before = self.lost;
+        self.receipt_proven(presented);
+        if self.given_up.is_some_and(|(first, last)| (first..=last).contains(&presented)) {
+            self.lost = lost_before;
+        }
+        let in_window = self.landings.iter().any(|landing| landing.answers.opens_window_for(presented));
+        if presented < self.proven && !in_window {
+            return self.replayed(presented);
+        }
+        if let Some(decision) = self.kept_answer(presented, shape, used, now) {
+            return decision;
+        }
+        if let Some(flight) = &mut self.flight {
+            if flight.shape == *shape && flight.answers.reaches(presented) {
+                flight.used |= used;
+                return Decision::Join(flight.id);
+            }
+            return Decision::AskAgainAfter(flight.id);
+        }
+        let lost = presented < self.latest && !in_window;
+        if lost && self.lost >= FORGIVEN {
+            return self.replayed(presented);
+        }
+        self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
+    }
+
+    /// Why the session is over, if it is, and whether the refresh token of this generation is still
+    /// to be revoked at the AS; it counts as revoked from here on.
+    pub fn refuses(&mut self, presented: Generation) -> Option<(SessionEnd, bool)> {
+        let over = self.over.as_mut()?;
+        let revoke = over.revoked.is_none_or(|revoked| presented > revoked);
+        if revoke {
+            over.revoked = Some(presented);
+        }
+        Some((over.end, revoke))
+    }
+
+    /// The answer that `presented` already got, while it lasts and says of use what is to be said.
+    fn kept_answer(&self, presented: Generation, shape: &Shape, used: bool, now: Now) -> Option<Decision> {
+        let fits = |landing: &&Landing| landing.answers.reaches(presented) && landing.shape == *shape;
+        let landing = self.landings.iter().rev().find(fits)?;
+        let answer = landing.answer.as_ref()?;
+        if landing.worth_until.is_some_and(|until| now.store >= until) || (used && !landing.used) {
+            return None;
+        }
+        Some(Decision::AnswerAgain {
+            answer: answer.clone(),
+            of: landing.answers.of,
+            age: now.store.since(landing.at),
+            with_cookie: landing.answers.of.saturating_add(1) == self.latest,
+        })
+    }
+
+    fn begin(
+        &mut self,
+        presented: &Grant,
+        flight: Flight,
+        recovers: bool,
+        timeouts: Timeouts,
+        now: Now,
+    ) -> Decision {
+        let (with, of, last_used_at) = if presented.generation == self.latest {
+            (With::Presented, presented.generation, presented.last_used_at)
+        } else if let Some(Successor { generation, last_used_at, grant, .. }) = &self.successor {
+            (With::Newest { grant: grant.clone(), generation: *generation }, *generation, *last_used_at)
+        } else {
+            // The successor went with its timeouts: so did the session.
+            let end = presented.ended(timeouts, now.here).unwrap_or(SessionEnd::IdleTimeout);
+            return self.end_now(end, presented.generation);
+        };
+        if let Some(end) = timeouts.ended(self.signed_in_at, last_used_at, now.here) {
+            return self.end_now(end, presented.generation);
+        }
+        let answers =
+            Answers { from: presented.generation, window_from: presented.generation.max(self.proven), of };
+        let id = flight.id;
+        self.flight = Some(Flight { answers, ..flight });
+        Decision::Exchange { flight: id, with, recovers }
+    }
+
+    fn end_now(&mut self, end: SessionEnd, presented: Generation) -> Decision {
+        self.end(end, Some(presented));
+        Decision::Over { end, revoke: true }
+    }
+
+    fn replayed(&mut self, presented: Generation) -> Decision {
+        self.end(SessionEnd::ReuseDetected, Some(presented));
+        Decision::Replay
+    }
+
+    /// Whether anybody who waits for this flight uses the session (nobody does in a poll). Whoever joins later is
+    /// to look whether the answer counts as use, and else to present again.
+    pub fn is_used(&self, flight: FlightId) -> bool {
+        self.flight.as_ref().is_some_and(|under_way| under_way.id == flight && under_way.used)
+    }
+
+    /// Whoever flies it shows that it lives. Whether it is still the one under way.
+    pub fn beat(&mut self, flight: FlightId) -> bool {
+        let under_way = self.flight.as_mut().filter(|under_way| under_way.id == flight);
+        under_way.map(|flight| flight.beat = flight.beat.wrapping_add(1)).is_some()
+    }
+
+    /// The latest beat of a flight; `None`: it is not under way.
+    pub fn beat_of(&self, flight: FlightId) -> Option<u64> {
+        self.flight.as_ref().filter(|under_way| under_way.id == flight).map(|flight| flight.beat)
+    }
+
+    /// The AS answered. A flight that was declared failed may land all the same, unless a later generation is
+    /// known: what it brought is then the newest, and another flight of the same grant can bring nothing.
+    pub fn landed(&mut self, arrival: Arrival, now: Now) -> Landed {
+        let Arrival { flight, from, of, shape, recovers, successor, answer, links, worth_for, issued } =
+            arrival;
+        if self.landings.iter().any(|landing| landing.flight == flight) {
+            // It has landed before, and its caller did not hear of it.
+            return Landed::Kept;
+        }
+        if self.over.is_some() {
+            return Landed::TooLate;
+        }
+        if successor.generation <= self.latest {
+            return Landed::GivenUp;
+        }
+        let ours = self.flight.take().filter(|under_way| under_way.id == flight);
+        let answers = Answers { from, window_from: from.max(self.proven), of };
+        if recovers {
+            self.lost = self.lost.saturating_add(1);
+            self.given_up = Some((from.saturating_add(1), of));
+        }
+        self.latest = successor.generation;
+        self.landings.push_back(Landing {
+            flight,
+            answers: ours.map_or(answers, |flight| flight.answers),
+            shape,
+            at: now.store,
+            used: successor.used,
+            worth_until: worth_for.map(|life| now.store.plus(life)),
+            answer: Some(answer),
+        });
+        self.successor = Some(successor);
+        self.links.extend(links);
+        self.issue(issued, now);
+        let full = self.landings.len().checked_sub(ANSWERS + 1);
+        if let Some(old) = full.and_then(|at| self.landings.get_mut(at)) {
+            old.answer = None;
+        }
+        if self.landings.len() > LANDINGS {
+            self.landings.pop_front();
+        }
+        self.drop_links();
+        Landed::Kept
+    }
+
+    /// Notes an access token that is handed out.
+    pub fn issue(&mut self, issued: Option<Issued>, now: Now) {
+        self.issued.retain(|token| now.here < token.expires_at);
+        self.issued.extend(issued);
+        if self.issued.len() > TOKENS {
+            self.issued.sort_by_key(|token| token.expires_at);
+            self.issued.remove(0);
+        }
+    }
+
+    /// The access tokens that were handed out, some of which may have expired.
+    pub fn issued(&self) -> &[Issued] {
+        &self.issued
+    }
+
+    /// The flight brought nothing: it is forgotten, and the next request begins another.
+    /// Whether it was still the one under way.
+    pub fn failed(&mut self, flight: FlightId) -> bool {
+        self.flight.take_if(|under_way| under_way.id == flight).is_some()
+    }
+
+    /// A generation, or an access token that came with it, was seen: it reached its browser.
+    pub fn receipt_proven(&mut self, generation: Generation) {
+        if generation > self.latest {
+            // Sealed by us, so given out by us, before this memory began.
+            self.latest = generation;
+            self.flight = None;
+            self.successor = None;
+            self.links.clear();
+        }
+        if generation > self.proven {
+            self.proven = generation;
+            self.lost = 0;
+        }
+    }
+
+    /// The session is over; `revoked`: the generation whose refresh token the caller revokes at the
+    /// AS. What was kept for later exchanges goes; what says which access tokens are out stays.
+    pub fn end(&mut self, end: SessionEnd, revoked: Option<Generation>) {
+        if self.over.is_none() {
+            self.over = Some(Over { end, revoked });
+        }
+        self.flight = None;
+        self.landings.clear();
+        self.successor = None;
+        self.links.clear();
+    }
+
+    /// The newest grant, where it may not have reached its browser.
+    pub const fn successor(&self) -> Option<&Successor> {
+        self.successor.as_ref()
+    }
+
+    /// The newest generation that was given out.
+    pub const fn latest(&self) -> Generation {
+        self.latest
+    }
+
+    /// Why the session is over, if it is.
+    pub fn over(&self) -> Option<SessionEnd> {
+        self.over.map(|over| over.end)
+    }
+
+    /// The links that lead from one generation towards another, longest steps first taken.
+    pub fn way(&self, from: Generation, to: Generation) -> Option<Vec<&Link>> {
+        let (mut at, mut way) = (from, Vec::new());
+        while at < to {
+            let onward = self.links.iter().filter(|link| link.from == at && link.to <= to);
+            let longest = onward.max_by_key(|link| link.to).filter(|link| link.to > at)?;
+            at = longest.to;
+            way.push(longest);
+        }
+        (at == to).then_some(way)
+    }
+
+    /// Whether this differs from `before` in more than a flight under way: then it must outlive the process.
+    pub fn is_worth_more_than(&self, before: &Self) -> bool {
+        let without_flight = |family: &Self| Self { flight: None, ..family.clone() };
+        without_flight(self) != without_flight(before)
+    }
+
+    /// Forgets answers out of their window and a successor out of its timeouts.
+    pub fn drop_stale(&mut self, windows: Windows, now: Now) {
+        while self.landings.front().is_some_and(|landing| now.store >= landing.at.plus(windows.grace)) {
+            self.landings.pop_front();
+        }
+        let needed = self.proven < self.latest || !self.landings.is_empty();
+        let ended = |next: &Successor| windows.timeouts.ended(self.signed_in_at, next.last_used_at, now.here);
+        if !needed || self.successor.as_ref().is_some_and(|next| ended(next).is_some()) {
+            self.successor = None;
+        }
+        self.drop_links();
+    }
+
+    /// Keeps the links that a generation within its window, or an unproven one, may still need.
+    fn drop_links(&mut self) {
+        let oldest = self.landings.iter().map(|landing| landing.answers.from).fold(self.proven, Ord::min);
+        self.links.retain(|link| link.from >= oldest);
+    }
+
+    /// Grants of this family may live so long; where a timeout was shortened, older cookies may say more.
+    pub fn may_live(&mut self, timeouts: Timeouts) {
+        self.keep_until = self.keep_until.max(self.signed_in_at.plus(timeouts.absolute));
+    }
+
+    /// When nothing need be known of it any more.
+    pub const fn keep_until(&self) -> Timestamp {
+        self.keep_until
+    }
+}
+
+impl Flight {
+    fn new(id: FlightId, shape: Shape, used: bool) -> Self {
+        Self { id, answers: Answers { from: 0, window_from: 0, of: 0 }, shape, used, beat: 0 }
+    }
+}

@@ -1,0 +1,166 @@
+//! What becomes of a presented generation: the state of one family, as a value, and its
+//! transitions. A store keeps the value; whoever changes it reads it, applies one transition, puts it
+//! back if nobody else did meanwhile, and only then carries out what the transition says.
+//!
+//! The words: a **flight** is an exchange under way. A flight that lands makes the next generation;
+//! the one before is **answered** (the same answer again within `grace`), then **unproven** until
+//! its successor is presented, then **spent**. A spent generation that comes back is a stolen
+//! cookie, and ends the family.
+//!
+//! An answer that was made up for counts as lost. When its generation is presented after all, that proves its
+//! receipt and does not end the count of lost answers: else a thief and a browser that take turns would each
+//! make up for the other's answers, and never be noticed.
+//!
+//! A use of the session is never lost: an answer that a poll got is not given again to a use, which gets an
+//! exchange of its own, made with the successor's grant. An answer that was a use already stands for the uses
+//! within `grace` after it; by so much may a session go idle early.
+//!
+//! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits
+//! and saw no beat for long enough, by its own clock and from a store that answered all the while, declares
+//! it failed. So no clock is compared with another's, and an outage of the store ends no flight.
+//!
+//! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
+//! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
+//! the session's timeouts; what is kept that could become a token is sealed for holders of the cookie.
+//!
+//! Known limit: browsers keep the cookie that arrives last. When an answer is overtaken on the way
+//! by a later generation *and* that one was already presented, the browser goes back to a spent
+//! generation, which looks like theft. Answers on one connection keep their order.
+
+pub mod answer;
+mod family;
+mod record;
+pub mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::family::Family;
+use crate::core::denial::SessionEnd;
+use crate::core::session::grant::{Generation, Timeouts};
+use crate::core::session::oauth::Scope;
+use crate::core::time::Timestamp;
+use crate::core::token::id::TokenId;
+
+/// What an exchange asks for. Only requests of one shape share an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Shape {
+    pub scope: Option<Scope>,
+    pub resource: Option<String>,
+}
+
+/// Names a flight, so that one that was given up cannot end what it no longer is. Random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FlightId(pub u64);
+
+/// A value that only a holder of the right generation can read ([`seal`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed(#[serde(with = "record::bytes")] pub Vec<u8>);
+
+/// The windows that decisions are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    pub grace: Duration,
+    pub timeouts: Timeouts,
+}
+
+/// What time it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// By the store's clock, with which windows are measured.
+    pub store: Timestamp,
+    /// By our own, with which sessions are dated.
+    pub here: Timestamp,
+}
+
+/// What to do with a presented generation.
+#[derive(Debug)]
+pub enum Decision {
+    /// Begin this flight, for this requester and all who join.
+    Exchange { flight: FlightId, with: With, recovers: bool },
+    /// This flight's answer is the answer.
+    Join(FlightId),
+    /// A flight of another shape is under way: when it has landed, ask again.
+    AskAgainAfter(FlightId),
+    /// The same answer again. `of`: the generation for whose holders it is sealed.
+    /// `with_cookie`: no later generation is known, so its cookie is still the newest.
+    AnswerAgain { answer: Sealed, of: Generation, age: Duration, with_cookie: bool },
+    /// A spent generation: stolen. The family is over now; revoke the presented refresh token.
+    Replay,
+    /// The session is over. `revoke`: the presented refresh token was not yet revoked.
+    Over { end: SessionEnd, revoke: bool },
+}
+
+/// Which grant a flight exchanges.
+#[derive(Debug)]
+pub enum With {
+    Presented,
+    /// The newest, sealed for holders of the generation before it.
+    Newest {
+        grant: Sealed,
+        generation: Generation,
+    },
+}
+
+/// A way from the seed of one generation to that of a later one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub from: Generation,
+    pub to: Generation,
+    /// The seed of `to`, sealed for holders of `from`.
+    pub seed: Sealed,
+}
+
+/// An access token that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    pub id: TokenId,
+    pub expires_at: Timestamp,
+    /// The generation whose cookie came with it.
+    pub generation: Generation,
+}
+
+/// What a flight brought.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub flight: FlightId,
+    /// The generation that asked.
+    pub from: Generation,
+    /// The generation whose grant was exchanged.
+    pub of: Generation,
+    pub shape: Shape,
+    /// The answer before was lost.
+    pub recovers: bool,
+    pub successor: Successor,
+    /// Sealed for holders of `of`.
+    pub answer: Sealed,
+    pub links: Vec<Link>,
+    /// For how long the answer is worth giving again.
+    pub worth_for: Option<Duration>,
+    pub issued: Option<Issued>,
+}
+
+/// The grant that an exchange made, sealed for holders of the generation before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Successor {
+    pub generation: Generation,
+    pub last_used_at: Timestamp,
+    /// Its exchange was recorded as use of the session.
+    pub used: bool,
+    pub grant: Sealed,
+}
+
+/// How a flight was received on landing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landed {
+    /// Its answer may be handed out.
+    Kept,
+    /// The family ended meanwhile: revoke the new tokens.
+    TooLate,
+    /// A later generation overtook the flight: its answer is nobody's, and says nothing of the session
+    /// that goes on. Not to be revoked: an AS may end more with it than the one token.
+    GivenUp,
+}

@@ -1,0 +1,80 @@
+//! An address that was denied too often (`limits.denials_per_address`) gets no more work done: no token that
+//! was never seen is judged for it, no code exchanged. Whatever needs no work is answered as ever: a token
+//! that was found good lately, a session's cookie, a public page. So whoever shares an address with an attacker
+//! goes on.
+//!
+//! What counts is said by [`counts`]. That a request was refused here does not count:
+//! it cost nothing.
+
+use std::net::IpAddr;
+
+use crate::core::address::Whose;
+use crate::core::brake::{Allowance, counts};
+use crate::core::denial::Denial;
+use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::state::denials::Denials;
+use crate::state::known_tokens::KnownTokens;
+use crate::state::live::Live;
+
+/// What is remembered for it.
+#[derive(Debug, Default)]
+pub struct Brake {
+    denials: Denials,
+    known_tokens: KnownTokens,
+}
+
+/// Before anything is done for a token.
+///
+/// # Errors
+/// [`Denial::TooManyDenials`]
+pub(in crate::flows) fn before_token(
+    gate: &Gate,
+    live: &Live,
+    token: &str,
+    address: IpAddr,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    before_work(gate, live, address, now).or_else(|denial| {
+        // One that is too large is refused for that, and costs nothing.
+        let is_too_large = token.len() > live.settings.limits.token;
+        if is_too_large || gate.brake.known_tokens.knows(token) { Ok(()) } else { Err(denial) }
+    })
+}
+
+/// Before work for somebody who has not proven anything yet.
+///
+/// # Errors
+/// [`Denial::TooManyDenials`]
+pub(in crate::flows) fn before_work(
+    gate: &Gate,
+    live: &Live,
+    address: IpAddr,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let Some(allowance) = allowance(live) else { return Ok(()) };
+    match gate.brake.denials.wait(Whose::from(address), allowance, now) {
+        None => Ok(()),
+        Some(retry_after) => Err(Denial::TooManyDenials { retry_after }),
+    }
+}
+
+/// This token was found good.
+pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: &str) {
+    if allowance(live).is_some() {
+        gate.brake.known_tokens.remember(token);
+    }
+}
+
+/// A request was refused. Every refusal, of whatever kind, comes through here once.
+pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial) {
+    if counts(denial)
+        && let Some(allowance) = allowance(live)
+    {
+        gate.brake.denials.note(Whose::from(address), allowance, gate.clock.now());
+    }
+}
+
+fn allowance(live: &Live) -> Option<Allowance> {
+    live.settings.limits.denials_per_address.map(|(most, window)| Allowance { most, window })
+}

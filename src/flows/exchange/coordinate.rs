@@ -1,0 +1,182 @@
+//! How all replicas agree on what becomes of a family: it is read from the store, one transition is applied, and
+//! it is put back if nobody else was faster; only then is anything done about it.
+//!
+//! A flight's lease is its beat in the store. Whoever waits for a flight of another replica watches the beat, and
+//! breaks the lease when it stood still for [`LEASE`] by this replica's own clock while the store answered all the
+//! time. So neither clocks that differ nor an outage of the store let two replicas send one refresh token.
+//!
+//! It must never let an exchange or a sign-out go on that the store did not take.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::core::denial::Denial;
+use crate::core::session::exchange::{Family, FlightId, Now};
+use crate::core::session::grant::{FamilyId, Grant, Timeouts};
+use crate::flows::Gate;
+use crate::flows::ports::{Clock, Found, Keep, Store, StoreFault, StoreKey, Value};
+use crate::state::exchanges::{Heard, Waiting, Watch};
+
+/// How long a flight may go without a beat before others take it for dead.
+pub(super) const LEASE: Duration = Duration::from_secs(6);
+/// How often whoever flies shows that it lives.
+pub(super) const BEAT: Duration = Duration::from_millis(1_500);
+/// How often a flight of another replica is looked at: soon at first, then less.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// How long a flight is watched through an outage of the store.
+const WATCH: Duration = Duration::from_secs(120);
+/// How often a change is tried that others were faster than; each failure is somebody's success.
+const ATTEMPTS: usize = 1_000;
+/// A record outlives its session by this: clocks may differ so much.
+const SLACK: Duration = Duration::from_secs(300);
+
+pub(in crate::flows) fn key(family: FamilyId) -> StoreKey {
+    StoreKey::new("family", family)
+}
+
+fn unavailable(fault: &StoreFault) -> Denial {
+    tracing::warn!(%fault, "the store could not be asked about a session");
+    Denial::StoreUnavailable
+}
+
+fn read(found: &Found) -> Result<Option<Family>, Denial> {
+    let Some((_, bytes)) = &found.value else { return Ok(None) };
+    let family = Family::from_bytes(bytes);
+    if family.is_none() {
+        tracing::error!("the store holds a session that this release cannot read; it is left alone");
+    }
+    family.map(Some).ok_or(Denial::StoreUnavailable)
+}
+
+/// Changes what is known of the family of `grant`, durably where it matters; `step` may run several times.
+///
+/// # Errors
+/// [`Denial::StoreUnavailable`]; it is then not known whether the change was made.
+pub(in crate::flows) async fn change<T>(
+    gate: &Gate,
+    grant: &Grant,
+    timeouts: Timeouts,
+    mut step: impl FnMut(&mut Family, Now) -> T + Send,
+) -> Result<T, Denial> {
+    let (store, clock) = (&*gate.store, &*gate.clock);
+    let unknown = || {
+        let mut family = Family::of(grant);
+        family.may_live(timeouts);
+        Some(family)
+    };
+    let step = |family: &mut Family, now| {
+        let outcome = step(family, now);
+        family.may_live(timeouts);
+        outcome
+    };
+    change_known(store, clock, grant.family, unknown, step).await?.ok_or(Denial::StoreUnavailable)
+}
+
+/// As [`change`], where no grant is at hand. `unknown`: what to begin with when the store knows nothing; `Ok(None)`:
+/// there is nothing to change.
+///
+/// # Errors
+/// As [`change`].
+pub(super) async fn change_known<T>(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    of: FamilyId,
+    unknown: impl Fn() -> Option<Family> + Send,
+    mut step: impl FnMut(&mut Family, Now) -> T + Send,
+) -> Result<Option<T>, Denial> {
+    let key = key(of);
+    for _ in 0..ATTEMPTS {
+        let found = store.get(&key).await.map_err(|fault| unavailable(&fault))?;
+        let now = Now { store: found.now, here: clock.now() };
+        let Some(before) = read(&found)?.or_else(&unknown) else { return Ok(None) };
+        let mut family = before.clone();
+        let outcome = step(&mut family, now);
+        if family == before {
+            return Ok(Some(outcome));
+        }
+        let keep = if family.is_worth_more_than(&before) { Keep::Durably } else { Keep::WhileRunning };
+        let value = Value {
+            bytes: family.to_bytes().into(),
+            lifetime: family.keep_until().since(now.here) + SLACK,
+            keep,
+        };
+        let expected = found.value.map(|(version, _)| version);
+        if store.put_if(&key, expected, value).await.map_err(|fault| unavailable(&fault))?.is_some() {
+            return Ok(Some(outcome));
+        }
+    }
+    tracing::error!(family = %of, "a session is changed so often that no change of ours came through");
+    Err(Denial::StoreUnavailable)
+}
+
+/// Waits with all others here for a flight that somebody else began.
+pub(super) fn wait_for(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts, flight: FlightId) -> Waiting {
+    let (watch, waiting) = gate.exchanges.watch(grant.family, flight);
+    if let Some(watch) = watch {
+        // Not to an end that nobody needs: who stops is not waited for.
+        let (gate, grant) = (Arc::clone(gate), grant.clone());
+        tokio::spawn(async move { watch_from_afar(&gate, &grant, timeouts, flight, watch).await });
+    }
+    waiting
+}
+
+async fn watch_from_afar(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId, watch: Watch) {
+    let key = key(grant.family);
+    let until = Instant::now() + WATCH;
+    let (mut pause, longest) = LOOKS;
+    let (mut seen, mut since) = (None, Instant::now());
+    while Instant::now() < until {
+        match gate.store.get(&key).await.map(|found| read(&found)) {
+            Ok(Ok(known)) => {
+                let Some(beat) = known.and_then(|family| family.beat_of(flight)) else { break };
+                if seen != Some(beat) {
+                    (seen, since) = (Some(beat), Instant::now());
+                } else if since.elapsed() >= LEASE {
+                    break_lease(gate, grant, timeouts, flight, beat).await;
+                    break;
+                }
+            }
+            // Whoever flies could not show that it lives either.
+            Ok(Err(_)) | Err(_) => since = Instant::now(),
+        }
+        sleep(pause).await;
+        pause = (pause * 3 / 2).min(longest);
+    }
+    watch.tell(Heard::PresentAgain);
+}
+
+async fn break_lease(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId, beat: u64) {
+    let broken = change(gate, grant, timeouts, |family, _| {
+        family.beat_of(flight) == Some(beat) && family.failed(flight)
+    });
+    if broken.await == Ok(true) {
+        tracing::warn!(
+            family = %grant.family,
+            "an exchange that another replica began shows no life; the next request begins another"
+        );
+    }
+}
+
+/// Shows until it is dropped that a flight lives.
+pub(super) async fn beat(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
+    loop {
+        sleep(BEAT).await;
+        // A store that does not answer now may at the next beat; who watches knows of the outage too.
+        let _ = change(gate, grant, timeouts, |family, _| family.beat(flight)).await;
+    }
+}
+
+/// Takes back a flight that may or may not have been noted before the store failed.
+pub(super) fn take_back(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
+    let (gate, grant) = (Arc::clone(gate), grant.clone());
+    tokio::spawn(async move {
+        for _ in 0..LEASE.as_secs() {
+            sleep(Duration::from_secs(1)).await;
+            if change(&gate, &grant, timeouts, |family, _| family.failed(flight)).await.is_ok() {
+                return;
+            }
+        }
+    });
+}

@@ -1,0 +1,283 @@
+//! One exchange at the AS, from the request to what is kept of the answer. It belongs to the gateway: it goes on
+//! when the browser leaves. It was noted in the store before it begins, and shows there that it lives.
+//!
+//! What it brought is put into the store before anybody gets it, for as long as the store's outage may last; else
+//! another replica would send the refresh token that was replaced just now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::coordinate::{beat, change};
+use super::judge::{Judged, judge, log_unusable, same_subject};
+use super::receipts;
+use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
+use crate::config::settings::Client;
+use crate::core::denial::{Denial, SessionEnd};
+use crate::core::secret::SecretString;
+use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::seal::{Content, Holder};
+use crate::core::session::exchange::{Arrival, FlightId, Landed, Shape, Successor};
+use crate::core::session::grant::{Grant, Timeouts};
+use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
+use crate::core::session::oauth::request::ServerForm;
+use crate::flows::Gate;
+use crate::flows::call_authorization_server::{FLIGHT, ask_token_endpoint, revoke_in_background};
+use crate::flows::ports::random;
+use crate::state::exchanges::{Heard, Watch};
+use crate::state::live::Live;
+
+/// Pauses between attempts to put into the store what a flight brought.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// What to exchange, and for whom.
+pub(super) struct Flight {
+    pub id: FlightId,
+    /// Whoever asked.
+    pub presented: Holder,
+    /// What is exchanged.
+    pub grant: Grant,
+    pub shape: Shape,
+    pub used: bool,
+    pub recovers: bool,
+}
+
+/// A flight on its way, with all that it needs to end without its browser.
+struct UnderWay {
+    gate: Arc<Gate>,
+    live: Arc<Live>,
+    client: Arc<Client>,
+    timeouts: Timeouts,
+    flight: Flight,
+}
+
+/// Why the new tokens go to nobody, and the session ends.
+struct Misfit {
+    denial: Denial,
+    newest: SecretString,
+}
+
+impl Flight {
+    /// Begins it; `watch` hears how it ends.
+    pub(super) fn begin(self, at: At<'_>, timeouts: Timeouts, watch: Watch) {
+        let under_way = UnderWay {
+            gate: Arc::clone(at.gate),
+            live: Arc::clone(at.live),
+            client: Arc::clone(at.client),
+            timeouts,
+            flight: self,
+        };
+        at.gate.errands.spawn(async move { watch.tell(under_way.fly().await) });
+    }
+}
+
+impl UnderWay {
+    async fn fly(&self) -> Heard {
+        let Flight { grant, id, .. } = &self.flight;
+        tokio::select! {
+            biased;
+            heard = self.exchange() => heard,
+            () = beat(&self.gate, grant, self.timeouts, *id) => Heard::PresentAgain,
+        }
+    }
+
+    async fn exchange(&self) -> Heard {
+        let Flight { grant, shape, .. } = &self.flight;
+        let asked = shape.scope.as_ref().map(ToString::to_string);
+        let scope = asked.as_deref().or(self.client.scope.as_deref());
+        let form = ServerForm::refresh(&grant.refresh_token, scope, shape.resource.as_deref());
+        match ask_token_endpoint(&self.gate, &self.live, self.client.as_ref().into(), &form).await {
+            ServerAnswer::Tokens(answer) => self.arrived(*answer).await,
+            ServerAnswer::InvalidGrant(_) => {
+                self.end(SessionEnd::InvalidGrant, Denial::SessionEnded(SessionEnd::InvalidGrant)).await.0
+            }
+            ServerAnswer::Refused(said) => self.fail(Denial::FromAuthorizationServer(said)).await,
+            ServerAnswer::InvalidClient(_) => {
+                log_invalid_client(&self.client);
+                self.fail(Denial::AuthorizationServerUnavailable).await
+            }
+            ServerAnswer::Unusable(why) => {
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "an exchange brought no answer; the session is kept");
+                self.fail(Denial::AuthorizationServerUnavailable).await
+            }
+        }
+    }
+
+    /// No use came of it; nothing is remembered.
+    async fn fail(&self, denial: Denial) -> Heard {
+        let Flight { grant, id, .. } = &self.flight;
+        // What the store does not take now, others find out by the beat that is missing.
+        let _ = change(&self.gate, grant, self.timeouts, |family, _| family.failed(*id)).await;
+        Heard::Failed(denial)
+    }
+
+    /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about
+    /// a grant that nobody holds any more. Also gives whether the session is over, by this or before.
+    async fn end(&self, end: SessionEnd, denial: Denial) -> (Heard, bool) {
+        let Flight { grant, id, .. } = &self.flight;
+        let ended = change(&self.gate, grant, self.timeouts, |family, _| {
+            let decides = family.failed(*id);
+            if decides {
+                family.end(end, Some(grant.generation));
+            }
+            (decides, family.over())
+        });
+        match ended.await {
+            Ok((true, _)) => (Heard::Failed(denial), true),
+            Ok((false, Some(over))) => (Heard::Failed(Denial::SessionEnded(over)), true),
+            // A later generation goes on: that must not clear its cookie.
+            Ok((false, None)) => (Heard::Failed(Denial::AuthorizationServerUnavailable), false),
+            Err(denial) => (Heard::Failed(denial), false),
+        }
+    }
+
+    async fn arrived(&self, answer: TokenAnswer) -> Heard {
+        let newest = answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
+        let judged = match judge(&self.gate, &self.live, &self.client, &answer).await {
+            Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged).map(|()| judged),
+            Err(denial) => Err(denial),
+        };
+        let landed = match judged {
+            Ok(judged) => self.land(&answer, &judged, &newest).await,
+            Err(denial) => Err(Misfit { denial, newest }),
+        };
+        match landed {
+            Ok(heard) => heard,
+            Err(Misfit { denial, newest }) => {
+                let end = match denial {
+                    Denial::SessionEnded(end) => end,
+                    _ => SessionEnd::Revoked,
+                };
+                let (heard, over) = self.end(end, denial).await;
+                if over {
+                    self.revoke(newest);
+                }
+                heard
+            }
+        }
+    }
+
+    /// Puts into the store what came, however long that takes within the time of a flight.
+    async fn land(
+        &self,
+        answer: &TokenAnswer,
+        judged: &Judged,
+        newest: &SecretString,
+    ) -> Result<Heard, Misfit> {
+        let Flight { grant, id, used, .. } = &self.flight;
+        let expires_in = self.life_of(answer, judged);
+        warn_of_long_life(&self.gate, &self.client, expires_in);
+        if let Some(denial) = &judged.unusable
+            && *denial != Denial::KeysUnavailable
+        {
+            log_unusable(&self.client, denial);
+        }
+        let until = Instant::now() + FLIGHT;
+        let (mut pause, longest) = RETRY;
+        loop {
+            let landed = change(&self.gate, grant, self.timeouts, |family, now| {
+                let used = *used || family.is_used(*id);
+                let (arrival, answer) = self.arrival(answer, judged, newest, used)?;
+                let issued = arrival.issued;
+                Ok((family.landed(arrival, now), answer, issued))
+            });
+            match landed.await {
+                Ok(Ok((Landed::Kept, answer, issued))) => {
+                    receipts::note(&self.gate, grant.family, issued).await;
+                    return Ok(Heard::Landed(Arc::new(answer)));
+                }
+                Ok(Ok((Landed::TooLate, ..))) => {
+                    self.revoke(newest.clone());
+                    // Says why to each, by its own cookie.
+                    return Ok(Heard::PresentAgain);
+                }
+                Ok(Ok((Landed::GivenUp, ..))) => {
+                    return Ok(Heard::Failed(Denial::AuthorizationServerUnavailable));
+                }
+                Ok(Err(denial)) => return Err(Misfit { denial, newest: newest.clone() }),
+                Err(_) if Instant::now() < until => {}
+                Err(denial) => {
+                    tracing::error!(
+                        client = %self.client.name,
+                        family = %grant.family,
+                        "the store did not take an exchange within its time; the session is lost unless the AS keeps refresh tokens"
+                    );
+                    return Ok(Heard::Failed(denial));
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    fn life_of(&self, answer: &TokenAnswer, judged: &Judged) -> Option<Duration> {
+        let now = self.gate.clock.now();
+        answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)))
+    }
+
+    /// What goes into the store, and what browsers get once it is there.
+    fn arrival(
+        &self,
+        answer: &TokenAnswer,
+        judged: &Judged,
+        newest: &SecretString,
+        used: bool,
+    ) -> Result<(Arrival, Answer), Denial> {
+        let Flight { id, presented, grant, shape, recovers, .. } = &self.flight;
+        let now = self.gate.clock.now();
+        let mut successor = grant.successor(Some(newest.clone()), random(&*self.gate.random), now, used);
+        if let Some(end) = successor.ended(self.timeouts, now) {
+            // Its time ran out while the AS was asked.
+            return Err(Denial::SessionEnded(end));
+        }
+        if successor.scope.is_none() && shape.scope.is_none() {
+            successor.scope = answer.scope.clone().or_else(|| judged.scope.clone());
+        }
+        // Keys that cannot be fetched now are no fault of the token; its use is judged anyway.
+        let usable = matches!(judged.unusable, None | Some(Denial::KeysUnavailable));
+        let given = Answer {
+            page: usable.then(|| PageTokens {
+                access_token: answer.access_token.clone(),
+                token_type: answer.token_type.clone(),
+                expires_in: self.life_of(answer, judged),
+                scope: answer.scope.clone(),
+                id_token: None,
+            }),
+            used,
+            cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &successor)?,
+            session_ends_at: successor.ends_at(self.timeouts),
+            subject: successor.subject.as_ref().map(|subject| subject.sub.clone()),
+        };
+        let holder = Holder::of(grant);
+        let nonce = || random(&*self.gate.random);
+        let sealed =
+            |content, plain: &[u8]| holder.seal(content, plain, nonce()).map_err(|_| Denial::Internal);
+        let mut links = vec![holder.link_to(&successor, nonce()).map_err(|_| Denial::Internal)?];
+        if presented.generation() < grant.generation {
+            links.push(presented.link_to(grant, nonce()).map_err(|_| Denial::Internal)?);
+        }
+        let arrival = Arrival {
+            flight: *id,
+            from: presented.generation(),
+            of: grant.generation,
+            shape: shape.clone(),
+            recovers: *recovers,
+            answer: sealed(Content::Answer, given.to_bytes().expose())?,
+            successor: Successor {
+                generation: successor.generation,
+                last_used_at: successor.last_used_at,
+                used,
+                grant: sealed(Content::Grant, successor.to_bytes().expose())?,
+            },
+            links,
+            worth_for: Some(given.worth_for(now)),
+            issued: judged.issued(successor.generation, given.page.as_ref(), now, self.timeouts),
+        };
+        Ok((arrival, given))
+    }
+
+    fn revoke(&self, token: SecretString) {
+        revoke_in_background(&self.gate, &self.live, &self.client, token);
+    }
+}

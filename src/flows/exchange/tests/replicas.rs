@@ -1,0 +1,237 @@
+//! Several gateways that share a store, and a store that goes away.
+
+use super::*;
+use crate::core::session::exchange::seal::Holder;
+use crate::core::session::exchange::{Family, FlightId, Now, Shape};
+use crate::flows::exchange::coordinate::key;
+use crate::flows::ports::{Keep, Store as _, Value};
+
+/// Waits until something holds; the tests' own deadline ends it otherwise.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
+}
+
+impl Scene {
+    fn grant_of(&self, cookie: &str) -> crate::core::session::grant::Grant {
+        session_cookie::read(&self.live, &self.live.settings.clients[0], &headers(Some(cookie)))
+            .unwrap()
+            .unwrap()
+    }
+
+    async fn family_of(&self, cookie: &str) -> Family {
+        let found = self.store.get(&key(self.grant_of(cookie).family)).await.unwrap();
+        Family::from_bytes(&found.value.unwrap().1).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn three_replicas_cost_the_server_one_call_a_generation() {
+    let first = Scene::new();
+    let replicas = [first.replica(), first.replica(), first];
+    let mut cookie = replicas[0].signed_in_cookie().await;
+    for round in 1..=5 {
+        let asked = replicas[0].asked();
+        let burst = (0..60).map(|tab| replicas[tab % 3].refresh(&cookie));
+        let answers: Vec<_> = join_all(burst).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(replicas[0].asked(), asked + 1, "round {round}");
+        let cookies: Vec<_> = answers.iter().map(cookie_of).collect();
+        assert!(cookies.iter().all(|next| *next == cookies[0]));
+        let token = format!("access-token-{round}");
+        assert!(answers.iter().all(|answer| body(answer)["access_token"] == token.as_str()));
+        // A near miss: the old cookie comes after the flight has landed, elsewhere.
+        let late = replicas[round % 3].refresh(&cookie).await.unwrap();
+        assert_eq!((late.outcome, cookie_of(&late)), ("answered_again", cookies[0].clone()));
+        cookie.clone_from(&cookies[0]);
+        replicas[0].pass(100);
+    }
+}
+
+#[tokio::test]
+async fn another_replica_waits_for_a_flight_and_gives_its_answer() {
+    let one = Scene::new();
+    let two = one.replica();
+    let cookie = one.signed_in_cookie().await;
+    one.server.answers.forget_permits(PLENTY);
+    let (first, second, ()) = tokio::join!(
+        one.refresh(&cookie),
+        async {
+            until("the first is at the server", || one.asked() == 1 && !one.gate.exchanges.is_empty()).await;
+            until("its flight is noted", || one.store.puts() >= 2).await;
+            two.refresh(&cookie).await
+        },
+        async {
+            until("the other waits", || !two.gate.exchanges.is_empty()).await;
+            one.server.answers.add_permits(1);
+        }
+    );
+    assert_eq!(one.asked(), 2);
+    assert_eq!(cookie_of(&first.unwrap()), cookie_of(&second.unwrap()));
+}
+
+#[tokio::test]
+async fn a_replay_is_caught_on_every_replica_and_after_a_restart() {
+    let one = Scene::new();
+    let stolen = one.signed_in_cookie().await;
+    let second = cookie_of(&one.refresh(&stolen).await.unwrap());
+    one.replica().refresh(&second).await.unwrap();
+    one.pass(31);
+    let restarted = one.replica();
+    let refusal = restarted.refresh(&stolen).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+    let refusal = one.refresh(&second).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+    assert!(clears(refusal.set_cookie.as_ref()));
+    assert_eq!(one.asked(), 3);
+}
+
+/// The browser got the answer, its page uses the token at another replica, and nobody has presented the new cookie.
+#[tokio::test]
+async fn a_token_that_is_used_proves_receipt_on_every_replica() {
+    for is_used in [false, true] {
+        let scene = Scene::strict();
+        scene.next(access_token(&scene, json!({})));
+        let first = scene.signed_in_cookie().await;
+        scene.next(access_token(&scene, json!({ "jti": "second" })));
+        let answer = body(&scene.refresh(&first).await.unwrap());
+        let other = scene.replica();
+        if is_used {
+            let token = answer["access_token"].as_str().unwrap();
+            let now = scene.clock.now();
+            let verified =
+                crate::flows::authenticate::authenticate(&other.gate, &other.live, token, now).await;
+            receipts::seen(&other.gate, &other.live, &verified.unwrap(), token);
+            assert_eq!(other.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        }
+        scene.pass(31);
+        scene.next(access_token(&scene, json!({ "jti": "third" })));
+        let again = scene.refresh(&first).await;
+        if is_used {
+            assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+        } else {
+            assert_eq!(again.unwrap().outcome, "recovered");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sign_out_on_one_replica_counts_on_all() {
+    let one = Scene::new();
+    let cookie = one.signed_in_cookie().await;
+    one.replica().delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+    let refusal = one.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+}
+
+#[tokio::test]
+async fn a_flight_that_shows_no_life_is_given_up_and_the_next_request_begins_another() {
+    let scene = Scene::with(client(), Duration::from_secs(60));
+    let cookie = scene.signed_in_cookie().await;
+    let grant = scene.grant_of(&cookie);
+    // A replica noted its flight and died before its POST.
+    let mut family = scene.family_of(&cookie).await;
+    let now = Now { store: scene.clock.now(), here: scene.clock.now() };
+    let shape = Shape { scope: None, resource: Some("https://api.example".into()) };
+    let windows = windows(&scene.live, &scene.live.settings.clients[0]);
+    family.present(&grant, &shape, true, windows, now, FlightId(7));
+    let found = scene.store.get(&key(grant.family)).await.unwrap();
+    let value = Value {
+        bytes: family.to_bytes().into(),
+        lifetime: Duration::from_secs(3600),
+        keep: Keep::WhileRunning,
+    };
+    scene
+        .store
+        .put_if(&key(grant.family), found.value.map(|(version, _)| version), value)
+        .await
+        .unwrap()
+        .unwrap();
+    let began = std::time::Instant::now();
+    let answer = scene.refresh(&cookie).await.unwrap();
+    assert_eq!((answer.outcome, scene.asked()), ("rotated", 2));
+    assert!(began.elapsed() >= crate::flows::exchange::coordinate::LEASE, "not before the lease is over");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_503_and_costs_no_session() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.store.goes_away(true);
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    assert!(refusal.set_cookie.is_none());
+    let refusal = scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    assert!(refusal.set_cookie.is_none(), "who is not signed out keeps the cookie");
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    assert_eq!(scene.asked(), 1, "neither a cookie nor a code was spent");
+    scene.store.goes_away(false);
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+}
+
+#[tokio::test]
+async fn what_came_while_the_store_was_away_is_kept_when_it_is_back() {
+    let scene = Scene::with(client(), Duration::from_millis(100));
+    let cookie = scene.signed_in_cookie().await;
+    scene.server.answers.forget_permits(PLENTY);
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable);
+    scene.store.goes_away(true);
+    scene.server.answers.add_permits(1);
+    until("the server replaced the token", || scene.server.made.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(scene.refresh(&cookie).await.unwrap_err().denial, Denial::StoreUnavailable);
+    scene.store.goes_away(false);
+    until("it landed", || scene.gate.exchanges.is_empty()).await;
+    let answer = scene.replica().refresh(&cookie).await.unwrap();
+    assert_eq!((answer.outcome, scene.asked()), ("answered_again", 2));
+    assert_eq!(body(&answer)["access_token"], "access-token-1");
+}
+
+#[tokio::test]
+async fn a_family_that_ended_meanwhile_gets_no_cookie_and_its_new_token_is_revoked() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.server.answers.forget_permits(PLENTY);
+    let (refreshed, ()) = tokio::join!(scene.refresh(&cookie), async {
+        until("a flight is under way", || scene.store.puts() >= 2).await;
+        scene.replica().delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        scene.server.answers.add_permits(1);
+    });
+    let refusal = refreshed.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    assert!(clears(refusal.set_cookie.as_ref()));
+    scene.revoked(&["refresh-token-0", "refresh-token-1"]).await;
+}
+
+#[tokio::test]
+async fn a_family_knows_the_access_tokens_that_it_handed_out() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    assert_eq!(scene.family_of(&cookie).await.issued().len(), 1);
+    let next = cookie_of(&scene.refresh(&cookie).await.unwrap());
+    let family = scene.family_of(&next).await;
+    let generations: Vec<_> = family.issued().iter().map(|token| token.generation).collect();
+    assert_eq!(generations, [0, 1]);
+    scene.pass(301);
+    scene.refresh(&next).await.unwrap();
+    assert_eq!(scene.family_of(&next).await.issued().len(), 1, "those that ended are forgotten");
+}
+
+#[tokio::test]
+async fn nothing_in_the_store_becomes_a_token_without_the_cookie() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.refresh(&cookie).await.unwrap();
+    let held = scene.store.all_bytes();
+    assert!(held.windows(16).any(|found| found == b"https://as.examp"), "what is in the clear is found");
+    for secret in ["access-token", "refresh-token", cookie.as_str(), &cookie[..24]] {
+        assert!(!held.windows(secret.len()).any(|found| found == secret.as_bytes()), "{secret}");
+    }
+    let family = scene.family_of(&cookie).await;
+    assert!(Holder::of(&scene.grant_of(&cookie)).reach(&family, 1).is_some(), "the cookie leads on");
+}

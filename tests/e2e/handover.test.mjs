@@ -1,0 +1,234 @@
+// SIGQUIT: the gateway starts its successor, hands over its sockets, finishes what it has begun and ends. Clients
+// notice nothing. A successor that fails changes nothing.
+
+import assert from 'node:assert/strict';
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import http from 'node:http';
+import http2 from 'node:http2';
+import https from 'node:https';
+import net from 'node:net';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { Gateway, hasEnded } from './support/gateway.mjs';
+import { request, until } from './support/http.mjs';
+import { freePort } from './support/ports.mjs';
+import { Upstream } from './support/upstream.mjs';
+
+const tls = (name) => readFile(new URL(`../data/tls/${name}`, import.meta.url), 'utf8');
+
+/** A gateway with all kinds of listeners; `issuer` has its keys in a file, so nothing else is needed. */
+async function scene(t) {
+  const upstream = await Upstream.start();
+  const gateway = await Gateway.reserve();
+  t.after(() => Promise.all([gateway.stop(), upstream.stop()]));
+  const [securePort, redirectPort] = [await freePort(), await freePort()];
+  const config = {
+    public_url: `https://localhost:${securePort}`,
+    listen: [
+      `127.0.0.1:${gateway.port}`,
+      { address: `127.0.0.1:${securePort}`, tls: [{ certificate: 'gate.pem', key: 'gate.key' }] },
+      { address: `127.0.0.1:${redirectPort}`, redirect: 'https' },
+    ],
+    issuers: { as: { url: 'http://127.0.0.1:9', audience: 'https://api.example.com', shared_secret: '0123456789abcdef'.repeat(4) } },
+    routes: [{ path: '/api/*', to: upstream.url, public: true }],
+  };
+  const files = { 'gate.pem': await tls('localhost.pem'), 'gate.key': await tls('localhost.key') };
+  await gateway.start(config, { files });
+  const written = JSON.parse(await readFile(gateway.file('config.yaml'), 'utf8'));
+  /** Changes the file as editors do: whole, under another name first. */
+  const write = async (change) => {
+    await writeFile(gateway.file('new.yaml'), typeof change === 'string' ? change : JSON.stringify({ ...written, ...change }));
+    await rename(gateway.file('new.yaml'), gateway.file('config.yaml'));
+  };
+  return { gateway, upstream, written, write, secure: `https://localhost:${securePort}`, redirect: `http://localhost:${redirectPort}` };
+}
+
+/** Clients of every kind that ask over and over until `stop()`, which returns how often each asked; failures end up in `failures`. */
+async function load({ gateway, secure, redirect }) {
+  const ca = await tls('ca.pem');
+  const asked = {};
+  const failures = [];
+  let stopped = false;
+  const client = async (name, ask) => {
+    asked[name] = 0;
+    while (!stopped) {
+      try {
+        await ask();
+        asked[name] += 1;
+      } catch (error) {
+        failures.push(`${name}: ${error.code ?? ''} ${error.message}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+  };
+  const expect = (answer, status) => assert.equal(answer.status, status, answer.text);
+  const kept = () => new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const keeping = () => {
+    const agent = kept();
+    return async () => expect(await request('GET', `${gateway.url}/api/x`, { agent }), 200);
+  };
+  const keptSecure = new https.Agent({ keepAlive: true, maxSockets: 1, ca });
+  const posting = kept();
+  const clients = [
+    client('new connections', async () => expect(await request('GET', `${gateway.url}/api/x`), 200)),
+    client('new connections, slow', async () => expect(await request('GET', `${gateway.url}/api/slow`), 200)),
+    client('kept connection', keeping()),
+    client('another kept connection', keeping()),
+    client('kept connection, POST', async () => {
+      const answer = await request('POST', `${gateway.url}/api/slow`, { agent: posting, body: 'b'.repeat(100_000) });
+      expect(answer, 200);
+      assert.equal(answer.json.body.length, 100_000);
+    }),
+    client('new TLS connections', () => getSecurely(`${secure}/api/x`, { ca, agent: false })),
+    client('kept TLS connection', () => getSecurely(`${secure}/api/slow`, { agent: keptSecure })),
+    client('redirect', async () => expect(await request('GET', `${redirect}/api/x`), 308)),
+    client('readiness', async () => expect(await request('GET', `${gateway.admin}/readyz`), 200)),
+    client('metrics', async () => expect(await request('GET', `${gateway.admin}/metrics`), 200)),
+    client('HTTP/2', http2Client(secure, { ca })),
+    client('HTTP/2 in clear text', http2Client(gateway.url)),
+  ];
+  return {
+    asked,
+    failures,
+    async stop() {
+      stopped = true;
+      await Promise.all(clients);
+      return asked;
+    },
+  };
+}
+
+function getSecurely(url, options) {
+  return new Promise((resolve, reject) => {
+    const outgoing = https.get(url, { lookup: (_, { all }, found) => (all ? found(null, [{ address: '127.0.0.1', family: 4 }]) : found(null, '127.0.0.1', 4)), ...options }, (incoming) => {
+      incoming.resume();
+      incoming.on('error', reject);
+      incoming.on('end', () => (incoming.complete && incoming.statusCode === 200 ? resolve() : reject(new Error(`status ${incoming.statusCode}`))));
+    });
+    outgoing.on('error', reject);
+  });
+}
+
+/** Four streams at a time on one connection, and on another once the gateway says that the connection ends (GOAWAY). */
+function http2Client(origin, options = {}) {
+  let session;
+  const ask = () =>
+    new Promise((resolve, reject) => {
+      if (!session || session.closed || session.destroyed) {
+        session = http2.connect(origin.replace('localhost', '127.0.0.1'), { servername: 'localhost', ...options });
+        session.on('error', reject);
+      }
+      const mine = session;
+      const stream = mine.request({ ':path': '/api/slow', ':authority': new URL(origin).host });
+      let status;
+      let unsent = false;
+      stream.on('response', (headers) => (status = headers[':status']));
+      stream.on('error', (error) => {
+        // Node had read the GOAWAY and not told us yet: it sends nothing then, and calls the stream refused. Such
+        // a request goes on another connection (RFC 9113 section 8.7).
+        unsent = status === undefined && stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM && mine.closed;
+        if (!unsent) reject(error);
+      });
+      stream.on('close', () => {
+        if (unsent) ask().then(resolve, reject);
+        else if (status === 200 && stream.rstCode === 0) resolve();
+        else reject(new Error(`status ${status}, reset ${stream.rstCode}`));
+      });
+      stream.resume();
+      stream.end();
+    });
+  return async () => {
+    await Promise.all([ask(), ask(), ask(), ask()]);
+  };
+}
+
+test('hand-overs in a row under load refuse no connection and lose no request', async (t) => {
+  const world = await scene(t);
+  const { gateway } = world;
+  const clients = await load(world);
+  const moved = async () => {
+    const before = { ...clients.asked };
+    await until('every client to ask again', () => Object.keys(clients.asked).every((name) => clients.asked[name] > before[name] + 2));
+  };
+  await moved();
+  const old = [];
+  for (let round = 0; round < 5; round += 1) {
+    const { before, after } = await gateway.handOver();
+    assert.notEqual(before, after);
+    old.push(before);
+    await moved();
+  }
+  for (const pid of old) await until(`process ${pid} to end`, () => hasEnded(pid), { seconds: 60 });
+  await moved();
+  const asked = await clients.stop();
+  assert.deepEqual(clients.failures, [], `of ${JSON.stringify(asked)}`);
+  assert.equal(await hasEnded(gateway.pid), false);
+  assert.match(gateway.output, /"message":"stopped"/);
+  assert.ok(!gateway.output.includes('cut off'), gateway.output);
+});
+
+test('a request under way ends on the old process, and an idle connection is answered once more', async (t) => {
+  const { gateway, upstream } = await scene(t);
+  const held = request('GET', `${gateway.url}/api/held`);
+  await until('the upstream to hold it', () => upstream.heldCount === 1);
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const idle = () => request('GET', `${gateway.url}/api/x`, { agent });
+  assert.notEqual((await idle()).headers.connection, 'close');
+
+  const { before } = await gateway.handOver();
+  const last = await idle();
+  assert.deepEqual([last.status, last.headers.connection], [200, 'close'], 'the old process says that this connection ends');
+  assert.equal(await hasEnded(before), false, 'the old process waits for the request');
+  upstream.release();
+  assert.equal((await held).status, 200);
+  await until('the old process to end', () => hasEnded(before));
+  assert.deepEqual((await Promise.all([idle(), request('GET', `${gateway.url}/api/x`)])).map(({ status }) => status), [200, 200]);
+});
+
+test('a successor that cannot start changes nothing, and the next one can', async (t) => {
+  const { gateway, write } = await scene(t);
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = (options) => request('GET', `${gateway.url}/api/x`, options);
+  await ask({ agent });
+  const pid = gateway.pid;
+  const failsBecause = async (told) => {
+    await gateway.says(/the new process did not take over[^\n]*"status":"exit status: 1"/, () => gateway.signal('SIGQUIT'), { seconds: 60 });
+    assert.ok(gateway.output.includes(told), gateway.output);
+    const [kept, fresh] = [await ask({ agent }), await ask()];
+    assert.deepEqual([kept.status, kept.headers.connection, fresh.status, gateway.isGone], [200, 'keep-alive', 200, false]);
+  };
+
+  await write({ routes: [{ path: '/api/*', too: 'http://127.0.0.1:9' }] });
+  await failsBecause('did you mean `to`?');
+  // A listener that it would have to bind, at an address that somebody has.
+  const taken = net.createServer().listen(0, '127.0.0.1');
+  t.after(() => taken.close());
+  await once(taken, 'listening');
+  await write({ listen: `127.0.0.1:${taken.address().port}` });
+  await failsBecause('is in use');
+
+  await write({});
+  assert.deepEqual(await gateway.handOver().then(({ before, after }) => [before, after === pid]), [pid, false]);
+  assert.deepEqual([(await ask({ agent })).status, (await ask()).status], [200, 200]);
+});
+
+test('listeners that moved are bound anew, and those that nobody takes are closed', async (t) => {
+  const { gateway, write, written, redirect } = await scene(t);
+  const port = await freePort();
+  await write({ listen: [written.listen[0], `127.0.0.1:${port}`] });
+  const { before } = await gateway.handOver();
+  assert.deepEqual([await request('GET', `http://localhost:${port}/api/x`), await request('GET', `${gateway.url}/api/x`)].map(({ status }) => status), [200, 200]);
+  await until('the old process to end', () => hasEnded(before));
+  await assert.rejects(request('GET', redirect), { code: 'ECONNREFUSED' });
+});
+
+test('SIGTERM in the midst of a hand-over ends both processes', async (t) => {
+  const { gateway } = await scene(t);
+  const [, pid] = await gateway.says(/"message":"handing over to a new process","process":(\d+)/, () => gateway.signal('SIGQUIT'));
+  gateway.signal('SIGTERM');
+  // It may have been too late to stop the hand-over; then it is the new process that is left.
+  await until('the old process to end', () => gateway.ended, { seconds: 60 });
+  if (/"message":"handed over/.test(gateway.output)) process.kill(Number(pid), 'SIGTERM');
+  await until('the new process to end', () => hasEnded(Number(pid)), { seconds: 60 });
+  await assert.rejects(request('GET', gateway.url), { code: 'ECONNREFUSED' });
+});

@@ -1,0 +1,157 @@
+// Three gateways on one Redis, in front of an authorization server that rotates refresh tokens and ends
+// the session when one comes back.
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { Browser, until } from './support/http.mjs';
+import { Replicas } from './support/replicas.mjs';
+import { COOKIE } from './support/world.mjs';
+
+// So that every exchange rotates: oidc-provider rotates those of public clients always.
+const PUBLIC = { auth: 'none' };
+const ROUNDS = 20;
+const TABS = 300;
+
+test(`${TABS} tabs over three replicas, ${ROUNDS} times: one call a round, and nobody is signed out`, async (t) => {
+  const replicas = await Replicas.start(PUBLIC);
+  t.after(() => replicas.stop());
+  const { world, gateways } = replicas;
+  const browser = new Browser();
+  await world.signIn(browser);
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    const cookie = browser.cookie(COOKIE);
+    const tab = (index) => replicas.refresh(new Browser(), gateways[index % gateways.length], cookie);
+    const burst = Array.from({ length: TABS }, (_, index) => tab(index));
+    // Tabs whose request is on its way while the flight lands.
+    const near = Promise.race(burst).then(() =>
+      Promise.all(Array.from({ length: 12 }, async (_, index) => {
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 200));
+        return tab(index);
+      })),
+    );
+    const answers = [...(await Promise.all(burst)), ...(await near)];
+    const bad = answers.find((answer) => answer.status !== 200);
+    assert.equal(bad, undefined, `round ${round}: ${bad?.status} ${bad?.text}`);
+    assert.equal(world.as.callsOf('refresh_token').length, round, 'one call a round');
+    assert.equal(new Set(answers.map((answer) => answer.json.access_token)).size, 1, `round ${round}`);
+    assert.equal(new Set(answers.map((answer) => answer.setCookies[0].split(';')[0])).size, 1, `round ${round}`);
+    browser.cookies[0].value = answers[0].setCookies[0].split(';')[0].split('=')[1];
+  }
+  assert.equal(await replicas.metric('tollgate_exchanges_total', { outcome: 'rotated' }), ROUNDS);
+  assert.equal(await replicas.metric('tollgate_exchanges_total', { outcome: 'reuse_detected' }), 0);
+  assert.equal(new Set(world.as.refreshTokens).size, ROUNDS + 1, 'each exchange rotated');
+});
+
+/** Refreshes at `gateway` until there is an answer that is not 503; gives it, and how long it took in all. */
+async function refreshed(replicas, browser, gateway) {
+  const began = Date.now();
+  const answer = await until('an answer', async () => {
+    const answer = await replicas.refresh(browser, gateway);
+    return answer.status !== 503 && answer;
+  }, { seconds: 60 });
+  return { answer, seconds: (Date.now() - began) / 1000 };
+}
+
+test('a replica that is killed before its call is worked on costs one call and nobody the session', async (t) => {
+  const replicas = await Replicas.start({ ...PUBLIC, count: 2 });
+  t.after(() => replicas.stop());
+  const { world, gateways: [doomed, other] } = replicas;
+  const browser = new Browser();
+  await world.signIn(browser);
+  const arrived = new Promise((resolve) => world.as.holdNextTokenCall(resolve));
+  const cut = replicas.refresh(new Browser(), doomed, browser.cookie(COOKIE)).catch((error) => error);
+  await arrived; // and it is never worked on
+  doomed.signal('SIGKILL');
+  await doomed.exited;
+  assert.ok((await cut) instanceof Error);
+  const { answer, seconds } = await refreshed(replicas, browser, other);
+  assert.equal(answer.status, 200, answer.text);
+  assert.ok(seconds > 1, `the lease was respected: ${seconds} s`);
+  assert.equal(world.as.callsOf('refresh_token').length, 1);
+  assert.equal((await replicas.refresh(browser, other)).status, 200);
+});
+
+test('a replica that is killed with the answer on its way costs that session alone, after the lease', async (t) => {
+  const replicas = await Replicas.start({ ...PUBLIC, count: 2 });
+  t.after(() => replicas.stop());
+  const { world, gateways: [doomed, other] } = replicas;
+  const [browser, bystander] = [new Browser(), new Browser()];
+  await world.signIn(browser);
+  await world.signIn(bystander, 'bob');
+  const arrived = new Promise((resolve) => world.as.holdNextTokenCall(resolve));
+  const cut = replicas.refresh(new Browser(), doomed, browser.cookie(COOKIE)).catch((error) => error);
+  const work = await arrived;
+  doomed.signal('SIGKILL');
+  await doomed.exited;
+  work(); // it replaces the token, and nobody hears of it
+  assert.ok((await cut) instanceof Error);
+  await until('the token to be replaced', () => world.as.callsOf('refresh_token').length === 1);
+  const { answer } = await refreshed(replicas, browser, other);
+  assert.equal(answer.status, 400, 'the authorization server says that the token was used');
+  assert.equal(answer.json.error, 'invalid_grant');
+  assert.equal((await replicas.refresh(bystander, other)).status, 200);
+});
+
+test('a replay is caught on another replica, ends the session for both, and is revoked at the authorization server', async (t) => {
+  const replicas = await Replicas.start({ ...PUBLIC, count: 2, config: { sessions: { keys: [{ file: 'cookie.1' }], grace: '1s' } } });
+  t.after(() => replicas.stop());
+  const { world, gateways: [one, two] } = replicas;
+  const owner = new Browser();
+  await world.signIn(owner);
+  const stolen = owner.cookie(COOKIE);
+  const adopt = (answer) => (owner.cookies[0].value = answer.setCookies[0].split(';')[0].split('=')[1]);
+  adopt(await replicas.refresh(owner, one));
+  adopt(await replicas.refresh(owner, two));
+  const caught = await until('grace to be over', async () => {
+    const answer = await replicas.refresh(new Browser(), one, stolen);
+    return answer.status === 400 && answer;
+  });
+  assert.equal(caught.json.error, 'invalid_grant');
+  const ended = await replicas.refresh(owner, two);
+  assert.equal(ended.status, 400, ended.text);
+  assert.equal(await replicas.metric('tollgate_exchanges_total', { outcome: 'reuse_detected' }), 1);
+  assert.match(one.output, /"event":"security"/);
+  await until('the revocations', () => world.as.revocations.length === 2);
+});
+
+test('rolling the cookie key over three replicas under load signs nobody out', async (t) => {
+  const replicas = await Replicas.start(PUBLIC);
+  t.after(() => replicas.stop());
+  const { world, gateways } = replicas;
+  const people = await Promise.all(['alice', 'bob', 'carol'].map(async (name) => {
+    const browser = new Browser();
+    await world.signIn(browser, name);
+    return browser;
+  }));
+  const second = randomBytes(32).toString('hex');
+  await Promise.all(gateways.map((gateway) => writeFile(gateway.file('cookie.2'), second, { mode: 0o600 })));
+
+  let isOver = false;
+  let refreshes = 0;
+  const load = people.map(async (browser, index) => {
+    for (let turn = index; !isOver; turn += 1) {
+      const answer = await replicas.refresh(browser, gateways[turn % gateways.length]);
+      assert.equal(answer.status, 200, answer.text);
+      browser.cookies[0].value = answer.setCookies[0].split(';')[0].split('=')[1];
+      refreshes += 1;
+    }
+  });
+  const roll = async () => {
+    for (const keys of [['cookie.1', 'cookie.2'], ['cookie.2', 'cookie.1'], ['cookie.2']]) {
+      for (const gateway of gateways) {
+        const before = await gateway.metric('tollgate_config_reloads_total', { result: 'ok' });
+        const config = replicas.configOf(gateway, { sessions: { keys: keys.map((file) => ({ file })) } });
+        await writeFile(gateway.file('config.yaml'), JSON.stringify({ listen: `127.0.0.1:${gateway.port}`, ...config }));
+        gateway.signal('SIGHUP');
+        await until('the reload', async () => (await gateway.metric('tollgate_config_reloads_total', { result: 'ok' })) > before);
+      }
+      // Every session got a cookie of the new order before the next step.
+      const goal = refreshes + 2 * people.length;
+      await until('everybody to refresh', () => refreshes >= goal);
+    }
+  };
+  await Promise.race([roll(), Promise.all(load)]).finally(() => (isOver = true));
+  await Promise.all(load);
+});

@@ -1,0 +1,343 @@
+//! One gateway hands over to another, over the same sockets, and is never worse off for having tried.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use tollgate::app::{App, HandOverError, Outside, StartError, take_over};
+use tollgate::flows::ports::Exclusive;
+use tollgate::io::handover::{Channel, Message};
+
+use crate::support::client::{Client, request};
+use crate::support::gateway::Gateway;
+use crate::support::issuer::Issuer;
+use crate::support::upstream::Upstream;
+use crate::support::{PATIENCE, eventually, within};
+
+/// Files that only one can have open, and what became of them.
+#[derive(Clone, Debug, Default)]
+struct Files(Arc<Mutex<(Option<&'static str>, Vec<String>)>>);
+
+impl Files {
+    fn events(&self) -> Vec<String> {
+        self.0.lock().unwrap().1.clone()
+    }
+
+    fn of(&self, process: &'static str) -> Store {
+        Store { files: self.clone(), process, full: false }
+    }
+}
+
+/// The store of one process, over those files.
+#[derive(Debug)]
+struct Store {
+    files: Files,
+    process: &'static str,
+    /// Not everything can be written.
+    full: bool,
+}
+
+impl Store {
+    fn open(&self) -> Result<(), String> {
+        let (open_in, events) = &mut *self.files.0.lock().unwrap();
+        if let Some(other) = open_in.filter(|other| *other != self.process) {
+            return Err(format!("store: the {other} process has it open"));
+        }
+        if open_in.replace(self.process).is_none() {
+            events.push(format!("the {} process opens", self.process));
+        }
+        Ok(())
+    }
+}
+
+impl Exclusive for Store {
+    fn open(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Store::open(self) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            // What is being written takes its time.
+            tokio::task::yield_now().await;
+            let (open_in, events) = &mut *self.files.0.lock().unwrap();
+            *open_in = None;
+            events.push(format!("the {} process closes", self.process));
+            if self.full { Err("the disk is full".to_owned()) } else { Ok(()) }
+        })
+    }
+
+    fn handed_over(&self) {
+        self.files.0.lock().unwrap().1.push(format!("the {} process has handed over", self.process));
+    }
+}
+
+/// A route to `upstream`, and one issuer whose keys are in a file.
+fn rest(upstream: &str) -> String {
+    format!(
+        "issuers: {{ test: {{ url: \"http://127.0.0.1:9/issuer\", audience: a, jwks_file: jwks.json }} }}
+routes: [{{ path: /public/*, to: \"{upstream}\", public: true }}]"
+    )
+}
+
+fn old(upstream: &Upstream, files: &Files) -> Gateway {
+    with_store(upstream, files.of("old"))
+}
+
+fn with_store(upstream: &Upstream, store: Store) -> Gateway {
+    store.open().unwrap();
+    Gateway::outside(&rest(&upstream.url()), |outside| outside.exclusive.push(Arc::new(store))).unwrap()
+}
+
+/// A process with the same configuration that takes over.
+async fn new(from: Channel, old: &std::path::Path, store: Store) -> Result<App, StartError> {
+    let loaded = tollgate::config::load(&old.join("config.yaml"), &|_| None).unwrap();
+    let settings = Arc::new(loaded.settings);
+    let outside = Outside {
+        access_log: Box::new(std::io::sink()),
+        exclusive: vec![Arc::new(store)],
+        ..Outside::system(&settings)?
+    };
+    take_over(from, settings, outside).await
+}
+
+#[tokio::test]
+async fn the_store_moves_first_and_then_the_other_process_serves_at_the_same_sockets() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let (public, admin) = (gateway.public, gateway.admin);
+    let mut busy = gateway.connect().await;
+    busy.send(request("GET", "/public/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+
+    let (mut to_new, to_old) = Channel::pair().unwrap();
+    let (handed, taken) = within("the hand-over", async {
+        tokio::join!(gateway.app.hand_over(&mut to_new), new(to_old, gateway.folder(), files.of("new")))
+    })
+    .await;
+    handed.unwrap();
+    let taken = taken.unwrap();
+    assert_eq!(files.events(), ["the old process opens", "the old process closes", "the new process opens"]);
+    assert_eq!((taken.running.public[0], taken.running.admin), (public, admin));
+
+    let leaving = tokio::spawn(gateway.app.leave());
+    eventually("the news of it", || files.events().len() == 4).await;
+    assert_eq!(files.events()[3], "the old process has handed over");
+    for _ in 0..20 {
+        assert_eq!(Client::connect(public).await.get("/public/x", &[]).await.status, 200);
+    }
+    assert!(!leaving.is_finished(), "it waits for the request");
+    upstream.release(1);
+    let answer = busy.answer().await;
+    assert!(answer.status == 200 && !answer.keeps_alive(), "{answer:?}");
+    within("the old process", leaving).await.unwrap();
+    assert_eq!(Client::connect(public).await.get("/public/x", &[]).await.status, 200);
+    within("the stop", taken.stop(Duration::ZERO)).await;
+    assert!(tokio::net::TcpStream::connect(public).await.is_err(), "nobody has the socket any more");
+    assert!(tokio::net::TcpStream::connect(admin).await.is_err());
+}
+
+/// However far the other process gets before it fails.
+#[tokio::test]
+async fn a_process_that_fails_to_take_over_changes_nothing() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let mut kept = gateway.connect().await;
+    let ready = || Message::Ready { without_keys: vec![] };
+    for (says, closed) in [
+        (vec![], false),
+        (vec![Message::Serving {}], false),
+        (vec![ready()], true),
+        (vec![ready(), ready()], true),
+    ] {
+        let told = format!("{says:?}");
+        let (mut to_new, mut to_old) = Channel::pair().unwrap();
+        let other = async move {
+            let sockets = to_old.take().await.unwrap();
+            assert_eq!(sockets.len(), 2, "public and admin");
+            for message in says {
+                to_old.say(&message).await.unwrap();
+            }
+            // It has gone once its end of the channel is.
+        };
+        let before = files.events().len();
+        let (handed, ()) =
+            within("the failure", async { tokio::join!(gateway.app.hand_over(&mut to_new), other) }).await;
+        assert!(matches!(handed, Err(HandOverError::Channel(_))), "{told}: {handed:?}");
+        gateway.app.take_back().await.unwrap();
+        let events = files.events().split_off(before);
+        assert_eq!(events.len(), if closed { 2 } else { 0 }, "{told}: {events:?}");
+        assert!(files.of("new").open().is_err(), "{told}: open in the old process");
+        for client in [&mut kept, &mut gateway.connect().await] {
+            let answer = client.get("/public/x", &[]).await;
+            assert!(answer.status == 200 && answer.keeps_alive(), "{told}: {answer:?}");
+        }
+        assert_eq!(gateway.admin("/readyz").await.status, 200, "{told}");
+    }
+}
+
+/// What the new process would read of the store would be older than what clients were told.
+#[tokio::test]
+async fn a_store_that_cannot_be_written_stays() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = with_store(&upstream, Store { full: true, ..files.of("old") });
+    let (to_new, to_old) = Channel::pair().unwrap();
+    let new = new(to_old, gateway.folder(), files.of("new"));
+    let old = async { gateway.app.hand_over(&mut { to_new }).await };
+    let (handed, taken) = within("the failure", async { tokio::join!(old, new) }).await;
+    assert!(matches!(&handed, Err(HandOverError::Unwritten(why)) if why == "the disk is full"), "{handed:?}");
+    taken.unwrap_err();
+    gateway.app.take_back().await.unwrap();
+    assert_eq!(files.events().last().unwrap(), "the old process opens");
+    assert_eq!(gateway.connect().await.get("/public/x", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_open_the_store_does_not_serve() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    // Another one than the old process closes.
+    let others = Files::default();
+    others.of("third").open().unwrap();
+    let (mut to_new, to_old) = Channel::pair().unwrap();
+    let (handed, taken) = within("the failure", async {
+        tokio::join!(gateway.app.hand_over(&mut to_new), new(to_old, gateway.folder(), others.of("new")))
+    })
+    .await;
+    handed.unwrap_err();
+    assert_eq!(taken.unwrap_err().to_string(), "store: the third process has it open");
+    gateway.app.take_back().await.unwrap();
+    assert_eq!(gateway.connect().await.get("/public/x", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn tokens_that_are_accepted_before_are_accepted_after() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let hand_over = async |without: &str| {
+        let (to_new, mut to_old) = Channel::pair().unwrap();
+        let other = async move {
+            to_old.take().await.unwrap();
+            to_old.say(&Message::Ready { without_keys: vec![without.to_owned()] }).await.unwrap();
+            let Ok(Message::Go {}) = to_old.hear().await else { return };
+            to_old.say(&Message::Serving {}).await.unwrap();
+        };
+        // The other process hears of a refusal by the end of the channel.
+        let handing = async { gateway.app.hand_over(&mut { to_new }).await };
+        within("the outcome", async { tokio::join!(handing, other) }).await.0
+    };
+    let refused = hand_over("test").await.unwrap_err();
+    assert!(matches!(&refused, HandOverError::WithoutKeys(names) if names == &["test"]), "{refused:?}");
+    assert_eq!(files.events(), ["the old process opens"], "and the store stays where it is");
+    hand_over("of-the-new-configuration-alone").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_new_process_waits_for_its_keys() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let keys = gateway.issuer.jwks().to_string();
+    let server = Upstream::answering(Arc::new(move |_| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{keys}",
+            keys.len()
+        )
+        .into_bytes()
+    }))
+    .await;
+    // The configuration that the new process reads.
+    let uri = format!("{}/hold", server.url());
+    let text = gateway.text.replace("jwks_file: jwks.json", &format!("jwks_uri: \"{uri}\""));
+    std::fs::write(gateway.folder().join("config.yaml"), text).unwrap();
+
+    let (mut to_new, to_old) = Channel::pair().unwrap();
+    let meanwhile = async {
+        eventually("the question for the keys", || !server.received().is_empty()).await;
+        assert_eq!(files.events(), ["the old process opens"], "it is not ready without them");
+        server.release(1);
+    };
+    let (handed, taken, ()) = within("the hand-over", async {
+        tokio::join!(
+            gateway.app.hand_over(&mut to_new),
+            new(to_old, gateway.folder(), files.of("new")),
+            meanwhile
+        )
+    })
+    .await;
+    handed.unwrap();
+    let live = taken.unwrap().gate.live.load_full();
+    assert!(live.issuers.iter().all(|issuer| issuer.keys_ready()));
+}
+
+/// The binary, with a service manager that listens.
+struct Service {
+    child: Child,
+    news: UnixDatagram,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Service {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let top = "public_url: http://localhost:8080\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0";
+        let text = format!("{top}\n{}", rest("http://127.0.0.1:9"));
+        std::fs::write(folder.path().join("jwks.json"), Issuer::new().jwks().to_string()).unwrap();
+        std::fs::write(folder.path().join("config.yaml"), text).unwrap();
+        let socket = folder.path().join("notify");
+        let news = UnixDatagram::bind(&socket).unwrap();
+        news.set_read_timeout(Some(PATIENCE)).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .arg("run")
+            .current_dir(folder.path())
+            .env("NOTIFY_SOCKET", socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, news, _folder: folder }
+    }
+
+    fn hears(&self) -> String {
+        let mut text = [0; 256];
+        let count = self.news.recv(&mut text).expect("news");
+        String::from_utf8_lossy(&text[..count]).into_owned()
+    }
+}
+
+fn signal(name: &str, process: u32) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn the_service_manager_hears_which_process_is_the_service() {
+    let mut service = Service::start();
+    let id = service.child.id();
+    assert_eq!(service.hears(), "READY=1\n");
+    signal("QUIT", id);
+    // Both tell that there is a service; the old one, which is believed, also who it is.
+    let news = [service.hears(), service.hears()].concat();
+    let successor = news.split_once("MAINPID=").and_then(|(_, rest)| rest.lines().next());
+    let successor: u32 = successor.unwrap_or_else(|| panic!("{news}")).parse().unwrap();
+    assert_ne!(successor, id);
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = service.child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(began.elapsed() < PATIENCE, "the old process goes on");
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert_eq!(status.code(), Some(0));
+    signal("TERM", successor);
+    assert_eq!(service.hears(), "STOPPING=1\n");
+}

@@ -1,0 +1,120 @@
+//! The exchange under everything that can go wrong: one browser with several tabs, three replicas whose clocks
+//! differ, one store, one authorization server that rotates and punishes reuse, and a thief; in virtual time, from a
+//! seed. What is driven is what the gateway runs: the state machine of a family, its sealing and its record, with
+//! the steps of `flows/exchange` (read, decide, put if nobody was faster, then act) as single events, so that
+//! any two steps of any two replicas can come in any order.
+//!
+//! A failure prints its seed; `TOLLGATE_SEED=n` runs that one alone.
+
+#[path = "simulation/events.rs"]
+mod events;
+#[path = "simulation/world.rs"]
+mod world;
+
+use std::collections::BTreeMap;
+
+use world::{Faults, World};
+
+/// How many schedules of how many steps each test drives: together at least 2,000 of 500.
+const SCHEDULES: u64 = 500;
+const STEPS: usize = 500;
+
+/// Runs all schedules, or the one that was asked for. Gives the worlds at their ends.
+fn run(faults: Faults) -> Vec<World> {
+    let asked = std::env::var("TOLLGATE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = asked.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1);
+    seeds
+        .map(|seed| {
+            let mut world = World::new(seed, faults);
+            let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run(STEPS)));
+            if let Err(panic) = run {
+                eprintln!("seed {seed} with {faults:?}, after {} steps", world.steps);
+                for line in &world.history {
+                    eprintln!("  {line}");
+                }
+                std::panic::resume_unwind(panic);
+            }
+            world
+        })
+        .collect()
+}
+
+/// What happened in all of them, so that no test passes because nothing did.
+fn sum(worlds: &[World]) -> BTreeMap<&'static str, usize> {
+    let mut sum = BTreeMap::new();
+    for world in worlds {
+        for (what, count) in &world.seen {
+            *sum.entry(*what).or_default() += count;
+        }
+    }
+    sum
+}
+
+fn happened(worlds: &[World], what: &[(&str, usize)]) {
+    let sum = sum(worlds);
+    for (name, at_least) in what {
+        let found = sum.get(name).copied().unwrap_or(0);
+        assert!(found >= *at_least || worlds.len() == 1, "{name}: {found}; of all: {sum:?}");
+    }
+}
+
+#[test]
+fn honest_tabs_stay_signed_in_on_replicas_whose_clocks_differ() {
+    let worlds = run(Faults { losses: true, slow: true, ..Faults::NONE });
+    let out = worlds.iter().filter(|world| world.signed_out).count();
+    assert!(out <= worlds.len() / 50, "{out} sessions ended, all after three lost answers in a row");
+    happened(
+        &worlds,
+        &[
+            ("rotated", 4_000),
+            ("coalesced", 5_000),
+            ("answered again", 3_000),
+            ("recovered", 300),
+            ("lost", 2_000),
+        ],
+    );
+}
+
+#[test]
+fn replicas_that_die_and_stores_that_are_away_sign_nobody_out_without_need() {
+    let worlds = run(Faults {
+        losses: true,
+        slow: true,
+        kills: true,
+        outages: true,
+        dies_rotating: true,
+        ..Faults::NONE
+    });
+    happened(
+        &worlds,
+        &[("rotated", 2_500), ("killed", 500), ("outage", 500), ("lease broken", 50), ("landed late", 20)],
+    );
+    let out = worlds.iter().filter(|world| world.signed_out).count();
+    assert!(out < worlds.len() / 2 || worlds.len() == 1, "{out} sessions ended, all with an excuse");
+}
+
+#[test]
+fn a_server_that_does_not_rotate_is_asked_in_turn_all_the_same() {
+    let worlds = run(Faults { losses: true, slow: true, kills: true, keeps_tokens: true, ..Faults::NONE });
+    let out = worlds.iter().filter(|world| world.signed_out).count();
+    assert!(out <= worlds.len() / 10, "{out} sessions ended, all after three lost answers in a row");
+    happened(&worlds, &[("rotated", 5_000), ("killed", 500)]);
+}
+
+#[test]
+fn a_generation_whose_receipt_was_proven_is_always_caught() {
+    let worlds = run(Faults { losses: true, slow: true, kills: true, thief: true, ..Faults::NONE });
+    happened(&worlds, &[("stolen", 600), ("replay", 200), ("spent and refused", 200)]);
+}
+
+#[test]
+fn polls_do_not_keep_a_session_and_uses_are_never_lost() {
+    let worlds = run(Faults { losses: true, slow: true, polls: true, ..Faults::NONE });
+    happened(&worlds, &[("use", 5_000), ("poll", 3_000), ("idle", 10)]);
+}
+
+#[test]
+fn a_store_that_lost_all_goes_on_from_the_cookies() {
+    let worlds = run(Faults { losses: true, slow: true, loses_store: true, ..Faults::NONE });
+    happened(&worlds, &[("store lost", 300), ("rotated after loss", 2_000)]);
+}

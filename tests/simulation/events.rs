@@ -1,0 +1,112 @@
+//! What happens in the simulated world, one thing at a time.
+
+use tollgate::core::session::exchange::{Arrival, FlightId};
+use tollgate::core::session::grant::{Generation, Grant};
+
+/// Names a request of a browser, or of the thief.
+pub(crate) type Request = u64;
+
+/// A process of one replica; one that was killed and started again is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Process {
+    pub(crate) replica: usize,
+    pub(crate) life: u32,
+}
+
+/// A change of the family's record, from reading it to having put it.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Present(Request, FlightId),
+    Beat(FlightId),
+    Failed(FlightId),
+    /// The authorization server said `invalid_grant`.
+    Ended(FlightId),
+    Land(FlightId),
+    /// Of a flight of another process, whose beat stood still.
+    BreakLease(FlightId, u64),
+    /// Of a flight that may or may not have been noted.
+    TakeBack(FlightId),
+    /// An access token of this generation was seen.
+    Seen(Generation),
+}
+
+/// A record, which says nothing to a reader of a history.
+#[derive(Clone)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// What a change found, to be acted upon once it is in the store.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Begin {
+        grant: Box<Grant>,
+        recovers: bool,
+    },
+    Join(FlightId),
+    AskAgainAfter(FlightId),
+    AnswerAgain {
+        cookie: Option<Box<Grant>>,
+        used: bool,
+    },
+    Replay,
+    Over,
+    IsIdle,
+    Landed {
+        next: Box<Grant>,
+        arrival: Box<Arrival>,
+    },
+    TooLate,
+    GivenUp,
+    /// Whether it decided.
+    Did(bool),
+}
+
+/// What the authorization server says.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    Token(String),
+    InvalidGrant,
+    Error,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A tab sends what is in the jar.
+    Send {
+        used: bool,
+        shape: usize,
+    },
+    Arrive(Request),
+    Read(Process, Change),
+    Put {
+        process: Process,
+        change: Change,
+        expected: Option<u64>,
+        bytes: Bytes,
+        outcome: Outcome,
+        read_at: i64,
+    },
+    Acted(Process, Change, Outcome),
+    PostLeaves(FlightId),
+    AsWorks(FlightId),
+    AsAnswers(FlightId, Said),
+    /// A flight of another process is looked at.
+    Look(Process, FlightId),
+    OutOfPatience(Request),
+    /// An answer reaches the browser, with this cookie.
+    Receive {
+        cookie: Option<Box<Grant>>,
+        used: bool,
+    },
+    Steal,
+    Kill(usize),
+    Start(usize),
+    StoreAway,
+    StoreBack,
+    StoreLost,
+}
