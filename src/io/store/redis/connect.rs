@@ -34,6 +34,16 @@ impl Connection {
         }
     }
 
+    /// How Redis throws away what it has no room for, where it does. `None` where it does not, or does not say.
+    pub(super) async fn eviction(&self) -> Option<String> {
+        let Self::One(connection) = self else { return None };
+        let info: String =
+            redis::cmd("INFO").arg("memory").query_async(&mut connection.clone()).await.ok()?;
+        let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let policy = value("maxmemory_policy").filter(|policy| *policy != "noeviction")?;
+        value("maxmemory").filter(|limit| *limit != "0").map(|_| policy.to_owned())
+    }
+
     /// Asks every server of a cluster that takes writes. One server is asked by what else is asked of it.
     pub(super) async fn all_answer(&self) -> RedisResult<()> {
         let Self::Cluster(connection) = self else { return Ok(()) };

@@ -178,6 +178,9 @@ impl Link {
             match self.reach().await {
                 Ok(line) => {
                     self.say_back(&line);
+                    if line.number == 1 {
+                        self.warn_of_eviction(&line).await;
+                    }
                     self.state.send_replace(State::Up(Arc::new(line)));
                     pause = Duration::ZERO;
                 }
@@ -244,6 +247,17 @@ impl Link {
                 "the store is away: this process coordinates alone until it is back; replays are not noticed, and \
                  another replica may use the same refresh token"
             ),
+        }
+    }
+
+    async fn warn_of_eviction(&self, line: &Line) {
+        if let Ok(Some(policy)) = timeout(DEADLINE, line.connection.eviction()).await {
+            let store = self.settings.to_string();
+            tracing::warn!(
+                store,
+                maxmemory_policy = policy,
+                "this Redis may throw away what keeps replays from going unnoticed; set maxmemory-policy noeviction"
+            );
         }
     }
 

@@ -35,7 +35,7 @@ const GET: &str = "local t = redis.call('TIME') return {redis.call('GET', KEYS[1
 
 /// KEYS: the key. ARGV: the version that is expected, or nothing; the new one; the bytes; the lifetime, in ms; the
 /// latest moment, in ms, or 0. Gives what became of it, and the clock.
-const PUT: &str = "
+pub(super) const PUT: &str = "
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local there = redis.call('GETRANGE', KEYS[1], 0, 7)

@@ -1,14 +1,14 @@
 //! Redis, with real servers: one, with TLS, with a password and an ACL, behind Sentinels, as a cluster; and what
 //! becomes of one that hangs, dies, comes back empty, or takes no writes.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
-use super::servers::{Server, cluster, free_port, sentinel};
+use super::servers::{Server, cluster, free_port, sentinel, tls};
 use super::*;
 use crate::config::settings::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Topology};
 use crate::flows::ports::{StoreFault, StoreHealth};
@@ -77,6 +77,28 @@ async fn redis_keeps_every_promise_of_a_store() {
     assert_eq!(lasting.count(), 0, "nothing stays for ever");
 }
 
+/// The client library may repeat a put when a connection breaks in a cluster.
+#[tokio::test]
+async fn a_put_that_is_repeated_is_done_once_and_one_that_comes_late_is_not_done() {
+    let server = Server::start(&[]);
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut put = async |expected: &str, version: &str, bytes: &str, latest: i64| {
+        let mut command = redis::cmd("EVAL");
+        command.arg(crate::io::store::redis::PUT).arg(1).arg("x");
+        command.arg(expected).arg(version).arg(bytes).arg(60_000).arg(latest);
+        let (outcome, now): (u8, i64) = command.query_async(&mut connection).await.unwrap();
+        (outcome, now)
+    };
+    let (first, now) = put("", "version1", "a", 0).await;
+    assert_eq!((first, put("", "version1", "a", 0).await.0), (1, 1));
+    assert_eq!(put("version1", "version2", "b", now - 1).await.0, 2, "too late");
+    assert_eq!(put("version1", "version2", "b", now + 60_000).await.0, 1);
+    assert_eq!(put("version1", "version2", "b", now - 1).await.0, 1, "it was done in time");
+    assert_eq!(put("", "version1", "a", 0).await.0, 0, "somebody was faster since");
+    assert_eq!(server.ask_all("GET x").lines().nth(1).unwrap(), "version2b");
+}
+
 #[tokio::test]
 async fn two_prefixes_and_two_databases_do_not_meet() {
     let server = Server::start(&[]);
@@ -108,62 +130,115 @@ async fn of_writers_on_several_replicas_one_wins() {
     }
 }
 
-fn certificates() -> (String, String, String) {
-    let at = |name: &str| format!("{}/tests/data/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-    (at("ca.pem"), at("localhost.pem"), at("localhost.key"))
+/// A certificate for this name or address, in a file, and its key.
+struct Certificate {
+    certificate: PathBuf,
+    key: PathBuf,
+    der: CertificateDer<'static>,
+    _folder: tempfile::TempDir,
 }
 
-/// What a server with TLS is started with, beside its port.
-fn tls(port: u16) -> Vec<String> {
-    let (ca, certificate, key) = certificates();
-    let arguments = [
-        ["--port", "0"],
-        ["--tls-port", &port.to_string()],
-        ["--tls-cert-file", &certificate],
-        ["--tls-key-file", &key],
-        ["--tls-ca-cert-file", &ca],
-        ["--tls-auth-clients", "no"],
-    ];
-    arguments.as_flattened().iter().map(|argument| (*argument).to_owned()).collect()
-}
+impl Certificate {
+    fn of(name: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        let (certificate, key) = (folder.path().join("x.pem"), folder.path().join("x.key"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        Self { certificate, key, der: made.cert.der().clone(), _folder: folder }
+    }
 
-fn secure(server: &Server) -> Redis {
-    let (ca, ..) = certificates();
-    let authorities = vec![CertificateDer::from_pem_file(ca).unwrap()];
-    let servers = vec![RedisServer { host: "localhost".to_owned(), port: server.port }];
-    Redis { servers, tls: Some(RedisTls { authorities }), ..settings(&[server]) }
+    fn arguments(&self) -> Vec<String> {
+        tls(&self.certificate, &self.key)
+    }
+
+    fn server(&self) -> Server {
+        let arguments = self.arguments();
+        Server::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// These servers, over TLS.
+    fn settings(&self, servers: &[&Server]) -> Redis {
+        let at = |server: &&Server| {
+            let port = server.argument("--tls-port").parse().unwrap();
+            RedisServer { host: "127.0.0.1".to_owned(), port }
+        };
+        let tls = Some(RedisTls { authorities: vec![self.der.clone()] });
+        Redis { servers: servers.iter().map(at).collect(), tls, ..settings(&[]) }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redis_over_tls_keeps_every_promise_of_a_store() {
-    let server = Server::launch(|port, _| tls(port));
-    suite::holds_for(Arc::new(up(secure(&server)).await)).await;
+    let certificate = Certificate::of("127.0.0.1");
+    let server = certificate.server();
+    suite::holds_for(Arc::new(up(certificate.settings(&[&server])).await)).await;
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_not_trusted_or_for_another_name_is_no_store() {
-    let server = Server::launch(|port, _| tls(port));
-    let good = secure(&server);
-    let untrusted = start(Redis { tls: Some(RedisTls::default()), ..good.clone() });
-    is_away(&untrusted, "certificate").await;
-    let named = vec![RedisServer { host: "127.0.0.1".to_owned(), port: server.port }];
-    is_away(&start(Redis { servers: named, ..good.clone() }), "certificate").await;
+    let certificate = Certificate::of("127.0.0.1");
+    let server = certificate.server();
+    let good = certificate.settings(&[&server]);
+    is_away(&start(Redis { tls: Some(RedisTls::default()), ..good.clone() }), "certificate").await;
+    let other = Certificate::of("127.0.0.1");
+    is_away(&start(other.settings(&[&server])), "certificate").await;
     is_away(&start(Redis { tls: None, ..good }), "").await;
+    let elsewhere = Certificate::of("redis.example");
+    let server = elsewhere.server();
+    is_away(&start(elsewhere.settings(&[&server])), "certificate").await;
 }
 
-/// The commands that docs/deployment.md says an ACL needs.
-const ACL: &str = "user gate on >acl-hunter2 ~tollgate:* resetchannels -@all +eval +get +getrange +set +time";
+/// What docs/deployment.md says that an ACL needs: always, with Sentinels, of the Sentinels, with a cluster.
+const ACL: [&str; 4] = [
+    "user gate on >acl-hunter2 ~tollgate:* resetchannels -@all +eval +get +getrange +set +time",
+    "+role",
+    "user gate on >acl-hunter2 resetchannels -@all +role +sentinel|masters",
+    "+ping +cluster|slots",
+];
+
+/// As on the command line.
+fn acl(rules: &[&str]) -> Vec<String> {
+    let rules = rules.join(" ").replacen("user ", "--user ", 1);
+    rules.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn the_acl_that_is_tested_is_the_one_that_is_documented() {
+    let page = include_str!("../../../../docs/deployment.md").replace("<password>", "acl-hunter2");
+    for rules in ACL {
+        assert!(page.contains(&rules.replace("user gate", "user tollgate")), "{rules}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redis_with_a_password_or_a_narrow_acl_keeps_every_promise_of_a_store() {
     let server = Server::start(&["--requirepass", "hunter2"]);
     let with = Redis { credentials: credentials(None, "hunter2"), ..settings(&[&server]) };
     suite::holds_for(Arc::new(up(with).await)).await;
-    let mut user: Vec<&str> = ACL.split(' ').collect();
-    user[0] = "--user";
-    let server = Server::start(&user);
+    let server = Server::start(&acl(&ACL[..1]).iter().map(String::as_str).collect::<Vec<_>>());
     let with = Redis { credentials: credentials(Some("gate"), "acl-hunter2"), ..settings(&[&server]) };
     suite::holds_for(Arc::new(up(with).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sentinels_and_clusters_work_over_tls_with_a_narrow_acl() {
+    let certificate = Certificate::of("127.0.0.1");
+    let user = credentials(Some("gate"), "acl-hunter2");
+
+    let arguments = [certificate.arguments(), acl(&ACL[..2])].concat();
+    let master = Server::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let watched = master.argument("--tls-port").parse().unwrap();
+    let sentinel = sentinel(watched, &[certificate.arguments(), acl(&ACL[2..3])].concat());
+    let mut asked = certificate.settings(&[&sentinel]);
+    asked.credentials = user.clone();
+    asked.topology = Topology::Sentinel { master: "mymaster".to_owned(), credentials: user.clone() };
+    suite::holds_for(Arc::new(up(asked).await)).await;
+
+    let servers = cluster(|| [certificate.arguments(), acl(&[ACL[0], ACL[3]])].concat());
+    let mut asked = certificate.settings(&[&servers[0], &servers[1]]);
+    (asked.credentials, asked.topology) = (user, Topology::Cluster);
+    suite::holds_for(Arc::new(up(asked).await)).await;
 }
 
 #[tokio::test]
@@ -187,7 +262,8 @@ async fn the_master_that_a_sentinel_names_keeps_every_promise_and_so_does_the_ne
     let mut master = Server::start(&both);
     let of = ["--replicaof", "127.0.0.1", &master.port.to_string()];
     let replica = Server::start(&[&both[..], &of[..]].concat());
-    let sentinel = sentinel(&master, "sentinel auth-pass mymaster hunter2\nrequirepass sentinel-hunter2");
+    let more = ["--sentinel", "auth-pass", "mymaster", "hunter2", "--requirepass", "sentinel-hunter2"];
+    let sentinel = sentinel(master.port, &more.map(str::to_owned));
     let gone = free_port();
     let mut asked = settings(&[&sentinel]);
     asked.servers.insert(0, RedisServer { host: "127.0.0.1".to_owned(), port: gone });
@@ -218,7 +294,7 @@ async fn the_master_that_a_sentinel_names_keeps_every_promise_and_so_does_the_ne
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cluster_keeps_every_promise_of_a_store_also_while_slots_move() {
-    let servers = cluster();
+    let servers = cluster(Vec::new);
     let asked = Redis { topology: Topology::Cluster, ..settings(&[&servers[1]]) };
     let store = Arc::new(up(asked).await);
     suite::holds_for(store.clone()).await;
@@ -345,6 +421,22 @@ async fn a_redis_that_takes_no_writes_is_away_until_it_does() {
     assert_eq!(server.ask("SET tollgate:test:short x"), "+OK");
     assert!(store.get(&key("short")).await.is_err());
     is_up(&store).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_may_throw_values_away_is_warned_about() {
+    for (policy, limit, warned) in [
+        ("allkeys-lru", "100mb", 1),
+        ("volatile-ttl", "100mb", 1),
+        ("noeviction", "100mb", 0),
+        ("allkeys-lru", "0", 0),
+    ] {
+        let logged = Logged::default();
+        let _logging = logged.start();
+        let server = Server::start(&["--maxmemory", limit, "--maxmemory-policy", policy]);
+        up(settings(&[&server])).await;
+        assert_eq!(logged.lines_with("noeviction"), warned, "{policy}");
+    }
 }
 
 /// What is logged while it lives, on this thread.

@@ -72,6 +72,12 @@ impl Server {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
+    /// The value that it was started with.
+    pub(crate) fn argument(&self, name: &str) -> &str {
+        let at = self.arguments.iter().position(|argument| argument == name).unwrap();
+        &self.arguments[at + 1]
+    }
+
     /// Ends it at once (SIGKILL).
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -133,41 +139,56 @@ impl Drop for Server {
     }
 }
 
-/// A Sentinel of the master on `master`, called `mymaster`; `more` stands in its file.
-pub(crate) fn sentinel(master: &Server, more: &str) -> Server {
-    let master = master.port;
+/// What a server speaks TLS with beside clear text, on a port of its own: the files of a certificate, which its peers
+/// trust too, and of its key.
+pub(crate) fn tls(certificate: &Path, key: &Path) -> Vec<String> {
+    let file = |path: &Path| path.display().to_string();
+    let settings = [
+        ["--tls-port", &free_port().to_string()],
+        ["--tls-cert-file", &file(certificate)],
+        ["--tls-key-file", &file(key)],
+        ["--tls-ca-cert-file", &file(certificate)],
+        ["--tls-auth-clients", "no"],
+        ["--tls-replication", "yes"],
+        ["--tls-cluster", "yes"],
+    ];
+    settings.as_flattened().iter().map(|argument| (*argument).to_owned()).collect()
+}
+
+/// A Sentinel of the master on port `master`, which it calls `mymaster`. `more`: as on the command line.
+pub(crate) fn sentinel(master: u16, more: &[String]) -> Server {
     Server::launch(|port, folder| {
         let file = folder.join("sentinel.conf");
         let text = format!(
             "port {port}\nbind 127.0.0.1\nlogfile log\ndir {}\nsentinel monitor mymaster 127.0.0.1 {master} 1\n\
-             sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 5000\n{more}\n",
+             sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 5000\n",
             folder.display()
         );
         std::fs::write(&file, text).unwrap();
-        vec![file.display().to_string(), "--sentinel".to_owned()]
+        let sentinel = [file.display().to_string(), "--sentinel".to_owned()];
+        sentinel.into_iter().chain(more.iter().cloned()).collect()
     })
 }
 
-/// A cluster of three masters that share the slots.
-pub(crate) fn cluster() -> [Server; 3] {
+/// A cluster of three masters that share the slots. `more`: as on the command line, for each of them.
+pub(crate) fn cluster(more: impl Fn() -> Vec<String>) -> [Server; 3] {
     let start = |_| {
         Server::launch(|port, _| {
-            let bus = free_port().to_string();
-            let port = port.to_string();
-            let arguments = [
+            let (port, bus) = (port.to_string(), free_port().to_string());
+            let settings = [
                 ["--port", &port],
                 ["--cluster-enabled", "yes"],
                 ["--cluster-port", &bus],
                 ["--cluster-node-timeout", "3000"],
             ];
-            arguments.as_flattened().iter().map(|argument| (*argument).to_owned()).collect()
+            settings.as_flattened().iter().map(|argument| (*argument).to_owned()).chain(more()).collect()
         })
     };
     let servers = [0, 1, 2].map(start);
     for (index, server) in servers.iter().enumerate() {
         let (first, last) = (index * 5462, (index * 5462 + 5461).min(16_383));
         assert_eq!(server.ask(&format!("CLUSTER ADDSLOTSRANGE {first} {last}")), "+OK");
-        let (port, bus) = (servers[0].port, bus_of(&servers[0]));
+        let (port, bus) = (servers[0].port, servers[0].argument("--cluster-port"));
         assert_eq!(server.ask(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}")), "+OK");
     }
     let began = Instant::now();
@@ -180,11 +201,6 @@ pub(crate) fn cluster() -> [Server; 3] {
         std::thread::sleep(Duration::from_millis(10));
     }
     servers
-}
-
-fn bus_of(server: &Server) -> &str {
-    let at = server.arguments.iter().position(|argument| argument == "--cluster-port").unwrap();
-    &server.arguments[at + 1]
 }
 
 pub(crate) fn free_port() -> u16 {
