@@ -81,10 +81,10 @@ async fn redis_keeps_every_promise_of_a_store() {
 #[tokio::test]
 async fn a_put_that_is_repeated_is_done_once_and_one_that_comes_late_is_not_done() {
     let server = Server::start(&[]);
-    let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+    let client = ::redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut put = async |expected: &str, version: &str, bytes: &str, latest: i64| {
-        let mut command = redis::cmd("EVAL");
+        let mut command = ::redis::cmd("EVAL");
         command.arg(crate::io::store::redis::PUT).arg(1).arg("x");
         command.arg(expected).arg(version).arg(bytes).arg(60_000).arg(latest);
         let (outcome, now): (u8, i64) = command.query_async(&mut connection).await.unwrap();
