@@ -180,13 +180,13 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
                 let flight = Flight { id: new, presented, grant: *exchanged, shape, used, recovers };
                 flight.begin(at, windows.timeouts, watch);
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
-                if let Some(found) = heard(waiting, until, used, outcome).await {
+                if let Some(found) = heard(at, waiting, until, used, outcome).await {
                     return found;
                 }
             }
             Presented::Join(flight) => {
                 let waiting = wait_for(at.gate, grant, windows.timeouts, flight);
-                if let Some(found) = heard(waiting, until, used, ExchangeOutcome::Coalesced).await {
+                if let Some(found) = heard(at, waiting, until, used, ExchangeOutcome::Coalesced).await {
                     return found;
                 }
             }
@@ -220,10 +220,18 @@ fn late() -> Found {
 }
 
 /// How a flight that somebody waited for ended this request; `None`: present again.
-async fn heard(waiting: Waiting, until: Instant, used: bool, outcome: ExchangeOutcome) -> Option<Found> {
+async fn heard(
+    at: At<'_>,
+    waiting: Waiting,
+    until: Instant,
+    used: bool,
+    outcome: ExchangeOutcome,
+) -> Option<Found> {
     match timeout_at(until, waiting.heard()).await {
         // A poll's, joined too late to make it a use.
         Ok(Heard::Landed(answer)) if used && !answer.used && Instant::now() < until => None,
+        // Its time ran out on the way: the session is over, and says so when it is presented again.
+        Ok(Heard::Landed(answer)) if at.gate.clock.now() >= answer.session_ends_at => None,
         Ok(Heard::Landed(answer)) => Some(Found::new(Ok(answer), outcome)),
         Ok(Heard::Failed(denial)) => Some(Found::new(Err(denial), outcome)),
         Ok(Heard::PresentAgain) if Instant::now() < until => None,

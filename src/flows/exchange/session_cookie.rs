@@ -1,5 +1,7 @@
 //! The grant in its cookie: reading what a browser sent, writing what it gets.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderValue};
 
 use crate::config::settings::{Client, SameSite};
@@ -49,14 +51,16 @@ pub(super) fn seal(gate: &Gate, live: &Live, client: &Client, grant: &Grant) -> 
     Ok(SecretString::new(sealed))
 }
 
-/// `Set-Cookie` with a sealed grant; the cookie lives as long as the session may.
+/// `Set-Cookie` with a sealed grant; the cookie lives as long as the session may, and never so short that it
+/// removes itself: that a session is over is told with its next request.
 pub(super) fn set(
     client: &Client,
     sealed: &SecretString,
     ends_at: Timestamp,
     now: Timestamp,
 ) -> Option<HeaderValue> {
-    cookie::set(attributes(client), sealed.expose(), ends_at.since(now)).ok()
+    let max_age = ends_at.since(now).max(Duration::from_secs(1));
+    cookie::set(attributes(client), sealed.expose(), max_age).ok()
 }
 
 /// `Set-Cookie` that takes the cookie away.

@@ -147,6 +147,9 @@ impl Family {
         if presented < self.proven && !in_window {
             return self.replayed(presented);
         }
+        if let Some(end) = self.ended(grant, windows.timeouts, now) {
+            return self.end_now(end, presented);
+        }
         if let Some(decision) = self.kept_answer(presented, shape, used, now) {
             return decision;
         }
@@ -173,6 +176,14 @@ impl Family {
             over.revoked = Some(presented);
         }
         Some((over.end, revoke))
+    }
+
+    /// Why the session is over by its timeouts. What is under way began in time.
+    fn ended(&self, grant: &Grant, timeouts: Timeouts, now: Now) -> Option<SessionEnd> {
+        let newest = self.successor.as_ref().map_or(grant.last_used_at, |next| next.last_used_at);
+        let last_used_at = newest.max(grant.last_used_at);
+        let ended = || timeouts.ended(self.signed_in_at, last_used_at, now.here);
+        self.flight.is_none().then(ended).flatten()
     }
 
     /// The answer that `presented` already got, while it lasts and says of use what is to be said.
