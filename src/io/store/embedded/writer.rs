@@ -3,6 +3,7 @@
 //! After a write that failed nobody knows what the disk holds. The file is opened again until that works; only then
 //! the keys in question say what the disk says, and until then nobody may change them.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
@@ -270,40 +271,57 @@ impl Writer {
         }
     }
 
-    /// Writes all that the file does not have yet, and closes it.
+    /// Writes all that the file does not have yet, and closes it, whatever happens.
     fn give_up(&mut self) -> Result<(), StoreFileError> {
-        let At::Open(file) = std::mem::replace(&mut self.at, At::GivenUp) else { return Ok(()) };
-        let now = self.shared.clock.now();
-        let lacks = |slot: &Slot| {
-            let held = slot.seen(now).filter(|held| slot.on_file != Some(held.version));
-            held.cloned()
+        self.open_again();
+        let file = match std::mem::replace(&mut self.at, At::GivenUp) {
+            At::Open(file) => file,
+            At::GivenUp => return Ok(()),
+            At::Failed { .. } => {
+                let why = self.shared.why_away().unwrap_or_default();
+                return Err(StoreFileError::Other { path: StoreFile::path(&self.folder), why });
+            }
         };
+        let now = self.shared.clock.now();
+        let lacks = |slot: &Slot| slot.seen(now).filter(|held| slot.on_file != Some(held.version)).cloned();
         let slots = self.shared.slots.iter();
         let lacking: Vec<_> = slots.filter_map(|slot| Some((slot.key().clone(), lacks(&slot)?))).collect();
         let records: Vec<_> = lacking.iter().map(|(key, record)| (key.as_str(), record)).collect();
         let written = file.write(&records, &[]);
+        if written.is_ok() {
+            for (key, record) in lacking {
+                self.settle(&key, Some(record));
+            }
+        }
         let closed = file.close();
         written.and(closed)
     }
 
-    /// Opens the file that was given up; what is in it is all that counts.
+    /// Opens the file that was given up. What another process wrote meanwhile counts.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
         if !matches!(self.at, At::GivenUp) {
             return Ok(());
         }
         let (file, held) = StoreFile::open(&self.folder, self.shared.clock.now(), &self.backend)?;
-        self.shared.slots.clear();
-        self.take(held);
+        let on_file: HashSet<_> = held.iter().map(|(key, _)| key.as_str()).collect();
+        for mut slot in self.shared.slots.iter_mut() {
+            slot.writing = None;
+            // A key is changed or ends; nobody takes it out before.
+            if !on_file.contains(slot.key().as_str()) {
+                slot.on_file = None;
+            }
+        }
+        drop(on_file);
+        for (key, record) in held {
+            let mut slot = self.shared.slots.entry(key).or_default();
+            // Otherwise memory has the same, or what could not be written when the file was given up.
+            if slot.on_file != Some(record.version) {
+                *slot = Slot { on_file: Some(record.version), held: Some(record), writing: None };
+            }
+        }
         self.at = At::Open(file);
         self.shared.fares(StoreHealth::Up);
         self.shared.phase.send_replace(Phase::Open);
         Ok(())
-    }
-
-    fn take(&self, held: Vec<(String, Record)>) {
-        for (key, record) in held {
-            let slot = Slot { on_file: Some(record.version), held: Some(record), writing: None };
-            self.shared.slots.insert(key, slot);
-        }
     }
 }

@@ -289,6 +289,34 @@ async fn a_store_is_given_up_and_taken_back_and_calls_wait_meanwhile() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_written_at_the_end_is_told_and_still_there_when_the_file_is_taken_back() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    let lasting = store.put_if(&key("lasting"), None, durable("x")).await.unwrap().unwrap();
+    store.put_if(&key("lasting"), Some(lasting), passing("y")).await.unwrap().unwrap();
+    store.put_if(&key("lease"), None, passing("z")).await.unwrap().unwrap();
+    faults.full.store(true, Ordering::SeqCst);
+    let told = store.close().await.unwrap_err();
+    assert!(told.contains(FILE) && told.contains("full"), "{told}");
+    assert!(store.open().await.is_err(), "it is still full");
+    faults.full.store(false, Ordering::SeqCst);
+    store.open().await.unwrap();
+    assert_eq!(bytes_of(&store, &key("lasting")).await.unwrap(), "y");
+    assert_eq!(bytes_of(&store, &key("lease")).await.unwrap(), "z");
+
+    faults.full.store(true, Ordering::SeqCst);
+    store.put_if(&key("new"), None, durable("x")).await.unwrap_err();
+    let told = store.close().await.unwrap_err();
+    assert!(told.contains("full"), "one that failed before is told too: {told}");
+    faults.full.store(false, Ordering::SeqCst);
+    store.open().await.unwrap();
+    assert_eq!(bytes_of(&store, &key("lease")).await.unwrap(), "z");
+    assert!(store.put_if(&key("after"), None, durable("x")).await.unwrap().is_some());
+    store.close().await.unwrap();
+    assert_eq!(bytes_of(&open(folder.path()), &key("lease")).await.unwrap(), "z");
+}
+
+#[tokio::test]
 async fn a_store_that_begins_closed_waits_for_its_file_and_one_that_handed_over_for_nothing() {
     let folder = folder();
     let old = open(folder.path());
