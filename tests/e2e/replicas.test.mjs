@@ -14,6 +14,12 @@ const PUBLIC = { auth: 'none' };
 const ROUNDS = 20;
 const TABS = 300;
 
+/** The replicas listen on several ports; the page has one cookie for all of them. */
+function adopt(browser, answer) {
+  const [pair] = answer.setCookies[0].split(';');
+  browser.cookies.find((cookie) => cookie.name === COOKIE).value = pair.slice(pair.indexOf('=') + 1);
+}
+
 test(`${TABS} tabs over three replicas, ${ROUNDS} times: one call a round, and nobody is signed out`, async (t) => {
   const replicas = await Replicas.start(PUBLIC);
   t.after(() => replicas.stop());
@@ -37,7 +43,7 @@ test(`${TABS} tabs over three replicas, ${ROUNDS} times: one call a round, and n
     assert.equal(world.as.callsOf('refresh_token').length, round, 'one call a round');
     assert.equal(new Set(answers.map((answer) => answer.json.access_token)).size, 1, `round ${round}`);
     assert.equal(new Set(answers.map((answer) => answer.setCookies[0].split(';')[0])).size, 1, `round ${round}`);
-    browser.cookies[0].value = answers[0].setCookies[0].split(';')[0].split('=')[1];
+    adopt(browser, answers[0]);
   }
   assert.equal(await replicas.metric('tollgate_exchanges_total', { outcome: 'rotated' }), ROUNDS);
   assert.equal(await replicas.metric('tollgate_exchanges_total', { outcome: 'reuse_detected' }), 0);
@@ -80,14 +86,14 @@ test('a replica that is killed with the answer on its way costs that session alo
   const [browser, bystander] = [new Browser(), new Browser()];
   await world.signIn(browser);
   await world.signIn(bystander, 'bob');
-  const arrived = new Promise((resolve) => world.as.holdNextTokenCall(resolve));
+  const replaced = new Promise((resolve) => world.as.holdNextTokenAnswer(resolve));
   const cut = replicas.refresh(new Browser(), doomed, browser.cookie(COOKIE)).catch((error) => error);
-  const work = await arrived;
+  const answerIt = await replaced;
+  assert.equal(world.as.callsOf('refresh_token').length, 1);
   doomed.signal('SIGKILL');
   await doomed.exited;
-  work(); // it replaces the token, and nobody hears of it
+  answerIt(); // and nobody hears of it
   assert.ok((await cut) instanceof Error);
-  await until('the token to be replaced', () => world.as.callsOf('refresh_token').length === 1);
   const { answer } = await refreshed(replicas, browser, other);
   assert.equal(answer.status, 400, 'the authorization server says that the token was used');
   assert.equal(answer.json.error, 'invalid_grant');
@@ -101,9 +107,8 @@ test('a replay is caught on another replica, ends the session for both, and is r
   const owner = new Browser();
   await world.signIn(owner);
   const stolen = owner.cookie(COOKIE);
-  const adopt = (answer) => (owner.cookies[0].value = answer.setCookies[0].split(';')[0].split('=')[1]);
-  adopt(await replicas.refresh(owner, one));
-  adopt(await replicas.refresh(owner, two));
+  adopt(owner, await replicas.refresh(owner, one));
+  adopt(owner, await replicas.refresh(owner, two));
   const caught = await until('grace to be over', async () => {
     const answer = await replicas.refresh(new Browser(), one, stolen);
     return answer.status === 400 && answer;
@@ -134,7 +139,7 @@ test('rolling the cookie key over three replicas under load signs nobody out', a
     for (let turn = index; !isOver; turn += 1) {
       const answer = await replicas.refresh(browser, gateways[turn % gateways.length]);
       assert.equal(answer.status, 200, answer.text);
-      browser.cookies[0].value = answer.setCookies[0].split(';')[0].split('=')[1];
+      adopt(browser, answer);
       refreshes += 1;
     }
   });

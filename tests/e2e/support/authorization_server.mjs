@@ -44,6 +44,7 @@ export class AuthorizationServer {
   #port;
   #provider;
   #hold;
+  #holdAnswer;
   #faulty = new Set();
 
   /**
@@ -88,6 +89,11 @@ export class AuthorizationServer {
   /** The next call of the token endpoint waits: `arrived` gets what lets it go on. */
   holdNextTokenCall(arrived) {
     this.#hold = arrived;
+  }
+
+  /** The next call of the token endpoint is worked on, and its answer waits: `done` gets what sends it. */
+  holdNextTokenAnswer(done) {
+    this.#holdAnswer = done;
   }
 
   callsOf(grantType) {
@@ -156,6 +162,9 @@ export class AuthorizationServer {
         });
         if (context.body?.refresh_token) this.refreshTokens.add(context.body.refresh_token);
         if (context.body?.access_token) this.accessTokens.add(context.body.access_token);
+        const done = this.#holdAnswer;
+        this.#holdAnswer = undefined;
+        if (done) await new Promise(done);
       }
       if (route === 'revocation') this.revocations.push({ token: params?.token, status: context.status });
     });
