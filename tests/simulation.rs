@@ -6,6 +6,8 @@
 //!
 //! A failure prints its seed; `TOLLGATE_SEED=n` runs that one alone.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 #[path = "simulation/events.rs"]
 mod events;
 #[path = "simulation/world.rs"]

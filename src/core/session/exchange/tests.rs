@@ -78,7 +78,7 @@ fn seed(generation: u64) -> Secret<[u8; 32]> {
 /// What became of a presented generation, opened by its holder.
 #[derive(Debug)]
 enum Outcome {
-    Exchange(Flying),
+    Exchange(Box<Flying>),
     Again { answer: u64, age: Duration, with_cookie: bool },
     Other(Decision),
 }
@@ -120,7 +120,7 @@ impl Scene {
                     }
                 };
                 let (from, shape) = (presented.generation, shape.clone());
-                Outcome::Exchange(Flying { id: flight, from, grant, shape, recovers })
+                Outcome::Exchange(Box::new(Flying { id: flight, from, grant, shape, recovers }))
             }
             Decision::AnswerAgain { answer, of, age, with_cookie } => {
                 let plain = holder.reach(&self.family, of).unwrap().open(Content::Answer, &answer).unwrap();
@@ -133,7 +133,7 @@ impl Scene {
 
     fn begin(&mut self, generation: usize, shape: &Shape, used: bool, seconds: i64) -> Flying {
         match self.present_used(generation, shape, used, seconds) {
-            Outcome::Exchange(flying) => flying,
+            Outcome::Exchange(flying) => *flying,
             other => panic!("{other:?}"),
         }
     }
