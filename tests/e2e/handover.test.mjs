@@ -10,9 +10,10 @@ import net from 'node:net';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { Gateway, hasEnded } from './support/gateway.mjs';
-import { request, until } from './support/http.mjs';
+import { Browser, request, until } from './support/http.mjs';
 import { freePort } from './support/ports.mjs';
 import { Upstream } from './support/upstream.mjs';
+import { World } from './support/world.mjs';
 
 const tls = (name) => readFile(new URL(`../data/tls/${name}`, import.meta.url), 'utf8');
 
@@ -231,4 +232,31 @@ test('SIGTERM in the midst of a hand-over ends both processes', async (t) => {
   if (/"message":"handed over/.test(gateway.output)) process.kill(Number(pid), 'SIGTERM');
   await until('the new process to end', () => hasEnded(Number(pid)));
   await assert.rejects(request('GET', gateway.url), { code: 'ECONNREFUSED' });
+});
+
+test('what was exchanged goes along with a hand-over', async (t) => {
+  // oidc-provider rotates the refresh tokens of public clients always.
+  const world = await World.start({ auth: 'none' });
+  t.after(() => world.stop());
+  const { gateway } = world;
+  const [browser, signedOut] = [new Browser(), new Browser()];
+  await world.signIn(browser);
+  await world.signIn(signedOut, 'bob');
+  const ended = new Browser();
+  ended.cookies.push(...signedOut.cookies.map((cookie) => ({ ...cookie })));
+  const before = new Browser();
+  before.cookies.push(...browser.cookies.map((cookie) => ({ ...cookie })));
+  const first = await world.refresh(browser);
+  assert.equal((await world.signOut(signedOut)).status, 204);
+
+  await gateway.handOver();
+  const again = await world.refresh(before);
+  assert.deepEqual([again.status, again.json.access_token], [200, first.json.access_token], 'the same answer within grace');
+  assert.equal(world.as.callsOf('refresh_token').length, 1);
+  assert.equal((await world.refresh(ended)).json.error, 'invalid_grant', 'the sign-out holds');
+
+  await writeFile(gateway.file('config.yaml'), 'listen: [');
+  await gateway.says('the new process did not take over', () => gateway.signal('SIGQUIT'));
+  assert.equal((await world.refresh(browser)).status, 200, 'the old process has its store');
+  assert.equal(world.as.callsOf('refresh_token').length, 2);
 });
