@@ -14,6 +14,8 @@ pub(in crate::io::store) struct Faults {
     pub(in crate::io::store) full: AtomicBool,
     /// `fsync` fails, though everything was written.
     pub(in crate::io::store) loses: AtomicBool,
+    /// The library fails in the midst of a write.
+    pub(in crate::io::store) panics: AtomicBool,
     /// `fsync` does not come back while this is true.
     pub(in crate::io::store) hangs: AtomicBool,
     pub(in crate::io::store) syncs: AtomicUsize,
@@ -51,6 +53,7 @@ impl StorageBackend for Faulty {
 
     fn sync_data(&self) -> io::Result<()> {
         self.faults.syncs.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.faults.panics.load(Ordering::SeqCst), "told to");
         while self.faults.hangs.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }

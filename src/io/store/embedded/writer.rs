@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::file::{Backend, Record, StoreFile, StoreFileError};
-use super::{Phase, Shared, Slot};
+use super::{ENDED, Phase, Shared, Slot};
 use crate::flows::ports::{StoreFault, StoreHealth, Version};
 
 /// How many puts one commit takes.
@@ -56,6 +56,16 @@ pub(super) struct Writer {
     at: At,
     sweep: Duration,
     swept: Instant,
+}
+
+impl Drop for Writer {
+    /// A thread that ends by a panic must not leave a store that looks well.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let since = self.shared.clock.now();
+            self.shared.fares(StoreHealth::Away { since, why: ENDED.to_owned(), alone: false });
+        }
+    }
 }
 
 impl Writer {

@@ -461,6 +461,22 @@ async fn a_damaged_file_is_told_and_never_thrown_away() {
 }
 
 #[tokio::test]
+async fn a_writer_that_ends_by_a_panic_is_told_and_nobody_waits_for_it() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    let version = store.put_if(&key("x"), None, durable("x")).await.unwrap().unwrap();
+    faults.panics.store(true, Ordering::SeqCst);
+    for expected in [Some(version), None] {
+        let fault = store.put_if(&key("x"), expected, durable("y")).await;
+        assert!(matches!(fault, Err(StoreFault::Unavailable(_)) | Ok(None)), "{fault:?}");
+    }
+    until("the store to say so", async || matches!(store.health(), StoreHealth::Away { .. })).await;
+    assert!(store.put_if(&key("new"), None, durable("y")).await.is_err());
+    assert_eq!(bytes_of(&store, &key("x")).await.unwrap(), "x");
+    assert!(store.close().await.is_err());
+}
+
+#[tokio::test]
 async fn a_full_disk_is_told_refuses_what_must_last_and_goes_on_by_itself() {
     let folder = folder();
     let (store, faults) = faulty(folder.path(), TestClock::start());
