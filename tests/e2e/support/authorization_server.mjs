@@ -44,6 +44,7 @@ export class AuthorizationServer {
   #port;
   #provider;
   #hold;
+  #holdAnswer;
   #faulty = new Set();
 
   /**
@@ -90,6 +91,11 @@ export class AuthorizationServer {
     this.#hold = arrived;
   }
 
+  /** The next call of the token endpoint is worked on, and its answer waits: `ready` gets what sends it. */
+  holdNextTokenAnswer(ready) {
+    this.#holdAnswer = ready;
+  }
+
   callsOf(grantType) {
     return this.tokenCalls.filter((call) => call.grant_type === grantType);
   }
@@ -106,6 +112,12 @@ export class AuthorizationServer {
         const arrived = this.#hold;
         this.#hold = undefined;
         return arrived(answer);
+      }
+      if (this.#holdAnswer && incoming.url === '/token') {
+        const ready = this.#holdAnswer;
+        this.#holdAnswer = undefined;
+        const end = outgoing.end.bind(outgoing);
+        outgoing.end = (...what) => ready(() => end(...what));
       }
       return answer();
     });
