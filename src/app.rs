@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::config::settings::Settings;
+use crate::config::settings::{self, Settings};
 use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
 use crate::edge::server::{self, Inherited, ListenError};
@@ -27,7 +27,8 @@ use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness};
 use crate::flows::{Gate, Operators};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
-use crate::io::store::memory::MemoryStore;
+use crate::io::store::OpenStore;
+use crate::io::store::embedded::StoreFileError;
 use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
@@ -46,6 +47,8 @@ pub enum StartError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Store(#[from] StoreFileError),
     #[error(transparent)]
     Issuer(#[from] ClientSetupError),
     #[error("sessions.keys: {0}")]
@@ -108,6 +111,7 @@ pub struct Standby {
     edge: server::Standby,
     background: Background,
     exclusive: Vec<Arc<dyn Exclusive>>,
+    store: OpenStore,
 }
 
 /// What goes on beside the requests.
@@ -124,14 +128,21 @@ pub struct App {
     pub running: server::Running,
     background: Background,
     exclusive: Vec<Arc<dyn Exclusive>>,
+    store: OpenStore,
 }
 
 impl Standby {
-    /// Builds everything inside the current tokio runtime. Nothing of it needs an authorization server to be up.
+    /// Builds everything inside the current tokio runtime. Nothing of it needs an authorization server, or the Redis of
+    /// `store`, to be up. `open`: opens the store, or leaves that for later.
     ///
     /// # Errors
-    /// When an address, the store folder or a key cannot be used.
-    fn new(settings: Arc<Settings>, outside: Outside, inherited: Inherited) -> Result<Self, StartError> {
+    /// When an address, the store folder, its file or a key cannot be used.
+    fn new(
+        settings: Arc<Settings>,
+        outside: Outside,
+        inherited: Inherited,
+        open: fn(&settings::Store, Arc<dyn Clock>) -> Result<OpenStore, StoreFileError>,
+    ) -> Result<Self, StartError> {
         crate::io::install_crypto_providers();
         let metrics = Metrics::new()?;
         let token = match &settings.admin.token {
@@ -139,7 +150,7 @@ impl Standby {
             None => key_files::admin_token(&settings.store.folder, &*outside.random)?,
         };
         let live = live(settings.clone(), &settings.store.folder, &*outside.random, None)?;
-        let store = Arc::new(MemoryStore::new(outside.clock.clone()));
+        let store = open(&settings.store, outside.clock.clone())?;
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
@@ -151,31 +162,33 @@ impl Standby {
             clock: outside.clock,
             random: outside.random,
             http: outside.http,
-            store,
+            store: store.store.clone(),
         });
         let edge = server::stand_by(gate.clone(), outside.access_log, inherited)?;
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(keep_keys_fresh(gate.clone(), stopped));
-        Ok(Self { gate, edge, background: Background { stop, task }, exclusive: outside.exclusive })
+        let mut exclusive = outside.exclusive;
+        exclusive.extend(store.exclusive());
+        Ok(Self { gate, edge, background: Background { stop, task }, exclusive, store })
     }
 
     /// Lets clients in.
     fn serve(self) -> App {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.gate.metrics.started(since.as_secs_f64());
-        let Self { gate, edge, background, exclusive } = self;
-        App { gate, running: edge.serve(), background, exclusive }
+        let Self { gate, edge, background, exclusive, store } = self;
+        App { gate, running: edge.serve(), background, exclusive, store }
     }
 }
 
 impl App {
-    /// Starts a gateway inside the current tokio runtime. Nothing of it needs an authorization server
-    /// to be up.
+    /// Starts a gateway inside the current tokio runtime. Nothing of it needs an authorization server, or the
+    /// Redis of `store`, to be up.
     ///
     /// # Errors
-    /// When an address, the store folder or a key cannot be used.
+    /// When an address, the store folder, its file or a key cannot be used.
     pub fn start(settings: Arc<Settings>, outside: Outside) -> Result<Self, StartError> {
-        Ok(Standby::new(settings, outside, Inherited::default())?.serve())
+        Ok(Standby::new(settings, outside, Inherited::default(), OpenStore::open)?.serve())
     }
 
     /// Drains and stops; no request in flight is lost. `lame_duck`: how long new connections are
@@ -183,6 +196,11 @@ impl App {
     pub async fn stop(self, lame_duck: Duration) {
         self.running.stop(lame_duck).await;
         end(&self.gate, self.background).await;
+        if let Some(store) = self.store.exclusive()
+            && let Err(why) = store.close().await
+        {
+            tracing::error!(why, "not everything that the store holds was written");
+        }
     }
 
     /// Drains and stops, after another process has taken over.

@@ -41,6 +41,7 @@
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | what becomes of a refresh token | `core/session/exchange.rs`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
+//! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs` |
 //! | when keys are fetched | `core/token/freshness.rs` |
 //! | a key of config.yaml | `config/schema/`, then the file of its section |
 //! | a metric | `state/metrics.rs` |

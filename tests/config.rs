@@ -296,7 +296,16 @@ upstreams:
     retries: 2
 identity: { headers: { X-User: sub }, access_token: forward }
 sessions: { idle_timeout: 1h, absolute_timeout: 1d, grace: 10s, keys: [{ file: cookie.1 }] }
-store: /var/lib/tollgate
+store:
+  url: ["rediss://sentinel-1:26379/2", "rediss://[fd00::2]:26379"]
+  path: /var/lib/tollgate
+  username: gate
+  password: redis-hunter2
+  ca: gate.pem
+  sentinel: { master: mymaster, username: watcher, password: sentinel-hunter2 }
+  cluster: false
+  prefix: "gate-a:"
+  on_outage: serve
 limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m, denials_per_address: 30/m }
 log: { format: text, level: debug, subject: hash }
 "#
@@ -354,6 +363,24 @@ fn long_forms_mean_what_they_say() {
     assert_eq!(upstreams, ["several", "http://10.0.0.1:3000"]);
     assert_eq!(settings.sessions.keys[0].expose(), &[10; 32]);
     assert_eq!(settings.trusted_proxies.len(), 2);
+    let store = &settings.store;
+    assert_eq!(store.folder, Path::new("/var/lib/tollgate"));
+    assert_eq!(
+        store.to_string(),
+        "rediss://sentinel-1:26379,[fd00::2]:26379/2 (Sentinels of mymaster)",
+        "neither user nor password"
+    );
+    let redis = store.redis.as_ref().unwrap();
+    assert_eq!((redis.prefix.as_str(), redis.on_outage, redis.database), ("gate-a:", OnOutage::Serve, 2));
+    assert_eq!(redis.tls.as_ref().unwrap().authorities.len(), 1);
+    assert_eq!(redis.credentials, credentials(Some("gate"), "redis-hunter2"));
+    let Topology::Sentinel { master, credentials: of_sentinels } = &redis.topology else { panic!() };
+    assert_eq!(master, "mymaster");
+    assert_eq!(*of_sentinels, credentials(Some("watcher"), "sentinel-hunter2"));
+}
+
+fn credentials(username: Option<&str>, password: &str) -> RedisCredentials {
+    RedisCredentials { username: username.map(str::to_owned), password: Some(password.into()) }
 }
 
 #[test]
@@ -362,7 +389,7 @@ fn a_secret_never_shows_in_settings_or_errors() {
     let loaded = config::parse(&full(folder.path()), folder.path(), &env, &|path| fs::read(path)).unwrap();
     let shown = format!("{:?}{}", loaded.settings, config::summary::summary("config.yaml", &loaded));
     for secret in
-        ["a secret of the demo", "0123456789abcdef0123456789abcdef", "MIGHAgEA", "0a0a0a0a", "10, 10, 10"]
+        ["a secret of the demo", "0123456789abcdef", "MIGHAgEA", "0a0a0a0a", "10, 10, 10", "-hunter2"]
     {
         assert!(!shown.contains(secret), "{secret}");
     }
@@ -1077,7 +1104,6 @@ fn times_and_sizes_stay_within_reason() {
         assert_eq!(limits.denials_per_address, read);
     }
     only_error(&top("log: { level: loud }"), "log.level", "write one of");
-    only_error(&top("store: redis://cache:6379"), "store", "only a folder");
     let short = settings(&top("sessions: { absolute_timeout: 1h }"));
     assert_eq!(short.sessions.idle_timeout, Duration::from_secs(3600), "a longer default gives way");
     assert_eq!(settings(&top("limits: { body: 0, header: 16384 }")).limits.header, 16384);
@@ -1085,7 +1111,13 @@ fn times_and_sizes_stay_within_reason() {
 
 #[test]
 fn keys_of_later_capabilities_are_unknown_keys() {
-    let later = ["signals: {}", "routes_: []", "identity: { assertion: {} }", "log: { colour: red }"];
+    let later = [
+        "signals: {}",
+        "routes_: []",
+        "identity: { assertion: {} }",
+        "log: { colour: red }",
+        "store: { max_staleness: 5m }",
+    ];
     for line in later {
         let told = errors(&good().with(line).text());
         assert_eq!(told.len(), 1, "{told:?}");
@@ -1167,6 +1199,129 @@ fn admin_is_an_address_or_keys_with_a_token_that_nobody_guesses() {
     }
 }
 
+/// A configuration with this `store`, and what replicas must share beside it.
+fn stored(store: &str) -> String {
+    let token = "admin: { address: 127.0.0.1:8081, token: 0123456789abcdef }";
+    let keys = format!("sessions: {{ keys: [\"{}\"] }}", "0a".repeat(32));
+    good().with(&format!("store: {store}\n{token}\n{keys}")).text()
+}
+
+#[test]
+fn store_is_a_folder_or_a_redis_in_short_and_in_long() {
+    let of = |store: &str| settings(&stored(store)).store;
+    assert_eq!(of("kept"), Store::folder("/etc/tollgate/kept"));
+    assert_eq!(of("{ path: /kept }"), Store::folder("/kept"));
+    assert_eq!(of("{}"), Store::folder("/etc/tollgate/data"));
+    let short = of("redis://cache");
+    assert_eq!(short.folder, Path::new("/etc/tollgate/data"));
+    let redis = short.redis.unwrap();
+    assert_eq!(redis.servers, [RedisServer { host: "cache".to_owned(), port: 6379 }]);
+    assert_eq!((redis.topology, redis.tls, redis.database), (Topology::Single, None, 0));
+    assert_eq!((redis.prefix.as_str(), redis.on_outage), ("tollgate:", OnOutage::Refuse));
+    assert_eq!(redis.credentials, RedisCredentials::default());
+    assert_eq!(of("{ url: redis://cache }"), of("redis://cache"));
+    assert_eq!(of("{ url: [redis://cache:6379/0] }"), of("redis://cache"));
+
+    let secure = of("\"rediss://us%40er:p%2Fw:d@[::1]:6380/3\"").redis.unwrap();
+    assert_eq!(secure.servers, [RedisServer { host: "::1".to_owned(), port: 6380 }]);
+    assert_eq!((secure.tls, secure.database), (Some(RedisTls::default()), 3));
+    assert_eq!(secure.credentials, credentials(Some("us@er"), "p/w:d"));
+    let named = of("\"redis://:${WEB_APP_SECRET}@cache\"").redis.unwrap();
+    assert_eq!(named.credentials, credentials(None, "a secret of the demo"));
+    assert_eq!(
+        of("{ url: \"redis://127.0.0.1\", password: x }").redis.unwrap().credentials,
+        credentials(None, "x")
+    );
+
+    let cluster = of("{ url: [redis://a, redis://b:7000], cluster: true }").redis.unwrap();
+    assert_eq!((cluster.servers.len(), &cluster.topology), (2, &Topology::Cluster));
+    assert_eq!(cluster.to_string(), "redis://a:6379,b:7000/0 (cluster)");
+    let watched = of("{ url: redis://a:26379/1, sentinel: mymaster }").redis.unwrap();
+    assert_eq!(watched.database, 1);
+    assert!(matches!(watched.topology, Topology::Sentinel { master, .. } if master == "mymaster"));
+}
+
+#[test]
+fn a_redis_without_tls_is_warned_about_unless_it_is_on_this_machine() {
+    for (url, warned) in [
+        ("redis://cache", true),
+        ("redis://10.0.0.1", true),
+        ("rediss://cache", false),
+        ("redis://localhost", false),
+        ("redis://127.0.0.1", false),
+        ("\"redis://[::1]\"", false),
+    ] {
+        let warnings = parse(&stored(url)).unwrap().warnings;
+        assert_eq!(warnings.iter().any(|warning| warning.message.contains("not encrypted")), warned, "{url}");
+    }
+}
+
+#[test]
+fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), "ca", &["ca"]);
+    let ca = folder.path().join("ca.pem").display().to_string();
+    for (store, place, message) in [
+        ("http://cache:6379", "store", "is not a URL of Redis"),
+        ("redis:/cache", "store", "names no host"),
+        ("\"redis://:hunter2@\"", "store", "is not a URL of Redis"),
+        ("\"redis://u:hun/ter2@cache\"", "store", "goes into `password`"),
+        ("\"redis://u:12/hunter2@cache\"", "store", "is not the number of a database"),
+        ("\"redis://hunter2@cache\"", "store", "a user and no password"),
+        ("\"rediss://:hunter2@cache/0#insecure\"", "store", "a query or a fragment"),
+        ("\"redis://:hunter2@cache/0?protocol=3\"", "store", "a query or a fragment"),
+        ("redis://cache/one", "store", "is not the number of a database"),
+        ("{ url: [] }", "store.url", "the list is empty"),
+        ("{ url: [redis://a, redis://b] }", "store.url", "several servers"),
+        (
+            "{ url: [\"redis://:hunter2@a\", \"redis://:hunter2@a\"], cluster: true }",
+            "store.url[1]",
+            "in this list already",
+        ),
+        ("{ url: [redis://a, rediss://b], cluster: true }", "store.url[1]", "TLS with all or with none"),
+        ("{ url: [redis://a/1, redis://b/2], sentinel: m }", "store.url[1]", "another database"),
+        ("{ url: redis://a/1, cluster: true }", "store.url", "only the database 0"),
+        ("{ url: redis://a, cluster: true, sentinel: m }", "store.cluster", "no Sentinels"),
+        ("{ url: \"redis://:hunter2@a\", password: hunter3 }", "store.url", "keep one of the two"),
+        ("{ url: \"redis://:hunter2@a\", sentinel: m }", "store.url", "`sentinel.password`"),
+        (
+            "{ url: [\"redis://:hunter2@a\", \"redis://:hunter3@b\"], cluster: true }",
+            "store.url",
+            "different users or passwords",
+        ),
+        ("{ url: redis://a, username: gate }", "store.username", "no `password` beside it"),
+        (
+            "{ url: redis://a, sentinel: { master: m, username: gate } }",
+            "store.sentinel.username",
+            "no `password`",
+        ),
+        ("{ url: redis://a, sentinel: { password: x } }", "store.sentinel", "`master` is missing"),
+        (
+            "{ url: redis://a, password: \"${WEB_APP_SECRET:-x}\" }",
+            "store.password",
+            "must not have a default",
+        ),
+        ("{ url: redis://a, prefix: \"a b\" }", "store.prefix", "without spaces"),
+        ("{ url: redis://a, prefix: \"{a}\" }", "store.prefix", "brackets"),
+        ("{ url: redis://a, on_outage: wait }", "store.on_outage", "write one of `refuse`, `serve`"),
+        ("{ on_outage: serve }", "store.on_outage", "there is no `url`"),
+        ("{ path: kept, password: hunter2 }", "store.password", "there is no `url`"),
+        (&format!("{{ url: redis://a, ca: {ca} }}"), "store.ca", "without TLS"),
+    ] {
+        only_error(&stored(store), place, message);
+        let told = errors(&stored(store)).concat();
+        assert!(!told.contains("hunter") && !told.contains("ter2"), "{told}");
+    }
+}
+
+#[test]
+fn with_redis_what_replicas_share_must_be_given() {
+    let alone = errors(&good().with("store: redis://127.0.0.1").text());
+    assert_eq!(alone.len(), 2, "{alone:?}");
+    assert!(alone[0].contains("`sessions.keys`") && alone[0].contains("tollgate keys cookie"), "{alone:?}");
+    assert!(alone[1].contains("`admin.token`"), "{alone:?}");
+}
+
 #[test]
 fn what_is_shown_of_a_configuration_holds_no_secret() {
     let text = good()
@@ -1180,7 +1335,15 @@ fn what_is_shown_of_a_configuration_holds_no_secret() {
     assert_eq!(shown["clients"]["web"]["scope"], "a b");
     assert_eq!(shown["sessions"]["keys"][0], "[secret]");
     assert_eq!(shown["listen"], "0.0.0.0:8080");
-    let text = shown.to_string();
+    let redis = "{ url: [\"redis://gate:hunter2@a:1/0\", \"redis://gate:hunter2@b\"], cluster: true }";
+    let redis = settings(&stored(redis)).shown;
+    assert_eq!(redis["store"]["url"][0], "redis://[secret]@a:1/0");
+    assert_eq!(settings(&stored("redis://cache:6379/0")).shown["store"], "redis://cache:6379/0");
+    assert_eq!(
+        settings(&stored("{ url: redis://a, password: hunter2 }")).shown["store"]["password"],
+        "[secret]"
+    );
+    let text = format!("{shown}{redis}");
     assert!(
         !text.contains("hunter2") && !text.contains("0123456789abcdef") && !text.contains("0a0a"),
         "{text}"

@@ -17,6 +17,7 @@ use crate::core::ids::IssuerName;
 use crate::edge::server::Inherited;
 use crate::flows::ports::Exclusive;
 use crate::io::handover::{Channel, Message, unexpected};
+use crate::io::store::OpenStore;
 use crate::state::live::Live;
 
 /// How long the new process may take until it is ready.
@@ -91,7 +92,7 @@ pub async fn take_over(
     outside: Outside,
 ) -> Result<App, StartError> {
     let sockets = from.take().await.map_err(HandOverError::from)?;
-    let standby = Standby::new(settings, outside, Inherited::new(sockets))?;
+    let standby = Standby::new(settings, outside, Inherited::new(sockets), OpenStore::closed)?;
     let without_keys = without_keys(&standby.gate.live.load_full()).await;
     from.say(&Message::Ready { without_keys }).await.map_err(HandOverError::from)?;
     match from.hear().await.map_err(HandOverError::from)? {

@@ -5,7 +5,7 @@
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration
 //! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `clients`, `native_clients`, `cookies`, `keys`, `sessions`,
-//!   `identity`, `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
+//!   `store`, `identity`, `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
 //! - `redact`: the whole for people to look at
 //! - `report`, `error`: what was found on the way
 //!
@@ -34,6 +34,7 @@ mod report;
 mod resolve;
 mod routes;
 mod sessions;
+mod store;
 mod tree;
 mod upstreams;
 mod values;

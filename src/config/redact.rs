@@ -48,10 +48,20 @@ fn plain(node: &Node) -> Value {
         Node::Null => Value::Null,
         Node::Bool(value) => Value::from(*value),
         Node::Number(number) => Value::from(number.clone()),
-        Node::Text(text) => Value::from(text.as_str()),
+        Node::Text(text) => Value::from(without_user(text)),
         Node::List(items) => items.iter().map(plain).collect(),
         Node::Map(entries) => {
             entries.iter().map(|(name, node)| (name.clone(), plain(node))).collect::<Map<_, _>>().into()
         }
     }
+}
+
+/// A URL without user and password; any other text as it is.
+fn without_user(text: &str) -> String {
+    let parts = text.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let at = authority.rfind('@')?;
+        Some((scheme, rest.get(at..)?))
+    });
+    parts.map_or_else(|| text.to_owned(), |(scheme, rest)| format!("{scheme}://{GONE}{rest}"))
 }

@@ -7,10 +7,11 @@ use crate::config::clients;
 use crate::config::identity;
 use crate::config::issuers;
 use crate::config::network::Network;
-use crate::config::read::{Keys, Value};
+use crate::config::read::Keys;
 use crate::config::routes;
 use crate::config::sessions;
-use crate::config::settings::{Patience, Settings, Store};
+use crate::config::settings::{Patience, Settings};
+use crate::config::store;
 use crate::core::cors::Sharing;
 
 /// `None` where something that everything needs could not be read; the report says what.
@@ -20,7 +21,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let limits = sessions::limits(root);
     let log = sessions::log(root);
     let identity = identity::read(root);
-    let store = store(root);
+    let store = store::read(root);
     let mut issuers = issuers::read(root, &network);
     let issuer_names = names(root, "issuers");
     let around = clients::Around {
@@ -64,15 +65,4 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
 fn names<'a>(root: &Keys<'a>, key: &str) -> Vec<&'a str> {
     let named = root.get(key).map(|value| value.named("name")).unwrap_or_default();
     named.into_iter().map(|(name, _)| name).collect()
-}
-
-fn store(root: &Keys<'_>) -> Option<Store> {
-    let Some(value) = root.get("store") else { return Some(Store::folder(root.default_path("data"))) };
-    let text = value.text()?;
-    if text.contains("://") {
-        let message = format!("`{}` is a URL; only a folder works yet, like `data`", value.written());
-        value.wrong(message);
-        return None;
-    }
-    Value::path(&value).map(Store::folder)
 }

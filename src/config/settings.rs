@@ -1,6 +1,8 @@
 //! What was asked, parsed: no optional value that has a default, no name that is not resolved, no
 //! file that is not read. Nothing behind this module sees YAML.
 
+mod store;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 
 pub use crate::core::session::oauth::grant_type::GrantType;
+pub use store::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Store, Topology};
 
 /// One whole configuration.
 #[derive(Debug)]
@@ -340,20 +343,6 @@ pub struct Sessions {
     pub grace: Duration,
     /// Cookie keys, the first seals; empty: one is made and kept in the store folder.
     pub keys: Vec<Secret<Vec<u8>>>,
-}
-
-/// Where what must outlive a request is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
-    /// The folder for what this process keeps for itself.
-    pub folder: PathBuf,
-}
-
-impl Store {
-    /// All of it in a folder.
-    pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self { folder: path.into() }
-    }
 }
 
 /// Sizes in bytes, and how much of something one may have.

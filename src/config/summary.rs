@@ -2,8 +2,8 @@
 
 use crate::config::Loaded;
 use crate::config::settings::{
-    Balance, Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, NativeClient, Server,
-    Serves, Upstream,
+    Balance, Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, NativeClient,
+    OnOutage, Server, Serves, Store, Upstream,
 };
 use crate::config::values::{show_duration, show_size};
 use crate::core::route::Route;
@@ -54,7 +54,7 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
             show_duration(sessions.absolute_timeout)
         ),
     );
-    line("store", settings.store.folder.display().to_string());
+    line("store", show_store(&settings.store));
     let limits = &settings.limits;
     let size = |bytes: usize| show_size(u64::try_from(bytes).unwrap_or(u64::MAX));
     line(
@@ -76,6 +76,14 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
 
 fn warnings(file: &str, loaded: &Loaded) -> String {
     loaded.warnings.iter().map(|warning| format!("warning: {}\n", warning.show(file))).collect()
+}
+
+fn show_store(store: &Store) -> String {
+    match store.redis.as_ref().map(|redis| redis.on_outage) {
+        None => format!("{store}, for one replica"),
+        Some(OnOutage::Refuse) => format!("{store}; while it is away, exchanges are refused"),
+        Some(OnOutage::Serve) => format!("{store}; while it is away, replicas go on alone"),
+    }
 }
 
 fn show_listener(listener: &Listener) -> String {

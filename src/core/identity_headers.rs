@@ -89,8 +89,10 @@ fn write_text(text: &str, out: &mut String) {
 }
 
 /// Reserved whatever is configured. `Authorization` is among them: the caller keeps it only where the
-/// permit says that the access token is forwarded. `traceparent` is set by Tollgate on every request.
-const RESERVED: [&str; 9] = [
+/// permit says that the access token is forwarded. `traceparent` is set by Tollgate on every request. What would
+/// make another method of the one that was judged is among them in its three spellings, and `Proxy`, which CGI
+/// turns into the variable that names an HTTP proxy.
+const RESERVED: [&str; 12] = [
     "authorization",
     "forwarded",
     "client-cert",
@@ -98,6 +100,9 @@ const RESERVED: [&str; 9] = [
     "x-real-ip",
     "x-rewrite-url",
     "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "proxy",
     "x-request-id",
     "traceparent",
 ];
@@ -306,7 +311,8 @@ mod tests {
             "x-forwarded",
             "x-originality",
             "forwarded-for",
-            "x-http-method",
+            "x-http-methods",
+            "proxy-connection",
             "tracestate",
             "",
             "x",

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use http::Version;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -46,8 +47,10 @@ pub(crate) async fn peer(
     if upgrades {
         peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
     }
-    if upgrades && peer.options.alpn.get_min_http_version() == 1 {
-        // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6).
+    let is_old = session.req_header().version == Version::HTTP_10;
+    if (upgrades || is_old) && peer.options.alpn.get_min_http_version() == 1 {
+        // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6); and an answer of HTTP/2 without a length
+        // comes in chunks, which a client of HTTP/1.0 cannot read.
         peer.options.set_http_version(1, 1);
     }
     Ok(peer)

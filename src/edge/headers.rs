@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::core::cors::SPOKEN_BY_UPSTREAMS;
@@ -209,6 +209,15 @@ pub(crate) fn to_client(
     }
     answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())?;
     Ok(planted)
+}
+
+/// Turns an answer into one that a client of HTTP/1.0 can read: without chunks (RFC 9112 section 6.1). Gives whether
+/// the end of the connection is then the end of the body.
+pub(crate) fn without_chunks(answer: &mut ResponseHeader, method: &Method) -> bool {
+    answer.remove_header(&header::TRANSFER_ENCODING);
+    let has_none =
+        *method == Method::HEAD || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    !has_none && !answer.headers.contains_key(header::CONTENT_LENGTH)
 }
 
 /// Chooses the subprotocol that a page offered for want of one of its own, where the upstream chose none.

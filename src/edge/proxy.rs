@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -376,6 +376,12 @@ impl ProxyHttp for Proxy {
                 upstream.reached(server);
             }
             self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
+        }
+        if session.req_header().version == Version::HTTP_10
+            && is_final(answer.status)
+            && headers::without_chunks(answer, &session.req_header().method)
+        {
+            session.set_keepalive(None);
         }
         headers::choose_subprotocol(answer, &session.req_header().headers)?;
         self.end_connection_if_draining(session);

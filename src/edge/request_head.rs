@@ -65,6 +65,11 @@ pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Resul
     if matches!(request.method, Method::TRACE | Method::CONNECT) {
         return Err(Denial::MethodNotAllowed { allow: METHODS.to_vec() });
     }
+    // Methods differ by case (RFC 9110 section 9.1). `delete` is another than DELETE to a route, and the same to
+    // many a service.
+    if request.method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(Denial::BadRequest("The method is not written in capitals."));
+    }
     Ok(())
 }
 
@@ -218,5 +223,12 @@ mod tests {
         let mut trace = request("/", &[]);
         trace.set_method(Method::TRACE);
         assert!(matches!(check(&trace, 32, 32), Err(Denial::MethodNotAllowed { .. })));
+        for (method, passes) in
+            [("DELETE", true), ("PROPFIND", true), ("M-SEARCH", true), ("delete", false), ("Get", false)]
+        {
+            let mut request = request("/", &[]);
+            request.set_method(Method::from_bytes(method.as_bytes()).unwrap());
+            assert_eq!(check(&request, 32, 32).is_ok(), passes, "{method}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! How long a client is waited for in one request, and which answers are the last of HTTP on their connection.
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use pingora::proxy::Session;
 
 use crate::config::settings::Patience;
@@ -9,13 +9,17 @@ use crate::edge::request_head::may_upgrade;
 /// How long a connection may wait for its next request, in seconds.
 const KEEP_ALIVE: u64 = 75;
 
-/// pingora forgets the keep-alive timeout at each request's header, and would then wait for ever.
+/// Sets what pingora would otherwise keep from the request before, or not know: it forgets the keep-alive timeout at
+/// each request's header, and would then wait for ever.
 pub(crate) fn set_timeouts(session: &mut Session, draining: bool, patience: &Patience) {
     if draining {
         session.set_keepalive(None);
     } else if session.get_keepalive().is_some() {
         session.set_keepalive(Some(KEEP_ALIVE));
     }
+    // A client of HTTP/1.0 would take an interim answer for the answer (RFC 9110 section 15.2).
+    let is_old = session.req_header().version == Version::HTTP_10;
+    session.set_ignore_info_resp(is_old);
     let pause = (!may_upgrade(session.req_header())).then_some(patience.body_pause);
     session.set_read_timeout(pause);
     session.set_write_timeout(Some(patience.answer_unread));

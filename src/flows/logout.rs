@@ -13,8 +13,8 @@ use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
 use crate::core::secret::SecretString;
-use crate::core::session::exchange::Family;
 use crate::core::session::exchange::seal::{Content, Holder};
+use crate::core::session::exchange::{Family, Successor};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
@@ -84,16 +84,26 @@ pub(in crate::flows) async fn end_family(
         if let Some((_, revoke)) = family.refuses(grant.generation) {
             return if revoke { vec![presented] } else { Vec::new() };
         }
-        let newest = newest_token(family, grant);
+        let newest = family.successor().cloned();
         family.end(SessionEnd::Revoked, Some(grant.generation));
-        std::iter::once(presented.clone()).chain(newest.filter(|newest| *newest != presented)).collect()
+        tokens_of(grant, newest.as_ref(), family)
     })
     .await
 }
 
-fn newest_token(family: &Family, grant: &Grant) -> Option<SecretString> {
-    let successor = family.successor()?;
-    let before = Holder::of(grant).reach(family, successor.generation.checked_sub(1)?)?;
-    let plain = before.open(Content::Grant, &successor.grant)?;
-    Some(Grant::from_bytes(plain.expose())?.refresh_token)
+/// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have reached
+/// its browser and a way from the presented grant leads to it.
+pub(in crate::flows) fn tokens_of(
+    grant: &Grant,
+    newest: Option<&Successor>,
+    family: &Family,
+) -> Vec<SecretString> {
+    let open = |newest: &Successor| {
+        let before = Holder::of(grant).reach(family, newest.generation.checked_sub(1)?)?;
+        let plain = before.open(Content::Grant, &newest.grant)?;
+        Some(Grant::from_bytes(plain.expose())?.refresh_token)
+    };
+    let presented = grant.refresh_token.clone();
+    let newest = newest.and_then(open).filter(|newest| *newest != presented);
+    std::iter::once(presented).chain(newest).collect()
 }

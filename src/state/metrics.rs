@@ -85,6 +85,7 @@ pub struct Metrics {
     planted_cookies: IntCounterVec,
     connections: IntGaugeVec,
     config_reloads: IntCounterVec,
+    store_up: IntGauge,
     build_info: IntGaugeVec,
     in_flight: IntGauge,
     up_since: Gauge,
@@ -172,6 +173,10 @@ impl Metrics {
                 "config_reloads_total",
                 "Configurations that were read again: taken over or not.",
                 &["result"],
+            )?,
+            store_up: registered(
+                &registry,
+                IntGauge::new("store_up", "1 while the store does what it is asked.")?,
             )?,
             build_info: gauge("build_info", "1, with the version as label.", &["version"])?,
             in_flight: registered(
@@ -268,6 +273,11 @@ impl Metrics {
 
     pub fn config_reloaded(&self, taken_over: bool) {
         self.config_reloads.with_label_values(&[if taken_over { "ok" } else { "failed" }]).inc();
+    }
+
+    /// How the store fares, as the next reading shall say it.
+    pub fn store_up(&self, up: bool) {
+        self.store_up.set(up.into());
     }
 
     /// `listener`: `public` or `admin`.

@@ -20,6 +20,8 @@ const REQUESTS_OF_ONE_CONNECTION = 10;
 let folder, gateway, upstream, nginx, authority, strangers, me;
 /** Origins: in clear text, over TLS, and over TLS with a certificate of the client's, which may or must come. */
 let clear, secure, asking, demanding;
+/** In clear text: a listener that sends everybody to TLS, and nginx before the first. */
+let redirecting, inFront;
 
 before(async () => {
   folder = await Folder.make();
@@ -33,17 +35,18 @@ before(async () => {
   const files = `root ${folder.path}; gzip on; gzip_types *;
                  location / { if ($request_method = POST) { return 200; } }
                  location /put/ { dav_methods PUT; create_full_put_path on; client_max_body_size 10m; }`;
+  gateway = await Gateway.reserve();
   nginx = await Nginx.start(folder, {
     log: '$connection $connection_requests $server_protocol $request_method $uri $status $ssl_client_verify',
     servers: [
       (port) => `server { listen 127.0.0.1:${port}; keepalive_requests ${REQUESTS_OF_ONE_CONNECTION}; ${files} }`,
       (port) => `server { listen 127.0.0.1:${port} ssl http2; ssl_certificate ${behind.certificate}; ssl_certificate_key ${behind.key};
                           ssl_client_certificate ${authority.ca}; ssl_verify_client on; ${files} }`,
+      (port) => `server { listen 127.0.0.1:${port}; location / { proxy_http_version 1.0; proxy_pass http://127.0.0.1:${gateway.port}; proxy_set_header Host localhost; } }`,
     ],
   });
   const [nginxClear, nginxSecure] = nginx.ports;
-  gateway = await Gateway.reserve();
-  const ports = [await freePort(), await freePort(), await freePort()];
+  const ports = [await freePort(), await freePort(), await freePort(), await freePort()];
   const tls = (port, more) => ({ address: `127.0.0.1:${port}`, tls: [first, second], ...more });
   const over = (tls) => ({ url: `https://127.0.0.1:${nginxSecure}`, tls: { server_name: 'behind.example', ...tls } });
   await gateway.start({
@@ -53,6 +56,7 @@ before(async () => {
       tls(ports[0]),
       tls(ports[1], { client_certificates: { ca: authority.ca, required: false } }),
       tls(ports[2], { client_certificates: { ca: authority.ca, required: true } }),
+      { address: `127.0.0.1:${ports[3]}`, redirect: 'https' },
     ],
     issuers: { as: { url: 'http://127.0.0.1:9', audience: 'https://api.example.com', shared_secret: '0123456789abcdef'.repeat(4) } },
     upstreams: { secure: over({ ca: authority.ca, ...me }), mistaken: over({ ca: strangers.ca, ...me }), unknown: over({ ca: authority.ca }) },
@@ -66,6 +70,7 @@ before(async () => {
   });
   clear = `http://localhost:${gateway.port}`;
   [secure, asking, demanding] = ports.map((port) => `https://localhost:${port}`);
+  [redirecting, inFront] = [ports[3], nginx.ports[2]].map((port) => `http://localhost:${port}`);
 });
 
 after(() => Promise.all([gateway?.stop(), upstream?.stop(), nginx?.stop(), folder?.remove()]));
@@ -113,6 +118,12 @@ test('curl: HTTP/1.1 and HTTP/2, over TLS 1.2 and 1.3 and in clear text', async 
   assert.deepEqual([old.code, old.status], [0, 200], old.text);
   const dots = await curl('--path-as-is', `${clear}/api/../x`);
   assert.deepEqual([dots.code, dots.status], [0, 400], dots.text);
+});
+
+test('curl follows the redirect to https with method and body', async () => {
+  const answer = await curl('--location', '--data', 'kept', `${redirecting}/api/x?y`);
+  const { method, url, body, headers } = JSON.parse(answer.body);
+  assert.deepEqual([answer.status, method, url, body, headers['x-forwarded-proto']], [200, 'POST', '/api/x?y', 'kept', 'https']);
 });
 
 test('curl: uploads arrive whole, with and without a length, and after 100 Continue', async () => {
@@ -304,4 +315,14 @@ test('nginx as an upstream over TLS: a wrong authority or a missing certificate 
   assert.deepEqual([mistaken.status, JSON.parse(mistaken.body).status], [502, 502], mistaken.text);
   const unknown = await curl(`${clear}/unknown/file.txt`);
   assert.equal(unknown.status, 400, 'what nginx says to whom it does not know');
+});
+
+test('nginx in front: it speaks HTTP/1.0, and gets whole answers', async () => {
+  const echo = await request('GET', `${inFront}/api/x`);
+  assert.deepEqual([echo.status, echo.json.url], [200, '/api/x'], 'in chunks from the service');
+  const file = await request('GET', `${inFront}/nginx/file.txt`, { headers: { 'accept-encoding': 'gzip' } });
+  assert.equal(file.status, 200);
+  assert.equal(file.headers['content-length'] ?? String(TEXT.length), String(TEXT.length));
+  assert.equal((await request('POST', `${inFront}/api/x`, { body: 'whole' })).json.body, 'whole');
+  assert.equal((await request('GET', `${inFront}/api/closed/x`)).json.status, 401);
 });

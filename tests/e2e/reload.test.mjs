@@ -50,6 +50,7 @@ test('SIGHUP and a changed file make it read its configuration again; a bad one 
   const reload = () => request('POST', `${gateway.admin}/reload`, { headers: { Authorization: `Bearer ${token}` } });
   const refused = await reload();
   assert.deepEqual([refused.status, refused.json.reloaded, refused.json.mistakes.length], [422, false, 1]);
+  assert.match(gateway.output, /"event":"audit".*"who":"127\.0\.0\.1"/);
   await write({ routes: routes('/five'), log: { format: 'text' } });
   assert.deepEqual((await reload()).json, { reloaded: true, after_restart: ['log'] });
   assert.equal(await status('/five'), 200);

@@ -270,3 +270,55 @@ async fn an_answer_that_breaks_off_is_not_made_whole() {
     gateway.logged(1).await;
     eventually("nothing in flight", || gateway.app.gate.metrics.in_flight().get() == 0).await;
 }
+
+/// RFC 9112 section 6.1 and RFC 9110 section 15.2; nginx speaks HTTP/1.0 to what is behind it unless told otherwise.
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_neither_chunks_nor_interim_answers() {
+    let upstream = Upstream::answering(Arc::new(|seen: &Received| {
+        let head = "HTTP/1.1 200 OK\r\n";
+        let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+        match seen.line() {
+            "HEAD /public/chunks" => chunked,
+            "GET /public/chunks" => format!("{chunked}3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"),
+            "GET /public/end" => format!("{head}Connection: close\r\n\r\nhello"),
+            "GET /public/none" => "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
+            _ => format!(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n{head}Content-Length: 5\r\n\r\nhello"
+            ),
+        }
+        .into_bytes()
+    }))
+    .await;
+    let gateway = Gateway::start(&upstream).await;
+    for (line, body, keeps) in [
+        ("GET /public/chunks", "hello", false),
+        ("GET /public/end", "hello", false),
+        ("GET /public/hints", "hello", true),
+        ("GET /public/none", "", true),
+        ("HEAD /public/chunks", "", true),
+        ("GET /api/x", "", true),
+    ] {
+        for keep_alive in ["", "Connection: keep-alive\r\n"] {
+            let mut client = gateway.connect().await;
+            client.send(format!("{line} HTTP/1.0\r\nHost: {HOST}\r\n{keep_alive}\r\n")).await;
+            let answer = client.first(line.split(' ').next().unwrap()).await.unwrap();
+            assert!(!answer.head.contains("ransfer-"), "{}", answer.head);
+            let keeps = keeps && !keep_alive.is_empty();
+            assert_eq!(
+                answer.header("connection"),
+                Some(if keeps { "keep-alive" } else { "close" }),
+                "{line}"
+            );
+            if line.contains("/api/") {
+                assert_eq!(answer.status, 401);
+            } else {
+                assert_eq!(answer.body, body.as_bytes(), "{line}");
+            }
+            if keeps {
+                client.send(format!("GET /public/hints HTTP/1.0\r\nHost: {HOST}\r\n\r\n")).await;
+                assert_eq!(client.first("GET").await.unwrap().body, b"hello");
+            }
+            assert!(client.is_closed().await, "{line}");
+        }
+    }
+}

@@ -70,6 +70,9 @@ async fn nobody_else_sets_an_identity_header_in_any_spelling() {
         "X-Original-Anything",
         "X-Rewrite-URL",
         "X-HTTP-Method-Override",
+        "X-HTTP-Method",
+        "X_Method_Override",
+        "Proxy",
         "X-Request-Id",
         "X_Request_Id",
     ];

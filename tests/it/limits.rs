@@ -172,6 +172,9 @@ async fn an_address_that_is_denied_too_often_gets_no_work_done_and_what_is_known
     assert_eq!(metric(&gateway, verified).await, before, "no signature was checked");
     let counted = r#"tollgate_denials_total{reason="too_many_denials",route="/api/*"}"#;
     assert_eq!(metric(&gateway, counted).await, 2);
+    // A reload forgets nothing.
+    crate::upstreams::reload(&gateway, &gateway.rest.replace("3/h", "2/h"));
+    assert_eq!(bad.status("/api/x", Some(&unseen)).await, 429);
     // What needs no work is answered as ever.
     assert_eq!(bad.status("/api/x", Some(&known)).await, 200);
     assert_eq!(bad.status("/admin/x", Some(&known)).await, 403);

@@ -21,6 +21,7 @@ mod oauth_endpoints;
 mod reload;
 mod smuggling;
 mod start;
+mod store;
 mod streams;
 mod support;
 mod upstreams;

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::address::Address;
 use crate::support::client::{Client, HOST, request};
@@ -26,7 +28,7 @@ fn api(servers: &[&str], more: &str) -> String {
 }
 
 /// What the gateway was started with, but for this.
-fn reload(gateway: &Gateway, rest: &str) {
+pub fn reload(gateway: &Gateway, rest: &str) {
     let text = gateway.text.replace(&gateway.rest, rest);
     let read = |path: &Path| std::fs::read(path);
     let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &read);
@@ -104,6 +106,73 @@ routes:
     }
 }
 
+/// An address whose backlog is full, so that whoever connects hears nothing; and what keeps it so.
+async fn deaf() -> (String, (TcpListener, Vec<TcpStream>)) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let connecting = TcpStream::connect(address);
+        match tokio::time::timeout(Duration::from_millis(300), connecting).await {
+            Ok(connected) => held.push(connected.unwrap()),
+            Err(_) => return (format!("http://{address}"), (listener, held)),
+        }
+    }
+    panic!("a backlog of one took 16 connections");
+}
+
+/// Takes connections and reads nothing.
+async fn unreading() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            held.push(socket);
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn each_phase_towards_an_upstream_has_its_deadline() {
+    let ((deaf, _held), unreading) = (deaf().await, unreading().await);
+    let deadlines = |connect, read, write| {
+        format!("public: true, timeouts: {{ connect: {connect}, read: {read}, write: {write} }}")
+    };
+    let gateway = Gateway::with(&format!(
+        "limits: {{ body: 1GiB }}
+routes:
+  - {{ path: /connect, to: \"{deaf}\", {} }}
+  - {{ path: /read, to: \"{unreading}\", {} }}
+  - {{ path: /write, to: \"{unreading}\", {} }}
+",
+        deadlines("300ms", "1m", "1m"),
+        deadlines("1m", "300ms", "1m"),
+        // What was not taken in time may have been answered early, which is waited for.
+        deadlines("1m", "300ms", "300ms"),
+    ))
+    .await;
+    for (path, length) in [("/connect", 0), ("/read", 0), ("/write", 64 << 20)] {
+        let begun = Instant::now();
+        let (mut reading, mut writing) = TcpStream::connect(gateway.public).await.unwrap().into_split();
+        let head = request("PUT", path, &[("Content-Length", &length.to_string())], b"");
+        let sending = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt as _;
+            let _ = writing.write_all(&head).await;
+            let _ = writing.write_all(&vec![b'x'; length]).await;
+            writing
+        });
+        let mut answer = [0; 12];
+        within("an answer", tokio::io::AsyncReadExt::read_exact(&mut reading, &mut answer)).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504", "{path}");
+        assert!(begun.elapsed() < Duration::from_secs(15), "{path}: long before the other deadlines");
+        sending.abort();
+    }
+}
+
 #[tokio::test]
 async fn tls_is_checked_against_the_own_authority_and_a_certificate_is_shown() {
     let (authority, clients) = (Authority::new(), Authority::new());
@@ -171,6 +240,12 @@ async fn http_2_is_spoken_where_it_is_offered_and_http_1_elsewhere() {
         assert_eq!(gateway.connect().await.get("/socket", &fields).await.status, 200);
         let last = upstream.noted().pop().unwrap();
         assert_eq!((last.line.as_str(), last.version), ("GET /socket", Version::HTTP_11), "{protocols:?}");
+        // And what a client of HTTP/1.0 asks for, who could not read an answer without a length.
+        let mut old = gateway.connect().await;
+        old.send(format!("GET /old HTTP/1.0\r\nHost: {HOST}\r\n\r\n")).await;
+        assert_eq!(old.answer().await.status, 200);
+        let last = upstream.noted().pop().unwrap();
+        assert_eq!((last.line.as_str(), last.version), ("GET /old", Version::HTTP_11), "{protocols:?}");
     }
 }
 

@@ -5,6 +5,7 @@
 //! A key enters this table when it works, not before.
 
 mod parties;
+mod store;
 mod table;
 mod upstreams;
 

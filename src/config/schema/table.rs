@@ -4,6 +4,7 @@
 use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values};
 use super::Need::{Default, Otherwise, Required};
 use super::parties::{CLIENT, ISSUER};
+use super::store::STORE;
 use super::upstreams::{TIMEOUTS, UPSTREAM};
 use super::{Key, key};
 
@@ -81,9 +82,9 @@ pub const ROOT: &[Key] = &[
     ),
     key(
         "store",
-        One("a folder"),
+        OneOrKeys("a folder or a URL", STORE),
         Default("data"),
-        "A folder for what must survive a restart; made when it is missing.",
+        "Where what must outlive a request is kept: a folder, made when it is missing; or, for several replicas, the URL of a Redis or Valkey; or the keys below.",
         "/var/lib/tollgate",
     ),
     key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),

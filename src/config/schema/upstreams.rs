@@ -100,5 +100,11 @@ pub(super) const TIMEOUTS: &[Key] = &[
         "500ms",
     ),
     key("read", One("a duration"), Default("60s"), "How long it may be silent; at most 1d.", "5m"),
-    key("write", One("a duration"), Default("60s"), "How long it may take nothing; at most 1d.", "30s"),
+    key(
+        "write",
+        One("a duration"),
+        Default("60s"),
+        "How long it may take nothing; then an early answer is waited for as long as `read` says. At most 1d.",
+        "30s",
+    ),
 ];

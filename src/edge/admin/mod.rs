@@ -14,19 +14,24 @@ use pingora::protocols::http::ServerSession;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::config::settings::Settings;
 use crate::core::ids::IssuerName;
 use crate::edge::connection_guard::Connection;
 use crate::edge::drain::Drain;
 use crate::edge::pages::Pages;
 use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::refresh_now;
+use crate::flows::ports::StoreHealth;
 use crate::flows::reload::Reloaded;
+use crate::state::live::Live;
 use guard::{Endpoint, Refusal};
 use status::Status;
 
 /// The app behind the admin listener.
 pub(crate) struct Admin {
     pub(crate) gate: Arc<Gate>,
+    /// What does not change without a restart counts from here.
+    pub(crate) started_with: Arc<Settings>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) pages: Pages,
 }
@@ -52,9 +57,15 @@ impl Admin {
         } else {
             None
         };
-        let degraded =
+        let issuers =
             without_keys.iter().map(|issuer| format!("issuer {}: no keys yet", issuer.settings.name));
-        Readiness { ready: because.is_none(), because, degraded: degraded.collect() }
+        let store = match self.gate.store.health() {
+            StoreHealth::Up => None,
+            StoreHealth::Away { alone: false, .. } => Some("store: away, what needs it is refused"),
+            StoreHealth::Away { alone: true, .. } => Some("store: away, this process coordinates alone"),
+        };
+        let degraded = issuers.chain(store.map(str::to_owned)).collect();
+        Readiness { ready: because.is_none(), because, degraded }
     }
 
     async fn answer(&self, endpoint: Endpoint, who: IpAddr) -> Answer {
@@ -65,22 +76,14 @@ impl Admin {
                 let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 json(status, &readiness)
             }
-            Endpoint::Metrics => match self.gate.metrics.render() {
-                Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
-                Err(error) => {
-                    tracing::error!(%error, "the metrics cannot be written");
-                    plain(StatusCode::INTERNAL_SERVER_ERROR, "")
-                }
-            },
+            Endpoint::Metrics => self.metrics(),
             Endpoint::Status => {
-                let live = self.gate.live.load_full();
-                let readiness = self.readiness();
-                typed(StatusCode::OK, "application/json", Status::of(&self.gate, &live, &readiness).json())
+                let (live, readiness) = (self.gate.live.load_full(), self.readiness());
+                typed(StatusCode::OK, "application/json", self.status(&live, &readiness).json())
             }
             Endpoint::StatusPage => {
-                let live = self.gate.live.load_full();
-                let readiness = self.readiness();
-                let (html, guards) = self.pages.status(&Status::of(&self.gate, &live, &readiness));
+                let (live, readiness) = (self.gate.live.load_full(), self.readiness());
+                let (html, guards) = self.pages.status(&self.status(&live, &readiness));
                 let mut answer = typed(StatusCode::OK, "text/html; charset=utf-8", html.into_bytes());
                 answer.headers_mut().extend(guards);
                 answer
@@ -89,6 +92,21 @@ impl Admin {
             Endpoint::Reload => self.reload(who).await,
             Endpoint::RefreshIssuer(name) => self.refresh(&name, who).await,
         }
+    }
+
+    fn metrics(&self) -> Answer {
+        self.gate.metrics.store_up(self.gate.store.health() == StoreHealth::Up);
+        match self.gate.metrics.render() {
+            Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
+            Err(error) => {
+                tracing::error!(%error, "the metrics cannot be written");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "")
+            }
+        }
+    }
+
+    fn status<'a>(&self, live: &'a Live, readiness: &'a Readiness) -> Status<'a> {
+        Status::of(&self.gate, live, &self.started_with.store, readiness)
     }
 
     async fn reload(&self, who: IpAddr) -> Answer {

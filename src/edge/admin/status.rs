@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::Readiness;
+use crate::config::settings::{self, OnOutage};
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
+use crate::flows::ports::StoreHealth;
 use crate::state::live::Live;
 
 /// Everything that `/status` tells.
@@ -19,7 +21,7 @@ pub(super) struct Status<'a> {
     issuers: Vec<Issuer<'a>>,
     routes: Vec<Route<'a>>,
     servers: Vec<Server>,
-    store: String,
+    store: Store,
     refusals: Vec<Refusal>,
 }
 
@@ -49,6 +51,38 @@ struct Server {
     healthy: bool,
 }
 
+/// Where what must outlive a request is kept.
+#[derive(Debug, Serialize)]
+struct Store {
+    kind: &'static str,
+    at: String,
+    up: bool,
+    /// What holds while it is away; a folder has no choice.
+    on_outage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    away_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl Store {
+    fn of(settings: &settings::Store, health: StoreHealth) -> Self {
+        let (away_since, why) = match health {
+            StoreHealth::Up => (None, None),
+            StoreHealth::Away { since, why, .. } => (Some(show(since)), Some(why)),
+        };
+        let serves = settings.redis.as_ref().is_some_and(|redis| redis.on_outage == OnOutage::Serve);
+        Self {
+            kind: if settings.redis.is_some() { "redis" } else { "folder" },
+            at: settings.to_string(),
+            up: away_since.is_none(),
+            on_outage: if serves { "serve" } else { "refuse" },
+            away_since,
+            why,
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Refusal {
     reason: &'static str,
@@ -58,7 +92,8 @@ struct Refusal {
 }
 
 impl<'a> Status<'a> {
-    pub(super) fn of(gate: &Gate, live: &'a Live, readiness: &'a Readiness) -> Self {
+    /// `store`: where it was opened.
+    pub(super) fn of(gate: &Gate, live: &'a Live, store: &settings::Store, readiness: &'a Readiness) -> Self {
         let now = gate.clock.now();
         let issuers = live.issuers.iter().map(|issuer| Issuer {
             name: issuer.settings.name.as_str(),
@@ -88,7 +123,7 @@ impl<'a> Status<'a> {
             issuers: issuers.collect(),
             routes: routes.collect(),
             servers: servers.collect(),
-            store: live.settings.store.folder.display().to_string(),
+            store: Store::of(store, gate.store.health()),
             refusals: refusals.collect(),
         }
     }

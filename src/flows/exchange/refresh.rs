@@ -14,12 +14,14 @@ use super::coordinate::{change, take_back, wait_for};
 use super::flight::Flight;
 use super::{At, OAuthAnswer, OAuthRefusal, outcome_of_end, session_cookie, windows};
 use crate::core::denial::{Denial, SessionEnd};
+use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::{Content, Holder};
-use crate::core::session::exchange::{Decision, Family, FlightId, Shape, With};
+use crate::core::session::exchange::{Decision, Family, FlightId, Shape, Successor, With};
 use crate::core::session::grant::Grant;
 use crate::core::session::oauth::Scope;
 use crate::flows::call_authorization_server::revoke_in_background;
+use crate::flows::logout::tokens_of;
 use crate::flows::ports::random;
 use crate::state::exchanges::{Heard, Waiting};
 use crate::state::metrics::ExchangeOutcome;
@@ -114,17 +116,21 @@ enum Presented {
         age: Duration,
         with_cookie: bool,
     },
-    Replay,
+    /// `revoke`: refresh tokens, at the AS.
+    Replay {
+        revoke: Vec<SecretString>,
+    },
     Over {
         end: SessionEnd,
-        revoke: bool,
+        revoke: Vec<SecretString>,
     },
     /// What is kept does not open with this cookie.
     Unreadable,
 }
 
 impl Presented {
-    fn of(decision: Decision, family: &Family, grant: &Grant) -> Self {
+    /// `newest`: the newest grant that was kept before the decision.
+    fn of(decision: Decision, newest: Option<&Successor>, family: &Family, grant: &Grant) -> Self {
         let opened = |generation, content, sealed: &_| {
             Holder::of(grant).reach(family, generation)?.open(content, sealed)
         };
@@ -147,8 +153,11 @@ impl Presented {
             }
             Decision::Join(flight) => Self::Join(flight),
             Decision::AskAgainAfter(flight) => Self::AskAgainAfter(flight),
-            Decision::Replay => Self::Replay,
-            Decision::Over { end, revoke } => Self::Over { end, revoke },
+            Decision::Replay => Self::Replay { revoke: tokens_of(grant, newest, family) },
+            Decision::Over { end, revoke: true } => {
+                Self::Over { end, revoke: tokens_of(grant, newest, family) }
+            }
+            Decision::Over { end, revoke: false } => Self::Over { end, revoke: Vec::new() },
         }
     }
 }
@@ -163,9 +172,10 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
         let (watch, waiting) = at.gate.exchanges.watch(grant.family, new);
         let mut begins = false;
         let presented = change(at.gate, grant, windows.timeouts, |family, now| {
+            let newest = family.successor().cloned();
             let decision = family.present(grant, shape, used, windows, now, new);
             begins = matches!(decision, Decision::Exchange { .. });
-            Presented::of(decision, family, grant)
+            Presented::of(decision, newest.as_ref(), family, grant)
         });
         let Ok(Ok(presented)) = timeout_at(until, presented).await else {
             if begins {
@@ -200,10 +210,10 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
                 let found = Found::new(Ok(answer), ExchangeOutcome::AnsweredAgain);
                 return Found { age, with_cookie, ..found };
             }
-            Presented::Replay => return replayed(at, grant),
+            Presented::Replay { revoke } => return replayed(at, grant, revoke),
             Presented::Over { end, revoke } => {
-                if revoke {
-                    revoke_in_background(at.gate, at.live, at.client, grant.refresh_token.clone());
+                for token in revoke {
+                    revoke_in_background(at.gate, at.live, at.client, token);
                 }
                 return Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end));
             }
@@ -239,7 +249,7 @@ async fn heard(
     }
 }
 
-fn replayed(at: At<'_>, grant: &Grant) -> Found {
+fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>) -> Found {
     tracing::warn!(
         event = "security",
         client = %at.client.name,
@@ -248,7 +258,9 @@ fn replayed(at: At<'_>, grant: &Grant) -> Found {
         address = %at.head.client_address,
         "a spent session cookie was presented: a copy of it is in other hands; the session was ended"
     );
-    revoke_in_background(at.gate, at.live, at.client, grant.refresh_token.clone());
+    for token in revoke {
+        revoke_in_background(at.gate, at.live, at.client, token);
+    }
     let ended = Err(Denial::SessionEnded(SessionEnd::ReuseDetected));
     Found { with_cookie: false, ..Found::new(ended, ExchangeOutcome::ReuseDetected) }
 }

@@ -140,7 +140,12 @@ impl Client {
 
     /// The status of the next answer, whatever it is.
     pub async fn interim(&mut self) -> u16 {
-        within("an answer", self.read("GET")).await.unwrap().status
+        self.first("GET").await.unwrap().status
+    }
+
+    /// The next answer, whatever it is.
+    pub async fn first(&mut self, method: &str) -> Option<Answer> {
+        within("an answer", self.read(method)).await
     }
 
     /// `None` when the connection ends before an answer begins.

@@ -105,8 +105,26 @@ impl Gateway {
         gateway
     }
 
+    /// With a token of the operators' own.
+    pub async fn administered(token: &str, rest: &str) -> Self {
+        let admin = format!("{{ address: 127.0.0.1:0, token: {token} }}");
+        let gateway = Self::configured(TOP, &admin, &format!("{ISSUERS}{rest}"), |_| {}, |_| {}).unwrap();
+        gateway.wait_until_ready().await;
+        gateway
+    }
+
     fn starting(
         top: &str,
+        rest: &str,
+        adjust: impl FnOnce(&mut Settings),
+        change: impl FnOnce(&mut Outside),
+    ) -> Result<Self, StartError> {
+        Self::configured(top, "127.0.0.1:0", rest, adjust, change)
+    }
+
+    fn configured(
+        top: &str,
+        admin: &str,
         rest: &str,
         adjust: impl FnOnce(&mut Settings),
         change: impl FnOnce(&mut Outside),
@@ -114,7 +132,7 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let issuer = Issuer::new();
         std::fs::write(folder.path().join("jwks.json"), issuer.jwks().to_string()).unwrap();
-        let text = format!("{top}\nadmin: 127.0.0.1:0\n{rest}");
+        let text = format!("{top}\nadmin: {admin}\n{rest}");
         let path = folder.path().join("config.yaml");
         std::fs::write(&path, &text).unwrap();
         let loaded = match tollgate::config::load(&path, &|_| None) {

@@ -7,6 +7,7 @@
 //! - `frames`: HTTP/2 frame by frame, also those that no library would send
 //! - `tls`: certificates, and clients that speak TLS and HTTP/2
 //! - `gateway`: a gateway in this process, on ports of its own
+//! - `redis`: Redis servers, each a process of its own
 //! - `address`: an address that nobody else takes while nobody listens there
 //! - `alone`: a test in a process of its own, for what is measured of a process
 
@@ -17,6 +18,9 @@ pub mod frames;
 pub mod gateway;
 pub mod http2_upstream;
 pub mod issuer;
+#[allow(dead_code)] // Sentinels and clusters are for the tests of the store alone.
+#[path = "../../../src/io/store/tests/servers.rs"]
+pub mod redis;
 pub mod tls;
 pub mod upstream;
 

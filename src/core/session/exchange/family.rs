@@ -338,7 +338,8 @@ impl Family {
     }
 
     /// The session is over; `revoked`: the generation whose refresh token the caller revokes at the
-    /// AS. What was kept for later exchanges goes; what says which access tokens are out stays.
+    /// AS. What was kept for later exchanges goes; what says which access tokens are out stays, and so does the way
+    /// to a grant that the caller took out before, to revoke its refresh token too.
     pub fn end(&mut self, end: SessionEnd, revoked: Option<Generation>) {
         if self.over.is_none() {
             self.over = Some(Over { end, revoked });
@@ -346,7 +347,6 @@ impl Family {
         self.flight = None;
         self.landings.clear();
         self.successor = None;
-        self.links.clear();
     }
 
     /// The newest grant, where it may not have reached its browser.

@@ -28,7 +28,9 @@ use tokio::time::timeout;
 
 use super::new_version;
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Clock, Found, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version};
+use crate::flows::ports::{
+    Clock, Exclusive, Found, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version,
+};
 use file::Record;
 use writer::{Errand, Put, Writer};
 
@@ -60,9 +62,29 @@ pub struct EmbeddedStore {
 struct Shared {
     clock: Arc<dyn Clock>,
     slots: DashMap<String, Slot>,
-    /// Whether this process has the file.
-    open: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     health: Mutex<StoreHealth>,
+}
+
+/// Whose the file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Another process may have it, or may have it still. It may come back.
+    Closed,
+    /// Another process has it for good.
+    HandedOver,
+}
+
+impl Phase {
+    /// Whether it is worth waiting for it, or why not.
+    fn is_open(self) -> Result<bool, StoreFault> {
+        match self {
+            Self::Open => Ok(true),
+            Self::Closed => Ok(false),
+            Self::HandedOver => Err(StoreFault::Unavailable("another process has taken over".to_owned())),
+        }
+    }
 }
 
 /// What is known of one key.
@@ -100,6 +122,14 @@ impl EmbeddedStore {
         Self::open_as(folder, clock, Tuning::default())
     }
 
+    /// One whose file another process has still: calls wait until [`Exclusive::open`].
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn closed(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
+        Self::start(folder, clock, Tuning::default(), Phase::Closed)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.shared.slots.len()
@@ -110,11 +140,20 @@ impl EmbeddedStore {
         clock: Arc<dyn Clock>,
         tuning: Tuning,
     ) -> Result<Self, StoreFileError> {
+        Self::start(folder, clock, tuning, Phase::Open)
+    }
+
+    fn start(
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        tuning: Tuning,
+        phase: Phase,
+    ) -> Result<Self, StoreFileError> {
         let Tuning { patience, sweep, backend } = tuning;
         let shared = Arc::new(Shared {
             clock,
             slots: DashMap::new(),
-            open: watch::Sender::new(true),
+            phase: watch::Sender::new(phase),
             health: Mutex::new(StoreHealth::Up),
         });
         let (errands, received) = mpsc::channel();
@@ -122,47 +161,28 @@ impl EmbeddedStore {
         Ok(Self { shared, errands, patience })
     }
 
-    /// Writes everything that has not ended, durable or not, and gives the file up, so that another process can open
-    /// it. Calls wait from here on, until [`Self::reopen`] or their patience ends.
-    ///
-    /// # Errors
-    /// When not everything could be written; the file is given up all the same.
-    pub async fn close(&self) -> Result<(), StoreFault> {
-        // Nothing is read, put or sent to the writer after this: it holds what `look` borrows.
-        self.shared.open.send_replace(false);
-        self.ask(Errand::Close).await
-    }
-
-    /// Takes the file back, and all that is in it now.
-    ///
-    /// # Errors
-    /// When it cannot be opened: then calls wait on.
-    pub async fn reopen(&self) -> Result<(), StoreFault> {
-        self.ask(Errand::Reopen).await
-    }
-
     async fn ask(
         &self,
-        errand: impl FnOnce(oneshot::Sender<Result<(), StoreFault>>) -> Errand,
-    ) -> Result<(), StoreFault> {
+        errand: impl FnOnce(oneshot::Sender<Result<(), StoreFileError>>) -> Errand,
+    ) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
-        self.errands.send(errand(answer)).map_err(|_| writer_ended())?;
-        let answered = timeout(self.patience, answered).await.map_err(|_| StoreFault::Deadline)?;
-        answered.map_err(|_| writer_ended())?
+        self.errands.send(errand(answer)).map_err(|_| ENDED)?;
+        let answered = answered.await.map_err(|_| ENDED)?;
+        answered.map_err(|error| error.to_string())
     }
 
     async fn found(&self, key: &StoreKey) -> Result<Found, StoreFault> {
         loop {
             {
-                let open = self.shared.open.borrow();
-                if *open {
+                let phase = self.shared.phase.borrow();
+                if phase.is_open()? {
                     let now = self.shared.clock.now();
                     let slot = self.shared.slots.get(key.as_str());
                     let seen = slot.as_ref().and_then(|slot| slot.seen(now));
                     return Ok(Found { value: seen.map(|held| (held.version, held.bytes.clone())), now });
                 }
             }
-            self.opened().await?;
+            self.changed_from_closed().await;
         }
     }
 
@@ -178,15 +198,15 @@ impl EmbeddedStore {
                 Step::Written(answer) => return answer.await.map_err(|_| writer_ended())?.map(Some),
                 // An error says that the sender is gone.
                 Step::Wait(mut written) => drop(written.changed().await),
-                Step::Closed => self.opened().await?,
+                Step::Closed => self.changed_from_closed().await,
             }
         }
     }
 
     /// One look at the key, and what is to be done about it.
     fn look(&self, key: &StoreKey, expected: Option<Version>, value: &Value) -> Result<Step, StoreFault> {
-        let open = self.shared.open.borrow();
-        if !*open {
+        let phase = self.shared.phase.borrow();
+        if !phase.is_open()? {
             return Ok(Step::Closed);
         }
         let now = self.shared.clock.now();
@@ -217,10 +237,10 @@ impl EmbeddedStore {
         Ok(Step::Written(answered))
     }
 
-    /// Waits until this process has the file.
-    async fn opened(&self) -> Result<(), StoreFault> {
-        let mut open = self.shared.open.subscribe();
-        open.wait_for(|open| *open).await.map(drop).map_err(|_| writer_ended())
+    async fn changed_from_closed(&self) {
+        let mut phases = self.shared.phase.subscribe();
+        // The sender is ours, so this ends.
+        drop(phases.wait_for(|phase| *phase != Phase::Closed).await);
     }
 }
 
@@ -241,8 +261,36 @@ impl Shared {
     }
 }
 
+const ENDED: &str = "what writes the store file has ended; restart Tollgate";
+
 fn writer_ended() -> StoreFault {
-    StoreFault::Unavailable("what writes the store file has ended; restart Tollgate".to_owned())
+    StoreFault::Unavailable(ENDED.to_owned())
+}
+
+impl Exclusive for EmbeddedStore {
+    fn open(&self) -> BoxFuture<'_, Result<(), String>> {
+        self.ask(Errand::Open).boxed()
+    }
+
+    /// Writes everything that has not ended, durable or not: what the next process finds is all that there was.
+    fn close(&self) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            // Nothing is read, put or sent to the writer after this: it needs the phase while it is.
+            self.shared.phase.send_if_modified(|phase| {
+                let was_open = *phase == Phase::Open;
+                if was_open {
+                    *phase = Phase::Closed;
+                }
+                was_open
+            });
+            self.ask(Errand::Close).await
+        }
+        .boxed()
+    }
+
+    fn handed_over(&self) {
+        self.shared.phase.send_replace(Phase::HandedOver);
+    }
 }
 
 impl Store for EmbeddedStore {

@@ -3,6 +3,7 @@
 //! After a write that failed nobody knows what the disk holds. The file is opened again until that works; only then
 //! the keys in question say what the disk says, and until then nobody may change them.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::file::{Backend, Record, StoreFile, StoreFileError};
-use super::{Shared, Slot};
+use super::{Phase, Shared, Slot};
 use crate::flows::ports::{StoreFault, StoreHealth, Version};
 
 /// How many puts one commit takes.
@@ -22,8 +23,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What the writer is asked for, in order.
 pub(super) enum Errand {
     Put(Put),
-    Close(oneshot::Sender<Result<(), StoreFault>>),
-    Reopen(oneshot::Sender<Result<(), StoreFault>>),
+    Close(oneshot::Sender<Result<(), StoreFileError>>),
+    Open(oneshot::Sender<Result<(), StoreFileError>>),
 }
 
 /// A value on its way to the disk. Its key is nobody else's until `done` is dropped.
@@ -58,8 +59,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Opens the file on a thread of its own, fills memory with it, and leaves the thread running until nobody can
-    /// send errands any more.
+    /// Starts the thread, which runs until nobody can send errands any more. It opens the file first, unless that is
+    /// closed.
     ///
     /// # Errors
     /// When the file cannot be used.
@@ -71,29 +72,26 @@ impl Writer {
         sweep: Duration,
     ) -> Result<(), StoreFileError> {
         let folder = folder.to_owned();
-        let damaged =
-            StoreFileError::Damaged { path: StoreFile::path(&folder), why: "it cannot be read".to_owned() };
+        let path = StoreFile::path(&folder);
         let (tell, told) = sync_channel(1);
         let run = move || {
-            let opened = StoreFile::open(&folder, shared.clock.now(), &backend);
-            let (file, held) = match opened {
-                Ok(opened) => opened,
-                Err(error) => return drop(tell.send(Err(error))),
-            };
             let swept = Instant::now();
-            let at = At::Open(file);
-            let writer = Self { folder, backend, shared, errands, at, sweep, swept };
-            writer.take(held);
-            let _ = tell.send(Ok(()));
-            writer.run();
+            let mut writer = Self { folder, backend, shared, errands, at: At::GivenUp, sweep, swept };
+            let opens = *writer.shared.phase.borrow() == Phase::Open;
+            let opened = if opens { writer.take_back() } else { Ok(()) };
+            let is_open = opened.is_ok();
+            let _ = tell.send(opened);
+            if is_open {
+                writer.run();
+            }
         };
         let started = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         match started {
             // A thread that says nothing has panicked over the file.
-            Ok(_) => told.recv().unwrap_or(Err(damaged)),
-            Err(error) => {
-                Err(StoreFileError::Other { path: PathBuf::from("its thread"), why: error.to_string() })
-            }
+            Ok(_) => told
+                .recv()
+                .unwrap_or(Err(StoreFileError::Damaged { path, why: "it cannot be read".to_owned() })),
+            Err(error) => Err(StoreFileError::Other { path, why: format!("no thread can be had: {error}") }),
         }
     }
 
@@ -122,14 +120,8 @@ impl Writer {
     fn carry_out(&mut self, errand: Errand) {
         match errand {
             Errand::Put(put) => drop(self.write_together(put)),
-            Errand::Close(answer) => {
-                let _ =
-                    answer.send(self.give_up().map_err(|error| StoreFault::Unavailable(error.to_string())));
-            }
-            Errand::Reopen(answer) => {
-                let _ =
-                    answer.send(self.take_back().map_err(|error| StoreFault::Unavailable(error.to_string())));
-            }
+            Errand::Close(answer) => drop(answer.send(self.give_up())),
+            Errand::Open(answer) => drop(answer.send(self.take_back())),
         }
     }
 
@@ -279,40 +271,57 @@ impl Writer {
         }
     }
 
-    /// Writes all that the file does not have yet, and closes it.
+    /// Writes all that the file does not have yet, and closes it, whatever happens.
     fn give_up(&mut self) -> Result<(), StoreFileError> {
-        let At::Open(file) = std::mem::replace(&mut self.at, At::GivenUp) else { return Ok(()) };
-        let now = self.shared.clock.now();
-        let lacks = |slot: &Slot| {
-            let held = slot.seen(now).filter(|held| slot.on_file != Some(held.version));
-            held.cloned()
+        self.open_again();
+        let file = match std::mem::replace(&mut self.at, At::GivenUp) {
+            At::Open(file) => file,
+            At::GivenUp => return Ok(()),
+            At::Failed { .. } => {
+                let why = self.shared.why_away().unwrap_or_default();
+                return Err(StoreFileError::Other { path: StoreFile::path(&self.folder), why });
+            }
         };
+        let now = self.shared.clock.now();
+        let lacks = |slot: &Slot| slot.seen(now).filter(|held| slot.on_file != Some(held.version)).cloned();
         let slots = self.shared.slots.iter();
         let lacking: Vec<_> = slots.filter_map(|slot| Some((slot.key().clone(), lacks(&slot)?))).collect();
         let records: Vec<_> = lacking.iter().map(|(key, record)| (key.as_str(), record)).collect();
         let written = file.write(&records, &[]);
+        if written.is_ok() {
+            for (key, record) in lacking {
+                self.settle(&key, Some(record));
+            }
+        }
         let closed = file.close();
         written.and(closed)
     }
 
-    /// Opens the file that was given up; what is in it is all that counts.
+    /// Opens the file that was given up. What another process wrote meanwhile counts.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
         if !matches!(self.at, At::GivenUp) {
             return Ok(());
         }
         let (file, held) = StoreFile::open(&self.folder, self.shared.clock.now(), &self.backend)?;
-        self.shared.slots.clear();
-        self.take(held);
+        let on_file: HashSet<_> = held.iter().map(|(key, _)| key.as_str()).collect();
+        for mut slot in self.shared.slots.iter_mut() {
+            slot.writing = None;
+            // A key is changed or ends; nobody takes it out before.
+            if !on_file.contains(slot.key().as_str()) {
+                slot.on_file = None;
+            }
+        }
+        drop(on_file);
+        for (key, record) in held {
+            let mut slot = self.shared.slots.entry(key).or_default();
+            // Otherwise memory has the same, or what could not be written when the file was given up.
+            if slot.on_file != Some(record.version) {
+                *slot = Slot { on_file: Some(record.version), held: Some(record), writing: None };
+            }
+        }
         self.at = At::Open(file);
         self.shared.fares(StoreHealth::Up);
-        self.shared.open.send_replace(true);
+        self.shared.phase.send_replace(Phase::Open);
         Ok(())
-    }
-
-    fn take(&self, held: Vec<(String, Record)>) {
-        for (key, record) in held {
-            let slot = Slot { on_file: Some(record.version), held: Some(record), writing: None };
-            self.shared.slots.insert(key, slot);
-        }
     }
 }

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use super::{DAY, LONG, TestClock, bytes_of, durable, held, key, passing, suite, until, value};
-use crate::flows::ports::{Keep, Store, StoreFault, StoreHealth};
+use crate::flows::ports::{Exclusive as _, Keep, Store, StoreFault, StoreHealth};
 use crate::io::store::embedded::faults::Faults;
 use crate::io::store::embedded::{Backend, EmbeddedStore, StoreFileError, Tuning};
 use crate::io::system::SystemClock;
@@ -232,20 +232,25 @@ async fn a_file_that_is_much_too_large_is_made_smaller_at_start() {
     let (folder, clock) = (folder(), TestClock::start());
     let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
     let put = async |n: usize| {
-        let value = value(vec![7; 100_000], Duration::from_secs(60), Keep::Durably);
+        // What lasts stands between what does not.
+        let lifetime = if n.is_multiple_of(10) { DAY } else { Duration::from_secs(60) };
+        let value = value(vec![7; 100_000], lifetime, Keep::Durably);
         store.put_if(&key(n), None, value).await.unwrap().unwrap();
     };
-    join_all((0..100).map(put)).await;
-    store.put_if(&key("lasting"), None, durable("x")).await.unwrap().unwrap();
+    for n in 0..100 {
+        put(n).await;
+    }
     store.close().await.unwrap();
     let size = || fs::metadata(folder.path().join(FILE)).unwrap().len();
     let before = size();
     assert!(before > 10_000_000);
     clock.pass(Duration::from_secs(61));
     let store = EmbeddedStore::open(folder.path(), clock).unwrap();
-    assert_eq!(bytes_of(&store, &key("lasting")).await.unwrap(), "x");
+    for n in (0..100).step_by(10) {
+        assert_eq!(bytes_of(&store, &key(n)).await.unwrap(), vec![7; 100_000]);
+    }
     store.close().await.unwrap();
-    assert!(size() < before / 10, "{} of {before}", size());
+    assert!(size() < before / 4, "{} of {before}", size());
 }
 
 #[tokio::test]
@@ -268,19 +273,70 @@ async fn a_store_is_given_up_and_taken_back_and_calls_wait_meanwhile() {
         assert!((&mut get).now_or_never().is_none() && (&mut put).now_or_never().is_none());
         assert!((&mut passing_put).now_or_never().is_none());
     }
-    let refused = store.reopen().await.unwrap_err();
-    assert!(refused.to_string().contains("in use by another process"), "{refused}");
+    let refused = store.open().await.unwrap_err();
+    assert!(refused.contains("in use by another process"), "{refused}");
     next.put_if(&key("shared"), Some(shared), durable("new")).await.unwrap().unwrap();
     next.put_if(&key("theirs"), None, durable("x")).await.unwrap().unwrap();
     next.close().await.unwrap();
 
-    store.reopen().await.unwrap();
+    store.open().await.unwrap();
     assert_eq!(get.await, "new", "what the other process wrote counts");
     assert_eq!(bytes_of(&*store, &key("theirs")).await.unwrap(), "x");
     let (put, passing_put) = (put.await.unwrap(), passing_put.await.unwrap());
     assert!(put.is_some() != passing_put.is_some(), "one of the two won: {put:?} {passing_put:?}");
-    store.reopen().await.unwrap();
+    store.open().await.unwrap();
     assert!(bytes_of(&*store, &put_key).await.is_some(), "taking back what one has changes nothing");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_at_the_end_is_told_and_still_there_when_the_file_is_taken_back() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    let lasting = store.put_if(&key("lasting"), None, durable("x")).await.unwrap().unwrap();
+    store.put_if(&key("lasting"), Some(lasting), passing("y")).await.unwrap().unwrap();
+    store.put_if(&key("lease"), None, passing("z")).await.unwrap().unwrap();
+    faults.full.store(true, Ordering::SeqCst);
+    let told = store.close().await.unwrap_err();
+    assert!(told.contains(FILE) && told.contains("full"), "{told}");
+    assert!(store.open().await.is_err(), "it is still full");
+    faults.full.store(false, Ordering::SeqCst);
+    store.open().await.unwrap();
+    assert_eq!(bytes_of(&store, &key("lasting")).await.unwrap(), "y");
+    assert_eq!(bytes_of(&store, &key("lease")).await.unwrap(), "z");
+
+    faults.full.store(true, Ordering::SeqCst);
+    store.put_if(&key("new"), None, durable("x")).await.unwrap_err();
+    let told = store.close().await.unwrap_err();
+    assert!(told.contains("full"), "one that failed before is told too: {told}");
+    faults.full.store(false, Ordering::SeqCst);
+    store.open().await.unwrap();
+    assert_eq!(bytes_of(&store, &key("lease")).await.unwrap(), "z");
+    assert!(store.put_if(&key("after"), None, durable("x")).await.unwrap().is_some());
+    store.close().await.unwrap();
+    assert_eq!(bytes_of(&open(folder.path()), &key("lease")).await.unwrap(), "z");
+}
+
+#[tokio::test]
+async fn a_store_that_begins_closed_waits_for_its_file_and_one_that_handed_over_for_nothing() {
+    let folder = folder();
+    let old = open(folder.path());
+    old.put_if(&key("x"), None, durable("x")).await.unwrap().unwrap();
+    let new = EmbeddedStore::closed(folder.path(), Arc::new(SystemClock)).unwrap();
+    let x = key("x");
+    let mut get = new.get(&x);
+    assert!((&mut get).now_or_never().is_none());
+    assert!(new.open().await.unwrap_err().contains("in use by another process"));
+    old.close().await.unwrap();
+    let mut left = old.get(&x);
+    assert!((&mut left).now_or_never().is_none());
+    new.open().await.unwrap();
+    assert_eq!(get.await.unwrap().value.unwrap().1, "x");
+    old.handed_over();
+    let fault = left.now_or_never().expect("an answer at once").unwrap_err();
+    assert!(fault.to_string().contains("another process"), "{fault}");
+    assert!(old.put_if(&x, None, passing("y")).now_or_never().expect("an answer at once").is_err());
+    drop(old);
+    assert!(new.put_if(&key("y"), None, durable("y")).await.unwrap().is_some(), "the file is the new one's");
 }
 
 #[tokio::test]
@@ -396,7 +452,8 @@ async fn a_damaged_file_is_told_and_never_thrown_away() {
                 assert!(error.to_string().contains(file.to_str().unwrap()), "{what}: {error}");
                 assert!(error.to_string().contains("move it away"), "{what}: {error}");
                 let left = fs::read(&file).unwrap();
-                assert!(left.len() >= damaged.len(), "{what}: the file was cut");
+                let is_begun_anew = left.len() < damaged.len() || damaged.is_empty() != left.is_empty();
+                assert!(!is_begun_anew, "{what}: {} bytes became {}", damaged.len(), left.len());
             }
         }
     }

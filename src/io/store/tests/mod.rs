@@ -1,6 +1,8 @@
 //! Every store under one suite, and what each promises of its own.
 
 mod embedded;
+mod redis;
+mod servers;
 mod suite;
 
 use std::sync::Arc;

@@ -1,0 +1,68 @@
+//! `on_outage: serve`: while Redis is away this process coordinates in its own memory. What it learns meanwhile is
+//! forgotten when Redis is back, so replays of before and of meanwhile are not noticed, and nothing is exactly once
+//! over several replicas. `redis::link` says so loudly.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::memory::MemoryStore;
+use super::redis::RedisStore;
+use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreHealth, StoreKey, Value, Version};
+
+/// The port [`Store`] over Redis, or over memory while Redis is away.
+#[derive(Debug)]
+pub struct RedisOrAlone {
+    redis: RedisStore,
+    clock: Arc<dyn Clock>,
+    /// The memory of one outage, and which outage that is.
+    meanwhile: Mutex<(u64, Arc<MemoryStore>)>,
+}
+
+impl RedisOrAlone {
+    pub fn new(redis: RedisStore, clock: Arc<dyn Clock>) -> Self {
+        let first = Arc::new(MemoryStore::new(clock.clone()));
+        Self { redis, clock, meanwhile: Mutex::new((0, first)) }
+    }
+
+    fn meanwhile(&self) -> Arc<MemoryStore> {
+        let outage = self.redis.times_reached();
+        let mut meanwhile = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner);
+        if meanwhile.0 != outage {
+            *meanwhile = (outage, Arc::new(MemoryStore::new(self.clock.clone())));
+        }
+        meanwhile.1.clone()
+    }
+}
+
+impl Store for RedisOrAlone {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+        async {
+            match self.redis.get(key).await {
+                Ok(found) => Ok(found),
+                Err(_) => self.meanwhile().get(key).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn put_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        value: Value,
+    ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
+        async move {
+            match self.redis.put_if(key, expected, value.clone()).await {
+                Ok(put) => Ok(put),
+                Err(_) => self.meanwhile().put_if(key, expected, value).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.redis.health()
+    }
+}

@@ -1,0 +1,152 @@
+//! Connections, as the configuration says: which server, with which certificates and credentials.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
+use redis::io::tcp::TcpSettings;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo as _, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode,
+};
+
+use super::DEADLINE;
+use crate::config::settings::{Redis, RedisCredentials, RedisServer, Topology};
+
+/// How often the library may follow slots of a cluster that moved.
+const MOVES: u32 = 3;
+
+/// A connection that many calls use at once.
+pub(super) enum Connection {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        match self {
+            Self::One(connection) => command.query_async(&mut connection.clone()).await,
+            Self::Cluster(connection) => command.query_async(&mut connection.clone()).await,
+        }
+    }
+
+    /// How Redis throws away what it has no room for, where it does. `None` where it does not, or does not say.
+    pub(super) async fn eviction(&self) -> Option<String> {
+        let Self::One(connection) = self else { return None };
+        let info: String =
+            redis::cmd("INFO").arg("memory").query_async(&mut connection.clone()).await.ok()?;
+        let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let policy = value("maxmemory_policy").filter(|policy| *policy != "noeviction")?;
+        value("maxmemory").filter(|limit| *limit != "0").map(|_| policy.to_owned())
+    }
+
+    /// Asks every server of a cluster that takes writes. One server is asked by what else is asked of it.
+    pub(super) async fn all_answer(&self) -> RedisResult<()> {
+        let Self::Cluster(connection) = self else { return Ok(()) };
+        let masters =
+            RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::AllSucceeded)));
+        connection.clone().route_command(redis::cmd("PING"), masters).await.map(drop)
+    }
+}
+
+pub(super) async fn connect(settings: &Redis) -> RedisResult<Connection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(DEADLINE))
+        // Each call has its own deadline.
+        .set_response_timeout(None);
+    match &settings.topology {
+        Topology::Single => {
+            let info = settings.servers.first().map(|server| info(settings, server)).transpose()?;
+            let info = info.ok_or((redis::ErrorKind::InvalidClientConfig, "there is no server"))?;
+            let client = match certificates(settings) {
+                Some(certificates) => Client::build_with_tls(info, certificates)?,
+                None => Client::open(info)?,
+            };
+            client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
+        }
+        Topology::Sentinel { master, credentials } => {
+            let mut client = sentinels(settings, master, credentials)?.build()?;
+            client.get_async_connection_with_config(&config).await.map(Connection::One)
+        }
+        Topology::Cluster => {
+            let infos: Vec<_> =
+                settings.servers.iter().map(|server| info(settings, server)).collect::<Result<_, _>>()?;
+            let mut builder = ClusterClientBuilder::new(infos)
+                .connection_timeout(DEADLINE)
+                .response_timeout(DEADLINE)
+                .retries(MOVES)
+                .min_retry_wait(10)
+                .max_retry_wait(100);
+            if let Some(certificates) = certificates(settings) {
+                builder = builder.certs(certificates);
+            }
+            builder.build()?.get_async_connection().await.map(Connection::Cluster)
+        }
+    }
+}
+
+fn sentinels(settings: &Redis, master: &str, own: &RedisCredentials) -> RedisResult<SentinelClientBuilder> {
+    let addresses = settings.servers.iter().map(|server| address(settings, server));
+    let tcp = || TcpSettings::default().set_nodelay(true);
+    let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
+        .set_client_to_redis_db(i64::from(settings.database))
+        .set_client_to_redis_tcp_settings(tcp())
+        .set_client_to_sentinel_tcp_settings(tcp());
+    if let Some(username) = &settings.credentials.username {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = &settings.credentials.password {
+        builder = builder.set_client_to_redis_password(password.expose());
+    }
+    if let Some(username) = &own.username {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = &own.password {
+        builder = builder.set_client_to_sentinel_password(password.expose());
+    }
+    if settings.tls.is_some() {
+        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+    }
+    if let Some(certificates) = certificates(settings) {
+        builder = builder
+            .set_client_to_redis_certificates(certificates.clone())
+            .set_client_to_sentinel_certificates(certificates);
+    }
+    Ok(builder)
+}
+
+fn info(settings: &Redis, server: &RedisServer) -> RedisResult<ConnectionInfo> {
+    let mut redis = RedisConnectionInfo::default()
+        .set_db(i64::from(settings.database))
+        .set_lib_name("tollgate", env!("CARGO_PKG_VERSION"));
+    if let Some(username) = &settings.credentials.username {
+        redis = redis.set_username(username);
+    }
+    if let Some(password) = &settings.credentials.password {
+        redis = redis.set_password(password.expose());
+    }
+    let info = address(settings, server).into_connection_info()?;
+    Ok(info.set_redis_settings(redis).set_tcp_settings(TcpSettings::default().set_nodelay(true)))
+}
+
+fn address(settings: &Redis, server: &RedisServer) -> ConnectionAddr {
+    let RedisServer { host, port } = server.clone();
+    match settings.tls {
+        None => ConnectionAddr::Tcp(host, port),
+        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+    }
+}
+
+/// Our own authorities; `None`: the system's.
+fn certificates(settings: &Redis) -> Option<TlsCertificates> {
+    let authorities = &settings.tls.as_ref()?.authorities;
+    let pem = |der: &[u8]| {
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+    };
+    let all: String = authorities.iter().map(|authority| pem(authority)).collect();
+    (!all.is_empty()).then(|| TlsCertificates { client_tls: None, root_cert: Some(all.into_bytes()) })
+}

@@ -1,0 +1,290 @@
+//! The way to Redis, and whether it holds. A task beside the requests asks Redis every second, for a read and a
+//! write; it alone connects.
+//!
+//! After any fault calls fail at once, until that task has found Redis well again over a new connection: so a Redis
+//! that hangs costs the requests under way their deadline, and later ones nothing. No call is ever repeated here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::connect::{Connection, connect};
+use super::{DEADLINE, get, put};
+use crate::config::settings::{OnOutage, Redis, Topology};
+use crate::core::time::Timestamp;
+use crate::flows::ports::{Clock, Keep, StoreFault, StoreHealth, Value, random};
+use crate::io::system::SystemRandomness;
+
+/// How often Redis is asked how it is.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long finding the right server and connecting to it may take.
+const REACH: Duration = Duration::from_secs(5);
+/// Pauses between attempts to reach Redis.
+const SHORTEST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(1);
+
+pub(super) struct Link {
+    settings: Redis,
+    clock: Arc<dyn Clock>,
+    state: watch::Sender<State>,
+    /// A call met a fault.
+    trouble: Notify,
+    /// The key that is written to see whether that works; no other process has it.
+    heartbeat: String,
+}
+
+#[derive(Clone)]
+enum State {
+    /// Nobody knows yet.
+    Starting {
+        since: Timestamp,
+    },
+    Up(Arc<Line>),
+    Away {
+        since: Timestamp,
+        why: String,
+        times_reached: u64,
+    },
+}
+
+/// One connection, and what is known of the clock at its other end.
+pub(super) struct Line {
+    /// The how manieth this is.
+    number: u64,
+    connection: Connection,
+    /// When the server said which time it was. `None`: several servers answer, each with its own clock.
+    clock: Option<Mutex<(Instant, Timestamp)>>,
+}
+
+impl Line {
+    pub(super) async fn query<T: FromRedisValue>(&self, command: &mut Cmd) -> RedisResult<T> {
+        self.connection.query(command).await
+    }
+
+    pub(super) fn clock_says(&self, now: Timestamp) {
+        if let Some(clock) = &self.clock {
+            *clock.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
+        }
+    }
+
+    /// What the server's clock will say after `time`, at the earliest.
+    pub(super) fn clock_in(&self, time: Duration) -> Option<Timestamp> {
+        let (at, said) = *self.clock.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        (said.as_millis() > 0).then(|| said.plus(at.elapsed()).plus(time))
+    }
+}
+
+impl Link {
+    pub(super) fn new(settings: Redis, clock: Arc<dyn Clock>) -> Self {
+        let id: [u8; 8] = random(&SystemRandomness);
+        let heartbeat = format!("{}heartbeat:{:016x}", settings.prefix, u64::from_be_bytes(id));
+        let state = watch::Sender::new(State::Starting { since: clock.now() });
+        Self { settings, clock, state, trouble: Notify::new(), heartbeat }
+    }
+
+    /// The name of a key in Redis.
+    pub(super) fn name(&self, key: &str) -> String {
+        format!("{}{key}", self.settings.prefix)
+    }
+
+    /// Does what `asking` asks, within the deadline.
+    pub(super) async fn ask<T>(
+        &self,
+        asking: impl AsyncFnOnce(&Line) -> RedisResult<Result<T, StoreFault>>,
+    ) -> Result<T, StoreFault> {
+        let until = Instant::now() + DEADLINE;
+        let line = timeout_at(until, self.line()).await.map_err(|_| StoreFault::Deadline)??;
+        match timeout_at(until, asking(&line)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                let why = told(&error);
+                self.fault(&line, &why);
+                Err(StoreFault::Unavailable(why))
+            }
+            Err(_) => {
+                self.fault(&line, NO_ANSWER);
+                Err(StoreFault::Deadline)
+            }
+        }
+    }
+
+    async fn line(&self) -> Result<Arc<Line>, StoreFault> {
+        loop {
+            match &*self.state.borrow() {
+                State::Up(line) => return Ok(line.clone()),
+                State::Away { why, .. } => return Err(StoreFault::Unavailable(why.clone())),
+                State::Starting { .. } => {}
+            }
+            let mut states = self.state.subscribe();
+            // The sender is ours, so this ends with a state that is known.
+            drop(states.wait_for(|state| !matches!(state, State::Starting { .. })).await);
+        }
+    }
+
+    /// No call uses this line any more.
+    fn fault(&self, line: &Line, why: &str) {
+        let since = self.clock.now();
+        let away = State::Away { since, why: why.to_owned(), times_reached: line.number };
+        let changed = self.state.send_if_modified(|state| {
+            let is_it = matches!(state, State::Up(now) if now.number == line.number);
+            if is_it {
+                *state = away;
+            }
+            is_it
+        });
+        if changed {
+            self.say_away(why);
+            self.trouble.notify_one();
+        }
+    }
+
+    pub(super) fn health(&self) -> StoreHealth {
+        let alone = self.settings.on_outage == OnOutage::Serve;
+        match &*self.state.borrow() {
+            State::Up(_) => StoreHealth::Up,
+            State::Starting { since } => {
+                StoreHealth::Away { since: *since, why: "not reached yet".to_owned(), alone }
+            }
+            State::Away { since, why, .. } => StoreHealth::Away { since: *since, why: why.clone(), alone },
+        }
+    }
+
+    pub(super) fn times_reached(&self) -> u64 {
+        match &*self.state.borrow() {
+            State::Starting { .. } => 0,
+            State::Up(line) => line.number,
+            State::Away { times_reached, .. } => *times_reached,
+        }
+    }
+
+    /// Keeps the way open for as long as the task lives.
+    pub(super) async fn keep(self: Arc<Self>) {
+        let mut pause = Duration::ZERO;
+        loop {
+            let state = self.state.borrow().clone();
+            if let State::Up(line) = state {
+                let _ = timeout(BEAT, self.trouble.notified()).await;
+                let is_up = matches!(&*self.state.borrow(), State::Up(now) if now.number == line.number);
+                if is_up && let Err(why) = self.beat(&line).await {
+                    self.fault(&line, &why);
+                }
+                continue;
+            }
+            sleep(pause).await;
+            match self.reach().await {
+                Ok(line) => {
+                    self.say_back(&line);
+                    if line.number == 1 {
+                        self.warn_of_eviction(&line).await;
+                    }
+                    self.state.send_replace(State::Up(Arc::new(line)));
+                    pause = Duration::ZERO;
+                }
+                Err(why) => {
+                    self.still_away(why);
+                    pause = (2 * pause).clamp(SHORTEST, LONGEST);
+                }
+            }
+        }
+    }
+
+    async fn reach(&self) -> Result<Line, String> {
+        let connecting = timeout(REACH, connect(&self.settings)).await;
+        let connection = connecting.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| told(&error))?;
+        let one_clock = self.settings.topology != Topology::Cluster;
+        let clock = one_clock.then(|| Mutex::new((Instant::now(), Timestamp::from_millis(0))));
+        let line = Line { number: self.times_reached() + 1, connection, clock };
+        self.beat(&line).await?;
+        Ok(line)
+    }
+
+    /// Whether it can be read and written over this line.
+    async fn beat(&self, line: &Line) -> Result<(), String> {
+        let beating = async {
+            line.connection.all_answer().await?;
+            let there = get(line, &self.heartbeat).await?;
+            let expected = there.ok().and_then(|found| found.value).map(|(version, _)| version);
+            let value = Value { bytes: Bytes::new(), lifetime: 10 * BEAT, keep: Keep::WhileRunning };
+            put(line, &self.heartbeat, expected, &value).await
+        };
+        match timeout(DEADLINE, beating).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(told(&error)),
+            Err(_) => Err(NO_ANSWER.to_owned()),
+        }
+    }
+
+    fn still_away(&self, why: String) {
+        let mut began = false;
+        let now = self.clock.now();
+        self.state.send_modify(|state| {
+            let (since, times_reached) = match state {
+                State::Away { since, times_reached, .. } => (*since, *times_reached),
+                State::Starting { since } => (*since, 0),
+                State::Up(line) => (now, line.number),
+            };
+            began = !matches!(state, State::Away { .. });
+            *state = State::Away { since, why: why.clone(), times_reached };
+        });
+        if began {
+            self.say_away(&why);
+        }
+    }
+
+    fn say_away(&self, why: &str) {
+        let store = self.settings.to_string();
+        match self.settings.on_outage {
+            OnOutage::Refuse => {
+                tracing::error!(store, why, "the store is away: what needs it is refused until it is back");
+            }
+            OnOutage::Serve => tracing::error!(
+                store,
+                why,
+                "the store is away: this process coordinates alone until it is back; replays are not noticed, and \
+                 another replica may use the same refresh token"
+            ),
+        }
+    }
+
+    async fn warn_of_eviction(&self, line: &Line) {
+        if let Ok(Some(policy)) = timeout(DEADLINE, line.connection.eviction()).await {
+            let store = self.settings.to_string();
+            tracing::warn!(
+                store,
+                maxmemory_policy = policy,
+                "this Redis may throw away what keeps replays from going unnoticed; set maxmemory-policy noeviction"
+            );
+        }
+    }
+
+    fn say_back(&self, line: &Line) {
+        let store = self.settings.to_string();
+        let now = self.clock.now();
+        match &*self.state.borrow() {
+            State::Away { since, .. } => {
+                tracing::warn!(store, away_seconds = now.since(*since).as_secs(), "the store is back");
+            }
+            _ => tracing::info!(store, times_reached = line.number, "the store is there"),
+        }
+    }
+}
+
+const NO_ANSWER: &str = "no answer within a second";
+
+/// The error for operators: what the library says, without what was sent.
+fn told(error: &RedisError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
