@@ -14,12 +14,6 @@ const PUBLIC = { auth: 'none' };
 const ROUNDS = 20;
 const TABS = 300;
 
-/** The replicas listen on several ports; the page has one cookie for all of them. */
-function adopt(browser, answer) {
-  const [pair] = answer.setCookies[0].split(';');
-  browser.cookies.find((cookie) => cookie.name === COOKIE).value = pair.slice(pair.indexOf('=') + 1);
-}
-
 test(`${TABS} tabs over three replicas, ${ROUNDS} times: one call a round, and nobody is signed out`, async (t) => {
   const replicas = await Replicas.start(PUBLIC);
   t.after(() => replicas.stop());
@@ -28,7 +22,11 @@ test(`${TABS} tabs over three replicas, ${ROUNDS} times: one call a round, and n
   await world.signIn(browser);
   for (let round = 1; round <= ROUNDS; round += 1) {
     const cookie = browser.cookie(COOKIE);
-    const tab = (index) => replicas.refresh(new Browser(), gateways[index % gateways.length], cookie);
+    // As a page does, a tab that hears 503 comes again; on a busy machine even a store here can be late.
+    const tab = (index) => until('an answer', async () => {
+      const answer = await replicas.refresh(new Browser(), gateways[index % gateways.length], cookie);
+      return answer.status !== 503 && answer;
+    }, { seconds: 60 });
     const burst = Array.from({ length: TABS }, (_, index) => tab(index));
     // Tabs whose request is on its way while the flight lands.
     const near = Promise.race(burst).then(() =>
@@ -43,7 +41,7 @@ test(`${TABS} tabs over three replicas, ${ROUNDS} times: one call a round, and n
     assert.equal(world.as.callsOf('refresh_token').length, round, 'one call a round');
     assert.equal(new Set(answers.map((answer) => answer.json.access_token)).size, 1, `round ${round}`);
     assert.equal(new Set(answers.map((answer) => answer.setCookies[0].split(';')[0])).size, 1, `round ${round}`);
-    adopt(browser, answers[0]);
+    replicas.adopt(browser, answers[0]);
   }
   assert.equal(await replicas.metric('tollgate_exchanges_total', { outcome: 'rotated' }), ROUNDS);
   assert.equal(await replicas.metric('tollgate_exchanges_total', { outcome: 'reuse_detected' }), 0);
@@ -88,12 +86,11 @@ test('a replica that is killed with the answer on its way costs that session alo
   await world.signIn(bystander, 'bob');
   const replaced = new Promise((resolve) => world.as.holdNextTokenAnswer(resolve));
   const cut = replicas.refresh(new Browser(), doomed, browser.cookie(COOKIE)).catch((error) => error);
-  const answerIt = await replaced;
-  assert.equal(world.as.callsOf('refresh_token').length, 1);
+  await replaced; // and nobody hears of it
   doomed.signal('SIGKILL');
   await doomed.exited;
-  answerIt(); // and nobody hears of it
   assert.ok((await cut) instanceof Error);
+  assert.equal(world.as.callsOf('refresh_token').length, 1);
   const { answer } = await refreshed(replicas, browser, other);
   assert.equal(answer.status, 400, 'the authorization server says that the token was used');
   assert.equal(answer.json.error, 'invalid_grant');
@@ -107,8 +104,9 @@ test('a replay is caught on another replica, ends the session for both, and is r
   const owner = new Browser();
   await world.signIn(owner);
   const stolen = owner.cookie(COOKIE);
-  adopt(owner, await replicas.refresh(owner, one));
-  adopt(owner, await replicas.refresh(owner, two));
+  await replicas.refresh(owner, one);
+  await replicas.refresh(owner, two);
+  assert.equal(world.as.callsOf('refresh_token').length, 2);
   const caught = await until('grace to be over', async () => {
     const answer = await replicas.refresh(new Browser(), one, stolen);
     return answer.status === 400 && answer;
@@ -139,7 +137,6 @@ test('rolling the cookie key over three replicas under load signs nobody out', a
     for (let turn = index; !isOver; turn += 1) {
       const answer = await replicas.refresh(browser, gateways[turn % gateways.length]);
       assert.equal(answer.status, 200, answer.text);
-      adopt(browser, answer);
       refreshes += 1;
     }
   });

@@ -91,9 +91,9 @@ export class AuthorizationServer {
     this.#hold = arrived;
   }
 
-  /** The next call of the token endpoint is worked on, and its answer waits: `done` gets what sends it. */
-  holdNextTokenAnswer(done) {
-    this.#holdAnswer = done;
+  /** The next call of the token endpoint is worked on, and its answer waits: `ready` gets what sends it. */
+  holdNextTokenAnswer(ready) {
+    this.#holdAnswer = ready;
   }
 
   callsOf(grantType) {
@@ -112,6 +112,12 @@ export class AuthorizationServer {
         const arrived = this.#hold;
         this.#hold = undefined;
         return arrived(answer);
+      }
+      if (this.#holdAnswer && incoming.url === '/token') {
+        const ready = this.#holdAnswer;
+        this.#holdAnswer = undefined;
+        const end = outgoing.end.bind(outgoing);
+        outgoing.end = (...what) => ready(() => end(...what));
       }
       return answer();
     });
@@ -162,9 +168,6 @@ export class AuthorizationServer {
         });
         if (context.body?.refresh_token) this.refreshTokens.add(context.body.refresh_token);
         if (context.body?.access_token) this.accessTokens.add(context.body.access_token);
-        const done = this.#holdAnswer;
-        this.#holdAnswer = undefined;
-        if (done) await new Promise(done);
       }
       if (route === 'revocation') this.revocations.push({ token: params?.token, status: context.status });
     });

@@ -43,6 +43,12 @@ export class Replicas {
     return browser.fetch('POST', `${gateway.url}/oauth/token`, { page, headers: { ...headers, cookie: `${COOKIE}=${cookie}` }, body });
   }
 
+  /** Gives the browser the cookie of an answer that another one got. */
+  adopt(browser, answer) {
+    const value = answer.setCookies[0].split(';')[0].slice(COOKIE.length + 1);
+    browser.cookies.find(({ name }) => name === COOKIE).value = value;
+  }
+
   /** A metric of all replicas that run, added up. */
   async metric(name, labels) {
     const each = await Promise.all(this.gateways.filter((gateway) => !gateway.isGone).map((gateway) => gateway.metric(name, labels)));

@@ -65,6 +65,22 @@ async fn a_session_whose_time_runs_out_during_an_exchange_or_after_it_is_over() 
     let refusal = scene.post(Some(&cookie), poll).await.unwrap_err();
     assert_eq!(refusal.denial, idle);
     assert!(clears(refusal.set_cookie.as_ref()));
+    // The newest one, too, whose cookie never came.
+    scene.revoked(&["refresh-token-0", "refresh-token-1"]).await;
+}
+
+/// A lid that was closed in mid-refresh, and opened after the session's end.
+#[tokio::test]
+async fn a_session_that_ends_after_a_lost_answer_takes_the_newest_refresh_token_along() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    assert!(scene.refresh(&cookie).await.is_ok());
+    scene.pass(7200);
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::IdleTimeout));
+    scene.revoked(&["refresh-token-0", "refresh-token-1"]).await;
+    assert!(scene.refresh(&cookie).await.is_err());
+    scene.revoked(&["refresh-token-0", "refresh-token-1"]).await;
 }
 
 #[tokio::test]
