@@ -37,7 +37,9 @@ use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 
-/// How long a stop waits for exchanges whose browser left, and for revocations.
+/// How long a stop waits for exchanges at a slow authorization server: one that is cut off may cost its session.
+const EXCHANGES: Duration = Duration::from_secs(20);
+/// How long it waits for what may be lost, such as revocations there.
 const ERRANDS: Duration = Duration::from_secs(5);
 
 /// Why a gateway does not start. Every text says what to do.
@@ -212,6 +214,11 @@ impl App {
 }
 
 async fn end(gate: &Gate, background: Background) {
+    let hold = gate.exchanges.hold();
+    let airborne = hold.landed(EXCHANGES).await;
+    if airborne > 0 {
+        tracing::warn!(airborne, "exchanges were cut off at the end of the drain");
+    }
     let left = gate.errands.finished(ERRANDS).await;
     if left > 0 {
         tracing::warn!(left, "calls to authorization servers were cut off at the end of the drain");

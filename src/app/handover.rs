@@ -1,6 +1,7 @@
-//! One process hands over to another, and no client notices. The order is: the new one is ready; the old one closes
-//! what only one may have open, such as the files of its store; the new one opens it and accepts from the same
-//! sockets; the old one accepts no more and finishes what it has begun.
+//! One process hands over to another, and no client notices. The order is: the new one is ready; the old one finishes
+//! the exchanges that it has begun, for their answers must be in the store, and closes what only one may have open, such
+//! as the files of its store; the new one opens it and accepts from the same sockets; the old one accepts no more and
+//! finishes what it has begun.
 //!
 //! Until the new one serves, the old one goes on accepting, and when the new one fails, the old one opens again what it had
 //! closed: it must never be worse off for having tried.
@@ -15,15 +16,20 @@ use super::{App, Outside, Standby, StartError};
 use crate::config::settings::Settings;
 use crate::core::ids::IssuerName;
 use crate::edge::server::Inherited;
+use crate::flows::call_authorization_server::FLIGHT;
 use crate::flows::ports::Exclusive;
 use crate::io::handover::{Channel, Message, unexpected};
 use crate::io::store::OpenStore;
+use crate::state::exchanges::Hold;
 use crate::state::live::Live;
 
 /// How long the new process may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
 /// How long the new process waits for the keys of its issuers.
 const KEYS: Duration = Duration::from_secs(10);
+/// How long exchanges that are under way may take: longer than any flight waits for its authorization server. New
+/// ones wait meanwhile.
+const LANDING: Duration = FLIGHT.saturating_add(Duration::from_secs(5));
 /// How long it may take to open what the old process has closed. Requests may wait for that.
 const OPEN: Duration = Duration::from_secs(20);
 /// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
@@ -38,6 +44,8 @@ pub enum HandOverError {
     Late(Duration),
     #[error("the new process could not get the keys of {}, which the old one has", .0.join(", "))]
     WithoutKeys(Vec<String>),
+    #[error("{airborne} exchanges were still under way after {} s", LANDING.as_secs())]
+    Airborne { airborne: usize },
     #[error("not everything could be written that the new process needs: {0}")]
     Unwritten(String),
 }
@@ -53,6 +61,10 @@ impl App {
         let ready = timeout(READY, to.hear()).await.map_err(|_| HandOverError::Late(READY))??;
         let Message::Ready { without_keys } = ready else { return Err(unexpected().into()) };
         self.would_not_miss(without_keys)?;
+        let hold = self.gate.exchanges.hold();
+        if !self.exclusive.is_empty() {
+            self.land(&hold).await?;
+        }
         try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()))
             .await
             .map_err(HandOverError::Unwritten)?;
@@ -60,6 +72,17 @@ impl App {
         match timeout(SERVING, to.hear()).await.map_err(|_| HandOverError::Late(SERVING))?? {
             Message::Serving {} => Ok(()),
             _ => Err(unexpected().into()),
+        }
+    }
+
+    async fn land(&self, hold: &Hold) -> Result<(), HandOverError> {
+        let airborne = hold.airborne();
+        if airborne > 0 {
+            tracing::info!(airborne, "exchanges under way are finished before the store is handed over");
+        }
+        match hold.landed(LANDING).await {
+            0 => Ok(()),
+            airborne => Err(HandOverError::Airborne { airborne }),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use dashmap::mapref::entry::Entry;
 use dashmap::{DashMap, DashSet};
@@ -37,8 +38,50 @@ type Flights = DashMap<(FamilyId, FlightId), watch::Receiver<Option<Heard>>>;
 #[derive(Debug, Default)]
 pub struct Exchanges {
     flights: Arc<Flights>,
+    air: Arc<watch::Sender<Air>>,
     code_exchanges: Arc<AtomicUsize>,
     warned: DashSet<ClientName>,
+}
+
+/// What is spent at an AS and not yet in the store, and whether more may be.
+#[derive(Debug, Default)]
+struct Air {
+    airborne: usize,
+    holds: usize,
+}
+
+/// Leave to ask an AS and to put into the store what it gives; it is given back when dropped.
+#[derive(Debug)]
+pub struct Airborne(Arc<watch::Sender<Air>>);
+
+impl Drop for Airborne {
+    fn drop(&mut self) {
+        self.0.send_modify(|air| air.airborne -= 1);
+    }
+}
+
+/// While it is there, nothing takes off.
+#[derive(Debug)]
+pub struct Hold(Arc<watch::Sender<Air>>);
+
+impl Hold {
+    /// How many are in the air.
+    pub fn airborne(&self) -> usize {
+        self.0.borrow().airborne
+    }
+
+    /// Waits until none is, but not longer than `patience`; how many were left then.
+    pub async fn landed(&self, patience: Duration) -> usize {
+        let mut air = self.0.subscribe();
+        let none = air.wait_for(|air| air.airborne == 0);
+        if tokio::time::timeout(patience, none).await.is_ok() { 0 } else { self.airborne() }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.send_modify(|air| air.holds -= 1);
+    }
 }
 
 /// Leave to exchange a code at the AS; it is given back when dropped.
@@ -64,6 +107,28 @@ impl Exchanges {
                 (Some(Watch { flights, of: (family, flight), sender }), Waiting(receiver))
             }
         }
+    }
+
+    /// Waits while exchanges are held back. To be had before the store is asked whether one may begin.
+    pub async fn take_off(&self) -> Airborne {
+        loop {
+            let is_free = |air: &mut Air| {
+                let is_free = air.holds == 0;
+                air.airborne += usize::from(is_free);
+                is_free
+            };
+            if self.air.send_if_modified(is_free) {
+                return Airborne(Arc::clone(&self.air));
+            }
+            // The sender is ours, so that this ends only as it should.
+            let _ = self.air.subscribe().wait_for(|air| air.holds == 0).await;
+        }
+    }
+
+    /// From here on no exchange begins; those in the air go on.
+    pub fn hold(&self) -> Hold {
+        self.air.send_modify(|air| air.holds += 1);
+        Hold(Arc::clone(&self.air))
     }
 
     /// A place among the code exchanges; `None` when there are [`CODE_EXCHANGES`] already.
@@ -124,7 +189,25 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_takes_off_while_it_is_held_and_what_is_in_the_air_is_waited_for() {
+        let exchanges = Exchanges::default();
+        let first = exchanges.take_off().await;
+        let hold = exchanges.hold();
+        assert_eq!(hold.landed(Duration::ZERO).await, 1);
+        let mut second = std::pin::pin!(exchanges.take_off());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert_eq!(hold.landed(Duration::from_secs(60)).await, 0);
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(hold);
+        let _second = second.await;
+        assert_eq!(exchanges.hold().airborne(), 1);
+    }
 
     #[tokio::test]
     async fn one_watches_and_all_hear_also_when_it_is_dropped() {

@@ -260,3 +260,27 @@ test('what was exchanged goes along with a hand-over', async (t) => {
   assert.equal((await world.refresh(browser)).status, 200, 'the old process has its store');
   assert.equal(world.as.callsOf('refresh_token').length, 2);
 });
+
+test('an exchange under way is finished before the store is handed over, and costs nobody the session', async (t) => {
+  const world = await World.start({ auth: 'none' });
+  t.after(() => world.stop());
+  const [browser, other] = [new Browser(), new Browser()];
+  await world.signIn(browser);
+  await world.signIn(other, 'bob');
+  const held = new Promise((resolve) => world.as.holdNextTokenAnswer(resolve));
+  const underWay = world.refresh(browser);
+  const answerIt = await held; // the server has replaced the token
+  const handedOver = world.gateway.handOver();
+  await world.gateway.says('exchanges under way are finished before the store is handed over');
+  const waiting = world.refresh(other); // and new ones wait
+  answerIt();
+  const [told, next] = await Promise.all([underWay, waiting]);
+  assert.equal(told.status, 200, told.text);
+  await handedOver;
+  // The new process knows of it: the session goes on, and the token that was replaced was sent once.
+  const after = await world.refresh(browser);
+  assert.equal(after.status, 200, after.text);
+  const late = next.status === 503 ? await world.refresh(other) : next;
+  assert.equal(late.status, 200, late.text);
+  assert.deepEqual(world.as.callsOf('refresh_token').map(({ status }) => status), [200, 200, 200]);
+});

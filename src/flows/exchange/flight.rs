@@ -25,7 +25,7 @@ use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::{FLIGHT, ask_token_endpoint, revoke_in_background};
 use crate::flows::ports::random;
-use crate::state::exchanges::{Heard, Watch};
+use crate::state::exchanges::{Airborne, Heard, Watch};
 use crate::state::live::Live;
 
 /// Pauses between attempts to put into the store what a flight brought.
@@ -59,8 +59,8 @@ struct Misfit {
 }
 
 impl Flight {
-    /// Begins it; `watch` hears how it ends.
-    pub(super) fn begin(self, at: At<'_>, timeouts: Timeouts, watch: Watch) {
+    /// Begins it; `watch` hears how it ends. `airborne` is kept until then.
+    pub(super) fn begin(self, at: At<'_>, timeouts: Timeouts, watch: Watch, airborne: Option<Airborne>) {
         let under_way = UnderWay {
             gate: Arc::clone(at.gate),
             live: Arc::clone(at.live),
@@ -68,7 +68,10 @@ impl Flight {
             timeouts,
             flight: self,
         };
-        at.gate.errands.spawn(async move { watch.tell(under_way.fly().await) });
+        at.gate.errands.spawn(async move {
+            watch.tell(under_way.fly().await);
+            drop(airborne);
+        });
     }
 }
 

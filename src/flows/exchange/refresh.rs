@@ -167,6 +167,9 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
     let until = Instant::now() + at.patience();
     let windows = windows(at.live, at.client);
     loop {
+        let Ok(airborne) = timeout_at(until, at.gate.exchanges.take_off()).await else {
+            return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+        };
         // Watched before anybody can see it in the store.
         let new = FlightId(u64::from_be_bytes(random(&*at.gate.random)));
         let (watch, waiting) = at.gate.exchanges.watch(grant.family, new);
@@ -183,12 +186,14 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
             }
             return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
         };
+        // Whoever only waits for another is not in the air.
+        let airborne = begins.then_some(airborne);
         match presented {
             Presented::Begin { grant: exchanged, recovers } => {
                 let Some(watch) = watch else { return late() };
                 let (presented, shape) = (Holder::of(grant), shape.clone());
                 let flight = Flight { id: new, presented, grant: *exchanged, shape, used, recovers };
-                flight.begin(at, windows.timeouts, watch);
+                flight.begin(at, windows.timeouts, watch, airborne);
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
                 if let Some(found) = heard(at, waiting, until, used, outcome).await {
                     return found;

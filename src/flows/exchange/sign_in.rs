@@ -52,6 +52,8 @@ async fn signed_in(
     }
     let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
     brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
+    let airborne = tokio::time::timeout(at.patience(), at.gate.exchanges.take_off()).await;
+    let airborne = airborne.map_err(|_| Denial::StoreUnavailable)?;
     let family = FamilyId::from_random(random(&*at.gate.random));
     // Asked before the code is spent: without the store there would be no session to note.
     at.gate.store.get(&key(family)).await.map_err(|_| Denial::StoreUnavailable)?;
@@ -69,7 +71,7 @@ async fn signed_in(
     };
     at.gate.errands.spawn(async move {
         exchange.run(sender).await;
-        drop(place);
+        drop((place, airborne));
     });
     let new = match tokio::time::timeout(at.patience(), receiver).await {
         Ok(Ok(result)) => result?,
