@@ -105,6 +105,8 @@ pub enum Denial {
     AuthorizationServerUnavailable,
     /// What must outlive a request cannot be read or written.
     StoreUnavailable,
+    /// What was taken back is not known, or no longer known to be all.
+    RevocationsUnavailable,
     UpstreamUnavailable,
     UpstreamTimeout,
     /// One address asks too often.
@@ -430,22 +432,18 @@ impl Denial {
             Self::StoreUnavailable => {
                 away("store_unavailable", later, "The gateway's store is not available", SESSION_STAYS)
             }
-            Self::UpstreamUnavailable => row(
-                StatusCode::BAD_GATEWAY,
-                "upstream_unavailable",
-                None,
-                "The service behind the gateway is not available",
-                SHORTLY,
-                Error,
-            ),
-            Self::UpstreamTimeout => row(
-                StatusCode::GATEWAY_TIMEOUT,
-                "upstream_timeout",
-                None,
-                "The service behind the gateway did not answer in time",
-                SHORTLY,
-                Error,
-            ),
+            Self::RevocationsUnavailable => {
+                let title = "The gateway does not know what was revoked lately";
+                away("revocations_unavailable", later, title, SHORTLY)
+            }
+            Self::UpstreamUnavailable => {
+                let title = "The service behind the gateway is not available";
+                row(StatusCode::BAD_GATEWAY, "upstream_unavailable", None, title, SHORTLY, Error)
+            }
+            Self::UpstreamTimeout => {
+                let title = "The service behind the gateway did not answer in time";
+                row(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", None, title, SHORTLY, Error)
+            }
             Self::TooManyRequests { .. } => too_many(
                 "too_many_requests",
                 "Too many requests",
@@ -481,6 +479,7 @@ impl Denial {
             Self::KeysUnavailable
             | Self::AuthorizationServerUnavailable
             | Self::StoreUnavailable
+            | Self::RevocationsUnavailable
             | Self::Overloaded => Some(Duration::from_secs(2)),
             Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after } => {
                 Some(*retry_after)

@@ -10,7 +10,9 @@ use http::{Request, Response};
 
 use crate::config::settings::Issuer;
 use crate::core::ids::IssuerName;
+use crate::core::revocation::{Change, Kind, Revocation, RevocationId, Target, Whose};
 use crate::core::time::Timestamp;
+use crate::state::revocations::Revocations;
 
 /// Reads the wall clock.
 pub trait Clock: Debug + Send + Sync {
@@ -160,6 +162,70 @@ pub enum StoreFault {
     Unavailable(String),
     #[error("the store did not answer within its deadline")]
     Deadline,
+}
+
+/// The list of revocations: durable, and one for all replicas.
+///
+/// [`Self::follow`] keeps the tables that requests ask in step with it. A change of this process is in them when
+/// [`Self::append`] answers; one of another replica is within a second.
+pub trait RevocationLog: Debug + Send + Sync {
+    /// Makes these changes, all or none.
+    ///
+    /// `Ok`: they are on the disk, or the server that replicas share has acknowledged them.
+    ///
+    /// # Errors
+    /// Whether they were made is then not known; to make them again does no harm.
+    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>>;
+
+    /// The revocation of this id, in force or ended.
+    ///
+    /// # Errors
+    /// When the list cannot be read now.
+    fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>>;
+
+    /// A part of the list in the order of ids.
+    ///
+    /// # Errors
+    /// When the list cannot be read now.
+    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>>;
+
+    /// Loads the list into `tables`, where that did not happen yet, and keeps them in step for as long as it is polled.
+    /// Says to them how current they are ([`Revocations::is_complete`]).
+    fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()>;
+}
+
+/// Which part of the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    pub kind: Option<Kind>,
+    pub value: Option<String>,
+    /// By `iss`; those of all issuers count.
+    pub iss: Option<String>,
+    /// Begins behind this one.
+    pub after: Option<RevocationId>,
+    /// How many at most.
+    pub limit: usize,
+}
+
+impl Part {
+    /// Whether this is one that is asked for.
+    pub fn takes(&self, target: &Target) -> bool {
+        let of = |iss: &String| match &target.whose {
+            Whose::Of(whose) => whose == iss,
+            Whose::All => true,
+        };
+        self.kind.is_none_or(|kind| kind == target.kind)
+            && self.value.as_ref().is_none_or(|value| *value == target.value)
+            && self.iss.as_ref().is_none_or(of)
+    }
+}
+
+/// A part of the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    pub revocations: Vec<Revocation>,
+    /// Where the next part begins; `None`: this was the last. A part may have fewer than were asked for, and none.
+    pub next: Option<RevocationId>,
 }
 
 /// What only one process at a time may have open, such as the files of a store on this machine. When a gateway hands

@@ -9,3 +9,4 @@ pub mod known_tokens;
 pub mod live;
 pub mod metrics;
 pub mod refusals;
+pub mod revocations;

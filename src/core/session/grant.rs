@@ -30,6 +30,14 @@ impl FamilyId {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+
+    /// 32 hexadecimal digits, as [`std::fmt::Display`] writes them.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex =
+            text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let bits = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
+        Some(Self(bits.to_be_bytes()))
+    }
 }
 
 impl std::fmt::Debug for FamilyId {

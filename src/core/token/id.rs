@@ -2,8 +2,9 @@
 //! what was signed, of an opaque token of the whole. Never a signature: those of ECDSA can be altered and still hold
 //! (RFC 7515 appendix, malleability), nor a text whose last base64url bits mean nothing.
 
-use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+
+use crate::core::digest::of_parts;
 
 /// 256 bits that name one token; the token cannot be told from it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -13,24 +14,36 @@ impl TokenId {
     /// `jti`: the token's id by its issuer's names for it, where it has one that was read.
     pub fn of(iss: &str, jti: Option<&str>, token: &str) -> Self {
         match (jti, token.rsplit_once('.')) {
-            (Some(jti), _) => Self::digest(&[b"jti", iss.as_bytes(), jti.as_bytes()]),
+            (Some(jti), _) => Self(of_parts(&[b"jti", iss.as_bytes(), jti.as_bytes()])),
             (None, Some((signed, _))) if signed.contains('.') => {
-                Self::digest(&[b"signed", iss.as_bytes(), signed.as_bytes()])
+                Self(of_parts(&[b"signed", iss.as_bytes(), signed.as_bytes()]))
             }
-            (None, _) => Self::digest(&[b"opaque", iss.as_bytes(), token.as_bytes()]),
+            (None, _) => Self(of_parts(&[b"opaque", iss.as_bytes(), token.as_bytes()])),
         }
     }
 
-    /// Each part with its length before it, so that no two lists have the same bytes.
-    fn digest(parts: &[&[u8]]) -> Self {
-        let mut context = Context::new(&SHA256);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
+    /// 64 hexadecimal digits, as [`std::fmt::Display`] writes them.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut id = [0; 32];
-        id.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-        Self(id)
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if !rest.is_empty() || pairs.len() != id.len() {
+            return None;
+        }
+        for (to, pair) in id.iter_mut().zip(pairs) {
+            let digits = pair.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
+            let pair = std::str::from_utf8(pair).ok().filter(|_| digits)?;
+            *to = u8::from_str_radix(pair, 16).ok()?;
+        }
+        Some(Self(id))
+    }
+
+    /// What [`Self::as_bytes`] gave.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -71,5 +84,20 @@ mod tests {
         assert_ne!(known("a.b.c"), known("a.x.c"));
         assert_ne!(known("opaque"), known("opaqu"));
         assert_ne!(known("opaque.1"), known("opaque.2"));
+    }
+
+    #[test]
+    fn it_is_read_as_it_is_written() {
+        let id = TokenId::of("https://as", Some("1"), "");
+        assert_eq!(TokenId::parse(&id.to_string()), Some(id));
+        for bad in [
+            "",
+            "0",
+            &id.to_string().to_uppercase(),
+            &format!("+{}", &id.to_string()[1..]),
+            &format!("{id}00"),
+        ] {
+            assert_eq!(TokenId::parse(bad), None, "{bad}");
+        }
     }
 }

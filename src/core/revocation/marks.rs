@@ -1,0 +1,161 @@
+//! What a token or a grant is looked up by: of each thing that a revocation can name a mark of 128 bits, under a key
+//! of this process (SipHash-2-4), so that nobody can make two things with one mark, nor a table that is slow. Made
+//! once, when a token was verified.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+
+use super::{GrantFacts, Kind, Target, TokenFacts, Whose};
+use crate::core::token::id::TokenId;
+
+/// The key of this process.
+#[derive(Clone)]
+pub struct MarkKey(SipHasher24);
+
+impl MarkKey {
+    /// From 128 random bits.
+    pub fn from_random(bits: &[u8; 16]) -> Self {
+        Self(SipHasher24::new_with_key(bits))
+    }
+
+    fn mark(&self, kind: Kind, whose: Option<&str>, value: &[u8]) -> Mark {
+        let mut hasher = self.0;
+        hasher.write_u8(kind as u8);
+        hasher.write_u8(u8::from(whose.is_some()));
+        hasher.write_usize(value.len());
+        hasher.write(value);
+        hasher.write(whose.unwrap_or_default().as_bytes());
+        Mark(hasher.finish128().as_bytes())
+    }
+
+    fn pair(&self, kind: Kind, iss: &str, value: &str) -> Pair {
+        Pair {
+            here: self.mark(kind, Some(iss), value.as_bytes()),
+            anywhere: self.mark(kind, None, value.as_bytes()),
+        }
+    }
+}
+
+impl std::fmt::Debug for MarkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MarkKey(..)")
+    }
+}
+
+/// Stands for one thing that can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark([u8; 16]);
+
+impl std::hash::Hash for Mark {
+    /// It is a hash already, and its key is secret.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let [first @ .., _, _, _, _, _, _, _, _] = self.0;
+        state.write_u64(u64::from_ne_bytes(first));
+    }
+}
+
+impl Mark {
+    pub fn of(key: &MarkKey, target: &Target) -> Self {
+        let whose = match &target.whose {
+            Whose::Of(iss) => Some(iss.as_str()),
+            Whose::All => None,
+        };
+        match target.kind {
+            Kind::Token => match TokenId::parse(&target.value) {
+                Some(id) => Self::of_token(key, id),
+                None => key.mark(Kind::Token, whose, target.value.as_bytes()),
+            },
+            kind => key.mark(kind, whose, target.value.as_bytes()),
+        }
+    }
+
+    fn of_token(key: &MarkKey, id: TokenId) -> Self {
+        key.mark(Kind::Token, None, id.as_bytes())
+    }
+}
+
+/// The same value, of one issuer and of all.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair {
+    pub here: Mark,
+    pub anywhere: Mark,
+}
+
+/// The marks of one token.
+#[derive(Clone, Debug)]
+pub struct TokenMarks {
+    pub token: Mark,
+    pub jti: Option<Pair>,
+    pub sid: Option<Pair>,
+    pub sub: Option<Pair>,
+    pub client: Option<Pair>,
+    pub kid: Option<Pair>,
+    pub issuer: Mark,
+}
+
+impl TokenMarks {
+    pub fn of(key: &MarkKey, token: &TokenFacts<'_>) -> Self {
+        let pair = |kind, value: Option<&str>| value.map(|value| key.pair(kind, token.iss, value));
+        Self {
+            token: Mark::of_token(key, token.id),
+            jti: pair(Kind::Jti, token.jti),
+            sid: pair(Kind::Sid, token.sid),
+            sub: pair(Kind::Sub, token.sub),
+            client: pair(Kind::Client, token.client),
+            kid: pair(Kind::Kid, token.kid),
+            issuer: key.mark(Kind::Issuer, None, token.iss.as_bytes()),
+        }
+    }
+}
+
+/// The marks of one grant.
+#[derive(Clone, Debug)]
+pub struct GrantMarks {
+    pub family: Mark,
+    pub sid: Option<Pair>,
+    pub sub: Option<Pair>,
+    pub client: Pair,
+    pub issuer: Mark,
+}
+
+impl GrantMarks {
+    pub fn of(key: &MarkKey, grant: &GrantFacts<'_>) -> Self {
+        let pair = |kind, value: &str| key.pair(kind, grant.iss, value);
+        Self {
+            family: Mark::of(key, &Target::family(grant.family)),
+            sid: grant.sid.map(|sid| pair(Kind::Sid, sid)),
+            sub: grant.sub.map(|sub| pair(Kind::Sub, sub)),
+            client: pair(Kind::Client, grant.client),
+            issuer: key.mark(Kind::Issuer, None, grant.iss.as_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_thing_has_a_mark_of_its_own_and_another_under_another_key() {
+        let (key, other) = (MarkKey::from_random(&[1; 16]), MarkKey::from_random(&[2; 16]));
+        let targets = [
+            (Kind::Sub, Whose::Of("https://as".into()), "alice"),
+            (Kind::Sub, Whose::Of("https://as".into()), "alic"),
+            (Kind::Sub, Whose::Of("ehttps://as".into()), "alic"),
+            (Kind::Sub, Whose::Of(String::new()), "alice"),
+            (Kind::Sub, Whose::All, "alice"),
+            (Kind::Client, Whose::Of("https://as".into()), "alice"),
+        ];
+        let marks = targets.map(|(kind, whose, value)| {
+            let target = Target { kind, whose, value: value.to_owned() };
+            assert_eq!(Mark::of(&key, &target), Mark::of(&key, &target));
+            assert_ne!(Mark::of(&key, &target), Mark::of(&other, &target));
+            Mark::of(&key, &target)
+        });
+        for (at, mark) in marks.iter().enumerate() {
+            assert!(!marks[..at].contains(mark));
+        }
+        assert!(!format!("{key:?}").contains('1'));
+    }
+}

@@ -1,0 +1,449 @@
+//! The list of revocations as requests ask it: tables of marks in memory, changed by whoever follows the list. A
+//! lookup takes tens of nanoseconds, and a kind that nobody uses costs nothing.
+//!
+//! It must never pass anything while the list is not known, or is older than it may be: doubt closes the gate.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+use crate::core::denial::Denial;
+use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, Pair, TokenMarks};
+use crate::core::revocation::standing::{End, Standing};
+use crate::core::revocation::{Change, GrantFacts, Kind, Rule, TokenFacts, Whose};
+use crate::core::time::Timestamp;
+
+/// Into how many parts a table is cut; each grows by itself, and is locked by itself.
+const SHARDS: usize = 1024;
+
+/// What was taken back, and how old that knowledge is.
+#[derive(Debug)]
+pub struct Revocations {
+    key: MarkKey,
+    tokens: Table<End>,
+    jti: Scoped<End>,
+    kid: Scoped<End>,
+    family: Table<End>,
+    sid: Scoped<Standing>,
+    sub: Scoped<Standing>,
+    client: Scoped<Standing>,
+    issuer: Table<Standing>,
+    freshness: Freshness,
+}
+
+impl Revocations {
+    /// `key`: random. Nothing is known yet: everything is refused.
+    pub fn new(key: [u8; 16]) -> Self {
+        Self {
+            key: MarkKey::from_random(&key),
+            tokens: Table::new(),
+            jti: Scoped::new(),
+            kid: Scoped::new(),
+            family: Table::new(),
+            sid: Scoped::new(),
+            sub: Scoped::new(),
+            client: Scoped::new(),
+            issuer: Table::new(),
+            freshness: Freshness::default(),
+        }
+    }
+
+    /// What a token is looked up by; to be made once for each.
+    pub fn marks_of(&self, token: &TokenFacts<'_>) -> TokenMarks {
+        TokenMarks::of(&self.key, token)
+    }
+
+    /// Whether this token may pass.
+    ///
+    /// # Errors
+    /// [`Denial::Revoked`]; [`Denial::RevocationsUnavailable`] while the list is not known or too old.
+    pub fn admit_token(
+        &self,
+        marks: &TokenMarks,
+        issued_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
+        self.check_fresh()?;
+        let refused = self.tokens.refuses(marks.token, issued_at, now)
+            || self.jti.refuses(marks.jti, issued_at, now)
+            || self.kid.refuses(marks.kid, issued_at, now)
+            || self.sid.refuses(marks.sid, issued_at, now)
+            || self.sub.refuses(marks.sub, issued_at, now)
+            || self.client.refuses(marks.client, issued_at, now)
+            || self.issuer.refuses(marks.issuer, issued_at, now);
+        if refused { Err(Denial::Revoked) } else { Ok(()) }
+    }
+
+    /// Whether the grant behind a session may go on; `false`: it was taken back.
+    ///
+    /// # Errors
+    /// [`Denial::RevocationsUnavailable`] while the list is not known or too old.
+    pub fn admits_grant(&self, grant: &GrantFacts<'_>, now: Timestamp) -> Result<bool, Denial> {
+        self.check_fresh()?;
+        let marks = GrantMarks::of(&self.key, grant);
+        let since = grant.signed_in_at;
+        let refused = self.family.refuses(marks.family, since, now)
+            || self.sid.refuses(marks.sid, since, now)
+            || self.sub.refuses(marks.sub, since, now)
+            || self.client.refuses(Some(marks.client), since, now)
+            || self.issuer.refuses(marks.issuer, since, now);
+        Ok(!refused)
+    }
+
+    fn check_fresh(&self) -> Result<(), Denial> {
+        if self.freshness.holds() { Ok(()) } else { Err(Denial::RevocationsUnavailable) }
+    }
+
+    /// Takes changes of the list in, in their order. Any of them may come again.
+    pub fn apply(&self, changes: &[Change]) {
+        for change in changes {
+            let target = &change.revocation().target;
+            let mark = Mark::of(&self.key, target);
+            let all = target.whose == Whose::All;
+            match target.kind {
+                Kind::Jti => self.jti.of(all).change(mark, change),
+                Kind::Token => self.tokens.change(mark, change),
+                Kind::Sid => self.sid.of(all).change(mark, change),
+                Kind::Sub => self.sub.of(all).change(mark, change),
+                Kind::Client => self.client.of(all).change(mark, change),
+                Kind::Kid => self.kid.of(all).change(mark, change),
+                Kind::Family => self.family.change(mark, change),
+                Kind::Issuer => self.issuer.change(mark, change),
+            }
+        }
+    }
+
+    /// All that was acknowledged anywhere before `as_of` has been applied. The gate stays open for `staleness` after
+    /// it, `None`: for good.
+    pub fn is_complete(&self, as_of: Instant, staleness: Option<Duration>) {
+        self.freshness.set(as_of, staleness);
+    }
+
+    /// As the gate sees it now.
+    pub fn currency(&self) -> Currency {
+        self.freshness.currency()
+    }
+
+    /// How many of a kind are in memory; some may have ended.
+    pub fn count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Jti => self.jti.len(),
+            Kind::Token => self.tokens.len(),
+            Kind::Sid => self.sid.len(),
+            Kind::Sub => self.sub.len(),
+            Kind::Client => self.client.len(),
+            Kind::Kid => self.kid.len(),
+            Kind::Family => self.family.len(),
+            Kind::Issuer => self.issuer.len(),
+        }
+    }
+
+    /// Forgets what has ended. Blocks for a second or so over millions.
+    pub fn sweep(&self, now: Timestamp) {
+        for table in [&self.tokens, &self.family].into_iter().chain(self.jti.both()).chain(self.kid.both()) {
+            table.sweep(now);
+        }
+        let scoped = [&self.sid, &self.sub, &self.client];
+        for table in scoped.into_iter().flat_map(Scoped::both).chain([&self.issuer]) {
+            table.sweep(now);
+        }
+    }
+}
+
+/// How far the list can be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Currency {
+    /// It was never loaded.
+    Unknown,
+    /// It is complete as of so long ago.
+    Current { age: Duration },
+    /// It is complete as of so long ago, which is too long.
+    Stale { age: Duration },
+}
+
+/// Moments in milliseconds since `born`, plus one; 0: never.
+#[derive(Debug)]
+struct Freshness {
+    born: Instant,
+    as_of: AtomicU64,
+    until: AtomicU64,
+}
+
+const FOR_GOOD: u64 = u64::MAX;
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self { born: Instant::now(), as_of: AtomicU64::new(0), until: AtomicU64::new(0) }
+    }
+}
+
+impl Freshness {
+    fn millis(&self, at: Instant) -> u64 {
+        let millis = at.saturating_duration_since(self.born).as_millis();
+        u64::try_from(millis).unwrap_or(FOR_GOOD - 2).saturating_add(1)
+    }
+
+    fn set(&self, as_of: Instant, staleness: Option<Duration>) {
+        let until = staleness.and_then(|staleness| as_of.checked_add(staleness));
+        self.as_of.fetch_max(self.millis(as_of), Ordering::AcqRel);
+        self.until.fetch_max(until.map_or(FOR_GOOD, |until| self.millis(until)), Ordering::AcqRel);
+    }
+
+    fn holds(&self) -> bool {
+        match self.until.load(Ordering::Acquire) {
+            0 => false,
+            FOR_GOOD => true,
+            until => self.millis(Instant::now()) < until,
+        }
+    }
+
+    fn currency(&self) -> Currency {
+        let as_of = self.as_of.load(Ordering::Acquire);
+        if as_of == 0 {
+            return Currency::Unknown;
+        }
+        let age = match self.until.load(Ordering::Acquire) {
+            FOR_GOOD => Duration::ZERO,
+            _ => Duration::from_millis(self.millis(Instant::now()).saturating_sub(as_of)),
+        };
+        if self.holds() { Currency::Current { age } } else { Currency::Stale { age } }
+    }
+}
+
+/// What a table knows of one mark.
+trait Known: Copy + Default + Send + Sync {
+    fn change(&mut self, change: &Change);
+    fn refuses(&self, since: Timestamp, now: Timestamp) -> bool;
+    fn is_worth_keeping(&self, now: Timestamp) -> bool;
+    /// Whether everything said of it was lifted.
+    fn is_nothing(&self) -> bool;
+}
+
+impl Known for Standing {
+    fn change(&mut self, change: &Change) {
+        Self::change(self, change);
+    }
+
+    fn refuses(&self, since: Timestamp, now: Timestamp) -> bool {
+        Self::refuses(self, since, now)
+    }
+
+    fn is_worth_keeping(&self, now: Timestamp) -> bool {
+        Self::is_worth_keeping(self, now)
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Of what is only ever refused outright its end is enough.
+impl Known for End {
+    fn change(&mut self, change: &Change) {
+        let revocation = change.revocation();
+        debug_assert_eq!(revocation.rule, Rule::Outright);
+        *self = match change {
+            Change::Add(_) => Self::of(revocation.until),
+            Change::Lift(_) => Self::NEVER_WAS,
+        };
+    }
+
+    fn refuses(&self, _: Timestamp, now: Timestamp) -> bool {
+        self.is_ahead(now)
+    }
+
+    fn is_worth_keeping(&self, now: Timestamp) -> bool {
+        self.is_ahead(now)
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::NEVER_WAS
+    }
+}
+
+/// Marks of one kind.
+#[derive(Debug)]
+struct Table<V> {
+    held: DashMap<Mark, V, BuildHasherDefault<MarkHasher>>,
+    /// How many there are: a table that is empty is not looked into.
+    len: AtomicUsize,
+}
+
+impl<V: Known> Table<V> {
+    fn new() -> Self {
+        let held = DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), SHARDS);
+        Self { held, len: AtomicUsize::new(0) }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    fn refuses(&self, mark: Mark, since: Timestamp, now: Timestamp) -> bool {
+        self.len() > 0 && self.held.get(&mark).is_some_and(|known| known.refuses(since, now))
+    }
+
+    fn change(&self, mark: Mark, change: &Change) {
+        match self.held.entry(mark) {
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().change(change);
+                if entry.get().is_nothing() {
+                    entry.remove();
+                    self.len.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+            Entry::Vacant(entry) => {
+                let mut known = V::default();
+                known.change(change);
+                if !known.is_nothing() {
+                    // Counted first: it is looked for from the moment on at which it is there.
+                    self.len.fetch_add(1, Ordering::AcqRel);
+                    entry.insert(known);
+                }
+            }
+        }
+    }
+
+    fn sweep(&self, now: Timestamp) {
+        self.held.retain(|_, known| {
+            let stays = known.is_worth_keeping(now);
+            if !stays {
+                self.len.fetch_sub(1, Ordering::AcqRel);
+            }
+            stays
+        });
+    }
+}
+
+/// Values of one issuer, and values of all.
+#[derive(Debug)]
+struct Scoped<V> {
+    one: Table<V>,
+    all: Table<V>,
+}
+
+impl<V: Known> Scoped<V> {
+    fn new() -> Self {
+        Self { one: Table::new(), all: Table::new() }
+    }
+
+    const fn of(&self, all: bool) -> &Table<V> {
+        if all { &self.all } else { &self.one }
+    }
+
+    const fn both(&self) -> [&Table<V>; 2] {
+        [&self.one, &self.all]
+    }
+
+    fn len(&self) -> usize {
+        self.one.len() + self.all.len()
+    }
+
+    fn refuses(&self, marks: Option<Pair>, since: Timestamp, now: Timestamp) -> bool {
+        marks.is_some_and(|marks| {
+            self.one.refuses(marks.here, since, now) || self.all.refuses(marks.anywhere, since, now)
+        })
+    }
+}
+
+/// A mark is a hash already.
+#[derive(Debug, Default)]
+struct MarkHasher(u64);
+
+impl Hasher for MarkHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        debug_assert!(false, "marks hash as one number");
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::core::revocation::Revocation;
+    use crate::core::revocation::testing::{SomeChange, SomeFacts, moment};
+
+    fn loaded() -> Revocations {
+        let revocations = Revocations::new([7; 16]);
+        revocations.is_complete(Instant::now(), None);
+        revocations
+    }
+
+    #[test]
+    fn tables_say_what_the_list_says() {
+        bolero::check!().with_type::<(Vec<SomeChange>, SomeFacts, u8)>().for_each(|(changes, facts, now)| {
+            let (tables, now) = (loaded(), Timestamp::from_secs(moment(*now).as_secs()));
+            let mut list: HashMap<_, Revocation> = HashMap::new();
+            for change in changes.iter().map(|change| change.change()) {
+                tables.apply(std::slice::from_ref(&change));
+                match change {
+                    Change::Add(new) => {
+                        let new = match list.get(&new.id()) {
+                            Some(old) => new.in_place_of(old),
+                            None => new,
+                        };
+                        list.insert(new.id(), new);
+                    }
+                    Change::Lift(gone) => drop(list.remove(&gone.id())),
+                }
+            }
+            let token = facts.token();
+            let refused = list.values().any(|revocation| revocation.refuses_token(&token, now));
+            let check = || tables.admit_token(&tables.marks_of(&token), token.issued_at, now).is_err();
+            assert_eq!(check(), refused);
+            let grant = facts.grant();
+            let grant_refused = list.values().any(|revocation| revocation.refuses_grant(&grant, now));
+            assert_eq!(tables.admits_grant(&grant, now), Ok(!grant_refused));
+            tables.sweep(now);
+            assert_eq!(check(), refused, "after what has ended was forgotten");
+            assert_eq!(tables.admits_grant(&grant, now), Ok(!grant_refused));
+            for kind in Kind::ALL {
+                let in_force = |revocation: &&Revocation| {
+                    revocation.target.kind == kind && revocation.until.is_none_or(|until| now < until)
+                };
+                assert!(tables.count(kind) <= list.values().filter(in_force).count());
+            }
+        });
+    }
+
+    #[test]
+    fn nothing_passes_before_the_list_is_known_or_when_it_is_too_old() {
+        let revocations = Revocations::new([7; 16]);
+        let facts = |revocations: &Revocations| {
+            let token = TokenFacts {
+                id: crate::core::token::id::TokenId::from_bytes([1; 32]),
+                iss: "https://as",
+                jti: None,
+                sid: None,
+                sub: None,
+                client: None,
+                kid: None,
+                issued_at: moment(0),
+            };
+            revocations.admit_token(&revocations.marks_of(&token), moment(0), moment(1))
+        };
+        assert_eq!(revocations.currency(), Currency::Unknown);
+        assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
+        revocations.is_complete(Instant::now(), Some(Duration::ZERO));
+        assert!(matches!(revocations.currency(), Currency::Stale { .. }));
+        assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
+        revocations.is_complete(Instant::now(), Some(Duration::from_secs(300)));
+        assert!(matches!(revocations.currency(), Currency::Current { .. }));
+        assert_eq!(facts(&revocations), Ok(()));
+        revocations.is_complete(Instant::now(), Some(Duration::ZERO));
+        assert_eq!(facts(&revocations), Ok(()), "an older word does not take back a newer one");
+    }
+}
