@@ -28,7 +28,7 @@ use crate::flows::{Gate, Operators};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
 use crate::io::store::OpenStore;
-use crate::io::store::embedded::StoreFileError;
+use crate::io::store_file::StoreFileError;
 use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;

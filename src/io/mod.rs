@@ -6,6 +6,7 @@ pub mod http_client;
 pub mod key_files;
 pub mod log;
 pub mod store;
+pub mod store_file;
 pub mod supervisor;
 pub mod system;
 

@@ -18,9 +18,10 @@ use std::sync::Arc;
 
 use crate::config::settings::{OnOutage, Store as Settings};
 use crate::flows::ports::{Clock, Exclusive, Store, Version, random};
+use crate::io::store_file::StoreFileError;
 use crate::io::system::SystemRandomness;
 use alone::RedisOrAlone;
-use embedded::{EmbeddedStore, StoreFileError};
+use embedded::EmbeddedStore;
 use redis::RedisStore;
 
 /// A store that was opened, and what the beginning and the end of a process need of it.

@@ -7,12 +7,6 @@
 mod file;
 mod writer;
 
-#[cfg(test)]
-pub(super) mod faults;
-
-pub(super) use file::Backend;
-pub use file::StoreFileError;
-
 use std::fmt;
 use std::path::Path;
 use std::sync::mpsc;
@@ -31,6 +25,7 @@ use crate::core::time::Timestamp;
 use crate::flows::ports::{
     Clock, Exclusive, Found, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version,
 };
+use crate::io::store_file::{Backend, Phase, StoreFileError};
 use file::Record;
 use writer::{Errand, Put, Writer};
 
@@ -64,27 +59,6 @@ struct Shared {
     slots: DashMap<String, Slot>,
     phase: watch::Sender<Phase>,
     health: Mutex<StoreHealth>,
-}
-
-/// Whose the file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Another process may have it, or may have it still. It may come back.
-    Closed,
-    /// Another process has it for good.
-    HandedOver,
-}
-
-impl Phase {
-    /// Whether it is worth waiting for it, or why not.
-    fn is_open(self) -> Result<bool, StoreFault> {
-        match self {
-            Self::Open => Ok(true),
-            Self::Closed => Ok(false),
-            Self::HandedOver => Err(StoreFault::Unavailable("another process has taken over".to_owned())),
-        }
-    }
 }
 
 /// What is known of one key.

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::file::{Backend, Record, StoreFile, StoreFileError};
-use super::{ENDED, Phase, Shared, Slot};
+use super::file::{Record, STORE, StoreFile};
+use super::{ENDED, Shared, Slot};
 use crate::flows::ports::{StoreFault, StoreHealth, Version};
+use crate::io::store_file::{Backend, Phase, Place, StoreFileError};
 
 /// How many puts one commit takes.
 const TOGETHER: usize = 1024;
@@ -82,7 +83,7 @@ impl Writer {
         sweep: Duration,
     ) -> Result<(), StoreFileError> {
         let folder = folder.to_owned();
-        let path = StoreFile::path(&folder);
+        let place = Place::new(&folder, &STORE);
         let (tell, told) = sync_channel(1);
         let run = move || {
             let swept = Instant::now();
@@ -98,10 +99,8 @@ impl Writer {
         let started = std::thread::Builder::new().name("store".to_owned()).spawn(run);
         match started {
             // A thread that says nothing has panicked over the file.
-            Ok(_) => told
-                .recv()
-                .unwrap_or(Err(StoreFileError::Damaged { path, why: "it cannot be read".to_owned() })),
-            Err(error) => Err(StoreFileError::Other { path, why: format!("no thread can be had: {error}") }),
+            Ok(_) => told.recv().unwrap_or_else(|_| Err(place.damaged("it cannot be read"))),
+            Err(error) => Err(place.other(format!("no thread can be had: {error}"))),
         }
     }
 
@@ -289,7 +288,7 @@ impl Writer {
             At::GivenUp => return Ok(()),
             At::Failed { .. } => {
                 let why = self.shared.why_away().unwrap_or_default();
-                return Err(StoreFileError::Other { path: StoreFile::path(&self.folder), why });
+                return Err(Place::new(&self.folder, &STORE).other(why));
             }
         };
         let now = self.shared.clock.now();

@@ -14,8 +14,9 @@ use tempfile::TempDir;
 
 use super::{DAY, LONG, TestClock, bytes_of, durable, held, key, passing, suite, until, value};
 use crate::flows::ports::{Exclusive as _, Keep, Store, StoreFault, StoreHealth};
-use crate::io::store::embedded::faults::Faults;
-use crate::io::store::embedded::{Backend, EmbeddedStore, StoreFileError, Tuning};
+use crate::io::store::embedded::{EmbeddedStore, Tuning};
+use crate::io::store_file::faults::Faults;
+use crate::io::store_file::{Backend, StoreFileError};
 use crate::io::system::SystemClock;
 
 const FILE: &str = "store.redb";

@@ -10,15 +10,15 @@ use redb::{BackendError, StorageBackend};
 
 /// What the disk does, and how often it was asked to keep something.
 #[derive(Debug, Default)]
-pub(in crate::io::store) struct Faults {
-    pub(in crate::io::store) full: AtomicBool,
+pub(in crate::io) struct Faults {
+    pub(in crate::io) full: AtomicBool,
     /// `fsync` fails, though everything was written.
-    pub(in crate::io::store) loses: AtomicBool,
+    pub(in crate::io) loses: AtomicBool,
     /// The library fails in the midst of a write.
-    pub(in crate::io::store) panics: AtomicBool,
+    pub(in crate::io) panics: AtomicBool,
     /// `fsync` does not come back while this is true.
-    pub(in crate::io::store) hangs: AtomicBool,
-    pub(in crate::io::store) syncs: AtomicUsize,
+    pub(in crate::io) hangs: AtomicBool,
+    pub(in crate::io) syncs: AtomicUsize,
 }
 
 #[derive(Debug)]

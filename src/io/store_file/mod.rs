@@ -1,0 +1,201 @@
+//! A file in the store folder, as redb writes it: how one is made and opened, and what is told of one that cannot be
+//! used.
+//!
+//! It must never make a new file in place of one that cannot be read.
+
+#[cfg(test)]
+pub(in crate::io) mod faults;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Database, DatabaseError};
+
+use crate::flows::ports::{StoreFault, random};
+use crate::io::system::SystemRandomness;
+
+/// Why a store file cannot be used. Every text names it and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreFileError {
+    #[error(
+        "the store folder {path} cannot be used: {source}; make it writable for this user, or set `store`"
+    )]
+    Folder { path: PathBuf, source: io::Error },
+    #[error(
+        "the store file {path} is in use by another process; stop that one, or give this one a `store` of its own"
+    )]
+    InUse { path: PathBuf },
+    #[error("the store file {path} is damaged ({why}); restore it from a backup, or move it away: {without}")]
+    Damaged { path: PathBuf, why: String, without: &'static str },
+    #[error(
+        "the store file {path} was written by another version of Tollgate ({why}); run that one, or move it away"
+    )]
+    OtherVersion { path: PathBuf, why: String },
+    #[error("the store file {path} cannot be written, because its disk is full; make room there")]
+    Full { path: PathBuf },
+    #[error("the store file {path} cannot be used: {why}")]
+    Other { path: PathBuf, why: String },
+}
+
+/// One file of the folder.
+#[derive(Clone, Debug)]
+pub(in crate::io) struct Place {
+    pub(in crate::io) folder: PathBuf,
+    pub(in crate::io) kind: &'static Kind,
+}
+
+/// What is the same of all files of a kind.
+#[derive(Debug)]
+pub(in crate::io) struct Kind {
+    /// Its name in the store folder.
+    pub(in crate::io) name: &'static str,
+    /// What it means to go on without it.
+    pub(in crate::io) without: &'static str,
+    /// How many bytes of pages are kept in memory.
+    pub(in crate::io) cache: usize,
+}
+
+impl Place {
+    pub(in crate::io) fn new(folder: &Path, kind: &'static Kind) -> Self {
+        Self { folder: folder.to_owned(), kind }
+    }
+
+    pub(in crate::io) fn path(&self) -> PathBuf {
+        self.folder.join(self.kind.name)
+    }
+
+    pub(in crate::io) fn damaged(&self, why: impl Into<String>) -> StoreFileError {
+        StoreFileError::Damaged { path: self.path(), why: why.into(), without: self.kind.without }
+    }
+
+    pub(in crate::io) fn other(&self, why: impl Into<String>) -> StoreFileError {
+        StoreFileError::Other { path: self.path(), why: why.into() }
+    }
+
+    fn folder_fault(&self, source: io::Error) -> StoreFileError {
+        StoreFileError::Folder { path: self.folder.clone(), source }
+    }
+
+    /// Opens the file, which is checked whole, and made by `begin` now when there is none. Gives its length too.
+    pub(in crate::io) fn open(
+        &self,
+        how: &Backend,
+        begin: impl FnOnce(&Database) -> Result<(), redb::Error>,
+    ) -> Result<(Database, u64), StoreFileError> {
+        let fault = |source| self.folder_fault(source);
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(fault)?;
+        let path = self.path();
+        if !path.try_exists().map_err(fault)? {
+            self.make(&path, how, begin)?;
+        }
+        let length = fs::metadata(&path).map_err(fault)?.len();
+        if length == 0 {
+            return Err(self.damaged("it is empty"));
+        }
+        Ok((self.open_at(&path, how, true)?, length))
+    }
+
+    /// Opens the file again after a write that failed.
+    pub(in crate::io) fn open_again(&self, how: &Backend) -> Result<Database, StoreFileError> {
+        self.open_at(&self.path(), how, false)
+    }
+
+    /// Makes the file beside its place and links it there when it is whole, so that an empty or unfinished one is
+    /// always damage. Of two processes one wins.
+    fn make(
+        &self,
+        path: &Path,
+        how: &Backend,
+        begin: impl FnOnce(&Database) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreFileError> {
+        let fault = |source| self.folder_fault(source);
+        let unique: [u8; 8] = random(&SystemRandomness);
+        let draft = self.folder.join(format!(".{}.{:016x}", self.kind.name, u64::from_be_bytes(unique)));
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(fault)?;
+        let begun = self.open_at(&draft, how, false).and_then(|database| {
+            begin(&database).map_err(|error| self.told(error))?;
+            database.close().map_err(|error| self.told(error.into()))
+        });
+        let linked = begun.map(|()| fs::hard_link(&draft, path));
+        fs::remove_file(&draft).map_err(fault)?;
+        match linked? {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(fault(error)),
+            Ok(()) => File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(fault),
+        }
+    }
+
+    fn open_at(&self, path: &Path, how: &Backend, check: bool) -> Result<Database, StoreFileError> {
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(|error| self.told(redb::Error::Io(error)))?;
+        let backend = FileBackend::new(file).map_err(|error| self.told(error.into()))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.kind.cache).set_check_integrity_on_open(check);
+        how.open(&builder, backend).map_err(|error| self.told(error.into()))
+    }
+
+    /// What an error of the library means.
+    pub(in crate::io) fn told(&self, error: redb::Error) -> StoreFileError {
+        use redb::Error;
+        let path = self.path();
+        match error {
+            Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch => StoreFileError::InUse { path },
+            Error::Corrupted(why) => self.damaged(why),
+            Error::Io(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                self.damaged(error.to_string())
+            }
+            Error::Io(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                StoreFileError::Full { path }
+            }
+            Error::UpgradeRequired(_) | Error::TableTypeMismatch { .. } => {
+                StoreFileError::OtherVersion { path, why: error.to_string() }
+            }
+            error => StoreFileError::Other { path, why: error.to_string() },
+        }
+    }
+}
+
+/// How a file is reached; tests let it fail.
+#[derive(Clone, Debug, Default)]
+pub(in crate::io) struct Backend {
+    #[cfg(test)]
+    pub(in crate::io) faults: Option<std::sync::Arc<faults::Faults>>,
+}
+
+impl Backend {
+    fn open(&self, builder: &redb::Builder, file: FileBackend) -> Result<Database, DatabaseError> {
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            return builder.create_with_backend(faults::Faulty::new(file, faults.clone()));
+        }
+        builder.create_with_backend(file)
+    }
+}
+
+/// Whose a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::io) enum Phase {
+    Open,
+    /// Another process may have it, or may have it still. It may come back.
+    Closed,
+    /// Another process has it for good.
+    HandedOver,
+}
+
+impl Phase {
+    /// Whether it is worth waiting for it, or why not.
+    pub(in crate::io) fn is_open(self) -> Result<bool, StoreFault> {
+        match self {
+            Self::Open => Ok(true),
+            Self::Closed => Ok(false),
+            Self::HandedOver => Err(StoreFault::Unavailable("another process has taken over".to_owned())),
+        }
+    }
+}
