@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::config::settings::{self, Settings};
@@ -23,7 +24,7 @@ use crate::core::session::sealed::KeyRing;
 use crate::edge::server::{self, Inherited, ListenError};
 use crate::flows::brake::Brake;
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
-use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness};
+use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness, random};
 use crate::flows::{Gate, Operators};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
@@ -36,6 +37,7 @@ use crate::state::issuer_keys::Issuers;
 use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
+use crate::state::revocations::Revocations;
 
 /// How long a stop waits for exchanges at a slow authorization server: one that is cut off may cost its session.
 const EXCHANGES: Duration = Duration::from_secs(20);
@@ -120,7 +122,7 @@ pub struct Standby {
 #[derive(Debug)]
 struct Background {
     stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 /// A gateway that runs, with all that keeps it going.
@@ -153,6 +155,7 @@ impl Standby {
         };
         let live = live(settings.clone(), &settings.store.folder, &*outside.random, None)?;
         let store = open(&settings.store, outside.clock.clone())?;
+        let revocations = Arc::new(Revocations::new(random(&*outside.random)));
         let gate = Arc::new(Gate {
             live: ArcSwap::from_pointee(live),
             exchanges: Exchanges::default(),
@@ -165,13 +168,18 @@ impl Standby {
             random: outside.random,
             http: outside.http,
             store: store.store.clone(),
+            revocations,
+            revocation_log: store.revocations.clone(),
         });
         let edge = server::stand_by(gate.clone(), outside.access_log, inherited)?;
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(keep_keys_fresh(gate.clone(), stopped));
+        let tasks = vec![
+            tokio::spawn(follow_revocations(gate.clone(), stopped.clone())),
+            tokio::spawn(keep_keys_fresh(gate.clone(), stopped)),
+        ];
         let mut exclusive = outside.exclusive;
         exclusive.extend(store.exclusive());
-        Ok(Self { gate, edge, background: Background { stop, task }, exclusive, store })
+        Ok(Self { gate, edge, background: Background { stop, tasks }, exclusive, store })
     }
 
     /// Lets clients in.
@@ -198,10 +206,10 @@ impl App {
     pub async fn stop(self, lame_duck: Duration) {
         self.running.stop(lame_duck).await;
         end(&self.gate, self.background).await;
-        if let Some(store) = self.store.exclusive()
-            && let Err(why) = store.close().await
-        {
-            tracing::error!(why, "not everything that the store holds was written");
+        for part in self.store.exclusive() {
+            if let Err(why) = part.close().await {
+                tracing::error!(why, "not everything that the store holds was written");
+            }
         }
     }
 
@@ -224,7 +232,16 @@ async fn end(gate: &Gate, background: Background) {
         tracing::warn!(left, "calls to authorization servers were cut off at the end of the drain");
     }
     let _ = background.stop.send(true);
-    let _ = tokio::time::timeout(Duration::from_secs(1), background.task).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), join_all(background.tasks)).await;
+}
+
+/// Keeps the tables that requests ask in step with the list, until it is told to stop.
+async fn follow_revocations(gate: Arc<Gate>, mut stopped: watch::Receiver<bool>) {
+    tokio::select! {
+        () = gate.revocation_log.follow(gate.revocations.clone()) => {}
+        // An error says that the sender is gone.
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+    }
 }
 
 /// `store`: the folder that this process started with. `before`: what a reload takes over from; what did not

@@ -42,6 +42,7 @@
 //! | what becomes of a refresh token | `core/session/exchange.rs`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
 //! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs` |
+//! | where the list of revocations is kept | `io/revocations/` |
 //! | when keys are fetched | `core/token/freshness.rs` |
 //! | a key of config.yaml | `config/schema/`, then the file of its section |
 //! | a metric | `state/metrics.rs` |

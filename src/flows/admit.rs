@@ -207,7 +207,7 @@ mod tests {
     use crate::flows::Operators;
     use crate::flows::brake::Brake;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
-    use crate::flows::testing::MemoryStore;
+    use crate::flows::testing::{MemoryLog, MemoryStore, no_revocations};
     use crate::state::errands::Errands;
     use crate::state::exchanges::Exchanges;
     use crate::state::issuer_keys::Issuers;
@@ -351,6 +351,8 @@ mod tests {
             random: Arc::new(Nothing),
             http: Arc::new(Nothing),
             store: Arc::new(MemoryStore::new(Arc::new(Nothing))),
+            revocations: no_revocations(),
+            revocation_log: Arc::new(MemoryLog::default()),
         };
         with_head("localhost:8080", method, target, &headers, |live, head| {
             let target = read_target(live, head)?;

@@ -27,8 +27,9 @@ use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
+use crate::state::revocations::Revocations;
 use brake::Brake;
-use ports::{Clock, HttpClient, Randomness, Store};
+use ports::{Clock, HttpClient, Randomness, RevocationLog, Store};
 use reload::Reloads;
 
 /// What there is for operators.
@@ -55,4 +56,8 @@ pub struct Gate {
     pub random: Arc<dyn Randomness>,
     pub http: Arc<dyn HttpClient>,
     pub store: Arc<dyn Store>,
+    /// What was taken back, as requests ask it.
+    pub revocations: Arc<Revocations>,
+    /// The list of it, which is durable and one for all replicas.
+    pub revocation_log: Arc<dyn RevocationLog>,
 }

@@ -1,14 +1,18 @@
-//! A store for tests of flows, in memory; it goes away when it is told to.
+//! A store and a list of revocations for tests of flows, in memory; the store goes away when it is told to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, pending};
 
+use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreKey, Value, Version};
+use crate::flows::ports::{
+    Clock, Found, Listed, Part, RevocationLog, Store, StoreFault, StoreKey, Value, Version,
+};
+use crate::state::revocations::Revocations;
 
 /// Passes the tests that the real stores pass (`io::store::tests`).
 #[derive(Debug)]
@@ -92,4 +96,73 @@ impl Store for MemoryStore {
         }
         .boxed()
     }
+}
+
+/// A list in memory, and the tables that follow it.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryLog {
+    list: Mutex<BTreeMap<RevocationId, Revocation>>,
+    followers: Mutex<Vec<Arc<Revocations>>>,
+}
+
+impl RevocationLog for MemoryLog {
+    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move {
+            let mut list = self.list.lock().unwrap();
+            for change in changes {
+                match change.clone() {
+                    Change::Lift(gone) => drop(list.remove(&gone.id())),
+                    Change::Add(new) => {
+                        let id = new.id();
+                        let new = match list.get(&id) {
+                            Some(old) => new.in_place_of(old),
+                            None => new,
+                        };
+                        list.insert(id, new);
+                    }
+                }
+            }
+            self.followers.lock().unwrap().iter().for_each(|tables| tables.apply(changes));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
+        async move { Ok(self.list.lock().unwrap().get(&id).cloned()) }.boxed()
+    }
+
+    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+        async move {
+            let list = self.list.lock().unwrap();
+            let behind = list.iter().filter(|(id, _)| part.after.is_none_or(|after| **id > after));
+            let mut taken = behind.filter(|(_, revocation)| part.takes(&revocation.target));
+            let limit = part.limit.max(1);
+            let revocations: Vec<_> = taken.by_ref().take(limit).map(|(_, taken)| taken.clone()).collect();
+            let next = taken.next().and_then(|_| revocations.last().map(Revocation::id));
+            Ok(Listed { revocations, next })
+        }
+        .boxed()
+    }
+
+    fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()> {
+        async move {
+            {
+                let list = self.list.lock().unwrap();
+                let changes: Vec<_> = list.values().cloned().map(Change::Add).collect();
+                tables.apply(&changes);
+                self.followers.lock().unwrap().push(tables.clone());
+            }
+            tables.is_complete(std::time::Instant::now(), None);
+            pending().await
+        }
+        .boxed()
+    }
+}
+
+/// Tables of a list that is known and empty.
+pub(crate) fn no_revocations() -> Arc<Revocations> {
+    let revocations = Revocations::new([0; 16]);
+    revocations.is_complete(std::time::Instant::now(), None);
+    Arc::new(revocations)
 }

@@ -5,6 +5,7 @@ pub mod handover;
 pub mod http_client;
 pub mod key_files;
 pub mod log;
+pub mod revocations;
 pub mod store;
 pub mod store_file;
 pub mod supervisor;

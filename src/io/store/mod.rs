@@ -11,34 +11,42 @@ pub mod memory;
 pub mod redis;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::io) mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::settings::{OnOutage, Store as Settings};
-use crate::flows::ports::{Clock, Exclusive, Store, Version, random};
+use crate::flows::ports::{Clock, Exclusive, RevocationLog, Store, Version, random};
+use crate::io::revocations::embedded::EmbeddedLog;
 use crate::io::store_file::StoreFileError;
 use crate::io::system::SystemRandomness;
 use alone::RedisOrAlone;
 use embedded::EmbeddedStore;
 use redis::RedisStore;
 
-/// A store that was opened, and what the beginning and the end of a process need of it.
+/// A store that was opened with the list of revocations, and what the beginning and the end of a process need of them.
 #[derive(Clone, Debug)]
 pub struct OpenStore {
     pub store: Arc<dyn Store>,
-    embedded: Option<Arc<EmbeddedStore>>,
+    pub revocations: Arc<dyn RevocationLog>,
+    exclusive: Vec<Arc<dyn Exclusive>>,
+}
+
+/// How a file is opened, or left closed for now.
+struct How {
+    store: fn(&Path, Arc<dyn Clock>) -> Result<EmbeddedStore, StoreFileError>,
+    revocations: fn(&Path, Arc<dyn Clock>) -> Result<EmbeddedLog, StoreFileError>,
 }
 
 impl OpenStore {
-    /// Opens what the settings say. Blocks while a file is read; does not wait for Redis. Must be called inside a
+    /// Opens what the settings say. Blocks while files are read; does not wait for Redis. Must be called inside a
     /// runtime.
     ///
     /// # Errors
-    /// When the store file cannot be used.
+    /// When a file cannot be used.
     pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
-        Self::of(settings, clock, EmbeddedStore::open)
+        Self::of(settings, clock, &How { store: EmbeddedStore::open, revocations: EmbeddedLog::open })
     }
 
     /// As [`Self::open`], but for what another process has open still; see [`Self::exclusive`].
@@ -46,30 +54,29 @@ impl OpenStore {
     /// # Errors
     /// When it cannot be prepared.
     pub fn closed(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
-        Self::of(settings, clock, EmbeddedStore::closed)
+        Self::of(settings, clock, &How { store: EmbeddedStore::closed, revocations: EmbeddedLog::closed })
     }
 
-    fn of(
-        settings: &Settings,
-        clock: Arc<dyn Clock>,
-        embedded: fn(&Path, Arc<dyn Clock>) -> Result<EmbeddedStore, StoreFileError>,
-    ) -> Result<Self, StoreFileError> {
-        let Some(settings) = &settings.redis else {
-            let embedded = Arc::new(embedded(&settings.folder, clock)?);
-            return Ok(Self { store: embedded.clone(), embedded: Some(embedded) });
+    fn of(settings: &Settings, clock: Arc<dyn Clock>, how: &How) -> Result<Self, StoreFileError> {
+        let Some(redis) = &settings.redis else {
+            let store = Arc::new((how.store)(&settings.folder, clock.clone())?);
+            let revocations = Arc::new((how.revocations)(&settings.folder, clock)?);
+            let exclusive: Vec<Arc<dyn Exclusive>> = vec![store.clone(), revocations.clone()];
+            return Ok(Self { store, revocations, exclusive });
         };
-        let redis = RedisStore::start(settings.clone(), clock.clone());
-        let store: Arc<dyn Store> = match settings.on_outage {
+        let revocations = Arc::new((how.revocations)(&settings.folder, clock.clone())?);
+        let on_outage = redis.on_outage;
+        let redis = RedisStore::start(redis.clone(), clock.clone());
+        let store: Arc<dyn Store> = match on_outage {
             OnOutage::Refuse => Arc::new(redis),
             OnOutage::Serve => Arc::new(RedisOrAlone::new(redis, clock)),
         };
-        Ok(Self { store, embedded: None })
+        Ok(Self { store, revocations: revocations.clone(), exclusive: vec![revocations] })
     }
 
     /// What of it only one process may have open.
-    pub fn exclusive(&self) -> Option<Arc<dyn Exclusive>> {
-        let embedded = self.embedded.clone()?;
-        Some(embedded)
+    pub fn exclusive(&self) -> Vec<Arc<dyn Exclusive>> {
+        self.exclusive.clone()
     }
 }
 

@@ -38,7 +38,7 @@ use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::Operators;
 use crate::flows::brake::Brake;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
-use crate::flows::testing::MemoryStore;
+use crate::flows::testing::{MemoryLog, MemoryStore, no_revocations};
 use crate::flows::token_endpoint::{sign_out, token};
 use crate::state::errands::Errands;
 use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
@@ -318,6 +318,8 @@ impl Scene {
             random: Arc::new(Counted::default()),
             http: server.clone(),
             store: store.clone(),
+            revocations: no_revocations(),
+            revocation_log: Arc::new(MemoryLog::default()),
         });
         Self { gate, live, server, clock, store }
     }
@@ -345,6 +347,8 @@ impl Scene {
             random: Arc::clone(&self.gate.random),
             http: self.server.clone(),
             store: store.clone(),
+            revocations: no_revocations(),
+            revocation_log: Arc::new(MemoryLog::default()),
         };
         let (live, server, clock) = (self.live.clone(), self.server.clone(), self.clock.clone());
         Self { gate: Arc::new(gate), live, server, clock, store }

@@ -2,7 +2,7 @@
 
 mod embedded;
 mod redis;
-mod servers;
+pub(in crate::io) mod servers;
 mod suite;
 
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::io::store::memory::MemoryStore;
 use crate::io::system::SystemClock;
 
 /// How long anything may take on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(in crate::io) const LONG: Duration = Duration::from_secs(60);
+pub(in crate::io) const DAY: Duration = Duration::from_secs(86_400);
 
 fn key(id: impl std::fmt::Display) -> StoreKey {
     StoreKey::new("test", id)
@@ -46,7 +46,7 @@ async fn bytes_of(store: &dyn Store, key: &StoreKey) -> Option<Bytes> {
 }
 
 /// Waits until `ready`, looking at it over and over.
-async fn until(what: &str, mut ready: impl AsyncFnMut() -> bool) {
+pub(in crate::io) async fn until(what: &str, mut ready: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !ready().await {
         assert!(began.elapsed() < LONG, "{what} did not come about");
@@ -56,14 +56,14 @@ async fn until(what: &str, mut ready: impl AsyncFnMut() -> bool) {
 
 /// A clock that tests move.
 #[derive(Debug)]
-struct TestClock(AtomicI64);
+pub(in crate::io) struct TestClock(AtomicI64);
 
 impl TestClock {
-    fn start() -> Arc<Self> {
+    pub(in crate::io) fn start() -> Arc<Self> {
         Arc::new(Self(AtomicI64::new(SystemClock.now().as_millis())))
     }
 
-    fn pass(&self, time: Duration) {
+    pub(in crate::io) fn pass(&self, time: Duration) {
         self.0.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }

@@ -1,0 +1,257 @@
+//! The list of a single replica: its file is the truth. One thread writes it; only what is on the disk is applied to
+//! the tables that requests ask, in the order of the commits, and only then a change is answered.
+//!
+//! While the file is given up for another process the tables stay as they are; what that process wrote counts when it
+//! is taken back.
+
+mod writer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, pending};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use super::file::ListFile;
+use super::reading::Shelf;
+use crate::core::revocation::{Change, Revocation, RevocationId};
+use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault};
+use crate::io::store_file::{Backend, Phase, StoreFileError};
+use crate::state::revocations::Revocations;
+use writer::{Append, Errand, Writer};
+
+/// What no key of config.yaml says; tests say it.
+#[derive(Clone, Debug)]
+pub(super) struct Tuning {
+    /// How long a call waits at most: for the disk, and while the file is given up because another process takes over.
+    pub(super) patience: Duration,
+    /// How often what has ended is taken out.
+    pub(super) sweep: Duration,
+    /// How many records are loaded at once, and how many that have ended are taken out in one commit.
+    pub(super) piece: usize,
+    pub(super) backend: Backend,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        let (patience, sweep) = (Duration::from_secs(10), Duration::from_secs(60));
+        Self { patience, sweep, piece: 8192, backend: Backend::default() }
+    }
+}
+
+/// The port [`RevocationLog`] over a file.
+pub struct EmbeddedLog {
+    shared: Arc<Shared>,
+    errands: mpsc::Sender<Errand>,
+    tuning: Tuning,
+}
+
+/// What callers and the writer share.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    shelf: Arc<Shelf>,
+    phase: watch::Sender<Phase>,
+    /// Why nothing can be written now.
+    away: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn why_away(&self) -> Option<String> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_away(&self, why: Option<String>) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn fault(&self) -> StoreFault {
+        StoreFault::Unavailable(
+            self.why_away().unwrap_or_else(|| "the list of revocations is closed".to_owned()),
+        )
+    }
+}
+
+const ENDED: &str = "what writes the list of revocations has ended; restart Tollgate";
+
+fn writer_ended() -> StoreFault {
+    StoreFault::Unavailable(ENDED.to_owned())
+}
+
+impl EmbeddedLog {
+    /// Opens the file in `folder`, made now when there is none. Blocks while it is checked.
+    ///
+    /// # Errors
+    /// When the file cannot be used: in use, damaged, on a full disk.
+    pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
+        Self::start(folder, clock, Tuning::default(), Phase::Open)
+    }
+
+    /// One whose file another process has still: calls wait until [`Exclusive::open`].
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn closed(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
+        Self::start(folder, clock, Tuning::default(), Phase::Closed)
+    }
+
+    pub(super) fn start(
+        folder: &Path,
+        clock: Arc<dyn Clock>,
+        tuning: Tuning,
+        phase: Phase,
+    ) -> Result<Self, StoreFileError> {
+        let phase = watch::Sender::new(phase);
+        let shared = Arc::new(Shared { clock, shelf: Arc::default(), phase, away: Mutex::default() });
+        let (errands, received) = mpsc::channel();
+        Writer::start(folder, shared.clone(), received, tuning.clone())?;
+        Ok(Self { shared, errands, tuning })
+    }
+
+    /// How many the file has, ended ones included.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> u64 {
+        self.shared.shelf.with(ListFile::len).unwrap()
+    }
+
+    async fn ask(
+        &self,
+        errand: impl FnOnce(oneshot::Sender<Result<(), StoreFileError>>) -> Errand,
+    ) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        self.errands.send(errand(answer)).map_err(|_| ENDED)?;
+        let answered = answered.await.map_err(|_| ENDED)?;
+        answered.map_err(|error| error.to_string())
+    }
+
+    async fn write(&self, changes: &[Change]) -> Result<(), StoreFault> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        loop {
+            if let Some(answer) = self.send(changes)? {
+                return answer.await.map_err(|_| writer_ended())?;
+            }
+            self.changed_from_closed().await;
+        }
+    }
+
+    /// `None`: the file is closed.
+    fn send(
+        &self,
+        changes: &[Change],
+    ) -> Result<Option<oneshot::Receiver<Result<(), StoreFault>>>, StoreFault> {
+        // Nothing is sent behind the errand that closes the file: that needs the phase first.
+        let phase = self.shared.phase.borrow();
+        if !phase.is_open()? {
+            return Ok(None);
+        }
+        let (answer, answered) = oneshot::channel();
+        let append = Append { changes: changes.to_vec(), answer };
+        self.errands.send(Errand::Append(append)).map_err(|_| writer_ended())?;
+        Ok(Some(answered))
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl Fn(&ListFile) -> Result<T, StoreFileError> + Clone + Send + 'static,
+    ) -> Result<T, StoreFault> {
+        let reading = async {
+            loop {
+                if !self.shared.phase.borrow().is_open()? {
+                    self.changed_from_closed().await;
+                    continue;
+                }
+                if let Some(read) = self.shared.shelf.read(what.clone()).await {
+                    return read;
+                }
+                // It was closed just now, or it has failed.
+                if self.shared.why_away().is_some() {
+                    return Err(self.shared.fault());
+                }
+            }
+        };
+        timeout(self.tuning.patience, reading).await.unwrap_or(Err(StoreFault::Deadline))
+    }
+
+    async fn changed_from_closed(&self) {
+        let mut phases = self.shared.phase.subscribe();
+        // The sender is ours, so this ends.
+        drop(phases.wait_for(|phase| *phase != Phase::Closed).await);
+    }
+}
+
+impl Exclusive for EmbeddedLog {
+    /// Answers when whoever follows has the whole list.
+    fn open(&self) -> BoxFuture<'_, Result<(), String>> {
+        self.ask(Errand::Open).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            self.shared.phase.send_if_modified(|phase| {
+                let was_open = *phase == Phase::Open;
+                if was_open {
+                    *phase = Phase::Closed;
+                }
+                was_open
+            });
+            self.ask(Errand::Close).await
+        }
+        .boxed()
+    }
+
+    fn handed_over(&self) {
+        self.shared.phase.send_replace(Phase::HandedOver);
+    }
+}
+
+impl RevocationLog for EmbeddedLog {
+    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move {
+            timeout(self.tuning.patience, self.write(changes)).await.unwrap_or(Err(StoreFault::Deadline))
+        }
+        .boxed()
+    }
+
+    fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
+        self.read(move |file| file.find(id)).boxed()
+    }
+
+    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+        let part = part.clone();
+        self.read(move |file| file.list(&part)).boxed()
+    }
+
+    fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()> {
+        async move {
+            // The writer loads it, says that it is complete, and applies every change from there on.
+            if self.errands.send(Errand::Follow(tables.clone())).is_err() {
+                tracing::error!("{ENDED}");
+                pending::<()>().await;
+            }
+            loop {
+                sleep(self.tuning.sweep).await;
+                sweep(&tables, &*self.shared.clock).await;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Forgets what has ended, beside the runtime.
+pub(super) async fn sweep(tables: &Arc<Revocations>, clock: &dyn Clock) {
+    let (tables, now) = (tables.clone(), clock.now());
+    // It ends with an error only by a panic, which has been told.
+    let _ = tokio::task::spawn_blocking(move || tables.sweep(now)).await;
+}
+
+impl fmt::Debug for EmbeddedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedLog").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,343 @@
+//! The one thread that writes the list, and keeps the tables that requests ask in step with it. What waits while it
+//! writes goes into the next commit together.
+//!
+//! After a write that failed nobody knows what the disk holds. The file is opened again until that works; only then the
+//! tables get what it says of the changes in question, and until then nothing is changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{ENDED, Shared, Tuning};
+use crate::core::revocation::{Change, RevocationId};
+use crate::flows::ports::StoreFault;
+use crate::io::revocations::file::ListFile;
+use crate::io::store_file::{Phase, StoreFileError};
+use crate::state::revocations::Revocations;
+
+/// How many changes one commit takes, unless a single caller brings more.
+const TOGETHER: usize = 4096;
+/// How often a file that failed is opened again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the writer is asked for, in order.
+pub(super) enum Errand {
+    Append(Append),
+    Follow(Arc<Revocations>),
+    Close(oneshot::Sender<Result<(), StoreFileError>>),
+    Open(oneshot::Sender<Result<(), StoreFileError>>),
+}
+
+/// Changes that belong together.
+pub(super) struct Append {
+    pub(super) changes: Vec<Change>,
+    pub(super) answer: oneshot::Sender<Result<(), StoreFault>>,
+}
+
+/// What becomes of the file, which is on the shelf while it is open.
+enum At {
+    Open,
+    /// It failed at this time; these changes are in doubt.
+    Failed {
+        tried: Instant,
+        doubtful: Vec<Change>,
+    },
+    /// Another process may have it. There were so many commits when it was given up; `None`: it was never open.
+    GivenUp {
+        commits: Option<u64>,
+    },
+}
+
+/// How far the tables have the list.
+enum Loaded {
+    /// Up to this id.
+    UpTo(Option<RevocationId>),
+    Whole,
+}
+
+pub(super) struct Writer {
+    folder: PathBuf,
+    shared: Arc<Shared>,
+    errands: Receiver<Errand>,
+    tuning: Tuning,
+    at: At,
+    followed: Option<(Arc<Revocations>, Loaded)>,
+    next_sweep: Instant,
+}
+
+impl Drop for Writer {
+    /// A thread that ends by a panic must not leave a list that looks well.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("{ENDED}");
+            self.shared.is_away(Some(ENDED.to_owned()));
+        }
+    }
+}
+
+impl Writer {
+    /// Starts the thread, which runs until nobody can send errands any more. It opens the file first, unless that is
+    /// closed.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub(super) fn start(
+        folder: &Path,
+        shared: Arc<Shared>,
+        errands: Receiver<Errand>,
+        tuning: Tuning,
+    ) -> Result<(), StoreFileError> {
+        let (folder, place) = (folder.to_owned(), ListFile::place(folder));
+        let (tell, told) = sync_channel(1);
+        let run = move || {
+            let (at, next_sweep) = (At::GivenUp { commits: None }, Instant::now() + tuning.sweep);
+            let mut writer = Self { folder, shared, errands, tuning, at, followed: None, next_sweep };
+            let opens = *writer.shared.phase.borrow() == Phase::Open;
+            let opened = if opens { writer.take_back() } else { Ok(()) };
+            let is_open = opened.is_ok();
+            let _ = tell.send(opened);
+            if is_open {
+                writer.run();
+            }
+        };
+        match std::thread::Builder::new().name("revocations".to_owned()).spawn(run) {
+            // A thread that says nothing has panicked over the file.
+            Ok(_) => told.recv().unwrap_or_else(|_| Err(place.damaged("it cannot be read"))),
+            Err(error) => Err(place.other(format!("no thread can be had: {error}"))),
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            match self.errands.recv_timeout(self.pause()) {
+                Ok(Errand::Append(first)) => {
+                    if let Some(next) = self.write_together(first) {
+                        self.carry_out(next);
+                    }
+                }
+                Ok(errand) => self.carry_out(errand),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Err(error) = self.give_up() {
+                        tracing::error!(%error, "the list of revocations was not closed in good order");
+                    }
+                    return;
+                }
+            }
+            self.look_after();
+        }
+    }
+
+    /// How long it has nothing to do unless it is asked.
+    fn pause(&self) -> Duration {
+        let is_loading = matches!(self.followed, Some((_, Loaded::UpTo(_))));
+        match self.at {
+            At::Open if is_loading => Duration::ZERO,
+            At::Failed { .. } => AGAIN,
+            At::GivenUp { .. } => self.tuning.sweep,
+            At::Open => {
+                self.next_sweep.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+            }
+        }
+    }
+
+    fn carry_out(&mut self, errand: Errand) {
+        match errand {
+            Errand::Append(append) => drop(self.write_together(append)),
+            Errand::Follow(tables) => self.followed = Some((tables, Loaded::UpTo(None))),
+            Errand::Close(answer) => drop(answer.send(self.give_up())),
+            Errand::Open(answer) => drop(answer.send(self.take_back())),
+        }
+    }
+
+    /// Writes these changes and those that wait behind them. Gives the errand that ended the row.
+    fn write_together(&mut self, first: Append) -> Option<Errand> {
+        let (mut changes, mut answers, mut next) = (first.changes, vec![first.answer], None);
+        while changes.len() < TOGETHER {
+            match self.errands.try_recv() {
+                Ok(Errand::Append(append)) => {
+                    changes.extend(append.changes);
+                    answers.push(append.answer);
+                }
+                Ok(other) => {
+                    next = Some(other);
+                    break;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        let written = self.write(changes);
+        for answer in answers {
+            let _ = answer.send(written.clone());
+        }
+        next
+    }
+
+    fn write(&mut self, changes: Vec<Change>) -> Result<(), StoreFault> {
+        if !matches!(self.at, At::Open) {
+            return Err(self.shared.fault());
+        }
+        match self.shared.shelf.with(|file| file.write(&changes)) {
+            Some(Ok(())) => {
+                self.apply(&changes);
+                Ok(())
+            }
+            Some(Err(error)) => {
+                self.fail(&error, changes);
+                Err(self.shared.fault())
+            }
+            None => Err(self.shared.fault()),
+        }
+    }
+
+    fn apply(&self, changes: &[Change]) {
+        if let Some((tables, _)) = &self.followed {
+            tables.apply(changes);
+        }
+    }
+
+    fn fail(&mut self, error: &StoreFileError, doubtful: Vec<Change>) {
+        self.goes_away(error);
+        // What is left of the file is closed here.
+        drop(self.shared.shelf.replace(None));
+        self.at = At::Failed { tried: Instant::now(), doubtful };
+    }
+
+    fn goes_away(&self, error: &StoreFileError) {
+        let why = Some(error.to_string());
+        if self.shared.why_away() != why {
+            tracing::error!(%error, "nothing can be revoked until the list can be written; what is revoked stays so");
+        }
+        self.shared.is_away(why);
+    }
+
+    /// What is due: to open a file that failed, to load a piece, to take out what has ended.
+    fn look_after(&mut self) {
+        match &mut self.at {
+            At::Failed { tried, .. } if tried.elapsed() >= AGAIN => {
+                *tried = Instant::now();
+                self.open_again();
+            }
+            At::Open => {
+                let loaded = self.load_piece().map(drop);
+                let swept = loaded.and_then(|()| self.take_out_ended());
+                if let Err(error) = swept {
+                    self.fail(&error, Vec::new());
+                }
+            }
+            At::Failed { .. } | At::GivenUp { .. } => {}
+        }
+    }
+
+    fn open_again(&mut self) {
+        let At::Failed { doubtful, .. } = &mut self.at else { return };
+        let opened = ListFile::open_again(&self.folder, &self.tuning.backend).and_then(|file| {
+            let read = |change: &Change| {
+                let there = file.find(change.id())?;
+                Ok(there.map_or_else(|| Change::Lift(change.revocation().clone()), Change::Add))
+            };
+            let there = doubtful.iter().map(read).collect::<Result<Vec<_>, StoreFileError>>()?;
+            Ok((file, there))
+        });
+        match opened {
+            Ok((file, there)) => {
+                self.apply(&there);
+                drop(self.shared.shelf.replace(Some(file)));
+                self.at = At::Open;
+                self.shared.is_away(None);
+                tracing::warn!("the list of revocations can be written again");
+            }
+            Err(error) => self.goes_away(&error),
+        }
+    }
+
+    /// Loads a piece of the list, where not all of it is in the tables yet. Gives whether there is more.
+    fn load_piece(&mut self) -> Result<bool, StoreFileError> {
+        let Some((tables, loaded)) = &mut self.followed else { return Ok(false) };
+        let Loaded::UpTo(after) = *loaded else { return Ok(false) };
+        let limit = self.tuning.piece;
+        let Some(piece) = self.shared.shelf.with(|file| file.piece(after, limit)) else { return Ok(false) };
+        let piece = piece?;
+        tables.apply(&piece.changes);
+        *loaded = match piece.next {
+            Some(next) => Loaded::UpTo(Some(next)),
+            None => {
+                tables.is_complete(Instant::now(), None);
+                Loaded::Whole
+            }
+        };
+        Ok(piece.next.is_some())
+    }
+
+    fn take_out_ended(&mut self) -> Result<(), StoreFileError> {
+        if Instant::now() < self.next_sweep {
+            return Ok(());
+        }
+        let (now, limit) = (self.shared.clock.now(), self.tuning.piece);
+        let taken = self.shared.shelf.with(|file| file.take_out_ended(now, limit)).unwrap_or(Ok(0))?;
+        // Where much has ended the next pass comes soon, but others come between.
+        let pause = if taken < limit { self.tuning.sweep } else { self.tuning.sweep / 60 };
+        self.next_sweep = Instant::now() + pause;
+        Ok(())
+    }
+
+    /// Closes the file, whatever happens.
+    fn give_up(&mut self) -> Result<(), StoreFileError> {
+        self.open_again();
+        match self.at {
+            At::GivenUp { .. } => Ok(()),
+            At::Open => {
+                let file = self.shared.shelf.replace(None);
+                let commits = file.as_ref().map_or(Ok(0), ListFile::commits);
+                self.at = At::GivenUp { commits: Some(*commits.as_ref().unwrap_or(&0)) };
+                let closed = file.map_or(Ok(()), ListFile::close);
+                commits.and(closed)
+            }
+            At::Failed { .. } => {
+                self.at = At::GivenUp { commits: Some(0) };
+                let why = self.shared.why_away().unwrap_or_default();
+                Err(ListFile::place(&self.folder).other(why))
+            }
+        }
+    }
+
+    /// Opens the file that was given up. What another process wrote meanwhile counts: whoever follows has all of it
+    /// when this returns.
+    fn take_back(&mut self) -> Result<(), StoreFileError> {
+        let At::GivenUp { commits: before } = self.at else { return Ok(()) };
+        let file = ListFile::open(&self.folder, &self.tuning.backend)?;
+        let has_changed = before != Some(file.commits()?);
+        if has_changed && self.followed.is_some() {
+            match before.map(|before| file.lifted_since(before)).transpose()? {
+                Some(Some(lifted)) => self.apply(&lifted),
+                Some(None) => tracing::warn!(
+                    "what was lifted while another process had the list of revocations is refused here until the next \
+                     start"
+                ),
+                None => {}
+            }
+            if let Some((_, loaded)) = &mut self.followed {
+                *loaded = Loaded::UpTo(None);
+            }
+        }
+        drop(self.shared.shelf.replace(Some(file)));
+        self.at = At::Open;
+        loop {
+            match self.load_piece() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    drop(self.shared.shelf.replace(None));
+                    self.at = At::GivenUp { commits: before };
+                    return Err(error);
+                }
+            }
+        }
+        self.shared.is_away(None);
+        self.shared.phase.send_replace(Phase::Open);
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! The file of the list: every revocation under its id, and when each ends. Only what is asked for is in memory: ten
+//! million are promised.
+//!
+//! It must never answer that something was written before it is on the disk.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::time::Duration;
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
+
+use crate::core::revocation::{Change, Revocation, RevocationId};
+use crate::core::time::Timestamp;
+use crate::flows::ports::{Listed, Part};
+use crate::io::store_file::{Backend, Kind, Place, StoreFileError};
+
+pub(super) const LIST: Kind = Kind {
+    name: "revocations.redb",
+    without: "what was revoked before is then accepted again, unless replicas share the list in Redis",
+    cache: 32 << 20,
+};
+type Id<'k> = &'k [u8; 16];
+/// Id → [`Revocation::to_bytes`].
+const RECORDS: TableDefinition<'_, Id<'_>, &[u8]> = TableDefinition::new("records");
+/// End in whole seconds (8 bytes, big endian) and id, of those that end.
+const ENDS: TableDefinition<'_, &[u8; 24], ()> = TableDefinition::new("ends");
+/// The number of a commit, and which in it → what it took out. For a process that comes back to the file: what is
+/// not there any more it does not see.
+const LIFTED: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("lifted");
+const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
+const FORMAT: &str = "format";
+/// What this program writes and reads.
+const THIS_FORMAT: u64 = 1;
+/// How many commits there were.
+const COMMITS: &str = "commits";
+/// For how many commits it is known what they took out.
+const REMEMBERED: u64 = 4096;
+/// How many records one call of [`ListFile::list`] looks at.
+const SCANNED: usize = 4096;
+/// What has ended is kept for so long: clocks of replicas differ.
+pub(super) const GRACE: Duration = Duration::from_secs(60);
+
+/// The open file; no other process has it.
+pub(super) struct ListFile {
+    place: Place,
+    database: Database,
+}
+
+/// A part of the list for those who keep tables, and where the next begins.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) changes: Vec<Change>,
+    pub(super) next: Option<RevocationId>,
+}
+
+impl ListFile {
+    pub(super) fn place(folder: &Path) -> Place {
+        Place::new(folder, &LIST)
+    }
+
+    /// Opens the file in `folder`, made now when there is none.
+    pub(super) fn open(folder: &Path, how: &Backend) -> Result<Self, StoreFileError> {
+        let place = Self::place(folder);
+        let (database, _) = place.open(how, begin)?;
+        let file = Self { place, database };
+        match file.about(FORMAT).map_err(|error| match error {
+            redb::Error::TableDoesNotExist(_) => file.place.damaged("it holds no list"),
+            error => file.place.told(error),
+        })? {
+            Some(THIS_FORMAT) => Ok(file),
+            format => {
+                let why = format!("format {}, not {THIS_FORMAT}", format.unwrap_or_default());
+                Err(StoreFileError::OtherVersion { path: file.place.path(), why })
+            }
+        }
+    }
+
+    /// Opens the file again after a write that failed, and shows that it can be written.
+    pub(super) fn open_again(folder: &Path, how: &Backend) -> Result<Self, StoreFileError> {
+        let place = Self::place(folder);
+        let file = Self { database: place.open_again(how)?, place };
+        file.write(&[])?;
+        Ok(file)
+    }
+
+    pub(super) fn close(self) -> Result<(), StoreFileError> {
+        let Self { place, database } = self;
+        database.close().map_err(|error| place.told(error.into()))
+    }
+
+    fn about(&self, key: &str) -> Result<Option<u64>, redb::Error> {
+        Ok(self.database.begin_read()?.open_table(ABOUT)?.get(key)?.map(|value| value.value()))
+    }
+
+    /// How many commits there were.
+    pub(super) fn commits(&self) -> Result<u64, StoreFileError> {
+        self.about(COMMITS).map(Option::unwrap_or_default).map_err(|error| self.place.told(error))
+    }
+
+    /// Makes these changes in their order; all are on the disk when this returns, or it is not known what is. Then the
+    /// file must be opened again.
+    pub(super) fn write(&self, changes: &[Change]) -> Result<(), StoreFileError> {
+        let write = || {
+            let transaction = self.database.begin_write()?;
+            let commit = count(&transaction)?;
+            {
+                let mut records = transaction.open_table(RECORDS)?;
+                let mut ends = transaction.open_table(ENDS)?;
+                let mut lifted = transaction.open_table(LIFTED)?;
+                for (at, change) in changes.iter().enumerate() {
+                    make(&mut records, &mut ends, change)?;
+                    if let Change::Lift(gone) = change {
+                        let at = u32::try_from(at).unwrap_or(u32::MAX);
+                        lifted.insert((commit, at), gone.to_bytes().as_slice())?;
+                    }
+                }
+                if changes.iter().any(|change| matches!(change, Change::Lift(_))) {
+                    lifted.retain_in(..(commit.saturating_sub(REMEMBERED), 0), |_, _| false)?;
+                }
+            }
+            Ok(transaction.commit()?)
+        };
+        write().map_err(|error| self.place.told(error))
+    }
+
+    /// Takes out what has ended, at most `limit` of it. Gives how many that were.
+    pub(super) fn take_out_ended(&self, now: Timestamp, limit: usize) -> Result<usize, StoreFileError> {
+        let last = end_key(now.minus(GRACE), [0; 16]);
+        let take_out = || {
+            let ended: Vec<[u8; 24]> = {
+                let transaction = self.database.begin_read()?;
+                let ends = transaction.open_table(ENDS)?;
+                let ended = ends.range::<&[u8; 24]>(..&last)?.take(limit);
+                ended.map(|end| Ok(*end?.0.value())).collect::<Result<_, redb::Error>>()?
+            };
+            if ended.is_empty() {
+                return Ok(0);
+            }
+            let transaction = self.database.begin_write()?;
+            {
+                let mut records = transaction.open_table(RECORDS)?;
+                let mut ends = transaction.open_table(ENDS)?;
+                for end in &ended {
+                    ends.remove(end)?;
+                    let [_, _, _, _, _, _, _, _, id @ ..] = end;
+                    records.remove(id)?;
+                }
+            }
+            transaction.commit()?;
+            Ok(ended.len())
+        };
+        take_out().map_err(|error: redb::Error| self.place.told(error))
+    }
+
+    /// How many there are, ended ones included.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> u64 {
+        use redb::ReadableTableMetadata as _;
+        self.database.begin_read().unwrap().open_table(RECORDS).unwrap().len().unwrap()
+    }
+
+    pub(super) fn find(&self, id: RevocationId) -> Result<Option<Revocation>, StoreFileError> {
+        let read = || {
+            let record = self.database.begin_read()?.open_table(RECORDS)?.get(id.as_bytes())?;
+            Ok(record.map(|record| Revocation::from_bytes(record.value())))
+        };
+        let found = read().map_err(|error: redb::Error| self.place.told(error))?;
+        found.map(|record| record.ok_or_else(|| self.unreadable())).transpose()
+    }
+
+    fn unreadable(&self) -> StoreFileError {
+        self.place.damaged("a revocation in it cannot be read")
+    }
+
+    /// Calls `each` with at most `scanned` records behind `after`, until it says that it is enough. Gives where the next
+    /// part begins.
+    fn scan(
+        &self,
+        after: Option<RevocationId>,
+        scanned: usize,
+        mut each: impl FnMut(Revocation) -> bool,
+    ) -> Result<Option<RevocationId>, StoreFileError> {
+        let told = |error| self.place.told(error);
+        let begin = || {
+            let records = self.database.begin_read()?.open_table(RECORDS)?;
+            let from = after.as_ref().map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
+            Ok(records.range::<Id<'_>>((from, Bound::Unbounded))?)
+        };
+        let mut records = begin().map_err(told)?;
+        let (mut seen, mut last) = (0, None);
+        for record in &mut records {
+            let (id, record) = record.map_err(|error| told(error.into()))?;
+            if seen == scanned {
+                return Ok(last);
+            }
+            seen += 1;
+            last = Some(RevocationId::from_bytes(*id.value()));
+            let revocation = Revocation::from_bytes(record.value()).ok_or_else(|| self.unreadable())?;
+            if each(revocation) {
+                break;
+            }
+        }
+        Ok(if records.next().is_some() { last } else { None })
+    }
+
+    pub(super) fn list(&self, part: &Part) -> Result<Listed, StoreFileError> {
+        let mut revocations = Vec::new();
+        let limit = part.limit.max(1);
+        let next = self.scan(part.after, SCANNED, |revocation| {
+            if part.takes(&revocation.target) {
+                revocations.push(revocation);
+            }
+            revocations.len() == limit
+        })?;
+        Ok(Listed { revocations, next })
+    }
+
+    /// At most `limit` of the list behind `after`, as changes.
+    pub(super) fn piece(&self, after: Option<RevocationId>, limit: usize) -> Result<Piece, StoreFileError> {
+        let mut changes = Vec::with_capacity(limit);
+        let next = self.scan(after, limit, |revocation| {
+            changes.push(Change::Add(revocation));
+            false
+        })?;
+        Ok(Piece { changes, next })
+    }
+
+    /// What was lifted after this many commits and is not there now. `None`: that is not known any more.
+    pub(super) fn lifted_since(&self, commits: u64) -> Result<Option<Vec<Change>>, StoreFileError> {
+        let told = |error| self.place.told(error);
+        if self.commits()?.saturating_sub(commits) > REMEMBERED {
+            return Ok(None);
+        }
+        let read = || {
+            let table = self.database.begin_read()?.open_table(LIFTED)?;
+            let lifted = table.range((commits.saturating_add(1), 0)..)?;
+            lifted
+                .map(|entry| Ok(Revocation::from_bytes(entry?.1.value())))
+                .collect::<Result<Vec<_>, redb::Error>>()
+        };
+        let mut changes = Vec::new();
+        for lifted in read().map_err(told)? {
+            let lifted = lifted.ok_or_else(|| self.unreadable())?;
+            if self.find(lifted.id())?.is_none() {
+                changes.push(Change::Lift(lifted));
+            }
+        }
+        Ok(Some(changes))
+    }
+}
+
+/// A new file.
+fn begin(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(RECORDS)?;
+    transaction.open_table(ENDS)?;
+    transaction.open_table(LIFTED)?;
+    transaction.open_table(ABOUT)?.insert(FORMAT, THIS_FORMAT)?;
+    Ok(transaction.commit()?)
+}
+
+/// Gives this commit its number.
+fn count(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
+    let mut about = transaction.open_table(ABOUT)?;
+    let commit = about.get(COMMITS)?.map_or(0, |commits| commits.value()).saturating_add(1);
+    about.insert(COMMITS, commit)?;
+    Ok(commit)
+}
+
+type Records<'t> = Table<'t, Id<'static>, &'static [u8]>;
+type Ends<'t> = Table<'t, &'static [u8; 24], ()>;
+
+fn make(records: &mut Records<'_>, ends: &mut Ends<'_>, change: &Change) -> Result<(), redb::Error> {
+    let id = change.id();
+    let before = records.get(id.as_bytes())?.and_then(|before| Revocation::from_bytes(before.value()));
+    if let Some(end) = before.as_ref().and_then(|before| before.until) {
+        ends.remove(&end_key(end, *id.as_bytes()))?;
+    }
+    match change {
+        Change::Add(new) => {
+            let new = match &before {
+                Some(before) => new.clone().in_place_of(before),
+                None => new.clone(),
+            };
+            records.insert(id.as_bytes(), new.to_bytes().as_slice())?;
+            if let Some(end) = new.until {
+                ends.insert(&end_key(end, *id.as_bytes()), ())?;
+            }
+        }
+        Change::Lift(_) => drop(records.remove(id.as_bytes())?),
+    }
+    Ok(())
+}
+
+/// Sorts by the whole second in which it ends.
+fn end_key(end: Timestamp, id: [u8; 16]) -> [u8; 24] {
+    let seconds = u64::try_from(end.as_secs()).unwrap_or(0).to_be_bytes();
+    let mut key = [0; 24];
+    let (first, second) = key.split_at_mut(8);
+    first.copy_from_slice(&seconds);
+    second.copy_from_slice(&id);
+    key
+}

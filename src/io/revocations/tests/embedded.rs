@@ -1,0 +1,379 @@
+//! The list in a file: what outlives the process, and what becomes of a bad disk and a bad file.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tempfile::TempDir;
+
+use super::*;
+use crate::flows::ports::{Clock, Exclusive as _, StoreFault};
+use crate::io::revocations::embedded::{EmbeddedLog, Tuning};
+use crate::io::store::tests::TestClock;
+use crate::io::store_file::faults::Faults;
+use crate::io::store_file::{Backend, Phase, StoreFileError};
+
+const FILE: &str = "revocations.redb";
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(folder: &Path) -> Arc<EmbeddedLog> {
+    Arc::new(EmbeddedLog::open(folder, Arc::new(SystemClock)).unwrap())
+}
+
+fn open_as(folder: &Path, clock: Arc<dyn Clock>, tuning: Tuning) -> Arc<EmbeddedLog> {
+    Arc::new(EmbeddedLog::start(folder, clock, tuning, Phase::Open).unwrap())
+}
+
+/// One whose disk does what `Faults` say, which is swept all the time and read in small pieces.
+fn faulty(folder: &Path, clock: Arc<dyn Clock>) -> (Arc<EmbeddedLog>, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    let backend = Backend { faults: Some(faults.clone()) };
+    let tuning = Tuning { backend, sweep: Duration::from_millis(10), piece: 7, ..Tuning::default() };
+    (open_as(folder, clock, tuning), faults)
+}
+
+/// What a process finds that starts on what is on the disk now.
+fn after_a_crash(folder: &Path) -> (Arc<EmbeddedLog>, TempDir) {
+    let copy = tempfile::tempdir().unwrap();
+    fs::copy(folder.join(FILE), copy.path().join(FILE)).unwrap();
+    (open(copy.path()), copy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_list_in_a_file_keeps_every_promise_of_a_list() {
+    let folder = folder();
+    suite::holds_for(open(folder.path())).await;
+    let small_pieces = Tuning { piece: 3, ..Tuning::default() };
+    let folder = tempfile::tempdir().unwrap();
+    suite::holds_for(open_as(folder.path(), Arc::new(SystemClock), small_pieces)).await;
+}
+
+#[tokio::test]
+async fn what_was_answered_outlives_a_crash_and_the_file_is_nobody_elses() {
+    let folder = folder();
+    let log = open(folder.path());
+    add(&*log, [jti("a"), before("alice", 10), block("bob")]).await;
+    lift(&*log, &block("bob")).await;
+    let (crashed, _copy) = after_a_crash(folder.path());
+    let tables = followed(&crashed).await;
+    assert!(refuses(&tables, &jti("a")) && refuses_aged(&tables, &before("alice", 0), 10, now()));
+    assert!(!refuses(&tables, &block("bob")));
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(folder.path().join(FILE)).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+}
+
+/// Not a test: what `every_revocation_that_was_answered_outlives_a_kill` kills.
+#[tokio::test]
+#[ignore = "the process that another test kills"]
+async fn victim() {
+    let Some(folder) = std::env::var_os("TOLLGATE_VICTIM") else { return };
+    let log = open(Path::new(&folder));
+    let tables = followed(&log).await;
+    let began = std::time::Instant::now();
+    let first: usize = std::env::var("TOLLGATE_FIRST").unwrap().parse().unwrap();
+    for round in 0.. {
+        let add = async |n: usize| {
+            super::add(&*log, [jti(n)]).await;
+            assert!(refuses(&tables, &jti(n)));
+            println!("\nanswered {n}");
+        };
+        join_all((0..7).map(|n| add(first + round * 7 + n))).await;
+        assert!(began.elapsed() < LONG, "nobody kills it");
+    }
+}
+
+#[tokio::test]
+async fn every_revocation_that_was_answered_outlives_a_kill() {
+    let (folder, mut answered) = (folder(), Vec::<usize>::new());
+    for kill in 1..=25 {
+        let victim = ["--exact", "io::revocations::tests::embedded::victim", "--ignored", "--nocapture"];
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(victim)
+            .env("TOLLGATE_VICTIM", folder.path())
+            .env("TOLLGATE_FIRST", (kill * 100_000).to_string())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let after = 1 + kill * 13 % 100;
+        let mut now: Vec<usize> =
+            lines.filter_map(|line| line.strip_prefix("answered ")?.parse().ok()).take(after).collect();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert_eq!(now.len(), after);
+        answered.append(&mut now);
+        let log = open(folder.path());
+        let tables = followed(&log).await;
+        for n in &answered {
+            assert!(refuses(&tables, &jti(n)), "{n} is gone after kill {kill}");
+        }
+        log.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_answered_and_counts_once_it_is_on_the_disk() {
+    let folder = folder();
+    let (log, faults) = faulty(folder.path(), TestClock::start());
+    let tables = followed(&log).await;
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.hangs.store(true, Ordering::SeqCst);
+    let changes = [Change::Add(jti("a"))];
+    let mut first = log.append(&changes);
+    assert!((&mut first).now_or_never().is_none());
+    until("the disk to be asked", async || faults.syncs.load(Ordering::SeqCst) > before).await;
+    assert!((&mut first).now_or_never().is_none() && !refuses(&tables, &jti("a")), "it is not on the disk");
+    // Whoever leaves does not take the change along.
+    let others: Vec<_> = (0..500).map(|n| [Change::Add(jti(n))]).collect();
+    for other in &others {
+        assert!(log.append(other).now_or_never().is_none());
+    }
+    faults.hangs.store(false, Ordering::SeqCst);
+    let during = faults.syncs.load(Ordering::SeqCst);
+    first.await.unwrap();
+    assert!(refuses(&tables, &jti("a")));
+    until("the others", async || refuses(&tables, &jti(499))).await;
+    let syncs = faults.syncs.load(Ordering::SeqCst) - during;
+    assert!(syncs < 20, "{syncs} syncs for 500 changes: what waits is written together");
+}
+
+#[tokio::test]
+async fn nothing_passes_before_the_list_is_loaded() {
+    let folder = folder();
+    let log = open(folder.path());
+    add(&*log, (0..5000).map(jti)).await;
+    log.close().await.unwrap();
+    let (log, _) = faulty(folder.path(), TestClock::start());
+    let tables = tables();
+    follow(&log, &tables);
+    loaded(&tables).await;
+    assert!((0..5000).all(|n| refuses(&tables, &jti(n))), "all of it was there at that moment");
+}
+
+#[tokio::test]
+async fn a_long_list_is_loaded_in_time() {
+    let folder = folder();
+    let log = open(folder.path());
+    let value = |n: usize| format!("{n:032x}");
+    for part in 0..20 {
+        add(&*log, (part * 5000..(part + 1) * 5000).map(|n| jti(value(n)))).await;
+    }
+    log.close().await.unwrap();
+    let began = Instant::now();
+    let log = open(folder.path());
+    let tables = followed(&log).await;
+    let took = began.elapsed();
+    assert_eq!(tables.count(Kind::Jti), 100_000);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test]
+async fn what_has_ended_leaves_the_file_and_it_does_not_grow_for_ever() {
+    let (folder, clock) = (folder(), TestClock::start());
+    let (log, _) = faulty(folder.path(), clock.clone());
+    let tables = followed(&log).await;
+    let ends = |n: usize, seconds| Revocation {
+        until: Some(clock.now().plus(Duration::from_secs(seconds))),
+        ..jti(n)
+    };
+    add(&*log, [jti("lasting"), Revocation { until: None, ..jti("for ever") }]).await;
+    // What is put off does not end when it first would have.
+    add(&*log, [ends(7_000_000, 1)]).await;
+    add(&*log, [ends(7_000_000, 20_000)]).await;
+    let size = || fs::metadata(folder.path().join(FILE)).unwrap().len();
+    let mut sizes = Vec::new();
+    for round in 0..12 {
+        add(&*log, (0..300).map(|n| ends(round * 300 + n, 10))).await;
+        assert!(log.len() >= 300);
+        clock.pass(Duration::from_secs(30));
+        assert!(log.find(jti(round * 300).id()).await.unwrap().is_some(), "clocks of replicas differ");
+        clock.pass(Duration::from_secs(60));
+        until("the sweep of the file", async || log.len() == 3).await;
+        until("the sweep of the tables", async || tables.count(Kind::Jti) == 3).await;
+        sizes.push(size());
+    }
+    assert!(sizes[11] <= sizes[3] * 2, "{sizes:?}");
+    let listed = all(&*log, Part { limit: 10, ..Part::default() }).await;
+    assert_eq!(listed.len(), 3);
+    assert!(refuses_aged(&tables, &jti(7_000_000), 0, clock.now()));
+}
+
+#[tokio::test]
+async fn a_list_is_given_up_and_taken_back_and_what_another_process_did_counts() {
+    let folder = folder();
+    let log = open(folder.path());
+    let tables = followed(&log).await;
+    add(&*log, [jti("ours"), block("bob"), block("carol")]).await;
+    log.close().await.unwrap();
+    log.close().await.unwrap();
+    assert!(refuses(&tables, &jti("ours")), "what is known stays known");
+    let waiting = [Change::Add(jti("waited"))];
+    let mut append = log.append(&waiting);
+    let mut find = log.find(block("bob").id());
+    assert!((&mut append).now_or_never().is_none() && (&mut find).now_or_never().is_none());
+
+    let next = open(folder.path());
+    let refused = log.open().await.unwrap_err();
+    assert!(refused.contains("in use by another process"), "{refused}");
+    add(&*next, [jti("theirs")]).await;
+    lift(&*next, &block("bob")).await;
+    lift(&*next, &block("carol")).await;
+    add(&*next, [block("carol")]).await;
+    next.close().await.unwrap();
+
+    log.open().await.unwrap();
+    assert!(refuses(&tables, &jti("theirs")) && refuses(&tables, &jti("ours")));
+    assert!(!refuses(&tables, &block("bob")) && refuses(&tables, &block("carol")));
+    append.await.unwrap();
+    assert_eq!(find.await.unwrap(), None);
+    assert!(refuses(&tables, &jti("waited")));
+    log.open().await.unwrap();
+    assert!(refuses(&tables, &jti("waited")), "taking back what one has changes nothing");
+}
+
+#[tokio::test]
+async fn a_list_that_begins_closed_has_all_of_it_when_it_is_open_and_one_that_handed_over_waits_for_nothing()
+{
+    let folder = folder();
+    let old = open(folder.path());
+    add(&*old, (0..100).map(jti)).await;
+    let new = Arc::new(EmbeddedLog::closed(folder.path(), Arc::new(SystemClock)).unwrap());
+    let tables = tables();
+    follow(&new, &tables);
+    tokio::task::yield_now().await;
+    assert!(new.open().await.unwrap_err().contains("in use by another process"));
+    assert_eq!(tables.currency(), Currency::Unknown);
+    old.close().await.unwrap();
+    let changes = [Change::Add(jti("late"))];
+    let mut left = old.append(&changes);
+    assert!((&mut left).now_or_never().is_none());
+    new.open().await.unwrap();
+    assert!((0..100).all(|n| refuses(&tables, &jti(n))), "all of it at that moment");
+    old.handed_over();
+    let fault = left.now_or_never().expect("an answer at once").unwrap_err();
+    assert!(fault.to_string().contains("another process"), "{fault}");
+    drop(old);
+    add(&*new, [jti("new")]).await;
+}
+
+#[tokio::test]
+async fn calls_do_not_wait_for_ever_for_a_list_that_was_given_up() {
+    let folder = folder();
+    let tuning = Tuning { patience: Duration::from_millis(100), ..Tuning::default() };
+    let log = open_as(folder.path(), Arc::new(SystemClock), tuning);
+    log.close().await.unwrap();
+    assert_eq!(log.append(&[Change::Add(jti("a"))]).await.unwrap_err(), StoreFault::Deadline);
+    assert_eq!(log.find(jti("a").id()).await.unwrap_err(), StoreFault::Deadline);
+    assert_eq!(log.list(&Part::default()).await.unwrap_err(), StoreFault::Deadline);
+}
+
+#[tokio::test]
+async fn a_file_that_another_process_has_is_an_error_that_names_it() {
+    let folder = folder();
+    let first = open(folder.path());
+    let error = EmbeddedLog::open(folder.path(), Arc::new(SystemClock)).unwrap_err();
+    assert!(matches!(error, StoreFileError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains(folder.path().join(FILE).to_str().unwrap()), "{error}");
+    add(&*first, [jti("a")]).await;
+}
+
+/// Each damage is either told, or has cost nothing.
+#[tokio::test]
+async fn a_damaged_list_is_told_and_never_thrown_away() {
+    let folder = folder();
+    let log = open(folder.path());
+    add(&*log, (0..300).map(jti)).await;
+    log.close().await.unwrap();
+    let good = fs::read(folder.path().join(FILE)).unwrap();
+    let mut damages: Vec<(String, Vec<u8>)> = vec![
+        ("empty".to_owned(), Vec::new()),
+        ("other".to_owned(), b"something else".to_vec()),
+        ("half".to_owned(), good[..good.len() / 2].to_vec()),
+    ];
+    damages.extend((0..good.len()).step_by(good.len() / 60).map(|at| {
+        let mut damaged = good.clone();
+        let end = (at + 64).min(good.len());
+        damaged[at..end].fill(0x55);
+        (format!("bytes from {at}"), damaged)
+    }));
+    let mut told = 0;
+    for (what, damaged) in damages {
+        let copy = tempfile::tempdir().unwrap();
+        let file = copy.path().join(FILE);
+        fs::write(&file, &damaged).unwrap();
+        match EmbeddedLog::open(copy.path(), Arc::new(SystemClock)).map(Arc::new) {
+            Ok(log) => {
+                let tables = followed(&log).await;
+                assert!((0..300).all(|n| refuses(&tables, &jti(n))), "{what}");
+            }
+            Err(error) => {
+                told += 1;
+                let text = error.to_string();
+                assert!(
+                    text.contains(file.to_str().unwrap()) && text.contains("move it away"),
+                    "{what}: {text}"
+                );
+                let left = fs::read(&file).unwrap();
+                assert!(left.len() >= damaged.len() && damaged.is_empty() == left.is_empty(), "{what}");
+            }
+        }
+    }
+    assert!(told > 10, "{told}");
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_refuses_what_must_last_and_tables_say_what_it_has_afterwards() {
+    let folder = folder();
+    let (log, faults) = faulty(folder.path(), TestClock::start());
+    let tables = followed(&log).await;
+    add(&*log, [jti("there"), block("bob")]).await;
+    for (round, fault) in [&faults.full, &faults.loses].into_iter().enumerate() {
+        let blocked = block("bob");
+        fault.store(true, Ordering::SeqCst);
+        let new = Revocation { reason: Some("x".repeat(100_000)), ..jti(round) };
+        let changes = [Change::Add(new.clone()), Change::Lift(blocked.clone())];
+        let refused = log.append(&changes).await.unwrap_err();
+        assert!(refused.to_string().contains(FILE), "{refused}");
+        assert!(log.append(&[Change::Add(jti("other"))]).await.is_err(), "until it can be written");
+        assert!(log.find(jti("there").id()).await.is_err());
+        assert!(refuses(&tables, &jti("there")), "what is known stays known");
+        fault.store(false, Ordering::SeqCst);
+        until("the list to be written again", async || {
+            log.append(&[Change::Add(jti("again"))]).await.is_ok()
+        })
+        .await;
+        let there = log.find(new.id()).await.unwrap();
+        assert_eq!(refuses(&tables, &new), there.is_some(), "the tables say what the disk says");
+        assert_eq!(refuses(&tables, &blocked), log.find(blocked.id()).await.unwrap().is_some());
+        let (crashed, _copy) = after_a_crash(folder.path());
+        assert_eq!(crashed.find(new.id()).await.unwrap(), there);
+        add(&*log, [new.clone(), blocked.clone()]).await;
+        assert!(refuses(&tables, &new) && refuses(&tables, &blocked));
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_ends_by_a_panic_is_told_and_nobody_waits_for_it() {
+    let folder = folder();
+    let (log, faults) = faulty(folder.path(), TestClock::start());
+    let tables = followed(&log).await;
+    add(&*log, [jti("a")]).await;
+    faults.panics.store(true, Ordering::SeqCst);
+    assert!(log.append(&[Change::Add(jti("b"))]).await.is_err());
+    until("the log to say so", async || {
+        log.append(&[Change::Add(jti("c"))]).await.unwrap_err().to_string().contains("restart")
+    })
+    .await;
+    assert!(refuses(&tables, &jti("a")) && !refuses(&tables, &jti("b")));
+    assert!(log.close().await.is_err());
+}

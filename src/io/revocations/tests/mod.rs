@@ -1,0 +1,118 @@
+//! Every list under one suite, and what each promises of its own.
+
+mod embedded;
+mod suite;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, TokenFacts, Whose};
+use crate::core::time::Timestamp;
+use crate::core::token::id::TokenId;
+use crate::flows::ports::{Clock as _, Listed, Part, RevocationLog};
+use crate::flows::testing::MemoryLog;
+use crate::io::store::tests::{LONG, until};
+use crate::io::system::SystemClock;
+use crate::state::revocations::{Currency, Revocations};
+
+const ISS: &str = "https://as.example";
+
+fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+fn revocation(kind: Kind, value: impl std::fmt::Display, rule: Rule) -> Revocation {
+    let target = Target { kind, whose: Whose::Of(ISS.to_owned()), value: value.to_string() };
+    let until = Some(now().plus(Duration::from_secs(86_400)));
+    Revocation { target, rule, until, made_at: now(), made_by: Some("a test".to_owned()), reason: None }
+}
+
+fn jti(value: impl std::fmt::Display) -> Revocation {
+    revocation(Kind::Jti, value, Rule::Outright)
+}
+
+fn block(value: impl std::fmt::Display) -> Revocation {
+    revocation(Kind::Sub, value, Rule::Block)
+}
+
+/// What of this subject was issued `ago` seconds ago, or earlier.
+fn before(value: impl std::fmt::Display, ago: u64) -> Revocation {
+    revocation(Kind::Sub, value, Rule::Before(now().minus(Duration::from_secs(ago))))
+}
+
+fn tables() -> Arc<Revocations> {
+    Arc::new(Revocations::new([7; 16]))
+}
+
+/// Whether what this names is refused, when it was issued so many seconds ago. Fails while nothing is known.
+fn refuses_aged(tables: &Revocations, named: &Revocation, ago: u64, now: Timestamp) -> bool {
+    assert!(matches!(tables.currency(), Currency::Current { .. }), "{:?}", tables.currency());
+    let of = |kind| (named.target.kind == kind).then_some(named.target.value.as_str());
+    let issued_at = now.minus(Duration::from_secs(ago));
+    let token = TokenFacts {
+        id: TokenId::from_bytes([1; 32]),
+        iss: ISS,
+        jti: of(Kind::Jti),
+        sid: of(Kind::Sid),
+        sub: of(Kind::Sub),
+        client: None,
+        kid: None,
+        issued_at,
+    };
+    tables.admit_token(&tables.marks_of(&token), issued_at, now).is_err()
+}
+
+/// Of a token of now.
+fn refuses(tables: &Revocations, named: &Revocation) -> bool {
+    refuses_aged(tables, named, 0, now())
+}
+
+/// Follows for as long as the test runs, and waits until all is loaded.
+async fn followed(log: &Arc<impl RevocationLog + 'static>) -> Arc<Revocations> {
+    let tables = tables();
+    follow(log, &tables);
+    loaded(&tables).await;
+    tables
+}
+
+fn follow(log: &Arc<impl RevocationLog + 'static>, tables: &Arc<Revocations>) {
+    let (log, tables) = (log.clone(), tables.clone());
+    tokio::spawn(async move { log.follow(tables).await });
+}
+
+async fn loaded(tables: &Revocations) {
+    until("the list to be loaded", async || is_current(tables)).await;
+}
+
+fn is_current(tables: &Revocations) -> bool {
+    matches!(tables.currency(), Currency::Current { .. })
+}
+
+async fn add(log: &dyn RevocationLog, revocations: impl IntoIterator<Item = Revocation>) {
+    let changes: Vec<_> = revocations.into_iter().map(Change::Add).collect();
+    log.append(&changes).await.unwrap();
+}
+
+async fn lift(log: &dyn RevocationLog, revocation: &Revocation) {
+    log.append(&[Change::Lift(revocation.clone())]).await.unwrap();
+}
+
+/// All parts, one behind the other.
+async fn all(log: &dyn RevocationLog, part: Part) -> Vec<Revocation> {
+    let (mut part, mut all, began) = (part, Vec::new(), Instant::now());
+    loop {
+        let Listed { revocations, next } = log.list(&part).await.unwrap();
+        assert!(revocations.len() <= part.limit);
+        all.extend(revocations);
+        if next.is_none() {
+            return all;
+        }
+        assert!(next > part.after && began.elapsed() < LONG);
+        part.after = next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_list_of_the_flows_tests_keeps_every_promise_too() {
+    suite::holds_for(Arc::new(MemoryLog::default())).await;
+}

@@ -1,0 +1,125 @@
+//! What every list promises (`flows::ports::RevocationLog`).
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::*;
+
+/// Runs the whole suite against an empty list. Values of different parts never meet.
+pub(super) async fn holds_for(log: Arc<impl RevocationLog + 'static>) {
+    let whole = async {
+        let tables = followed(&log).await;
+        let (log, tables) = (&*log, &*tables);
+        a_change_counts_and_is_found_when_it_is_answered(log, tables).await;
+        of_two_moments_the_later_counts(log, tables).await;
+        what_is_lifted_is_gone_and_may_come_again(log, tables).await;
+        changes_are_made_in_their_order(log, tables).await;
+        changes_at_once_leave_tables_that_agree_with_the_list(log, tables).await;
+        the_list_is_given_in_parts_in_the_order_of_ids(log).await;
+    };
+    tokio::time::timeout(2 * LONG, whole).await.expect("the suite in time");
+    let late = followed(&log).await;
+    assert!(refuses(&late, &jti("kept")), "who follows later has all that was before");
+    assert!(!refuses(&late, &jti("never")));
+}
+
+async fn a_change_counts_and_is_found_when_it_is_answered(log: &dyn RevocationLog, tables: &Revocations) {
+    log.append(&[]).await.unwrap();
+    for n in 0..20 {
+        let revocation = jti(format!("a{n}"));
+        assert!(!refuses(tables, &revocation));
+        assert_eq!(log.find(revocation.id()).await.unwrap(), None);
+        add(log, [revocation.clone()]).await;
+        assert!(refuses(tables, &revocation));
+        assert_eq!(log.find(revocation.id()).await.unwrap(), Some(revocation));
+    }
+    let stays = Revocation { until: None, ..jti("kept") };
+    add(log, [stays.clone()]).await;
+    assert_eq!(log.find(stays.id()).await.unwrap(), Some(stays));
+}
+
+async fn of_two_moments_the_later_counts(log: &dyn RevocationLog, tables: &Revocations) {
+    let (late, early) = (before("alice", 100), before("alice", 200));
+    let longer = Revocation { until: late.until.map(|until| until.plus(LONG)), ..early };
+    add(log, [late.clone()]).await;
+    add(log, [longer.clone()]).await;
+    let there = log.find(late.id()).await.unwrap().unwrap();
+    assert_eq!((there.rule, there.until), (late.rule, longer.until), "the later of both");
+    assert!(refuses_aged(tables, &late, 101, now()) && !refuses_aged(tables, &late, 90, now()));
+    let for_ever = Revocation { until: None, ..before("alice", 300) };
+    add(log, [for_ever, before("alice", 50)]).await;
+    let there = log.find(late.id()).await.unwrap().unwrap();
+    assert_eq!(there.until, None, "none is the latest");
+    assert!(refuses_aged(tables, &late, 60, now()));
+    let (long, short) = (block("carol"), Revocation { until: Some(now().plus(LONG)), ..block("carol") });
+    add(log, [long]).await;
+    add(log, [short.clone()]).await;
+    assert_eq!(log.find(short.id()).await.unwrap(), Some(short), "of a block the newer");
+}
+
+async fn what_is_lifted_is_gone_and_may_come_again(log: &dyn RevocationLog, tables: &Revocations) {
+    let (blocked, moment) = (block("bob"), before("bob", 1000));
+    add(log, [blocked.clone(), moment.clone()]).await;
+    assert!(refuses(tables, &blocked));
+    lift(log, &blocked).await;
+    assert!(!refuses(tables, &blocked));
+    assert!(refuses_aged(tables, &blocked, 1001, now()), "the other rule stays");
+    assert_eq!(log.find(blocked.id()).await.unwrap(), None);
+    lift(log, &blocked).await;
+    lift(log, &moment).await;
+    assert!(!refuses_aged(tables, &blocked, 1001, now()));
+    add(log, [before("bob", 2000)]).await;
+    assert!(refuses_aged(tables, &blocked, 2001, now()) && !refuses_aged(tables, &blocked, 1990, now()));
+    let there = log.find(moment.id()).await.unwrap().unwrap();
+    assert!(matches!((there.rule, moment.rule), (Rule::Before(now), Rule::Before(gone)) if now < gone));
+}
+
+async fn changes_are_made_in_their_order(log: &dyn RevocationLog, tables: &Revocations) {
+    let (comes, goes) = (jti("comes"), jti("goes"));
+    let (add, lift) = (Change::Add, Change::Lift);
+    log.append(&[lift(comes.clone()), add(comes.clone()), add(goes.clone()), lift(goes.clone())])
+        .await
+        .unwrap();
+    assert!(refuses(tables, &comes) && !refuses(tables, &goes));
+    assert!(log.find(comes.id()).await.unwrap().is_some() && log.find(goes.id()).await.unwrap().is_none());
+}
+
+async fn changes_at_once_leave_tables_that_agree_with_the_list(
+    log: &dyn RevocationLog,
+    tables: &Revocations,
+) {
+    let changes = |n: usize| {
+        let revocation = jti(format!("race{}", n % 10));
+        if n.is_multiple_of(3) { Change::Lift(revocation) } else { Change::Add(revocation) }
+    };
+    let changes: Vec<_> = (0..300).map(changes).collect();
+    let made = join_all(changes.iter().map(|change| log.append(std::slice::from_ref(change)))).await;
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    for n in 0..10 {
+        let revocation = jti(format!("race{n}"));
+        let there = log.find(revocation.id()).await.unwrap().is_some();
+        assert_eq!(refuses(tables, &revocation), there, "{n}");
+    }
+}
+
+async fn the_list_is_given_in_parts_in_the_order_of_ids(log: &dyn RevocationLog) {
+    let sid = |n: usize| revocation(Kind::Sid, format!("s{n}"), Rule::Outright);
+    let of_all = |n: usize| Revocation { target: Target { whose: Whose::All, ..sid(n).target }, ..sid(n) };
+    let mut added: Vec<_> = (0..700).map(sid).chain((0..50).map(of_all)).collect();
+    add(log, added.clone()).await;
+    added.sort_by_key(Revocation::id);
+    let part = |limit| Part { kind: Some(Kind::Sid), limit, ..Part::default() };
+    for limit in [7, 100, 10_000] {
+        assert_eq!(all(log, part(limit)).await, added, "{limit}");
+    }
+    let listed = log.list(&part(10)).await.unwrap();
+    assert!(listed.next.is_some());
+    let named = Part { value: Some("s7".to_owned()), ..part(10) };
+    assert_eq!(all(log, named.clone()).await.len(), 2, "of its issuer and of all");
+    assert_eq!(all(log, Part { iss: Some(ISS.to_owned()), ..named.clone() }).await.len(), 2);
+    let of_another = all(log, Part { iss: Some("https://other".to_owned()), ..named }).await;
+    assert_eq!(of_another.into_iter().map(|found| found.target).collect::<Vec<_>>(), [of_all(7).target]);
+    let whole = all(log, Part { limit: 1000, ..Part::default() }).await;
+    assert!(whole.is_sorted_by_key(Revocation::id) && whole.len() > added.len());
+}
