@@ -1,7 +1,7 @@
 //! A moment as Tollgate knows it: milliseconds since 1970-01-01T00:00:00Z (RFC 7519 section 2,
 //! `NumericDate`, with the fraction kept). The clock is read in `io`; everything else is told.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,20 @@ impl Timestamp {
         #[allow(clippy::cast_possible_truncation)]
         let millis = (seconds * 1000.0).round() as i64;
         Some(Self(millis))
+    }
+
+    /// RFC 3339 in UTC, as `2026-01-01T00:00:00Z`; between 1970 and 9999.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let since = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self(i64::try_from(since.as_millis()).ok()?))
+    }
+
+    /// RFC 3339 in UTC, in whole seconds; 1970 for what was before.
+    pub fn to_rfc3339(self) -> String {
+        #[allow(clippy::cast_precision_loss)]
+        let latest = (self.as_secs() as f64).min(Self::MAX_SECONDS);
+        let since = Duration::try_from_secs_f64(latest).unwrap_or_default();
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
     }
 
     pub const fn as_millis(self) -> i64 {
@@ -66,6 +80,19 @@ mod tests {
         for absurd in [-1.0, 1e300, f64::NAN, f64::INFINITY, 253_402_300_800.0] {
             assert_eq!(Timestamp::from_numeric_date(absurd), None, "{absurd}");
         }
+    }
+
+    #[test]
+    fn what_is_written_for_people_is_read_again() {
+        for text in ["1970-01-01T00:00:00Z", "2026-11-25T20:00:01Z", "9999-12-31T23:59:59Z"] {
+            assert_eq!(Timestamp::from_rfc3339(text).unwrap().to_rfc3339(), text);
+        }
+        assert_eq!(Timestamp::from_rfc3339("2026-01-01T00:00:00.5Z").unwrap().as_millis() % 1000, 500);
+        for bad in ["", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "1969-01-01T00:00:00Z"] {
+            assert_eq!(Timestamp::from_rfc3339(bad), None, "{bad}");
+        }
+        assert_eq!(Timestamp::from_secs(i64::MAX).to_rfc3339(), "9999-12-31T23:59:59Z");
+        assert_eq!(Timestamp::from_secs(-5).to_rfc3339(), "1970-01-01T00:00:00Z");
     }
 
     #[test]

@@ -207,7 +207,7 @@ mod tests {
     use crate::flows::Operators;
     use crate::flows::brake::Brake;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
-    use crate::flows::testing::{MemoryLog, MemoryStore, no_revocations};
+    use crate::flows::testing::{MemoryLog, MemoryStore};
     use crate::state::errands::Errands;
     use crate::state::exchanges::Exchanges;
     use crate::state::issuer_keys::Issuers;
@@ -343,6 +343,8 @@ mod tests {
             live: ArcSwap::from_pointee(live()),
             exchanges: Exchanges::default(),
             seen_tokens: KnownTokens::default(),
+            revocations: MemoryLog::default().tables(),
+            revocation_log: Arc::new(MemoryLog::default()),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
@@ -351,8 +353,6 @@ mod tests {
             random: Arc::new(Nothing),
             http: Arc::new(Nothing),
             store: Arc::new(MemoryStore::new(Arc::new(Nothing))),
-            revocations: no_revocations(),
-            revocation_log: Arc::new(MemoryLog::default()),
         };
         with_head("localhost:8080", method, target, &headers, |live, head| {
             let target = read_target(live, head)?;

@@ -1,10 +1,11 @@
-//! Who brings this access token: its form, its issuer, the keys, the judgement. Reads memory only,
-//! except that a key nobody knows is asked for once, in one flight, with a deadline.
+//! Who brings this access token: its form, its issuer, the keys, the judgement, and whether it was taken back. Reads
+//! memory only, except that a key nobody knows is asked for once, in one flight, with a deadline.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::core::denial::Denial;
+use crate::core::revocation::TokenFacts;
 use crate::core::time::Timestamp;
 use crate::core::token::jwt::{Unverified, VerifiedToken};
 use crate::flows::keep_keys_fresh::{Means, keys_for};
@@ -15,7 +16,8 @@ use crate::state::live::Live;
 /// Who brings this access token.
 ///
 /// # Errors
-/// What is wrong with it (401); `KeysUnavailable` (503) while its issuer's keys cannot be had.
+/// What is wrong with it (401); `KeysUnavailable` (503) while its issuer's keys cannot be had, `RevocationsUnavailable`
+/// while it is not known what was taken back.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
@@ -23,8 +25,21 @@ pub async fn authenticate(
     now: Timestamp,
 ) -> Result<Arc<VerifiedToken>, Denial> {
     let verified = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
+    check_revocations(gate, live, &verified, token, now)?;
     brake::remember(gate, live, token);
     Ok(verified)
+}
+
+fn check_revocations(
+    gate: &Gate,
+    live: &Live,
+    token: &VerifiedToken,
+    text: &str,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let issuer = live.issuers.by_name(token.issuer()).ok_or(Denial::UnknownIssuer)?;
+    let marks = gate.revocations.marks_of(&TokenFacts::of(token, &issuer.settings.rules.iss, text));
+    gate.revocations.admit_token(&marks, token.issued_at(), now)
 }
 
 /// `limit`: the longest token, in bytes.

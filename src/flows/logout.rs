@@ -2,7 +2,8 @@
 //! browser sends it.
 //!
 //! The session is over here at once, for every copy of its cookie and on every replica; the refresh token is
-//! revoked at the AS in the background. Signing out twice, or without a session, is 204 all the same.
+//! revoked at the AS in the background. So are the access tokens that it handed out; `everywhere=true` signs the person
+//! out on every device. Signing out twice, or without a session, is 204 all the same.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::seal::{Content, Holder};
-use crate::core::session::exchange::{Family, Successor};
+use crate::core::session::exchange::{Family, Issued, Successor};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
@@ -22,6 +23,7 @@ use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::exchange::coordinate::change;
 use crate::flows::exchange::session_cookie;
+use crate::flows::revoke::{sign_out_everywhere, take_back};
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
 
@@ -59,18 +61,39 @@ async fn end_session(
     parameters: &Parameters,
 ) -> Result<Option<String>, Denial> {
     may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
-    if parameters.get("everywhere").is_some_and(|value| value != "false") {
-        return Err(Denial::InvalidRequest("everywhere is not supported yet."));
-    }
+    let everywhere = match parameters.get("everywhere") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Denial::InvalidRequest("everywhere is true or false.")),
+    };
     let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
-    for token in end_family(gate, &grant, session_cookie::timeouts(client)).await? {
+    let Ended { revoke, issued } = end_family(gate, &grant, session_cookie::timeouts(client)).await?;
+    for token in revoke {
         revoke_in_background(gate, live, client, token);
+    }
+    take_back(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
+    if everywhere {
+        sign_out_everywhere(gate, live, &grant).await.map_err(|_| Denial::StoreUnavailable)?;
     }
     Ok(grant.subject.map(|subject| subject.sub))
 }
 
-/// Ends a family, known or not. Gives the refresh tokens that are now to be revoked at the AS: the presented one,
-/// and the newest where it may not have reached its browser.
+/// What is left to do of a session that has ended.
+pub(in crate::flows) struct Ended {
+    /// Refresh tokens, at the AS: the presented one, and the newest where it may not have reached its browser.
+    pub(in crate::flows) revoke: Vec<SecretString>,
+    /// The access tokens that it handed out.
+    pub(in crate::flows) issued: Vec<Issued>,
+}
+
+impl Ended {
+    /// Of a session whose store is away.
+    pub(in crate::flows) fn unknown(grant: &Grant) -> Self {
+        Self { revoke: vec![grant.refresh_token.clone()], issued: Vec::new() }
+    }
+}
+
+/// Ends a family, known or not. Gives what is to be revoked with it.
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]
@@ -78,15 +101,16 @@ pub(in crate::flows) async fn end_family(
     gate: &Gate,
     grant: &Grant,
     timeouts: Timeouts,
-) -> Result<Vec<SecretString>, Denial> {
+) -> Result<Ended, Denial> {
     change(gate, grant, timeouts, |family, _| {
+        let issued = family.issued().to_vec();
         let presented = grant.refresh_token.clone();
         if let Some((_, revoke)) = family.refuses(grant.generation) {
-            return if revoke { vec![presented] } else { Vec::new() };
+            return Ended { revoke: if revoke { vec![presented] } else { Vec::new() }, issued };
         }
         let newest = family.successor().cloned();
         family.end(SessionEnd::Revoked, Some(grant.generation));
-        tokens_of(grant, newest.as_ref(), family)
+        Ended { revoke: tokens_of(grant, newest.as_ref(), family), issued }
     })
     .await
 }

@@ -11,6 +11,7 @@ pub mod logout;
 pub mod pass_through;
 pub mod ports;
 pub mod reload;
+pub mod revoke;
 pub mod token_endpoint;
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! A store and a list of revocations for tests of flows, in memory; the store goes away when it is told to.
+//! A store and a list of revocations for tests of flows, in memory; they go away when they are told to.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::BoxFuture;
 
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::time::Timestamp;
@@ -98,31 +99,59 @@ impl Store for MemoryStore {
     }
 }
 
-/// A list in memory, and the tables that follow it.
+/// A list of revocations in memory. Replicas that share it share what it knows at once.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryLog {
     list: Mutex<BTreeMap<RevocationId, Revocation>>,
-    followers: Mutex<Vec<Arc<Revocations>>>,
+    tables: Mutex<Vec<Arc<Revocations>>>,
+    away: AtomicBool,
+}
+
+impl MemoryLog {
+    /// Tables that are complete for good.
+    pub(crate) fn tables(&self) -> Arc<Revocations> {
+        let tables = Arc::new(Revocations::new([7; 16]));
+        self.feeds(&tables);
+        tables
+    }
+
+    fn feeds(&self, tables: &Arc<Revocations>) {
+        let list = self.list.lock().unwrap();
+        list.values().for_each(|known| tables.apply(&[Change::Add(known.clone())]));
+        tables.is_complete(Instant::now(), None);
+        self.tables.lock().unwrap().push(Arc::clone(tables));
+    }
+
+    /// While it is away nothing is appended.
+    pub(crate) fn goes_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Revocation> {
+        self.list.lock().unwrap().values().cloned().collect()
+    }
 }
 
 impl RevocationLog for MemoryLog {
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
         async move {
+            if self.away.load(Ordering::SeqCst) {
+                return Err(StoreFault::Unavailable("it is away in this test".to_owned()));
+            }
             let mut list = self.list.lock().unwrap();
             for change in changes {
-                match change.clone() {
+                match change {
                     Change::Lift(gone) => drop(list.remove(&gone.id())),
                     Change::Add(new) => {
-                        let id = new.id();
-                        let new = match list.get(&id) {
-                            Some(old) => new.in_place_of(old),
-                            None => new,
+                        let new = match list.get(&new.id()) {
+                            Some(old) => new.clone().in_place_of(old),
+                            None => new.clone(),
                         };
-                        list.insert(id, new);
+                        list.insert(new.id(), new);
                     }
                 }
             }
-            self.followers.lock().unwrap().iter().for_each(|tables| tables.apply(changes));
+            self.tables.lock().unwrap().iter().for_each(|tables| tables.apply(changes));
             Ok(())
         }
         .boxed()
@@ -136,10 +165,10 @@ impl RevocationLog for MemoryLog {
         async move {
             let list = self.list.lock().unwrap();
             let behind = list.iter().filter(|(id, _)| part.after.is_none_or(|after| **id > after));
-            let mut taken = behind.filter(|(_, revocation)| part.takes(&revocation.target));
-            let limit = part.limit.max(1);
-            let revocations: Vec<_> = taken.by_ref().take(limit).map(|(_, taken)| taken.clone()).collect();
-            let next = taken.next().and_then(|_| revocations.last().map(Revocation::id));
+            let taken = behind.filter(|(_, known)| part.takes(&known.target)).take(part.limit);
+            let revocations: Vec<_> = taken.map(|(_, known)| known.clone()).collect();
+            let is_full = revocations.len() == part.limit;
+            let next = revocations.last().filter(|_| is_full).map(Revocation::id);
             Ok(Listed { revocations, next })
         }
         .boxed()
@@ -147,22 +176,9 @@ impl RevocationLog for MemoryLog {
 
     fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()> {
         async move {
-            {
-                let list = self.list.lock().unwrap();
-                let changes: Vec<_> = list.values().cloned().map(Change::Add).collect();
-                tables.apply(&changes);
-                self.followers.lock().unwrap().push(tables.clone());
-            }
-            tables.is_complete(std::time::Instant::now(), None);
-            pending().await
+            self.feeds(&tables);
+            std::future::pending().await
         }
         .boxed()
     }
-}
-
-/// Tables of a list that is known and empty.
-pub(crate) fn no_revocations() -> Arc<Revocations> {
-    let revocations = Revocations::new([0; 16]);
-    revocations.is_complete(std::time::Instant::now(), None);
-    Arc::new(revocations)
 }

@@ -11,6 +11,8 @@ use prometheus::{
 };
 
 use crate::core::ids::{ClientName, IssuerName, RouteName, UpstreamName};
+use crate::core::revocation::Kind;
+use crate::state::revocations::{Currency, Revocations};
 
 /// How an exchange ended: the label `outcome` of `exchanges_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +88,8 @@ pub struct Metrics {
     connections: IntGaugeVec,
     config_reloads: IntCounterVec,
     store_up: IntGauge,
+    revocations: IntGaugeVec,
+    revocation_lag: Gauge,
     build_info: IntGaugeVec,
     in_flight: IntGauge,
     up_since: Gauge,
@@ -177,6 +181,14 @@ impl Metrics {
             store_up: registered(
                 &registry,
                 IntGauge::new("store_up", "1 while the store does what it is asked.")?,
+            )?,
+            revocations: gauge("revocations", "Entries of the list of revocations.", &["kind"])?,
+            revocation_lag: registered(
+                &registry,
+                Gauge::new(
+                    "revocation_lag_seconds",
+                    "How long ago the list of revocations was last known to be complete.",
+                )?,
             )?,
             build_info: gauge("build_info", "1, with the version as label.", &["version"])?,
             in_flight: registered(
@@ -278,6 +290,19 @@ impl Metrics {
     /// How the store fares, as the next reading shall say it.
     pub fn store_up(&self, up: bool) {
         self.store_up.set(up.into());
+    }
+
+    /// How many revocations there are and how current they are, as the next reading shall say it. Without a list the
+    /// lag is not a number.
+    pub fn revocations(&self, list: &Revocations) {
+        for kind in Kind::ALL {
+            let count = i64::try_from(list.count(kind)).unwrap_or(i64::MAX);
+            self.revocations.with_label_values(&[kind.label()]).set(count);
+        }
+        self.revocation_lag.set(match list.currency() {
+            Currency::Unknown => f64::NAN,
+            Currency::Current { age } | Currency::Stale { age } => age.as_secs_f64(),
+        });
     }
 
     /// `listener`: `public` or `admin`.

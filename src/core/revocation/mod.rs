@@ -13,6 +13,7 @@ mod record;
 pub mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod wanted;
 
 use std::fmt;
 use std::time::Duration;

@@ -79,7 +79,7 @@ pub(in crate::flows) async fn change<T>(
 ///
 /// # Errors
 /// As [`change`].
-pub(super) async fn change_known<T>(
+pub(in crate::flows) async fn change_known<T>(
     store: &dyn Store,
     clock: &dyn Clock,
     of: FamilyId,

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, change};
-use super::judge::{Judged, judge, log_unusable, same_subject};
+use super::judge::{Judged, is_our_outage, judge, log_unusable, same_subject};
 use super::receipts;
 use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
+use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::{Content, Holder};
@@ -138,7 +139,9 @@ impl UnderWay {
     async fn arrived(&self, answer: TokenAnswer) -> Heard {
         let newest = answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
         let judged = match judge(&self.gate, &self.live, &self.client, &answer).await {
-            Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged).map(|()| judged),
+            Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged)
+                .and_then(|()| self.was_not_taken_back())
+                .map(|()| judged),
             Err(denial) => Err(denial),
         };
         let landed = match judged {
@@ -161,6 +164,15 @@ impl UnderWay {
         }
     }
 
+    /// What was taken back while the AS was asked. A list that went out of date meanwhile costs nobody what came.
+    fn was_not_taken_back(&self) -> Result<(), Denial> {
+        let (grant, now) = (GrantFacts::of(&self.flight.grant), self.gate.clock.now());
+        match self.gate.revocations.admits_grant(&grant, now) {
+            Ok(false) => Err(Denial::SessionEnded(SessionEnd::Revoked)),
+            Ok(true) | Err(_) => Ok(()),
+        }
+    }
+
     /// Puts into the store what came, however long that takes within the time of a flight.
     async fn land(
         &self,
@@ -172,7 +184,7 @@ impl UnderWay {
         let expires_in = self.life_of(answer, judged);
         warn_of_long_life(&self.gate, &self.client, expires_in);
         if let Some(denial) = &judged.unusable
-            && *denial != Denial::KeysUnavailable
+            && !is_our_outage(denial)
         {
             log_unusable(&self.client, denial);
         }
@@ -237,8 +249,7 @@ impl UnderWay {
         if successor.scope.is_none() && shape.scope.is_none() {
             successor.scope = answer.scope.clone().or_else(|| judged.scope.clone());
         }
-        // Keys that cannot be fetched now are no fault of the token; its use is judged anyway.
-        let usable = matches!(judged.unusable, None | Some(Denial::KeysUnavailable));
+        let usable = judged.unusable.as_ref().is_none_or(is_our_outage);
         let given = Answer {
             page: usable.then(|| PageTokens {
                 access_token: answer.access_token.clone(),

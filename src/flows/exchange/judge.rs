@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::config::settings::Client;
-use crate::core::denial::Denial;
+use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::Issued;
 use crate::core::session::grant::{Generation, Grant, Subject, SubjectSource, Timeouts};
@@ -35,6 +35,8 @@ pub(super) struct Judged {
     pub expires_at: Option<Timestamp>,
     /// What the access token is known by.
     pub id: TokenId,
+    /// The access token, where it was found good.
+    pub verified: Option<Arc<VerifiedToken>>,
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
 }
@@ -63,7 +65,8 @@ impl Judged {
 /// Judges what a token endpoint answered.
 ///
 /// # Errors
-/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked.
+/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked;
+/// [`Denial::SessionEnded`] when it was taken back before it came.
 pub(super) async fn judge(
     gate: &Gate,
     live: &Live,
@@ -90,10 +93,15 @@ pub(super) async fn judge(
         id_token: id_token.map(|id| Subject { sub: id.sub, source: SubjectSource::IdToken }),
         scope: None,
         expires_at: None,
+        verified: None,
         unusable: None,
     };
     match verified {
-        Ok(token) => judged.add_verified(client, rules, &token)?,
+        Ok(token) => {
+            judged.add_verified(client, rules, &token)?;
+            judged.verified = Some(token);
+        }
+        Err(Denial::Revoked) => return Err(Denial::SessionEnded(SessionEnd::Revoked)),
         Err(denial) => judged.add_refused(client, rules, &answer.access_token, denial)?,
     }
     Ok(judged)
@@ -177,6 +185,11 @@ pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &Judged) -> R
 fn mismatch(client: &Client, why: &'static str) -> Denial {
     tracing::error!(event = "security", client = %client.name, why, "the AS's answer does not fit; it was not handed out");
     Denial::AnswerMismatch
+}
+
+/// What cannot be known now is no fault of the token; its use is judged anyway.
+pub(super) const fn is_our_outage(denial: &Denial) -> bool {
+    matches!(denial, Denial::KeysUnavailable | Denial::RevocationsUnavailable)
 }
 
 /// Says in the log what to change so that access tokens are of use here.

@@ -14,15 +14,17 @@ use super::coordinate::{change, take_back, wait_for};
 use super::flight::Flight;
 use super::{At, OAuthAnswer, OAuthRefusal, outcome_of_end, session_cookie, windows};
 use crate::core::denial::{Denial, SessionEnd};
+use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::{Content, Holder};
-use crate::core::session::exchange::{Decision, Family, FlightId, Shape, Successor, With};
+use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, Successor, With};
 use crate::core::session::grant::Grant;
 use crate::core::session::oauth::Scope;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::logout::tokens_of;
+use crate::flows::logout::{Ended, end_family, tokens_of};
 use crate::flows::ports::random;
+use crate::flows::revoke::take_back_session;
 use crate::state::exchanges::{Heard, Waiting};
 use crate::state::metrics::ExchangeOutcome;
 
@@ -40,7 +42,11 @@ pub(super) async fn refresh(
         }
     };
     let shape = Shape { scope, resource: at.client.resource.clone() };
-    let found = answer_for(at, &grant, &shape, used).await;
+    let found = match at.gate.revocations.admits_grant(&GrantFacts::of(&grant), at.gate.clock.now()) {
+        Ok(true) => answer_for(at, &grant, &shape, used).await,
+        Ok(false) => taken_back(at, &grant).await,
+        Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
+    };
     at.gate.metrics.exchanged(&at.client.name, found.outcome);
     found.answer(at, &grant)
 }
@@ -119,6 +125,8 @@ enum Presented {
     /// `revoke`: refresh tokens, at the AS.
     Replay {
         revoke: Vec<SecretString>,
+        /// Access tokens that the session handed out.
+        issued: Vec<Issued>,
     },
     Over {
         end: SessionEnd,
@@ -153,7 +161,9 @@ impl Presented {
             }
             Decision::Join(flight) => Self::Join(flight),
             Decision::AskAgainAfter(flight) => Self::AskAgainAfter(flight),
-            Decision::Replay => Self::Replay { revoke: tokens_of(grant, newest, family) },
+            Decision::Replay => {
+                Self::Replay { revoke: tokens_of(grant, newest, family), issued: family.issued().to_vec() }
+            }
             Decision::Over { end, revoke: true } => {
                 Self::Over { end, revoke: tokens_of(grant, newest, family) }
             }
@@ -215,7 +225,10 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
                 let found = Found::new(Ok(answer), ExchangeOutcome::AnsweredAgain);
                 return Found { age, with_cookie, ..found };
             }
-            Presented::Replay { revoke } => return replayed(at, grant, revoke),
+            Presented::Replay { revoke, issued } => {
+                take_back_session(at.gate, at.live, grant, issued);
+                return replayed(at, grant, revoke);
+            }
             Presented::Over { end, revoke } => {
                 for token in revoke {
                     revoke_in_background(at.gate, at.live, at.client, token);
@@ -252,6 +265,17 @@ async fn heard(
         Ok(Heard::PresentAgain) if Instant::now() < until => None,
         Ok(Heard::PresentAgain) | Err(_) => Some(late()),
     }
+}
+
+/// The list of revocations names this session: it ends here, and its refresh token at the AS.
+async fn taken_back(at: At<'_>, grant: &Grant) -> Found {
+    let ended = end_family(at.gate, grant, session_cookie::timeouts(at.client)).await;
+    // A store that is away does not change what the list says.
+    let Ended { revoke, .. } = ended.unwrap_or_else(|_| Ended::unknown(grant));
+    for token in revoke {
+        revoke_in_background(at.gate, at.live, at.client, token);
+    }
+    Found::new(Err(Denial::SessionEnded(SessionEnd::Revoked)), ExchangeOutcome::Revoked)
 }
 
 fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>) -> Found {

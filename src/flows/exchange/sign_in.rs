@@ -11,11 +11,12 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 
 use super::coordinate::{change, key};
-use super::judge::{Judged, judge, log_unusable};
+use super::judge::{Judged, is_our_outage, judge, log_unusable};
 use super::receipts;
 use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
-use crate::core::denial::Denial;
+use crate::core::denial::{Denial, SessionEnd};
+use crate::core::revocation::GrantFacts;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::grant::{FamilyId, Grant, Subject};
 use crate::core::session::oauth::Scope;
@@ -23,8 +24,9 @@ use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer}
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
-use crate::flows::logout::end_family;
+use crate::flows::logout::{Ended, end_family};
 use crate::flows::ports::random;
+use crate::flows::revoke::{reach, take_back_in_background};
 use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 
@@ -109,7 +111,9 @@ async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
         (&previous.subject, new),
         (Some(previous), Some(new)) if previous.source == new.source && previous.sub != new.sub
     );
-    for token in ended.unwrap_or_default().into_iter().filter(|_| somebody_else) {
+    let Ok(Ended { revoke, issued }) = ended else { return };
+    take_back_in_background(at.gate, previous.family, issued);
+    for token in revoke.into_iter().filter(|_| somebody_else) {
         revoke_in_background(at.gate, at.live, at.client, token);
     }
 }
@@ -175,8 +179,9 @@ impl CodeExchange {
         let judged = judge(&self.gate, &self.live, &self.client, &answer).await?;
         match &judged.unusable {
             None => {}
-            Some(Denial::KeysUnavailable) => {
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, "a sign-in failed: the issuer's keys are not available, so its access token cannot be judged");
+            Some(denial) if is_our_outage(denial) => {
+                let why = denial.facts().title;
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a sign-in failed: its access token cannot be judged");
                 return Err(Denial::AuthorizationServerUnavailable);
             }
             Some(denial) => {
@@ -207,6 +212,9 @@ impl CodeExchange {
         };
         let session = match grant {
             Some(grant) => {
+                if !self.gate.revocations.admits_grant(&GrantFacts::of(&grant), now)? {
+                    return Err(Denial::SessionEnded(SessionEnd::Revoked));
+                }
                 self.note(&grant, &judged, &page, now).await?;
                 Some(self.sealed(grant)?)
             }
@@ -240,7 +248,7 @@ impl CodeExchange {
         })
     }
 
-    /// Notes which access token the new family handed out.
+    /// Notes which access token the new family handed out, and whose the family is where the token does not say so.
     async fn note(
         &self,
         grant: &Grant,
@@ -250,6 +258,9 @@ impl CodeExchange {
     ) -> Result<(), Denial> {
         let timeouts = session_cookie::timeouts(&self.client);
         let issued = judged.issued(0, Some(page), now, timeouts);
+        reach::note(&self.gate, &self.live, grant, judged.verified.as_deref(), timeouts)
+            .await
+            .map_err(|_| Denial::StoreUnavailable)?;
         change(&self.gate, grant, timeouts, |family, now| family.issue(issued, now)).await?;
         receipts::note(&self.gate, grant.family, issued).await;
         Ok(())

@@ -406,6 +406,10 @@ impl Family {
         self.keep_until = self.keep_until.max(self.signed_in_at.plus(timeouts.absolute));
     }
 
+    pub const fn signed_in_at(&self) -> Timestamp {
+        self.signed_in_at
+    }
+
     /// When nothing need be known of it any more.
     pub const fn keep_until(&self) -> Timestamp {
         self.keep_until

@@ -6,6 +6,7 @@ mod generations;
 mod native;
 mod replicas;
 mod requests;
+mod revoked;
 mod sign_in_and_out;
 
 use std::collections::VecDeque;
@@ -38,7 +39,7 @@ use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 use crate::flows::Operators;
 use crate::flows::brake::Brake;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
-use crate::flows::testing::{MemoryLog, MemoryStore, no_revocations};
+use crate::flows::testing::{MemoryLog, MemoryStore};
 use crate::flows::token_endpoint::{sign_out, token};
 use crate::state::errands::Errands;
 use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
@@ -192,6 +193,8 @@ struct Scene {
     server: Arc<FakeServer>,
     clock: Arc<TestClock>,
     store: Arc<MemoryStore>,
+    /// What replicas share of it they know at once.
+    log: Arc<MemoryLog>,
 }
 
 fn client() -> Client {
@@ -306,10 +309,13 @@ impl Scene {
         let server = Arc::new(FakeServer::new());
         let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
         let store = Arc::new(MemoryStore::new(clock.clone()));
+        let log = Arc::new(MemoryLog::default());
         let gate = Arc::new(Gate {
             live: ArcSwap::from(Arc::clone(&live)),
             exchanges: Exchanges::default(),
             seen_tokens: KnownTokens::default(),
+            revocations: log.tables(),
+            revocation_log: log.clone(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
@@ -318,10 +324,8 @@ impl Scene {
             random: Arc::new(Counted::default()),
             http: server.clone(),
             store: store.clone(),
-            revocations: no_revocations(),
-            revocation_log: Arc::new(MemoryLog::default()),
         });
-        Self { gate, live, server, clock, store }
+        Self { gate, live, server, clock, store, log }
     }
 
     /// Another replica of this gateway, or the same after a restart: they share the store and the AS.
@@ -339,6 +343,8 @@ impl Scene {
             live: ArcSwap::from(Arc::clone(&self.live)),
             exchanges: Exchanges::default(),
             seen_tokens: KnownTokens::default(),
+            revocations: self.log.tables(),
+            revocation_log: self.log.clone(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics: Metrics::new().unwrap(),
@@ -347,11 +353,9 @@ impl Scene {
             random: Arc::clone(&self.gate.random),
             http: self.server.clone(),
             store: store.clone(),
-            revocations: no_revocations(),
-            revocation_log: Arc::new(MemoryLog::default()),
         };
         let (live, server, clock) = (self.live.clone(), self.server.clone(), self.clock.clone());
-        Self { gate: Arc::new(gate), live, server, clock, store }
+        Self { gate: Arc::new(gate), live, server, clock, store, log: self.log.clone() }
     }
 
     fn pass(&self, seconds: i64) {

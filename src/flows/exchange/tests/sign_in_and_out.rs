@@ -166,7 +166,7 @@ async fn sign_out_without_a_session_is_done_at_once() {
         let answer = scene.delete(&headers(cookie), "client_id=web-app").await.unwrap();
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
     }
-    for bad in ["", "client_id=web-app&everywhere=true", "client_id=web-app&client_id=web-app"] {
+    for bad in ["", "client_id=web-app&everywhere=here", "client_id=web-app&client_id=web-app"] {
         let refusal = scene.delete(&headers(None), bad).await.unwrap_err();
         assert!(matches!(refusal.denial, Denial::InvalidRequest(_)), "{bad}");
     }

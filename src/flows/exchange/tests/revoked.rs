@@ -1,0 +1,239 @@
+//! What the list of revocations means for sessions and for the access tokens that they handed out.
+
+use serde_json::json;
+
+use super::*;
+use crate::core::revocation::wanted::Wanted;
+use crate::core::revocation::{Kind, Revocation};
+use crate::flows::authenticate::authenticate;
+use crate::flows::revoke::{RevokeError, lift, revoke};
+use crate::state::revocations::Revocations;
+
+impl Scene {
+    async fn revoke(&self, wanted: Value) -> Result<Vec<Revocation>, RevokeError> {
+        let wanted: Wanted = serde_json::from_value(wanted).unwrap();
+        revoke(&self.gate, vec![wanted], None).await
+    }
+
+    /// Whether an access token is taken here now.
+    async fn takes(&self, token: &str) -> Result<(), Denial> {
+        authenticate(&self.gate, &self.live, token, self.clock.now()).await.map(drop)
+    }
+
+    /// Signs in with a token of these claims; the cookie and the token.
+    async fn signed_in_with(&self, claims: Value, id_token: Option<&str>) -> (String, String) {
+        let Instead::With(mut members) = access_token(self, claims) else { unreachable!() };
+        if let Some(id_token) = id_token {
+            members["id_token"] = id_token.into();
+        }
+        self.next(Instead::With(members));
+        let answer = self.sign_in().await;
+        (cookie_of(&answer), body(&answer)["access_token"].as_str().unwrap().to_owned())
+    }
+
+    fn families(&self) -> Vec<String> {
+        let named = |entry: &Revocation| entry.target.kind == Kind::Family;
+        self.log.all().iter().filter(|entry| named(entry)).map(|entry| entry.target.value.clone()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_session_ends_at_its_next_exchange_and_at_the_server_too() {
+    for wanted in [
+        json!({ "kind": "sub", "value": "alice" }),
+        json!({ "kind": "sub", "value": "alice", "block": true }),
+        json!({ "kind": "sub", "value": "alice", "issuer": "*" }),
+        json!({ "kind": "sid", "value": "sid-1" }),
+        json!({ "kind": "client", "value": "web-app" }),
+        json!({ "kind": "issuer", "value": "demo" }),
+    ] {
+        let scene = Scene::new();
+        scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+        let cookie = scene.signed_in_cookie().await;
+        scene.revoke(wanted.clone()).await.unwrap();
+        for _ in 0..2 {
+            let refusal = scene.refresh(&cookie).await.unwrap_err();
+            assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{wanted}");
+            assert!(clears(refusal.set_cookie.as_ref()));
+        }
+        scene.revoked(&["refresh-token-0"]).await;
+        assert_eq!(scene.asked(), 1, "the server was asked for the sign-in alone");
+        scene.counted("exchanges_total", "outcome=\"revoked\"", 2);
+    }
+}
+
+#[tokio::test]
+async fn others_and_whoever_signs_in_later_are_not_touched() {
+    let scene = Scene::new();
+    scene.revoke(json!({ "kind": "sub", "value": "alice" })).await.unwrap();
+    scene.revoke(json!({ "kind": "sid", "value": "sid-0" })).await.unwrap();
+    scene.pass(1);
+    for name in ["alice", "bob"] {
+        scene.next(Instead::With(json!({ "id_token": id_token_of(name) })));
+        let cookie = scene.signed_in_cookie().await;
+        scene.revoke(json!({ "kind": "sub", "value": "mallory", "block": true })).await.unwrap();
+        assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_blocked_person_cannot_sign_in_until_the_block_is_lifted() {
+    let scene = Scene::new();
+    let made = scene.revoke(json!({ "kind": "sub", "value": "alice", "block": true })).await.unwrap();
+    scene.pass(3600);
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    scene.revoked(&["refresh-token-0"]).await;
+    assert!(lift(&scene.gate, made[0].id()).await.unwrap().is_some());
+    assert!(lift(&scene.gate, made[0].id()).await.unwrap().is_none(), "it is gone");
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    scene.sign_in().await;
+}
+
+#[tokio::test]
+async fn an_access_token_is_refused_by_each_thing_that_names_it() {
+    for wanted in [
+        json!({ "kind": "jti", "value": "token-1" }),
+        json!({ "kind": "jti", "value": "token-1", "issuer": "*" }),
+        json!({ "kind": "sub", "value": "alice" }),
+        json!({ "kind": "client", "value": "web-app" }),
+        json!({ "kind": "kid", "value": keys().p256.kid }),
+        json!({ "kind": "issuer", "value": "demo" }),
+    ] {
+        let scene = Scene::strict();
+        let claims = json!({ "jti": "token-1", "sub": "alice", "client_id": "web-app" });
+        let (_, token) = scene.signed_in_with(claims, None).await;
+        assert_eq!(scene.takes(&token).await, Ok(()));
+        scene.revoke(wanted.clone()).await.unwrap();
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_takes_along_the_access_tokens_that_do_not_say_that_they_are_its() {
+    for kind in ["sid", "family", "sub", "client"] {
+        let scene = Scene::strict();
+        // Neither session, nor client, nor subject as the ID token has it.
+        let claims = json!({ "jti": "t", "sub": null, "client_id": null, "sid": null });
+        let (_, others) =
+            scene.signed_in_with(json!({ "jti": "o", "sub": "bob", "client_id": null }), None).await;
+        let (cookie, first) = scene.signed_in_with(claims, Some(&id_token_of("alice"))).await;
+        scene.pass(1);
+        scene.next(access_token(&scene, json!({ "jti": "u", "sub": null, "client_id": null })));
+        let again = scene.refresh(&cookie).await.unwrap();
+        let second = body(&again)["access_token"].as_str().unwrap().to_owned();
+        let value = match kind {
+            "sid" => "sid-1".to_owned(),
+            "sub" => "alice".to_owned(),
+            "client" => "web-app".to_owned(),
+            _ => session_cookie::read(&scene.live, &client(), &headers(Some(&cookie)))
+                .unwrap()
+                .unwrap()
+                .family
+                .to_string(),
+        };
+        let replica = scene.replica();
+        replica.revoke(json!({ "kind": kind, "value": value })).await.unwrap();
+        for token in [&first, &second] {
+            assert_eq!(scene.takes(token).await, Err(Denial::Revoked), "{kind}");
+        }
+        assert_eq!(scene.takes(&others).await.is_ok(), kind != "client", "{kind}");
+        let refusal = scene.refresh(&cookie_of(&again)).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_arrives_after_its_revocation_goes_to_nobody() {
+    let scene = Scene::new();
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let cookie = scene.signed_in_cookie().await;
+    scene.server.answers.forget_permits(PLENTY);
+    let refresh = scene.refresh(&cookie);
+    let revoke = async {
+        while scene.gate.exchanges.hold().airborne() == 0 {
+            tokio::task::yield_now().await;
+        }
+        scene.revoke(json!({ "kind": "sub", "value": "alice" })).await.unwrap();
+        scene.server.answers.add_permits(PLENTY);
+    };
+    let (refusal, ()) = tokio::join!(refresh, revoke);
+    let refusal = refusal.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    assert!(clears(refusal.set_cookie.as_ref()));
+    scene.revoked(&["refresh-token-1"]).await;
+}
+
+#[tokio::test]
+async fn a_stolen_session_takes_its_access_tokens_along() {
+    let scene = Scene::strict();
+    let (stolen, first) = scene.signed_in_with(json!({ "jti": "t", "sub": "alice" }), None).await;
+    scene.next(access_token(&scene, json!({ "jti": "u", "sub": "alice" })));
+    let owned = scene.refresh(&stolen).await.unwrap();
+    let second = body(&owned)["access_token"].as_str().unwrap().to_owned();
+    scene.next(access_token(&scene, json!({ "jti": "v", "sub": "alice" })));
+    scene.refresh(&cookie_of(&owned)).await.unwrap();
+    scene.pass(31);
+    let refusal = scene.refresh(&stolen).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+    while scene.families().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    for token in [first, second] {
+        assert_eq!(scene.replica().takes(&token).await, Err(Denial::Revoked));
+    }
+    assert_eq!(scene.families().len(), 1);
+}
+
+#[tokio::test]
+async fn signing_out_takes_the_access_tokens_back_and_everywhere_those_of_every_device() {
+    for everywhere in [false, true] {
+        let scene = Scene::strict();
+        let claims = |jti: &str| json!({ "jti": jti, "sub": "alice" });
+        let (here, token) = scene.signed_in_with(claims("t"), None).await;
+        let (there, other) = scene.signed_in_with(claims("u"), None).await;
+        let query = format!("client_id=web-app&everywhere={everywhere}");
+        assert_eq!(scene.delete(&headers(Some(&here)), &query).await.unwrap().status, 204);
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
+        assert_eq!(scene.takes(&other).await.is_err(), everywhere);
+        scene.next(access_token(&scene, claims("v")));
+        assert_eq!(scene.refresh(&there).await.is_err(), everywhere);
+        // Whoever signs in again is in again.
+        scene.pass(61); // tokens are a minute old here
+        let (again, token) = scene.signed_in_with(claims("w"), None).await;
+        scene.next(access_token(&scene, claims("x")));
+        assert_eq!(scene.takes(&token).await, Ok(()));
+        scene.refresh(&again).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_said_to_be_revoked_that_is_not_durable() {
+    let scene = Scene::strict();
+    let (cookie, token) = scene.signed_in_with(json!({ "jti": "t" }), None).await;
+    scene.log.goes_away(true);
+    let refused = scene.revoke(json!({ "kind": "jti", "value": "t" })).await;
+    assert!(matches!(refused, Err(RevokeError::Store(_))));
+    assert_eq!(scene.takes(&token).await, Ok(()));
+    let refusal = scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    scene.log.goes_away(false);
+    assert_eq!(scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap().status, 204);
+    assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "when it is asked again");
+}
+
+#[tokio::test]
+async fn while_the_list_is_not_known_nobody_passes_and_no_session_is_lost() {
+    let scene = Scene::strict();
+    let (cookie, token) = scene.signed_in_with(json!({ "jti": "t", "sub": "alice" }), None).await;
+    let mut replica = scene.replica();
+    Arc::get_mut(&mut replica.gate).unwrap().revocations = Arc::new(Revocations::new([1; 16]));
+    assert_eq!(replica.takes(&token).await, Err(Denial::RevocationsUnavailable));
+    let refusal = replica.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::RevocationsUnavailable);
+    assert!(refusal.set_cookie.is_none());
+    assert_eq!(scene.asked(), 1);
+    scene.next(access_token(&scene, json!({ "jti": "u", "sub": "alice" })));
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+}

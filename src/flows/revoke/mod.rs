@@ -1,0 +1,243 @@
+//! Takes access back: what an operator asks for becomes an entry of the list, and reaches what is already out.
+//!
+//! First the entry, durably: from there on every request, refresh and sign-in that it names is refused, here at once
+//! and on every replica within a second. Then the sessions that it names are ended in the store, and the access tokens
+//! that they handed out are named one by one: a token need not say which session it came from.
+//!
+//! It must never answer that something was taken back which is not durable. To ask again does no harm.
+
+pub(in crate::flows) mod reach;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::revocation::wanted::{KnownIssuers, Mistake, Wanted};
+use crate::core::revocation::{Change, Hold, Kind, Revocation, RevocationId, Rule, Target, Whose};
+use crate::core::session::exchange::Issued;
+use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::flows::ports::StoreFault;
+use crate::state::live::Live;
+
+/// After this the sessions are looked for once more: a replica that did not know of the revocation yet may have let
+/// somebody in meanwhile.
+const AGAIN: Duration = Duration::from_secs(3);
+/// Pauses between attempts to write the list for nobody who waits.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// A token that was handed out is known for so long after its end: clocks may differ so much.
+const SLACK: Duration = Duration::from_secs(300);
+
+/// Why nothing was taken back, or not all.
+#[derive(Debug)]
+pub enum RevokeError {
+    /// Which of those that were asked for, and what is wrong with it. Nothing was done.
+    Mistakes(Vec<(usize, Mistake)>),
+    /// Ask again later; some of it may have been done.
+    Store(StoreFault),
+}
+
+impl From<StoreFault> for RevokeError {
+    fn from(fault: StoreFault) -> Self {
+        Self::Store(fault)
+    }
+}
+
+/// Takes back what is `wanted`, all or, when there is a mistake, nothing. `by`: who asks.
+///
+/// # Errors
+/// Mistakes; or the store failed.
+pub async fn revoke(
+    gate: &Arc<Gate>,
+    wanted: Vec<Wanted>,
+    by: Option<String>,
+) -> Result<Vec<Revocation>, RevokeError> {
+    let live = gate.live.load_full();
+    let now = gate.clock.now();
+    let revocations = read(&live, wanted, now, by).map_err(RevokeError::Mistakes)?;
+    let changes: Vec<_> = revocations.iter().cloned().map(Change::Add).collect();
+    gate.revocation_log.append(&changes).await?;
+    let targets: Vec<_> = revocations.iter().filter(|entry| ends_sessions(entry)).cloned().collect();
+    if !targets.is_empty() {
+        end_sessions(gate, &targets).await?;
+        let late = Arc::clone(gate);
+        gate.errands.spawn(async move {
+            tokio::time::sleep(AGAIN).await;
+            if let Err(fault) = end_sessions(&late, &targets).await {
+                tracing::warn!(%fault, "sessions that were revoked could not be looked for again");
+            }
+        });
+    }
+    Ok(revocations)
+}
+
+/// Takes a revocation back. What it ended stays ended.
+///
+/// # Errors
+/// The store failed.
+pub async fn lift(gate: &Gate, id: RevocationId) -> Result<Option<Revocation>, StoreFault> {
+    let Some(known) = gate.revocation_log.find(id).await? else { return Ok(None) };
+    gate.revocation_log.append(&[Change::Lift(known.clone())]).await?;
+    Ok(Some(known))
+}
+
+fn read(
+    live: &Live,
+    wanted: Vec<Wanted>,
+    now: Timestamp,
+    by: Option<String>,
+) -> Result<Vec<Revocation>, Vec<(usize, Mistake)>> {
+    let all = live.settings.issuers.iter().map(|issuer| (issuer.name.as_str(), issuer.rules.iss.as_str()));
+    let issuers = KnownIssuers { all: all.collect() };
+    let (mut revocations, mut mistakes) = (Vec::with_capacity(wanted.len()), Vec::new());
+    for (at, wanted) in wanted.into_iter().enumerate() {
+        match wanted.read(&issuers, |target| hold(live, target), now, by.clone()) {
+            Ok(revocation) => revocations.push(revocation),
+            Err(wrong) => mistakes.extend(wrong.into_iter().map(|mistake| (at, mistake))),
+        }
+    }
+    if mistakes.is_empty() { Ok(revocations) } else { Err(mistakes) }
+}
+
+/// How long what this names can live.
+pub(in crate::flows) fn hold(live: &Live, target: &Target) -> Hold {
+    let concerns = |iss: &str| match (&target.whose, target.kind) {
+        (Whose::Of(whose), _) => whose == iss,
+        (Whose::All, Kind::Issuer) => target.value == iss,
+        (Whose::All, _) => true,
+    };
+    let settings = &live.settings;
+    let issuers = || settings.issuers.iter().filter(|issuer| concerns(&issuer.rules.iss));
+    let longest_token = issuers().map(|issuer| issuer.rules.max_token_lifetime).max().unwrap_or_default();
+    let skew = issuers().map(|issuer| issuer.rules.clock_skew).max().unwrap_or_default();
+    let sessions =
+        settings.clients.iter().filter(|client| issuers().any(|issuer| issuer.name == client.issuer));
+    let longest_session = sessions.map(|client| client.absolute_timeout).max().unwrap_or_default();
+    Hold::new(longest_token, longest_session, skew)
+}
+
+/// Whether it names sessions of which some can be found.
+const fn ends_sessions(revocation: &Revocation) -> bool {
+    matches!(revocation.target.kind, Kind::Sid | Kind::Sub | Kind::Client | Kind::Family)
+}
+
+/// Ends the sessions that these name and names the access tokens that they handed out. A session that began after the
+/// moment of a revocation goes on.
+async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), StoreFault> {
+    let live = gate.live.load_full();
+    let mut ended = BTreeSet::new();
+    for revocation in revocations {
+        let families = match (revocation.target.kind, FamilyId::parse(&revocation.target.value)) {
+            (Kind::Family, family) => family.into_iter().collect(),
+            _ => reach::families(gate, &live, &revocation.target).await?,
+        };
+        let before = match revocation.rule {
+            Rule::Before(before) => Some(before),
+            Rule::Outright | Rule::Block => None,
+        };
+        for family in families {
+            if ended.insert((family, before.map(Timestamp::as_secs))) {
+                let issued = reach::end(gate, family, before).await?;
+                take_back(gate, &issued).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Names the access tokens that a session handed out.
+///
+/// # Errors
+/// The list cannot be written now.
+pub(in crate::flows) async fn take_back(gate: &Gate, issued: &[Issued]) -> Result<(), StoreFault> {
+    let changes = changes_of(issued, gate.clock.now());
+    if changes.is_empty() { Ok(()) } else { gate.revocation_log.append(&changes).await }
+}
+
+fn changes_of(issued: &[Issued], now: Timestamp) -> Vec<Change> {
+    let last =
+        issued.iter().map(|token| (token, token.expires_at.plus(SLACK))).filter(|(_, last)| now < *last);
+    let named = |(token, last): (&Issued, Timestamp)| Revocation {
+        target: Target::token(token.id),
+        rule: Rule::Outright,
+        until: Some(last),
+        made_at: now,
+        made_by: None,
+        reason: None,
+    };
+    last.map(named).map(Change::Add).collect()
+}
+
+/// Names a session that was stolen, and the access tokens that it handed out.
+pub(in crate::flows) fn take_back_session(gate: &Arc<Gate>, live: &Live, grant: &Grant, issued: Vec<Issued>) {
+    let (target, now) = (Target::family(grant.family), gate.clock.now());
+    let session = Revocation {
+        until: Some(hold(live, &target).ends(now)),
+        target,
+        rule: Rule::Outright,
+        made_at: now,
+        made_by: None,
+        reason: Some("a spent session cookie was presented".to_owned()),
+    };
+    append_in_background(gate, grant.family, move |now| {
+        let session = Change::Add(session.clone());
+        std::iter::once(session).chain(changes_of(&issued, now)).collect()
+    });
+}
+
+/// Names the access tokens of a session that has ended.
+pub(in crate::flows) fn take_back_in_background(gate: &Arc<Gate>, family: FamilyId, issued: Vec<Issued>) {
+    append_in_background(gate, family, move |now| changes_of(&issued, now));
+}
+
+/// However long the list cannot be written: whoever ended the session does not wait, and it is over already.
+fn append_in_background(
+    gate: &Arc<Gate>,
+    family: FamilyId,
+    changes: impl Fn(Timestamp) -> Vec<Change> + Send + Sync + 'static,
+) {
+    let late = Arc::clone(gate);
+    gate.errands.spawn(async move {
+        let (mut pause, longest) = RETRY;
+        loop {
+            let changes = changes(late.clock.now());
+            if changes.is_empty() {
+                return;
+            }
+            match late.revocation_log.append(&changes).await {
+                Ok(()) => return,
+                Err(fault) => {
+                    tracing::error!(%family, %fault, "what a session handed out could not be revoked yet");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(longest);
+        }
+    });
+}
+
+/// Everything of this person, up to now, on every device.
+///
+/// # Errors
+/// The list cannot be written now.
+pub(in crate::flows) async fn sign_out_everywhere(
+    gate: &Arc<Gate>,
+    live: &Live,
+    grant: &Grant,
+) -> Result<(), StoreFault> {
+    let Some(subject) = &grant.subject else { return Ok(()) };
+    let now = gate.clock.now();
+    let target = Target { kind: Kind::Sub, whose: Whose::Of(grant.iss.clone()), value: subject.sub.clone() };
+    let until = Some(hold(live, &target).ends(now));
+    let revocation = Revocation {
+        target,
+        rule: Rule::Before(now),
+        until,
+        made_at: now,
+        made_by: None,
+        reason: Some("signed out everywhere".to_owned()),
+    };
+    gate.revocation_log.append(&[Change::Add(revocation.clone())]).await?;
+    end_sessions(gate, &[revocation]).await
+}

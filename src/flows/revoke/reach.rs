@@ -1,0 +1,151 @@
+//! Which sessions a revocation names. A session's record is kept by its family; beside it an index in the store says
+//! which families belong to a `sid`, `sub` or `client` where their access tokens do not say so themselves, for only
+//! there it is needed: a token that names its subject is refused by that.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::core::denial::{Denial, SessionEnd};
+use crate::core::digest::of_parts;
+use crate::core::revocation::{Kind, Target, Whose};
+use crate::core::session::exchange::{Family, Issued};
+use crate::core::session::grant::{FamilyId, Grant, Timeouts};
+use crate::core::time::Timestamp;
+use crate::core::token::jwt::VerifiedToken;
+use crate::flows::Gate;
+use crate::flows::exchange::coordinate::change_known;
+use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
+use crate::state::live::Live;
+
+/// How often a change is tried that others were faster than.
+const ATTEMPTS: usize = 100;
+/// A client has many sessions: their index is cut into so many parts, by family.
+const PARTS: u8 = 64;
+
+/// One session of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    family: [u8; 16],
+    /// Its last access token may live so long.
+    until: Timestamp,
+}
+
+/// What is named: kind, issuer, value, and in how many parts its index is.
+fn key(kind: Kind, iss: &str, value: &str, part: u8) -> StoreKey {
+    let digest = of_parts(&[kind.label().as_bytes(), iss.as_bytes(), value.as_bytes(), &[part]]);
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    StoreKey::new("families", hex)
+}
+
+const fn part_of(kind: Kind, family: FamilyId) -> u8 {
+    match kind {
+        Kind::Client => family.as_bytes()[0] % PARTS,
+        _ => 0,
+    }
+}
+
+/// Notes a new session where its access tokens do not say what they belong to. `token`: the first of them, where it was
+/// found good here.
+///
+/// # Errors
+/// The store failed: without the note a revocation would not find the session's tokens.
+pub(in crate::flows) async fn note(
+    gate: &Gate,
+    live: &Live,
+    grant: &Grant,
+    token: Option<&VerifiedToken>,
+    timeouts: Timeouts,
+) -> Result<(), StoreFault> {
+    let longest = live.settings.issuers.iter().map(|issuer| issuer.rules.max_token_lifetime).max();
+    let until = grant.signed_in_at.plus(timeouts.absolute).plus(longest.unwrap_or_default());
+    let said = |of: fn(&VerifiedToken) -> Option<&str>| token.and_then(of);
+    let subject = grant.subject.as_ref().map(|subject| subject.sub.as_str());
+    let facts = [
+        (Kind::Sid, grant.session_id.as_deref(), said(VerifiedToken::session)),
+        (Kind::Sub, subject, said(VerifiedToken::subject)),
+        (Kind::Client, Some(grant.client_id.as_str()), said(VerifiedToken::client)),
+    ];
+    for (kind, value, said) in facts {
+        if let Some(value) = value.filter(|value| said != Some(value)) {
+            let key = key(kind, &grant.iss, value, part_of(kind, grant.family));
+            add(gate, &key, Entry { family: *grant.family.as_bytes(), until }).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn add(gate: &Gate, key: &StoreKey, new: Entry) -> Result<(), StoreFault> {
+    for _ in 0..ATTEMPTS {
+        let found = gate.store.get(key).await?;
+        let now = gate.clock.now();
+        let expected = found.value.as_ref().map(|(version, _)| *version);
+        let mut entries = found.value.map(|(_, bytes)| read(key, &bytes)).transpose()?.unwrap_or_default();
+        entries.retain(|entry| now < entry.until && entry.family != new.family);
+        entries.push(new);
+        let last = entries.iter().map(|entry| entry.until).max().unwrap_or(new.until);
+        let bytes = rmp_serde::to_vec(&entries)
+            .map_err(|error| StoreFault::Unavailable(format!("an index cannot be written: {error}")))?;
+        let value = Value { bytes: bytes.into(), lifetime: last.since(now), keep: Keep::Durably };
+        if gate.store.put_if(key, expected, value).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(StoreFault::Unavailable("an index of sessions is changed too often".to_owned()))
+}
+
+fn read(key: &StoreKey, bytes: &Bytes) -> Result<Vec<Entry>, StoreFault> {
+    rmp_serde::from_slice(bytes).map_err(|_| {
+        StoreFault::Unavailable(format!("this release cannot read what the store has under {}", key.as_str()))
+    })
+}
+
+/// The sessions that an index has for what is named.
+///
+/// # Errors
+/// The store failed.
+pub(super) async fn families(gate: &Gate, live: &Live, target: &Target) -> Result<Vec<FamilyId>, StoreFault> {
+    let all = || live.settings.issuers.iter().map(|issuer| issuer.rules.iss.as_str()).collect();
+    let issuers: Vec<&str> = match &target.whose {
+        Whose::Of(iss) => vec![iss],
+        Whose::All => all(),
+    };
+    let parts = if target.kind == Kind::Client { PARTS } else { 1 };
+    let mut families = Vec::new();
+    for (iss, part) in issuers.into_iter().flat_map(|iss| (0..parts).map(move |part| (iss, part))) {
+        let key = key(target.kind, iss, &target.value, part);
+        if let Some((_, bytes)) = gate.store.get(&key).await?.value {
+            families.extend(read(&key, &bytes)?.into_iter().map(|entry| FamilyId::from_bytes(entry.family)));
+        }
+    }
+    Ok(families)
+}
+
+/// Ends a session, unless it began after `before`, and gives the access tokens that it handed out by then. Its refresh
+/// token is revoked at the AS when its holder next comes.
+///
+/// # Errors
+/// The store failed.
+pub(super) async fn end(
+    gate: &Gate,
+    family: FamilyId,
+    before: Option<Timestamp>,
+) -> Result<Vec<Issued>, StoreFault> {
+    let step = |known: &mut Family, _| {
+        let began_later = before.is_some_and(|before| known.signed_in_at().as_secs() > before.as_secs());
+        if began_later {
+            return Vec::new();
+        }
+        if known.over().is_none() {
+            known.end(SessionEnd::Revoked, None);
+        }
+        known.issued().to_vec()
+    };
+    let ended = change_known(&*gate.store, &*gate.clock, family, || None, step).await;
+    match ended {
+        Ok(issued) => Ok(issued.unwrap_or_default()),
+        Err(Denial::StoreUnavailable) => {
+            Err(StoreFault::Unavailable("a session could not be ended".to_owned()))
+        }
+        Err(denial) => Err(StoreFault::Unavailable(format!("a session could not be ended: {denial:?}"))),
+    }
+}
