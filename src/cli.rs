@@ -1,6 +1,8 @@
 //! The commands of `tollgate`. Decides where the configuration is found and what is printed. Must never print a secret but the key that
 //! `keys cookie` was asked for.
 
+mod revoke;
+
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +10,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use revoke::Revoke;
+
+use crate::config::settings::Settings;
 use crate::config::{self, Loaded, keys, summary};
+use crate::core::secret::Secret;
+use crate::io::admin_client::AdminClient;
+use crate::io::key_files::made_admin_token;
 
 /// Where the configuration is looked for when no file is named, in this order.
 const PLACES: [&str; 2] = ["config.yaml", "/etc/tollgate/config.yaml"];
@@ -38,6 +46,8 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Take access back, list what was taken back, or lift it
+    Revoke(Box<Revoke>),
     /// Make keys
     #[command(subcommand)]
     Keys(Keys),
@@ -116,6 +126,7 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
             Err(code) => Next::Done(code),
         },
         Command::Demo { once } => Next::Demo { once },
+        Command::Revoke(revoke) => Next::Done(ask_admin(*revoke, around)),
         Command::Keys(Keys::Cookie) => {
             let mut key = [0; keys::COOKIE_KEY_BYTES];
             if aws_lc_rs::rand::fill(&mut key).is_err() {
@@ -125,6 +136,46 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
             say(around, &format!("{}\n", keys::write_cookie_key(&key).expose()))
         }
     }
+}
+
+/// Asks the gateway that is named, or that runs with this configuration.
+fn ask_admin(revoke: Revoke, around: &mut Surroundings<'_>) -> u8 {
+    let named = revoke.admin.zip(revoke.token_file.as_ref());
+    let (address, token) = match named {
+        Some((address, file)) => (address, read_token(&around.folder.join(file))),
+        None => match load(revoke.config.clone(), around) {
+            Ok((_, loaded)) => (loaded.settings.admin.address, admin_token(&loaded.settings)),
+            Err(code) => return code,
+        },
+    };
+    let name = (around.env)("SUDO_USER").or_else(|| (around.env)("USER")).unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let why = match (token, runtime) {
+        (Ok(token), Ok(runtime)) => {
+            return runtime.block_on(revoke.run(&AdminClient::new(address, &name, &token), around));
+        }
+        (Err(why), _) => why,
+        (_, Err(error)) => format!("the runtime cannot be started: {error}"),
+    };
+    let _ = writeln!(around.err, "{why}");
+    1
+}
+
+fn admin_token(settings: &Settings) -> Result<Secret<Vec<u8>>, String> {
+    if let Some(token) = &settings.admin.token {
+        return Ok(token.clone());
+    }
+    let folder = &settings.store.folder;
+    let made = made_admin_token(folder).map_err(|error| error.to_string())?;
+    made.ok_or_else(|| {
+        format!("there is no admin.token in {}: a gateway makes it at its first start", folder.display())
+    })
+}
+
+fn read_token(file: &Path) -> Result<Secret<Vec<u8>>, String> {
+    let read = std::fs::read(file).map(Secret::new);
+    let read = read.map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(Secret::new(read.expose().trim_ascii_end().to_vec()))
 }
 
 fn say(around: &mut Surroundings<'_>, text: &str) -> Next {

@@ -52,6 +52,15 @@ pub fn admin_token(folder: &Path, source: &dyn Randomness) -> Result<Secret<Vec<
     Ok(Secret::new(to_hex(bits.expose()).as_bytes().to_vec()))
 }
 
+/// The token of the admin listener that a gateway made in `folder`, if it did.
+///
+/// # Errors
+/// When its file is not a token, cannot be read, or can be read by others.
+pub fn made_admin_token(folder: &Path) -> Result<Option<Secret<Vec<u8>>>, KeyFileError> {
+    let bits = read(&folder.join(ADMIN_TOKEN))?;
+    Ok(bits.map(|bits| Secret::new(to_hex(bits.expose()).as_bytes().to_vec())))
+}
+
 fn made_once(folder: &Path, name: &str, source: &dyn Randomness) -> Result<Secret<Vec<u8>>, KeyFileError> {
     let fault = |source| KeyFileError::Folder { path: folder.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;

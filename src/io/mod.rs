@@ -1,6 +1,7 @@
 //! WHOM WE TALK TO. Implementations of the ports: HTTP client, stores, system clock and randomness,
 //! files, the log, other processes.
 
+pub mod admin_client;
 pub mod handover;
 pub mod http_client;
 pub mod key_files;

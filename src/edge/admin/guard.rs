@@ -27,6 +27,10 @@ pub(super) enum Endpoint {
     Reload,
     /// Fetch the keys of this issuer now.
     RefreshIssuer(String),
+    /// The list of revocations.
+    Revocations,
+    /// The revocation of this id.
+    Revocation(String),
 }
 
 impl Endpoint {
@@ -39,20 +43,25 @@ impl Endpoint {
             "/status" => Self::Status,
             "/config" => Self::Config,
             "/reload" => Self::Reload,
+            "/revocations" => Self::Revocations,
             _ => {
+                let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '%']);
+                if let Some(id) = path.strip_prefix("/revocations/") {
+                    return Some(id).filter(plain).map(|id| Self::Revocation(id.to_owned()));
+                }
                 let name = path.strip_prefix("/issuers/")?.strip_suffix("/refresh")?;
-                (!name.is_empty() && !name.contains(['/', '%']))
-                    .then(|| Self::RefreshIssuer(name.to_owned()))?
+                Some(name).filter(plain).map(|name| Self::RefreshIssuer(name.to_owned()))?
             }
         })
     }
 
-    const fn writes(&self) -> bool {
-        matches!(self, Self::Reload | Self::RefreshIssuer(_))
-    }
-
     const fn methods(&self) -> &'static str {
-        if self.writes() { "POST" } else { "GET, HEAD" }
+        match self {
+            Self::Reload | Self::RefreshIssuer(_) => "POST",
+            Self::Revocations => "GET, HEAD, POST",
+            Self::Revocation(_) => "DELETE",
+            _ => "GET, HEAD",
+        }
     }
 
     /// What probes and Prometheus ask for: nothing secret, and no token at hand.
@@ -108,7 +117,8 @@ pub(super) fn admitted(
         let refused = refusal(StatusCode::UNAUTHORIZED, why);
         return Err(Refusal { header: Some((header::WWW_AUTHENTICATE, challenge)), ..refused });
     }
-    if endpoint.writes() && !is_json_or_nothing(headers) {
+    let writes = !matches!(*method, Method::GET | Method::HEAD);
+    if writes && !is_json_or_nothing(headers) {
         let why = "Send application/json, or no body.\n";
         return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
@@ -117,22 +127,38 @@ pub(super) fn admitted(
 
 /// The token as Bearer (RFC 6750), or as the password of Basic (RFC 7617), which browsers ask for.
 fn is_proven(headers: &HeaderMap, token: &Secret<Vec<u8>>) -> bool {
-    let Some((scheme, rest)) = only(headers, header::AUTHORIZATION).and_then(|value| value.split_once(' '))
-    else {
-        return false;
-    };
+    let Some((scheme, rest)) = authorization(headers) else { return false };
     let given = if scheme.eq_ignore_ascii_case("bearer") {
         Secret::new(rest.trim().as_bytes().to_vec())
-    } else if scheme.eq_ignore_ascii_case("basic") {
-        let Ok(both) = STANDARD.decode(rest.trim()).map(Secret::new) else { return false };
-        let password = both.expose().iter().position(|byte| *byte == b':').map(|at| at.saturating_add(1));
-        let password = password.and_then(|from| both.expose().get(from..));
-        Secret::new(password.unwrap_or_default().to_vec())
+    } else if let Some((_, password)) = basic(scheme, rest) {
+        password
     } else {
         return false;
     };
     // Equality of secrets takes the same time wherever they differ.
     given == *token
+}
+
+fn authorization(headers: &HeaderMap) -> Option<(&str, &str)> {
+    only(headers, header::AUTHORIZATION).and_then(|value| value.split_once(' '))
+}
+
+/// Name and password.
+fn basic(scheme: &str, rest: &str) -> Option<(Vec<u8>, Secret<Vec<u8>>)> {
+    let both = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(rest.trim()).ok())?;
+    let both = both.map(Secret::new)?;
+    let colon = both.expose().iter().position(|byte| *byte == b':')?;
+    let (name, password) = both.expose().split_at_checked(colon)?;
+    Some((name.to_vec(), Secret::new(password.get(1..)?.to_vec())))
+}
+
+/// The name that somebody gives beside the token, where it is one that a log can hold. Nobody proves it.
+pub(super) fn name_of(headers: &HeaderMap) -> Option<String> {
+    let (scheme, rest) = authorization(headers)?;
+    let (name, _) = basic(scheme, rest)?;
+    let name = String::from_utf8(name).ok()?;
+    let is_plain = (1..=64).contains(&name.len()) && !name.chars().any(char::is_control);
+    is_plain.then_some(name)
 }
 
 /// A form can send neither (Fetch Standard, CORS-safelisted request headers).

@@ -2,12 +2,15 @@
 //! Who may ask is decided in `guard`; every write is audited.
 
 mod guard;
+mod revocations;
 mod status;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
@@ -24,8 +27,13 @@ use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::ports::StoreHealth;
 use crate::flows::reload::Reloaded;
 use crate::state::live::Live;
+use crate::state::revocations::Currency;
 use guard::{Endpoint, Refusal};
+use revocations::Who;
 use status::Status;
+
+/// How long a body may take.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// The app behind the admin listener.
 pub(crate) struct Admin {
@@ -55,7 +63,11 @@ impl Admin {
         } else if none_has {
             Some("no issuer's keys could be read yet")
         } else {
-            None
+            match self.gate.revocations.currency() {
+                Currency::Unknown => Some("the list of revocations is not loaded"),
+                Currency::Stale { .. } => Some("the list of revocations is too old"),
+                Currency::Current { .. } => None,
+            }
         };
         let issuers =
             without_keys.iter().map(|issuer| format!("issuer {}: no keys yet", issuer.settings.name));
@@ -68,13 +80,14 @@ impl Admin {
         Readiness { ready: because.is_none(), because, degraded }
     }
 
-    async fn answer(&self, endpoint: Endpoint, who: IpAddr) -> Answer {
+    async fn answer(&self, endpoint: Endpoint, asked: Asked) -> Answer {
+        let who = asked.who.address;
         match endpoint {
             Endpoint::Livez => plain(StatusCode::OK, "ok\n"),
             Endpoint::Readyz => {
                 let readiness = self.readiness();
                 let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                json(status, &readiness)
+                as_json(status, &readiness)
             }
             Endpoint::Metrics => self.metrics(),
             Endpoint::Status => {
@@ -88,14 +101,20 @@ impl Admin {
                 answer.headers_mut().extend(guards);
                 answer
             }
-            Endpoint::Config => json(StatusCode::OK, &self.gate.live.load().settings.shown),
+            Endpoint::Config => as_json(StatusCode::OK, &self.gate.live.load().settings.shown),
             Endpoint::Reload => self.reload(who).await,
             Endpoint::RefreshIssuer(name) => self.refresh(&name, who).await,
+            Endpoint::Revocations if asked.method == Method::POST => {
+                revocations::add(&self.gate, &asked.body, &asked.who).await
+            }
+            Endpoint::Revocations => revocations::list(&self.gate, &asked.query).await,
+            Endpoint::Revocation(id) => revocations::remove(&self.gate, &id, &asked.who).await,
         }
     }
 
     fn metrics(&self) -> Answer {
         self.gate.metrics.store_up(self.gate.store.health() == StoreHealth::Up);
+        self.gate.metrics.revocations(&self.gate.revocations);
         match self.gate.metrics.render() {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
             Err(error) => {
@@ -113,10 +132,10 @@ impl Admin {
         tracing::info!(event = "audit", %who, "asked to read the configuration again");
         match self.gate.operators.reloads.ask().await {
             Some(Reloaded::TakenOver { after_restart }) => {
-                json(StatusCode::OK, &json!({ "reloaded": true, "after_restart": after_restart }))
+                as_json(StatusCode::OK, &json!({ "reloaded": true, "after_restart": after_restart }))
             }
             Some(Reloaded::Refused { mistakes }) => {
-                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "reloaded": false, "mistakes": mistakes }))
+                as_json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "reloaded": false, "mistakes": mistakes }))
             }
             None => plain(StatusCode::CONFLICT, "The configuration was not read from a file.\n"),
         }
@@ -129,13 +148,40 @@ impl Admin {
         };
         tracing::info!(event = "audit", %who, issuer = name, "asked to fetch an issuer's keys now");
         match refresh_now(&self.gate, issuer).await {
-            Ok(keys) => json(StatusCode::OK, &json!({ "issuer": name, "keys": keys.len() })),
-            Err(why) => json(StatusCode::BAD_GATEWAY, &json!({ "issuer": name, "error": why })),
+            Ok(keys) => as_json(StatusCode::OK, &json!({ "issuer": name, "keys": keys.len() })),
+            Err(why) => as_json(StatusCode::BAD_GATEWAY, &json!({ "issuer": name, "error": why })),
         }
     }
 }
 
 type Answer = Response<Vec<u8>>;
+
+/// A request of somebody who may.
+struct Asked {
+    who: Who,
+    method: Method,
+    query: String,
+    body: Bytes,
+}
+
+/// The whole body, within its bounds.
+async fn body(session: &mut ServerSession) -> Result<Bytes, Answer> {
+    let mut body = BytesMut::new();
+    let reading = async {
+        while let Some(part) = session.read_request_body().await.map_err(drop)? {
+            if body.len().saturating_add(part.len()) > revocations::BODY {
+                return Ok(false);
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok::<_, ()>(true)
+    };
+    match tokio::time::timeout(BODY_TIME, reading).await {
+        Ok(Ok(true)) => Ok(body.freeze()),
+        Ok(Ok(false)) => Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 4 MiB.\n")),
+        Ok(Err(())) | Err(_) => Err(plain(StatusCode::BAD_REQUEST, "The body could not be read.\n")),
+    }
+}
 
 fn refused(refusal: Refusal) -> Answer {
     let mut answer = plain(refusal.status, refusal.why);
@@ -147,7 +193,7 @@ fn plain(status: StatusCode, body: &'static str) -> Answer {
     typed(status, "text/plain; charset=utf-8", body.as_bytes().to_vec())
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+fn as_json(status: StatusCode, value: &impl Serialize) -> Answer {
     typed(status, "application/json", serde_json::to_vec(value).unwrap_or_default())
 }
 
@@ -186,7 +232,7 @@ impl ServeHttp for Admin {
         let _answering = Answering(connection);
         // pingora would keep every connection; nobody needs that here.
         session.set_keepalive(None);
-        let who = session.client_addr().and_then(|address| address.as_inet().map(std::net::SocketAddr::ip));
+        let address = session.client_addr().and_then(|address| address.as_inet().map(SocketAddr::ip));
         let request = session.req_header();
         let settings = &self.gate.live.load_full().settings.admin;
         let token = self.gate.operators.token.as_ref();
@@ -194,7 +240,16 @@ impl ServeHttp for Admin {
             guard::admitted(&request.method, request.uri.path(), &request.headers, settings, token);
         let bodiless = request.method == Method::HEAD;
         let mut answer = match admitted {
-            Ok(endpoint) => self.answer(endpoint, who.unwrap_or(IpAddr::from([0, 0, 0, 0]))).await,
+            Ok(endpoint) => {
+                let name = guard::name_of(&request.headers);
+                let who = Who { name, address: address.unwrap_or(IpAddr::from([0, 0, 0, 0])) };
+                let method = request.method.clone();
+                let query = request.uri.query().unwrap_or_default().to_owned();
+                match body(session).await {
+                    Ok(body) => self.answer(endpoint, Asked { who, method, query, body }).await,
+                    Err(refused) => refused,
+                }
+            }
             Err(refusal) => refused(refusal),
         };
         if bodiless {

@@ -1,15 +1,16 @@
 //! What `/status` tells, as JSON and as a page for people. Nothing in it is secret: names, ages, counts.
 
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::Readiness;
 use crate::config::settings::{self, OnOutage};
-use crate::core::time::Timestamp;
+use crate::core::revocation::Kind;
 use crate::flows::Gate;
 use crate::flows::ports::StoreHealth;
 use crate::state::live::Live;
+use crate::state::revocations::{self as state, Currency};
 
 /// Everything that `/status` tells.
 #[derive(Debug, Serialize)]
@@ -22,6 +23,7 @@ pub(super) struct Status<'a> {
     routes: Vec<Route<'a>>,
     servers: Vec<Server>,
     store: Store,
+    revocations: Revocations,
     refusals: Vec<Refusal>,
 }
 
@@ -69,7 +71,7 @@ impl Store {
     fn of(settings: &settings::Store, health: StoreHealth) -> Self {
         let (away_since, why) = match health {
             StoreHealth::Up => (None, None),
-            StoreHealth::Away { since, why, .. } => (Some(show(since)), Some(why)),
+            StoreHealth::Away { since, why, .. } => (Some(since.to_rfc3339()), Some(why)),
         };
         let serves = settings.redis.as_ref().is_some_and(|redis| redis.on_outage == OnOutage::Serve);
         Self {
@@ -79,6 +81,33 @@ impl Store {
             on_outage: if serves { "serve" } else { "refuse" },
             away_since,
             why,
+        }
+    }
+}
+
+/// What was taken back.
+#[derive(Debug, Serialize)]
+struct Revocations {
+    /// By kind; those that there are none of are left out.
+    entries: BTreeMap<&'static str, usize>,
+    /// Since the list was last known to be complete; none: never.
+    age_seconds: Option<f64>,
+    /// Whether requests are judged by it; else they are refused.
+    in_use: bool,
+}
+
+impl Revocations {
+    fn of(list: &state::Revocations) -> Self {
+        let counts = Kind::ALL.map(|kind| (kind.label(), list.count(kind))).into_iter();
+        let (age, in_use) = match list.currency() {
+            Currency::Unknown => (None, false),
+            Currency::Stale { age } => (Some(age), false),
+            Currency::Current { age } => (Some(age), true),
+        };
+        Self {
+            entries: counts.filter(|(_, count)| *count > 0).collect(),
+            age_seconds: age.map(|age| age.as_secs_f64()),
+            in_use,
         }
     }
 }
@@ -114,7 +143,7 @@ impl<'a> Status<'a> {
             reason,
             count: latest.count,
             route: latest.route.to_string(),
-            latest: show(latest.at),
+            latest: latest.at.to_rfc3339(),
         });
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -124,6 +153,7 @@ impl<'a> Status<'a> {
             routes: routes.collect(),
             servers: servers.collect(),
             store: Store::of(store, gate.store.health()),
+            revocations: Revocations::of(&gate.revocations),
             refusals: refusals.collect(),
         }
     }
@@ -131,10 +161,4 @@ impl<'a> Status<'a> {
     pub(super) fn json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
-}
-
-/// RFC 3339, in UTC.
-fn show(at: Timestamp) -> String {
-    let since = Duration::from_millis(u64::try_from(at.as_millis()).unwrap_or_default());
-    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
 }
