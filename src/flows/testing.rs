@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 use crate::core::time::Timestamp;
-use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreKey, Value, Version};
+use crate::flows::ports::{Clock, Found, Keep, Store, StoreFault, StoreKey, Value, Version};
 
 /// Passes the tests that the real stores pass (`io::store::tests`).
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct MemoryStore {
     clock: Arc<dyn Clock>,
     held: Mutex<Held>,
     away: AtomicBool,
+    /// The answer to the next durable put gets lost.
+    loses: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -26,12 +28,17 @@ struct Held {
 
 impl MemoryStore {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, held: Mutex::default(), away: AtomicBool::new(false) }
+        Self { clock, held: Mutex::default(), away: AtomicBool::new(false), loses: AtomicBool::new(false) }
     }
 
     /// While it is away every call is a fault, and nothing is put.
     pub(crate) fn goes_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// The next durable put is done, and whoever asked for it hears of a fault.
+    pub(crate) fn loses_an_answer(&self) {
+        self.loses.store(true, Ordering::SeqCst);
     }
 
     /// How many values of a kind have not expired.
@@ -87,8 +94,12 @@ impl Store for MemoryStore {
             }
             held.puts += 1;
             let version = Version(held.puts);
+            let is_durable = value.keep == Keep::Durably;
             held.values.insert(key.clone(), (version, now.plus(value.lifetime), value));
-            Ok(Some(version))
+            match is_durable && self.loses.swap(false, Ordering::SeqCst) {
+                true => Err(StoreFault::Deadline),
+                false => Ok(Some(version)),
+            }
         }
         .boxed()
     }

@@ -60,7 +60,8 @@ pub(crate) enum Outcome {
         next: Box<Grant>,
         arrival: Box<Arrival>,
     },
-    TooLate,
+    /// It landed before, or the session is over.
+    PresentAgain,
     GivenUp,
     /// Whether it decided.
     Did(bool),

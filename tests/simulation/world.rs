@@ -438,7 +438,7 @@ impl World {
                 let (arrival, next) = arrival(*flight, flying, used, here, &mut self.dice);
                 match family.landed(arrival.clone(), now) {
                     Landed::Kept => Outcome::Landed { next: Box::new(next), arrival: Box::new(arrival) },
-                    Landed::TooLate => Outcome::TooLate,
+                    Landed::Before | Landed::TooLate => Outcome::PresentAgain,
                     Landed::GivenUp => Outcome::GivenUp,
                 }
             }
@@ -470,7 +470,7 @@ impl World {
         self.versions += 1;
         self.record = Some((self.versions, bytes));
         self.put_is_done(&change, &outcome, read_at);
-        if self.faults.outages && self.dice.one_in(200) {
+        if self.faults.outages && self.dice.one_in(60) {
             return self.store_failed(process, change, true);
         }
         self.after(0, Event::Acted(process, change, outcome));
@@ -557,7 +557,7 @@ impl World {
                     }
                 }
             }
-            (Change::Land(flight), Outcome::TooLate) => self.present_again(process, flight),
+            (Change::Land(flight), Outcome::PresentAgain) => self.present_again(process, flight),
             (Change::Land(flight), _) | (Change::Failed(flight) | Change::Ended(flight), _) => {
                 self.tell(process, flight);
             }

@@ -190,6 +190,10 @@ impl UnderWay {
                     receipts::note(&self.gate, grant.family, issued).await;
                     return Ok(Heard::Landed(Arc::new(answer)));
                 }
+                Ok(Ok((Landed::Before, _, issued))) => {
+                    receipts::note(&self.gate, grant.family, issued).await;
+                    return Ok(Heard::PresentAgain);
+                }
                 Ok(Ok((Landed::TooLate, ..))) => {
                     self.revoke(newest.clone());
                     // Says why to each, by its own cookie.

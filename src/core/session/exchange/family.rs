@@ -262,8 +262,7 @@ impl Family {
         let Arrival { flight, from, of, shape, recovers, successor, answer, links, worth_for, issued } =
             arrival;
         if self.landings.iter().any(|landing| landing.flight == flight) {
-            // It has landed before, and its caller did not hear of it.
-            return Landed::Kept;
+            return Landed::Before;
         }
         if self.over.is_some() {
             return Landed::TooLate;

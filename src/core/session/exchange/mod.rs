@@ -158,6 +158,9 @@ pub struct Successor {
 pub enum Landed {
     /// Its answer may be handed out.
     Kept,
+    /// It has landed before, and its caller did not hear of it: the answer of then is the answer, sealed for a seed
+    /// that this one does not have.
+    Before,
     /// The family ended meanwhile: revoke the new tokens.
     TooLate,
     /// A later generation overtook the flight: its answer is nobody's, and says nothing of the session

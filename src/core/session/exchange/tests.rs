@@ -223,12 +223,12 @@ fn a_flight_that_was_given_up_ends_nothing_and_lands_only_as_the_newest() {
 }
 
 #[test]
-fn a_flight_that_landed_and_was_not_heard_of_lands_again_as_it_did() {
+fn a_flight_that_landed_and_was_not_heard_of_does_not_land_again() {
     let mut scene = Scene::new();
     let flying = scene.begin(0, &Shape::default(), true, 0);
     assert_eq!(scene.land(&flying, 1), Landed::Kept);
     let family = scene.family.clone();
-    assert_eq!(scene.land(&flying, 2), Landed::Kept);
+    assert_eq!(scene.land(&flying, 2), Landed::Before);
     assert_eq!(scene.family, family);
 }
 

@@ -193,6 +193,19 @@ async fn what_came_while_the_store_was_away_is_kept_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_in_the_store_without_our_knowing_is_the_one_that_everybody_gets() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.store.loses_an_answer();
+    let first = cookie_of(&scene.refresh(&cookie).await.unwrap());
+    assert_eq!(first, cookie_of(&scene.replica().refresh(&cookie).await.unwrap()));
+    assert_eq!(scene.asked(), 2);
+    // What is kept for its holder opens with it.
+    scene.refresh(&first).await.unwrap();
+    assert!(scene.replica().refresh(&first).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_family_that_ended_meanwhile_gets_no_cookie_and_its_new_token_is_revoked() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;
