@@ -17,6 +17,8 @@ pub(crate) struct Process {
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Present(Request, FlightId),
+    /// The request of this flight is about to leave.
+    Sends(FlightId),
     Beat(FlightId),
     Failed(FlightId),
     /// The authorization server said `invalid_grant`.
@@ -107,7 +109,7 @@ pub(crate) enum Event {
     Steal,
     Kill(usize),
     Start(usize),
-    StoreAway,
-    StoreBack,
+    /// For one replica, or for all of them, each for a time of its own.
+    StoreAway(Option<usize>),
     StoreLost,
 }

@@ -49,6 +49,9 @@ struct Flight {
     used: bool,
     /// Grows while somebody flies it.
     beat: u64,
+    /// Its request may have reached the AS.
+    #[serde(default)]
+    sent: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,6 +254,17 @@ impl Family {
         under_way.map(|flight| flight.beat = flight.beat.wrapping_add(1)).is_some()
     }
 
+    /// Its request is about to leave for the AS. Whether it is still the one under way: else nothing may be sent.
+    pub fn sends(&mut self, flight: FlightId) -> bool {
+        let under_way = self.flight.as_mut().filter(|under_way| under_way.id == flight);
+        under_way.map(|flight| flight.sent = true).is_some() && self.beat(flight)
+    }
+
+    /// Whether the request of a flight may have reached the AS, which may have replaced the refresh token then.
+    pub fn is_sent(&self, flight: FlightId) -> bool {
+        self.flight.as_ref().is_some_and(|under_way| under_way.id == flight && under_way.sent)
+    }
+
     /// The latest beat of a flight; `None`: it is not under way.
     pub fn beat_of(&self, flight: FlightId) -> Option<u64> {
         self.flight.as_ref().filter(|under_way| under_way.id == flight).map(|flight| flight.beat)
@@ -413,6 +427,6 @@ impl Family {
 
 impl Flight {
     fn new(id: FlightId, shape: Shape, used: bool) -> Self {
-        Self { id, answers: Answers { from: 0, window_from: 0, of: 0 }, shape, used, beat: 0 }
+        Self { id, answers: Answers { from: 0, window_from: 0, of: 0 }, shape, used, beat: 0, sent: false }
     }
 }

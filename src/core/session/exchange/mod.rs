@@ -17,7 +17,8 @@
 //!
 //! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits
 //! and saw no beat for long enough, by its own clock and from a store that answered all the while, declares
-//! it failed. So no clock is compared with another's, and an outage of the store ends no flight.
+//! it failed. How long that is depends on whether its request has left ([`Family::sends`]): what was sent may have
+//! replaced the refresh token. So no clock is compared with another's, and an outage of the store ends no flight.
 //!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by

@@ -244,6 +244,21 @@ fn a_flight_lives_while_it_beats() {
 }
 
 #[test]
+fn a_flight_that_was_given_up_sends_nothing() {
+    let mut scene = Scene::new();
+    let flying = scene.begin(0, &Shape::default(), true, 0);
+    assert!(!scene.family.is_sent(flying.id));
+    let before = scene.family.clone();
+    assert!(scene.family.sends(flying.id) && scene.family.is_sent(flying.id));
+    assert!(!scene.family.is_worth_more_than(&before));
+    assert_ne!(scene.family.beat_of(flying.id), before.beat_of(flying.id), "its lease begins anew");
+    assert!(scene.family.failed(flying.id));
+    assert!(!scene.family.sends(flying.id) && !scene.family.is_sent(flying.id));
+    let next = scene.begin(0, &Shape::default(), true, 1);
+    assert!(!scene.family.sends(flying.id) && !scene.family.is_sent(next.id));
+}
+
+#[test]
 fn a_beat_need_not_outlive_the_process_and_all_else_must() {
     let mut scene = Scene::new();
     let before = scene.family.clone();

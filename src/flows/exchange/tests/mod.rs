@@ -85,6 +85,8 @@ enum Instead {
 struct FakeServer {
     current: Mutex<String>,
     made: AtomicUsize,
+    /// How many requests have come to the token endpoint, answered or not.
+    arrived: AtomicUsize,
     token_requests: Mutex<Vec<(HeaderMap, String)>>,
     revoked: Mutex<Vec<String>>,
     next: Mutex<VecDeque<Instead>>,
@@ -100,6 +102,7 @@ impl FakeServer {
         Self {
             current: Mutex::new("none".into()),
             made: AtomicUsize::new(0),
+            arrived: AtomicUsize::new(0),
             token_requests: Mutex::default(),
             revoked: Mutex::default(),
             next: Mutex::default(),
@@ -161,6 +164,7 @@ impl HttpClient for FakeServer {
             match (parts.method, parts.uri.path()) {
                 (Method::POST, "/token") => {
                     assert!(bounds.answer_bytes <= 256 * 1024 && bounds.deadline <= Duration::from_secs(60));
+                    self.arrived.fetch_add(1, Ordering::SeqCst);
                     self.answers.acquire().await.unwrap().forget();
                     self.token_endpoint(&parts.headers, &body)
                 }
@@ -385,6 +389,13 @@ impl Scene {
 
     async fn signed_in_cookie(&self) -> String {
         cookie_of(&self.sign_in().await)
+    }
+
+    /// Waits until so many requests have come to the token endpoint.
+    async fn arrived(&self, count: usize) {
+        while self.server.arrived.load(Ordering::SeqCst) < count {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until the AS was told to revoke these tokens, and no others.

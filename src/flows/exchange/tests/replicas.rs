@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::core::session::exchange::seal::Holder;
-use crate::core::session::exchange::{Family, FlightId, Now, Shape};
-use crate::flows::exchange::coordinate::key;
-use crate::flows::ports::{Keep, Store as _, Value};
+use crate::core::session::exchange::{Family, FlightId, Shape};
+use crate::flows::exchange::coordinate::{self, key};
+use crate::flows::ports::Store as _;
 
 /// Waits until something holds; the tests' own deadline ends it otherwise.
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -127,33 +127,37 @@ async fn sign_out_on_one_replica_counts_on_all() {
     assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
 }
 
+/// A replica notes its flight, and dies.
+async fn nobody_flies(scene: &Scene, cookie: &str, sent: bool) {
+    let grant = scene.grant_of(cookie);
+    let shape = Shape { scope: None, resource: Some("https://api.example".into()) };
+    let windows = windows(&scene.live, &scene.live.settings.clients[0]);
+    let noted = coordinate::change(&scene.gate, &grant, windows.timeouts, |family, now| {
+        family.present(&grant, &shape, true, windows, now, FlightId(7));
+        sent && family.sends(FlightId(7))
+    });
+    assert_eq!(noted.await, Ok(sent));
+}
+
 #[tokio::test]
 async fn a_flight_that_shows_no_life_is_given_up_and_the_next_request_begins_another() {
     let scene = Scene::with(client(), Duration::from_secs(60));
     let cookie = scene.signed_in_cookie().await;
-    let grant = scene.grant_of(&cookie);
-    // A replica noted its flight and died before its POST.
-    let mut family = scene.family_of(&cookie).await;
-    let now = Now { store: scene.clock.now(), here: scene.clock.now() };
-    let shape = Shape { scope: None, resource: Some("https://api.example".into()) };
-    let windows = windows(&scene.live, &scene.live.settings.clients[0]);
-    family.present(&grant, &shape, true, windows, now, FlightId(7));
-    let found = scene.store.get(&key(grant.family)).await.unwrap();
-    let value = Value {
-        bytes: family.to_bytes().into(),
-        lifetime: Duration::from_secs(3600),
-        keep: Keep::WhileRunning,
-    };
-    scene
-        .store
-        .put_if(&key(grant.family), found.value.map(|(version, _)| version), value)
-        .await
-        .unwrap()
-        .unwrap();
+    nobody_flies(&scene, &cookie, false).await;
     let began = std::time::Instant::now();
     let answer = scene.refresh(&cookie).await.unwrap();
     assert_eq!((answer.outcome, scene.asked()), ("rotated", 2));
-    assert!(began.elapsed() >= crate::flows::exchange::coordinate::LEASE, "not before the lease is over");
+    assert!(began.elapsed() >= coordinate::LEASE, "not before the lease is over");
+}
+
+/// Its replica may have lost the store alone, and have an answer that replaced the refresh token.
+#[tokio::test]
+async fn a_flight_whose_request_has_left_keeps_its_lease_for_longer_than_an_answer_may_take() {
+    let scene = Scene::with(client(), coordinate::LEASE + Duration::from_secs(2));
+    let cookie = scene.signed_in_cookie().await;
+    nobody_flies(&scene, &cookie, true).await;
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!((refusal.denial, scene.asked()), (Denial::AuthorizationServerUnavailable, 1));
 }
 
 #[tokio::test]
@@ -211,7 +215,7 @@ async fn a_family_that_ended_meanwhile_gets_no_cookie_and_its_new_token_is_revok
     let cookie = scene.signed_in_cookie().await;
     scene.server.answers.forget_permits(PLENTY);
     let (refreshed, ()) = tokio::join!(scene.refresh(&cookie), async {
-        until("a flight is under way", || scene.store.puts() >= 2).await;
+        scene.arrived(2).await;
         scene.replica().delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
         scene.server.answers.add_permits(1);
     });

@@ -178,7 +178,7 @@ async fn sign_out_in_mid_flight_hands_nothing_out_and_revokes_what_arrives() {
     let cookie = scene.signed_in_cookie().await;
     scene.server.answers.forget_permits(PLENTY);
     let (refreshed, signed_out) = tokio::join!(scene.refresh(&cookie), async {
-        tokio::task::yield_now().await;
+        scene.arrived(2).await;
         let answer = scene.delete(&headers(Some(&cookie)), "client_id=web-app").await;
         scene.server.answers.add_permits(1);
         answer
