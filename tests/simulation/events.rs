@@ -28,7 +28,7 @@ pub(crate) enum Change {
     BreakLease(FlightId, u64),
     /// Of a flight that may or may not have been noted.
     TakeBack(FlightId),
-    /// An access token of this generation was seen.
+    /// An access token that was made with this generation was seen.
     Seen(Generation),
 }
 
@@ -52,7 +52,8 @@ pub(crate) enum Outcome {
     Join(FlightId),
     AskAgainAfter(FlightId),
     AnswerAgain {
-        cookie: Option<Box<Grant>>,
+        next: Box<Grant>,
+        with_cookie: bool,
         used: bool,
     },
     Replay,
@@ -101,10 +102,16 @@ pub(crate) enum Event {
     /// A flight of another process is looked at.
     Look(Process, FlightId),
     OutOfPatience(Request),
-    /// An answer reaches the browser, with this cookie.
+    /// An answer reaches the browser, perhaps without its cookie.
     Receive {
-        cookie: Option<Box<Grant>>,
+        next: Box<Grant>,
+        with_cookie: bool,
         used: bool,
+    },
+    /// The page uses the access token of an answer.
+    UseToken {
+        of: Generation,
+        with_cookie: bool,
     },
     Steal,
     Kill(usize),

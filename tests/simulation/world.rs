@@ -329,13 +329,25 @@ impl World {
             Event::AsAnswers(flight, said) => self.as_answers(flight, said),
             Event::Look(process, flight) if self.lives(process) => self.look(process, flight),
             Event::OutOfPatience(request) => self.refuse(request),
-            Event::Receive { cookie, used } => {
-                if let Some(grant) = cookie {
-                    self.jar = *grant;
+            Event::Receive { next, with_cookie, used } => {
+                if self.dice.one_in(3) {
+                    // Not before what its tabs had sent with the cookie before has arrived.
+                    self.after(4_000, Event::UseToken { of: next.generation, with_cookie });
+                }
+                if with_cookie {
+                    self.jar = *next;
                     self.made_up_in_vain = 0;
                 }
                 if used {
                     self.use_answered = self.now;
+                }
+            }
+            // Known limit: an answer that arrived out of order has put an older cookie into the jar.
+            Event::UseToken { of, with_cookie } if with_cookie && of > self.jar.generation => {}
+            Event::UseToken { of, with_cookie } => {
+                if let Some(process) = self.some_process() {
+                    self.count(if with_cookie { "token" } else { "token without cookie" });
+                    self.change(process, Change::Seen(of), 0);
                 }
             }
             Event::Steal => {
@@ -449,10 +461,7 @@ impl World {
             Change::BreakLease(flight, beat) => {
                 Outcome::Did(family.beat_of(*flight) == Some(*beat) && family.failed(*flight))
             }
-            Change::Seen(generation) => {
-                family.receipt_proven(*generation);
-                Outcome::Did(true)
-            }
+            Change::Seen(generation) => Outcome::Did(family.token_seen(*generation)),
             Change::Land(flight) => {
                 let flying = &self.flights[flight];
                 let used = flying.used || family.is_used(*flight);
@@ -528,7 +537,7 @@ impl World {
                 }
             }
             (Change::Beat(flight), _) => self.renewed(*flight, read_at),
-            (Change::Seen(generation), _) => self.proven = self.proven.max(*generation),
+            (Change::Seen(generation), Outcome::Did(true)) => self.proven = self.proven.max(*generation),
             _ => {}
         }
     }
@@ -605,7 +614,7 @@ impl World {
                 for request in self.waiting(process, flight) {
                     match self.requests.get(&request).map(|asked| asked.used && !used) {
                         Some(true) => self.present(process, request),
-                        Some(false) => self.answer(request, Some(next.clone()), used),
+                        Some(false) => self.answer(request, next.clone(), true, used),
                         None => {}
                     }
                 }
@@ -666,9 +675,9 @@ impl World {
                     self.after(10, Event::Look(process, flight));
                 }
             }
-            Outcome::AnswerAgain { cookie, used } => {
+            Outcome::AnswerAgain { next, with_cookie, used } => {
                 self.count("answered again");
-                self.answer(request, cookie, used);
+                self.answer(request, next, with_cookie, used);
             }
             Outcome::Replay | Outcome::Over | Outcome::IsIdle => {
                 if matches!(outcome, Outcome::Replay) {
@@ -808,7 +817,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, request: Request, cookie: Option<Box<Grant>>, used: bool) {
+    fn answer(&mut self, request: Request, next: Box<Grant>, with_cookie: bool, used: bool) {
         let Some(asked) = self.requests.remove(&request) else { return };
         if asked.thief {
             return;
@@ -819,7 +828,7 @@ impl World {
             // One connection: no answer overtakes another.
             self.last_receipt = self.last_receipt.max(self.now + self.dice.roll(3_000));
             let delay = self.last_receipt - self.now;
-            self.after(delay, Event::Receive { cookie, used: used && asked.used });
+            self.after(delay, Event::Receive { next, with_cookie, used: used && asked.used });
         }
     }
 
@@ -870,7 +879,7 @@ fn opened(decision: Decision, family: &Family, grant: &Grant) -> Outcome {
         Decision::AskAgainAfter(flight) => Outcome::AskAgainAfter(flight),
         Decision::AnswerAgain { answer, of, with_cookie, .. } => {
             let next = read(open(of, Content::Answer, &answer));
-            Outcome::AnswerAgain { used: next.counts_as_use(), cookie: with_cookie.then_some(next) }
+            Outcome::AnswerAgain { used: next.counts_as_use(), next, with_cookie }
         }
         Decision::Replay => Outcome::Replay,
         Decision::Over { end: SessionEnd::IdleTimeout, .. } => Outcome::IsIdle,

@@ -335,7 +335,18 @@ impl Family {
         self.flight.take_if(|under_way| under_way.id == flight).is_some()
     }
 
-    /// A generation, or an access token that came with it, was seen: it reached its browser.
+    /// An access token was seen that an exchange brought together with this generation. Whether it shows that the
+    /// cookie arrived too: an answer that is given while a later generation is known goes without its cookie. A
+    /// family that is over needs no proof, and one that knows of no such generation had its record lost.
+    pub fn token_seen(&mut self, generation: Generation) -> bool {
+        let is_proof = self.over.is_none() && generation == self.latest;
+        if is_proof {
+            self.receipt_proven(generation);
+        }
+        is_proof
+    }
+
+    /// A generation, or the newest access token, was seen: it reached its browser.
     pub fn receipt_proven(&mut self, generation: Generation) {
         if generation > self.latest {
             // Sealed by us, so given out by us, before this memory began.

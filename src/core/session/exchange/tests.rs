@@ -319,8 +319,18 @@ fn receipt_makes_the_older_generation_spent_after_its_window() {
 fn an_access_token_that_was_seen_proves_receipt() {
     let mut scene = Scene::new();
     scene.exchange(0, 0, 0);
-    scene.family.receipt_proven(1);
+    assert!(scene.family.token_seen(1));
     assert!(matches!(scene.present(0, 40), other!(Decision::Replay)));
+}
+
+#[test]
+fn an_access_token_that_may_have_come_without_its_cookie_proves_nothing() {
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    scene.exchange_as(0, &shape("a"), 1, 1);
+    assert!(matches!(scene.present(0, 2), Outcome::Again { answer: 1, with_cookie: false, .. }));
+    assert!(!scene.family.token_seen(1) && !scene.family.token_seen(3));
+    assert!(scene.exchange(0, 2, 40));
 }
 
 #[test]

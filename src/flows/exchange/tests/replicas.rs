@@ -23,6 +23,15 @@ impl Scene {
             .unwrap()
     }
 
+    /// The page uses its access token here.
+    async fn uses(&self, answer: &serde_json::Value) {
+        let token = answer["access_token"].as_str().unwrap();
+        let now = self.clock.now();
+        let verified = crate::flows::authenticate::authenticate(&self.gate, &self.live, token, now).await;
+        receipts::seen(&self.gate, &self.live, &verified.unwrap(), token);
+        assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
+    }
+
     async fn family_of(&self, cookie: &str) -> Family {
         let found = self.store.get(&key(self.grant_of(cookie).family)).await.unwrap();
         Family::from_bytes(&found.value.unwrap().1).unwrap()
@@ -98,14 +107,8 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
         let first = scene.signed_in_cookie().await;
         scene.next(access_token(&scene, json!({ "jti": "second" })));
         let answer = body(&scene.refresh(&first).await.unwrap());
-        let other = scene.replica();
         if is_used {
-            let token = answer["access_token"].as_str().unwrap();
-            let now = scene.clock.now();
-            let verified =
-                crate::flows::authenticate::authenticate(&other.gate, &other.live, token, now).await;
-            receipts::seen(&other.gate, &other.live, &verified.unwrap(), token);
-            assert_eq!(other.gate.errands.finished(Duration::from_secs(60)).await, 0);
+            scene.replica().uses(&answer).await;
         }
         scene.pass(31);
         scene.next(access_token(&scene, json!({ "jti": "third" })));
@@ -116,6 +119,26 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
             assert_eq!(again.unwrap().outcome, "recovered");
         }
     }
+}
+
+/// It came without the cookie, as a later generation was known, so the browser still has the one before.
+#[tokio::test]
+async fn a_token_that_came_without_its_cookie_proves_nothing() {
+    let scene = Scene::strict();
+    let token = |name: &str| access_token(&scene, json!({ "jti": name, "scope": "api:read x" }));
+    scene.next(token("first"));
+    let first = scene.signed_in_cookie().await;
+    scene.next(token("lost"));
+    scene.refresh(&first).await.unwrap();
+    scene.next(token("lost too"));
+    let narrow = "grant_type=refresh_token&client_id=web-app&scope=api:read";
+    scene.post(Some(&first), narrow).await.unwrap();
+    let answer = scene.refresh(&first).await.unwrap();
+    assert_eq!((answer.outcome, &answer.set_cookie), ("answered_again", &None));
+    scene.uses(&body(&answer)).await;
+    scene.pass(31);
+    scene.next(token("found"));
+    assert_eq!(scene.refresh(&first).await.unwrap().outcome, "recovered");
 }
 
 #[tokio::test]
