@@ -693,7 +693,15 @@ impl World {
     fn must_be_caught(&mut self, generation: Generation, outcome: &Outcome) {
         let answered = self.answered_at.get(&generation).copied().unwrap_or(i64::MAX - GRACE);
         if generation < self.proven && self.now >= answered + GRACE + 1_000 {
-            let refused = matches!(outcome, Outcome::Replay | Outcome::Over | Outcome::IsIdle);
+            let refused = match outcome {
+                Outcome::Replay | Outcome::Over | Outcome::IsIdle => true,
+                // It is under way for this generation since before that was spent.
+                Outcome::Join(flight) | Outcome::AskAgainAfter(flight) => {
+                    let flying = &self.flights[flight];
+                    (flying.presented.generation..=flying.grant.generation).contains(&generation)
+                }
+                _ => false,
+            };
             assert!(refused, "a spent generation got {outcome:?}");
             self.count("spent and refused");
         }

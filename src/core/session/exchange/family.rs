@@ -147,7 +147,9 @@ impl Family {
             self.lost = lost_before;
         }
         let in_window = self.landings.iter().any(|landing| landing.answers.opens_window_for(presented));
-        if presented < self.proven && !in_window {
+        // What a flight is under way for gets its window when that lands.
+        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.answers.opens_window_for(presented));
+        if presented < self.proven && !in_window && !in_flight {
             return self.replayed(presented);
         }
         if let Some(end) = self.ended(grant, windows.timeouts, now) {

@@ -334,6 +334,26 @@ fn an_access_token_that_may_have_come_without_its_cookie_proves_nothing() {
 }
 
 #[test]
+fn a_generation_that_a_flight_recovers_for_is_no_replay_when_its_successor_shows_up() {
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    let flying = scene.begin(0, &Shape::default(), true, 100);
+    assert!(flying.recovers);
+    assert!(matches!(scene.present(1, 101), other!(Decision::Join(_))));
+    assert!(matches!(scene.present(0, 102), other!(Decision::Join(_))));
+    assert_eq!(scene.land(&flying, 103), Landed::Kept);
+    assert!(matches!(scene.present(0, 104), Outcome::Again { answer: 2, .. }));
+    assert!(matches!(scene.present(0, 133), other!(Decision::Replay)));
+    // Where the flight brings nothing, it is one.
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    let flying = scene.begin(0, &Shape::default(), true, 100);
+    assert!(matches!(scene.present(1, 101), other!(Decision::Join(_))));
+    assert!(scene.family.failed(flying.id));
+    assert!(matches!(scene.present(0, 102), other!(Decision::Replay)));
+}
+
+#[test]
 fn proof_of_receipt_starts_the_count_of_lost_answers_again() {
     let mut scene = Scene::new();
     scene.exchange(0, 0, 0);
