@@ -63,7 +63,8 @@ async fn end_session(
         return Err(Denial::InvalidRequest("everywhere is not supported yet."));
     }
     let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
-    for token in end_family(gate, &grant, session_cookie::timeouts(client)).await? {
+    let timeouts = session_cookie::timeouts(client);
+    for token in end_family(gate, &grant, timeouts, SessionEnd::Revoked).await? {
         revoke_in_background(gate, live, client, token);
     }
     Ok(grant.subject.map(|subject| subject.sub))
@@ -78,6 +79,7 @@ pub(in crate::flows) async fn end_family(
     gate: &Gate,
     grant: &Grant,
     timeouts: Timeouts,
+    end: SessionEnd,
 ) -> Result<Vec<SecretString>, Denial> {
     change(gate, grant, timeouts, |family, _| {
         let presented = grant.refresh_token.clone();
@@ -85,8 +87,8 @@ pub(in crate::flows) async fn end_family(
             return if revoke { vec![presented] } else { Vec::new() };
         }
         let newest = family.successor().cloned();
-        family.end(SessionEnd::Revoked, Some(grant.generation));
-        tokens_of(grant, newest.as_ref(), family)
+        family.end(end, Some(grant.generation));
+        if end.revokes_tokens() { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() }
     })
     .await
 }

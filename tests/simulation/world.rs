@@ -468,7 +468,7 @@ impl World {
                 let (arrival, next) = arrival(*flight, flying, used, here, &mut self.dice);
                 match family.landed(arrival.clone(), now) {
                     Landed::Kept => Outcome::Landed { next: Box::new(next), arrival: Box::new(arrival) },
-                    Landed::Before | Landed::TooLate => Outcome::PresentAgain,
+                    Landed::Before | Landed::TooLate { .. } => Outcome::PresentAgain,
                     Landed::GivenUp => Outcome::GivenUp,
                 }
             }

@@ -125,7 +125,8 @@ impl UnderWay {
     }
 
     /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about
-    /// a grant that nobody holds any more. Also gives whether the session is over, by this or before.
+    /// a grant that nobody holds any more. Also gives whether the session is over, by this or before, in a way that
+    /// revokes its tokens.
     async fn end(&self, end: SessionEnd, denial: Denial) -> (Heard, bool) {
         let Flight { grant, id, .. } = &self.flight;
         let ended = change(&self.gate, grant, self.timeouts, |family, _| {
@@ -137,7 +138,7 @@ impl UnderWay {
         });
         match ended.await {
             Ok((true, _)) => (Heard::Failed(denial), true),
-            Ok((false, Some(over))) => (Heard::Failed(Denial::SessionEnded(over)), true),
+            Ok((false, Some(over))) => (Heard::Failed(Denial::SessionEnded(over)), over.revokes_tokens()),
             // A later generation goes on: that must not clear its cookie.
             Ok((false, None)) => (Heard::Failed(Denial::AuthorizationServerUnavailable), false),
             Err(denial) => (Heard::Failed(denial), false),
@@ -203,8 +204,10 @@ impl UnderWay {
                     receipts::note(&self.gate, grant.family, issued).await;
                     return Ok(Heard::PresentAgain);
                 }
-                Ok(Ok((Landed::TooLate, ..))) => {
-                    self.revoke(newest.clone());
+                Ok(Ok((Landed::TooLate { revoke }, ..))) => {
+                    if revoke {
+                        self.revoke(newest.clone());
+                    }
                     // Says why to each, by its own cookie.
                     return Ok(Heard::PresentAgain);
                 }

@@ -15,7 +15,7 @@ use super::judge::{Judged, judge, log_unusable};
 use super::receipts;
 use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
-use crate::core::denial::Denial;
+use crate::core::denial::{Denial, SessionEnd};
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::grant::{FamilyId, Grant, Subject};
 use crate::core::session::oauth::Scope;
@@ -103,13 +103,14 @@ async fn signed_in(
 /// refresh tokens of one person and client on one grant and end them together (RFC 7009 section
 /// 2.1), the new one too.
 async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
-    // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
-    let ended = end_family(at.gate, previous, session_cookie::timeouts(at.client)).await;
     let somebody_else = matches!(
         (&previous.subject, new),
         (Some(previous), Some(new)) if previous.source == new.source && previous.sub != new.sub
     );
-    for token in ended.unwrap_or_default().into_iter().filter(|_| somebody_else) {
+    let end = if somebody_else { SessionEnd::SignedInAsAnother } else { SessionEnd::SignedInAgain };
+    // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
+    let ended = end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
+    for token in ended.unwrap_or_default() {
         revoke_in_background(at.gate, at.live, at.client, token);
     }
 }

@@ -176,7 +176,7 @@ impl Family {
     /// to be revoked at the AS; it counts as revoked from here on.
     pub fn refuses(&mut self, presented: Generation) -> Option<(SessionEnd, bool)> {
         let over = self.over.as_mut()?;
-        let revoke = over.revoked.is_none_or(|revoked| presented > revoked);
+        let revoke = over.end.revokes_tokens() && over.revoked.is_none_or(|revoked| presented > revoked);
         if revoke {
             over.revoked = Some(presented);
         }
@@ -280,8 +280,8 @@ impl Family {
         if self.landings.iter().any(|landing| landing.flight == flight) {
             return Landed::Before;
         }
-        if self.over.is_some() {
-            return Landed::TooLate;
+        if let Some(over) = self.over {
+            return Landed::TooLate { revoke: over.end.revokes_tokens() };
         }
         if successor.generation <= self.latest {
             return Landed::GivenUp;

@@ -162,8 +162,8 @@ pub enum Landed {
     /// It has landed before, and its caller did not hear of it: the answer of then is the answer, sealed for a seed
     /// that this one does not have.
     Before,
-    /// The family ended meanwhile: revoke the new tokens.
-    TooLate,
+    /// The family ended meanwhile. `revoke`: the new tokens.
+    TooLate { revoke: bool },
     /// A later generation overtook the flight: its answer is nobody's, and says nothing of the session
     /// that goes on. Not to be revoked: an AS may end more with it than the one token.
     GivenUp,

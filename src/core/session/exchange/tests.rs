@@ -451,11 +451,23 @@ fn a_family_that_ends_in_mid_flight_gets_nothing() {
     let mut scene = Scene::new();
     let flying = scene.begin(0, &Shape::default(), true, 0);
     scene.family.end(SessionEnd::Revoked, Some(0));
-    assert_eq!(scene.land(&flying, 1), Landed::TooLate);
+    assert_eq!(scene.land(&flying, 1), Landed::TooLate { revoke: true });
     assert!(matches!(
         scene.present(0, 2),
         other!(Decision::Over { end: SessionEnd::Revoked, revoke: false })
     ));
+}
+
+#[test]
+fn a_newer_sign_in_of_the_same_person_revokes_nothing_that_its_grant_may_hang_on() {
+    for (end, revokes) in [(SessionEnd::SignedInAgain, false), (SessionEnd::SignedInAsAnother, true)] {
+        let mut scene = Scene::new();
+        scene.exchange(0, 0, 0);
+        let flying = scene.begin(1, &Shape::default(), true, 1);
+        scene.family.end(end, Some(0));
+        assert_eq!(scene.land(&flying, 2), Landed::TooLate { revoke: revokes });
+        assert_eq!(scene.family.refuses(1), Some((end, revokes)));
+    }
 }
 
 #[test]
