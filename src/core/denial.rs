@@ -134,6 +134,18 @@ pub enum SessionEnd {
     ReuseDetected,
     /// The AS answered `invalid_grant`.
     InvalidGrant,
+    /// The browser signed in again. A newer session has taken the place of this one, and of its cookie.
+    SignedInAgain,
+    /// The same, as somebody else.
+    SignedInAsAnother,
+}
+
+impl SessionEnd {
+    /// Whether the session's refresh tokens are revoked at the AS. An AS may end all tokens of one person and client
+    /// together (RFC 7009 section 2.1), those of the newer session too.
+    pub const fn revokes_tokens(self) -> bool {
+        !matches!(self, Self::SignedInAgain)
+    }
 }
 
 /// How loudly a refusal is logged.
@@ -385,6 +397,9 @@ impl Denial {
             Self::SessionEnded(SessionEnd::Revoked) => {
                 ended("session_revoked", "The session was ended. Sign in.")
             }
+            Self::SessionEnded(SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother) => {
+                ended("signed_in_again", "A newer sign-in has taken the place of this session.")
+            }
             Self::SessionEnded(SessionEnd::ReuseDetected) => {
                 Facts { level: Warn, ..ended("reuse_detected", "The session was ended for safety. Sign in.") }
             }
@@ -489,9 +504,15 @@ impl Denial {
     }
 
     /// Whether the cookie that came along must be cleared with the refusal. Only a session that is
-    /// over for certain: an outage, or a cookie that does not open, never clears one.
+    /// over for certain: an outage, or a cookie that does not open, never clears one. After a newer sign-in the
+    /// browser may have the newer cookie by now, under the same name.
     pub fn clears_cookie(&self) -> bool {
-        matches!(self, Self::SessionEnded(_))
+        match self {
+            Self::SessionEnded(end) => {
+                !matches!(end, SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -504,6 +525,8 @@ mod tests {
         assert!(Denial::SessionEnded(SessionEnd::InvalidGrant).clears_cookie());
         for kept in [
             Denial::NoSession,
+            Denial::SessionEnded(SessionEnd::SignedInAgain),
+            Denial::SessionEnded(SessionEnd::SignedInAsAnother),
             Denial::AuthorizationServerUnavailable,
             Denial::StoreUnavailable,
             Denial::OriginNotAllowed,

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::config::settings::{LogFormat, SubjectInLog};
 use crate::core::ids::{RequestId, RouteName, UpstreamName};
+use crate::core::session::grant::FamilyId;
 
 /// Lines that may wait for the writer.
 const WAITING: usize = 16 * 1024;
@@ -42,6 +43,8 @@ pub(crate) struct Entry {
     /// The client at the authorization server, where one is known.
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
+    /// The session, by the name under which it can be revoked.
+    pub(crate) family: Option<FamilyId>,
     pub(crate) address: IpAddr,
     pub(crate) took: Duration,
     pub(crate) upstream: Option<UpstreamName>,
@@ -169,6 +172,8 @@ struct Line<'a> {
     client: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
     address: IpAddr,
     duration_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,6 +192,7 @@ fn line(entry: &Entry, subject: SubjectInLog) -> Line<'_> {
         outcome: entry.outcome,
         client: entry.client.as_deref(),
         subject: entry.subject.as_deref().and_then(|name| shown(name, subject)),
+        family: entry.family.map(|family| family.to_string()),
         address: entry.address,
         duration_ms: (entry.took.as_secs_f64() * 1e6).round() / 1e3,
         upstream: entry.upstream.as_ref().map(UpstreamName::as_str),
@@ -214,7 +220,12 @@ fn text(entry: &Entry, subject: SubjectInLog) -> Vec<u8> {
         line.address,
         line.request_id,
     );
-    let details = [("route", line.route), ("client", line.client), ("subject", line.subject.as_deref())];
+    let details = [
+        ("route", line.route),
+        ("client", line.client),
+        ("subject", line.subject.as_deref()),
+        ("family", line.family.as_deref()),
+    ];
     for (name, value) in details.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         text.push_str(&format!(" {name}={:?}", value));
     }
@@ -257,6 +268,7 @@ mod tests {
             outcome: "ok",
             client: Some("web-app".to_owned()),
             subject: Some("alice".to_owned()),
+            family: None,
             address: Ipv4Addr::LOCALHOST.into(),
             took: Duration::from_micros(1234),
             upstream: None,

@@ -10,6 +10,7 @@ use crate::core::denial::Denial;
 use crate::core::ids::{RequestId, RouteName};
 use crate::core::route::Route;
 use crate::core::route::permit::Permit;
+use crate::core::session::grant::FamilyId;
 use crate::core::token::jwt::VerifiedToken;
 use crate::edge::connection_guard::Connection;
 use crate::edge::door::Door;
@@ -48,6 +49,7 @@ pub(crate) struct Context {
     pub(crate) outcome: &'static str,
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
+    pub(crate) family: Option<FamilyId>,
 }
 
 impl Drop for Context {
@@ -87,6 +89,7 @@ impl Context {
             outcome: "ok",
             client: None,
             subject: None,
+            family: None,
         }
     }
 

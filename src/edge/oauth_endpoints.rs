@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
+use crate::core::session::grant::FamilyId;
 use crate::edge::headers::Identification;
 use crate::edge::respond::{Answer, Form};
 use crate::edge::{body, request_head};
@@ -35,6 +36,7 @@ pub(crate) struct Outcome {
     pub(crate) denial: Option<Denial>,
     pub(crate) client: Option<ClientName>,
     pub(crate) subject: Option<String>,
+    pub(crate) family: Option<FamilyId>,
 }
 
 /// Answers a request to `/oauth/token`.
@@ -88,7 +90,8 @@ fn granted(given: OAuthAnswer) -> Outcome {
     if let Some(cookie) = given.set_cookie {
         answer.set(header::SET_COOKIE, cookie);
     }
-    Outcome { answer, label: given.outcome, denial: None, client: Some(given.client), subject: given.subject }
+    let OAuthAnswer { outcome, client, subject, family, .. } = given;
+    Outcome { answer, label: outcome, denial: None, client: Some(client), subject, family }
 }
 
 fn refused(refusal: OAuthRefusal, request_id: &str) -> Outcome {
@@ -108,6 +111,7 @@ fn refused(refusal: OAuthRefusal, request_id: &str) -> Outcome {
         label: refusal.denial.facts().label,
         client: refusal.client,
         subject: refusal.subject,
+        family: refusal.family,
         denial: Some(refusal.denial),
     }
 }

@@ -215,6 +215,7 @@ impl Proxy {
         context.outcome = outcome.label;
         context.client = outcome.client.map(|name| name.to_string());
         context.subject = outcome.subject;
+        context.family = outcome.family;
         self.end_connection_if_draining(session);
         reply(session, context, outcome.answer).await
     }
@@ -468,6 +469,7 @@ impl ProxyHttp for Proxy {
             outcome: context.outcome,
             client: context.client.take(),
             subject: context.subject.take(),
+            family: context.family,
             address: context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client),
             took,
             upstream: context.server.as_ref().map(|server| server.upstream.clone()),

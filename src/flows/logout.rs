@@ -39,27 +39,29 @@ pub(in crate::flows) async fn sign_out(
     client: &Arc<Client>,
     parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let subject = end_session(gate, live, head, client, parameters)
+    let grant = end_session(gate, live, head, client, parameters)
         .await
         .map_err(|denial| OAuthRefusal::of(denial, client, None))?;
+    let family = grant.as_ref().map(|grant| grant.family);
     Ok(OAuthAnswer {
         status: StatusCode::NO_CONTENT,
         body: Bytes::new(),
         set_cookie: session_cookie::clear(client),
         client: client.name.clone(),
-        subject,
+        subject: grant.and_then(|grant| grant.subject).map(|subject| subject.sub),
+        family,
         outcome: "signed_out",
     })
 }
 
-/// Gives the subject whose session it was, once its end is in the store.
+/// Gives the grant whose session it was, once its end is in the store.
 async fn end_session(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     client: &Arc<Client>,
     parameters: &Parameters,
-) -> Result<Option<String>, Denial> {
+) -> Result<Option<Grant>, Denial> {
     may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
     let everywhere = match parameters.get("everywhere") {
         None | Some("false") => false,
@@ -67,7 +69,8 @@ async fn end_session(
         Some(_) => return Err(Denial::InvalidRequest("everywhere is true or false.")),
     };
     let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
-    let Ended { revoke, issued } = end_family(gate, &grant, session_cookie::timeouts(client)).await?;
+    let timeouts = session_cookie::timeouts(client);
+    let Ended { revoke, issued } = end_family(gate, &grant, timeouts, SessionEnd::Revoked).await?;
     for token in revoke {
         revoke_in_background(gate, live, client, token);
     }
@@ -75,7 +78,7 @@ async fn end_session(
     if everywhere {
         sign_out_everywhere(gate, live, &grant).await.map_err(|_| Denial::StoreUnavailable)?;
     }
-    Ok(grant.subject.map(|subject| subject.sub))
+    Ok(Some(grant))
 }
 
 /// What is left to do of a session that has ended.
@@ -101,6 +104,7 @@ pub(in crate::flows) async fn end_family(
     gate: &Gate,
     grant: &Grant,
     timeouts: Timeouts,
+    end: SessionEnd,
 ) -> Result<Ended, Denial> {
     change(gate, grant, timeouts, |family, _| {
         let issued = family.issued().to_vec();
@@ -109,8 +113,10 @@ pub(in crate::flows) async fn end_family(
             return Ended { revoke: if revoke { vec![presented] } else { Vec::new() }, issued };
         }
         let newest = family.successor().cloned();
-        family.end(SessionEnd::Revoked, Some(grant.generation));
-        Ended { revoke: tokens_of(grant, newest.as_ref(), family), issued }
+        family.end(end, Some(grant.generation));
+        let revoke =
+            if end.revokes_tokens() { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
+        Ended { revoke, issued }
     })
     .await
 }

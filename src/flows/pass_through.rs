@@ -48,6 +48,7 @@ pub(in crate::flows) async fn pass_through(
             set_cookie: None,
             client: client.name.clone(),
             subject: None,
+            family: None,
             outcome,
         }),
         Err(denial) => {

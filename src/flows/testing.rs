@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    Clock, Found, Listed, Part, RevocationLog, Store, StoreFault, StoreKey, Value, Version,
+    Clock, Found, Keep, Listed, Part, RevocationLog, Store, StoreFault, StoreKey, Value, Version,
 };
 use crate::state::revocations::Revocations;
 
@@ -21,6 +21,8 @@ pub(crate) struct MemoryStore {
     clock: Arc<dyn Clock>,
     held: Mutex<Held>,
     away: AtomicBool,
+    /// The answer to the next durable put gets lost.
+    loses: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -31,12 +33,17 @@ struct Held {
 
 impl MemoryStore {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, held: Mutex::default(), away: AtomicBool::new(false) }
+        Self { clock, held: Mutex::default(), away: AtomicBool::new(false), loses: AtomicBool::new(false) }
     }
 
     /// While it is away every call is a fault, and nothing is put.
     pub(crate) fn goes_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// The next durable put is done, and whoever asked for it hears of a fault.
+    pub(crate) fn loses_an_answer(&self) {
+        self.loses.store(true, Ordering::SeqCst);
     }
 
     /// How many values of a kind have not expired.
@@ -92,8 +99,12 @@ impl Store for MemoryStore {
             }
             held.puts += 1;
             let version = Version(held.puts);
+            let is_durable = value.keep == Keep::Durably;
             held.values.insert(key.clone(), (version, now.plus(value.lifetime), value));
-            Ok(Some(version))
+            match is_durable && self.loses.swap(false, Ordering::SeqCst) {
+                true => Err(StoreFault::Deadline),
+                false => Ok(Some(version)),
+            }
         }
         .boxed()
     }

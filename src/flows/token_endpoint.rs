@@ -10,6 +10,7 @@ use crate::config::settings::{Client, NativeClient};
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
+use crate::core::session::grant::FamilyId;
 use crate::core::session::oauth::native::named_client;
 use crate::core::session::oauth::request::Parameters;
 use crate::flows::exchange::session_cookie;
@@ -25,6 +26,8 @@ pub struct OAuthAnswer {
     pub set_cookie: Option<HeaderValue>,
     pub client: ClientName,
     pub subject: Option<String>,
+    /// The session that it concerns, by the name under which it can be revoked.
+    pub family: Option<FamilyId>,
     /// For the access log: an `ExchangeOutcome` label, or `signed_in`, `signed_out`.
     pub outcome: &'static str,
 }
@@ -38,18 +41,19 @@ pub struct OAuthRefusal {
     /// token is of no use.
     pub set_cookie: Option<HeaderValue>,
     pub subject: Option<String>,
+    pub family: Option<FamilyId>,
 }
 
 impl OAuthRefusal {
     /// Before it is known whose request it is.
     pub const fn before_client(denial: Denial) -> Self {
-        Self { denial, client: None, set_cookie: None, subject: None }
+        Self { denial, client: None, set_cookie: None, subject: None, family: None }
     }
 
     /// With the cookie cleared where the denial says so.
     pub(in crate::flows) fn of(denial: Denial, client: &Client, subject: Option<String>) -> Self {
         let set_cookie = denial.clears_cookie().then(|| session_cookie::clear(client)).flatten();
-        Self { denial, client: Some(client.name.clone()), set_cookie, subject }
+        Self { denial, client: Some(client.name.clone()), set_cookie, subject, family: None }
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Process {
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Present(Request, FlightId),
+    /// The request of this flight is about to leave.
+    Sends(FlightId),
     Beat(FlightId),
     Failed(FlightId),
     /// The authorization server said `invalid_grant`.
@@ -26,7 +28,7 @@ pub(crate) enum Change {
     BreakLease(FlightId, u64),
     /// Of a flight that may or may not have been noted.
     TakeBack(FlightId),
-    /// An access token of this generation was seen.
+    /// An access token that was made with this generation was seen.
     Seen(Generation),
 }
 
@@ -50,7 +52,8 @@ pub(crate) enum Outcome {
     Join(FlightId),
     AskAgainAfter(FlightId),
     AnswerAgain {
-        cookie: Option<Box<Grant>>,
+        next: Box<Grant>,
+        with_cookie: bool,
         used: bool,
     },
     Replay,
@@ -60,7 +63,8 @@ pub(crate) enum Outcome {
         next: Box<Grant>,
         arrival: Box<Arrival>,
     },
-    TooLate,
+    /// It landed before, or the session is over.
+    PresentAgain,
     GivenUp,
     /// Whether it decided.
     Did(bool),
@@ -98,15 +102,21 @@ pub(crate) enum Event {
     /// A flight of another process is looked at.
     Look(Process, FlightId),
     OutOfPatience(Request),
-    /// An answer reaches the browser, with this cookie.
+    /// An answer reaches the browser, perhaps without its cookie.
     Receive {
-        cookie: Option<Box<Grant>>,
+        next: Box<Grant>,
+        with_cookie: bool,
         used: bool,
+    },
+    /// The page uses the access token of an answer.
+    UseToken {
+        of: Generation,
+        with_cookie: bool,
     },
     Steal,
     Kill(usize),
     Start(usize),
-    StoreAway,
-    StoreBack,
+    /// For one replica, or for all of them, each for a time of its own.
+    StoreAway(Option<usize>),
     StoreLost,
 }

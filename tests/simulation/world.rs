@@ -24,7 +24,7 @@ pub(crate) struct Faults {
     pub(crate) slow: bool,
     /// Replicas, without a word.
     pub(crate) kills: bool,
-    /// The store is away for a while.
+    /// The store is away for a while, for all replicas or for one.
     pub(crate) outages: bool,
     /// The authorization server dies between replacing a token and its answer.
     pub(crate) dies_rotating: bool,
@@ -51,8 +51,10 @@ impl Faults {
 
 /// As in `flows/exchange/coordinate.rs`, in milliseconds.
 const LEASE: i64 = 6_000;
+const SENT_LEASE: i64 = 65_000;
+const OWN_LEASE: i64 = 60_000;
 const BEAT: i64 = 1_500;
-const LOOK: i64 = 500;
+const LOOK: i64 = 1_500;
 const PATIENCE: i64 = 5_000;
 const FLIGHT: i64 = 60_000;
 const GRACE: i64 = 30_000;
@@ -90,6 +92,10 @@ struct Flying {
     shape: usize,
     used: bool,
     recovers: bool,
+    /// When its replica last began to put a beat that the store took.
+    renewed: i64,
+    /// Nobody flies it any more.
+    over: bool,
     /// What the authorization server gave for it, and when it came.
     token: Option<(String, i64)>,
 }
@@ -97,6 +103,8 @@ struct Flying {
 /// What one process remembers.
 struct Replica {
     life: u32,
+    /// Until when it does not reach the store.
+    store_away: i64,
     alive: bool,
     clock: i64,
     /// Requests that wait for a flight, of this process or another.
@@ -118,7 +126,6 @@ pub(crate) struct World {
     replicas: Vec<Replica>,
     record: Option<(u64, Vec<u8>)>,
     versions: u64,
-    store_is_up: bool,
     as_token: String,
     as_revoked: bool,
     tokens: u64,
@@ -170,6 +177,7 @@ impl World {
         let replicas = (0..3)
             .map(|_| Replica {
                 life: 0,
+                store_away: 0,
                 alive: true,
                 clock: dice.roll(SKEW) - SKEW / 2,
                 waiting: HashMap::new(),
@@ -189,7 +197,6 @@ impl World {
             replicas,
             record: None,
             versions: 0,
-            store_is_up: true,
             as_token: "refresh-token-0".into(),
             as_revoked: false,
             tokens: 0,
@@ -248,7 +255,9 @@ impl World {
             self.after(delay, Event::Kill(replica));
         }
         if self.faults.outages && self.dice.one_in(4) {
-            self.after(delay, Event::StoreAway);
+            let all = self.dice.one_in(2);
+            let replica = usize::try_from(self.dice.roll(3)).expect("one of three");
+            self.after(delay, Event::StoreAway((!all).then_some(replica)));
         }
         if self.faults.thief && self.dice.one_in(2) {
             let delay = from + self.dice.roll(100_000);
@@ -320,13 +329,25 @@ impl World {
             Event::AsAnswers(flight, said) => self.as_answers(flight, said),
             Event::Look(process, flight) if self.lives(process) => self.look(process, flight),
             Event::OutOfPatience(request) => self.refuse(request),
-            Event::Receive { cookie, used } => {
-                if let Some(grant) = cookie {
-                    self.jar = *grant;
+            Event::Receive { next, with_cookie, used } => {
+                if self.dice.one_in(3) {
+                    // Not before what its tabs had sent with the cookie before has arrived.
+                    self.after(4_000, Event::UseToken { of: next.generation, with_cookie });
+                }
+                if with_cookie {
+                    self.jar = *next;
                     self.made_up_in_vain = 0;
                 }
                 if used {
                     self.use_answered = self.now;
+                }
+            }
+            // Known limit: an answer that arrived out of order has put an older cookie into the jar.
+            Event::UseToken { of, with_cookie } if with_cookie && of > self.jar.generation => {}
+            Event::UseToken { of, with_cookie } => {
+                if let Some(process) = self.some_process() {
+                    self.count(if with_cookie { "token" } else { "token without cookie" });
+                    self.change(process, Change::Seen(of), 0);
                 }
             }
             Event::Steal => {
@@ -341,13 +362,15 @@ impl World {
                 self.replicas[replica].alive = true;
                 self.replicas[replica].life += 1;
             }
-            Event::StoreAway => {
+            Event::StoreAway(of) => {
                 self.count("outage");
-                self.store_is_up = false;
-                let long = self.dice.roll(20_000);
-                self.after(long, Event::StoreBack);
+                for replica in 0..3 {
+                    if of.is_none_or(|of| of == replica) {
+                        let long = if self.dice.one_in(4) { 90_000 } else { 20_000 };
+                        self.replicas[replica].store_away = self.now + self.dice.roll(long);
+                    }
+                }
             }
-            Event::StoreBack => self.store_is_up = true,
             Event::StoreLost => {
                 self.count("store lost");
                 self.lost_store_at = Some(self.now);
@@ -380,8 +403,17 @@ impl World {
         self.after(delay, Event::Read(process, change));
     }
 
+    fn reaches_store(&self, process: Process) -> bool {
+        self.now >= self.replicas[process.replica].store_away
+    }
+
     fn read(&mut self, process: Process, change: Change) {
-        if !self.store_is_up {
+        if let Change::Sends(flight) | Change::Beat(flight) | Change::Land(flight) = change
+            && self.flights[&flight].over
+        {
+            return;
+        }
+        if !self.reaches_store(process) {
             return self.store_failed(process, change, false);
         }
         let known = self.record.as_ref().map(|(_, bytes)| Family::from_bytes(bytes).expect("a record"));
@@ -416,6 +448,7 @@ impl World {
                     family.present(&asked.grant, &shape(asked.shape), asked.used, self.windows(), now, *new);
                 opened(decision, family, &asked.grant)
             }
+            Change::Sends(flight) => Outcome::Did(family.sends(*flight)),
             Change::Beat(flight) => Outcome::Did(family.beat(*flight)),
             Change::Failed(flight) | Change::TakeBack(flight) => Outcome::Did(family.failed(*flight)),
             Change::Ended(flight) => {
@@ -428,17 +461,14 @@ impl World {
             Change::BreakLease(flight, beat) => {
                 Outcome::Did(family.beat_of(*flight) == Some(*beat) && family.failed(*flight))
             }
-            Change::Seen(generation) => {
-                family.receipt_proven(*generation);
-                Outcome::Did(true)
-            }
+            Change::Seen(generation) => Outcome::Did(family.token_seen(*generation)),
             Change::Land(flight) => {
                 let flying = &self.flights[flight];
                 let used = flying.used || family.is_used(*flight);
                 let (arrival, next) = arrival(*flight, flying, used, here, &mut self.dice);
                 match family.landed(arrival.clone(), now) {
                     Landed::Kept => Outcome::Landed { next: Box::new(next), arrival: Box::new(arrival) },
-                    Landed::TooLate => Outcome::TooLate,
+                    Landed::Before | Landed::TooLate { .. } => Outcome::PresentAgain,
                     Landed::GivenUp => Outcome::GivenUp,
                 }
             }
@@ -455,7 +485,7 @@ impl World {
         read_at: i64,
     ) {
         // What a process sent arrives also when the process has ended since.
-        if !self.store_is_up {
+        if !self.reaches_store(process) {
             return self.store_failed(process, change, false);
         }
         if expected != self.record.as_ref().map(|(version, _)| *version) {
@@ -470,7 +500,7 @@ impl World {
         self.versions += 1;
         self.record = Some((self.versions, bytes));
         self.put_is_done(&change, &outcome, read_at);
-        if self.faults.outages && self.dice.one_in(200) {
+        if self.faults.outages && self.dice.one_in(60) {
             return self.store_failed(process, change, true);
         }
         self.after(0, Event::Acted(process, change, outcome));
@@ -506,9 +536,25 @@ impl World {
                     self.proven = self.proven.max(asked.grant.generation);
                 }
             }
-            (Change::Seen(generation), _) => self.proven = self.proven.max(*generation),
+            (Change::Beat(flight), _) => self.renewed(*flight, read_at),
+            (Change::Seen(generation), Outcome::Did(true)) => self.proven = self.proven.max(*generation),
             _ => {}
         }
+    }
+
+    fn renewed(&mut self, flight: FlightId, at: i64) {
+        let flying = self.flights.get_mut(&flight).expect("it flies");
+        flying.renewed = flying.renewed.max(at);
+    }
+
+    /// Nobody flies it any more, and all who wait for it present again.
+    fn gives_up(&mut self, process: Process, flight: FlightId) {
+        self.count("gave up");
+        if self.rotation_at_risk == Some(flight) {
+            self.excuse = Some("its replica lost the store for longer than its lease");
+        }
+        self.flights.get_mut(&flight).expect("it flies").over = true;
+        self.present_again(process, flight);
     }
 
     /// `done`: it was put all the same.
@@ -525,6 +571,13 @@ impl World {
                 self.change(process, Change::TakeBack(new), 1_000);
             }
             Change::TakeBack(flight) => self.change(process, Change::TakeBack(flight), 1_000),
+            Change::Sends(flight) => {
+                self.tell(process, flight);
+                self.change(process, Change::TakeBack(flight), 1_000);
+            }
+            Change::Beat(flight) if self.now - self.flights[&flight].renewed >= OWN_LEASE => {
+                self.gives_up(process, flight);
+            }
             Change::Beat(flight) => self.change(process, Change::Beat(flight), BEAT),
             Change::Land(flight) => {
                 let came = self.flights[&flight].token.as_ref().map_or(0, |(_, at)| *at);
@@ -534,7 +587,11 @@ impl World {
                     self.excuse = Some("the store was away for longer than a flight");
                 }
             }
-            Change::Failed(flight) | Change::Ended(flight) => self.tell(process, flight),
+            Change::Failed(flight) => {
+                self.tell(process, flight);
+                self.change(process, Change::TakeBack(flight), 1_000);
+            }
+            Change::Ended(flight) => self.tell(process, flight),
             Change::BreakLease(flight, _) => {
                 self.replicas[process.replica].watched.insert(flight, (None, self.now));
                 self.after(LOOK, Event::Look(process, flight));
@@ -546,18 +603,23 @@ impl World {
     fn act(&mut self, process: Process, change: Change, outcome: Outcome) {
         match (change, outcome) {
             (Change::Present(request, new), outcome) => self.presented(process, request, new, outcome),
+            (Change::Sends(flight), Outcome::Did(true)) => {
+                let delay = self.dice.roll(50);
+                self.after(delay, Event::PostLeaves(flight));
+            }
+            (Change::Sends(flight), _) => self.tell(process, flight),
             (Change::Beat(flight), Outcome::Did(true)) => self.change(process, Change::Beat(flight), BEAT),
             (Change::Land(flight), Outcome::Landed { next, arrival }) => {
                 let used = arrival.successor.used;
                 for request in self.waiting(process, flight) {
                     match self.requests.get(&request).map(|asked| asked.used && !used) {
                         Some(true) => self.present(process, request),
-                        Some(false) => self.answer(request, Some(next.clone()), used),
+                        Some(false) => self.answer(request, next.clone(), true, used),
                         None => {}
                     }
                 }
             }
-            (Change::Land(flight), Outcome::TooLate) => self.present_again(process, flight),
+            (Change::Land(flight), Outcome::PresentAgain) => self.present_again(process, flight),
             (Change::Land(flight), _) | (Change::Failed(flight) | Change::Ended(flight), _) => {
                 self.tell(process, flight);
             }
@@ -587,11 +649,20 @@ impl World {
             Outcome::Begin { grant, recovers } => {
                 let asked = &self.requests[&request];
                 let (presented, shape, used) = (asked.grant.clone(), asked.shape, asked.used);
-                let flying = Flying { process, presented, grant: *grant, shape, used, recovers, token: None };
+                let flying = Flying {
+                    process,
+                    presented,
+                    grant: *grant,
+                    shape,
+                    used,
+                    recovers,
+                    renewed: self.now,
+                    over: false,
+                    token: None,
+                };
                 self.flights.insert(new, flying);
                 self.replicas[process.replica].waiting.entry(new).or_default().push(request);
-                let delay = self.dice.roll(50);
-                self.after(delay, Event::PostLeaves(new));
+                self.change(process, Change::Sends(new), 0);
                 self.change(process, Change::Beat(new), BEAT);
             }
             Outcome::Join(flight) | Outcome::AskAgainAfter(flight) => {
@@ -604,9 +675,9 @@ impl World {
                     self.after(10, Event::Look(process, flight));
                 }
             }
-            Outcome::AnswerAgain { cookie, used } => {
+            Outcome::AnswerAgain { next, with_cookie, used } => {
                 self.count("answered again");
-                self.answer(request, cookie, used);
+                self.answer(request, next, with_cookie, used);
             }
             Outcome::Replay | Outcome::Over | Outcome::IsIdle => {
                 if matches!(outcome, Outcome::Replay) {
@@ -622,7 +693,15 @@ impl World {
     fn must_be_caught(&mut self, generation: Generation, outcome: &Outcome) {
         let answered = self.answered_at.get(&generation).copied().unwrap_or(i64::MAX - GRACE);
         if generation < self.proven && self.now >= answered + GRACE + 1_000 {
-            let refused = matches!(outcome, Outcome::Replay | Outcome::Over | Outcome::IsIdle);
+            let refused = match outcome {
+                Outcome::Replay | Outcome::Over | Outcome::IsIdle => true,
+                // It is under way for this generation since before that was spent.
+                Outcome::Join(flight) | Outcome::AskAgainAfter(flight) => {
+                    let flying = &self.flights[flight];
+                    (flying.presented.generation..=flying.grant.generation).contains(&generation)
+                }
+                _ => false,
+            };
             assert!(refused, "a spent generation got {outcome:?}");
             self.count("spent and refused");
         }
@@ -671,8 +750,8 @@ impl World {
     }
 
     fn as_answers(&mut self, flight: FlightId, said: Said) {
-        let process = self.flights[&flight].process;
-        if !self.lives(process) {
+        let Flying { process, over, .. } = self.flights[&flight];
+        if !self.lives(process) || over {
             return;
         }
         match said {
@@ -694,13 +773,15 @@ impl World {
             return;
         };
         let mut next = (seen, now);
-        if self.store_is_up {
+        if self.reaches_store(process) {
             let known = self.record.as_ref().and_then(|(_, bytes)| Family::from_bytes(bytes));
-            let Some(beat) = known.and_then(|family| family.beat_of(flight)) else {
+            let Some((beat, sent)) =
+                known.and_then(|family| Some((family.beat_of(flight)?, family.is_sent(flight))))
+            else {
                 return self.present_again(process, flight);
             };
             if seen == Some(beat) {
-                if now - since >= LEASE {
+                if now - since >= if sent { SENT_LEASE } else { LEASE } {
                     return self.change(process, Change::BreakLease(flight, beat), 0);
                 }
                 next = (seen, since);
@@ -726,6 +807,9 @@ impl World {
 
     /// All who wait hear that there is no answer now.
     fn tell(&mut self, process: Process, flight: FlightId) {
+        if let Some(flying) = self.flights.get_mut(&flight) {
+            flying.over = true;
+        }
         for request in self.waiting(process, flight) {
             self.refuse(request);
         }
@@ -741,7 +825,7 @@ impl World {
         }
     }
 
-    fn answer(&mut self, request: Request, cookie: Option<Box<Grant>>, used: bool) {
+    fn answer(&mut self, request: Request, next: Box<Grant>, with_cookie: bool, used: bool) {
         let Some(asked) = self.requests.remove(&request) else { return };
         if asked.thief {
             return;
@@ -752,7 +836,7 @@ impl World {
             // One connection: no answer overtakes another.
             self.last_receipt = self.last_receipt.max(self.now + self.dice.roll(3_000));
             let delay = self.last_receipt - self.now;
-            self.after(delay, Event::Receive { cookie, used: used && asked.used });
+            self.after(delay, Event::Receive { next, with_cookie, used: used && asked.used });
         }
     }
 
@@ -803,7 +887,7 @@ fn opened(decision: Decision, family: &Family, grant: &Grant) -> Outcome {
         Decision::AskAgainAfter(flight) => Outcome::AskAgainAfter(flight),
         Decision::AnswerAgain { answer, of, with_cookie, .. } => {
             let next = read(open(of, Content::Answer, &answer));
-            Outcome::AnswerAgain { used: next.counts_as_use(), cookie: with_cookie.then_some(next) }
+            Outcome::AnswerAgain { used: next.counts_as_use(), next, with_cookie }
         }
         Decision::Replay => Outcome::Replay,
         Decision::Over { end: SessionEnd::IdleTimeout, .. } => Outcome::IsIdle,

@@ -2,25 +2,32 @@
 //! it is put back if nobody else was faster; only then is anything done about it.
 //!
 //! A flight's lease is its beat in the store. Whoever waits for a flight of another replica watches the beat, and
-//! breaks the lease when it stood still for [`LEASE`] by this replica's own clock while the store answered all the
-//! time. So neither clocks that differ nor an outage of the store let two replicas send one refresh token.
+//! breaks the lease when it stood still for long enough by this replica's own clock while the store answered all the
+//! time: for [`LEASE`], or for [`SENT_LEASE`] once the store says that its request has left. Whoever flies gives up
+//! before that, by its own clock ([`beat`]). So neither clocks that differ nor an outage of the store, for all
+//! replicas or for one of them, let two replicas send one refresh token while the answer of the first may still come.
 //!
 //! It must never let an exchange or a sign-out go on that the store did not take.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::core::denial::Denial;
 use crate::core::session::exchange::{Family, FlightId, Now};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::flows::Gate;
+use crate::flows::call_authorization_server::FLIGHT;
 use crate::flows::ports::{Clock, Found, Keep, Store, StoreFault, StoreKey, Value};
 use crate::state::exchanges::{Heard, Waiting, Watch};
 
-/// How long a flight may go without a beat before others take it for dead.
+/// How long a flight whose request has not left may go without a beat before others take it for dead.
 pub(super) const LEASE: Duration = Duration::from_secs(6);
+/// The same once its request has left: longer than any answer may take, for its replica alone may have lost the store.
+const SENT_LEASE: Duration = FLIGHT.saturating_add(Duration::from_secs(5));
+/// How long whoever flies goes on without a beat that the store took; what comes later is not put there any more.
+const OWN_LEASE: Duration = FLIGHT;
 /// How often whoever flies shows that it lives.
 pub(super) const BEAT: Duration = Duration::from_millis(1_500);
 /// How often a flight of another replica is looked at: soon at first, then less.
@@ -130,10 +137,12 @@ async fn watch_from_afar(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight:
     while Instant::now() < until {
         match gate.store.get(&key).await.map(|found| read(&found)) {
             Ok(Ok(known)) => {
-                let Some(beat) = known.and_then(|family| family.beat_of(flight)) else { break };
+                let Some(family) = known else { break };
+                let Some(beat) = family.beat_of(flight) else { break };
+                let lease = if family.is_sent(flight) { SENT_LEASE } else { LEASE };
                 if seen != Some(beat) {
                     (seen, since) = (Some(beat), Instant::now());
-                } else if since.elapsed() >= LEASE {
+                } else if since.elapsed() >= lease {
                     break_lease(gate, grant, timeouts, flight, beat).await;
                     break;
                 }
@@ -159,20 +168,31 @@ async fn break_lease(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: Fli
     }
 }
 
-/// Shows until it is dropped that a flight lives.
+/// Shows that a flight lives, until the store has not taken that for so long that others may soon break the lease.
 pub(super) async fn beat(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
+    let mut renewed = Instant::now();
     loop {
         sleep(BEAT).await;
-        // A store that does not answer now may at the next beat; who watches knows of the outage too.
-        let _ = change(gate, grant, timeouts, |family, _| family.beat(flight)).await;
+        let began = Instant::now();
+        let beat = change(gate, grant, timeouts, |family, _| family.beat(flight));
+        match timeout_at(renewed + OWN_LEASE, beat).await {
+            Ok(Ok(_)) => renewed = began,
+            // A store that does not answer now may at the next beat.
+            Ok(Err(_)) => {}
+            Err(_) => break,
+        }
     }
+    tracing::error!(
+        family = %grant.family,
+        "the store was away for so long that an exchange was given up; the session is lost if the AS has replaced the refresh token"
+    );
 }
 
 /// Takes back a flight that may or may not have been noted before the store failed.
 pub(super) fn take_back(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
     let (gate, grant) = (Arc::clone(gate), grant.clone());
     tokio::spawn(async move {
-        for _ in 0..LEASE.as_secs() {
+        for _ in 0..SENT_LEASE.as_secs() {
             sleep(Duration::from_secs(1)).await;
             if change(&gate, &grant, timeouts, |family, _| family.failed(flight)).await.is_ok() {
                 return;

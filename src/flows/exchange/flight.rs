@@ -1,5 +1,6 @@
 //! One exchange at the AS, from the request to what is kept of the answer. It belongs to the gateway: it goes on
-//! when the browser leaves. It was noted in the store before it begins, and shows there that it lives.
+//! when the browser leaves. It was noted in the store before it begins, says there when its request leaves, and shows
+//! that it lives. It ends when it could not show that for so long that others may soon send the same refresh token.
 //!
 //! What it brought is put into the store before anybody gets it, for as long as the store's outage may last; else
 //! another replica would send the refresh token that was replaced just now.
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::coordinate::{beat, change};
+use super::coordinate::{beat, change, take_back};
 use super::judge::{Judged, is_our_outage, judge, log_unusable, same_subject};
 use super::receipts;
 use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
@@ -87,10 +88,20 @@ impl UnderWay {
     }
 
     async fn exchange(&self) -> Heard {
-        let Flight { grant, shape, .. } = &self.flight;
+        let Flight { grant, id, shape, .. } = &self.flight;
         let asked = shape.scope.as_ref().map(ToString::to_string);
         let scope = asked.as_deref().or(self.client.scope.as_deref());
         let form = ServerForm::refresh(&grant.refresh_token, scope, shape.resource.as_deref());
+        let sends = change(&self.gate, grant, self.timeouts, |family, _| (family.sends(*id), family.over()));
+        match sends.await {
+            Ok((true, _)) => {}
+            // It was ended meanwhile, and says why to each by its own cookie.
+            Ok((false, Some(_))) => return Heard::PresentAgain,
+            // Others have given it up, or a later generation overtook it. Presented again now, its cookie might look
+            // like a replay.
+            Ok((false, None)) => return Heard::Failed(Denial::AuthorizationServerUnavailable),
+            Err(denial) => return self.fail(denial).await,
+        }
         match ask_token_endpoint(&self.gate, &self.live, self.client.as_ref().into(), &form).await {
             ServerAnswer::Tokens(answer) => self.arrived(*answer).await,
             ServerAnswer::InvalidGrant(_) => {
@@ -111,13 +122,15 @@ impl UnderWay {
     /// No use came of it; nothing is remembered.
     async fn fail(&self, denial: Denial) -> Heard {
         let Flight { grant, id, .. } = &self.flight;
-        // What the store does not take now, others find out by the beat that is missing.
-        let _ = change(&self.gate, grant, self.timeouts, |family, _| family.failed(*id)).await;
+        if change(&self.gate, grant, self.timeouts, |family, _| family.failed(*id)).await.is_err() {
+            take_back(&self.gate, grant, self.timeouts, *id);
+        }
         Heard::Failed(denial)
     }
 
     /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about
-    /// a grant that nobody holds any more. Also gives whether the session is over, by this or before.
+    /// a grant that nobody holds any more. Also gives whether the session is over, by this or before, in a way that
+    /// revokes its tokens.
     async fn end(&self, end: SessionEnd, denial: Denial) -> (Heard, bool) {
         let Flight { grant, id, .. } = &self.flight;
         let ended = change(&self.gate, grant, self.timeouts, |family, _| {
@@ -129,7 +142,7 @@ impl UnderWay {
         });
         match ended.await {
             Ok((true, _)) => (Heard::Failed(denial), true),
-            Ok((false, Some(over))) => (Heard::Failed(Denial::SessionEnded(over)), true),
+            Ok((false, Some(over))) => (Heard::Failed(Denial::SessionEnded(over)), over.revokes_tokens()),
             // A later generation goes on: that must not clear its cookie.
             Ok((false, None)) => (Heard::Failed(Denial::AuthorizationServerUnavailable), false),
             Err(denial) => (Heard::Failed(denial), false),
@@ -202,8 +215,14 @@ impl UnderWay {
                     receipts::note(&self.gate, grant.family, issued).await;
                     return Ok(Heard::Landed(Arc::new(answer)));
                 }
-                Ok(Ok((Landed::TooLate, ..))) => {
-                    self.revoke(newest.clone());
+                Ok(Ok((Landed::Before, _, issued))) => {
+                    receipts::note(&self.gate, grant.family, issued).await;
+                    return Ok(Heard::PresentAgain);
+                }
+                Ok(Ok((Landed::TooLate { revoke }, ..))) => {
+                    if revoke {
+                        self.revoke(newest.clone());
+                    }
                     // Says why to each, by its own cookie.
                     return Ok(Heard::PresentAgain);
                 }

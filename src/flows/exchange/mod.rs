@@ -118,7 +118,10 @@ fn log_invalid_client(client: &Client) {
 const fn outcome_of_end(end: SessionEnd) -> ExchangeOutcome {
     match end {
         SessionEnd::IdleTimeout | SessionEnd::AbsoluteTimeout => ExchangeOutcome::Expired,
-        SessionEnd::Revoked | SessionEnd::ReuseDetected => ExchangeOutcome::Revoked,
+        SessionEnd::Revoked
+        | SessionEnd::ReuseDetected
+        | SessionEnd::SignedInAgain
+        | SessionEnd::SignedInAsAnother => ExchangeOutcome::Revoked,
         SessionEnd::InvalidGrant => ExchangeOutcome::InvalidGrant,
     }
 }

@@ -1,5 +1,5 @@
-//! An access token that is used proves that the answer it came with has arrived, on whatever replica that was: the
-//! generation before its own is spent then, outside `grace`. For a page whose APIs are behind this gateway a stolen
+//! The newest access token, when it is used, proves that the answer it came with has arrived, on whatever replica that
+//! was: the generation before its own is spent then, outside `grace`. An older one may have come without a cookie. For a page whose APIs are behind this gateway a stolen
 //! older cookie is so noticed although the newer one was not presented yet.
 //!
 //! The request that brings the token does not wait for it, and the store is asked once for each token and replica.
@@ -51,13 +51,7 @@ pub(in crate::flows) fn seen(gate: &Gate, live: &Live, token: &VerifiedToken, te
 async fn prove(store: &dyn Store, clock: &dyn Clock, id: TokenId) {
     let Ok(found) = store.get(&key(id)).await else { return };
     let Some((family, generation)) = found.value.and_then(|(_, bytes)| read(&bytes)) else { return };
-    let step = |known: &mut crate::core::session::exchange::Family, _| {
-        // A family that is over needs no proof, and one that knows of no such generation had its record lost.
-        if known.over().is_none() && generation <= known.latest() {
-            known.receipt_proven(generation);
-        }
-    };
-    let _ = change_known(store, clock, family, || None, step).await;
+    let _ = change_known(store, clock, family, || None, |known, _| known.token_seen(generation)).await;
 }
 
 fn read(bytes: &Bytes) -> Option<(FamilyId, Generation)> {

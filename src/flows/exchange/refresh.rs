@@ -84,16 +84,19 @@ impl Found {
     }
 
     fn answer(self, at: At<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
-        let subject = || grant.subject.as_ref().map(|subject| subject.sub.clone());
-        let answer = self.result.map_err(|denial| OAuthRefusal::of(denial, at.client, subject()))?;
+        let family = Some(grant.family);
+        let refusal = |denial| {
+            let subject = grant.subject.as_ref().map(|subject| subject.sub.clone());
+            OAuthRefusal { family, ..OAuthRefusal::of(denial, at.client, subject) }
+        };
+        let answer = self.result.map_err(refusal)?;
         let now = at.gate.clock.now();
         let set_cookie = self
             .with_cookie
             .then(|| session_cookie::set(at.client, &answer.cookie, answer.session_ends_at, now))
             .flatten();
         let Some(page) = &answer.page else {
-            let refusal = OAuthRefusal::of(Denial::AccessTokenUnusable, at.client, subject());
-            return Err(OAuthRefusal { set_cookie, ..refusal });
+            return Err(OAuthRefusal { set_cookie, ..refusal(Denial::AccessTokenUnusable) });
         };
         let ends_in = answer.session_ends_at.since(now);
         let body = page.to_json(self.age, at.client.idle_timeout, Some(ends_in));
@@ -103,6 +106,7 @@ impl Found {
             set_cookie,
             client: at.client.name.clone(),
             subject: answer.subject.clone(),
+            family,
             outcome: self.outcome.label(),
         })
     }
@@ -269,7 +273,7 @@ async fn heard(
 
 /// The list of revocations names this session: it ends here, and its refresh token at the AS.
 async fn taken_back(at: At<'_>, grant: &Grant) -> Found {
-    let ended = end_family(at.gate, grant, session_cookie::timeouts(at.client)).await;
+    let ended = end_family(at.gate, grant, session_cookie::timeouts(at.client), SessionEnd::Revoked).await;
     // A store that is away does not change what the list says.
     let Ended { revoke, .. } = ended.unwrap_or_else(|_| Ended::unknown(grant));
     for token in revoke {

@@ -96,6 +96,7 @@ async fn signed_in(
         set_cookie,
         client: at.client.name.clone(),
         subject: new.subject.map(|subject| subject.sub),
+        family: new.session.is_some().then_some(family),
         outcome: "signed_in",
     })
 }
@@ -105,15 +106,16 @@ async fn signed_in(
 /// refresh tokens of one person and client on one grant and end them together (RFC 7009 section
 /// 2.1), the new one too.
 async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
-    // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
-    let ended = end_family(at.gate, previous, session_cookie::timeouts(at.client)).await;
     let somebody_else = matches!(
         (&previous.subject, new),
         (Some(previous), Some(new)) if previous.source == new.source && previous.sub != new.sub
     );
+    let end = if somebody_else { SessionEnd::SignedInAsAnother } else { SessionEnd::SignedInAgain };
+    // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
+    let ended = end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
     let Ok(Ended { revoke, issued }) = ended else { return };
     take_back_in_background(at.gate, previous.family, issued);
-    for token in revoke.into_iter().filter(|_| somebody_else) {
+    for token in revoke {
         revoke_in_background(at.gate, at.live, at.client, token);
     }
 }

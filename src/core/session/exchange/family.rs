@@ -49,6 +49,9 @@ struct Flight {
     used: bool,
     /// Grows while somebody flies it.
     beat: u64,
+    /// Its request may have reached the AS.
+    #[serde(default)]
+    sent: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +147,9 @@ impl Family {
             self.lost = lost_before;
         }
         let in_window = self.landings.iter().any(|landing| landing.answers.opens_window_for(presented));
-        if presented < self.proven && !in_window {
+        // What a flight is under way for gets its window when that lands.
+        let in_flight = self.flight.as_ref().is_some_and(|flight| flight.answers.opens_window_for(presented));
+        if presented < self.proven && !in_window && !in_flight {
             return self.replayed(presented);
         }
         if let Some(end) = self.ended(grant, windows.timeouts, now) {
@@ -171,7 +176,7 @@ impl Family {
     /// to be revoked at the AS; it counts as revoked from here on.
     pub fn refuses(&mut self, presented: Generation) -> Option<(SessionEnd, bool)> {
         let over = self.over.as_mut()?;
-        let revoke = over.revoked.is_none_or(|revoked| presented > revoked);
+        let revoke = over.end.revokes_tokens() && over.revoked.is_none_or(|revoked| presented > revoked);
         if revoke {
             over.revoked = Some(presented);
         }
@@ -251,6 +256,17 @@ impl Family {
         under_way.map(|flight| flight.beat = flight.beat.wrapping_add(1)).is_some()
     }
 
+    /// Its request is about to leave for the AS. Whether it is still the one under way: else nothing may be sent.
+    pub fn sends(&mut self, flight: FlightId) -> bool {
+        let under_way = self.flight.as_mut().filter(|under_way| under_way.id == flight);
+        under_way.map(|flight| flight.sent = true).is_some() && self.beat(flight)
+    }
+
+    /// Whether the request of a flight may have reached the AS, which may have replaced the refresh token then.
+    pub fn is_sent(&self, flight: FlightId) -> bool {
+        self.flight.as_ref().is_some_and(|under_way| under_way.id == flight && under_way.sent)
+    }
+
     /// The latest beat of a flight; `None`: it is not under way.
     pub fn beat_of(&self, flight: FlightId) -> Option<u64> {
         self.flight.as_ref().filter(|under_way| under_way.id == flight).map(|flight| flight.beat)
@@ -262,11 +278,10 @@ impl Family {
         let Arrival { flight, from, of, shape, recovers, successor, answer, links, worth_for, issued } =
             arrival;
         if self.landings.iter().any(|landing| landing.flight == flight) {
-            // It has landed before, and its caller did not hear of it.
-            return Landed::Kept;
+            return Landed::Before;
         }
-        if self.over.is_some() {
-            return Landed::TooLate;
+        if let Some(over) = self.over {
+            return Landed::TooLate { revoke: over.end.revokes_tokens() };
         }
         if successor.generation <= self.latest {
             return Landed::GivenUp;
@@ -322,7 +337,18 @@ impl Family {
         self.flight.take_if(|under_way| under_way.id == flight).is_some()
     }
 
-    /// A generation, or an access token that came with it, was seen: it reached its browser.
+    /// An access token was seen that an exchange brought together with this generation. Whether it shows that the
+    /// cookie arrived too: an answer that is given while a later generation is known goes without its cookie. A
+    /// family that is over needs no proof, and one that knows of no such generation had its record lost.
+    pub fn token_seen(&mut self, generation: Generation) -> bool {
+        let is_proof = self.over.is_none() && generation == self.latest;
+        if is_proof {
+            self.receipt_proven(generation);
+        }
+        is_proof
+    }
+
+    /// A generation, or the newest access token, was seen: it reached its browser.
     pub fn receipt_proven(&mut self, generation: Generation) {
         if generation > self.latest {
             // Sealed by us, so given out by us, before this memory began.
@@ -418,6 +444,6 @@ impl Family {
 
 impl Flight {
     fn new(id: FlightId, shape: Shape, used: bool) -> Self {
-        Self { id, answers: Answers { from: 0, window_from: 0, of: 0 }, shape, used, beat: 0 }
+        Self { id, answers: Answers { from: 0, window_from: 0, of: 0 }, shape, used, beat: 0, sent: false }
     }
 }

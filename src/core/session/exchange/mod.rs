@@ -17,7 +17,8 @@
 //!
 //! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits
 //! and saw no beat for long enough, by its own clock and from a store that answered all the while, declares
-//! it failed. So no clock is compared with another's, and an outage of the store ends no flight.
+//! it failed. How long that is depends on whether its request has left ([`Family::sends`]): what was sent may have
+//! replaced the refresh token. So no clock is compared with another's, and an outage of the store ends no flight.
 //!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
@@ -158,8 +159,11 @@ pub struct Successor {
 pub enum Landed {
     /// Its answer may be handed out.
     Kept,
-    /// The family ended meanwhile: revoke the new tokens.
-    TooLate,
+    /// It has landed before, and its caller did not hear of it: the answer of then is the answer, sealed for a seed
+    /// that this one does not have.
+    Before,
+    /// The family ended meanwhile. `revoke`: the new tokens.
+    TooLate { revoke: bool },
     /// A later generation overtook the flight: its answer is nobody's, and says nothing of the session
     /// that goes on. Not to be revoked: an AS may end more with it than the one token.
     GivenUp,

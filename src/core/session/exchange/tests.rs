@@ -223,12 +223,12 @@ fn a_flight_that_was_given_up_ends_nothing_and_lands_only_as_the_newest() {
 }
 
 #[test]
-fn a_flight_that_landed_and_was_not_heard_of_lands_again_as_it_did() {
+fn a_flight_that_landed_and_was_not_heard_of_does_not_land_again() {
     let mut scene = Scene::new();
     let flying = scene.begin(0, &Shape::default(), true, 0);
     assert_eq!(scene.land(&flying, 1), Landed::Kept);
     let family = scene.family.clone();
-    assert_eq!(scene.land(&flying, 2), Landed::Kept);
+    assert_eq!(scene.land(&flying, 2), Landed::Before);
     assert_eq!(scene.family, family);
 }
 
@@ -241,6 +241,21 @@ fn a_flight_lives_while_it_beats() {
     assert_ne!(scene.family.beat_of(flying.id), Some(first));
     scene.land(&flying, 1);
     assert_eq!(scene.family.beat_of(flying.id), None);
+}
+
+#[test]
+fn a_flight_that_was_given_up_sends_nothing() {
+    let mut scene = Scene::new();
+    let flying = scene.begin(0, &Shape::default(), true, 0);
+    assert!(!scene.family.is_sent(flying.id));
+    let before = scene.family.clone();
+    assert!(scene.family.sends(flying.id) && scene.family.is_sent(flying.id));
+    assert!(!scene.family.is_worth_more_than(&before));
+    assert_ne!(scene.family.beat_of(flying.id), before.beat_of(flying.id), "its lease begins anew");
+    assert!(scene.family.failed(flying.id));
+    assert!(!scene.family.sends(flying.id) && !scene.family.is_sent(flying.id));
+    let next = scene.begin(0, &Shape::default(), true, 1);
+    assert!(!scene.family.sends(flying.id) && !scene.family.is_sent(next.id));
 }
 
 #[test]
@@ -304,8 +319,38 @@ fn receipt_makes_the_older_generation_spent_after_its_window() {
 fn an_access_token_that_was_seen_proves_receipt() {
     let mut scene = Scene::new();
     scene.exchange(0, 0, 0);
-    scene.family.receipt_proven(1);
+    assert!(scene.family.token_seen(1));
     assert!(matches!(scene.present(0, 40), other!(Decision::Replay)));
+}
+
+#[test]
+fn an_access_token_that_may_have_come_without_its_cookie_proves_nothing() {
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    scene.exchange_as(0, &shape("a"), 1, 1);
+    assert!(matches!(scene.present(0, 2), Outcome::Again { answer: 1, with_cookie: false, .. }));
+    assert!(!scene.family.token_seen(1) && !scene.family.token_seen(3));
+    assert!(scene.exchange(0, 2, 40));
+}
+
+#[test]
+fn a_generation_that_a_flight_recovers_for_is_no_replay_when_its_successor_shows_up() {
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    let flying = scene.begin(0, &Shape::default(), true, 100);
+    assert!(flying.recovers);
+    assert!(matches!(scene.present(1, 101), other!(Decision::Join(_))));
+    assert!(matches!(scene.present(0, 102), other!(Decision::Join(_))));
+    assert_eq!(scene.land(&flying, 103), Landed::Kept);
+    assert!(matches!(scene.present(0, 104), Outcome::Again { answer: 2, .. }));
+    assert!(matches!(scene.present(0, 133), other!(Decision::Replay)));
+    // Where the flight brings nothing, it is one.
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    let flying = scene.begin(0, &Shape::default(), true, 100);
+    assert!(matches!(scene.present(1, 101), other!(Decision::Join(_))));
+    assert!(scene.family.failed(flying.id));
+    assert!(matches!(scene.present(0, 102), other!(Decision::Replay)));
 }
 
 #[test]
@@ -406,11 +451,23 @@ fn a_family_that_ends_in_mid_flight_gets_nothing() {
     let mut scene = Scene::new();
     let flying = scene.begin(0, &Shape::default(), true, 0);
     scene.family.end(SessionEnd::Revoked, Some(0));
-    assert_eq!(scene.land(&flying, 1), Landed::TooLate);
+    assert_eq!(scene.land(&flying, 1), Landed::TooLate { revoke: true });
     assert!(matches!(
         scene.present(0, 2),
         other!(Decision::Over { end: SessionEnd::Revoked, revoke: false })
     ));
+}
+
+#[test]
+fn a_newer_sign_in_of_the_same_person_revokes_nothing_that_its_grant_may_hang_on() {
+    for (end, revokes) in [(SessionEnd::SignedInAgain, false), (SessionEnd::SignedInAsAnother, true)] {
+        let mut scene = Scene::new();
+        scene.exchange(0, 0, 0);
+        let flying = scene.begin(1, &Shape::default(), true, 1);
+        scene.family.end(end, Some(0));
+        assert_eq!(scene.land(&flying, 2), Landed::TooLate { revoke: revokes });
+        assert_eq!(scene.family.refuses(1), Some((end, revokes)));
+    }
 }
 
 #[test]

@@ -142,8 +142,13 @@ async fn a_flight_that_a_later_cookie_overtook_neither_ends_the_session_nor_clea
         scene.next(answers(status, overtaken));
         scene.next(answers(200, tokens("alice")));
         scene.next(answers(200, tokens("alice")));
-        let (older, newer, ()) = tokio::join!(scene.refresh(&first), scene.refresh(&second), async {
-            scene.server.answers.add_permits(PLENTY);
+        let (older, newer) = tokio::join!(scene.refresh(&first), async {
+            scene.arrived(3).await;
+            let (newer, ()) = tokio::join!(scene.refresh(&second), async {
+                scene.arrived(4).await;
+                scene.server.answers.add_permits(PLENTY);
+            });
+            newer
         });
         let older = older.unwrap_err();
         assert_eq!(older.denial, Denial::AuthorizationServerUnavailable);

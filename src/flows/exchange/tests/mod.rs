@@ -86,6 +86,8 @@ enum Instead {
 struct FakeServer {
     current: Mutex<String>,
     made: AtomicUsize,
+    /// How many requests have come to the token endpoint, answered or not.
+    arrived: AtomicUsize,
     token_requests: Mutex<Vec<(HeaderMap, String)>>,
     revoked: Mutex<Vec<String>>,
     next: Mutex<VecDeque<Instead>>,
@@ -106,6 +108,7 @@ impl FakeServer {
             next: Mutex::default(),
             jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
             answers: Semaphore::new(PLENTY),
+            arrived: AtomicUsize::new(0),
         }
     }
 
@@ -162,6 +165,7 @@ impl HttpClient for FakeServer {
             match (parts.method, parts.uri.path()) {
                 (Method::POST, "/token") => {
                     assert!(bounds.answer_bytes <= 256 * 1024 && bounds.deadline <= Duration::from_secs(60));
+                    self.arrived.fetch_add(1, Ordering::SeqCst);
                     self.answers.acquire().await.unwrap().forget();
                     self.token_endpoint(&parts.headers, &body)
                 }
@@ -393,6 +397,13 @@ impl Scene {
 
     async fn signed_in_cookie(&self) -> String {
         cookie_of(&self.sign_in().await)
+    }
+
+    /// Waits until so many requests have come to the token endpoint.
+    async fn arrived(&self, count: usize) {
+        while self.server.arrived.load(Ordering::SeqCst) < count {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until the AS was told to revoke these tokens, and no others.

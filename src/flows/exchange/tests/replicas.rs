@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::core::session::exchange::seal::Holder;
-use crate::core::session::exchange::{Family, FlightId, Now, Shape};
-use crate::flows::exchange::coordinate::key;
-use crate::flows::ports::{Keep, Store as _, Value};
+use crate::core::session::exchange::{Family, FlightId, Shape};
+use crate::flows::exchange::coordinate::{self, key};
+use crate::flows::ports::Store as _;
 
 /// Waits until something holds; the tests' own deadline ends it otherwise.
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -21,6 +21,15 @@ impl Scene {
         session_cookie::read(&self.live, &self.live.settings.clients[0], &headers(Some(cookie)))
             .unwrap()
             .unwrap()
+    }
+
+    /// The page uses its access token here.
+    async fn uses(&self, answer: &serde_json::Value) {
+        let token = answer["access_token"].as_str().unwrap();
+        let now = self.clock.now();
+        let verified = crate::flows::authenticate::authenticate(&self.gate, &self.live, token, now).await;
+        receipts::seen(&self.gate, &self.live, &verified.unwrap(), token);
+        assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
     }
 
     async fn family_of(&self, cookie: &str) -> Family {
@@ -98,14 +107,8 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
         let first = scene.signed_in_cookie().await;
         scene.next(access_token(&scene, json!({ "jti": "second" })));
         let answer = body(&scene.refresh(&first).await.unwrap());
-        let other = scene.replica();
         if is_used {
-            let token = answer["access_token"].as_str().unwrap();
-            let now = scene.clock.now();
-            let verified =
-                crate::flows::authenticate::authenticate(&other.gate, &other.live, token, now).await;
-            receipts::seen(&other.gate, &other.live, &verified.unwrap(), token);
-            assert_eq!(other.gate.errands.finished(Duration::from_secs(60)).await, 0);
+            scene.replica().uses(&answer).await;
         }
         scene.pass(31);
         scene.next(access_token(&scene, json!({ "jti": "third" })));
@@ -118,6 +121,26 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
     }
 }
 
+/// It came without the cookie, as a later generation was known, so the browser still has the one before.
+#[tokio::test]
+async fn a_token_that_came_without_its_cookie_proves_nothing() {
+    let scene = Scene::strict();
+    let token = |name: &str| access_token(&scene, json!({ "jti": name, "scope": "api:read x" }));
+    scene.next(token("first"));
+    let first = scene.signed_in_cookie().await;
+    scene.next(token("lost"));
+    scene.refresh(&first).await.unwrap();
+    scene.next(token("lost too"));
+    let narrow = "grant_type=refresh_token&client_id=web-app&scope=api:read";
+    scene.post(Some(&first), narrow).await.unwrap();
+    let answer = scene.refresh(&first).await.unwrap();
+    assert_eq!((answer.outcome, &answer.set_cookie), ("answered_again", &None));
+    scene.uses(&body(&answer)).await;
+    scene.pass(31);
+    scene.next(token("found"));
+    assert_eq!(scene.refresh(&first).await.unwrap().outcome, "recovered");
+}
+
 #[tokio::test]
 async fn sign_out_on_one_replica_counts_on_all() {
     let one = Scene::new();
@@ -127,33 +150,37 @@ async fn sign_out_on_one_replica_counts_on_all() {
     assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
 }
 
+/// A replica notes its flight, and dies.
+async fn nobody_flies(scene: &Scene, cookie: &str, sent: bool) {
+    let grant = scene.grant_of(cookie);
+    let shape = Shape { scope: None, resource: Some("https://api.example".into()) };
+    let windows = windows(&scene.live, &scene.live.settings.clients[0]);
+    let noted = coordinate::change(&scene.gate, &grant, windows.timeouts, |family, now| {
+        family.present(&grant, &shape, true, windows, now, FlightId(7));
+        sent && family.sends(FlightId(7))
+    });
+    assert_eq!(noted.await, Ok(sent));
+}
+
 #[tokio::test]
 async fn a_flight_that_shows_no_life_is_given_up_and_the_next_request_begins_another() {
     let scene = Scene::with(client(), Duration::from_secs(60));
     let cookie = scene.signed_in_cookie().await;
-    let grant = scene.grant_of(&cookie);
-    // A replica noted its flight and died before its POST.
-    let mut family = scene.family_of(&cookie).await;
-    let now = Now { store: scene.clock.now(), here: scene.clock.now() };
-    let shape = Shape { scope: None, resource: Some("https://api.example".into()) };
-    let windows = windows(&scene.live, &scene.live.settings.clients[0]);
-    family.present(&grant, &shape, true, windows, now, FlightId(7));
-    let found = scene.store.get(&key(grant.family)).await.unwrap();
-    let value = Value {
-        bytes: family.to_bytes().into(),
-        lifetime: Duration::from_secs(3600),
-        keep: Keep::WhileRunning,
-    };
-    scene
-        .store
-        .put_if(&key(grant.family), found.value.map(|(version, _)| version), value)
-        .await
-        .unwrap()
-        .unwrap();
+    nobody_flies(&scene, &cookie, false).await;
     let began = std::time::Instant::now();
     let answer = scene.refresh(&cookie).await.unwrap();
     assert_eq!((answer.outcome, scene.asked()), ("rotated", 2));
-    assert!(began.elapsed() >= crate::flows::exchange::coordinate::LEASE, "not before the lease is over");
+    assert!(began.elapsed() >= coordinate::LEASE, "not before the lease is over");
+}
+
+/// Its replica may have lost the store alone, and have an answer that replaced the refresh token.
+#[tokio::test]
+async fn a_flight_whose_request_has_left_keeps_its_lease_for_longer_than_an_answer_may_take() {
+    let scene = Scene::with(client(), coordinate::LEASE + Duration::from_secs(2));
+    let cookie = scene.signed_in_cookie().await;
+    nobody_flies(&scene, &cookie, true).await;
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!((refusal.denial, scene.asked()), (Denial::AuthorizationServerUnavailable, 1));
 }
 
 #[tokio::test]
@@ -193,12 +220,25 @@ async fn what_came_while_the_store_was_away_is_kept_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_in_the_store_without_our_knowing_is_the_one_that_everybody_gets() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.store.loses_an_answer();
+    let first = cookie_of(&scene.refresh(&cookie).await.unwrap());
+    assert_eq!(first, cookie_of(&scene.replica().refresh(&cookie).await.unwrap()));
+    assert_eq!(scene.asked(), 2);
+    // What is kept for its holder opens with it.
+    scene.refresh(&first).await.unwrap();
+    assert!(scene.replica().refresh(&first).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_family_that_ended_meanwhile_gets_no_cookie_and_its_new_token_is_revoked() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;
     scene.server.answers.forget_permits(PLENTY);
     let (refreshed, ()) = tokio::join!(scene.refresh(&cookie), async {
-        until("a flight is under way", || scene.store.puts() >= 2).await;
+        scene.arrived(2).await;
         scene.replica().delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
         scene.server.answers.add_permits(1);
     });

@@ -152,7 +152,7 @@ async fn an_answer_that_arrives_after_its_revocation_goes_to_nobody() {
     scene.server.answers.forget_permits(PLENTY);
     let refresh = scene.refresh(&cookie);
     let revoke = async {
-        while scene.gate.exchanges.hold().airborne() == 0 {
+        while scene.server.arrived.load(Ordering::SeqCst) < 2 {
             tokio::task::yield_now().await;
         }
         scene.revoke(json!({ "kind": "sub", "value": "alice" })).await.unwrap();
@@ -197,7 +197,9 @@ async fn signing_out_takes_the_access_tokens_back_and_everywhere_those_of_every_
         assert_eq!(scene.delete(&headers(Some(&here)), &query).await.unwrap().status, 204);
         assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
         assert_eq!(scene.takes(&other).await.is_err(), everywhere);
-        scene.next(access_token(&scene, claims("v")));
+        if !everywhere {
+            scene.next(access_token(&scene, claims("v")));
+        }
         assert_eq!(scene.refresh(&there).await.is_err(), everywhere);
         // Whoever signs in again is in again.
         scene.pass(61); // tokens are a minute old here

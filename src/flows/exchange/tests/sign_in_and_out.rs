@@ -64,7 +64,7 @@ async fn a_sign_in_ends_the_session_whose_cookie_came_with_it() {
     scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
     let answer = scene.post(Some(&planted), &code_exchange()).await.unwrap();
     let refusal = scene.refresh(&planted).await.unwrap_err();
-    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::SignedInAsAnother));
     scene.revoked(&["refresh-token-0"]).await;
     assert!(scene.refresh(&cookie_of(&answer)).await.is_ok());
 }
@@ -77,10 +77,48 @@ async fn a_second_sign_in_of_one_person_does_not_ask_the_server_to_end_their_gra
     scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
     let answer = scene.post(Some(&first), &code_exchange()).await.unwrap();
     let refusal = scene.refresh(&first).await.unwrap_err();
-    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::SignedInAgain));
     // What is revoked later shows that nothing was before.
     scene.delete(&headers(Some(&cookie_of(&answer))), "client_id=web-app").await.unwrap();
     scene.revoked(&["refresh-token-1"]).await;
+}
+
+/// Two tabs: one signs in again while the other waits for an exchange of the session before.
+#[tokio::test]
+async fn a_sign_in_during_an_exchange_costs_the_new_session_neither_its_cookie_nor_its_grant() {
+    for (who, revoked) in [("alice", vec![]), ("bob", vec!["late", "refresh-token-0"])] {
+        let scene = Scene::new();
+        scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+        let cookie = scene.signed_in_cookie().await;
+        scene.server.answers.forget_permits(PLENTY);
+        scene.next(Instead::With(json!({ "id_token": id_token_of(who) })));
+        let late = json!({ "access_token": "a", "token_type": "Bearer", "refresh_token": "late" });
+        scene.next(Instead::Answer(200, "application/json", late.to_string()));
+        let code = code_exchange();
+        let (signed_in, waited) = tokio::join!(
+            async {
+                let answer = scene.post(Some(&cookie), &code).await.unwrap();
+                scene.server.answers.add_permits(PLENTY);
+                answer
+            },
+            async {
+                scene.arrived(2).await;
+                tokio::join!(scene.refresh(&cookie), async {
+                    scene.arrived(3).await;
+                    scene.server.answers.add_permits(1);
+                })
+                .0
+            }
+        );
+        let again = scene.refresh(&cookie).await;
+        for refusal in [waited, again].map(Result::unwrap_err) {
+            assert_eq!(refusal.denial.facts().label, "signed_in_again", "{who}");
+            assert!(refusal.set_cookie.is_none(), "it would take the new cookie away");
+        }
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(5)).await, 0);
+        scene.revoked(&revoked).await;
+        assert!(scene.refresh(&cookie_of(&signed_in)).await.is_ok());
+    }
 }
 
 #[tokio::test]
@@ -178,7 +216,7 @@ async fn sign_out_in_mid_flight_hands_nothing_out_and_revokes_what_arrives() {
     let cookie = scene.signed_in_cookie().await;
     scene.server.answers.forget_permits(PLENTY);
     let (refreshed, signed_out) = tokio::join!(scene.refresh(&cookie), async {
-        tokio::task::yield_now().await;
+        scene.arrived(2).await;
         let answer = scene.delete(&headers(Some(&cookie)), "client_id=web-app").await;
         scene.server.answers.add_permits(1);
         answer
