@@ -109,15 +109,21 @@ fn time(tables: &Revocations, jti: impl Fn(usize) -> String) -> f64 {
         .collect();
     let mut rounds: Vec<f64> = (0..ROUNDS)
         .map(|_| {
-            let began = Instant::now();
+            let began = on_processor();
             for marks in &marks {
                 let _ = black_box(tables.admit_token(black_box(marks), NOW, NOW));
             }
-            began.elapsed().as_nanos() as f64 / ASKED as f64
+            (on_processor() - began) / ASKED as f64
         })
         .collect();
     rounds.sort_by(f64::total_cmp);
     rounds.get(ROUNDS / 2).copied().unwrap_or_default()
+}
+
+/// Nanoseconds that this thread had a processor: what else the machine does does not count.
+fn on_processor() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).expect("its first number")
 }
 
 /// Bytes of this process in memory.

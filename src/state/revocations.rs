@@ -4,6 +4,7 @@
 //! It must never pass anything while the list is not known, or is older than it may be: doubt closes the gate.
 
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,12 @@ use crate::core::revocation::standing::{End, Standing};
 use crate::core::revocation::{Change, GrantFacts, Kind, Rule, TokenFacts, Whose};
 use crate::core::time::Timestamp;
 
-/// Into how many parts a table is cut; each grows by itself, and is locked by itself.
-const SHARDS: usize = 1024;
+/// Into how many parts a table is cut; each grows by itself, and is locked by itself. Tokens are millions; of the rest
+/// there are so few that their parts must be, too, to stay in a processor's cache.
+const TOKENS: usize = 256;
+const OTHERS: usize = 16;
+/// Bits of a [`Filter`]: 16 KiB of them are in a processor's cache when they are needed.
+const FILTER_BITS: usize = 1 << 17;
 
 /// What was taken back, and how old that knowledge is.
 #[derive(Debug)]
@@ -39,14 +44,14 @@ impl Revocations {
     pub fn new(key: [u8; 16]) -> Self {
         Self {
             key: MarkKey::from_random(&key),
-            tokens: Table::new(),
-            jti: Scoped::new(),
-            kid: Scoped::new(),
-            family: Table::new(),
-            sid: Scoped::new(),
-            sub: Scoped::new(),
-            client: Scoped::new(),
-            issuer: Table::new(),
+            tokens: Table::new(TOKENS),
+            jti: Scoped::new(TOKENS),
+            kid: Scoped::new(OTHERS),
+            family: Table::new(TOKENS),
+            sid: Scoped::new(OTHERS),
+            sub: Scoped::new(OTHERS),
+            client: Scoped::new(OTHERS),
+            issuer: Table::new(OTHERS),
             freshness: Freshness::default(),
         }
     }
@@ -268,14 +273,41 @@ impl Known for End {
 #[derive(Debug)]
 struct Table<V> {
     held: DashMap<Mark, V, BuildHasherDefault<MarkHasher>>,
-    /// How many there are: a table that is empty is not looked into.
+    filter: Filter,
     len: AtomicUsize,
 }
 
+/// Says of most marks that a table does not have them, without a lock and without the table. Nothing is taken out of it:
+/// one that has filled up over time says maybe, and the table is asked.
+#[derive(Debug, Default)]
+struct Filter(OnceLock<Box<[AtomicU64]>>);
+
+impl Filter {
+    /// A word and a bit in it.
+    const fn place(mark: Mark) -> (usize, u64) {
+        let bit = mark.low_bits() as usize % FILTER_BITS;
+        (bit / 64, 1 << (bit % 64))
+    }
+
+    fn add(&self, mark: Mark) {
+        let words = self.0.get_or_init(|| (0..FILTER_BITS / 64).map(|_| AtomicU64::new(0)).collect());
+        let (word, bit) = Self::place(mark);
+        if let Some(word) = words.get(word) {
+            word.fetch_or(bit, Ordering::Release);
+        }
+    }
+
+    fn may_have(&self, mark: Mark) -> bool {
+        let (word, bit) = Self::place(mark);
+        let word = self.0.get().and_then(|words| words.get(word));
+        word.is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
+    }
+}
+
 impl<V: Known> Table<V> {
-    fn new() -> Self {
-        let held = DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), SHARDS);
-        Self { held, len: AtomicUsize::new(0) }
+    fn new(shards: usize) -> Self {
+        let held = DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), shards);
+        Self { held, filter: Filter::default(), len: AtomicUsize::new(0) }
     }
 
     fn len(&self) -> usize {
@@ -283,7 +315,7 @@ impl<V: Known> Table<V> {
     }
 
     fn refuses(&self, mark: Mark, since: Timestamp, now: Timestamp) -> bool {
-        self.len() > 0 && self.held.get(&mark).is_some_and(|known| known.refuses(since, now))
+        self.filter.may_have(mark) && self.held.get(&mark).is_some_and(|known| known.refuses(since, now))
     }
 
     fn change(&self, mark: Mark, change: &Change) {
@@ -299,9 +331,9 @@ impl<V: Known> Table<V> {
                 let mut known = V::default();
                 known.change(change);
                 if !known.is_nothing() {
-                    // Counted first: it is looked for from the moment on at which it is there.
-                    self.len.fetch_add(1, Ordering::AcqRel);
                     entry.insert(known);
+                    self.len.fetch_add(1, Ordering::AcqRel);
+                    self.filter.add(mark);
                 }
             }
         }
@@ -326,8 +358,8 @@ struct Scoped<V> {
 }
 
 impl<V: Known> Scoped<V> {
-    fn new() -> Self {
-        Self { one: Table::new(), all: Table::new() }
+    fn new(shards: usize) -> Self {
+        Self { one: Table::new(shards), all: Table::new(shards) }
     }
 
     const fn of(&self, all: bool) -> &Table<V> {

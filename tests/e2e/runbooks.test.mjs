@@ -160,7 +160,9 @@ test('a compromised cookie key: no cookie of before opens, and nothing that was 
   world.startOptions.files = { 'cookie.1': randomBytes(32).toString('hex') };
   await world.restartGateway();
   const refresh = await world.refresh(alice.browser);
-  assert.equal(refresh.status, 401, 'a cookie that does not open is as none');
+  assert.equal(refresh.status, 400, 'a cookie that does not open is as none');
+  assert.match(refresh.json.error_description, /does not open/);
+  assert.ok(alice.browser.cookie(COOKIE), 'and is left alone');
   assert.equal(await api(world, alice), 401, 'the list outlives the restart');
   await nextSecond();
   await assertIn(world, await person(world, 'alice'), 'signed in again');

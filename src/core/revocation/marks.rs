@@ -56,6 +56,12 @@ impl std::hash::Hash for Mark {
 }
 
 impl Mark {
+    /// Bits that [`std::hash::Hash`] does not use.
+    pub const fn low_bits(self) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = self.0;
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
     pub fn of(key: &MarkKey, target: &Target) -> Self {
         let whose = match &target.whose {
             Whose::Of(iss) => Some(iss.as_str()),
