@@ -19,6 +19,7 @@ mod limits;
 mod listeners;
 mod oauth_endpoints;
 mod reload;
+mod revocations;
 mod smuggling;
 mod start;
 mod store;

@@ -1,0 +1,195 @@
+//! The list of revocations at the admin listener, and what it does to requests.
+
+use serde_json::{Value, json};
+
+use crate::support::client::{Answer, Client, request};
+use crate::support::gateway::Gateway;
+use crate::support::issuer::ISS;
+use crate::support::upstream::Upstream;
+
+struct Admin<'g>(&'g Gateway, String);
+
+impl<'g> Admin<'g> {
+    fn of(gateway: &'g Gateway) -> Self {
+        let made = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
+        Self(gateway, format!("Bearer {}", made.trim()))
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let text = body.map(Value::to_string).unwrap_or_default();
+        self.ask_as(method, path, &[("Authorization", &self.1), ("Content-Type", "application/json")], &text).await
+    }
+
+    async fn ask_as(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+        let mut client = Client::connect(self.0.admin).await;
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n",
+            self.0.admin,
+            body.len()
+        );
+        for (name, value) in fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        client.send(head + "\r\n" + body).await;
+        client.answer_to(method).await.unwrap()
+    }
+
+    async fn revoke(&self, wanted: Value) -> Value {
+        let answer = self.ask("POST", "/revocations", Some(&wanted)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()
+    }
+
+    async fn listed(&self, query: &str) -> Vec<String> {
+        let answer = self.ask("GET", &format!("/revocations{query}"), None).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let all = answer.json()["revocations"].as_array().unwrap().clone();
+        all.iter().map(|entry| entry["value"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+async fn status(client: &mut Client, path: &str, token: &str) -> u16 {
+    client.get(path, &[("Authorization", &format!("Bearer {token}"))]).await.status
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_refused_at_once_and_nothing_of_it_reaches_the_upstream() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let (admin, mut client) = (Admin::of(&gateway), gateway.connect().await);
+    let token = |jti: &str, sub: &str| {
+        gateway.issuer.token_with(json!({ "jti": jti, "sub": sub, "scope": "api:read", "sid": "s1" }))
+    };
+    let (first, second) = (token("one", "alice"), token("two", "alice"));
+    assert_eq!(status(&mut client, "/api/x", &first).await, 200);
+    let made = admin.revoke(json!({ "kind": "jti", "value": "one", "issuer": "test", "reason": "leaked" })).await;
+    assert_eq!((&made["kind"], &made["issuer"], &made["reason"]), (&json!("jti"), &json!("test"), &json!("leaked")));
+    assert_eq!((&made["block"], &made["made_by"]), (&json!(false), &json!("127.0.0.1")));
+    let seen = upstream.received().len();
+    let refused = client.get("/api/x", &[("Authorization", &format!("Bearer {first}"))]).await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.header("www-authenticate").unwrap().contains("error=\"invalid_token\""), "{refused:?}");
+    assert_eq!(status(&mut client, "/public/x", &first).await, 401, "on a public route, too");
+    assert_eq!(upstream.received().len(), seen);
+    assert_eq!(status(&mut client, "/api/x", &second).await, 200);
+    for (kind, value) in [("sid", "s1"), ("sub", "alice"), ("client", "web-app"), ("kid", "k1")] {
+        let id = admin.revoke(json!({ "kind": kind, "value": value, "issuer": "*" })).await["id"].clone();
+        assert_eq!(status(&mut client, "/api/x", &second).await, 401, "{kind}");
+        let lifted = admin.ask("DELETE", &format!("/revocations/{}", id.as_str().unwrap()), None).await;
+        assert_eq!(lifted.status, 200);
+        assert_eq!(status(&mut client, "/api/x", &second).await, 200, "{kind} lifted");
+    }
+    admin.revoke(json!({ "kind": "issuer", "value": ISS })).await;
+    assert_eq!(status(&mut client, "/api/x", &second).await, 401);
+    let told = admin.ask("GET", "/status", None).await.json();
+    assert_eq!(told["revocations"]["in_use"], true);
+    assert_eq!(told["revocations"]["entries"]["jti"], 1);
+    let metrics = admin.ask("GET", "/metrics", None).await;
+    let text = String::from_utf8(metrics.body).unwrap();
+    assert!(text.contains("tollgate_revocations{kind=\"jti\"} 1"), "{text}");
+    assert!(text.contains("tollgate_revocation_lag_seconds 0"), "{text}");
+}
+
+#[tokio::test]
+async fn an_altered_signature_does_not_bring_a_revoked_token_back() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let (admin, mut client) = (Admin::of(&gateway), gateway.connect().await);
+    admin.revoke(json!({ "kind": "jti", "value": "one", "issuer": "test" })).await;
+    // ECDSA: each signing gives another text of one token.
+    let mut texts = std::collections::BTreeSet::new();
+    let claims = json!({ "jti": "one", "sub": "alice", "scope": "api:read" });
+    while texts.len() < 3 {
+        texts.insert(gateway.issuer.token_with(claims.clone()));
+    }
+    for text in texts {
+        assert_eq!(status(&mut client, "/api/x", &text).await, 401);
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_shown_in_parts_and_filtered() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let admin = Admin::of(&gateway);
+    let many: Vec<Value> =
+        (0..25).map(|at| json!({ "kind": "jti", "value": format!("t{at}"), "issuer": "test" })).collect();
+    let answer = admin.ask("POST", "/revocations", Some(&Value::from(many))).await;
+    assert_eq!((answer.status, answer.json()["revocations"].as_array().unwrap().len()), (201, 25));
+    admin.revoke(json!({ "kind": "sub", "value": "alice", "issuer": "*" })).await;
+    admin.revoke(json!({ "kind": "sub", "value": "alice", "issuer": "discovered", "block": true })).await;
+    assert_eq!(admin.listed("").await.len(), 27);
+    assert_eq!(admin.listed("?kind=sub").await, ["alice", "alice"]);
+    assert_eq!(admin.listed("?kind=jti&value=t7").await, ["t7"]);
+    assert_eq!(admin.listed("?issuer=discovered").await.len(), 2, "those of all issuers are its, too");
+    let (mut seen, mut after) = (std::collections::BTreeSet::new(), String::new());
+    loop {
+        let part = admin.ask("GET", &format!("/revocations?limit=10{after}"), None).await.json();
+        let entries = part["revocations"].as_array().unwrap();
+        assert!(entries.len() <= 10);
+        seen.extend(entries.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()));
+        match part["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 27);
+    for bad in ["?kind=person", "?issuer=nobody", "?after=x", "?limit=0", "?limit=1001", "?what=1"] {
+        let answer = admin.ask("GET", &format!("/revocations{bad}"), None).await;
+        assert_eq!(answer.status, 400, "{bad}");
+        assert!(!answer.json()["error"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn mistakes_are_said_all_at_once_and_then_nothing_is_revoked() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let admin = Admin::of(&gateway);
+    let wanted = json!([
+        { "kind": "sub", "value": "alice", "issuer": "test" },
+        { "kind": "sub", "value": "bob" },
+        { "kind": "jti", "value": "", "issuer": "test", "block": true },
+    ]);
+    let answer = admin.ask("POST", "/revocations", Some(&wanted)).await;
+    assert_eq!(answer.status, 422);
+    let said = answer.json();
+    let mistakes: Vec<_> = said["mistakes"].as_array().unwrap().iter().map(|one| (&one["at"], &one["member"])).collect();
+    let (one, two) = (json!(1), json!(2));
+    assert_eq!(mistakes, [(&one, &json!("issuer")), (&two, &json!("value")), (&two, &json!("block"))]);
+    assert_eq!(admin.listed("").await.len(), 0);
+    for bad in ["", "{", "[1]", r#"{"kind":"sub"}"#, r#"{"kind":"sub","value":"a","when":"now"}"#] {
+        let fields = [("Authorization", admin.1.as_str()), ("Content-Type", "application/json")];
+        assert_eq!(admin.ask_as("POST", "/revocations", &fields, bad).await.status, 400, "{bad}");
+    }
+    let many = vec![json!({ "kind": "jti", "value": "a", "issuer": "test" }); 1001];
+    assert_eq!(admin.ask("POST", "/revocations", Some(&Value::from(many))).await.status, 413);
+    assert_eq!(admin.ask("DELETE", "/revocations/0123456789abcdef0123456789abcdef", None).await.status, 404);
+    assert_eq!(admin.ask("DELETE", "/revocations/x", None).await.status, 404);
+    assert_eq!(admin.ask("PUT", "/revocations", None).await.status, 405);
+    assert_eq!(admin.ask("GET", "/revocations/x", None).await.status, 405);
+}
+
+#[tokio::test]
+async fn only_an_operator_may_write_or_read_the_list() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let admin = Admin::of(&gateway);
+    let wanted = json!({ "kind": "jti", "value": "a", "issuer": "test" }).to_string();
+    let json_type = ("Content-Type", "application/json");
+    let own = ("Authorization", admin.1.as_str());
+    for (fields, expected) in [
+        (&[json_type][..], 401),
+        (&[json_type, ("Authorization", "Bearer x")], 401),
+        (&[own, ("Content-Type", "text/plain")], 415),
+        (&[own, json_type, ("Origin", "http://evil.example")], 403),
+        (&[own, json_type, ("Sec-Fetch-Site", "cross-site")], 403),
+        (&[own, json_type], 201),
+    ] {
+        assert_eq!(admin.ask_as("POST", "/revocations", fields, &wanted).await.status, expected, "{fields:?}");
+    }
+    assert_eq!(admin.ask_as("GET", "/revocations", &[], "").await.status, 401);
+    let mut public = gateway.connect().await;
+    public.send(request("GET", "/revocations", &[], b"")).await;
+    assert_eq!(public.answer().await.status, 404, "not at the public listener");
+}
