@@ -1,0 +1,109 @@
+// `tollgate revoke` as operators use it: files of many lines, mistakes, a gateway that is away, a gateway that is killed.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import { BINARY, run } from './support/gateway.mjs';
+import { request, until } from './support/http.mjs';
+import { World } from './support/world.mjs';
+
+async function start(t) {
+  const world = await World.start({ auth: 'none' });
+  t.after(() => world.stop());
+  return world;
+}
+
+const revoke = (world, ...args) => run(['revoke', ...args], { cwd: world.gateway.file(''), seconds: 170 });
+const lines = (count, prefix) => Array.from({ length: count }, (_, at) => JSON.stringify({ kind: 'jti', value: `${prefix}-${at + 1}` })).join('\n');
+
+test('a file of 100,000 lines is revoked with its progress shown, and again without harm', async (t) => {
+  const world = await start(t);
+  await writeFile(world.gateway.file('many.jsonl'), `# leaked\n\n${lines(100_000, 'many')}\n`);
+  const done = await revoke(world, '--file', 'many.jsonl', '--reason', 'a leak');
+  assert.equal(done.code, 0, done.text.slice(-500));
+  assert.match(done.text, /\n50000 of 100000\n/);
+  assert.match(done.text, /revoked 100000\n$/);
+  assert.equal(await world.gateway.metric('tollgate_revocations', { kind: 'jti' }), 100_000);
+  const again = await revoke(world, '--file', 'many.jsonl', '--from', '99000');
+  assert.match(again.text, /revoked 1003\n$/, 'comments and empty lines count as lines');
+  assert.equal(await world.gateway.metric('tollgate_revocations', { kind: 'jti' }), 100_000);
+  const [entry] = (await revoke(world, '--list', '--jti', 'many-77')).text.trim().split('\n').map((line) => JSON.parse(line));
+  assert.deepEqual([entry.kind, entry.value, entry.issuer, entry.reason], ['jti', 'many-77', 'as', 'a leak']);
+});
+
+test('a file with mistakes says every line, and nothing is revoked', async (t) => {
+  const world = await start(t);
+  await writeFile(world.gateway.file('unreadable.jsonl'), `${lines(3, 'good')}\nnot JSON\n[]\n`);
+  const unreadable = await revoke(world, '--file', 'unreadable.jsonl');
+  assert.equal(unreadable.code, 1);
+  assert.match(unreadable.text, /line 4: [^]*line 5: [^]*nothing was revoked/);
+  await writeFile(world.gateway.file('wrong.jsonl'), `${lines(3, 'good')}\n{"kind":"person","value":"x"}\n{"kind":"jti","value":""}\n`);
+  const wrong = await revoke(world, '--file', 'wrong.jsonl');
+  assert.equal(wrong.code, 1);
+  assert.match(wrong.text, /line 4: kind: is one of [^]*line 5: value: /);
+  assert.equal(await world.gateway.metric('tollgate_revocations', { kind: 'jti' }), 0);
+});
+
+test('a gateway that is killed in the middle of a file loses nothing that was acknowledged, and the command goes on', async (t) => {
+  const world = await start(t);
+  await writeFile(world.gateway.file('many.jsonl'), lines(40_000, 'many'));
+  const child = spawn(BINARY, ['revoke', '--file', 'many.jsonl'], { cwd: world.gateway.file(''), env: { PATH: process.env.PATH } });
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (text += chunk));
+  await until('a part of it to be done', () => /^5000 of/m.test(text));
+  world.gateway.signal('SIGKILL');
+  const [code] = await once(child, 'close');
+  assert.equal(code, 1, text);
+  const [, done, from] = /(\d+) of 40000 were revoked; go on with --from (\d+)/.exec(text);
+  assert.equal(Number(from), Number(done) + 1);
+  await world.gateway.exited;
+  await world.restartGateway();
+  assert.ok((await world.gateway.metric('tollgate_revocations', { kind: 'jti' })) >= Number(done), 'what was acknowledged is there');
+  const rest = await revoke(world, '--file', 'many.jsonl', '--from', from);
+  assert.match(rest.text, new RegExp(`revoked ${40_000 - Number(done)}\n$`));
+  assert.equal(await world.gateway.metric('tollgate_revocations', { kind: 'jti' }), 40_000);
+});
+
+test('it says what is missing, and prints nothing that a terminal would obey', async (t) => {
+  const world = await start(t);
+  for (const [args, said] of [
+    [[], /say what: --jti/],
+    [['--jti', 'x', '--sub', 'y'], /cannot be used with/],
+    [['--sub', 'a', '--before', 'yesterday'], /before: is a moment such as/],
+    [['--lift', '0123456789abcdef0123456789abcdef'], /404[^]*No revocation has this id/],
+    [['--list', '--issuer', 'nobody'], /issuer: no issuer is called so/],
+    [['--file', 'missing.jsonl'], /missing.jsonl: No such file/],
+  ]) {
+    const { code, text } = await revoke(world, ...args);
+    assert.ok(code === 1 || code === 2, text);
+    assert.match(text, said);
+  }
+  const made = await revoke(world, '--sub', 'a\u001b[31m\u202eb');
+  assert.equal(made.code, 0, made.text);
+  const listed = await revoke(world, '--list');
+  for (const { text } of [made, listed]) assert.ok(!/[\u001b\u202e]/.test(text), JSON.stringify(text));
+  assert.equal(JSON.parse(listed.text).value, 'a\u001b[31m\u202eb');
+
+  // Without a configuration, by address and token.
+  const named = await run(['revoke', '--admin', `127.0.0.1:${world.gateway.adminPort}`, '--token-file', world.gateway.file('data/admin.token'), '--list'], { cwd: '/' });
+  assert.equal(named.text, listed.text);
+  world.gateway.signal('SIGKILL');
+  await world.gateway.exited;
+  const away = await revoke(world, '--jti', 'x');
+  assert.equal(away.code, 1);
+  assert.match(away.text, /does not answer; does the gateway run\?/);
+});
+
+test('the list is loaded before anybody is let in again', async (t) => {
+  const world = await start(t);
+  await writeFile(world.gateway.file('many.jsonl'), lines(20_000, 'many'));
+  assert.equal((await revoke(world, '--file', 'many.jsonl')).code, 0);
+  world.gateway.signal('SIGTERM');
+  await world.gateway.exited;
+  await world.restartGateway();
+  const ready = await request('GET', `${world.gateway.admin}/readyz`);
+  assert.equal(ready.status, 200);
+  assert.equal(await world.gateway.metric('tollgate_revocations', { kind: 'jti' }), 20_000, 'once it is ready all are there');
+});
