@@ -64,33 +64,33 @@ async fn end_session(
     }
     let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
     let timeouts = session_cookie::timeouts(client);
-    for token in end_family(gate, &grant, timeouts, SessionEnd::Revoked).await? {
+    let (tokens, ended) = end_family(gate, &grant, timeouts, SessionEnd::Revoked).await;
+    for token in tokens {
         revoke_in_background(gate, live, client, token);
     }
+    ended?;
     Ok(grant.subject.map(|subject| subject.sub))
 }
 
 /// Ends a family, known or not. Gives the refresh tokens that are now to be revoked at the AS: the presented one,
-/// and the newest where it may not have reached its browser.
-///
-/// # Errors
-/// [`Denial::StoreUnavailable`]
+/// and the newest where it may not have reached its browser. Also when the store did not confirm the end: it may have
+/// it all the same. The presented one also when the session was over before: nobody may have told the AS.
 pub(in crate::flows) async fn end_family(
     gate: &Gate,
     grant: &Grant,
     timeouts: Timeouts,
     end: SessionEnd,
-) -> Result<Vec<SecretString>, Denial> {
-    change(gate, grant, timeouts, |family, _| {
-        let presented = grant.refresh_token.clone();
-        if let Some((_, revoke)) = family.refuses(grant.generation) {
-            return if revoke { vec![presented] } else { Vec::new() };
-        }
+) -> (Vec<SecretString>, Result<(), Denial>) {
+    let mut tokens = Vec::new();
+    let ended = change(gate, grant, timeouts, |family, _| {
         let newest = family.successor().cloned();
+        let before = family.refuses(grant.generation).map(|(before, _)| before);
         family.end(end, Some(grant.generation));
-        if end.revokes_tokens() { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() }
-    })
-    .await
+        let revokes = end.revokes_tokens() && before.is_none_or(SessionEnd::revokes_tokens);
+        tokens = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
+    });
+    let ended = ended.await;
+    (tokens, ended)
 }
 
 /// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have reached

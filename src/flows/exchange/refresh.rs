@@ -18,7 +18,7 @@ use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::exchange::{Decision, Family, FlightId, Shape, Successor, With};
-use crate::core::session::grant::Grant;
+use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::logout::tokens_of;
@@ -173,21 +173,18 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
         // Watched before anybody can see it in the store.
         let new = FlightId(u64::from_be_bytes(random(&*at.gate.random)));
         let (watch, waiting) = at.gate.exchanges.watch(grant.family, new);
-        let mut begins = false;
-        let presented = change(at.gate, grant, windows.timeouts, |family, now| {
+        let mut presented = None;
+        let put = change(at.gate, grant, windows.timeouts, |family, now| {
             let newest = family.successor().cloned();
             let decision = family.present(grant, shape, used, windows, now, new);
-            begins = matches!(decision, Decision::Exchange { .. });
-            Presented::of(decision, newest.as_ref(), family, grant)
+            presented = Some(Presented::of(decision, newest.as_ref(), family, grant));
         });
-        let Ok(Ok(presented)) = timeout_at(until, presented).await else {
-            if begins {
-                take_back(at.gate, grant, windows.timeouts, new);
-            }
-            return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+        let is_put = matches!(timeout_at(until, put).await, Ok(Ok(())));
+        let Some(presented) = presented.take_if(|_| is_put) else {
+            return unconfirmed(at, grant, windows.timeouts, new, presented);
         };
         // Whoever only waits for another is not in the air.
-        let airborne = begins.then_some(airborne);
+        let airborne = matches!(presented, Presented::Begin { .. }).then_some(airborne);
         match presented {
             Presented::Begin { grant: exchanged, recovers } => {
                 let Some(watch) = watch else { return late() };
@@ -217,9 +214,7 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
             }
             Presented::Replay { revoke } => return replayed(at, grant, revoke),
             Presented::Over { end, revoke } => {
-                for token in revoke {
-                    revoke_in_background(at.gate, at.live, at.client, token);
-                }
+                revoke_all(at, revoke);
                 return Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end));
             }
             Presented::Unreadable => {
@@ -228,6 +223,25 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
             }
         }
     }
+}
+
+/// What becomes of a request when nobody knows whether the store has what was decided. What cannot be undone is done:
+/// an end may be the end for everybody.
+fn unconfirmed(
+    at: At<'_>,
+    grant: &Grant,
+    timeouts: Timeouts,
+    new: FlightId,
+    presented: Option<Presented>,
+) -> Found {
+    let result = Err(Denial::StoreUnavailable);
+    match presented {
+        Some(Presented::Replay { revoke }) => return Found { result, ..replayed(at, grant, revoke) },
+        Some(Presented::Over { revoke, .. }) => revoke_all(at, revoke),
+        Some(Presented::Begin { .. }) => take_back(at.gate, grant, timeouts, new),
+        _ => {}
+    }
+    Found::new(result, ExchangeOutcome::Refused)
 }
 
 fn late() -> Found {
@@ -254,6 +268,12 @@ async fn heard(
     }
 }
 
+fn revoke_all(at: At<'_>, tokens: Vec<SecretString>) {
+    for token in tokens {
+        revoke_in_background(at.gate, at.live, at.client, token);
+    }
+}
+
 fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>) -> Found {
     tracing::warn!(
         event = "security",
@@ -263,9 +283,7 @@ fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>) -> Found {
         address = %at.head.client_address,
         "a spent session cookie was presented: a copy of it is in other hands; the session was ended"
     );
-    for token in revoke {
-        revoke_in_background(at.gate, at.live, at.client, token);
-    }
+    revoke_all(at, revoke);
     let ended = Err(Denial::SessionEnded(SessionEnd::ReuseDetected));
     Found { with_cookie: false, ..Found::new(ended, ExchangeOutcome::ReuseDetected) }
 }

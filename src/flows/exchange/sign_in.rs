@@ -109,8 +109,8 @@ async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
     );
     let end = if somebody_else { SessionEnd::SignedInAsAnother } else { SessionEnd::SignedInAgain };
     // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
-    let ended = end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
-    for token in ended.unwrap_or_default() {
+    let (tokens, _) = end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
+    for token in tokens {
         revoke_in_background(at.gate, at.live, at.client, token);
     }
 }

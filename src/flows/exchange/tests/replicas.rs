@@ -232,6 +232,34 @@ async fn an_answer_that_is_in_the_store_without_our_knowing_is_the_one_that_ever
     assert!(scene.replica().refresh(&first).await.is_ok());
 }
 
+/// Whether it is in the store is not known; the session may be over for everybody.
+#[tokio::test]
+async fn an_end_that_the_store_did_not_confirm_is_carried_out_at_the_server() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let headers = headers(Some(&cookie));
+    scene.store.loses_an_answer();
+    let refusal = scene.delete(&headers, "client_id=web-app").await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    assert!(refusal.set_cookie.is_none());
+    scene.revoked(&["refresh-token-0"]).await;
+    // Asked again, it is done again: nobody knows whether it was before.
+    scene.delete(&headers, "client_id=web-app").await.unwrap();
+    scene.revoked(&["refresh-token-0", "refresh-token-0"]).await;
+
+    let scene = Scene::new();
+    let stolen = scene.signed_in_cookie().await;
+    let second = cookie_of(&scene.refresh(&stolen).await.unwrap());
+    scene.refresh(&second).await.unwrap();
+    scene.pass(31);
+    scene.store.loses_an_answer();
+    let refusal = scene.refresh(&stolen).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    scene.revoked(&["refresh-token-0"]).await;
+    scene.counted("exchanges_total", "outcome=\"reuse_detected\"", 1);
+    assert!(clears(scene.refresh(&stolen).await.unwrap_err().set_cookie.as_ref()));
+}
+
 #[tokio::test]
 async fn a_family_that_ended_meanwhile_gets_no_cookie_and_its_new_token_is_revoked() {
     let scene = Scene::new();
