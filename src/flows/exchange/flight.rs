@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, change, take_back};
-use super::judge::{Judged, judge, log_unusable, same_subject};
+use super::judge::{For, Judged, judge, log_unusable, same_subject};
 use super::receipts;
 use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
@@ -147,7 +147,7 @@ impl UnderWay {
 
     async fn arrived(&self, answer: TokenAnswer) -> Heard {
         let newest = answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
-        let judged = match judge(&self.gate, &self.live, &self.client, &answer).await {
+        let judged = match judge(&self.gate, &self.live, &self.client, &answer, For::RefreshToken).await {
             Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged).map(|()| judged),
             Err(denial) => Err(denial),
         };

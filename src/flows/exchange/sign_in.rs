@@ -11,7 +11,7 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 
 use super::coordinate::{change, key};
-use super::judge::{Judged, judge, log_unusable};
+use super::judge::{For, Judged, judge, log_unusable};
 use super::receipts;
 use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
@@ -173,7 +173,7 @@ impl CodeExchange {
     }
 
     async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
-        let judged = judge(&self.gate, &self.live, &self.client, &answer).await?;
+        let judged = judge(&self.gate, &self.live, &self.client, &answer, For::Code).await?;
         match &judged.unusable {
             None => {}
             Some(Denial::KeysUnavailable) => {
