@@ -177,7 +177,12 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
         let put = change(at.gate, grant, windows.timeouts, |family, now| {
             let newest = family.successor().cloned();
             let decision = family.present(grant, shape, used, windows, now, new);
-            presented = Some(Presented::of(decision, newest.as_ref(), family, grant));
+            let found = Presented::of(decision, newest.as_ref(), family, grant);
+            if matches!(found, Presented::Unreadable) {
+                // Nobody will fly it.
+                family.failed(new);
+            }
+            presented = Some(found);
         });
         let is_put = matches!(timeout_at(until, put).await, Ok(Ok(())));
         let Some(presented) = presented.take_if(|_| is_put) else {

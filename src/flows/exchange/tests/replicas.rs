@@ -232,6 +232,22 @@ async fn an_answer_that_is_in_the_store_without_our_knowing_is_the_one_that_ever
     assert!(scene.replica().refresh(&first).await.is_ok());
 }
 
+#[tokio::test]
+async fn what_does_not_open_leaves_no_flight_that_others_wait_for() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.refresh(&cookie).await.unwrap();
+    scene.pass(31);
+    let mut other = scene.grant_of(&cookie);
+    other.seed = Secret::new([9; 32]);
+    let client = &scene.live.settings.clients[0];
+    let other = session_cookie::seal(&scene.gate, &scene.live, client, &other).unwrap();
+    let refusal = scene.refresh(other.expose()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    assert!(refusal.set_cookie.is_none());
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "recovered");
+}
+
 /// Whether it is in the store is not known; the session may be over for everybody.
 #[tokio::test]
 async fn an_end_that_the_store_did_not_confirm_is_carried_out_at_the_server() {
