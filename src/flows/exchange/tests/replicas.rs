@@ -233,6 +233,25 @@ async fn an_answer_that_is_in_the_store_without_our_knowing_is_the_one_that_ever
 }
 
 #[tokio::test]
+async fn a_session_that_an_answer_ends_is_ended_when_the_store_is_back() {
+    let scene = Scene::with(client(), Duration::from_millis(100));
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let cookie = scene.signed_in_cookie().await;
+    scene.server.answers.forget_permits(PLENTY);
+    assert!(scene.refresh(&cookie).await.is_err());
+    scene.store.goes_away(true);
+    scene.next(Instead::With(json!({ "id_token": id_token_of("mallory") })));
+    scene.server.answers.add_permits(1);
+    until("the server replaced the token", || scene.server.made.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(scene.refresh(&cookie).await.unwrap_err().denial, Denial::StoreUnavailable);
+    scene.store.goes_away(false);
+    until("its end is in the store", || scene.gate.exchanges.is_empty()).await;
+    let refusal = scene.replica().refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    scene.revoked(&["refresh-token-1"]).await;
+}
+
+#[tokio::test]
 async fn what_does_not_open_leaves_no_flight_that_others_wait_for() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;
