@@ -70,10 +70,11 @@ async fn end_session(
     };
     let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
     let timeouts = session_cookie::timeouts(client);
-    let Ended { revoke, issued } = end_family(gate, &grant, timeouts, SessionEnd::Revoked).await?;
+    let Ended { revoke, issued, is_stored } = end_family(gate, &grant, timeouts, SessionEnd::Revoked).await;
     for token in revoke {
         revoke_in_background(gate, live, client, token);
     }
+    is_stored?;
     take_back(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
     if everywhere {
         sign_out_everywhere(gate, live, &grant).await.map_err(|_| Denial::StoreUnavailable)?;
@@ -87,38 +88,29 @@ pub(in crate::flows) struct Ended {
     pub(in crate::flows) revoke: Vec<SecretString>,
     /// The access tokens that it handed out.
     pub(in crate::flows) issued: Vec<Issued>,
+    /// Whether the store confirmed the end; it may have it all the same.
+    pub(in crate::flows) is_stored: Result<(), Denial>,
 }
 
-impl Ended {
-    /// Of a session whose store is away.
-    pub(in crate::flows) fn unknown(grant: &Grant) -> Self {
-        Self { revoke: vec![grant.refresh_token.clone()], issued: Vec::new() }
-    }
-}
-
-/// Ends a family, known or not. Gives what is to be revoked with it.
-///
-/// # Errors
-/// [`Denial::StoreUnavailable`]
+/// Ends a family, known or not. The presented refresh token is to be revoked also when the session was over before:
+/// nobody may have told the AS.
 pub(in crate::flows) async fn end_family(
     gate: &Gate,
     grant: &Grant,
     timeouts: Timeouts,
     end: SessionEnd,
-) -> Result<Ended, Denial> {
-    change(gate, grant, timeouts, |family, _| {
-        let issued = family.issued().to_vec();
-        let presented = grant.refresh_token.clone();
-        if let Some((_, revoke)) = family.refuses(grant.generation) {
-            return Ended { revoke: if revoke { vec![presented] } else { Vec::new() }, issued };
-        }
+) -> Ended {
+    let (mut revoke, mut issued) = (vec![grant.refresh_token.clone()], Vec::new());
+    let is_stored = change(gate, grant, timeouts, |family, _| {
+        issued = family.issued().to_vec();
         let newest = family.successor().cloned();
+        let before = family.refuses(grant.generation).map(|(before, _)| before);
         family.end(end, Some(grant.generation));
-        let revoke =
-            if end.revokes_tokens() { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
-        Ended { revoke, issued }
-    })
-    .await
+        let revokes = end.revokes_tokens() && before.is_none_or(SessionEnd::revokes_tokens);
+        revoke = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
+    });
+    let is_stored = is_stored.await;
+    Ended { revoke, issued, is_stored }
 }
 
 /// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have reached

@@ -17,7 +17,8 @@ impl<'g> Admin<'g> {
 
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let text = body.map(Value::to_string).unwrap_or_default();
-        self.ask_as(method, path, &[("Authorization", &self.1), ("Content-Type", "application/json")], &text).await
+        self.ask_as(method, path, &[("Authorization", &self.1), ("Content-Type", "application/json")], &text)
+            .await
     }
 
     async fn ask_as(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
@@ -62,8 +63,12 @@ async fn what_is_revoked_is_refused_at_once_and_nothing_of_it_reaches_the_upstre
     };
     let (first, second) = (token("one", "alice"), token("two", "alice"));
     assert_eq!(status(&mut client, "/api/x", &first).await, 200);
-    let made = admin.revoke(json!({ "kind": "jti", "value": "one", "issuer": "test", "reason": "leaked" })).await;
-    assert_eq!((&made["kind"], &made["issuer"], &made["reason"]), (&json!("jti"), &json!("test"), &json!("leaked")));
+    let made =
+        admin.revoke(json!({ "kind": "jti", "value": "one", "issuer": "test", "reason": "leaked" })).await;
+    assert_eq!(
+        (&made["kind"], &made["issuer"], &made["reason"]),
+        (&json!("jti"), &json!("test"), &json!("leaked"))
+    );
     assert_eq!((&made["block"], &made["made_by"]), (&json!(false), &json!("127.0.0.1")));
     let seen = upstream.received().len();
     let refused = client.get("/api/x", &[("Authorization", &format!("Bearer {first}"))]).await;
@@ -154,7 +159,8 @@ async fn mistakes_are_said_all_at_once_and_then_nothing_is_revoked() {
     let answer = admin.ask("POST", "/revocations", Some(&wanted)).await;
     assert_eq!(answer.status, 422);
     let said = answer.json();
-    let mistakes: Vec<_> = said["mistakes"].as_array().unwrap().iter().map(|one| (&one["at"], &one["member"])).collect();
+    let mistakes: Vec<_> =
+        said["mistakes"].as_array().unwrap().iter().map(|one| (&one["at"], &one["member"])).collect();
     let (one, two) = (json!(1), json!(2));
     assert_eq!(mistakes, [(&one, &json!("issuer")), (&two, &json!("value")), (&two, &json!("block"))]);
     assert_eq!(admin.listed("").await.len(), 0);
@@ -186,7 +192,11 @@ async fn only_an_operator_may_write_or_read_the_list() {
         (&[own, json_type, ("Sec-Fetch-Site", "cross-site")], 403),
         (&[own, json_type], 201),
     ] {
-        assert_eq!(admin.ask_as("POST", "/revocations", fields, &wanted).await.status, expected, "{fields:?}");
+        assert_eq!(
+            admin.ask_as("POST", "/revocations", fields, &wanted).await.status,
+            expected,
+            "{fields:?}"
+        );
     }
     assert_eq!(admin.ask_as("GET", "/revocations", &[], "").await.status, 401);
     let mut public = gateway.connect().await;

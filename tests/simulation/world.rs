@@ -408,7 +408,8 @@ impl World {
     }
 
     fn read(&mut self, process: Process, change: Change) {
-        if let Change::Sends(flight) | Change::Beat(flight) | Change::Land(flight) = change
+        if let Change::Sends(flight) | Change::Beat(flight) | Change::Land(flight) | Change::Ended(flight) =
+            change
             && self.flights[&flight].over
         {
             return;
@@ -591,7 +592,7 @@ impl World {
                 self.tell(process, flight);
                 self.change(process, Change::TakeBack(flight), 1_000);
             }
-            Change::Ended(flight) => self.tell(process, flight),
+            Change::Ended(flight) => self.change(process, Change::Ended(flight), 700),
             Change::BreakLease(flight, _) => {
                 self.replicas[process.replica].watched.insert(flight, (None, self.now));
                 self.after(LOOK, Event::Look(process, flight));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, change, take_back};
-use super::judge::{Judged, is_our_outage, judge, log_unusable, same_subject};
+use super::judge::{For, Judged, is_our_outage, judge, log_unusable, same_subject};
 use super::receipts;
 use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
@@ -20,7 +20,7 @@ use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::{Content, Holder};
-use crate::core::session::exchange::{Arrival, FlightId, Landed, Shape, Successor};
+use crate::core::session::exchange::{Arrival, Family, FlightId, Landed, Now, Shape, Successor};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
 use crate::core::session::oauth::request::ServerForm;
@@ -32,6 +32,8 @@ use crate::state::live::Live;
 
 /// Pauses between attempts to put into the store what a flight brought.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// For how long the end of a session is tried; then what the flight brought is revoked all the same.
+const ENDING: Duration = Duration::from_secs(30);
 
 /// What to exchange, and for whom.
 pub(super) struct Flight {
@@ -129,11 +131,11 @@ impl UnderWay {
     }
 
     /// The AS, or what it answered, ends the session, unless the flight was given up: then it is about
-    /// a grant that nobody holds any more. Also gives whether the session is over, by this or before, in a way that
-    /// revokes its tokens.
+    /// a grant that nobody holds any more. Also gives whether to revoke what it brought: where the session is over, by
+    /// this or before, or nobody knows; not where it goes on.
     async fn end(&self, end: SessionEnd, denial: Denial) -> (Heard, bool) {
         let Flight { grant, id, .. } = &self.flight;
-        let ended = change(&self.gate, grant, self.timeouts, |family, _| {
+        let ended = self.change_within(ENDING, |family, _| {
             let decides = family.failed(*id);
             if decides {
                 family.end(end, Some(grant.generation));
@@ -145,13 +147,16 @@ impl UnderWay {
             Ok((false, Some(over))) => (Heard::Failed(Denial::SessionEnded(over)), over.revokes_tokens()),
             // A later generation goes on: that must not clear its cookie.
             Ok((false, None)) => (Heard::Failed(Denial::AuthorizationServerUnavailable), false),
-            Err(denial) => (Heard::Failed(denial), false),
+            Err(denial) => {
+                take_back(&self.gate, grant, self.timeouts, *id);
+                (Heard::Failed(denial), true)
+            }
         }
     }
 
     async fn arrived(&self, answer: TokenAnswer) -> Heard {
         let newest = answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
-        let judged = match judge(&self.gate, &self.live, &self.client, &answer).await {
+        let judged = match judge(&self.gate, &self.live, &self.client, &answer, For::RefreshToken).await {
             Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged)
                 .and_then(|()| self.was_not_taken_back())
                 .map(|()| judged),
@@ -168,8 +173,8 @@ impl UnderWay {
                     Denial::SessionEnded(end) => end,
                     _ => SessionEnd::Revoked,
                 };
-                let (heard, over) = self.end(end, denial).await;
-                if over {
+                let (heard, revoke) = self.end(end, denial).await;
+                if revoke {
                     self.revoke(newest);
                 }
                 heard
@@ -183,6 +188,24 @@ impl UnderWay {
         match self.gate.revocations.admits_grant(&grant, now) {
             Ok(false) => Err(Denial::SessionEnded(SessionEnd::Revoked)),
             Ok(true) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Changes what the store knows of the family, through an outage of this length.
+    async fn change_within<T>(
+        &self,
+        outage: Duration,
+        mut step: impl FnMut(&mut Family, Now) -> T + Send,
+    ) -> Result<T, Denial> {
+        let until = Instant::now() + outage;
+        let (mut pause, longest) = RETRY;
+        loop {
+            match change(&self.gate, &self.flight.grant, self.timeouts, &mut step).await {
+                Err(_) if Instant::now() < until => {}
+                result => return result,
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(longest);
         }
     }
 
@@ -201,47 +224,38 @@ impl UnderWay {
         {
             log_unusable(&self.client, denial);
         }
-        let until = Instant::now() + FLIGHT;
-        let (mut pause, longest) = RETRY;
-        loop {
-            let landed = change(&self.gate, grant, self.timeouts, |family, now| {
-                let used = *used || family.is_used(*id);
-                let (arrival, answer) = self.arrival(answer, judged, newest, used)?;
-                let issued = arrival.issued;
-                Ok((family.landed(arrival, now), answer, issued))
-            });
-            match landed.await {
-                Ok(Ok((Landed::Kept, answer, issued))) => {
-                    receipts::note(&self.gate, grant.family, issued).await;
-                    return Ok(Heard::Landed(Arc::new(answer)));
-                }
-                Ok(Ok((Landed::Before, _, issued))) => {
-                    receipts::note(&self.gate, grant.family, issued).await;
-                    return Ok(Heard::PresentAgain);
-                }
-                Ok(Ok((Landed::TooLate { revoke }, ..))) => {
-                    if revoke {
-                        self.revoke(newest.clone());
-                    }
-                    // Says why to each, by its own cookie.
-                    return Ok(Heard::PresentAgain);
-                }
-                Ok(Ok((Landed::GivenUp, ..))) => {
-                    return Ok(Heard::Failed(Denial::AuthorizationServerUnavailable));
-                }
-                Ok(Err(denial)) => return Err(Misfit { denial, newest: newest.clone() }),
-                Err(_) if Instant::now() < until => {}
-                Err(denial) => {
-                    tracing::error!(
-                        client = %self.client.name,
-                        family = %grant.family,
-                        "the store did not take an exchange within its time; the session is lost unless the AS keeps refresh tokens"
-                    );
-                    return Ok(Heard::Failed(denial));
-                }
+        let landed = self.change_within(FLIGHT, |family, now| {
+            let used = *used || family.is_used(*id);
+            let (arrival, answer) = self.arrival(answer, judged, newest, used)?;
+            let issued = arrival.issued;
+            Ok((family.landed(arrival, now), answer, issued))
+        });
+        match landed.await {
+            Ok(Ok((Landed::Kept, answer, issued))) => {
+                receipts::note(&self.gate, grant.family, issued).await;
+                Ok(Heard::Landed(Arc::new(answer)))
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(longest);
+            Ok(Ok((Landed::Before, _, issued))) => {
+                receipts::note(&self.gate, grant.family, issued).await;
+                Ok(Heard::PresentAgain)
+            }
+            Ok(Ok((Landed::TooLate { revoke }, ..))) => {
+                if revoke {
+                    self.revoke(newest.clone());
+                }
+                // Says why to each, by its own cookie.
+                Ok(Heard::PresentAgain)
+            }
+            Ok(Ok((Landed::GivenUp, ..))) => Ok(Heard::Failed(Denial::AuthorizationServerUnavailable)),
+            Ok(Err(denial)) => Err(Misfit { denial, newest: newest.clone() }),
+            Err(denial) => {
+                tracing::error!(
+                    client = %self.client.name,
+                    family = %grant.family,
+                    "the store did not take an exchange within its time; the session is lost unless the AS keeps refresh tokens"
+                );
+                Ok(Heard::Failed(denial))
+            }
         }
     }
 

@@ -62,6 +62,13 @@ impl Judged {
     }
 }
 
+/// What was exchanged for the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    Code,
+    RefreshToken,
+}
+
 /// Judges what a token endpoint answered.
 ///
 /// # Errors
@@ -72,16 +79,20 @@ pub(super) async fn judge(
     live: &Live,
     client: &Client,
     answer: &TokenAnswer,
+    exchanged: For,
 ) -> Result<Judged, Denial> {
     let now = gate.clock.now();
+    let id_token_in_time_at = (exchanged == For::Code).then_some(now);
     let issuer = live.issuers.by_name(&client.issuer).ok_or(Denial::Internal)?;
     let rules = &issuer.settings.rules;
     let id_token = match &answer.id_token {
         None => None,
         Some(token) => {
-            Some(identified(token, &rules.iss, &client.client_id, rules.clock_skew, now).ok_or_else(
-                || mismatch(client, "the ID token is not for this client of this issuer, or has expired"),
-            )?)
+            let (iss, client_id) = (&rules.iss, &client.client_id);
+            let id = identified(token, iss, client_id, rules.clock_skew, id_token_in_time_at);
+            Some(id.ok_or_else(|| {
+                mismatch(client, "the ID token is not for this client of this issuer, or has expired")
+            })?)
         }
     };
     let verified = authenticate(gate, live, answer.access_token.expose(), now).await;

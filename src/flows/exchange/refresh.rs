@@ -19,10 +19,10 @@ use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, Successor, With};
-use crate::core::session::grant::Grant;
+use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::logout::{Ended, end_family, tokens_of};
+use crate::flows::logout::tokens_of;
 use crate::flows::ports::random;
 use crate::flows::revoke::take_back_session;
 use crate::state::exchanges::{Heard, Waiting};
@@ -187,21 +187,23 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
         // Watched before anybody can see it in the store.
         let new = FlightId(u64::from_be_bytes(random(&*at.gate.random)));
         let (watch, waiting) = at.gate.exchanges.watch(grant.family, new);
-        let mut begins = false;
-        let presented = change(at.gate, grant, windows.timeouts, |family, now| {
+        let mut presented = None;
+        let put = change(at.gate, grant, windows.timeouts, |family, now| {
             let newest = family.successor().cloned();
             let decision = family.present(grant, shape, used, windows, now, new);
-            begins = matches!(decision, Decision::Exchange { .. });
-            Presented::of(decision, newest.as_ref(), family, grant)
-        });
-        let Ok(Ok(presented)) = timeout_at(until, presented).await else {
-            if begins {
-                take_back(at.gate, grant, windows.timeouts, new);
+            let found = Presented::of(decision, newest.as_ref(), family, grant);
+            if matches!(found, Presented::Unreadable) {
+                // Nobody will fly it.
+                family.failed(new);
             }
-            return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
+            presented = Some(found);
+        });
+        let is_put = matches!(timeout_at(until, put).await, Ok(Ok(())));
+        let Some(presented) = presented.take_if(|_| is_put) else {
+            return unconfirmed(at, grant, windows.timeouts, new, presented);
         };
         // Whoever only waits for another is not in the air.
-        let airborne = begins.then_some(airborne);
+        let airborne = matches!(presented, Presented::Begin { .. }).then_some(airborne);
         match presented {
             Presented::Begin { grant: exchanged, recovers } => {
                 let Some(watch) = watch else { return late() };
@@ -229,14 +231,9 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
                 let found = Found::new(Ok(answer), ExchangeOutcome::AnsweredAgain);
                 return Found { age, with_cookie, ..found };
             }
-            Presented::Replay { revoke, issued } => {
-                take_back_session(at.gate, at.live, grant, issued);
-                return replayed(at, grant, revoke);
-            }
+            Presented::Replay { revoke, issued } => return replayed(at, grant, revoke, issued),
             Presented::Over { end, revoke } => {
-                for token in revoke {
-                    revoke_in_background(at.gate, at.live, at.client, token);
-                }
+                revoke_all(at, revoke);
                 return Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end));
             }
             Presented::Unreadable => {
@@ -245,6 +242,27 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Fou
             }
         }
     }
+}
+
+/// What becomes of a request when nobody knows whether the store has what was decided. What cannot be undone is done:
+/// an end may be the end for everybody.
+fn unconfirmed(
+    at: At<'_>,
+    grant: &Grant,
+    timeouts: Timeouts,
+    new: FlightId,
+    presented: Option<Presented>,
+) -> Found {
+    let result = Err(Denial::StoreUnavailable);
+    match presented {
+        Some(Presented::Replay { revoke, issued }) => {
+            return Found { result, ..replayed(at, grant, revoke, issued) };
+        }
+        Some(Presented::Over { revoke, .. }) => revoke_all(at, revoke),
+        Some(Presented::Begin { .. }) => take_back(at.gate, grant, timeouts, new),
+        _ => {}
+    }
+    Found::new(result, ExchangeOutcome::Refused)
 }
 
 fn late() -> Found {
@@ -271,18 +289,29 @@ async fn heard(
     }
 }
 
-/// The list of revocations names this session: it ends here, and its refresh token at the AS.
+/// The list of revocations names this session: it ends here, whatever the store says, and its refresh token at the AS.
 async fn taken_back(at: At<'_>, grant: &Grant) -> Found {
-    let ended = end_family(at.gate, grant, session_cookie::timeouts(at.client), SessionEnd::Revoked).await;
-    // A store that is away does not change what the list says.
-    let Ended { revoke, .. } = ended.unwrap_or_else(|_| Ended::unknown(grant));
-    for token in revoke {
-        revoke_in_background(at.gate, at.live, at.client, token);
-    }
+    let mut tokens = vec![grant.refresh_token.clone()];
+    let ended = change(at.gate, grant, session_cookie::timeouts(at.client), |family, _| {
+        let newest = family.successor().cloned();
+        let was_over = family.refuses(grant.generation);
+        family.end(SessionEnd::Revoked, Some(grant.generation));
+        let revokes = was_over.is_none_or(|(_, revoke)| revoke);
+        tokens = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
+    });
+    // The list decides; a store that is away only does not remember what the AS was told.
+    let _ = ended.await;
+    revoke_all(at, tokens);
     Found::new(Err(Denial::SessionEnded(SessionEnd::Revoked)), ExchangeOutcome::Revoked)
 }
 
-fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>) -> Found {
+fn revoke_all(at: At<'_>, tokens: Vec<SecretString>) {
+    for token in tokens {
+        revoke_in_background(at.gate, at.live, at.client, token);
+    }
+}
+
+fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: Vec<Issued>) -> Found {
     tracing::warn!(
         event = "security",
         client = %at.client.name,
@@ -291,9 +320,8 @@ fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>) -> Found {
         address = %at.head.client_address,
         "a spent session cookie was presented: a copy of it is in other hands; the session was ended"
     );
-    for token in revoke {
-        revoke_in_background(at.gate, at.live, at.client, token);
-    }
+    revoke_all(at, revoke);
+    take_back_session(at.gate, at.live, grant, issued);
     let ended = Err(Denial::SessionEnded(SessionEnd::ReuseDetected));
     Found { with_cookie: false, ..Found::new(ended, ExchangeOutcome::ReuseDetected) }
 }

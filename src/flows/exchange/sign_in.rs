@@ -11,7 +11,7 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 
 use super::coordinate::{change, key};
-use super::judge::{Judged, is_our_outage, judge, log_unusable};
+use super::judge::{For, Judged, is_our_outage, judge, log_unusable};
 use super::receipts;
 use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
@@ -112,8 +112,8 @@ async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
     );
     let end = if somebody_else { SessionEnd::SignedInAsAnother } else { SessionEnd::SignedInAgain };
     // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
-    let ended = end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
-    let Ok(Ended { revoke, issued }) = ended else { return };
+    let Ended { revoke, issued, .. } =
+        end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
     take_back_in_background(at.gate, previous.family, issued);
     for token in revoke {
         revoke_in_background(at.gate, at.live, at.client, token);
@@ -178,7 +178,7 @@ impl CodeExchange {
     }
 
     async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
-        let judged = judge(&self.gate, &self.live, &self.client, &answer).await?;
+        let judged = judge(&self.gate, &self.live, &self.client, &answer, For::Code).await?;
         match &judged.unusable {
             None => {}
             Some(denial) if is_our_outage(denial) => {

@@ -284,13 +284,14 @@ pub struct Identified {
 }
 
 /// Reads an ID token that came from the token endpoint: `iss`, `aud`, `azp`, `exp` and `sub` as in
-/// OpenID Connect Core 1.0 section 3.1.3.7. The nonce is checked by whoever made it: the page.
+/// OpenID Connect Core 1.0 section 3.1.3.7. The nonce is checked by whoever made it: the page. `now`: `None` in an
+/// answer to a refresh, where an AS may give the ID token of the sign-in again (section 12.2 says nothing of `exp`).
 pub fn identified(
     id_token: &SecretString,
     iss: &str,
     client_id: &str,
     clock_skew: Duration,
-    now: Timestamp,
+    now: Option<Timestamp>,
 ) -> Option<Identified> {
     let claims = claims_from_token_endpoint(id_token)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
@@ -303,8 +304,9 @@ pub fn identified(
         _ => false,
     };
     let azp_fits = claims.get("azp").is_none_or(|azp| azp.as_str() == Some(client_id));
-    let expires = claims.get("exp").and_then(Value::as_f64).and_then(Timestamp::from_numeric_date)?;
-    let good = text("iss") == Some(iss) && for_us && azp_fits && now < expires.plus(clock_skew);
+    let expires = claims.get("exp").and_then(Value::as_f64).and_then(Timestamp::from_numeric_date);
+    let in_time = now.is_none_or(|now| expires.is_some_and(|expires| now < expires.plus(clock_skew)));
+    let good = text("iss") == Some(iss) && for_us && azp_fits && in_time;
     let sub = text("sub").filter(|sub| !sub.is_empty())?;
     good.then(|| Identified { sub: sub.to_owned(), session_id: text("sid").map(ToOwned::to_owned) })
 }
@@ -433,7 +435,8 @@ mod tests {
     #[test]
     fn an_id_token_must_be_for_this_client_of_this_issuer_and_in_time() {
         let read = |claims: Value| {
-            identified(&jwt(&claims), "https://as", "web", Duration::from_secs(30), Timestamp::from_secs(100))
+            let now = Some(Timestamp::from_secs(100));
+            identified(&jwt(&claims), "https://as", "web", Duration::from_secs(30), now)
         };
         let good = json!({"iss": "https://as", "aud": "web", "exp": 200, "sub": "alice", "sid": "s"});
         let expected = Identified { sub: "alice".into(), session_id: Some("s".into()) };

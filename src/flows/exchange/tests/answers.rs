@@ -105,6 +105,26 @@ async fn tokens_of_somebody_else_are_never_handed_out() {
     }
 }
 
+/// Some servers give the ID token of the sign-in again with each refresh.
+#[tokio::test]
+async fn an_id_token_that_has_expired_is_refused_at_sign_in_and_ends_no_session() {
+    let expired = |sub| {
+        let claims = json!({ "iss": AS, "aud": "web-app", "exp": 1_600_000_000, "sub": sub });
+        Instead::With(json!({ "id_token": id_token(&claims) }))
+    };
+    let scene = Scene::new();
+    scene.next(expired("alice"));
+    assert_eq!(scene.post(None, &code_exchange()).await.unwrap_err().denial, Denial::AnswerMismatch);
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let cookie = scene.signed_in_cookie().await;
+    scene.next(expired("alice"));
+    let answer = scene.refresh(&cookie).await.unwrap();
+    assert_eq!(answer.outcome, "rotated");
+    scene.next(expired("mallory"));
+    let refusal = scene.refresh(&cookie_of(&answer)).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AnswerMismatch, "whose it is counts all the same");
+}
+
 #[tokio::test]
 async fn an_access_token_that_the_gateway_would_refuse_is_a_fault_of_set_up() {
     let scene = Scene::strict();

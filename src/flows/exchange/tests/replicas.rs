@@ -233,6 +233,69 @@ async fn an_answer_that_is_in_the_store_without_our_knowing_is_the_one_that_ever
 }
 
 #[tokio::test]
+async fn a_session_that_an_answer_ends_is_ended_when_the_store_is_back() {
+    let scene = Scene::with(client(), Duration::from_millis(100));
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let cookie = scene.signed_in_cookie().await;
+    scene.server.answers.forget_permits(PLENTY);
+    assert!(scene.refresh(&cookie).await.is_err());
+    scene.store.goes_away(true);
+    scene.next(Instead::With(json!({ "id_token": id_token_of("mallory") })));
+    scene.server.answers.add_permits(1);
+    until("the server replaced the token", || scene.server.made.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(scene.refresh(&cookie).await.unwrap_err().denial, Denial::StoreUnavailable);
+    scene.store.goes_away(false);
+    until("its end is in the store", || scene.gate.exchanges.is_empty()).await;
+    let refusal = scene.replica().refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    scene.revoked(&["refresh-token-1"]).await;
+}
+
+#[tokio::test]
+async fn what_does_not_open_leaves_no_flight_that_others_wait_for() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.refresh(&cookie).await.unwrap();
+    scene.pass(31);
+    let mut other = scene.grant_of(&cookie);
+    other.seed = Secret::new([9; 32]);
+    let client = &scene.live.settings.clients[0];
+    let other = session_cookie::seal(&scene.gate, &scene.live, client, &other).unwrap();
+    let refusal = scene.refresh(other.expose()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    assert!(refusal.set_cookie.is_none());
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "recovered");
+}
+
+/// Whether it is in the store is not known; the session may be over for everybody.
+#[tokio::test]
+async fn an_end_that_the_store_did_not_confirm_is_carried_out_at_the_server() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let headers = headers(Some(&cookie));
+    scene.store.loses_an_answer();
+    let refusal = scene.delete(&headers, "client_id=web-app").await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    assert!(refusal.set_cookie.is_none());
+    scene.revoked(&["refresh-token-0"]).await;
+    // Asked again, it is done again: nobody knows whether it was before.
+    scene.delete(&headers, "client_id=web-app").await.unwrap();
+    scene.revoked(&["refresh-token-0", "refresh-token-0"]).await;
+
+    let scene = Scene::new();
+    let stolen = scene.signed_in_cookie().await;
+    let second = cookie_of(&scene.refresh(&stolen).await.unwrap());
+    scene.refresh(&second).await.unwrap();
+    scene.pass(31);
+    scene.store.loses_an_answer();
+    let refusal = scene.refresh(&stolen).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::StoreUnavailable);
+    scene.revoked(&["refresh-token-0"]).await;
+    scene.counted("exchanges_total", "outcome=\"reuse_detected\"", 1);
+    assert!(clears(scene.refresh(&stolen).await.unwrap_err().set_cookie.as_ref()));
+}
+
+#[tokio::test]
 async fn a_family_that_ended_meanwhile_gets_no_cookie_and_its_new_token_is_revoked() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;

@@ -190,7 +190,7 @@ async fn sign_out_ends_every_copy_of_the_cookie_and_can_be_repeated() {
         assert_eq!((answer.status, answer.outcome), (StatusCode::NO_CONTENT, "signed_out"));
         assert!(answer.body.is_empty() && clears(answer.set_cookie.as_ref()));
     }
-    scene.revoked(&["refresh-token-0"]).await;
+    scene.revoked(&["refresh-token-0", "refresh-token-0"]).await;
     scene.pass(24 * 3600 - 1);
     let refusal = scene.refresh(&cookie).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
