@@ -25,6 +25,8 @@ const PAGE: usize = 2000;
 const WAITING: usize = 100_000;
 /// How often the file says as of when it is complete.
 const SAY: Duration = Duration::from_secs(15);
+/// How often it is looked whether the file is written.
+const LOOK: Duration = Duration::from_millis(5);
 /// How often it is tried to open a file that cannot be used.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,10 @@ pub(super) enum File {
     /// It is to be opened at this time.
     Shut {
         again: Instant,
+    },
+    /// It is being opened. That may take long on a disk that hangs.
+    Opening {
+        opening: JoinHandle<Option<Mark>>,
     },
     Open,
     /// It is being written up to this place.
@@ -87,7 +93,7 @@ impl Follower {
                 () = sleep(self.shared.tuning.poll) => {}
                 () = self.shared.wake.notified() => {}
                 // A list that waits for the file is not to wait for the next poll.
-                () = written(&mut self.file) => {}
+                () = is_done(&self.file) => {}
             }
         }
     }
@@ -95,6 +101,10 @@ impl Follower {
     /// Reads on in the log. Gives whether there is more.
     async fn step(&mut self) -> Result<bool, StoreFault> {
         let Some(cursor) = self.cursor else {
+            if matches!(self.file, File::Opening { .. }) {
+                // What it has is looked at first.
+                return Ok(false);
+            }
             return self.resync(Resync::Keep).await.map(|()| true);
         };
         let (began, now) = (Instant::now(), self.shared.clock.now());
@@ -135,7 +145,7 @@ impl Follower {
             all.push(change);
         }
         self.tables.apply(&news);
-        if !matches!(self.file, File::Shut { .. }) {
+        if matches!(self.file, File::Open | File::Writing { .. }) {
             self.waiting.extend(all);
         }
         self.is_at(at);
@@ -172,7 +182,15 @@ impl Follower {
             return;
         }
         match &mut self.file {
-            File::Shut { again } if *again <= Instant::now() => self.open().await,
+            File::Shut { again } if *again <= Instant::now() => {
+                let local = self.shared.local.clone();
+                let opening = tokio::spawn(async move { local.open().await });
+                self.file = File::Opening { opening };
+            }
+            File::Opening { opening } => match opening.now_or_never() {
+                None => {}
+                Some(opened) => self.is_opened(opened.ok().flatten()).await,
+            },
             File::Writing { writing, up_to } => {
                 let up_to = *up_to;
                 match writing.now_or_never() {
@@ -191,7 +209,6 @@ impl Follower {
             File::Shut { .. } | File::Open => {}
         }
         if self.waiting.len() > WAITING {
-            self.shared.local.shut().await;
             self.shut(AGAIN);
         }
     }
@@ -202,16 +219,16 @@ impl Follower {
         self.file = File::Shut { again: Instant::now() + pause };
     }
 
-    async fn open(&mut self) {
-        let opened = self.shared.local.open().await;
+    async fn is_opened(&mut self, opened: Option<Mark>) {
         match opened {
-            Some(mark) => self.is_opened(mark).await,
+            Some(mark) => self.go_on_with(mark).await,
             None => self.shut(AGAIN),
         }
         self.tell(|progress| progress.openings += 1);
     }
 
-    async fn is_opened(&mut self, mark: Mark) {
+    /// The file is open, and says this of itself.
+    async fn go_on_with(&mut self, mark: Mark) {
         (self.synced_at, self.said_at) = (None, None);
         if let Some(cursor) = self.cursor {
             // The tables have it all. The log is read again from where the file is, for the file alone.
@@ -255,15 +272,17 @@ impl Follower {
     }
 }
 
-/// Comes when what is being written is; never where nothing is.
-async fn written(file: &mut File) {
-    match file {
-        File::Writing { writing, .. } => {
-            // Looked at again, it must not have been finished here.
-            while !writing.is_finished() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        }
-        File::Shut { .. } | File::Open => std::future::pending().await,
+/// Comes when what goes on with the file is done; never where nothing goes on.
+async fn is_done(file: &File) {
+    let is_finished = || match file {
+        File::Writing { writing, .. } => writing.is_finished(),
+        File::Opening { opening } => opening.is_finished(),
+        File::Shut { .. } | File::Open => false,
+    };
+    if matches!(file, File::Shut { .. } | File::Open) {
+        std::future::pending::<()>().await;
+    }
+    while !is_finished() {
+        sleep(LOOK).await;
     }
 }

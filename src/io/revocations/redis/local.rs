@@ -164,12 +164,6 @@ impl Local {
         self.shelf.read(move |file| file.piece(Stretch { after, last: None }, PIECE)).await?.ok()
     }
 
-    /// Shuts the file, to be opened again as it is on the disk.
-    pub(super) async fn shut(&self) {
-        let shelf = self.shelf.clone();
-        let _ = timeout(DISK, spawn_blocking(move || drop(shelf.replace(None)))).await;
-    }
-
     /// Closes the file with what it says of itself, whatever happens.
     pub(super) async fn close(&self) -> Result<(), String> {
         let (shelf, complete_at) = (self.shelf.clone(), self.complete_at.clone());

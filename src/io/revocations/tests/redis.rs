@@ -374,6 +374,15 @@ async fn a_file_that_cannot_be_written_or_is_damaged_costs_nothing_while_redis_i
         add(&*replica.log, [jti(0)]).await;
         lift(&*replica.log, &jti(0)).await;
     }
+    // One that hangs holds up nobody either.
+    faults.hangs.store(true, std::sync::atomic::Ordering::SeqCst);
+    for n in 0..20 {
+        let began = Instant::now();
+        add(&*replica.log, [jti(format!("hangs:{n}"))]).await;
+        assert!(replica.refuses(&jti(format!("hangs:{n}"))) && began.elapsed() < Duration::from_secs(1));
+    }
+    faults.hangs.store(false, std::sync::atomic::Ordering::SeqCst);
+    replica.has_kept(&jti("hangs:19")).await;
     let damaged = folder();
     std::fs::write(damaged.path().join("revocations.redb"), "not a list").unwrap();
     let other = Replica::start(settings(&[&server]), damaged);
