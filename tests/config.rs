@@ -306,6 +306,7 @@ store:
   cluster: false
   prefix: "gate-a:"
   on_outage: serve
+  max_staleness: 1m
 limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m, denials_per_address: 30/m }
 log: { format: text, level: debug, subject: hash }
 "#
@@ -372,6 +373,7 @@ fn long_forms_mean_what_they_say() {
     );
     let redis = store.redis.as_ref().unwrap();
     assert_eq!((redis.prefix.as_str(), redis.on_outage, redis.database), ("gate-a:", OnOutage::Serve, 2));
+    assert_eq!(redis.max_staleness, Duration::from_secs(60));
     assert_eq!(redis.tls.as_ref().unwrap().authorities.len(), 1);
     assert_eq!(redis.credentials, credentials(Some("gate"), "redis-hunter2"));
     let Topology::Sentinel { master, credentials: of_sentinels } = &redis.topology else { panic!() };
@@ -1111,13 +1113,7 @@ fn times_and_sizes_stay_within_reason() {
 
 #[test]
 fn keys_of_later_capabilities_are_unknown_keys() {
-    let later = [
-        "signals: {}",
-        "routes_: []",
-        "identity: { assertion: {} }",
-        "log: { colour: red }",
-        "store: { max_staleness: 5m }",
-    ];
+    let later = ["signals: {}", "routes_: []", "identity: { assertion: {} }", "log: { colour: red }"];
     for line in later {
         let told = errors(&good().with(line).text());
         assert_eq!(told.len(), 1, "{told:?}");
@@ -1218,6 +1214,7 @@ fn store_is_a_folder_or_a_redis_in_short_and_in_long() {
     assert_eq!(redis.servers, [RedisServer { host: "cache".to_owned(), port: 6379 }]);
     assert_eq!((redis.topology, redis.tls, redis.database), (Topology::Single, None, 0));
     assert_eq!((redis.prefix.as_str(), redis.on_outage), ("tollgate:", OnOutage::Refuse));
+    assert_eq!(redis.max_staleness, Duration::from_secs(300));
     assert_eq!(redis.credentials, RedisCredentials::default());
     assert_eq!(of("{ url: redis://cache }"), of("redis://cache"));
     assert_eq!(of("{ url: [redis://cache:6379/0] }"), of("redis://cache"));
@@ -1305,6 +1302,8 @@ fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
         ("{ url: redis://a, prefix: \"{a}\" }", "store.prefix", "brackets"),
         ("{ url: redis://a, on_outage: wait }", "store.on_outage", "write one of `refuse`, `serve`"),
         ("{ on_outage: serve }", "store.on_outage", "there is no `url`"),
+        ("{ max_staleness: 1m }", "store.max_staleness", "there is no `url`"),
+        ("{ url: redis://a, max_staleness: 1s }", "store.max_staleness", "10s"),
         ("{ path: kept, password: hunter2 }", "store.password", "there is no `url`"),
         (&format!("{{ url: redis://a, ca: {ca} }}"), "store.ca", "without TLS"),
     ] {

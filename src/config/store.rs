@@ -2,6 +2,9 @@
 //!
 //! Must never repeat a URL of Redis in a message: a password may stand in it.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use url::{Host, Url};
 
 use crate::config::certificates;
@@ -11,6 +14,8 @@ use crate::core::percent;
 use crate::core::secret::SecretString;
 
 const FOLDER: &str = "data";
+const MAX_STALENESS: Duration = Duration::from_secs(300);
+const STALENESS: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(86_400);
 const PREFIX: &str = "tollgate:";
 const LONGEST_PREFIX: usize = 64;
 const RIGHT: &str = "write it like `redis://cache:6379/0`, or `rediss://…` for TLS; a password with signs in it goes into `password`";
@@ -66,6 +71,7 @@ fn single(value: &Value<'_>, server: Place) -> Redis {
         servers: vec![server.server],
         prefix: PREFIX.to_owned(),
         on_outage: OnOutage::Refuse,
+        max_staleness: MAX_STALENESS,
     }
 }
 
@@ -77,9 +83,12 @@ fn redis(keys: &Keys<'_>) -> Option<Redis> {
     let ca = keys.get("ca").map(|value| certificates::authorities(&value));
     let prefix = keys.get("prefix").map(|value| prefix(&value));
     let words = [("refuse", OnOutage::Refuse), ("serve", OnOutage::Serve)];
+    let max_staleness = keys.duration("max_staleness", MAX_STALENESS, STALENESS);
     let on_outage = keys.word("on_outage", &words, OnOutage::Refuse);
     let Some(places) = places else {
-        for key in ["username", "password", "ca", "sentinel", "cluster", "prefix", "on_outage"] {
+        for key in
+            ["username", "password", "ca", "sentinel", "cluster", "prefix", "on_outage", "max_staleness"]
+        {
             if keys.has(key) {
                 keys.wrong(key, "belongs to a Redis, and there is no `url`; add one, or remove this");
             }
@@ -120,6 +129,7 @@ fn redis(keys: &Keys<'_>) -> Option<Redis> {
         servers: places.into_iter().map(|place| place.server).collect(),
         prefix: prefix.unwrap_or_else(|| Some(PREFIX.to_owned()))?,
         on_outage,
+        max_staleness,
     })
 }
 

@@ -56,6 +56,13 @@ pub(super) const STORE: &[Key] = &[
         "While Redis is away: `refuse`: exchanges and sign-ins get 503. `serve`: they go on, each replica coordinates alone, and replays are not noticed.",
         "serve",
     ),
+    key(
+        "max_staleness",
+        One("a duration"),
+        Default("5m"),
+        "How long requests are admitted on the list of revocations that was last read there, also with `serve`; from 10s to 24h. Then they get 503.",
+        "1m",
+    ),
 ];
 
 const SENTINEL: &[Key] = &[

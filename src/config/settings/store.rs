@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 
@@ -46,6 +47,8 @@ pub struct Redis {
     /// What every key begins with.
     pub prefix: String,
     pub on_outage: OnOutage,
+    /// How old the list of revocations that requests are admitted on may be.
+    pub max_staleness: Duration,
 }
 
 impl fmt::Display for Redis {

@@ -33,6 +33,12 @@ const FORMAT: &str = "format";
 const THIS_FORMAT: u64 = 1;
 /// How many commits there were.
 const COMMITS: &str = "commits";
+/// Where a file that stands behind a Redis is in the log there.
+const EPOCH: &str = "epoch";
+const SEQ: &str = "seq";
+const NONCE: &str = "nonce";
+/// As of when it has all that was acknowledged, in milliseconds since 1970.
+const SYNCED_AT: &str = "synced-at";
 /// For how many commits it is known what they took out.
 const REMEMBERED: u64 = 4096;
 /// How many records one call of [`ListFile::list`] looks at.
@@ -44,6 +50,28 @@ pub(super) const GRACE: Duration = Duration::from_secs(60);
 pub(super) struct ListFile {
     place: Place,
     database: Database,
+}
+
+/// A place in the log that replicas share: the entry with this number, which this nonce proves to be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) epoch: u64,
+    pub(super) seq: u64,
+    pub(super) nonce: u64,
+}
+
+/// What a file that stands behind a Redis says of itself; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) position: Option<Position>,
+    pub(super) synced_at: Option<Timestamp>,
+}
+
+/// The ids behind `after`, up to `last`; without these all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stretch {
+    pub(super) after: Option<RevocationId>,
+    pub(super) last: Option<RevocationId>,
 }
 
 /// A part of the list for those who keep tables, and where the next begins.
@@ -100,9 +128,54 @@ impl ListFile {
     /// Makes these changes in their order; all are on the disk when this returns, or it is not known what is. Then the
     /// file must be opened again.
     pub(super) fn write(&self, changes: &[Change]) -> Result<(), StoreFileError> {
+        self.write_at(changes, |about| {
+            // It has something now that a Redis does not know of.
+            if !changes.is_empty() {
+                about.remove(EPOCH)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`Self::write`], with where that is in the log that replicas share.
+    pub(super) fn write_marked(&self, changes: &[Change], mark: &Mark) -> Result<(), StoreFileError> {
+        self.write_at(changes, |about| {
+            if let Some(Position { epoch, seq, nonce }) = mark.position {
+                about.insert(EPOCH, epoch)?;
+                about.insert(SEQ, seq)?;
+                about.insert(NONCE, nonce)?;
+            }
+            if let Some(synced_at) = mark.synced_at {
+                about.insert(SYNCED_AT, u64::try_from(synced_at.as_millis()).unwrap_or(0))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Where it is in the log that replicas share.
+    pub(super) fn mark(&self) -> Result<Mark, StoreFileError> {
+        let read = || {
+            let about = self.database.begin_read()?.open_table(ABOUT)?;
+            let get = |key| Ok::<_, redb::Error>(about.get(key)?.map(|value| value.value()));
+            let position = match (get(EPOCH)?, get(SEQ)?, get(NONCE)?) {
+                (Some(epoch), Some(seq), Some(nonce)) => Some(Position { epoch, seq, nonce }),
+                _ => None,
+            };
+            let synced_at = get(SYNCED_AT)?.and_then(|millis| i64::try_from(millis).ok());
+            Ok(Mark { position, synced_at: synced_at.map(Timestamp::from_millis) })
+        };
+        read().map_err(|error: redb::Error| self.place.told(error))
+    }
+
+    fn write_at(
+        &self,
+        changes: &[Change],
+        note: impl FnOnce(&mut About<'_>) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreFileError> {
         let write = || {
             let transaction = self.database.begin_write()?;
             let commit = count(&transaction)?;
+            note(&mut transaction.open_table(ABOUT)?)?;
             {
                 let mut records = transaction.open_table(RECORDS)?;
                 let mut ends = transaction.open_table(ENDS)?;
@@ -168,15 +241,15 @@ impl ListFile {
         found.map(|record| record.ok_or_else(|| self.unreadable())).transpose()
     }
 
-    fn unreadable(&self) -> StoreFileError {
+    pub(super) fn unreadable(&self) -> StoreFileError {
         self.place.damaged("a revocation in it cannot be read")
     }
 
-    /// Calls `each` with at most `scanned` records behind `after`, until it says that it is enough. Gives where the next
+    /// Calls `each` with at most `scanned` of these records, until it says that it is enough. Gives where the next
     /// part begins.
     fn scan(
         &self,
-        after: Option<RevocationId>,
+        Stretch { after, last }: Stretch,
         scanned: usize,
         mut each: impl FnMut(Revocation) -> bool,
     ) -> Result<Option<RevocationId>, StoreFileError> {
@@ -184,7 +257,8 @@ impl ListFile {
         let begin = || {
             let records = self.database.begin_read()?.open_table(RECORDS)?;
             let from = after.as_ref().map_or(Bound::Unbounded, |id| Bound::Excluded(id.as_bytes()));
-            Ok(records.range::<Id<'_>>((from, Bound::Unbounded))?)
+            let to = last.as_ref().map_or(Bound::Unbounded, |id| Bound::Included(id.as_bytes()));
+            Ok(records.range::<Id<'_>>((from, to))?)
         };
         let mut records = begin().map_err(told)?;
         let (mut seen, mut last) = (0, None);
@@ -206,7 +280,7 @@ impl ListFile {
     pub(super) fn list(&self, part: &Part) -> Result<Listed, StoreFileError> {
         let mut revocations = Vec::new();
         let limit = part.limit.max(1);
-        let next = self.scan(part.after, SCANNED, |revocation| {
+        let next = self.scan(Stretch { after: part.after, last: None }, SCANNED, |revocation| {
             if part.takes(&revocation.target) {
                 revocations.push(revocation);
             }
@@ -215,10 +289,10 @@ impl ListFile {
         Ok(Listed { revocations, next })
     }
 
-    /// At most `limit` of the list behind `after`, as changes.
-    pub(super) fn piece(&self, after: Option<RevocationId>, limit: usize) -> Result<Piece, StoreFileError> {
+    /// At most `limit` of these, as changes.
+    pub(super) fn piece(&self, stretch: Stretch, limit: usize) -> Result<Piece, StoreFileError> {
         let mut changes = Vec::with_capacity(limit);
-        let next = self.scan(after, limit, |revocation| {
+        let next = self.scan(stretch, limit, |revocation| {
             changes.push(Change::Add(revocation));
             false
         })?;
@@ -268,6 +342,7 @@ fn count(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
 }
 
 type Records<'t> = Table<'t, Id<'static>, &'static [u8]>;
+type About<'t> = Table<'t, &'static str, u64>;
 type Ends<'t> = Table<'t, &'static [u8; 24], ()>;
 
 fn make(records: &mut Records<'_>, ends: &mut Ends<'_>, change: &Change) -> Result<(), redb::Error> {

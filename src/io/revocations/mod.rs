@@ -2,10 +2,13 @@
 //!
 //! - `file`: the list on this machine, whoever writes it
 //! - `embedded`: that file as the truth, for one replica
+//! - `redis`: what several replicas share, each with that file behind it
 
 pub mod embedded;
 mod file;
+mod loading;
 mod reading;
+pub mod redis;
 
 #[cfg(test)]
 mod tests;

@@ -19,11 +19,13 @@ use std::sync::Arc;
 use crate::config::settings::{OnOutage, Store as Settings};
 use crate::flows::ports::{Clock, Exclusive, RevocationLog, Store, Version, random};
 use crate::io::revocations::embedded::EmbeddedLog;
+use crate::io::revocations::redis::RedisLog;
 use crate::io::store_file::StoreFileError;
 use crate::io::system::SystemRandomness;
 use alone::RedisOrAlone;
 use embedded::EmbeddedStore;
 use redis::RedisStore;
+use redis::link::KeptLink;
 
 /// A store that was opened with the list of revocations, and what the beginning and the end of a process need of them.
 #[derive(Clone, Debug)]
@@ -37,6 +39,7 @@ pub struct OpenStore {
 struct How {
     store: fn(&Path, Arc<dyn Clock>) -> Result<EmbeddedStore, StoreFileError>,
     revocations: fn(&Path, Arc<dyn Clock>) -> Result<EmbeddedLog, StoreFileError>,
+    is_closed: bool,
 }
 
 impl OpenStore {
@@ -46,7 +49,11 @@ impl OpenStore {
     /// # Errors
     /// When a file cannot be used.
     pub fn open(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
-        Self::of(settings, clock, &How { store: EmbeddedStore::open, revocations: EmbeddedLog::open })
+        Self::of(
+            settings,
+            clock,
+            &How { store: EmbeddedStore::open, revocations: EmbeddedLog::open, is_closed: false },
+        )
     }
 
     /// As [`Self::open`], but for what another process has open still; see [`Self::exclusive`].
@@ -54,7 +61,11 @@ impl OpenStore {
     /// # Errors
     /// When it cannot be prepared.
     pub fn closed(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Self, StoreFileError> {
-        Self::of(settings, clock, &How { store: EmbeddedStore::closed, revocations: EmbeddedLog::closed })
+        Self::of(
+            settings,
+            clock,
+            &How { store: EmbeddedStore::closed, revocations: EmbeddedLog::closed, is_closed: true },
+        )
     }
 
     fn of(settings: &Settings, clock: Arc<dyn Clock>, how: &How) -> Result<Self, StoreFileError> {
@@ -64,9 +75,11 @@ impl OpenStore {
             let exclusive: Vec<Arc<dyn Exclusive>> = vec![store.clone(), revocations.clone()];
             return Ok(Self { store, revocations, exclusive });
         };
-        let revocations = Arc::new((how.revocations)(&settings.folder, clock.clone())?);
-        let on_outage = redis.on_outage;
-        let redis = RedisStore::start(redis.clone(), clock.clone());
+        let link = KeptLink::start(redis.clone(), clock.clone());
+        let (on_outage, max_staleness) = (redis.on_outage, redis.max_staleness);
+        let redis = RedisStore::over(link.clone());
+        let log = RedisLog::start(link, &settings.folder, max_staleness, clock.clone(), how.is_closed);
+        let revocations = Arc::new(log);
         let store: Arc<dyn Store> = match on_outage {
             OnOutage::Refuse => Arc::new(redis),
             OnOutage::Serve => Arc::new(RedisOrAlone::new(redis, clock)),

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::{ENDED, Shared, Tuning};
-use crate::core::revocation::{Change, RevocationId};
+use crate::core::revocation::Change;
 use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::ListFile;
+use crate::io::revocations::loading::Loading;
 use crate::io::store_file::{Phase, StoreFileError};
 use crate::state::revocations::Revocations;
 
@@ -53,8 +54,7 @@ enum At {
 
 /// How far the tables have the list.
 enum Loaded {
-    /// Up to this id.
-    UpTo(Option<RevocationId>),
+    InPart(Loading),
     Whole,
 }
 
@@ -133,7 +133,7 @@ impl Writer {
 
     /// How long it has nothing to do unless it is asked.
     fn pause(&self) -> Duration {
-        let is_loading = matches!(self.followed, Some((_, Loaded::UpTo(_))));
+        let is_loading = matches!(self.followed, Some((_, Loaded::InPart(_))));
         match self.at {
             At::Open if is_loading => Duration::ZERO,
             At::Failed { .. } => AGAIN,
@@ -147,7 +147,7 @@ impl Writer {
     fn carry_out(&mut self, errand: Errand) {
         match errand {
             Errand::Append(append) => drop(self.write_together(append)),
-            Errand::Follow(tables) => self.followed = Some((tables, Loaded::UpTo(None))),
+            Errand::Follow(tables) => self.followed = Some((tables, Loaded::InPart(Loading::begin()))),
             Errand::Close(answer) => drop(answer.send(self.give_up())),
             Errand::Open(answer) => drop(answer.send(self.take_back())),
         }
@@ -257,19 +257,17 @@ impl Writer {
     /// Loads a piece of the list, where not all of it is in the tables yet. Gives whether there is more.
     fn load_piece(&mut self) -> Result<bool, StoreFileError> {
         let Some((tables, loaded)) = &mut self.followed else { return Ok(false) };
-        let Loaded::UpTo(after) = *loaded else { return Ok(false) };
+        let Loaded::InPart(loading) = loaded else { return Ok(false) };
         let limit = self.tuning.piece;
-        let Some(piece) = self.shared.shelf.with(|file| file.piece(after, limit)) else { return Ok(false) };
-        let piece = piece?;
-        tables.apply(&piece.changes);
-        *loaded = match piece.next {
-            Some(next) => Loaded::UpTo(Some(next)),
-            None => {
-                tables.is_complete(Instant::now(), None);
-                Loaded::Whole
-            }
+        let Some(has_more) = self.shared.shelf.with(|file| loading.go_on(file, tables, limit)) else {
+            return Ok(false);
         };
-        Ok(piece.next.is_some())
+        let has_more = has_more?;
+        if !has_more {
+            tables.is_complete(Instant::now(), None);
+            *loaded = Loaded::Whole;
+        }
+        Ok(has_more)
     }
 
     fn take_out_ended(&mut self) -> Result<(), StoreFileError> {
@@ -320,7 +318,7 @@ impl Writer {
                 None => {}
             }
             if let Some((_, loaded)) = &mut self.followed {
-                *loaded = Loaded::UpTo(None);
+                *loaded = Loaded::InPart(Loading::begin());
             }
         }
         drop(self.shared.shelf.replace(Some(file)));

@@ -49,10 +49,10 @@ fn after_a_crash(folder: &Path) -> (Arc<EmbeddedLog>, TempDir) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_list_in_a_file_keeps_every_promise_of_a_list() {
     let folder = folder();
-    suite::holds_for(open(folder.path())).await;
+    keeps_every_promise(&open(folder.path())).await;
     let small_pieces = Tuning { piece: 3, ..Tuning::default() };
     let folder = tempfile::tempdir().unwrap();
-    suite::holds_for(open_as(folder.path(), Arc::new(SystemClock), small_pieces)).await;
+    keeps_every_promise(&open_as(folder.path(), Arc::new(SystemClock), small_pieces)).await;
 }
 
 #[tokio::test]

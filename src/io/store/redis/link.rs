@@ -4,12 +4,14 @@
 //! After any fault calls fail at once, until that task has found Redis well again over a new connection: so a Redis
 //! that hangs costs the requests under way their deadline, and later ones nothing. No call is ever repeated here.
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult};
 use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connect::{Connection, connect};
@@ -27,7 +29,7 @@ const REACH: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 
-pub(super) struct Link {
+pub(in crate::io) struct Link {
     settings: Redis,
     clock: Arc<dyn Clock>,
     state: watch::Sender<State>,
@@ -51,8 +53,37 @@ enum State {
     },
 }
 
+/// A way that is kept open for as long as somebody holds this.
+pub(in crate::io) struct KeptLink {
+    link: Arc<Link>,
+    keeping: AbortHandle,
+}
+
+impl KeptLink {
+    /// Must be called inside a runtime. Waits for nothing.
+    pub(in crate::io) fn start(settings: Redis, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let link = Arc::new(Link::new(settings, clock));
+        let keeping = tokio::spawn(link.clone().keep()).abort_handle();
+        Arc::new(Self { link, keeping })
+    }
+}
+
+impl Deref for KeptLink {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.link
+    }
+}
+
+impl Drop for KeptLink {
+    fn drop(&mut self) {
+        self.keeping.abort();
+    }
+}
+
 /// One connection, and what is known of the clock at its other end.
-pub(super) struct Line {
+pub(in crate::io) struct Line {
     /// The how manieth this is.
     number: u64,
     connection: Connection,
@@ -61,25 +92,25 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) async fn query<T: FromRedisValue>(&self, command: &mut Cmd) -> RedisResult<T> {
+    pub(in crate::io) async fn query<T: FromRedisValue>(&self, command: &mut Cmd) -> RedisResult<T> {
         self.connection.query(command).await
     }
 
-    pub(super) fn clock_says(&self, now: Timestamp) {
+    pub(in crate::io) fn clock_says(&self, now: Timestamp) {
         if let Some(clock) = &self.clock {
             *clock.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);
         }
     }
 
     /// What the server's clock will say after `time`, at the earliest.
-    pub(super) fn clock_in(&self, time: Duration) -> Option<Timestamp> {
+    pub(in crate::io) fn clock_in(&self, time: Duration) -> Option<Timestamp> {
         let (at, said) = *self.clock.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         (said.as_millis() > 0).then(|| said.plus(at.elapsed()).plus(time))
     }
 }
 
 impl Link {
-    pub(super) fn new(settings: Redis, clock: Arc<dyn Clock>) -> Self {
+    pub(in crate::io) fn new(settings: Redis, clock: Arc<dyn Clock>) -> Self {
         let id: [u8; 8] = random(&SystemRandomness);
         let heartbeat = format!("{}heartbeat:{:016x}", settings.prefix, u64::from_be_bytes(id));
         let state = watch::Sender::new(State::Starting { since: clock.now() });
@@ -87,12 +118,12 @@ impl Link {
     }
 
     /// The name of a key in Redis.
-    pub(super) fn name(&self, key: &str) -> String {
+    pub(in crate::io) fn name(&self, key: &str) -> String {
         format!("{}{key}", self.settings.prefix)
     }
 
     /// Does what `asking` asks, within the deadline.
-    pub(super) async fn ask<T>(
+    pub(in crate::io) async fn ask<T>(
         &self,
         asking: impl AsyncFnOnce(&Line) -> RedisResult<Result<T, StoreFault>>,
     ) -> Result<T, StoreFault> {
@@ -142,7 +173,7 @@ impl Link {
         }
     }
 
-    pub(super) fn health(&self) -> StoreHealth {
+    pub(in crate::io) fn health(&self) -> StoreHealth {
         let alone = self.settings.on_outage == OnOutage::Serve;
         match &*self.state.borrow() {
             State::Up(_) => StoreHealth::Up,
@@ -153,7 +184,7 @@ impl Link {
         }
     }
 
-    pub(super) fn times_reached(&self) -> u64 {
+    pub(in crate::io) fn times_reached(&self) -> u64 {
         match &*self.state.borrow() {
             State::Starting { .. } => 0,
             State::Up(line) => line.number,
@@ -162,7 +193,7 @@ impl Link {
     }
 
     /// Keeps the way open for as long as the task lives.
-    pub(super) async fn keep(self: Arc<Self>) {
+    pub(in crate::io) async fn keep(self: Arc<Self>) {
         let mut pause = Duration::ZERO;
         loop {
             let state = self.state.borrow().clone();

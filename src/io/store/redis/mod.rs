@@ -6,7 +6,7 @@
 //! done, so that a Redis that hung does nothing of what was given up long ago.
 
 mod connect;
-mod link;
+pub(in crate::io) mod link;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::new_version;
 use crate::config::settings::Redis;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreHealth, StoreKey, Value, Version};
-use link::{Line, Link};
+use link::{KeptLink, Line};
 
 /// How long a call takes at most.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -49,27 +49,23 @@ return {1, now}
 
 /// The port [`Store`] over Redis. Starts at once, whether Redis is there or not.
 pub struct RedisStore {
-    link: Arc<Link>,
-    keeping: tokio::task::AbortHandle,
+    link: Arc<KeptLink>,
 }
 
 impl RedisStore {
     /// Must be called inside a runtime.
     pub fn start(settings: Redis, clock: Arc<dyn Clock>) -> Self {
-        let link = Arc::new(Link::new(settings, clock));
-        let keeping = tokio::spawn(link.clone().keep()).abort_handle();
-        Self { link, keeping }
+        Self::over(KeptLink::start(settings, clock))
+    }
+
+    /// Over a way that others may use too.
+    pub(in crate::io) const fn over(link: Arc<KeptLink>) -> Self {
+        Self { link }
     }
 
     /// Grows by one each time that Redis is back.
     pub(super) fn times_reached(&self) -> u64 {
         self.link.times_reached()
-    }
-}
-
-impl Drop for RedisStore {
-    fn drop(&mut self) {
-        self.keeping.abort();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every store under one suite, and what each promises of its own.
 
 mod embedded;
-mod redis;
+pub(in crate::io) mod redis;
 pub(in crate::io) mod servers;
 mod suite;
 

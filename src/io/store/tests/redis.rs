@@ -18,7 +18,7 @@ use crate::io::store::redis::RedisStore;
 /// What a call may take that takes at most a second, on a busy machine.
 const A_DEADLINE: Duration = Duration::from_secs(10);
 
-fn settings(servers: &[&Server]) -> Redis {
+pub(in crate::io) fn settings(servers: &[&Server]) -> Redis {
     let at = |server: &&Server| RedisServer { host: "127.0.0.1".to_owned(), port: server.port };
     Redis {
         servers: servers.iter().map(at).collect(),
@@ -28,10 +28,11 @@ fn settings(servers: &[&Server]) -> Redis {
         credentials: RedisCredentials::default(),
         prefix: "tollgate:".to_owned(),
         on_outage: OnOutage::Refuse,
+        max_staleness: Duration::from_secs(300),
     }
 }
 
-fn credentials(username: Option<&str>, password: &str) -> RedisCredentials {
+pub(in crate::io) fn credentials(username: Option<&str>, password: &str) -> RedisCredentials {
     RedisCredentials { username: username.map(str::to_owned), password: Some(password.into()) }
 }
 
@@ -131,7 +132,7 @@ async fn of_writers_on_several_replicas_one_wins() {
 }
 
 /// A certificate for this name or address, in a file, and its key.
-struct Certificate {
+pub(in crate::io) struct Certificate {
     certificate: PathBuf,
     key: PathBuf,
     der: CertificateDer<'static>,
@@ -139,7 +140,7 @@ struct Certificate {
 }
 
 impl Certificate {
-    fn of(name: &str) -> Self {
+    pub(in crate::io) fn of(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
         let (certificate, key) = (folder.path().join("x.pem"), folder.path().join("x.key"));
@@ -148,7 +149,7 @@ impl Certificate {
         Self { certificate, key, der: made.cert.der().clone(), _folder: folder }
     }
 
-    fn arguments(&self) -> Vec<String> {
+    pub(in crate::io) fn arguments(&self) -> Vec<String> {
         tls(&self.certificate, &self.key)
     }
 
@@ -158,7 +159,7 @@ impl Certificate {
     }
 
     /// These servers, over TLS.
-    fn settings(&self, servers: &[&Server]) -> Redis {
+    pub(in crate::io) fn settings(&self, servers: &[&Server]) -> Redis {
         let at = |server: &&Server| {
             let port = server.argument("--tls-port").parse().unwrap();
             RedisServer { host: "127.0.0.1".to_owned(), port }
@@ -190,15 +191,16 @@ async fn a_certificate_that_is_not_trusted_or_for_another_name_is_no_store() {
 }
 
 /// What docs/deployment.md says that an ACL needs: always, with Sentinels, of the Sentinels, with a cluster.
-const ACL: [&str; 4] = [
-    "user gate on >acl-hunter2 ~tollgate:* resetchannels -@all +eval +get +getrange +set +time",
+pub(in crate::io) const ACL: [&str; 4] = [
+    "user gate on >acl-hunter2 ~tollgate:* resetchannels -@all +eval +get +getrange +set +time \
+     +del +exists +hdel +hexists +hget +hincrby +hscan +hset +xadd +xrange +zadd +zrange +zrem",
     "+role",
     "user gate on >acl-hunter2 resetchannels -@all +role +sentinel|masters",
     "+ping +cluster|slots",
 ];
 
 /// As on the command line.
-fn acl(rules: &[&str]) -> Vec<String> {
+pub(in crate::io) fn acl(rules: &[&str]) -> Vec<String> {
     let rules = rules.join(" ").replacen("user ", "--user ", 1);
     rules.split(' ').map(str::to_owned).collect()
 }
@@ -206,6 +208,8 @@ fn acl(rules: &[&str]) -> Vec<String> {
 #[test]
 fn the_acl_that_is_tested_is_the_one_that_is_documented() {
     let page = include_str!("../../../../docs/deployment.md").replace("<password>", "acl-hunter2");
+    // It is written over two lines there.
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     for rules in ACL {
         assert!(page.contains(&rules.replace("user gate", "user tollgate")), "{rules}");
     }

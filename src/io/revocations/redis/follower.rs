@@ -1,0 +1,288 @@
+//! The task that keeps tables and file in step with the log in Redis. Tables come first; the file is written behind,
+//! so that a disk that hangs holds up nobody.
+//!
+//! It must never say that the list is complete while anything of the log is unread, or cannot be read.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::resync::{Resync, way_on};
+use super::scripts::{self, Read};
+use super::{Progress, Shared};
+use crate::core::revocation::Change;
+use crate::core::time::Timestamp;
+use crate::flows::ports::StoreFault;
+use crate::io::revocations::file::{Mark, Position};
+use crate::state::revocations::Revocations;
+
+/// How many entries are read at once.
+const PAGE: usize = 2000;
+/// How many changes may wait for the disk. More are read from Redis again when it goes on.
+const WAITING: usize = 100_000;
+/// How often the file says as of when it is complete.
+const SAY: Duration = Duration::from_secs(15);
+/// How often it is looked whether the file is written.
+const LOOK: Duration = Duration::from_millis(5);
+/// How often it is tried to open a file that cannot be used.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Follower {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tables: Arc<Revocations>,
+    /// From where on the log is read; `None`: nothing is known.
+    pub(super) cursor: Option<Position>,
+    /// Up to where the tables have it: further than the cursor, while the file catches up.
+    pub(super) applied: Option<Position>,
+    pub(super) file: File,
+    /// What the file lacks up to the cursor.
+    pub(super) waiting: Vec<Change>,
+    /// As of when all up to the cursor was all that there was.
+    synced_at: Option<Timestamp>,
+    said_at: Option<Instant>,
+    has_told: bool,
+}
+
+/// What becomes of the replica's own file.
+pub(super) enum File {
+    /// It is to be opened at this time.
+    Shut {
+        again: Instant,
+    },
+    /// It is being opened. That may take long on a disk that hangs.
+    Opening {
+        opening: JoinHandle<Option<Mark>>,
+    },
+    Open,
+    /// It is being written up to this place.
+    Writing {
+        writing: JoinHandle<bool>,
+        up_to: Option<Position>,
+    },
+}
+
+impl Follower {
+    pub(super) fn new(shared: Arc<Shared>, tables: Arc<Revocations>) -> Self {
+        Self {
+            shared,
+            tables,
+            cursor: None,
+            applied: None,
+            file: File::Shut { again: Instant::now() },
+            waiting: Vec::new(),
+            synced_at: None,
+            said_at: None,
+            has_told: false,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            self.look_after_file().await;
+            let has_more = self.step().await.unwrap_or(false);
+            self.begin_to_write();
+            if has_more {
+                // A full page may come at once; others have their turn in between.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                () = sleep(self.shared.tuning.poll) => {}
+                () = self.shared.wake.notified() => {}
+                // A list that waits for the file is not to wait for the next poll.
+                () = is_done(&self.file) => {}
+            }
+        }
+    }
+
+    /// Reads on in the log. Gives whether there is more.
+    async fn step(&mut self) -> Result<bool, StoreFault> {
+        let Some(cursor) = self.cursor else {
+            if matches!(self.file, File::Opening { .. }) {
+                // What it has is looked at first.
+                return Ok(false);
+            }
+            return self.resync(Resync::Keep).await.map(|()| true);
+        };
+        let (began, now) = (Instant::now(), self.shared.clock.now());
+        let Shared { link, names, .. } = &*self.shared;
+        let read = link.ask(async |line| scripts::read(line, names, cursor.seq, PAGE).await).await?;
+        let last = read.last;
+        match way_on(cursor, &read) {
+            Err(how) => return self.resync(how).await.map(|()| true),
+            Ok(proof) => self.take(cursor, read, proof)?,
+        }
+        let has_more = self.cursor.is_some_and(|cursor| cursor.seq < last);
+        if !has_more {
+            self.tables.is_complete(began, Some(self.shared.max_staleness));
+            self.synced_at = Some(now);
+            if self.waiting.is_empty() && matches!(self.file, File::Open) {
+                self.shared.local.is_complete_at(now);
+            }
+        }
+        Ok(has_more)
+    }
+
+    /// Takes in what was read, behind the first `proof` entries.
+    fn take(&mut self, cursor: Position, read: Read, proof: usize) -> Result<(), StoreFault> {
+        let (mut at, mut news, mut all) = (cursor, Vec::new(), Vec::new());
+        for entry in read.entries.into_iter().skip(proof) {
+            let Some(change) = entry.change else {
+                let fault = scripts::unreadable();
+                if !std::mem::replace(&mut self.has_told, true) {
+                    tracing::error!(%fault, "the list of revocations is not followed any more");
+                }
+                return Err(fault);
+            };
+            at = Position { epoch: read.epoch, seq: entry.seq, nonce: entry.nonce };
+            let is_old = |applied: Position| applied.epoch == at.epoch && at.seq <= applied.seq;
+            if !self.applied.is_some_and(is_old) {
+                news.push(change.clone());
+            }
+            all.push(change);
+        }
+        self.tables.apply(&news);
+        if matches!(self.file, File::Open | File::Writing { .. }) {
+            self.waiting.extend(all);
+        }
+        self.is_at(at);
+        Ok(())
+    }
+
+    /// All up to here is in the tables, and in the file or on its way there.
+    pub(super) fn is_at(&mut self, at: Position) {
+        self.cursor = Some(at);
+        let further = self.applied.filter(|applied| applied.epoch == at.epoch && applied.seq > at.seq);
+        let applied = further.unwrap_or(at);
+        self.applied = Some(applied);
+        self.tell(|progress| {
+            if progress.epoch != applied.epoch {
+                (progress.epoch, progress.written) = (applied.epoch, 0);
+            }
+            progress.applied = applied.seq;
+        });
+    }
+
+    pub(super) fn tell(&self, what: impl FnOnce(&mut Progress)) {
+        self.shared.progress.send_if_modified(|progress| {
+            let before = *progress;
+            what(progress);
+            *progress != before
+        });
+    }
+
+    /// What is due for the file: to open it, to see that it was written, to let go of it.
+    async fn look_after_file(&mut self) {
+        if !self.shared.local.may_open() {
+            // Whoever closes it waits for what is being written.
+            self.shut(Duration::ZERO);
+            return;
+        }
+        match &mut self.file {
+            File::Shut { again } if *again <= Instant::now() => {
+                let local = self.shared.local.clone();
+                let opening = tokio::spawn(async move { local.open().await });
+                self.file = File::Opening { opening };
+            }
+            File::Opening { opening } => match opening.now_or_never() {
+                None => {}
+                Some(opened) => self.is_opened(opened.ok().flatten()).await,
+            },
+            File::Writing { writing, up_to } => {
+                let up_to = *up_to;
+                match writing.now_or_never() {
+                    None => {}
+                    Some(Ok(true)) => {
+                        self.file = File::Open;
+                        self.tell(|progress| {
+                            if let Some(up_to) = up_to.filter(|up_to| up_to.epoch == progress.epoch) {
+                                progress.written = up_to.seq;
+                            }
+                        });
+                    }
+                    Some(_) => self.shut(AGAIN),
+                }
+            }
+            File::Shut { .. } | File::Open => {}
+        }
+        if self.waiting.len() > WAITING {
+            self.shut(AGAIN);
+        }
+    }
+
+    /// The file lacks what waits for it: it is read again from where the file is when that is open again.
+    pub(super) fn shut(&mut self, pause: Duration) {
+        self.waiting = Vec::new();
+        self.file = File::Shut { again: Instant::now() + pause };
+    }
+
+    async fn is_opened(&mut self, opened: Option<Mark>) {
+        match opened {
+            Some(mark) => self.go_on_with(mark).await,
+            None => self.shut(AGAIN),
+        }
+        self.tell(|progress| progress.openings += 1);
+    }
+
+    /// The file is open, and says this of itself.
+    async fn go_on_with(&mut self, mark: Mark) {
+        (self.synced_at, self.said_at) = (None, None);
+        if let Some(cursor) = self.cursor {
+            // The tables have it all. The log is read again from where the file is, for the file alone.
+            let of_file = mark.position.filter(|position| position.epoch == cursor.epoch);
+            self.cursor = of_file.map(|position| if position.seq < cursor.seq { position } else { cursor });
+            self.file = File::Open;
+            return;
+        }
+        let loading = Instant::now();
+        if !self.shared.local.load(&self.tables).await {
+            return self.shut(AGAIN);
+        }
+        self.file = File::Open;
+        if let Some(position) = mark.position {
+            self.is_at(position);
+            self.tell(|progress| progress.written = position.seq);
+        }
+        let (now, staleness) = (self.shared.clock.now(), self.shared.max_staleness);
+        // One of the future says that the clock was set back by an unknown time.
+        let age =
+            mark.synced_at.filter(|at| *at <= now).map(|at| now.since(at).saturating_add(loading.elapsed()));
+        if let Some(as_of) =
+            age.filter(|age| *age < staleness).and_then(|age| Instant::now().checked_sub(age))
+        {
+            self.tables.is_complete(as_of, Some(staleness));
+        }
+    }
+
+    /// Writes what waits, and now and then as of when the file is complete.
+    fn begin_to_write(&mut self) {
+        let is_due = self.synced_at.is_some() && self.said_at.is_none_or(|said| said.elapsed() >= SAY);
+        if !matches!(self.file, File::Open) || (self.waiting.is_empty() && !is_due) {
+            return;
+        }
+        let mark = Mark { position: self.cursor, synced_at: self.synced_at };
+        if mark.synced_at.is_some() {
+            self.said_at = Some(Instant::now());
+        }
+        let writing = self.shared.local.write(std::mem::take(&mut self.waiting), mark);
+        self.file = File::Writing { writing, up_to: self.cursor };
+    }
+}
+
+/// Comes when what goes on with the file is done; never where nothing goes on.
+async fn is_done(file: &File) {
+    let is_finished = || match file {
+        File::Writing { writing, .. } => writing.is_finished(),
+        File::Opening { opening } => opening.is_finished(),
+        File::Shut { .. } | File::Open => false,
+    };
+    if matches!(file, File::Shut { .. } | File::Open) {
+        std::future::pending::<()>().await;
+    }
+    while !is_finished() {
+        sleep(LOOK).await;
+    }
+}

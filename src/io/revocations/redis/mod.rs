@@ -1,0 +1,231 @@
+//! The list that replicas share: Redis is the truth, and its log tells each replica what changed. Each keeps the list in
+//! a file too, written behind, so that it can start while Redis is away, and so that nothing acknowledged is lost while
+//! any replica lives: a Redis that lost it gets it back.
+//!
+//! - `scripts`: what is asked of Redis
+//! - `follower`: the task that keeps tables and file in step with the log
+//! - `resync`: what it does where the log does not lead from what it knows to what there is
+//!
+//! A replica admits on what it knows for `max_staleness` at most, whatever `on_outage` says.
+
+mod follower;
+mod local;
+mod resync;
+mod scripts;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use super::embedded::sweep;
+use crate::core::revocation::{Change, Revocation, RevocationId};
+use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault};
+use crate::io::store::redis::link::KeptLink;
+use crate::io::store_file::Backend;
+use crate::state::revocations::Revocations;
+use follower::Follower;
+use local::Local;
+use scripts::Names;
+
+/// How long an answer waits for this replica's own tables and file, which are behind by a moment.
+const OWN: Duration = Duration::from_secs(1);
+/// How long taking the file back may take until a hand-over goes on without it.
+const OPENING: Duration = Duration::from_secs(10);
+
+/// What no key of config.yaml says; tests say it.
+#[derive(Clone, Debug)]
+pub(super) struct Tuning {
+    /// How often the log is read.
+    pub(super) poll: Duration,
+    /// How often what has ended is taken out.
+    pub(super) sweep: Duration,
+    pub(super) backend: Backend,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { poll: Duration::from_millis(200), sweep: Duration::from_secs(60), backend: Backend::default() }
+    }
+}
+
+/// The port [`RevocationLog`] over Redis, with a file of its own.
+pub struct RedisLog {
+    shared: Arc<Shared>,
+}
+
+/// What callers and the follower share.
+struct Shared {
+    link: Arc<KeptLink>,
+    names: Names,
+    clock: Arc<dyn Clock>,
+    max_staleness: Duration,
+    tuning: Tuning,
+    local: Arc<Local>,
+    /// Something was appended here, or the file may be opened.
+    wake: Notify,
+    progress: watch::Sender<Progress>,
+    is_followed: AtomicBool,
+}
+
+/// How far the follower is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    epoch: u64,
+    /// Up to this number the tables have the log.
+    applied: u64,
+    /// Up to this one the file has.
+    written: u64,
+    /// How often it was tried to open the file.
+    openings: u64,
+}
+
+impl RedisLog {
+    /// Waits for nothing, neither Redis nor the file in `folder`. `is_closed`: another process has that file still.
+    pub(in crate::io) fn start(
+        link: Arc<KeptLink>,
+        folder: &Path,
+        max_staleness: Duration,
+        clock: Arc<dyn Clock>,
+        is_closed: bool,
+    ) -> Self {
+        Self::start_as(link, folder, max_staleness, clock, is_closed, Tuning::default())
+    }
+
+    pub(super) fn start_as(
+        link: Arc<KeptLink>,
+        folder: &Path,
+        max_staleness: Duration,
+        clock: Arc<dyn Clock>,
+        is_closed: bool,
+        tuning: Tuning,
+    ) -> Self {
+        let names = Names::of(&link);
+        let local = Arc::new(Local::new(folder, tuning.backend.clone(), is_closed));
+        let (wake, progress, is_followed) = (Notify::new(), watch::Sender::default(), AtomicBool::new(false));
+        let shared = Shared { link, names, clock, max_staleness, tuning, local, wake, progress, is_followed };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Waits until the follower is so far, but not for long.
+    async fn follower_is(&self, within: Duration, so_far: impl FnMut(&Progress) -> bool) {
+        if self.shared.is_followed.load(Ordering::Acquire) {
+            self.shared.wake.notify_one();
+            let mut progress = self.shared.progress.subscribe();
+            drop(timeout(within, progress.wait_for(so_far)).await);
+        }
+    }
+}
+
+impl Exclusive for RedisLog {
+    /// Answers also where the file cannot be opened: Redis has the list, and it is tried again.
+    fn open(&self) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            let before = self.shared.progress.borrow().openings;
+            self.shared.local.may_be_opened(true);
+            self.follower_is(OPENING, |progress| progress.openings > before).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            self.shared.local.may_be_opened(false);
+            self.shared.local.close().await
+        }
+        .boxed()
+    }
+}
+
+impl RevocationLog for RedisLog {
+    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move {
+            if changes.is_empty() {
+                return Ok(());
+            }
+            let Shared { link, names, .. } = &*self.shared;
+            let (epoch, seq) = link.ask(async |line| scripts::append(line, names, changes).await).await?;
+            self.follower_is(OWN, |progress| progress.epoch == epoch && progress.applied >= seq).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    /// Asks Redis, and the file while that is away.
+    fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
+        async move {
+            let Shared { link, names, local, .. } = &*self.shared;
+            match link.ask(async |line| scripts::find(line, names, id).await).await {
+                Ok(found) => Ok(found),
+                Err(fault) => match local.shelf.read(move |file| file.find(id)).await {
+                    Some(found) => found,
+                    None => Err(fault),
+                },
+            }
+        }
+        .boxed()
+    }
+
+    /// Reads the file: Redis knows no order.
+    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+        async move {
+            let now = *self.shared.progress.borrow();
+            let is_written =
+                |progress: &Progress| progress.epoch != now.epoch || progress.written >= now.applied;
+            self.follower_is(OWN, is_written).await;
+            let part = part.clone();
+            self.shared.local.shelf.read(move |file| file.list(&part)).await.unwrap_or_else(|| {
+                let why = "the file that it is read from is not open".to_owned();
+                Err(StoreFault::Unavailable(self.shared.local.why_away().unwrap_or(why)))
+            })
+        }
+        .boxed()
+    }
+
+    fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()> {
+        async move {
+            let _following = Following::begin(&self.shared.is_followed);
+            let sweeping = async {
+                loop {
+                    sleep(self.shared.tuning.sweep).await;
+                    sweep(&tables, &*self.shared.clock).await;
+                }
+            };
+            let following = Follower::new(self.shared.clone(), tables.clone()).run();
+            tokio::select! {
+                () = sweeping => {}
+                () = following => {}
+            }
+        }
+        .boxed()
+    }
+}
+
+/// For as long as it lives somebody follows.
+struct Following<'f>(&'f AtomicBool);
+
+impl<'f> Following<'f> {
+    fn begin(is_followed: &'f AtomicBool) -> Self {
+        is_followed.store(true, Ordering::Release);
+        Self(is_followed)
+    }
+}
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for RedisLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLog").field("progress", &*self.shared.progress.borrow()).finish_non_exhaustive()
+    }
+}

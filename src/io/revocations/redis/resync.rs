@@ -1,0 +1,137 @@
+//! What a replica does when the log does not lead from what it knows to what there is: it takes in all that Redis has,
+//! and then follows the log from where that was when it began.
+//!
+//! What it has and Redis has not was lifted while it was away, when the log was only cut. But a Redis that lost what it
+//! had acknowledged (it came back empty, or another server took over without it) gets it back: what was acknowledged
+//! is kept, at the price that what was lifted just before the loss may be refused again.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Shared;
+use super::follower::{File, Follower};
+use super::local::{DISK, PIECE};
+use super::scripts::{self, Read};
+use crate::core::revocation::{Change, Revocation};
+use crate::flows::ports::StoreFault;
+use crate::io::revocations::file::{Mark, Position};
+
+/// When it is tried to open a file that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What becomes of what only this replica has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resync {
+    /// It was lifted.
+    Lift,
+    /// It is put into Redis again.
+    Keep,
+}
+
+/// Whether what was read leads on from `cursor`, and how many entries only prove that.
+pub(super) fn way_on(cursor: Position, read: &Read) -> Result<usize, Resync> {
+    if read.epoch != cursor.epoch || read.last < cursor.seq {
+        return Err(Resync::Keep);
+    }
+    match read.entries.first() {
+        // There was nothing before it.
+        None if cursor.seq == 0 && read.last == 0 => Ok(0),
+        Some(first) if cursor.seq == 0 && first.seq == 1 => Ok(0),
+        Some(first) if first.seq == cursor.seq && first.nonce == cursor.nonce => Ok(1),
+        Some(first) if first.seq == cursor.seq => Err(Resync::Keep),
+        None | Some(_) => Err(Resync::Lift),
+    }
+}
+
+impl Follower {
+    pub(super) async fn resync(&mut self, how: Resync) -> Result<(), StoreFault> {
+        self.finish_writing().await;
+        let Shared { link, names, .. } = &*self.shared.clone();
+        let begin = link.ask(async |line| scripts::last(line, names).await).await?;
+        if let Some(cursor) = self.cursor {
+            tracing::warn!(
+                ?how,
+                from = cursor.seq,
+                to = begin.seq,
+                "the list of revocations is read whole from Redis"
+            );
+        }
+        let mut at = 0;
+        loop {
+            let (next, records) = link.ask(async |line| scripts::scan(line, names, at).await).await?;
+            self.tables.apply(&records);
+            self.keep(records, Mark::default()).await;
+            at = next;
+            if at == 0 {
+                break;
+            }
+        }
+        self.compare(how).await?;
+        // What comes again from here on changes nothing more.
+        self.applied = self.applied.filter(|applied| applied.epoch == begin.epoch);
+        self.is_at(begin);
+        self.keep(Vec::new(), Mark { position: Some(begin), ..Mark::default() }).await;
+        if matches!(self.file, File::Open) {
+            self.tell(|progress| progress.written = begin.seq);
+        }
+        Ok(())
+    }
+
+    /// Looks for all that only this replica has.
+    async fn compare(&mut self, how: Resync) -> Result<(), StoreFault> {
+        let Shared { link, names, local, clock, .. } = &*self.shared.clone();
+        let mut after = None;
+        while matches!(self.file, File::Open) {
+            let Some(piece) = local.piece(after).await else { return Ok(()) };
+            debug_assert!(piece.changes.len() <= PIECE);
+            let ids: Vec<_> = piece.changes.iter().map(Change::id).collect();
+            let lacks = link.ask(async |line| scripts::lacks(line, names, &ids).await).await?;
+            let lacking = lacks.into_iter().filter_map(|at| piece.changes.get(at));
+            let lacking: Vec<Revocation> = lacking.map(|change| change.revocation().clone()).collect();
+            let now = clock.now();
+            match how {
+                Resync::Lift => {
+                    let lifted: Vec<_> = lacking.into_iter().map(Change::Lift).collect();
+                    self.tables.apply(&lifted);
+                    self.keep(lifted, Mark::default()).await;
+                }
+                Resync::Keep => {
+                    let holds = |lacking: &Revocation| lacking.until.is_none_or(|until| now < until);
+                    let again: Vec<_> = lacking.into_iter().filter(holds).map(Change::Add).collect();
+                    if !again.is_empty() {
+                        let count = again.len();
+                        link.ask(async |line| scripts::append(line, names, &again).await).await?;
+                        tracing::warn!(count, "Redis had lost revocations, and has them again");
+                    }
+                }
+            }
+            after = piece.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes to the file, where it is open.
+    async fn keep(&mut self, changes: Vec<Change>, mark: Mark) {
+        let is_needed = !changes.is_empty() || mark != Mark::default();
+        if is_needed && matches!(self.file, File::Open) && !self.shared.local.write_now(changes, mark).await {
+            self.shut(PAUSE);
+        }
+    }
+
+    /// Everything up to the cursor is in the file, or that is shut.
+    async fn finish_writing(&mut self) {
+        if let File::Writing { writing, .. } = &mut self.file {
+            if timeout(DISK, writing).await.is_ok_and(|written| written.unwrap_or(false)) {
+                self.file = File::Open;
+            } else {
+                self.shut(PAUSE);
+            }
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        self.keep(waiting, Mark { position: self.cursor, ..Mark::default() }).await;
+    }
+}

@@ -1,0 +1,254 @@
+//! What is asked of Redis, and in which form the list is there: under one hash tag, so that each script sees all of it
+//! in a cluster too.
+//!
+//! - `records` (hash): id → head and bytes. The head is `before:until:` in milliseconds, in digits, empty where there is
+//!   none; it wins over what the bytes say, because the script that merges two moments reads and writes it alone.
+//! - `ends` (sorted set): id by `until`
+//! - `log` (stream): what was changed, numbered without gaps; each entry has a nonce, which shows to whoever comes back
+//!   to it that nothing was lost and rewritten before it
+//! - `about` (hash): `seq`, the number of the last entry, and `epoch`, drawn when there was nothing
+
+use redis::{Cmd, RedisResult};
+
+use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
+use crate::core::time::Timestamp;
+use crate::flows::ports::{StoreFault, random};
+use crate::io::revocations::file::Position;
+use crate::io::store::redis::link::{Line, Link};
+use crate::io::system::SystemRandomness;
+
+/// KEYS: records, ends, log, about. ARGV: an epoch for when there is none.
+///
+/// Begins the log anew where that is gone, and takes out a few that have ended more than a minute ago.
+const BEGIN: &str = "
+local records, ends, log, about = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local seq = redis.call('HGET', about, 'seq')
+if not seq or not redis.call('HGET', about, 'epoch') or (seq ~= '0' and redis.call('EXISTS', log) == 0) then
+  redis.call('DEL', log)
+  redis.call('HSET', about, 'epoch', ARGV[1], 'seq', '0')
+end
+local t = redis.call('TIME')
+local ended = redis.call('ZRANGE', ends, '-inf', (t[1] - 60) * 1000, 'BYSCORE', 'LIMIT', 0, 100)
+for _, id in ipairs(ended) do
+  redis.call('HDEL', records, id)
+  redis.call('ZREM', ends, id)
+end
+";
+
+/// Of each change ARGV has: `A` or `L`, id, nonce, before, until, bytes. Gives epoch and number of the last change.
+const APPEND: &str = "
+for at = 2, #ARGV, 6 do
+  local op, id, nonce, before, till, bytes = ARGV[at], ARGV[at+1], ARGV[at+2], ARGV[at+3], ARGV[at+4], ARGV[at+5]
+  if op == 'L' then
+    redis.call('HDEL', records, id)
+    redis.call('ZREM', ends, id)
+  else
+    local there = before ~= '' and redis.call('HGET', records, id)
+    if there then
+      local b, u = string.match(there, '^(%d+):(%d*):')
+      if b then
+        if tonumber(b) > tonumber(before) then before = b end
+        if u == '' or till == '' then till = '' elseif tonumber(u) > tonumber(till) then till = u end
+      end
+    end
+    redis.call('HSET', records, id, before .. ':' .. till .. ':' .. bytes)
+    if till == '' then redis.call('ZREM', ends, id) else redis.call('ZADD', ends, till, id) end
+  end
+  local next = redis.call('HINCRBY', about, 'seq', 1)
+  redis.call('XADD', log, 'MAXLEN', '~', 100000, string.format('%.0f-0', next),
+    'o', op, 'n', nonce, 'r', before .. ':' .. till .. ':' .. bytes)
+end
+return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, 'seq'))}
+";
+
+/// ARGV: from which number, how many. Gives epoch, number of the last change, and a part of the log.
+const READ: &str = "
+return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, 'seq')),
+  redis.call('XRANGE', log, ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])}
+";
+
+/// ARGV: ids. Gives which of them (from 0) are not there.
+const LACKS: &str = "
+local lacks = {}
+for at = 1, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 0 then lacks[#lacks + 1] = at - 1 end
+end
+return lacks
+";
+
+/// The names of the keys.
+pub(super) struct Names([String; 4]);
+
+impl Names {
+    pub(super) fn of(link: &Link) -> Self {
+        Self(["records", "ends", "log", "about"].map(|key| link.name(&format!("{{revocations}}:{key}"))))
+    }
+
+    fn records(&self) -> &str {
+        let [records, ..] = &self.0;
+        records
+    }
+
+    fn script(&self, parts: [&str; 2]) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(parts.concat()).arg(4).arg(&self.0);
+        // For when there is none; a version of 64 random bits never comes again.
+        command.arg(u64::from_be_bytes(random(&SystemRandomness)).to_string());
+        command
+    }
+}
+
+/// A part of the log.
+pub(super) struct Read {
+    pub(super) epoch: u64,
+    /// The number of the last entry that there is.
+    pub(super) last: u64,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One entry of the log.
+pub(super) struct Entry {
+    pub(super) seq: u64,
+    pub(super) nonce: u64,
+    /// `None`: it cannot be read.
+    pub(super) change: Option<Change>,
+}
+
+/// Makes these changes; gives where the last of them is in the log.
+pub(super) async fn append(
+    line: &Line,
+    names: &Names,
+    changes: &[Change],
+) -> RedisResult<Result<(u64, u64), StoreFault>> {
+    let mut command = names.script([BEGIN, APPEND]);
+    for change in changes {
+        let revocation = change.revocation();
+        let op = if matches!(change, Change::Add(_)) { "A" } else { "L" };
+        let nonce: [u8; 8] = random(&SystemRandomness);
+        let before = match revocation.rule {
+            Rule::Before(before) => digits(Some(before)),
+            Rule::Outright | Rule::Block => String::new(),
+        };
+        command.arg(op).arg(change.id().as_bytes()).arg(&nonce).arg(before).arg(digits(revocation.until));
+        command.arg(revocation.to_bytes());
+    }
+    let (epoch, seq): (String, u64) = line.query(&mut command).await?;
+    Ok(Ok((epoch.parse().unwrap_or(0), seq)))
+}
+
+fn digits(at: Option<Timestamp>) -> String {
+    at.map(|at| at.as_millis().max(0).to_string()).unwrap_or_default()
+}
+
+type RawEntry = (String, Vec<Vec<u8>>);
+
+/// The log from the entry `from` on.
+pub(super) async fn read(
+    line: &Line,
+    names: &Names,
+    from: u64,
+    count: usize,
+) -> RedisResult<Result<Read, StoreFault>> {
+    let mut command = names.script([BEGIN, READ]);
+    command.arg(from).arg(count);
+    let (epoch, last, entries): (String, u64, Vec<RawEntry>) = line.query(&mut command).await?;
+    let entries = entries.into_iter().map(|(id, fields)| entry(&id, &fields)).collect();
+    Ok(Ok(Read { epoch: epoch.parse().unwrap_or(0), last, entries }))
+}
+
+fn entry(id: &str, fields: &[Vec<u8>]) -> Entry {
+    let seq = id.split('-').next().and_then(|seq| seq.parse().ok()).unwrap_or(0);
+    let field = |name: &[u8]| {
+        let pair = fields.chunks(2).find(|pair| pair.first().is_some_and(|field| field == name))?;
+        pair.get(1).map(Vec::as_slice)
+    };
+    let nonce =
+        field(b"n").and_then(|nonce| nonce.first_chunk()).map_or(0, |nonce| u64::from_be_bytes(*nonce));
+    let change = field(b"r").and_then(revocation).and_then(|revocation| match field(b"o") {
+        Some(b"A") => Some(Change::Add(revocation)),
+        Some(b"L") => Some(Change::Lift(revocation)),
+        _ => None,
+    });
+    Entry { seq, nonce, change }
+}
+
+/// Reads head and bytes.
+fn revocation(record: &[u8]) -> Option<Revocation> {
+    let mut parts = record.splitn(3, |byte| *byte == b':');
+    let (before, until, bytes) = (parts.next()?, parts.next()?, parts.next()?);
+    let moment = |digits: &[u8]| match digits {
+        [] => Some(None),
+        digits => Some(Some(Timestamp::from_millis(std::str::from_utf8(digits).ok()?.parse().ok()?))),
+    };
+    let mut revocation = Revocation::from_bytes(bytes)?;
+    if let (Rule::Before(_), Some(before)) = (revocation.rule, moment(before)?) {
+        revocation.rule = Rule::Before(before);
+    }
+    revocation.until = moment(until)?;
+    Some(revocation)
+}
+
+/// Where the log is now.
+pub(super) async fn last(line: &Line, names: &Names) -> RedisResult<Result<Position, StoreFault>> {
+    let Ok(Read { epoch, last, .. }) = read(line, names, 0, 1).await? else { return Ok(Err(unreadable())) };
+    let at = match last {
+        0 => Ok(Read { epoch, last, entries: Vec::new() }),
+        last => read(line, names, last, 1).await?,
+    };
+    let nonce = at.ok().filter(|at| at.epoch == epoch).and_then(|at| match at.entries.first() {
+        None => (last == 0).then_some(0),
+        Some(entry) => (entry.seq == last).then_some(entry.nonce),
+    });
+    Ok(nonce.map(|nonce| Position { epoch, seq: last, nonce }).ok_or_else(unreadable))
+}
+
+/// A part of all records, from the cursor `from` on, and the next cursor. The first is 0, and so is that behind the
+/// last.
+pub(super) async fn scan(
+    line: &Line,
+    names: &Names,
+    from: u64,
+) -> RedisResult<Result<(u64, Vec<Change>), StoreFault>> {
+    let mut command = redis::cmd("HSCAN");
+    command.arg(names.records()).arg(from).arg("COUNT").arg(1000);
+    let (next, pairs): (u64, Vec<Vec<u8>>) = line.query(&mut command).await?;
+    let records =
+        pairs.chunks(2).map(|pair| pair.get(1).and_then(|record| revocation(record)).map(Change::Add));
+    let records: Option<Vec<_>> = records.collect();
+    Ok(records.map(|records| (next, records)).ok_or_else(unreadable))
+}
+
+/// Which of these are not there.
+pub(super) async fn lacks(
+    line: &Line,
+    names: &Names,
+    ids: &[RevocationId],
+) -> RedisResult<Result<Vec<usize>, StoreFault>> {
+    let mut command = redis::cmd("EVAL");
+    command.arg(LACKS).arg(1).arg(names.records());
+    for id in ids {
+        command.arg(id.as_bytes());
+    }
+    Ok(Ok(line.query(&mut command).await?))
+}
+
+pub(super) async fn find(
+    line: &Line,
+    names: &Names,
+    id: RevocationId,
+) -> RedisResult<Result<Option<Revocation>, StoreFault>> {
+    let mut command = redis::cmd("HGET");
+    command.arg(names.records()).arg(id.as_bytes());
+    let record: Option<Vec<u8>> = line.query(&mut command).await?;
+    Ok(match record {
+        None => Ok(None),
+        Some(record) => revocation(&record).map(Some).ok_or_else(unreadable),
+    })
+}
+
+pub(super) fn unreadable() -> StoreFault {
+    StoreFault::Unavailable(
+        "the list of revocations in Redis cannot be read: a newer Tollgate wrote it, or somebody else"
+            .to_owned(),
+    )
+}

@@ -1,0 +1,474 @@
+//! The list in Redis, with real servers: two replicas, connections that are cut, a log that was cut, a Redis that lost
+//! everything, and what a replica does alone.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::settings::{Redis, Topology};
+use crate::flows::ports::{Clock, Exclusive as _, StoreFault, StoreHealth};
+use crate::io::revocations::redis::{RedisLog, Tuning};
+use crate::io::store::redis::link::KeptLink;
+use crate::io::store::tests::TestClock;
+use crate::io::store::tests::redis::{ACL, Certificate, acl, credentials, settings};
+use crate::io::store::tests::servers::{Server, cluster};
+use crate::io::store_file::Backend;
+use crate::io::store_file::faults::Faults;
+
+const STALENESS: Duration = Duration::from_secs(300);
+const KEY: &str = "tollgate:{revocations}:";
+
+/// A replica: its log, its tables and its file.
+struct Replica {
+    log: Arc<RedisLog>,
+    tables: Arc<Revocations>,
+    following: tokio::task::JoinHandle<()>,
+    folder: TempDir,
+    link: Arc<KeptLink>,
+}
+
+impl Replica {
+    fn start_as(
+        settings: Redis,
+        folder: TempDir,
+        clock: Arc<dyn Clock>,
+        is_closed: bool,
+        tuning: Tuning,
+    ) -> Self {
+        crate::io::install_crypto_providers();
+        let link = KeptLink::start(settings, clock.clone());
+        let log = RedisLog::start_as(link.clone(), folder.path(), STALENESS, clock, is_closed, tuning);
+        let (log, tables) = (Arc::new(log), tables());
+        let (following, followed) = (log.clone(), tables.clone());
+        let following = tokio::spawn(async move { following.follow(followed).await });
+        Self { log, tables, following, folder, link }
+    }
+
+    fn start(settings: Redis, folder: TempDir) -> Self {
+        Self::start_as(settings, folder, Arc::new(SystemClock), false, Tuning::default())
+    }
+
+    async fn of(server: &Server) -> Self {
+        let replica = Self::start(settings(&[server]), folder());
+        loaded(&replica.tables).await;
+        replica
+    }
+
+    /// As at the end of a process; gives what it leaves on the disk.
+    async fn stop(mut self) -> TempDir {
+        self.following.abort();
+        let _ = (&mut self.following).await;
+        self.log.close().await.unwrap();
+        std::mem::replace(&mut self.folder, folder())
+    }
+
+    fn refuses(&self, named: &Revocation) -> bool {
+        refuses(&self.tables, named)
+    }
+
+    async fn is_away(&self) {
+        until("the outage", async || matches!(self.link.health(), StoreHealth::Away { .. })).await;
+    }
+
+    async fn is_up(&self) {
+        until("the link", async || self.link.health() == StoreHealth::Up).await;
+    }
+
+    /// Waits until its file has this.
+    async fn has_kept(&self, named: &Revocation) {
+        let part = Part { value: Some(named.target.value.clone()), limit: 10, ..Part::default() };
+        until("the file", async || !all(&*self.log, part.clone()).await.is_empty()).await;
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+async fn within_a_second(what: &str, mut ready: impl FnMut() -> bool) {
+    let began = Instant::now();
+    until(what, async || ready()).await;
+    // It is polled five times a second; a busy machine has its own time.
+    assert!(began.elapsed() < Duration::from_secs(1), "{what} took {:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_list_in_redis_with_a_narrow_acl_keeps_every_promise_of_a_list() {
+    let server = Server::start(&acl(&ACL[..1]).iter().map(String::as_str).collect::<Vec<_>>());
+    let with = Redis { credentials: credentials(Some("gate"), "acl-hunter2"), ..settings(&[&server]) };
+    let replica = Replica::start(with.clone(), folder());
+    loaded(&replica.tables).await;
+    suite::holds_for(&*replica.log, &replica.tables).await;
+    let late = Replica::start(with, folder());
+    loaded(&late.tables).await;
+    suite::is_what_it_left(&late.tables);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_list_in_a_cluster_over_tls_with_a_narrow_acl_keeps_every_promise_of_a_list() {
+    let certificate = Certificate::of("127.0.0.1");
+    let servers = cluster(|| [certificate.arguments(), acl(&[ACL[0], ACL[3]])].concat());
+    let credentials = credentials(Some("gate"), "acl-hunter2");
+    let asked = Redis { topology: Topology::Cluster, credentials, ..certificate.settings(&[&servers[1]]) };
+    let replica = Replica::start(asked.clone(), folder());
+    loaded(&replica.tables).await;
+    suite::holds_for(&*replica.log, &replica.tables).await;
+    let late = Replica::start(asked, folder());
+    loaded(&late.tables).await;
+    suite::is_what_it_left(&late.tables);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_see_each_others_changes_within_a_second_and_their_own_at_once() {
+    let server = Server::start(&[]);
+    let (one, two) = (Replica::of(&server).await, Replica::of(&server).await);
+    for n in 0..10 {
+        add(&*one.log, [jti(n), block(n)]).await;
+        assert!(one.refuses(&jti(n)), "its own");
+        within_a_second("the other's", || two.refuses(&jti(n)) && two.refuses(&block(n))).await;
+        lift(&*two.log, &block(n)).await;
+        assert!(!two.refuses(&block(n)));
+        within_a_second("the lift", || !one.refuses(&block(n))).await;
+    }
+    let (late, early) = (before("alice", 100), before("alice", 200));
+    let longer = Revocation { until: late.until.map(|until| until.plus(LONG)), ..early };
+    add(&*one.log, [late.clone()]).await;
+    add(&*two.log, [longer.clone()]).await;
+    for replica in [&one, &two] {
+        let there = replica.log.find(late.id()).await.unwrap().unwrap();
+        assert_eq!(
+            (there.rule, there.until),
+            (late.rule, longer.until),
+            "the later of both, whoever says it"
+        );
+    }
+    within_a_second("the moment", || refuses_aged(&one.tables, &late, 101, now())).await;
+    assert!(!refuses_aged(&one.tables, &late, 90, now()));
+    let third = Replica::of(&server).await;
+    assert!(third.refuses(&jti(0)) && !third.refuses(&block(0)), "one that comes later has all of it");
+}
+
+/// Through it a replica reaches Redis, until it is cut.
+struct Cable {
+    port: u16,
+    cut: tokio::sync::broadcast::Sender<()>,
+    listening: tokio::task::JoinHandle<()>,
+}
+
+impl Cable {
+    async fn to(server: &Server) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, to) = (listener.local_addr().unwrap().port(), server.address());
+        let cut = tokio::sync::broadcast::Sender::new(1);
+        let cuts = cut.clone();
+        let listening = tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut cut = cuts.subscribe();
+                tokio::spawn(async move {
+                    let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cut.recv() => {}
+                    }
+                });
+            }
+        });
+        Self { port, cut, listening }
+    }
+
+    fn cut(&self) {
+        let _ = self.cut.send(());
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_connection_that_is_cut_in_a_burst_leaves_no_gap() {
+    let server = Server::start(&[]);
+    let writer = Replica::of(&server).await;
+    let cable = Cable::to(&server).await;
+    let mut asked = settings(&[&server]);
+    asked.servers[0].port = cable.port;
+    let reader = Replica::start(asked, folder());
+    loaded(&reader.tables).await;
+    let burst = async {
+        for part in 0..100 {
+            add(&*writer.log, (part * 100..(part + 1) * 100).map(jti)).await;
+            if part % 20 == 10 {
+                cable.cut();
+                reader.is_away().await;
+            }
+        }
+    };
+    burst.await;
+    reader.is_up().await;
+    until("the last", async || reader.refuses(&jti(9999))).await;
+    let missing: Vec<_> = (0..10_000).filter(|n| !reader.refuses(&jti(n))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!(reader.tables.count(Kind::Jti), 10_000);
+    let part = Part { limit: 5000, ..Part::default() };
+    until("the file", async || all(&*reader.log, part.clone()).await.len() == 10_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_lifted_while_a_replica_was_away_and_the_log_was_cut_is_lifted() {
+    let server = Server::start(&[]);
+    let (one, two) = (Replica::of(&server).await, Replica::of(&server).await);
+    add(&*one.log, (0..3000).map(block)).await;
+    until("the others", async || two.refuses(&block(2999))).await;
+    two.has_kept(&block(2999)).await;
+    let folder = two.stop().await;
+    lift(&*one.log, &block(7)).await;
+    lift(&*one.log, &block(8)).await;
+    add(&*one.log, [block(8), jti("new")]).await;
+    assert_eq!(server.ask(&format!("XTRIM {KEY}log MAXLEN 1")), ":3003");
+    let two = Replica::start(settings(&[&server]), folder);
+    loaded(&two.tables).await;
+    until("the list to be read whole", async || !two.refuses(&block(7)) && two.refuses(&jti("new"))).await;
+    assert!(two.refuses(&block(8)) && (9..3000).all(|n| two.refuses(&block(n))));
+    until("the file", async || all(&*two.log, Part { limit: 5000, ..Part::default() }).await.len() == 3000)
+        .await;
+    assert_eq!(server.ask(&format!("HLEN {KEY}records")), ":3000", "nothing came back");
+    let folder = two.stop().await;
+    drop((one, server));
+    let alone = Replica::start(settings(&[&Server::start(&[])]), folder);
+    loaded(&alone.tables).await;
+    assert!(!alone.refuses(&block(7)) && alone.refuses(&block(8)) && alone.refuses(&jti("new")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_redis_that_lost_everything_gets_it_back_from_any_replica() {
+    let mut server = Server::start(&[]);
+    let (one, two) = (Replica::of(&server).await, Replica::of(&server).await);
+    add(&*one.log, (0..2500).map(jti)).await;
+    add(&*one.log, [before("alice", 10), block("bob")]).await;
+    lift(&*one.log, &block("bob")).await;
+    one.has_kept(&jti(2499)).await;
+    two.has_kept(&jti(2499)).await;
+    let has_all = || server_has(&server, 2501);
+    for loss in 0..3 {
+        match loss {
+            0 => assert_eq!(server.ask("FLUSHALL"), "+OK"),
+            // Only the log and what is known of it.
+            1 => assert_eq!(server.ask(&format!("DEL {KEY}about {KEY}records")), ":2"),
+            _ => assert_eq!(server.ask(&format!("DEL {KEY}log {KEY}records {KEY}ends")), ":3"),
+        }
+        until("the list in Redis", async || has_all()).await;
+        assert!(one.refuses(&jti(0)) && two.refuses(&jti(0)) && !one.refuses(&block("bob")));
+        let third = Replica::of(&server).await;
+        until("one that comes later", async || third.refuses(&jti(2499)) && third.refuses(&jti(0))).await;
+        add(&*third.log, [jti(format!("after {loss}"))]).await;
+        until("the others", async || {
+            one.refuses(&jti(format!("after {loss}"))) && two.refuses(&jti(format!("after {loss}")))
+        })
+        .await;
+        lift(&*third.log, &jti(format!("after {loss}"))).await;
+        let refuse =
+            || [&one, &two].into_iter().any(|replica| replica.refuses(&jti(format!("after {loss}"))));
+        until("the lift", async || !refuse()).await;
+    }
+    server.kill();
+    one.is_away().await;
+    server.start_again();
+    until("the list after a restart without persistence", async || server_has(&server, 2501)).await;
+}
+
+fn server_has(server: &Server, count: usize) -> bool {
+    server.ask(&format!("HLEN {KEY}records")) == format!(":{count}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_redis_is_away_nothing_is_revoked_what_is_known_holds_and_it_goes_on_by_itself() {
+    let mut server = Server::start(&["--appendonly", "yes"]);
+    let replica = Replica::of(&server).await;
+    add(&*replica.log, [jti("a")]).await;
+    replica.has_kept(&jti("a")).await;
+    server.kill();
+    replica.is_away().await;
+    let began = Instant::now();
+    let fault = replica.log.append(&[Change::Add(jti("b"))]).await.unwrap_err();
+    assert!(
+        matches!(fault, StoreFault::Unavailable(_)) && began.elapsed() < Duration::from_secs(1),
+        "{fault:?}"
+    );
+    assert!(replica.refuses(&jti("a")) && !replica.refuses(&jti("b")));
+    assert!(replica.log.find(jti("a").id()).await.unwrap().is_some(), "the file is asked meanwhile");
+    assert_eq!(all(&*replica.log, Part { limit: 10, ..Part::default() }).await.len(), 1);
+    server.start_again();
+    replica.is_up().await;
+    add(&*replica.log, [jti("b")]).await;
+    until("the change", async || replica.refuses(&jti("b"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_starts_while_redis_is_away_on_a_list_that_is_young_enough() {
+    let mut server = Server::start(&[]);
+    let replica = Replica::of(&server).await;
+    add(&*replica.log, [jti("a"), block("bob")]).await;
+    replica.has_kept(&block("bob")).await;
+    until("a list that is complete", async || is_current(&replica.tables)).await;
+    let folder = replica.stop().await;
+    server.kill();
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(folder.path().join("revocations.redb"), copy.path().join("revocations.redb")).unwrap();
+
+    let young = Replica::start(settings(&[&server]), folder);
+    loaded(&young.tables).await;
+    assert!(young.refuses(&jti("a")) && young.refuses(&block("bob")) && !young.refuses(&jti("b")));
+
+    let later = TestClock::start();
+    later.pass(STALENESS + LONG);
+    let old = Replica::start_as(settings(&[&server]), copy, later, false, Tuning::default());
+    let none = Replica::start(settings(&[&server]), tempfile::tempdir().unwrap());
+    until("both to have tried", async || {
+        matches!(old.link.health(), StoreHealth::Away { .. }) && old.tables.count(Kind::Jti) == 1
+    })
+    .await;
+    none.is_away().await;
+    assert!(!is_current(&old.tables) && !is_current(&none.tables));
+
+    server.start_again();
+    for replica in [&young, &old, &none] {
+        until("the list", async || is_current(&replica.tables) && replica.refuses(&jti("a"))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_cannot_be_written_or_is_damaged_costs_nothing_while_redis_is_there() {
+    let server = Server::start(&[]);
+    let faults = Arc::new(Faults::default());
+    let tuning = Tuning { backend: Backend { faults: Some(faults.clone()) }, ..Tuning::default() };
+    let replica = Replica::start_as(settings(&[&server]), folder(), Arc::new(SystemClock), false, tuning);
+    loaded(&replica.tables).await;
+    add(&*replica.log, [jti(0)]).await;
+    replica.has_kept(&jti(0)).await;
+    for (round, fault) in [&faults.full, &faults.loses].into_iter().enumerate() {
+        fault.store(true, std::sync::atomic::Ordering::SeqCst);
+        let changes = |from: usize| (from..from + 100).map(move |n| jti(format!("{round}:{n}")));
+        for n in 0..5 {
+            add(&*replica.log, changes(n * 100)).await;
+            assert!(changes(n * 100).all(|named| replica.refuses(&named)));
+        }
+        until("the fault", async || replica.log.list(&Part::default()).await.is_err()).await;
+        lift(&*replica.log, &jti(0)).await;
+        fault.store(false, std::sync::atomic::Ordering::SeqCst);
+        let count = 500 * (round + 1);
+        let part = Part { limit: 5000, ..Part::default() };
+        until("the file to catch up", async || {
+            replica.log.list(&part).await.is_ok_and(|listed| listed.revocations.len() == count)
+        })
+        .await;
+        add(&*replica.log, [jti(0)]).await;
+        lift(&*replica.log, &jti(0)).await;
+    }
+    // One that hangs holds up nobody either.
+    faults.hangs.store(true, std::sync::atomic::Ordering::SeqCst);
+    for n in 0..20 {
+        let began = Instant::now();
+        add(&*replica.log, [jti(format!("hangs:{n}"))]).await;
+        assert!(replica.refuses(&jti(format!("hangs:{n}"))) && began.elapsed() < Duration::from_secs(1));
+    }
+    faults.hangs.store(false, std::sync::atomic::Ordering::SeqCst);
+    replica.has_kept(&jti("hangs:19")).await;
+    let damaged = folder();
+    std::fs::write(damaged.path().join("revocations.redb"), "not a list").unwrap();
+    let other = Replica::start(settings(&[&server]), damaged);
+    loaded(&other.tables).await;
+    assert!(other.refuses(&jti("0:0")) && other.log.list(&Part::default()).await.is_err());
+    let kept = std::fs::read(other.folder.path().join("revocations.redb")).unwrap();
+    assert_eq!(kept, b"not a list", "it is never thrown away");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_file_is_handed_over_and_taken_back_while_the_list_goes_on() {
+    let server = Server::start(&[]);
+    let old = Replica::of(&server).await;
+    add(&*old.log, [jti("a"), block("bob")]).await;
+    old.has_kept(&jti("a")).await;
+    let path: &Path = old.folder.path();
+    let link = KeptLink::start(settings(&[&server]), Arc::new(SystemClock));
+    let new = Arc::new(RedisLog::start(link, path, STALENESS, Arc::new(SystemClock), true));
+    let new_tables = followed(&new).await;
+    assert!(refuses(&new_tables, &jti("a")), "it has the list before it has the file");
+    old.log.close().await.unwrap();
+    add(&*old.log, [jti("b")]).await;
+    lift(&*old.log, &block("bob")).await;
+    new.open().await.unwrap();
+    let part = Part { limit: 10, ..Part::default() };
+    until("the new one's file", async || {
+        new.list(&part).await.is_ok_and(|listed| listed.revocations.len() == 2)
+    })
+    .await;
+    add(&*new, [jti("c")]).await;
+    new.close().await.unwrap();
+    old.log.open().await.unwrap();
+    until("the old one's file", async || {
+        old.log.list(&part).await.is_ok_and(|listed| listed.revocations.len() == 3)
+    })
+    .await;
+    until("the old one", async || old.refuses(&jti("c")) && !old.refuses(&block("bob"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_has_ended_leaves_redis() {
+    let server = Server::start(&[]);
+    let replica = Replica::of(&server).await;
+    let ended = |n: usize| Revocation { until: Some(now().minus(Duration::from_secs(100))), ..jti(n) };
+    add(&*replica.log, (0..250).map(ended)).await;
+    let ending = Revocation { until: Some(now().minus(Duration::from_secs(20))), ..jti("kept") };
+    add(&*replica.log, [ending, Revocation { until: None, ..block("bob") }]).await;
+    until("Redis to have forgotten it", async || server_has(&server, 2)).await;
+    assert_eq!(server.ask(&format!("ZCARD {KEY}ends")), ":1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_from_many_replicas_at_once_leave_all_with_one_list() {
+    let server = Server::start(&[]);
+    let replicas = join_all((0..3).map(|_| Replica::of(&server))).await;
+    let write = async |n: usize| {
+        let replica = &replicas[n % 3];
+        let named = block(n % 17);
+        let change = if n.is_multiple_of(2) { Change::Add(named) } else { Change::Lift(named) };
+        replica.log.append(&[change, Change::Add(before("alice", 1000 - n as u64))]).await.unwrap();
+    };
+    join_all((0..300).map(write)).await;
+    for n in 0..17 {
+        let there = replicas[0].log.find(block(n).id()).await.unwrap().is_some();
+        for replica in &replicas {
+            until("one list", async || replica.refuses(&block(n)) == there).await;
+        }
+    }
+    for replica in &replicas {
+        until("the latest moment", async || refuses_aged(&replica.tables, &before("alice", 0), 702, now()))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_cannot_be_read_in_redis_closes_the_gate_in_time() {
+    let server = Server::start(&[]);
+    let replica = Replica::of(&server).await;
+    add(&*replica.log, [jti("a")]).await;
+    assert_eq!(server.ask(&format!("HSET {KEY}records x 1:2:x")), ":1");
+    let late = Replica::start(settings(&[&server]), folder());
+    late.is_up().await;
+    let fault = late.log.append(&[Change::Add(jti("b"))]).await;
+    assert!(fault.is_ok(), "{fault:?}");
+    assert_eq!(late.tables.currency(), Currency::Unknown, "it does not know all of the list");
+    within_a_second("who follows the log", || replica.refuses(&jti("b"))).await;
+    assert_eq!(server.ask(&format!("HDEL {KEY}records x")), ":1");
+    loaded(&late.tables).await;
+}
