@@ -197,7 +197,7 @@ impl App {
     /// still taken.
     pub async fn stop(self, lame_duck: Duration) {
         self.running.stop(lame_duck).await;
-        end(&self.gate, self.background).await;
+        end(&self.gate, self.background, EXCHANGES).await;
         if let Some(store) = self.store.exclusive()
             && let Err(why) = store.close().await
         {
@@ -209,13 +209,15 @@ impl App {
     pub async fn leave(self) {
         self.exclusive.iter().for_each(|exclusive| exclusive.handed_over());
         self.running.leave().await;
-        end(&self.gate, self.background).await;
+        // Nothing presses it.
+        end(&self.gate, self.background, handover::LANDING).await;
     }
 }
 
-async fn end(gate: &Gate, background: Background) {
+/// `exchanges`: how long those under way may take.
+async fn end(gate: &Gate, background: Background, exchanges: Duration) {
     let hold = gate.exchanges.hold();
-    let airborne = hold.landed(EXCHANGES).await;
+    let airborne = hold.landed(exchanges).await;
     if airborne > 0 {
         tracing::warn!(airborne, "exchanges were cut off at the end of the drain");
     }
