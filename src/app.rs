@@ -205,7 +205,7 @@ impl App {
     /// still taken.
     pub async fn stop(self, lame_duck: Duration) {
         self.running.stop(lame_duck).await;
-        end(&self.gate, self.background).await;
+        end(&self.gate, self.background, EXCHANGES).await;
         for part in self.store.exclusive() {
             if let Err(why) = part.close().await {
                 tracing::error!(why, "not everything that the store holds was written");
@@ -217,13 +217,15 @@ impl App {
     pub async fn leave(self) {
         self.exclusive.iter().for_each(|exclusive| exclusive.handed_over());
         self.running.leave().await;
-        end(&self.gate, self.background).await;
+        // Nothing presses it.
+        end(&self.gate, self.background, handover::LANDING).await;
     }
 }
 
-async fn end(gate: &Gate, background: Background) {
+/// `exchanges`: how long those under way may take.
+async fn end(gate: &Gate, background: Background, exchanges: Duration) {
     let hold = gate.exchanges.hold();
-    let airborne = hold.landed(EXCHANGES).await;
+    let airborne = hold.landed(exchanges).await;
     if airborne > 0 {
         tracing::warn!(airborne, "exchanges were cut off at the end of the drain");
     }

@@ -27,9 +27,10 @@ use crate::state::live::Live;
 const READY: Duration = Duration::from_secs(60);
 /// How long the new process waits for the keys of its issuers.
 const KEYS: Duration = Duration::from_secs(10);
-/// How long exchanges that are under way may take: longer than any flight waits for its authorization server. New
-/// ones wait meanwhile.
-const LANDING: Duration = FLIGHT.saturating_add(Duration::from_secs(5));
+/// How long exchanges that are under way may take: longer than any flight waits for its authorization server.
+pub(super) const LANDING: Duration = FLIGHT.saturating_add(Duration::from_secs(5));
+/// How long new ones wait for those under way, before it is taken for granted that one of these is slow.
+const BRIEFLY: Duration = Duration::from_secs(3);
 /// How long it may take to open what the old process has closed. Requests may wait for that.
 const OPEN: Duration = Duration::from_secs(20);
 /// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
@@ -61,10 +62,7 @@ impl App {
         let ready = timeout(READY, to.hear()).await.map_err(|_| HandOverError::Late(READY))??;
         let Message::Ready { without_keys } = ready else { return Err(unexpected().into()) };
         self.would_not_miss(without_keys)?;
-        let hold = self.gate.exchanges.hold();
-        if !self.exclusive.is_empty() {
-            self.land(&hold).await?;
-        }
+        let _hold = if self.exclusive.is_empty() { None } else { Some(self.land().await?) };
         try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()))
             .await
             .map_err(HandOverError::Unwritten)?;
@@ -75,15 +73,25 @@ impl App {
         }
     }
 
-    async fn land(&self, hold: &Hold) -> Result<(), HandOverError> {
-        let airborne = hold.airborne();
-        if airborne > 0 {
-            tracing::info!(airborne, "exchanges under way are finished before the store is handed over");
+    /// Waits until no exchange is under way, and none begins from then on. One that is slow does not hold up all others:
+    /// it is waited for while they go on. Only who meets slow ones again and again makes them wait at last.
+    async fn land(&self) -> Result<Hold, HandOverError> {
+        let exchanges = &self.gate.exchanges;
+        let mut left = 0;
+        for patience in [BRIEFLY, BRIEFLY, LANDING] {
+            let hold = exchanges.hold();
+            let airborne = hold.airborne();
+            if airborne > 0 && left == 0 {
+                tracing::info!(airborne, "exchanges under way are finished before the store is handed over");
+            }
+            left = hold.landed(patience).await;
+            if left == 0 {
+                return Ok(hold);
+            }
+            drop(hold);
+            exchanges.landed(LANDING).await;
         }
-        match hold.landed(LANDING).await {
-            0 => Ok(()),
-            airborne => Err(HandOverError::Airborne { airborne }),
-        }
+        Err(HandOverError::Airborne { airborne: left })
     }
 
     /// Tokens that are accepted here must be accepted there.

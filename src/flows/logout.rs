@@ -14,7 +14,7 @@ use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
 use crate::core::secret::SecretString;
-use crate::core::session::exchange::seal::{Content, Holder};
+use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, Issued, Successor};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
@@ -121,9 +121,7 @@ pub(in crate::flows) fn tokens_of(
     family: &Family,
 ) -> Vec<SecretString> {
     let open = |newest: &Successor| {
-        let before = Holder::of(grant).reach(family, newest.generation.checked_sub(1)?)?;
-        let plain = before.open(Content::Grant, &newest.grant)?;
-        Some(Grant::from_bytes(plain.expose())?.refresh_token)
+        Some(Holder::of(grant).newest(family, newest.generation, &newest.grant)?.refresh_token)
     };
     let presented = grant.refresh_token.clone();
     let newest = newest.and_then(open).filter(|newest| *newest != presented);

@@ -4,6 +4,7 @@
 //! Memory only, and none of it is needed to be right: after a restart, and on other replicas, a flight is
 //! watched in the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -46,17 +47,24 @@ pub struct Exchanges {
 /// What is spent at an AS and not yet in the store, and whether more may be.
 #[derive(Debug, Default)]
 struct Air {
-    airborne: usize,
+    /// Each by its number, in the order of taking off.
+    airborne: BTreeSet<u64>,
+    next: u64,
     holds: usize,
 }
 
 /// Leave to ask an AS and to put into the store what it gives; it is given back when dropped.
 #[derive(Debug)]
-pub struct Airborne(Arc<watch::Sender<Air>>);
+pub struct Airborne {
+    air: Arc<watch::Sender<Air>>,
+    number: u64,
+}
 
 impl Drop for Airborne {
     fn drop(&mut self) {
-        self.0.send_modify(|air| air.airborne -= 1);
+        self.air.send_modify(|air| {
+            air.airborne.remove(&self.number);
+        });
     }
 }
 
@@ -67,13 +75,13 @@ pub struct Hold(Arc<watch::Sender<Air>>);
 impl Hold {
     /// How many are in the air.
     pub fn airborne(&self) -> usize {
-        self.0.borrow().airborne
+        self.0.borrow().airborne.len()
     }
 
     /// Waits until none is, but not longer than `patience`; how many were left then.
     pub async fn landed(&self, patience: Duration) -> usize {
         let mut air = self.0.subscribe();
-        let none = air.wait_for(|air| air.airborne == 0);
+        let none = air.wait_for(|air| air.airborne.is_empty());
         if tokio::time::timeout(patience, none).await.is_ok() { 0 } else { self.airborne() }
     }
 }
@@ -112,13 +120,17 @@ impl Exchanges {
     /// Waits while exchanges are held back. To be had before the store is asked whether one may begin.
     pub async fn take_off(&self) -> Airborne {
         loop {
-            let is_free = |air: &mut Air| {
-                let is_free = air.holds == 0;
-                air.airborne += usize::from(is_free);
-                is_free
-            };
-            if self.air.send_if_modified(is_free) {
-                return Airborne(Arc::clone(&self.air));
+            let mut number = None;
+            self.air.send_if_modified(|air| {
+                if air.holds == 0 {
+                    air.airborne.insert(air.next);
+                    number = Some(air.next);
+                    air.next += 1;
+                }
+                number.is_some()
+            });
+            if let Some(number) = number {
+                return Airborne { air: Arc::clone(&self.air), number };
             }
             // The sender is ours, so that this ends only as it should.
             let _ = self.air.subscribe().wait_for(|air| air.holds == 0).await;
@@ -129,6 +141,14 @@ impl Exchanges {
     pub fn hold(&self) -> Hold {
         self.air.send_modify(|air| air.holds += 1);
         Hold(Arc::clone(&self.air))
+    }
+
+    /// Waits until all have landed that are in the air now, but not longer than `patience`. Others may take off.
+    pub async fn landed(&self, patience: Duration) {
+        let mut air = self.air.subscribe();
+        let next = air.borrow().next;
+        let landed = air.wait_for(|air| air.airborne.first().is_none_or(|first| *first >= next));
+        let _ = tokio::time::timeout(patience, landed).await;
     }
 
     /// A place among the code exchanges; `None` when there are [`CODE_EXCHANGES`] already.
@@ -207,6 +227,18 @@ mod tests {
         drop(hold);
         let _second = second.await;
         assert_eq!(exchanges.hold().airborne(), 1);
+    }
+
+    #[tokio::test]
+    async fn those_in_the_air_are_waited_for_while_others_take_off() {
+        let exchanges = Exchanges::default();
+        let first = exchanges.take_off().await;
+        let mut landed = std::pin::pin!(exchanges.landed(Duration::from_secs(60)));
+        assert!(landed.as_mut().now_or_never().is_none());
+        let _second = exchanges.take_off().await;
+        assert!(landed.as_mut().now_or_never().is_none());
+        drop(first);
+        landed.await;
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import { hasEnded } from './support/gateway.mjs';
 import { Browser, until } from './support/http.mjs';
 import { Replicas } from './support/replicas.mjs';
 import { COOKIE } from './support/world.mjs';
@@ -111,6 +112,27 @@ test('a replay is caught on another replica, ends the session for both, and is r
   assert.equal(await replicas.metric('tollgate_exchanges_total', { outcome: 'reuse_detected' }), 1);
   await one.says('"event":"security"');
   await until('the revocations', () => world.as.revocations.length === 2);
+});
+
+test('with a Redis a hand-over waits for no exchange, and the old process finishes a slow one', async (t) => {
+  const replicas = await Replicas.start({ ...PUBLIC, count: 1, issuer: { timeout: '1s' } });
+  t.after(() => replicas.stop());
+  const { world, gateways: [gateway] } = replicas;
+  const [browser, other] = [new Browser(), new Browser()];
+  await world.signIn(browser);
+  await world.signIn(other, 'bob');
+  const held = new Promise((resolve) => world.as.holdNextTokenAnswer(resolve));
+  const first = replicas.refresh(new Browser(), gateway, browser.cookie(COOKIE));
+  const answerIt = await held; // the server has replaced the token
+  const { before } = await gateway.handOver();
+  assert.equal((await first).status, 503, 'no browser waits for it');
+  assert.equal((await replicas.refresh(other, gateway)).status, 200);
+  await new Promise((resolve) => setTimeout(resolve, 25_000)); // longer than a stop waits
+  answerIt();
+  const { answer } = await refreshed(replicas, browser, gateway);
+  assert.equal(answer.status, 200, answer.text);
+  assert.equal(world.as.callsOf('refresh_token').length, 2, 'the token that was replaced was sent once');
+  await until('the old process to end', () => hasEnded(before));
 });
 
 test('rolling the cookie key over three replicas under load signs nobody out', async (t) => {

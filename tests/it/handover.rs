@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tollgate::app::{App, HandOverError, Outside, StartError, take_over};
 use tollgate::flows::ports::Exclusive;
@@ -136,6 +137,32 @@ async fn the_store_moves_first_and_then_the_other_process_serves_at_the_same_soc
     within("the stop", taken.stop(Duration::ZERO)).await;
     assert!(tokio::net::TcpStream::connect(public).await.is_err(), "nobody has the socket any more");
     assert!(tokio::net::TcpStream::connect(admin).await.is_err());
+}
+
+#[tokio::test]
+async fn one_slow_exchange_does_not_hold_up_the_others_before_the_store_moves() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let exchanges = &gateway.app.gate.exchanges;
+    let slow = exchanges.take_off().await;
+    let (mut to_new, to_old) = Channel::pair().unwrap();
+    let (handed, taken, ()) = within("the hand-over", async {
+        tokio::join!(
+            gateway.app.hand_over(&mut to_new),
+            new(to_old, gateway.folder(), files.of("new")),
+            async {
+                let is_held = || exchanges.take_off().now_or_never().is_none();
+                eventually("exchanges to be held back", is_held).await;
+                eventually("them to go on while one is slow", || !is_held()).await;
+                assert_eq!(files.events(), ["the old process opens"]);
+                drop(slow);
+            }
+        )
+    })
+    .await;
+    handed.unwrap();
+    assert_eq!(files.events(), ["the old process opens", "the old process closes", "the new process opens"]);
+    taken.unwrap().stop(Duration::ZERO).await;
 }
 
 /// However far the other process gets before it fails.

@@ -871,23 +871,22 @@ impl World {
 }
 
 /// What a decision gives to the holder of the presented grant.
-fn opened(decision: Decision, family: &Family, grant: &Grant) -> Outcome {
-    let open = |generation, content, sealed: &_| {
-        let holder = Holder::of(grant).reach(family, generation).expect("a way along the links");
-        holder.open(content, sealed).expect("sealed for this holder")
-    };
-    let read = |plain: Secret<Vec<u8>>| Box::new(Grant::from_bytes(plain.expose()).expect("a grant"));
+fn opened(decision: Decision, family: &Family, presented: &Grant) -> Outcome {
+    let holder = Holder::of(presented);
     match decision {
         Decision::Exchange { with: With::Presented, recovers, .. } => {
-            Outcome::Begin { grant: Box::new(grant.clone()), recovers }
+            Outcome::Begin { grant: Box::new(presented.clone()), recovers }
         }
         Decision::Exchange { with: With::Newest { grant, generation }, recovers, .. } => {
-            Outcome::Begin { grant: read(open(generation - 1, Content::Grant, &grant)), recovers }
+            let newest = holder.newest(family, generation, &grant);
+            Outcome::Begin { grant: Box::new(newest.expect("sealed for this holder")), recovers }
         }
         Decision::Join(flight) => Outcome::Join(flight),
         Decision::AskAgainAfter(flight) => Outcome::AskAgainAfter(flight),
         Decision::AnswerAgain { answer, of, with_cookie, .. } => {
-            let next = read(open(of, Content::Answer, &answer));
+            let holder = holder.reach(family, of).expect("a way along the links");
+            let plain = holder.open(Content::Answer, &answer).expect("sealed for this holder");
+            let next = Box::new(Grant::from_bytes(plain.expose()).expect("a grant"));
             Outcome::AnswerAgain { used: next.counts_as_use(), next, with_cookie }
         }
         Decision::Replay => Outcome::Replay,

@@ -143,22 +143,19 @@ enum Presented {
 impl Presented {
     /// `newest`: the newest grant that was kept before the decision.
     fn of(decision: Decision, newest: Option<&Successor>, family: &Family, grant: &Grant) -> Self {
-        let opened = |generation, content, sealed: &_| {
-            Holder::of(grant).reach(family, generation)?.open(content, sealed)
-        };
+        let holder = Holder::of(grant);
         match decision {
             Decision::Exchange { with: With::Presented, recovers, .. } => {
                 Self::Begin { grant: Box::new(grant.clone()), recovers }
             }
             Decision::Exchange { with: With::Newest { grant, generation }, recovers, .. } => {
-                let before = generation.saturating_sub(1);
-                let newest = opened(before, Content::Grant, &grant)
-                    .and_then(|plain| Grant::from_bytes(plain.expose()))
-                    .map(Box::new);
+                let newest = holder.newest(family, generation, &grant).map(Box::new);
                 newest.map_or(Self::Unreadable, |grant| Self::Begin { grant, recovers })
             }
             Decision::AnswerAgain { answer, of, age, with_cookie } => {
-                let answer = opened(of, Content::Answer, &answer)
+                let answer = holder
+                    .reach(family, of)
+                    .and_then(|holder| holder.open(Content::Answer, &answer))
                     .and_then(|plain| Answer::from_bytes(plain.expose()))
                     .map(Arc::new);
                 answer.map_or(Self::Unreadable, |answer| Self::AnswerAgain { answer, age, with_cookie })

@@ -66,6 +66,12 @@ impl Holder {
         Some(holder)
     }
 
+    /// The grant of a later generation, which is sealed for holders of the one before it.
+    pub fn newest(&self, family: &Family, generation: Generation, sealed: &Sealed) -> Option<Grant> {
+        let before = self.reach(family, generation.checked_sub(1)?)?;
+        Grant::from_bytes(before.open(Content::Grant, sealed)?.expose())
+    }
+
     /// Leads from here to a later generation.
     ///
     /// # Errors
