@@ -25,6 +25,7 @@
 //! - What is reserved is removed from every request on every path; ours is set last.
 //! - A refresh token leaves the gateway only sealed, in an HttpOnly cookie. No outage clears it.
 //! - Secrets have a type that never prints. No log holds a token, a cookie or a query.
+//! - What was revoked is refused. A list that is not known, or too old, closes the gate.
 //! - The hot path reads memory. It waits for an issuer or an authorization server alone, with a deadline.
 //! - Doubt closes the gate.
 //!
@@ -36,11 +37,13 @@
 //! | which path is ambiguous | `core/route/path.rs` |
 //! | which route wins | `core/route/table.rs` |
 //! | what a route may require | `core/route/policy.rs` |
-//! | status and words of a refusal | `core/denial.rs` |
+//! | status and words of a refusal | `core/denial/` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
-//! | what becomes of a refresh token | `core/session/exchange.rs`, `flows/exchange/` |
+//! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
+//! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations.rs` |
+//! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/` |
 //! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs` |
 //! | where the list of revocations is kept | `io/revocations/` |
 //! | when keys are fetched | `core/token/freshness.rs` |

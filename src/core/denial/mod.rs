@@ -1,0 +1,214 @@
+//! Every reason for which Tollgate refuses, and what each looks like from outside: one closed enum,
+//! one table. A refusal that is not in here cannot be sent.
+//!
+//! Sources: RFC 9110 (status), RFC 6750 section 3.1 (bearer errors), RFC 9470 (step-up),
+//! RFC 6749 section 5.2 (token endpoint errors), RFC 6585 (429, 431).
+//!
+//! How a refusal is written (problem+json, OAuth JSON) is decided in `edge::respond`; what it says
+//! is decided here. `detail` never repeats what the caller sent.
+
+mod facts;
+
+use std::time::Duration;
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+pub use self::facts::{Facts, LogLevel};
+use crate::core::session::oauth::answer::ServerError;
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    // The request itself.
+    /// The target has more than one reading; the text says which part.
+    AmbiguousTarget(&'static str),
+    /// The request cannot be read in one way; the text says why.
+    BadRequest(&'static str),
+    UnknownHost,
+    NoRoute,
+    MethodNotAllowed {
+        allow: Vec<Method>,
+    },
+    HeaderTooLarge,
+    TokenTooLarge,
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTooSlow,
+
+    // The credential.
+    NoCredential,
+    /// Two `Authorization` headers, or two cookies of one name of ours.
+    SeveralCredentials,
+    /// `access_token` in the query (RFC 9700 section 4.3.2).
+    TokenInQuery,
+    /// Not a JWS in compact form with a readable header and claims; the text says which part.
+    TokenMalformed(&'static str),
+    /// `iss` is none of the configured issuers, or absent.
+    UnknownIssuer,
+    AlgorithmNotAllowed,
+    /// `crit`, `b64`, `zip` or an encrypted token.
+    UnsupportedHeader,
+    WrongTokenType,
+    UnknownKey,
+    BadSignature,
+    WrongAudience,
+    TokenExpired,
+    TokenNotYetValid,
+    /// Lives longer than `max_token_lifetime`, or has no `exp` or `iat` to tell.
+    TokenLivesTooLong,
+    /// A token bound to a key (`cnf`, RFC 7800) whose proof Tollgate cannot check.
+    ProofRequired,
+    IssuerNotAccepted,
+    ClientNotAccepted,
+    Revoked,
+
+    // What the credential allows.
+    InsufficientScope {
+        needed: Vec<String>,
+    },
+    ClaimMismatch {
+        claim: String,
+    },
+    /// Sign-in too weak or too long ago (RFC 9470).
+    StepUp {
+        acr_values: Vec<String>,
+        max_age: Option<Duration>,
+    },
+
+    // `/oauth/*`.
+    OriginNotAllowed,
+    /// RFC 6749 section 5.2 `invalid_request`; the text says what would be right.
+    InvalidRequest(&'static str),
+    UnknownClient,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+    InvalidScope,
+    /// No session: the cookie is absent or does not open. It is not cleared.
+    NoSession,
+    /// The session ended (timeouts, sign-out, theft, the AS said so). The cookie is cleared.
+    SessionEnded(SessionEnd),
+    /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
+    FromAuthorizationServer(Box<ServerError>),
+    /// The AS did not take the credentials that the caller brought for its client.
+    ClientCredentialRefused {
+        said: Box<ServerError>,
+        /// They came as `Authorization: Basic`, so a challenge goes back (RFC 6749 section 5.2).
+        by_basic: bool,
+    },
+    /// The AS's answer does not fit the grant (other `sub`, `iss` or client).
+    AnswerMismatch,
+    /// The AS gave an access token that the gateway itself would refuse: a fault of set-up.
+    AccessTokenUnusable,
+    /// The AS's tokens make a session that fits no cookie.
+    SessionTooLarge,
+
+    // What we depend on.
+    KeysUnavailable,
+    AuthorizationServerUnavailable,
+    /// What must outlive a request cannot be read or written.
+    StoreUnavailable,
+    /// What was taken back is not known, or no longer known to be all.
+    RevocationsUnavailable,
+    UpstreamUnavailable,
+    UpstreamTimeout,
+    /// One address asks too often.
+    TooManyRequests {
+        retry_after: Duration,
+    },
+    /// One address was denied too often, and this would be work.
+    TooManyDenials {
+        retry_after: Duration,
+    },
+    /// More requests are under way than there is room for.
+    Overloaded,
+    /// Tollgate itself failed; nothing about it leaves the process but the request id.
+    Internal,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionEnd {
+    IdleTimeout,
+    AbsoluteTimeout,
+    /// Sign-out, or a revocation of its family.
+    Revoked,
+    /// A spent generation was presented again.
+    ReuseDetected,
+    /// The AS answered `invalid_grant`.
+    InvalidGrant,
+    /// The browser signed in again. A newer session has taken the place of this one, and of its cookie.
+    SignedInAgain,
+    /// The same, as somebody else.
+    SignedInAsAnother,
+}
+
+impl SessionEnd {
+    /// Whether the session's refresh tokens are revoked at the AS. An AS may end all tokens of one person and client
+    /// together (RFC 7009 section 2.1), those of the newer session too.
+    pub const fn revokes_tokens(self) -> bool {
+        !matches!(self, Self::SignedInAgain)
+    }
+}
+
+impl Denial {
+    /// After how long it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::KeysUnavailable
+            | Self::AuthorizationServerUnavailable
+            | Self::StoreUnavailable
+            | Self::RevocationsUnavailable
+            | Self::Overloaded => Some(Duration::from_secs(2)),
+            Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the cookie that came along must be cleared with the refusal. Only a session that is
+    /// over for certain: an outage, or a cookie that does not open, never clears one. After a newer sign-in the
+    /// browser may have the newer cookie by now, under the same name.
+    pub fn clears_cookie(&self) -> bool {
+        match self {
+            Self::SessionEnded(end) => {
+                !matches!(end, SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn only_an_ended_session_clears_its_cookie() {
+        assert!(Denial::SessionEnded(SessionEnd::InvalidGrant).clears_cookie());
+        for kept in [
+            Denial::NoSession,
+            Denial::SessionEnded(SessionEnd::SignedInAgain),
+            Denial::SessionEnded(SessionEnd::SignedInAsAnother),
+            Denial::AuthorizationServerUnavailable,
+            Denial::StoreUnavailable,
+            Denial::OriginNotAllowed,
+            Denial::Internal,
+        ] {
+            assert!(!kept.clears_cookie(), "{kept:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unavailable_says_when_to_come_back() {
+        for denial in
+            [Denial::KeysUnavailable, Denial::AuthorizationServerUnavailable, Denial::StoreUnavailable]
+        {
+            assert_eq!(denial.facts().status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(denial.retry_after().is_some());
+        }
+    }
+}
