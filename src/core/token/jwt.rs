@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
-use crate::core::token::jwks::{KeySet, Miss};
+use crate::core::token::jwks::{Key, KeySet, Miss};
 use crate::core::token::{Algorithm, TokenRules, json};
 
 /// The largest signature that can hold: RSA of 8192 bits, in bytes.
@@ -219,7 +219,7 @@ impl Plausible<'_, '_> {
     /// `WrongAudience`, `WrongTokenType` (an ID token by its audience), `TokenMalformed`.
     pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, Denial> {
         let Self { token, rules, now, issued_at, expires_at } = self;
-        token.check_signature(keys)?;
+        let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
         let Unverified { header, claims, .. } = token;
         check_audience(&claims, rules, header.typ.as_deref())?;
         check_identifier(claims.get("sub"))?;
@@ -236,7 +236,6 @@ impl Plausible<'_, '_> {
             .flatten()
             .filter(|signed_in| *signed_in <= now.plus(rules.clock_skew));
         let issuer = rules.issuer.clone();
-        let kid = header.kid;
         Ok(VerifiedToken {
             issuer,
             claims,
@@ -253,7 +252,8 @@ impl Plausible<'_, '_> {
 }
 
 impl Unverified<'_> {
-    fn check_signature(&self, keys: &KeySet) -> Result<(), Denial> {
+    /// The key that signed it.
+    fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, Denial> {
         let algorithm = self.header.algorithm;
         let candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| match miss {
             Miss::Unknown | Miss::Ambiguous => Denial::UnknownKey,
@@ -268,8 +268,8 @@ impl Unverified<'_> {
             }
         };
         let signature = buffer.get(..length).unwrap_or_default();
-        let holds = candidates.iter().any(|key| key.signed(algorithm, self.signed.as_bytes(), signature));
-        if holds { Ok(()) } else { Err(Denial::BadSignature) }
+        let signed = |key: &&Key| key.signed(algorithm, self.signed.as_bytes(), signature);
+        candidates.iter().find(signed).ok_or(Denial::BadSignature)
     }
 }
 
@@ -369,7 +369,8 @@ impl VerifiedToken {
         self.id.as_deref()
     }
 
-    /// The name of the key that signed it.
+    /// The name that its issuer gave the key that signed it, whatever the token's header says: whoever has a stolen
+    /// key can leave `kid` out.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
@@ -415,6 +416,16 @@ mod tests {
 
     fn judge_by(rules: &TokenRules, token: &str) -> Result<VerifiedToken, Denial> {
         Unverified::parse(token, 8192)?.verify(&all_keys(), rules, NOW)
+    }
+
+    #[test]
+    fn a_token_that_names_no_key_is_known_by_the_one_that_signed_it() {
+        let alone = KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0;
+        for header in [json!({ "alg": "ES256" }), json!({ "alg": "ES256", "kid": keys().p256.kid })] {
+            let token = keys().p256.sign_as(&header, &claims());
+            let verified = Unverified::parse(&token, 8192).unwrap().verify(&alone, &rules(), NOW).unwrap();
+            assert_eq!(verified.kid(), Some(keys().p256.kid), "{header}");
+        }
     }
 
     fn judge(token: &str) -> Result<VerifiedToken, Denial> {
