@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use serde::{Deserialize, Serialize};
 
+pub use crate::core::session::end::SessionEnd;
 use crate::core::session::oauth::answer::ServerError;
 
 /// Why a request was refused.
@@ -119,31 +119,6 @@ pub enum Denial {
     Overloaded,
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
     Internal,
-}
-
-/// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SessionEnd {
-    IdleTimeout,
-    AbsoluteTimeout,
-    /// Sign-out, or a revocation of its family.
-    Revoked,
-    /// A spent generation was presented again.
-    ReuseDetected,
-    /// The AS answered `invalid_grant`.
-    InvalidGrant,
-    /// The browser signed in again. A newer session has taken the place of this one, and of its cookie.
-    SignedInAgain,
-    /// The same, as somebody else.
-    SignedInAsAnother,
-}
-
-impl SessionEnd {
-    /// Whether the session's refresh tokens are revoked at the AS. An AS may end all tokens of one person and client
-    /// together (RFC 7009 section 2.1), those of the newer session too.
-    pub const fn revokes_tokens(self) -> bool {
-        !matches!(self, Self::SignedInAgain)
-    }
 }
 
 /// How loudly a refusal is logged.
@@ -505,13 +480,10 @@ impl Denial {
     }
 
     /// Whether the cookie that came along must be cleared with the refusal. Only a session that is
-    /// over for certain: an outage, or a cookie that does not open, never clears one. After a newer sign-in the
-    /// browser may have the newer cookie by now, under the same name.
+    /// over for certain: an outage, or a cookie that does not open, never clears one.
     pub fn clears_cookie(&self) -> bool {
         match self {
-            Self::SessionEnded(end) => {
-                !matches!(end, SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother)
-            }
+            Self::SessionEnded(end) => end.clears_cookie(),
             _ => false,
         }
     }
