@@ -12,9 +12,9 @@ mod facts;
 use std::time::Duration;
 
 use http::Method;
-use serde::{Deserialize, Serialize};
 
 pub use self::facts::{Facts, LogLevel};
+pub use crate::core::session::end::SessionEnd;
 use crate::core::session::oauth::answer::ServerError;
 
 /// Why a request was refused.
@@ -124,31 +124,6 @@ pub enum Denial {
     Overloaded,
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
     Internal,
-}
-
-/// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SessionEnd {
-    IdleTimeout,
-    AbsoluteTimeout,
-    /// Sign-out, or a revocation of its family.
-    Revoked,
-    /// A spent generation was presented again.
-    ReuseDetected,
-    /// The AS answered `invalid_grant`.
-    InvalidGrant,
-    /// The browser signed in again. A newer session has taken the place of this one, and of its cookie.
-    SignedInAgain,
-    /// The same, as somebody else.
-    SignedInAsAnother,
-}
-
-impl SessionEnd {
-    /// Whether the session's refresh tokens are revoked at the AS. An AS may end all tokens of one person and client
-    /// together (RFC 7009 section 2.1), those of the newer session too.
-    pub const fn revokes_tokens(self) -> bool {
-        !matches!(self, Self::SignedInAgain)
-    }
 }
 
 impl Denial {

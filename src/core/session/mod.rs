@@ -9,6 +9,7 @@
 //! - `oauth`: what goes to the AS and what comes back, as allow-lists (RFC 6749)
 
 pub mod cookie;
+pub mod end;
 pub mod exchange;
 pub mod grant;
 pub mod oauth;
