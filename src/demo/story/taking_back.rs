@@ -72,7 +72,7 @@ impl Story<'_> {
         self.terminal.came("401 for what it signed, whatever it says");
         self.lift(Taken::Key).await?;
         expect_status(&self.call("/api/hello").await?, StatusCode::OK)?;
-        self.terminal.came("200 again when that is lifted: no session has ended");
+        self.terminal.came("200 for the same token when that is lifted");
         Ok(())
     }
 
