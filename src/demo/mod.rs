@@ -9,6 +9,7 @@
 //! - `tap`, `wire`: what passes between them
 //! - `page`: the page and its buttons
 //! - `sign_in`, `browser`: how a person and their browser behave
+//! - `operator`: takes access back over the admin API
 //! - `story`, `terminal`: what is shown, and how
 //! - `ports`, `folder`: where it listens, and what it leaves behind: nothing
 
@@ -18,6 +19,7 @@ pub mod upstream;
 
 mod browser;
 mod folder;
+mod operator;
 mod page;
 mod ports;
 mod serve;
@@ -41,8 +43,11 @@ use crate::app::{App, Outside};
 use crate::config;
 use crate::config::settings::Settings;
 use crate::core::secret::SecretString;
+use crate::io::admin_client::AdminClient;
+use crate::io::key_files;
 use authorization_server::{AsClient, AsOptions, AuthorizationServer, RunningAs};
 use folder::Folder;
+use operator::Operator;
 use page::Stage;
 use ports::Ports;
 use story::{CLIENT, Places};
@@ -75,9 +80,10 @@ const PACE: Pace = Pace { token_latency: Duration::from_millis(300), grace: Dura
 #[derive(Debug)]
 struct World {
     places: Places,
-    /// In front of the gateway, the authorization server and the upstream.
-    taps: [Arc<Tap>; 3],
+    /// In front of the gateway, the authorization server, the upstream and the gateway's admin listener.
+    taps: [Arc<Tap>; 4],
     feed: Arc<Feed>,
+    operator: Arc<Operator>,
     app: App,
     authorization_server: RunningAs,
     upstream: Upstream,
@@ -113,12 +119,12 @@ async fn demonstrate(once: bool, terminal: &mut Terminal) -> Result<ExitCode, Bo
     introduce(&ports, terminal);
     let world = World::start(ports, PACE)?;
     let told = tokio::select! {
-        told = story::tell(&world.places, terminal) => told,
+        told = story::tell(&world.places, &world.operator, terminal) => told,
         () = ended() => false,
     };
     if told && !once {
         world.feed.forget();
-        story::say_where_to_go(&world.places, &world.access_log(), terminal);
+        story::say_where_to_go(&world.places, world.folder.path(), terminal);
         ended().await;
     }
     world.stop().await;
@@ -136,8 +142,13 @@ impl World {
             feed: Arc::new(Feed::new(folder::random_name()?)),
             cookies: Arc::new(KeptCookies::new(cookie, pace.grace)),
         });
-        let Ports { authorization_server: as_door, upstream: upstream_door, gateway: [door, admin], .. } =
-            ports;
+        let Ports {
+            authorization_server: as_door, upstream: upstream_door, gateway: [door, admin_door], ..
+        } = ports;
+        let mut outside = Outside::system(&settings)?;
+        outside.access_log = Box::new(File::create(folder.path().join(ACCESS_LOG))?);
+        let token = key_files::admin_token(&settings.store.folder, &*outside.random)?;
+        let admin = AdminClient::new(admin_door.local_addr()?, "operator", &token);
         let client = AsClient {
             id: CLIENT.to_owned(),
             secret: SecretString::new(secret),
@@ -153,28 +164,25 @@ impl World {
         let tapped = |listener, to, leg| Tap::start(listener, to, wire.witnesses(leg)).map(Arc::new);
         let authorization_server = AuthorizationServer::start(any_port()?, options)?;
         let as_tap = tapped(as_door, authorization_server.address(), Leg::AuthorizationServer)?;
+        let operator = Arc::new(Operator::new(admin, authorization_server.key_id().to_owned()));
         let stage = Stage {
             places: places.clone(),
             feed: Arc::clone(&wire.feed),
             cookies: Arc::clone(&wire.cookies),
             door: Arc::clone(&as_tap),
+            operator: Arc::clone(&operator),
             tally: authorization_server.tally(),
             grace: pace.grace,
         };
         stage.tell_state();
         let upstream = Upstream::start_with_page(any_port()?, stage)?;
         let upstream_tap = tapped(upstream_door, upstream.address(), Leg::Upstream)?;
-        let mut outside = Outside::system(&settings)?;
-        outside.access_log = Box::new(File::create(folder.path().join(ACCESS_LOG))?);
-        drop(admin);
         let app = App::start(Arc::new(settings), outside)?;
         let behind = app.running.public.first().copied().ok_or("the gateway listens nowhere")?;
-        let taps = [tapped(door, behind, Leg::Gateway)?, as_tap, upstream_tap];
-        Ok(Self { places, taps, feed: Arc::clone(&wire.feed), app, authorization_server, upstream, folder })
-    }
-
-    fn access_log(&self) -> std::path::PathBuf {
-        self.folder.path().join(ACCESS_LOG)
+        let admin_tap = tapped(admin_door, app.running.admin, Leg::Admin)?;
+        let taps = [tapped(door, behind, Leg::Gateway)?, as_tap, upstream_tap, admin_tap];
+        let feed = Arc::clone(&wire.feed);
+        Ok(Self { places, taps, feed, operator, app, authorization_server, upstream, folder })
     }
 
     async fn stop(self) {
@@ -194,7 +202,7 @@ fn any_port() -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// The configuration as it is written, but for two things: the gateway listens behind its tap, and a
+/// The configuration as it is written, but for two things: the gateway listens behind its taps, and a
 /// replaced cookie is good for a shorter time.
 fn settings(text: &str, folder: &Path, secret: &str, pace: Pace) -> Result<Settings, Box<dyn Error>> {
     let env = |name: &str| (name == "WEB_APP_SECRET").then(|| secret.to_owned());
@@ -203,6 +211,7 @@ fn settings(text: &str, folder: &Path, secret: &str, pace: Pace) -> Result<Setti
     for listener in &mut settings.listen {
         listener.address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     }
+    settings.admin.address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     settings.sessions.grace = pace.grace;
     Ok(settings)
 }
@@ -251,15 +260,14 @@ mod tests {
         let ports = Ports::find_from(20_000).unwrap();
         introduce(&ports, &mut terminal);
         let world = World::start(ports, PACE).unwrap();
-        let log = world.access_log();
-        let told = story::tell(&world.places, &mut terminal).await;
-        story::say_where_to_go(&world.places, &log, &mut terminal);
+        let told = story::tell(&world.places, &world.operator, &mut terminal).await;
+        story::say_where_to_go(&world.places, world.folder.path(), &mut terminal);
         let text = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
         assert!(told, "{text}");
         assert!(text.contains(&format!("open {}/ in", world.places.gateway)), "{text}");
         let server = &world.authorization_server;
-        assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 1, 2));
-        for line in text.lines().filter(|line| !line.contains("tail -f")) {
+        assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 5, 2));
+        for line in text.lines().filter(|line| !line.contains("tail -f") && !line.contains("ADMIN=")) {
             assert!(line.chars().count() <= 100, "{line}");
         }
         let folder = world.folder.path().to_owned();
@@ -272,7 +280,7 @@ mod tests {
     async fn the_access_log_of_the_story_holds_no_token() {
         let world = World::start(Ports::find_from(30_000).unwrap(), PACE).unwrap();
         let mut terminal = Terminal::new(Box::new(io::sink()), false);
-        assert!(story::tell(&world.places, &mut terminal).await);
+        assert!(story::tell(&world.places, &world.operator, &mut terminal).await);
         let World { app, folder, .. } = world;
         app.stop(Duration::ZERO).await;
         let log = std::fs::read_to_string(folder.path().join(ACCESS_LOG)).unwrap();

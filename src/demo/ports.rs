@@ -16,8 +16,7 @@ pub(super) struct Ports {
     base: u16,
     pub(super) authorization_server: TcpListener,
     pub(super) upstream: TcpListener,
-    /// The gateway's public address, and its admin address: that one keeps others away until the gateway
-    /// itself listens there.
+    /// The gateway's public address, and its admin address.
     pub(super) gateway: [TcpListener; 2],
 }
 

@@ -3,6 +3,7 @@
 
 mod footer;
 mod steps;
+mod taking_back;
 
 use std::fmt::Display;
 
@@ -12,6 +13,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::browser::{Answer, Browser, NoAnswer};
+use super::operator::Operator;
 use super::sign_in::SignInFault;
 use super::terminal::{Terminal, shortened};
 
@@ -58,6 +60,7 @@ impl From<SignInFault> for Surprise {
 #[derive(Debug)]
 struct Story<'a> {
     places: &'a Places,
+    operator: &'a Operator,
     terminal: &'a mut Terminal,
     /// Alice's.
     browser: Browser,
@@ -67,9 +70,10 @@ struct Story<'a> {
 }
 
 /// Tells the whole story; whether everything was as promised.
-pub(super) async fn tell(places: &Places, terminal: &mut Terminal) -> bool {
+pub(super) async fn tell(places: &Places, operator: &Operator, terminal: &mut Terminal) -> bool {
     let mut story = Story {
         places,
+        operator,
         terminal,
         browser: Browser::new(),
         access_token: String::new(),
@@ -94,6 +98,9 @@ impl Story<'_> {
         self.swap_the_cookie().await?;
         self.swap_from_another_site().await?;
         self.swap_fifty_times_at_once().await?;
+        self.suspend_the_account().await?;
+        self.lose_a_device().await?;
+        self.distrust_a_key().await?;
         self.sign_out().await
     }
 }
@@ -144,8 +151,10 @@ fn challenge_parameter<'c>(challenge: &'c str, name: &str) -> Option<&'c str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::secret::Secret;
     use crate::demo::authorization_server::{AsClient, AsOptions, AuthorizationServer};
     use crate::demo::upstream::Upstream;
+    use crate::io::admin_client::AdminClient;
     use std::net::TcpListener;
     use std::time::Duration;
 
@@ -153,6 +162,8 @@ mod tests {
     async fn a_gateway_that_guards_nothing_fails_the_story() {
         let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (listener, gateway) = (bind(), Upstream::start(bind()).unwrap());
+        let admin = AdminClient::new(gateway.address(), "operator", &Secret::new(b"token".to_vec()));
+        let operator = Operator::new(admin, "kid".to_owned());
         let gateway = format!("http://{}", gateway.address());
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let client = AsClient {
@@ -175,7 +186,7 @@ mod tests {
             gateway,
         };
         let mut terminal = Terminal::new(Box::new(std::io::sink()), false);
-        assert!(!tell(&places, &mut terminal).await);
+        assert!(!tell(&places, &operator, &mut terminal).await);
         assert_eq!(terminal.steps(), 2, "it ends at the exchange, where no cookie comes");
         server.stop().await;
     }

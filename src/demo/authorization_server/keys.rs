@@ -32,6 +32,10 @@ impl SigningKey {
         Some(Self { key, kid, jwk })
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.kid
+    }
+
     /// The JWK Set that others verify with (RFC 7517 section 5).
     pub(super) fn jwks(&self) -> Value {
         json!({ "keys": [self.jwk] })

@@ -178,6 +178,11 @@ impl RunningAs {
         self.shared.grants().alive(now())
     }
 
+    /// `kid` of the key that signs its tokens.
+    pub(super) fn key_id(&self) -> &str {
+        self.shared.key.id()
+    }
+
     pub(super) fn tally(&self) -> Tally {
         Tally(Arc::clone(&self.shared))
     }

@@ -1,5 +1,5 @@
-//! The buttons that need this process: stop and start the authorization server, replay an old cookie, and
-//! say what only the demo can see.
+//! The buttons that need this process: stop and start the authorization server, replay an old cookie, take access
+//! back, and say what only the demo can see.
 //!
 //! A control never acts for another site, and never for a session that its page cannot name
 //! (`SessionDigest`). It never gives out a cookie, only what became of it.
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::Stage;
+use super::{Stage, taking_back};
 use crate::demo::browser::Browser;
 use crate::demo::serve::{self, Answer, read_body};
 use crate::demo::story::CLIENT;
@@ -30,7 +30,7 @@ const REPLAY: &str = "/app/replay";
 
 /// Whether there is a control at `path`.
 pub(super) fn is_one(path: &str) -> bool {
-    [STOP, START, COUNTS, JAR, REPLAY].contains(&path)
+    [STOP, START, COUNTS, JAR, REPLAY].contains(&path) || taking_back::is_one(path)
 }
 
 /// Does what a button asks for.
@@ -52,6 +52,7 @@ pub(super) async fn answer(stage: &Stage, request: Request<Incoming>) -> Answer 
         asked.get("session").and_then(Value::as_str).and_then(SessionDigest::parse)
     };
     match head.uri.path() {
+        path if taking_back::is_one(path) => taking_back::answer(&stage.operator, path, &body).await,
         STOP => {
             stage.door.close().await;
             stage.tell_state();
@@ -129,7 +130,7 @@ async fn replay(stage: &Stage, session: SessionDigest) -> Answer {
     }
 }
 
-fn done(what: &Value) -> Answer {
+pub(super) fn done(what: &Value) -> Answer {
     serve::json(StatusCode::OK, what)
 }
 
@@ -137,6 +138,6 @@ fn no_session_named() -> Answer {
     refusal(StatusCode::BAD_REQUEST, "`session` is the SHA-256 of an access token, in hexadecimal")
 }
 
-fn refusal(status: StatusCode, why: &str) -> Answer {
+pub(super) fn refusal(status: StatusCode, why: &str) -> Answer {
     serve::json(status, &json!({ "refused": why }))
 }

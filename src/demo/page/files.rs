@@ -14,7 +14,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Path, type and text.
-const FILES: [(&str, &str, &str); 16] = [
+const FILES: [(&str, &str, &str); 17] = [
     ("/", HTML, include_str!("index.html")),
     ("/app/style.css", CSS, include_str!("style.css")),
     ("/app/icon.svg", SVG, include_str!("icon.svg")),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str, &str); 16] = [
     ("/app/fifty.js", JS, include_str!("fifty.js")),
     ("/app/outage.js", JS, include_str!("outage.js")),
     ("/app/page.js", JS, include_str!("page.js")),
+    ("/app/revoke.js", JS, include_str!("revoke.js")),
     ("/app/session.js", JS, include_str!("session.js")),
     ("/app/show.js", JS, include_str!("show.js")),
     ("/app/sign_in.js", JS, include_str!("sign_in.js")),

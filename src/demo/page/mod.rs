@@ -6,6 +6,7 @@
 
 mod controls;
 mod files;
+mod taking_back;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::authorization_server::Tally;
+use super::operator::{Operator, Person, Taken};
 use super::serve::{self, Answer};
 use super::story::{CLIENT, Places};
 use super::tap::Tap;
@@ -28,6 +30,7 @@ pub(super) struct Stage {
     pub(super) cookies: Arc<KeptCookies>,
     /// In front of the authorization server.
     pub(super) door: Arc<Tap>,
+    pub(super) operator: Arc<Operator>,
     /// What the authorization server counted.
     pub(super) tally: Tally,
     /// How long the gateway answers a generation again.
@@ -50,7 +53,7 @@ impl Stage {
             _ if controls::is_one(path) => controls::answer(self, request).await,
             _ if !is_get => files::not_allowed(),
             "/app/wire" => self.wire(&request),
-            "/app/about" => serve::json(StatusCode::OK, &self.about()),
+            "/app/about" => serve::json(StatusCode::OK, &self.about().await),
             _ => files::answer(path),
         };
         Ok(answer)
@@ -63,7 +66,8 @@ impl Stage {
     }
 
     /// What the page must know of this run of the demo.
-    fn about(&self) -> Value {
+    async fn about(&self) -> Value {
+        let stands = async |what| self.operator.standing(what).await.ok().flatten();
         json!({
             "client_id": CLIENT,
             "issuer": self.places.authorization_server,
@@ -72,6 +76,10 @@ impl Stage {
             "cookie": self.cookies.name(),
             "grace_seconds": self.grace.as_secs(),
             "access_token_seconds": super::ACCESS_TOKEN_LIFETIME.as_secs(),
+            "taken_back": {
+                "account": stands(Taken::Account(Person::Alice)).await,
+                "key": stands(Taken::Key).await,
+            },
         })
     }
 

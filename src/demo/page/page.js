@@ -5,6 +5,7 @@ import { tryToReadTheCookie } from './cookie.js';
 import { setUp as setUpExpiry } from './expiry.js';
 import { fiftyAtOnce } from './fifty.js';
 import * as outage from './outage.js';
+import * as revoke from './revoke.js';
 import { current, onChange, resume, signOut } from './session.js';
 import { begin, finish } from './sign_in.js';
 import { add, byId, explained, onPress, show } from './show.js';
@@ -59,6 +60,7 @@ function setUpButtons() {
   });
   onPressWhenSignedIn('outage-call', 'outage-result', (result) => callAndShow('/api/hello', result));
   onPressWhenSignedIn('outage-swap', 'outage-result', outage.swap);
+  revoke.setUp({ onPressWhenSignedIn });
   onPressWhenSignedIn('sign-out-button', 'sign-out-result', async (result) => {
     await signOut();
     show(result, 'Signed out, here and in every open tab. The cookie is cleared.');
@@ -71,7 +73,7 @@ onChange((event) => {
   show(signedInResult, NOBODY, SAFARI);
   document.body.dataset.lost = 'true';
 });
-setUpWire({ onState: outage.showState });
+setUpWire({ onState: outage.showState, onEntry: revoke.hear });
 setUpExpiry();
 const call = setUpButtons();
 showWhoIsSignedIn();

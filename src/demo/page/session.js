@@ -97,6 +97,17 @@ export async function call(path) {
   return { response, swapped: token !== before };
 }
 
+/** Calls with the token that the page has now, as it is, whatever becomes of it. `null`: it has none. */
+export function bareCalls() {
+  const held = token;
+  return held && ((path) => fetch(path, { headers: { Authorization: `Bearer ${held}` } }));
+}
+
+/** Sees to it that the page's token lives, as for a call. */
+export async function freshen() {
+  if (claims !== null) keep(await watched(() => gate.token()));
+}
+
 /** What a page does that was just opened: it has no token and asks for one. */
 export async function reopen() {
   gate = newGate();

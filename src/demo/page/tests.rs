@@ -91,6 +91,26 @@ impl World {
         (browser, token)
     }
 
+    async fn hello(&self, token: &str) -> StatusCode {
+        let bearer = format!("Bearer {token}");
+        let answer = Browser::new().get(&self.url("/api/hello"), &[("Authorization", &bearer)]).await;
+        answer.unwrap().status
+    }
+
+    fn admin_token(&self) -> String {
+        let token = std::fs::read_to_string(self.folder.path().join("data/admin.token")).unwrap();
+        token.trim().to_owned()
+    }
+
+    /// The list of revocations, but for the access tokens that went with a session.
+    async fn listed(&self) -> Value {
+        let url = format!("{}/revocations", self.places.admin);
+        let bearer = format!("Bearer {}", self.admin_token());
+        let listed = Browser::new().get(&url, &[("Authorization", &bearer)]).await.unwrap().json();
+        let all = listed["revocations"].as_array().unwrap().clone();
+        all.into_iter().filter(|one| one["made_by"] == "operator").collect()
+    }
+
     async fn refresh(&self, browser: &Browser) -> Answer {
         let form = [("grant_type", "refresh_token"), ("client_id", CLIENT)];
         browser.post(&self.url("/oauth/token"), &[SAME_ORIGIN], &form).await.unwrap()
@@ -165,7 +185,18 @@ async fn buttons_answer_to_the_page_of_their_own_origin_only() {
         &[SAME_ORIGIN, ("X-Demo", "2")],
         &[SAME_ORIGIN, ("Sec-Fetch-Site", "cross-site"), OWN],
     ];
-    let controls = ["authorization-server/stop", "authorization-server/start", "counts", "jar", "replay"];
+    let controls = [
+        "authorization-server/stop",
+        "authorization-server/start",
+        "counts",
+        "jar",
+        "replay",
+        "revoke/account",
+        "revoke/device",
+        "revoke/key",
+        "lift/account",
+        "lift/key",
+    ];
     for control in controls {
         for headers in foreign {
             let answer = world.post_json(&format!("/app/{control}"), headers, &json!({})).await;
@@ -173,6 +204,7 @@ async fn buttons_answer_to_the_page_of_their_own_origin_only() {
         }
     }
     assert!(world.taps[1].is_open(), "the authorization server is still up");
+    assert_eq!(world.listed().await, json!([]), "nothing was taken back");
     for body in [json!({}), json!({ "session": "ab" }), json!({ "session": 1 }), json!([])] {
         let answer = world.post_json("/app/jar", &[SAME_ORIGIN, OWN], &body).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
@@ -264,6 +296,52 @@ async fn a_replayed_cookie_ends_the_session_for_thief_and_victim() {
     assert_eq!(world.refresh(&browser).await.status, StatusCode::BAD_REQUEST, "the victim is out too");
     assert_eq!(world.refresh(&bystander).await.status, StatusCode::OK, "another session goes on");
     assert_eq!(world.press("/app/jar", &session).await["jar"], Value::Null);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buttons_take_back_what_they_say_and_nothing_that_a_page_names() {
+    let world = world(27_000).await;
+    let (browser, token) = world.alice().await;
+    for body in
+        [json!({}), json!({ "person": "carol" }), json!({ "person": "*" }), json!({ "person": ["bob"] })]
+    {
+        let answer = world.post_json("/app/revoke/device", &[SAME_ORIGIN, OWN], &body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+    }
+    assert_eq!(world.press("/app/lift/account", &json!({})).await["asked"], Value::Null, "nothing to lift");
+    assert_eq!(world.listed().await, json!([]));
+
+    let others = json!({ "kind": "client", "value": CLIENT, "person": "bob", "issuer": "*" });
+    let said = world.press("/app/revoke/account", &others).await;
+    let asked = &said["asked"];
+    assert_eq!((&asked["status"], &asked["target"]), (&json!(201), &json!("/revocations")));
+    let wanted = json!({ "kind": "sub", "value": "alice", "block": true, "reason": "account suspended" });
+    assert_eq!(asked["body"], wanted);
+    assert!(!said.to_string().contains(&world.admin_token()));
+    assert_eq!(world.listed().await.as_array().unwrap().len(), 1);
+    let about = Browser::new().get(&world.url("/app/about"), &[]).await.unwrap().json();
+    assert_eq!(about["taken_back"], json!({ "account": asked["answer"]["id"], "key": null }));
+    assert_eq!(world.hello(&token).await, StatusCode::UNAUTHORIZED);
+    let refused = world.refresh(&browser).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert!(refused.headers.contains_key(header::SET_COOKIE), "the cookie is cleared");
+    assert_eq!(world.press("/app/lift/account", &others).await["asked"]["status"], 200);
+    assert_eq!(world.listed().await, json!([]));
+
+    let (browser, token) = world.alice().await;
+    let said = world.press("/app/revoke/key", &json!({ "value": "another" })).await;
+    assert_eq!(said["asked"]["status"], 201);
+    assert_eq!(world.hello(&token).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.press("/app/lift/key", &json!({})).await["asked"]["status"], 200);
+    assert_eq!(world.hello(&token).await, StatusCode::OK, "the token is good again");
+
+    let said = world.press("/app/revoke/device", &json!({ "person": "bob" })).await;
+    assert_eq!(said["asked"]["body"], json!({ "kind": "sub", "value": "bob", "reason": "device lost" }));
+    assert_eq!(world.hello(&token).await, StatusCode::OK, "alice is not bob");
+    world.press("/app/revoke/device", &json!({ "person": "alice" })).await;
+    assert_eq!(world.hello(&token).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.refresh(&browser).await.status, StatusCode::BAD_REQUEST);
     world.stop().await;
 }
 

@@ -137,7 +137,7 @@ function clear() {
   byId('wire-empty').hidden = false;
 }
 
-function listen(onState) {
+function listen({ onState, onEntry }) {
   let source = null;
   let lastId = '';
   const say = (text) => { byId('wire-state').textContent = text; byId('wire-state').dataset.state = text; };
@@ -152,7 +152,9 @@ function listen(onState) {
     source.addEventListener('state', ({ data }) => onState(JSON.parse(data).authorization_server));
     source.addEventListener('entry', ({ data, lastEventId }) => {
       lastId = lastEventId;
-      if (waiting.push(JSON.parse(data)) === 1) requestAnimationFrame(draw);
+      const entry = JSON.parse(data);
+      if (waiting.push(entry) === 1) requestAnimationFrame(draw);
+      onEntry(entry);
     });
     source.addEventListener('error', () => {
       say('connecting');
@@ -172,7 +174,8 @@ function listen(onState) {
   if (!document.hidden) open();
 }
 
-export function setUp({ onState }) {
+/** `onState`: whether the authorization server can be reached; `onEntry`: each entry, in each of its states. */
+export function setUp(listeners) {
   byId('wire-clear').addEventListener('click', clear);
   byId('wire-legs').addEventListener('change', () => {
     const legs = shownLegs();
@@ -183,5 +186,5 @@ export function setUp({ onState }) {
   log.addEventListener('scroll', () => { if (isAtEnd()) newest.hidden = true; });
   log.addEventListener('keydown', onKey);
   newest.addEventListener('click', toEnd);
-  listen(onState);
+  listen(listeners);
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{CLIENT, Places};
+use crate::demo::ACCESS_LOG;
 use crate::demo::terminal::Terminal;
 
 /// The example of RFC 7636 appendix B, so that the lines work as they stand. A real client makes a
@@ -10,8 +11,8 @@ use crate::demo::terminal::Terminal;
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-/// Says what is up and how to try it by hand.
-pub(in crate::demo) fn say_where_to_go(places: &Places, access_log: &Path, terminal: &mut Terminal) {
+/// Says what is up and how to try it by hand. `folder`: the demo's own.
+pub(in crate::demo) fn say_where_to_go(places: &Places, folder: &Path, terminal: &mut Terminal) {
     let Places { gateway, admin, authorization_server, .. } = places;
     terminal.heading(&format!("Now you: open {gateway}/ in Firefox or Chromium (Ctrl-C ends the demo)"));
     terminal.line(format!(
@@ -38,7 +39,14 @@ pub(in crate::demo) fn say_where_to_go(places: &Places, access_log: &Path, termi
     -H 'Origin: {gateway}' -d grant_type=refresh_token -d client_id={CLIENT} |
     sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')
   curl -s -H \"Authorization: Bearer $TOKEN\" {gateway}/api/users/alice
+
+  Suspend her, with the token of the admin listener, and watch open pages:
+
+  ADMIN=operator:$(cat {})
+  curl -s -u $ADMIN {admin}/revocations -H 'Content-Type: application/json' \\
+    -d '{{\"kind\":\"sub\",\"value\":\"alice\",\"block\":true}}'
 ",
-        access_log.display()
+        folder.join(ACCESS_LOG).display(),
+        folder.join("data/admin.token").display(),
     ));
 }

@@ -15,7 +15,7 @@ use crate::demo::sign_in::{SignInRequest, SignedIn, sign_in};
 use crate::demo::terminal::shortened;
 
 /// How long the story waits for what happens in the background.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 50;
 
 impl Story<'_> {
@@ -239,22 +239,22 @@ impl Story<'_> {
         self.terminal.came("400 invalid_grant");
 
         self.terminal.step("And the refresh token behind it?");
-        self.wait_for_a_revocation(revoked).await?;
+        self.wait_for_revocations(revoked + 1).await?;
         self.terminal.came("revoked: the authorization server has ended the grant (RFC 7009)");
         Ok(())
     }
 
-    /// Until the authorization server has counted one more than `before`.
-    async fn wait_for_a_revocation(&self, before: u64) -> Told {
+    /// Until the authorization server has counted so many.
+    pub(super) async fn wait_for_revocations(&self, wanted: u64) -> Told {
         let begun = Instant::now();
-        while self.counted("revocations").await? == before {
+        while self.counted("revocations").await? < wanted {
             expect(begun.elapsed() < PATIENCE, "the authorization server was not told")?;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
     }
 
-    async fn sign_in_as(
+    pub(super) async fn sign_in_as(
         &self,
         user: &str,
         scope: &str,
@@ -275,8 +275,20 @@ impl Story<'_> {
         Ok(sign_in(&request).await?)
     }
 
-    /// The code exchange, as the page does it.
-    async fn redeem(&self, browser: &Browser, signed_in: &SignedIn) -> Result<Answer, Surprise> {
+    /// The code exchange, which gives a session.
+    pub(super) async fn redeem(&self, browser: &Browser, signed_in: &SignedIn) -> Result<Answer, Surprise> {
+        let answer = self.redeem_in(browser, signed_in).await?;
+        expect_status(&answer, StatusCode::OK)?;
+        no_refresh_token(&answer)?;
+        Ok(answer)
+    }
+
+    /// The code exchange, as the page does it, whatever comes of it.
+    pub(super) async fn redeem_in(
+        &self,
+        browser: &Browser,
+        signed_in: &SignedIn,
+    ) -> Result<Answer, Surprise> {
         let redirect_uri = self.places.redirect_uri();
         let form = [
             ("grant_type", "authorization_code"),
@@ -287,17 +299,18 @@ impl Story<'_> {
         ];
         let own = self.own_page();
         let headers = [("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
-        let answer = browser.post(&self.url("/oauth/token"), &headers, &form).await?;
-        expect_status(&answer, StatusCode::OK)?;
-        no_refresh_token(&answer)?;
-        Ok(answer)
+        Ok(browser.post(&self.url("/oauth/token"), &headers, &form).await?)
     }
 
     async fn refresh(&self, more: &[(&str, &str)]) -> Result<Answer, Surprise> {
         self.refresh_in(&self.browser, more).await
     }
 
-    async fn refresh_in(&self, browser: &Browser, more: &[(&str, &str)]) -> Result<Answer, Surprise> {
+    pub(super) async fn refresh_in(
+        &self,
+        browser: &Browser,
+        more: &[(&str, &str)],
+    ) -> Result<Answer, Surprise> {
         let own = self.own_page();
         let mut headers = vec![("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
         headers.extend_from_slice(more);
@@ -305,7 +318,7 @@ impl Story<'_> {
         Ok(browser.post(&self.url("/oauth/token"), &headers, &form).await?)
     }
 
-    async fn call(&self, path: &str) -> Result<Answer, Surprise> {
+    pub(super) async fn call(&self, path: &str) -> Result<Answer, Surprise> {
         Ok(self.browser.get(&self.url(path), &[("Authorization", &self.bearer())]).await?)
     }
 
@@ -328,7 +341,7 @@ impl Story<'_> {
     }
 
     /// What the authorization server counted.
-    async fn counted(&self, name: &str) -> Result<u64, Surprise> {
+    pub(super) async fn counted(&self, name: &str) -> Result<u64, Surprise> {
         let url = format!("{}/demo/counts", self.places.authorization_server);
         let counts = self.browser.get(&url, &[]).await?.json();
         counts
@@ -337,7 +350,7 @@ impl Story<'_> {
             .ok_or_else(|| Surprise(format!("{url} does not count {name}")))
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.places.gateway)
     }
 

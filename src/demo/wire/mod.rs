@@ -1,8 +1,9 @@
-//! The wire, as the page of the demo shows it: what passes between browser, gateway, authorization server
-//! and upstream, as entries of a feed.
+//! The wire, as the page of the demo shows it: what passes between browser, operator, gateway, authorization
+//! server and upstream, as entries of a feed.
 //!
 //! Nothing leaves here with a secret in it that could be used: `shorten` cuts them. What the demo asks
-//! itself (`/app/`, `/demo/`) is not shown, so that the feed does not show itself.
+//! itself (`/app/`, `/demo/`) is not shown, so that the feed does not show itself, and of the admin listener
+//! only what changes something.
 
 mod feed;
 mod kept_cookies;
@@ -12,7 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -32,6 +33,8 @@ pub(super) enum Leg {
     Gateway,
     AuthorizationServer,
     Upstream,
+    /// The gateway's admin listener.
+    Admin,
 }
 
 /// Where what was heard goes.
@@ -141,7 +144,7 @@ impl Listening {
         if is_token_request && let Some(cookie) = self.wire.cookies.in_request(&head.headers) {
             self.wire.cookies.presented(cookie);
         }
-        let entry = is_shown(path).then(|| {
+        let entry = is_shown(self.leg, &method, path).then(|| {
             let (leg, from, to) = ends(self.leg, path, &head.headers);
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             Entry {
@@ -233,9 +236,11 @@ fn tell(feed: &Feed, exchange: &Exchange) {
     }
 }
 
-/// What the demo asks itself is no part of what it shows.
-fn is_shown(path: &str) -> bool {
-    path != "/app" && !path.starts_with("/app/") && !path.starts_with("/demo/")
+/// What the demo asks itself is no part of what it shows; nor is what probes and status pages read.
+fn is_shown(leg: Leg, method: &Method, path: &str) -> bool {
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    let is_own = path == "/app" || path.starts_with("/app/") || path.starts_with("/demo/");
+    !is_own && (leg != Leg::Admin || !is_read)
 }
 
 /// The name of the leg, who asks and who answers.
@@ -250,6 +255,7 @@ fn ends(leg: Leg, path: &str, headers: &HeaderMap) -> (&'static str, &'static st
         }
         Leg::AuthorizationServer => ("gateway-as", "gateway", "AS"),
         Leg::Upstream => ("gateway-upstream", "gateway", "upstream"),
+        Leg::Admin => ("operator-gateway", "operator", "gateway"),
     }
 }
 

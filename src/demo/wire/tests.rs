@@ -105,3 +105,24 @@ fn the_sign_in_page_is_asked_for_by_the_browser_and_everything_else_by_the_gatew
     let from = |path| ends(Leg::AuthorizationServer, path, &HeaderMap::new()).1;
     assert_eq!((from("/authorize"), from("/token"), from("/jwks")), ("browser", "gateway", "gateway"));
 }
+
+#[tokio::test]
+async fn of_the_admin_listener_a_page_sees_what_changes_something() {
+    let (wire, (listener, address)) = (wire(), listener());
+    let upstream = Upstream::start(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+    let _tap = Tap::start(listener, upstream.address(), wire.witnesses(Leg::Admin)).unwrap();
+    let (url, browser) = (format!("http://{address}"), Browser::new());
+    for path in ["/readyz", "/metrics", "/revocations"] {
+        browser.get(&format!("{url}{path}"), &[]).await.unwrap();
+    }
+    let headers = [("Authorization", "Bearer 0123456789-secret"), ("Content-Type", "application/json")];
+    let body = json!({ "kind": "sub", "value": "alice" }).to_string();
+    browser.send_body(Method::POST, &format!("{url}/revocations"), &headers, body.into()).await.unwrap();
+
+    let (entries, _) = told(&wire.feed, 1).await;
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    assert_eq!((&entry["leg"], &entry["from"]), (&json!("operator-gateway"), &json!("operator")));
+    assert_eq!((&entry["method"], &entry["target"]), (&json!("POST"), &json!("/revocations")));
+    let headers = entry["headers"].to_string();
+    assert!(headers.contains("Bearer 0123456789…") && !headers.contains("secret"), "{headers}");
+}
