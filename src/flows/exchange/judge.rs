@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::config::settings::Client;
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::Issued;
 use crate::core::session::grant::{Generation, Grant, Subject, SubjectSource, Timeouts};
@@ -72,8 +72,7 @@ pub(super) enum For {
 /// Judges what a token endpoint answered.
 ///
 /// # Errors
-/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked;
-/// [`Denial::SessionEnded`] when it was taken back before it came.
+/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked.
 pub(super) async fn judge(
     gate: &Gate,
     live: &Live,
@@ -112,7 +111,6 @@ pub(super) async fn judge(
             judged.add_verified(client, rules, &token)?;
             judged.verified = Some(token);
         }
-        Err(Denial::Revoked) => return Err(Denial::SessionEnded(SessionEnd::Revoked)),
         Err(denial) => judged.add_refused(client, rules, &answer.access_token, denial)?,
     }
     Ok(judged)
@@ -206,6 +204,14 @@ pub(super) const fn is_our_outage(denial: &Denial) -> bool {
 /// Says in the log what to change so that access tokens are of use here.
 pub(super) fn log_unusable(client: &Client, denial: &Denial) {
     let facts = denial.facts();
+    if *denial == Denial::Revoked {
+        tracing::error!(
+            client = %client.name,
+            issuer = %client.issuer,
+            "the AS gave an access token that was revoked here before it came: it may still sign with a revoked key"
+        );
+        return;
+    }
     tracing::error!(
         client = %client.name,
         issuer = %client.issuer,

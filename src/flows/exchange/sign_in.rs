@@ -186,6 +186,7 @@ impl CodeExchange {
                 tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a sign-in failed: its access token cannot be judged");
                 return Err(Denial::AuthorizationServerUnavailable);
             }
+            Some(Denial::Revoked) => return Err(Denial::SessionEnded(SessionEnd::Revoked)),
             Some(denial) => {
                 log_unusable(&self.client, denial);
                 return Err(Denial::AccessTokenUnusable);

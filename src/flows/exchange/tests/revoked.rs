@@ -166,6 +166,26 @@ async fn an_answer_that_arrives_after_its_revocation_goes_to_nobody() {
 }
 
 #[tokio::test]
+async fn a_revoked_key_costs_no_session() {
+    let scene = Scene::strict();
+    let (cookie, _) = scene.signed_in_with(json!({ "jti": "t", "sub": "alice" }), None).await;
+    let made = scene.revoke(json!({ "kind": "kid", "value": keys().p256.kid })).await.unwrap();
+    scene.next(access_token(&scene, json!({ "jti": "u", "sub": "alice" })));
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
+    let next = refusal.set_cookie.unwrap();
+    assert!(!clears(Some(&next)));
+    scene.next(access_token(&scene, json!({ "jti": "v", "sub": "alice" })));
+    assert!(scene.post(None, &code_exchange()).await.is_err(), "nobody signs in with it");
+    lift(&scene.gate, made[0].id()).await.unwrap();
+    scene.pass(31);
+    let next = next.to_str().unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
+    *scene.server.current.lock().unwrap() = "refresh-token-1".into();
+    scene.next(access_token(&scene, json!({ "jti": "w", "sub": "alice" })));
+    assert_eq!(scene.refresh(&next).await.unwrap().outcome, "rotated");
+}
+
+#[tokio::test]
 async fn a_stolen_session_takes_its_access_tokens_along() {
     let scene = Scene::strict();
     let (stolen, first) = scene.signed_in_with(json!({ "jti": "t", "sub": "alice" }), None).await;
