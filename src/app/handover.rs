@@ -62,7 +62,8 @@ impl App {
         let ready = timeout(READY, to.hear()).await.map_err(|_| HandOverError::Late(READY))??;
         let Message::Ready { without_keys } = ready else { return Err(unexpected().into()) };
         self.would_not_miss(without_keys)?;
-        let _hold = if self.exclusive.is_empty() { None } else { Some(self.land().await?) };
+        let keeps_sessions = self.exclusive.iter().any(|exclusive| exclusive.keeps_sessions());
+        let _hold = if keeps_sessions { Some(self.land().await?) } else { None };
         try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()))
             .await
             .map_err(HandOverError::Unwritten)?;

@@ -33,22 +33,22 @@ pub(super) struct Revoke {
     #[arg(long, requires = "admin")]
     pub(super) token_file: Option<PathBuf>,
     /// One access token, by its id
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", allow_hyphen_values = true)]
     jti: Option<String>,
     /// A session at the issuer, with every token that it handed out
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", allow_hyphen_values = true)]
     sid: Option<String>,
     /// A person: what was issued until now, or with --block everything
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", allow_hyphen_values = true)]
     sub: Option<String>,
     /// An application: what was issued until now, or with --block everything
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", allow_hyphen_values = true)]
     client: Option<String>,
     /// A key that signs tokens
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", allow_hyphen_values = true)]
     kid: Option<String>,
     /// A session here, by the id that the log gives it
-    #[arg(long, group = "what")]
+    #[arg(long, group = "what", allow_hyphen_values = true)]
     family: Option<String>,
     /// Whose it is, by the name in the configuration, or * for all; alone: everything of this issuer
     #[arg(long)]

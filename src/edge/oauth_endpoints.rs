@@ -106,12 +106,14 @@ fn refused(refusal: OAuthRefusal, request_id: &str) -> Outcome {
             HeaderValue::from_static("Basic realm=\"oauth\", charset=\"UTF-8\""),
         );
     }
+    let session = refusal.session.map(|session| *session);
+    let (subject, family) = session.map_or((None, None), |session| (session.subject, Some(session.family)));
     Outcome {
         answer,
         label: refusal.denial.facts().label,
         client: refusal.client,
-        subject: refusal.subject,
-        family: refusal.family,
+        subject,
+        family,
         denial: Some(refusal.denial),
     }
 }

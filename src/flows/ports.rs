@@ -244,6 +244,11 @@ pub trait Exclusive: Debug + Send + Sync {
     /// What was not written, as text for people.
     fn close(&self) -> BoxFuture<'_, Result<(), String>>;
 
+    /// Whether what an exchange brings is kept in it: then those under way must have ended before it is closed.
+    fn keeps_sessions(&self) -> bool {
+        true
+    }
+
     /// The other process has it open: nobody needs to wait any more. Told only while it is closed.
     fn handed_over(&self) {}
 }

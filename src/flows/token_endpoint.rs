@@ -10,7 +10,7 @@ use crate::config::settings::{Client, NativeClient};
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
-use crate::core::session::grant::FamilyId;
+use crate::core::session::grant::{FamilyId, Grant};
 use crate::core::session::oauth::native::named_client;
 use crate::core::session::oauth::request::Parameters;
 use crate::flows::exchange::session_cookie;
@@ -40,20 +40,32 @@ pub struct OAuthRefusal {
     /// Clears the cookie where the session is over; carries the next one where only the access
     /// token is of no use.
     pub set_cookie: Option<HeaderValue>,
+    /// For the access log; in a box, because most refusals have none.
+    pub session: Option<Box<RefusedSession>>,
+}
+
+/// The session that a refusal concerns.
+#[derive(Debug)]
+pub struct RefusedSession {
     pub subject: Option<String>,
-    pub family: Option<FamilyId>,
+    /// The name under which it can be revoked.
+    pub family: FamilyId,
 }
 
 impl OAuthRefusal {
     /// Before it is known whose request it is.
     pub const fn before_client(denial: Denial) -> Self {
-        Self { denial, client: None, set_cookie: None, subject: None, family: None }
+        Self { denial, client: None, set_cookie: None, session: None }
     }
 
     /// With the cookie cleared where the denial says so.
-    pub(in crate::flows) fn of(denial: Denial, client: &Client, subject: Option<String>) -> Self {
+    pub(in crate::flows) fn of(denial: Denial, client: &Client, grant: Option<&Grant>) -> Self {
         let set_cookie = denial.clears_cookie().then(|| session_cookie::clear(client)).flatten();
-        Self { denial, client: Some(client.name.clone()), set_cookie, subject, family: None }
+        let session = grant.map(|grant| {
+            let subject = grant.subject.as_ref().map(|subject| subject.sub.clone());
+            Box::new(RefusedSession { subject, family: grant.family })
+        });
+        Self { denial, client: Some(client.name.clone()), set_cookie, session }
     }
 }
 

@@ -80,6 +80,9 @@ test('it says what is missing, and prints nothing that a terminal would obey', a
     assert.ok(code === 1 || code === 2, text);
     assert.match(text, said);
   }
+  const hyphen = await revoke(world, '--jti', '-Fx', '--reason', 'ids may begin with a hyphen');
+  assert.match(hyphen.text, /revoked jti -Fx/);
+  await revoke(world, '--lift', /\(id (\w+)\)/.exec(hyphen.text)[1]);
   const made = await revoke(world, '--sub', 'a\u001b[31m\u202eb');
   assert.equal(made.code, 0, made.text);
   const listed = await revoke(world, '--list');

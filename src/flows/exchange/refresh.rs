@@ -84,11 +84,7 @@ impl Found {
     }
 
     fn answer(self, at: At<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
-        let family = Some(grant.family);
-        let refusal = |denial| {
-            let subject = grant.subject.as_ref().map(|subject| subject.sub.clone());
-            OAuthRefusal { family, ..OAuthRefusal::of(denial, at.client, subject) }
-        };
+        let refusal = |denial| OAuthRefusal::of(denial, at.client, Some(grant));
         let answer = self.result.map_err(refusal)?;
         let now = at.gate.clock.now();
         let set_cookie = self
@@ -106,7 +102,7 @@ impl Found {
             set_cookie,
             client: at.client.name.clone(),
             subject: answer.subject.clone(),
-            family,
+            family: Some(grant.family),
             outcome: self.outcome.label(),
         })
     }

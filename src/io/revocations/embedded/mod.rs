@@ -186,6 +186,10 @@ impl EmbeddedLog {
 }
 
 impl Exclusive for EmbeddedLog {
+    fn keeps_sessions(&self) -> bool {
+        false
+    }
+
     /// Answers when whoever follows has the whole list.
     fn open(&self) -> BoxFuture<'_, Result<(), String>> {
         self.ask(Errand::Open).boxed()

@@ -124,6 +124,10 @@ impl RedisLog {
 }
 
 impl Exclusive for RedisLog {
+    fn keeps_sessions(&self) -> bool {
+        false
+    }
+
     /// Answers also where the file cannot be opened: Redis has the list, and it is tried again.
     fn open(&self) -> BoxFuture<'_, Result<(), String>> {
         async {
