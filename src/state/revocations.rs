@@ -21,8 +21,10 @@ use crate::core::time::Timestamp;
 /// there are so few that their parts must be, too, to stay in a processor's cache.
 const TOKENS: usize = 256;
 const OTHERS: usize = 16;
-/// Bits of a [`Filter`]: 16 KiB of them are in a processor's cache when they are needed.
-const FILTER_BITS: usize = 1 << 17;
+/// Marks that each part of a [`Filter`] is made for, and bits for each mark: one in about 70 lookups of a mark that is not
+/// there says maybe. The last part takes all that come later.
+const FILTER: [usize; 5] = [1 << 13, 1 << 16, 1 << 19, 1 << 22, 1 << 25];
+const BITS: usize = 16;
 
 /// What was taken back, and how old that knowledge is.
 #[derive(Debug)]
@@ -277,31 +279,48 @@ struct Table<V> {
     len: AtomicUsize,
 }
 
-/// Says of most marks that a table does not have them, without a lock and without the table. Nothing is taken out of it:
-/// one that has filled up over time says maybe, and the table is asked.
+/// Says of most marks that a table does not have them, without a lock and without the table: a Bloom filter (CACM 13(7),
+/// 1970) of two bits in one word. It grows by parts, and each part has the marks that came while it was the last. Nothing
+/// is taken out of it: one that has filled up over time says maybe, and the table is asked.
 #[derive(Debug, Default)]
-struct Filter(OnceLock<Box<[AtomicU64]>>);
+struct Filter {
+    added: AtomicUsize,
+    parts: [OnceLock<Box<[AtomicU64]>>; FILTER.len()],
+}
 
 impl Filter {
-    /// A word and a bit in it.
-    const fn place(mark: Mark) -> (usize, u64) {
-        let bit = mark.low_bits() as usize % FILTER_BITS;
-        (bit / 64, 1 << (bit % 64))
-    }
-
     fn add(&self, mark: Mark) {
-        let words = self.0.get_or_init(|| (0..FILTER_BITS / 64).map(|_| AtomicU64::new(0)).collect());
-        let (word, bit) = Self::place(mark);
-        if let Some(word) = words.get(word) {
-            word.fetch_or(bit, Ordering::Release);
+        let before = self.added.fetch_add(1, Ordering::Relaxed);
+        let (mut below, mut last) = (0, FILTER.len() - 1);
+        for (at, size) in FILTER.iter().enumerate() {
+            below += size;
+            if before < below {
+                last = at;
+                break;
+            }
+        }
+        let (Some(part), Some(size)) = (self.parts.get(last), FILTER.get(last)) else { return };
+        let words = part.get_or_init(|| (0..size * BITS / 64).map(|_| AtomicU64::new(0)).collect());
+        let (at, bits) = place(mark, words.len());
+        if let Some(word) = words.get(at) {
+            word.fetch_or(bits, Ordering::Release);
         }
     }
 
     fn may_have(&self, mark: Mark) -> bool {
-        let (word, bit) = Self::place(mark);
-        let word = self.0.get().and_then(|words| words.get(word));
-        word.is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
+        self.parts.iter().map_while(OnceLock::get).any(|words| {
+            let (at, bits) = place(mark, words.len());
+            words.get(at).is_some_and(|word| word.load(Ordering::Acquire) & bits == bits)
+        })
     }
+}
+
+/// A word, and two bits in it.
+const fn place(mark: Mark, words: usize) -> (usize, u64) {
+    let bits = mark.low_bits();
+    // The size is a power of two; the lowest bits choose within the word.
+    let at = (bits >> 12) as usize & words.saturating_sub(1);
+    (at, 1 << (bits & 63) | 1 << (bits >> 6 & 63))
 }
 
 impl<V: Known> Table<V> {
@@ -405,8 +424,8 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::core::revocation::Revocation;
     use crate::core::revocation::testing::{SomeChange, SomeFacts, moment};
+    use crate::core::revocation::{Revocation, Target};
 
     fn loaded() -> Revocations {
         let revocations = Revocations::new([7; 16]);
@@ -449,6 +468,28 @@ mod tests {
                 assert!(tables.count(kind) <= list.values().filter(in_force).count());
             }
         });
+    }
+
+    #[test]
+    fn what_is_added_is_found_however_many_there_are_and_little_else_is_looked_for() {
+        let (key, table) = (MarkKey::from_random(&[3; 16]), Table::<End>::new(4));
+        let jti = |n: usize| Revocation {
+            target: Target { kind: Kind::Jti, whose: Whose::All, value: n.to_string() },
+            rule: Rule::Outright,
+            until: None,
+            made_at: moment(0),
+            made_by: None,
+            reason: None,
+        };
+        let mark = |n| Mark::of(&key, &jti(n).target);
+        let count = FILTER[0] + FILTER[1] + 1000;
+        (0..count).for_each(|n| table.change(mark(n), &Change::Add(jti(n))));
+        assert!((0..count).all(|n| table.refuses(mark(n), moment(0), moment(0))));
+        let maybe = (count..2 * count).filter(|n| table.filter.may_have(mark(*n))).count();
+        assert!(maybe < count / 20, "{maybe} of {count}");
+        table.change(mark(7), &Change::Lift(jti(7)));
+        assert!(!table.refuses(mark(7), moment(0), moment(0)));
+        assert_eq!(table.len(), count - 1);
     }
 
     #[test]
