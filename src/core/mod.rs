@@ -8,6 +8,7 @@ pub mod cors;
 pub mod denial;
 pub mod digest;
 pub mod forwarded;
+pub mod hex;
 pub mod identity_headers;
 pub mod ids;
 pub mod metadata;

@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::core::digest::of_parts;
+use crate::core::hex;
 use crate::core::session::grant::{FamilyId, Grant};
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
@@ -138,16 +139,13 @@ impl RevocationId {
 
     /// 32 hexadecimal digits, as [`fmt::Display`] writes them.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_hex =
-            text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let bits = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
-        Some(Self(bits.to_be_bytes()))
+        hex::read(text).map(Self)
     }
 }
 
 impl fmt::Display for RevocationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        hex::write(f, &self.0)
     }
 }
 

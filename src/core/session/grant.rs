@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::core::denial::SessionEnd;
+use crate::core::hex;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::oauth::Scope;
 use crate::core::time::Timestamp;
@@ -33,16 +34,13 @@ impl FamilyId {
 
     /// 32 hexadecimal digits, as [`std::fmt::Display`] writes them.
     pub fn parse(text: &str) -> Option<Self> {
-        let is_hex =
-            text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let bits = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
-        Some(Self(bits.to_be_bytes()))
+        hex::read(text).map(Self)
     }
 }
 
 impl std::fmt::Debug for FamilyId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        hex::write(f, &self.0)
     }
 }
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::core::digest::of_parts;
+use crate::core::hex;
 
 /// 256 bits that name one token; the token cannot be told from it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,17 +25,7 @@ impl TokenId {
 
     /// 64 hexadecimal digits, as [`std::fmt::Display`] writes them.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut id = [0; 32];
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        if !rest.is_empty() || pairs.len() != id.len() {
-            return None;
-        }
-        for (to, pair) in id.iter_mut().zip(pairs) {
-            let digits = pair.iter().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b));
-            let pair = std::str::from_utf8(pair).ok().filter(|_| digits)?;
-            *to = u8::from_str_radix(pair, 16).ok()?;
-        }
-        Some(Self(id))
+        hex::read(text).map(Self)
     }
 
     /// What [`Self::as_bytes`] gave.
@@ -49,7 +40,7 @@ impl TokenId {
 
 impl std::fmt::Display for TokenId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::write(f, &self.0)
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::digest::of_parts;
+use crate::core::hex;
 use crate::core::revocation::{Kind, Target, Whose};
 use crate::core::session::exchange::{Family, Issued};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
@@ -33,8 +34,10 @@ struct Entry {
 /// What is named: kind, issuer, value, and in how many parts its index is.
 fn key(kind: Kind, iss: &str, value: &str, part: u8) -> StoreKey {
     let digest = of_parts(&[kind.label().as_bytes(), iss.as_bytes(), value.as_bytes(), &[part]]);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    StoreKey::new("families", hex)
+    let mut id = String::with_capacity(64);
+    // A text takes all that is written to it.
+    let _ = hex::write(&mut id, &digest);
+    StoreKey::new("families", id)
 }
 
 const fn part_of(kind: Kind, family: FamilyId) -> u8 {

@@ -1,0 +1,45 @@
+//! Bytes as hexadecimal digits in lower case, two a byte, and nothing else.
+
+use std::fmt::{self, Write};
+
+/// Writes them.
+///
+/// # Errors
+/// Only when `to` cannot be written to.
+pub fn write(to: &mut impl Write, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(to, "{byte:02x}"))
+}
+
+/// What [`write`] wrote of so many bytes; `None` for everything else.
+pub fn read<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digit = |digit: &u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() || pairs.len() != N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(high)? << 4 | digit(low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else() {
+        let mut text = String::new();
+        write(&mut text, &[0, 0x1f, 0xff]).unwrap();
+        assert_eq!(text, "001fff");
+        assert_eq!(read(&text), Some([0, 0x1f, 0xff]));
+        for bad in ["", "0", "001ff", "001fff00", "001fFF", "+01fff", "0x1fff", "001ff\u{e9}", "001fg0"] {
+            assert_eq!(read::<3>(bad), None, "{bad}");
+        }
+    }
+}
