@@ -31,7 +31,8 @@ fn run(faults: Faults) -> Vec<World> {
             let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run(STEPS)));
             if let Err(panic) = run {
                 eprintln!("seed {seed} with {faults:?}, after {} steps", world.steps);
-                for line in &world.history {
+                for (at, event) in &world.history {
+                    let line: String = format!("{at}: {event:?}").chars().take(300).collect();
                     eprintln!("  {line}");
                 }
                 std::panic::resume_unwind(panic);

@@ -120,9 +120,7 @@ impl World {
         }
         self.count("killed");
         let process = Process { replica, life: self.replicas[replica].life };
-        if let Some(flight) = self.rotation_at_risk.take_if(|flight| self.flights[flight].process == process)
-        {
-            self.history.push_back(format!("{flight:?} died with its answer"));
+        if self.rotation_at_risk.take_if(|flight| self.flights[flight].process == process).is_some() {
             self.excuse = Some("the answer died with its replica");
         }
         // A POST that has left, and is still to be worked on, dies with its answer too.

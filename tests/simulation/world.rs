@@ -117,7 +117,7 @@ pub(crate) struct World {
     pub(crate) steps: usize,
     pub(crate) signed_out: bool,
     pub(crate) seen: BTreeMap<&'static str, usize>,
-    pub(crate) history: VecDeque<String>,
+    pub(crate) history: VecDeque<(i64, Event)>,
     faults: Faults,
     dice: Dice,
     now: i64,
@@ -224,7 +224,7 @@ impl World {
             let ((now, _), event) = self.queue.pop_first().expect("a burst was planned");
             self.now = now;
             self.steps += 1;
-            self.history.push_back(format!("{now}: {event:?}").chars().take(300).collect());
+            self.history.push_back((now, event.clone()));
             if self.history.len() > 150 {
                 self.history.pop_front();
             }
