@@ -3,8 +3,7 @@
 use tollgate::core::session::exchange::FlightId;
 use tollgate::core::session::grant::{Generation, Grant};
 
-use super::BEAT;
-use super::{Asked, Flying, GRACE, IDLE_WITH_POLLS, SKEW, World};
+use super::{Asked, BEAT, Flying, GRACE, IDLE_WITH_POLLS, SKEW, World};
 use crate::events::{Change, Event, Outcome, Process, Request};
 
 impl World {
@@ -13,7 +12,7 @@ impl World {
         self.count(if used { "use" } else { "poll" });
         self.count += 1;
         let request = self.count;
-        self.requests.insert(request, Asked { process, grant, shape, used, thief });
+        self.requests.insert(request, Asked { process, grant, shape, used, thief, was_named: false });
         let delay = self.dice.roll(3_000);
         self.after(delay, Event::Arrive(request));
     }
@@ -29,6 +28,9 @@ impl World {
             // Its browser is gone; the flight begins all the same.
             if matches!(outcome, Outcome::Begin { .. }) {
                 self.change(process, Change::TakeBack(new), 0);
+            }
+            if let Outcome::Over { revoke: true, of, .. } = outcome {
+                self.hands_to_server(of);
             }
             return;
         };
@@ -50,6 +52,8 @@ impl World {
                     renewed: self.now,
                     over: false,
                     token: None,
+                    issued: None,
+                    was_named: false,
                 };
                 self.flights.insert(new, flying);
                 self.replicas[process.replica].waiting.entry(new).or_default().push(request);
@@ -70,9 +74,11 @@ impl World {
                 self.count("answered again");
                 self.answer(request, next, with_cookie, used);
             }
-            Outcome::Replay | Outcome::Over | Outcome::IsIdle => {
-                if matches!(outcome, Outcome::Replay) {
-                    self.count("replay");
+            Outcome::Replay | Outcome::Over { .. } | Outcome::IsIdle => {
+                match outcome {
+                    Outcome::Replay => self.count("replay"),
+                    Outcome::Over { end, revoke, of } => self.is_over_by(end, revoke, of),
+                    _ => {}
                 }
                 self.session_is_over(request, matches!(outcome, Outcome::IsIdle));
             }
@@ -85,7 +91,7 @@ impl World {
         let answered = self.answered_at.get(&generation).copied().unwrap_or(i64::MAX - GRACE);
         if generation < self.proven && self.now >= answered + GRACE + 1_000 {
             let refused = match outcome {
-                Outcome::Replay | Outcome::Over | Outcome::IsIdle => true,
+                Outcome::Replay | Outcome::Over { .. } | Outcome::IsIdle => true,
                 // It is under way for this generation since before that was spent.
                 Outcome::Join(flight) | Outcome::AskAgainAfter(flight) => {
                     let flying = &self.flights[flight];
@@ -106,10 +112,11 @@ impl World {
             let unused = self.now - self.use_answered;
             assert!(unused >= allowed, "idle {unused} ms after it was used");
         } else if !self.faults.thief {
-            assert!(self.excuse.is_some(), "an honest browser was signed out");
+            let excused = self.excuse.is_some() || self.is_named_by_a_revocation();
+            assert!(excused, "an honest browser was signed out");
         }
         if !asked.thief || self.faults.thief {
-            self.signed_out = true;
+            self.is_signed_out();
         }
     }
 
@@ -125,6 +132,7 @@ impl World {
 
     pub(super) fn answer(&mut self, request: Request, next: Box<Grant>, with_cookie: bool, used: bool) {
         let Some(asked) = self.requests.remove(&request) else { return };
+        assert!(!asked.was_named, "a session that the list names got an answer");
         if asked.thief {
             return;
         }

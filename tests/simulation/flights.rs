@@ -30,6 +30,7 @@ impl World {
             self.rotation_at_risk = Some(flight);
         }
         let token = self.as_token.clone();
+        self.gives_access_token(flight);
         if self.faults.dies_rotating && self.dice.one_in(60) {
             self.excuse = Some("the server replaced a token and died");
             return self.after(2_000, Event::AsAnswers(flight, Said::Error));
@@ -48,6 +49,10 @@ impl World {
                 let now = self.now;
                 if let Some(flying) = self.flights.get_mut(&flight) {
                     flying.token = Some((token, now));
+                }
+                if self.is_taken_back_meanwhile(flight) {
+                    self.count("taken back in flight");
+                    return self.change(process, Change::Ended(flight), 0);
                 }
                 self.change(process, Change::Land(flight), 0);
             }
@@ -163,7 +168,7 @@ pub(super) fn opened(decision: Decision, family: &Family, grant: &Grant) -> Outc
         }
         Decision::Replay => Outcome::Replay,
         Decision::Over { end: SessionEnd::IdleTimeout, .. } => Outcome::IsIdle,
-        Decision::Over { .. } => Outcome::Over,
+        Decision::Over { end, revoke } => Outcome::Over { end, revoke, of: grant.generation },
     }
 }
 
@@ -200,7 +205,7 @@ pub(super) fn arrival(
         answer: seal(Content::Answer),
         links,
         worth_for: None,
-        issued: None,
+        issued: flying.issued(next.generation, here),
     };
     (arrival, next)
 }

@@ -30,6 +30,12 @@ impl World {
         let known = self.record.as_ref().map(|(_, bytes)| Family::from_bytes(bytes).expect("a record"));
         let before = known.unwrap_or_else(|| Family::of(&self.given[0]));
         let before = match (&self.record, &change) {
+            (None, Change::Revoke(look)) => return self.looked(process, *look, Vec::new()),
+            (None, Change::SignIn(_)) => Family::of(&self.revoking.grant),
+            (None, Change::TakenBack(request)) => {
+                let Some(asked) = self.requests.get(request) else { return };
+                Family::of(&asked.grant)
+            }
             (None, Change::Present(request, _)) => {
                 let Some(asked) = self.requests.get(request) else { return };
                 Family::of(&asked.grant)
@@ -39,6 +45,7 @@ impl World {
         };
         let mut family = before.clone();
         let Some(outcome) = self.apply(process, &change, &mut family) else { return };
+        self.nothing_more_comes(&outcome);
         let delay = self.dice.roll(20);
         if family == before {
             return self.after(delay, Event::Acted(process, change, outcome));
@@ -70,7 +77,9 @@ impl World {
             Change::Ended(flight) => {
                 let decides = family.failed(*flight);
                 if decides {
-                    family.end(SessionEnd::InvalidGrant, Some(self.flights[flight].grant.generation));
+                    let flying = &self.flights[flight];
+                    let end = if flying.was_named { SessionEnd::Revoked } else { SessionEnd::InvalidGrant };
+                    family.end(end, Some(flying.grant.generation));
                 }
                 Outcome::Did(decides)
             }
@@ -78,6 +87,18 @@ impl World {
                 Outcome::Did(family.beat_of(*flight) == Some(*beat) && family.failed(*flight))
             }
             Change::Seen(generation) => Outcome::Did(family.token_seen(*generation)),
+            Change::TakenBack(request) => {
+                let generation = self.requests.get(request)?.grant.generation;
+                let was_over = family.refuses(generation);
+                family.end(SessionEnd::Revoked, Some(generation));
+                let revoke = was_over.is_none_or(|(_, revoke)| revoke);
+                Outcome::Over { end: SessionEnd::Revoked, revoke, of: generation }
+            }
+            Change::SignIn(attempt) => {
+                family.issue(Some(self.first_issued(*attempt, here)?), now);
+                Outcome::Did(true)
+            }
+            Change::Revoke(look) => Outcome::Issued(self.ends(*look, family)),
             Change::Land(flight) => {
                 let flying = &self.flights[flight];
                 let used = flying.used || family.is_used(*flight);
@@ -117,6 +138,12 @@ impl World {
         self.record = Some((self.versions, bytes));
         self.put_is_done(&change, &outcome, read_at);
         if self.faults.outages && self.dice.one_in(60) {
+            if let Outcome::Over { revoke: true, of, .. } = outcome
+                && self.lives(process)
+            {
+                // What cannot be undone is done.
+                self.hands_to_server(of);
+            }
             return self.store_failed(process, change, true);
         }
         self.after(0, Event::Acted(process, change, outcome));
@@ -146,7 +173,16 @@ impl World {
                     self.count("rotated after loss");
                 }
                 self.given.push((**next).clone());
+                self.has_handed_out(*flight);
             }
+            (Change::Ended(flight), Outcome::Did(true)) => {
+                let flying = &self.flights[flight];
+                let (was_named, generation) = (flying.was_named, flying.grant.generation);
+                self.is_ended(generation, was_named);
+            }
+            (Change::TakenBack(_), Outcome::Over { of, .. }) => self.is_ended(*of, true),
+            (Change::Revoke(_), _) => self.is_ended_by_revoker(),
+            (Change::Present(..), Outcome::Over { revoke: true, of, .. }) => self.revoking.is_ended(*of),
             (Change::Present(request, _), _) => {
                 if let Some(asked) = self.requests.get(request) {
                     self.proven = self.proven.max(asked.grant.generation);
@@ -202,7 +238,16 @@ impl World {
                 self.replicas[process.replica].watched.insert(flight, (None, self.now));
                 self.after(LOOK, Event::Look(process, flight));
             }
-            Change::Seen(_) => {}
+            // The list decides.
+            Change::TakenBack(request) => {
+                if let Some(asked) = self.requests.get(&request) {
+                    self.hands_to_server(asked.grant.generation);
+                }
+                self.session_is_over(request, false);
+            }
+            Change::Revoke(look) => self.looked_in_vain(process, look),
+            // The browser begins again.
+            Change::Seen(_) | Change::SignIn(_) => {}
         }
     }
 
@@ -224,6 +269,19 @@ impl World {
                         None => {}
                     }
                 }
+            }
+            (Change::TakenBack(request), Outcome::Over { end, revoke, of }) => {
+                self.is_over_by(end, revoke, of);
+                self.session_is_over(request, false);
+            }
+            (Change::SignIn(attempt), _) => self.is_signed_in(process, attempt),
+            (Change::Revoke(look), Outcome::Issued(issued)) => {
+                let delay = self.dice.roll(50);
+                self.after(delay, Event::Names(process, look, issued));
+            }
+            (Change::Ended(flight), Outcome::Did(true)) if self.flights[&flight].was_named => {
+                self.hands_to_server(self.flights[&flight].grant.generation);
+                self.tell(process, flight);
             }
             (Change::Land(flight), Outcome::PresentAgain) => self.present_again(process, flight),
             (Change::Land(flight), _) | (Change::Failed(flight) | Change::Ended(flight), _) => {

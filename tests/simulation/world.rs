@@ -2,17 +2,20 @@
 
 mod browser;
 mod flights;
+mod revoking;
+mod signing_in;
 mod store;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use tollgate::core::secret::Secret;
-use tollgate::core::session::exchange::{FlightId, Shape, Windows};
+use tollgate::core::session::exchange::{FlightId, Issued, Shape, Windows};
 use tollgate::core::session::grant::{FamilyId, Generation, Grant, Subject, SubjectSource, Timeouts};
 use tollgate::core::session::oauth::Scope;
 use tollgate::core::time::Timestamp;
 
+use self::revoking::{Out, Revoking};
 use crate::events::{Change, Event, Process, Request};
 
 /// What may go wrong.
@@ -33,6 +36,8 @@ pub(crate) struct Faults {
     pub(crate) polls: bool,
     /// The store comes back empty once.
     pub(crate) loses_store: bool,
+    /// Operators take back what the session belongs to, and other things; who was signed out signs in again.
+    pub(crate) revocations: bool,
 }
 
 impl Faults {
@@ -46,6 +51,7 @@ impl Faults {
         thief: false,
         polls: false,
         loses_store: false,
+        revocations: false,
     };
 }
 
@@ -83,6 +89,8 @@ struct Asked {
     shape: usize,
     used: bool,
     thief: bool,
+    /// By the list of its replica, when it came.
+    was_named: bool,
 }
 
 struct Flying {
@@ -98,6 +106,16 @@ struct Flying {
     over: bool,
     /// What the authorization server gave for it, and when it came.
     token: Option<(String, i64)>,
+    /// The access token.
+    issued: Option<Out>,
+    /// By the list of its replica, when that came.
+    was_named: bool,
+}
+
+impl Flying {
+    fn issued(&self, generation: Generation, here: Timestamp) -> Option<Issued> {
+        self.issued.as_ref().map(|out| out.noted(generation, here))
+    }
 }
 
 /// What one process remembers.
@@ -147,6 +165,7 @@ pub(crate) struct World {
     answered_at: HashMap<Generation, i64>,
     proven: Generation,
     lost_store_at: Option<i64>,
+    revoking: Revoking,
 }
 
 fn stamp(millis: i64) -> Timestamp {
@@ -204,6 +223,7 @@ impl World {
             excuse: None,
             requests: HashMap::new(),
             flights: HashMap::new(),
+            revoking: Revoking::new(first.clone()),
             jar: first.clone(),
             given: vec![first],
             made_up_in_vain: 0,
@@ -217,7 +237,10 @@ impl World {
     }
 
     pub(crate) fn run(&mut self, steps: usize) {
-        while self.steps < steps && !self.signed_out {
+        if self.faults.revocations {
+            self.after(0, Event::SignsIn);
+        }
+        while self.steps < steps && (self.faults.revocations || !self.signed_out) {
             if self.queue.first_key_value().is_none_or(|((when, _), _)| *when > self.next_burst) {
                 self.plan_burst();
             }
@@ -266,6 +289,9 @@ impl World {
         if self.faults.loses_store && self.lost_store_at.is_none() && self.dice.one_in(4) {
             self.after(delay, Event::StoreLost);
         }
+        if self.faults.revocations {
+            self.plan_revocations(from);
+        }
         if self.dice.one_in(3) {
             // The page uses its newest access token, somewhere.
             let (process, generation) = (self.some_process(), self.jar.generation);
@@ -300,6 +326,7 @@ impl World {
 
     fn step(&mut self, event: Event) {
         match event {
+            Event::Send { .. } if self.faults.revocations && !self.revoking.is_signed_in => {}
             Event::Send { used, shape } => {
                 let grant = self.jar.clone();
                 self.send(grant, shape, used, false);
@@ -307,7 +334,7 @@ impl World {
             Event::Arrive(request) => {
                 if let Some(asked) = self.requests.get(&request) {
                     let process = asked.process;
-                    self.present(process, request);
+                    self.arrive(process, request);
                     self.after(PATIENCE, Event::OutOfPatience(request));
                 }
             }
@@ -361,6 +388,7 @@ impl World {
             Event::Start(replica) => {
                 self.replicas[replica].alive = true;
                 self.replicas[replica].life += 1;
+                self.is_in_touch_again(replica);
             }
             Event::StoreAway(of) => {
                 self.count("outage");
@@ -368,6 +396,7 @@ impl World {
                     if of.is_none_or(|of| of == replica) {
                         let long = if self.dice.one_in(4) { 90_000 } else { 20_000 };
                         self.replicas[replica].store_away = self.now + self.dice.roll(long);
+                        self.is_in_touch_again(replica);
                     }
                 }
             }
@@ -377,8 +406,25 @@ impl World {
                 self.record = None;
                 (self.proven, self.excuse) = (0, Some("the store was lost"));
             }
+            Event::SignsIn => self.signs_in(),
+            Event::Signing(process, attempt, how_far) if self.lives(process) => {
+                self.goes_on_signing_in(process, attempt, how_far);
+            }
+            Event::Asks(job) => self.operator_asks(job),
+            Event::Appends(process, job) if self.lives(process) => self.appends(process, job),
+            Event::LooksFor(process, look) if self.lives(process) => self.looks_for(process, look),
+            Event::Names(process, look, issued) if self.lives(process) => self.names(process, look, &issued),
+            Event::Lifts(job) => self.lifts(job),
+            Event::Follow(replica) => self.follow(replica),
+            Event::AsRevokes(family) => self.as_revoked |= family == self.jar.family,
             // Whose process is gone.
-            Event::Read(..) | Event::Acted(..) | Event::Look(..) => {}
+            Event::Read(..)
+            | Event::Acted(..)
+            | Event::Look(..)
+            | Event::Signing(..)
+            | Event::Appends(..)
+            | Event::LooksFor(..)
+            | Event::Names(..) => {}
         }
     }
 }
