@@ -1,7 +1,7 @@
 //! The exchange under everything that can go wrong: one browser with several tabs, three replicas whose clocks
-//! differ, one store, one authorization server that rotates and punishes reuse, and a thief; in virtual time, from a
-//! seed. What is driven is what the gateway runs: the state machine of a family, its sealing and its record, with
-//! the steps of `flows/exchange` (read, decide, put if nobody was faster, then act) as single events, so that
+//! differ, one store, one authorization server that rotates and punishes reuse, a thief, and operators who take back
+//! what the session belongs to; in virtual time, from a seed. What is driven is what the gateway runs: the state machine of a family, its sealing and its record, with
+//! the steps of `flows/exchange` and `flows/revoke` (read, decide, put if nobody was faster, then act) as single events, so that
 //! any two steps of any two replicas can come in any order.
 //!
 //! A failure prints its seed; `TOLLGATE_SEED=n` runs that one alone.
@@ -10,6 +10,8 @@
 
 #[path = "simulation/events.rs"]
 mod events;
+#[path = "simulation/list.rs"]
+mod list;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -31,7 +33,8 @@ fn run(faults: Faults) -> Vec<World> {
             let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run(STEPS)));
             if let Err(panic) = run {
                 eprintln!("seed {seed} with {faults:?}, after {} steps", world.steps);
-                for line in &world.history {
+                for (at, event) in &world.history {
+                    let line: String = format!("{at}: {event:?}").chars().take(300).collect();
                     eprintln!("  {line}");
                 }
                 std::panic::resume_unwind(panic);
@@ -131,4 +134,54 @@ fn polls_do_not_keep_a_session_and_uses_are_never_lost() {
 fn a_store_that_lost_all_goes_on_from_the_cookies() {
     let worlds = run(Faults { losses: true, slow: true, loses_store: true, ..Faults::NONE });
     happened(&worlds, &[("store lost", 300), ("rotated after loss", 2_000)]);
+}
+
+#[test]
+fn what_is_taken_back_is_taken_back_from_everybody_and_from_nobody_else() {
+    let worlds = run(Faults { losses: true, slow: true, revocations: true, ..Faults::NONE });
+    happened(
+        &worlds,
+        &[
+            ("rotated", 3_000),
+            ("signed in", 1_000),
+            ("signed out", 700),
+            ("sign-in refused", 300),
+            ("sign-in refused late", 1),
+            ("revoked", 1_000),
+            ("lifted", 1_000),
+            ("looked twice", 2_500),
+            ("ended in the store", 500),
+            ("named", 3_500),
+            ("taken back when presented", 1_500),
+            ("taken back in flight", 200),
+            ("holder came", 2_000),
+        ],
+    );
+}
+
+#[test]
+fn what_is_taken_back_stays_so_while_replicas_die_and_are_cut_off() {
+    let worlds = run(Faults {
+        losses: true,
+        slow: true,
+        kills: true,
+        outages: true,
+        revocations: true,
+        ..Faults::NONE
+    });
+    happened(
+        &worlds,
+        &[
+            ("rotated", 2_000),
+            ("killed", 800),
+            ("outage", 600),
+            ("revoked", 800),
+            ("lifted", 900),
+            ("looked in vain", 500),
+            ("looked twice", 2_000),
+            ("ended in the store", 350),
+            ("taken back in flight", 100),
+            ("holder came", 1_500),
+        ],
+    );
 }

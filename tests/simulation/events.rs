@@ -1,7 +1,8 @@
 //! What happens in the simulated world, one thing at a time.
 
-use tollgate::core::session::exchange::{Arrival, FlightId};
-use tollgate::core::session::grant::{Generation, Grant};
+use tollgate::core::denial::SessionEnd;
+use tollgate::core::session::exchange::{Arrival, FlightId, Issued};
+use tollgate::core::session::grant::{FamilyId, Generation, Grant};
 
 /// Names a request of a browser, or of the thief.
 pub(crate) type Request = u64;
@@ -30,6 +31,26 @@ pub(crate) enum Change {
     TakeBack(FlightId),
     /// An access token that was made with this generation was seen.
     Seen(Generation),
+    /// The list names the session of this request.
+    TakenBack(Request),
+    /// The new session of this attempt to sign in.
+    SignIn(u64),
+    /// What a revocation names is ended.
+    Revoke(Look),
+}
+
+/// A replica looks for what a revocation names, for the first time or once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) attempt: usize,
+    pub(crate) is_second: bool,
+}
+
+/// How far a sign-in is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signing {
+    Came,
+    Notes,
 }
 
 /// A record, which says nothing to a reader of a history.
@@ -57,8 +78,15 @@ pub(crate) enum Outcome {
         used: bool,
     },
     Replay,
-    Over,
+    /// `revoke`: the presented refresh token, at the authorization server.
+    Over {
+        end: SessionEnd,
+        revoke: bool,
+        of: Generation,
+    },
     IsIdle,
+    /// Access tokens that a session handed out before it was ended.
+    Issued(Vec<Issued>),
     Landed {
         next: Box<Grant>,
         arrival: Box<Arrival>,
@@ -119,4 +147,18 @@ pub(crate) enum Event {
     /// For one replica, or for all of them, each for a time of its own.
     StoreAway(Option<usize>),
     StoreLost,
+    /// Somebody begins to sign in.
+    SignsIn,
+    Signing(Process, u64, Signing),
+    /// The operator asks for a revocation, again and again until somebody says that it is done.
+    Asks(usize),
+    Appends(Process, usize),
+    LooksFor(Process, Look),
+    Names(Process, Look, Vec<Issued>),
+    /// The operator takes a revocation back.
+    Lifts(usize),
+    /// A replica reads on in the list.
+    Follow(usize),
+    /// The authorization server revokes what belongs to this session.
+    AsRevokes(FamilyId),
 }

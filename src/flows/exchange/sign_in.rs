@@ -215,10 +215,10 @@ impl CodeExchange {
         };
         let session = match grant {
             Some(grant) => {
-                if !self.gate.revocations.admits_grant(&GrantFacts::of(&grant), now)? {
-                    return Err(Denial::SessionEnded(SessionEnd::Revoked));
-                }
+                self.was_not_taken_back(&grant)?;
                 self.note(&grant, &judged, &page, now).await?;
+                // Whoever took it back before it was noted did not find it.
+                self.was_not_taken_back(&grant)?;
                 Some(self.sealed(grant)?)
             }
             None => None,
@@ -249,6 +249,12 @@ impl CodeExchange {
             last_used_at: now,
             exchanged_at: now,
         })
+    }
+
+    fn was_not_taken_back(&self, grant: &Grant) -> Result<(), Denial> {
+        let now = self.gate.clock.now();
+        let admits = self.gate.revocations.admits_grant(&GrantFacts::of(grant), now)?;
+        if admits { Ok(()) } else { Err(Denial::SessionEnded(SessionEnd::Revoked)) }
     }
 
     /// Notes which access token the new family handed out, and whose the family is where the token does not say so.

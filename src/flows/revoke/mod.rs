@@ -26,8 +26,6 @@ use crate::state::live::Live;
 const AGAIN: Duration = Duration::from_secs(3);
 /// Pauses between attempts to write the list for nobody who waits.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// A token that was handed out is known for so long after its end: clocks may differ so much.
-const SLACK: Duration = Duration::from_secs(300);
 
 /// Why nothing was taken back, or not all.
 #[derive(Debug)]
@@ -62,14 +60,31 @@ pub async fn revoke(
     if !targets.is_empty() {
         end_sessions(gate, &targets).await?;
         let late = Arc::clone(gate);
-        gate.errands.spawn(async move {
-            tokio::time::sleep(AGAIN).await;
-            if let Err(fault) = end_sessions(&late, &targets).await {
-                tracing::warn!(%fault, "sessions that were revoked could not be looked for again");
-            }
-        });
+        gate.errands.spawn(async move { look_again(&late, targets).await });
     }
     Ok(revocations)
+}
+
+/// Looks for the sessions once more, however long the store is away. What was lifted meanwhile ends nobody who came
+/// since.
+async fn look_again(gate: &Gate, targets: Vec<Revocation>) {
+    tokio::time::sleep(AGAIN).await;
+    let (mut pause, longest) = RETRY;
+    while let Err(fault) = end_sessions_again(gate, &targets).await {
+        tracing::warn!(%fault, "sessions that were revoked could not be looked for again yet");
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(longest);
+    }
+}
+
+async fn end_sessions_again(gate: &Gate, targets: &[Revocation]) -> Result<(), StoreFault> {
+    for target in targets {
+        // As it stands: of two moments that were asked for the later counts.
+        if let Some(standing) = gate.revocation_log.find(target.id()).await? {
+            end_sessions(gate, &[standing]).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes a revocation back. What it ended stays ended.
@@ -156,8 +171,7 @@ pub(in crate::flows) async fn take_back(gate: &Gate, issued: &[Issued]) -> Resul
 }
 
 fn changes_of(issued: &[Issued], now: Timestamp) -> Vec<Change> {
-    let last =
-        issued.iter().map(|token| (token, token.expires_at.plus(SLACK))).filter(|(_, last)| now < *last);
+    let last = issued.iter().map(|token| (token, token.known_until())).filter(|(_, last)| now < *last);
     let named = |(token, last): (&Issued, Timestamp)| Revocation {
         target: Target::token(token.id),
         rule: Rule::Outright,

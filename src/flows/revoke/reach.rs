@@ -1,6 +1,8 @@
 //! Which sessions a revocation names. A session's record is kept by its family; beside it an index in the store says
-//! which families belong to a `sid`, `sub` or `client` where their access tokens do not say so themselves, for only
-//! there it is needed: a token that names its subject is refused by that.
+//! which families belong to a `sid` or `client` where their access tokens do not say so themselves: one that does is
+//! refused by that. A session is always found by its subject: a watermark may lie before tokens that it has handed out
+//! since, or that come while replicas learn of it. Of a `client` such tokens are not reached before they expire: to
+//! keep all sessions of a client together costs too much.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -47,8 +49,7 @@ const fn part_of(kind: Kind, family: FamilyId) -> u8 {
     }
 }
 
-/// Notes a new session where its access tokens do not say what they belong to. `token`: the first of them, where it was
-/// found good here.
+/// Notes by what a new session is found. `token`: the first of its access tokens, where it was found good here.
 ///
 /// # Errors
 /// The store failed: without the note a revocation would not find the session's tokens.
@@ -65,7 +66,7 @@ pub(in crate::flows) async fn note(
     let subject = grant.subject.as_ref().map(|subject| subject.sub.as_str());
     let facts = [
         (Kind::Sid, grant.session_id.as_deref(), said(VerifiedToken::session)),
-        (Kind::Sub, subject, said(VerifiedToken::subject)),
+        (Kind::Sub, subject, None),
         (Kind::Client, Some(grant.client_id.as_str()), said(VerifiedToken::client)),
     ];
     for (kind, value, said) in facts {

@@ -84,7 +84,7 @@ pub struct Family {
     links: Vec<Link>,
     flight: Option<Flight>,
     pub(super) landings: VecDeque<Landing>,
-    /// Access tokens that were handed out and have not expired.
+    /// Access tokens that were handed out and that some replica may still take.
     issued: Vec<Issued>,
     over: Option<Over>,
     signed_in_at: Timestamp,
@@ -318,7 +318,7 @@ impl Family {
 
     /// Notes an access token that is handed out.
     pub fn issue(&mut self, issued: Option<Issued>, now: Now) {
-        self.issued.retain(|token| now.here < token.expires_at);
+        self.issued.retain(|token| now.here < token.known_until());
         self.issued.extend(issued);
         if self.issued.len() > TOKENS {
             self.issued.sort_by_key(|token| token.expires_at);

@@ -46,6 +46,9 @@ use crate::core::session::oauth::Scope;
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 
+/// By how much clocks may differ.
+const SLACK: Duration = Duration::from_secs(300);
+
 /// What an exchange asks for. Only requests of one shape share an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape {
@@ -122,6 +125,14 @@ pub struct Issued {
     pub expires_at: Timestamp,
     /// The generation whose cookie came with it.
     pub generation: Generation,
+}
+
+impl Issued {
+    /// Until when a replica whose clock is behind may take it, by the clock of one that is ahead: so long it must be
+    /// known, and named where it was taken back.
+    pub fn known_until(&self) -> Timestamp {
+        self.expires_at.plus(SLACK)
+    }
 }
 
 /// What a flight brought.

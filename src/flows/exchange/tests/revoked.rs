@@ -1,11 +1,14 @@
 //! What the list of revocations means for sessions and for the access tokens that they handed out.
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::*;
 use crate::core::revocation::wanted::Wanted;
-use crate::core::revocation::{Kind, Revocation};
+use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use crate::flows::authenticate::authenticate;
+use crate::flows::ports::{Found, RevocationLog as _, Store, StoreFault, StoreKey, Value as Kept, Version};
 use crate::flows::revoke::{RevokeError, lift, revoke};
 use crate::state::revocations::Revocations;
 
@@ -142,6 +145,94 @@ async fn a_session_takes_along_the_access_tokens_that_do_not_say_that_they_are_i
         let refusal = scene.refresh(&cookie_of(&again)).await.unwrap_err();
         assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{kind}");
     }
+}
+
+#[tokio::test]
+async fn a_watermark_reaches_what_a_session_handed_out_after_it() {
+    let scene = Scene::strict();
+    let (cookie, _) = scene.signed_in_with(json!({ "jti": "t", "sub": "alice" }), None).await;
+    let before = scene.clock.now();
+    scene.pass(200);
+    scene.next(access_token(&scene, json!({ "jti": "u", "sub": "alice" })));
+    let again = scene.refresh(&cookie).await.unwrap();
+    let token = body(&again)["access_token"].as_str().unwrap().to_owned();
+    let (_, later) = scene.signed_in_with(json!({ "jti": "v", "sub": "alice" }), None).await;
+    let wanted = json!({ "kind": "sub", "value": "alice", "before": before.to_rfc3339() });
+    scene.revoke(wanted).await.unwrap();
+    assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
+    assert_eq!(scene.takes(&later).await, Ok(()), "of a session that began after it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_came_after_a_block_was_lifted_stays() {
+    let scene = Scene::new();
+    let made = scene.revoke(json!({ "kind": "sub", "value": "alice", "block": true })).await.unwrap();
+    lift(&scene.gate, made[0].id()).await.unwrap();
+    scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
+    let cookie = scene.signed_in_cookie().await;
+    // By then whoever blocked has looked once more.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_only_delays_the_second_look() {
+    let scene = Scene::strict();
+    scene.revoke(json!({ "kind": "sid", "value": "sid-1" })).await.unwrap();
+    // As on a replica that does not know of it yet.
+    let mut replica = scene.replica();
+    Arc::get_mut(&mut replica.gate).unwrap().revocations = Arc::new(Revocations::new([1; 16]));
+    replica.gate.revocations.is_complete(std::time::Instant::now(), None);
+    let (_, token) = replica.signed_in_with(json!({ "jti": "t" }), Some(&id_token_of("alice"))).await;
+    assert_eq!(scene.takes(&token).await, Ok(()), "nothing names it yet");
+    scene.store.goes_away(true);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    scene.store.goes_away(false);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
+}
+
+/// Somebody takes back what is being noted, just before it can be found.
+#[derive(Debug)]
+struct RevokedWhileNoted {
+    store: Arc<MemoryStore>,
+    log: Arc<MemoryLog>,
+    revocation: Revocation,
+}
+
+impl Store for RevokedWhileNoted {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+        self.store.get(key)
+    }
+
+    fn put_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        value: Kept,
+    ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
+        async move {
+            self.log.append(&[Change::Add(self.revocation.clone())]).await?;
+            self.store.put_if(key, expected, value).await
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_that_is_taken_back_while_it_is_noted_brings_nothing() {
+    let mut scene = Scene::strict();
+    let target = Target { kind: Kind::Sid, whose: Whose::All, value: "sid-1".to_owned() };
+    let (rule, made_at) = (Rule::Outright, scene.clock.now());
+    let revocation = Revocation { target, rule, until: None, made_at, made_by: None, reason: None };
+    let (store, log) = (scene.store.clone(), scene.log.clone());
+    Arc::get_mut(&mut scene.gate).unwrap().store = Arc::new(RevokedWhileNoted { store, log, revocation });
+    let Instead::With(mut members) = access_token(&scene, json!({ "jti": "t" })) else { unreachable!() };
+    members["id_token"] = id_token_of("alice").into();
+    scene.next(Instead::With(members));
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    scene.revoked(&["refresh-token-0"]).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,299 @@
+//! The record of the family in the store, and how it is changed: read, apply, put if nobody was faster, then act.
+
+use tollgate::core::denial::SessionEnd;
+use tollgate::core::session::exchange::{Family, FlightId, Landed, Now};
+
+use super::flights::{arrival, opened};
+use super::{BEAT, FLIGHT, LOOK, OWN_LEASE, World, shape, stamp};
+use crate::events::{Bytes, Change, Event, Outcome, Process};
+
+impl World {
+    pub(super) fn change(&mut self, process: Process, change: Change, delay: i64) {
+        let delay = delay + self.dice.roll(20);
+        self.after(delay, Event::Read(process, change));
+    }
+
+    pub(super) fn reaches_store(&self, process: Process) -> bool {
+        self.now >= self.replicas[process.replica].store_away
+    }
+
+    pub(super) fn read(&mut self, process: Process, change: Change) {
+        if let Change::Sends(flight) | Change::Beat(flight) | Change::Land(flight) | Change::Ended(flight) =
+            change
+            && self.flights[&flight].over
+        {
+            return;
+        }
+        if !self.reaches_store(process) {
+            return self.store_failed(process, change, false);
+        }
+        let known = self.record.as_ref().map(|(_, bytes)| Family::from_bytes(bytes).expect("a record"));
+        let before = known.unwrap_or_else(|| Family::of(&self.given[0]));
+        let before = match (&self.record, &change) {
+            (None, Change::Revoke(look)) => return self.looked(process, *look, Vec::new()),
+            (None, Change::SignIn(_)) => Family::of(&self.revoking.grant),
+            (None, Change::TakenBack(request)) => {
+                let Some(asked) = self.requests.get(request) else { return };
+                Family::of(&asked.grant)
+            }
+            (None, Change::Present(request, _)) => {
+                let Some(asked) = self.requests.get(request) else { return };
+                Family::of(&asked.grant)
+            }
+            (None, Change::Land(flight)) => Family::of(&self.flights[flight].grant),
+            _ => before,
+        };
+        let mut family = before.clone();
+        let Some(outcome) = self.apply(process, &change, &mut family) else { return };
+        self.nothing_more_comes(&outcome);
+        let delay = self.dice.roll(20);
+        if family == before {
+            return self.after(delay, Event::Acted(process, change, outcome));
+        }
+        let expected = self.record.as_ref().map(|(version, _)| *version);
+        let (bytes, read_at) = (Bytes(family.to_bytes()), self.now);
+        self.after(delay, Event::Put { process, change, expected, bytes, outcome, read_at });
+    }
+
+    /// Applies the transition; `None`: nobody asks any more.
+    pub(super) fn apply(
+        &mut self,
+        process: Process,
+        change: &Change,
+        family: &mut Family,
+    ) -> Option<Outcome> {
+        let here = stamp(self.now + self.replicas[process.replica].clock);
+        let now = Now { here, store: stamp(self.now - 1_000_000) };
+        Some(match change {
+            Change::Present(request, new) => {
+                let asked = self.requests.get(request)?;
+                let decision =
+                    family.present(&asked.grant, &shape(asked.shape), asked.used, self.windows(), now, *new);
+                opened(decision, family, &asked.grant)
+            }
+            Change::Sends(flight) => Outcome::Did(family.sends(*flight)),
+            Change::Beat(flight) => Outcome::Did(family.beat(*flight)),
+            Change::Failed(flight) | Change::TakeBack(flight) => Outcome::Did(family.failed(*flight)),
+            Change::Ended(flight) => {
+                let decides = family.failed(*flight);
+                if decides {
+                    let flying = &self.flights[flight];
+                    let end = if flying.was_named { SessionEnd::Revoked } else { SessionEnd::InvalidGrant };
+                    family.end(end, Some(flying.grant.generation));
+                }
+                Outcome::Did(decides)
+            }
+            Change::BreakLease(flight, beat) => {
+                Outcome::Did(family.beat_of(*flight) == Some(*beat) && family.failed(*flight))
+            }
+            Change::Seen(generation) => Outcome::Did(family.token_seen(*generation)),
+            Change::TakenBack(request) => {
+                let generation = self.requests.get(request)?.grant.generation;
+                let was_over = family.refuses(generation);
+                family.end(SessionEnd::Revoked, Some(generation));
+                let revoke = was_over.is_none_or(|(_, revoke)| revoke);
+                Outcome::Over { end: SessionEnd::Revoked, revoke, of: generation }
+            }
+            Change::SignIn(attempt) => {
+                family.issue(Some(self.first_issued(*attempt, here)?), now);
+                Outcome::Did(true)
+            }
+            Change::Revoke(look) => Outcome::Issued(self.ends(*look, family)),
+            Change::Land(flight) => {
+                let flying = &self.flights[flight];
+                let used = flying.used || family.is_used(*flight);
+                let (arrival, next) = arrival(*flight, flying, used, here, &mut self.dice);
+                match family.landed(arrival.clone(), now) {
+                    Landed::Kept => Outcome::Landed { next: Box::new(next), arrival: Box::new(arrival) },
+                    Landed::Before | Landed::TooLate { .. } => Outcome::PresentAgain,
+                    Landed::GivenUp => Outcome::GivenUp,
+                }
+            }
+        })
+    }
+
+    pub(super) fn put(
+        &mut self,
+        process: Process,
+        change: Change,
+        expected: Option<u64>,
+        Bytes(bytes): Bytes,
+        outcome: Outcome,
+        read_at: i64,
+    ) {
+        // What a process sent arrives also when the process has ended since.
+        if !self.reaches_store(process) {
+            return self.store_failed(process, change, false);
+        }
+        if expected != self.record.as_ref().map(|(version, _)| *version) {
+            if self.lives(process) {
+                self.count("overtaken");
+                self.change(process, change, 0);
+            }
+            return;
+        }
+        let secret = format!("refresh-token-{}", self.tokens);
+        assert!(!String::from_utf8_lossy(&bytes).contains(&secret), "a token in the store");
+        self.versions += 1;
+        self.record = Some((self.versions, bytes));
+        self.put_is_done(&change, &outcome, read_at);
+        if self.faults.outages && self.dice.one_in(60) {
+            if let Outcome::Over { revoke: true, of, .. } = outcome
+                && self.lives(process)
+            {
+                // What cannot be undone is done.
+                self.hands_to_server(of);
+            }
+            return self.store_failed(process, change, true);
+        }
+        self.after(0, Event::Acted(process, change, outcome));
+    }
+
+    /// What is true from the moment on at which it is in the store.
+    pub(super) fn put_is_done(&mut self, change: &Change, outcome: &Outcome, read_at: i64) {
+        match (change, outcome) {
+            (Change::Land(flight), Outcome::Landed { next, arrival }) => {
+                if self.rotation_at_risk == Some(*flight) {
+                    self.rotation_at_risk = None;
+                }
+                for generation in arrival.from..=arrival.of {
+                    self.answered_at.insert(generation, read_at);
+                }
+                if self.flights[flight].token.as_ref().is_some_and(|(_, at)| self.now - at > 1_000) {
+                    self.count("landed late");
+                }
+                self.count(if arrival.recovers { "recovered" } else { "rotated" });
+                if arrival.recovers {
+                    self.made_up_in_vain += 1;
+                    if self.made_up_in_vain >= 2 {
+                        self.excuse = Some("three answers in a row were lost");
+                    }
+                }
+                if self.lost_store_at.is_some() {
+                    self.count("rotated after loss");
+                }
+                self.given.push((**next).clone());
+                self.has_handed_out(*flight);
+            }
+            (Change::Ended(flight), Outcome::Did(true)) => {
+                let flying = &self.flights[flight];
+                let (was_named, generation) = (flying.was_named, flying.grant.generation);
+                self.is_ended(generation, was_named);
+            }
+            (Change::TakenBack(_), Outcome::Over { of, .. }) => self.is_ended(*of, true),
+            (Change::Revoke(_), _) => self.is_ended_by_revoker(),
+            (Change::Present(..), Outcome::Over { revoke: true, of, .. }) => self.revoking.is_ended(*of),
+            (Change::Present(request, _), _) => {
+                if let Some(asked) = self.requests.get(request) {
+                    self.proven = self.proven.max(asked.grant.generation);
+                }
+            }
+            (Change::Beat(flight), _) => self.renewed(*flight, read_at),
+            (Change::Seen(generation), Outcome::Did(true)) => self.proven = self.proven.max(*generation),
+            _ => {}
+        }
+    }
+
+    pub(super) fn renewed(&mut self, flight: FlightId, at: i64) {
+        let flying = self.flights.get_mut(&flight).expect("it flies");
+        flying.renewed = flying.renewed.max(at);
+    }
+
+    /// `done`: it was put all the same.
+    pub(super) fn store_failed(&mut self, process: Process, change: Change, done: bool) {
+        if !self.lives(process) {
+            return;
+        }
+        match change {
+            Change::Present(request, new) => {
+                self.refuse(request);
+                if done {
+                    self.count("in doubt");
+                }
+                self.change(process, Change::TakeBack(new), 1_000);
+            }
+            Change::TakeBack(flight) => self.change(process, Change::TakeBack(flight), 1_000),
+            Change::Sends(flight) => {
+                self.tell(process, flight);
+                self.change(process, Change::TakeBack(flight), 1_000);
+            }
+            Change::Beat(flight) if self.now - self.flights[&flight].renewed >= OWN_LEASE => {
+                self.gives_up(process, flight);
+            }
+            Change::Beat(flight) => self.change(process, Change::Beat(flight), BEAT),
+            Change::Land(flight) => {
+                let came = self.flights[&flight].token.as_ref().map_or(0, |(_, at)| *at);
+                if self.now - came < FLIGHT {
+                    self.change(process, Change::Land(flight), 700);
+                } else if !self.faults.keeps_tokens {
+                    self.excuse = Some("the store was away for longer than a flight");
+                }
+            }
+            Change::Failed(flight) => {
+                self.tell(process, flight);
+                self.change(process, Change::TakeBack(flight), 1_000);
+            }
+            Change::Ended(flight) => self.change(process, Change::Ended(flight), 700),
+            Change::BreakLease(flight, _) => {
+                self.replicas[process.replica].watched.insert(flight, (None, self.now));
+                self.after(LOOK, Event::Look(process, flight));
+            }
+            // The list decides.
+            Change::TakenBack(request) => {
+                if let Some(asked) = self.requests.get(&request) {
+                    self.hands_to_server(asked.grant.generation);
+                }
+                self.session_is_over(request, false);
+            }
+            Change::Revoke(look) => self.looked_in_vain(process, look),
+            // The browser begins again.
+            Change::Seen(_) | Change::SignIn(_) => {}
+        }
+    }
+
+    pub(super) fn act(&mut self, process: Process, change: Change, outcome: Outcome) {
+        match (change, outcome) {
+            (Change::Present(request, new), outcome) => self.presented(process, request, new, outcome),
+            (Change::Sends(flight), Outcome::Did(true)) => {
+                let delay = self.dice.roll(50);
+                self.after(delay, Event::PostLeaves(flight));
+            }
+            (Change::Sends(flight), _) => self.tell(process, flight),
+            (Change::Beat(flight), Outcome::Did(true)) => self.change(process, Change::Beat(flight), BEAT),
+            (Change::Land(flight), Outcome::Landed { next, arrival }) => {
+                let used = arrival.successor.used;
+                for request in self.waiting(process, flight) {
+                    match self.requests.get(&request).map(|asked| asked.used && !used) {
+                        Some(true) => self.present(process, request),
+                        Some(false) => self.answer(request, next.clone(), true, used),
+                        None => {}
+                    }
+                }
+            }
+            (Change::TakenBack(request), Outcome::Over { end, revoke, of }) => {
+                self.is_over_by(end, revoke, of);
+                self.session_is_over(request, false);
+            }
+            (Change::SignIn(attempt), _) => self.is_signed_in(process, attempt),
+            (Change::Revoke(look), Outcome::Issued(issued)) => {
+                let delay = self.dice.roll(50);
+                self.after(delay, Event::Names(process, look, issued));
+            }
+            (Change::Ended(flight), Outcome::Did(true)) if self.flights[&flight].was_named => {
+                self.hands_to_server(self.flights[&flight].grant.generation);
+                self.tell(process, flight);
+            }
+            (Change::Land(flight), Outcome::PresentAgain) => self.present_again(process, flight),
+            (Change::Land(flight), _) | (Change::Failed(flight) | Change::Ended(flight), _) => {
+                self.tell(process, flight);
+            }
+            (Change::BreakLease(flight, _), Outcome::Did(did)) => {
+                if did {
+                    self.count("lease broken");
+                }
+                self.present_again(process, flight);
+            }
+            _ => {}
+        }
+    }
+}
