@@ -112,7 +112,7 @@ impl World {
                 if !admits {
                     return self.count("sign-in refused");
                 }
-                let delay = if self.dice.one_in(8) { self.dice.roll(PATIENCE) } else { self.dice.roll(50) };
+                let delay = if self.dice.one_in(3) { self.dice.roll(PATIENCE) } else { self.dice.roll(50) };
                 self.after(delay, Event::Signing(process, attempt, Signing::Notes));
             }
             Signing::Notes if self.reaches_store(process) => {

@@ -1,6 +1,7 @@
 //! The simulated world: who there is, what they do, and what must hold while they do it.
 
 mod browser;
+mod enforcing;
 mod flights;
 mod revoking;
 mod signing_in;
