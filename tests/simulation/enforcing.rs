@@ -55,11 +55,17 @@ impl World {
         }
     }
 
+    /// For long enough to know of everything.
+    fn is_in_touch(&self, replica: usize) -> bool {
+        let since = self.revoking.own[replica].in_touch_since;
+        self.now >= since + WITHIN && self.now >= self.replicas[replica].store_away
+    }
+
     /// The replica's own list; `None`: it is not loaded.
     pub(super) fn admits(&self, replica: usize, grant: &Grant) -> Option<bool> {
         let Revoking { own, shared, .. } = &self.revoking;
         let own = &own[replica];
-        if self.now >= own.in_touch_since + WITHIN && self.now >= self.replicas[replica].store_away {
+        if self.is_in_touch(replica) {
             assert!(own.has_all_until(shared, self.now - WITHIN), "replica {replica} is late");
         }
         let admitted = own.tables.admits_grant(&GrantFacts::of(grant), self.here(replica));
@@ -77,6 +83,9 @@ impl World {
             Some(false) => {
                 self.requests.get_mut(&request).expect("it came").was_named = true;
                 self.count("taken back when presented");
+                if !self.is_in_touch(process.replica) {
+                    self.excuse = Some("a replica that is cut off goes by what was lifted meanwhile");
+                }
                 self.change(process, Change::TakenBack(request), 0);
             }
         }
