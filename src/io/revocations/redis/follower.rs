@@ -20,7 +20,7 @@ use crate::io::revocations::file::{Mark, Position};
 use crate::state::revocations::Revocations;
 
 /// How many entries are read at once.
-const PAGE: usize = 2000;
+pub(super) const PAGE: usize = 2000;
 /// How many changes may wait for the disk. More are read from Redis again when it goes on.
 const WAITING: usize = 100_000;
 /// How often the file says as of when it is complete.

@@ -5,15 +5,16 @@
 //! had acknowledged (it came back empty, or another server took over without it) gets it back: what was acknowledged
 //! is kept, at the price that what was lifted just before the loss may be refused again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::Shared;
-use super::follower::{File, Follower};
+use super::follower::{File, Follower, PAGE};
 use super::local::{DISK, PIECE};
 use super::scripts::{self, Read};
-use crate::core::revocation::{Change, Revocation};
+use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::{Mark, Position};
 
@@ -98,7 +99,20 @@ impl Follower {
                 }
                 Resync::Keep => {
                     let holds = |lacking: &Revocation| lacking.until.is_none_or(|until| now < until);
-                    let again: Vec<_> = lacking.into_iter().filter(holds).map(Change::Add).collect();
+                    let mut again: Vec<_> = lacking.into_iter().filter(holds).map(Change::Add).collect();
+                    if !again.is_empty() {
+                        // What Redis lacks because it was lifted is not lost.
+                        let lifted = self.lifted().await?;
+                        let (gone, lost): (Vec<_>, Vec<_>) =
+                            again.into_iter().partition(|change| lifted.contains(&change.id()));
+                        again = lost;
+                        let gone: Vec<_> = gone
+                            .into_iter()
+                            .map(|change| Change::Lift(change.revocation().clone()))
+                            .collect();
+                        self.tables.apply(&gone);
+                        self.keep(gone, Mark::default()).await;
+                    }
                     if !again.is_empty() {
                         let count = again.len();
                         link.ask(async |line| scripts::append(line, names, &again).await).await?;
@@ -112,6 +126,25 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// What the log says was lifted last.
+    async fn lifted(&self) -> Result<HashSet<RevocationId>, StoreFault> {
+        let Shared { link, names, .. } = &*self.shared;
+        let (mut lifted, mut seq) = (HashSet::new(), 0);
+        loop {
+            let read = link.ask(async |line| scripts::read(line, names, seq, PAGE).await).await?;
+            for change in read.entries.iter().filter_map(|entry| entry.change.as_ref()) {
+                match change {
+                    Change::Add(again) => drop(lifted.remove(&again.id())),
+                    Change::Lift(gone) => drop(lifted.insert(gone.id())),
+                }
+            }
+            match read.entries.last() {
+                Some(last) if last.seq > seq && last.seq < read.last => seq = last.seq,
+                _ => return Ok(lifted),
+            }
+        }
     }
 
     /// Writes to the file, where it is open.

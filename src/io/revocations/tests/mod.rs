@@ -91,11 +91,16 @@ fn is_current(tables: &Revocations) -> bool {
 
 async fn add(log: &dyn RevocationLog, revocations: impl IntoIterator<Item = Revocation>) {
     let changes: Vec<_> = revocations.into_iter().map(Change::Add).collect();
-    log.append(&changes).await.unwrap();
+    append(log, &changes).await;
+}
+
+/// A busy machine may take longer than a call's second; to ask again does no harm.
+async fn append(log: &dyn RevocationLog, changes: &[Change]) {
+    until("an append", async || log.append(changes).await.is_ok()).await;
 }
 
 async fn lift(log: &dyn RevocationLog, revocation: &Revocation) {
-    log.append(&[Change::Lift(revocation.clone())]).await.unwrap();
+    append(log, &[Change::Lift(revocation.clone())]).await;
 }
 
 /// All parts, one behind the other.
