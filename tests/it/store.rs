@@ -87,10 +87,12 @@ async fn a_gateway_starts_while_redis_is_down_and_finds_it_later() {
     let upstream = Upstream::start().await;
     let mut redis = Server::start(&[]);
     redis.kill();
-    let gateway = gateway(&with_redis(&redis, "", &upstream)).await;
+    let gateway = Gateway::administered_unready(TOKEN, &with_redis(&redis, "", &upstream));
     assert_eq!(metric(&gateway).await, "tollgate_store_up 0");
-    assert_eq!(degraded(&gateway).await.1.len(), 1);
+    until("the outage", async || degraded(&gateway).await.1.iter().any(|what| what.contains("store"))).await;
+    assert_eq!(degraded(&gateway).await.0, 503, "it does not know what was revoked");
     redis.start_again();
+    until("readiness", async || degraded(&gateway).await.0 == 200).await;
     until("the store", async || metric(&gateway).await == "tollgate_store_up 1").await;
 }
 

@@ -107,10 +107,15 @@ impl Gateway {
 
     /// With a token of the operators' own.
     pub async fn administered(token: &str, rest: &str) -> Self {
-        let admin = format!("{{ address: 127.0.0.1:0, token: {token} }}");
-        let gateway = Self::configured(TOP, &admin, &format!("{ISSUERS}{rest}"), |_| {}, |_| {}).unwrap();
+        let gateway = Self::administered_unready(token, rest);
         gateway.wait_until_ready().await;
         gateway
+    }
+
+    /// The same, and waits for nothing.
+    pub fn administered_unready(token: &str, rest: &str) -> Self {
+        let admin = format!("{{ address: 127.0.0.1:0, token: {token} }}");
+        Self::configured(TOP, &admin, &format!("{ISSUERS}{rest}"), |_| {}, |_| {}).unwrap()
     }
 
     fn starting(
