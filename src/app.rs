@@ -171,6 +171,7 @@ impl Standby {
             revocations,
             revocation_log: store.revocations.clone(),
         });
+        gate.revocation_log.load(&gate.revocations);
         let edge = server::stand_by(gate.clone(), outside.access_log, inherited)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![

@@ -189,6 +189,12 @@ pub trait RevocationLog: Debug + Send + Sync {
     /// When the list cannot be read now.
     fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>>;
 
+    /// Loads into `tables` what this process has of the list by itself, so that a short list is known before anybody
+    /// is let in. Blocks for a second at most; [`Self::follow`] does the rest.
+    fn load(&self, tables: &Arc<Revocations>) {
+        let _ = tables;
+    }
+
     /// Loads the list into `tables`, where that did not happen yet, and keeps them in step for as long as it is polled.
     /// Says to them how current they are ([`Revocations::is_complete`]).
     fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()>;

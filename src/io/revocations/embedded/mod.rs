@@ -8,12 +8,13 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -24,6 +25,9 @@ use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFa
 use crate::io::store_file::{Backend, Phase, StoreFileError};
 use crate::state::revocations::Revocations;
 use writer::{Append, Errand, Writer};
+
+/// How long a start waits for the list.
+const LOAD: Duration = Duration::from_secs(1);
 
 /// What no key of config.yaml says; tests say it.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ impl Default for Tuning {
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
     errands: mpsc::Sender<Errand>,
+    /// [`RevocationLog::load`] has begun what [`RevocationLog::follow`] goes on with.
+    has_begun: AtomicBool,
     tuning: Tuning,
 }
 
@@ -109,13 +115,22 @@ impl EmbeddedLog {
         let shared = Arc::new(Shared { clock, shelf: Arc::default(), phase, away: Mutex::default() });
         let (errands, received) = mpsc::channel();
         Writer::start(folder, shared.clone(), received, tuning.clone())?;
-        Ok(Self { shared, errands, tuning })
+        Ok(Self { shared, errands, has_begun: AtomicBool::new(false), tuning })
     }
 
     /// How many the file has, ended ones included.
     #[cfg(test)]
     pub(super) fn len(&self) -> u64 {
         self.shared.shelf.with(ListFile::len).unwrap()
+    }
+
+    /// The writer loads the list, says that it is complete, and applies every change from there on.
+    fn begin_to_follow(&self, tables: &Arc<Revocations>) -> mpsc::Receiver<()> {
+        let (whole, is_whole) = mpsc::channel();
+        if self.errands.send(Errand::Follow(tables.clone(), whole)).is_err() {
+            tracing::error!("{ENDED}");
+        }
+        is_whole
     }
 
     async fn ask(
@@ -231,12 +246,18 @@ impl RevocationLog for EmbeddedLog {
         self.read(move |file| file.list(&part)).boxed()
     }
 
+    fn load(&self, tables: &Arc<Revocations>) {
+        if *self.shared.phase.borrow() == Phase::Open {
+            // Whether it was loaded or the time is up, requests find out from the tables.
+            let _ = self.begin_to_follow(tables).recv_timeout(LOAD);
+            self.has_begun.store(true, Ordering::Release);
+        }
+    }
+
     fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()> {
         async move {
-            // The writer loads it, says that it is complete, and applies every change from there on.
-            if self.errands.send(Errand::Follow(tables.clone())).is_err() {
-                tracing::error!("{ENDED}");
-                pending::<()>().await;
+            if !self.has_begun.swap(false, Ordering::AcqRel) {
+                drop(self.begin_to_follow(&tables));
             }
             loop {
                 sleep(self.tuning.sweep).await;

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -27,7 +27,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What the writer is asked for, in order.
 pub(super) enum Errand {
     Append(Append),
-    Follow(Arc<Revocations>),
+    /// The sender goes when the whole list is in the tables.
+    Follow(Arc<Revocations>, Sender<()>),
     Close(oneshot::Sender<Result<(), StoreFileError>>),
     Open(oneshot::Sender<Result<(), StoreFileError>>),
 }
@@ -54,7 +55,7 @@ enum At {
 
 /// How far the tables have the list.
 enum Loaded {
-    InPart(Loading),
+    InPart(Loading, #[allow(dead_code, reason = "its end is what is waited for")] Option<Sender<()>>),
     Whole,
 }
 
@@ -133,7 +134,7 @@ impl Writer {
 
     /// How long it has nothing to do unless it is asked.
     fn pause(&self) -> Duration {
-        let is_loading = matches!(self.followed, Some((_, Loaded::InPart(_))));
+        let is_loading = matches!(self.followed, Some((_, Loaded::InPart(..))));
         match self.at {
             At::Open if is_loading => Duration::ZERO,
             At::Failed { .. } => AGAIN,
@@ -147,7 +148,9 @@ impl Writer {
     fn carry_out(&mut self, errand: Errand) {
         match errand {
             Errand::Append(append) => drop(self.write_together(append)),
-            Errand::Follow(tables) => self.followed = Some((tables, Loaded::InPart(Loading::begin()))),
+            Errand::Follow(tables, whole) => {
+                self.followed = Some((tables, Loaded::InPart(Loading::begin(), Some(whole))));
+            }
             Errand::Close(answer) => drop(answer.send(self.give_up())),
             Errand::Open(answer) => drop(answer.send(self.take_back())),
         }
@@ -257,7 +260,7 @@ impl Writer {
     /// Loads a piece of the list, where not all of it is in the tables yet. Gives whether there is more.
     fn load_piece(&mut self) -> Result<bool, StoreFileError> {
         let Some((tables, loaded)) = &mut self.followed else { return Ok(false) };
-        let Loaded::InPart(loading) = loaded else { return Ok(false) };
+        let Loaded::InPart(loading, _) = loaded else { return Ok(false) };
         let limit = self.tuning.piece;
         let Some(has_more) = self.shared.shelf.with(|file| loading.go_on(file, tables, limit)) else {
             return Ok(false);
@@ -318,7 +321,7 @@ impl Writer {
                 None => {}
             }
             if let Some((_, loaded)) = &mut self.followed {
-                *loaded = Loaded::InPart(Loading::begin());
+                *loaded = Loaded::InPart(Loading::begin(), None);
             }
         }
         drop(self.shared.shelf.replace(Some(file)));

@@ -123,6 +123,22 @@ async fn every_revocation_that_was_answered_outlives_a_kill() {
 }
 
 #[tokio::test]
+async fn a_short_list_is_known_before_anybody_is_let_in() {
+    let folder = folder();
+    let log = open(folder.path());
+    add(&*log, [jti("a")]).await;
+    log.close().await.unwrap();
+    drop(log);
+    let (log, tables) = (open(folder.path()), Arc::new(Revocations::new([1; 16])));
+    log.load(&tables);
+    assert!(is_current(&tables) && refuses(&tables, &jti("a")), "although nobody follows it yet");
+    // Whoever follows goes on with it.
+    let (followed, own) = (log.follow(tables.clone()), add(&*log, [jti("b")]));
+    tokio::select! { () = followed => {} () = own => {} }
+    assert!(refuses(&tables, &jti("b")));
+}
+
+#[tokio::test]
 async fn a_change_is_answered_and_counts_once_it_is_on_the_disk() {
     let folder = folder();
     let (log, faults) = faulty(folder.path(), TestClock::start());
