@@ -1,0 +1,147 @@
+//! How a session lives and ends, what counts as its use, and what is remembered of it.
+
+use super::*;
+
+#[test]
+fn timeouts_are_those_of_the_grant_that_would_be_used() {
+    let mut scene = Scene::new();
+    assert!(matches!(
+        scene.present(0, 3600),
+        other!(Decision::Over { end: SessionEnd::IdleTimeout, revoke: true })
+    ));
+    // A lost answer counts as use: its generation is good until the successor's own timeout.
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 3000);
+    assert!(scene.exchange(0, 1, 4000));
+    scene.family.drop_stale(WINDOWS, now(7601));
+    assert!(matches!(scene.present(0, 7601), other!(Decision::Over { end: SessionEnd::IdleTimeout, .. })));
+    // A spent generation is theft whatever its age.
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    scene.exchange(1, 1, 10);
+    assert!(matches!(scene.present(0, 5000), other!(Decision::Replay)));
+}
+
+#[test]
+fn a_family_that_ends_in_mid_flight_gets_nothing() {
+    let mut scene = Scene::new();
+    let flying = scene.begin(0, &Shape::default(), true, 0);
+    scene.family.end(SessionEnd::Revoked, Some(0));
+    assert_eq!(scene.land(&flying, 1), Landed::TooLate { revoke: true });
+    assert!(matches!(
+        scene.present(0, 2),
+        other!(Decision::Over { end: SessionEnd::Revoked, revoke: false })
+    ));
+}
+
+#[test]
+fn a_newer_sign_in_of_the_same_person_revokes_nothing_that_its_grant_may_hang_on() {
+    for (end, revokes) in [(SessionEnd::SignedInAgain, false), (SessionEnd::SignedInAsAnother, true)] {
+        let mut scene = Scene::new();
+        scene.exchange(0, 0, 0);
+        let flying = scene.begin(1, &Shape::default(), true, 1);
+        scene.family.end(end, Some(0));
+        assert_eq!(scene.land(&flying, 2), Landed::TooLate { revoke: revokes });
+        assert_eq!(scene.family.refuses(1), Some((end, revokes)));
+    }
+}
+
+#[test]
+fn a_foreground_request_that_joins_makes_the_flight_count_as_use() {
+    let mut scene = Scene::new();
+    let flying = scene.begin(0, &Shape::default(), false, 0);
+    let joins = |scene: &mut Scene, used| {
+        assert!(matches!(scene.present_used(0, &Shape::default(), used, 0), other!(Decision::Join(_))));
+    };
+    joins(&mut scene, false);
+    assert!(!scene.family.is_used(flying.id));
+    joins(&mut scene, true);
+    assert!(scene.family.is_used(flying.id));
+}
+
+#[test]
+fn an_answer_of_a_poll_is_not_given_again_to_a_use() {
+    let mut scene = Scene::new();
+    let present = |scene: &mut Scene, used, seconds| scene.present_used(0, &Shape::default(), used, seconds);
+    let polled = scene.begin(0, &Shape::default(), false, 10);
+    assert_eq!(scene.land(&polled, 10), Landed::Kept);
+    assert!(matches!(present(&mut scene, false, 11), Outcome::Again { answer: 1, .. }));
+    // The use is exchanged in turn, with the successor's grant, and is no lost answer.
+    let used = scene.begin(0, &Shape::default(), true, 12);
+    assert!(!used.recovers && used.grant.generation == 1);
+    assert_eq!(scene.land(&used, 12), Landed::Kept);
+    assert_eq!(scene.grants[2].last_used_at, at(12));
+    // From here on that answer stands for uses and polls alike.
+    for used in [true, false] {
+        assert!(matches!(present(&mut scene, used, 39), Outcome::Again { answer: 2, with_cookie: true, .. }));
+    }
+}
+
+#[test]
+fn what_is_remembered_of_a_busy_family_is_bounded() {
+    let mut scene = Scene::new();
+    for round in 0..300_usize {
+        scene.exchange(round, round as u64, 0);
+    }
+    assert!(scene.family.landings.len() <= LANDINGS);
+    assert!(scene.family.to_bytes().len() < 32 * 1024, "{}", scene.family.to_bytes().len());
+    assert!(scene.family.landings.iter().filter(|landing| landing.answer.is_some()).count() <= ANSWERS);
+    scene.family.drop_stale(WINDOWS, now(30));
+    assert!(scene.family.landings.is_empty());
+    assert!(scene.family.to_bytes().len() < 1000, "{}", scene.family.to_bytes().len());
+    // The newest was not presented yet, so its grant is still needed; once it was, nothing is kept.
+    assert!(scene.family.successor.is_some());
+    scene.family.receipt_proven(300);
+    scene.family.drop_stale(WINDOWS, now(31));
+    assert!(scene.family.successor.is_none());
+}
+
+#[test]
+fn access_tokens_are_known_until_they_end_and_not_without_bound() {
+    let mut family = Family::of(&grant());
+    let token = |number: i64, ends: i64| Issued {
+        id: TokenId::of("https://as", Some(&number.to_string()), ""),
+        expires_at: at(ends),
+        generation: 0,
+    };
+    for number in 0..1000 {
+        family.issue(Some(token(number, 10 + number)), now(0));
+    }
+    assert_eq!(family.issued().len(), TOKENS);
+    assert!(family.issued().iter().all(|token| token.expires_at > at(700)), "those that end first went");
+    family.issue(Some(token(0, 5000)), now(4000));
+    assert_eq!(family.issued().len(), 1);
+    family.issue(None, now(5100));
+    assert_eq!(family.issued().len(), 1, "a replica whose clock is behind takes it still");
+}
+
+#[test]
+fn what_a_store_keeps_is_read_as_it_was_written_and_nothing_else_is() {
+    let mut scene = Scene::new();
+    scene.exchange_as(0, &shape("a b"), 0, 0);
+    let flying = scene.begin(0, &shape("a"), false, 1);
+    scene.family.beat(flying.id);
+    let bytes = scene.family.to_bytes();
+    assert_eq!(Family::from_bytes(&bytes), Some(scene.family.clone()));
+    assert_eq!(Family::from_bytes(&bytes[..bytes.len() - 1]), None);
+    assert_eq!(Family::from_bytes(&[&[2], &bytes[1..]].concat()), None, "another version");
+    bolero::check!().for_each(|bytes: &[u8]| drop(Family::from_bytes(bytes)));
+}
+
+#[test]
+fn nothing_in_a_store_opens_without_a_cookie() {
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 0);
+    scene.exchange(1, 1, 1);
+    let kept = scene.family.to_bytes();
+    let found = |secret: &[u8]| kept.windows(secret.len()).any(|window| window == secret);
+    assert!(found(b"https://as.example"), "what is not secret can be found in this way");
+    for generation in 0..=2 {
+        assert!(!found(format!("rt-{generation}").as_bytes()), "the refresh token of {generation}");
+        assert!(!found(seed(generation).expose()), "the seed of {generation}");
+    }
+    // A cookie opens what is kept for its generation and later ones, and nothing earlier.
+    let holder = |generation: usize| Holder::of(&scene.grants[generation]);
+    assert!(holder(0).reach(&scene.family, 1).is_some());
+    assert!(holder(1).reach(&scene.family, 0).is_none());
+}
