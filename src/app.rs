@@ -14,7 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
@@ -22,19 +21,15 @@ use crate::config::settings::{self, Settings};
 use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
 use crate::edge::server::{self, Inherited, ListenError};
-use crate::flows::brake::Brake;
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
 use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness, random};
-use crate::flows::{Gate, Operators};
+use crate::flows::{Gate, Operators, Ports};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
 use crate::io::store::OpenStore;
 use crate::io::store_file::StoreFileError;
 use crate::io::system::{SystemClock, SystemRandomness};
-use crate::state::errands::Errands;
-use crate::state::exchanges::Exchanges;
 use crate::state::issuer_keys::Issuers;
-use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::revocations::Revocations;
@@ -156,21 +151,16 @@ impl Standby {
         let live = live(settings.clone(), &settings.store.folder, &*outside.random, None)?;
         let store = open(&settings.store, outside.clock.clone())?;
         let revocations = Arc::new(Revocations::new(random(&*outside.random)));
-        let gate = Arc::new(Gate {
-            live: ArcSwap::from_pointee(live),
-            exchanges: Exchanges::default(),
-            seen_tokens: KnownTokens::default(),
-            brake: Brake::default(),
-            errands: Errands::default(),
-            metrics,
-            operators: Operators { token: Some(token), ..Operators::default() },
+        let ports = Ports {
             clock: outside.clock,
             random: outside.random,
             http: outside.http,
             store: store.store.clone(),
             revocations,
             revocation_log: store.revocations.clone(),
-        });
+        };
+        let operators = Operators { token: Some(token), ..Operators::default() };
+        let gate = Arc::new(Gate::new(Arc::new(live), metrics, operators, ports));
         gate.revocation_log.load(&gate.revocations);
         let edge = server::stand_by(gate.clone(), outside.access_log, inherited)?;
         let (stop, stopped) = watch::channel(false);

@@ -21,6 +21,7 @@ impl App {
         let live = Arc::new(live(settings.clone(), store, &*self.gate.random, Some(&before))?);
         let prepared = self.running.prepare(live.clone())?;
         self.gate.http.serve(&settings.issuers).map_err(StartError::Issuers)?;
+        self.gate.verified_tokens.set_limit(settings.limits.token_memory);
         self.gate.live.store(live);
         self.running.adopt(prepared);
         Ok(restart)

@@ -56,9 +56,11 @@ pub(super) fn limits(root: &Keys<'_>) -> Limits {
             "`token` is larger than `header`, in which it travels; make `header` larger or `token` smaller",
         );
     }
+    let token_memory = keys.size("token_memory", 64 << 20, 0..=64 << 30);
     let bytes = |size| usize::try_from(size).unwrap_or(usize::MAX);
     Limits {
         token: bytes(token),
+        token_memory,
         header: bytes(header),
         body,
         connections: count(&keys, "connections", 20_000),

@@ -349,6 +349,8 @@ pub struct Sessions {
 #[derive(Debug)]
 pub struct Limits {
     pub token: usize,
+    /// For tokens that were verified.
+    pub token_memory: u64,
     pub header: usize,
     pub body: u64,
     /// Open at once.

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod brake;
+pub mod caller;
 pub mod challenge;
 pub mod cors;
 pub mod denial;

@@ -114,7 +114,7 @@ impl Context {
     /// Keeps for the log what the permit says, and gives its path. There is none afterwards.
     pub(crate) fn give_up_permit(&mut self) -> Option<String> {
         let permit = self.permit.take()?;
-        self.keep(Some(permit.route().clone()), permit.token().map(AsRef::as_ref));
+        self.keep(Some(permit.route().clone()), permit.token());
         Some(permit.path().as_str().to_owned())
     }
 

@@ -18,6 +18,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::config::settings::SentHost;
+use crate::core::caller::Caller;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::forwarded;
@@ -121,7 +122,7 @@ impl Proxy {
         match admit::admit(&self.gate, &live, &head, target, now).await {
             Ok(permit) => context.permit = Some(permit),
             Err(refusal) => {
-                context.keep(refusal.route, refusal.caller.as_deref());
+                context.keep(refusal.route, refusal.caller.as_deref().map(Caller::token));
                 return Err(refusal.denial);
             }
         }

@@ -7,19 +7,20 @@
 use std::sync::Arc;
 
 use crate::config::settings::AccessTokenForwarding;
+use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::request::{RequestHead, host_name};
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
-use crate::core::route::permit::{Disclosure, Permit};
+use crate::core::route::permit::Permit;
 use crate::core::route::table::{Found, Matched};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
-use crate::core::token::jwt::VerifiedToken;
+use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
 use crate::flows::exchange::receipts;
-use crate::flows::{Gate, brake};
 use crate::state::live::Live;
+use crate::state::verified_tokens::Remembered;
 
 /// A refusal, with what was known by then.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Refusal {
     /// The route that it concerns, where one was found.
     pub route: Option<Arc<Route>>,
     /// Who was refused, where a good token said so.
-    pub caller: Option<Arc<VerifiedToken>>,
+    pub caller: Option<Arc<Caller>>,
 }
 
 impl From<Denial> for Refusal {
@@ -119,22 +120,21 @@ pub async fn admit(
     let matched = find_route(live, head, path, own)?;
     let route = matched.route().clone();
     let mut caller = None;
+    let mut proven = |found: Arc<Remembered>| {
+        caller = Some(found.caller.clone());
+        found.caller.clone()
+    };
     let judgement = async {
         let token = match carried(head.headers, query.as_deref())? {
             None => None,
-            Some(Carried::Authorization(token)) => Some(judge(gate, live, head, token, now).await?),
+            Some(Carried::Authorization(token)) => Some(proven(judge(gate, live, head, token, now).await?)),
             Some(Carried::Subprotocol(offered)) => {
                 may_bring_subprotocol(head, &route)?;
-                Some(judge(gate, live, head, offered.token()?.expose(), now).await?)
+                Some(proven(judge(gate, live, head, offered.token()?.expose(), now).await?))
             }
         };
-        caller.clone_from(&token);
-        let identity = &live.settings.identity;
-        let disclosure = Disclosure {
-            headers: &identity.headers,
-            access_token: identity.access_token == AccessTokenForwarding::Forward,
-        };
-        Permit::grant(matched, query, token, disclosure, now)
+        let forwards = live.settings.identity.access_token == AccessTokenForwarding::Forward;
+        Permit::grant(matched, query, token, forwards, now)
     };
     judgement.await.map_err(|denial| Refusal { denial, route: Some(route), caller })
 }
@@ -145,11 +145,10 @@ async fn judge(
     head: &RequestHead<'_>,
     token: &str,
     now: Timestamp,
-) -> Result<Arc<VerifiedToken>, Denial> {
-    brake::before_token(gate, live, token, head.client_address, now)?;
-    let verified = authenticate(gate, live, token, now).await?;
-    receipts::seen(gate, live, &verified, token);
-    Ok(verified)
+) -> Result<Arc<Remembered>, Denial> {
+    let found = authenticate(gate, live, token, Some(head.client_address), now).await?;
+    receipts::seen(gate, live, &found, token);
+    Ok(found)
 }
 
 /// A WebSocket is opened without a preflight, from any page: only those may that could also read what the
@@ -185,33 +184,27 @@ pub(in crate::flows) fn find_route(
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
-    use std::time::Duration;
 
-    use arc_swap::ArcSwap;
     use bytes::Bytes;
     use futures_util::FutureExt;
     use futures_util::future::BoxFuture;
-    use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+    use http::{HeaderMap, HeaderValue, Method, Request, Response};
 
     use super::*;
-    use crate::config::settings::{Identity, Limits, Log, LogFormat, Sessions, Settings, SubjectInLog};
+    use crate::config::settings::Settings;
     use crate::core::cors::Sharing;
     use crate::core::ids::{IssuerName, RouteName, UpstreamName};
-    use crate::core::request::Origin;
+
     use crate::core::route::CorsSpeaker;
     use crate::core::route::path::PathPattern;
     use crate::core::route::policy::{Access, Requirements};
     use crate::core::route::table::{HostPattern, RouteTable};
     use crate::core::secret::Secret;
     use crate::core::session::sealed::KeyRing;
-    use crate::flows::Operators;
-    use crate::flows::brake::Brake;
     use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
-    use crate::flows::testing::{MemoryLog, MemoryStore};
-    use crate::state::errands::Errands;
-    use crate::state::exchanges::Exchanges;
+    use crate::flows::testing::{self, MemoryLog, MemoryStore};
+    use crate::flows::{Operators, Ports};
     use crate::state::issuer_keys::Issuers;
-    use crate::state::known_tokens::KnownTokens;
     use crate::state::metrics::Metrics;
 
     /// The world outside, which no test here needs.
@@ -262,45 +255,7 @@ mod tests {
             route("/shop/*", Some("*.shop.example"), None, Access::Public),
         ];
         let table = RouteTable::build(&routes).unwrap();
-        let settings = Settings {
-            public_url: Origin::parse("http://localhost:8080").unwrap(),
-            listen: vec![],
-            admin: crate::config::settings::Admin {
-                address: "127.0.0.1:0".parse().unwrap(),
-                token: None,
-                hosts: vec![],
-            },
-            trusted_proxies: vec![],
-            issuers: vec![],
-            clients: vec![],
-            native_clients: Vec::new(),
-            sharing: Sharing::default(),
-            upstreams: vec![],
-            routes,
-            identity: Identity {
-                headers: vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
-                access_token: AccessTokenForwarding::Strip,
-            },
-            sessions: Sessions {
-                idle_timeout: Duration::from_secs(1),
-                absolute_timeout: Duration::from_secs(1),
-                grace: Duration::from_secs(1),
-                keys: vec![],
-            },
-            store: crate::config::settings::Store::folder(""),
-            limits: Limits {
-                token: 8192,
-                header: 32768,
-                body: 1,
-                connections: 1,
-                connections_per_address: 1,
-                requests_per_address: None,
-                denials_per_address: Some((2, Duration::from_secs(60))),
-            },
-            patience: crate::config::settings::Patience::default(),
-            log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
-            shown: serde_json::Value::Null,
-        };
+        let settings = Settings { routes, ..testing::settings("http://localhost:8080") };
         Live {
             settings: Arc::new(settings),
             routes: table,
@@ -339,21 +294,16 @@ mod tests {
         if let Some(value) = authorization {
             headers.insert(http::header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
-        let gate = Gate {
-            live: ArcSwap::from_pointee(live()),
-            exchanges: Exchanges::default(),
-            seen_tokens: KnownTokens::default(),
-            revocations: MemoryLog::default().tables(),
-            revocation_log: Arc::new(MemoryLog::default()),
-            brake: Brake::default(),
-            errands: Errands::default(),
-            metrics: Metrics::new().unwrap(),
-            operators: Operators::default(),
+        let log = Arc::new(MemoryLog::default());
+        let ports = Ports {
             clock: Arc::new(Nothing),
             random: Arc::new(Nothing),
             http: Arc::new(Nothing),
             store: Arc::new(MemoryStore::new(Arc::new(Nothing))),
+            revocations: log.tables(),
+            revocation_log: log,
         };
+        let gate = Gate::new(Arc::new(live()), Metrics::new().unwrap(), Operators::default(), ports);
         with_head("localhost:8080", method, target, &headers, |live, head| {
             let target = read_target(live, head)?;
             let judgement = admit(&gate, live, head, target, Timestamp::from_secs(0));

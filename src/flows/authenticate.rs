@@ -1,45 +1,85 @@
-//! Who brings this access token: its form, its issuer, the keys, the judgement, and whether it was taken back. Reads
-//! memory only, except that a key nobody knows is asked for once, in one flight, with a deadline.
+//! Who brings this access token: whether it was found good before, else its form, its issuer, the keys and the judgement;
+//! and each time, whether it was taken back. Reads memory only, except that a key nobody knows is asked for once, in one
+//! flight, with a deadline.
+//!
+//! A token that is remembered is judged as the whole judgement would judge it: what can change with time, keys or
+//! configuration is compared, and where it did change the whole judgement follows.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::revocation::TokenFacts;
 use crate::core::time::Timestamp;
+use crate::core::token::fingerprint::Fingerprint;
+use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::{Unverified, VerifiedToken};
 use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::{Gate, brake};
-use crate::state::issuer_keys::Issuers;
+use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
+use crate::state::verified_tokens::Remembered;
 
-/// Who brings this access token.
+/// Who brings this access token. `asked_by`: whose work it is when the token was never seen, if a client's.
 ///
 /// # Errors
-/// What is wrong with it (401); `KeysUnavailable` (503) while its issuer's keys cannot be had, `RevocationsUnavailable`
-/// while it is not known what was taken back.
+/// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable` (503) while its
+/// issuer's keys cannot be had, `RevocationsUnavailable` while it is not known what was taken back.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
     token: &str,
+    asked_by: Option<IpAddr>,
     now: Timestamp,
-) -> Result<Arc<VerifiedToken>, Denial> {
-    let verified = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
-    check_revocations(gate, live, &verified, token, now)?;
-    brake::remember(gate, live, token);
-    Ok(verified)
+) -> Result<Arc<Remembered>, Denial> {
+    let began = Instant::now();
+    if token.len() > live.settings.limits.token {
+        return Err(Denial::TokenTooLarge);
+    }
+    let fingerprint = Fingerprint::of(token);
+    if let Some(found) = recall(gate, live, &fingerprint, now).await {
+        let admitted = gate.revocations.admit_token(&found.marks, found.caller.token().issued_at(), now);
+        found.uses.inc();
+        gate.metrics.token_recalled(began.elapsed());
+        return admitted.map(|()| found);
+    }
+    if let Some(address) = asked_by {
+        brake::before_token(gate, live, fingerprint, address, now)?;
+    }
+    let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
+    let found = Arc::new(remembered(gate, live, judged, token));
+    gate.revocations.admit_token(&found.marks, found.caller.token().issued_at(), now)?;
+    brake::remember(gate, live, fingerprint);
+    gate.verified_tokens.remember(fingerprint, found.clone());
+    Ok(found)
 }
 
-fn check_revocations(
-    gate: &Gate,
-    live: &Live,
-    token: &VerifiedToken,
-    text: &str,
-    now: Timestamp,
-) -> Result<(), Denial> {
-    let issuer = live.issuers.by_name(token.issuer()).ok_or(Denial::UnknownIssuer)?;
-    let marks = gate.revocations.marks_of(&TokenFacts::of(token, &issuer.settings.rules.iss, text));
-    gate.revocations.admit_token(&marks, token.issued_at(), now)
+/// What was found of a token before, where all of that still holds.
+async fn recall(gate: &Gate, live: &Live, token: &Fingerprint, now: Timestamp) -> Option<Arc<Remembered>> {
+    let found = gate.verified_tokens.get(token, &live.issuers, now)?;
+    if !found.issuer.is_fresh(now) {
+        // Keys that are too old are no grounds any more; the whole judgement says so.
+        keys_for(Means::of(gate), &found.issuer, now, |_| true).await.ok()?;
+    }
+    found.has_its_keys().then_some(found)
+}
+
+fn remembered(gate: &Gate, live: &Live, judged: Judged, text: &str) -> Remembered {
+    let Judged { token, issuer, keys } = judged;
+    let marks = gate.revocations.marks_of(&TokenFacts::of(&token, &issuer.settings.rules.iss, text));
+    let uses = gate.metrics.token_recalls(&issuer.settings.name);
+    let caller = Arc::new(Caller::new(token, &live.settings.identity.headers));
+    Remembered::new(caller, marks, uses, issuer, &keys)
+}
+
+/// A good token, and by what it was found good.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) token: VerifiedToken,
+    issuer: Arc<IssuerState>,
+    keys: Arc<KeySet>,
 }
 
 /// `limit`: the longest token, in bytes.
@@ -49,13 +89,16 @@ pub(crate) async fn judge(
     limit: usize,
     token: &str,
     now: Timestamp,
-) -> Result<Arc<VerifiedToken>, Denial> {
+) -> Result<Judged, Denial> {
     let began = Instant::now();
     let unverified = Unverified::parse(token, limit)?;
     let issuer = issuers.by_iss(unverified.iss()).ok_or(Denial::UnknownIssuer)?;
     let plausible = unverified.check(&issuer.settings.rules, now)?;
     let keys = keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await?;
-    let verified = plausible.verify(&keys)?;
+    let token = plausible.verify(&keys)?;
     means.metrics.token_verified(&issuer.settings.name, began.elapsed());
-    Ok(Arc::new(verified))
+    Ok(Judged { token, issuer: issuer.clone(), keys })
 }
+
+#[cfg(test)]
+mod tests;

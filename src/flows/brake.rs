@@ -12,6 +12,7 @@ use crate::core::address::Whose;
 use crate::core::brake::{Allowance, counts};
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
+use crate::core::token::fingerprint::Fingerprint;
 use crate::flows::Gate;
 use crate::state::denials::Denials;
 use crate::state::known_tokens::KnownTokens;
@@ -31,15 +32,12 @@ pub struct Brake {
 pub(in crate::flows) fn before_token(
     gate: &Gate,
     live: &Live,
-    token: &str,
+    token: Fingerprint,
     address: IpAddr,
     now: Timestamp,
 ) -> Result<(), Denial> {
-    before_work(gate, live, address, now).or_else(|denial| {
-        // One that is too large is refused for that, and costs nothing.
-        let is_too_large = token.len() > live.settings.limits.token;
-        if is_too_large || gate.brake.known_tokens.knows(token) { Ok(()) } else { Err(denial) }
-    })
+    before_work(gate, live, address, now)
+        .or_else(|denial| if gate.brake.known_tokens.knows(token) { Ok(()) } else { Err(denial) })
 }
 
 /// Before work for somebody who has not proven anything yet.
@@ -60,7 +58,7 @@ pub(in crate::flows) fn before_work(
 }
 
 /// This token was found good.
-pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: &str) {
+pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: Fingerprint) {
     if allowance(live).is_some() {
         gate.brake.known_tokens.remember(token);
     }

@@ -29,6 +29,7 @@ use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
 use crate::state::revocations::Revocations;
+use crate::state::verified_tokens::VerifiedTokens;
 use brake::Brake;
 use ports::{Clock, HttpClient, Randomness, RevocationLog, Store};
 use reload::Reloads;
@@ -49,6 +50,7 @@ pub struct Gate {
     pub exchanges: Exchanges,
     /// Tokens whose use was reported as proof of receipt.
     pub seen_tokens: KnownTokens,
+    pub verified_tokens: VerifiedTokens,
     pub brake: Brake,
     pub errands: Errands,
     pub metrics: Metrics,
@@ -61,4 +63,38 @@ pub struct Gate {
     pub revocations: Arc<Revocations>,
     /// The list of it, which is durable and one for all replicas.
     pub revocation_log: Arc<dyn RevocationLog>,
+}
+
+/// The world outside, as flows see it.
+#[derive(Debug)]
+pub struct Ports {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Randomness>,
+    pub http: Arc<dyn HttpClient>,
+    pub store: Arc<dyn Store>,
+    pub revocations: Arc<Revocations>,
+    pub revocation_log: Arc<dyn RevocationLog>,
+}
+
+impl Gate {
+    /// Remembers nothing yet.
+    pub fn new(live: Arc<Live>, metrics: Metrics, operators: Operators, ports: Ports) -> Self {
+        let Ports { clock, random, http, store, revocations, revocation_log } = ports;
+        Self {
+            verified_tokens: VerifiedTokens::new(live.settings.limits.token_memory),
+            live: ArcSwap::new(live),
+            exchanges: Exchanges::default(),
+            seen_tokens: KnownTokens::default(),
+            brake: Brake::default(),
+            errands: Errands::default(),
+            metrics,
+            operators,
+            clock,
+            random,
+            http,
+            store,
+            revocations,
+            revocation_log,
+        }
+    }
 }

@@ -1,19 +1,67 @@
-//! A store and a list of revocations for tests of flows, in memory; they go away when they are told to.
+//! What tests of flows have in common: settings, and a store and a list of revocations in memory, which go away when they
+//! are told to.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::HeaderName;
 
+use crate::config::settings::{
+    self, AccessTokenForwarding, Admin, Identity, Limits, Log, LogFormat, Patience, Sessions, Settings,
+    SubjectInLog,
+};
+use crate::core::cors::Sharing;
+use crate::core::request::Origin;
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
     Clock, Found, Keep, Listed, Part, RevocationLog, Store, StoreFault, StoreKey, Value, Version,
 };
 use crate::state::revocations::Revocations;
+
+/// Of a gateway with neither routes, issuers nor clients, which has the defaults or less.
+pub(crate) fn settings(public_url: &str) -> Settings {
+    Settings {
+        public_url: Origin::parse(public_url).unwrap(),
+        listen: vec![],
+        admin: Admin { address: "127.0.0.1:0".parse().unwrap(), token: None, hosts: vec![] },
+        trusted_proxies: vec![],
+        issuers: vec![],
+        clients: vec![],
+        native_clients: vec![],
+        sharing: Sharing::default(),
+        upstreams: vec![],
+        routes: vec![],
+        identity: Identity {
+            headers: vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
+            access_token: AccessTokenForwarding::Strip,
+        },
+        sessions: Sessions {
+            idle_timeout: Duration::from_secs(3600),
+            absolute_timeout: Duration::from_secs(24 * 3600),
+            grace: Duration::from_secs(30),
+            keys: vec![],
+        },
+        store: settings::Store::folder("data"),
+        limits: Limits {
+            token: 8192,
+            token_memory: 1 << 20,
+            header: 32 * 1024,
+            body: 1024 * 1024,
+            connections: 1,
+            connections_per_address: 1,
+            requests_per_address: None,
+            denials_per_address: Some((20, Duration::from_secs(60))),
+        },
+        patience: Patience::default(),
+        log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
+        shown: serde_json::Value::Null,
+    }
+}
 
 /// Passes the tests that the real stores pass (`io::store::tests`).
 #[derive(Debug)]

@@ -82,8 +82,8 @@ impl World {
         key.sign(&with(testing::claims_at(self.clock.now()), json!({"iss": self.iss})))
     }
 
-    async fn judge(&self, token: &str) -> Result<Arc<VerifiedToken>, Denial> {
-        judge(self.means(), &self.issuers, 8192, token, self.clock.now()).await
+    async fn judge(&self, token: &str) -> Result<VerifiedToken, Denial> {
+        judge(self.means(), &self.issuers, 8192, token, self.clock.now()).await.map(|judged| judged.token)
     }
 
     async fn judge_of(&self, key: &TestKey) -> Result<(), Denial> {

@@ -2,7 +2,7 @@
 //! fetches is `flows::keep_keys_fresh`. A set of keys is swapped whole and never emptied by a failure.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -21,6 +21,8 @@ pub struct IssuerState {
     pub settings: Arc<Issuer>,
     limits: Limits,
     known: Arc<Known>,
+    /// Its place among the issuers of its configuration.
+    place: usize,
 }
 
 /// What survives a reload that leaves the issuer as it was.
@@ -41,7 +43,7 @@ impl IssuerState {
         let limits = Limits::new(settings.keys_refresh);
         let kept = previous.filter(|before| is_same_source(&before.settings, &settings));
         let known = kept.map_or_else(|| Arc::new(Known::of(&settings)), |before| before.known.clone());
-        Self { settings, limits, known }
+        Self { settings, limits, known, place: 0 }
     }
 
     /// The keys at hand, however old.
@@ -51,8 +53,17 @@ impl IssuerState {
 
     /// The keys at hand when they are fresh: the common case, without a lock.
     pub fn fresh_keys(&self, now: Timestamp) -> Option<Arc<KeySet>> {
-        let fresh = now.as_millis() < self.known.fresh_until.load(Ordering::Acquire);
-        fresh.then(|| self.keys()).flatten()
+        self.is_fresh(now).then(|| self.keys()).flatten()
+    }
+
+    /// Whether the keys at hand can be used without a decision.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.as_millis() < self.known.fresh_until.load(Ordering::Acquire)
+    }
+
+    /// Whether the keys at hand are these.
+    pub fn has_keys(&self, keys: &Weak<KeySet>) -> bool {
+        self.known.keys.load().as_ref().is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), keys.as_ptr()))
     }
 
     /// The endpoints, once they were discovered.
@@ -141,11 +152,13 @@ impl Known {
             }
             Some(Ok((keys, _))) => (Some(Arc::new(keys)), None),
         };
+        let fresh_until = if keys.is_some() { i64::MAX } else { i64::MIN };
         Self {
             keys: ArcSwapOption::new(keys),
             endpoints: ArcSwapOption::empty(),
             freshness: Mutex::default(),
-            fresh_until: AtomicI64::new(i64::MIN),
+            // What is not fetched does not grow old.
+            fresh_until: AtomicI64::new(fresh_until),
             landed: watch::Sender::new(0),
             last_error: Mutex::new(error),
         }
@@ -172,9 +185,13 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// The fetch brought keys. Gives back those that they replace.
+    /// The fetch brought keys. Gives back those that were there.
     pub fn succeeded(mut self, keys: Arc<KeySet>) -> Option<Arc<KeySet>> {
-        let before = self.known.keys.swap(Some(keys));
+        let before = self.known.keys.load_full();
+        // The same keys stay the same ones, and what was verified with them stays verified.
+        if before.as_ref().is_none_or(|before| !before.same_as(&keys)) {
+            self.known.keys.store(Some(keys));
+        }
         *lock(&self.known.last_error) = None;
         let until = self.began.plus(self.limits.refresh).as_millis();
         self.known.fresh_until.store(until, Ordering::Release);
@@ -223,11 +240,16 @@ pub struct Issuers {
 impl Issuers {
     /// `previous`: the issuers before a reload; what did not change keeps its keys.
     pub fn new(settings: &[Arc<Issuer>], previous: Option<&Self>) -> Self {
-        let state = |issuer: &Arc<Issuer>| {
+        let state = |(place, issuer): (usize, &Arc<Issuer>)| {
             let before = previous.and_then(|issuers| issuers.by_name(&issuer.name));
-            Arc::new(IssuerState::new(issuer.clone(), before.map(Arc::as_ref)))
+            Arc::new(IssuerState { place, ..IssuerState::new(issuer.clone(), before.map(Arc::as_ref)) })
         };
-        Self { all: settings.iter().map(state).collect() }
+        Self { all: settings.iter().enumerate().map(state).collect() }
+    }
+
+    /// Whether it is one of these, and not one of the same name of another configuration.
+    pub fn has(&self, issuer: &Arc<IssuerState>) -> bool {
+        self.all.get(issuer.place).is_some_and(|own| Arc::ptr_eq(own, issuer))
     }
 
     pub fn by_iss(&self, iss: &str) -> Option<&Arc<IssuerState>> {

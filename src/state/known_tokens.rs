@@ -22,17 +22,16 @@ impl Default for KnownTokens {
 
 impl KnownTokens {
     /// This token was found good; whether it was not known before.
-    pub fn remember(&self, token: &str) -> bool {
-        let fingerprint = Fingerprint::of(token);
-        let is_new = self.0.get(&fingerprint).is_none();
+    pub fn remember(&self, token: Fingerprint) -> bool {
+        let is_new = self.0.get(&token).is_none();
         if is_new {
-            self.0.insert(fingerprint, ());
+            self.0.insert(token, ());
         }
         is_new
     }
 
-    pub fn knows(&self, token: &str) -> bool {
-        self.0.get(&Fingerprint::of(token)).is_some()
+    pub fn knows(&self, token: Fingerprint) -> bool {
+        self.0.get(&token).is_some()
     }
 }
 
@@ -43,12 +42,13 @@ mod tests {
     #[test]
     fn what_was_found_good_is_known_and_nothing_else_and_memory_is_bounded() {
         let known = KnownTokens::default();
+        let [in_use, other, none] = ["in use", "in usf", ""].map(Fingerprint::of);
         for at in 0..2 * TOKENS {
-            assert!(known.remember(&format!("token {at}")));
-            known.remember("in use");
+            assert!(known.remember(Fingerprint::of(&format!("token {at}"))));
+            known.remember(in_use);
         }
-        assert!(!known.remember("in use"));
-        assert!(known.knows("in use") && !known.knows("in usf") && !known.knows(""));
+        assert!(!known.remember(in_use));
+        assert!(known.knows(in_use) && !known.knows(other) && !known.knows(none));
         assert!(known.0.len() <= TOKENS);
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::core::ids::{ClientName, IssuerName, RouteName, UpstreamName};
@@ -74,6 +74,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     request_duration: HistogramVec,
     auth_duration: HistogramVec,
+    recall_duration: Histogram,
     denials: IntCounterVec,
     tokens_verified: IntCounterVec,
     exchanges: IntCounterVec,
@@ -116,6 +117,8 @@ impl Metrics {
             let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             registered(&registry, HistogramVec::new(options, labels)?)
         };
+        let auth_duration =
+            histogram("auth_duration_seconds", "Time spent judging a credential.", JUDGEMENTS, &["path"])?;
         let metrics = Self {
             requests: counter("requests_total", "Requests answered.", &["route", "status"])?,
             request_duration: histogram(
@@ -124,12 +127,8 @@ impl Metrics {
                 DURATIONS,
                 &["route"],
             )?,
-            auth_duration: histogram(
-                "auth_duration_seconds",
-                "Time spent judging a credential.",
-                JUDGEMENTS,
-                &["path"],
-            )?,
+            recall_duration: auth_duration.with_label_values(&["cached"]),
+            auth_duration,
             denials: counter("denials_total", "Requests refused.", &["route", "reason"])?,
             tokens_verified: counter(
                 "tokens_verified_total",
@@ -210,10 +209,19 @@ impl Metrics {
         self.request_duration.with_label_values(&[route.as_str()]).observe(took.as_secs_f64());
     }
 
-    /// `path`: `verified`; `cached` and `introspected` come with their capabilities.
     pub fn token_verified(&self, issuer: &IssuerName, took: Duration) {
         self.tokens_verified.with_label_values(&[issuer.as_str(), "verified"]).inc();
         self.auth_duration.with_label_values(&["verified"]).observe(took.as_secs_f64());
+    }
+
+    /// A token that was found good before was so again.
+    pub fn token_recalled(&self, took: Duration) {
+        self.recall_duration.observe(took.as_secs_f64());
+    }
+
+    /// What is counted up each time that happens to a token of this issuer.
+    pub fn token_recalls(&self, issuer: &IssuerName) -> IntCounter {
+        self.tokens_verified.with_label_values(&[issuer.as_str(), "cached"])
     }
 
     /// `reason` is a [`crate::core::denial::Facts::label`].

@@ -10,3 +10,4 @@ pub mod live;
 pub mod metrics;
 pub mod refusals;
 pub mod revocations;
+pub mod verified_tokens;

@@ -354,6 +354,13 @@ const LIMITS: &[Key] = &[
     ),
     key("body", One("a size"), Default("10MiB"), "The largest request body.", "1MiB"),
     key(
+        "token_memory",
+        One("a size"),
+        Default("64MiB"),
+        "For access tokens that were verified and are not verified again. `0`: each is, every time.",
+        "256MiB",
+    ),
+    key(
         "connections",
         One("a number"),
         Default("20000"),

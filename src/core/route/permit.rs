@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::core::caller::Caller;
 use crate::core::cors::Preflight;
 use crate::core::denial::Denial;
-use crate::core::identity_headers::identity_headers;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::policy::{TokenFacts, judge};
 use crate::core::route::table::Matched;
@@ -23,40 +23,28 @@ pub struct Permit {
     /// Where the route sends another path than it judges.
     sent: Option<CanonicalPath>,
     query: Option<String>,
-    token: Option<Arc<VerifiedToken>>,
-    identity: Vec<(HeaderName, HeaderValue)>,
+    caller: Option<Arc<Caller>>,
     forward_access_token: bool,
 }
 
-/// What an upstream is told of the caller.
-#[derive(Clone, Copy, Debug)]
-pub struct Disclosure<'a> {
-    /// Header and the claim that fills it.
-    pub headers: &'a [(HeaderName, String)],
-    /// Whether the access token goes on in `Authorization`.
-    pub access_token: bool,
-}
-
 impl Permit {
-    /// Judges, and permits where every requirement of the route holds. `token` is the one that came
-    /// with the request; a public route needs none.
+    /// Judges, and permits where every requirement of the route holds. `caller`: who proved themselves with the
+    /// request; a public route needs nobody. `forward_access_token`: whether it goes on in `Authorization`.
     ///
     /// # Errors
     /// The requirement that does not hold.
     pub fn grant(
         matched: Matched,
         query: Option<String>,
-        token: Option<Arc<VerifiedToken>>,
-        disclosure: Disclosure<'_>,
+        caller: Option<Arc<Caller>>,
+        forward_access_token: bool,
         now: Timestamp,
     ) -> Result<Self, Denial> {
         let (route, path) = matched.into_parts();
-        let facts = token.as_deref().map(TokenFacts::from);
-        judge(&route, &path, facts, now)?;
-        let identity = facts.map(|facts| identity_headers(disclosure.headers, facts)).unwrap_or_default();
-        let forward_access_token = disclosure.access_token && token.is_some();
+        judge(&route, &path, caller.as_deref().map(|caller| TokenFacts::from(caller.token())), now)?;
+        let forward_access_token = forward_access_token && caller.is_some();
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        Ok(Self { route, path, sent, query, token, identity, forward_access_token })
+        Ok(Self { route, path, sent, query, caller, forward_access_token })
     }
 
     /// Leave for a preflight to go to an upstream that speaks CORS itself: for nobody, with nothing of
@@ -69,8 +57,7 @@ impl Permit {
             path,
             sent,
             query,
-            token: None,
-            identity: Vec::new(),
+            caller: None,
             forward_access_token: false,
         })
     }
@@ -94,13 +81,13 @@ impl Permit {
         self.query.as_deref()
     }
 
-    pub fn token(&self) -> Option<&Arc<VerifiedToken>> {
-        self.token.as_ref()
+    pub fn token(&self) -> Option<&VerifiedToken> {
+        self.caller.as_deref().map(Caller::token)
     }
 
     /// The identity headers to set, after every reserved one was removed.
     pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.identity
+        self.caller.as_deref().map(Caller::identity).unwrap_or_default()
     }
 
     /// Whether `Authorization` goes on to the upstream.
@@ -127,17 +114,17 @@ mod tests {
     use crate::core::token::testing::{NOW, claims, jwks, keys, rules, with};
 
     /// A token with these claims besides those of a good one: subject `alice`, scope `api:read`.
-    fn token(changes: Value) -> Arc<VerifiedToken> {
+    fn token(changes: Value) -> VerifiedToken {
         let key = &keys().p256;
         let (set, _) = KeySet::parse(&jwks(&[key.jwk()])).unwrap();
         let text = key.sign(&with(claims(), changes));
-        Arc::new(Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap())
+        Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap()
     }
 
     fn grant(
         access: Access,
         path: &str,
-        token: Option<Arc<VerifiedToken>>,
+        token: Option<VerifiedToken>,
         access_token: bool,
     ) -> Result<Permit, Denial> {
         let route = Arc::new(Route {
@@ -159,13 +146,8 @@ mod tests {
             (HeaderName::from_static("x-auth-scope"), "scope".to_owned()),
             (HeaderName::from_static("x-auth-tenant"), "tenant".to_owned()),
         ];
-        Permit::grant(
-            matched,
-            Some("q=%61".to_owned()),
-            token,
-            Disclosure { headers: &headers, access_token },
-            NOW,
-        )
+        let caller = token.map(|token| Arc::new(Caller::new(token, &headers)));
+        Permit::grant(matched, Some("q=%61".to_owned()), caller, access_token, NOW)
     }
 
     fn own_account() -> Access {

@@ -127,15 +127,21 @@ impl KeySet {
         self.keys.iter().map(|key| key.kid.as_deref().unwrap_or("-"))
     }
 
-    /// Whether both hold the same keys under the same names.
+    /// Whether both hold the same keys under the same names, for the same algorithms.
     pub fn same_as(&self, other: &Self) -> bool {
         let names = |set: &Self| {
-            let mut names: Vec<_> =
-                set.keys.iter().map(|key| (key.kid.clone(), key.thumbprint.clone())).collect();
+            let mut names: Vec<_> = set
+                .keys
+                .iter()
+                .map(|key| {
+                    let algorithms: Vec<_> = key.algorithms().map(Algorithm::name).collect();
+                    (key.kid.clone(), key.thumbprint.clone(), algorithms)
+                })
+                .collect();
             names.sort();
             names
         };
-        names(self) == names(other)
+        self.any_kid == other.any_kid && names(self) == names(other)
     }
 
     /// The keys that a token may have been signed with: those of its `kid`, or, without one, the only

@@ -15,6 +15,8 @@
 //! it nobody can tell that a token lives no longer than `max_token_lifetime`, and a revocation, which
 //! is kept for that long, could be outlived.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -96,11 +98,11 @@ impl<'t> Unverified<'t> {
             return Err(Denial::AlgorithmNotAllowed);
         }
         self.header.check_type(rules, &self.claims)?;
-        let (issued_at, expires_at) = check_times(&self.claims, rules, now)?;
+        let times = check_times(&self.claims, rules, now)?;
         if self.claims.contains_key("cnf") {
             return Err(Denial::ProofRequired);
         }
-        Ok(Plausible { token: self, rules, now, issued_at, expires_at })
+        Ok(Plausible { token: self, rules, now, times })
     }
 
     /// The whole judgement.
@@ -162,12 +164,17 @@ fn is_type(typ: &str, wanted: &str) -> bool {
     short(typ).eq_ignore_ascii_case(short(wanted))
 }
 
+/// When a token was issued, and when it is good.
+#[derive(Debug)]
+struct Times {
+    issued_at: Timestamp,
+    /// The later of `iat` and `nbf`.
+    starts_at: Timestamp,
+    expires_at: Timestamp,
+}
+
 /// RFC 7519 sections 4.1.4 to 4.1.6. A token is expired from `exp` on, not only after it.
-fn check_times(
-    claims: &Map<String, Value>,
-    rules: &TokenRules,
-    now: Timestamp,
-) -> Result<(Timestamp, Timestamp), Denial> {
+fn check_times(claims: &Map<String, Value>, rules: &TokenRules, now: Timestamp) -> Result<Times, Denial> {
     let (issued_at, expires_at) = (date(claims, "iat")?, date(claims, "exp")?);
     let (Some(issued_at), Some(expires_at)) = (issued_at, expires_at) else {
         return Err(Denial::TokenLivesTooLong);
@@ -175,14 +182,14 @@ fn check_times(
     if now >= expires_at.plus(rules.clock_skew) {
         return Err(Denial::TokenExpired);
     }
-    let latest_start = now.plus(rules.clock_skew);
-    if issued_at > latest_start || date(claims, "nbf")?.is_some_and(|start| start > latest_start) {
+    let starts_at = date(claims, "nbf")?.unwrap_or(issued_at).max(issued_at);
+    if starts_at > now.plus(rules.clock_skew) {
         return Err(Denial::TokenNotYetValid);
     }
     if expires_at.since(issued_at) > rules.max_token_lifetime {
         return Err(Denial::TokenLivesTooLong);
     }
-    Ok((issued_at, expires_at))
+    Ok(Times { issued_at, starts_at, expires_at })
 }
 
 /// A `NumericDate`, which may have a fraction; between 1970 and 9999.
@@ -202,8 +209,7 @@ pub struct Plausible<'t, 'r> {
     token: Unverified<'t>,
     rules: &'r TokenRules,
     now: Timestamp,
-    issued_at: Timestamp,
-    expires_at: Timestamp,
+    times: Times,
 }
 
 impl Plausible<'_, '_> {
@@ -218,7 +224,7 @@ impl Plausible<'_, '_> {
     /// `UnknownKey`, `AlgorithmNotAllowed` (the key is for another), `BadSignature`,
     /// `WrongAudience`, `WrongTokenType` (an ID token by its audience), `TokenMalformed`.
     pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, Denial> {
-        let Self { token, rules, now, issued_at, expires_at } = self;
+        let Self { token, rules, now, times } = self;
         let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
         let Unverified { header, claims, .. } = token;
         check_audience(&claims, rules, header.typ.as_deref())?;
@@ -244,8 +250,8 @@ impl Plausible<'_, '_> {
             session,
             id,
             kid,
-            issued_at,
-            expires_at,
+            times,
+            clock_skew: rules.clock_skew,
             signed_in_at,
         })
     }
@@ -334,8 +340,8 @@ pub struct VerifiedToken {
     session: Option<String>,
     id: Option<String>,
     kid: Option<String>,
-    issued_at: Timestamp,
-    expires_at: Timestamp,
+    times: Times,
+    clock_skew: Duration,
     signed_in_at: Option<Timestamp>,
 }
 
@@ -381,12 +387,18 @@ impl VerifiedToken {
     }
 
     pub fn issued_at(&self) -> Timestamp {
-        self.issued_at
+        self.times.issued_at
     }
 
     /// `exp`, without the clock skew that verification allows.
     pub fn expires_at(&self) -> Timestamp {
-        self.expires_at
+        self.times.expires_at
+    }
+
+    /// Whether it is still good by its times, the clock skew allowed: all of the judgement that changes by itself.
+    pub fn is_timely(&self, now: Timestamp) -> bool {
+        let Times { starts_at, expires_at, .. } = self.times;
+        starts_at <= now.plus(self.clock_skew) && now < expires_at.plus(self.clock_skew)
     }
 
     /// When its holder last signed in (`auth_time`); `None` when it is absent, unreadable or in the
@@ -398,12 +410,20 @@ impl VerifiedToken {
     pub fn acr(&self) -> Option<&str> {
         self.claims.get("acr")?.as_str()
     }
+
+    /// How many bytes of memory it takes, rather too many than too few.
+    pub fn size(&self) -> usize {
+        let texts = [&self.client, &self.session, &self.id, &self.kid].into_iter().flatten();
+        let texts = texts.chain(&self.scope).map(|text| json::TEXT.saturating_add(text.len()));
+        texts.fold(
+            size_of::<Self>().saturating_add(json::size_of_members(&self.claims)),
+            usize::saturating_add,
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::config::settings::Client;
+use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::Issued;
@@ -36,7 +37,7 @@ pub(super) struct Judged {
     /// What the access token is known by.
     pub id: TokenId,
     /// The access token, where it was found good.
-    pub verified: Option<Arc<VerifiedToken>>,
+    pub verified: Option<Arc<Caller>>,
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
 }
@@ -94,7 +95,7 @@ pub(super) async fn judge(
             })?)
         }
     };
-    let verified = authenticate(gate, live, answer.access_token.expose(), now).await;
+    let verified = authenticate(gate, live, answer.access_token.expose(), None, now).await;
     let opaque = TokenId::of(&rules.iss, None, answer.access_token.expose());
     let mut judged = Judged {
         id: opaque,
@@ -107,9 +108,9 @@ pub(super) async fn judge(
         unusable: None,
     };
     match verified {
-        Ok(token) => {
-            judged.add_verified(client, rules, &token)?;
-            judged.verified = Some(token);
+        Ok(found) => {
+            judged.add_verified(client, rules, found.caller.token())?;
+            judged.verified = Some(found.caller.clone());
         }
         Err(denial) => judged.add_refused(client, rules, &answer.access_token, denial)?,
     }
@@ -121,7 +122,7 @@ impl Judged {
         &mut self,
         client: &Client,
         rules: &TokenRules,
-        token: &Arc<VerifiedToken>,
+        token: &VerifiedToken,
     ) -> Result<(), Denial> {
         if *token.issuer() != client.issuer {
             return Err(mismatch(client, "the access token is another issuer's"));

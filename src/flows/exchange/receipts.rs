@@ -11,11 +11,12 @@ use bytes::Bytes;
 use super::coordinate::change_known;
 use crate::core::session::exchange::Issued;
 use crate::core::session::grant::{FamilyId, Generation};
+use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::id::TokenId;
-use crate::core::token::jwt::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::ports::{Clock, Keep, Store, StoreKey, Value};
 use crate::state::live::Live;
+use crate::state::verified_tokens::Remembered;
 
 fn key(id: TokenId) -> StoreKey {
     StoreKey::new("token", id)
@@ -34,16 +35,19 @@ pub(super) async fn note(gate: &Gate, family: FamilyId, issued: Option<Issued>) 
 }
 
 /// A token was found good. `text`: as it came.
-pub(in crate::flows) fn seen(gate: &Gate, live: &Live, token: &VerifiedToken, text: &str) {
+pub(in crate::flows) fn seen(gate: &Gate, live: &Live, found: &Remembered, text: &str) {
+    if !found.is_first_use() {
+        return;
+    }
+    let token = found.caller.token();
     let of_a_page =
         live.settings.clients.iter().any(|client| {
             client.issuer == *token.issuer() && token.client() == Some(client.client_id.as_str())
         });
-    if !of_a_page || !gate.seen_tokens.remember(text) {
+    if !of_a_page || !gate.seen_tokens.remember(Fingerprint::of(text)) {
         return;
     }
-    let Some(issuer) = live.issuers.by_name(token.issuer()) else { return };
-    let id = TokenId::of(&issuer.settings.rules.iss, token.id(), text);
+    let id = TokenId::of(&found.issuer.settings.rules.iss, token.id(), text);
     let (store, clock) = (Arc::clone(&gate.store), Arc::clone(&gate.clock));
     gate.errands.spawn(async move { prove(&*store, &*clock, id).await });
 }

@@ -15,6 +15,7 @@ use super::judge::{For, Judged, is_our_outage, judge, log_unusable};
 use super::receipts;
 use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
 use crate::config::settings::Client;
+use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantFacts;
 use crate::core::secret::{Secret, SecretString};
@@ -267,7 +268,7 @@ impl CodeExchange {
     ) -> Result<(), Denial> {
         let timeouts = session_cookie::timeouts(&self.client);
         let issued = judged.issued(0, Some(page), now, timeouts);
-        reach::note(&self.gate, &self.live, grant, judged.verified.as_deref(), timeouts)
+        reach::note(&self.gate, &self.live, grant, judged.verified.as_deref().map(Caller::token), timeouts)
             .await
             .map_err(|_| Denial::StoreUnavailable)?;
         change(&self.gate, grant, timeouts, |family, now| family.issue(issued, now)).await?;

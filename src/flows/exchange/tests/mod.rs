@@ -14,7 +14,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
@@ -25,8 +24,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::config::settings::{
-    AccessTokenForwarding, ClientCredential, CookieSettings, Identity, Issuer, KeySource, Limits, Log,
-    LogFormat, NativeClient, SameSite, Sessions, Settings, SubjectInLog,
+    ClientCredential, CookieSettings, Issuer, KeySource, NativeClient, SameSite, Settings,
 };
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
@@ -36,15 +34,12 @@ use crate::core::session::sealed::KeyRing;
 use crate::core::time::Timestamp;
 use crate::core::token::testing::{AUDIENCE, claims_at, keys, with};
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
-use crate::flows::Operators;
-use crate::flows::brake::Brake;
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
-use crate::flows::testing::{MemoryLog, MemoryStore};
+use crate::flows::testing::{self, MemoryLog, MemoryStore};
 use crate::flows::token_endpoint::{sign_out, token};
-use crate::state::errands::Errands;
-use crate::state::exchanges::{CODE_EXCHANGES, Exchanges};
+use crate::flows::{Operators, Ports};
+use crate::state::exchanges::CODE_EXCHANGES;
 use crate::state::issuer_keys::Issuers;
-use crate::state::known_tokens::KnownTokens;
 use crate::state::metrics::Metrics;
 
 const AS: &str = "https://as.example";
@@ -269,40 +264,10 @@ impl Scene {
     fn with_clients(clients: Vec<Client>, native: Vec<NativeClient>, issuer: Issuer) -> Self {
         let issuers = vec![Arc::new(issuer)];
         let settings = Settings {
-            public_url: Origin::parse(OWN).unwrap(),
-            listen: vec![],
-            admin: crate::config::settings::Admin {
-                address: "127.0.0.1:0".parse().unwrap(),
-                token: None,
-                hosts: vec![],
-            },
-            trusted_proxies: Vec::new(),
             issuers: issuers.clone(),
             clients: clients.into_iter().map(Arc::new).collect(),
             native_clients: native.into_iter().map(Arc::new).collect(),
-            sharing: crate::core::cors::Sharing::default(),
-            upstreams: Vec::new(),
-            routes: Vec::new(),
-            identity: Identity { headers: Vec::new(), access_token: AccessTokenForwarding::Strip },
-            sessions: Sessions {
-                idle_timeout: Duration::from_secs(3600),
-                absolute_timeout: Duration::from_secs(24 * 3600),
-                grace: Duration::from_secs(30),
-                keys: Vec::new(),
-            },
-            store: crate::config::settings::Store::folder("data"),
-            limits: Limits {
-                token: 8192,
-                header: 32 * 1024,
-                body: 1024 * 1024,
-                connections: 1,
-                connections_per_address: 1,
-                requests_per_address: None,
-                denials_per_address: Some((20, Duration::from_secs(60))),
-            },
-            patience: crate::config::settings::Patience::default(),
-            log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
-            shown: serde_json::Value::Null,
+            ..testing::settings(OWN)
         };
         let live = Arc::new(Live {
             settings: Arc::new(settings),
@@ -314,21 +279,28 @@ impl Scene {
         let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let log = Arc::new(MemoryLog::default());
-        let gate = Arc::new(Gate {
-            live: ArcSwap::from(Arc::clone(&live)),
-            exchanges: Exchanges::default(),
-            seen_tokens: KnownTokens::default(),
-            revocations: log.tables(),
-            revocation_log: log.clone(),
-            brake: Brake::default(),
-            errands: Errands::default(),
-            metrics: Metrics::new().unwrap(),
-            operators: Operators::default(),
+        let random = Arc::new(Counted::default());
+        Self::at(live, server, clock, random, store, log)
+    }
+
+    fn at(
+        live: Arc<Live>,
+        server: Arc<FakeServer>,
+        clock: Arc<TestClock>,
+        random: Arc<dyn Randomness>,
+        store: Arc<MemoryStore>,
+        log: Arc<MemoryLog>,
+    ) -> Self {
+        let ports = Ports {
             clock: clock.clone(),
-            random: Arc::new(Counted::default()),
+            random,
             http: server.clone(),
             store: store.clone(),
-        });
+            revocations: log.tables(),
+            revocation_log: log.clone(),
+        };
+        let gate = Gate::new(live.clone(), Metrics::new().unwrap(), Operators::default(), ports);
+        let gate = Arc::new(gate);
         Self { gate, live, server, clock, store, log }
     }
 
@@ -343,23 +315,8 @@ impl Scene {
     }
 
     fn replica_with(&self, store: Arc<MemoryStore>) -> Self {
-        let gate = Gate {
-            live: ArcSwap::from(Arc::clone(&self.live)),
-            exchanges: Exchanges::default(),
-            seen_tokens: KnownTokens::default(),
-            revocations: self.log.tables(),
-            revocation_log: self.log.clone(),
-            brake: Brake::default(),
-            errands: Errands::default(),
-            metrics: Metrics::new().unwrap(),
-            operators: Operators::default(),
-            clock: self.clock.clone(),
-            random: Arc::clone(&self.gate.random),
-            http: self.server.clone(),
-            store: store.clone(),
-        };
         let (live, server, clock) = (self.live.clone(), self.server.clone(), self.clock.clone());
-        Self { gate: Arc::new(gate), live, server, clock, store, log: self.log.clone() }
+        Self::at(live, server, clock, Arc::clone(&self.gate.random), store, self.log.clone())
     }
 
     fn pass(&self, seconds: i64) {

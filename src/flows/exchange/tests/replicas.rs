@@ -27,7 +27,8 @@ impl Scene {
     async fn uses(&self, answer: &serde_json::Value) {
         let token = answer["access_token"].as_str().unwrap();
         let now = self.clock.now();
-        let verified = crate::flows::authenticate::authenticate(&self.gate, &self.live, token, now).await;
+        let verified =
+            crate::flows::authenticate::authenticate(&self.gate, &self.live, token, None, now).await;
         receipts::seen(&self.gate, &self.live, &verified.unwrap(), token);
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
     }

@@ -20,7 +20,7 @@ impl Scene {
 
     /// Whether an access token is taken here now.
     async fn takes(&self, token: &str) -> Result<(), Denial> {
-        authenticate(&self.gate, &self.live, token, self.clock.now()).await.map(drop)
+        authenticate(&self.gate, &self.live, token, None, self.clock.now()).await.map(drop)
     }
 
     /// Signs in with a token of these claims; the cookie and the token.

@@ -1,0 +1,318 @@
+//! What is remembered of a token never says anything that the whole judgement would not say.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bolero::TypeGenerator;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::{HeaderName, Request, Response};
+use serde_json::json;
+
+use super::*;
+use crate::config::settings::{AccessTokenForwarding, Identity, Issuer, KeySource, Settings};
+use crate::core::ids::IssuerName;
+use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use crate::core::route::table::RouteTable;
+use crate::core::secret::Secret;
+use crate::core::session::sealed::KeyRing;
+use crate::core::token::testing::{ISS, NOW, TestKey, claims, jwks as jwks_of, keys, with};
+use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness, RevocationLog as _};
+use crate::flows::testing::{self, MemoryLog, MemoryStore};
+use crate::flows::{Operators, Ports};
+use crate::state::issuer_keys::testing::issuer;
+use crate::state::metrics::Metrics;
+
+/// A clock that is set, and an issuer that does not answer.
+#[derive(Debug)]
+struct World(AtomicI64);
+
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Randomness for World {
+    fn fill(&self, _: &mut [u8]) {}
+}
+
+impl HttpClient for World {
+    fn send(
+        &self,
+        _: &IssuerName,
+        _: Request<Bytes>,
+        _: Bounds,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {
+        async { Err(HttpFault::Connect) }.boxed()
+    }
+}
+
+/// The same gateway twice: one remembers, the other judges each time.
+struct Scene {
+    world: Arc<World>,
+    log: Arc<MemoryLog>,
+    live: Arc<Live>,
+    remembers: Gate,
+    judges: Gate,
+}
+
+fn live(audience: &str, subject_header: &'static str, before: Option<&Live>) -> Live {
+    let mut issuer: Issuer = issuer(ISS, KeySource::Discovery(None));
+    issuer.rules.audiences = vec![audience.to_owned()];
+    issuer.timeout = Duration::from_millis(100);
+    let issuers = vec![Arc::new(issuer)];
+    let identity = Identity {
+        headers: vec![(HeaderName::from_static(subject_header), "sub".to_owned())],
+        access_token: AccessTokenForwarding::Strip,
+    };
+    let settings =
+        Settings { issuers: issuers.clone(), identity, ..testing::settings("https://gate.example") };
+    Live {
+        settings: Arc::new(settings),
+        routes: RouteTable::build(&[]).unwrap(),
+        issuers: Issuers::new(&issuers, before.map(|before| &before.issuers)),
+        cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![5; 32])]).unwrap()),
+    }
+}
+
+const AUDIENCE: &str = crate::core::token::testing::AUDIENCE;
+const SUBJECT: &str = "x-auth-subject";
+
+impl Scene {
+    fn new() -> Self {
+        let world = Arc::new(World(AtomicI64::new(NOW.as_millis())));
+        let log = Arc::new(MemoryLog::default());
+        let live = Arc::new(live(AUDIENCE, SUBJECT, None));
+        let gate = || {
+            let ports = Ports {
+                clock: world.clone(),
+                random: world.clone(),
+                http: world.clone(),
+                store: Arc::new(MemoryStore::new(world.clone())),
+                revocations: log.tables(),
+                revocation_log: log.clone(),
+            };
+            Gate::new(live.clone(), Metrics::new().unwrap(), Operators::default(), ports)
+        };
+        let (remembers, judges) = (gate(), gate());
+        judges.verified_tokens.set_limit(0);
+        let scene = Self { remembers, judges, world, log, live };
+        scene.publishes(&[&keys().p256]);
+        scene
+    }
+
+    fn now(&self) -> Timestamp {
+        self.world.now()
+    }
+
+    fn passes(&self, by: Duration) {
+        self.world.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// The issuer's keys are these from now on.
+    fn publishes(&self, keys: &[&TestKey]) {
+        let jwks: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
+        let set = KeySet::parse(&jwks_of(&jwks)).unwrap().0;
+        let issuer = self.live.issuers.iter().next().unwrap();
+        issuer.begin_fetch(self.now()).unwrap().succeeded(Arc::new(set));
+    }
+
+    fn reload(&mut self, audience: &str, subject_header: &'static str) {
+        self.live = Arc::new(live(audience, subject_header, Some(&self.live)));
+    }
+
+    async fn change(&self, change: Change) {
+        self.log.append(&[change]).await.unwrap();
+    }
+
+    async fn recalls(&self, token: &str) -> Result<Arc<Remembered>, Denial> {
+        authenticate(&self.remembers, &self.live, token, None, self.now()).await
+    }
+
+    /// What both say, which is one thing.
+    async fn says(&self, token: &str) -> Result<(), Denial> {
+        let remembered = self.recalls(token).await;
+        let judged = authenticate(&self.judges, &self.live, token, None, self.now()).await;
+        match (remembered, judged) {
+            (Ok(remembered), Ok(judged)) => {
+                assert_eq!(remembered.caller.token().claims(), judged.caller.token().claims());
+                assert_eq!(remembered.caller.identity(), judged.caller.identity());
+                Ok(())
+            }
+            (Err(remembered), Err(judged)) => {
+                assert_eq!(remembered, judged);
+                Err(judged)
+            }
+            (remembered, judged) => panic!("remembered: {remembered:?}, judged: {judged:?}"),
+        }
+    }
+
+    fn counted(&self, path: &str) -> bool {
+        let text = String::from_utf8(self.remembers.metrics.render().unwrap()).unwrap();
+        text.contains(&format!("tollgate_tokens_verified_total{{issuer=\"demo\",path={path}"))
+    }
+}
+
+fn token() -> String {
+    keys().p256.sign(&with(claims(), json!({ "jti": "one" })))
+}
+
+fn revocation(kind: Kind, value: &str, rule: Rule) -> Revocation {
+    Revocation {
+        target: Target { kind, whose: Whose::Of(ISS.to_owned()), value: value.to_owned() },
+        rule,
+        until: None,
+        made_at: NOW,
+        made_by: None,
+        reason: None,
+    }
+}
+
+#[tokio::test]
+async fn what_was_verified_is_not_verified_again() {
+    let scene = Scene::new();
+    let token = token();
+    let first = scene.recalls(&token).await.unwrap();
+    for _ in 0..3 {
+        assert!(Arc::ptr_eq(&first, &scene.recalls(&token).await.unwrap()));
+    }
+    assert!(scene.counted(r#""verified"} 1"#) && scene.counted(r#""cached"} 3"#));
+    assert!(scene.recalls(&format!("{token}x")).await.is_err(), "another text is another token");
+}
+
+#[tokio::test]
+async fn a_remembered_token_ends_with_its_time_its_key_and_its_configuration() {
+    let mut scene = Scene::new();
+    let token = token();
+    assert_eq!(scene.says(&token).await, Ok(()));
+    scene.publishes(&[&keys().p256, &keys().ed]);
+    assert_eq!(scene.says(&token).await, Ok(()), "its key is still there");
+    scene.publishes(&[&keys().ed]);
+    assert_eq!(scene.says(&token).await, Err(Denial::UnknownKey));
+    scene.publishes(&[&keys().p256]);
+    assert_eq!(scene.says(&token).await, Ok(()));
+    scene.reload("https://other.example", SUBJECT);
+    assert_eq!(scene.says(&token).await, Err(Denial::WrongAudience));
+    scene.reload(AUDIENCE, "x-auth-user");
+    assert_eq!(scene.says(&token).await, Ok(()), "with the header that is configured now");
+    scene.passes(Duration::from_secs(24 * 3600));
+    assert_eq!(scene.says(&token).await, Err(Denial::TokenExpired));
+    assert_eq!(scene.remembers.verified_tokens.held().0, 0, "what has expired is forgotten");
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_fetched_any_more_are_no_grounds_for_what_is_remembered_either() {
+    let scene = Scene::new();
+    let day = 24 * 3600;
+    let long = json!({ "iat": NOW.as_secs() + day, "exp": NOW.as_secs() + day + 600 });
+    let token = keys().p256.sign(&with(claims(), long));
+    scene.passes(Duration::from_secs(24 * 3600 - 5));
+    assert_eq!(scene.says(&token).await, Ok(()), "an outage of the issuer is none of ours");
+    scene.passes(Duration::from_secs(10));
+    assert_eq!(scene.says(&token).await, Err(Denial::KeysUnavailable));
+}
+
+#[tokio::test]
+async fn a_revocation_is_obeyed_at_once_and_so_is_its_lifting() {
+    let scene = Scene::new();
+    let token = token();
+    assert_eq!(scene.says(&token).await, Ok(()));
+    for (kind, value, rule) in [
+        (Kind::Jti, "one", Rule::Outright),
+        (Kind::Sub, "alice", Rule::Before(NOW)),
+        (Kind::Kid, keys().p256.kid, Rule::Outright),
+    ] {
+        let revocation = revocation(kind, value, rule);
+        scene.change(Change::Add(revocation.clone())).await;
+        assert_eq!(scene.says(&token).await, Err(Denial::Revoked), "{kind:?}");
+        scene.change(Change::Lift(revocation)).await;
+        assert_eq!(scene.says(&token).await, Ok(()), "{kind:?}");
+    }
+}
+
+/// What may happen between two requests.
+#[derive(Clone, Copy, Debug, TypeGenerator)]
+enum Event {
+    Passes(u16),
+    Publishes(bool, bool),
+    Reloads(bool, bool),
+    Revokes(Name),
+    Lifts(Name),
+    Asks(Which),
+}
+
+#[derive(Clone, Copy, Debug, TypeGenerator)]
+enum Name {
+    Jti,
+    Alice,
+    Web,
+    P256,
+}
+
+#[derive(Clone, Copy, Debug, TypeGenerator)]
+enum Which {
+    Long,
+    Short,
+    Later,
+    ByAnotherKey,
+    Forged,
+}
+
+impl Name {
+    fn revocation(self) -> Revocation {
+        match self {
+            Self::Jti => revocation(Kind::Jti, "one", Rule::Outright),
+            Self::Alice => revocation(Kind::Sub, "alice", Rule::Block),
+            Self::Web => revocation(Kind::Client, "web-app", Rule::Before(NOW)),
+            Self::P256 => revocation(Kind::Kid, keys().p256.kid, Rule::Outright),
+        }
+    }
+}
+
+impl Which {
+    fn token(self) -> String {
+        let until = |from: i64, to: i64| json!({ "iat": NOW.as_secs() + from, "exp": NOW.as_secs() + to });
+        match self {
+            Self::Long => keys().p256.sign(&with(claims(), json!({ "jti": "one" }))),
+            Self::Short => keys().p256.sign(&with(claims(), until(0, 60))),
+            Self::Later => keys().p256.sign(&with(claims(), until(60, 600))),
+            Self::ByAnotherKey => keys().ed.sign(&claims()),
+            Self::Forged => format!("{}A", keys().p256.sign(&claims()).trim_end_matches(|c| c != '.')),
+        }
+    }
+}
+
+#[test]
+fn memory_and_judgement_agree_whatever_happens_in_between() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    bolero::check!().with_iterations(300).with_type::<Vec<Event>>().for_each(|events| {
+        let mut scene = Scene::new();
+        runtime.block_on(async {
+            for event in events {
+                match *event {
+                    Event::Passes(seconds) => scene.passes(Duration::from_secs(u64::from(seconds % 200))),
+                    Event::Publishes(p256, ed) => {
+                        let kept = [(p256, &keys().p256), (ed, &keys().ed)];
+                        let kept: Vec<_> =
+                            kept.into_iter().filter_map(|(kept, key)| kept.then_some(key)).collect();
+                        if !kept.is_empty() {
+                            scene.publishes(&kept);
+                        }
+                    }
+                    Event::Reloads(same, header) => scene.reload(
+                        if same { AUDIENCE } else { "https://other.example" },
+                        if header { SUBJECT } else { "x-auth-user" },
+                    ),
+                    Event::Revokes(name) => scene.change(Change::Add(name.revocation())).await,
+                    Event::Lifts(name) => scene.change(Change::Lift(name.revocation())).await,
+                    Event::Asks(which) => drop(scene.says(&which.token()).await),
+                }
+            }
+            for which in [Which::Long, Which::Short, Which::Later, Which::ByAnotherKey, Which::Forged] {
+                let _ = scene.says(&which.token()).await;
+            }
+        });
+    });
+}

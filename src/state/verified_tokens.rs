@@ -1,0 +1,195 @@
+//! What was verified is not verified again: tokens that were found good, by the fingerprint of their whole text, with
+//! all that was found. Bounded in bytes; when there is no room, those that were asked for only once go first, so
+//! that nobody who has many good tokens can push out those in use.
+//!
+//! It must never say that a token is good for longer than the judgement holds: only while its times are right, its
+//! issuer is configured as it was, and its issuer's keys are the very ones it was verified with. Whether it was taken
+//! back is asked each time, elsewhere.
+
+use std::hash::RandomState;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use prometheus::IntCounter;
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+
+use crate::core::caller::Caller;
+use crate::core::revocation::marks::TokenMarks;
+use crate::core::time::Timestamp;
+use crate::core::token::fingerprint::Fingerprint;
+use crate::core::token::jwks::KeySet;
+use crate::state::issuer_keys::{IssuerState, Issuers};
+
+/// What a good token was found to be.
+#[derive(Debug)]
+pub struct Remembered {
+    pub caller: Arc<Caller>,
+    /// What it is looked up by when it is asked whether it was taken back.
+    pub marks: TokenMarks,
+    /// Counts its uses.
+    pub uses: IntCounter,
+    /// Of the configuration that it was judged by.
+    pub issuer: Arc<IssuerState>,
+    /// Only compared: keys that are gone must not stay in memory for it.
+    keys: Weak<KeySet>,
+    was_used: AtomicBool,
+    size: u64,
+}
+
+impl Remembered {
+    /// `keys`: those that it was verified with.
+    pub fn new(
+        caller: Arc<Caller>,
+        marks: TokenMarks,
+        uses: IntCounter,
+        issuer: Arc<IssuerState>,
+        keys: &Arc<KeySet>,
+    ) -> Self {
+        let size = PLACE.saturating_add(size_of::<Self>()).saturating_add(caller.size());
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        let keys = Arc::downgrade(keys);
+        Self { caller, marks, uses, issuer, keys, was_used: AtomicBool::new(false), size }
+    }
+
+    /// Whether the first request with it is the one that asks.
+    pub fn is_first_use(&self) -> bool {
+        !self.was_used.load(Ordering::Relaxed) && !self.was_used.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether its issuer's keys are the ones that it was verified with.
+    pub fn has_its_keys(&self) -> bool {
+        self.issuer.has_keys(&self.keys)
+    }
+}
+
+/// What the memory takes for a token beside what was found: its fingerprint, and its places in a list and a table.
+const PLACE: usize = 160;
+
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl Weighter<Fingerprint, Arc<Remembered>> for Bytes {
+    fn weight(&self, _: &Fingerprint, remembered: &Arc<Remembered>) -> u64 {
+        remembered.size
+    }
+}
+
+/// The tokens that were found good.
+#[derive(Debug)]
+pub struct VerifiedTokens(Cache<Fingerprint, Arc<Remembered>, Bytes, RandomState>);
+
+/// What the table of places is made for at first; it grows.
+const EXPECTED: usize = 1024;
+
+impl VerifiedTokens {
+    /// `limit`: in bytes (`limits.token_memory`).
+    pub fn new(limit: u64) -> Self {
+        Self(Cache::with(EXPECTED, limit, Bytes, RandomState::new(), DefaultLifecycle::default()))
+    }
+
+    /// The memory may have this many bytes from now on.
+    pub fn set_limit(&self, limit: u64) {
+        if self.0.capacity() != limit {
+            self.0.set_capacity(limit);
+        }
+    }
+
+    /// What was found, as long as that holds by configuration and clock. Whether the keys are still its own is to be
+    /// asked after it was made sure that they are not too old.
+    pub fn get(&self, token: &Fingerprint, issuers: &Issuers, now: Timestamp) -> Option<Arc<Remembered>> {
+        let found = self.0.get(token)?;
+        if !found.caller.token().is_timely(now) {
+            self.forget(token);
+            return None;
+        }
+        issuers.has(&found.issuer).then_some(found)
+    }
+
+    pub fn remember(&self, token: Fingerprint, found: Arc<Remembered>) {
+        self.0.insert(token, found);
+    }
+
+    pub fn forget(&self, token: &Fingerprint) {
+        self.0.remove(token);
+    }
+
+    /// How many tokens, and how many bytes they take.
+    pub fn held(&self) -> (usize, u64) {
+        (self.0.len(), self.0.weight())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntCounter;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::settings::KeySource;
+    use crate::core::ids::IssuerName;
+    use crate::core::revocation::TokenFacts;
+    use crate::core::revocation::marks::MarkKey;
+    use crate::core::token::jwt::Unverified;
+    use crate::core::token::testing::{ISS, NOW, claims, jwks, keys, rules, with};
+    use crate::state::issuer_keys::testing::issuer;
+
+    const LIMIT: u64 = 1 << 20;
+
+    fn issuers() -> Issuers {
+        Issuers::new(&[Arc::new(issuer(ISS, KeySource::Discovery(None)))], None)
+    }
+
+    fn found(issuers: &Issuers, changes: Value) -> Arc<Remembered> {
+        let keys_of = Arc::new(KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0);
+        let text = keys().p256.sign(&with(claims(), changes));
+        let token = Unverified::parse(&text, 1 << 16).unwrap().verify(&keys_of, &rules(), NOW).unwrap();
+        let marks = TokenMarks::of(&MarkKey::from_random(&[1; 16]), &TokenFacts::of(&token, ISS, &text));
+        let caller = Arc::new(Caller::new(token, &[]));
+        let uses = IntCounter::new("uses", "uses").unwrap();
+        let issuer = issuers.by_name(&IssuerName::new("demo")).unwrap().clone();
+        Arc::new(Remembered::new(caller, marks, uses, issuer, &keys_of))
+    }
+
+    fn nth(at: usize) -> Fingerprint {
+        Fingerprint::of(&at.to_string())
+    }
+
+    #[test]
+    fn memory_is_bounded_and_tokens_in_use_outlive_a_flood_of_good_ones() {
+        let (memory, issuers) = (VerifiedTokens::new(LIMIT), issuers());
+        let found = found(&issuers, json!({}));
+        let knows = |at| memory.get(&nth(at), &issuers, NOW).is_some();
+        let in_use = 50;
+        for at in 0..in_use {
+            memory.remember(nth(at), found.clone());
+            assert!(knows(at));
+        }
+        for at in 1000..20_000 {
+            memory.remember(nth(at), found.clone());
+        }
+        assert_eq!((0..in_use).filter(|at| knows(*at)).count(), in_use);
+        let (tokens, bytes) = memory.held();
+        assert!(bytes <= LIMIT && bytes > LIMIT / 2, "{bytes}");
+        assert!((100..1000).contains(&tokens), "{tokens}: each takes a kilobyte or a few");
+    }
+
+    #[test]
+    fn what_is_small_on_the_wire_and_large_in_memory_counts_as_large() {
+        let issuers = issuers();
+        let nested: Value = vec![json!([]); 2000].into();
+        let (plain, large) = (found(&issuers, json!({})), found(&issuers, json!({ "nested": nested })));
+        assert!(large.size > plain.size + 2000 * 60, "{} {}", large.size, plain.size);
+    }
+
+    #[test]
+    fn without_a_limit_above_zero_nothing_is_remembered() {
+        let (memory, issuers) = (VerifiedTokens::new(LIMIT), issuers());
+        memory.remember(nth(1), found(&issuers, json!({})));
+        assert_eq!(memory.held().0, 1);
+        memory.set_limit(0);
+        assert_eq!(memory.held(), (0, 0));
+        memory.remember(nth(1), found(&issuers, json!({})));
+        assert_eq!(memory.held(), (0, 0));
+    }
+}
