@@ -18,8 +18,10 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::config::settings::{self, Settings};
+use crate::core::assertion::Assertions;
 use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
+use crate::core::signing::SigningKey;
 use crate::edge::server::{self, Inherited, ListenError};
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
 use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness, random};
@@ -52,6 +54,8 @@ pub enum StartError {
     Issuer(#[from] ClientSetupError),
     #[error("sessions.keys: {0}")]
     CookieKeys(String),
+    #[error("identity.assertion.keys: a key {0}")]
+    AssertionKey(String),
     #[error("{0}")]
     Issuers(String),
     #[error("routes: {0}")]
@@ -256,7 +260,34 @@ fn live(
         _ => Arc::new(cookie_keys(&settings, store, random)?),
     };
     let issuers = Issuers::new(&settings.issuers, before.map(|before| &before.issuers));
-    Ok(Live { settings, routes, issuers, cookie_keys })
+    let assertions = assertions(&settings, store, before)?;
+    Ok(Live { settings, routes, issuers, cookie_keys, assertions })
+}
+
+/// The same as before where nothing of it changed, so that what was made stays good.
+fn assertions(
+    settings: &Settings,
+    store: &Path,
+    before: Option<&Live>,
+) -> Result<Option<Arc<Assertions>>, StartError> {
+    let Some(asked) = &settings.identity.assertion else { return Ok(None) };
+    let is_same = |before: &&Live| {
+        before.settings.identity.assertion.as_ref() == Some(asked)
+            && before.settings.public_url == settings.public_url
+    };
+    if let Some(before) = before.filter(is_same) {
+        return Ok(before.assertions.clone());
+    }
+    let mut pems = asked.keys.clone();
+    if pems.is_empty() {
+        pems.push(key_files::assertion_key(store)?);
+    }
+    let keys: Result<Vec<_>, _> = pems.iter().map(|pem| SigningKey::from_pem(pem.expose())).collect();
+    let keys = keys.map_err(StartError::AssertionKey)?;
+    let issuer = settings.public_url.as_str().to_owned();
+    let made = Assertions::new(asked.header.clone(), asked.ttl, asked.binding, issuer, keys);
+    made.map(|assertions| Some(Arc::new(assertions)))
+        .map_err(|error| StartError::AssertionKey(error.to_string()))
 }
 
 fn cookie_keys(settings: &Settings, store: &Path, random: &dyn Randomness) -> Result<KeyRing, StartError> {

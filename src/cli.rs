@@ -16,7 +16,7 @@ use crate::config::settings::Settings;
 use crate::config::{self, Loaded, keys, summary};
 use crate::core::secret::Secret;
 use crate::io::admin_client::AdminClient;
-use crate::io::key_files::made_admin_token;
+use crate::io::key_files::{self, made_admin_token};
 
 /// Where the configuration is looked for when no file is named, in this order.
 const PLACES: [&str; 2] = ["config.yaml", "/etc/tollgate/config.yaml"];
@@ -57,6 +57,8 @@ enum Command {
 enum Keys {
     /// Print a fresh key for `sessions.keys`
     Cookie,
+    /// Print a fresh key for `identity.assertion.keys`
+    Assertion,
 }
 
 /// What a command reads and writes, so that tests need no process.
@@ -135,6 +137,13 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
             }
             say(around, &format!("{}\n", keys::write_cookie_key(&key).expose()))
         }
+        Command::Keys(Keys::Assertion) => match key_files::new_assertion_key() {
+            Ok(pem) => say(around, &pem),
+            Err(_) => {
+                let _ = writeln!(around.err, "this machine gives no random bytes");
+                Next::Done(1)
+            }
+        },
     }
 }
 

@@ -38,7 +38,8 @@
 //! | which route wins | `core/route/table.rs` |
 //! | what a route may require | `core/route/policy.rs` |
 //! | status and words of a refusal | `core/denial/` |
-//! | what an upstream learns | `core/identity_headers.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
+//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
+//! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tollgate::cli::{self, Next, Surroundings};
 use tollgate::config::settings::*;
 use tollgate::config::{self, Loaded, error::ConfigErrors, schema};
+use tollgate::core::assertion::Binding;
 use tollgate::core::cors::Sharing;
 use tollgate::core::route::CorsSpeaker;
 use tollgate::core::route::policy::{Access, ClaimValue, Requirements};
@@ -1113,7 +1114,7 @@ fn times_and_sizes_stay_within_reason() {
 
 #[test]
 fn keys_of_later_capabilities_are_unknown_keys() {
-    let later = ["signals: {}", "routes_: []", "identity: { assertion: {} }", "log: { colour: red }"];
+    let later = ["signals: {}", "routes_: []", "identity: { assertions: {} }", "log: { colour: red }"];
     for line in later {
         let told = errors(&good().with(line).text());
         assert_eq!(told.len(), 1, "{told:?}");
@@ -1123,6 +1124,43 @@ fn keys_of_later_capabilities_are_unknown_keys() {
         assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
     }
     only_error(&good().issuer("introspection: {}").text(), "issuers.corp.introspection", "unknown key");
+}
+
+#[test]
+fn an_assertion_has_a_header_of_its_own_and_keys_that_sign() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    fs::write(folder.path().join("a"), &key).unwrap();
+    fs::write(folder.path().join("public"), "-----BEGIN PUBLIC KEY-----\n").unwrap();
+    let told = |assertion: &str| {
+        let text = good().with(&format!("identity: {{ assertion: {assertion} }}")).text();
+        let read = |path: &Path| fs::read(path);
+        config::parse(&text, folder.path(), &env, &read)
+            .map(|loaded| loaded.settings.identity.assertion)
+            .map_err(|errors| errors.to_string())
+    };
+    let assertion = told("{}").unwrap().unwrap();
+    assert_eq!((assertion.header.as_str(), assertion.ttl), ("x-auth-assertion", Duration::from_secs(60)));
+    assert_eq!((assertion.binding, assertion.keys.len()), (Binding::Upstream, 0));
+    let assertion =
+        told("{ header: X-Caller, ttl: 10s, bind: request, keys: [{ file: a }] }").unwrap().unwrap();
+    assert_eq!((assertion.header.as_str(), assertion.binding), ("x-caller", Binding::Request));
+    assert_eq!(assertion.keys.len(), 1);
+    for (wrong, why) in [
+        ("{ header: Cookie }", "another meaning"),
+        ("{ header: X_Auth_Subject }", "identity headers"),
+        ("{ ttl: 1s }", "10s"),
+        ("{ bind: path }", "request"),
+        ("{ keys: [] }", "the list is empty"),
+        ("{ keys: [{ file: a }, { file: a }] }", "in this list already"),
+        ("{ keys: [{ file: public }] }", "the private key is needed"),
+    ] {
+        let told = told(wrong).unwrap_err();
+        assert!(told.contains("identity.assertion") && told.contains(why), "{wrong}: {told}");
+    }
+    let text = good().with("identity: { assertion: {} }").with("store: rediss://cache").text();
+    let told = errors(&text).join("\n");
+    assert!(told.contains("identity.assertion.keys"), "{told}");
 }
 
 /// A certificate for these names and its key, in PEM, written to `<name>.pem` and `<name>.key`.

@@ -1,10 +1,14 @@
 //! `identity:` — which headers tell the upstream who is calling. Such a header is removed from every
 //! request that comes in, so none may be one that requests need, or that means something to others.
 
+use std::time::Duration;
+
 use http::HeaderName;
 
+use crate::config::keys::assertion_keys;
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{AccessTokenForwarding, Identity};
+use crate::config::settings::{AccessTokenForwarding, Assertion, Identity};
+use crate::core::assertion::Binding;
 use crate::core::identity_headers::ReservedHeaders;
 
 /// Headers that HTTP (RFC 9110), browsers or the upstream need for something else, folded; beside
@@ -50,6 +54,8 @@ const TAKEN: &[&str] = &[
 ];
 const TAKEN_FAMILIES: &[&str] = &["sec-", "access-control-"];
 
+const ASSERTION: HeaderName = HeaderName::from_static("x-auth-assertion");
+
 const DEFAULT: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("x-auth-subject"), "sub"),
     (HeaderName::from_static("x-auth-client"), "client_id"),
@@ -63,13 +69,51 @@ pub(super) fn read(root: &Keys<'_>) -> Identity {
         Some(value) => headers(&value),
         None => DEFAULT.into_iter().map(|(name, claim)| (name, claim.to_owned())).collect(),
     };
+    let assertion = assertion(&keys.section("assertion"), keys.has("assertion"), &headers);
     let words = [("strip", AccessTokenForwarding::Strip), ("forward", AccessTokenForwarding::Forward)];
-    Identity { headers, access_token: keys.word("access_token", &words, AccessTokenForwarding::Strip) }
+    let access_token = keys.word("access_token", &words, AccessTokenForwarding::Strip);
+    Identity { headers, access_token, assertion }
+}
+
+/// `identity`: the headers that are taken already.
+fn assertion(keys: &Keys<'_>, is_on: bool, identity: &[(HeaderName, String)]) -> Option<Assertion> {
+    let header = match keys.get("header") {
+        None => Some(ASSERTION),
+        Some(value) => value.text().and_then(|text| own_header(&value, &text)),
+    };
+    let taken =
+        |header: &HeaderName| identity.iter().any(|(name, _)| fold(name.as_str()) == fold(header.as_str()));
+    if is_on && header.as_ref().is_some_and(taken) {
+        let key = if keys.has("header") { "header" } else { "" };
+        keys.wrong(key, "is one of the identity headers too; choose another name");
+    }
+    let ttl =
+        keys.duration("ttl", Duration::from_secs(60), Duration::from_secs(10)..=Duration::from_secs(3600));
+    let words = [("upstream", Binding::Upstream), ("request", Binding::Request)];
+    let binding = keys.word("bind", &words, Binding::Upstream);
+    let keys = keys.get("keys").map(|value| assertion_keys(&value)).unwrap_or_default();
+    header.filter(|_| is_on).map(|header| Assertion { header, ttl, binding, keys })
+}
+
+/// A header that nobody needs for anything else.
+fn own_header(value: &Value<'_>, written: &str) -> Option<HeaderName> {
+    let Ok(name) = written.parse::<HeaderName>() else {
+        value.wrong("is no header name; use letters, digits and `-`, like `X-Auth-Subject`");
+        return None;
+    };
+    let fold = fold(name.as_str());
+    if ReservedHeaders::new(std::iter::empty()).is_reserved(&fold)
+        || TAKEN.contains(&fold.as_str())
+        || TAKEN_FAMILIES.iter().any(|family| fold.starts_with(family))
+    {
+        value.wrong("this header has another meaning; choose a name of its own, like `X-Auth-Subject`");
+        return None;
+    }
+    Some(name)
 }
 
 fn headers(value: &Value<'_>) -> Vec<(HeaderName, String)> {
     let mut headers: Vec<(HeaderName, String)> = Vec::new();
-    let always = ReservedHeaders::new(std::iter::empty());
     let mut folded: Vec<(String, &str)> = Vec::new();
     for (written, value) in value.named("header") {
         if value.is_list() {
@@ -77,18 +121,8 @@ fn headers(value: &Value<'_>) -> Vec<(HeaderName, String)> {
             continue;
         }
         let Some(claim) = value.text() else { continue };
-        let Ok(name) = written.parse::<HeaderName>() else {
-            value.wrong("is no header name; use letters, digits and `-`, like `X-Auth-Subject`");
-            continue;
-        };
+        let Some(name) = own_header(&value, written) else { continue };
         let fold = fold(name.as_str());
-        if always.is_reserved(&fold)
-            || TAKEN.contains(&fold.as_str())
-            || TAKEN_FAMILIES.iter().any(|family| fold.starts_with(family))
-        {
-            value.wrong("this header has another meaning; choose a name of its own, like `X-Auth-Subject`");
-            continue;
-        }
         if let Some((_, other)) = folded.iter().find(|(other, _)| *other == fold) {
             value.wrong(format!(
                 "is the same as `{other}` to servers that read every sign as `-` and no case; keep one of the two"

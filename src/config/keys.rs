@@ -3,20 +3,14 @@
 
 use std::fmt::Write as _;
 
-use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-};
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use rustls_pki_types::PrivatePkcs8KeyDer;
-use rustls_pki_types::pem::PemObject;
 
 use crate::config::read::Value;
 use crate::config::settings::PrivateKey;
 use crate::core::secret::Secret;
-use crate::core::token::Algorithm;
+use crate::core::signing::SigningKey;
 
 /// The length of a cookie key, in bytes.
 pub const COOKIE_KEY_BYTES: usize = 32;
@@ -69,46 +63,44 @@ pub(super) fn cookie_keys(value: &Value<'_>) -> Vec<Secret<Vec<u8>>> {
     keys
 }
 
+/// `identity.assertion.keys`: the first signs, all are published.
+pub(super) fn assertion_keys(value: &Value<'_>) -> Vec<Secret<Vec<u8>>> {
+    if !value.is_list() {
+        return Vec::new();
+    }
+    let mut keys: Vec<Secret<Vec<u8>>> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    let items = value.items();
+    if items.is_empty() {
+        value.wrong(
+            "the list is empty; add a key (`tollgate keys assertion` makes one), or remove it and one is made",
+        );
+    }
+    for item in items {
+        let Some(pem) = item.secret() else { continue };
+        match SigningKey::from_pem(pem.expose()) {
+            Err(why) => item.wrong(format!("{why}; `tollgate keys assertion` makes one")),
+            Ok(key) if names.iter().any(|name| name == key.kid()) => {
+                item.wrong("is in this list already; remove one");
+            }
+            Ok(key) => {
+                names.push(key.kid().to_owned());
+                keys.push(pem);
+            }
+        }
+    }
+    keys
+}
+
 /// A client's key for `private_key_jwt`, and the algorithm that follows from it.
 pub(super) fn private_key(value: &Value<'_>) -> Option<PrivateKey> {
     let pem = value.secret()?;
-    match algorithm_of(pem.expose()) {
-        Ok(algorithm) => Some(PrivateKey { pem, algorithm }),
+    match SigningKey::from_pem(pem.expose()) {
+        Ok(key) => Some(PrivateKey { pem, algorithm: key.algorithm() }),
         Err(why) => {
             value.wrong(why);
             None
         }
-    }
-}
-
-fn algorithm_of(pem: &[u8]) -> Result<Algorithm, String> {
-    const TO_PKCS8: &str = "`openssl pkcs8 -topk8 -nocrypt -in old.pem -out new.pem` makes it so";
-    let Ok(der) = PrivatePkcs8KeyDer::from_pem_slice(pem) else {
-        let text = String::from_utf8_lossy(pem);
-        let is = ["RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PUBLIC KEY", "CERTIFICATE"]
-            .into_iter()
-            .find(|label| text.contains(&format!("-----BEGIN {label}-----")));
-        return Err(match is {
-            Some(label @ ("PUBLIC KEY" | "CERTIFICATE")) => {
-                format!("is a {}; the private key is needed", label.to_lowercase())
-            }
-            Some(label) => {
-                format!("is `{label}`; an unencrypted PKCS#8 key (`PRIVATE KEY`) is needed: {TO_PKCS8}")
-            }
-            None => format!("is not a private key in PKCS#8 PEM (`-----BEGIN PRIVATE KEY-----`); {TO_PKCS8}"),
-        });
-    };
-    let der = der.secret_pkcs8_der();
-    if rsa::KeyPair::from_pkcs8(der).is_ok_and(|key| key.public_modulus_len() >= 256) {
-        Ok(Algorithm::Rs256)
-    } else if EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).is_ok() {
-        Ok(Algorithm::Es256)
-    } else if EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der).is_ok() {
-        Ok(Algorithm::Es384)
-    } else if Ed25519KeyPair::from_pkcs8(der).is_ok() {
-        Ok(Algorithm::EdDsa)
-    } else {
-        Err("is not a key that signs here; use RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519".to_owned())
     }
 }
 

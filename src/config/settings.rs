@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 use url::Url;
 
+use crate::core::assertion::Binding;
 use crate::core::cors::Sharing;
 use crate::core::ids::{ClientName, IssuerName, UpstreamName};
 use crate::core::request::Origin;
@@ -327,6 +328,17 @@ pub struct Identity {
     pub headers: Vec<(HeaderName, String)>,
     /// Whether the access token goes on to the upstream.
     pub access_token: AccessTokenForwarding,
+    pub assertion: Option<Assertion>,
+}
+
+/// What is signed for upstreams, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assertion {
+    pub header: HeaderName,
+    pub ttl: Duration,
+    pub binding: Binding,
+    /// PKCS#8 PEM. The first signs, all are published; none: one is made and kept in the store folder.
+    pub keys: Vec<Secret<Vec<u8>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,6 +55,10 @@ fn needs_what_replicas_share(value: &Value<'_>, root: &Keys<'_>) {
     if !root.section("sessions").has("keys") {
         value.wrong("with Redis `sessions.keys` must be given, the same on every replica, or none opens the cookies of another; `tollgate keys cookie` makes one");
     }
+    let identity = root.section("identity");
+    if identity.has("assertion") && !identity.section("assertion").has("keys") {
+        value.wrong("with Redis `identity.assertion.keys` must be given, or every replica would sign with its own; `tollgate keys assertion` makes one");
+    }
     if !root.section("admin").has("token") {
         value.wrong("with Redis `admin.token` must be given, or every replica would make its own; `openssl rand -hex 32` makes one");
     }

@@ -2,6 +2,7 @@
 //! lock, no log. `now` and random bytes are arguments, so every rule here can be tested by arithmetic.
 
 pub mod address;
+pub mod assertion;
 pub mod brake;
 pub mod caller;
 pub mod challenge;
@@ -20,5 +21,6 @@ pub mod revocation;
 pub mod route;
 pub mod secret;
 pub mod session;
+pub mod signing;
 pub mod time;
 pub mod token;

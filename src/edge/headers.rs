@@ -82,7 +82,7 @@ pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> p
     {
         request.insert_header(name, value)?;
     }
-    for (name, value) in plan.permit.identity() {
+    for (name, value) in plan.permit.identity().iter().chain(plan.permit.assertion()) {
         request.insert_header(name.clone(), value)?;
     }
     Ok(())

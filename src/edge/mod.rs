@@ -39,6 +39,7 @@ mod listening;
 mod oauth_endpoints;
 mod pages;
 mod proxy;
+mod published;
 mod request_head;
 mod respond;
 pub mod server;

@@ -33,7 +33,7 @@ use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
-use crate::edge::{attempt, body, oauth_endpoints, request_head};
+use crate::edge::{attempt, body, oauth_endpoints, published, request_head};
 use crate::flows::admit::{self, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::{Gate, brake, ports};
@@ -203,7 +203,10 @@ impl Proxy {
         target: &Target,
     ) -> pingora::Result<()> {
         if target.own != Some(OwnEndpoint::Token) {
-            return self.refuse(session, context, &Denial::NoRoute).await;
+            return match published::answer(context.live(), target, &session.req_header().method) {
+                Ok(answer) => reply(session, context, answer).await,
+                Err(denial) => self.refuse(session, context, &denial).await,
+            };
         }
         let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
         context.endpoint = Some(self.token_endpoint.clone());

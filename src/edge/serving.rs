@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use crate::core::identity_headers::ReservedHeaders;
 use crate::edge::addresses::AskedByAddress;
 use crate::edge::pages::Pages;
@@ -34,7 +36,9 @@ impl Serving {
         let settings = &live.settings;
         let upstreams = Upstreams::new(&settings.upstreams, metrics, before.map(|before| &before.upstreams))
             .map_err(ListenError::Upstream)?;
-        let reserved = ReservedHeaders::new(settings.identity.headers.iter().map(|(name, _)| name.as_str()));
+        let identity = settings.identity.headers.iter().map(|(name, _)| name);
+        let assertion = settings.identity.assertion.iter().map(|assertion| &assertion.header);
+        let reserved = ReservedHeaders::new(identity.chain(assertion).map(HeaderName::as_str));
         let pages = Pages::new(settings.public_url.is_https())?;
         let asked = settings.limits.requests_per_address.map(|limit| {
             let known = before.and_then(|before| before.asked.clone()).filter(|asked| asked.is(limit));

@@ -17,6 +17,7 @@ use crate::core::route::table::{Found, Matched};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
 use crate::flows::Gate;
+use crate::flows::assert::assertion;
 use crate::flows::authenticate::authenticate;
 use crate::flows::exchange::receipts;
 use crate::state::live::Live;
@@ -66,6 +67,8 @@ impl Target {
 pub enum OwnEndpoint {
     /// `/oauth/token`
     Token,
+    /// `/.well-known/jwks.json`: the keys of the assertions.
+    AssertionKeys,
     /// Reserved and not served: 404.
     Unknown,
 }
@@ -89,6 +92,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     }
     let own = path.is_own().then(|| match path.as_str() {
         "/oauth/token" => OwnEndpoint::Token,
+        "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
         _ => OwnEndpoint::Unknown,
     });
     Ok(Target { path, query, own })
@@ -120,21 +124,25 @@ pub async fn admit(
     let matched = find_route(live, head, path, own)?;
     let route = matched.route().clone();
     let mut caller = None;
-    let mut proven = |found: Arc<Remembered>| {
-        caller = Some(found.caller.clone());
-        found.caller.clone()
-    };
     let judgement = async {
-        let token = match carried(head.headers, query.as_deref())? {
+        let found = match carried(head.headers, query.as_deref())? {
             None => None,
-            Some(Carried::Authorization(token)) => Some(proven(judge(gate, live, head, token, now).await?)),
+            Some(Carried::Authorization(token)) => Some(judge(gate, live, head, token, now).await?),
             Some(Carried::Subprotocol(offered)) => {
                 may_bring_subprotocol(head, &route)?;
-                Some(proven(judge(gate, live, head, offered.token()?.expose(), now).await?))
+                Some(judge(gate, live, head, offered.token()?.expose(), now).await?)
             }
         };
+        caller = found.as_ref().map(|found| found.caller.clone());
         let forwards = live.settings.identity.access_token == AccessTokenForwarding::Forward;
-        Permit::grant(matched, query, token, forwards, now)
+        let permit = Permit::grant(matched, query, caller.clone(), forwards, now)?;
+        match &found {
+            None => Ok(permit),
+            Some(found) => {
+                let assertion = assertion(gate, live, &permit, head.method, found, now)?;
+                Ok(permit.with_assertion(assertion))
+            }
+        }
     };
     judgement.await.map_err(|denial| Refusal { denial, route: Some(route), caller })
 }
@@ -261,6 +269,7 @@ mod tests {
             routes: table,
             issuers: Issuers::new(&[], None),
             cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![7; 32])]).unwrap()),
+            assertions: None,
         }
     }
 
@@ -352,7 +361,8 @@ mod tests {
             ("/oauth/token/", Some(OwnEndpoint::Unknown)),
             ("/oauth", Some(OwnEndpoint::Unknown)),
             ("/oauth/login", Some(OwnEndpoint::Unknown)),
-            ("/.well-known/jwks.json", Some(OwnEndpoint::Unknown)),
+            ("/.well-known/jwks.json", Some(OwnEndpoint::AssertionKeys)),
+            ("/.well-known/jwks.json/", Some(OwnEndpoint::Unknown)),
             ("/.well-known/security.txt", None),
             ("/oauth2/token", None),
             ("/x/oauth/token", None),

@@ -49,10 +49,10 @@ pub async fn authenticate(
         brake::before_token(gate, live, fingerprint, address, now)?;
     }
     let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
-    let found = Arc::new(remembered(gate, live, judged, token));
+    let found = Arc::new(remembered(gate, live, judged, fingerprint, token));
     gate.revocations.admit_token(&found.marks, found.caller.token().issued_at(), now)?;
     brake::remember(gate, live, fingerprint);
-    gate.verified_tokens.remember(fingerprint, found.clone());
+    gate.verified_tokens.remember(found.clone());
     Ok(found)
 }
 
@@ -66,12 +66,12 @@ async fn recall(gate: &Gate, live: &Live, token: &Fingerprint, now: Timestamp) -
     found.has_its_keys().then_some(found)
 }
 
-fn remembered(gate: &Gate, live: &Live, judged: Judged, text: &str) -> Remembered {
+fn remembered(gate: &Gate, live: &Live, judged: Judged, fingerprint: Fingerprint, text: &str) -> Remembered {
     let Judged { token, issuer, keys } = judged;
     let marks = gate.revocations.marks_of(&TokenFacts::of(&token, &issuer.settings.rules.iss, text));
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
     let caller = Arc::new(Caller::new(token, &live.settings.identity.headers));
-    Remembered::new(caller, marks, uses, issuer, &keys)
+    Remembered::new(caller, fingerprint, marks, uses, issuer, &keys)
 }
 
 /// A good token, and by what it was found good.

@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod answer_preflight;
+mod assert;
 pub mod authenticate;
 pub mod brake;
 pub mod call_authorization_server;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::core::secret::Secret;
+use crate::state::assertions::MadeAssertions;
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::known_tokens::KnownTokens;
@@ -51,6 +53,7 @@ pub struct Gate {
     /// Tokens whose use was reported as proof of receipt.
     pub seen_tokens: KnownTokens,
     pub verified_tokens: VerifiedTokens,
+    pub made_assertions: MadeAssertions,
     pub brake: Brake,
     pub errands: Errands,
     pub metrics: Metrics,
@@ -82,6 +85,7 @@ impl Gate {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
         Self {
             verified_tokens: VerifiedTokens::new(live.settings.limits.token_memory),
+            made_assertions: MadeAssertions::new(live.settings.limits.token_memory / 2),
             live: ArcSwap::new(live),
             exchanges: Exchanges::default(),
             seen_tokens: KnownTokens::default(),

@@ -39,6 +39,7 @@ pub(crate) fn settings(public_url: &str) -> Settings {
         identity: Identity {
             headers: vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
             access_token: AccessTokenForwarding::Strip,
+            assertion: None,
         },
         sessions: Sessions {
             idle_timeout: Duration::from_secs(3600),

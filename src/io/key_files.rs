@@ -8,15 +8,21 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use zeroize::Zeroizing;
 
 use crate::core::secret::Secret;
+use crate::core::signing::{SigningKey, write_pem};
 use crate::flows::ports::{Randomness, random};
 
 /// The file that holds the key of the cookies, as 64 hexadecimal digits.
 const COOKIE_KEY: &str = "cookie.key";
 /// The file that holds the token of the admin listener: 64 hexadecimal digits, as they are sent.
 const ADMIN_TOKEN: &str = "admin.token";
+/// The file that holds the key of the assertions, in PKCS#8 PEM.
+const ASSERTION_KEY: &str = "assertion.key";
 
 /// Why a key cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +33,8 @@ pub enum KeyFileError {
     Folder { path: PathBuf, source: io::Error },
     #[error("the key file {path} cannot be used: {source}")]
     File { path: PathBuf, source: io::Error },
+    #[error("the key file {path} {why}")]
+    NoSigningKey { path: PathBuf, why: String },
     #[error("the key file {path} is readable by others; run: chmod 600 {path}")]
     Exposed { path: PathBuf },
     #[error(
@@ -43,6 +51,30 @@ pub fn cookie_key(folder: &Path, source: &dyn Randomness) -> Result<Secret<Vec<u
     made_once(folder, COOKIE_KEY, source)
 }
 
+/// The key that signs assertions, in PKCS#8 PEM: the one in `folder`, made now when there is none (P-256, which every JWT
+/// library verifies).
+///
+/// # Errors
+/// As [`cookie_key`].
+pub fn assertion_key(folder: &Path) -> Result<Secret<Vec<u8>>, KeyFileError> {
+    let path = folder.join(ASSERTION_KEY);
+    let make = || new_assertion_key().map_err(|error| io::Error::other(error.to_string()));
+    let text = kept_once(folder, ASSERTION_KEY, make)?;
+    match SigningKey::from_pem(text.as_bytes()) {
+        Ok(_) => Ok(Secret::new(text.as_bytes().to_vec())),
+        Err(why) => Err(KeyFileError::NoSigningKey { path, why }),
+    }
+}
+
+/// A new key that signs assertions, in PKCS#8 PEM.
+///
+/// # Errors
+/// When the machine gives no random bits.
+pub fn new_assertion_key() -> Result<Zeroizing<String>, Unspecified> {
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())?;
+    Ok(write_pem(key.as_ref()))
+}
+
 /// The token of the admin listener: the one in `folder`, made now when there is none.
 ///
 /// # Errors
@@ -57,22 +89,44 @@ pub fn admin_token(folder: &Path, source: &dyn Randomness) -> Result<Secret<Vec<
 /// # Errors
 /// When its file is not a token, cannot be read, or can be read by others.
 pub fn made_admin_token(folder: &Path) -> Result<Option<Secret<Vec<u8>>>, KeyFileError> {
-    let bits = read(&folder.join(ADMIN_TOKEN))?;
-    Ok(bits.map(|bits| Secret::new(to_hex(bits.expose()).as_bytes().to_vec())))
+    let path = folder.join(ADMIN_TOKEN);
+    let Some(text) = read(&path)? else { return Ok(None) };
+    let bits = bits(&text).ok_or(KeyFileError::Malformed { path })?;
+    Ok(Some(Secret::new(to_hex(bits.expose()).as_bytes().to_vec())))
 }
 
 fn made_once(folder: &Path, name: &str, source: &dyn Randomness) -> Result<Secret<Vec<u8>>, KeyFileError> {
+    let make = || {
+        let mut text = to_hex(&*Zeroizing::new(random::<32>(source)));
+        text.push('\n');
+        Ok(text)
+    };
+    let text = kept_once(folder, name, make)?;
+    bits(&text).ok_or_else(|| KeyFileError::Malformed { path: folder.join(name) })
+}
+
+/// The text of a file, which is made now when there is none.
+fn kept_once(
+    folder: &Path,
+    name: &str,
+    make: impl FnOnce() -> io::Result<Zeroizing<String>>,
+) -> Result<Zeroizing<String>, KeyFileError> {
     let fault = |source| KeyFileError::Folder { path: folder.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;
     let path = folder.join(name);
-    if let Some(key) = read(&path)? {
-        return Ok(key);
+    if let Some(text) = read(&path)? {
+        return Ok(text);
     }
-    create(folder, name, source).map_err(fault)?;
+    make().and_then(|text| create(folder, name, &text)).map_err(fault)?;
     read(&path)?.ok_or_else(|| KeyFileError::File { path, source: io::ErrorKind::NotFound.into() })
 }
 
-fn read(path: &Path) -> Result<Option<Secret<Vec<u8>>>, KeyFileError> {
+/// 64 hexadecimal digits.
+fn bits(text: &str) -> Option<Secret<Vec<u8>>> {
+    from_hex(text.trim_end()).map(Secret::new)
+}
+
+fn read(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
     let fault = |source| KeyFileError::File { path: path.to_owned(), source };
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -84,18 +138,15 @@ fn read(path: &Path) -> Result<Option<Secret<Vec<u8>>>, KeyFileError> {
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(fault)?;
-    let key = from_hex(text.trim_end()).ok_or_else(|| KeyFileError::Malformed { path: path.to_owned() })?;
-    Ok(Some(Secret::new(key)))
+    Ok(Some(text))
 }
 
 /// Writes a new key beside its place and links it there, so that of two processes that start at once
 /// one wins and both use its key, and no reader ever sees half a key.
-fn create(folder: &Path, name: &str, source: &dyn Randomness) -> io::Result<()> {
-    let unique: [u8; 8] = random(source);
+fn create(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let mut unique = [0; 8];
+    aws_lc_rs::rand::fill(&mut unique).map_err(io::Error::other)?;
     let draft = folder.join(format!(".{name}.{:016x}", u64::from_be_bytes(unique)));
-    let key = Zeroizing::new(random::<32>(source));
-    let mut text = to_hex(&*key);
-    text.push('\n');
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     let linked = written.and_then(|()| fs::hard_link(&draft, folder.join(name)));
@@ -163,6 +214,18 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let exposed = cookie_key(folder.path(), &Counting::default());
         assert!(matches!(exposed, Err(KeyFileError::Exposed { .. })), "{exposed:?}");
+    }
+
+    #[test]
+    fn a_key_for_assertions_is_made_once_and_signs() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = assertion_key(folder.path()).unwrap();
+        assert!(first == assertion_key(folder.path()).unwrap());
+        let path = folder.path().join(ASSERTION_KEY);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "nothing").unwrap();
+        let damaged = assertion_key(folder.path());
+        assert!(matches!(damaged, Err(KeyFileError::NoSigningKey { .. })), "{damaged:?}");
     }
 
     #[test]

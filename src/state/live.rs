@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::config::settings::Settings;
+use crate::core::assertion::Assertions;
 use crate::core::route::table::RouteTable;
 use crate::core::session::sealed::KeyRing;
 use crate::state::issuer_keys::Issuers;
@@ -15,4 +16,6 @@ pub struct Live {
     pub routes: RouteTable,
     pub issuers: Issuers,
     pub cookie_keys: Arc<KeyRing>,
+    /// What is signed for upstreams, where that is on.
+    pub assertions: Option<Arc<Assertions>>,
 }

@@ -1,6 +1,7 @@
 //! WHAT WE REMEMBER. Memory only; each piece has one owner, built in `app`, swapped whole or
 //! changed by key.
 
+pub mod assertions;
 pub mod denials;
 pub mod errands;
 pub mod exchanges;

@@ -25,6 +25,8 @@ use crate::state::issuer_keys::{IssuerState, Issuers};
 #[derive(Debug)]
 pub struct Remembered {
     pub caller: Arc<Caller>,
+    /// Of its text.
+    pub fingerprint: Fingerprint,
     /// What it is looked up by when it is asked whether it was taken back.
     pub marks: TokenMarks,
     /// Counts its uses.
@@ -41,6 +43,7 @@ impl Remembered {
     /// `keys`: those that it was verified with.
     pub fn new(
         caller: Arc<Caller>,
+        fingerprint: Fingerprint,
         marks: TokenMarks,
         uses: IntCounter,
         issuer: Arc<IssuerState>,
@@ -49,7 +52,7 @@ impl Remembered {
         let size = PLACE.saturating_add(size_of::<Self>()).saturating_add(caller.size());
         let size = u64::try_from(size).unwrap_or(u64::MAX);
         let keys = Arc::downgrade(keys);
-        Self { caller, marks, uses, issuer, keys, was_used: AtomicBool::new(false), size }
+        Self { caller, fingerprint, marks, uses, issuer, keys, was_used: AtomicBool::new(false), size }
     }
 
     /// Whether the first request with it is the one that asks.
@@ -106,8 +109,8 @@ impl VerifiedTokens {
         issuers.has(&found.issuer).then_some(found)
     }
 
-    pub fn remember(&self, token: Fingerprint, found: Arc<Remembered>) {
-        self.0.insert(token, found);
+    pub fn remember(&self, found: Arc<Remembered>) {
+        self.0.insert(found.fingerprint, found);
     }
 
     pub fn forget(&self, token: &Fingerprint) {
@@ -140,7 +143,8 @@ mod tests {
         Issuers::new(&[Arc::new(issuer(ISS, KeySource::Discovery(None)))], None)
     }
 
-    fn found(issuers: &Issuers, changes: Value) -> Arc<Remembered> {
+    /// What is found of a token with these claims, under as many names as one likes.
+    fn found(issuers: &Issuers, changes: Value) -> impl Fn(usize) -> Arc<Remembered> {
         let keys_of = Arc::new(KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0);
         let text = keys().p256.sign(&with(claims(), changes));
         let token = Unverified::parse(&text, 1 << 16).unwrap().verify(&keys_of, &rules(), NOW).unwrap();
@@ -148,7 +152,10 @@ mod tests {
         let caller = Arc::new(Caller::new(token, &[]));
         let uses = IntCounter::new("uses", "uses").unwrap();
         let issuer = issuers.by_name(&IssuerName::new("demo")).unwrap().clone();
-        Arc::new(Remembered::new(caller, marks, uses, issuer, &keys_of))
+        move |at| {
+            let (caller, marks, uses, issuer) = (caller.clone(), marks.clone(), uses.clone(), issuer.clone());
+            Arc::new(Remembered::new(caller, nth(at), marks, uses, issuer, &keys_of))
+        }
     }
 
     fn nth(at: usize) -> Fingerprint {
@@ -162,11 +169,11 @@ mod tests {
         let knows = |at| memory.get(&nth(at), &issuers, NOW).is_some();
         let in_use = 50;
         for at in 0..in_use {
-            memory.remember(nth(at), found.clone());
+            memory.remember(found(at));
             assert!(knows(at));
         }
         for at in 1000..20_000 {
-            memory.remember(nth(at), found.clone());
+            memory.remember(found(at));
         }
         assert_eq!((0..in_use).filter(|at| knows(*at)).count(), in_use);
         let (tokens, bytes) = memory.held();
@@ -178,18 +185,18 @@ mod tests {
     fn what_is_small_on_the_wire_and_large_in_memory_counts_as_large() {
         let issuers = issuers();
         let nested: Value = vec![json!([]); 2000].into();
-        let (plain, large) = (found(&issuers, json!({})), found(&issuers, json!({ "nested": nested })));
+        let (plain, large) = (found(&issuers, json!({}))(0), found(&issuers, json!({ "nested": nested }))(0));
         assert!(large.size > plain.size + 2000 * 60, "{} {}", large.size, plain.size);
     }
 
     #[test]
     fn without_a_limit_above_zero_nothing_is_remembered() {
         let (memory, issuers) = (VerifiedTokens::new(LIMIT), issuers());
-        memory.remember(nth(1), found(&issuers, json!({})));
+        memory.remember(found(&issuers, json!({}))(1));
         assert_eq!(memory.held().0, 1);
         memory.set_limit(0);
         assert_eq!(memory.held(), (0, 0));
-        memory.remember(nth(1), found(&issuers, json!({})));
+        memory.remember(found(&issuers, json!({}))(1));
         assert_eq!(memory.held(), (0, 0));
     }
 }

@@ -1,6 +1,7 @@
 // The commands as a person types them.
 
 import assert from 'node:assert/strict';
+import { createPrivateKey } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -62,6 +63,15 @@ test('run without a config says where it looked', async (t) => {
   const { code, text } = await run(['run'], { cwd: await folder(t) });
   assert.notEqual(code, 0);
   assert.match(text, /config\.yaml/);
+});
+
+test('keys assertion prints a new private key each time', async () => {
+  const made = await Promise.all([1, 2].map(() => run(['keys', 'assertion'])));
+  for (const { code, text } of made) {
+    assert.equal(code, 0, text);
+    assert.equal(createPrivateKey(text).asymmetricKeyType, 'ec');
+  }
+  assert.notEqual(made[0].text, made[1].text);
 });
 
 test('keys cookie prints a new key each time', async (t) => {

@@ -4,6 +4,7 @@
 
 mod admin;
 mod answers;
+mod assertion;
 mod attacks;
 mod bad_tokens;
 mod broken_bodies;

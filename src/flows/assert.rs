@@ -1,0 +1,57 @@
+//! Tells an upstream who calls, under the gateway's signature (see [`crate::core::assertion`]). One that was made for the
+//! same token and upstream serves again for half its life, unless each request has its own.
+//!
+//! Where it is asked for and cannot be made, nothing goes to the upstream.
+
+use http::{HeaderName, HeaderValue, Method};
+
+use crate::core::assertion::{About, Binding, RequestFacts};
+use crate::core::denial::Denial;
+use crate::core::route::permit::Permit;
+use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::flows::ports::random;
+use crate::state::live::Live;
+use crate::state::verified_tokens::Remembered;
+
+/// The header that goes with a request of this caller; `None` where assertions are off.
+///
+/// # Errors
+/// [`Denial::Internal`] when it cannot be signed.
+pub(in crate::flows) fn assertion(
+    gate: &Gate,
+    live: &Live,
+    permit: &Permit,
+    method: &Method,
+    caller: &Remembered,
+    now: Timestamp,
+) -> Result<Option<(HeaderName, HeaderValue)>, Denial> {
+    let Some(assertions) = &live.assertions else { return Ok(None) };
+    let upstream = &permit.route().upstream;
+    let make = |request| {
+        let iss = &caller.issuer.settings.rules.iss;
+        let about = About { upstream, request };
+        assertions.make(caller.caller.token(), iss, about, now).map_err(|error| {
+            tracing::error!(%error, "an assertion cannot be made");
+            Denial::Internal
+        })
+    };
+    let value = match assertions.binding {
+        Binding::Request => {
+            let id = random(&*gate.random);
+            make(Some(RequestFacts { method, path: permit.path().as_str(), id }))?.value
+        }
+        Binding::Upstream => {
+            let whose = (caller.fingerprint, upstream.clone());
+            match gate.made_assertions.get(&whose, assertions, now) {
+                Some(value) => value,
+                None => {
+                    let made = make(None)?;
+                    gate.made_assertions.keep(whose, assertions.clone(), made.clone());
+                    made.value
+                }
+            }
+        }
+    };
+    Ok(Some((assertions.header.clone(), value)))
+}
