@@ -7,14 +7,20 @@ use bolero::TypeGenerator;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::{HeaderName, Request, Response};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, Method, Request, Response};
 use serde_json::json;
 
 use super::*;
 use crate::config::settings::{AccessTokenForwarding, Identity, Issuer, KeySource, Settings};
-use crate::core::ids::IssuerName;
+use crate::core::cors::Sharing;
+use crate::core::ids::{IssuerName, RouteName, UpstreamName};
 use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use crate::core::route::forwarding::Forwarding;
+use crate::core::route::path::PathPattern;
+use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::table::RouteTable;
+use crate::core::route::{CorsSpeaker, Route};
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
 use crate::core::token::testing::{ISS, NOW, TestKey, claims, jwks as jwks_of, keys, with};
@@ -317,4 +323,55 @@ fn memory_and_judgement_agree_whatever_happens_in_between() {
             }
         });
     });
+}
+
+#[tokio::test]
+async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
+    use crate::core::assertion::{Assertions, Binding};
+    use crate::core::request::RequestHead;
+    use crate::core::signing::SigningKey;
+    use crate::flows::admit::{admit, read_target};
+
+    let mut scene = Scene::new();
+    let route = Arc::new(Route {
+        name: RouteName::new("/api/*"),
+        path: PathPattern::parse("/api/*").unwrap(),
+        host: None,
+        methods: None,
+        access: Access::Protected(Requirements {
+            scope: vec!["api:read".to_owned()],
+            ..Requirements::default()
+        }),
+        upstream: UpstreamName::new("api"),
+        cors: CorsSpeaker::Gateway,
+        sharing: Sharing::default(),
+        forwarding: Forwarding::default(),
+    });
+    let mut live = live(AUDIENCE, SUBJECT, Some(&scene.live));
+    live.routes = RouteTable::build(&[route]).unwrap();
+    let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let key = SigningKey::from_pem(pem.as_bytes()).unwrap();
+    let (header, issuer) = (HeaderName::from_static("x-auth-assertion"), "https://gate.example".to_owned());
+    let assertions =
+        Assertions::new(header, Duration::from_secs(60), Binding::Upstream, issuer, vec![key]).unwrap();
+    live.assertions = Some(Arc::new(assertions));
+    scene.live = Arc::new(live);
+
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, format!("Bearer {}", token()).parse().unwrap())]);
+    let request = || {
+        let head = RequestHead {
+            method: &Method::GET,
+            target: b"/api/things/1?a=b",
+            host: "gate.example",
+            headers: &headers,
+            upgrades: false,
+            client_address: IpAddr::from([127, 0, 0, 1]),
+        };
+        let target = read_target(&scene.live, &head).unwrap();
+        let admitted = admit(&scene.remembers, &scene.live, &head, target, NOW).now_or_never().unwrap();
+        let permit = admitted.unwrap();
+        assert!(permit.assertion().is_some() && permit.identity().len() == 1);
+    };
+    request();
+    assert_eq!(allocation_counter::measure(request).count_total, 2);
 }

@@ -1,0 +1,245 @@
+//! The price of a judgement, from the request's head to the permit: a token that is known, over ten thousand of them and
+//! 256 paths, and one that was never seen; with assertions for upstreams and for requests. Beside them what a judgement
+//! cannot do without: SHA-256 of the token's text, and one verification of its signature. CPU time of one thread, in
+//! rounds that take turns. Run by `make bench-core`.
+
+#![allow(clippy::expect_used, clippy::cast_precision_loss, reason = "a program for people who measure")]
+
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::FutureExt as _;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::json;
+use tollgate::core::assertion::Assertions;
+use tollgate::core::request::RequestHead;
+use tollgate::core::route::table::RouteTable;
+use tollgate::core::secret::Secret;
+use tollgate::core::session::sealed::KeyRing;
+use tollgate::core::signing::SigningKey;
+use tollgate::core::token::fingerprint::Fingerprint;
+use tollgate::flows::admit::{admit, read_target};
+use tollgate::flows::{Gate, Operators, Ports};
+use tollgate::io::http_client::IssuerClients;
+use tollgate::io::key_files::new_assertion_key;
+use tollgate::io::store::OpenStore;
+use tollgate::io::system::{SystemClock, SystemRandomness};
+use tollgate::state::issuer_keys::Issuers;
+use tollgate::state::live::Live;
+use tollgate::state::metrics::Metrics;
+use tollgate::state::revocations::Revocations;
+
+const TOKENS: usize = 10_000;
+const PATHS: usize = 256;
+const ROUNDS: usize = 9;
+const ISSUER: &str = "http://127.0.0.1:9/bench";
+const AUDIENCE: &str = "https://api.example.com";
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+    let tokens: Vec<String> = (0..TOKENS).map(|at| token(&key, at)).collect();
+    let requests: Vec<(HeaderMap, String)> =
+        tokens.iter().enumerate().map(|(at, token)| request(at, token)).collect();
+
+    let start = |more: &str| runtime.block_on(async { Gateway::start(&key, more) });
+    let plain = start("limits: { token_memory: 256MiB }");
+    let asserts = start("limits: { token_memory: 256MiB }\nidentity: { assertion: { ttl: 1h } }");
+    let asserts_each = start("limits: { token_memory: 256MiB }\nidentity: { assertion: { bind: request } }");
+    let forgets = start("limits: { token_memory: 0 }");
+    for gateway in [&plain, &asserts, &asserts_each] {
+        requests.iter().for_each(|request| gateway.admit(request));
+    }
+    let (public, signed) = (key.public_key().as_ref().to_vec(), parts(&tokens));
+
+    let again = vec![requests.first().cloned().expect("a request"); TOKENS / 10];
+    let few = requests.get(..500).expect("500 requests");
+    let mut measured: Vec<(&str, Vec<f64>)> = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut note = |name, ns| match measured.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, all)) => all.push(ns),
+            None => measured.push((name, vec![ns])),
+        };
+        note(
+            "SHA-256 of its text",
+            time(&tokens, |token| {
+                black_box(Fingerprint::of(token));
+            }),
+        );
+        note("one known token again and again", time(&again, |request| plain.admit(request)));
+        note("a known token", time(&requests, |request| plain.admit(request)));
+        note("  with an assertion for its upstream", time(&requests, |request| asserts.admit(request)));
+        note("  with one for each request", time(few, |request| asserts_each.admit(request)));
+        note("a new token", time(few, |request| forgets.admit(request)));
+        note(
+            "one ES256 verification",
+            time(signed.get(..500).expect("500"), |(text, signature)| {
+                let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &public);
+                key.verify(text.as_bytes(), signature).expect("it holds");
+            }),
+        );
+    }
+    println!("{:<40} {:>10} {:>10} {:>8}", "nanoseconds of CPU", "least", "median", "ratio");
+    let median = |all: &mut Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        (all.first().copied().unwrap_or_default(), all.get(ROUNDS / 2).copied().unwrap_or_default())
+    };
+    let (_, base) = measured
+        .iter_mut()
+        .find(|(name, _)| *name == "a known token")
+        .map(|(_, all)| median(all))
+        .expect("it");
+    for (name, all) in &mut measured {
+        let (least, median) = median(all);
+        println!("{name:<40} {least:>10.0} {median:>10.0} {:>8.2}", median / base);
+    }
+    let (count, bytes) = plain.gate.verified_tokens.held();
+    println!(
+        "{count} tokens of {} bytes in {} KiB of memory",
+        tokens.first().map_or(0, String::len),
+        bytes / 1024
+    );
+}
+
+/// All of a gateway but its sockets.
+struct Gateway {
+    gate: Gate,
+}
+
+impl Gateway {
+    fn start(key: &EcdsaKeyPair, more: &str) -> Self {
+        let text = format!(
+            "public_url: http://localhost:8080\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0\n\
+             issuers: {{ bench: {{ url: \"{ISSUER}\", audience: \"{AUDIENCE}\", jwks_file: jwks.json }} }}\n\
+             routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\", require: {{ scope: api:read }} }}]\n{more}"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let jwks = jwks(key);
+        let read = move |_: &Path| Ok(jwks.clone().into_bytes());
+        let loaded = tollgate::config::parse(&text, folder.path(), &|_| None, &read);
+        let settings = Arc::new(loaded.unwrap_or_else(|errors| panic!("{errors}\n{text}")).settings);
+        let clock = Arc::new(SystemClock);
+        let store = OpenStore::open(&settings.store, clock.clone()).expect("a store");
+        let issuers: Vec<_> =
+            settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
+        let revocations = Arc::new(Revocations::new([7; 16]));
+        revocations.is_complete(Instant::now(), None);
+        let assertions = settings.identity.assertion.as_ref().map(|asked| {
+            let pem = new_assertion_key().expect("a key");
+            let key = SigningKey::from_pem(pem.as_bytes()).expect("a key");
+            let issuer = settings.public_url.as_str().to_owned();
+            Assertions::new(asked.header.clone(), asked.ttl, asked.binding, issuer, vec![key]).expect("a key")
+        });
+        let live = Live {
+            routes: RouteTable::build(&settings.routes).expect("routes"),
+            issuers: Issuers::new(&settings.issuers, None),
+            cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![7; 32])]).expect("a key")),
+            assertions: assertions.map(Arc::new),
+            settings,
+        };
+        let ports = Ports {
+            clock,
+            random: Arc::new(SystemRandomness),
+            http: Arc::new(IssuerClients::new(&issuers).expect("clients")),
+            store: store.store.clone(),
+            revocations,
+            revocation_log: store.revocations.clone(),
+        };
+        Self {
+            gate: Gate::new(Arc::new(live), Metrics::new().expect("metrics"), Operators::default(), ports),
+        }
+    }
+
+    fn admit(&self, (headers, target): &(HeaderMap, String)) {
+        let gate = &self.gate;
+        let live = gate.live.load();
+        let head = RequestHead {
+            method: &Method::GET,
+            target: target.as_bytes(),
+            host: "localhost",
+            headers,
+            upgrades: false,
+            client_address: IpAddr::from([127, 0, 0, 1]),
+        };
+        let target = read_target(&live, &head).expect("a target");
+        let now = gate.clock.now();
+        let admitted = admit(gate, &live, &head, target, now).now_or_never().expect("it waits for nobody");
+        drop(black_box(admitted.expect("a permit")));
+    }
+}
+
+fn request(at: usize, token: &str) -> (HeaderMap, String) {
+    let bearer = HeaderValue::try_from(format!("Bearer {token}")).expect("a header");
+    let others = ["accept", "accept-encoding", "accept-language", "user-agent", "origin", "x-trace"];
+    let others =
+        others.map(|name| (http::HeaderName::from_static(name), HeaderValue::from_static("as usual")));
+    (
+        others.into_iter().chain([(AUTHORIZATION, bearer)]).collect(),
+        format!("/api/things/{}?page=2", at % PATHS),
+    )
+}
+
+fn jwks(key: &EcdsaKeyPair) -> String {
+    let (x, y) = key.public_key().as_ref().get(1..).expect("a point").split_at(32);
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "bench", "x": encode(x), "y": encode(y) }] })
+        .to_string()
+}
+
+/// About as long as those of Keycloak or Okta.
+fn token(key: &EcdsaKeyPair, at: usize) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "bench" });
+    let claims = json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": format!("user-{at}"), "client_id": "web-app",
+        "scope": "openid profile api:read api:write", "jti": format!("5d1f0c9e7a424c0f-{at}"),
+        "sid": format!("0f8fad5bd9cb469f-{at}"), "iat": now, "exp": now + 3600, "auth_time": now - 60,
+        "acr": "urn:mace:incommon:iap:silver", "groups": ["staff", "readers"], "email": format!("user-{at}@example.com"),
+    });
+    let encode = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", encode(header), encode(claims));
+    let signature = key.sign(&SystemRandom::new(), signed.as_bytes()).expect("a signature");
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+}
+
+fn parts(tokens: &[String]) -> Vec<(String, Vec<u8>)> {
+    let split = |token: &String| {
+        let (signed, signature) = token.rsplit_once('.').expect("three parts");
+        (signed.to_owned(), URL_SAFE_NO_PAD.decode(signature).expect("base64url"))
+    };
+    tokens.iter().map(split).collect()
+}
+
+/// Nanoseconds of CPU for each, over at least a hundred milliseconds: the kernel counts by its ticks.
+fn time<T>(of: &[T], each: impl Fn(&T)) -> f64 {
+    let (began, mut count) = (on_processor(), 0);
+    loop {
+        of.iter().for_each(&each);
+        count += of.len();
+        let took = on_processor() - began;
+        if took > Duration::from_millis(100) {
+            return took.as_secs_f64() * 1e9 / count as f64;
+        }
+    }
+}
+
+/// How long this thread had a processor: what else the machine does does not count.
+fn on_processor() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let first = text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok());
+    Duration::from_nanos(first.expect("its first number"))
+}
