@@ -33,7 +33,8 @@
 //!
 //! | to change | open |
 //! |---|---|
-//! | what a token must be like | `core/token/jwt.rs` |
+//! | what a token must be like | `core/token/jwt.rs`, an opaque one `core/token/introspection.rs` |
+//! | how an issuer is asked about opaque tokens | `flows/introspect/`, remembered in `state/introspections.rs` |
 //! | which path is ambiguous | `core/route/path.rs` |
 //! | which route wins | `core/route/table.rs` |
 //! | what a route may require | `core/route/policy.rs` |

@@ -125,7 +125,7 @@ impl Parts {
 fn requirements(settings: &Settings, index: usize) -> &Requirements {
     match &settings.routes[index].access {
         Access::Protected(requirements) => requirements,
-        Access::Public => panic!("route {index} is public"),
+        Access::Public | Access::PublicOf(_) => panic!("route {index} is public"),
     }
 }
 
@@ -242,7 +242,12 @@ issuers:
     ca: ca.pem
     keys_refresh: 5m
     claims: { scope: scp, client: [azp], session: [sid], id: jti }
-  keys: { url: https://keys.example.com, audience: api, jwks_uri: https://keys.example.com/jwks }
+    introspection: { client_id: gateway, secret: "${WEB_APP_SECRET}", cache: 10s }
+  keys:
+    url: https://keys.example.com
+    audience: api
+    jwks_uri: https://keys.example.com/jwks
+    introspection: { client_id: gateway, private_key: { file: client.pem }, endpoint: https://keys.example.com/ask }
   file: { url: https://file.example.com, audience: api, jwks_file: keys.json }
   old: { url: https://old.example.com, audience: api, shared_secret: "0123456789abcdef0123456789abcdef" }
 clients:
@@ -284,8 +289,8 @@ routes:
     timeouts: { connect: 1s, read: 2s, write: 3s }
     body_limit: 1KiB
     strip_prefix: /a
-  - { path: /b, to: "http://10.0.0.1:3000/", public: true, cors: gateway, rewrite: /x }
-  - { path: /c, to: several, public: false }
+  - { path: /b, to: "http://10.0.0.1:3000/", public: true, issuers: [corp, old], cors: gateway, rewrite: /x }
+  - { path: /c, to: several, public: false, issuers: keys }
 upstreams:
   several:
     url: [https://c.example.net, https://d.example.net]
@@ -1123,7 +1128,96 @@ fn keys_of_later_capabilities_are_unknown_keys() {
     for key in ["sign_in: web", "dpop: required", "encoded_slash: keep", "report_only: true"] {
         assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
     }
-    only_error(&good().issuer("introspection: {}").text(), "issuers.corp.introspection", "unknown key");
+}
+
+/// `introspection` with these keys, of the issuer that has these.
+fn introspection(keys: &str, issuer: &str) -> String {
+    good().issuer(&format!("introspection: {{ client_id: gateway, {keys} }}{issuer}")).text()
+}
+
+#[test]
+fn an_issuer_is_asked_about_opaque_tokens_by_somebody_and_somewhere() {
+    let place = |key: &str| format!("issuers.corp.introspection{key}");
+    let asked = settings(&introspection("secret: s3cret", "")).issuers[0].clone();
+    let asked = asked.introspection.as_ref().unwrap();
+    assert_eq!((asked.client_id.as_str(), asked.cache), ("gateway", Duration::from_secs(30)));
+    assert_eq!((&asked.credential, &asked.endpoint), (&ClientCredential::Secret("s3cret".into()), &None));
+
+    only_error(&introspection("cache: 1s", ""), &place(""), "neither `secret` nor `private_key`");
+    assert!(errors(&introspection("secret: a, private_key: b", "")).concat().contains("keep one of the two"));
+    only_error(&introspection("private_key: b", ""), &place(".private_key"), "PKCS#8");
+    only_error(&introspection("secret: a, cache: 11m", ""), &place(".cache"), "10m");
+    only_error(&introspection("secret: a, endpoint: \"http://as/ask\"", ""), &place(".endpoint"), "https");
+    only_error(&introspection("secret: a, chache: 1s", ""), &place(".chache"), "did you mean `cache`");
+    only_error(&good().issuer("introspection: { secret: a }").text(), &place(""), "client_id");
+    let only_keys = ", jwks_uri: \"https://as/keys\"";
+    only_error(&introspection("secret: a", only_keys), &place(""), "`endpoint` is missing");
+    assert!(parse(&introspection("secret: a, endpoint: \"https://as/ask\"", only_keys)).is_ok());
+    assert!(parse(&introspection("secret: a, cache: 0s", "")).is_ok());
+
+    // Whoever is asked is called, and so has a timeout, also where its keys are given.
+    let shared = "shared_secret: 0123456789abcdef0123456789abcdef, timeout: 1s";
+    only_error(&good().issuer(shared).text(), "issuers.corp.timeout", "never called");
+    assert!(parse(&introspection("secret: a, endpoint: \"https://as/ask\"", &format!(", {shared}"))).is_ok());
+    let refreshed = format!(", {shared}, keys_refresh: 1m");
+    let text = introspection("secret: a, endpoint: \"https://as/ask\"", &refreshed);
+    only_error(&text, "issuers.corp.keys_refresh", "never called");
+}
+
+#[test]
+fn among_issuers_that_are_asked_about_opaque_tokens_a_route_singles_one_out() {
+    let asked = |name: &str| {
+        format!(
+            "  {name}: {{ url: \"https://{name}.example\", audience: api, introspection: {{ client_id: g, secret: s }} }}\n"
+        )
+    };
+    let issuers =
+        format!("{}{}  plain: {{ url: \"https://plain.example\", audience: api }}\n", asked("a"), asked("b"));
+    let route = |more: &str| {
+        let clients = "  web: { mode: token, issuer: b, redirect_uri: \"https://gate.example.com/in\" }\n";
+        let routes = format!("  - {{ path: /x, to: \"http://u\"{more} }}\n");
+        Parts { issuers: issuers.clone(), clients: clients.to_owned(), routes, ..good() }.text()
+    };
+    for several in [
+        "",
+        ", public: true",
+        ", issuers: [a, b]",
+        ", public: true, issuers: [a, b, plain]",
+        ", require: { scope: x }",
+    ] {
+        let found = parse(&route(several)).unwrap_err().mistakes;
+        assert_eq!(found.len(), 1, "{several}");
+        assert!(
+            found[0].message.contains("`a` or `b`") && found[0].message.contains("like `issuers: a`"),
+            "{}",
+            found[0].message
+        );
+        assert_eq!(
+            found[0].path,
+            if several.contains("issuers") { "routes[0].issuers" } else { "routes[0]" }
+        );
+    }
+    for one in [
+        ", issuers: a",
+        ", issuers: [b, plain]",
+        ", issuers: plain",
+        ", clients: web",
+        ", public: true, issuers: [a, plain]",
+    ] {
+        assert!(parse(&route(one)).is_ok(), "{one}: {}", parse(&route(one)).unwrap_err());
+    }
+    let public = settings(&route(", public: true, issuers: a"));
+    assert!(matches!(&public.routes[0].access, Access::PublicOf(issuers) if issuers[0].as_str() == "a"));
+    // A mistake elsewhere makes none here.
+    let broken = route(", public: true, issuers: a").replacen("secret: s", "secret: s, cache: 11m", 1);
+    only_error(&broken, "issuers.a.introspection.cache", "10m");
+    // One that is asked needs no choice.
+    let one = Parts { issuers: asked("a"), ..good() };
+    assert!(parse(&one.clone().text()).is_ok());
+    let text =
+        Parts { routes: "  - { path: /x, to: \"http://u\", public: true, issuers: a }\n".to_owned(), ..one }
+            .text();
+    only_error(&text, "routes[0].issuers", "public");
 }
 
 #[test]

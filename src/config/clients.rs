@@ -194,7 +194,7 @@ impl Pages {
 }
 
 /// RFC 6749 appendix A.1: printable ASCII.
-fn client_id(value: &Value<'_>) -> Option<String> {
+pub(super) fn client_id(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
     if !text.bytes().all(|b| (0x20..=0x7e).contains(&b)) {
         value.wrong("a `client_id` is printable ASCII (RFC 6749 appendix A.1)");
@@ -239,7 +239,7 @@ fn issuer(keys: &Keys<'_>, around: &Around<'_>) -> Option<IssuerName> {
     Some(IssuerName::new(name))
 }
 
-fn credential(keys: &Keys<'_>) -> Option<ClientCredential> {
+pub(super) fn credential(keys: &Keys<'_>) -> Option<ClientCredential> {
     if keys.has("secret") && keys.has("private_key") {
         keys.wrong(
             "private_key",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::config::introspection;
 use crate::config::names::valid_name;
 use crate::config::network::{Network, issuer_url};
 use crate::config::read::{Keys, Value};
@@ -41,6 +42,13 @@ pub(super) fn read(root: &Keys<'_>, network: &Network) -> Vec<Issuer> {
     issuers
 }
 
+/// The issuers that are to be asked about opaque tokens, also those that could not be read.
+pub(super) fn introspecting(root: &Keys<'_>) -> Vec<IssuerName> {
+    let named = root.get("issuers").map(|all| all.named("name")).unwrap_or_default();
+    let asked = |value: &Value<'_>| value.keys().is_some_and(|keys| keys.has("introspection"));
+    named.iter().filter(|(_, value)| asked(value)).map(|(name, _)| IssuerName::new(*name)).collect()
+}
+
 fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let iss = keys.get("url").and_then(|value| iss(&value, network));
     let audiences = keys.texts("audience").map(|texts| texts.into_iter().map(|(_, text)| text).collect());
@@ -64,11 +72,14 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let timeout = keys.duration("timeout", 5 * SECOND, SECOND / 10..=MINUTE);
     let keys_refresh = keys.duration("keys_refresh", 10 * MINUTE, 10 * SECOND..=DAY);
     let ca = keys.get("ca").and_then(|value| certificates(&value));
+    let is_discovered = !["jwks_uri", "jwks_file", "shared_secret"].iter().any(|key| keys.has(key));
+    let introspection = introspection::read(keys, is_discovered, network);
+    let is_asked = |key| key != "keys_refresh" && keys.has("introspection");
     for key in ["timeout", "ca", "keys_refresh"] {
-        if keys.has(key) && (shared || keys.has("jwks_file")) {
+        if keys.has(key) && (shared || keys.has("jwks_file")) && !is_asked(key) {
             keys.wrong(
                 key,
-                "has no effect: this issuer is never called, because its keys are given here; remove it",
+                "has no effect: this issuer is never called for keys, because they are given here; remove it",
             );
         }
     }
@@ -84,7 +95,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         claims,
         client_ids: Vec::new(),
     };
-    Some(Issuer { name: issuer, rules, keys: source?, timeout, ca, keys_refresh })
+    Some(Issuer { name: issuer, rules, keys: source?, timeout, ca, keys_refresh, introspection })
 }
 
 fn iss(value: &Value<'_>, network: &Network) -> Option<String> {

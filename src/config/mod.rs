@@ -4,8 +4,8 @@
 //! - `tree`: text → tree, and a place in the tree → its line
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration
-//! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `clients`, `native_clients`, `cookies`, `keys`, `sessions`,
-//!   `store`, `identity`, `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
+//! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `introspection`, `clients`, `native_clients`, `cookies`,
+//!   `keys`, `sessions`, `store`, `identity`, `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
 //! - `redact`: the whole for people to look at
 //! - `report`, `error`: what was found on the way
 //!
@@ -23,6 +23,7 @@ mod clients;
 mod cookies;
 mod expand;
 mod identity;
+mod introspection;
 mod issuers;
 mod listeners;
 mod names;

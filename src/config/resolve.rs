@@ -36,6 +36,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         network: &network,
         issuer_names: &issuer_names,
         client_names: &names(root, "clients"),
+        introspecting: &issuers::introspecting(root),
         clients: &clients.known,
         pages: &clients.token,
     };

@@ -27,6 +27,8 @@ pub(super) struct Around<'a> {
     /// Every name under `issuers` and `clients`, also of those that could not be read.
     pub(super) issuer_names: &'a [&'a str],
     pub(super) client_names: &'a [&'a str],
+    /// The issuers that are asked about opaque tokens.
+    pub(super) introspecting: &'a [IssuerName],
     /// Name, issuer and `client_id` of the clients that could be read.
     pub(super) clients: &'a [(String, IssuerName, String)],
     /// Those of them whose pages run in browsers.
@@ -76,6 +78,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
     };
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
+    single_out(keys, around, &access);
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
     let forwarding = forwarding(keys, path.as_ref());
     let name = keys.text("name").unwrap_or_default();
@@ -164,12 +167,47 @@ fn access(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>) -> A
     if !public {
         return Access::Protected(requirements);
     }
-    for key in ["require", "issuers", "clients"] {
-        if keys.has(key) {
-            keys.wrong(key, "the route is `public`, which lets everybody pass; remove this, or `public`");
+    let wrong = |key, why: &str| {
+        keys.wrong(
+            key,
+            format!("the route is `public`, which lets everybody pass{why}; remove this, or `public`"),
+        );
+    };
+    for key in ["require", "clients"].into_iter().filter(|key| keys.has(key)) {
+        wrong(key, "");
+    }
+    match requirements.issuers {
+        Some(issuers) if around.introspecting.len() > 1 => return Access::PublicOf(issuers),
+        Some(_) => {
+            wrong(
+                "issuers",
+                ", and no two issuers are asked about opaque tokens, between which it would choose",
+            );
         }
+        None => {}
     }
     Access::Public
+}
+
+/// An opaque token does not say whose it is, and is shown to one authorization server alone.
+fn single_out(keys: &Keys<'_>, around: &Around<'_>, access: &Access) {
+    let asked: Vec<String> = around
+        .introspecting
+        .iter()
+        .filter(|issuer| access.takes_issuer(issuer))
+        .map(|issuer| format!("`{issuer}`"))
+        .collect();
+    if let [first, _, ..] = asked.as_slice() {
+        keys.wrong(
+            "issuers",
+            format!(
+                "an opaque token could be of {}: it does not say, and must not be shown to an authorization server that \
+                 did not issue it; this route must single one out, like `issuers: {}`",
+                asked.join(" or "),
+                first.trim_matches('`'),
+            ),
+        );
+    }
 }
 
 fn requirements(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>) -> Requirements {

@@ -145,6 +145,20 @@ pub struct Issuer {
     pub ca: Option<Vec<u8>>,
     /// How often its keys are fetched again.
     pub keys_refresh: Duration,
+    /// How it is asked about opaque tokens; `None`: they are refused.
+    pub introspection: Option<Introspection>,
+}
+
+/// How an issuer is asked about opaque tokens (RFC 7662).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Introspection {
+    pub client_id: String,
+    /// Never [`ClientCredential::None`].
+    pub credential: ClientCredential,
+    /// `None`: the discovered one.
+    pub endpoint: Option<Url>,
+    /// How long an answer is remembered at most.
+    pub cache: Duration,
 }
 
 /// Where an issuer's keys and endpoints come from.
@@ -202,7 +216,7 @@ pub struct NativeClient {
     pub resource: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum ClientCredential {
     None,
     /// `client_secret_basic` unless the AS offers only `client_secret_post`.
@@ -212,7 +226,7 @@ pub enum ClientCredential {
 }
 
 /// A key that signs client assertions, in PKCS#8 PEM.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct PrivateKey {
     pub pem: Secret<Vec<u8>>,
     pub algorithm: crate::core::token::Algorithm,

@@ -115,7 +115,16 @@ fn show_issuer(issuer: &Issuer) -> String {
         KeySource::JwksFile { path, .. } => format!("keys from {}", path.display()),
         KeySource::SharedSecret(_) => "HS256 with a shared secret".to_owned(),
     };
-    format!("{}: {}, {keys}; audience {}", issuer.name, issuer.rules.iss, issuer.rules.audiences.join(" or "))
+    let audiences = issuer.rules.audiences.join(" or ");
+    let asked = issuer.introspection.as_ref().map(|introspection| {
+        format!("; asked about opaque tokens, answers count for {}", show_duration(introspection.cache))
+    });
+    format!(
+        "{}: {}, {keys}; audience {audiences}{}",
+        issuer.name,
+        issuer.rules.iss,
+        asked.unwrap_or_default()
+    )
 }
 
 fn show_native_client(client: &NativeClient) -> String {
@@ -151,6 +160,10 @@ fn show_route(route: &Route) -> String {
     let space = if methods.is_empty() { "" } else { " " };
     let access = match &route.access {
         Access::Public => "public".to_owned(),
+        Access::PublicOf(issuers) => {
+            let names: Vec<&str> = issuers.iter().map(|issuer| issuer.as_str()).collect();
+            format!("public, tokens of {}", names.join(" or "))
+        }
         Access::Protected(requirements) => show_requirements(requirements),
     };
     format!("{}{space}{host}{} -> {}: {access}", methods.join(","), route.path.as_str(), route.upstream)

@@ -1,6 +1,8 @@
 //! Who calls: a verified token, and what upstreams are told of it. Their headers are made once, with the token, so
 //! that the same caller costs nothing the next time, and never gets those of another.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::core::identity_headers::identity_headers;
@@ -10,18 +12,19 @@ use crate::core::token::jwt::VerifiedToken;
 /// Somebody who proved who they are.
 #[derive(Debug)]
 pub struct Caller {
-    token: VerifiedToken,
+    token: Arc<VerifiedToken>,
     identity: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Caller {
     /// `headers`: header and the claim that fills it.
-    pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)]) -> Self {
-        let identity = identity_headers(headers, TokenFacts::from(&token));
+    pub fn new(token: impl Into<Arc<VerifiedToken>>, headers: &[(HeaderName, String)]) -> Self {
+        let token = token.into();
+        let identity = identity_headers(headers, TokenFacts::from(&*token));
         Self { token, identity }
     }
 
-    pub const fn token(&self) -> &VerifiedToken {
+    pub fn token(&self) -> &VerifiedToken {
         &self.token
     }
 

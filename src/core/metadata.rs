@@ -13,8 +13,12 @@ pub struct Endpoints {
     pub jwks_uri: Option<Url>,
     pub token: Option<Url>,
     pub revocation: Option<Url>,
+    /// RFC 7662.
+    pub introspection: Option<Url>,
     /// `token_endpoint_auth_methods_supported`; empty means `client_secret_basic`.
     pub token_auth_methods: Vec<String>,
+    /// `introspection_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint.
+    pub introspection_auth_methods: Vec<String>,
 }
 
 /// Why a document does not count.
@@ -43,11 +47,19 @@ impl Endpoints {
             return Err(MetadataError::AnotherIssuer(issuer.chars().take(200).collect()));
         }
         let endpoint = |name| endpoint(&document, name, iss);
+        let token_auth_methods = strings(document.get("token_endpoint_auth_methods_supported"));
+        let introspection_auth_methods = match document.get("introspection_endpoint_auth_methods_supported") {
+            None => token_auth_methods.clone(),
+            methods => strings(methods),
+        };
         Ok(Self {
             jwks_uri: endpoint("jwks_uri")?,
             token: endpoint("token_endpoint")?,
             revocation: endpoint("revocation_endpoint")?,
-            token_auth_methods: strings(document.get("token_endpoint_auth_methods_supported")),
+            // One that may not be called is as good as none: keys do not depend on it.
+            introspection: endpoint("introspection_endpoint").ok().flatten(),
+            token_auth_methods,
+            introspection_auth_methods,
         })
     }
 }
@@ -119,7 +131,18 @@ mod tests {
         assert_eq!(endpoints.token.unwrap().as_str(), "https://as.example/token");
         assert_eq!(endpoints.revocation, None);
         assert_eq!(endpoints.token_auth_methods, ["client_secret_post"]);
+        assert_eq!(
+            endpoints.introspection_auth_methods,
+            ["client_secret_post"],
+            "where it says none of its own"
+        );
         assert_eq!(parse(&json!({"issuer": ISS}), ISS).unwrap().jwks_uri, None);
+        let own = json!({"issuer": ISS, "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "introspection_endpoint": "https://as.example/introspect",
+            "introspection_endpoint_auth_methods_supported": ["private_key_jwt"]});
+        let endpoints = parse(&own, ISS).unwrap();
+        assert_eq!(endpoints.introspection.unwrap().path(), "/introspect");
+        assert_eq!(endpoints.introspection_auth_methods, ["private_key_jwt"]);
     }
 
     #[test]
@@ -158,6 +181,14 @@ mod tests {
             let local = "http://127.0.0.1:8082";
             assert!(parse(&json!({"issuer": local, name: "http://127.0.0.1:8082/x"}), local).is_ok());
         }
+    }
+
+    #[test]
+    fn an_introspection_endpoint_in_the_clear_is_none_and_spoils_nothing_else() {
+        let document = json!({"issuer": ISS, "jwks_uri": "https://as.example/jwks",
+            "introspection_endpoint": "http://as.example/introspect"});
+        let endpoints = parse(&document, ISS).unwrap();
+        assert_eq!((endpoints.introspection, endpoints.jwks_uri.is_some()), (None, true));
     }
 
     #[test]

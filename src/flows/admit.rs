@@ -1,8 +1,8 @@
 //! May this request pass, and where to? First the target: one reading of path and host. Then the
 //! judgement: route, credential, token, requirements, and at the end a [`Permit`] or a refusal.
 //!
-//! Reads memory only, unless the token's issuer has a key that is not known yet. It must never answer
-//! a request itself and never let one pass without a permit.
+//! Reads memory only, unless the token's issuer has a key that is not known yet, or must be asked about an
+//! opaque token. It must never answer a request itself and never let one pass without a permit.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
 use crate::flows::Gate;
 use crate::flows::assert::assertion;
-use crate::flows::authenticate::authenticate;
+use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::exchange::receipts;
 use crate::state::live::Live;
 use crate::state::verified_tokens::Remembered;
@@ -127,10 +127,10 @@ pub async fn admit(
     let judgement = async {
         let found = match carried(head.headers, query.as_deref())? {
             None => None,
-            Some(Carried::Authorization(token)) => Some(judge(gate, live, head, token, now).await?),
+            Some(Carried::Authorization(token)) => Some(judge(gate, live, head, &route, token, now).await?),
             Some(Carried::Subprotocol(offered)) => {
                 may_bring_subprotocol(head, &route)?;
-                Some(judge(gate, live, head, offered.token()?.expose(), now).await?)
+                Some(judge(gate, live, head, &route, offered.token()?.expose(), now).await?)
             }
         };
         caller = found.as_ref().map(|found| found.caller.clone());
@@ -151,10 +151,12 @@ async fn judge(
     gate: &Gate,
     live: &Live,
     head: &RequestHead<'_>,
+    route: &Route,
     token: &str,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
-    let found = authenticate(gate, live, token, Some(head.client_address), now).await?;
+    let brought = Brought::ByRequest { to: &route.access, from: head.client_address };
+    let found = authenticate(gate, live, token, brought, now).await?;
     receipts::seen(gate, live, &found, token);
     Ok(found)
 }

@@ -43,11 +43,11 @@ pub(in crate::flows) fn assertion(
         }
         Binding::Upstream => {
             let whose = (caller.fingerprint, upstream.clone());
-            match gate.made_assertions.get(&whose, assertions, now) {
+            match gate.made_assertions.get(&whose, assertions, &caller.caller, now) {
                 Some(value) => value,
                 None => {
                     let made = make(None)?;
-                    gate.made_assertions.keep(whose, assertions.clone(), made.clone());
+                    gate.made_assertions.keep(whose, assertions.clone(), &caller.caller, made.clone());
                     made.value
                 }
             }

@@ -1,6 +1,6 @@
 //! Who brings this access token: whether it was found good before, else its form, its issuer, the keys and the judgement;
 //! and each time, whether it was taken back. Reads memory only, except that a key nobody knows is asked for once, in one
-//! flight, with a deadline.
+//! flight, with a deadline. Opaque tokens are for `introspect`.
 //!
 //! A token that is remembered is judged as the whole judgement would judge it: what can change with time, keys or
 //! configuration is compared, and where it did change the whole judgement follows.
@@ -11,27 +11,40 @@ use std::time::Instant;
 
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
+use crate::core::ids::IssuerName;
 use crate::core::revocation::TokenFacts;
+use crate::core::route::policy::Access;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::{Unverified, VerifiedToken};
+use crate::flows::introspect;
 use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
 use crate::state::verified_tokens::Remembered;
 
-/// Who brings this access token. `asked_by`: whose work it is when the token was never seen, if a client's.
+/// How a token came.
+#[derive(Clone, Copy, Debug)]
+pub enum Brought<'a> {
+    /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
+    ByRequest { to: &'a Access, from: IpAddr },
+    /// By its issuer, which has just given it.
+    ByIssuer(&'a IssuerName),
+}
+
+/// Who brings this access token.
 ///
 /// # Errors
-/// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable` (503) while its
-/// issuer's keys cannot be had, `RevocationsUnavailable` while it is not known what was taken back.
+/// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable` or
+/// `IntrospectionUnavailable` (503) while its issuer cannot be asked, `RevocationsUnavailable` while it is not known what
+/// was taken back.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
     token: &str,
-    asked_by: Option<IpAddr>,
+    brought: Brought<'_>,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
     let began = Instant::now();
@@ -39,14 +52,17 @@ pub async fn authenticate(
         return Err(Denial::TokenTooLarge);
     }
     let fingerprint = Fingerprint::of(token);
+    if let Some(issuer) = introspect::whom_to_ask(live, token, brought) {
+        return introspect::introspect(gate, live, issuer, token, fingerprint, brought).await;
+    }
     if let Some(found) = recall(gate, live, &fingerprint, now).await {
         let admitted = gate.revocations.admit_token(&found.marks, found.caller.token().issued_at(), now);
         found.uses.inc();
         gate.metrics.token_recalled(began.elapsed());
         return admitted.map(|()| found);
     }
-    if let Some(address) = asked_by {
-        brake::before_token(gate, live, fingerprint, address, now)?;
+    if let Brought::ByRequest { from, .. } = brought {
+        brake::before_token(gate, live, fingerprint, from, now)?;
     }
     let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
     let found = Arc::new(remembered(gate, live, judged, fingerprint, token));
@@ -58,7 +74,7 @@ pub async fn authenticate(
 
 /// What was found of a token before, where all of that still holds.
 async fn recall(gate: &Gate, live: &Live, token: &Fingerprint, now: Timestamp) -> Option<Arc<Remembered>> {
-    let found = gate.verified_tokens.get(token, &live.issuers, now)?;
+    let found = gate.verified_tokens.get(token, &live.issuers, now).filter(|found| found.was_signed())?;
     if !found.issuer.is_fresh(now) {
         // Keys that are too old are no grounds any more; the whole judgement says so.
         keys_for(Means::of(gate), &found.issuer, now, |_| true).await.ok()?;
@@ -71,7 +87,7 @@ fn remembered(gate: &Gate, live: &Live, judged: Judged, fingerprint: Fingerprint
     let marks = gate.revocations.marks_of(&TokenFacts::of(&token, &issuer.settings.rules.iss, text));
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
     let caller = Arc::new(Caller::new(token, &live.settings.identity.headers));
-    Remembered::new(caller, fingerprint, marks, uses, issuer, &keys)
+    Remembered::new(caller, fingerprint, marks, uses, issuer, Some(&keys))
 }
 
 /// A good token, and by what it was found good.

@@ -17,9 +17,10 @@ use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
 use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
 use crate::core::session::oauth::request::ServerForm;
+use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::endpoints;
-use crate::flows::ports::{Bounds, HttpFault, random};
+use crate::flows::ports::{self, Bounds, HttpFault, Randomness};
 use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
 use crate::state::metrics::AsEndpoint;
@@ -66,7 +67,8 @@ pub async fn ask_token_endpoint(
         let (issuer, endpoints) = issuer_of(gate, live, client.issuer).await?;
         let url = endpoints.token.as_ref().ok_or("the AS publishes no token endpoint")?;
         let bounds = Bounds { deadline: FLIGHT, answer_bytes: answer::LIMIT };
-        let request = post(gate, issuer, &endpoints, client, url, form)?;
+        let endpoint = Endpoint { url, auth_methods: &endpoints.token_auth_methods };
+        let request = post(&*gate.random, gate.clock.now(), issuer, endpoint, client, form)?;
         send(gate, issuer, AsEndpoint::Token, request, bounds).await.map_err(said)
     };
     match tokio::time::timeout(FLIGHT, whole).await {
@@ -137,7 +139,8 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
     let Some(url) = &endpoints.revocation else {
         return Revocation::Impossible("the AS publishes no revocation endpoint");
     };
-    let request = match post(gate, issuer, &endpoints, client.into(), url, form) {
+    let endpoint = Endpoint { url, auth_methods: &endpoints.token_auth_methods };
+    let request = match post(&*gate.random, gate.clock.now(), issuer, endpoint, client.into(), form) {
         Ok(request) => request,
         Err(why) => return Revocation::Impossible(why),
     };
@@ -164,20 +167,43 @@ async fn issuer_of<'a>(
     Ok((issuer, endpoints))
 }
 
-fn post(
-    gate: &Gate,
+/// An endpoint that takes a form, and how its clients may prove themselves there; none: as RFC 8414 says.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flows) struct Endpoint<'a> {
+    pub(in crate::flows) url: &'a Url,
+    pub(in crate::flows) auth_methods: &'a [String],
+}
+
+/// The request that brings `form` there.
+///
+/// # Errors
+/// What is wrong with the client or the endpoint, as text for operators.
+pub(in crate::flows) fn post(
+    random: &dyn Randomness,
+    now: Timestamp,
     issuer: &IssuerState,
-    endpoints: &Endpoints,
+    endpoint: Endpoint<'_>,
     client: AsClient<'_>,
-    url: &Url,
     form: &ServerForm,
 ) -> Result<Request<Bytes>, &'static str> {
     let Authentication { authorization, fields } = match client.proof {
-        Proof::Ours(credential) => authenticated(gate, issuer, endpoints, client.client_id, credential)?,
+        Proof::Ours(credential) => {
+            let credential = match credential {
+                ClientCredential::None => Credential::None,
+                ClientCredential::Secret(secret) => Credential::Secret(secret),
+                ClientCredential::PrivateKey(key) => {
+                    Credential::PrivateKey { pem: &key.pem, algorithm: key.algorithm }
+                }
+            };
+            let (iss, methods) = (&issuer.settings.rules.iss, endpoint.auth_methods);
+            authenticate(credential, client.client_id, iss, methods, ports::random(random), now).map_err(
+                |_| "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind",
+            )?
+        }
         Proof::Brought(authentication) => authentication.clone(),
     };
     let body = Bytes::copy_from_slice(form.encode(&fields).expose().as_bytes());
-    let mut request = Request::post(url.as_str())
+    let mut request = Request::post(endpoint.url.as_str())
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
         .body(body)
@@ -186,31 +212,6 @@ fn post(
         request.headers_mut().insert(header::AUTHORIZATION, value);
     }
     Ok(request)
-}
-
-fn authenticated(
-    gate: &Gate,
-    issuer: &IssuerState,
-    endpoints: &Endpoints,
-    client_id: &str,
-    credential: &ClientCredential,
-) -> Result<Authentication, &'static str> {
-    let credential = match credential {
-        ClientCredential::None => Credential::None,
-        ClientCredential::Secret(secret) => Credential::Secret(secret),
-        ClientCredential::PrivateKey(key) => {
-            Credential::PrivateKey { pem: &key.pem, algorithm: key.algorithm }
-        }
-    };
-    authenticate(
-        credential,
-        client_id,
-        &issuer.settings.rules.iss,
-        &endpoints.token_auth_methods,
-        random(&*gate.random),
-        gate.clock.now(),
-    )
-    .map_err(|_| "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind")
 }
 
 async fn send(

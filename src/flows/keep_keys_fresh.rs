@@ -114,14 +114,19 @@ pub(crate) async fn keys_for(
     tokio::time::timeout(issuer.settings.timeout, decided).await.unwrap_or(Err(Denial::KeysUnavailable))
 }
 
-/// Fetches the keys of an issuer now, whatever their age, and waits for the end of it. An operator asks for
-/// this when a key must stop working at once.
+/// Forgets what an issuer said of opaque tokens, fetches its keys now, whatever their age, and waits for the end of it. An
+/// operator asks for this when a key, or what was remembered, must stop working at once.
 ///
 /// # Errors
-/// Why there are no new keys, as text for operators.
+/// Why there are no new keys, as text for operators. What was remembered is forgotten all the same.
 pub async fn refresh_now(gate: &Gate, issuer: &IssuerState) -> Result<Arc<KeySet>, String> {
+    if let Some(introspections) = issuer.introspections() {
+        introspections.forget();
+    }
     if !issuer.is_fetched() {
-        return Err("its keys stand in the configuration; a reload reads them again".to_owned());
+        let keys = issuer.introspections().and_then(|_| issuer.keys());
+        return keys
+            .ok_or_else(|| "its keys stand in the configuration; a reload reads them again".to_owned());
     }
     let means = Means::of(gate);
     let fetched = async {
@@ -218,7 +223,10 @@ impl Fetch {
     async fn keys(&self) -> Result<(KeySet, Vec<Skipped>), String> {
         let url = match &self.settings().keys {
             KeySource::JwksUri(url) => url.clone(),
-            KeySource::Discovery(document) => self.discovered_jwks_uri(document.as_ref()).await?,
+            KeySource::Discovery(document) => match self.discovered_jwks_uri(document.as_ref()).await? {
+                Some(url) => url,
+                None => return Ok((KeySet::default(), Vec::new())),
+            },
             KeySource::JwksFile { .. } | KeySource::SharedSecret(_) => {
                 return Err("its keys are not fetched".to_owned());
             }
@@ -239,17 +247,21 @@ impl Fetch {
     }
 
     /// Discovers anew at each fetch, because documents change. What was discovered before stays good
-    /// while the issuer's metadata cannot be read.
-    async fn discovered_jwks_uri(&self, document: Option<&Url>) -> Result<Url, String> {
+    /// while the issuer's metadata cannot be read. `None`: it has no keys, because its tokens are opaque.
+    async fn discovered_jwks_uri(&self, document: Option<&Url>) -> Result<Option<Url>, String> {
         let known = || self.issuer.endpoints().and_then(|endpoints| endpoints.jwks_uri.clone());
+        let never_had_keys = self.issuer.keys().is_none_or(|keys| keys.is_empty());
+        let has_none = self.settings().introspection.is_some() && never_had_keys;
         match self.discover(document).await {
             Ok(endpoints) => {
                 let jwks_uri = endpoints.jwks_uri.clone();
                 self.issuer.set_endpoints(endpoints);
-                jwks_uri
-                    .ok_or_else(|| "its metadata has no jwks_uri; configure jwks_uri or jwks_file".to_owned())
+                if jwks_uri.is_none() && !has_none {
+                    return Err("its metadata has no jwks_uri; configure jwks_uri or jwks_file".to_owned());
+                }
+                Ok(jwks_uri)
             }
-            Err(error) => known().ok_or(error),
+            Err(error) => known().map(Some).ok_or(error),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod authenticate;
 pub mod brake;
 pub mod call_authorization_server;
 pub mod exchange;
+pub mod introspect;
 pub mod keep_keys_fresh;
 pub mod logout;
 pub mod pass_through;

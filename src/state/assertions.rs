@@ -2,13 +2,14 @@
 //! assertion's life. Bounded in bytes; when there is no room, those that were used only once go first.
 
 use std::hash::RandomState;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::HeaderValue;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::core::assertion::{Assertions, Made};
+use crate::core::caller::Caller;
 use crate::core::ids::UpstreamName;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
@@ -20,6 +21,8 @@ struct Kept {
     made: Made,
     /// By these keys and rules, and no others.
     by: Arc<Assertions>,
+    /// Of this caller; only compared. An opaque token's issuer may say something else of it the next time.
+    of: Weak<Caller>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,13 +55,20 @@ impl MadeAssertions {
         }
     }
 
-    /// One that is fresh and was made by these keys and rules.
-    pub fn get(&self, whose: &For, by: &Arc<Assertions>, now: Timestamp) -> Option<HeaderValue> {
+    /// One that is fresh and was made of this caller by these keys and rules.
+    pub fn get(
+        &self,
+        whose: &For,
+        by: &Arc<Assertions>,
+        of: &Arc<Caller>,
+        now: Timestamp,
+    ) -> Option<HeaderValue> {
         let kept = self.0.get(whose)?;
-        (now < kept.made.fresh_until && Arc::ptr_eq(&kept.by, by)).then_some(kept.made.value)
+        let is_the_same = Arc::ptr_eq(&kept.by, by) && std::ptr::eq(kept.of.as_ptr(), Arc::as_ptr(of));
+        (now < kept.made.fresh_until && is_the_same).then_some(kept.made.value)
     }
 
-    pub fn keep(&self, whose: For, by: Arc<Assertions>, made: Made) {
-        self.0.insert(whose, Kept { made, by });
+    pub fn keep(&self, whose: For, by: Arc<Assertions>, of: &Arc<Caller>, made: Made) {
+        self.0.insert(whose, Kept { made, by, of: Arc::downgrade(of) });
     }
 }

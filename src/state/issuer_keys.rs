@@ -1,5 +1,6 @@
 //! What is known of each issuer: its keys, its endpoints, how fresh they are. Memory only; who
-//! fetches is `flows::keep_keys_fresh`. A set of keys is swapped whole and never emptied by a failure.
+//! fetches is `flows::keep_keys_fresh`. A set of keys is swapped whole and never emptied by a failure. What it said of
+//! opaque tokens is in [`Introspections`].
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,6 +15,7 @@ use crate::core::metadata::Endpoints;
 use crate::core::time::Timestamp;
 use crate::core::token::freshness::{Decision, Freshness, Limits};
 use crate::core::token::jwks::{KeySet, Skipped};
+use crate::state::introspections::Introspections;
 
 /// One issuer: what was asked, and what is known of it now. A clone knows the same.
 #[derive(Clone, Debug)]
@@ -23,6 +25,7 @@ pub struct IssuerState {
     known: Arc<Known>,
     /// Its place among the issuers of its configuration.
     place: usize,
+    introspections: Option<Arc<Introspections>>,
 }
 
 /// What survives a reload that leaves the issuer as it was.
@@ -43,7 +46,17 @@ impl IssuerState {
         let limits = Limits::new(settings.keys_refresh);
         let kept = previous.filter(|before| is_same_source(&before.settings, &settings));
         let known = kept.map_or_else(|| Arc::new(Known::of(&settings)), |before| before.known.clone());
-        Self { settings, limits, known, place: 0 }
+        let asked = settings.introspection.as_ref().map(|introspection| {
+            let kept = previous.filter(|before| is_judged_alike(&before.settings, &settings));
+            let kept = kept.and_then(|before| before.introspections.clone());
+            kept.unwrap_or_else(|| Arc::new(Introspections::new(introspection.cache)))
+        });
+        Self { settings, limits, known, introspections: asked, place: 0 }
+    }
+
+    /// What it said of opaque tokens; `None` where it is not asked about any.
+    pub fn introspections(&self) -> Option<&Introspections> {
+        self.introspections.as_deref()
     }
 
     /// The keys at hand, however old.
@@ -175,6 +188,16 @@ fn is_same_source(before: &Issuer, now: &Issuer) -> bool {
     same_place && before.rules.iss == now.rules.iss && before.ca == now.ca
 }
 
+/// What was said of opaque tokens is kept over a reload while it would be asked for and judged as before.
+fn is_judged_alike(before: &Issuer, now: &Issuer) -> bool {
+    let is_discovered = |issuer: &Issuer| matches!(issuer.keys, KeySource::Discovery(_));
+    let same_place = is_same_source(before, now) || !is_discovered(before) && !is_discovered(now);
+    same_place
+        && before.rules == now.rules
+        && before.ca == now.ca
+        && before.introspection == now.introspection
+}
+
 /// A fetch under way. Dropped without an end, it counts as failed.
 #[derive(Debug)]
 pub struct Flight {
@@ -280,6 +303,7 @@ pub(crate) mod testing {
             timeout: Duration::from_secs(5),
             ca: None,
             keys_refresh: Duration::from_secs(600),
+            introspection: None,
         }
     }
 }
@@ -289,6 +313,7 @@ mod tests {
     use super::testing::issuer;
     use super::*;
     use crate::core::secret::Secret;
+    use crate::core::token::TokenRules;
     use crate::core::token::testing::{ISS, NOW, jwks, keys};
 
     fn discovered() -> IssuerState {
@@ -367,6 +392,36 @@ mod tests {
             let state = IssuerState::new(Arc::new(issuer(ISS, broken)), None);
             assert!(matches!(state.consult(false, NOW), (Decision::RefuseUnavailable, None)));
             assert!(state.last_error().is_some());
+        }
+    }
+
+    #[test]
+    fn a_reload_keeps_what_was_said_of_opaque_tokens_only_while_it_would_be_judged_alike() {
+        use crate::config::settings::{ClientCredential, Introspection};
+        let asked = |cache| Introspection {
+            client_id: "gateway".to_owned(),
+            credential: ClientCredential::Secret("s3cret".into()),
+            endpoint: None,
+            cache: Duration::from_secs(cache),
+        };
+        let same = || Issuer { introspection: Some(asked(30)), ..issuer(ISS, KeySource::Discovery(None)) };
+        let before = Issuers::new(&[Arc::new(same())], None);
+        let of = |issuers: &Issuers| issuers.iter().next().unwrap().introspections.clone();
+        let kept = |changed: Issuer| {
+            let after = of(&Issuers::new(&[Arc::new(changed)], Some(&before)));
+            after.is_some_and(|after| Arc::ptr_eq(&after, &of(&before).unwrap()))
+        };
+        assert!(kept(same()));
+        assert!(kept(Issuer { timeout: Duration::from_secs(1), ..same() }));
+        let other_audience = TokenRules { audiences: vec!["https://other".to_owned()], ..same().rules };
+        for changed in [
+            Issuer { rules: other_audience, ..same() },
+            Issuer { introspection: Some(asked(10)), ..same() },
+            Issuer { introspection: None, ..same() },
+            Issuer { keys: KeySource::Discovery(Some("https://as.example/meta".parse().unwrap())), ..same() },
+            Issuer { ca: Some(vec![1]), ..same() },
+        ] {
+            assert!(!kept(changed));
         }
     }
 

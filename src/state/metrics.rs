@@ -54,6 +54,33 @@ pub enum AsEndpoint {
     Jwks,
     Token,
     Revocation,
+    Introspection,
+}
+
+/// What came of asking an issuer about an opaque token: the label `result` of `introspections_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IntrospectionResult {
+    /// A good token.
+    Active,
+    Inactive,
+    /// Active, and not for here: another audience, no access token, expired.
+    Refused,
+    /// There was no answer.
+    Failed,
+    /// It was not asked: too many calls were under way.
+    Overloaded,
+}
+
+impl IntrospectionResult {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Overloaded => "overloaded",
+        }
+    }
 }
 
 impl AsEndpoint {
@@ -63,6 +90,7 @@ impl AsEndpoint {
             Self::Jwks => "jwks",
             Self::Token => "token",
             Self::Revocation => "revocation",
+            Self::Introspection => "introspection",
         }
     }
 }
@@ -83,6 +111,7 @@ pub struct Metrics {
     keys_age: GaugeVec,
     key_fetches: IntCounterVec,
     unknown_kid: IntCounterVec,
+    introspections: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_healthy: IntGaugeVec,
     planted_cookies: IntCounterVec,
@@ -156,6 +185,11 @@ impl Metrics {
                 &["issuer", "result"],
             )?,
             unknown_kid: counter("unknown_kid_total", "Tokens that named a key nobody knows.", &["issuer"])?,
+            introspections: counter(
+                "introspections_total",
+                "Times that an issuer was, or should have been, asked about an opaque token.",
+                &["issuer", "result"],
+            )?,
             planted_cookies: counter(
                 "planted_cookies_total",
                 "Cookies of Tollgate's names that an upstream tried to set, and that were dropped.",
@@ -222,6 +256,16 @@ impl Metrics {
     /// What is counted up each time that happens to a token of this issuer.
     pub fn token_recalls(&self, issuer: &IssuerName) -> IntCounter {
         self.tokens_verified.with_label_values(&[issuer.as_str(), "cached"])
+    }
+
+    /// An opaque token was found good by an answer of its issuer that was waited for.
+    pub fn token_introspected(&self, issuer: &IssuerName, took: Duration) {
+        self.tokens_verified.with_label_values(&[issuer.as_str(), "introspected"]).inc();
+        self.auth_duration.with_label_values(&["introspected"]).observe(took.as_secs_f64());
+    }
+
+    pub fn introspected(&self, issuer: &IssuerName, result: IntrospectionResult) {
+        self.introspections.with_label_values(&[issuer.as_str(), result.label()]).inc();
     }
 
     /// `reason` is a [`crate::core::denial::Facts::label`].

@@ -5,6 +5,7 @@ pub mod assertions;
 pub mod denials;
 pub mod errands;
 pub mod exchanges;
+pub mod introspections;
 pub mod issuer_keys;
 pub mod known_tokens;
 pub mod live;

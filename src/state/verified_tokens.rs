@@ -4,7 +4,8 @@
 //!
 //! It must never say that a token is good for longer than the judgement holds: only while its times are right, its
 //! issuer is configured as it was, and its issuer's keys are the very ones it was verified with. Whether it was taken
-//! back is asked each time, elsewhere.
+//! back is asked each time, elsewhere. Of an opaque token only what was made of it is kept here; how long its issuer's word
+//! counts is for `state::introspections`.
 
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,25 +34,25 @@ pub struct Remembered {
     pub uses: IntCounter,
     /// Of the configuration that it was judged by.
     pub issuer: Arc<IssuerState>,
-    /// Only compared: keys that are gone must not stay in memory for it.
-    keys: Weak<KeySet>,
+    /// Only compared: keys that are gone must not stay in memory for it. An opaque token has none.
+    keys: Option<Weak<KeySet>>,
     was_used: AtomicBool,
     size: u64,
 }
 
 impl Remembered {
-    /// `keys`: those that it was verified with.
+    /// `keys`: those that it was verified with, if it was signed.
     pub fn new(
         caller: Arc<Caller>,
         fingerprint: Fingerprint,
         marks: TokenMarks,
         uses: IntCounter,
         issuer: Arc<IssuerState>,
-        keys: &Arc<KeySet>,
+        keys: Option<&Arc<KeySet>>,
     ) -> Self {
         let size = PLACE.saturating_add(size_of::<Self>()).saturating_add(caller.size());
         let size = u64::try_from(size).unwrap_or(u64::MAX);
-        let keys = Arc::downgrade(keys);
+        let keys = keys.map(Arc::downgrade);
         Self { caller, fingerprint, marks, uses, issuer, keys, was_used: AtomicBool::new(false), size }
     }
 
@@ -62,7 +63,12 @@ impl Remembered {
 
     /// Whether its issuer's keys are the ones that it was verified with.
     pub fn has_its_keys(&self) -> bool {
-        self.issuer.has_keys(&self.keys)
+        self.keys.as_ref().is_some_and(|keys| self.issuer.has_keys(keys))
+    }
+
+    /// Whether it was found good by a signature, and not by its issuer's word alone.
+    pub const fn was_signed(&self) -> bool {
+        self.keys.is_some()
     }
 }
 
@@ -154,7 +160,7 @@ mod tests {
         let issuer = issuers.by_name(&IssuerName::new("demo")).unwrap().clone();
         move |at| {
             let (caller, marks, uses, issuer) = (caller.clone(), marks.clone(), uses.clone(), issuer.clone());
-            Arc::new(Remembered::new(caller, nth(at), marks, uses, issuer, &keys_of))
+            Arc::new(Remembered::new(caller, nth(at), marks, uses, issuer, Some(&keys_of)))
         }
     }
 

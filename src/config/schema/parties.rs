@@ -91,6 +91,52 @@ pub(super) const ISSUER: &[Key] = &[
         "Which claim holds what; the first present counts.",
         "",
     ),
+    key(
+        "introspection",
+        Section(INTROSPECTION),
+        Otherwise("opaque tokens are refused"),
+        "How it is asked about opaque tokens (RFC 7662).",
+        "",
+    ),
+];
+
+const INTROSPECTION: &[Key] = &[
+    key(
+        "client_id",
+        One("text"),
+        Required,
+        "As whom the gateway asks: a client that is registered there for this.",
+        "gateway",
+    ),
+    key(
+        "secret",
+        Secret,
+        Otherwise("`private_key` is needed"),
+        "Its client secret. One of `secret` and `private_key`.",
+        "{ file: introspection.txt }",
+    ),
+    key(
+        "private_key",
+        Secret,
+        Otherwise("`secret` is needed"),
+        "Its key for `private_key_jwt`, as of a client.",
+        "{ file: keys/introspection.pem }",
+    ),
+    key(
+        "endpoint",
+        One("a URL"),
+        Otherwise("discovered (`introspection_endpoint`)"),
+        "Where it is asked. Required where its keys are given by `jwks_uri`, `jwks_file` or `shared_secret`.",
+        "https://login.example.com/introspect",
+    ),
+    key(
+        "cache",
+        One("a duration"),
+        Default("30s"),
+        "How long an answer is remembered at most, and so how long a token may live on here after it was revoked there; \
+         at most 10m. `0s`: it is asked about every request.",
+        "10s",
+    ),
 ];
 
 const CLAIM_NAMES: &[Key] = &[

@@ -179,6 +179,9 @@ impl Denial {
                 token("client_not_accepted", "Tokens of this client are not accepted on this route.")
             }
             Self::Revoked => token("revoked", "The token was revoked."),
+            Self::TokenInactive { .. } => {
+                token("token_inactive", "The token's issuer does not know it, or it has ended.")
+            }
 
             Self::InsufficientScope { .. } => row(
                 StatusCode::FORBIDDEN,
@@ -296,6 +299,10 @@ impl Denial {
 
             Self::KeysUnavailable => {
                 away("keys_unavailable", None, "The issuer's keys are not available", SHORTLY)
+            }
+            Self::IntrospectionUnavailable => {
+                let title = "The token's issuer cannot be asked about it";
+                away("introspection_unavailable", None, title, SHORTLY)
             }
             Self::AuthorizationServerUnavailable => {
                 away("as_unavailable", later, "The authorization server is not available", SESSION_STAYS)

@@ -62,6 +62,11 @@ pub enum Denial {
     IssuerNotAccepted,
     ClientNotAccepted,
     Revoked,
+    /// Its issuer was asked about an opaque token and says that it is not active (RFC 7662 section 2.2).
+    TokenInactive {
+        /// It was found good here before, so it has ended; else it may never have been one.
+        was_good: bool,
+    },
 
     // What the credential allows.
     InsufficientScope {
@@ -105,6 +110,8 @@ pub enum Denial {
 
     // What we depend on.
     KeysUnavailable,
+    /// The issuer of an opaque token cannot be asked about it.
+    IntrospectionUnavailable,
     AuthorizationServerUnavailable,
     /// What must outlive a request cannot be read or written.
     StoreUnavailable,
@@ -131,6 +138,7 @@ impl Denial {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::KeysUnavailable
+            | Self::IntrospectionUnavailable
             | Self::AuthorizationServerUnavailable
             | Self::StoreUnavailable
             | Self::RevocationsUnavailable
@@ -179,9 +187,12 @@ mod tests {
 
     #[test]
     fn what_is_unavailable_says_when_to_come_back() {
-        for denial in
-            [Denial::KeysUnavailable, Denial::AuthorizationServerUnavailable, Denial::StoreUnavailable]
-        {
+        for denial in [
+            Denial::KeysUnavailable,
+            Denial::IntrospectionUnavailable,
+            Denial::AuthorizationServerUnavailable,
+            Denial::StoreUnavailable,
+        ] {
             assert_eq!(denial.facts().status, StatusCode::SERVICE_UNAVAILABLE);
             assert!(denial.retry_after().is_some());
         }

@@ -21,6 +21,8 @@ use crate::core::token::jwt::VerifiedToken;
 pub enum Access {
     /// Everybody; a token that comes along is still verified, and refused when bad.
     Public,
+    /// The same, but that a token must be of one of these issuers.
+    PublicOf(Vec<IssuerName>),
     /// Whoever brings a valid token that satisfies the requirements.
     Protected(Requirements),
 }
@@ -28,16 +30,30 @@ pub enum Access {
 impl Access {
     /// Whether tokens of this client may pass, as far as that is said. `client_id`: at the issuer.
     pub fn takes(&self, issuer: &IssuerName, client_id: &str) -> bool {
-        let Self::Protected(required) = self else { return true };
-        let listed = |(theirs, id): &(IssuerName, String)| theirs == issuer && id == client_id;
-        required.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer))
-            && required.clients.as_ref().is_none_or(|clients| clients.iter().any(listed))
+        self.takes_where(issuer, |(theirs, id)| theirs == issuer && id == client_id)
+    }
+
+    /// Whether tokens of this issuer may pass, as far as that is said.
+    pub fn takes_issuer(&self, issuer: &IssuerName) -> bool {
+        self.takes_where(issuer, |(theirs, _)| theirs == issuer)
+    }
+
+    /// `is_listed`: whether one of the clients is meant.
+    fn takes_where(&self, issuer: &IssuerName, is_listed: impl Fn(&(IssuerName, String)) -> bool) -> bool {
+        match self {
+            Self::Public => true,
+            Self::PublicOf(issuers) => issuers.contains(issuer),
+            Self::Protected(required) => {
+                required.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer))
+                    && required.clients.as_ref().is_none_or(|clients| clients.iter().any(is_listed))
+            }
+        }
     }
 
     /// The `{name}`s of the path that the requirements look at.
     pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
         let claims = match self {
-            Self::Public => &[][..],
+            Self::Public | Self::PublicOf(_) => &[][..],
             Self::Protected(requirements) => &requirements.claims,
         };
         claims.iter().flat_map(|claim| &claim.values).filter_map(|value| match value {
@@ -124,7 +140,14 @@ pub fn judge(
     now: Timestamp,
 ) -> Result<(), Denial> {
     match (&route.access, token) {
-        (Access::Public, _) => Ok(()),
+        (Access::Public, _) | (Access::PublicOf(_), None) => Ok(()),
+        (Access::PublicOf(issuers), Some(token)) => {
+            if issuers.contains(token.issuer) {
+                Ok(())
+            } else {
+                Err(Denial::IssuerNotAccepted)
+            }
+        }
         (Access::Protected(_), None) => Err(Denial::NoCredential),
         (Access::Protected(required), Some(token)) => {
             required.accept_issuer_and_client(token)?;
@@ -301,6 +324,31 @@ mod tests {
             sharing: Sharing::default(),
             forwarding: crate::core::route::forwarding::Forwarding::default(),
         }
+    }
+
+    #[test]
+    fn a_public_route_may_say_whose_tokens_come_along() {
+        let of_demo = Access::PublicOf(vec![IssuerName::new("demo")]);
+        assert!(
+            of_demo.takes_issuer(&IssuerName::new("demo"))
+                && !of_demo.takes_issuer(&IssuerName::new("other"))
+        );
+        let (route, path) = (route("/*", of_demo), CanonicalPath::parse(b"/a").unwrap());
+        let claims = Map::new();
+        let of = |issuer: &IssuerName| {
+            let token = TokenFacts {
+                issuer,
+                client: None,
+                scope: &[],
+                acr: None,
+                signed_in_at: None,
+                claims: &claims,
+            };
+            judge(&route, &path, Some(token), NOW)
+        };
+        assert_eq!(judge(&route, &path, None, NOW), Ok(()));
+        assert_eq!(of(&IssuerName::new("demo")), Ok(()));
+        assert_eq!(of(&IssuerName::new("other")), Err(Denial::IssuerNotAccepted));
     }
 
     #[test]

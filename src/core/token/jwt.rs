@@ -166,7 +166,7 @@ fn is_type(typ: &str, wanted: &str) -> bool {
 
 /// When a token was issued, and when it is good.
 #[derive(Debug)]
-struct Times {
+pub(super) struct Times {
     issued_at: Timestamp,
     /// The later of `iat` and `nbf`.
     starts_at: Timestamp,
@@ -174,7 +174,11 @@ struct Times {
 }
 
 /// RFC 7519 sections 4.1.4 to 4.1.6. A token is expired from `exp` on, not only after it.
-fn check_times(claims: &Map<String, Value>, rules: &TokenRules, now: Timestamp) -> Result<Times, Denial> {
+pub(super) fn check_times(
+    claims: &Map<String, Value>,
+    rules: &TokenRules,
+    now: Timestamp,
+) -> Result<Times, Denial> {
     let (issued_at, expires_at) = (date(claims, "iat")?, date(claims, "exp")?);
     let (Some(issued_at), Some(expires_at)) = (issued_at, expires_at) else {
         return Err(Denial::TokenLivesTooLong);
@@ -227,33 +231,13 @@ impl Plausible<'_, '_> {
         let Self { token, rules, now, times } = self;
         let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
         let Unverified { header, claims, .. } = token;
-        check_audience(&claims, rules, header.typ.as_deref())?;
-        check_identifier(claims.get("sub"))?;
-        let named = |names: &[String]| -> Result<Option<String>, Denial> {
-            let value = first_present(&claims, names);
-            check_identifier(value)?;
-            Ok(value.and_then(Value::as_str).map(ToOwned::to_owned))
-        };
-        let (client, session) = (named(&rules.claims.client)?, named(&rules.claims.session)?);
-        let id = named(&rules.claims.id)?;
-        let scope = first_present(&claims, &rules.claims.scope).map(scope_values).unwrap_or_default();
-        let signed_in_at = date(&claims, "auth_time")
-            .ok()
-            .flatten()
-            .filter(|signed_in| *signed_in <= now.plus(rules.clock_skew));
-        let issuer = rules.issuer.clone();
-        Ok(VerifiedToken {
-            issuer,
-            claims,
-            scope,
-            client,
-            session,
-            id,
-            kid,
-            times,
-            clock_skew: rules.clock_skew,
-            signed_in_at,
-        })
+        let audiences = check_audience(&claims, rules)?;
+        // A token without a specific `typ` that is meant for clients only is an ID token.
+        let is_client = |name: &&str| rules.client_ids.iter().any(|client| client == name);
+        if is_unspecific(header.typ.as_deref()) && audiences.iter().all(is_client) {
+            return Err(Denial::WrongTokenType);
+        }
+        VerifiedToken::of_claims(claims, kid, times, rules, now)
     }
 }
 
@@ -279,9 +263,11 @@ impl Unverified<'_> {
     }
 }
 
-/// RFC 7519 section 4.1.3, RFC 8725 section 3.9. A token without a specific `typ` that is meant for
-/// clients only is an ID token.
-fn check_audience(claims: &Map<String, Value>, rules: &TokenRules, typ: Option<&str>) -> Result<(), Denial> {
+/// RFC 7519 section 4.1.3, RFC 8725 section 3.9: one of ours must be among them. Gives all of them.
+pub(super) fn check_audience<'c>(
+    claims: &'c Map<String, Value>,
+    rules: &TokenRules,
+) -> Result<Vec<&'c str>, Denial> {
     const MALFORMED: Denial = Denial::TokenMalformed("aud must be a string or a list of strings.");
     let audiences = match claims.get("aud") {
         None => return Err(Denial::WrongAudience),
@@ -289,11 +275,11 @@ fn check_audience(claims: &Map<String, Value>, rules: &TokenRules, typ: Option<&
         Some(single) => std::slice::from_ref(single),
     };
     let names: Vec<&str> = audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(MALFORMED)?;
-    if !names.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
-        return Err(Denial::WrongAudience);
+    if names.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
+        Ok(names)
+    } else {
+        Err(Denial::WrongAudience)
     }
-    let for_clients_only = names.iter().all(|name| rules.client_ids.iter().any(|client| client == name));
-    if is_unspecific(typ) && for_clients_only { Err(Denial::WrongTokenType) } else { Ok(()) }
 }
 
 /// An identifier that is not a string, or an empty one, would escape every comparison.
@@ -329,8 +315,8 @@ fn scope_values(claim: &Value) -> Vec<String> {
     values
 }
 
-/// An access token that was verified: signature, issuer, audience, time, type. Only
-/// [`Plausible::verify`] makes one.
+/// An access token that was verified: issuer, audience, time, type, and that its issuer made it. Only
+/// [`Plausible::verify`] and [`super::introspection::Answer::judge`] make one.
 #[derive(Debug)]
 pub struct VerifiedToken {
     issuer: IssuerName,
@@ -346,6 +332,35 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
+    /// Of claims whose truth, audience and times were found good: those that Tollgate uses, read by their names.
+    ///
+    /// # Errors
+    /// `TokenMalformed` for an identifier that would escape comparison.
+    pub(super) fn of_claims(
+        claims: Map<String, Value>,
+        kid: Option<String>,
+        times: Times,
+        rules: &TokenRules,
+        now: Timestamp,
+    ) -> Result<Self, Denial> {
+        check_identifier(claims.get("sub"))?;
+        let named = |names: &[String]| -> Result<Option<String>, Denial> {
+            let value = first_present(&claims, names);
+            check_identifier(value)?;
+            Ok(value.and_then(Value::as_str).map(ToOwned::to_owned))
+        };
+        let (client, session) = (named(&rules.claims.client)?, named(&rules.claims.session)?);
+        let id = named(&rules.claims.id)?;
+        let scope = first_present(&claims, &rules.claims.scope).map(scope_values).unwrap_or_default();
+        let signed_in_at = date(&claims, "auth_time")
+            .ok()
+            .flatten()
+            .filter(|signed_in| *signed_in <= now.plus(rules.clock_skew));
+        let issuer = rules.issuer.clone();
+        let clock_skew = rules.clock_skew;
+        Ok(Self { issuer, claims, scope, client, session, id, kid, times, clock_skew, signed_in_at })
+    }
+
     pub fn issuer(&self) -> &IssuerName {
         &self.issuer
     }

@@ -4,6 +4,7 @@
 //! - `subprotocol`: the same where a page opens a WebSocket
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
+//! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
 //! - `fingerprint`: what tells one token's text from all others
 //! - `freshness`: when keys are good, old or worth fetching, as a decision
 //! - `json`: JSON objects without repeated members
@@ -12,6 +13,7 @@ pub mod bearer;
 pub mod fingerprint;
 pub mod freshness;
 pub mod id;
+pub mod introspection;
 pub mod jwks;
 pub mod jwt;
 pub mod subprotocol;
@@ -81,7 +83,7 @@ impl Algorithm {
 }
 
 /// What one issuer's tokens must be like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRules {
     pub issuer: IssuerName,
     /// `iss`, compared byte for byte.

@@ -76,7 +76,13 @@ impl Admin {
             StoreHealth::Away { alone: false, .. } => Some("store: away, what needs it is refused"),
             StoreHealth::Away { alone: true, .. } => Some("store: away, this process coordinates alone"),
         };
-        let degraded = issuers.chain(store.map(str::to_owned)).collect();
+        let unasked = live.issuers.iter().filter(|issuer| {
+            issuer.introspections().is_some_and(|introspections| introspections.trouble().is_some())
+        });
+        let unasked = unasked.map(|issuer| {
+            format!("issuer {}: could not be asked about an opaque token", issuer.settings.name)
+        });
+        let degraded = issuers.chain(unasked).chain(store.map(str::to_owned)).collect();
         Readiness { ready: because.is_none(), because, degraded }
     }
 

@@ -35,6 +35,16 @@ struct Issuer<'a> {
     /// Since they were last read; none where they stand in the configuration.
     keys_age_seconds: Option<u64>,
     last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection: Option<Introspection>,
+}
+
+/// How it goes with asking an issuer about opaque tokens.
+#[derive(Debug, Serialize)]
+struct Introspection {
+    /// Good tokens that are remembered.
+    remembered: usize,
+    last_error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,12 +140,16 @@ impl<'a> Status<'a> {
             keys: issuer.keys().map_or(0, |keys| keys.len()),
             keys_age_seconds: issuer.keys_age(now).map(|age| age.as_secs()),
             last_error: issuer.last_error().map(|error| error.to_string()),
+            introspection: issuer.introspections().map(|introspections| Introspection {
+                remembered: introspections.held(),
+                last_error: introspections.trouble().map(|why| why.to_string()),
+            }),
         });
         let routes = live.settings.routes.iter().map(|route| Route {
             name: route.name.as_str(),
             path: route.path.as_str(),
             upstream: route.upstream.as_str(),
-            public: matches!(route.access, crate::core::route::policy::Access::Public),
+            public: !matches!(route.access, crate::core::route::policy::Access::Protected(_)),
         });
         let servers = gate.metrics.servers().into_iter();
         let servers = servers.map(|(upstream, server, healthy)| Server { upstream, server, healthy });

@@ -136,13 +136,27 @@ impl Scene {
     }
 
     async fn recalls(&self, token: &str) -> Result<Arc<Remembered>, Denial> {
-        authenticate(&self.remembers, &self.live, token, None, self.now()).await
+        authenticate(
+            &self.remembers,
+            &self.live,
+            token,
+            Brought::ByIssuer(&IssuerName::new("demo")),
+            self.now(),
+        )
+        .await
     }
 
     /// What both say, which is one thing.
     async fn says(&self, token: &str) -> Result<(), Denial> {
         let remembered = self.recalls(token).await;
-        let judged = authenticate(&self.judges, &self.live, token, None, self.now()).await;
+        let judged = authenticate(
+            &self.judges,
+            &self.live,
+            token,
+            Brought::ByIssuer(&IssuerName::new("demo")),
+            self.now(),
+        )
+        .await;
         match (remembered, judged) {
             (Ok(remembered), Ok(judged)) => {
                 assert_eq!(remembered.caller.token().claims(), judged.caller.token().claims());

@@ -22,7 +22,7 @@ use crate::core::token::TokenRules;
 use crate::core::token::id::TokenId;
 use crate::core::token::jwt::VerifiedToken;
 use crate::flows::Gate;
-use crate::flows::authenticate::authenticate;
+use crate::flows::authenticate::{Brought, authenticate};
 use crate::state::live::Live;
 
 /// What new tokens say of themselves.
@@ -95,7 +95,8 @@ pub(super) async fn judge(
             })?)
         }
     };
-    let verified = authenticate(gate, live, answer.access_token.expose(), None, now).await;
+    let brought = Brought::ByIssuer(&client.issuer);
+    let verified = authenticate(gate, live, answer.access_token.expose(), brought, now).await;
     let opaque = TokenId::of(&rules.iss, None, answer.access_token.expose());
     let mut judged = Judged {
         id: opaque,
@@ -199,7 +200,10 @@ fn mismatch(client: &Client, why: &'static str) -> Denial {
 
 /// What cannot be known now is no fault of the token; its use is judged anyway.
 pub(super) const fn is_our_outage(denial: &Denial) -> bool {
-    matches!(denial, Denial::KeysUnavailable | Denial::RevocationsUnavailable)
+    matches!(
+        denial,
+        Denial::KeysUnavailable | Denial::IntrospectionUnavailable | Denial::RevocationsUnavailable
+    )
 }
 
 /// Says in the log what to change so that access tokens are of use here.
@@ -218,8 +222,8 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial) {
         issuer = %client.issuer,
         reason = facts.label,
         detail = facts.detail,
-        "the access token from the AS would be refused by this gateway: make the AS issue a JWT for one of \
-         issuers.{}.audience (often by clients.{}.resource or scope), or set \
+        "the access token from the AS would be refused by this gateway: make the AS issue a JWT (or an opaque token, \
+         with `introspection` of the issuer) for one of issuers.{}.audience (often by clients.{}.resource or scope), or set \
          clients.{}.accept_any_access_token: true if its APIs are not behind this gateway",
         client.issuer,
         client.name,

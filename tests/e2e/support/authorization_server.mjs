@@ -36,6 +36,8 @@ export class AuthorizationServer {
   tokenCalls = [];
   /** Every call of the revocation endpoint: what was revoked. */
   revocations = [];
+  /** Every call of the introspection endpoint: which token, and whether it was called active. */
+  introspections = [];
   /** Set: called with (request, answer) instead of the token endpoint. */
   tokenFault;
   /** How long the access tokens live that it gives out from now on. */
@@ -49,13 +51,14 @@ export class AuthorizationServer {
 
   /**
    * clients: client metadata (RFC 7591). authMethods: what discovery offers. alg: the access tokens'.
-   * accessTokenSeconds: their life at first. features: more of oidc-provider's.
+   * accessTokenSeconds: their life at first. opaque: they are not JWTs, and can be introspected. features: more of
+   * oidc-provider's.
    */
-  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, features = {} }) {
+  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, opaque = false, features = {} }) {
     const server = new AuthorizationServer();
     server.accessTokenSeconds = accessTokenSeconds;
     await server.#listen(await freePort());
-    server.#provider = server.#makeProvider({ clients, authMethods, alg, features });
+    server.#provider = server.#makeProvider({ clients, authMethods, alg, opaque, features });
     return server;
   }
 
@@ -126,7 +129,7 @@ export class AuthorizationServer {
     this.#port = this.#server.address().port;
   }
 
-  #makeProvider({ clients, authMethods, alg, features }) {
+  #makeProvider({ clients, authMethods, alg, opaque, features }) {
     const provider = new Provider(this.url, {
       clients,
       ...(authMethods && { clientAuthMethods: authMethods }),
@@ -140,15 +143,15 @@ export class AuthorizationServer {
         ...features,
         devInteractions: { enabled: true },
         revocation: { enabled: true },
+        introspection: { enabled: opaque },
         resourceIndicators: {
           enabled: true,
           defaultResource: () => undefined,
-          getResourceServerInfo: () => ({
+          getResourceServerInfo: (_, resource) => ({
             scope: 'api:read api:write',
-            audience: AUDIENCE,
+            audience: opaque ? resource : AUDIENCE,
             accessTokenTTL: this.accessTokenSeconds,
-            accessTokenFormat: 'jwt',
-            jwt: { sign: { alg } },
+            ...(opaque ? { accessTokenFormat: 'opaque' } : { accessTokenFormat: 'jwt', jwt: { sign: { alg } } }),
           }),
         },
       },
@@ -169,6 +172,7 @@ export class AuthorizationServer {
         if (context.body?.refresh_token) this.refreshTokens.add(context.body.refresh_token);
         if (context.body?.access_token) this.accessTokens.add(context.body.access_token);
       }
+      if (route === 'introspection') this.introspections.push({ token: params?.token, active: context.body?.active });
       if (route === 'revocation') this.revocations.push({ token: params?.token, status: context.status });
     });
     return provider;

@@ -15,8 +15,8 @@ export const SECRET = 'p%ss w:rd+/=&-0123456789abcdef';
 export const SCOPE = 'openid offline_access api:read';
 
 export class World {
-  /** auth: the client's authentication method at the AS. host: the gateway's, on loopback. Other options as in `AuthorizationServer.start`. */
-  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, host = 'localhost', ...server } = {}) {
+  /** auth: the client's authentication method at the AS. moreClients: others that it has. host: the gateway's, on loopback. Other options as in `AuthorizationServer.start`. */
+  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, host = 'localhost', moreClients = [], ...server } = {}) {
     const world = new World();
     world.auth = auth;
     world.upstream = await Upstream.start();
@@ -34,6 +34,7 @@ export class World {
           ...(withSecret && { client_secret: SECRET }),
           ...registration,
         },
+        ...moreClients,
       ],
       authMethods: [auth],
       ...server,

@@ -106,7 +106,8 @@ pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServerAnswe
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether what came with these headers is JSON by its media type.
+pub fn is_json(headers: &HeaderMap) -> bool {
     let media_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

@@ -252,6 +252,11 @@ impl ServerForm {
         Self(vec![("token", refresh_token.clone()), ("token_type_hint", "refresh_token".into())])
     }
 
+    /// RFC 7662 section 2.1.
+    pub fn introspection(access_token: &str) -> Self {
+        Self(vec![("token", access_token.into()), ("token_type_hint", "access_token".into())])
+    }
+
     /// Whether `text`, which the AS sent back, repeats a secret of this form: some servers name the token
     /// that they refuse in their `error_description`. The beginning of one is enough, for a text may be cut
     /// short; so is one without the characters that no `error_description` has.

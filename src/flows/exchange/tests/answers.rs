@@ -2,6 +2,7 @@
 //! tokens that are of no use.
 
 use super::*;
+use crate::config::settings::Introspection;
 use crate::core::session::oauth::answer::ServerError;
 
 #[tokio::test]
@@ -133,6 +134,38 @@ async fn an_access_token_that_the_gateway_would_refuse_is_a_fault_of_set_up() {
     assert!(refusal.set_cookie.is_none());
     scene.revoked(&["refresh-token-0"]).await;
     scene.counted("sign_ins_total", "result=\"failed\"", 1);
+}
+
+#[tokio::test]
+async fn an_opaque_access_token_is_judged_by_what_its_issuer_says_of_it() {
+    let asked = Introspection {
+        client_id: "gateway".into(),
+        credential: ClientCredential::Secret("s3cret".into()),
+        endpoint: Some(format!("{AS}/introspect").parse().unwrap()),
+        cache: Duration::from_secs(30),
+    };
+    let issuer = Issuer { introspection: Some(asked), ..issuer(Duration::from_secs(5)) };
+    let scene = Scene::of(Client { accept_any_access_token: false, ..client() }, issuer);
+    let says = |changes: Value| {
+        let good =
+            json!({ "active": true, "token_type": "Bearer", "iss": null, "aud": AUDIENCE, "sid": "sid-1" });
+        let said = with(with(claims_at(scene.clock.now()), good), changes);
+        *scene.server.introspection.lock().unwrap() = Some(said);
+    };
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable, "it cannot be asked");
+    scene.pass(1);
+    says(json!({}));
+    let answer = scene.sign_in().await;
+    assert_eq!(answer.subject.as_deref(), Some("alice"));
+    scene.pass(1);
+    *scene.server.introspection.lock().unwrap() = None;
+    let answer = scene.refresh(&cookie_of(&answer)).await.unwrap();
+    assert_eq!(answer.outcome, "rotated", "an outage of the introspection costs no session");
+    scene.pass(1);
+    says(json!({ "client_id": "another" }));
+    let refusal = scene.refresh(&cookie_of(&answer)).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AnswerMismatch);
 }
 
 #[tokio::test]

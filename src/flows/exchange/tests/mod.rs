@@ -87,6 +87,8 @@ struct FakeServer {
     revoked: Mutex<Vec<String>>,
     next: Mutex<VecDeque<Instead>>,
     jwks: Mutex<Value>,
+    /// What it says of whatever opaque token it is asked about; nothing: it cannot be reached for that.
+    introspection: Mutex<Option<Value>>,
     /// A permit an answer.
     answers: Semaphore,
 }
@@ -102,6 +104,7 @@ impl FakeServer {
             revoked: Mutex::default(),
             next: Mutex::default(),
             jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
+            introspection: Mutex::default(),
             answers: Semaphore::new(PLENTY),
             arrived: AtomicUsize::new(0),
         }
@@ -164,6 +167,10 @@ impl HttpClient for FakeServer {
                     self.answers.acquire().await.unwrap().forget();
                     self.token_endpoint(&parts.headers, &body)
                 }
+                (Method::POST, "/introspect") => match &*self.introspection.lock().unwrap() {
+                    Some(said) => Ok(answer(200, "application/json", said.to_string())),
+                    None => Err(HttpFault::Connect),
+                },
                 (Method::POST, "/revoke") => {
                     let token = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "token").unwrap().1;
                     self.revoked.lock().unwrap().push(token.into_owned());
@@ -236,6 +243,7 @@ fn issuer(timeout: Duration) -> Issuer {
         timeout,
         ca: None,
         keys_refresh: Duration::from_secs(600),
+        introspection: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, FlightId, Shape};
+use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::exchange::coordinate::{self, key};
 use crate::flows::ports::Store as _;
 
@@ -27,8 +28,8 @@ impl Scene {
     async fn uses(&self, answer: &serde_json::Value) {
         let token = answer["access_token"].as_str().unwrap();
         let now = self.clock.now();
-        let verified =
-            crate::flows::authenticate::authenticate(&self.gate, &self.live, token, None, now).await;
+        let brought = Brought::ByIssuer(&IssuerName::new("demo"));
+        let verified = authenticate(&self.gate, &self.live, token, brought, now).await;
         receipts::seen(&self.gate, &self.live, &verified.unwrap(), token);
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
     }

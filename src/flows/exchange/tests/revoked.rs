@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::core::revocation::wanted::Wanted;
 use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
-use crate::flows::authenticate::authenticate;
+use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::ports::{Found, RevocationLog as _, Store, StoreFault, StoreKey, Value as Kept, Version};
 use crate::flows::revoke::{RevokeError, lift, revoke};
 use crate::state::revocations::Revocations;
@@ -20,7 +20,8 @@ impl Scene {
 
     /// Whether an access token is taken here now.
     async fn takes(&self, token: &str) -> Result<(), Denial> {
-        authenticate(&self.gate, &self.live, token, None, self.clock.now()).await.map(drop)
+        let brought = Brought::ByIssuer(&IssuerName::new("demo"));
+        authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.map(drop)
     }
 
     /// Signs in with a token of these claims; the cookie and the token.

@@ -1,0 +1,310 @@
+//! Asks the issuer of an opaque token whether it is good (RFC 7662). What counts as opaque, and what an answer is worth,
+//! is `core::token::introspection`; what is remembered, and how many calls there are at once, is
+//! `state::introspections`.
+//!
+//! A token is shown to one issuer alone: the one that the route, or the client that got it, belongs to. Whoever else saw
+//! it could use it. A call belongs to the gateway and not to the request that began it; who waits for it waits no longer
+//! than the issuer's `timeout`. Whatever is no answer of the issuer is an outage (503), and never the end of a token.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use url::Url;
+
+use crate::config::settings::Introspection;
+use crate::core::caller::Caller;
+use crate::core::denial::Denial;
+use crate::core::ids::IssuerName;
+use crate::core::revocation::TokenFacts;
+use crate::core::secret::SecretString;
+use crate::core::session::oauth::answer::is_json;
+use crate::core::session::oauth::request::ServerForm;
+use crate::core::token::fingerprint::Fingerprint;
+use crate::core::token::id::TokenId;
+use crate::core::token::introspection::{Answer, is_opaque};
+use crate::core::token::jwt::VerifiedToken;
+use crate::flows::authenticate::Brought;
+use crate::flows::call_authorization_server::{AsClient, Endpoint, Proof, post};
+use crate::flows::keep_keys_fresh::{Means, endpoints_by};
+use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+use crate::flows::{Gate, brake};
+use crate::state::introspections::{Flight, Found, Introspections, Outcome, Verdict};
+use crate::state::issuer_keys::{IssuerState, Issuers};
+use crate::state::live::Live;
+use crate::state::metrics::{AsEndpoint, IntrospectionResult, Metrics};
+use crate::state::verified_tokens::Remembered;
+
+#[cfg(test)]
+mod tests;
+
+/// The largest answer that is read: claims of a token with many roles.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The issuer to ask about a token; `None`: it is judged as a JWT, and refused if it is none. Among several nobody is
+/// asked; the configuration sees to it that there is at most one on a route.
+pub(in crate::flows) fn whom_to_ask<'a>(
+    live: &'a Live,
+    token: &str,
+    brought: Brought<'_>,
+) -> Option<&'a Arc<IssuerState>> {
+    let issuer = only_one(&live.issuers, |issuer| match brought {
+        Brought::ByRequest { to, .. } => to.takes_issuer(issuer),
+        Brought::ByIssuer(name) => issuer == name,
+    })?;
+    is_opaque(token).then_some(issuer)
+}
+
+fn only_one(issuers: &Issuers, takes: impl Fn(&IssuerName) -> bool) -> Option<&Arc<IssuerState>> {
+    let mut asked = issuers.iter().filter(|issuer| {
+        let settings = &issuer.settings;
+        settings.introspection.is_some() && takes(&settings.name)
+    });
+    asked.next().filter(|_| asked.next().is_none())
+}
+
+/// Who brings this token, by its issuer's word, remembered or asked for now. `id`: of the token.
+///
+/// # Errors
+/// What is wrong with the token; `TooManyDenials` before a call for who had too many; `IntrospectionUnavailable` while it
+/// cannot be said.
+pub(in crate::flows) async fn introspect(
+    gate: &Gate,
+    live: &Live,
+    issuer: &Arc<IssuerState>,
+    token: &str,
+    id: Fingerprint,
+    brought: Brought<'_>,
+) -> Result<Arc<Remembered>, Denial> {
+    let began = Instant::now();
+    let now = gate.clock.now();
+    let introspections = issuer.introspections().ok_or(Denial::UnknownIssuer)?;
+    let recalled = introspections.recall(id, now);
+    let is_recalled = recalled.is_some();
+    let verdict = match recalled {
+        Some(verdict) => verdict,
+        None => {
+            if let Brought::ByRequest { from, .. } = brought {
+                brake::before_token(gate, live, id, from, now)?;
+            }
+            ask(gate, issuer, introspections, token, id).await
+        }
+    };
+    let found = found(gate, live, issuer, &verdict?, token, id);
+    if is_recalled {
+        found.uses.inc();
+        gate.metrics.token_recalled(began.elapsed());
+    } else {
+        gate.metrics.token_introspected(&issuer.settings.name, began.elapsed());
+    }
+    let verified = found.caller.token();
+    gate.revocations.admit_token(&found.marks, verified.issued_at(), now)?;
+    check_text(gate, issuer, verified, token)?;
+    brake::remember(gate, live, id);
+    Ok(found)
+}
+
+async fn ask(
+    gate: &Gate,
+    issuer: &Arc<IssuerState>,
+    introspections: &Introspections,
+    token: &str,
+    id: Fingerprint,
+) -> Verdict {
+    match introspections.find(id, gate.clock.now()) {
+        Found::Known(verdict) => verdict,
+        Found::UnderWay(landing) => landing.verdict().await,
+        Found::Begun(flight, landing) => {
+            tokio::spawn(Call::new(gate, issuer, token).carry_out(flight));
+            landing.verdict().await
+        }
+        Found::Paused => Err(Denial::IntrospectionUnavailable),
+        Found::Full => {
+            gate.metrics.introspected(&issuer.settings.name, IntrospectionResult::Overloaded);
+            Err(Denial::IntrospectionUnavailable)
+        }
+    }
+}
+
+/// What is made of a good token once for each answer and configuration.
+fn found(
+    gate: &Gate,
+    live: &Live,
+    issuer: &Arc<IssuerState>,
+    token: &Arc<VerifiedToken>,
+    text: &str,
+    id: Fingerprint,
+) -> Arc<Remembered> {
+    let made = gate.verified_tokens.get(&id, &live.issuers, gate.clock.now());
+    if let Some(made) = made.filter(|made| std::ptr::eq(made.caller.token(), &**token)) {
+        return made;
+    }
+    let marks = gate.revocations.marks_of(&TokenFacts::of(token, &issuer.settings.rules.iss, text));
+    let uses = gate.metrics.token_recalls(&issuer.settings.name);
+    let caller = Arc::new(Caller::new(Arc::clone(token), &live.settings.identity.headers));
+    let made = Arc::new(Remembered::new(caller, id, marks, uses, Arc::clone(issuer), None));
+    gate.verified_tokens.remember(Arc::clone(&made));
+    made
+}
+
+/// A token that has an id by its issuer's word was noted by its text where it was handed out while the issuer could not
+/// be asked about it. Whatever was revoked under either name is refused.
+fn check_text(gate: &Gate, issuer: &IssuerState, token: &VerifiedToken, text: &str) -> Result<(), Denial> {
+    if token.id().is_none() {
+        return Ok(());
+    }
+    let iss = &issuer.settings.rules.iss;
+    let facts = TokenFacts { id: TokenId::of(iss, None, text), ..TokenFacts::of(token, iss, text) };
+    gate.revocations.admit_token(&gate.revocations.marks_of(&facts), token.issued_at(), gate.clock.now())
+}
+
+/// One question to an issuer, on its own.
+struct Call {
+    http: Arc<dyn HttpClient>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Randomness>,
+    metrics: Metrics,
+    issuer: Arc<IssuerState>,
+    token: SecretString,
+}
+
+/// Why there is no answer.
+struct Fault {
+    why: String,
+    /// Whatever the token was.
+    of_the_server: bool,
+}
+
+impl Fault {
+    fn of_the_server(why: impl Into<String>) -> Self {
+        Self { why: why.into(), of_the_server: true }
+    }
+
+    fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), of_the_server: false }
+    }
+}
+
+impl Call {
+    fn new(gate: &Gate, issuer: &Arc<IssuerState>, token: &str) -> Self {
+        Self {
+            http: Arc::clone(&gate.http),
+            clock: Arc::clone(&gate.clock),
+            random: Arc::clone(&gate.random),
+            metrics: gate.metrics.clone(),
+            issuer: Arc::clone(issuer),
+            token: token.into(),
+        }
+    }
+
+    async fn carry_out(self, flight: Flight) {
+        let deadline = self.issuer.settings.timeout;
+        let late = || Err(Fault::new("no answer within the deadline"));
+        let answer = tokio::time::timeout(deadline, self.ask()).await.unwrap_or_else(|_| late());
+        let now = self.clock.now();
+        let name = &self.issuer.settings.name;
+        let (outcome, result) = match answer {
+            Ok(answer) => {
+                self.tell_recovery();
+                let judged = answer.judge(&self.issuer.settings.rules, now).map(Arc::new);
+                let result = match &judged {
+                    Ok(_) => IntrospectionResult::Active,
+                    Err(Denial::TokenInactive { .. }) => IntrospectionResult::Inactive,
+                    Err(_) => IntrospectionResult::Refused,
+                };
+                (Outcome::Judged(judged), result)
+            }
+            Err(fault) => {
+                self.tell(&fault);
+                (Outcome::Failed { of_the_server: fault.of_the_server }, IntrospectionResult::Failed)
+            }
+        };
+        self.metrics.introspected(name, result);
+        flight.lands(outcome, now);
+    }
+
+    async fn ask(&self) -> Result<Answer, Fault> {
+        let asked = self.issuer.settings.introspection.as_ref();
+        let asked = asked.ok_or_else(|| Fault::of_the_server("the issuer is not asked about tokens"))?;
+        let (url, auth_methods) = self.endpoint(asked).await?;
+        let client = AsClient {
+            client_id: &asked.client_id,
+            issuer: &self.issuer.settings.name,
+            proof: Proof::Ours(&asked.credential),
+        };
+        let endpoint = Endpoint { url: &url, auth_methods: &auth_methods };
+        let form = ServerForm::introspection(self.token.expose());
+        let request = post(&*self.random, self.clock.now(), &self.issuer, endpoint, client, &form)
+            .map_err(Fault::of_the_server)?;
+        let bounds = Bounds { deadline: self.issuer.settings.timeout, answer_bytes: MAX_ANSWER };
+        let began = Instant::now();
+        let answer = self.http.send(&self.issuer.settings.name, request, bounds).await;
+        self.metrics.as_called(&self.issuer.settings.name, AsEndpoint::Introspection, began.elapsed());
+        read(
+            &answer.map_err(|fault| Fault {
+                why: fault.to_string(),
+                of_the_server: fault == HttpFault::Connect,
+            })?,
+        )
+    }
+
+    async fn endpoint(&self, asked: &Introspection) -> Result<(Url, Vec<String>), Fault> {
+        if let Some(url) = &asked.endpoint {
+            let known = self.issuer.endpoints();
+            let methods = known.map(|known| known.introspection_auth_methods.clone());
+            return Ok((url.clone(), methods.unwrap_or_default()));
+        }
+        let means = Means { http: &self.http, clock: &self.clock, metrics: &self.metrics };
+        let known = endpoints_by(means, &self.issuer).await.map_err(|_| {
+            Fault::of_the_server("its endpoints are not known: its metadata could not be read yet")
+        })?;
+        let url = known.introspection.clone().ok_or_else(|| {
+            Fault::of_the_server(
+                "its metadata has no introspection_endpoint that may be called; give `endpoint`",
+            )
+        })?;
+        Ok((url, known.introspection_auth_methods.clone()))
+    }
+
+    fn tell(&self, fault: &Fault) {
+        let (issuer, why) = (&self.issuer.settings.name, &fault.why);
+        if self.introspections().is_some_and(|known| known.failed(why, self.clock.now())) {
+            tracing::warn!(
+                %issuer,
+                why,
+                "the issuer could not be asked about an opaque token: those that are not remembered get 503"
+            );
+        } else {
+            tracing::debug!(%issuer, why, "the issuer could still not be asked about an opaque token");
+        }
+    }
+
+    fn tell_recovery(&self) {
+        if self.introspections().is_some_and(Introspections::answered) {
+            tracing::info!(issuer = %self.issuer.settings.name, "the issuer can be asked about opaque tokens again");
+        }
+    }
+
+    fn introspections(&self) -> Option<&Introspections> {
+        self.issuer.introspections()
+    }
+}
+
+/// RFC 7662 sections 2.2 and 2.3: 200 and JSON, or no answer. A refusal of our own credentials says nothing of the
+/// token.
+fn read(answer: &Response<Bytes>) -> Result<Answer, Fault> {
+    match answer.status() {
+        StatusCode::OK if is_json(answer.headers()) => {
+            Answer::parse(answer.body()).map_err(|unreadable| Fault::new(unreadable.to_string()))
+        }
+        StatusCode::OK => Err(Fault::new("its answer is not application/json")),
+        StatusCode::UNAUTHORIZED => Err(Fault::of_the_server(
+            "it answered 401: it does not take `client_id` and credential of `introspection`",
+        )),
+        status if status.is_redirection() => {
+            Err(Fault::new(format!("it answered {status}, and redirects are not followed")))
+        }
+        status => Err(Fault::new(format!("it answered {status}"))),
+    }
+}
