@@ -153,7 +153,13 @@ fn show_route(route: &Route) -> String {
         Access::Public => "public".to_owned(),
         Access::Protected(requirements) => show_requirements(requirements),
     };
-    format!("{}{space}{host}{} -> {}: {access}", methods.join(","), route.path.as_str(), route.upstream)
+    let report_only = if route.report_only { "; report only" } else { "" };
+    format!(
+        "{}{space}{host}{} -> {}: {access}{report_only}",
+        methods.join(","),
+        route.path.as_str(),
+        route.upstream
+    )
 }
 
 fn show_upstream(upstream: &Upstream) -> String {

@@ -47,6 +47,8 @@ pub(crate) struct Context {
     /// The endpoint of ours that was asked.
     pub(crate) endpoint: Option<RouteName>,
     pub(crate) outcome: &'static str,
+    /// Why it would have been refused, but for `report_only`.
+    pub(crate) report_only: Option<&'static str>,
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) family: Option<FamilyId>,
@@ -87,6 +89,7 @@ impl Context {
             refused_by: None,
             endpoint: None,
             outcome: "ok",
+            report_only: None,
             client: None,
             subject: None,
             family: None,
@@ -114,7 +117,8 @@ impl Context {
     /// Keeps for the log what the permit says, and gives its path. There is none afterwards.
     pub(crate) fn give_up_permit(&mut self) -> Option<String> {
         let permit = self.permit.take()?;
-        self.keep(Some(permit.route().clone()), permit.token().map(AsRef::as_ref));
+        let reported = permit.reported().and_then(|reported| reported.caller.as_ref());
+        self.keep(Some(permit.route().clone()), permit.token().or(reported).map(AsRef::as_ref));
         Some(permit.path().as_str().to_owned())
     }
 

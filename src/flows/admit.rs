@@ -12,6 +12,7 @@ use crate::core::request::{RequestHead, host_name};
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::{Disclosure, Permit};
+use crate::core::route::resource::WELL_KNOWN;
 use crate::core::route::table::{Found, Matched};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
@@ -65,6 +66,8 @@ impl Target {
 pub enum OwnEndpoint {
     /// `/oauth/token`
     Token,
+    /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
+    ResourceMetadata,
     /// Reserved and not served: 404.
     Unknown,
 }
@@ -88,6 +91,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     }
     let own = path.is_own().then(|| match path.as_str() {
         "/oauth/token" => OwnEndpoint::Token,
+        path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
     });
     Ok(Target { path, query, own })
@@ -107,7 +111,8 @@ fn read_query(query: &[u8]) -> Result<String, Denial> {
 /// The judgement: route, credential, token, requirements.
 ///
 /// # Errors
-/// The first thing that does not hold, with the route and the caller once they are known.
+/// The first thing that does not hold, with the route and the caller once they are known. Of a route that is
+/// `report_only` what does not hold is in the permit instead.
 pub async fn admit(
     gate: &Gate,
     live: &Live,
@@ -119,24 +124,41 @@ pub async fn admit(
     let matched = find_route(live, head, path, own)?;
     let route = matched.route().clone();
     let mut caller = None;
-    let judgement = async {
-        let token = match carried(head.headers, query.as_deref())? {
-            None => None,
-            Some(Carried::Authorization(token)) => Some(judge(gate, live, head, token, now).await?),
-            Some(Carried::Subprotocol(offered)) => {
-                may_bring_subprotocol(head, &route)?;
-                Some(judge(gate, live, head, offered.token()?.expose(), now).await?)
-            }
-        };
-        caller.clone_from(&token);
-        let identity = &live.settings.identity;
-        let disclosure = Disclosure {
-            headers: &identity.headers,
-            access_token: identity.access_token == AccessTokenForwarding::Forward,
-        };
-        Permit::grant(matched, query, token, disclosure, now)
+    let permit = match token_of(gate, live, head, &route, query.as_deref(), now).await {
+        Err(denial) => Permit::without_credential(matched, query, denial),
+        Ok(token) => {
+            caller.clone_from(&token);
+            Permit::grant(matched, query, token, disclosure(live), now)
+        }
     };
-    judgement.await.map_err(|denial| Refusal { denial, route: Some(route), caller })
+    permit.map_err(|denial| Refusal { denial, route: Some(route), caller })
+}
+
+/// The one token that the request brings, verified; `None` when it brings none.
+async fn token_of(
+    gate: &Gate,
+    live: &Live,
+    head: &RequestHead<'_>,
+    route: &Route,
+    query: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Arc<VerifiedToken>>, Denial> {
+    match carried(head.headers, query)? {
+        None => Ok(None),
+        Some(Carried::Authorization(token)) => judge(gate, live, head, token, now).await.map(Some),
+        Some(Carried::Subprotocol(offered)) => {
+            may_bring_subprotocol(head, route)?;
+            judge(gate, live, head, offered.token()?.expose(), now).await.map(Some)
+        }
+    }
+}
+
+pub(in crate::flows) fn disclosure(live: &Live) -> Disclosure<'_> {
+    let identity = &live.settings.identity;
+    Disclosure {
+        headers: &identity.headers,
+        access_token: identity.access_token == AccessTokenForwarding::Forward,
+    }
 }
 
 async fn judge(
@@ -246,6 +268,8 @@ mod tests {
             host: host.map(|host| HostPattern::parse(host).unwrap()),
             methods,
             access,
+            report_only: false,
+            resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
@@ -403,6 +427,9 @@ mod tests {
             ("/oauth", Some(OwnEndpoint::Unknown)),
             ("/oauth/login", Some(OwnEndpoint::Unknown)),
             ("/.well-known/jwks.json", Some(OwnEndpoint::Unknown)),
+            ("/.well-known/oauth-protected-resource", Some(OwnEndpoint::ResourceMetadata)),
+            ("/.well-known/oauth-protected-resource/api/x", Some(OwnEndpoint::ResourceMetadata)),
+            ("/.well-known/oauth-protected-resources", None),
             ("/.well-known/security.txt", None),
             ("/oauth2/token", None),
             ("/x/oauth/token", None),

@@ -5,6 +5,7 @@ pub mod answer_preflight;
 pub mod authenticate;
 pub mod brake;
 pub mod call_authorization_server;
+pub mod describe_resource;
 pub mod exchange;
 pub mod keep_keys_fresh;
 pub mod logout;

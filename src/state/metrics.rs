@@ -75,6 +75,7 @@ pub struct Metrics {
     request_duration: HistogramVec,
     auth_duration: HistogramVec,
     denials: IntCounterVec,
+    report_only_denials: IntCounterVec,
     tokens_verified: IntCounterVec,
     exchanges: IntCounterVec,
     sign_ins: IntCounterVec,
@@ -131,6 +132,11 @@ impl Metrics {
                 &["path"],
             )?,
             denials: counter("denials_total", "Requests refused.", &["route", "reason"])?,
+            report_only_denials: counter(
+                "report_only_denials_total",
+                "Requests that passed as nobody's and would have been refused but for report_only.",
+                &["route", "reason"],
+            )?,
             tokens_verified: counter(
                 "tokens_verified_total",
                 "Access tokens found good.",
@@ -219,6 +225,11 @@ impl Metrics {
     /// `reason` is a [`crate::core::denial::Facts::label`].
     pub fn denied(&self, route: &RouteName, reason: &'static str) {
         self.denials.with_label_values(&[route.as_str(), reason]).inc();
+    }
+
+    /// `reason` is a [`crate::core::denial::Facts::label`].
+    pub fn would_be_denied(&self, route: &RouteName, reason: &'static str) {
+        self.report_only_denials.with_label_values(&[route.as_str(), reason]).inc();
     }
 
     pub fn exchanged(&self, client: &ClientName, outcome: ExchangeOutcome) {

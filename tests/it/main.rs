@@ -19,6 +19,8 @@ mod limits;
 mod listeners;
 mod oauth_endpoints;
 mod reload;
+mod report_only;
+mod resource_metadata;
 mod revocations;
 mod smuggling;
 mod start;

@@ -34,6 +34,33 @@ impl Access {
             && required.clients.as_ref().is_none_or(|clients| clients.iter().any(listed))
     }
 
+    /// Whether tokens of this issuer may pass, as far as that is said.
+    pub fn takes_issuer(&self, issuer: &IssuerName) -> bool {
+        let Self::Protected(required) = self else { return true };
+        required.issuers.as_ref().is_none_or(|issuers| issuers.contains(issuer))
+            && required
+                .clients
+                .as_ref()
+                .is_none_or(|clients| clients.iter().any(|(theirs, _)| theirs == issuer))
+    }
+
+    /// The scope that is enough: all of `scope` and the first of `any_scope`.
+    pub fn sufficient_scope(&self) -> Vec<String> {
+        match self {
+            Self::Public => Vec::new(),
+            Self::Protected(required) => required.needed_scope(&[]),
+        }
+    }
+
+    /// Every scope value that the requirements name.
+    pub fn named_scope(&self) -> impl Iterator<Item = &str> {
+        let (all, any) = match self {
+            Self::Public => (&[][..], &[][..]),
+            Self::Protected(required) => (&required.scope[..], &required.any_scope[..]),
+        };
+        all.iter().chain(any).map(String::as_str)
+    }
+
     /// The `{name}`s of the path that the requirements look at.
     pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
         let claims = match self {
@@ -149,17 +176,22 @@ impl Requirements {
         Ok(())
     }
 
-    /// What is needed is named in full, since a client asks its AS for the whole scope again; of
-    /// `any_scope` the first, which is enough.
     fn accept_scope(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
         let has = |value: &String| token.scope.contains(value);
         if self.scope.iter().all(has) && (self.any_scope.is_empty() || self.any_scope.iter().any(has)) {
             return Ok(());
         }
+        Err(Denial::InsufficientScope { needed: self.needed_scope(token.scope) })
+    }
+
+    /// What is needed is named in full, since a client asks its AS for the whole scope again; of
+    /// `any_scope` one that it has, else the first, which is enough.
+    fn needed_scope(&self, brought: &[String]) -> Vec<String> {
         let mut needed = self.scope.clone();
-        let alternative = self.any_scope.iter().find(|value| has(value)).or(self.any_scope.first());
+        let has = |value: &&String| brought.contains(value);
+        let alternative = self.any_scope.iter().find(has).or(self.any_scope.first());
         needed.extend(alternative.filter(|value| !self.scope.contains(value)).cloned());
-        Err(Denial::InsufficientScope { needed })
+        needed
     }
 
     fn accept_claims<'p>(
@@ -296,6 +328,8 @@ mod tests {
             host: None,
             methods: None,
             access,
+            report_only: false,
+            resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
