@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::core::denial::Denial;
 use crate::core::revocation::TokenFacts;
 use crate::core::time::Timestamp;
+use crate::core::token::check::{Check, Failed};
 use crate::core::token::jwt::{Unverified, VerifiedToken};
 use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::{Gate, brake};
@@ -43,18 +44,23 @@ fn check_revocations(
 }
 
 /// `limit`: the longest token, in bytes.
+///
+/// # Errors
+/// The first check that does not hold.
 pub(crate) async fn judge(
     means: Means<'_>,
     issuers: &Issuers,
     limit: usize,
     token: &str,
     now: Timestamp,
-) -> Result<Arc<VerifiedToken>, Denial> {
+) -> Result<Arc<VerifiedToken>, Failed> {
     let began = Instant::now();
     let unverified = Unverified::parse(token, limit)?;
-    let issuer = issuers.by_iss(unverified.iss()).ok_or(Denial::UnknownIssuer)?;
+    let issuer =
+        issuers.by_iss(unverified.iss()).ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
     let plausible = unverified.check(&issuer.settings.rules, now)?;
-    let keys = keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await?;
+    let keys = keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys = keys.map_err(|denial| Check::Key.failed(denial))?;
     let verified = plausible.verify(&keys)?;
     means.metrics.token_verified(&issuer.settings.name, began.elapsed());
     Ok(Arc::new(verified))

@@ -7,6 +7,7 @@ pub mod brake;
 pub mod call_authorization_server;
 pub mod describe_resource;
 pub mod exchange;
+pub mod explain;
 pub mod keep_keys_fresh;
 pub mod logout;
 pub mod pass_through;

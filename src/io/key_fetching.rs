@@ -83,7 +83,7 @@ impl World {
     }
 
     async fn judge(&self, token: &str) -> Result<Arc<VerifiedToken>, Denial> {
-        judge(self.means(), &self.issuers, 8192, token, self.clock.now()).await
+        Ok(judge(self.means(), &self.issuers, 8192, token, self.clock.now()).await?)
     }
 
     async fn judge_of(&self, key: &TestKey) -> Result<(), Denial> {

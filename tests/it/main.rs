@@ -12,6 +12,7 @@ mod cors;
 mod csrf;
 mod drain;
 mod edges;
+mod explain;
 mod floods;
 mod gateway;
 mod handover;
