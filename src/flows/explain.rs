@@ -258,7 +258,7 @@ impl Story<'_> {
 
 /// What the token has of the one thing that is required.
 fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
-    let absent = || "absent".to_owned();
+    let absent = || "none".to_owned();
     let has = if alone.issuers.is_some() {
         token.issuer().to_string()
     } else if alone.clients.is_some() {
@@ -272,5 +272,5 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
     } else {
         token.acr().map_or_else(absent, token::shown)
     };
-    format!("the token's: {has}")
+    format!("the token has {has}")
 }
