@@ -18,6 +18,7 @@ routes:
   - {{ path: /trial/*, to: \"{to}\", report_only: true, require: {{ scope: api:read }} }}
   - {{ path: /trial/public/*, to: \"{to}\", report_only: true, public: true }}
   - {{ path: /trial/read, to: \"{to}\", report_only: true, methods: [GET] }}
+  - {{ path: /trial/cors, to: \"{to}\", report_only: true, cors: upstream }}
   - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
 "
     ))
@@ -25,9 +26,9 @@ routes:
 }
 
 /// A request that would be refused: its name, path, fields, and the reason.
-fn refused(
-    gateway: &Gateway,
-) -> Vec<(&'static str, &'static str, Vec<(&'static str, String)>, &'static str)> {
+type Case = (&'static str, &'static str, Vec<(&'static str, String)>, &'static str);
+
+fn refused(gateway: &Gateway) -> Vec<Case> {
     let bearer = |token: String| ("Authorization", format!("Bearer {token}"));
     let with = |claims: Value| bearer(gateway.issuer.token_with(claims));
     let good = gateway.issuer.token("alice", "api:read");
@@ -192,4 +193,23 @@ async fn a_stream_that_would_be_refused_is_opened_as_nobodys() {
     assert_eq!(all.len(), 2);
     assert_eq!((all[0].header("authorization"), all[0].header("x-auth-subject")), (None, None));
     assert_eq!(all[1].header("sec-websocket-protocol"), Some("chat"));
+}
+
+/// A preflight has the target of the request that it is for.
+#[tokio::test]
+async fn a_page_that_has_its_token_in_the_query_may_ask_first() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream.url(), "").await;
+    let mut client = gateway.connect().await;
+    for (target, origin, status) in [
+        ("/trial/x?access_token=hidden", "http://gate.localhost:8080", 204),
+        ("/trial/x?access_token=hidden", "http://evil.example", 403),
+        ("/api/x?access_token=hidden", "http://gate.localhost:8080", 400),
+        ("/trial/cors?a=1&access_token=hidden", "http://evil.example", 200),
+    ] {
+        let fields = [("Origin", origin), ("Access-Control-Request-Method", "GET")];
+        client.send(request("OPTIONS", target, &fields, b"")).await;
+        assert_eq!(client.answer().await.status, status, "{target} from {origin}");
+    }
+    assert_eq!(upstream.only().line(), "OPTIONS /trial/cors?a=1");
 }

@@ -120,7 +120,7 @@ impl Permit {
             route,
             path,
             sent,
-            query,
+            query: query.map(without_access_token),
             token: None,
             identity: Vec::new(),
             forward_access_token: false,
