@@ -1,6 +1,7 @@
 //! The commands of `tollgate`. Decides where the configuration is found and what is printed. Must never print a secret but the key that
 //! `keys cookie` was asked for.
 
+mod explain;
 mod revoke;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use explain::Explain;
 use revoke::Revoke;
 
 use crate::config::settings::Settings;
@@ -46,6 +48,8 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Say what a gateway with this configuration would make of a request: 0 it passes, 1 it is refused, 2 nobody can tell
+    Explain(Box<Explain>),
     /// Take access back, list what was taken back, or lift it
     Revoke(Box<Revoke>),
     /// Make keys
@@ -128,6 +132,10 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
             Err(code) => Next::Done(code),
         },
         Command::Demo { once } => Next::Demo { once },
+        Command::Explain(explain) => Next::Done(match load(explain.config.clone(), around) {
+            Ok((_, loaded)) => explain.run(loaded.settings, around),
+            Err(_) => 2,
+        }),
         Command::Revoke(revoke) => Next::Done(ask_admin(*revoke, around)),
         Command::Keys(Keys::Cookie) => {
             let mut key = [0; keys::COOKIE_KEY_BYTES];

@@ -38,6 +38,8 @@
 //! | which path is ambiguous | `core/route/path.rs` |
 //! | which route wins | `core/route/table.rs` |
 //! | what a route may require | `core/route/policy.rs` |
+//! | what a route is called, and said of it | `core/route/resource.rs` |
+//! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
 //! | status and words of a refusal | `core/denial/` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |

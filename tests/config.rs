@@ -285,6 +285,8 @@ routes:
       signed_in_within: 5m
     issuers: [corp, old]
     clients: portal
+    report_only: true
+    resource: https://api.example.com
     cors: upstream
     timeouts: { connect: 1s, read: 2s, write: 3s }
     body_limit: 1KiB
@@ -362,6 +364,13 @@ fn long_forms_mean_what_they_say() {
     let literal = |value: serde_json::Value| ClaimValue::Literal(value);
     assert_eq!(a.claims[0].name, "https://example.com/roles");
     assert_eq!(a.claims[0].values, [literal("staff".into()), literal(7.into()), literal(true.into())]);
+    let public_url = &settings.public_url;
+    let resources = settings.routes.iter().map(|route| route.resource.identifier(public_url));
+    assert_eq!(
+        resources.collect::<Vec<_>>(),
+        ["https://api.example.com", "https://gate.example.com/b", "https://gate.example.com/c"]
+    );
+    assert_eq!(settings.routes.iter().filter(|route| route.report_only).count(), 1);
     let portal = (corp.name.clone(), "0oa1b2c3".to_owned());
     assert_eq!(a.clients.as_deref(), Some([portal].as_slice()));
     let names: Vec<&str> = settings.routes.iter().map(|route| route.name.as_str()).collect();
@@ -776,6 +785,81 @@ fn private_keys_are_read_and_their_algorithm_follows() {
 }
 
 #[test]
+fn a_trial_is_warned_about() {
+    let loaded = parse(&good().route("report_only: true").text()).unwrap();
+    assert!(loaded.settings.routes[0].report_only);
+    let warning = loaded.warnings.iter().find(|warning| warning.path == "routes[0].report_only");
+    assert!(warning.unwrap().message.contains("nobody is refused"), "{:?}", loaded.warnings);
+    let text = config::summary::summary("x", &loaded);
+    assert!(text.contains("a valid token; report only"), "{text}");
+    assert!(parse(&good().route("report_only: true, public: true").text()).is_ok());
+    let none = parse(&good().route("report_only: false").text()).unwrap();
+    assert!(none.warnings.iter().all(|warning| !warning.path.contains("report_only")));
+    only_error(&good().route("report_only: 1").text(), "routes[0].report_only", "true");
+}
+
+#[test]
+fn a_resource_is_at_the_gateway_and_an_audience_of_an_issuer_that_the_route_takes() {
+    let audience = |of: &str, other: &str, more: &str| {
+        let mut parts = good();
+        parts.issuers = format!(
+            "  corp: {{ url: \"https://login.example.com\", audience: {of} }}\n  other: {{ url: \"https://other\", audience: {other} }}\n"
+        );
+        parts.route(more).text()
+    };
+    let at = "routes[0].resource";
+    let gate = "\"https://gate.example.com/api\"";
+    assert!(parse(&audience(gate, "x", &format!("resource: {gate}"))).is_ok());
+    assert!(parse(&audience("x", gate, &format!("resource: {gate}, issuers: other"))).is_ok());
+    only_error(&audience("x", "y", &format!("resource: {gate}")), at, "in no `audience`");
+    only_error(&audience("x", gate, &format!("resource: {gate}, issuers: corp")), at, "in no `audience`");
+    only_error(
+        &audience("\"https://gate.example.com/api/\"", "y", &format!("resource: {gate}")),
+        at,
+        "in no `audience`",
+    );
+    let api = "\"https://api.example.com\"";
+    only_error(
+        &audience(api, "x", &format!("resource: {api}")),
+        at,
+        "begin it with `https://gate.example.com`",
+    );
+    assert!(parse(&audience(api, "x", &format!("resource: {api}, host: api.example.com"))).is_ok());
+    assert!(parse(&audience(api, "x", &format!("resource: {api}, host: \"*.example.com\""))).is_ok());
+    only_error(
+        &audience(gate, "x", &format!("resource: {gate}, host: api.example.com")),
+        at,
+        "`https://api.example.com`",
+    );
+    only_error(
+        &audience(api, "x", &format!("resource: {api}, host: \"*.api.example.com\"")),
+        at,
+        "https://<name>.api",
+    );
+    let port = "\"https://gate.example.com:8443\"";
+    only_error(&audience(port, "x", &format!("resource: {port}")), at, "begin it with");
+    only_error(&audience("api", "x", "resource: api"), at, "write it like");
+    only_error(&audience("api", "x", "resource: \"https://gate.example.com/a?b\""), at, "no query");
+    // One place for two spellings.
+    let both = audience(
+        "[\"https://gate.example.com\", \"https://gate.example.com/\"]",
+        "x",
+        "resource: \"https://gate.example.com/\"",
+    );
+    let second =
+        "  - { path: /other, to: \"http://10.0.0.1:3000\", resource: \"https://gate.example.com\" }\n";
+    let told = errors(&format!("{both}{second}"));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|mistake| mistake.contains("write both the same way")), "{told:?}");
+    assert!(parse(&format!("{both}{}", second.replace(".com\"", ".com/\""))).is_ok());
+    let root = "  - { path: /*, to: \"http://10.0.0.1:3000\" }\n";
+    assert!(
+        errors(&format!("{both}{root}"))[0]
+            .contains("another route's resource is `https://gate.example.com`")
+    );
+}
+
+#[test]
 fn routes_say_one_thing_and_nothing_against_it() {
     let one = |more: &str| good().route(more).text();
     only_error(&one("public: true, require: { scope: a }"), "routes[0].require", "public");
@@ -1125,7 +1209,7 @@ fn keys_of_later_capabilities_are_unknown_keys() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("unknown key"), "{told:?}");
     }
-    for key in ["sign_in: web", "dpop: required", "encoded_slash: keep", "report_only: true"] {
+    for key in ["sign_in: web", "dpop: required", "encoded_slash: keep"] {
         assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
     }
 }

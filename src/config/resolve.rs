@@ -34,6 +34,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let clients = clients::finish(clients, &mut issuers);
     let around = routes::Around {
         network: &network,
+        issuers: &issuers,
         issuer_names: &issuer_names,
         client_names: &names(root, "clients"),
         introspecting: &issuers::introspecting(root),

@@ -10,20 +10,23 @@ use http::Method;
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{Client, METHODS, Upstream};
+use crate::config::settings::{Client, Issuer, METHODS, Upstream};
 use crate::config::upstreams::{self, Upstreams};
 use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, RouteName};
-use crate::core::request::Origin;
+use crate::core::request::{Origin, host_name};
 use crate::core::route::forwarding::{Forwarding, SentPath};
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
+use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
 use crate::core::route::{CorsSpeaker, Route};
 
 /// What the routes are read against.
 pub(super) struct Around<'a> {
     pub(super) network: &'a Network,
+    /// Those that could be read.
+    pub(super) issuers: &'a [Issuer],
     /// Every name under `issuers` and `clients`, also of those that could not be read.
     pub(super) issuer_names: &'a [&'a str],
     pub(super) client_names: &'a [&'a str],
@@ -51,6 +54,7 @@ pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Ve
         }
     }
     name_all(&mut read);
+    tell_resources_apart(&read, around.network);
     let (places, routes): (Vec<Keys<'_>>, Vec<Arc<Route>>) =
         read.into_iter().map(|(keys, route)| (keys, Arc::new(route))).unzip();
     for conflict in RouteTable::build(&routes).err().unwrap_or_default() {
@@ -84,6 +88,17 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
     let name = keys.text("name").unwrap_or_default();
     let words = [("gateway", CorsSpeaker::Gateway), ("upstream", CorsSpeaker::Upstream)];
     let cors = keys.word("cors", &words, CorsSpeaker::Gateway);
+    let report_only = keys.flag("report_only");
+    if report_only {
+        keys.warn(
+            "report_only",
+            "nobody is refused here for want of a good token: such a request is reported and passes as nobody's",
+        );
+    }
+    let resource = match keys.get("resource") {
+        Some(value) => resource(&value, host.as_ref(), &access, around)?,
+        None => Resource::of(path.as_ref()?),
+    };
     let sharing =
         sharing(around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)));
     Some(Route {
@@ -92,11 +107,76 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         host,
         methods,
         access,
+        report_only,
+        resource,
         upstream: upstream?,
         cors,
         sharing,
         forwarding,
     })
+}
+
+/// `resource`: at the gateway itself, and an audience of tokens that the route takes.
+fn resource(
+    value: &Value<'_>,
+    host: Option<&HostPattern>,
+    access: &Access,
+    around: &Around<'_>,
+) -> Option<Resource> {
+    let text = value.text()?;
+    let resource = Resource::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()?;
+    if let (Some(public), Some(origin)) = (&around.network.public_url, resource.origin()) {
+        let is_here = match host {
+            None => origin == public,
+            Some(pattern) => host_name(origin.authority())
+                .is_some_and(|name| pattern.covers(name) && public.at(name) == *origin),
+        };
+        if !is_here {
+            let here = match host {
+                Some(HostPattern::Exact(name)) => public.at(name),
+                Some(HostPattern::Below(name)) => public.at(&format!("<name>.{name}")),
+                None => public.clone(),
+            };
+            value.wrong(format!(
+                "is not where this route is served, and clients look for its metadata there (RFC 9728 section 3): begin it with `{}`",
+                here.as_str()
+            ));
+            return None;
+        }
+    }
+    let takes = |issuer: &&Issuer| access.takes_issuer(&issuer.name);
+    let is_audience = |issuer: &Issuer| issuer.rules.audiences.contains(&text);
+    // An issuer that could not be read has its own mistake, and may be the one.
+    let all_read = around.issuers.len() == around.issuer_names.len();
+    if all_read && !around.issuers.iter().filter(takes).any(is_audience) {
+        value.wrong(
+            "is in no `audience` of an issuer whose tokens the route takes, so a token for it would be refused; add it there",
+        );
+    }
+    Some(resource)
+}
+
+/// Two spellings of one resource would have one place for their metadata.
+fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Network) {
+    let Some(public) = &network.public_url else { return };
+    let identifier = |route: &Route| {
+        let at = match &route.host {
+            Some(HostPattern::Exact(name)) => public.at(name),
+            _ => public.clone(),
+        };
+        route.resource.identifier(&at)
+    };
+    for (keys, route) in routes.iter().filter(|(keys, _)| keys.has("resource")) {
+        let mine = identifier(route);
+        let other = routes
+            .iter()
+            .map(|(_, other)| identifier(other))
+            .find(|other| *other != mine && other.trim_end_matches('/') == mine.trim_end_matches('/'));
+        if let Some(other) = other {
+            let message = format!("another route's resource is `{other}`; write both the same way");
+            keys.wrong("resource", message);
+        }
+    }
 }
 
 /// With the pages of these clients.

@@ -150,7 +150,8 @@ fn show_client(client: &Client) -> String {
     format!("{}: mode token, of {}, {proof}, pages of {}", client.name, client.issuer, origins.join(", "))
 }
 
-fn show_route(route: &Route) -> String {
+/// A route in one line: what it covers, where it leads, for whom.
+pub fn show_route(route: &Route) -> String {
     let methods: Vec<&str> = route.methods.iter().flatten().map(|method| method.as_str()).collect();
     let host = match &route.host {
         None => String::new(),
@@ -166,7 +167,13 @@ fn show_route(route: &Route) -> String {
         }
         Access::Protected(requirements) => show_requirements(requirements),
     };
-    format!("{}{space}{host}{} -> {}: {access}", methods.join(","), route.path.as_str(), route.upstream)
+    let report_only = if route.report_only { "; report only" } else { "" };
+    format!(
+        "{}{space}{host}{} -> {}: {access}{report_only}",
+        methods.join(","),
+        route.path.as_str(),
+        route.upstream
+    )
 }
 
 fn show_upstream(upstream: &Upstream) -> String {
@@ -188,7 +195,13 @@ fn show_upstream(upstream: &Upstream) -> String {
 }
 
 fn show_requirements(requirements: &Requirements) -> String {
-    let mut parts = vec!["a valid token".to_owned()];
+    let all = std::iter::once("a valid token".to_owned()).chain(each_requirement(requirements));
+    all.collect::<Vec<_>>().join(", ")
+}
+
+/// What is required beside a valid token, each in words.
+pub fn each_requirement(requirements: &Requirements) -> Vec<String> {
+    let mut parts = Vec::new();
     let Requirements { scope, any_scope, claims, acr, signed_in_within, issuers, clients } = requirements;
     if !scope.is_empty() {
         parts.push(format!("scope {}", scope.join(" and ")));
@@ -209,7 +222,7 @@ fn show_requirements(requirements: &Requirements) -> String {
         let ids: Vec<&str> = clients.iter().map(|(_, id)| id.as_str()).collect();
         parts.push(format!("client {}", ids.join(" or ")));
     }
-    parts.join(", ")
+    parts
 }
 
 fn show_claim(claim: &ClaimRequirement) -> String {

@@ -1,5 +1,6 @@
-//! `WWW-Authenticate`: what a refused caller is told to bring (RFC 6750 section 3, RFC 9470 section 3,
-//! RFC 9110 section 11.6.1). Without a token there is no `error`: the caller did nothing wrong yet.
+//! `WWW-Authenticate`: what a refused caller is told to bring (RFC 6750 section 3, RFC 9470 section 3, RFC 9728
+//! section 5.1, RFC 9110 section 11.6.1). Without a token there is no `error`: the caller did nothing wrong yet. It
+//! learns which scope to ask for instead, and, as every caller, where the metadata of the resource is.
 //! Refusals that no other token would mend get no challenge, and neither do those of `/oauth/*`.
 
 use std::fmt::Write;
@@ -7,12 +8,15 @@ use std::fmt::Write;
 use http::{HeaderValue, StatusCode};
 
 use crate::core::denial::Denial;
+use crate::core::request::Origin;
+use crate::core::route::Route;
 
 /// What is protected: everything behind the gateway is one realm of its origin.
 const REALM: &str = "api";
 
-/// The challenge that goes with a refusal of a route, if any.
-pub fn www_authenticate(denial: &Denial) -> Option<HeaderValue> {
+/// The challenge that goes with a refusal, if any. `refused_by`: the route, where one was found, and the gateway's
+/// origin as it was asked.
+pub fn www_authenticate(denial: &Denial, refused_by: Option<(&Route, &Origin)>) -> Option<HeaderValue> {
     let facts = denial.facts();
     let about_the_credential = facts.status == StatusCode::UNAUTHORIZED
         || matches!(
@@ -25,13 +29,22 @@ pub fn www_authenticate(denial: &Denial) -> Option<HeaderValue> {
     let mut text = String::with_capacity(160);
     text.push_str("Bearer realm=");
     quote(REALM, &mut text);
+    if let Some((route, at)) = refused_by {
+        parameter("resource_metadata", &route.resource.metadata_url(at), &mut text);
+    }
     if let Some(error) = facts.oauth_error {
         parameter("error", error, &mut text);
         parameter("error_description", facts.detail, &mut text);
     }
-    match denial {
-        Denial::InsufficientScope { needed } => parameter("scope", &needed.join(" "), &mut text),
-        Denial::StepUp { acr_values, max_age } => {
+    match (denial, refused_by) {
+        (Denial::NoCredential, Some((route, _))) => {
+            let scope = route.access.sufficient_scope();
+            if !scope.is_empty() {
+                parameter("scope", &scope.join(" "), &mut text);
+            }
+        }
+        (Denial::InsufficientScope { needed }, _) => parameter("scope", &needed.join(" "), &mut text),
+        (Denial::StepUp { acr_values, max_age }, _) => {
             if !acr_values.is_empty() {
                 parameter("acr_values", &acr_values.join(" "), &mut text);
             }
@@ -69,9 +82,105 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::core::cors::Sharing;
+    use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::route::CorsSpeaker;
+    use crate::core::route::forwarding::Forwarding;
+    use crate::core::route::path::PathPattern;
+    use crate::core::route::policy::{Access, Requirements};
+    use crate::core::route::resource::Resource;
+
+    /// The challenge of a route `/api/*` at https://gate.example with these scopes.
+    fn of_route(denial: &Denial, scope: &[&str], any_scope: &[&str], resource: Option<&str>) -> String {
+        let texts = |all: &[&str]| all.iter().map(ToString::to_string).collect();
+        let path = PathPattern::parse("/api/*").unwrap();
+        let route = Route {
+            name: RouteName::new("r"),
+            resource: resource.map_or_else(|| Resource::of(&path), |text| Resource::parse(text).unwrap()),
+            path,
+            host: None,
+            methods: None,
+            access: Access::Protected(Requirements {
+                scope: texts(scope),
+                any_scope: texts(any_scope),
+                ..Requirements::default()
+            }),
+            report_only: false,
+            upstream: UpstreamName::new("u"),
+            cors: CorsSpeaker::Gateway,
+            sharing: Sharing::default(),
+            forwarding: Forwarding::default(),
+        };
+        let at = Origin::parse("https://gate.example").unwrap();
+        www_authenticate(denial, Some((&route, &at))).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_route_says_where_its_metadata_is_and_which_scope_to_ask_for() {
+        const METADATA: &str = "https://gate.example/.well-known/oauth-protected-resource";
+        let none = Denial::NoCredential;
+        assert_eq!(
+            of_route(&none, &["read", "write"], &["a", "b"], None),
+            format!("Bearer realm=\"api\", resource_metadata=\"{METADATA}/api\", scope=\"read write a\"")
+        );
+        assert_eq!(
+            of_route(&none, &[], &[], Some("https://gate.example")),
+            format!("Bearer realm=\"api\", resource_metadata=\"{METADATA}\"")
+        );
+        let named = of_route(&none, &[], &[], Some("https://api.example/orders"));
+        assert!(
+            named.ends_with("=\"https://api.example/.well-known/oauth-protected-resource/orders\""),
+            "{named}"
+        );
+        let expired = of_route(&Denial::TokenExpired, &["read"], &[], None);
+        assert!(
+            expired.starts_with(&format!(
+                "Bearer realm=\"api\", resource_metadata=\"{METADATA}/api\", error=\"invalid_token\""
+            )),
+            "{expired}"
+        );
+        assert!(!expired.contains("scope="), "{expired}");
+        let lacking = Denial::InsufficientScope { needed: vec!["read".to_owned(), "write".to_owned()] };
+        let lacking = of_route(&lacking, &["read", "write"], &[], None);
+        assert!(
+            lacking.contains("resource_metadata=") && lacking.ends_with(", scope=\"read write\""),
+            "{lacking}"
+        );
+        let step_up = Denial::StepUp { acr_values: vec!["gold".to_owned()], max_age: None };
+        assert!(of_route(&step_up, &["read"], &[], None).ends_with(", acr_values=\"gold\""));
+    }
+
+    /// RFC 6750 section 3: `error_description` has no quotes and no backslashes, `error` neither.
+    #[test]
+    fn what_is_said_of_an_error_needs_no_escapes() {
+        for denial in [
+            Denial::SeveralCredentials,
+            Denial::TokenInQuery,
+            Denial::UnknownIssuer,
+            Denial::AlgorithmNotAllowed,
+            Denial::UnsupportedHeader,
+            Denial::WrongTokenType,
+            Denial::UnknownKey,
+            Denial::BadSignature,
+            Denial::WrongAudience,
+            Denial::TokenExpired,
+            Denial::TokenNotYetValid,
+            Denial::TokenLivesTooLong,
+            Denial::ProofRequired,
+            Denial::IssuerNotAccepted,
+            Denial::ClientNotAccepted,
+            Denial::Revoked,
+            Denial::InsufficientScope { needed: vec![] },
+            Denial::StepUp { acr_values: vec![], max_age: None },
+        ] {
+            let challenge = of(&denial).unwrap();
+            assert!(!challenge.contains('\\'), "{challenge}");
+            assert!(challenge.matches('"').count() >= 6, "{challenge}");
+        }
+    }
 
     fn of(denial: &Denial) -> Option<String> {
-        www_authenticate(denial).map(|value| value.to_str().unwrap().to_owned())
+        www_authenticate(denial, None).map(|value| value.to_str().unwrap().to_owned())
     }
 
     #[test]

@@ -73,6 +73,14 @@ impl Origin {
         self.0.starts_with("https://")
     }
 
+    /// The same scheme and port at another host. `host`: lower case, without port.
+    #[must_use]
+    pub fn at(&self, host: &str) -> Self {
+        let (scheme, authority) = self.0.split_once("://").unwrap_or_default();
+        let port = host_name(authority).and_then(|name| authority.strip_prefix(name)).unwrap_or_default();
+        Self(format!("{scheme}://{host}{port}"))
+    }
+
     /// `host[:port]`, as a `Host` header has it.
     pub fn authority(&self) -> &str {
         self.0.split_once("://").map_or("", |(_, authority)| authority)
@@ -107,6 +115,13 @@ mod tests {
     fn an_origin_is_scheme_host_and_port_and_nothing_else() {
         assert_eq!(Origin::parse("https://A.example:443").unwrap().as_str(), "https://a.example");
         assert_eq!(Origin::parse("http://localhost:8080").unwrap().authority(), "localhost:8080");
+        for (origin, host, there) in [
+            ("https://a.example", "b.example", "https://b.example"),
+            ("http://localhost:8080", "[::1]", "http://[::1]:8080"),
+            ("http://[::1]:8080", "localhost", "http://localhost:8080"),
+        ] {
+            assert_eq!(Origin::parse(origin).unwrap().at(host).as_str(), there);
+        }
         for bad in [
             "null",
             "",

@@ -40,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) status: u16,
     /// `ok`, the label of a denial, or how an exchange ended.
     pub(crate) outcome: &'static str,
+    /// The label of the denial that the route only reports; the request went on as nobody's.
+    pub(crate) report_only: Option<&'static str>,
     /// The client at the authorization server, where one is known.
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
@@ -169,6 +171,8 @@ struct Line<'a> {
     status: u16,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    report_only: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
@@ -190,6 +194,7 @@ fn line(entry: &Entry, subject: SubjectInLog) -> Line<'_> {
         route: entry.route.as_ref().map(RouteName::as_str),
         status: entry.status,
         outcome: entry.outcome,
+        report_only: entry.report_only,
         client: entry.client.as_deref(),
         subject: entry.subject.as_deref().and_then(|name| shown(name, subject)),
         family: entry.family.map(|family| family.to_string()),
@@ -222,6 +227,7 @@ fn text(entry: &Entry, subject: SubjectInLog) -> Vec<u8> {
     );
     let details = [
         ("route", line.route),
+        ("report_only", line.report_only),
         ("client", line.client),
         ("subject", line.subject.as_deref()),
         ("family", line.family.as_deref()),
@@ -266,6 +272,7 @@ mod tests {
             route: Some(RouteName::new("/api/*")),
             status: 200,
             outcome: "ok",
+            report_only: None,
             client: Some("web-app".to_owned()),
             subject: Some("alice".to_owned()),
             family: None,

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use pingora::{Error, ErrorType};
 
+use crate::core::caller::Caller;
 use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
 use crate::core::ids::{RequestId, RouteName};
@@ -47,6 +48,8 @@ pub(crate) struct Context {
     /// The endpoint of ours that was asked.
     pub(crate) endpoint: Option<RouteName>,
     pub(crate) outcome: &'static str,
+    /// Why it would have been refused, but for `report_only`.
+    pub(crate) report_only: Option<&'static str>,
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) family: Option<FamilyId>,
@@ -87,6 +90,7 @@ impl Context {
             refused_by: None,
             endpoint: None,
             outcome: "ok",
+            report_only: None,
             client: None,
             subject: None,
             family: None,
@@ -114,7 +118,8 @@ impl Context {
     /// Keeps for the log what the permit says, and gives its path. There is none afterwards.
     pub(crate) fn give_up_permit(&mut self) -> Option<String> {
         let permit = self.permit.take()?;
-        self.keep(Some(permit.route().clone()), permit.token());
+        let reported = permit.reported().and_then(|reported| reported.caller.as_deref()).map(Caller::token);
+        self.keep(Some(permit.route().clone()), permit.token().or(reported));
         Some(permit.path().as_str().to_owned())
     }
 

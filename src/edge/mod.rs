@@ -10,11 +10,13 @@
 //! - `context`: what is known of one request
 //! - `request_head`: reads a head, refuses what has two readings
 //! - `headers`: what the upstream gets, what of its answer the client gets
+//! - `refusing`: a refusal is counted, logged and answered
 //! - `respond`: Tollgate's own answers
 //! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `inflow`: bodies that trickle or stop
 //! - `oauth_endpoints`: `/oauth/token` on the wire
+//! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire
 //! - `serving`: one configuration as the proxy works with it
 //! - `timeouts`: how long a client is waited for
 //! - `upstreams`: the servers behind: which one, how it is reached, how it fares
@@ -40,7 +42,9 @@ mod oauth_endpoints;
 mod pages;
 mod proxy;
 mod published;
+mod refusing;
 mod request_head;
+mod resource_metadata;
 mod respond;
 pub mod server;
 mod serving;

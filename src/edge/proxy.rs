@@ -11,16 +11,16 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version};
+use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::config::settings::SentHost;
 use crate::core::caller::Caller;
 use crate::core::cors::{self, Preflight};
-use crate::core::denial::{Denial, LogLevel};
+use crate::core::denial::Denial;
 use crate::core::forwarded;
 use crate::core::ids::RouteName;
 use crate::core::request::RequestHead;
@@ -30,13 +30,13 @@ use crate::edge::context::Context;
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
-use crate::edge::respond::{self, Answer, Form};
+use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
-use crate::edge::{attempt, body, oauth_endpoints, published, request_head};
+use crate::edge::{attempt, body, oauth_endpoints, published, request_head, resource_metadata};
 use crate::flows::admit::{self, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
-use crate::flows::{Gate, brake, ports};
+use crate::flows::{Gate, ports};
 use crate::state::live::Live;
 
 /// The status in the log of a request whose client left before its answer.
@@ -54,6 +54,8 @@ pub(crate) struct Proxy {
     pub(crate) unrouted: RouteName,
     /// The label of `/oauth/token`.
     pub(crate) token_endpoint: RouteName,
+    /// The label of `/.well-known/oauth-protected-resource`.
+    pub(crate) resource_metadata: RouteName,
 }
 
 /// Where a request that was not refused goes on.
@@ -112,6 +114,7 @@ impl Proxy {
         }
         if let Some(preflight) =
             cors::preflight(&request.method, &request.headers).filter(|_| may_be_preflight)
+            && target.own != Some(OwnEndpoint::ResourceMetadata)
         {
             return self.judge_preflight(&head, target, &preflight, context);
         }
@@ -120,7 +123,12 @@ impl Proxy {
         }
         let now = self.gate.clock.now();
         match admit::admit(&self.gate, &live, &head, target, now).await {
-            Ok(permit) => context.permit = Some(permit),
+            Ok(permit) => {
+                if let Some(reported) = permit.reported() {
+                    self.report(context, &permit.route().name, &reported.denial);
+                }
+                context.permit = Some(permit);
+            }
             Err(refusal) => {
                 context.keep(refusal.route, refusal.caller.as_deref().map(Caller::token));
                 return Err(refusal.denial);
@@ -160,54 +168,47 @@ impl Proxy {
         }
     }
 
-    async fn refuse(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        denial: &Denial,
-    ) -> pingora::Result<()> {
-        self.note(context, denial);
-        let serving = context.serving.clone();
-        let form = Form::fit_for(session.req_header(), &serving.pages);
-        let request_id = context.request_id();
-        let answer = Answer::refusal(denial, form, request_id.as_str());
-        reply(session, context, answer).await
-    }
-
-    /// Counts a refusal and says it in the log where somebody should look.
-    fn note(&self, context: &mut Context, denial: &Denial) {
-        let facts = denial.facts();
-        context.outcome = facts.label;
-        let route = context.label().unwrap_or(&self.unrouted);
-        self.gate.metrics.denied(route, facts.label);
-        self.gate.operators.refusals.note(facts.label, route, self.gate.clock.now());
-        if let Some(who) = &context.who {
-            brake::note(&self.gate, context.live(), who.client, denial);
-        }
-        let request_id = context.request_id();
-        match facts.level {
-            LogLevel::Info => {}
-            LogLevel::Warn => {
-                tracing::warn!(%request_id, %route, reason = facts.label, "a request was refused");
-            }
-            LogLevel::Error => {
-                tracing::error!(%request_id, %route, reason = facts.label, "a request failed");
-            }
-        }
-    }
-
     async fn answer_own(
         &self,
         session: &mut Session,
         context: &mut Context,
         target: &Target,
     ) -> pingora::Result<()> {
-        if target.own != Some(OwnEndpoint::Token) {
-            return match published::answer(context.live(), target, &session.req_header().method) {
-                Ok(answer) => reply(session, context, answer).await,
-                Err(denial) => self.refuse(session, context, &denial).await,
-            };
+        match target.own {
+            Some(OwnEndpoint::Token) => self.answer_token_request(session, context, target).await,
+            Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
+            Some(OwnEndpoint::AssertionKeys) => {
+                match published::assertion_keys(context.live(), &session.req_header().method) {
+                    Ok(answer) => reply(session, context, answer).await,
+                    Err(denial) => self.refuse(session, context, &denial).await,
+                }
+            }
+            Some(OwnEndpoint::Unknown) | None => self.refuse(session, context, &Denial::NoRoute).await,
         }
+    }
+
+    async fn describe_resource(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        target: &Target,
+    ) -> pingora::Result<()> {
+        context.endpoint = Some(self.resource_metadata.clone());
+        let request_id = context.request_id();
+        let (answer, denial) =
+            resource_metadata::answer(context.live(), session, target, request_id.as_str());
+        if let Some(denial) = &denial {
+            self.note(context, denial);
+        }
+        respond::send(session, answer, request_id.as_str()).await
+    }
+
+    async fn answer_token_request(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        target: &Target,
+    ) -> pingora::Result<()> {
         let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
         context.endpoint = Some(self.token_endpoint.clone());
         let live = context.live().clone();
@@ -230,35 +231,14 @@ impl Proxy {
             session.set_keepalive(None);
         }
     }
-
-    /// What an error of pingora's is to the client; `None` when the client is gone.
-    fn denial_for(&self, context: &mut Context, error: &Error) -> Option<Denial> {
-        if let Some(denial) = context.failure.take() {
-            return Some(denial);
-        }
-        match error.esource() {
-            ErrorSource::Upstream => Some(attempt::denial(error.etype())),
-            ErrorSource::Downstream => match error.etype() {
-                ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
-                ErrorType::WriteError
-                | ErrorType::WriteTimedout
-                | ErrorType::ReadError
-                | ErrorType::ConnectionClosed => None,
-                _ => Some(Denial::BadRequest("The request is not framed as HTTP asks.")),
-            },
-            ErrorSource::Internal | ErrorSource::Unset => {
-                tracing::error!(
-                    request_id = %context.request_id(), kind = error.etype().as_str(),
-                    "a request failed inside the gateway"
-                );
-                Some(Denial::Internal)
-            }
-        }
-    }
 }
 
 /// Writes an answer of Tollgate's own, so that the pages that may read it can.
-async fn reply(session: &mut Session, context: &Context, mut answer: Answer) -> pingora::Result<()> {
+pub(super) async fn reply(
+    session: &mut Session,
+    context: &Context,
+    mut answer: Answer,
+) -> pingora::Result<()> {
     answer.share(context.sharing(), &session.req_header().headers);
     respond::send(session, answer, context.request_id().as_str()).await
 }
@@ -471,6 +451,7 @@ impl ProxyHttp for Proxy {
             route: context.label().cloned(),
             status,
             outcome: context.outcome,
+            report_only: context.report_only,
             client: context.client.take(),
             subject: context.subject.take(),
             family: context.family,

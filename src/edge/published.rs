@@ -4,25 +4,16 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::core::denial::Denial;
 use crate::edge::respond::Answer;
-use crate::flows::admit::{OwnEndpoint, Target};
 use crate::state::live::Live;
 
 /// Whoever caches the keys for longer meets a new one late: publish it so long before it signs.
 const FRESH_FOR: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-/// What is at a path of Tollgate's own.
+/// `/.well-known/jwks.json`
 ///
 /// # Errors
-/// `NoRoute` where there is nothing; `MethodNotAllowed`.
-pub(crate) fn answer(live: &Live, target: &Target, method: &Method) -> Result<Answer, Denial> {
-    match target.own {
-        Some(OwnEndpoint::AssertionKeys) => assertion_keys(live, method),
-        _ => Err(Denial::NoRoute),
-    }
-}
-
-/// `/.well-known/jwks.json`, where assertions are made.
-fn assertion_keys(live: &Live, method: &Method) -> Result<Answer, Denial> {
+/// `NoRoute` where no assertions are made; `MethodNotAllowed`.
+pub(crate) fn assertion_keys(live: &Live, method: &Method) -> Result<Answer, Denial> {
     let assertions = live.assertions.as_ref().ok_or(Denial::NoRoute)?;
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Denial::MethodNotAllowed { allow: vec![Method::GET, Method::HEAD] });

@@ -14,6 +14,8 @@ use serde::Serialize;
 use crate::core::challenge;
 use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
+use crate::core::request::Origin;
+use crate::core::route::Route;
 use crate::edge::body;
 use crate::edge::pages::{Pages, is_navigation};
 
@@ -68,7 +70,7 @@ impl Answer {
         answer
     }
 
-    /// The answer that a refusal gets.
+    /// The answer that a refusal gets, but for its challenge.
     pub(crate) fn refusal(denial: &Denial, form: Form<'_>, request_id: &str) -> Self {
         let mut answer = match form {
             Form::Problem => problem(denial, request_id),
@@ -84,12 +86,15 @@ impl Answer {
         if let Some(after) = denial.retry_after() {
             answer.set(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
-        if !matches!(form, Form::OAuth)
-            && let Some(challenge) = challenge::www_authenticate(denial)
-        {
-            answer.set(header::WWW_AUTHENTICATE, challenge);
-        }
         answer
+    }
+
+    /// Says what would have to come along instead. `refused_by`: the route, where one was found, and the gateway's
+    /// origin as it was asked.
+    pub(crate) fn challenge(&mut self, denial: &Denial, refused_by: Option<(&Route, &Origin)>) {
+        if let Some(challenge) = challenge::www_authenticate(denial, refused_by) {
+            self.set(header::WWW_AUTHENTICATE, challenge);
+        }
     }
 
     /// The answer to a preflight.
@@ -219,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_problem_with_its_request_id() {
-        let answer = Answer::refusal(&Denial::NoCredential, Form::Problem, "abc");
+        let mut answer = Answer::refusal(&Denial::NoCredential, Form::Problem, "abc");
+        answer.challenge(&Denial::NoCredential, None);
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["type"], "urn:tollgate:refusal:no_credential");

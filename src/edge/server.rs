@@ -24,6 +24,7 @@ use pingora::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
 
 use crate::config::settings::{Listener, Settings, Upstream};
 use crate::core::ids::RouteName;
+use crate::core::route::resource::WELL_KNOWN;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
 use crate::edge::connection_guard::{Connections, HeaderBounds, MostOfOne};
@@ -139,6 +140,7 @@ pub fn stand_by(
         drain: drain.clone(),
         unrouted: RouteName::new("-"),
         token_endpoint: RouteName::new("/oauth/token"),
+        resource_metadata: RouteName::new(WELL_KNOWN),
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));
     proxy.handle_init_modules();

@@ -13,6 +13,7 @@ use crate::core::request::{RequestHead, host_name};
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::Permit;
+use crate::core::route::resource::WELL_KNOWN;
 use crate::core::route::table::{Found, Matched};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
@@ -69,6 +70,8 @@ pub enum OwnEndpoint {
     Token,
     /// `/.well-known/jwks.json`: the keys of the assertions.
     AssertionKeys,
+    /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
+    ResourceMetadata,
     /// Reserved and not served: 404.
     Unknown,
 }
@@ -93,6 +96,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     let own = path.is_own().then(|| match path.as_str() {
         "/oauth/token" => OwnEndpoint::Token,
         "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
+        path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
     });
     Ok(Target { path, query, own })
@@ -112,7 +116,8 @@ fn read_query(query: &[u8]) -> Result<String, Denial> {
 /// The judgement: route, credential, token, requirements.
 ///
 /// # Errors
-/// The first thing that does not hold, with the route and the caller once they are known.
+/// The first thing that does not hold, with the route and the caller once they are known. Of a route that is
+/// `report_only` what does not hold is in the permit instead.
 pub async fn admit(
     gate: &Gate,
     live: &Live,
@@ -124,27 +129,45 @@ pub async fn admit(
     let matched = find_route(live, head, path, own)?;
     let route = matched.route().clone();
     let mut caller = None;
-    let judgement = async {
-        let found = match carried(head.headers, query.as_deref())? {
-            None => None,
-            Some(Carried::Authorization(token)) => Some(judge(gate, live, head, &route, token, now).await?),
-            Some(Carried::Subprotocol(offered)) => {
-                may_bring_subprotocol(head, &route)?;
-                Some(judge(gate, live, head, &route, offered.token()?.expose(), now).await?)
-            }
-        };
-        caller = found.as_ref().map(|found| found.caller.clone());
-        let forwards = live.settings.identity.access_token == AccessTokenForwarding::Forward;
-        let permit = Permit::grant(matched, query, caller.clone(), forwards, now)?;
-        match &found {
-            None => Ok(permit),
-            Some(found) => {
-                let assertion = assertion(gate, live, &permit, head.method, found, now)?;
-                Ok(permit.with_assertion(assertion))
-            }
+    let permit = match token_of(gate, live, head, &route, query.as_deref(), now).await {
+        Err(denial) => Permit::without_credential(matched, query, denial),
+        Ok(found) => {
+            caller = found.as_ref().map(|found| found.caller.clone());
+            let permit = Permit::grant(matched, query, caller.clone(), forwards_access_token(live), now);
+            permit.and_then(|permit| match &found {
+                Some(found) if permit.reported().is_none() => {
+                    let assertion = assertion(gate, live, &permit, head.method, found, now)?;
+                    Ok(permit.with_assertion(assertion))
+                }
+                _ => Ok(permit),
+            })
         }
     };
-    judgement.await.map_err(|denial| Refusal { denial, route: Some(route), caller })
+    permit.map_err(|denial| Refusal { denial, route: Some(route), caller })
+}
+
+/// The one token that the request brings, verified; `None` when it brings none.
+async fn token_of(
+    gate: &Gate,
+    live: &Live,
+    head: &RequestHead<'_>,
+    route: &Route,
+    query: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Arc<Remembered>>, Denial> {
+    match carried(head.headers, query)? {
+        None => Ok(None),
+        Some(Carried::Authorization(token)) => judge(gate, live, head, route, token, now).await.map(Some),
+        Some(Carried::Subprotocol(offered)) => {
+            may_bring_subprotocol(head, route)?;
+            judge(gate, live, head, route, offered.token()?.expose(), now).await.map(Some)
+        }
+    }
+}
+
+/// Whether the access token goes on to the upstream.
+pub(in crate::flows) fn forwards_access_token(live: &Live) -> bool {
+    live.settings.identity.access_token == AccessTokenForwarding::Forward
 }
 
 async fn judge(
@@ -249,6 +272,8 @@ mod tests {
             host: host.map(|host| HostPattern::parse(host).unwrap()),
             methods,
             access,
+            report_only: false,
+            resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
@@ -365,6 +390,9 @@ mod tests {
             ("/oauth/login", Some(OwnEndpoint::Unknown)),
             ("/.well-known/jwks.json", Some(OwnEndpoint::AssertionKeys)),
             ("/.well-known/jwks.json/", Some(OwnEndpoint::Unknown)),
+            ("/.well-known/oauth-protected-resource", Some(OwnEndpoint::ResourceMetadata)),
+            ("/.well-known/oauth-protected-resource/api/x", Some(OwnEndpoint::ResourceMetadata)),
+            ("/.well-known/oauth-protected-resources", None),
             ("/.well-known/security.txt", None),
             ("/oauth2/token", None),
             ("/x/oauth/token", None),

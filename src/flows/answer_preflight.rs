@@ -49,8 +49,15 @@ pub fn answer_preflight(
         let headers = reader.preflight_headers(&TOKEN_ENDPOINT_METHODS);
         return Ok(Answered::Here { headers, route: None });
     }
-    carried(head.headers, target.query.as_deref())?;
-    let matched = route_for(live, head, &target, preflight.method())?;
+    let matched = match (
+        route_for(live, head, &target, preflight.method()),
+        carried(head.headers, target.query.as_deref()),
+    ) {
+        // The request itself will be reported.
+        (Ok(matched), Err(_)) if matched.route().report_only => matched,
+        (_, Err(denial)) => return Err(denial.into()),
+        (found, Ok(_)) => found?,
+    };
     let route = matched.route().clone();
     if let Some(permit) = Permit::preflight(matched, target.query, preflight) {
         return Ok(Answered::ByUpstream(permit));

@@ -15,6 +15,7 @@ use crate::core::ids::IssuerName;
 use crate::core::revocation::TokenFacts;
 use crate::core::route::policy::Access;
 use crate::core::time::Timestamp;
+use crate::core::token::check::{Check, Failed};
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::{Unverified, VerifiedToken};
@@ -99,18 +100,23 @@ pub(crate) struct Judged {
 }
 
 /// `limit`: the longest token, in bytes.
+///
+/// # Errors
+/// The first check that does not hold.
 pub(crate) async fn judge(
     means: Means<'_>,
     issuers: &Issuers,
     limit: usize,
     token: &str,
     now: Timestamp,
-) -> Result<Judged, Denial> {
+) -> Result<Judged, Failed> {
     let began = Instant::now();
     let unverified = Unverified::parse(token, limit)?;
-    let issuer = issuers.by_iss(unverified.iss()).ok_or(Denial::UnknownIssuer)?;
+    let issuer =
+        issuers.by_iss(unverified.iss()).ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
     let plausible = unverified.check(&issuer.settings.rules, now)?;
-    let keys = keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await?;
+    let keys = keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys = keys.map_err(|denial| Check::Key.failed(denial))?;
     let token = plausible.verify(&keys)?;
     means.metrics.token_verified(&issuer.settings.name, began.elapsed());
     Ok(Judged { token, issuer: issuer.clone(), keys })

@@ -83,7 +83,8 @@ impl World {
     }
 
     async fn judge(&self, token: &str) -> Result<VerifiedToken, Denial> {
-        judge(self.means(), &self.issuers, 8192, token, self.clock.now()).await.map(|judged| judged.token)
+        let judged = judge(self.means(), &self.issuers, 8192, token, self.clock.now()).await;
+        Ok(judged.map(|judged| judged.token)?)
     }
 
     async fn judge_of(&self, key: &TestKey) -> Result<(), Denial> {

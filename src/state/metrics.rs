@@ -104,6 +104,7 @@ pub struct Metrics {
     auth_duration: HistogramVec,
     recall_duration: Histogram,
     denials: IntCounterVec,
+    report_only_denials: IntCounterVec,
     tokens_verified: IntCounterVec,
     exchanges: IntCounterVec,
     sign_ins: IntCounterVec,
@@ -159,6 +160,11 @@ impl Metrics {
             recall_duration: auth_duration.with_label_values(&["cached"]),
             auth_duration,
             denials: counter("denials_total", "Requests refused.", &["route", "reason"])?,
+            report_only_denials: counter(
+                "report_only_denials_total",
+                "Requests that passed as nobody's and would have been refused but for report_only.",
+                &["route", "reason"],
+            )?,
             tokens_verified: counter(
                 "tokens_verified_total",
                 "Access tokens found good.",
@@ -271,6 +277,11 @@ impl Metrics {
     /// `reason` is a [`crate::core::denial::Facts::label`].
     pub fn denied(&self, route: &RouteName, reason: &'static str) {
         self.denials.with_label_values(&[route.as_str(), reason]).inc();
+    }
+
+    /// `reason` is a [`crate::core::denial::Facts::label`].
+    pub fn would_be_denied(&self, route: &RouteName, reason: &'static str) {
+        self.report_only_denials.with_label_values(&[route.as_str(), reason]).inc();
     }
 
     pub fn exchanged(&self, client: &ClientName, outcome: ExchangeOutcome) {

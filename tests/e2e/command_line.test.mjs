@@ -1,7 +1,7 @@
 // The commands as a person types them.
 
 import assert from 'node:assert/strict';
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, sign } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -80,6 +80,39 @@ test('keys cookie prints a new key each time', async (t) => {
   assert.equal(first.code, 0, first.text);
   assert.ok(first.text.trim().length >= 43, first.text);
   assert.notEqual(first.text, second.text);
+});
+
+test('explain says what would become of a request, offline, and ends with 0, 1 or 2', async (t) => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const jwks = JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k1', use: 'sig', alg: 'ES256' }] });
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const now = Math.floor(Date.now() / 1000);
+  const token = (claims) => {
+    const all = { iss: 'http://127.0.0.1:8082', aud: 'https://api.example.com', sub: 'alice', iat: now, exp: now + 300, ...claims };
+    const signed = `${part({ alg: 'ES256', typ: 'at+jwt', kid: 'k1' })}.${part(all)}`;
+    return `${signed}.${sign('sha256', Buffer.from(signed), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
+  };
+  const [good, poor] = [token({ scope: 'api:read' }), token({ scope: 'other' })];
+  const cwd = await folder(t, { 'config.yaml': GOOD, 'jwks.json': jwks, good, poor });
+  const explain = (...args) => run(['explain', 'GET', ...args], { cwd });
+  const passes = await explain('http://localhost:8080/api/orders?page=2', '--jwks', 'jwks.json', '--token-file', 'good');
+  assert.equal(passes.code, 0, passes.text);
+  for (const line of [/^route +ok +\/api\/\*/m, /^ +ok +signature/m, /^require +ok +scope api:read/m, /^upstream +GET http:\/\/127\.0\.0\.1:8083\/api\/orders/m, /x-auth-subject: alice/, /^verdict +passes$/m]) {
+    assert.match(passes.text, line);
+  }
+  const lacks = await explain('/api/orders', '--jwks', 'jwks.json', '--token-file', 'poor');
+  assert.equal(lacks.code, 1, lacks.text);
+  assert.match(lacks.text, /^require +NO +scope api:read/m);
+  assert.match(lacks.text, /^verdict +refused: 403 insufficient_scope/m);
+  assert.match(lacks.text, /WWW-Authenticate: Bearer .*scope="api:read"/);
+  // Nobody listens where the issuer should be.
+  const unknown = await explain('/api/orders', '--token-file', 'good');
+  assert.equal(unknown.code, 2, unknown.text);
+  assert.match(unknown.text, /--jwks/);
+  assert.equal((await explain('orders')).code, 2);
+  for (const { text } of [passes, lacks, unknown]) {
+    for (const secret of [good, poor]) assert.ok(!text.includes(secret) && !text.includes(secret.split('.')[2]), text);
+  }
 });
 
 test('--version prints the version', async () => {

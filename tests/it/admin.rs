@@ -67,7 +67,7 @@ async fn the_status_tells_of_issuers_routes_and_refusals_and_of_no_secret() {
     let upstream = Upstream::start().await;
     let rest = format!(
         "clients: {{ web: {{ mode: token, issuer: discovered, secret: hunter2hunter2, redirect_uri: \"http://gate.localhost/b\" }} }}
-routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{}\" }}]
+routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{0}\" }}, {{ path: /trial/*, to: \"{0}\", report_only: true }}]
 ",
         upstream.url()
     );
@@ -91,6 +91,11 @@ routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{}\" }}]
     );
     let page = ask(&gateway, "GET", "/", &[("Authorization", &bearer)]).await;
     let html = String::from_utf8(page.body.clone()).unwrap();
+    assert_eq!(
+        (&status["routes"][0]["report_only"], &status["routes"][1]["report_only"]),
+        (&json!(false), &json!(true))
+    );
+    assert!(html.contains("<td>token, report only</td>"), "{html}");
     assert!(
         html.contains("no_credential") && html.contains("&lt;b&gt;x") && !html.contains("<b>x"),
         "{html}"

@@ -129,10 +129,8 @@ async fn http_2_with_prior_knowledge_and_http_1_share_a_listener_in_clear_text()
     let answer = client.ask(get("/public/x"), &[]).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"ok"[..]));
     let refused = client.ask(get("/api/x"), &[]).await.unwrap();
-    assert_eq!(
-        (refused.status.as_u16(), refused.header("www-authenticate")),
-        (401, Some("Bearer realm=\"api\""))
-    );
+    assert_eq!(refused.status.as_u16(), 401);
+    assert!(refused.header("www-authenticate").unwrap().starts_with("Bearer realm=\"api\", "));
     let mut head = get("/api/x");
     *head.method_mut() = Method::HEAD;
     let answer = client.ask(head, &[]).await.unwrap();

@@ -221,6 +221,20 @@ const ROUTE: &[Key] = &[
         "[portal]",
     ),
     key(
+        "report_only",
+        One("true or false"),
+        Default("false"),
+        "Refuses nobody for want of a good token: what would be refused is reported (`tollgate_report_only_denials_total`, `report_only` in the access log) and goes on as nobody's, without identity headers and without the credential that it brought.",
+        "true",
+    ),
+    key(
+        "resource",
+        One("a URL"),
+        Otherwise("`public_url`, or the host asked for, and the first literal segments of `path`"),
+        "What tokens for it are asked for by (RFC 8707, RFC 9728): a URL at the gateway, and an `audience` of an issuer. Its metadata is under `/.well-known/oauth-protected-resource`.",
+        "https://api.example.com",
+    ),
+    key(
         "cors",
         One("`gateway` or `upstream`"),
         Default("gateway"),

@@ -3,6 +3,7 @@
 //! - `path`: one canonical reading of a request target, or a refusal
 //! - `table`: the most specific route for host, path and method (a segment trie)
 //! - `policy`: what a route requires of a token
+//! - `resource`: what a route is called by those who ask for tokens for it
 //! - `forwarding`: how a permitted request is sent on
 //! - `permit`: the only way to an upstream
 
@@ -10,6 +11,7 @@ pub mod forwarding;
 pub mod path;
 pub mod permit;
 pub mod policy;
+pub mod resource;
 pub mod table;
 
 use http::Method;
@@ -26,6 +28,9 @@ pub struct Route {
     /// `None`: every method.
     pub methods: Option<Vec<Method>>,
     pub access: policy::Access,
+    /// What would be refused for want of a good credential is reported and passes as nobody's.
+    pub report_only: bool,
+    pub resource: resource::Resource,
     pub upstream: UpstreamName,
     /// Who speaks CORS with pages of other origins.
     pub cors: CorsSpeaker,

@@ -301,6 +301,17 @@ impl PathPattern {
         is_own(literals)
     }
 
+    /// Its first segments up to a `{name}` or `*`, in their canonical spelling; empty where there are none.
+    pub fn literal_prefix(&self) -> String {
+        let mut text = String::new();
+        for segment in &self.segments {
+            let PatternSegment::Literal(literal) = segment else { break };
+            text.push('/');
+            literal.bytes().for_each(|byte| push_escaped(byte, &mut text));
+        }
+        text
+    }
+
     pub(super) fn segments(&self) -> &[PatternSegment] {
         &self.segments
     }

@@ -1,5 +1,8 @@
 //! Leave to go to an upstream. [`Permit::grant`] is the only maker and judges by the route's policy
 //! itself, so that there is no permit without a judgement; `edge` cannot name an upstream without one.
+//!
+//! Where a route says `report_only`, what it would refuse goes on as nobody's: such a permit is made of the denial,
+//! holds it, and has no way to name a caller. Elsewhere a denial is all that becomes of a denial.
 
 use std::sync::Arc;
 
@@ -13,6 +16,7 @@ use crate::core::route::policy::{TokenFacts, judge};
 use crate::core::route::table::Matched;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::time::Timestamp;
+use crate::core::token::bearer::without_access_token;
 use crate::core::token::jwt::VerifiedToken;
 
 /// Leave to go to the upstream of one route, with one path, for one caller.
@@ -26,6 +30,15 @@ pub struct Permit {
     caller: Option<Arc<Caller>>,
     assertion: Option<(HeaderName, HeaderValue)>,
     forward_access_token: bool,
+    reported: Option<Reported>,
+}
+
+/// What a route that is `report_only` would have refused.
+#[derive(Debug)]
+pub struct Reported {
+    pub denial: Denial,
+    /// Who would have been refused, where a good token said so. For the log alone.
+    pub caller: Option<Arc<Caller>>,
 }
 
 impl Permit {
@@ -33,7 +46,7 @@ impl Permit {
     /// request; a public route needs nobody. `forward_access_token`: whether it goes on in `Authorization`.
     ///
     /// # Errors
-    /// The requirement that does not hold.
+    /// The requirement that does not hold, unless the route only reports it.
     pub fn grant(
         matched: Matched,
         query: Option<String>,
@@ -42,10 +55,51 @@ impl Permit {
         now: Timestamp,
     ) -> Result<Self, Denial> {
         let (route, path) = matched.into_parts();
-        judge(&route, &path, caller.as_deref().map(|caller| TokenFacts::from(caller.token())), now)?;
+        if let Err(denial) =
+            judge(&route, &path, caller.as_deref().map(|caller| TokenFacts::from(caller.token())), now)
+        {
+            return Self::report(route, path, query, Reported { denial, caller });
+        }
         let forward_access_token = forward_access_token && caller.is_some();
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        Ok(Self { route, path, sent, query, caller, assertion: None, forward_access_token })
+        Ok(Self { route, path, sent, query, caller, assertion: None, forward_access_token, reported: None })
+    }
+
+    /// For a request whose credential did not hold.
+    ///
+    /// # Errors
+    /// The same denial, unless the route only reports it.
+    pub fn without_credential(
+        matched: Matched,
+        query: Option<String>,
+        denial: Denial,
+    ) -> Result<Self, Denial> {
+        let (route, path) = matched.into_parts();
+        Self::report(route, path, query, Reported { denial, caller: None })
+    }
+
+    /// Leave for nobody in particular, where the route reports only. A brake holds there too: what it refuses is
+    /// work, whoever asks.
+    fn report(
+        route: Arc<Route>,
+        path: CanonicalPath,
+        query: Option<String>,
+        reported: Reported,
+    ) -> Result<Self, Denial> {
+        if !route.report_only || matches!(reported.denial, Denial::TooManyDenials { .. }) {
+            return Err(reported.denial);
+        }
+        let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
+        Ok(Self {
+            route,
+            path,
+            sent,
+            query: query.map(without_access_token),
+            caller: None,
+            assertion: None,
+            forward_access_token: false,
+            reported: Some(reported),
+        })
     }
 
     /// Leave for a preflight to go to an upstream that speaks CORS itself: for nobody, with nothing of
@@ -57,10 +111,11 @@ impl Permit {
             route,
             path,
             sent,
-            query,
+            query: query.map(without_access_token),
             caller: None,
             assertion: None,
             forward_access_token: false,
+            reported: None,
         })
     }
 
@@ -78,13 +133,18 @@ impl Permit {
         self.sent.as_ref().unwrap_or(&self.path)
     }
 
-    /// Without its `?`, as it came.
+    /// Without its `?`, as it came; a token in it was taken out where it is only reported.
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()
     }
 
     pub fn token(&self) -> Option<&VerifiedToken> {
         self.caller.as_deref().map(Caller::token)
+    }
+
+    /// What would have been refused, but for `report_only`. The permit is nobody's then.
+    pub fn reported(&self) -> Option<&Reported> {
+        self.reported.as_ref()
     }
 
     /// The identity headers to set, after every reserved one was removed.
@@ -140,12 +200,24 @@ mod tests {
         token: Option<VerifiedToken>,
         access_token: bool,
     ) -> Result<Permit, Denial> {
+        let headers = [
+            (HeaderName::from_static("x-auth-subject"), "sub".to_owned()),
+            (HeaderName::from_static("x-auth-scope"), "scope".to_owned()),
+            (HeaderName::from_static("x-auth-tenant"), "tenant".to_owned()),
+        ];
+        let caller = token.map(|token| Arc::new(Caller::new(token, &headers)));
+        Permit::grant(matched(access, false, path), Some("q=%61".to_owned()), caller, access_token, NOW)
+    }
+
+    fn matched(access: Access, report_only: bool, path: &str) -> Matched {
         let route = Arc::new(Route {
             name: RouteName::new("users"),
             path: PathPattern::parse("/users/{id}/*").unwrap(),
             host: None,
             methods: None,
             access,
+            report_only,
+            resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
@@ -154,13 +226,7 @@ mod tests {
         let table = RouteTable::build(&[route]).unwrap();
         let path = CanonicalPath::parse(path.as_bytes()).unwrap();
         let Found::Route(matched) = table.find("h", &Method::GET, path) else { panic!("not found") };
-        let headers = [
-            (HeaderName::from_static("x-auth-subject"), "sub".to_owned()),
-            (HeaderName::from_static("x-auth-scope"), "scope".to_owned()),
-            (HeaderName::from_static("x-auth-tenant"), "tenant".to_owned()),
-        ];
-        let caller = token.map(|token| Arc::new(Caller::new(token, &headers)));
-        Permit::grant(matched, Some("q=%61".to_owned()), caller, access_token, NOW)
+        matched
     }
 
     fn own_account() -> Access {
@@ -208,5 +274,47 @@ mod tests {
         let anonymous = grant(Access::Public, "/users/bob", None, true).unwrap();
         assert!(anonymous.identity().is_empty() && anonymous.token().is_none());
         assert!(!anonymous.forwards_access_token());
+    }
+
+    #[test]
+    fn what_is_only_reported_goes_on_as_nobodys() {
+        let headers = [(HeaderName::from_static("x-auth-subject"), "sub".to_owned())];
+        let query = || Some("a=1&access_token=x&b".to_owned());
+        let asked = |report_only| matched(own_account(), report_only, "/users/bob");
+        let alice = Arc::new(Caller::new(token(json!({ "auth_time": NOW.as_secs() - 10 })), &headers));
+        let mismatch = Denial::ClaimMismatch { claim: "sub".to_owned() };
+        for (brought, denial, caller) in
+            [(Some(alice.clone()), mismatch.clone(), Some("alice")), (None, Denial::NoCredential, None)]
+        {
+            let permit = Permit::grant(asked(true), query(), brought.clone(), true, NOW).unwrap();
+            assert!(permit.identity().is_empty() && permit.token().is_none());
+            assert!(!permit.forwards_access_token());
+            assert_eq!((permit.path().as_str(), permit.query()), ("/users/bob", Some("a=1&b")));
+            let reported = permit.reported().unwrap();
+            assert_eq!(reported.denial, denial);
+            assert_eq!(reported.caller.as_ref().and_then(|caller| caller.token().subject()), caller);
+            assert_eq!(Permit::grant(asked(false), query(), brought, true, NOW).unwrap_err(), denial);
+        }
+        for denial in [Denial::Revoked, Denial::KeysUnavailable, Denial::TokenInQuery, Denial::TokenTooLarge]
+        {
+            let permit = Permit::without_credential(asked(true), query(), denial.clone()).unwrap();
+            assert!(permit.identity().is_empty() && permit.token().is_none());
+            assert!(!permit.forwards_access_token());
+            assert_eq!(permit.reported().unwrap().denial, denial);
+            let refused = Permit::without_credential(asked(false), query(), denial.clone());
+            assert_eq!(refused.unwrap_err(), denial);
+        }
+        let braked = Denial::TooManyDenials { retry_after: Duration::from_secs(1) };
+        assert!(Permit::without_credential(asked(true), None, braked).is_err());
+    }
+
+    #[test]
+    fn what_holds_on_a_route_that_only_reports_is_a_permit_as_elsewhere() {
+        let headers = [(HeaderName::from_static("x-auth-subject"), "sub".to_owned())];
+        let alice = Arc::new(Caller::new(token(json!({ "auth_time": NOW.as_secs() - 10 })), &headers));
+        let asked = matched(own_account(), true, "/users/alice");
+        let permit = Permit::grant(asked, None, Some(alice), true, NOW).unwrap();
+        assert!(permit.reported().is_none() && permit.token().is_some() && permit.forwards_access_token());
+        assert_eq!(permit.identity().len(), 1);
     }
 }

@@ -50,6 +50,23 @@ impl Access {
         }
     }
 
+    /// The scope that is enough: all of `scope` and the first of `any_scope`.
+    pub fn sufficient_scope(&self) -> Vec<String> {
+        match self {
+            Self::Public | Self::PublicOf(_) => Vec::new(),
+            Self::Protected(required) => required.needed_scope(&[]),
+        }
+    }
+
+    /// Every scope value that the requirements name.
+    pub fn named_scope(&self) -> impl Iterator<Item = &str> {
+        let (all, any) = match self {
+            Self::Public | Self::PublicOf(_) => (&[][..], &[][..]),
+            Self::Protected(required) => (&required.scope[..], &required.any_scope[..]),
+        };
+        all.iter().chain(any).map(String::as_str)
+    }
+
     /// The `{name}`s of the path that the requirements look at.
     pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
         let claims = match self {
@@ -159,6 +176,33 @@ pub fn judge(
 }
 
 impl Requirements {
+    /// Each requirement alone, in the order in which they are judged: all hold together where each holds.
+    pub fn one_by_one(&self) -> Vec<Self> {
+        let Self { scope, any_scope, claims, acr, signed_in_within, issuers, clients } = self;
+        let none = Self::default;
+        let mut each = Vec::new();
+        if issuers.is_some() {
+            each.push(Self { issuers: issuers.clone(), ..none() });
+        }
+        if clients.is_some() {
+            each.push(Self { clients: clients.clone(), ..none() });
+        }
+        if !scope.is_empty() {
+            each.push(Self { scope: scope.clone(), ..none() });
+        }
+        if !any_scope.is_empty() {
+            each.push(Self { any_scope: any_scope.clone(), ..none() });
+        }
+        each.extend(claims.iter().map(|claim| Self { claims: vec![claim.clone()], ..none() }));
+        if !acr.is_empty() {
+            each.push(Self { acr: acr.clone(), ..none() });
+        }
+        if signed_in_within.is_some() {
+            each.push(Self { signed_in_within: *signed_in_within, ..none() });
+        }
+        each
+    }
+
     fn accept_issuer_and_client(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
         if self.issuers.as_ref().is_some_and(|issuers| !issuers.contains(token.issuer)) {
             return Err(Denial::IssuerNotAccepted);
@@ -172,17 +216,22 @@ impl Requirements {
         Ok(())
     }
 
-    /// What is needed is named in full, since a client asks its AS for the whole scope again; of
-    /// `any_scope` the first, which is enough.
     fn accept_scope(&self, token: TokenFacts<'_>) -> Result<(), Denial> {
         let has = |value: &String| token.scope.contains(value);
         if self.scope.iter().all(has) && (self.any_scope.is_empty() || self.any_scope.iter().any(has)) {
             return Ok(());
         }
+        Err(Denial::InsufficientScope { needed: self.needed_scope(token.scope) })
+    }
+
+    /// What is needed is named in full, since a client asks its AS for the whole scope again; of
+    /// `any_scope` one that it has, else the first, which is enough.
+    fn needed_scope(&self, brought: &[String]) -> Vec<String> {
         let mut needed = self.scope.clone();
-        let alternative = self.any_scope.iter().find(|value| has(value)).or(self.any_scope.first());
+        let has = |value: &&String| brought.contains(value);
+        let alternative = self.any_scope.iter().find(has).or(self.any_scope.first());
         needed.extend(alternative.filter(|value| !self.scope.contains(value)).cloned());
-        Err(Denial::InsufficientScope { needed })
+        needed
     }
 
     fn accept_claims<'p>(
@@ -213,13 +262,16 @@ impl Requirements {
     }
 }
 
-/// Looks a claim up: the whole name literally first, then up to the first dot, and the rest in the
-/// object that is there.
+/// Looks a claim up: the whole name literally first, then up to a dot, the last one first, and the rest in the object
+/// that is there. So names with dots of their own are found, and members of what they hold.
 pub fn claim<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
-    claims.get(name).or_else(|| {
-        let (outer, inner) = name.split_once('.')?;
-        claim(claims.get(outer)?.as_object()?, inner)
-    })
+    let member = || {
+        name.rmatch_indices('.').find_map(|(dot, _)| {
+            let (outer, inner) = (name.get(..dot)?, name.get(dot.saturating_add(1)..)?);
+            claim(claims.get(outer)?.as_object()?, inner)
+        })
+    };
+    claims.get(name).or_else(member)
 }
 
 impl ClaimValue {
@@ -319,6 +371,8 @@ mod tests {
             host: None,
             methods: None,
             access,
+            report_only: false,
+            resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
@@ -428,6 +482,126 @@ mod tests {
             let required = Requirements { claims, ..Requirements::default() };
             assert_eq!(judged(required, &brought), expected, "{name} {value}");
         }
+    }
+
+    #[test]
+    fn a_claim_is_found_literally_or_by_descending_whatever_has_dots() {
+        let claims = json!({
+            "https://example.com/roles": ["admin"],
+            "https://hasura.example/jwt/claims": { "x-role": "editor", "a.b": { "c": 1 } },
+            "resource_access": { "my.app": { "roles": ["r"] }, "my": { "app": { "other": 2 } } },
+            "odd.name": "literal", "odd": { "name": "descended", "more": 3 },
+            "": { "": "empty" },
+        });
+        let claims = claims.as_object().unwrap();
+        for (name, found) in [
+            ("https://example.com/roles", Some(json!(["admin"]))),
+            ("https://hasura.example/jwt/claims.x-role", Some(json!("editor"))),
+            ("https://hasura.example/jwt/claims.a.b.c", Some(json!(1))),
+            ("resource_access.my.app.roles", Some(json!(["r"]))),
+            ("resource_access.my.app.other", Some(json!(2))),
+            ("odd.name", Some(json!("literal"))),
+            ("odd.more", Some(json!(3))),
+            (".", Some(json!("empty"))),
+            ("https://example.com/roles.0", None),
+            ("resource_access.my.none", None),
+            ("odd.", None),
+            (".odd", None),
+        ] {
+            assert_eq!(claim(claims, name), found.as_ref(), "{name}");
+        }
+    }
+
+    /// Every reading of a name, plainly: each way to cut it at dots.
+    fn readings<'c>(
+        value: &'c Value,
+        parts: &[&str],
+        found: &mut Vec<(usize, &'c Value)>,
+        first: Option<usize>,
+    ) {
+        let (Some(members), false) = (value.as_object(), parts.is_empty()) else {
+            if parts.is_empty() {
+                found.push((first.unwrap_or_default(), value));
+            }
+            return;
+        };
+        for taken in 1..=parts.len() {
+            if let Some(inner) = members.get(&parts[..taken].join(".")) {
+                readings(inner, &parts[taken..], found, first.or(Some(taken)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_is_found_where_any_reading_finds_one_and_the_longest_name_counts() {
+        bolero::check!().with_iterations(3_000).with_type::<([u8; 8], [u8; 4])>().for_each(
+            |(made, asked)| {
+                const NAMES: [&str; 8] = ["a", "b", "a.b", "b.a", "a.a", "a.b.a", "b.b", "."];
+                let name = |at: u8| NAMES[usize::from(at) % NAMES.len()].to_owned();
+                let mut claims = json!({ "number": 0 });
+                for (at, pair) in made.chunks(2).enumerate() {
+                    let outer = claims.as_object_mut().unwrap().entry(name(pair[0])).or_insert(json!({}));
+                    if let (true, Some(members)) = (pair[1] >= 64, outer.as_object_mut()) {
+                        members.insert(name(pair[1]), json!({ "a": at, "b": { "a": at } }));
+                    }
+                }
+                let parts: Vec<&str> = asked
+                    .iter()
+                    .map(|at| if at % 2 == 0 { "a" } else { "b" })
+                    .take(1 + usize::from(asked[0] % 4))
+                    .collect();
+                let mut found = Vec::new();
+                readings(&claims, &parts, &mut found, None);
+                let got = claim(claims.as_object().unwrap(), &parts.join("."));
+                let longest = found.iter().map(|(taken, _)| *taken).max();
+                let expected: Vec<&Value> = found
+                    .iter()
+                    .filter(|(taken, _)| Some(*taken) == longest)
+                    .map(|(_, value)| *value)
+                    .collect();
+                assert_eq!(got.is_some(), !found.is_empty(), "{parts:?} in {claims}");
+                assert!(got.is_none_or(|got| expected.contains(&got)), "{parts:?} in {claims}: {got:?}");
+            },
+        );
+    }
+
+    #[test]
+    fn what_is_required_holds_exactly_where_each_part_of_it_holds() {
+        bolero::check!().with_iterations(3_000).with_type::<([u8; 7], [u8; 6])>().for_each(|(asked, has)| {
+            let some = |bits: u8, names: &[&str]| -> Vec<String> {
+                names
+                    .iter()
+                    .enumerate()
+                    .filter(|(at, _)| bits >> at & 1 == 1)
+                    .map(|(_, n)| (*n).to_owned())
+                    .collect()
+            };
+            let issuers = |bits: u8| some(bits, &["demo", "other"]).into_iter().map(IssuerName::new);
+            let required = Requirements {
+                scope: some(asked[0], &["a", "b"]),
+                any_scope: some(asked[1], &["a", "b", "c"]),
+                claims: some(asked[2], &["x", "y"])
+                    .into_iter()
+                    .map(|name| ClaimRequirement { name, values: vec![ClaimValue::Literal(json!(1))] })
+                    .collect(),
+                acr: some(asked[3], &["gold", "tin"]),
+                signed_in_within: (asked[4] % 3 == 0).then(|| Duration::from_secs(60)),
+                issuers: (asked[5] % 3 == 0).then(|| issuers(asked[5] >> 4).collect()),
+                clients: (asked[6] % 3 == 0)
+                    .then(|| issuers(asked[6] >> 4).map(|issuer| (issuer, "web-app".to_owned())).collect()),
+            };
+            let mut brought = Brought::new(&json!({ "x": has[0] % 2, "y": has[1] % 2 }));
+            brought.scope = some(has[2], &["a", "b", "c"]);
+            brought.acr = some(has[3], &["gold", "tin"]).pop();
+            brought.signed_in_at =
+                (has[4] % 3 > 0).then(|| NOW.minus(Duration::from_secs(u64::from(has[4]))));
+            brought.client = (has[5] % 2 == 0).then(|| "web-app".to_owned());
+            let each: Vec<_> =
+                required.one_by_one().into_iter().filter_map(|alone| judged(alone, &brought).err()).collect();
+            let all = judged(required, &brought).err();
+            let kind = std::mem::discriminant::<Denial>;
+            assert_eq!(all.as_ref().map(kind), each.first().map(kind), "{all:?} {each:?}");
+        });
     }
 
     #[test]

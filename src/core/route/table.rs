@@ -79,6 +79,16 @@ impl HostPattern {
     }
 }
 
+impl HostPattern {
+    /// Whether a request for this host (lower case, without port) is meant.
+    pub fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => host == name,
+            Self::Below(name) => is_below(host, name),
+        }
+    }
+}
+
 fn is_below(host: &str, name: &str) -> bool {
     host.strip_suffix(name).and_then(|s| s.strip_suffix('.')).is_some_and(|labels| !labels.is_empty())
 }
@@ -334,6 +344,8 @@ mod tests {
             host: host.map(|host| HostPattern::parse(host).unwrap()),
             methods: methods.map(<[Method]>::to_vec),
             access: Access::Public,
+            report_only: false,
+            resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),

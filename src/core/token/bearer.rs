@@ -61,6 +61,15 @@ fn names_access_token(query: &str) -> bool {
     form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
+/// The query without what would be a token in it. The rest stays as it came.
+pub(in crate::core) fn without_access_token(query: String) -> String {
+    if !names_access_token(&query) {
+        return query;
+    }
+    let kept: Vec<&str> = query.split('&').filter(|pair| !names_access_token(pair)).collect();
+    kept.join("&")
+}
+
 /// `b64token` of RFC 6750 section 2.1: at least one character, then any number of `=`.
 fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
@@ -110,6 +119,32 @@ mod tests {
         for query in ["", "access_tokens=x", "x=access_token", "Access_Token=x"] {
             assert_eq!(bearer(&HeaderMap::new(), Some(query)), Ok(None), "{query}");
         }
+    }
+
+    #[test]
+    fn a_token_is_taken_out_of_a_query_and_nothing_else() {
+        for (query, rest) in [
+            ("access_token=x", ""),
+            ("a=1&access_token=x&b=%41&&c", "a=1&b=%41&&c"),
+            ("%61ccess_token=x&access%5Ftoken&a", "a"),
+            ("a=access_token&b=1", "a=access_token&b=1"),
+            ("", ""),
+        ] {
+            assert_eq!(without_access_token(query.to_owned()), rest, "{query}");
+        }
+        bolero::check!().with_type::<Vec<(u8, u8)>>().for_each(|choices| {
+            const PIECES: [&str; 10] =
+                ["access_token", "=", "&", "a", "%61ccess_token", "access", "_token", "+", "%", ";"];
+            let query: String =
+                choices.iter().map(|(at, _)| PIECES[usize::from(*at) % PIECES.len()]).collect();
+            let rest = without_access_token(query.clone());
+            assert!(!names_access_token(&rest), "{query}");
+            let others = |query: &str| -> Vec<(String, String)> {
+                let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
+                pairs.filter(|(name, _)| name != "access_token").collect()
+            };
+            assert_eq!(others(&query), others(&rest), "{query}");
+        });
     }
 
     #[test]

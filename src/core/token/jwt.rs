@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
+use crate::core::token::check::{Check, Failed};
 use crate::core::token::jwks::{Key, KeySet, Miss};
 use crate::core::token::{Algorithm, TokenRules, json};
 
@@ -49,6 +50,15 @@ struct Header {
     typ: Option<String>,
 }
 
+/// What a token says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Says<'a> {
+    pub algorithm: Algorithm,
+    pub kid: Option<&'a str>,
+    pub typ: Option<&'a str>,
+    pub claims: &'a Map<String, Value>,
+}
+
 impl<'t> Unverified<'t> {
     /// Size before anything else, then form: a JWS in compact serialization (RFC 7515 section 7.1)
     /// over a JSON object. `limit` is in bytes.
@@ -56,23 +66,28 @@ impl<'t> Unverified<'t> {
     /// # Errors
     /// `TokenTooLarge`, `TokenMalformed`, `UnsupportedHeader` (an extension that must be understood,
     /// compression, encryption) or `AlgorithmNotAllowed` (one that cannot be expressed, as `none`).
-    pub fn parse(text: &'t str, limit: usize) -> Result<Self, Denial> {
+    pub fn parse(text: &'t str, limit: usize) -> Result<Self, Failed> {
         if text.len() > limit {
-            return Err(Denial::TokenTooLarge);
+            return Err(Check::Size.failed(Denial::TokenTooLarge));
         }
         let malformed = Denial::TokenMalformed("The token is not three base64url parts with dots between.");
-        let (signed, signature) = text.rsplit_once('.').ok_or(malformed.clone())?;
-        let (header, payload) = signed.split_once('.').ok_or(malformed.clone())?;
+        let no_jws = || Check::Form.failed(malformed.clone());
+        let (signed, signature) = text.rsplit_once('.').ok_or_else(no_jws)?;
+        let (header, payload) = signed.split_once('.').ok_or_else(no_jws)?;
         match payload.bytes().filter(|b| *b == b'.').count() {
             0 => {}
-            2 => return Err(Denial::UnsupportedHeader), // RFC 7516 section 7.1: a JWE has five parts
-            _ => return Err(malformed),
+            // RFC 7516 section 7.1: a JWE has five parts
+            2 => return Err(Check::Form.failed(Denial::UnsupportedHeader)),
+            _ => return Err(no_jws()),
         }
-        let header = Header::parse(&decode(header).ok_or(malformed.clone())?)?;
-        let payload = decode(payload).ok_or(malformed)?;
-        let claims = json::object(&payload).map_err(|_| {
-            Denial::TokenMalformed("The token's payload is not a JSON object without repeated members.")
-        })?;
+        let header = decode(header).ok_or_else(|| malformed.clone()).and_then(|bytes| Header::parse(&bytes));
+        let header = header.map_err(|denial| Check::Header.failed(denial))?;
+        let claims = decode(payload).ok_or(malformed).and_then(|payload| {
+            json::object(&payload).map_err(|_| {
+                Denial::TokenMalformed("The token's payload is not a JSON object without repeated members.")
+            })
+        });
+        let claims = claims.map_err(|denial| Check::Payload.failed(denial))?;
         Ok(Self { signed, signature, header, claims })
     }
 
@@ -86,21 +101,28 @@ impl<'t> Unverified<'t> {
         self.header.kid.as_deref()
     }
 
+    /// What it says of itself, for people to look at. None of it is proven.
+    pub fn says(&self) -> Says<'_> {
+        let Header { algorithm, kid, typ } = &self.header;
+        Says { algorithm: *algorithm, kid: kid.as_deref(), typ: typ.as_deref(), claims: &self.claims }
+    }
+
     /// What can be refused without a key: issuer, algorithm, type, times.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check(self, rules: &TokenRules, now: Timestamp) -> Result<Plausible<'t, '_>, Denial> {
+    pub fn check(self, rules: &TokenRules, now: Timestamp) -> Result<Plausible<'t, '_>, Failed> {
         if self.iss() != rules.iss {
-            return Err(Denial::UnknownIssuer);
+            return Err(Check::Issuer.failed(Denial::UnknownIssuer));
         }
         if !rules.algorithms.contains(&self.header.algorithm) {
-            return Err(Denial::AlgorithmNotAllowed);
+            return Err(Check::Algorithm.failed(Denial::AlgorithmNotAllowed));
         }
-        self.header.check_type(rules, &self.claims)?;
-        let times = check_times(&self.claims, rules, now)?;
+        let typed = self.header.check_type(rules, &self.claims);
+        typed.map_err(|denial| Check::Type.failed(denial))?;
+        let times = check_times(&self.claims, rules, now).map_err(|denial| Check::Times.failed(denial))?;
         if self.claims.contains_key("cnf") {
-            return Err(Denial::ProofRequired);
+            return Err(Check::Binding.failed(Denial::ProofRequired));
         }
         Ok(Plausible { token: self, rules, now, times })
     }
@@ -110,7 +132,7 @@ impl<'t> Unverified<'t> {
     /// # Errors
     /// The first thing that is wrong; `UnknownKey` only for a token in which all else that can be
     /// seen without a key is right.
-    pub fn verify(self, keys: &KeySet, rules: &TokenRules, now: Timestamp) -> Result<VerifiedToken, Denial> {
+    pub fn verify(self, keys: &KeySet, rules: &TokenRules, now: Timestamp) -> Result<VerifiedToken, Failed> {
         self.check(rules, now)?.verify(keys)
     }
 }
@@ -227,39 +249,44 @@ impl Plausible<'_, '_> {
     /// # Errors
     /// `UnknownKey`, `AlgorithmNotAllowed` (the key is for another), `BadSignature`,
     /// `WrongAudience`, `WrongTokenType` (an ID token by its audience), `TokenMalformed`.
-    pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, Denial> {
+    pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, Failed> {
         let Self { token, rules, now, times } = self;
         let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
         let Unverified { header, claims, .. } = token;
-        let audiences = check_audience(&claims, rules)?;
+        let audiences = check_audience(&claims, rules).map_err(|denial| Check::Audience.failed(denial))?;
         // A token without a specific `typ` that is meant for clients only is an ID token.
         let is_client = |name: &&str| rules.client_ids.iter().any(|client| client == name);
         if is_unspecific(header.typ.as_deref()) && audiences.iter().all(is_client) {
-            return Err(Denial::WrongTokenType);
+            return Err(Check::Audience.failed(Denial::WrongTokenType));
         }
-        VerifiedToken::of_claims(claims, kid, times, rules, now)
+        let verified = VerifiedToken::of_claims(claims, kid, times, rules, now);
+        verified.map_err(|denial| Check::Identifiers.failed(denial))
     }
 }
 
 impl Unverified<'_> {
     /// The key that signed it.
-    fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, Denial> {
+    fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, Failed> {
         let algorithm = self.header.algorithm;
-        let candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| match miss {
-            Miss::Unknown | Miss::Ambiguous => Denial::UnknownKey,
-            Miss::WrongAlgorithm => Denial::AlgorithmNotAllowed,
+        let candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| {
+            Check::Key.failed(match miss {
+                Miss::Unknown | Miss::Ambiguous => Denial::UnknownKey,
+                Miss::WrongAlgorithm => Denial::AlgorithmNotAllowed,
+            })
         })?;
         let mut buffer = [0; MAX_SIGNATURE];
-        let length = match URL_SAFE_NO_PAD.decode_slice(self.signature, &mut buffer) {
-            Ok(length) => length,
-            Err(base64::DecodeSliceError::OutputSliceTooSmall) => return Err(Denial::BadSignature),
-            Err(base64::DecodeSliceError::DecodeError(_)) => {
-                return Err(Denial::TokenMalformed("The token's signature is not base64url."));
-            }
-        };
+        let decoded = URL_SAFE_NO_PAD.decode_slice(self.signature, &mut buffer);
+        let length = decoded.map_err(|error| {
+            Check::Signature.failed(match error {
+                base64::DecodeSliceError::OutputSliceTooSmall => Denial::BadSignature,
+                base64::DecodeSliceError::DecodeError(_) => {
+                    Denial::TokenMalformed("The token's signature is not base64url.")
+                }
+            })
+        })?;
         let signature = buffer.get(..length).unwrap_or_default();
         let signed = |key: &&Key| key.signed(algorithm, self.signed.as_bytes(), signature);
-        candidates.iter().find(signed).ok_or(Denial::BadSignature)
+        candidates.iter().find(signed).ok_or(Check::Signature.failed(Denial::BadSignature))
     }
 }
 
@@ -454,7 +481,7 @@ mod tests {
     }
 
     fn judge_by(rules: &TokenRules, token: &str) -> Result<VerifiedToken, Denial> {
-        Unverified::parse(token, 8192)?.verify(&all_keys(), rules, NOW)
+        Ok(Unverified::parse(token, 8192)?.verify(&all_keys(), rules, NOW)?)
     }
 
     #[test]
@@ -536,6 +563,40 @@ mod tests {
         assert_eq!(token.scope(), ["one"]);
         for grants_nothing in [json!(7), json!({"a": true}), json!([1, 2]), json!("")] {
             assert!(changed(json!({"scope": grants_nothing})).unwrap().scope().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_scope_is_the_same_as_text_and_as_a_list_whichever_claim_holds_it() {
+        bolero::check!().with_type::<(Vec<u8>, u8)>().for_each(|(choices, spaces)| {
+            const VALUES: [&str; 5] = ["api:read", "api:write", "a", "https://x.example/scope", "A"];
+            let values: Vec<&str> =
+                choices.iter().map(|at| VALUES[usize::from(*at) % VALUES.len()]).collect();
+            let text = values.join(&" ".repeat(1 + usize::from(spaces % 3)));
+            let of_text = scope_values(&json!(text));
+            assert_eq!(of_text, scope_values(&json!(values)));
+            assert!(values.iter().all(|value| of_text.iter().any(|own| own == value)));
+            assert!(of_text.iter().enumerate().all(|(at, value)| !of_text[..at].contains(value)));
+        });
+        for (claims, scope, client, id) in [
+            (json!({"scp": "a b"}), &["a", "b"][..], "web-app", "t-1"),
+            (json!({"scp": ["a", "b"], "client_id": null, "azp": "azp"}), &["a", "b"], "azp", "t-1"),
+            (json!({"scope": ["a"], "scp": ["b"], "client_id": null, "cid": "cid"}), &["a"], "cid", "t-1"),
+            (
+                json!({"scp": "a", "client_id": null, "appid": "appid", "jti": null, "uti": "uti"}),
+                &["a"],
+                "appid",
+                "uti",
+            ),
+        ] {
+            let absent = with(claims, json!({}));
+            let all = with(with(self::claims(), json!({"scope": null})), absent.clone());
+            let token = judge(&keys().p256.sign(&all)).unwrap();
+            assert_eq!(
+                (token.scope(), token.client(), token.id()),
+                (&scope.iter().map(ToString::to_string).collect::<Vec<_>>()[..], Some(client), Some(id)),
+                "{absent}"
+            );
         }
     }
 

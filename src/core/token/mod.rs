@@ -2,6 +2,7 @@
 //!
 //! - `bearer`: finds the one credential of a request (RFC 6750 section 2)
 //! - `subprotocol`: the same where a page opens a WebSocket
+//! - `check`: what is looked at, one by one
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
@@ -10,6 +11,7 @@
 //! - `json`: JSON objects without repeated members
 
 pub mod bearer;
+pub mod check;
 pub mod fingerprint;
 pub mod freshness;
 pub mod id;

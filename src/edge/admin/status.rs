@@ -53,6 +53,7 @@ struct Route<'a> {
     path: &'a str,
     upstream: &'a str,
     public: bool,
+    report_only: bool,
 }
 
 /// A server of an upstream: whether it answers its health checks and can be reached.
@@ -150,6 +151,7 @@ impl<'a> Status<'a> {
             path: route.path.as_str(),
             upstream: route.upstream.as_str(),
             public: !matches!(route.access, crate::core::route::policy::Access::Protected(_)),
+            report_only: route.report_only,
         });
         let servers = gate.metrics.servers().into_iter();
         let servers = servers.map(|(upstream, server, healthy)| Server { upstream, server, healthy });

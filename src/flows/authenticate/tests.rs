@@ -19,6 +19,7 @@ use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use crate::core::route::forwarding::Forwarding;
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, Requirements};
+use crate::core::route::resource::Resource;
 use crate::core::route::table::RouteTable;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::secret::Secret;
@@ -360,6 +361,8 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
         forwarding: Forwarding::default(),
+        report_only: false,
+        resource: Resource::default(),
     });
     let mut live = live(AUDIENCE, SUBJECT, Some(&scene.live));
     live.routes = RouteTable::build(&[route]).unwrap();

@@ -23,7 +23,7 @@ fn known_keys() -> KeySet {
 }
 
 fn judge_by(rules: &TokenRules, token: &str) -> Result<VerifiedToken, Denial> {
-    Unverified::parse(token, 8192)?.verify(&known_keys(), rules, NOW)
+    Ok(Unverified::parse(token, 8192)?.verify(&known_keys(), rules, NOW)?)
 }
 
 /// Refused, with 401, for this reason.

@@ -1,0 +1,294 @@
+//! What a gateway with this configuration would make of a request, step by step: `tollgate explain`. It asks the same
+//! functions in the same order as [`crate::flows::admit`], and says of each what came of it; it judges nothing by
+//! itself.
+//!
+//! What only a running gateway knows is said to be unasked: what was taken back, and the brakes. It must never say
+//! the token; what the token says of itself it may.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::config::settings::Upstream;
+use crate::config::summary;
+use crate::core::caller::Caller;
+use crate::core::challenge::www_authenticate;
+use crate::core::denial::Denial;
+use crate::core::request::RequestHead;
+use crate::core::route::Route;
+use crate::core::route::path::CanonicalPath;
+use crate::core::route::permit::Permit;
+use crate::core::route::policy::{Access, Requirements, TokenFacts, claim, judge};
+use crate::core::route::table::{Found, Matched, RouteTable};
+use crate::core::time::Timestamp;
+use crate::core::token::bearer::{Carried, carried};
+use crate::core::token::check::{Check, Failed};
+use crate::core::token::jwt::VerifiedToken;
+use crate::flows::admit::{self, find_route, read_target};
+use crate::flows::authenticate::{self, Brought};
+use crate::flows::explain::token::Told;
+use crate::flows::introspect::whom_to_ask;
+use crate::flows::keep_keys_fresh::Means;
+use crate::state::live::Live;
+
+mod token;
+
+/// What came of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Holds,
+    Fails,
+    /// Something before it failed.
+    NotReached,
+    /// Only a running gateway could tell.
+    NotAsked,
+}
+
+/// One step, in words.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// `target`, `route`, `token`, `require`
+    pub part: &'static str,
+    pub outcome: Outcome,
+    pub what: String,
+    pub about: String,
+}
+
+/// What becomes of the request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It goes to this upstream; anonymously where the permit says that it is only reported. With the header that
+    /// carries the assertion, where one is made.
+    Passes(Box<Permit>, Arc<Upstream>, Option<HeaderName>),
+    /// Tollgate answers it itself.
+    Own,
+    Refused {
+        denial: Denial,
+        challenge: Option<HeaderValue>,
+    },
+}
+
+/// The whole story.
+#[derive(Debug)]
+pub struct Explanation {
+    pub steps: Vec<Step>,
+    /// What the token says of itself, each claim a line; believed only when its signature held.
+    pub claims: Vec<(String, String)>,
+    pub claims_are_proven: bool,
+    pub verdict: Verdict,
+}
+
+/// Explains. What the request brings stands in `head`.
+pub(crate) async fn explain(
+    means: Means<'_>,
+    live: &Live,
+    head: &RequestHead<'_>,
+    now: Timestamp,
+) -> Explanation {
+    let mut story = Story { live, head, now, steps: Vec::new(), claims: Vec::new(), proven: false };
+    let verdict = match story.judged(means).await {
+        Ok(verdict) => verdict,
+        Err((denial, route)) => {
+            let at = head.host_name().map(|host| live.settings.public_url.at(host));
+            let challenge = www_authenticate(&denial, route.as_deref().zip(at.as_ref()));
+            Verdict::Refused { denial, challenge }
+        }
+    };
+    let Story { steps, claims, proven, .. } = story;
+    Explanation { steps, claims, claims_are_proven: proven, verdict }
+}
+
+/// What was found so far.
+struct Story<'a> {
+    live: &'a Live,
+    head: &'a RequestHead<'a>,
+    now: Timestamp,
+    steps: Vec<Step>,
+    claims: Vec<(String, String)>,
+    proven: bool,
+}
+
+/// Why it ends, and the route if one was found.
+type Refused = (Denial, Option<Arc<Route>>);
+
+impl Story<'_> {
+    fn say(
+        &mut self,
+        part: &'static str,
+        outcome: Outcome,
+        what: impl Into<String>,
+        about: impl Into<String>,
+    ) {
+        self.steps.push(Step { part, outcome, what: what.into(), about: about.into() });
+    }
+
+    async fn judged(&mut self, means: Means<'_>) -> Result<Verdict, Refused> {
+        let target = read_target(self.live, self.head).map_err(|denial| {
+            self.say("target", Outcome::Fails, "one reading", denial.facts().detail);
+            (denial, None)
+        })?;
+        self.say("target", Outcome::Holds, target.path.as_str(), "as it is judged and sent");
+        if target.own.is_some() {
+            self.say("route", Outcome::Holds, "none", "Tollgate answers at this path itself");
+            return Ok(Verdict::Own);
+        }
+        let matched = self.routed(target.path)?;
+        let route = matched.route().clone();
+        let query = target.query;
+        let brought = self.authenticated(means, &route, query.as_deref()).await;
+        self.required(&route, matched.path(), brought.as_ref().ok().map(Option::as_deref));
+        let permit = match brought {
+            Ok(token) => {
+                let headers = &self.live.settings.identity.headers;
+                let caller = token.map(|token| Arc::new(Caller::new(token, headers)));
+                let forwards = admit::forwards_access_token(self.live);
+                Permit::grant(matched, query, caller, forwards, self.now)
+            }
+            Err(denial) => Permit::without_credential(matched, query, denial),
+        };
+        let permit = permit.map_err(|denial| (denial, Some(route.clone())))?;
+        let upstream = self.live.settings.upstreams.iter().find(|upstream| upstream.name == route.upstream);
+        let upstream = upstream.cloned().ok_or((Denial::Internal, Some(route)))?;
+        let asserted = self.live.settings.identity.assertion.as_ref().filter(|_| permit.token().is_some());
+        let asserted = asserted.map(|assertion| assertion.header.clone());
+        Ok(Verdict::Passes(Box::new(permit), upstream, asserted))
+    }
+
+    fn routed(&mut self, path: CanonicalPath) -> Result<Matched, Refused> {
+        let found = find_route(self.live, self.head, path.clone(), None);
+        let winner = match &found {
+            Ok(matched) => {
+                let route = matched.route().clone();
+                self.say("route", Outcome::Holds, summary::show_route(&route), "");
+                Some(route)
+            }
+            Err(denial) => {
+                self.say("route", Outcome::Fails, "the most specific one", denial.facts().detail);
+                None
+            }
+        };
+        let routes = self.live.settings.routes.clone();
+        for other in routes.iter().filter(|other| winner.as_ref().is_none_or(|it| !Arc::ptr_eq(it, other))) {
+            if let Some(why) = self.loses(other, winner.as_deref(), &path) {
+                self.say("route", Outcome::NotReached, format!("not {}", other.name), why);
+            }
+        }
+        found.map_err(|denial| (denial, None))
+    }
+
+    /// Why a route that covers this path is not the one; `None` where it does not cover it.
+    fn loses(
+        &self,
+        other: &Arc<Route>,
+        winner: Option<&Route>,
+        path: &CanonicalPath,
+    ) -> Option<&'static str> {
+        let host = self.head.host_name()?;
+        let alone = RouteTable::build(std::slice::from_ref(other)).ok()?;
+        match alone.find(host, self.head.method, path.clone()) {
+            Found::Nothing => None,
+            Found::Ambiguous => Some("the path has two readings"),
+            Found::MethodNotAllowed { .. } => Some("it does not have this method"),
+            Found::Route(_) => Some(match winner {
+                None => "another is more specific, and nothing falls back",
+                Some(winner) if winner.path.as_str() != other.path.as_str() => "its path is less specific",
+                Some(winner) if winner.host != other.host => "its host is less specific",
+                Some(_) => "it does not name the method",
+            }),
+        }
+    }
+
+    /// The token that came along and holds.
+    async fn authenticated(
+        &mut self,
+        means: Means<'_>,
+        route: &Route,
+        query: Option<&str>,
+    ) -> Result<Option<Arc<VerifiedToken>>, Denial> {
+        let text = match carried(self.head.headers, query) {
+            Ok(Some(Carried::Authorization(text))) => text,
+            Ok(_) => {
+                self.say("token", Outcome::Holds, "none", "no credential comes along");
+                return Ok(None);
+            }
+            Err(denial) => {
+                self.say("token", Outcome::Fails, "one credential", denial.facts().detail);
+                return Err(denial);
+            }
+        };
+        let brought = Brought::ByRequest { to: &route.access, from: self.head.client_address };
+        if let Some(issuer) = whom_to_ask(self.live, text, brought) {
+            let about =
+                format!("only {} knows what this token is; a running gateway asks it", issuer.settings.name);
+            self.say("token", Outcome::NotAsked, "introspection", about);
+            return Err(Denial::IntrospectionUnavailable);
+        }
+        let limit = self.live.settings.limits.token;
+        let judged = authenticate::judge(means, &self.live.issuers, limit, text, self.now).await;
+        let told = Told::of(self.live, text, self.now);
+        for check in Check::ALL {
+            let (outcome, about) = match &judged {
+                Err(Failed { check: failed, denial }) if *failed == check => {
+                    (Outcome::Fails, [denial.facts().detail, &told.about(check)].join(" "))
+                }
+                Err(Failed { check: failed, .. }) if *failed < check => (Outcome::NotReached, String::new()),
+                _ => (Outcome::Holds, told.about(check)),
+            };
+            self.say("token", outcome, check.label(), about.trim().to_owned());
+        }
+        self.claims = told.claims();
+        self.proven = match &judged {
+            Ok(_) => true,
+            Err(failed) => failed.check > Check::Signature,
+        };
+        let token = judged?.token;
+        self.say(
+            "token",
+            Outcome::NotAsked,
+            "revocations",
+            "only a running gateway knows what was taken back",
+        );
+        Ok(Some(Arc::new(token)))
+    }
+
+    /// `token`: the one that holds, if any came; `None` where one came that does not.
+    fn required(&mut self, route: &Route, path: &CanonicalPath, token: Option<Option<&VerifiedToken>>) {
+        let Access::Protected(required) = &route.access else {
+            self.say("require", Outcome::Holds, "nothing", "the route is public");
+            return;
+        };
+        if matches!(token, Some(None)) {
+            self.say("require", Outcome::Fails, "a valid token", "");
+        }
+        for alone in required.one_by_one() {
+            let what = summary::each_requirement(&alone).join(", ");
+            let Some(token) = token.flatten() else {
+                self.say("require", Outcome::NotReached, what, "");
+                continue;
+            };
+            let about = brought(&alone, token);
+            let only = Route { access: Access::Protected(alone), ..route.clone() };
+            let holds = judge(&only, path, Some(TokenFacts::from(token)), self.now).is_ok();
+            self.say("require", if holds { Outcome::Holds } else { Outcome::Fails }, what, about);
+        }
+    }
+}
+
+/// What the token has of the one thing that is required.
+fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
+    let absent = || "none".to_owned();
+    let has = if alone.issuers.is_some() {
+        token.issuer().to_string()
+    } else if alone.clients.is_some() {
+        token.client().map_or_else(absent, token::shown)
+    } else if !alone.scope.is_empty() || !alone.any_scope.is_empty() {
+        if token.scope().is_empty() { absent() } else { token::shown(&token.scope().join(" ")) }
+    } else if let Some(required) = alone.claims.first() {
+        claim(token.claims(), &required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
+    } else if alone.acr.is_empty() {
+        token.signed_in_at().map_or_else(absent, Timestamp::to_rfc3339)
+    } else {
+        token.acr().map_or_else(absent, token::shown)
+    };
+    format!("the token has {has}")
+}

@@ -1,0 +1,149 @@
+//! What a token says of itself, check by check, for people. All of it is escaped: it is anybody's text.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::core::time::Timestamp;
+use crate::core::token::check::Check;
+use crate::core::token::jwt::{Says, Unverified};
+use crate::core::token::{Algorithm, TokenRules};
+use crate::state::issuer_keys::IssuerState;
+use crate::state::live::Live;
+
+/// The longest text of a token that is shown whole, in characters.
+const LONGEST: usize = 200;
+
+/// A token next to what is asked of it.
+pub(super) struct Told<'a> {
+    live: &'a Live,
+    length: usize,
+    read: Option<Unverified<'a>>,
+    now: Timestamp,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn of(live: &'a Live, text: &'a str, now: Timestamp) -> Self {
+        let read = Unverified::parse(text, live.settings.limits.token).ok();
+        Self { live, length: text.len(), read, now }
+    }
+
+    /// Every claim, each a line.
+    pub(super) fn claims(&self) -> Vec<(String, String)> {
+        let claims = self.read.as_ref().map(|read| read.says().claims);
+        claims.into_iter().flatten().map(|(name, value)| (shown(name), shown(&value.to_string()))).collect()
+    }
+
+    /// What there is to know about one check.
+    pub(super) fn about(&self, check: Check) -> String {
+        let says = self.read.as_ref().map(Unverified::says);
+        let issuer = self.read.as_ref().and_then(|read| self.live.issuers.by_iss(read.iss()));
+        match (check, says) {
+            (Check::Size, _) => format!("{} bytes, at most {}", self.length, self.live.settings.limits.token),
+            (Check::Form, Some(_)) => "a signed JWT".to_owned(),
+            (Check::Header, Some(says)) => header(says),
+            (Check::Payload, Some(_)) => "a JSON object without repeated members".to_owned(),
+            (Check::Issuer, Some(says)) => self.issuer(says.claims, issuer.map(AsRef::as_ref)),
+            (_, Some(says)) => issuer.map(|issuer| about(check, says, issuer, self.now)).unwrap_or_default(),
+            (_, None) => String::new(),
+        }
+    }
+
+    fn issuer(&self, claims: &Map<String, Value>, found: Option<&IssuerState>) -> String {
+        let iss = value(claims, "iss");
+        match found {
+            Some(issuer) => format!("{iss} is `{}`", issuer.settings.name),
+            None => {
+                let known = self.live.issuers.iter().map(|issuer| format!("{:?}", issuer.settings.rules.iss));
+                format!("iss is {iss}; configured: {}", known.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+fn header(says: Says<'_>) -> String {
+    let kid = says.kid.map_or_else(|| "no kid".to_owned(), |kid| format!("kid {}", quoted(kid)));
+    let typ = says.typ.map_or_else(|| "no typ".to_owned(), |typ| format!("typ {}", quoted(typ)));
+    format!("alg {}, {kid}, {typ}", says.algorithm.name())
+}
+
+fn about(check: Check, says: Says<'_>, issuer: &IssuerState, now: Timestamp) -> String {
+    let rules = &issuer.settings.rules;
+    match check {
+        Check::Algorithm => {
+            let accepted: Vec<_> = rules.algorithms.iter().copied().map(Algorithm::name).collect();
+            format!("{}; accepted from it: {}", says.algorithm.name(), accepted.join(", "))
+        }
+        Check::Type => {
+            let typ = says.typ.map_or_else(|| "absent".to_owned(), quoted);
+            let wanted = rules.token_type.as_deref().unwrap_or("at+jwt, JWT or absent");
+            format!("typ is {typ}; accepted: {wanted}")
+        }
+        Check::Times => times(says.claims, rules, now),
+        Check::Binding if says.claims.contains_key("cnf") => "it has a cnf".to_owned(),
+        Check::Binding => "it is bound to no key".to_owned(),
+        Check::Key => {
+            let kids: Vec<String> =
+                issuer.keys().map(|keys| keys.kids().map(quoted).collect()).unwrap_or_default();
+            let why = issuer.last_error().map(|why| format!(" ({})", shown(&why))).unwrap_or_default();
+            format!(
+                "the issuer's: {}{why}",
+                if kids.is_empty() { "none".to_owned() } else { kids.join(", ") }
+            )
+        }
+        Check::Signature => format!("by {}", says.algorithm.name()),
+        Check::Audience => {
+            format!("aud is {}; accepted: {}", value(says.claims, "aud"), rules.audiences.join(", "))
+        }
+        Check::Identifiers => {
+            let names = &rules.claims;
+            let first = |names: &[String]| names.iter().find(|name| says.claims.contains_key(*name)).cloned();
+            let present =
+                [Some("sub".to_owned()), first(&names.client), first(&names.session), first(&names.id)];
+            let told =
+                present.into_iter().flatten().map(|name| format!("{name} {}", value(says.claims, &name)));
+            told.collect::<Vec<_>>().join(", ")
+        }
+        Check::Size | Check::Form | Check::Header | Check::Payload | Check::Issuer => String::new(),
+    }
+}
+
+fn times(claims: &Map<String, Value>, rules: &TokenRules, now: Timestamp) -> String {
+    let at = |name: &str| claims.get(name).and_then(Value::as_f64).and_then(Timestamp::from_numeric_date);
+    let told = |name: &str| match (at(name), claims.get(name)) {
+        (Some(at), _) => format!("{name} {}", at.to_rfc3339()),
+        (None, Some(odd)) => format!("{name} {}", shown(&odd.to_string())),
+        (None, None) => format!("no {name}"),
+    };
+    let nbf = if claims.contains_key("nbf") { format!("{}, ", told("nbf")) } else { String::new() };
+    let seconds = |duration: Duration| humantime::format_duration(Duration::from_secs(duration.as_secs()));
+    format!(
+        "{}, {nbf}{}; now {}, give or take {}; at most {} long",
+        told("iat"),
+        told("exp"),
+        now.to_rfc3339(),
+        seconds(rules.clock_skew),
+        seconds(rules.max_token_lifetime)
+    )
+}
+
+fn value(claims: &Map<String, Value>, name: &str) -> String {
+    claims.get(name).map_or_else(|| "absent".to_owned(), |value| shown(&value.to_string()))
+}
+
+fn quoted(text: &str) -> String {
+    shown(&format!("{text:?}"))
+}
+
+/// Text of a token as a terminal may have it: nothing in it commands, and its length is bounded.
+pub(super) fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in text.chars().enumerate() {
+        if at == LONGEST {
+            out.push('…');
+            break;
+        }
+        if c == '"' || c == '\'' || c == '\\' { out.push(c) } else { out.extend(c.escape_debug()) }
+    }
+    out
+}

@@ -1,0 +1,247 @@
+//! `tollgate explain` beside a gateway with the same configuration: it says what the gateway does.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tollgate::cli::{Next, Surroundings, prepare};
+
+use crate::support::client::{HOST, request};
+use crate::support::gateway::Gateway;
+use crate::support::issuer::Issuer;
+use crate::support::upstream::Upstream;
+
+/// Exit code and all that was printed.
+async fn explain(folder: &Path, arguments: &[&str]) -> (u8, String) {
+    let folder = folder.to_owned();
+    let arguments: Vec<_> =
+        ["tollgate", "explain"].iter().chain(arguments).map(std::ffi::OsString::from).collect();
+    tokio::task::spawn_blocking(move || {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut around = Surroundings { env: &|_| None, folder: &folder, out: &mut out, err: &mut err };
+        let Next::Done(code) = prepare(arguments, &mut around) else { panic!("it goes on") };
+        (code, String::from_utf8([out, err].concat()).unwrap())
+    })
+    .await
+    .unwrap()
+}
+
+async fn gateway(upstream: &Upstream) -> Gateway {
+    let to = upstream.url();
+    Gateway::with(&format!(
+        "routes:
+  - {{ path: /*, to: \"{to}\", public: true }}
+  - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
+  - {{ path: \"/api/users/{{id}}/*\", to: \"{to}\", require: {{ scope: api:read, claims: {{ sub: \"{{id}}\" }} }}, strip_prefix: /api }}
+  - {{ path: /api/step-up, to: \"{to}\", require: {{ acr: gold, signed_in_within: 5m }} }}
+  - {{ path: /api/read, to: \"{to}\", methods: GET }}
+  - {{ path: /trial/*, to: \"{to}\", report_only: true, require: {{ any_scope: [a, b] }} }}
+"
+    ))
+    .await
+}
+
+/// What is asked for, and the token that comes along.
+fn requests(gateway: &Gateway) -> Vec<(&'static str, &'static str, Option<String>)> {
+    let with = |claims: Value| Some(gateway.issuer.token_with(claims));
+    let good = || with(json!({ "sub": "alice", "scope": "api:read", "acr": "tin" }));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    vec![
+        ("GET", "/page", None),
+        ("GET", "/page?x=1", good()),
+        ("GET", "/page", Some("opaque".to_owned())),
+        ("GET", "/api/x", None),
+        ("GET", "/api/x?a=%41&b", good()),
+        ("POST", "/api/%75sers/alice/orders", good()),
+        ("GET", "/api/users/bob/orders", good()),
+        ("GET", "/api/x", with(json!({ "scope": "other" }))),
+        ("GET", "/api/step-up", good()),
+        ("GET", "/api/step-up", with(json!({ "acr": "gold", "auth_time": now }))),
+        ("GET", "/api/read", good()),
+        ("POST", "/api/read", good()),
+        ("GET", "/api/../page", good()),
+        ("GET", "/api;x/y", good()),
+        ("GET", "/api/x?access_token=hidden", good()),
+        ("GET", "/api/x", with(json!({ "aud": "else" }))),
+        ("GET", "/api/x", with(json!({ "exp": now - 100, "iat": now - 200 }))),
+        ("GET", "/api/x", with(json!({ "iss": "https://else" }))),
+        ("GET", "/api/x", with(json!({ "nonce": "n" }))),
+        ("GET", "/api/x", with(json!({ "cnf": {} }))),
+        ("GET", "/api/x", with(json!({ "sub": 5 }))),
+        ("GET", "/api/x", Some(Issuer::new().token("mallory", "api:read"))),
+        ("GET", "/api/x", Some("a".repeat(9000))),
+        ("GET", "/trial/x", None),
+        ("GET", "/trial/x", good()),
+        ("GET", "/trial/x", with(json!({ "scope": "b" }))),
+    ]
+}
+
+#[tokio::test]
+async fn it_says_what_a_gateway_with_this_configuration_does() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.connect().await;
+    for (method, target, token) in requests(&gateway) {
+        let bearer = token.as_ref().map(|token| format!("Bearer {token}"));
+        let fields: Vec<_> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
+        let before = upstream.received().len();
+        client.send(request(method, target, &fields, b"")).await;
+        let answer = client.answer().await;
+        let url = format!("http://{HOST}{target}");
+        let mut arguments = vec![method, &url];
+        if let Some(token) = &token {
+            arguments.extend(["--token", token]);
+        }
+        let (code, text) = explain(gateway.folder(), &arguments).await;
+        let told = format!("{method} {target}: {} {}\n{text}", answer.status, answer.head);
+        assert_eq!(code, u8::from(answer.status != 200), "{told}");
+        let (_, verdict) = text.split_once("\nverdict   ").unwrap_or_else(|| panic!("{told}"));
+        if answer.status == 200 {
+            assert!(verdict.starts_with("passes"), "{told}");
+            let received = upstream.received();
+            assert_eq!(received.len(), before + 1, "{told}");
+            let seen = received.last().unwrap();
+            let path = seen.path().split('?').next().unwrap();
+            assert!(text.contains(&format!("upstream  {method} {}{path}", upstream.url())), "{told}");
+            for name in ["x-auth-subject", "x-auth-client", "x-auth-scope", "x-auth-issuer"] {
+                let line = seen.header(name).map(|value| format!("          {name}: {value}\n"));
+                match line {
+                    Some(line) => assert!(text.contains(&line), "{told}"),
+                    None => assert!(!text.contains(name), "{told}"),
+                }
+            }
+        } else {
+            let problem = answer.json();
+            let label = problem["type"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+            assert!(verdict.starts_with(&format!("refused: {} {label}: ", answer.status)), "{told}");
+            match answer.header("www-authenticate") {
+                Some(challenge) => {
+                    assert!(verdict.contains(&format!("WWW-Authenticate: {challenge}\n")), "{told}")
+                }
+                None => assert!(!verdict.contains("WWW-Authenticate"), "{told}"),
+            }
+            assert_eq!(upstream.received().len(), before);
+        }
+        for secret in token.iter().map(String::as_str).chain(["hidden"]) {
+            assert!(secret == "opaque" || !text.contains(secret), "{told}");
+        }
+    }
+    let lines = gateway.logged(requests(&gateway).len()).await;
+    let reported = lines.iter().filter(|line| line.get("report_only").is_some()).count();
+    assert_eq!(reported, 2, "the trials of the list");
+}
+
+#[tokio::test]
+async fn it_says_how_far_a_token_came_and_what_is_missing() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let token =
+        gateway.issuer.token_with(json!({ "sub": "bob", "scope": "api:read", "aud": "else\u{1b}[31m" }));
+    let (code, text) = explain(gateway.folder(), &["GET", "/api/users/alice", "--token", &token]).await;
+    assert_eq!(code, 1);
+    let line = |start: &str| {
+        text.lines()
+            .find(|line| line.trim_start().starts_with(start))
+            .unwrap_or_else(|| panic!("{start}:\n{text}"))
+    };
+    assert!(line("route").contains("ok  /api/users/{id}/* -> "));
+    assert!(line("-   not /api/*").ends_with("its path is less specific"));
+    assert!(line("-   not /*").ends_with("its path is less specific"));
+    assert!(line("ok  issuer").contains("is `test`"));
+    line("ok  signature");
+    assert!(line("NO  audience").contains("accepted: https://api.example.com"));
+    line("-   identifiers");
+    assert!(line("require").contains("-   scope api:read"), "not judged by a token that does not hold");
+    assert!(line("claims").contains(": "), "its signature held");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+
+    let token = gateway.issuer.token("bob", "api:read");
+    let (code, text) = explain(gateway.folder(), &["GET", "/api/users/alice", "--token", &token]).await;
+    assert_eq!(code, 1);
+    assert!(text.contains("ok  scope api:read  the token has api:read"), "{text}");
+    assert!(text.contains("NO  claim sub is {id} of the path  the token has \"bob\""), "{text}");
+    assert!(text.contains("?   revocations"), "{text}");
+
+    let forged = Issuer::new().token("mallory", "api:read");
+    let (_, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &forged]).await;
+    assert!(text.contains("NO  signature") && text.contains("-   audience"), "{text}");
+    assert!(text.contains("\nunproven  "), "what it says is not believed:\n{text}");
+    let (code, text) = explain(gateway.folder(), &["GET", "/oauth/token"]).await;
+    assert!(code == 0 && text.contains("Tollgate answers it itself"), "{text}");
+    let (code, text) = explain(gateway.folder(), &["GET", "http://evil.example/api/x"]).await;
+    assert!(code == 1 && text.contains("refused: 421 unknown_host"), "{text}");
+}
+
+#[tokio::test]
+async fn keys_come_from_a_file_or_from_the_issuer_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new();
+    let keys = issuer.jwks().to_string();
+    let server = Upstream::answering(std::sync::Arc::new(move |asked| {
+        let iss = format!("http://{}", asked.header("host").unwrap());
+        let metadata = json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks"), "token_endpoint": iss });
+        let body = if asked.path() == "/jwks" { keys.clone() } else { metadata.to_string() };
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }))
+    .await;
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let config = |url: &str| {
+        format!(
+            "public_url: http://gate.localhost:8080\nlisten: 127.0.0.1:0\nissuers:
+  as: {{ url: \"{url}\", audience: \"https://api.example.com\", timeout: 2s }}
+routes: [{{ path: /*, to: \"http://127.0.0.1:1\" }}]\n"
+        )
+    };
+    write("config.yaml", &config(&server.url()));
+    write("away.yaml", &config("http://127.0.0.1:9"));
+    write("jwks.json", &issuer.jwks().to_string());
+    write("token", &format!("Bearer {}\n", issuer.token_with(json!({ "iss": server.url() }))));
+    write("away", &issuer.token_with(json!({ "iss": "http://127.0.0.1:9" })));
+    write("empty", "\n");
+    write("no.json", "{\"keys\": []}");
+    let path = folder.path();
+    let (code, text) = explain(path, &["GET", "/x", "--token-file", "token"]).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(!server.received().is_empty());
+    let away = ["GET", "/x", "--config", "away.yaml", "--token-file", "away"];
+    let (code, text) = explain(path, &away).await;
+    assert!(code == 2 && text.contains("give them with --jwks") && text.contains("503"), "{text}");
+    let asked = server.received().len();
+    let (code, text) = explain(path, &[&away[..], &["--jwks", "jwks.json"]].concat()).await;
+    assert_eq!((code, server.received().len()), (0, asked), "{text}");
+    for (wrong, says) in [
+        (&["GET", "/x", "--token-file", "empty"][..], "no token in it"),
+        (&["GET", "/x", "--token-file", "missing"], "missing"),
+        (&["GET", "/x", "--jwks", "no.json"], "no key in it"),
+        (&["GET", "/x", "--jwks", "token"], "not a JWK Set"),
+        (&["GET", "x"], "write a URL"),
+        (&["GET", "http://u:p@gate.localhost/x"], "user or password"),
+        (&["G ET", "/x"], "invalid value"),
+        (&["GET"], "required"),
+        (&["GET", "/x", "--config", "missing.yaml"], "missing.yaml"),
+        (&["GET", "/x", "--token", "hush\n\u{7f}"], "no header can hold"),
+    ] {
+        let (code, text) = explain(path, wrong).await;
+        assert!(code == 2 && text.contains(says), "{wrong:?}: {code}: {text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn it_says_what_only_a_running_gateway_does() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with(&format!(
+        "identity: {{ assertion: {{ header: X-Caller }} }}\nroutes: [{{ path: /*, to: \"{}\" }}]",
+        upstream.url()
+    ))
+    .await;
+    let token = gateway.issuer.token("alice", "");
+    let (code, text) = explain(gateway.folder(), &["GET", "/x", "--token", &token]).await;
+    assert!(code == 0 && text.contains("x-caller: the assertion, which a running gateway signs"), "{text}");
+
+    let asks = gateway.text.replace("jwks_file: jwks.json }", "jwks_file: jwks.json, introspection: { client_id: g, secret: s3cret, endpoint: \"http://127.0.0.1:9/i\" } }");
+    std::fs::write(gateway.folder().join("asks.yaml"), asks).unwrap();
+    let arguments = ["GET", "/x", "--token", "opaque", "--config", "asks.yaml"];
+    let (code, text) = explain(gateway.folder(), &arguments).await;
+    assert!(code == 2 && text.contains("?   introspection   only test knows what this token is"), "{text}");
+}
