@@ -595,6 +595,11 @@ mod tests {
         let set = load(pinned).unwrap();
         assert!(set.candidates(Some("rsa"), Algorithm::Ps256).is_ok());
         assert_eq!(set.candidates(Some("rsa"), Algorithm::Rs256).unwrap_err(), Miss::WrongAlgorithm);
+        for name in ["EdDSA", "Ed25519"] {
+            let set = load(with(testing::keys().ed.jwk(), json!({ "alg": name }))).unwrap();
+            assert!(set.candidates(Some("ed"), Algorithm::EdDsa).is_ok(), "RFC 9864: {name}");
+        }
+        assert!(load(with(testing::keys().ed.jwk(), json!({"alg": "Ed448"}))).is_err());
     }
 
     #[test]
