@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check bench bench-revocations soak
+.PHONY: help demo test e2e fuzz check bench bench-core bench-revocations soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -15,11 +15,20 @@ test: ## every test: unit, integration, end to end against a real authorization 
 e2e: ## only the end-to-end tests
 	@scripts/test e2e
 
+fuzz: ## what reads foreign bytes, each target for TOLLGATE_FUZZ_SECONDS (60)
+	@scripts/setup demo
+	@BOLERO_RANDOM_ITERATIONS=1000000000000 BOLERO_RANDOM_TEST_TIME_MS=$${TOLLGATE_FUZZ_SECONDS:-60}000 \
+		cargo test --no-default-features --test fuzz
+
 check: ## formatting and lints
 	@scripts/check
 
 bench: ## the price of the gate: CPU per request beside a bare pingora proxy
 	@scripts/bench
+
+bench-core: ## the price of each step between socket and socket, beside a signature
+	@scripts/setup demo
+	@cargo bench --no-default-features --bench core
 
 bench-revocations: ## the price of asking whether something was revoked
 	@scripts/setup demo

@@ -256,11 +256,28 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), &'static str> {
     }
     match jwk.get("key_ops") {
         None => {}
-        Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
+        Some(Value::Array(operations)) => check_operations(operations, jwk.contains_key("use"))?,
         Some(_) => return Err("key_ops does not name verify"),
     }
-    if jwk.contains_key("d") {
+    // RFC 7518 section 6.3.2: from each of an RSA key's private members the others follow.
+    if ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|name| jwk.contains_key(*name)) {
         return Err("it publishes its private key: whoever read it can sign");
+    }
+    Ok(())
+}
+
+fn check_operations(operations: &[Value], has_use: bool) -> Result<(), &'static str> {
+    let mut names = operations.iter().map(Value::as_str);
+    let repeats = operations.iter().enumerate().any(|(at, own)| operations.iter().take(at).any(|o| o == own));
+    if repeats || names.clone().any(|name| name.is_none()) {
+        return Err("key_ops is not a list of different names");
+    }
+    if !names.clone().any(|name| name == Some("verify")) {
+        return Err("key_ops does not name verify");
+    }
+    // Beside `use` it must say the same.
+    if has_use && !names.all(|name| matches!(name, Some("sign" | "verify"))) {
+        return Err("its use and its key_ops contradict each other");
     }
     Ok(())
 }
@@ -345,6 +362,9 @@ fn check_rsa(key: &DecodingKey) -> Result<(), &'static str> {
     }
     if bits > 8192 {
         return Err("an RSA key above 8192 bits costs too much");
+    }
+    if n.last().is_some_and(|last| last % 2 == 0) {
+        return Err("an even RSA modulus is no key");
     }
     let e = without_leading_zeros(e);
     let exponent = e.iter().try_fold(0_u32, |sum, byte| {
@@ -473,7 +493,20 @@ mod tests {
             (json!({"use": 1}), "use is not sig"),
             (json!({"key_ops": ["sign"]}), "key_ops does not name verify"),
             (json!({"key_ops": "verify"}), "key_ops does not name verify"),
+            (json!({"use": "SIG"}), "use is not sig"),
+            (json!({"use": ["sig"]}), "use is not sig"),
+            (json!({"key_ops": []}), "key_ops does not name verify"),
+            (json!({"key_ops": ["Verify"]}), "key_ops does not name verify"),
+            (json!({"key_ops": ["verify", "verify"]}), "key_ops is not a list of different names"),
+            (json!({"key_ops": ["verify", 1]}), "key_ops is not a list of different names"),
+            (
+                json!({"use": "sig", "key_ops": ["verify", "encrypt"]}),
+                "its use and its key_ops contradict each other",
+            ),
             (json!({"d": "AA"}), "it publishes its private key: whoever read it can sign"),
+            (json!({"p": "AA"}), "it publishes its private key: whoever read it can sign"),
+            (json!({"dq": "AA"}), "it publishes its private key: whoever read it can sign"),
+            (json!({"oth": []}), "it publishes its private key: whoever read it can sign"),
             (json!({"alg": "ECDH-ES"}), "its alg is not one that Tollgate verifies"),
             (json!({"alg": "RS256"}), "its alg does not fit its kty and crv"),
             (json!({"alg": "ES384"}), "its alg does not fit its kty and crv"),
@@ -481,7 +514,10 @@ mod tests {
         ] {
             assert_eq!(load(with(good.clone(), change.clone())).unwrap_err(), why, "{change}");
         }
-        assert!(load(with(good, json!({"use": "sig", "key_ops": ["verify"], "alg": "ES256"}))).is_ok());
+        for fine in [json!(["verify"]), json!(["sign", "verify"])] {
+            assert!(load(with(good.clone(), json!({"use": "sig", "key_ops": fine, "alg": "ES256"}))).is_ok());
+        }
+        assert!(load(with(good, json!({"key_ops": ["verify", "deriveKey"]}))).is_ok());
     }
 
     #[test]
@@ -551,6 +587,8 @@ mod tests {
         }
         assert_eq!(rsa(256, &[1, 0, 0, 0, 1]).unwrap_err(), "its RSA exponent has more than 32 bits");
         assert_eq!(rsa(256, &[1, 0, 2]).unwrap_err(), "an even RSA exponent is no key");
+        let even = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode([0xc4; 256]), "e": "AQAB"});
+        assert_eq!(load(even).unwrap_err(), "an even RSA modulus is no key");
         // Leading zeros do not make a short modulus long.
         let padded = [vec![0; 128], vec![0xc3; 128]].concat();
         let jwk = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(padded), "e": "AQAB"});
@@ -563,6 +601,11 @@ mod tests {
         let set = load(pinned).unwrap();
         assert!(set.candidates(Some("rsa"), Algorithm::Ps256).is_ok());
         assert_eq!(set.candidates(Some("rsa"), Algorithm::Rs256).unwrap_err(), Miss::WrongAlgorithm);
+        for name in ["EdDSA", "Ed25519"] {
+            let set = load(with(testing::keys().ed.jwk(), json!({ "alg": name }))).unwrap();
+            assert!(set.candidates(Some("ed"), Algorithm::EdDsa).is_ok(), "RFC 9864: {name}");
+        }
+        assert!(load(with(testing::keys().ed.jwk(), json!({"alg": "Ed448"}))).is_err());
     }
 
     #[test]

@@ -13,7 +13,9 @@
 //!
 //! `iat` is required although RFC 7519 leaves it out at will (RFC 9068 section 2.2 does not): without
 //! it nobody can tell that a token lives no longer than `max_token_lifetime`, and a revocation, which
-//! is kept for that long, could be outlived.
+//! is kept for that long, could be outlived. The other claims that RFC 9068 section 2.2 requires are
+//! demanded where the operator asks for its profile (`token_type: at+jwt`): section 4 does not make a
+//! resource server do so, and widely used servers leave `sub` out where a client calls for itself.
 
 use std::time::Duration;
 
@@ -148,8 +150,13 @@ impl Header {
         let mut text = |name: &str| match members.remove(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Denial::TokenMalformed("alg, kid and typ of the token's header must be strings.")),
+            Some(_) => {
+                Err(Denial::TokenMalformed("alg, kid, typ and cty of the token's header must be strings."))
+            }
         };
+        if text("cty")?.is_some_and(|content| is_type(&content, "jwt")) {
+            return Err(Denial::UnsupportedHeader); // RFC 7519 section 5.2: within it is another token
+        }
         let name = text("alg")?.ok_or(Denial::TokenMalformed("The token's header has no alg."))?;
         let algorithm = Algorithm::parse(&name).ok_or(Denial::AlgorithmNotAllowed)?;
         Ok(Self { algorithm, kid: text("kid")?, typ: text("typ")? })
@@ -173,6 +180,12 @@ impl Header {
 /// A `typ` that does not say what kind of JWT it is.
 fn is_unspecific(typ: Option<&str>) -> bool {
     typ.is_none_or(|typ| is_type(typ, "jwt"))
+}
+
+impl TokenRules {
+    fn asks_for_rfc_9068(&self) -> bool {
+        self.token_type.as_deref().is_some_and(|only| is_type(only, "at+jwt"))
+    }
 }
 
 /// `typ` values compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).
@@ -260,7 +273,14 @@ impl Plausible<'_, '_> {
             return Err(Check::Audience.failed(Denial::WrongTokenType));
         }
         let verified = VerifiedToken::of_claims(claims, kid, times, rules, now);
-        verified.map_err(|denial| Check::Identifiers.failed(denial))
+        let verified = verified.map_err(|denial| Check::Identifiers.failed(denial))?;
+        let is_complete =
+            verified.subject().is_some() && verified.client().is_some() && verified.id().is_some();
+        if rules.asks_for_rfc_9068() && !is_complete {
+            let incomplete = Denial::TokenMalformed("An at+jwt must say sub, client_id and jti.");
+            return Err(Check::Identifiers.failed(incomplete));
+        }
+        Ok(verified)
     }
 }
 
@@ -638,7 +658,14 @@ mod tests {
             for absurd in [
                 json!("1800000000"),
                 json!(-1),
+                json!(-0.001),
                 json!(1e300),
+                json!(1e308),
+                json!(9_007_199_254_740_993_u64),
+                json!(u64::MAX),
+                json!(i64::MIN),
+                json!("NaN"),
+                json!({ "$numberLong": "1800000000" }),
                 json!(253_402_300_800_i64),
                 json!([]),
                 json!(true),
@@ -652,6 +679,53 @@ mod tests {
         let header = r#"{"alg":"ES256","kid":"p256"}"#;
         let refused = judge(&keys().p256.sign_text(Algorithm::Es256, header, &null)).unwrap_err();
         assert!(matches!(refused, Denial::TokenMalformed(_)));
+    }
+
+    #[test]
+    fn a_date_has_one_reading_whatever_its_spelling() {
+        let spelled = |exp: &str| {
+            let text = with(claims(), json!({"exp": "@"})).to_string().replace("\"@\"", exp);
+            judge(&keys().p256.sign_text(Algorithm::Es256, r#"{"alg":"ES256","kid":"p256"}"#, &text))
+        };
+        for same in ["1800000540", "1800000540.0", "1.80000054e9", "1.80000054E+9", "180000054000e-2"] {
+            assert_eq!(
+                spelled(same).unwrap().expires_at(),
+                Timestamp::from_secs(NOW.as_secs() + 540),
+                "{same}"
+            );
+        }
+        for no_number in [
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "1e309",
+            "+1800000540",
+            "01800000540",
+            "0x6b49d41c",
+            "1_800_000_540",
+            ".5",
+            "1800000540.",
+        ] {
+            assert!(matches!(spelled(no_number), Err(Denial::TokenMalformed(_))), "{no_number}");
+        }
+    }
+
+    #[test]
+    fn the_profile_of_rfc_9068_is_demanded_whole_where_the_operator_asks_for_it() {
+        let profile = TokenRules { token_type: Some("at+jwt".to_owned()), ..rules() };
+        let without = |name: &str| keys().p256.sign(&with(claims(), json!({ name: null })));
+        assert!(judge_by(&profile, &keys().p256.sign(&claims())).is_ok());
+        for name in ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"] {
+            assert!(judge_by(&profile, &without(name)).is_err(), "{name}");
+        }
+        for name in ["sub", "client_id", "jti"] {
+            assert!(judge(&without(name)).is_ok(), "{name}");
+            let refused = judge_by(&profile, &without(name)).unwrap_err();
+            assert!(matches!(refused, Denial::TokenMalformed(_)), "{name}: {refused:?}");
+        }
+        // Its issuer may call them otherwise.
+        let renamed = with(claims(), json!({"client_id": null, "cid": "c", "jti": null, "uti": "u"}));
+        assert!(judge_by(&profile, &keys().p256.sign(&renamed)).is_ok());
     }
 
     #[test]

@@ -25,8 +25,21 @@ fn encrypted_tokens_and_their_impostors_are_refused() {
 fn a_nested_token_is_refused() {
     let inner = signed(json!({}), &claims());
     let header = r#"{"alg":"ES256","kid":"p256","typ":"JWT","cty":"JWT"}"#;
-    refused(&keys().p256.sign_text(Algorithm::Es256, header, &inner), &MALFORMED);
-    refused(&keys().p256.sign_text(Algorithm::Es256, header, &json!(inner).to_string()), &MALFORMED);
+    for header in [header, r#"{"alg":"ES256","kid":"p256","typ":"JWT"}"#] {
+        let why = if header.contains("cty") { Denial::UnsupportedHeader } else { MALFORMED };
+        refused(&keys().p256.sign_text(Algorithm::Es256, header, &inner), &why);
+        refused(&keys().p256.sign_text(Algorithm::Es256, header, &json!(inner).to_string()), &why);
+    }
+}
+
+#[test]
+fn a_token_that_says_another_is_nested_in_it_is_refused_whatever_is_in_it() {
+    // RFC 7519 sections 5.2 and 7.2: with `cty: JWT` the claims are not these but those within.
+    for cty in ["JWT", "jwt", "application/jwt"] {
+        refused(&signed(json!({ "cty": cty }), &claims()), &Denial::UnsupportedHeader);
+    }
+    refused(&signed(json!({"cty": 1}), &claims()), &MALFORMED);
+    assert!(judge_by(&rules(), &signed(json!({"cty": "json"}), &claims())).is_ok());
 }
 
 #[test]

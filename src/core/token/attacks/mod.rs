@@ -2,6 +2,7 @@
 //! its refusal. The answer to all of them is 401 (or, for what is too large, 431).
 
 mod contents;
+mod examples;
 mod signatures;
 
 use base64::Engine;
