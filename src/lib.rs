@@ -46,7 +46,7 @@
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
-//! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations.rs` |
+//! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations/` |
 //! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/` |
 //! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs` |
 //! | where the list of revocations is kept | `io/revocations/` |

@@ -49,8 +49,8 @@ test('every replica refuses within a second what one has revoked: tokens, and th
   for (const gateway of gateways) assert.ok((await gateway.metric('tollgate_revocation_lag_seconds')) < 10);
 });
 
-test('while Redis is away the list is enforced, nothing new is said to be revoked, and in the end the gate shuts', async (t) => {
-  const replicas = await start(t, { count: 2, store: { max_staleness: '10s' } });
+async function outage(t, onOutage) {
+  const replicas = await start(t, { count: 2, store: { max_staleness: '10s', on_outage: onOutage } });
   const { world, gateways, redis } = replicas;
   const [revoked, good] = [(await world.signIn(new Browser())).json.access_token, (await world.signIn(new Browser(), 'bob')).json.access_token];
   assert.equal((await revoke(gateways[0], { kind: 'jti', value: claimsOf(revoked).jti })).status, 201);
@@ -74,7 +74,11 @@ test('while Redis is away the list is enforced, nothing new is said to be revoke
     assert.equal(await call(gateway, revoked), 401, 'what was revoked before');
     assert.equal((await request('GET', `${gateway.admin}/readyz`)).status, 200);
   }
-});
+}
+
+test('while Redis is away the list is enforced, nothing new is said to be revoked, and in the end the gate shuts', (t) => outage(t, 'refuse'));
+
+test('with on_outage: serve the list is enforced all the same, nothing new is said to be revoked, and in the end the gate shuts', (t) => outage(t, 'serve'));
 
 test('a replica that starts while Redis is away knows what it knew', async (t) => {
   const replicas = await start(t, { count: 1 });

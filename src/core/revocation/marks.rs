@@ -50,13 +50,20 @@ pub struct Mark([u8; 16]);
 impl std::hash::Hash for Mark {
     /// It is a hash already, and its key is secret.
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let [first @ .., _, _, _, _, _, _, _, _] = self.0;
-        state.write_u64(u64::from_ne_bytes(first));
+        state.write_u64(self.high_bits());
     }
 }
 
 impl Mark {
+    /// What [`std::hash::Hash`] uses.
+    #[inline]
+    pub const fn high_bits(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Bits that [`std::hash::Hash`] does not use.
+    #[inline]
     pub const fn low_bits(self) -> u64 {
         let [.., a, b, c, d, e, f, g, h] = self.0;
         u64::from_ne_bytes([a, b, c, d, e, f, g, h])

@@ -7,13 +7,13 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::settings::{Redis, Topology};
+use crate::config::settings::{OnOutage, Redis, RedisCredentials, Topology};
 use crate::flows::ports::{Clock, Exclusive as _, StoreFault, StoreHealth};
 use crate::io::revocations::redis::{RedisLog, Tuning};
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store::tests::TestClock;
 use crate::io::store::tests::redis::{ACL, Certificate, acl, credentials, settings};
-use crate::io::store::tests::servers::{Server, cluster};
+use crate::io::store::tests::servers::{Server, cluster, sentinel};
 use crate::io::store_file::Backend;
 use crate::io::store_file::faults::Faults;
 
@@ -293,25 +293,109 @@ fn server_has(server: &Server, count: usize) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn while_redis_is_away_nothing_is_revoked_what_is_known_holds_and_it_goes_on_by_itself() {
-    let mut server = Server::start(&["--appendonly", "yes"]);
-    let replica = Replica::of(&server).await;
-    add(&*replica.log, [jti("a")]).await;
-    replica.has_kept(&jti("a")).await;
-    server.kill();
-    replica.is_away().await;
-    let began = Instant::now();
-    let fault = replica.log.append(&[Change::Add(jti("b"))]).await.unwrap_err();
-    assert!(
-        matches!(fault, StoreFault::Unavailable(_)) && began.elapsed() < Duration::from_secs(1),
-        "{fault:?}"
-    );
-    assert!(replica.refuses(&jti("a")) && !replica.refuses(&jti("b")));
-    assert!(replica.log.find(jti("a").id()).await.unwrap().is_some(), "the file is asked meanwhile");
-    assert_eq!(all(&*replica.log, Part { limit: 10, ..Part::default() }).await.len(), 1);
-    server.start_again();
-    replica.is_up().await;
-    add(&*replica.log, [jti("b")]).await;
-    until("the change", async || replica.refuses(&jti("b"))).await;
+    // Sessions may go on without it, `on_outage` says; of the list that makes no difference.
+    for on_outage in [OnOutage::Refuse, OnOutage::Serve] {
+        let mut server = Server::start(&["--appendonly", "yes"]);
+        let replica = Replica::start(Redis { on_outage, ..settings(&[&server]) }, folder());
+        loaded(&replica.tables).await;
+        add(&*replica.log, [jti("a")]).await;
+        replica.has_kept(&jti("a")).await;
+        server.kill();
+        replica.is_away().await;
+        let began = Instant::now();
+        let fault = replica.log.append(&[Change::Add(jti("b"))]).await.unwrap_err();
+        assert!(
+            matches!(fault, StoreFault::Unavailable(_)) && began.elapsed() < Duration::from_secs(1),
+            "{fault:?}"
+        );
+        assert!(replica.refuses(&jti("a")) && !replica.refuses(&jti("b")));
+        assert!(replica.log.find(jti("a").id()).await.unwrap().is_some(), "the file is asked meanwhile");
+        assert_eq!(all(&*replica.log, Part { limit: 10, ..Part::default() }).await.len(), 1);
+        server.start_again();
+        replica.is_up().await;
+        add(&*replica.log, [jti("b")]).await;
+        until("the change", async || replica.refuses(&jti("b"))).await;
+    }
+}
+
+/// A master, the server that takes over from it, and the Sentinel that says which it is.
+struct Masters {
+    master: Server,
+    next: Server,
+    sentinel: Server,
+}
+
+impl Masters {
+    async fn start() -> Self {
+        let master = Server::start(&["--repl-diskless-sync-delay", "0"]);
+        let of = ["--replicaof", "127.0.0.1", &master.port.to_string()];
+        let next = Server::start(&of);
+        let sentinel = sentinel(master.port, &[]);
+        let masters = Self { master, next, sentinel };
+        until("the Sentinel to know the next", async || masters.is_known()).await;
+        masters
+    }
+
+    fn is_known(&self) -> bool {
+        let told = self.sentinel.ask_all("SENTINEL REPLICAS mymaster");
+        told.contains(&self.next.port.to_string()) && told.contains("master-link-status\n$2\nok")
+    }
+
+    fn settings(&self) -> Redis {
+        let topology =
+            Topology::Sentinel { master: "mymaster".to_owned(), credentials: RedisCredentials::default() };
+        Redis { topology, ..settings(&[&self.sentinel]) }
+    }
+
+    fn is_replicated(&self) -> bool {
+        self.master.ask("WAIT 1 60000") == ":1"
+    }
+
+    /// The next one hears nothing of the master any more.
+    fn part(&self) {
+        self.next.hang();
+        assert_eq!(self.master.ask("CLIENT KILL TYPE replica"), ":1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_master_never_heard_of() {
+    let mut masters = Masters::start().await;
+    let (one, two) =
+        (Replica::start(masters.settings(), folder()), Replica::start(masters.settings(), folder()));
+    for replica in [&one, &two] {
+        loaded(&replica.tables).await;
+    }
+    add(&*one.log, (0..100).map(jti)).await;
+    add(&*one.log, [block("bob"), block("lifted")]).await;
+    lift(&*one.log, &block("lifted")).await;
+    assert!(masters.is_replicated());
+    masters.part();
+    add(&*one.log, [jti("late"), block("alice")]).await;
+    until("the other", async || two.refuses(&jti("late")) && two.refuses(&block("alice"))).await;
+    let reached = [&one, &two].map(|replica| replica.link.times_reached());
+    masters.master.kill();
+    masters.next.go_on();
+    let still = [jti(0), jti(99), jti("late"), block("bob"), block("alice")];
+    for (replica, reached) in [&one, &two].into_iter().zip(reached) {
+        // An outage as short as this may be over before anybody looks.
+        until("the next master", async || {
+            assert!(still.iter().all(|revoked| replica.refuses(revoked)), "meanwhile");
+            replica.link.times_reached() > reached
+        })
+        .await;
+        replica.is_up().await;
+    }
+    until("the next master to get what it lacks", async || server_has(&masters.next, 103)).await;
+    let third = Replica::start(masters.settings(), folder());
+    loaded(&third.tables).await;
+    until("one that comes later", async || still.iter().all(|revoked| third.refuses(revoked))).await;
+    add(&*two.log, [jti("after")]).await;
+    for replica in [&one, &two, &third] {
+        until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
+        assert!(still.iter().all(|revoked| replica.refuses(revoked)));
+        assert!(!replica.refuses(&block("lifted")));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

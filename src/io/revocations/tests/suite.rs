@@ -22,8 +22,9 @@ pub(super) fn is_what_it_left(late: &Revocations) {
     assert!(refuses(late, &jti("kept")) && !refuses(late, &jti("never")));
     assert!(refuses(late, &jti("comes")) && !refuses(late, &jti("goes")));
     assert!(refuses_aged(late, &before("alice", 0), 60, now()));
+    // However long the suite took since it said 2000.
     assert!(
-        refuses_aged(late, &block("bob"), 2001, now()) && !refuses_aged(late, &block("bob"), 1990, now())
+        refuses_aged(late, &block("bob"), 2900, now()) && !refuses_aged(late, &block("bob"), 1990, now())
     );
 }
 

@@ -3,28 +3,23 @@
 //!
 //! It must never pass anything while the list is not known, or is older than it may be: doubt closes the gate.
 
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+mod filter;
+mod table;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
-
 use crate::core::denial::Denial;
-use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, Pair, TokenMarks};
+use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, TokenMarks};
 use crate::core::revocation::standing::{End, Standing};
-use crate::core::revocation::{Change, GrantFacts, Kind, Rule, TokenFacts, Whose};
+use crate::core::revocation::{Change, GrantFacts, Kind, TokenFacts, Whose};
 use crate::core::time::Timestamp;
+use table::{Scoped, Table};
 
-/// Into how many parts a table is cut; each grows by itself, and is locked by itself. Tokens are millions; of the rest
-/// there are so few that their parts must be, too, to stay in a processor's cache.
+/// Into how many parts a table is cut. Tokens are millions; of the rest there are so few that their parts must be, too, to
+/// stay in a processor's cache.
 const TOKENS: usize = 256;
 const OTHERS: usize = 16;
-/// Marks that each part of a [`Filter`] is made for, and bits for each mark: one in about 70 lookups of a mark that is not
-/// there says maybe. The last part takes all that come later.
-const FILTER: [usize; 5] = [1 << 13, 1 << 16, 1 << 19, 1 << 22, 1 << 25];
-const BITS: usize = 16;
 
 /// What was taken back, and how old that knowledge is.
 #[derive(Debug)]
@@ -220,212 +215,13 @@ impl Freshness {
     }
 }
 
-/// What a table knows of one mark.
-trait Known: Copy + Default + Send + Sync {
-    fn change(&mut self, change: &Change);
-    fn refuses(&self, since: Timestamp, now: Timestamp) -> bool;
-    fn is_worth_keeping(&self, now: Timestamp) -> bool;
-    /// Whether everything said of it was lifted.
-    fn is_nothing(&self) -> bool;
-}
-
-impl Known for Standing {
-    fn change(&mut self, change: &Change) {
-        Self::change(self, change);
-    }
-
-    fn refuses(&self, since: Timestamp, now: Timestamp) -> bool {
-        Self::refuses(self, since, now)
-    }
-
-    fn is_worth_keeping(&self, now: Timestamp) -> bool {
-        Self::is_worth_keeping(self, now)
-    }
-
-    fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// Of what is only ever refused outright its end is enough.
-impl Known for End {
-    fn change(&mut self, change: &Change) {
-        let revocation = change.revocation();
-        debug_assert_eq!(revocation.rule, Rule::Outright);
-        *self = match change {
-            Change::Add(_) => Self::of(revocation.until),
-            Change::Lift(_) => Self::NEVER_WAS,
-        };
-    }
-
-    fn refuses(&self, _: Timestamp, now: Timestamp) -> bool {
-        self.is_ahead(now)
-    }
-
-    fn is_worth_keeping(&self, now: Timestamp) -> bool {
-        self.is_ahead(now)
-    }
-
-    fn is_nothing(&self) -> bool {
-        *self == Self::NEVER_WAS
-    }
-}
-
-/// Marks of one kind.
-#[derive(Debug)]
-struct Table<V> {
-    held: DashMap<Mark, V, BuildHasherDefault<MarkHasher>>,
-    filter: Filter,
-    len: AtomicUsize,
-}
-
-/// Says of most marks that a table does not have them, without a lock and without the table: a Bloom filter (CACM 13(7),
-/// 1970) of two bits in one word. It grows by parts, and each part has the marks that came while it was the last. Nothing
-/// is taken out of it: one that has filled up over time says maybe, and the table is asked.
-#[derive(Debug, Default)]
-struct Filter {
-    added: AtomicUsize,
-    parts: [OnceLock<Box<[AtomicU64]>>; FILTER.len()],
-}
-
-impl Filter {
-    fn add(&self, mark: Mark) {
-        let before = self.added.fetch_add(1, Ordering::Relaxed);
-        let (mut below, mut last) = (0, FILTER.len() - 1);
-        for (at, size) in FILTER.iter().enumerate() {
-            below += size;
-            if before < below {
-                last = at;
-                break;
-            }
-        }
-        let (Some(part), Some(size)) = (self.parts.get(last), FILTER.get(last)) else { return };
-        let words = part.get_or_init(|| (0..size * BITS / 64).map(|_| AtomicU64::new(0)).collect());
-        let (at, bits) = place(mark, words.len());
-        if let Some(word) = words.get(at) {
-            word.fetch_or(bits, Ordering::Release);
-        }
-    }
-
-    fn may_have(&self, mark: Mark) -> bool {
-        self.parts.iter().map_while(OnceLock::get).any(|words| {
-            let (at, bits) = place(mark, words.len());
-            words.get(at).is_some_and(|word| word.load(Ordering::Acquire) & bits == bits)
-        })
-    }
-}
-
-/// A word, and two bits in it.
-const fn place(mark: Mark, words: usize) -> (usize, u64) {
-    let bits = mark.low_bits();
-    // The size is a power of two; the lowest bits choose within the word.
-    let at = (bits >> 12) as usize & words.saturating_sub(1);
-    (at, 1 << (bits & 63) | 1 << (bits >> 6 & 63))
-}
-
-impl<V: Known> Table<V> {
-    fn new(shards: usize) -> Self {
-        let held = DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), shards);
-        Self { held, filter: Filter::default(), len: AtomicUsize::new(0) }
-    }
-
-    fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
-    }
-
-    fn refuses(&self, mark: Mark, since: Timestamp, now: Timestamp) -> bool {
-        self.filter.may_have(mark) && self.held.get(&mark).is_some_and(|known| known.refuses(since, now))
-    }
-
-    fn change(&self, mark: Mark, change: &Change) {
-        match self.held.entry(mark) {
-            Entry::Occupied(mut entry) => {
-                entry.get_mut().change(change);
-                if entry.get().is_nothing() {
-                    entry.remove();
-                    self.len.fetch_sub(1, Ordering::AcqRel);
-                }
-            }
-            Entry::Vacant(entry) => {
-                let mut known = V::default();
-                known.change(change);
-                if !known.is_nothing() {
-                    entry.insert(known);
-                    self.len.fetch_add(1, Ordering::AcqRel);
-                    self.filter.add(mark);
-                }
-            }
-        }
-    }
-
-    fn sweep(&self, now: Timestamp) {
-        self.held.retain(|_, known| {
-            let stays = known.is_worth_keeping(now);
-            if !stays {
-                self.len.fetch_sub(1, Ordering::AcqRel);
-            }
-            stays
-        });
-    }
-}
-
-/// Values of one issuer, and values of all.
-#[derive(Debug)]
-struct Scoped<V> {
-    one: Table<V>,
-    all: Table<V>,
-}
-
-impl<V: Known> Scoped<V> {
-    fn new(shards: usize) -> Self {
-        Self { one: Table::new(shards), all: Table::new(shards) }
-    }
-
-    const fn of(&self, all: bool) -> &Table<V> {
-        if all { &self.all } else { &self.one }
-    }
-
-    const fn both(&self) -> [&Table<V>; 2] {
-        [&self.one, &self.all]
-    }
-
-    fn len(&self) -> usize {
-        self.one.len() + self.all.len()
-    }
-
-    fn refuses(&self, marks: Option<Pair>, since: Timestamp, now: Timestamp) -> bool {
-        marks.is_some_and(|marks| {
-            self.one.refuses(marks.here, since, now) || self.all.refuses(marks.anywhere, since, now)
-        })
-    }
-}
-
-/// A mark is a hash already.
-#[derive(Debug, Default)]
-struct MarkHasher(u64);
-
-impl Hasher for MarkHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        debug_assert!(false, "marks hash as one number");
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::core::revocation::Revocation;
     use crate::core::revocation::testing::{SomeChange, SomeFacts, moment};
-    use crate::core::revocation::{Revocation, Target};
 
     fn loaded() -> Revocations {
         let revocations = Revocations::new([7; 16]);
@@ -468,28 +264,6 @@ mod tests {
                 assert!(tables.count(kind) <= list.values().filter(in_force).count());
             }
         });
-    }
-
-    #[test]
-    fn what_is_added_is_found_however_many_there_are_and_little_else_is_looked_for() {
-        let (key, table) = (MarkKey::from_random(&[3; 16]), Table::<End>::new(4));
-        let jti = |n: usize| Revocation {
-            target: Target { kind: Kind::Jti, whose: Whose::All, value: n.to_string() },
-            rule: Rule::Outright,
-            until: None,
-            made_at: moment(0),
-            made_by: None,
-            reason: None,
-        };
-        let mark = |n| Mark::of(&key, &jti(n).target);
-        let count = FILTER[0] + FILTER[1] + 1000;
-        (0..count).for_each(|n| table.change(mark(n), &Change::Add(jti(n))));
-        assert!((0..count).all(|n| table.refuses(mark(n), moment(0), moment(0))));
-        let maybe = (count..2 * count).filter(|n| table.filter.may_have(mark(*n))).count();
-        assert!(maybe < count / 20, "{maybe} of {count}");
-        table.change(mark(7), &Change::Lift(jti(7)));
-        assert!(!table.refuses(mark(7), moment(0), moment(0)));
-        assert_eq!(table.len(), count - 1);
     }
 
     #[test]
