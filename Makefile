@@ -28,7 +28,7 @@ bench: ## the price of the gate: CPU per request beside a bare pingora proxy
 
 bench-core: ## the price of each step between socket and socket, beside a signature
 	@scripts/setup demo
-	@cargo bench --no-default-features --bench core
+	@cargo bench --no-default-features --bench core --bench admit
 
 bench-revocations: ## the price of asking whether something was revoked
 	@scripts/setup demo

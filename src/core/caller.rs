@@ -35,7 +35,7 @@ impl Caller {
 
     /// How many bytes of memory it takes, rather too many than too few.
     pub fn size(&self) -> usize {
-        let values = self.identity.iter().map(|(_, value)| value.len().saturating_add(160));
+        let values = self.identity.iter().map(|(_, value)| value.len().saturating_add(120));
         self.token.size().saturating_add(values.fold(0, usize::saturating_add))
     }
 }

@@ -51,7 +51,7 @@ pub(super) const ISSUER: &[Key] = &[
         "algorithms",
         OneOrMany("the name of an algorithm"),
         Default("[RS256, PS256, ES256, EdDSA]"),
-        "Which signatures count: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA. With `shared_secret` HS256 alone.",
+        "Which signatures count: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA. With `shared_secret` HS256 alone.",
         "[ES256]",
     ),
     key(

@@ -288,16 +288,18 @@ enum Family {
     Rsa,
     P256,
     P384,
+    P521,
     Ed25519,
 }
 
 impl Family {
     const fn algorithms(self) -> &'static [Algorithm] {
-        use Algorithm::{EdDsa, Es256, Es384, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+        use Algorithm::{EdDsa, Es256, Es384, Es512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
         match self {
             Self::Rsa => &[Rs256, Rs384, Rs512, Ps256, Ps384, Ps512],
             Self::P256 => &[Es256],
             Self::P384 => &[Es384],
+            Self::P521 => &[Es512],
             Self::Ed25519 => &[EdDsa],
         }
     }
@@ -330,7 +332,8 @@ fn read_material(jwk: &Map<String, Value>) -> Result<(Family, String, DecodingKe
             let (family, chars) = match ec.curve {
                 EllipticCurve::P256 => (Family::P256, 43),
                 EllipticCurve::P384 => (Family::P384, 64),
-                _ => return Err("its crv is not P-256 or P-384"),
+                EllipticCurve::P521 => (Family::P521, 88),
+                _ => return Err("its crv is not P-256, P-384 or P-521"),
             };
             if ec.x.len() != chars || ec.y.len() != chars {
                 return Err(WRONG_SIZE);
@@ -395,6 +398,7 @@ fn parse_for(algorithm: Algorithm, key: &DecodingKey) -> Result<ParsedPublicKey,
     match algorithm {
         Algorithm::Es256 => ParsedPublicKey::new(&raw::ECDSA_P256_SHA256_FIXED, bytes),
         Algorithm::Es384 => ParsedPublicKey::new(&raw::ECDSA_P384_SHA384_FIXED, bytes),
+        Algorithm::Es512 => ParsedPublicKey::new(&raw::ECDSA_P521_SHA512_FIXED, bytes),
         Algorithm::EdDsa => ParsedPublicKey::new(&raw::ED25519, bytes),
         _ => return Err(BAD),
     }

@@ -368,6 +368,9 @@ fn scope_values(claim: &Value) -> Vec<String> {
 pub struct VerifiedToken {
     issuer: IssuerName,
     claims: Map<String, Value>,
+    // What every request asks for is at hand, without a search among the claims.
+    subject: Option<String>,
+    acr: Option<String>,
     scope: Vec<String>,
     client: Option<String>,
     session: Option<String>,
@@ -405,7 +408,22 @@ impl VerifiedToken {
             .filter(|signed_in| *signed_in <= now.plus(rules.clock_skew));
         let issuer = rules.issuer.clone();
         let clock_skew = rules.clock_skew;
-        Ok(Self { issuer, claims, scope, client, session, id, kid, times, clock_skew, signed_in_at })
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let (subject, acr) = (text("sub"), text("acr"));
+        Ok(Self {
+            issuer,
+            claims,
+            subject,
+            acr,
+            scope,
+            client,
+            session,
+            id,
+            kid,
+            times,
+            clock_skew,
+            signed_in_at,
+        })
     }
 
     pub fn issuer(&self) -> &IssuerName {
@@ -419,7 +437,7 @@ impl VerifiedToken {
 
     /// `sub`; never empty.
     pub fn subject(&self) -> Option<&str> {
-        self.claims.get("sub")?.as_str()
+        self.subject.as_deref()
     }
 
     /// The client that the token was issued to, by the issuer's claim names.
@@ -474,13 +492,16 @@ impl VerifiedToken {
     }
 
     pub fn acr(&self) -> Option<&str> {
-        self.claims.get("acr")?.as_str()
+        self.acr.as_deref()
     }
 
     /// How many bytes of memory it takes, rather too many than too few.
     pub fn size(&self) -> usize {
-        let texts = [&self.client, &self.session, &self.id, &self.kid].into_iter().flatten();
-        let texts = texts.chain(&self.scope).map(|text| json::TEXT.saturating_add(text.len()));
+        let texts = [&self.subject, &self.acr, &self.client, &self.session, &self.id, &self.kid];
+        let texts = texts.into_iter().flatten();
+        let texts = texts
+            .chain(&self.scope)
+            .map(|text| (json::HEAP + size_of::<String>()).saturating_add(text.len()));
         texts.fold(
             size_of::<Self>().saturating_add(json::size_of_members(&self.claims)),
             usize::saturating_add,
@@ -541,6 +562,24 @@ mod tests {
             let token = key.sign_as(&json!({"alg": algorithm, "kid": key.kid, "typ": "at+jwt"}), &claims());
             assert!(judge(&token).is_ok(), "{algorithm}");
         }
+    }
+
+    #[test]
+    fn a_good_token_of_es512_is_verified() {
+        use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+        let key = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).unwrap();
+        let (x, y) = key.public_key().as_ref()[1..].split_at(66);
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let jwk = json!({"kty": "EC", "crv": "P-521", "kid": "p521", "x": encode(x), "y": encode(y)});
+        let set = KeySet::parse(&jwks(&[jwk])).unwrap().0;
+        let header = json!({"alg": "ES512", "kid": "p521", "typ": "at+jwt"}).to_string();
+        let signed = format!("{}.{}", encode(header.as_bytes()), encode(claims().to_string().as_bytes()));
+        let signature = key.sign(&aws_lc_rs::rand::SystemRandom::new(), signed.as_bytes()).unwrap();
+        let token = format!("{signed}.{}", encode(signature.as_ref()));
+        let rules = TokenRules { algorithms: vec![Algorithm::Es512], ..rules() };
+        let verify = |token: &str| Unverified::parse(token, 8192).unwrap().verify(&set, &rules, NOW);
+        assert!(verify(&token).is_ok());
+        assert!(verify(&format!("{signed}.{}", encode(&[1; 132]))).is_err());
     }
 
     #[test]
