@@ -132,7 +132,7 @@ impl Gateway {
         let jwks = jwks(key);
         let read = move |_: &Path| Ok(jwks.clone().into_bytes());
         let loaded = tollgate::config::parse(&text, folder.path(), &|_| None, &read);
-        let settings = Arc::new(loaded.unwrap_or_else(|errors| panic!("{errors}\n{text}")).settings);
+        let settings = Arc::new(loaded.expect("a configuration").settings);
         let clock = Arc::new(SystemClock);
         let store = OpenStore::open(&settings.store, clock.clone()).expect("a store");
         let issuers: Vec<_> =

@@ -32,6 +32,7 @@ use tollgate::core::revocation::TokenFacts as RevocationFacts;
 use tollgate::core::route::forwarding::Forwarding;
 use tollgate::core::route::path::{CanonicalPath, PathPattern};
 use tollgate::core::route::policy::{Access, TokenFacts};
+use tollgate::core::route::resource::Resource;
 use tollgate::core::route::table::{Found, RouteTable};
 use tollgate::core::route::{CorsSpeaker, Route};
 use tollgate::core::secret::Secret;
@@ -39,7 +40,8 @@ use tollgate::core::session::sealed::{Binding, KeyRing, Purpose};
 use tollgate::core::time::Timestamp;
 use tollgate::core::token::id::TokenId;
 use tollgate::core::token::jwks::KeySet;
-use tollgate::core::token::jwt::{Unverified, VerifiedToken};
+use tollgate::core::token::jwt::Unverified;
+use tollgate::core::token::verified::VerifiedToken;
 use tollgate::core::token::{Algorithm, ClaimNames, DEFAULT_TOKEN_LIMIT, TokenRules};
 use tollgate::state::revocations::Revocations;
 
@@ -214,6 +216,8 @@ fn one_route(path: &str) -> Arc<Route> {
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
         forwarding: Forwarding::default(),
+        report_only: false,
+        resource: Resource::default(),
     })
 }
 

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::core::ids::UpstreamName;
 use crate::core::signing::{SigningFailed, SigningKey};
 use crate::core::time::Timestamp;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 
 /// `typ` of every assertion.
 const TYPE: &str = "tollgate+jwt";

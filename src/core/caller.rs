@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::core::identity_headers::identity_headers;
 use crate::core::route::policy::TokenFacts;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 
 /// Somebody who proved who they are.
 #[derive(Debug)]

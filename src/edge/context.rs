@@ -12,7 +12,7 @@ use crate::core::ids::{RequestId, RouteName};
 use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::session::grant::FamilyId;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 use crate::edge::connection_guard::Connection;
 use crate::edge::door::Door;
 use crate::edge::headers::Identification;

@@ -23,7 +23,7 @@ use crate::core::route::table::{Found, Matched, RouteTable};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
 use crate::core::token::check::{Check, Failed};
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 use crate::flows::admit::{self, find_route, read_target};
 use crate::flows::authenticate::{self, Brought};
 use crate::flows::explain::token::Told;

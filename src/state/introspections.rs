@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 
 /// The most that good tokens of one issuer take, in bytes, and how many that probably are.
 const BYTES: u64 = 32 << 20;

@@ -13,7 +13,8 @@ use tollgate::core::denial::Denial;
 use tollgate::core::ids::IssuerName;
 use tollgate::core::time::Timestamp;
 use tollgate::core::token::jwks::KeySet;
-use tollgate::core::token::jwt::{Unverified, VerifiedToken};
+use tollgate::core::token::jwt::Unverified;
+use tollgate::core::token::verified::VerifiedToken;
 use tollgate::core::token::{Algorithm, ClaimNames, TokenRules};
 
 use crate::choices::Choices;

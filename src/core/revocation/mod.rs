@@ -25,7 +25,7 @@ use crate::core::hex;
 use crate::core::session::grant::{FamilyId, Grant};
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 
 /// What a revocation names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

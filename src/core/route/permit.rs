@@ -17,7 +17,7 @@ use crate::core::route::table::Matched;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::without_access_token;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 
 /// Leave to go to the upstream of one route, with one path, for one caller.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::core::ids::IssuerName;
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::time::Timestamp;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 
 /// Who may pass a route.
 #[derive(Clone, Debug)]

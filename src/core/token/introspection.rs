@@ -17,7 +17,8 @@ use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
-use crate::core::token::jwt::{VerifiedToken, check_audience, check_times};
+use crate::core::token::jwt::{check_audience, check_times};
+use crate::core::token::verified::VerifiedToken;
 use crate::core::token::{TokenRules, json};
 
 /// Whether only its issuer can say what this token is: a `b64token` (RFC 6750 section 2.1) in which nobody finds a

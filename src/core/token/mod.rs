@@ -6,6 +6,7 @@
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
+//! - `verified`: what a good token is to the rest
 //! - `fingerprint`: what tells one token's text from all others
 //! - `freshness`: when keys are good, old or worth fetching, as a decision
 //! - `json`: JSON objects without repeated members
@@ -19,6 +20,7 @@ pub mod introspection;
 pub mod jwks;
 pub mod jwt;
 pub mod subprotocol;
+pub mod verified;
 
 #[cfg(test)]
 mod attacks;

@@ -20,7 +20,7 @@ use crate::core::session::oauth::answer::{PageTokens, TokenAnswer, claims_from_t
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 use crate::core::token::id::TokenId;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::state::live::Live;

@@ -14,7 +14,7 @@ use crate::core::revocation::{Kind, Target, Whose};
 use crate::core::session::exchange::{Family, Issued};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::core::time::Timestamp;
-use crate::core::token::jwt::VerifiedToken;
+use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::exchange::coordinate::change_known;
 use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};

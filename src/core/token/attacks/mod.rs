@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 
 use crate::core::denial::Denial;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::jwt::{Unverified, VerifiedToken};
+use crate::core::token::jwt::Unverified;
 use crate::core::token::testing::{
     self, AUDIENCE, ISS, NOW, SECRET, claims, jwks, keys, rules, sign_hs256, unsigned, with,
 };
+use crate::core::token::verified::VerifiedToken;
 use crate::core::token::{Algorithm, TokenRules};
 
 fn known_keys() -> KeySet {

@@ -1,0 +1,201 @@
+//! An access token that was found good, and what Tollgate uses of it, by its issuer's names for it. Nothing outside this
+//! folder makes one: a [`VerifiedToken`] in hand is the proof.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::core::denial::Denial;
+use crate::core::ids::IssuerName;
+use crate::core::time::Timestamp;
+use crate::core::token::jwt::date;
+use crate::core::token::{TokenRules, json};
+
+/// An access token that was verified: issuer, audience, time, type, and that its issuer made it. Only
+/// [`super::jwt::Plausible::verify`] and [`super::introspection::Answer::judge`] make one.
+#[derive(Debug)]
+pub struct VerifiedToken {
+    issuer: IssuerName,
+    claims: Map<String, Value>,
+    // What every request asks for is at hand, without a search among the claims.
+    subject: Option<String>,
+    acr: Option<String>,
+    scope: Vec<String>,
+    client: Option<String>,
+    session: Option<String>,
+    id: Option<String>,
+    kid: Option<String>,
+    times: Times,
+    clock_skew: Duration,
+    signed_in_at: Option<Timestamp>,
+}
+
+impl VerifiedToken {
+    /// Of claims whose truth, audience and times were found good: those that Tollgate uses, read by their names.
+    ///
+    /// # Errors
+    /// `TokenMalformed` for an identifier that would escape comparison.
+    pub(super) fn of_claims(
+        claims: Map<String, Value>,
+        kid: Option<String>,
+        times: Times,
+        rules: &TokenRules,
+        now: Timestamp,
+    ) -> Result<Self, Denial> {
+        check_identifier(claims.get("sub"))?;
+        let named = |names: &[String]| -> Result<Option<String>, Denial> {
+            let value = first_present(&claims, names);
+            check_identifier(value)?;
+            Ok(value.and_then(Value::as_str).map(ToOwned::to_owned))
+        };
+        let (client, session) = (named(&rules.claims.client)?, named(&rules.claims.session)?);
+        let id = named(&rules.claims.id)?;
+        let scope = first_present(&claims, &rules.claims.scope).map(scope_values).unwrap_or_default();
+        let signed_in_at = date(&claims, "auth_time")
+            .ok()
+            .flatten()
+            .filter(|signed_in| *signed_in <= now.plus(rules.clock_skew));
+        let issuer = rules.issuer.clone();
+        let clock_skew = rules.clock_skew;
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let (subject, acr) = (text("sub"), text("acr"));
+        Ok(Self {
+            issuer,
+            claims,
+            subject,
+            acr,
+            scope,
+            client,
+            session,
+            id,
+            kid,
+            times,
+            clock_skew,
+            signed_in_at,
+        })
+    }
+
+    pub fn issuer(&self) -> &IssuerName {
+        &self.issuer
+    }
+
+    /// Every claim, as it came.
+    pub fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
+    /// `sub`; never empty.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// The client that the token was issued to, by the issuer's claim names.
+    pub fn client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
+    /// The session that it belongs to (`sid`), by the issuer's claim names.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// The token's own id (`jti`), by the issuer's claim names; unique together with its issuer.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The name that its issuer gave the key that signed it, whatever the token's header says: whoever has a stolen
+    /// key can leave `kid` out.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The scope values, in the token's order, without repetition.
+    pub fn scope(&self) -> &[String] {
+        &self.scope
+    }
+
+    pub fn issued_at(&self) -> Timestamp {
+        self.times.issued_at
+    }
+
+    /// `exp`, without the clock skew that verification allows.
+    pub fn expires_at(&self) -> Timestamp {
+        self.times.expires_at
+    }
+
+    /// From here on it is refused by its times, the clock skew allowed.
+    pub fn good_until(&self) -> Timestamp {
+        self.times.expires_at.plus(self.clock_skew)
+    }
+
+    /// Whether it is still good by its times, the clock skew allowed: all of the judgement that changes by itself.
+    pub fn is_timely(&self, now: Timestamp) -> bool {
+        self.times.starts_at <= now.plus(self.clock_skew) && now < self.good_until()
+    }
+
+    /// When its holder last signed in (`auth_time`); `None` when it is absent, unreadable or in the
+    /// future.
+    pub fn signed_in_at(&self) -> Option<Timestamp> {
+        self.signed_in_at
+    }
+
+    pub fn acr(&self) -> Option<&str> {
+        self.acr.as_deref()
+    }
+
+    /// How many bytes of memory it takes, rather too many than too few.
+    pub fn size(&self) -> usize {
+        let texts = [&self.subject, &self.acr, &self.client, &self.session, &self.id, &self.kid];
+        let texts = texts.into_iter().flatten();
+        let texts = texts
+            .chain(&self.scope)
+            .map(|text| (json::HEAP + size_of::<String>()).saturating_add(text.len()));
+        texts.fold(
+            size_of::<Self>().saturating_add(json::size_of_members(&self.claims)),
+            usize::saturating_add,
+        )
+    }
+}
+
+/// When a token was issued, and when it is good.
+#[derive(Debug)]
+pub(super) struct Times {
+    pub(super) issued_at: Timestamp,
+    /// The later of `iat` and `nbf`.
+    pub(super) starts_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+}
+
+/// An identifier that is not a string, or an empty one, would escape every comparison.
+fn check_identifier(value: Option<&Value>) -> Result<(), Denial> {
+    match value {
+        None => Ok(()),
+        Some(Value::String(text)) if !text.is_empty() => Ok(()),
+        Some(_) => Err(Denial::TokenMalformed(
+            "The claims that name subject, client, session and token must be strings, and not empty.",
+        )),
+    }
+}
+
+/// `null` counts as absent.
+fn first_present<'c>(claims: &'c Map<String, Value>, names: &[String]) -> Option<&'c Value> {
+    names.iter().filter_map(|name| claims.get(name)).find(|value| !value.is_null())
+}
+
+/// A list with spaces between (RFC 6749 section 3.3), or an array of strings. Anything else grants
+/// nothing.
+pub(super) fn scope_values(claim: &Value) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    let mut add = |value: &str| {
+        if !value.is_empty() && !values.iter().any(|known| known == value) {
+            values.push(value.to_owned());
+        }
+    };
+    match claim {
+        Value::String(text) => text.split(' ').for_each(&mut add),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).for_each(&mut add),
+        _ => {}
+    }
+    values
+}
