@@ -58,7 +58,9 @@ fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<&'a 
 const MALFORMED: Denial = Denial::TokenMalformed("Authorization must be Bearer, one space and one token.");
 
 fn names_access_token(query: &str) -> bool {
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
+    // A name that is not spelled out has a percent sign in it.
+    (query.contains('%') || query.contains("access_token"))
+        && form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
 /// The query without what would be a token in it. The rest stays as it came.

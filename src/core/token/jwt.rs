@@ -25,7 +25,7 @@ use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::jwks::{Key, KeySet, Miss};
-use crate::core::token::verified::{Times, VerifiedToken};
+use crate::core::token::verified::{Times, VerifiedToken, date};
 use crate::core::token::{Algorithm, TokenRules, json};
 
 /// The largest signature that can hold: RSA of 8192 bits, in bytes.
@@ -218,13 +218,6 @@ pub(super) fn check_times(
         return Err(Denial::TokenLivesTooLong);
     }
     Ok(Times { issued_at, starts_at, expires_at })
-}
-
-/// A `NumericDate`, which may have a fraction; between 1970 and 9999.
-pub(super) fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Denial> {
-    let Some(value) = claims.get(name) else { return Ok(None) };
-    let date = value.as_f64().and_then(Timestamp::from_numeric_date);
-    date.map(Some).ok_or(Denial::TokenMalformed("exp, iat and nbf must be seconds between 1970 and 9999."))
 }
 
 fn decode(part: &str) -> Option<Vec<u8>> {

@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
-use crate::core::token::jwt::date;
 use crate::core::token::{TokenRules, json};
 
 /// An access token that was verified: issuer, audience, time, type, and that its issuer made it. Only
@@ -198,4 +197,11 @@ pub(super) fn scope_values(claim: &Value) -> Vec<String> {
         _ => {}
     }
     values
+}
+
+/// A `NumericDate`, which may have a fraction; between 1970 and 9999.
+pub(super) fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Denial> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let date = value.as_f64().and_then(Timestamp::from_numeric_date);
+    date.map(Some).ok_or(Denial::TokenMalformed("exp, iat and nbf must be seconds between 1970 and 9999."))
 }
