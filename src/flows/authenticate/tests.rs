@@ -90,7 +90,7 @@ const AUDIENCE: &str = crate::core::token::testing::AUDIENCE;
 const SUBJECT: &str = "x-auth-subject";
 
 impl Scene {
-    fn new() -> Self {
+    async fn new() -> Self {
         let world = Arc::new(World(AtomicI64::new(NOW.as_millis())));
         let log = Arc::new(MemoryLog::default());
         let live = Arc::new(live(AUDIENCE, SUBJECT, None));
@@ -108,7 +108,7 @@ impl Scene {
         let (remembers, judges) = (gate(), gate());
         judges.verified_tokens.set_limit(0);
         let scene = Self { remembers, judges, world, log, live };
-        scene.publishes(&[&keys().p256]);
+        scene.publishes(&[&keys().p256]).await;
         scene
     }
 
@@ -120,12 +120,19 @@ impl Scene {
         self.world.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
-    /// The issuer's keys are these from now on.
-    fn publishes(&self, keys: &[&TestKey]) {
+    /// The issuer's keys are these from now on. A fetch that a request has begun ends first.
+    async fn publishes(&self, keys: &[&TestKey]) {
         let jwks: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
         let set = KeySet::parse(&jwks_of(&jwks)).unwrap().0;
         let issuer = self.live.issuers.iter().next().unwrap();
-        issuer.begin_fetch(self.now()).unwrap().succeeded(Arc::new(set));
+        let mut landings = issuer.landings();
+        let flight = loop {
+            match issuer.begin_fetch(self.now()) {
+                Some(flight) => break flight,
+                None => landings.changed().await.unwrap(),
+            }
+        };
+        flight.succeeded(Arc::new(set));
     }
 
     fn reload(&mut self, audience: &str, subject_header: &'static str) {
@@ -195,7 +202,7 @@ fn revocation(kind: Kind, value: &str, rule: Rule) -> Revocation {
 
 #[tokio::test]
 async fn what_was_verified_is_not_verified_again() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let token = token();
     let first = scene.recalls(&token).await.unwrap();
     for _ in 0..3 {
@@ -207,14 +214,14 @@ async fn what_was_verified_is_not_verified_again() {
 
 #[tokio::test]
 async fn a_remembered_token_ends_with_its_time_its_key_and_its_configuration() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new().await;
     let token = token();
     assert_eq!(scene.says(&token).await, Ok(()));
-    scene.publishes(&[&keys().p256, &keys().ed]);
+    scene.publishes(&[&keys().p256, &keys().ed]).await;
     assert_eq!(scene.says(&token).await, Ok(()), "its key is still there");
-    scene.publishes(&[&keys().ed]);
+    scene.publishes(&[&keys().ed]).await;
     assert_eq!(scene.says(&token).await, Err(Denial::UnknownKey));
-    scene.publishes(&[&keys().p256]);
+    scene.publishes(&[&keys().p256]).await;
     assert_eq!(scene.says(&token).await, Ok(()));
     scene.reload("https://other.example", SUBJECT);
     assert_eq!(scene.says(&token).await, Err(Denial::WrongAudience));
@@ -227,7 +234,7 @@ async fn a_remembered_token_ends_with_its_time_its_key_and_its_configuration() {
 
 #[tokio::test]
 async fn keys_that_cannot_be_fetched_any_more_are_no_grounds_for_what_is_remembered_either() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let day = 24 * 3600;
     let long = json!({ "iat": NOW.as_secs() + day, "exp": NOW.as_secs() + day + 600 });
     let token = keys().p256.sign(&with(claims(), long));
@@ -239,7 +246,7 @@ async fn keys_that_cannot_be_fetched_any_more_are_no_grounds_for_what_is_remembe
 
 #[tokio::test]
 async fn a_revocation_is_obeyed_at_once_and_so_is_its_lifting() {
-    let scene = Scene::new();
+    let scene = Scene::new().await;
     let token = token();
     assert_eq!(scene.says(&token).await, Ok(()));
     for (kind, value, rule) in [
@@ -311,8 +318,8 @@ impl Which {
 fn memory_and_judgement_agree_whatever_happens_in_between() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     bolero::check!().with_iterations(300).with_type::<Vec<Event>>().for_each(|events| {
-        let mut scene = Scene::new();
         runtime.block_on(async {
+            let mut scene = Scene::new().await;
             for event in events {
                 match *event {
                     Event::Passes(seconds) => scene.passes(Duration::from_secs(u64::from(seconds % 200))),
@@ -321,7 +328,7 @@ fn memory_and_judgement_agree_whatever_happens_in_between() {
                         let kept: Vec<_> =
                             kept.into_iter().filter_map(|(kept, key)| kept.then_some(key)).collect();
                         if !kept.is_empty() {
-                            scene.publishes(&kept);
+                            scene.publishes(&kept).await;
                         }
                     }
                     Event::Reloads(same, header) => scene.reload(
@@ -347,7 +354,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     use crate::core::signing::SigningKey;
     use crate::flows::admit::{admit, read_target};
 
-    let mut scene = Scene::new();
+    let mut scene = Scene::new().await;
     let route = Arc::new(Route {
         name: RouteName::new("/api/*"),
         path: PathPattern::parse("/api/*").unwrap(),
