@@ -146,6 +146,7 @@ describe('foreign pages', () => {
       const { gateway, as } = scene.world;
       for (const isSignedIn of [true, false]) {
         if (!isSignedIn) await scene.context.clearCookies();
+        await scene.allLogged();
         const [jar, calls, from, entry] = [await scene.ownCookies(), as.tokenCalls.length, scene.requests.length, gateway.requests.length];
         assert.equal(jar.length, isSignedIn ? 1 : 0);
         assert.deepEqual(await page.evaluate(attack, { gateway: gateway.url, fields, refresh }), LEARNT);

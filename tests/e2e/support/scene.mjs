@@ -111,6 +111,16 @@ export class Scene {
     return this.world.as.callsOf('refresh_token').length;
   }
 
+  /** Waits until every answer of the gateway that anybody has read is in its access log, which is written after the answer. */
+  async allLogged() {
+    const { gateway } = this.world;
+    const toGateway = (url) => url.startsWith(`${gateway.url}/`);
+    const read = await Promise.all(this.requests.filter(({ url }) => toGateway(url)).map(({ answer }) => answer().catch(() => null)));
+    const ids = await Promise.all(read.filter(Boolean).map((answer) => answer.headerValue('x-request-id').catch(() => null)));
+    const direct = Browser.answers.filter(({ url }) => toGateway(url)).map(({ id }) => id);
+    await gateway.hasLogged([...ids, ...direct].filter(Boolean));
+  }
+
   /** The cookies that the gateway has in the browser. */
   async ownCookies() {
     return (await this.context.cookies()).filter(({ name }) => name.includes('tollgate'));
