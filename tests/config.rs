@@ -110,7 +110,7 @@ impl Parts {
     /// A client `web` with more keys.
     fn client(mut self, more: &str) -> Self {
         self.clients.push_str(&format!(
-            "  web: {{ mode: token, redirect_uri: \"https://gate.example.com/in\", {more} }}\n"
+            "  web: {{ mode: token, login: page, redirect_uri: \"https://gate.example.com/in\", {more} }}\n"
         ));
         self
     }
@@ -269,8 +269,18 @@ clients:
   web:
     issuer: corp
     mode: token
+    login: page
     secret: ${WEB_APP_SECRET}
     redirect_uri: https://gate.example.com/
+  desk:
+    issuer: corp
+    mode: session
+    scope: openid
+    authorize: { prompt: consent }
+    return_to: https://portal.example.com
+    post_logout_redirect_uri: https://gate.example.com/bye
+    identity: id_token
+    csrf_header: X-Asked
 routes:
   - path: /a/{id}/*
     to: http://10.0.0.1:3000
@@ -293,6 +303,7 @@ routes:
     strip_prefix: /a
   - { path: /b, to: "http://10.0.0.1:3000/", public: true, issuers: [corp, old], cors: gateway, rewrite: /x }
   - { path: /c, to: several, public: false, issuers: keys }
+  - { path: /d, to: several, issuers: corp, sign_in: desk, extends_session: false }
 upstreams:
   several:
     url: [https://c.example.net, https://d.example.net]
@@ -339,7 +350,7 @@ fn long_forms_mean_what_they_say() {
     let corp = &settings.issuers[0];
     assert_eq!(corp.rules.iss, "https://login.example.com/realms/main");
     assert_eq!(corp.rules.audiences, ["https://api.example.com"]);
-    assert_eq!(corp.rules.client_ids, ["0oa1b2c3", "web"]);
+    assert_eq!(corp.rules.client_ids, ["0oa1b2c3", "web", "desk"]);
     assert_eq!(corp.rules.claims.scope, ["scp"]);
     assert!(matches!(&corp.keys, KeySource::Discovery(Some(url)) if url.path() == "/meta.json"));
     assert_eq!(corp.ca.as_deref(), Some(CERTIFICATE.as_bytes()));
@@ -368,7 +379,12 @@ fn long_forms_mean_what_they_say() {
     let resources = settings.routes.iter().map(|route| route.resource.identifier(public_url));
     assert_eq!(
         resources.collect::<Vec<_>>(),
-        ["https://api.example.com", "https://gate.example.com/b", "https://gate.example.com/c"]
+        [
+            "https://api.example.com",
+            "https://gate.example.com/b",
+            "https://gate.example.com/c",
+            "https://gate.example.com/d"
+        ]
     );
     assert_eq!(settings.routes.iter().filter(|route| route.report_only).count(), 1);
     let portal = (corp.name.clone(), "0oa1b2c3".to_owned());
@@ -635,8 +651,11 @@ fn clients_must_be_able_to_do_what_they_are_for() {
     assert!(parse(&web("origins: \"https://app.example.com\"")).is_ok());
     only_error(&web("resource: api"), "clients.web.resource", "RFC 8707");
     only_error(&web("idle_timeout: 8d"), "clients.web.idle_timeout", "longer than `absolute_timeout`");
-    only_error(&web("login: gateway"), "clients.web.login", "only `page` works");
-    only_error(&web("").replace("mode: token", "mode: session"), "clients.web.mode", "`token`, `native`");
+    only_error(
+        &web("").replace("mode: token", "mode: bff"),
+        "clients.web.mode",
+        "`token`, `session`, `native`",
+    );
     only_error(
         &web("").replace("https://gate.example.com/in", "/in"),
         "clients.web.redirect_uri",
@@ -1209,8 +1228,84 @@ fn keys_of_later_capabilities_are_unknown_keys() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("unknown key"), "{told:?}");
     }
-    for key in ["sign_in: web", "dpop: required", "encoded_slash: keep"] {
+    for key in ["dpop: required", "encoded_slash: keep"] {
         assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
+    }
+}
+
+/// A client `web` in `session` mode, and one route.
+fn session(client: &str, route: &str) -> String {
+    good()
+        .route(route)
+        .text()
+        .replace("routes:", &format!("clients:\n  web: {{ mode: session, {client} }}\nroutes:"))
+}
+
+#[test]
+fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
+    let web = settings(&session("scope: openid", "sign_in: web, extends_session: false"));
+    let (client, route) = (&web.clients[0], &web.routes[0]);
+    assert_eq!(client.redirect_uri, "https://gate.example.com/oauth/callback");
+    assert_eq!((client.cookie.name.as_str(), client.cookie.path.as_str()), ("__Host-Http-tollgate-web", "/"));
+    assert!(client.login.is_some() && client.grants.is_empty());
+    assert_eq!(client.session.as_ref().unwrap().csrf_header.as_str(), "x-csrf");
+    let taken = route.session.as_ref().unwrap();
+    assert_eq!((taken.client.as_str(), taken.signs_in, taken.counts_as_use), ("web", true, false));
+    assert!(route.sharing.credentials && route.sharing.csrf_headers.len() == 1);
+    let only = settings(&session("", ""));
+    assert!(!only.routes[0].session.as_ref().unwrap().signs_in, "the only session client needs no name");
+    for (client, route, place, says) in [
+        ("login: page", "", "clients.web.login", "the gateway signs people in"),
+        ("grants: [refresh_token]", "", "clients.web.grants", "ask for no tokens"),
+        ("accept_any_access_token: true", "", "clients.web.accept_any_access_token", "itself uses"),
+        ("cookie: { path: /oauth }", "", "clients.web.cookie.path", "its path is `/`"),
+        ("identity: id_token", "", "clients.web.identity", "`openid`"),
+        ("csrf_header: Content-Type", "", "clients.web.csrf_header", "`X-`"),
+        ("redirect_uri: \"https://gate.example.com/in\"", "", "clients.web.redirect_uri", "/oauth/callback"),
+        ("authorize: { state: x }", "", "clients.web.authorize.state", "itself"),
+        ("authorize: { request_uri: x }", "", "clients.web.authorize.request_uri", "own parameters"),
+        ("return_to: \"https://app.example.com/\"", "", "clients.web.return_to", "without path"),
+        (
+            "post_logout_redirect_uri: \"http://gate.example.com/\"",
+            "",
+            "clients.web.post_logout_redirect_uri",
+            "https",
+        ),
+        ("", "sign_in: wbe", "routes[0].sign_in", "did you mean `web`"),
+        ("", "public: true, sign_in: web", "routes[0].sign_in", "`public`"),
+    ] {
+        only_error(&session(client, route), place, says);
+    }
+}
+
+#[test]
+fn a_route_takes_the_session_cookie_of_one_client() {
+    let two = |route: &str| session("", route).replace("routes:", "  other: { mode: session }\nroutes:");
+    only_error(&two(""), "routes[0]", "single one out");
+    let taken = |text: &str| settings(text).routes[0].session.as_ref().map(|taken| taken.client.to_string());
+    assert_eq!(taken(&two("sign_in: other")).as_deref(), Some("other"));
+    assert_eq!(taken(&two("clients: web")).as_deref(), Some("web"));
+    assert_eq!(taken(&two("public: true")), None, "and on a public route nobody's counts");
+    only_error(&two("clients: web, sign_in: other"), "routes[0].sign_in", "does not take the client");
+    let page = good().client("").route("sign_in: web").text();
+    only_error(&page, "routes[0].sign_in", "not in `session` mode");
+    only_error(
+        &good().client("").route("extends_session: false").text(),
+        "routes[0].extends_session",
+        "no session cookie",
+    );
+    for (key, why) in [("csrf_header: X-A", "`/oauth/token`"), ("identity: id_token", "its own access token")]
+    {
+        let name = key.split(':').next().unwrap();
+        only_error(&good().client(key).text(), &format!("clients.web.{name}"), why);
+    }
+    for key in [
+        "authorize: { prompt: login }",
+        "return_to: \"https://app.example.com\"",
+        "post_logout_redirect_uri: \"https://a.test/\"",
+    ] {
+        let name = key.split(':').next().unwrap();
+        only_error(&good().client(key).text(), &format!("clients.web.{name}"), "`login: page`");
     }
 }
 
@@ -1258,7 +1353,8 @@ fn among_issuers_that_are_asked_about_opaque_tokens_a_route_singles_one_out() {
     let issuers =
         format!("{}{}  plain: {{ url: \"https://plain.example\", audience: api }}\n", asked("a"), asked("b"));
     let route = |more: &str| {
-        let clients = "  web: { mode: token, issuer: b, redirect_uri: \"https://gate.example.com/in\" }\n";
+        let clients =
+            "  web: { mode: token, login: page, issuer: b, redirect_uri: \"https://gate.example.com/in\" }\n";
         let routes = format!("  - {{ path: /x, to: \"http://u\"{more} }}\n");
         Parts { issuers: issuers.clone(), clients: clients.to_owned(), routes, ..good() }.text()
     };
@@ -1625,7 +1721,7 @@ fn what_a_listener_cannot_do_is_told_with_its_place() {
 fn answers_are_shared_with_the_pages_of_the_clients_that_a_route_takes() {
     let client = |name: &str, issuer: &str, origins: &str| {
         format!(
-            "  {name}: {{ mode: token, issuer: {issuer}, redirect_uri: \"https://gate.example.com/in\", origins: [{origins}] }}\n"
+            "  {name}: {{ mode: token, login: page, issuer: {issuer}, redirect_uri: \"https://gate.example.com/in\", origins: [{origins}] }}\n"
         )
     };
     let mut parts = good();

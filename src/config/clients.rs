@@ -1,19 +1,21 @@
-//! `clients:` — the applications that may use `/oauth/token`, what they prove themselves with (RFC 6749,
-//! RFC 7523), and what those in `token` mode have beside it. `native_clients` and `cookies` read the rest.
+//! `clients:` — the applications that may use `/oauth/*`, what they prove themselves with (RFC 6749,
+//! RFC 7523), and what those have whose pages run in browsers. `login`, `native_clients` and `cookies` read the rest.
 
 use std::time::Duration;
 
 use url::Url;
 
-use crate::config::cookies::{self, TOKEN_ENDPOINT};
+use crate::config::cookies;
 use crate::config::keys::private_key;
+use crate::config::login;
 use crate::config::names::{unknown, valid_name};
 use crate::config::native_clients;
 use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, origin_url, url};
 use crate::config::read::{Keys, Value};
 use crate::config::sessions::lifetimes;
 use crate::config::settings::{
-    Client, ClientCredential, CookieSettings, GrantType, Issuer, KeySource, NativeClient, SameSite, Sessions,
+    Client, ClientCredential, CookieSettings, GrantType, Issuer, KeySource, Login, NativeClient, SameSite,
+    SessionMode, Sessions,
 };
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
@@ -29,15 +31,19 @@ pub(super) struct Read<'a> {
 }
 
 enum Kind {
-    Token(Client),
+    Pages(Client),
     Native(NativeClient),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Token,
+    Session,
     Native,
 }
+
+const MODES: [(&str, Mode); 3] =
+    [("token", Mode::Token), ("session", Mode::Session), ("native", Mode::Native)];
 
 /// What every client says of itself.
 pub(super) struct Registration {
@@ -74,40 +80,40 @@ pub(super) fn read<'a>(root: &Keys<'a>, around: &Around<'_>) -> Vec<Read<'a>> {
 impl Read<'_> {
     fn name(&self) -> &ClientName {
         match &self.kind {
-            Kind::Token(client) => &client.name,
+            Kind::Pages(client) => &client.name,
             Kind::Native(client) => &client.name,
         }
     }
 
     fn issuer(&self) -> &IssuerName {
         match &self.kind {
-            Kind::Token(client) => &client.issuer,
+            Kind::Pages(client) => &client.issuer,
             Kind::Native(client) => &client.issuer,
         }
     }
 
     fn client_id(&self) -> &str {
         match &self.kind {
-            Kind::Token(client) => &client.client_id,
+            Kind::Pages(client) => &client.client_id,
             Kind::Native(client) => &client.client_id,
         }
     }
 
     fn differs_from(&self, other: &Self) {
         let theirs = other.name();
-        if let (Kind::Token(client), Kind::Token(other)) = (&self.kind, &other.kind)
+        if let (Kind::Pages(client), Kind::Pages(other)) = (&self.kind, &other.kind)
             && client.cookie.name == other.cookie.name
         {
             self.keys.section("cookie").wrong(
                 "name",
-                format!("the client `{theirs}` has a cookie of this name too, and both are sent to {TOKEN_ENDPOINT}; give each its own"),
+                format!("the client `{theirs}` has a cookie of this name too, and both are sent to the same place; give each its own"),
             );
         }
         if self.client_id() == other.client_id() {
             self.keys.wrong(
                 "client_id",
                 format!(
-                    "the client `{theirs}` has the `client_id` `{}` too, and {TOKEN_ENDPOINT} tells clients apart by it; give each its own",
+                    "the client `{theirs}` has the `client_id` `{}` too, and Tollgate tells clients apart by it; give each its own",
                     other.client_id()
                 ),
             );
@@ -118,7 +124,7 @@ impl Read<'_> {
 fn client(name: &str, keys: &Keys<'_>, around: &Around<'_>) -> Option<Kind> {
     let client_id = keys.get("client_id").map_or_else(|| Some(name.to_owned()), |value| client_id(&value));
     let issuer = issuer(keys, around);
-    let mode = keys.word("mode", &[("token", Mode::Token), ("native", Mode::Native)], Mode::Token);
+    let mode = keys.word("mode", &MODES, Mode::Token);
     let credential = credential(keys);
     let registration = || {
         Some(Registration {
@@ -129,46 +135,58 @@ fn client(name: &str, keys: &Keys<'_>, around: &Around<'_>) -> Option<Kind> {
         })
     };
     match mode {
-        Mode::Token => {
-            let pages = Pages::read(name, keys, around);
-            Some(Kind::Token(pages.of(registration()?)?))
+        Mode::Token | Mode::Session => {
+            let pages = Pages::read(name, keys, around, mode);
+            Some(Kind::Pages(pages.of(registration()?)?))
         }
         Mode::Native => native_clients::read(keys, registration()).map(Kind::Native),
     }
 }
 
-/// What a client in `token` mode has beside its registration.
+/// What a client has beside its registration whose pages run in browsers.
 struct Pages {
     origins: Vec<Origin>,
     scope: Option<String>,
     resource: Option<String>,
     redirect_uri: Option<String>,
     grants: Vec<GrantType>,
+    login: Option<Login>,
+    session: Option<SessionMode>,
     cookie: CookieSettings,
     timeouts: (Duration, Duration),
     accept_any_access_token: bool,
 }
 
 impl Pages {
-    fn read(client: &str, keys: &Keys<'_>, around: &Around<'_>) -> Self {
-        keys.word("login", &[("page", ())], ());
-        keys.warn(
-            "login",
-            "`login: page`: the page itself runs the sign-in, so a script that is slipped into it can run one with its own verifier and keep the tokens",
-        );
-        let cookie = cookies::read(client, keys);
+    fn read(client: &str, keys: &Keys<'_>, around: &Around<'_>, mode: Mode) -> Self {
+        let by_page = login::is_by_page(keys, mode);
+        let cookie = cookies::read(client, keys, mode);
         let origins = origins(keys, around.network, cookie.same_site);
-        let redirect_uri = redirect_uri(keys, around.network, &origins);
+        let scope = scope(keys);
+        let login = (!by_page).then(|| login::read(keys, around.network));
+        let redirect_uri = match by_page {
+            true => redirect_uri(keys, around.network, &origins),
+            false => login::redirect_uri(keys, around.network),
+        };
+        let session = match mode {
+            Mode::Session => Some(login::session(keys, scope.as_deref())),
+            Mode::Token | Mode::Native => {
+                login::no_session(keys);
+                None
+            }
+        };
         let defaults = (around.sessions.idle_timeout, around.sessions.absolute_timeout);
         Self {
             origins,
-            scope: scope(keys),
+            scope,
             resource: resource(keys),
             redirect_uri,
-            grants: grants(keys),
+            grants: grants(keys, mode, by_page),
+            login,
+            session,
             cookie,
             timeouts: lifetimes(keys, defaults),
-            accept_any_access_token: keys.flag("accept_any_access_token"),
+            accept_any_access_token: mode == Mode::Token && keys.flag("accept_any_access_token"),
         }
     }
 
@@ -185,6 +203,8 @@ impl Pages {
             resource: self.resource,
             redirect_uri: self.redirect_uri?,
             grants: self.grants,
+            login: self.login,
+            session: self.session,
             cookie: self.cookie,
             idle_timeout,
             absolute_timeout,
@@ -289,7 +309,7 @@ fn origins(keys: &Keys<'_>, network: &Network, same_site: SameSite) -> Vec<Origi
 
 fn redirect_uri(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Option<String> {
     let Some(value) = keys.get("redirect_uri") else {
-        missing_redirect_uri(keys, "in `token` mode");
+        missing_redirect_uri(keys, "with `login: page`");
         return None;
     };
     let (text, url) = url(&value)?;
@@ -337,8 +357,13 @@ pub(super) fn resource(keys: &Keys<'_>) -> Option<String> {
     Some(text)
 }
 
-fn grants(keys: &Keys<'_>) -> Vec<GrantType> {
-    let Some(texts) = keys.texts("grants") else { return DEFAULT_GRANTS.to_vec() };
+fn grants(keys: &Keys<'_>, mode: Mode, by_page: bool) -> Vec<GrantType> {
+    if mode == Mode::Session {
+        return Vec::new();
+    }
+    let Some(texts) = keys.texts("grants") else {
+        return if by_page { DEFAULT_GRANTS.to_vec() } else { vec![GrantType::RefreshToken] };
+    };
     let lent: Vec<_> =
         GrantType::NAMES.into_iter().filter(|(_, grant)| grant.may_borrow_the_secret()).collect();
     let mut grants = Vec::new();
@@ -348,6 +373,8 @@ fn grants(keys: &Keys<'_>) -> Vec<GrantType> {
         }
         if GrantType::named(&text).is_some_and(|grant| !grant.may_borrow_the_secret()) {
             value.wrong("this grant is not for pages: the gateway lends its client secret only to `authorization_code` and `refresh_token`");
+        } else if !by_page && text == GrantType::AuthorizationCode.name() {
+            value.wrong("the gateway itself exchanges the code (`login: gateway`); remove this grant, or set `login: page`");
         } else {
             grants.extend(value.word(&lent));
         }
@@ -368,7 +395,8 @@ pub(super) fn is_password(value: &Value<'_>, text: &str) -> bool {
 /// All clients, by mode.
 #[derive(Default)]
 pub(super) struct Clients {
-    pub(super) token: Vec<Client>,
+    /// Those whose pages run in browsers, in `token` and in `session` mode.
+    pub(super) pages: Vec<Client>,
     pub(super) native: Vec<NativeClient>,
     /// Name, issuer and `client_id` of each.
     pub(super) known: Vec<(String, IssuerName, String)>,
@@ -391,14 +419,14 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
         finished.known.push((client.name().as_str().to_owned(), issuer, client_id));
         match client.kind {
             Kind::Native(native) => finished.native.push(native),
-            Kind::Token(token) => {
-                if token.accept_any_access_token {
+            Kind::Pages(pages) => {
+                if pages.accept_any_access_token {
                     client.keys.warn(
                         "accept_any_access_token",
                         "access tokens that this gateway would refuse are handed out; it cannot take them back",
                     );
                 }
-                finished.token.push(token);
+                finished.pages.push(pages);
             }
         }
     }

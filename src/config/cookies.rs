@@ -1,31 +1,41 @@
 //! `clients.<name>.cookie` — the cookie that holds a session: where it is sent, and what browsers demand of
 //! its name (RFC 6265bis sections 4.1.3 and 5.1.4). It is always `Secure`, `HttpOnly` and without `Domain`.
 
+use crate::config::clients::Mode;
 use crate::config::read::Keys;
 use crate::config::settings::{CookieSettings, SameSite};
 
-/// Where the cookie must be sent to.
-pub(super) const TOKEN_ENDPOINT: &str = "/oauth/token";
+/// Where the cookie of a client in `token` mode must be sent to; in `session` mode it is sent everywhere.
+const TOKEN_ENDPOINT: &str = "/oauth/token";
 
 /// Prefixes that a browser keeps only with `Path=/`. What `__Secure-` and `__Http-` demand, ours have.
 const NEED_THE_ROOT: [&str; 2] = ["__Host-Http-", "__Host-"];
 const NEED_NO_MORE: [&str; 2] = ["__Secure-", "__Http-"];
 
-/// The cookie of a client in `token` mode.
-pub(super) fn read(client: &str, keys: &Keys<'_>) -> CookieSettings {
+/// The cookie of a client whose pages run in browsers.
+pub(super) fn read(client: &str, keys: &Keys<'_>, mode: Mode) -> CookieSettings {
     let keys = keys.section("cookie");
-    let path = keys.text("path").unwrap_or_else(|| TOKEN_ENDPOINT.to_owned());
+    let is_session = mode == Mode::Session;
+    let default = if is_session { "/" } else { TOKEN_ENDPOINT };
+    let path = keys.text("path").unwrap_or_else(|| default.to_owned());
+    if is_session && path != "/" {
+        keys.wrong(
+            "path",
+            "in `session` mode the cookie goes with every request and its path is `/`; remove this",
+        );
+    }
     let covers = match TOKEN_ENDPOINT.strip_prefix(path.as_str()) {
         Some(rest) => rest.is_empty() || rest.starts_with('/') || path.ends_with('/'),
         None => false,
     };
-    if !covers {
+    if !is_session && !covers {
         keys.wrong(
             "path",
             format!("a cookie with this path is not sent to {TOKEN_ENDPOINT}; use `{TOKEN_ENDPOINT}`, `/oauth` or `/`"),
         );
     }
-    let name = keys.text("name").unwrap_or_else(|| format!("__Secure-tollgate-{client}"));
+    let prefix = if is_session { "__Host-Http-" } else { "__Secure-" };
+    let name = keys.text("name").unwrap_or_else(|| format!("{prefix}tollgate-{client}"));
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if keys.has("name") && (name.len() > 128 || !name.bytes().all(token)) {
         keys.wrong(
@@ -33,7 +43,7 @@ pub(super) fn read(client: &str, keys: &Keys<'_>) -> CookieSettings {
             "is no cookie name; use letters, digits, `-`, `_` and `.`, at most 128 (RFC 6265 section 4.1.1)",
         );
     }
-    prefix(&keys, &name, &path);
+    guarded(&keys, &name, if is_session { "/" } else { &path });
     let words = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
     let same_site = keys.word("same_site", &words, SameSite::Strict);
     if same_site == SameSite::None {
@@ -43,7 +53,7 @@ pub(super) fn read(client: &str, keys: &Keys<'_>) -> CookieSettings {
 }
 
 /// Browsers compare the prefixes without case.
-fn prefix(keys: &Keys<'_>, name: &str, path: &str) {
+fn guarded(keys: &Keys<'_>, name: &str, path: &str) {
     let begins = |prefix: &&&str| {
         name.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix))
     };

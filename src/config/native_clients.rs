@@ -13,9 +13,14 @@ use crate::config::network::is_loopback;
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{GrantType, NativeClient};
 
-/// Keys of clients in `token` mode, and why they mean nothing here.
-const OF_TOKEN_MODE: [(&str, &str); 6] = [
+/// Keys of clients whose pages run in browsers, and why they mean nothing here.
+const OF_PAGES: [(&str, &str); 11] = [
     ("login", "the application signs its user in itself"),
+    ("authorize", "the application signs its user in itself"),
+    ("return_to", "the application signs its user in itself"),
+    ("post_logout_redirect_uri", "the application signs its user out itself"),
+    ("identity", "there is no session here"),
+    ("csrf_header", "no cookie is used"),
     ("origins", "no browser's page uses it"),
     ("cookie", "there is no cookie"),
     (
@@ -31,7 +36,7 @@ const OF_TOKEN_MODE: [(&str, &str); 6] = [
 
 /// `registration`: `None` when it could not be read.
 pub(super) fn read(keys: &Keys<'_>, registration: Option<Registration>) -> Option<NativeClient> {
-    for (key, why) in OF_TOKEN_MODE {
+    for (key, why) in OF_PAGES {
         if keys.has(key) {
             keys.wrong(key, format!("means nothing in `native` mode: {why}; remove it"));
         }

@@ -32,6 +32,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     };
     let clients = clients::read(root, &around);
     let clients = clients::finish(clients, &mut issuers);
+    let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
     let around = routes::Around {
         network: &network,
         issuers: &issuers,
@@ -39,17 +40,19 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         client_names: &names(root, "clients"),
         introspecting: &issuers::introspecting(root),
         clients: &clients.known,
-        pages: &clients.token,
+        pages: &clients.pages,
+        natives: &native_names,
     };
     let (routes, upstreams) = routes::read(root, &around);
-    let sharing = Sharing { credentials: true, ..routes::sharing(&clients.token) };
+    let sessions_of_clients = clients.pages.iter().filter_map(|client| client.session.as_ref());
+    let sharing = Sharing { credentials: true, ..routes::sharing(&clients.pages, sessions_of_clients) };
     Some(Settings {
         public_url: network.public_url?,
         listen,
         admin: network.admin,
         trusted_proxies: network.trusted_proxies,
         issuers: issuers.into_iter().map(Arc::new).collect(),
-        clients: clients.token.into_iter().map(Arc::new).collect(),
+        clients: clients.pages.into_iter().map(Arc::new).collect(),
         native_clients: clients.native.into_iter().map(Arc::new).collect(),
         sharing,
         upstreams,

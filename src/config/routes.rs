@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{Client, Issuer, METHODS, Upstream};
+use crate::config::route_sessions;
+use crate::config::settings::{Client, Issuer, METHODS, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
 use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, RouteName};
@@ -36,6 +37,8 @@ pub(super) struct Around<'a> {
     pub(super) clients: &'a [(String, IssuerName, String)],
     /// Those of them whose pages run in browsers.
     pub(super) pages: &'a [Client],
+    /// The names of the others.
+    pub(super) natives: &'a [&'a str],
 }
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
@@ -99,14 +102,21 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         Some(value) => resource(&value, host.as_ref(), &access, around)?,
         None => Resource::of(path.as_ref()?),
     };
-    let sharing =
-        sharing(around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)));
+    let session = route_sessions::read(keys, around, &access);
+    let with_cookie = session.as_ref().and_then(|session| {
+        around.pages.iter().find(|client| client.name == session.client)?.session.as_ref()
+    });
+    let sharing = sharing(
+        around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)),
+        with_cookie,
+    );
     Some(Route {
         name: RouteName::new(name),
         path: path?,
         host,
         methods,
         access,
+        session,
         report_only,
         resource,
         upstream: upstream?,
@@ -179,15 +189,24 @@ fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Network) {
     }
 }
 
-/// With the pages of these clients.
-pub(super) fn sharing<'a>(clients: impl IntoIterator<Item = &'a Client>) -> Sharing {
+/// With the pages of these clients; where the cookie of `session` may be used, with what that needs.
+pub(super) fn sharing<'a>(
+    clients: impl IntoIterator<Item = &'a Client>,
+    session: impl IntoIterator<Item = &'a SessionMode>,
+) -> Sharing {
+    let mut csrf_headers: Vec<HeaderName> = Vec::new();
+    for header in session.into_iter().map(|session| &session.csrf_header) {
+        if !csrf_headers.contains(header) {
+            csrf_headers.push(header.clone());
+        }
+    }
     let mut origins: Vec<Origin> = Vec::new();
     for origin in clients.into_iter().flat_map(|client| &client.origins) {
         if !origins.contains(origin) {
             origins.push(origin.clone());
         }
     }
-    Sharing { origins, credentials: false }
+    Sharing { origins, credentials: !csrf_headers.is_empty(), csrf_headers }
 }
 
 fn path(value: &Value<'_>) -> Option<PathPattern> {

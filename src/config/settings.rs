@@ -1,6 +1,7 @@
 //! What was asked, parsed: no optional value that has a default, no name that is not resolved, no
 //! file that is not read. Nothing behind this module sees YAML.
 
+mod clients;
 mod store;
 
 use std::net::SocketAddr;
@@ -17,14 +18,18 @@ use url::Url;
 
 use crate::core::assertion::Binding;
 use crate::core::cors::Sharing;
-use crate::core::ids::{ClientName, IssuerName, UpstreamName};
+use crate::core::ids::{IssuerName, UpstreamName};
 use crate::core::request::Origin;
 use crate::core::route::Route;
-use crate::core::secret::{Secret, SecretString};
+use crate::core::secret::Secret;
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 
 pub use crate::core::session::oauth::grant_type::GrantType;
+pub use clients::{
+    Client, ClientCredential, CookieSettings, IdentityFrom, Login, NativeClient, PrivateKey, SameSite,
+    SessionMode,
+};
 pub use store::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Store, Topology};
 
 /// One whole configuration.
@@ -172,78 +177,6 @@ pub enum KeySource {
     JwksFile { path: PathBuf, text: Vec<u8> },
     /// HS256 with this secret of 32 bytes or more.
     SharedSecret(Secret<Vec<u8>>),
-}
-
-/// A client in `token` mode: pages, with a cookie.
-#[derive(Debug)]
-pub struct Client {
-    pub name: ClientName,
-    pub client_id: String,
-    pub issuer: IssuerName,
-    pub credential: ClientCredential,
-    /// Origins whose pages may use it; never empty.
-    pub origins: Vec<Origin>,
-    /// Asked for at every exchange.
-    pub scope: Option<String>,
-    /// RFC 8707, sent with every exchange.
-    pub resource: Option<String>,
-    /// The one `redirect_uri` of a code exchange (`login: page`).
-    pub redirect_uri: String,
-    pub grants: Vec<GrantType>,
-    pub cookie: CookieSettings,
-    pub idle_timeout: Duration,
-    pub absolute_timeout: Duration,
-    /// Hand out access tokens that this gateway would itself refuse.
-    pub accept_any_access_token: bool,
-}
-
-/// A client in `native` mode: it holds its refresh token itself, and there is no session here.
-#[derive(Debug)]
-pub struct NativeClient {
-    pub name: ClientName,
-    pub client_id: String,
-    pub issuer: IssuerName,
-    /// `None`: each caller brings the client's credentials along, if it has any. Else the gateway lends these,
-    /// and `grants` holds nothing but `authorization_code` and `refresh_token`.
-    pub credential: ClientCredential,
-    /// The only one that a code exchange may name. There is one where the gateway lends a credential to
-    /// code exchanges.
-    pub redirect_uri: Option<String>,
-    pub grants: Vec<GrantType>,
-    /// Asked for where the caller names none and the grant has one.
-    pub scope: Option<String>,
-    /// RFC 8707, sent where the caller names none.
-    pub resource: Option<String>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub enum ClientCredential {
-    None,
-    /// `client_secret_basic` unless the AS offers only `client_secret_post`.
-    Secret(SecretString),
-    /// `private_key_jwt` (RFC 7523); the signing algorithm follows from the key.
-    PrivateKey(PrivateKey),
-}
-
-/// A key that signs client assertions, in PKCS#8 PEM.
-#[derive(Debug, PartialEq, Eq)]
-pub struct PrivateKey {
-    pub pem: Secret<Vec<u8>>,
-    pub algorithm: crate::core::token::Algorithm,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CookieSettings {
-    pub name: String,
-    pub path: String,
-    pub same_site: SameSite,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SameSite {
-    Strict,
-    Lax,
-    None,
 }
 
 /// Where permitted requests go: one server, or several that do the same.

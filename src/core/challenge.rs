@@ -105,6 +105,7 @@ mod tests {
                 any_scope: texts(any_scope),
                 ..Requirements::default()
             }),
+            session: None,
             report_only: false,
             upstream: UpstreamName::new("u"),
             cors: CorsSpeaker::Gateway,

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use crate::core::request::Origin;
 
 /// What a page may send beyond what any page may.
-const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("Authorization, Content-Type, DPoP");
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, DPoP";
 /// What a page may read of an answer beyond what any page may.
 const EXPOSED_HEADERS: &str = "WWW-Authenticate, Retry-After, X-Request-Id, DPoP-Nonce";
 /// How long a browser remembers a preflight, in seconds.
@@ -22,6 +22,8 @@ pub struct Sharing {
     pub origins: Vec<Origin>,
     /// Whether their requests may carry cookies.
     pub credentials: bool,
+    /// What a page must send beside a session cookie.
+    pub csrf_headers: Vec<HeaderName>,
 }
 
 /// A page that may read the answer to its request.
@@ -29,6 +31,7 @@ pub struct Sharing {
 pub struct Reader {
     origin: HeaderValue,
     credentials: bool,
+    csrf_headers: Vec<HeaderName>,
 }
 
 impl Sharing {
@@ -37,7 +40,11 @@ impl Sharing {
         let mut origins = request.get_all(header::ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
         let listed = self.origins.iter().any(|listed| listed.is_sent_as(origin.as_bytes()));
-        listed.then(|| Reader { origin: origin.clone(), credentials: self.credentials })
+        listed.then(|| Reader {
+            origin: origin.clone(),
+            credentials: self.credentials,
+            csrf_headers: self.csrf_headers.clone(),
+        })
     }
 }
 
@@ -65,7 +72,10 @@ impl Reader {
         if let Ok(methods) = HeaderValue::try_from(methods) {
             headers.push((header::ACCESS_CONTROL_ALLOW_METHODS, methods));
         }
-        headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS));
+        let more = self.csrf_headers.iter().map(HeaderName::as_str);
+        let allowed = std::iter::once(ALLOWED_HEADERS).chain(more).collect::<Vec<_>>().join(", ");
+        let allowed = HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS));
+        headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, allowed));
         headers.push((header::ACCESS_CONTROL_MAX_AGE, MAX_AGE));
         headers
     }
@@ -136,7 +146,7 @@ mod tests {
     }
 
     fn sharing(credentials: bool) -> Sharing {
-        Sharing { origins: vec![Origin::parse(APP).unwrap()], credentials }
+        Sharing { origins: vec![Origin::parse(APP).unwrap()], credentials, csrf_headers: Vec::new() }
     }
 
     #[test]

@@ -272,6 +272,7 @@ mod tests {
             host: host.map(|host| HostPattern::parse(host).unwrap()),
             methods,
             access,
+            session: None,
             report_only: false,
             resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),

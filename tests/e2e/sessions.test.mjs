@@ -143,7 +143,7 @@ describe('two clients on one host', () => {
   before(async () => {
     const registered = { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'], token_endpoint_auth_method: 'client_secret_basic', client_secret: SECRET };
     const redirect = 'http://localhost/app/callback';
-    const client = { mode: 'token', scope: SCOPE, resource: AUDIENCE, redirect_uri: redirect, secret: '${WEB_APP_SECRET}' };
+    const client = { mode: 'token', login: 'page', scope: SCOPE, resource: AUDIENCE, redirect_uri: redirect, secret: '${WEB_APP_SECRET}' };
     world = await World.start({
       clients: [CLIENT, OTHER].map((client_id) => ({ client_id, redirect_uris: [redirect], ...registered })),
       config: { clients: { [CLIENT]: client, [OTHER]: client }, sessions: { keys: [{ file: 'first' }] } },

@@ -66,7 +66,7 @@ async fn a_token_of_the_operators_own_is_the_only_one() {
 async fn the_status_tells_of_issuers_routes_and_refusals_and_of_no_secret() {
     let upstream = Upstream::start().await;
     let rest = format!(
-        "clients: {{ web: {{ mode: token, issuer: discovered, secret: hunter2hunter2, redirect_uri: \"http://gate.localhost/b\" }} }}
+        "clients: {{ web: {{ mode: token, login: page, issuer: discovered, secret: hunter2hunter2, redirect_uri: \"http://gate.localhost/b\" }} }}
 routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{0}\" }}, {{ path: /trial/*, to: \"{0}\", report_only: true }}]
 ",
         upstream.url()

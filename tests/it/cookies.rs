@@ -9,8 +9,8 @@ use crate::support::upstream::Upstream;
 /// Two clients, one with a name of its own.
 fn clients() -> String {
     format!(
-        "clients:\n  spa: {{ mode: token, redirect_uri: \"http://{HOST}/cb\", issuer: discovered }}\n  \
-           other: {{ mode: token, redirect_uri: \"http://{HOST}/cb\", issuer: discovered, cookie: {{ name: __Host-mine, path: / }} }}\n"
+        "clients:\n  spa: {{ mode: token, login: page, redirect_uri: \"http://{HOST}/cb\", issuer: discovered }}\n  \
+           other: {{ mode: token, login: page, redirect_uri: \"http://{HOST}/cb\", issuer: discovered, cookie: {{ name: __Host-mine, path: / }} }}\n"
     )
 }
 

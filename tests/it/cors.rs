@@ -18,8 +18,8 @@ async fn gateway(upstream: &Upstream) -> Gateway {
     let to = upstream.url();
     Gateway::with(&format!(
         "clients:
-  web-app: {{ mode: token, issuer: discovered, redirect_uri: \"http://{HOST}/back\", origins: [\"{OWN}\", \"{APP}\"] }}
-  other: {{ mode: token, issuer: discovered, redirect_uri: \"{OTHER}/back\", origins: [\"{OTHER}\"] }}
+  web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"http://{HOST}/back\", origins: [\"{OWN}\", \"{APP}\"] }}
+  other: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{OTHER}/back\", origins: [\"{OTHER}\"] }}
 routes:
   - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
   - {{ path: /public/*, to: \"{to}\", public: true }}

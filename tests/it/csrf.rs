@@ -63,7 +63,7 @@ impl World {
         let config = format!(
             "limits: {{ denials_per_address: 0 }}
 issuers: {{ fake: {{ url: \"{url}\", audience: \"https://api.example.com\" }} }}
-clients: {{ web-app: {{ mode: token, redirect_uri: \"http://{HOST}/back\", origins: [{origins}] }} }}
+clients: {{ web-app: {{ mode: token, login: page, redirect_uri: \"http://{HOST}/back\", origins: [{origins}] }} }}
 routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
 "
         );

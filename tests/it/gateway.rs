@@ -290,7 +290,7 @@ async fn our_cookies_stay_here_and_no_upstream_plants_one() {
     };
     let upstream = Upstream::answering(std::sync::Arc::new(planting)).await;
     let gateway = Gateway::with(&format!(
-        "clients:\n  spa: {{ mode: token, secret: hush, redirect_uri: \"http://{HOST}/cb\", issuer: discovered }}\n\
+        "clients:\n  spa: {{ mode: token, login: page, secret: hush, redirect_uri: \"http://{HOST}/cb\", issuer: discovered }}\n\
          routes: [{{ path: /*, to: \"{}\", public: true }}]",
         upstream.url()
     ))

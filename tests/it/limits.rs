@@ -253,7 +253,7 @@ async fn what_honest_callers_meet_does_not_count() {
     let app = "http://app.gate.localhost:3000";
     let gateway = Gateway::with(&format!(
         "limits: {{ denials_per_address: 1/h }}
-clients: {{ web-app: {{ mode: token, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }} }}
+clients: {{ web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }} }}
 routes:
   - {{ path: /api/*, to: \"{to}\", require: {{ scope: admin }}, methods: [GET] }}
   - {{ path: /strict/*, to: \"{to}\", require: {{ acr: gold }}, clients: web-app }}\n"
@@ -322,7 +322,7 @@ async fn made_up_codes_count_and_reach_the_authorization_server_no_more() {
 limits: {{ denials_per_address: 4/h }}
 issuers: {{ fake: {{ url: \"{}\", audience: \"https://api.example.com\" }} }}
 clients:
-  web-app: {{ mode: token, redirect_uri: \"{back}\" }}
+  web-app: {{ mode: token, login: page, redirect_uri: \"{back}\" }}
   phone: {{ mode: native }}
 routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
 ",

@@ -147,7 +147,7 @@ async fn cookies_and_hosts_of_http_2_are_judged_as_those_of_http_1() {
     let upstream = Upstream::start().await;
     let to = upstream.url();
     let gateway = Gateway::with(&format!(
-        "clients: {{ web: {{ mode: token, issuer: discovered, redirect_uri: \"http://{HOST}/b\" }} }}
+        "clients: {{ web: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"http://{HOST}/b\" }} }}
 routes: [{{ path: /public/*, to: \"{to}\", public: true }}]"
     ))
     .await;

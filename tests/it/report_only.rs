@@ -13,7 +13,7 @@ use crate::support::upstream::{Received, Upstream};
 async fn gateway(to: &str, more: &str) -> Gateway {
     Gateway::with(&format!(
         "{more}clients:
-  spa: {{ mode: token, issuer: discovered, redirect_uri: \"http://{HOST}/cb\" }}
+  spa: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"http://{HOST}/cb\" }}
 routes:
   - {{ path: /trial/*, to: \"{to}\", report_only: true, require: {{ scope: api:read }} }}
   - {{ path: /trial/public/*, to: \"{to}\", report_only: true, public: true }}

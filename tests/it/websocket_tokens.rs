@@ -38,7 +38,9 @@ impl World {
         }))
         .await;
         let client = |id: &str, origin: &str| {
-            format!("  {id}: {{ mode: token, redirect_uri: \"{origin}/back\", origins: [\"{origin}\"] }}\n")
+            format!(
+                "  {id}: {{ mode: token, login: page, redirect_uri: \"{origin}/back\", origins: [\"{origin}\"] }}\n"
+            )
         };
         let config = format!(
             "issuers: {{ as: {{ url: \"{}\", audience: \"{AUDIENCE}\" }} }}\nclients:\n{}{}routes:

@@ -1,6 +1,6 @@
 //! The table's rows for those whom Tollgate deals with: issuers and clients.
 
-use super::Form::{One, OneOrMany, Secret, Section};
+use super::Form::{One, OneOrMany, Secret, Section, Values};
 use super::Need::{Default, Otherwise, Required};
 use super::{Key, key};
 
@@ -169,17 +169,52 @@ pub(super) const CLIENT: &[Key] = &[
     key("issuer", One("the name of an issuer"), Otherwise("the only issuer"), "Whose client it is.", "corp"),
     key(
         "mode",
-        One("`token` or `native`"),
+        One("`token`, `session` or `native`"),
         Required,
-        "Who holds what. `token`: a page gets access tokens, the refresh token stays sealed in a cookie. `native`: a mobile or command-line application gets both; its requests are passed through.",
-        "token",
+        "Who holds what. `token`: a page gets access tokens, the refresh token stays sealed in a cookie. `session`: a page holds no token at all; its cookie stands for it on every request. `native`: a mobile or command-line application gets both tokens; its requests are passed through.",
+        "session",
     ),
     key(
         "login",
-        One("`page`"),
-        Default("page"),
-        "In `token` mode: who runs the sign-in. `page`: the page does it and hands the code to `POST /oauth/token`.",
+        One("`gateway` or `page`"),
+        Default("gateway"),
+        "Who runs the sign-in. `gateway`: `GET /oauth/login` and `/oauth/callback`; the page sees no code and no verifier. `page`, in `token` mode: the page does it and hands the code to `POST /oauth/token`.",
         "page",
+    ),
+    key(
+        "authorize",
+        Values { name: "parameter", value: "text" },
+        Otherwise("nothing more"),
+        "With sign-in by the gateway: parameters for the authorization endpoint beside Tollgate's own.",
+        "{ audience: https://api.example.com, prompt: consent }",
+    ),
+    key(
+        "return_to",
+        OneOrMany("an origin"),
+        Otherwise("`origins`"),
+        "With sign-in by the gateway: origins where it may lead, beside paths of `public_url`.",
+        "[https://portal.example.com]",
+    ),
+    key(
+        "post_logout_redirect_uri",
+        One("a URL"),
+        Otherwise("the authorization server's own page"),
+        "With sign-in by the gateway: where the authorization server sends browsers after a sign-out, as it is registered.",
+        "https://portal.example.com/",
+    ),
+    key(
+        "identity",
+        One("`access_token` or `id_token`"),
+        Default("access_token"),
+        "In `session` mode: where the identity headers come from. Requirements are judged by the access token in any case.",
+        "id_token",
+    ),
+    key(
+        "csrf_header",
+        One("a header"),
+        Default("X-CSRF"),
+        "In `session` mode: pages send it with the value `1` along with every request that is not a navigation, an EventSource or a WebSocket.",
+        "X-Requested-By",
     ),
     key(
         "secret",
@@ -199,42 +234,44 @@ pub(super) const CLIENT: &[Key] = &[
         "origins",
         OneOrMany("an origin"),
         Otherwise("`public_url`"),
-        "In `token` mode: origins whose pages may use it. Origins on another site than `public_url` need `cookie: { same_site: none }`.",
+        "Origins whose pages may use it. Origins on another site than `public_url` need `cookie: { same_site: none }`.",
         "[https://portal.example.com]",
     ),
     key(
         "scope",
         OneOrMany("a scope"),
         Otherwise("not sent"),
-        "Asked for at every exchange; in `native` mode, where the caller names none.",
+        "Asked for at sign-in and at every exchange; in `native` mode, where the caller names none. Without it the gateway signs in with `openid offline_access`.",
         "openid offline_access api:read",
     ),
     key(
         "resource",
         One("a URI"),
         Otherwise("not sent"),
-        "Sent with every exchange (RFC 8707); in `native` mode, where the caller names none.",
+        "Sent at sign-in and with every exchange (RFC 8707); in `native` mode, where the caller names none.",
         "https://api.example.com",
     ),
     key(
         "redirect_uri",
         One("a URL"),
-        Otherwise("required in `token` mode, and in `native` mode where the gateway has its credential"),
-        "The one redirect URI of its code exchange, as it is registered. In `native` mode also a scheme of the application's own, or loopback with any port.",
+        Otherwise(
+            "`<public_url>/oauth/callback`; required with `login: page`, and in `native` mode where the gateway has its credential",
+        ),
+        "The one redirect URI of its sign-in, as it is registered. In `native` mode also a scheme of the application's own, or loopback with any port.",
         "https://portal.example.com/signed-in",
     ),
     key(
         "grants",
         OneOrMany("the name of a grant"),
-        Default("[authorization_code, refresh_token]"),
-        "What it may ask `POST /oauth/token` for. In `native` mode without a credential here also `client_credentials` and, each after `urn:ietf:params:oauth:grant-type:`, `device_code`, `token-exchange`, `jwt-bearer`.",
+        Otherwise("`refresh_token`, and `authorization_code` where the gateway does not sign people in"),
+        "What it may ask `POST /oauth/token` for; in `session` mode nothing. In `native` mode without a credential here also `client_credentials` and, each after `urn:ietf:params:oauth:grant-type:`, `device_code`, `token-exchange`, `jwt-bearer`.",
         "[refresh_token]",
     ),
     key(
         "cookie",
         Section(COOKIE),
         Otherwise("the defaults below"),
-        "In `token` mode: the cookie that holds its sealed session. Always `Secure` and `HttpOnly`, without `Domain`.",
+        "The cookie that holds its sealed session. Always `Secure` and `HttpOnly`, without `Domain`.",
         "",
     ),
     key(
@@ -248,14 +285,14 @@ pub(super) const CLIENT: &[Key] = &[
         "idle_timeout",
         One("a duration"),
         Otherwise("`sessions.idle_timeout`"),
-        "In `token` mode: for its sessions alone.",
+        "For its sessions alone.",
         "30m",
     ),
     key(
         "absolute_timeout",
         One("a duration"),
         Otherwise("`sessions.absolute_timeout`"),
-        "In `token` mode: for its sessions alone.",
+        "For its sessions alone.",
         "12h",
     ),
 ];
@@ -264,10 +301,16 @@ const COOKIE: &[Key] = &[
     key(
         "name",
         One("text"),
-        Otherwise("`__Secure-tollgate-<client>`"),
+        Otherwise("`__Secure-tollgate-<client>`; in `session` mode `__Host-Http-tollgate-<client>`"),
         "Its name; no two clients share one. A name that begins with `__Host-` or `__Host-Http-` needs `path: /`.",
         "__Secure-portal",
     ),
-    key("path", One("a path"), Default("/oauth/token"), "Its `Path`; must cover `/oauth/token`.", "/oauth"),
+    key(
+        "path",
+        One("a path"),
+        Otherwise("`/oauth/token`; in `session` mode `/`"),
+        "Its `Path`; must cover `/oauth/token`, and be `/` in `session` mode.",
+        "/oauth",
+    ),
     key("same_site", One("`strict`, `lax` or `none`"), Default("strict"), "Its `SameSite`.", "lax"),
 ];

@@ -217,8 +217,22 @@ const ROUTE: &[Key] = &[
         "clients",
         OneOrMany("the name of a client"),
         Otherwise("every client, also unknown ones"),
-        "Only tokens that were issued to these clients.",
+        "Only tokens that were issued to these clients, and their cookies. A route takes the cookie of one client in `session` mode.",
         "[portal]",
+    ),
+    key(
+        "sign_in",
+        One("the name of a client"),
+        Otherwise("navigations without a session are 401"),
+        "A client in `session` mode: navigations without a session go to sign-in, and come back here.",
+        "portal",
+    ),
+    key(
+        "extends_session",
+        One("true or false"),
+        Default("true"),
+        "Whether a request here is use of the session (see `idle_timeout`); `false` for what a page polls.",
+        "false",
     ),
     key(
         "report_only",

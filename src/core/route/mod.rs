@@ -17,7 +17,7 @@ pub mod table;
 use http::Method;
 
 use crate::core::cors::Sharing;
-use crate::core::ids::{RouteName, UpstreamName};
+use crate::core::ids::{ClientName, RouteName, UpstreamName};
 
 /// One entry of `routes:`.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Route {
     /// `None`: every method.
     pub methods: Option<Vec<Method>>,
     pub access: policy::Access,
+    /// Whose session cookie counts here; `None`: nobody's.
+    pub session: Option<TakesSession>,
     /// What would be refused for want of a good credential is reported and passes as nobody's.
     pub report_only: bool,
     pub resource: resource::Resource,
@@ -37,6 +39,16 @@ pub struct Route {
     /// Whose pages may read what the gateway answers here.
     pub sharing: Sharing,
     pub forwarding: forwarding::Forwarding,
+}
+
+/// The session cookie of one client, as a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakesSession {
+    pub client: ClientName,
+    /// Navigations without a session go to sign-in.
+    pub signs_in: bool,
+    /// A request here is use of the session.
+    pub counts_as_use: bool,
 }
 
 /// `routes[].cors`

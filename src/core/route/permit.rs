@@ -216,6 +216,7 @@ mod tests {
             host: None,
             methods: None,
             access,
+            session: None,
             report_only,
             resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),

@@ -371,6 +371,7 @@ mod tests {
             host: None,
             methods: None,
             access,
+            session: None,
             report_only: false,
             resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),

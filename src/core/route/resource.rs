@@ -225,6 +225,7 @@ mod tests {
             host: None,
             methods: None,
             access,
+            session: None,
             report_only: false,
             upstream: UpstreamName::new("u"),
             cors: CorsSpeaker::Gateway,

@@ -344,6 +344,7 @@ mod tests {
             host: host.map(|host| HostPattern::parse(host).unwrap()),
             methods: methods.map(<[Method]>::to_vec),
             access: Access::Public,
+            session: None,
             report_only: false,
             resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),

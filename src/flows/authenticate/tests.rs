@@ -368,6 +368,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
         forwarding: Forwarding::default(),
+        session: None,
         report_only: false,
         resource: Resource::default(),
     });

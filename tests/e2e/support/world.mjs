@@ -44,7 +44,7 @@ export class World {
       // The issuer's timeout is no test's subject unless it says so.
       issuers: { as: { url: world.as.url, audience: AUDIENCE, timeout: '60s', ...issuer } },
       clients: {
-        [CLIENT]: { mode: 'token', scope: SCOPE, resource: AUDIENCE, redirect_uri: world.redirectUri, ...(withSecret && { secret: '${WEB_APP_SECRET}' }), ...client },
+        [CLIENT]: { mode: 'token', login: 'page', scope: SCOPE, resource: AUDIENCE, redirect_uri: world.redirectUri, ...(withSecret && { secret: '${WEB_APP_SECRET}' }), ...client },
       },
       routes: [
         { path: '/api/*', to: api, require: { scope: 'api:read' } },

@@ -213,6 +213,8 @@ fn client() -> Client {
         scope: Some("openid offline_access api:read".into()),
         resource: Some("https://api.example".into()),
         redirect_uri: REDIRECT.into(),
+        login: None,
+        session: None,
         grants: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
         cookie: CookieSettings {
             name: COOKIE_NAME.into(),

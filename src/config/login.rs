@@ -1,0 +1,155 @@
+//! `clients.<name>` of clients that the gateway signs people in for, and of those in `session` mode: what goes to the
+//! authorization endpoint beside our own parameters (RFC 6749 section 4.1.1), where a sign-in and a sign-out may lead,
+//! and what makes a request with a session cookie one of the client's own pages.
+
+use http::HeaderName;
+
+use crate::config::clients::Mode;
+use crate::config::network::{Network, is_loopback, origin, url};
+use crate::config::read::{Keys, Value};
+use crate::config::settings::{IdentityFrom, Login, SessionMode};
+use crate::core::request::Origin;
+
+/// Where the authorization server sends browsers after a sign-in by the gateway.
+pub(super) const CALLBACK: &str = "/oauth/callback";
+
+/// Parameters of an authorization request that Tollgate sets itself, and where they come from.
+const OURS: [(&str, &str); 10] = [
+    ("client_id", "the client's `client_id`"),
+    ("response_type", "always `code`"),
+    ("response_mode", "always `query`"),
+    ("redirect_uri", "the client's `redirect_uri`"),
+    ("scope", "the client's `scope`"),
+    ("resource", "the client's `resource`"),
+    ("state", "made anew for each sign-in"),
+    ("nonce", "made anew for each sign-in"),
+    ("code_challenge", "made anew for each sign-in"),
+    ("code_challenge_method", "always `S256`"),
+];
+/// Those that would carry a whole request past ours (RFC 9101), or a token.
+const NOT_TAKEN: [&str; 4] = ["request", "request_uri", "id_token_hint", "client_secret"];
+
+/// Keys that mean nothing without a session.
+const OF_SESSION_MODE: [(&str, &str); 2] = [
+    ("csrf_header", "no request uses a cookie, but for those to `/oauth/token`"),
+    ("identity", "a request brings its own access token, and the identity is in it"),
+];
+/// Keys that mean nothing where a page signs people in.
+const OF_GATEWAY_LOGIN: [(&str, &str); 3] = [
+    ("authorize", "the page itself asks the authorization endpoint"),
+    ("return_to", "the page itself goes on after its sign-in"),
+    ("post_logout_redirect_uri", "the page itself signs out at the authorization server"),
+];
+
+/// Whether a page runs the sign-in.
+pub(super) fn is_by_page(keys: &Keys<'_>, mode: Mode) -> bool {
+    let by_page = keys.word("login", &[("gateway", false), ("page", true)], false);
+    if !by_page {
+        return false;
+    }
+    if mode == Mode::Session {
+        keys.wrong(
+            "login",
+            "in `session` mode no page holds a token, so the gateway signs people in; remove this",
+        );
+        return false;
+    }
+    keys.warn(
+        "login",
+        "`login: page`: the page itself runs the sign-in, so a script that is slipped into it can run one with its own verifier and keep the tokens",
+    );
+    for (key, why) in OF_GATEWAY_LOGIN.into_iter().filter(|(key, _)| keys.has(key)) {
+        keys.wrong(key, format!("means nothing with `login: page`: {why}; remove it"));
+    }
+    true
+}
+
+pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
+    let authorize = keys.get("authorize").map(|value| parameters(&value)).unwrap_or_default();
+    let return_to = keys.texts("return_to").unwrap_or_default();
+    let return_to = return_to.iter().filter_map(|(value, text)| returns_to(value, text)).collect();
+    let after_logout = keys.get("post_logout_redirect_uri").and_then(|value| {
+        let (text, url) = url(&value)?;
+        let is_safe = url.scheme() == "https" || (network.on_loopback() && is_loopback(&url));
+        if !is_safe {
+            value.wrong("must be `https`, except on loopback");
+        }
+        is_safe.then_some(text)
+    });
+    Login { authorize, return_to, post_logout_redirect_uri: after_logout }
+}
+
+/// The callback is the gateway's own, where the cookie of the sign-in is.
+pub(super) fn redirect_uri(keys: &Keys<'_>, network: &Network) -> Option<String> {
+    let own = format!("{}{CALLBACK}", network.public_url.as_ref()?.as_str());
+    let Some(value) = keys.get("redirect_uri") else { return Some(own) };
+    let text = value.text()?;
+    if text != own {
+        value.wrong(format!(
+            "the gateway signs people in (`login: gateway`), and its callback is `{own}`: remove this and register that; or set `login: page` where the page exchanges the code itself"
+        ));
+        return None;
+    }
+    Some(text)
+}
+
+fn returns_to(value: &Value<'_>, text: &str) -> Option<Origin> {
+    let right = "write it like `https://portal.example.com`, without path or `/` at its end";
+    origin(value, text, right)
+}
+
+fn parameters(value: &Value<'_>) -> Vec<(String, String)> {
+    let mut parameters = Vec::new();
+    for (name, value) in value.named("parameter") {
+        let Some(text) = value.text() else { continue };
+        if let Some((_, from)) = OURS.iter().find(|(ours, _)| *ours == name) {
+            value.wrong(format!("Tollgate sets `{name}` itself ({from}); remove it"));
+        } else if NOT_TAKEN.contains(&name) {
+            value.wrong(format!("`{name}` would take the place of our own parameters; remove it"));
+        } else {
+            parameters.push((name.to_owned(), text));
+        }
+    }
+    parameters
+}
+
+/// What there is in `session` mode alone.
+pub(super) fn session(keys: &Keys<'_>, scope: Option<&str>) -> SessionMode {
+    if keys.has("accept_any_access_token") {
+        keys.wrong(
+            "accept_any_access_token",
+            "means nothing in `session` mode: the gateway itself uses its access tokens; remove it",
+        );
+    }
+    if keys.has("grants") {
+        keys.wrong("grants", "means nothing in `session` mode: its pages ask for no tokens; remove it");
+    }
+    let words = [("access_token", IdentityFrom::AccessToken), ("id_token", IdentityFrom::IdToken)];
+    let identity = keys.word("identity", &words, IdentityFrom::AccessToken);
+    let asks_for_id_token = scope.is_some_and(|scope| scope.split(' ').any(|scope| scope == "openid"));
+    if identity == IdentityFrom::IdToken && !asks_for_id_token {
+        keys.wrong("identity", "`id_token`: without `openid` in `scope` there is no ID token; add it");
+    }
+    SessionMode { csrf_header: csrf_header(keys), identity }
+}
+
+pub(super) fn no_session(keys: &Keys<'_>) {
+    for (key, why) in OF_SESSION_MODE.into_iter().filter(|(key, _)| keys.has(key)) {
+        keys.wrong(key, format!("means nothing in `token` mode: {why}; remove it"));
+    }
+}
+
+/// A header that makes a browser ask first whether a foreign page may send it (Fetch section 2.2.2), and that nothing
+/// else uses.
+fn csrf_header(keys: &Keys<'_>) -> HeaderName {
+    const DEFAULT: HeaderName = HeaderName::from_static("x-csrf");
+    let Some(value) = keys.get("csrf_header") else { return DEFAULT };
+    let Some(text) = value.text() else { return DEFAULT };
+    match HeaderName::try_from(text.as_str()) {
+        Ok(name) if name.as_str().starts_with("x-") => name,
+        _ => {
+            value.wrong("is no header of an application's own; begin it with `X-`, like `X-CSRF`");
+            DEFAULT
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `routes[].sign_in`, `routes[].extends_session` — whose session cookie a route takes: of one client alone, so that a
+//! request with two such cookies has one reading.
+
+use crate::config::names::unknown;
+use crate::config::read::Keys;
+use crate::config::routes::Around;
+use crate::config::settings::Client;
+use crate::core::route::TakesSession;
+use crate::core::route::policy::Access;
+
+pub(super) fn read(keys: &Keys<'_>, around: &Around<'_>, access: &Access) -> Option<TakesSession> {
+    let is_public = !matches!(access, Access::Protected(_));
+    let taken: Vec<&Client> = around
+        .pages
+        .iter()
+        .filter(|client| client.session.is_some() && access.takes(&client.issuer, &client.client_id))
+        .collect();
+    let named = keys.get("sign_in").is_some();
+    let client =
+        if named { signs_in(keys, around, &taken, is_public) } else { only(keys, &taken, is_public) };
+    let extends = keys.get("extends_session");
+    let counts = extends.as_ref().is_none_or(crate::config::read::Value::flag);
+    if let (Some(value), None, false) = (&extends, client, named) {
+        value.wrong("means nothing here: the route takes no session cookie; remove it");
+    }
+    client.map(|client| TakesSession { client: client.name.clone(), signs_in: named, counts_as_use: counts })
+}
+
+/// The client that `sign_in` names.
+fn signs_in<'a>(
+    keys: &Keys<'_>,
+    around: &Around<'_>,
+    taken: &[&'a Client],
+    is_public: bool,
+) -> Option<&'a Client> {
+    let value = keys.get("sign_in")?;
+    let name = value.text()?;
+    if is_public {
+        value.wrong("the route is `public`, so nobody is sent to sign in; remove this, or `public`");
+        return None;
+    }
+    if !around.client_names.contains(&name.as_str()) {
+        value.wrong(unknown("client", &name, around.client_names.iter().copied()));
+        return None;
+    }
+    let client = around.pages.iter().find(|client| client.name.as_str() == name);
+    if client.is_some_and(|client| client.session.is_none()) || around.natives.contains(&name.as_str()) {
+        value.wrong(format!(
+            "the client `{name}` is not in `session` mode: its pages send an access token, which no navigation can; make it `mode: session`, or let the page be `public`"
+        ));
+        return None;
+    }
+    let taken = taken.iter().find(|client| client.name.as_str() == name).copied();
+    if client.is_some() && taken.is_none() {
+        value.wrong(format!("the route does not take the client `{name}` (see its `clients` and `issuers`)"));
+    }
+    taken
+}
+
+fn only<'a>(keys: &Keys<'_>, taken: &[&'a Client], is_public: bool) -> Option<&'a Client> {
+    match taken {
+        [] => None,
+        [only] => Some(only),
+        [first, ..] => {
+            if !is_public {
+                let names: Vec<String> = taken.iter().map(|client| format!("`{}`", client.name)).collect();
+                keys.wrong(
+                    "clients",
+                    format!(
+                        "the route would take the session cookies of {}, and a request may bring several; single one out, like `clients: {}`, or with `sign_in`",
+                        names.join(" and "),
+                        first.name
+                    ),
+                );
+            }
+            None
+        }
+    }
+}

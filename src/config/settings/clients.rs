@@ -1,0 +1,114 @@
+//! The applications that may use `/oauth/*`.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::core::ids::{ClientName, IssuerName};
+use crate::core::request::Origin;
+use crate::core::secret::{Secret, SecretString};
+use crate::core::session::oauth::grant_type::GrantType;
+
+/// A client of pages, with a cookie: in `token` or in `session` mode.
+#[derive(Debug)]
+pub struct Client {
+    pub name: ClientName,
+    pub client_id: String,
+    pub issuer: IssuerName,
+    pub credential: ClientCredential,
+    /// Origins whose pages may use it; never empty.
+    pub origins: Vec<Origin>,
+    /// Asked for at sign-in and at every exchange.
+    pub scope: Option<String>,
+    /// RFC 8707, sent at sign-in and with every exchange.
+    pub resource: Option<String>,
+    /// The one `redirect_uri` of its sign-ins.
+    pub redirect_uri: String,
+    /// What its pages may ask `POST /oauth/token` for; nothing in `session` mode.
+    pub grants: Vec<GrantType>,
+    /// How the gateway signs people in; `None`: a page does it (`login: page`).
+    pub login: Option<Login>,
+    /// `None`: `token` mode.
+    pub session: Option<SessionMode>,
+    pub cookie: CookieSettings,
+    pub idle_timeout: Duration,
+    pub absolute_timeout: Duration,
+    /// Hand out access tokens that this gateway would itself refuse.
+    pub accept_any_access_token: bool,
+}
+
+/// Sign-in by the gateway.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Parameters for the authorization endpoint beside ours; none of ours is among them.
+    pub authorize: Vec<(String, String)>,
+    /// Origins where a sign-in may lead beside the gateway's own.
+    pub return_to: Vec<Origin>,
+    /// Where the authorization server sends browsers after a sign-out.
+    pub post_logout_redirect_uri: Option<String>,
+}
+
+/// What a client has in `session` mode: its pages hold no token.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SessionMode {
+    /// With the value `1` it shows that a page sends a request by script, which no foreign page can.
+    pub csrf_header: HeaderName,
+    pub identity: IdentityFrom,
+}
+
+/// Where the identity headers of a session come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdentityFrom {
+    #[default]
+    AccessToken,
+    IdToken,
+}
+
+/// A client in `native` mode: it holds its refresh token itself, and there is no session here.
+#[derive(Debug)]
+pub struct NativeClient {
+    pub name: ClientName,
+    pub client_id: String,
+    pub issuer: IssuerName,
+    /// `None`: each caller brings the client's credentials along, if it has any. Else the gateway lends these,
+    /// and `grants` holds nothing but `authorization_code` and `refresh_token`.
+    pub credential: ClientCredential,
+    /// The only one that a code exchange may name. There is one where the gateway lends a credential to
+    /// code exchanges.
+    pub redirect_uri: Option<String>,
+    pub grants: Vec<GrantType>,
+    /// Asked for where the caller names none and the grant has one.
+    pub scope: Option<String>,
+    /// RFC 8707, sent where the caller names none.
+    pub resource: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum ClientCredential {
+    None,
+    /// `client_secret_basic` unless the AS offers only `client_secret_post`.
+    Secret(SecretString),
+    /// `private_key_jwt` (RFC 7523); the signing algorithm follows from the key.
+    PrivateKey(PrivateKey),
+}
+
+/// A key that signs client assertions, in PKCS#8 PEM.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PrivateKey {
+    pub pem: Secret<Vec<u8>>,
+    pub algorithm: crate::core::token::Algorithm,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieSettings {
+    pub name: String,
+    pub path: String,
+    pub same_site: SameSite,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    Strict,
+    Lax,
+    None,
+}
