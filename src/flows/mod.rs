@@ -16,6 +16,7 @@ pub mod pass_through;
 pub mod ports;
 pub mod reload;
 pub mod revoke;
+pub mod session;
 pub mod token_endpoint;
 
 #[cfg(test)]
