@@ -390,7 +390,7 @@ fn long_forms_mean_what_they_say() {
     let portal = (corp.name.clone(), "0oa1b2c3".to_owned());
     assert_eq!(a.clients.as_deref(), Some([portal].as_slice()));
     let names: Vec<&str> = settings.routes.iter().map(|route| route.name.as_str()).collect();
-    assert_eq!(names, ["a", "/b", "/c"]);
+    assert_eq!(names, ["a", "/b", "/c", "/d"]);
     let upstreams: Vec<&str> = settings.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(upstreams, ["several", "http://10.0.0.1:3000"]);
     assert_eq!(settings.sessions.keys[0].expose(), &[10; 32]);
