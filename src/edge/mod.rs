@@ -16,6 +16,7 @@
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `inflow`: bodies that trickle or stop
 //! - `oauth_endpoints`: `/oauth/token` on the wire
+//! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
 //! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire
 //! - `serving`: one configuration as the proxy works with it
 //! - `timeouts`: how long a client is waited for
@@ -48,5 +49,6 @@ mod resource_metadata;
 mod respond;
 pub mod server;
 mod serving;
+mod sign_in_endpoints;
 mod timeouts;
 mod upstreams;

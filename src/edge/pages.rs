@@ -1,11 +1,11 @@
-//! The pages that a person sees: of a refused navigation, and of the gateway's status. No script, no frame, no request to
-//! anywhere, nothing stored; every value is escaped.
+//! The pages that a person sees: of a refused navigation, of the gateway's status, and the one that sends a browser on. No
+//! script, no frame, no request to anywhere, nothing stored; every value is escaped.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::edge::respond::Answer;
 const STYLE: &str = include_str!("pages.css");
 const REFUSAL: &str = "refusal.html";
 const STATUS: &str = "status.html";
+const GOES_ON: &str = "goes_on.html";
 /// A year, in seconds.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
@@ -35,6 +36,7 @@ impl Pages {
         let mut templates = Environment::new();
         templates.add_template(REFUSAL, include_str!("refusal.html"))?;
         templates.add_template(STATUS, include_str!("status.html"))?;
+        templates.add_template(GOES_ON, include_str!("goes_on.html"))?;
         // `style-src` for our one style sheet (CSP Level 3 section 2.3.1).
         let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
         let policy = format!(
@@ -44,14 +46,35 @@ impl Pages {
         Ok(Self { templates, policy, https })
     }
 
-    /// What went wrong, for a person. Empty when it cannot be rendered: the status says enough then.
-    pub(crate) fn refusal(&self, denial: &Denial, request_id: &str) -> Answer {
+    /// What went wrong, for a person. `again`: the path that begins the sign-in again. Empty when it cannot be rendered:
+    /// the status says enough then.
+    pub(crate) fn refusal(&self, denial: &Denial, again: Option<&str>, request_id: &str) -> Answer {
         let facts = denial.facts();
-        let values = context! {
-            style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, request_id,
+        let said = match denial {
+            Denial::SignInRefused(said) | Denial::FromAuthorizationServer(said) => Some(
+                said.description
+                    .as_ref()
+                    .map_or_else(|| said.error.clone(), |more| format!("{}: {more}", said.error)),
+            ),
+            _ => None,
         };
-        let body = Bytes::from(self.render(REFUSAL, values));
-        let mut answer = Answer { status: facts.status, headers: Vec::with_capacity(8), body }.no_store();
+        let values = context! {
+            style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, said, again,
+            request_id,
+        };
+        self.page(facts.status, REFUSAL, values)
+    }
+
+    /// Sends the browser on to `to` from a page of ours: what it asks for next comes from the gateway's own origin,
+    /// and brings the `SameSite=Strict` cookies that it withholds all along a chain of redirects that began on another
+    /// site. `to`: a URL, or a path.
+    pub(crate) fn goes_on(&self, to: &str) -> Answer {
+        self.page(StatusCode::OK, GOES_ON, context! { style => STYLE, to })
+    }
+
+    fn page(&self, status: StatusCode, template: &str, values: Value) -> Answer {
+        let body = Bytes::from(self.render(template, values));
+        let mut answer = Answer { status, headers: Vec::with_capacity(8), body }.no_store();
         answer.set(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         answer.headers.extend(self.guards());
         answer
@@ -79,47 +102,44 @@ impl Pages {
     }
 }
 
-/// Whether a browser is going somewhere with this request, so that a person reads the answer: it says
-/// so (Fetch Metadata section 2.2), or, where it says nothing, asks for a page. A `fetch` does neither.
-pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-mode") {
-        Some(mode) => mode.as_bytes() == b"navigate",
-        None => headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|accept| accept.to_str().ok())
-            .flat_map(|accept| accept.split(','))
-            .any(|range| range.split(';').next().is_some_and(|range| range.trim() == "text/html")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::session::oauth::answer::ServerError;
 
     #[test]
-    fn a_navigation_is_told_apart_from_a_fetch() {
-        for (name, value, navigation) in [
-            ("sec-fetch-mode", "navigate", true),
-            ("sec-fetch-mode", "cors", false),
-            ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", true),
-            ("accept", "application/json, text/html;q=0.5", true),
-            ("accept", "*/*", false),
-            ("accept", "text/html-like", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static(value));
-            assert_eq!(is_navigation(&headers), navigation, "{name}: {value}");
-        }
-        let mut fetch = HeaderMap::new();
-        fetch.insert("sec-fetch-mode", HeaderValue::from_static("cors"));
-        fetch.insert("accept", HeaderValue::from_static("text/html"));
-        assert!(!is_navigation(&fetch), "what the browser says of itself counts first");
+    fn the_page_that_goes_on_does_so_without_a_script_and_shows_where_to() {
+        let page = Pages::new(true).unwrap().goes_on(r#"/a?b=c&d="><script>"#);
+        let text = std::str::from_utf8(&page.body).unwrap();
+        let to = "&#x2f;a?b=c&amp;d=&quot;&gt;&lt;script&gt;";
+        assert!(text.contains(&format!(r#"<meta http-equiv="refresh" content="0; url={to}">"#)), "{text}");
+        assert!(text.contains(&format!(r#"<a href="{to}">"#)) && !text.contains("<script"), "{text}");
+        assert_eq!(page.status, StatusCode::OK);
+        let has = |name, value: &str| page.headers.iter().any(|(given, is)| given == name && is == value);
+        assert!(has(header::CACHE_CONTROL, "no-store") && has(header::REFERRER_POLICY, "no-referrer"));
+        assert!(page.headers.iter().any(|(name, _)| name == header::CONTENT_SECURITY_POLICY));
+    }
+
+    #[test]
+    fn a_sign_in_that_failed_says_why_and_begins_again_with_a_click() {
+        let said = ServerError::read("access_denied", Some("No <b>way</b>")).unwrap();
+        let denial = Denial::SignInRefused(Box::new(said));
+        let page =
+            Pages::new(true).unwrap().refusal(&denial, Some("/oauth/login?client_id=a&return_to=%2F"), "id");
+        let text = std::str::from_utf8(&page.body).unwrap();
+        assert!(text.contains("access_denied: No &lt;b&gt;way"), "{text}");
+        assert!(
+            text.contains(r#"<a href="&#x2f;oauth&#x2f;login?client_id=a&amp;return_to=%2F">"#),
+            "{text}"
+        );
+        let other = Pages::new(true).unwrap().refusal(&Denial::NoRoute, None, "id");
+        let text = std::str::from_utf8(&other.body).unwrap();
+        assert!(!text.contains("<a ") && !text.contains("It said"), "{text}");
     }
 
     #[test]
     fn a_page_is_guarded_and_escapes_what_it_shows() {
-        let page = Pages::new(true).unwrap().refusal(&Denial::NoRoute, "<script>alert(1)</script>");
+        let page = Pages::new(true).unwrap().refusal(&Denial::NoRoute, None, "<script>alert(1)</script>");
         let text = std::str::from_utf8(&page.body).unwrap();
         assert!(text.contains("Nothing is served at this path") && !text.contains("<script"), "{text}");
         let header = |name| page.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value);
@@ -129,7 +149,7 @@ mod tests {
         assert_eq!(header(header::CACHE_CONTROL).unwrap(), "no-store");
         assert_eq!(header(header::REFERRER_POLICY).unwrap(), "no-referrer");
         assert!(header(header::STRICT_TRANSPORT_SECURITY).is_some());
-        let plain = Pages::new(false).unwrap().refusal(&Denial::NoRoute, "id");
+        let plain = Pages::new(false).unwrap().refusal(&Denial::NoRoute, None, "id");
         assert!(plain.headers.iter().all(|(name, _)| name != header::STRICT_TRANSPORT_SECURITY));
     }
 }

@@ -140,6 +140,9 @@ pub fn stand_by(
         drain: drain.clone(),
         unrouted: RouteName::new("-"),
         token_endpoint: RouteName::new("/oauth/token"),
+        login: RouteName::new("/oauth/login"),
+        callback: RouteName::new("/oauth/callback"),
+        logout: RouteName::new("/oauth/logout"),
         resource_metadata: RouteName::new(WELL_KNOWN),
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));

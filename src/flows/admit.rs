@@ -68,6 +68,12 @@ impl Target {
 pub enum OwnEndpoint {
     /// `/oauth/token`
     Token,
+    /// `/oauth/login`
+    Login,
+    /// `/oauth/callback`
+    Callback,
+    /// `/oauth/logout`
+    Logout,
     /// `/.well-known/jwks.json`: the keys of the assertions.
     AssertionKeys,
     /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
@@ -95,6 +101,9 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     }
     let own = path.is_own().then(|| match path.as_str() {
         "/oauth/token" => OwnEndpoint::Token,
+        "/oauth/login" => OwnEndpoint::Login,
+        "/oauth/callback" => OwnEndpoint::Callback,
+        "/oauth/logout" => OwnEndpoint::Logout,
         "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
         path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
@@ -388,7 +397,10 @@ mod tests {
             ("/%6fauth/token?client_id=x", Some(OwnEndpoint::Token)),
             ("/oauth/token/", Some(OwnEndpoint::Unknown)),
             ("/oauth", Some(OwnEndpoint::Unknown)),
-            ("/oauth/login", Some(OwnEndpoint::Unknown)),
+            ("/oauth/login", Some(OwnEndpoint::Login)),
+            ("/oauth/callback?code=x", Some(OwnEndpoint::Callback)),
+            ("/oauth/logout", Some(OwnEndpoint::Logout)),
+            ("/oauth/logout/", Some(OwnEndpoint::Unknown)),
             ("/.well-known/jwks.json", Some(OwnEndpoint::AssertionKeys)),
             ("/.well-known/jwks.json/", Some(OwnEndpoint::Unknown)),
             ("/.well-known/oauth-protected-resource", Some(OwnEndpoint::ResourceMetadata)),

@@ -7,6 +7,7 @@ pub mod authenticate;
 pub mod brake;
 pub mod call_authorization_server;
 pub mod describe_resource;
+pub mod end_session;
 pub mod exchange;
 pub mod explain;
 pub mod introspect;
@@ -16,6 +17,8 @@ pub mod pass_through;
 pub mod ports;
 pub mod reload;
 pub mod revoke;
+pub mod session;
+pub mod sign_in;
 pub mod token_endpoint;
 
 #[cfg(test)]

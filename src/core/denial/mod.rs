@@ -89,6 +89,16 @@ pub enum Denial {
     UnauthorizedClient,
     UnsupportedGrantType,
     InvalidScope,
+    /// A sign-in begins and ends with a browser that goes there.
+    NotANavigation,
+    /// The browser comes back from the AS to a sign-in that is over, or was never its own.
+    SignInNotUnderWay,
+    /// The AS did not sign the person in; in its words.
+    SignInRefused(Box<ServerError>),
+    /// The AS signed the person in, but not as freshly or strongly as was asked.
+    StepUpNotDone,
+    /// The AS gave no refresh token, so that there is no session: a fault of set-up.
+    NoRefreshToken,
     /// No session: the cookie is absent or does not open. It is not cleared.
     NoSession,
     /// The session ended (timeouts, sign-out, theft, the AS said so). The cookie is cleared.

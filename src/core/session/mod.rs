@@ -6,13 +6,23 @@
 //! - `exchange`: what becomes of a presented generation, as a state machine
 //! - `origin`: whether a request may use or set a cookie
 //! - `pkce`: proof keys (RFC 7636)
+//! - `navigation`: whether a browser goes somewhere with a request
+//! - `return_to`: where a sign-in leads
+//! - `transaction`: a sign-in under way, in a cookie of its own
+//! - `authorization`: what is asked of an authorization endpoint, and what comes back (RFC 6749, RFC 9207)
+//! - `step_up`: a stronger or fresher sign-in (RFC 9470)
 //! - `oauth`: what goes to the AS and what comes back, as allow-lists (RFC 6749)
 
+pub mod authorization;
 pub mod cookie;
 pub mod end;
 pub mod exchange;
 pub mod grant;
+pub mod navigation;
 pub mod oauth;
 pub mod origin;
 pub mod pkce;
+pub mod return_to;
 pub mod sealed;
+pub mod step_up;
+pub mod transaction;

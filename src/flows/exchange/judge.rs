@@ -64,9 +64,14 @@ impl Judged {
 }
 
 /// What was exchanged for the tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum For {
-    Code,
+#[derive(Clone, Copy, Debug)]
+pub(super) enum For<'a> {
+    Code {
+        /// Of the gateway's own sign-in; a page checks its own.
+        nonce: Option<&'a SecretString>,
+        /// An ID token was asked for.
+        needs_id_token: bool,
+    },
     RefreshToken,
 }
 
@@ -79,19 +84,26 @@ pub(super) async fn judge(
     live: &Live,
     client: &Client,
     answer: &TokenAnswer,
-    exchanged: For,
+    exchanged: For<'_>,
 ) -> Result<Judged, Denial> {
     let now = gate.clock.now();
-    let id_token_in_time_at = (exchanged == For::Code).then_some(now);
+    let (nonce, needs_id_token, id_token_in_time_at) = match exchanged {
+        For::Code { nonce, needs_id_token } => (nonce, needs_id_token, Some(now)),
+        For::RefreshToken => (None, false, None),
+    };
     let issuer = live.issuers.by_name(&client.issuer).ok_or(Denial::Internal)?;
     let rules = &issuer.settings.rules;
     let id_token = match &answer.id_token {
+        None if needs_id_token => return Err(mismatch(client, "an ID token was asked for, and none came")),
         None => None,
         Some(token) => {
             let (iss, client_id) = (&rules.iss, &client.client_id);
-            let id = identified(token, iss, client_id, rules.clock_skew, id_token_in_time_at);
+            let id = identified(token, iss, client_id, rules.clock_skew, nonce, id_token_in_time_at);
             Some(id.ok_or_else(|| {
-                mismatch(client, "the ID token is not for this client of this issuer, or has expired")
+                mismatch(
+                    client,
+                    "the ID token is not for this client of this issuer or for this sign-in, or has expired",
+                )
             })?)
         }
     };

@@ -84,6 +84,8 @@ fn attributes(client: &Client) -> Attributes<'_> {
     }
 }
 
+/// A cookie of one mode is none in the other.
 fn binding(client: &Client) -> Binding<'_> {
-    Binding { purpose: Purpose::Refresh, cookie: &client.cookie.name, client: client.name.as_str() }
+    let purpose = if client.session.is_some() { Purpose::Session } else { Purpose::Refresh };
+    Binding { purpose, cookie: &client.cookie.name, client: client.name.as_str() }
 }

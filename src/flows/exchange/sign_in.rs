@@ -1,13 +1,13 @@
-//! A code for a session (`login: page`): the page brings `code` and `code_verifier`, the gateway
-//! its credentials. The refresh token goes into the cookie and nowhere else.
+//! A code for a session. With `login: page` the page brings `code` and `code_verifier` and gets the tokens; else
+//! `flows::sign_in` brings both, and no page gets anything. The refresh token goes into the cookie and nowhere else.
 //!
-//! An AS that gives no refresh token gives no session: the page gets its access token, no cookie is
+//! An AS that gives no refresh token gives no session: a page gets its access token, no cookie is
 //! set, and the log names `offline_access`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
 use super::coordinate::{change, key};
@@ -29,8 +29,10 @@ use crate::flows::logout::{Ended, end_family};
 use crate::flows::ports::random;
 use crate::flows::revoke::{reach, take_back_in_background};
 use crate::flows::{Gate, brake};
+use crate::state::exchanges::{Airborne, CodeExchanging};
 use crate::state::live::Live;
 
+/// For a page, which gets the tokens.
 pub(super) async fn sign_in(
     at: At<'_>,
     code: SecretString,
@@ -53,53 +55,99 @@ async fn signed_in(
             "redirect_uri must be the one that the gateway has for this client.",
         ));
     }
-    let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
-    brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
-    let airborne = tokio::time::timeout(at.patience(), at.gate.exchanges.take_off()).await;
-    let airborne = airborne.map_err(|_| Denial::StoreUnavailable)?;
-    let family = FamilyId::from_random(random(&*at.gate.random));
+    let code = Code { code, verifier, nonce: None, needs_id_token: false };
+    let prepared = prepare(at).await?;
     // Asked before the code is spent: without the store there would be no session to note.
-    at.gate.store.get(&key(family)).await.map_err(|_| Denial::StoreUnavailable)?;
-    let Some(place) = at.gate.exchanges.begin_code_exchange() else {
-        tracing::error!(client = %at.client.name, "too many code exchanges wait for the AS; another was refused");
-        return Err(Denial::AuthorizationServerUnavailable);
-    };
-    let (sender, receiver) = oneshot::channel();
-    let exchange = CodeExchange {
-        gate: Arc::clone(at.gate),
-        live: Arc::clone(at.live),
-        client: Arc::clone(at.client),
-        family,
-        form: ServerForm::code(&code, &verifier, redirect_uri, at.client.resource.as_deref()),
-    };
-    at.gate.errands.spawn(async move {
-        exchange.run(sender).await;
-        drop((place, airborne));
-    });
-    let new = match tokio::time::timeout(at.patience(), receiver).await {
-        Ok(Ok(result)) => result?,
-        Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
-    };
-    if let Some(previous) = &previous {
-        end_previous(at, previous, new.subject.as_ref()).await;
-    }
+    at.gate.store.get(&key(prepared.family)).await.map_err(|_| Denial::StoreUnavailable)?;
+    let made = prepared.exchange(at, &code).await?;
     let now = at.gate.clock.now();
-    let set_cookie = match &new.session {
-        Some(session) => session_cookie::set(at.client, &session.cookie, session.ends_at, now),
+    let set_cookie = match &made.session {
+        Some(session) => session.set_cookie(at.client, now),
         // What came along was another sign-in's, and is over.
-        None => previous.is_some().then(|| session_cookie::clear(at.client)).flatten(),
+        None => made.ended_previous.then(|| session_cookie::clear(at.client)).flatten(),
     };
-    let ends_in = new.session.as_ref().map(|session| session.ends_at.since(now));
-    let body = new.page.to_json(now.since(new.at), at.client.idle_timeout, ends_in);
+    let ends_in = made.session.as_ref().map(|session| session.ends_at.since(now));
+    let body = made.page.to_json(now.since(made.at), at.client.idle_timeout, ends_in);
     Ok(OAuthAnswer {
         status: StatusCode::OK,
         body: Bytes::from(body),
         set_cookie,
         client: at.client.name.clone(),
-        subject: new.subject.map(|subject| subject.sub),
-        family: new.session.is_some().then_some(family),
+        subject: made.subject.map(|subject| subject.sub),
+        family: made.session.map(|session| session.family),
         outcome: "signed_in",
     })
+}
+
+/// What is exchanged, and what must come back for it.
+#[derive(Debug)]
+pub(in crate::flows) struct Code {
+    pub(in crate::flows) code: SecretString,
+    pub(in crate::flows) verifier: SecretString,
+    /// Of the gateway's own sign-in; a page checks its own.
+    pub(in crate::flows) nonce: Option<SecretString>,
+    /// An ID token was asked for.
+    pub(in crate::flows) needs_id_token: bool,
+}
+
+/// Everything that can be said before a code is spent.
+pub(in crate::flows) struct Prepared {
+    /// The session whose cookie came along.
+    previous: Option<Grant>,
+    family: FamilyId,
+    /// Held for as long as the exchange takes.
+    held: (CodeExchanging, Airborne),
+}
+
+/// Makes ready for a code exchange. The caller asks the store before it goes on.
+///
+/// # Errors
+/// Whatever is against it; the code was not spent then.
+pub(in crate::flows) async fn prepare(at: At<'_>) -> Result<Prepared, Denial> {
+    let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
+    brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
+    let airborne = tokio::time::timeout(at.patience(), at.gate.exchanges.take_off()).await;
+    let airborne = airborne.map_err(|_| Denial::StoreUnavailable)?;
+    let family = FamilyId::from_random(random(&*at.gate.random));
+    let Some(place) = at.gate.exchanges.begin_code_exchange() else {
+        tracing::error!(client = %at.client.name, "too many code exchanges wait for the AS; another was refused");
+        return Err(Denial::AuthorizationServerUnavailable);
+    };
+    Ok(Prepared { previous, family, held: (place, airborne) })
+}
+
+impl Prepared {
+    /// Spends the code. The session whose cookie came along is over when there is a new one.
+    ///
+    /// # Errors
+    /// Why there is no session; the code is of no use any more.
+    pub(in crate::flows) async fn exchange(self, at: At<'_>, code: &Code) -> Result<SignedIn, Denial> {
+        let Self { previous, family, held } = self;
+        let (sender, receiver) = oneshot::channel();
+        let (redirect_uri, resource) = (&at.client.redirect_uri, at.client.resource.as_deref());
+        let exchange = CodeExchange {
+            gate: Arc::clone(at.gate),
+            live: Arc::clone(at.live),
+            client: Arc::clone(at.client),
+            family,
+            form: ServerForm::code(&code.code, &code.verifier, redirect_uri, resource),
+            nonce: code.nonce.clone(),
+            needs_id_token: code.needs_id_token,
+        };
+        at.gate.errands.spawn(async move {
+            exchange.run(sender).await;
+            drop(held);
+        });
+        let mut new = match tokio::time::timeout(at.patience(), receiver).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
+        };
+        if let Some(previous) = &previous {
+            end_previous(at, previous, new.subject.as_ref()).await;
+            new.ended_previous = true;
+        }
+        Ok(new)
+    }
 }
 
 /// A sign-in ends the family whose cookie came with it: nobody is left in a session that somebody
@@ -122,18 +170,29 @@ async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
 }
 
 /// What a code exchange made.
-struct SignedIn {
+pub(in crate::flows) struct SignedIn {
     page: PageTokens,
-    session: Option<Session>,
-    subject: Option<Subject>,
+    /// `None`: the AS gave no refresh token.
+    pub(in crate::flows) session: Option<Session>,
+    pub(in crate::flows) subject: Option<Subject>,
+    /// The access token, where it was found good.
+    pub(in crate::flows) caller: Option<Arc<Caller>>,
     at: Timestamp,
+    ended_previous: bool,
 }
 
-struct Session {
+pub(in crate::flows) struct Session {
+    pub(in crate::flows) family: FamilyId,
     cookie: SecretString,
     ends_at: Timestamp,
     /// To be revoked when the browser did not wait for it.
     refresh_token: SecretString,
+}
+
+impl Session {
+    pub(in crate::flows) fn set_cookie(&self, client: &Client, now: Timestamp) -> Option<HeaderValue> {
+        session_cookie::set(client, &self.cookie, self.ends_at, now)
+    }
 }
 
 /// One code exchange, owned by the gateway: the code is spent once it was sent, so the tokens of a
@@ -144,6 +203,8 @@ struct CodeExchange {
     client: Arc<Client>,
     family: FamilyId,
     form: ServerForm,
+    nonce: Option<SecretString>,
+    needs_id_token: bool,
 }
 
 impl CodeExchange {
@@ -179,7 +240,8 @@ impl CodeExchange {
     }
 
     async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
-        let judged = judge(&self.gate, &self.live, &self.client, &answer, For::Code).await?;
+        let exchanged = For::Code { nonce: self.nonce.as_ref(), needs_id_token: self.needs_id_token };
+        let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await?;
         match &judged.unusable {
             None => {}
             Some(denial) if is_our_outage(denial) => {
@@ -224,7 +286,8 @@ impl CodeExchange {
             }
             None => None,
         };
-        Ok(SignedIn { subject: judged.subject(), page, session, at: now })
+        let (subject, caller) = (judged.subject(), judged.verified);
+        Ok(SignedIn { page, session, subject, caller, at: now, ended_previous: false })
     }
 
     fn grant(
@@ -279,6 +342,7 @@ impl CodeExchange {
     #[allow(clippy::needless_pass_by_value)] // the grant ends here
     fn sealed(&self, grant: Grant) -> Result<Session, Denial> {
         Ok(Session {
+            family: self.family,
             cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &grant)?,
             ends_at: grant.ends_at(session_cookie::timeouts(&self.client)),
             refresh_token: grant.refresh_token.clone(),

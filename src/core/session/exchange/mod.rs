@@ -34,6 +34,7 @@ mod record;
 pub mod seal;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 
 use std::time::Duration;
 

@@ -25,6 +25,8 @@ pub enum Content {
     Grant,
     /// The seed of a later generation.
     Seed,
+    /// The access and ID token of a session whose pages hold none.
+    Tokens,
 }
 
 impl Content {
@@ -33,6 +35,7 @@ impl Content {
             Self::Answer => b"answer",
             Self::Grant => b"grant",
             Self::Seed => b"seed",
+            Self::Tokens => b"tokens",
         }
     }
 }
@@ -127,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_opens_for_holders_of_its_generation_and_purpose_only() {
-        let contents = [Content::Answer, Content::Grant, Content::Seed];
+        let contents = [Content::Answer, Content::Grant, Content::Seed, Content::Tokens];
         let mine = grant();
         for content in contents {
             let sealed = Holder::of(&mine).seal(content, b"a token", [1; 12]).unwrap();

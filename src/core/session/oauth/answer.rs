@@ -44,6 +44,14 @@ pub struct ServerError {
     pub uri: Option<String>,
 }
 
+impl ServerError {
+    /// What an authorization endpoint says of itself (section 4.1.2.1), as far as it may be shown.
+    pub fn read(error: &str, description: Option<&str>) -> Option<Self> {
+        let description = description.map(printable).filter(|text| !text.is_empty());
+        is_code(error).then(|| Self { error: error.to_owned(), description, uri: None })
+    }
+}
+
 /// A successful answer (section 5.1).
 #[derive(Debug)]
 pub struct TokenAnswer {
@@ -285,13 +293,15 @@ pub struct Identified {
 }
 
 /// Reads an ID token that came from the token endpoint: `iss`, `aud`, `azp`, `exp` and `sub` as in
-/// OpenID Connect Core 1.0 section 3.1.3.7. The nonce is checked by whoever made it: the page. `now`: `None` in an
-/// answer to a refresh, where an AS may give the ID token of the sign-in again (section 12.2 says nothing of `exp`).
+/// OpenID Connect Core 1.0 section 3.1.3.7. `nonce`: the one of the sign-in; `None` where a page made it and checks it, and
+/// in an answer to a refresh. `now`: `None` there too: an AS may give the ID token of the sign-in again (section 12.2 says
+/// nothing of `exp`).
 pub fn identified(
     id_token: &SecretString,
     iss: &str,
     client_id: &str,
     clock_skew: Duration,
+    nonce: Option<&SecretString>,
     now: Option<Timestamp>,
 ) -> Option<Identified> {
     let claims = claims_from_token_endpoint(id_token)?;
@@ -307,7 +317,8 @@ pub fn identified(
     let azp_fits = claims.get("azp").is_none_or(|azp| azp.as_str() == Some(client_id));
     let expires = claims.get("exp").and_then(Value::as_f64).and_then(Timestamp::from_numeric_date);
     let in_time = now.is_none_or(|now| expires.is_some_and(|expires| now < expires.plus(clock_skew)));
-    let good = text("iss") == Some(iss) && for_us && azp_fits && in_time;
+    let nonce_fits = nonce.is_none_or(|nonce| text("nonce").is_some_and(|said| *nonce == said.into()));
+    let good = text("iss") == Some(iss) && for_us && azp_fits && in_time && nonce_fits;
     let sub = text("sub").filter(|sub| !sub.is_empty())?;
     good.then(|| Identified { sub: sub.to_owned(), session_id: text("sid").map(ToOwned::to_owned) })
 }
@@ -437,9 +448,11 @@ mod tests {
     fn an_id_token_must_be_for_this_client_of_this_issuer_and_in_time() {
         let read = |claims: Value| {
             let now = Some(Timestamp::from_secs(100));
-            identified(&jwt(&claims), "https://as", "web", Duration::from_secs(30), now)
+            let nonce = Some("n".into());
+            identified(&jwt(&claims), "https://as", "web", Duration::from_secs(30), nonce.as_ref(), now)
         };
-        let good = json!({"iss": "https://as", "aud": "web", "exp": 200, "sub": "alice", "sid": "s"});
+        let good =
+            json!({"iss": "https://as", "aud": "web", "exp": 200, "sub": "alice", "sid": "s", "nonce": "n"});
         let expected = Identified { sub: "alice".into(), session_id: Some("s".into()) };
         assert_eq!(read(good.clone()), Some(expected));
         for (name, value) in [
@@ -450,6 +463,8 @@ mod tests {
             ("azp", json!("other")),
             ("exp", json!(60)),
             ("exp", json!("200")),
+            ("nonce", json!("m")),
+            ("nonce", json!(null)),
             ("sub", json!("")),
             ("sub", json!(7)),
         ] {
