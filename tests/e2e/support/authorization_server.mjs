@@ -52,13 +52,13 @@ export class AuthorizationServer {
   /**
    * clients: client metadata (RFC 7591). authMethods: what discovery offers. alg: the access tokens'.
    * accessTokenSeconds: their life at first. opaque: they are not JWTs, and can be introspected. features: more of
-   * oidc-provider's.
+   * oidc-provider's. person: claims of everybody, in the ID token.
    */
-  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, opaque = false, features = {} }) {
+  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, opaque = false, features = {}, person = {} }) {
     const server = new AuthorizationServer();
     server.accessTokenSeconds = accessTokenSeconds;
     await server.#listen(await freePort());
-    server.#provider = server.#makeProvider({ clients, authMethods, alg, opaque, features });
+    server.#provider = server.#makeProvider({ clients, authMethods, alg, opaque, features, person });
     return server;
   }
 
@@ -129,7 +129,7 @@ export class AuthorizationServer {
     this.#port = this.#server.address().port;
   }
 
-  #makeProvider({ clients, authMethods, alg, opaque, features }) {
+  #makeProvider({ clients, authMethods, alg, opaque, features, person }) {
     const provider = new Provider(this.url, {
       clients,
       ...(authMethods && { clientAuthMethods: authMethods }),
@@ -137,7 +137,9 @@ export class AuthorizationServer {
       cookies: { keys: [randomBytes(32).toString('base64url')] },
       rotateRefreshToken: true,
       pkce: { required: () => true },
-      findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+      findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, ...person }) }),
+      claims: { openid: ['sub', ...Object.keys(person)] },
+      conformIdTokenClaims: false,
       ttl: { AccessToken: () => this.accessTokenSeconds, RefreshToken: 3600, Grant: 3600, Session: 3600, Interaction: 600, IdToken: 600 },
       features: {
         ...features,
