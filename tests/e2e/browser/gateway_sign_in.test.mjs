@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { until } from '../support/http.mjs';
 import { call, Scene } from '../support/scene.mjs';
+import { SessionScene } from '../support/session_scene.mjs';
 import { CLIENT, COOKIE } from '../support/world.mjs';
 
 const subjectOf = (answer) => answer.json?.headers?.['x-auth-subject'] ?? JSON.stringify(answer);
@@ -88,7 +89,7 @@ for (const atThirdOrigin of [false, true]) {
     test('five tabs at once all arrive where they were', async () => {
       const tabs = [];
       for (let at = 0; at < 5; at += 1) {
-        const tab = await scene.open(`/app/tab/${at}`);
+        const tab = await scene.open(`/app/tab${at}`);
         await leave(tab);
         tabs.push(tab);
       }
@@ -101,7 +102,7 @@ for (const atThirdOrigin of [false, true]) {
         await tab.bringToFront();
         await tab.click('button[type=submit]:has-text("Continue")', { noWaitAfter: true });
       }
-      await Promise.all(back.map(([at, tab]) => tab.waitForURL(`${scene.origin}/app/tab/${at}`)));
+      await Promise.all(back.map(([at, tab]) => tab.waitForURL(`${scene.origin}/app/tab${at}`)));
       for (const tab of tabs) assert.equal(subjectOf(await call(tab)), 'alice');
       assert.deepEqual(await transactions(), []);
     });
@@ -192,3 +193,30 @@ for (const atThirdOrigin of [false, true]) {
     });
   });
 }
+
+describe('a client in session mode', () => {
+  let scene;
+  before(async () => (scene = await SessionScene.start()));
+  after(() => scene?.stop());
+
+  test('the callback comes twice, the second time with the session before, which is over then', async () => {
+    await scene.newPerson();
+    const { gateway, as } = scene.world;
+    const signIn = async (account) => {
+      const tab = await scene.context.newPage();
+      await tab.goto(`${gateway.url}/oauth/login?client_id=${CLIENT}&return_to=/page/here`);
+      await scene.pass(tab, account);
+      await tab.waitForURL(`${gateway.url}/page/here`);
+    };
+    const outcomes = () => gateway.requests.filter(({ path }) => path === '/oauth/callback').map(({ outcome }) => outcome);
+    await signIn('alice');
+    const first = await scene.sessionCookie();
+    assert.ok(first);
+    assert.deepEqual(as.revocations, []);
+    await signIn('bob');
+    assert.notEqual(await scene.sessionCookie(), first);
+    await until('the log', () => outcomes().length === 4);
+    assert.deepEqual(outcomes(), ['sign_in_goes_on', 'signed_in', 'sign_in_goes_on', 'signed_in']);
+    await until("alice's refresh token to be revoked", () => as.revocations.length === 1);
+  });
+});
