@@ -16,6 +16,7 @@ mod edges;
 mod explain;
 mod floods;
 mod gateway;
+mod gateway_sign_in;
 mod handover;
 mod keys;
 mod limits;
