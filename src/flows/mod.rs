@@ -20,6 +20,7 @@ pub mod revoke;
 pub mod session;
 pub mod sign_in;
 pub mod token_endpoint;
+pub mod verify_id_token;
 
 #[cfg(test)]
 pub(crate) mod testing;

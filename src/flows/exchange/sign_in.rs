@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
 use super::coordinate::{change, key};
+pub(in crate::flows) use super::judge::OwnSignIn;
 use super::judge::{For, Judged, is_our_outage, judge, log_unusable};
 use super::receipts;
 use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
@@ -55,7 +56,7 @@ async fn signed_in(
             "redirect_uri must be the one that the gateway has for this client.",
         ));
     }
-    let code = Code { code, verifier, nonce: None, needs_id_token: false };
+    let code = Code { code, verifier, by_gateway: None };
     let prepared = prepare(at).await?;
     // Asked before the code is spent: without the store there would be no session to note.
     at.gate.store.get(&key(prepared.family)).await.map_err(|_| Denial::StoreUnavailable)?;
@@ -84,10 +85,8 @@ async fn signed_in(
 pub(in crate::flows) struct Code {
     pub(in crate::flows) code: SecretString,
     pub(in crate::flows) verifier: SecretString,
-    /// Of the gateway's own sign-in; a page checks its own.
-    pub(in crate::flows) nonce: Option<SecretString>,
-    /// An ID token was asked for.
-    pub(in crate::flows) needs_id_token: bool,
+    /// What the gateway asked for; `None`: a page did, and checks what came.
+    pub(in crate::flows) by_gateway: Option<OwnSignIn>,
 }
 
 /// Everything that can be said before a code is spent.
@@ -131,8 +130,7 @@ impl Prepared {
             client: Arc::clone(at.client),
             family,
             form: ServerForm::code(&code.code, &code.verifier, redirect_uri, resource),
-            nonce: code.nonce.clone(),
-            needs_id_token: code.needs_id_token,
+            by_gateway: code.by_gateway.clone(),
         };
         at.gate.errands.spawn(async move {
             exchange.run(sender).await;
@@ -203,8 +201,7 @@ struct CodeExchange {
     client: Arc<Client>,
     family: FamilyId,
     form: ServerForm,
-    nonce: Option<SecretString>,
-    needs_id_token: bool,
+    by_gateway: Option<OwnSignIn>,
 }
 
 impl CodeExchange {
@@ -240,15 +237,15 @@ impl CodeExchange {
     }
 
     async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
-        let exchanged = For::Code { nonce: self.nonce.as_ref(), needs_id_token: self.needs_id_token };
-        let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await?;
+        let exchanged = self.by_gateway.as_ref().map_or(For::Code, For::OwnCode);
+        let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await;
+        let judged = judged.map_err(|denial| match denial {
+            Denial::KeysUnavailable => self.cannot_be_judged(&denial),
+            denial => denial,
+        })?;
         match &judged.unusable {
             None => {}
-            Some(denial) if is_our_outage(denial) => {
-                let why = denial.facts().title;
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a sign-in failed: its access token cannot be judged");
-                return Err(Denial::AuthorizationServerUnavailable);
-            }
+            Some(denial) if is_our_outage(denial) => return Err(self.cannot_be_judged(denial)),
             Some(Denial::Revoked) => return Err(Denial::SessionEnded(SessionEnd::Revoked)),
             Some(denial) => {
                 log_unusable(&self.client, denial);
@@ -288,6 +285,12 @@ impl CodeExchange {
         };
         let (subject, caller) = (judged.subject(), judged.verified);
         Ok(SignedIn { page, session, subject, caller, at: now, ended_previous: false })
+    }
+
+    fn cannot_be_judged(&self, denial: &Denial) -> Denial {
+        let why = denial.facts().title;
+        tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a sign-in failed: its tokens cannot be judged");
+        Denial::AuthorizationServerUnavailable
     }
 
     fn grant(

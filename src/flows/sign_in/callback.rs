@@ -24,7 +24,7 @@ use crate::core::session::step_up::StepUp;
 use crate::core::session::transaction::{self, LIFETIME, Transaction, client_named_by, state_id};
 use crate::flows::Gate;
 use crate::flows::exchange::At;
-use crate::flows::exchange::sign_in::{Code, prepare};
+use crate::flows::exchange::sign_in::{Code, OwnSignIn, prepare};
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{Keep, StoreKey, Value};
 use crate::state::live::Live;
@@ -170,8 +170,10 @@ async fn session(
     let code = Code {
         code: answer.code().map_err(over)?,
         verifier: transaction.verifier.clone(),
-        nonce: Some(transaction.nonce.clone()),
-        needs_id_token: request_of(at.client, login).asks_for_id_token(),
+        by_gateway: Some(OwnSignIn {
+            nonce: transaction.nonce.clone(),
+            needs_id_token: request_of(at.client, login).asks_for_id_token(),
+        }),
     };
     let prepared = prepare(at).await.map_err(later)?;
     if !is_first(at.gate, transaction).await.map_err(later)? {

@@ -2,6 +2,7 @@
 //! between.
 
 use std::collections::BTreeMap;
+use std::ops::Add as _;
 
 use super::*;
 use crate::config::settings::{IdentityFrom, Login, SessionMode};
@@ -93,13 +94,13 @@ impl Asked {
 
     fn id_token(&self, changes: &Value) -> String {
         let mut claims = json!({
-            "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": "alice", "sid": "sid-1",
+            "iss": AS, "aud": "web-app", "iat": 1_700_000_000, "exp": 1_800_000_000, "sub": "alice", "sid": "sid-1",
             "nonce": self.0["nonce"],
         });
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        id_token(&claims)
+        keys().p256.sign_as(&json!({ "alg": "ES256", "kid": keys().p256.kid() }), &claims)
     }
 }
 
@@ -259,12 +260,20 @@ async fn an_id_token_of_another_sign_in_or_none_makes_no_session() {
         ("another client", json!({ "aud": "other" })),
         ("another issuer", json!({ "iss": "https://evil.example" })),
         ("over", json!({ "exp": 1 })),
+        ("nobody's signature", json!(false)),
         ("none", Value::Null),
     ] {
         let scene = Scene::with(by_gateway(), Duration::from_secs(5));
         let mut browser = Browser::default();
         let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
-        let id_token = if spoil.is_null() { Value::Null } else { asked.id_token(&spoil).into() };
+        let id_token = match spoil {
+            Value::Null => Value::Null,
+            // Signed by nobody.
+            Value::Bool(_) => {
+                asked.id_token(&json!({})).rsplit_once('.').unwrap().0.to_owned().add(".AAAA").into()
+            }
+            spoil => asked.id_token(&spoil).into(),
+        };
         scene.next(Instead::With(json!({ "id_token": id_token })));
         let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
         let refusal = refused.unwrap_err();
