@@ -1,11 +1,11 @@
-//! The pages that a person sees: of a refused navigation, and of the gateway's status. No script, no frame, no request to
-//! anywhere, nothing stored; every value is escaped.
+//! The pages that a person sees: of a refused navigation, of the gateway's status, and the one that sends a browser on. No
+//! script, no frame, no request to anywhere, nothing stored; every value is escaped.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::edge::respond::Answer;
 const STYLE: &str = include_str!("pages.css");
 const REFUSAL: &str = "refusal.html";
 const STATUS: &str = "status.html";
+const GOES_ON: &str = "goes_on.html";
 /// A year, in seconds.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
@@ -35,6 +36,7 @@ impl Pages {
         let mut templates = Environment::new();
         templates.add_template(REFUSAL, include_str!("refusal.html"))?;
         templates.add_template(STATUS, include_str!("status.html"))?;
+        templates.add_template(GOES_ON, include_str!("goes_on.html"))?;
         // `style-src` for our one style sheet (CSP Level 3 section 2.3.1).
         let style = STANDARD.encode(digest(&SHA256, STYLE.as_bytes()));
         let policy = format!(
@@ -50,8 +52,19 @@ impl Pages {
         let values = context! {
             style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, request_id,
         };
-        let body = Bytes::from(self.render(REFUSAL, values));
-        let mut answer = Answer { status: facts.status, headers: Vec::with_capacity(8), body }.no_store();
+        self.page(facts.status, REFUSAL, values)
+    }
+
+    /// Sends the browser on to `to` from a page of ours: what it asks for next comes from the gateway's own origin,
+    /// and brings the `SameSite=Strict` cookies that it withholds all along a chain of redirects that began on another
+    /// site. `to`: a URL, or a path.
+    pub(crate) fn goes_on(&self, to: &str) -> Answer {
+        self.page(StatusCode::OK, GOES_ON, context! { style => STYLE, to })
+    }
+
+    fn page(&self, status: StatusCode, template: &str, values: Value) -> Answer {
+        let body = Bytes::from(self.render(template, values));
+        let mut answer = Answer { status, headers: Vec::with_capacity(8), body }.no_store();
         answer.set(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         answer.headers.extend(self.guards());
         answer
@@ -115,6 +128,19 @@ mod tests {
         fetch.insert("sec-fetch-mode", HeaderValue::from_static("cors"));
         fetch.insert("accept", HeaderValue::from_static("text/html"));
         assert!(!is_navigation(&fetch), "what the browser says of itself counts first");
+    }
+
+    #[test]
+    fn the_page_that_goes_on_does_so_without_a_script_and_shows_where_to() {
+        let page = Pages::new(true).unwrap().goes_on(r#"/a?b=c&d="><script>"#);
+        let text = std::str::from_utf8(&page.body).unwrap();
+        let to = "&#x2f;a?b=c&amp;d=&quot;&gt;&lt;script&gt;";
+        assert!(text.contains(&format!(r#"<meta http-equiv="refresh" content="0; url={to}">"#)), "{text}");
+        assert!(text.contains(&format!(r#"<a href="{to}">"#)) && !text.contains("<script"), "{text}");
+        assert_eq!(page.status, StatusCode::OK);
+        let has = |name, value: &str| page.headers.iter().any(|(given, is)| given == name && is == value);
+        assert!(has(header::CACHE_CONTROL, "no-store") && has(header::REFERRER_POLICY, "no-referrer"));
+        assert!(page.headers.iter().any(|(name, _)| name == header::CONTENT_SECURITY_POLICY));
     }
 
     #[test]
