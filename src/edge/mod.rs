@@ -48,5 +48,6 @@ mod resource_metadata;
 mod respond;
 pub mod server;
 mod serving;
+mod session_endpoint;
 mod timeouts;
 mod upstreams;

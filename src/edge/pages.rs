@@ -47,10 +47,12 @@ impl Pages {
     }
 
     /// What went wrong, for a person. Empty when it cannot be rendered: the status says enough then.
-    pub(crate) fn refusal(&self, denial: &Denial, request_id: &str) -> Answer {
+    /// `login_url`: where to sign in, where that would mend it.
+    pub(crate) fn refusal(&self, denial: &Denial, request_id: &str, login_url: Option<&str>) -> Answer {
         let facts = denial.facts();
         let values = context! {
             style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, request_id,
+            login_url,
         };
         self.page(facts.status, REFUSAL, values)
     }
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_page_is_guarded_and_escapes_what_it_shows() {
-        let page = Pages::new(true).unwrap().refusal(&Denial::NoRoute, "<script>alert(1)</script>");
+        let page = Pages::new(true).unwrap().refusal(&Denial::NoRoute, "<script>alert(1)</script>", None);
         let text = std::str::from_utf8(&page.body).unwrap();
         assert!(text.contains("Nothing is served at this path") && !text.contains("<script"), "{text}");
         let header = |name| page.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value);
@@ -155,7 +157,7 @@ mod tests {
         assert_eq!(header(header::CACHE_CONTROL).unwrap(), "no-store");
         assert_eq!(header(header::REFERRER_POLICY).unwrap(), "no-referrer");
         assert!(header(header::STRICT_TRANSPORT_SECURITY).is_some());
-        let plain = Pages::new(false).unwrap().refusal(&Denial::NoRoute, "id");
+        let plain = Pages::new(false).unwrap().refusal(&Denial::NoRoute, "id", None);
         assert!(plain.headers.iter().all(|(name, _)| name != header::STRICT_TRANSPORT_SECURITY));
     }
 }

@@ -140,6 +140,7 @@ pub fn stand_by(
         drain: drain.clone(),
         unrouted: RouteName::new("-"),
         token_endpoint: RouteName::new("/oauth/token"),
+        session_endpoint: RouteName::new("/oauth/session"),
         resource_metadata: RouteName::new(WELL_KNOWN),
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));

@@ -23,6 +23,9 @@ use crate::state::live::Live;
 /// The methods of `/oauth/token`.
 pub const TOKEN_ENDPOINT_METHODS: [Method; 2] = [Method::POST, Method::DELETE];
 
+/// The methods of `/oauth/session`.
+pub const SESSION_ENDPOINT_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+
 /// What becomes of a preflight.
 #[derive(Debug)]
 pub enum Answered {
@@ -44,9 +47,14 @@ pub fn answer_preflight(
     target: Target,
     preflight: &Preflight,
 ) -> Result<Answered, Refusal> {
-    if target.own == Some(OwnEndpoint::Token) {
+    let of_ours: Option<&[Method]> = match target.own {
+        Some(OwnEndpoint::Token) => Some(&TOKEN_ENDPOINT_METHODS),
+        Some(OwnEndpoint::Session) => Some(&SESSION_ENDPOINT_METHODS),
+        _ => None,
+    };
+    if let Some(methods) = of_ours {
         let reader = live.settings.sharing.reader(head.headers).ok_or(Denial::OriginNotAllowed)?;
-        let headers = reader.preflight_headers(&TOKEN_ENDPOINT_METHODS);
+        let headers = reader.preflight_headers(methods);
         return Ok(Answered::Here { headers, route: None });
     }
     let matched = match (
@@ -63,7 +71,12 @@ pub fn answer_preflight(
         return Ok(Answered::ByUpstream(permit));
     }
     let Some(reader) = route.sharing.reader(head.headers) else {
-        return Err(Refusal { denial: Denial::OriginNotAllowed, route: Some(route), caller: None });
+        return Err(Refusal {
+            denial: Denial::OriginNotAllowed,
+            route: Some(route),
+            caller: None,
+            session: None,
+        });
     };
     let headers = reader.preflight_headers(route.methods.as_deref().unwrap_or(&METHODS));
     Ok(Answered::Here { headers, route: Some(route) })

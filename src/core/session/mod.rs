@@ -5,14 +5,20 @@
 //! - `cookie`: how it travels (RFC 6265bis)
 //! - `exchange`: what becomes of a presented generation, as a state machine
 //! - `origin`: whether a request may use or set a cookie
+//! - `csrf`: whether a request may use the session cookie that came with it
+//! - `ride`: a new cookie, on the answer of whatever request it came of
+//! - `way_in`: what a browser is told that has no session, or too weak a one
 //! - `pkce`: proof keys (RFC 7636)
 //! - `oauth`: what goes to the AS and what comes back, as allow-lists (RFC 6749)
 
 pub mod cookie;
+pub mod csrf;
 pub mod end;
 pub mod exchange;
 pub mod grant;
 pub mod oauth;
 pub mod origin;
 pub mod pkce;
+pub mod ride;
 pub mod sealed;
+pub mod way_in;
