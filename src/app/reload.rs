@@ -23,6 +23,7 @@ impl App {
         self.gate.http.serve(&settings.issuers).map_err(StartError::Issuers)?;
         self.gate.verified_tokens.set_limit(settings.limits.token_memory);
         self.gate.made_assertions.set_limit(settings.limits.token_memory / 2);
+        self.gate.sessions.set_limit(settings.limits.token_memory / 2);
         self.gate.live.store(live);
         self.running.adopt(prepared);
         Ok(restart)

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 use crate::core::identity_headers::identity_headers;
 use crate::core::route::policy::TokenFacts;
@@ -14,6 +15,8 @@ use crate::core::token::verified::VerifiedToken;
 pub struct Caller {
     token: Arc<VerifiedToken>,
     identity: Vec<(HeaderName, HeaderValue)>,
+    /// Where the session says it and not the token.
+    client: Option<String>,
 }
 
 impl Caller {
@@ -21,7 +24,31 @@ impl Caller {
     pub fn new(token: impl Into<Arc<VerifiedToken>>, headers: &[(HeaderName, String)]) -> Self {
         let token = token.into();
         let identity = identity_headers(headers, TokenFacts::from(&*token));
-        Self { token, identity }
+        Self { token, identity, client: None }
+    }
+
+    /// Whose session it is. `client`: to which the AS gave the session's tokens, in case the access token does not say
+    /// so. `id_token`: the claims of the ID token, where the headers are filled from it.
+    #[must_use]
+    pub fn of_session(
+        &self,
+        client: &str,
+        id_token: Option<&Map<String, Value>>,
+        headers: &[(HeaderName, String)],
+    ) -> Self {
+        let token = Arc::clone(&self.token);
+        let facts =
+            TokenFacts { client: Some(token.client().unwrap_or(client)), ..TokenFacts::from(&*token) };
+        let claims = id_token.unwrap_or(facts.claims);
+        let identity = identity_headers(headers, TokenFacts { claims, ..facts });
+        let client = token.client().is_none().then(|| client.to_owned());
+        Self { token, identity, client }
+    }
+
+    /// What routes require something of.
+    pub fn facts(&self) -> TokenFacts<'_> {
+        let facts = TokenFacts::from(&*self.token);
+        TokenFacts { client: facts.client.or(self.client.as_deref()), ..facts }
     }
 
     pub fn token(&self) -> &VerifiedToken {

@@ -37,7 +37,7 @@ pub fn www_authenticate(denial: &Denial, refused_by: Option<(&Route, &Origin)>) 
         parameter("error_description", facts.detail, &mut text);
     }
     match (denial, refused_by) {
-        (Denial::NoCredential, Some((route, _))) => {
+        (Denial::NoCredential | Denial::NotSignedIn { .. }, Some((route, _))) => {
             let scope = route.access.sufficient_scope();
             if !scope.is_empty() {
                 parameter("scope", &scope.join(" "), &mut text);

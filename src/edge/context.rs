@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use pingora::{Error, ErrorType};
 
 use crate::core::caller::Caller;
@@ -12,6 +13,7 @@ use crate::core::ids::{RequestId, RouteName};
 use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::session::grant::FamilyId;
+use crate::core::session::ride::Ride;
 use crate::core::token::verified::VerifiedToken;
 use crate::edge::connection_guard::Connection;
 use crate::edge::door::Door;
@@ -20,6 +22,7 @@ use crate::edge::inflow::Inflow;
 use crate::edge::serving::Serving;
 use crate::edge::upstreams::{Server, Upstream};
 use crate::flows::Gate;
+use crate::flows::admit::SessionSide;
 use crate::state::live::Live;
 
 /// One request.
@@ -42,6 +45,10 @@ pub(crate) struct Context {
     pub(crate) body_bytes: u64,
     pub(crate) inflow: Option<Arc<Inflow>>,
     pub(crate) upstream_answered: bool,
+    /// A session's cookie, for whatever answer is given.
+    pub(crate) ride: Option<Ride>,
+    /// It was the session cookie that was to prove who calls; whether one came.
+    pub(crate) by_session: Option<bool>,
     // For the log.
     /// The route that a refusal concerns; a permit has its own.
     refused_by: Option<Arc<Route>>,
@@ -87,6 +94,8 @@ impl Context {
             body_bytes: 0,
             inflow: None,
             upstream_answered: false,
+            ride: None,
+            by_session: None,
             refused_by: None,
             endpoint: None,
             outcome: "ok",
@@ -111,8 +120,23 @@ impl Context {
     /// Keeps for the log what is known.
     pub(crate) fn keep(&mut self, route: Option<Arc<Route>>, caller: Option<&VerifiedToken>) {
         self.refused_by = route;
-        self.subject = caller.and_then(VerifiedToken::subject).map(str::to_owned);
+        self.subject = caller.and_then(VerifiedToken::subject).map(str::to_owned).or(self.subject.take());
         self.client = caller.and_then(VerifiedToken::client).map(str::to_owned);
+    }
+
+    /// Keeps what the session cookie came to.
+    pub(crate) fn keep_session(&mut self, side: SessionSide) {
+        self.by_session = Some(side.brought_cookie);
+        self.ride = side.ride;
+        self.family = side.family;
+        self.subject = side.subject;
+    }
+
+    /// The cookie that leaves with this answer, if it still may: it does so once.
+    pub(crate) fn cookie_that_leaves(&mut self) -> Option<HeaderValue> {
+        let ride = self.ride.take()?;
+        let newest = self.gate.sessions.family(ride.family).map(|known| known.newest());
+        ride.may_leave(newest, self.gate.clock.now()).then_some(ride.set_cookie)
     }
 
     /// Keeps for the log what the permit says, and gives its path. There is none afterwards.

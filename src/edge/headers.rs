@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{Error, ErrorType};
 
 use crate::core::cors::SPOKEN_BY_UPSTREAMS;
 use crate::core::forwarded::{self, Identifiers};
@@ -69,6 +70,7 @@ pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> p
     if let Some(length) = one_content_length(&request.headers) {
         request.insert_header(header::CONTENT_LENGTH, length)?;
     }
+    set_session_token(request, plan.permit)?;
     set_target(request, plan.permit)?;
     request.insert_header(header::HOST, plan.host)?;
     request.insert_header(X_REQUEST_ID.clone(), plan.who.ids.request_id.as_str())?;
@@ -86,6 +88,15 @@ pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> p
         request.insert_header(name.clone(), value)?;
     }
     Ok(())
+}
+
+/// The access token of a session goes on where tokens do, if the operator says so.
+fn set_session_token(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<()> {
+    let Some(token) = permit.session_token() else { return Ok(()) };
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?;
+    value.set_sensitive(true);
+    request.insert_header(header::AUTHORIZATION, value)
 }
 
 fn remove_reserved(request: &mut RequestHeader, plan: &Outgoing<'_>) {
@@ -213,6 +224,29 @@ pub(crate) fn to_client(
     }
     answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())?;
     Ok(planted)
+}
+
+/// Whether this is the answer to a request, and not one of those that go before it (RFC 9110 section 15.2).
+pub(crate) fn ends_a_request(status: StatusCode) -> bool {
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Sets a session's cookie on an upstream's answer, which nobody may store then, whatever the upstream said of that, and
+/// to whom: targeted fields count before `Cache-Control` (RFC 9213 section 2.2).
+///
+/// # Errors
+/// When a header cannot be written.
+pub(crate) fn set_session_cookie(answer: &mut ResponseHeader, cookie: HeaderValue) -> pingora::Result<()> {
+    let of_caches = |name: &&HeaderName| {
+        name.as_str().ends_with("cache-control")
+            || matches!(name.as_str(), "surrogate-control" | "expires" | "pragma")
+    };
+    let gone: Vec<HeaderName> = answer.headers.keys().filter(of_caches).cloned().collect();
+    for name in gone {
+        answer.remove_header(&name);
+    }
+    answer.insert_header(header::CACHE_CONTROL, "no-store")?;
+    answer.append_header(header::SET_COOKIE, cookie).map(drop)
 }
 
 /// Turns an answer into one that a client of HTTP/1.0 can read: without chunks (RFC 9112 section 6.1). Gives whether

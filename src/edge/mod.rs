@@ -49,6 +49,7 @@ mod resource_metadata;
 mod respond;
 pub mod server;
 mod serving;
+mod session_endpoint;
 mod sign_in_endpoints;
 mod timeouts;
 mod upstreams;

@@ -36,9 +36,10 @@ use crate::edge::serving::Serving;
 use crate::edge::sign_in_endpoints::Asked;
 use crate::edge::timeouts::{is_final, set_timeouts};
 use crate::edge::{
-    attempt, body, oauth_endpoints, published, request_head, resource_metadata, sign_in_endpoints,
+    attempt, body, oauth_endpoints, published, request_head, resource_metadata, session_endpoint,
+    sign_in_endpoints,
 };
-use crate::flows::admit::{self, OwnEndpoint, Target};
+use crate::flows::admit::{self, Admitted, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::{Gate, ports};
 use crate::state::live::Live;
@@ -62,6 +63,8 @@ pub(crate) struct Proxy {
     pub(crate) login: RouteName,
     pub(crate) callback: RouteName,
     pub(crate) logout: RouteName,
+    /// The label of `/oauth/session`.
+    pub(crate) session_endpoint: RouteName,
     /// The label of `/.well-known/oauth-protected-resource`.
     pub(crate) resource_metadata: RouteName,
 }
@@ -131,13 +134,15 @@ impl Proxy {
         }
         let now = self.gate.clock.now();
         match admit::admit(&self.gate, &live, &head, target, now).await {
-            Ok(permit) => {
+            Ok(Admitted { permit, session }) => {
                 if let Some(reported) = permit.reported() {
                     self.report(context, &permit.route().name, &reported.denial);
                 }
+                session.into_iter().for_each(|side| context.keep_session(side));
                 context.permit = Some(permit);
             }
             Err(refusal) => {
+                refusal.session.into_iter().for_each(|side| context.keep_session(side));
                 context.keep(refusal.route, refusal.caller.as_deref().map(Caller::token));
                 return Err(refusal.denial);
             }
@@ -160,6 +165,7 @@ impl Proxy {
         context.endpoint = match target.own {
             Some(OwnEndpoint::Token) => Some(self.token_endpoint.clone()),
             Some(OwnEndpoint::Logout) => Some(self.logout.clone()),
+            Some(OwnEndpoint::Session) => Some(self.session_endpoint.clone()),
             _ => None,
         };
         match answer_preflight(context.live(), head, target, preflight) {
@@ -191,6 +197,7 @@ impl Proxy {
             Some(endpoint @ (OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout)) => {
                 self.answer_sign_in_or_out(session, context, target, endpoint).await
             }
+            Some(OwnEndpoint::Session) => self.answer_session_request(session, context, target).await,
             Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
             Some(OwnEndpoint::AssertionKeys) => {
                 match published::assertion_keys(context.live(), &session.req_header().method) {
@@ -278,6 +285,25 @@ impl Proxy {
         reply(session, context, outcome.answer).await
     }
 
+    async fn answer_session_request(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        target: &Target,
+    ) -> pingora::Result<()> {
+        context.endpoint = Some(self.session_endpoint.clone());
+        let live = context.live().clone();
+        let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+        let outcome = session_endpoint::answer(&self.gate, &live, session, target, client).await;
+        if let Some(denial) = &outcome.denial {
+            self.note(context, denial);
+        }
+        context.client = outcome.client.map(|name| name.to_string());
+        context.keep_session(outcome.side);
+        self.end_connection_if_draining(session);
+        reply(session, context, outcome.answer).await
+    }
+
     /// For answers that were long in coming: the drain may have begun since their request.
     fn end_connection_if_draining(&self, session: &mut Session) {
         if self.drain.has_begun() {
@@ -286,12 +312,15 @@ impl Proxy {
     }
 }
 
-/// Writes an answer of Tollgate's own, so that the pages that may read it can.
+/// Writes an answer of Tollgate's own, so that the pages that may read it can. A session's next cookie goes along.
 pub(super) async fn reply(
     session: &mut Session,
-    context: &Context,
+    context: &mut Context,
     mut answer: Answer,
 ) -> pingora::Result<()> {
+    if let Some(cookie) = context.cookie_that_leaves() {
+        answer.set_session_cookie(cookie);
+    }
     answer.share(context.sharing(), &session.req_header().headers);
     respond::send(session, answer, context.request_id().as_str()).await
 }
@@ -424,6 +453,11 @@ impl ProxyHttp for Proxy {
         headers::choose_subprotocol(answer, &session.req_header().headers)?;
         self.end_connection_if_draining(session);
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
+        if headers::ends_a_request(answer.status)
+            && let Some(cookie) = context.cookie_that_leaves()
+        {
+            headers::set_session_cookie(answer, cookie)?;
+        }
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;
         }

@@ -1,17 +1,22 @@
 //! What becomes of a refusal at the edge: it is counted, said in the log where somebody should look, and answered. What
 //! it says is decided in `core::denial`.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::ids::RouteName;
 use crate::core::request::{Origin, host_name};
+use crate::core::session;
+use crate::core::session::way_in::{Refused, WayIn};
 use crate::edge::context::Context;
 use crate::edge::proxy::{Proxy, reply};
 use crate::edge::respond::{Answer, Form};
 use crate::edge::{attempt, request_head};
 use crate::flows::brake;
+use crate::flows::session::client_named;
 use crate::state::live::Live;
 
 impl Proxy {
@@ -23,9 +28,21 @@ impl Proxy {
     ) -> pingora::Result<()> {
         self.note(context, denial);
         let serving = context.serving.clone();
+        let login_url = match way_in(session, context, denial) {
+            Some(WayIn::SignIn(to)) => {
+                context.outcome = "sent_to_sign_in";
+                return reply(session, context, Answer::to_sign_in(&to)).await;
+            }
+            Some(WayIn::OnceMore(to)) => {
+                context.outcome = "asked_once_more";
+                return reply(session, context, serving.pages.goes_on(&to)).await;
+            }
+            Some(WayIn::Told(login_url)) => Some(login_url),
+            None => None,
+        };
         let form = Form::fit_for(session.req_header(), &serving.pages);
         let request_id = context.request_id();
-        let mut answer = Answer::refusal(denial, form, request_id.as_str());
+        let mut answer = Answer::refusal_with_way_in(denial, form, request_id.as_str(), login_url.as_deref());
         if !matches!(form, Form::OAuth) {
             let at = asked_at(session, context.live());
             answer.challenge(denial, context.route().map(AsRef::as_ref).zip(at.as_ref()));
@@ -90,6 +107,26 @@ impl Proxy {
             }
         }
     }
+}
+
+/// How whoever was refused comes to a session, where the route takes one and that was the credential.
+fn way_in(session: &Session, context: &Context, denial: &Denial) -> Option<WayIn> {
+    let brought_cookie = context.by_session?;
+    let live = context.live();
+    let takes = context.route()?.session.as_ref()?;
+    let client = client_named(live, &takes.client).filter(|client| client.login.is_some())?;
+    let request = session.req_header();
+    let host = request_head::host(request).ok()?;
+    let head = request_head::head(request, &host, IpAddr::V4(Ipv4Addr::UNSPECIFIED)).ok()?;
+    let refused = Refused {
+        denial,
+        method: head.method,
+        headers: head.headers,
+        target: head.target,
+        signs_in: takes.signs_in,
+        brought_cookie,
+    };
+    session::way_in::way_in(refused, &client.client_id, &live.settings.public_url)
 }
 
 /// The gateway's origin, as this request asks for it.

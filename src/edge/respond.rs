@@ -76,10 +76,20 @@ impl Answer {
 
     /// The answer that a refusal gets, but for its challenge.
     pub(crate) fn refusal(denial: &Denial, form: Form<'_>, request_id: &str) -> Self {
+        Self::refusal_with_way_in(denial, form, request_id, None)
+    }
+
+    /// `login_url`: where to sign in, where that would mend it.
+    pub(crate) fn refusal_with_way_in(
+        denial: &Denial,
+        form: Form<'_>,
+        request_id: &str,
+        login_url: Option<&str>,
+    ) -> Self {
         let mut answer = match form {
-            Form::Problem => problem(denial, request_id),
-            Form::OAuth => oauth_error(denial),
-            Form::Page(pages, again) => pages.refusal(denial, again, request_id),
+            Form::Problem => problem(denial, request_id, login_url),
+            Form::OAuth => oauth_error(denial, login_url),
+            Form::Page(pages, again) => pages.refusal(denial, again.or(login_url), request_id),
         };
         if let Denial::MethodNotAllowed { allow } = denial
             && let Ok(allow) =
@@ -137,6 +147,22 @@ impl Answer {
         }
     }
 
+    /// A session's cookie goes out with it, whatever it is: nobody may store it then.
+    pub(crate) fn set_session_cookie(&mut self, cookie: HeaderValue) {
+        self.headers.retain(|(name, _)| name != header::CACHE_CONTROL);
+        self.set(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.set(header::SET_COOKIE, cookie);
+    }
+
+    /// Takes a browser to sign-in (RFC 9110 section 15.4.4).
+    pub(crate) fn to_sign_in(to: &str) -> Self {
+        let mut answer = Self { status: StatusCode::SEE_OTHER, headers: Vec::new(), body: Bytes::new() };
+        if let Ok(to) = HeaderValue::from_str(to) {
+            answer.set(header::LOCATION, to);
+        }
+        answer.no_store()
+    }
+
     pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.push((name, value));
     }
@@ -154,9 +180,11 @@ struct Problem<'a> {
     status: u16,
     detail: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_url: Option<&'a str>,
 }
 
-fn problem(denial: &Denial, request_id: &str) -> Answer {
+fn problem(denial: &Denial, request_id: &str, login_url: Option<&str>) -> Answer {
     let facts = denial.facts();
     let problem = Problem {
         r#type: format!("urn:tollgate:refusal:{}", facts.label),
@@ -164,6 +192,7 @@ fn problem(denial: &Denial, request_id: &str) -> Answer {
         status: facts.status.as_u16(),
         detail: facts.detail,
         request_id,
+        login_url,
     };
     let mut answer = Answer {
         status: facts.status,
@@ -181,21 +210,32 @@ struct OAuthError<'a> {
     error_description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_uri: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_url: Option<&'a str>,
 }
 
-fn oauth_error(denial: &Denial) -> Answer {
+fn oauth_error(denial: &Denial, login_url: Option<&str>) -> Answer {
     let facts = denial.facts();
     let otherwise = if facts.status.is_server_error() { "server_error" } else { "invalid_request" };
     let error = match denial {
+        // OpenID Connect Core 1.0 section 3.1.2.6, said of a session here.
+        Denial::NotSignedIn { .. } => OAuthError {
+            error: "login_required",
+            error_description: Some(facts.detail),
+            error_uri: None,
+            login_url,
+        },
         Denial::FromAuthorizationServer(said) | Denial::ClientCredentialRefused { said, .. } => OAuthError {
             error: &said.error,
             error_description: said.description.as_deref(),
             error_uri: said.uri.as_deref(),
+            login_url,
         },
         _ => OAuthError {
             error: facts.oauth_error.unwrap_or(otherwise),
             error_description: Some(facts.detail),
             error_uri: None,
+            login_url,
         },
     };
     Answer::json(facts.status, serde_json::to_vec(&error).unwrap_or_default().into()).no_store()

@@ -143,6 +143,7 @@ pub fn stand_by(
         login: RouteName::new("/oauth/login"),
         callback: RouteName::new("/oauth/callback"),
         logout: RouteName::new("/oauth/logout"),
+        session_endpoint: RouteName::new("/oauth/session"),
         resource_metadata: RouteName::new(WELL_KNOWN),
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));

@@ -2,7 +2,8 @@
 //! judgement: route, credential, token, requirements, and at the end a [`Permit`] or a refusal.
 //!
 //! Reads memory only, unless the token's issuer has a key that is not known yet, or must be asked about an
-//! opaque token. It must never answer a request itself and never let one pass without a permit.
+//! opaque token; or a session is not known here yet, or its access token ends. It must never answer a request itself and
+//! never let one pass without a permit.
 
 use std::sync::Arc;
 
@@ -13,15 +14,20 @@ use crate::core::request::{RequestHead, host_name};
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::Permit;
+use crate::core::route::policy::Access;
 use crate::core::route::resource::WELL_KNOWN;
 use crate::core::route::table::{Found, Matched};
+use crate::core::session::grant::FamilyId;
+use crate::core::session::ride::Ride;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
 use crate::flows::Gate;
 use crate::flows::assert::assertion;
 use crate::flows::authenticate::{Brought, authenticate};
-use crate::flows::exchange::receipts;
+use crate::flows::exchange::{At, receipts};
+use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
 use crate::state::live::Live;
+use crate::state::sessions::Held;
 use crate::state::verified_tokens::Remembered;
 
 /// A refusal, with what was known by then.
@@ -32,13 +38,34 @@ pub struct Refusal {
     pub route: Option<Arc<Route>>,
     /// Who was refused, where a good token said so.
     pub caller: Option<Arc<Caller>>,
+    /// What became of the session cookie, where that was the credential.
+    pub session: Option<SessionSide>,
 }
 
 impl From<Denial> for Refusal {
     /// A refusal before any route was found.
     fn from(denial: Denial) -> Self {
-        Self { denial, route: None, caller: None }
+        Self { denial, route: None, caller: None, session: None }
     }
+}
+
+/// What a request's session cookie came to, beside the judgement.
+#[derive(Debug, Default)]
+pub struct SessionSide {
+    /// One came along, whatever it was.
+    pub brought_cookie: bool,
+    pub family: Option<FamilyId>,
+    /// Whose it was, where no token says so.
+    pub subject: Option<String>,
+    /// Goes out with the answer.
+    pub ride: Option<Ride>,
+}
+
+/// Leave to go to an upstream, and what the answer carries.
+#[derive(Debug)]
+pub struct Admitted {
+    pub permit: Permit,
+    pub session: Option<SessionSide>,
 }
 
 /// Where a request wants to go, in its one reading.
@@ -74,6 +101,8 @@ pub enum OwnEndpoint {
     Callback,
     /// `/oauth/logout`
     Logout,
+    /// `/oauth/session`
+    Session,
     /// `/.well-known/jwks.json`: the keys of the assertions.
     AssertionKeys,
     /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
@@ -104,6 +133,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
         "/oauth/login" => OwnEndpoint::Login,
         "/oauth/callback" => OwnEndpoint::Callback,
         "/oauth/logout" => OwnEndpoint::Logout,
+        "/oauth/session" => OwnEndpoint::Session,
         "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
         path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
@@ -128,48 +158,102 @@ fn read_query(query: &[u8]) -> Result<String, Denial> {
 /// The first thing that does not hold, with the route and the caller once they are known. Of a route that is
 /// `report_only` what does not hold is in the permit instead.
 pub async fn admit(
-    gate: &Gate,
-    live: &Live,
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
     head: &RequestHead<'_>,
     target: Target,
     now: Timestamp,
-) -> Result<Permit, Refusal> {
+) -> Result<Admitted, Refusal> {
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
     let route = matched.route().clone();
+    let (credential, session) = credential(gate, live, head, &route, query.as_deref(), now).await;
     let mut caller = None;
-    let permit = match token_of(gate, live, head, &route, query.as_deref(), now).await {
+    let permit = match credential {
         Err(denial) => Permit::without_credential(matched, query, denial),
         Ok(found) => {
             caller = found.as_ref().map(|found| found.caller.clone());
             let permit = Permit::grant(matched, query, caller.clone(), forwards_access_token(live), now);
             permit.and_then(|permit| match &found {
                 Some(found) if permit.reported().is_none() => {
-                    let assertion = assertion(gate, live, &permit, head.method, found, now)?;
-                    Ok(permit.with_assertion(assertion))
+                    let assertion = assertion(gate, live, &permit, head.method, &found.token, now)?;
+                    let permit = permit.with_assertion(assertion);
+                    Ok(match &found.of_session {
+                        Some(held) => permit.with_session_token(&held.access_token),
+                        None => permit,
+                    })
                 }
                 _ => Ok(permit),
             })
         }
     };
-    permit.map_err(|denial| Refusal { denial, route: Some(route), caller })
+    match permit {
+        Ok(permit) => Ok(Admitted { permit, session }),
+        Err(denial) => Err(Refusal { denial, route: Some(route), caller, session }),
+    }
 }
 
-/// The one token that the request brings, verified; `None` when it brings none.
-async fn token_of(
-    gate: &Gate,
-    live: &Live,
+/// Who proved themselves, and by what.
+struct Proven {
+    caller: Arc<Caller>,
+    token: Arc<Remembered>,
+    /// The tokens of the session, where no request brought one.
+    of_session: Option<Arc<Held>>,
+}
+
+type Credential = Result<Option<Proven>, Denial>;
+
+/// The one credential that the request brings, verified; `None` when it brings none.
+async fn credential(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
     head: &RequestHead<'_>,
     route: &Route,
     query: Option<&str>,
     now: Timestamp,
-) -> Result<Option<Arc<Remembered>>, Denial> {
-    match carried(head.headers, query)? {
-        None => Ok(None),
-        Some(Carried::Authorization(token)) => judge(gate, live, head, route, token, now).await.map(Some),
-        Some(Carried::Subprotocol(offered)) => {
-            may_bring_subprotocol(head, route)?;
-            judge(gate, live, head, route, offered.token()?.expose(), now).await.map(Some)
+) -> (Credential, Option<SessionSide>) {
+    let token = match carried(head.headers, query) {
+        Err(denial) => Err(denial),
+        Ok(None) => return session_of(gate, live, head, route).await,
+        Ok(Some(Carried::Authorization(token))) => judge(gate, live, head, route, token, now).await,
+        Ok(Some(Carried::Subprotocol(offered))) => {
+            match may_bring_subprotocol(head, route).and_then(|()| offered.token()) {
+                Ok(token) => judge(gate, live, head, route, token.expose(), now).await,
+                Err(denial) => Err(denial),
+            }
+        }
+    };
+    let proven =
+        |token: Arc<Remembered>| Some(Proven { caller: token.caller.clone(), token, of_session: None });
+    (token.map(proven), None)
+}
+
+/// The session whose cookie came along, where the route takes one. Where everybody may pass, one that does not hold
+/// counts as absent; two have two readings everywhere.
+async fn session_of(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    head: &RequestHead<'_>,
+    route: &Route,
+) -> (Credential, Option<SessionSide>) {
+    let taken = route.session.as_ref();
+    let Some((takes, client)) = taken.and_then(|takes| Some((takes, client_named(live, &takes.client)?)))
+    else {
+        return (Ok(None), None);
+    };
+    let wants = Wants { signs_in: takes.signs_in, counts: takes.counts_as_use };
+    match session::of_request(At { gate, live, client, head }, wants).await {
+        Ok(InSession { caller, found, held, grant, ride, .. }) => {
+            let family = Some(grant.family);
+            let side = SessionSide { brought_cookie: true, family, subject: None, ride };
+            (Ok(Some(Proven { caller, token: found, of_session: Some(held) })), Some(side))
+        }
+        Err(not) => {
+            let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
+            let is_public = !matches!(route.access, Access::Protected(_));
+            let counts_as_absent = is_public && denial != Denial::SeveralCredentials;
+            let side = SessionSide { brought_cookie, family, subject, ride };
+            (if counts_as_absent { Ok(None) } else { Err(denial) }, Some(side))
         }
     }
 }
@@ -311,7 +395,7 @@ mod tests {
     }
 
     fn read(host: &str, target: &str) -> Result<Target, Denial> {
-        with_head(host, &Method::GET, target, &HeaderMap::new(), read_target)
+        with_head(host, &Method::GET, target, &HeaderMap::new(), |live, head| read_target(live, head))
     }
 
     fn with_head<T>(
@@ -319,11 +403,11 @@ mod tests {
         method: &Method,
         target: &str,
         headers: &HeaderMap,
-        then: impl FnOnce(&Live, &RequestHead<'_>) -> T,
+        then: impl FnOnce(&Arc<Live>, &RequestHead<'_>) -> T,
     ) -> T {
         let client_address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         then(
-            &live(),
+            &Arc::new(live()),
             &RequestHead {
                 method,
                 target: target.as_bytes(),
@@ -349,11 +433,13 @@ mod tests {
             revocations: log.tables(),
             revocation_log: log,
         };
-        let gate = Gate::new(Arc::new(live()), Metrics::new().unwrap(), Operators::default(), ports);
+        let gate =
+            Arc::new(Gate::new(Arc::new(live()), Metrics::new().unwrap(), Operators::default(), ports));
         with_head("localhost:8080", method, target, &headers, |live, head| {
             let target = read_target(live, head)?;
             let judgement = admit(&gate, live, head, target, Timestamp::from_secs(0));
-            judgement.now_or_never().expect("judging without an issuer to ask never waits")
+            let admitted = judgement.now_or_never().expect("judging without an issuer to ask never waits");
+            admitted.map(|admitted| admitted.permit)
         })
     }
 
@@ -401,6 +487,9 @@ mod tests {
             ("/oauth/callback?code=x", Some(OwnEndpoint::Callback)),
             ("/oauth/logout", Some(OwnEndpoint::Logout)),
             ("/oauth/logout/", Some(OwnEndpoint::Unknown)),
+            ("/oauth/session", Some(OwnEndpoint::Session)),
+            ("/oauth/session/x", Some(OwnEndpoint::Unknown)),
+            ("/oauth/sessions", Some(OwnEndpoint::Unknown)),
             ("/.well-known/jwks.json", Some(OwnEndpoint::AssertionKeys)),
             ("/.well-known/jwks.json/", Some(OwnEndpoint::Unknown)),
             ("/.well-known/oauth-protected-resource", Some(OwnEndpoint::ResourceMetadata)),

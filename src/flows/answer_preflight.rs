@@ -25,6 +25,9 @@ pub const TOKEN_ENDPOINT_METHODS: [Method; 2] = [Method::POST, Method::DELETE];
 /// The methods of `/oauth/logout`.
 pub const LOGOUT_METHODS: [Method; 1] = [Method::POST];
 
+/// The methods of `/oauth/session`.
+pub const SESSION_ENDPOINT_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
+
 /// What becomes of a preflight.
 #[derive(Debug)]
 pub enum Answered {
@@ -49,6 +52,7 @@ pub fn answer_preflight(
     let own: Option<&[Method]> = match target.own {
         Some(OwnEndpoint::Token) => Some(&TOKEN_ENDPOINT_METHODS),
         Some(OwnEndpoint::Logout) => Some(&LOGOUT_METHODS),
+        Some(OwnEndpoint::Session) => Some(&SESSION_ENDPOINT_METHODS),
         _ => None,
     };
     if let Some(methods) = own {
@@ -69,7 +73,12 @@ pub fn answer_preflight(
         return Ok(Answered::ByUpstream(permit));
     }
     let Some(reader) = route.sharing.reader(head.headers) else {
-        return Err(Refusal { denial: Denial::OriginNotAllowed, route: Some(route), caller: None });
+        return Err(Refusal {
+            denial: Denial::OriginNotAllowed,
+            route: Some(route),
+            caller: None,
+            session: None,
+        });
     };
     let headers = reader.preflight_headers(route.methods.as_deref().unwrap_or(&METHODS));
     Ok(Answered::Here { headers, route: Some(route) })

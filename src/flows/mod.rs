@@ -38,6 +38,7 @@ use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::refusals::Refusals;
 use crate::state::revocations::Revocations;
+use crate::state::sessions::Sessions;
 use crate::state::verified_tokens::VerifiedTokens;
 use brake::Brake;
 use ports::{Clock, HttpClient, Randomness, RevocationLog, Store};
@@ -57,6 +58,8 @@ pub struct Operators {
 pub struct Gate {
     pub live: ArcSwap<Live>,
     pub exchanges: Exchanges,
+    /// Of clients in `session` mode.
+    pub sessions: Sessions,
     /// Tokens whose use was reported as proof of receipt.
     pub seen_tokens: KnownTokens,
     pub verified_tokens: VerifiedTokens,
@@ -90,11 +93,13 @@ impl Gate {
     /// Remembers nothing yet.
     pub fn new(live: Arc<Live>, metrics: Metrics, operators: Operators, ports: Ports) -> Self {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
+        let sessions = Sessions::new(live.settings.limits.token_memory / 2);
         Self {
             verified_tokens: VerifiedTokens::new(live.settings.limits.token_memory),
             made_assertions: MadeAssertions::new(live.settings.limits.token_memory / 2),
             live: ArcSwap::new(live),
             exchanges: Exchanges::default(),
+            sessions,
             seen_tokens: KnownTokens::default(),
             brake: Brake::default(),
             errands: Errands::default(),

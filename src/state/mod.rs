@@ -12,4 +12,5 @@ pub mod live;
 pub mod metrics;
 pub mod refusals;
 pub mod revocations;
+pub mod sessions;
 pub mod verified_tokens;

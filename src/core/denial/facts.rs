@@ -183,6 +183,16 @@ impl Denial {
                 token("token_inactive", "The token's issuer does not know it, or it has ended.")
             }
 
+            Self::NotSignedIn { ended } => not_signed_in(*ended),
+            Self::CrossSiteRequest => row(
+                StatusCode::FORBIDDEN,
+                "cross_site_request",
+                None,
+                "This page may not do this",
+                "A session is used by pages of the client's origins, which send its csrf_header with the value 1.",
+                Warn,
+            ),
+
             Self::InsufficientScope { .. } => row(
                 StatusCode::FORBIDDEN,
                 "insufficient_scope",
@@ -383,6 +393,28 @@ impl Denial {
                 "The gateway's log has the reason under this request id.",
                 Error,
             ),
+        }
+    }
+}
+
+/// A request that needs a session: what it would be told at `/oauth/token`, but that signing in mends it.
+fn not_signed_in(ended: Option<SessionEnd>) -> Facts {
+    let (title, detail) =
+        ("Sign-in is needed", "Nobody is signed in here. Sign in, or send an access token.");
+    let level = LogLevel::Info;
+    let none = Facts {
+        status: StatusCode::UNAUTHORIZED,
+        label: "no_session",
+        oauth_error: None,
+        title,
+        detail,
+        level,
+    };
+    match ended {
+        None => none,
+        Some(end) => {
+            let Facts { label, detail, level, .. } = Denial::SessionEnded(end).facts();
+            Facts { label, detail, level, ..none }
         }
     }
 }

@@ -68,6 +68,13 @@ pub enum Denial {
         was_good: bool,
     },
 
+    /// No session came along, or one that is over; sessions are taken here.
+    NotSignedIn {
+        ended: Option<SessionEnd>,
+    },
+    /// A session cookie came with a request that is not known to be of one of the client's pages.
+    CrossSiteRequest,
+
     // What the credential allows.
     InsufficientScope {
         needed: Vec<String>,

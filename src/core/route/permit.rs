@@ -12,9 +12,10 @@ use crate::core::caller::Caller;
 use crate::core::cors::Preflight;
 use crate::core::denial::Denial;
 use crate::core::route::path::CanonicalPath;
-use crate::core::route::policy::{TokenFacts, judge};
+use crate::core::route::policy::judge;
 use crate::core::route::table::Matched;
 use crate::core::route::{CorsSpeaker, Route};
+use crate::core::secret::SecretString;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::without_access_token;
 use crate::core::token::verified::VerifiedToken;
@@ -30,6 +31,8 @@ pub struct Permit {
     caller: Option<Arc<Caller>>,
     assertion: Option<(HeaderName, HeaderValue)>,
     forward_access_token: bool,
+    /// The access token of the caller's session, where it goes on.
+    of_session: Option<SecretString>,
     reported: Option<Reported>,
 }
 
@@ -55,14 +58,22 @@ impl Permit {
         now: Timestamp,
     ) -> Result<Self, Denial> {
         let (route, path) = matched.into_parts();
-        if let Err(denial) =
-            judge(&route, &path, caller.as_deref().map(|caller| TokenFacts::from(caller.token())), now)
-        {
+        if let Err(denial) = judge(&route, &path, caller.as_deref().map(Caller::facts), now) {
             return Self::report(route, path, query, Reported { denial, caller });
         }
         let forward_access_token = forward_access_token && caller.is_some();
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        Ok(Self { route, path, sent, query, caller, assertion: None, forward_access_token, reported: None })
+        Ok(Self {
+            route,
+            path,
+            sent,
+            query,
+            caller,
+            assertion: None,
+            forward_access_token,
+            of_session: None,
+            reported: None,
+        })
     }
 
     /// For a request whose credential did not hold.
@@ -98,6 +109,7 @@ impl Permit {
             caller: None,
             assertion: None,
             forward_access_token: false,
+            of_session: None,
             reported: Some(reported),
         })
     }
@@ -115,6 +127,7 @@ impl Permit {
             caller: None,
             assertion: None,
             forward_access_token: false,
+            of_session: None,
             reported: None,
         })
     }
@@ -161,6 +174,17 @@ impl Permit {
     /// The assertion to set, after every reserved header was removed.
     pub fn assertion(&self) -> Option<&(HeaderName, HeaderValue)> {
         self.assertion.as_ref()
+    }
+
+    /// The same, with the access token of the caller's session: no request brought it.
+    pub fn with_session_token(mut self, token: &SecretString) -> Self {
+        self.of_session = self.forward_access_token.then(|| token.clone());
+        self
+    }
+
+    /// The access token to set, where it was not the caller who brought it.
+    pub fn session_token(&self) -> Option<&SecretString> {
+        self.of_session.as_ref()
     }
 
     /// Whether `Authorization` goes on to the upstream.

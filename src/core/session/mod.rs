@@ -5,6 +5,9 @@
 //! - `cookie`: how it travels (RFC 6265bis)
 //! - `exchange`: what becomes of a presented generation, as a state machine
 //! - `origin`: whether a request may use or set a cookie
+//! - `csrf`: whether a request may use the session cookie that came with it
+//! - `ride`: a new cookie, on the answer of whatever request it came of
+//! - `way_in`: what a browser is told that has no session, or too weak a one
 //! - `pkce`: proof keys (RFC 7636)
 //! - `navigation`: whether a browser goes somewhere with a request
 //! - `return_to`: where a sign-in leads
@@ -15,6 +18,7 @@
 
 pub mod authorization;
 pub mod cookie;
+pub mod csrf;
 pub mod end;
 pub mod exchange;
 pub mod grant;
@@ -23,6 +27,8 @@ pub mod oauth;
 pub mod origin;
 pub mod pkce;
 pub mod return_to;
+pub mod ride;
 pub mod sealed;
 pub mod step_up;
 pub mod transaction;
+pub mod way_in;

@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, header};
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// `listed`: the client's origins. `own`: the gateway as browsers see it.
 ///
@@ -33,10 +33,21 @@ pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: &Origin) ->
 pub fn may_sign_out(headers: &HeaderMap, listed: &[Origin], own: &Origin) -> Result<(), Denial> {
     let site = only(headers, &SEC_FETCH_SITE)?;
     let passes = match only(headers, &header::ORIGIN)? {
-        None | Some(b"null") => site == Some(b"same-origin") && listed.contains(own),
+        origin @ (None | Some(b"null")) => is_same_origin(origin, site, listed, own),
         Some(origin) => listed.iter().any(|listed| listed.is_sent_as(origin)),
     };
     if passes { Ok(()) } else { Err(Denial::OriginNotAllowed) }
+}
+
+/// Whether a page of the gateway's own origin asks, and that is among the client's. Browsers leave `Origin` out of such
+/// a request, or send `null` where the page says `no-referrer`.
+pub(super) fn is_same_origin(
+    origin: Option<&[u8]>,
+    site: Option<&[u8]>,
+    listed: &[Origin],
+    own: &Origin,
+) -> bool {
+    matches!(origin, None | Some(b"null")) && site == Some(b"same-origin") && listed.contains(own)
 }
 
 /// The one value of a header; a header given twice has two readings, and passes in neither.

@@ -118,6 +118,14 @@ pub(in crate::flows) async fn change_known<T>(
     Err(Denial::StoreUnavailable)
 }
 
+/// What is known of a family; `None`: nothing.
+///
+/// # Errors
+/// [`Denial::StoreUnavailable`]
+pub(in crate::flows) async fn look(store: &dyn Store, of: FamilyId) -> Result<Option<Family>, Denial> {
+    read(&store.get(&key(of)).await.map_err(|fault| unavailable(&fault))?)
+}
+
 /// Waits with all others here for a flight that somebody else began.
 pub(super) fn wait_for(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts, flight: FlightId) -> Waiting {
     let (watch, waiting) = gate.exchanges.watch(grant.family, flight);

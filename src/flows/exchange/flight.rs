@@ -11,24 +11,29 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, change, take_back};
-use super::judge::{For, Judged, is_our_outage, judge, log_unusable, same_subject};
+use super::judge::{For, Judged, is_our_outage, judge, log_unusable, same_person, same_subject};
 use super::receipts;
 use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
-use crate::config::settings::Client;
+use crate::config::settings::{Client, IdentityFrom};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
 use crate::core::session::exchange::seal::{Content, Holder};
-use crate::core::session::exchange::{Arrival, Family, FlightId, Landed, Now, Shape, Successor};
+use crate::core::session::exchange::tokens::SessionTokens;
+use crate::core::session::exchange::{Arrival, Family, FlightId, Issued, Landed, Now, Shape, Successor};
 use crate::core::session::grant::{Grant, Timeouts};
-use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer};
+use crate::core::session::oauth::answer::{
+    PageTokens, ServerAnswer, TokenAnswer, claims_from_token_endpoint,
+};
 use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::{FLIGHT, ask_token_endpoint, revoke_in_background};
 use crate::flows::ports::random;
+use crate::flows::session::tokens;
 use crate::state::exchanges::{Airborne, Heard, Watch};
 use crate::state::live::Live;
+use crate::state::sessions::Held;
 
 /// Pauses between attempts to put into the store what a flight brought.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -91,9 +96,12 @@ impl UnderWay {
 
     async fn exchange(&self) -> Heard {
         let Flight { grant, id, shape, .. } = &self.flight;
-        let asked = shape.scope.as_ref().map(ToString::to_string);
-        let scope = asked.as_deref().or(self.client.scope.as_deref());
-        let form = ServerForm::refresh(&grant.refresh_token, scope, shape.resource.as_deref());
+        let configured = self.client.scope.as_deref().and_then(|wanted| match &grant.scope {
+            Some(granted) => granted.granted_of(wanted),
+            None => Some(wanted.to_owned()),
+        });
+        let scope = shape.scope.as_ref().map(ToString::to_string).or(configured);
+        let form = ServerForm::refresh(&grant.refresh_token, scope.as_deref(), shape.resource.as_deref());
         let sends = change(&self.gate, grant, self.timeouts, |family, _| (family.sends(*id), family.over()));
         match sends.await {
             Ok((true, _)) => {}
@@ -218,25 +226,34 @@ impl UnderWay {
     ) -> Result<Heard, Misfit> {
         let Flight { grant, id, used, .. } = &self.flight;
         let expires_in = self.life_of(answer, judged);
+        let seed = random(&*self.gate.random);
         warn_of_long_life(&self.gate, &self.client, expires_in);
         if let Some(denial) = &judged.unusable
             && !is_our_outage(denial)
         {
             log_unusable(&self.client, denial);
         }
+        let tokens = match self.keep_tokens(answer, judged, seed).await {
+            Ok(tokens) => tokens,
+            Err(denial @ Denial::AnswerMismatch) => return Err(Misfit { denial, newest: newest.clone() }),
+            // The store is still away, and takes nothing else either.
+            Err(_) => None,
+        };
         let landed = self.change_within(FLIGHT, |family, now| {
             let used = *used || family.is_used(*id);
-            let (arrival, answer) = self.arrival(answer, judged, newest, used)?;
+            let grant = Grant { last_used_at: family.last_use(grant.last_used_at), ..grant.clone() };
+            let (arrival, answer) = self.arrival(&grant, answer, judged, newest, used, seed)?;
             let issued = arrival.issued;
             Ok((family.landed(arrival, now), answer, issued))
         });
         match landed.await {
             Ok(Ok((Landed::Kept, answer, issued))) => {
-                receipts::note(&self.gate, grant.family, issued).await;
+                self.note_receipt(issued).await;
+                self.hold_tokens(tokens);
                 Ok(Heard::Landed(Arc::new(answer)))
             }
             Ok(Ok((Landed::Before, _, issued))) => {
-                receipts::note(&self.gate, grant.family, issued).await;
+                self.note_receipt(issued).await;
                 Ok(Heard::PresentAgain)
             }
             Ok(Ok((Landed::TooLate { revoke }, ..))) => {
@@ -259,22 +276,96 @@ impl UnderWay {
         }
     }
 
+    /// A session's own access token is used by the gateway alone, and shows of no cookie that it arrived.
+    async fn note_receipt(&self, issued: Option<Issued>) {
+        if self.client.session.is_none() {
+            receipts::note(&self.gate, self.flight.grant.family, issued).await;
+        }
+    }
+
+    /// Keeps what a session's requests are served with, before anybody has the cookie that it is for. `None`: the
+    /// client's pages hold their tokens themselves, or the token is of no use.
+    async fn keep_tokens(
+        &self,
+        answer: &TokenAnswer,
+        judged: &Judged,
+        seed: [u8; 32],
+    ) -> Result<Option<SessionTokens>, Denial> {
+        let usable = judged.unusable.as_ref().is_none_or(is_our_outage);
+        if self.client.session.is_none() || !usable {
+            return Ok(None);
+        }
+        let grant = &self.flight.grant;
+        let next = grant.successor(None, seed, self.gate.clock.now(), false);
+        let (until, (mut pause, longest)) = (Instant::now() + FLIGHT, RETRY);
+        loop {
+            let kept = self.try_to_keep(answer, judged, grant, &next).await;
+            match kept {
+                Err(Denial::StoreUnavailable) if Instant::now() < until => {}
+                kept => return kept.map(Some),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    async fn try_to_keep(
+        &self,
+        answer: &TokenAnswer,
+        judged: &Judged,
+        grant: &Grant,
+        next: &Grant,
+    ) -> Result<SessionTokens, Denial> {
+        let before = tokens::of(&self.gate, grant).await?.and_then(|before| before.id_token);
+        if let (Some(before), Some(new)) = (&before, &answer.id_token) {
+            same_person(&self.client, before, new)?;
+        }
+        let now = self.gate.clock.now();
+        let ends = self.life_of(answer, judged).map(|life| now.plus(life));
+        let tokens = SessionTokens {
+            access_token: answer.access_token.clone(),
+            id_token: answer.id_token.clone().or(before),
+            expires_at: ends.unwrap_or_else(|| grant.signed_in_at.plus(self.timeouts.absolute)),
+        };
+        tokens::keep(&self.gate, &self.client, next, &tokens).await?;
+        Ok(tokens)
+    }
+
+    /// What this process has at hand of the session: the new tokens, and the old ones no more.
+    fn hold_tokens(&self, new: Option<SessionTokens>) {
+        let (grant, sessions) = (&self.flight.grant, &self.gate.sessions);
+        sessions.drop_tokens(grant.family, grant.generation);
+        let Some(new) = new else { return };
+        let next = grant.generation.saturating_add(1);
+        let is_told_by_id_token =
+            self.client.session.as_ref().is_some_and(|mode| mode.identity == IdentityFrom::IdToken);
+        let claims =
+            new.id_token.as_ref().filter(|_| is_told_by_id_token).and_then(claims_from_token_endpoint);
+        if claims.is_some() || !is_told_by_id_token {
+            sessions.hold(grant.family, next, Held::new(&new, self.gate.clock.now(), claims));
+        }
+        let (gate, grant, grace) = (Arc::clone(&self.gate), grant.clone(), self.live.settings.sessions.grace);
+        self.gate.errands.spawn(async move { tokens::forget(&gate, &grant, grace).await });
+    }
+
     fn life_of(&self, answer: &TokenAnswer, judged: &Judged) -> Option<Duration> {
         let now = self.gate.clock.now();
         answer.expires_in.or_else(|| judged.expires_at.map(|end| end.since(now)))
     }
 
-    /// What goes into the store, and what browsers get once it is there.
+    /// What goes into the store, and what browsers get once it is there. `grant`: what was exchanged, as late as it was used.
     fn arrival(
         &self,
+        grant: &Grant,
         answer: &TokenAnswer,
         judged: &Judged,
         newest: &SecretString,
         used: bool,
+        seed: [u8; 32],
     ) -> Result<(Arrival, Answer), Denial> {
-        let Flight { id, presented, grant, shape, recovers, .. } = &self.flight;
+        let Flight { id, presented, shape, recovers, .. } = &self.flight;
         let now = self.gate.clock.now();
-        let mut successor = grant.successor(Some(newest.clone()), random(&*self.gate.random), now, used);
+        let mut successor = grant.successor(Some(newest.clone()), seed, now, used);
         if let Some(end) = successor.ended(self.timeouts, now) {
             // Its time ran out while the AS was asked.
             return Err(Denial::SessionEnded(end));

@@ -234,6 +234,19 @@ pub(super) fn same_subject(client: &Client, grant: &Grant, judged: &Judged) -> R
     Ok(())
 }
 
+/// Whether a new ID token is of the person whose session it is (OpenID Connect Core 1.0 section 12.2).
+///
+/// # Errors
+/// [`Denial::AnswerMismatch`]
+pub(super) fn same_person(client: &Client, before: &SecretString, new: &SecretString) -> Result<(), Denial> {
+    let sub = |token| claims_from_token_endpoint(token).and_then(|mut claims| claims.remove("sub"));
+    if sub(before) == sub(new) {
+        Ok(())
+    } else {
+        Err(mismatch(client, "the new ID token belongs to another subject than the session"))
+    }
+}
+
 fn mismatch(client: &Client, why: &'static str) -> Denial {
     tracing::error!(event = "security", client = %client.name, why, "the AS's answer does not fit; it was not handed out");
     Denial::AnswerMismatch

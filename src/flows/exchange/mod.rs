@@ -1,5 +1,5 @@
-//! `POST /oauth/token` in `token` mode: a code for a session, a session for a new access token.
-//! What was exchanged is remembered in the store.
+//! A code for a session, a session for a new access token: at `POST /oauth/token` in `token` mode, and in the middle of a
+//! request in `session` mode. What was exchanged is remembered in the store.
 //!
 //! In order: the client being known, check the origin, read what is asked, and only then look at the
 //! cookie or ask anybody. A refresh token never appears in an answer; an outage never clears a
@@ -9,7 +9,7 @@ pub(in crate::flows) mod coordinate;
 mod flight;
 mod judge;
 pub(in crate::flows) mod receipts;
-mod refresh;
+pub(in crate::flows) mod refresh;
 pub(in crate::flows) mod session_cookie;
 pub(in crate::flows) mod sign_in;
 #[cfg(test)]
@@ -77,7 +77,7 @@ fn count_refused(gate: &Gate, client: &Client, parameters: &Parameters) {
 }
 
 /// Whom a request concerns; what every step needs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::flows) struct At<'a> {
     pub(in crate::flows) gate: &'a Arc<Gate>,
     pub(in crate::flows) live: &'a Arc<Live>,
@@ -87,7 +87,7 @@ pub(in crate::flows) struct At<'a> {
 
 impl At<'_> {
     /// How long the browser waits for its answer.
-    fn patience(&self) -> Duration {
+    pub(in crate::flows) fn patience(&self) -> Duration {
         let issuer = self.live.issuers.by_name(&self.client.issuer);
         issuer.map_or(Duration::from_secs(5), |issuer| issuer.settings.timeout)
     }

@@ -43,12 +43,26 @@ pub(super) async fn refresh(
     };
     let shape = Shape { scope, resource: at.client.resource.clone() };
     let found = match at.gate.revocations.admits_grant(&GrantFacts::of(&grant), at.gate.clock.now()) {
-        Ok(true) => answer_for(at, &grant, &shape, used).await,
+        Ok(true) => answer_for(at, &grant, &shape, used, Instant::now() + at.patience()).await,
         Ok(false) => taken_back(at, &grant).await,
         Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
     };
     at.gate.metrics.exchanged(&at.client.name, found.outcome);
     found.answer(at, &grant)
+}
+
+/// A session for a new access token in the middle of a request. `patience`: the request goes on without it then.
+pub(in crate::flows) async fn renew(at: At<'_>, grant: &Grant, used: bool, patience: Duration) -> Found {
+    let shape = Shape { scope: None, resource: at.client.resource.clone() };
+    let found = answer_for(at, grant, &shape, used, Instant::now() + patience).await;
+    at.gate.metrics.exchanged(&at.client.name, found.outcome);
+    found
+}
+
+/// Ends a session that the list of revocations names and that was used in a request.
+pub(in crate::flows) async fn end_taken_back(at: At<'_>, grant: &Grant) {
+    let found = taken_back(at, grant).await;
+    at.gate.metrics.exchanged(&at.client.name, found.outcome);
 }
 
 fn presented_grant(at: At<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
@@ -59,12 +73,14 @@ fn presented_grant(at: At<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
 }
 
 /// How one request ended.
-struct Found {
-    result: Result<Arc<Answer>, Denial>,
+#[derive(Debug)]
+pub(in crate::flows) struct Found {
+    pub result: Result<Arc<Answer>, Denial>,
     outcome: ExchangeOutcome,
     /// Since the AS answered.
-    age: Duration,
-    with_cookie: bool,
+    pub age: Duration,
+    /// Whether its cookie is still the newest.
+    pub with_cookie: bool,
 }
 
 impl Found {
@@ -170,8 +186,7 @@ impl Presented {
 }
 
 /// Presents the grant until there is an answer, or the browser has waited long enough.
-async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Found {
-    let until = Instant::now() + at.patience();
+async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool, until: Instant) -> Found {
     let windows = windows(at.live, at.client);
     loop {
         let Ok(airborne) = timeout_at(until, at.gate.exchanges.take_off()).await else {

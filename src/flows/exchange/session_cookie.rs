@@ -26,12 +26,15 @@ pub(in crate::flows) fn read(
     headers: &HeaderMap,
 ) -> Result<Option<Grant>, Denial> {
     let Some(value) = cookie::read(headers, &client.cookie.name)? else { return Ok(None) };
-    let grant = std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| live.cookie_keys.open(binding(client), text))
-        .and_then(|plain| Grant::from_bytes(plain.expose()));
-    let iss = live.issuers.by_name(&client.issuer).map(|issuer| issuer.settings.rules.iss.as_str());
-    Ok(grant.filter(|grant| grant.client_id == client.client_id && Some(grant.iss.as_str()) == iss))
+    Ok(std::str::from_utf8(value).ok().and_then(|text| open(live, client, text)))
+}
+
+/// The grant in the value of a cookie; `None` as in [`read`].
+pub(in crate::flows) fn open(live: &Live, client: &Client, sealed: &str) -> Option<Grant> {
+    let plain = live.cookie_keys.open(binding(client), sealed)?;
+    let grant = Grant::from_bytes(plain.expose())?;
+    let issuer = live.issuers.by_name(&client.issuer)?;
+    (grant.client_id == client.client_id && grant.iss == issuer.settings.rules.iss).then_some(grant)
 }
 
 /// Seals a grant, and makes sure that a browser will keep it.
@@ -53,7 +56,7 @@ pub(super) fn seal(gate: &Gate, live: &Live, client: &Client, grant: &Grant) -> 
 
 /// `Set-Cookie` with a sealed grant; the cookie lives as long as the session may, and never so short that it
 /// removes itself: that a session is over is told with its next request.
-pub(super) fn set(
+pub(in crate::flows) fn set(
     client: &Client,
     sealed: &SecretString,
     ends_at: Timestamp,

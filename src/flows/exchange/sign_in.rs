@@ -29,6 +29,7 @@ use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_back
 use crate::flows::logout::{Ended, end_family};
 use crate::flows::ports::random;
 use crate::flows::revoke::{reach, take_back_in_background};
+use crate::flows::session::tokens::{self, SessionTokens};
 use crate::flows::{Gate, brake};
 use crate::state::exchanges::{Airborne, CodeExchanging};
 use crate::state::live::Live;
@@ -337,8 +338,16 @@ impl CodeExchange {
         reach::note(&self.gate, &self.live, grant, judged.verified.as_deref().map(Caller::token), timeouts)
             .await
             .map_err(|_| Denial::StoreUnavailable)?;
+        if self.client.session.is_some() {
+            let expires_at = now.plus(page.expires_in.unwrap_or(timeouts.absolute));
+            let (access_token, id_token) = (page.access_token.clone(), page.id_token.clone());
+            let tokens = SessionTokens { access_token, id_token, expires_at };
+            tokens::keep(&self.gate, &self.client, grant, &tokens).await?;
+        }
         change(&self.gate, grant, timeouts, |family, now| family.issue(issued, now)).await?;
-        receipts::note(&self.gate, grant.family, issued).await;
+        if self.client.session.is_none() {
+            receipts::note(&self.gate, grant.family, issued).await;
+        }
         Ok(())
     }
 

@@ -1,5 +1,149 @@
 //! Requests of a client in `session` mode: its pages hold a cookie alone, and the gateway has their tokens.
 //!
+//! In order: is there one cookie, may this request use it (CSRF), does it open, was the session taken back, has it timed
+//! out. Then its access token is verified like any other, and exchanged where it ends: the next cookie rides on the
+//! answer of the same request. After the first request of a session here that asks memory alone, but for an exchange.
+//!
+//! An outage never ends a session and never clears its cookie; while its access token is good, neither does it fail a
+//! request. What is not known to be a request of one of the client's pages reaches neither store nor AS.
+//!
+//! - `serve`: the access token of a session, at hand or exchanged for
+//! - `uses`: when a session was last used, and which of its cookies arrived
 //! - `tokens`: where the tokens of a session are kept
+//! - `who`: `GET /oauth/session`
 
+mod serve;
+#[cfg(test)]
+mod tests;
 pub(in crate::flows) mod tokens;
+mod uses;
+pub mod who;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::config::settings::Client;
+use crate::core::caller::Caller;
+use crate::core::denial::{Denial, SessionEnd};
+use crate::core::ids::ClientName;
+use crate::core::revocation::GrantFacts;
+use crate::core::session::cookie;
+use crate::core::session::csrf::{Asked, Pages, may_use_session};
+use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::session::ride::Ride;
+use crate::core::time::Timestamp;
+use crate::flows::exchange::{At, refresh, session_cookie};
+use crate::state::live::Live;
+use crate::state::sessions::Held;
+use crate::state::verified_tokens::Remembered;
+
+/// The session that a request came with, found good.
+#[derive(Debug)]
+pub(in crate::flows) struct InSession {
+    /// Whom upstreams are told of.
+    pub caller: Arc<Caller>,
+    /// What the access token was found to be.
+    pub found: Arc<Remembered>,
+    pub held: Arc<Held>,
+    pub grant: Grant,
+    pub ends_at: Timestamp,
+    /// The next cookie, where there is one.
+    pub ride: Option<Ride>,
+}
+
+/// Why a request is in no session, and what goes along with that.
+#[derive(Debug)]
+pub(in crate::flows) struct NotInSession {
+    pub denial: Denial,
+    /// A cookie came, whatever became of it.
+    pub brought_cookie: bool,
+    pub family: Option<FamilyId>,
+    pub subject: Option<String>,
+    /// Takes the cookie away where the session is over; the next one where only its access token is of no use.
+    pub ride: Option<Ride>,
+}
+
+impl NotInSession {
+    fn before_opening(denial: Denial, brought_cookie: bool) -> Self {
+        Self { denial, brought_cookie, family: None, subject: None, ride: None }
+    }
+
+    fn of(grant: &Grant, denial: Denial) -> Self {
+        let subject = grant.subject.as_ref().map(|subject| subject.sub.clone());
+        let family = Some(grant.family);
+        Self { family, subject, ..Self::before_opening(denial, true) }
+    }
+
+    /// The session is over, for certain.
+    fn over(at: At<'_>, grant: &Grant, end: SessionEnd) -> Self {
+        let until = at.gate.clock.now().plus(at.live.settings.sessions.grace);
+        let clears = end.clears_cookie().then(|| session_cookie::clear(at.client)).flatten();
+        let ride =
+            clears.map(|set_cookie| Ride { set_cookie, family: grant.family, generation: None, until });
+        Self { ride, ..Self::of(grant, Denial::NotSignedIn { ended: Some(end) }) }
+    }
+}
+
+/// What a request is in a session.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flows) struct Wants {
+    /// The route is a page that signs in.
+    pub signs_in: bool,
+    /// It counts as use of the session.
+    pub counts: bool,
+}
+
+/// The client whose session cookie is taken.
+pub fn client_named<'l>(live: &'l Live, name: &ClientName) -> Option<&'l Arc<Client>> {
+    live.settings.clients.iter().find(|client| client.name == *name)
+}
+
+/// The session of a request without another credential.
+///
+/// # Errors
+/// Why it is in none.
+pub(in crate::flows) async fn of_request(at: At<'_>, wants: Wants) -> Result<InSession, Box<NotInSession>> {
+    let grant = presented(at, wants.signs_in)?;
+    let facts = GrantFacts::of(&grant);
+    match at.gate.revocations.admits_grant(&facts, at.gate.clock.now()) {
+        Ok(true) => serve::serve(at, grant, wants.counts).await,
+        Ok(false) => {
+            refresh::end_taken_back(at, &grant).await;
+            Err(Box::new(NotInSession::over(at, &grant, SessionEnd::Revoked)))
+        }
+        Err(denial) => Err(Box::new(NotInSession::of(&grant, denial))),
+    }
+}
+
+/// The grant in the cookie, where this request may use it.
+fn presented(at: At<'_>, signs_in: bool) -> Result<Grant, Box<NotInSession>> {
+    let none = |brought| NotInSession::before_opening(Denial::NotSignedIn { ended: None }, brought);
+    let refused = |denial| Box::new(NotInSession::before_opening(denial, true));
+    let headers = at.head.headers;
+    if cookie::read(headers, &at.client.cookie.name).map_err(refused)?.is_none() {
+        return Err(Box::new(none(false)));
+    }
+    may_use(at, signs_in).map_err(refused)?;
+    let grant = session_cookie::read(at.live, at.client, headers).map_err(refused)?;
+    grant.ok_or_else(|| Box::new(none(true)))
+}
+
+/// # Errors
+/// [`Denial::CrossSiteRequest`]
+fn may_use(at: At<'_>, signs_in: bool) -> Result<(), Denial> {
+    let mode = at.client.session.as_ref().ok_or(Denial::Internal)?;
+    let asked =
+        Asked { method: at.head.method, headers: at.head.headers, upgrades: at.head.upgrades, signs_in };
+    let own = &at.live.settings.public_url;
+    may_use_session(asked, Pages { listed: &at.client.origins, own, csrf_header: &mode.csrf_header })
+}
+
+/// How long after their end the tokens of a generation may still be asked for.
+fn grace(live: &Live) -> Duration {
+    live.settings.sessions.grace
+}
+
+/// The claims of an ID token that was judged when it came from the token endpoint.
+type Claims = Map<String, Value>;

@@ -145,7 +145,7 @@ describe('a page without tokens', () => {
     assert.ok(!signedOut[1].end_session_url.includes('id_token_hint'), 'no token comes to script');
     const answer = await call(other);
     assert.equal(answer.status, 401);
-    assert.match(answer.json.login_url, /\/oauth\/login\?client_id=web-app&return_to=%2Fapi%2Fthings/);
+    assert.match(answer.json.login_url, /\/oauth\/login\?client_id=web-app&return_to=%2Fportal%2Fother/);
     assert.deepEqual(await scene.ownCookies(), []);
     await scene.context.addCookies([{ name: COOKIE, value: copy, url: `https://gate.app.localhost/`, httpOnly: true, secure: true, sameSite: 'Strict' }].map(({ url, ...cookie }) => ({ ...cookie, domain: 'gate.app.localhost', path: '/' })));
     assert.equal((await call(other)).status, 401, 'and a copy of the cookie is of no use');

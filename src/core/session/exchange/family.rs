@@ -88,6 +88,9 @@ pub struct Family {
     issued: Vec<Issued>,
     over: Option<Over>,
     signed_in_at: Timestamp,
+    /// The last use that no exchange tells of.
+    #[serde(default)]
+    used_at: Option<Timestamp>,
     /// When no grant of this family can be good any more, so that nothing need be known of it.
     keep_until: Timestamp,
     /// Whose session it is, for revocations.
@@ -118,6 +121,7 @@ impl Family {
             issued: Vec::new(),
             over: None,
             signed_in_at: grant.signed_in_at,
+            used_at: None,
             keep_until: grant.signed_in_at,
             iss: grant.iss.clone(),
             subject: grant.subject.as_ref().map(|subject| subject.sub.clone()),
@@ -186,7 +190,7 @@ impl Family {
     /// Why the session is over by its timeouts. What is under way began in time.
     fn ended(&self, grant: &Grant, timeouts: Timeouts, now: Now) -> Option<SessionEnd> {
         let newest = self.successor.as_ref().map_or(grant.last_used_at, |next| next.last_used_at);
-        let last_used_at = newest.max(grant.last_used_at);
+        let last_used_at = self.last_use(newest.max(grant.last_used_at));
         let ended = || timeouts.ended(self.signed_in_at, last_used_at, now.here);
         self.flight.is_none().then(ended).flatten()
     }
@@ -224,6 +228,7 @@ impl Family {
             let end = presented.ended(timeouts, now.here).unwrap_or(SessionEnd::IdleTimeout);
             return self.end_now(end, presented.generation);
         };
+        let last_used_at = self.last_use(last_used_at);
         if let Some(end) = timeouts.ended(self.signed_in_at, last_used_at, now.here) {
             return self.end_now(end, presented.generation);
         }
@@ -326,6 +331,18 @@ impl Family {
         }
     }
 
+    /// The session was used, without an exchange.
+    pub fn use_at(&mut self, at: Timestamp) {
+        if self.over.is_none() {
+            self.used_at = self.used_at.max(Some(at));
+        }
+    }
+
+    /// The last use of the session: `told` by a grant, or noted here.
+    pub fn last_use(&self, told: Timestamp) -> Timestamp {
+        self.used_at.map_or(told, |noted| noted.max(told))
+    }
+
     /// The access tokens that were handed out, some of which may have expired.
     pub fn issued(&self) -> &[Issued] {
         &self.issued
@@ -414,7 +431,9 @@ impl Family {
             self.landings.pop_front();
         }
         let needed = self.proven < self.latest || !self.landings.is_empty();
-        let ended = |next: &Successor| windows.timeouts.ended(self.signed_in_at, next.last_used_at, now.here);
+        let ended = |next: &Successor| {
+            windows.timeouts.ended(self.signed_in_at, self.last_use(next.last_used_at), now.here)
+        };
         if !needed || self.successor.as_ref().is_some_and(|next| ended(next).is_some()) {
             self.successor = None;
         }

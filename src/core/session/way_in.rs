@@ -1,0 +1,202 @@
+//! How somebody without a session, or with a sign-in that is too weak, comes to sign in. A person who opens a page is
+//! taken there, and comes back to where they were. A script is told where that would be and never redirected: it could
+//! only follow to a page that it cannot read. What a browser loads in advance begins no sign-in: nobody asked for it.
+//!
+//! After a chain of redirects, or a link, that began on another site a browser withholds `SameSite=Strict` cookies:
+//! whoever comes from there without a cookie may have one, and is asked once more from a page of our own origin
+//! (RFC 6265bis section 5.2). That request is same-origin, so that there is no third.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, Method, header};
+
+use super::csrf::is_page_load;
+use super::origin::SEC_FETCH_SITE;
+use crate::core::denial::Denial;
+use crate::core::request::Origin;
+
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+const PURPOSE: HeaderName = HeaderName::from_static("purpose");
+
+/// A request that was refused for want of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    pub denial: &'a Denial,
+    pub method: &'a Method,
+    pub headers: &'a HeaderMap,
+    /// Its target, with its query.
+    pub target: &'a [u8],
+    /// Of a route that is a page.
+    pub signs_in: bool,
+    /// The client's session cookie came along.
+    pub brought_cookie: bool,
+}
+
+/// The way to a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WayIn {
+    /// To the same target, from a page of our own.
+    OnceMore(String),
+    /// To sign-in: a path with its query.
+    SignIn(String),
+    /// The same as a URL, for whoever is not sent there.
+    Told(String),
+}
+
+/// `None`: a sign-in would not mend it. `own`: the gateway as browsers see it.
+pub fn way_in(refused: Refused<'_>, client_id: &str, own: &Origin) -> Option<WayIn> {
+    if !matches!(refused.denial, Denial::NotSignedIn { .. } | Denial::StepUp { .. }) {
+        return None;
+    }
+    let headers = refused.headers;
+    let is_page = refused.signs_in && is_page_load(refused.method, headers) == Some(true);
+    let target = String::from_utf8_lossy(refused.target);
+    if is_page && !is_in_advance(headers) {
+        let comes_from_elsewhere =
+            headers.get(&SEC_FETCH_SITE).is_some_and(|site| site.as_bytes() == b"cross-site");
+        return Some(if comes_from_elsewhere && !refused.brought_cookie {
+            WayIn::OnceMore(target.into_owned())
+        } else {
+            WayIn::SignIn(sign_in(client_id, &target, refused.denial))
+        });
+    }
+    let is_read = refused.method.is_safe();
+    let return_to = if refused.signs_in && is_read { target } else { page_of(headers, own) };
+    Some(WayIn::Told(format!("{}{}", own.as_str(), sign_in(client_id, &return_to, refused.denial))))
+}
+
+fn sign_in(client_id: &str, return_to: &str, denial: &Denial) -> String {
+    let mut query = form_urlencoded::Serializer::new("/oauth/login?".to_owned());
+    query.append_pair("client_id", client_id).append_pair("return_to", return_to);
+    if let Denial::StepUp { acr_values, max_age } = denial {
+        if !acr_values.is_empty() {
+            query.append_pair("acr_values", &acr_values.join(" "));
+        }
+        if let Some(max_age) = max_age {
+            query.append_pair("max_age", &max_age.as_secs().to_string());
+        }
+    }
+    query.finish().replacen("?&", "?", 1)
+}
+
+/// The page of our own whose script asked, as a path; without one, the first.
+fn page_of<'a>(headers: &'a HeaderMap, own: &Origin) -> Cow<'a, str> {
+    let page = headers.get(header::REFERER).and_then(|referrer| referrer.to_str().ok());
+    let path = page.and_then(|page| page.strip_prefix(own.as_str()));
+    path.filter(|path| path.starts_with('/')).map_or(Cow::Borrowed("/"), Cow::Borrowed)
+}
+
+fn is_in_advance(headers: &HeaderMap) -> bool {
+    [SEC_PURPOSE, PURPOSE]
+        .iter()
+        .flat_map(|name| headers.get_all(name))
+        .any(|purpose| purpose.as_bytes().windows(8).any(|word| word == b"prefetch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::HeaderValue;
+
+    use super::*;
+
+    const TARGET: &str = "/app/a%20b?x=1&y=%2F";
+    const RETURN: &str = "client_id=0oa&return_to=%2Fapp%2Fa%2520b%3Fx%3D1%26y%3D%252F";
+    const PAGE: [(&str, &str); 2] = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    const CROSS: (&str, &str) = ("sec-fetch-site", "cross-site");
+
+    struct Asked<'a>(&'a Method, bool, bool, &'a [(&'static str, &'static str)]);
+
+    fn of(denial: &Denial, asked: &Asked<'_>) -> Option<WayIn> {
+        let Asked(method, signs_in, brought_cookie, fields) = *asked;
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let own = Origin::parse("https://gate.example").unwrap();
+        let target = TARGET.as_bytes();
+        way_in(Refused { denial, method, headers: &headers, target, signs_in, brought_cookie }, "0oa", &own)
+    }
+
+    const NONE: Denial = Denial::NotSignedIn { ended: None };
+
+    fn sign_in(more: &str) -> Option<WayIn> {
+        Some(WayIn::SignIn(format!("/oauth/login?{RETURN}{more}")))
+    }
+
+    fn told(query: &str) -> Option<WayIn> {
+        Some(WayIn::Told(format!("https://gate.example/oauth/login?{query}")))
+    }
+
+    #[test]
+    fn a_person_who_opens_a_page_is_taken_to_sign_in_and_a_script_is_told_where_it_is() {
+        let [mode, dest] = PAGE;
+        let page = |more: (&'static str, &'static str)| [mode, dest, more];
+        let none = ("sec-fetch-site", "none");
+        let get = &Method::GET;
+        assert_eq!(of(&NONE, &Asked(get, true, false, &page(none))), sign_in(""));
+        assert_eq!(of(&NONE, &Asked(&Method::HEAD, true, false, &page(none))), sign_in(""));
+        let ours = ("sec-fetch-site", "same-origin");
+        assert_eq!(of(&NONE, &Asked(get, true, false, &page(ours))), sign_in(""));
+        for (what, asked, return_to) in [
+            ("a fetch of the page", Asked(get, true, false, &[("sec-fetch-mode", "cors")]), RETURN),
+            ("no browser", Asked(get, true, false, &[]), RETURN),
+            ("in advance", Asked(get, true, false, &page(("sec-purpose", "prefetch;prerender"))), RETURN),
+            ("in advance, of old", Asked(get, true, false, &page(("purpose", "prefetch"))), RETURN),
+            ("a form", Asked(&Method::POST, true, false, &PAGE), "client_id=0oa&return_to=%2F"),
+            ("an API", Asked(get, false, false, &PAGE), "client_id=0oa&return_to=%2F"),
+            ("a frame", Asked(get, true, false, &[mode, ("sec-fetch-dest", "iframe")]), RETURN),
+        ] {
+            assert_eq!(of(&NONE, &asked), told(return_to), "{what}");
+        }
+    }
+
+    #[test]
+    fn whoever_comes_from_another_site_without_a_cookie_is_asked_once_more_from_a_page_of_ours() {
+        let [mode, dest] = PAGE;
+        let fields = [mode, dest, CROSS];
+        let once_more = Some(WayIn::OnceMore(TARGET.to_owned()));
+        assert_eq!(of(&NONE, &Asked(&Method::GET, true, false, &fields)), once_more);
+        let ended = Denial::NotSignedIn { ended: Some(crate::core::denial::SessionEnd::IdleTimeout) };
+        assert_eq!(of(&ended, &Asked(&Method::GET, true, true, &fields)), sign_in(""));
+    }
+
+    #[test]
+    fn a_sign_in_that_is_too_weak_says_what_would_do() {
+        let step_up = Denial::StepUp {
+            acr_values: vec!["gold".to_owned(), "a+b".to_owned()],
+            max_age: Some(Duration::from_secs(300)),
+        };
+        let more = "&acr_values=gold+a%2Bb&max_age=300";
+        assert_eq!(of(&step_up, &Asked(&Method::GET, true, true, &PAGE)), sign_in(more));
+        let asked = Asked(&Method::GET, true, true, &[]);
+        assert_eq!(of(&step_up, &asked), told(&format!("{RETURN}{more}")));
+        let max_age = Denial::StepUp { acr_values: vec![], max_age: Some(Duration::ZERO) };
+        assert_eq!(of(&max_age, &Asked(&Method::GET, true, true, &PAGE)), sign_in("&max_age=0"));
+    }
+
+    #[test]
+    fn a_script_comes_back_to_its_own_page_where_that_is_ours() {
+        let to = |referrer| of(&NONE, &Asked(&Method::POST, false, false, &[("referer", referrer)]));
+        let back = |path: &str| told(&format!("client_id=0oa&return_to={path}"));
+        assert_eq!(to("https://gate.example/app?x=1"), back("%2Fapp%3Fx%3D1"));
+        for elsewhere in
+            ["https://evil.example/app", "https://gate.example.evil/app", "https://gate.example:1/", "/app"]
+        {
+            assert_eq!(to(elsewhere), back("%2F"), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn what_a_sign_in_does_not_mend_leads_nowhere() {
+        for denial in [
+            Denial::CrossSiteRequest,
+            Denial::InsufficientScope { needed: vec![] },
+            Denial::StoreUnavailable,
+            Denial::TokenExpired,
+        ] {
+            assert_eq!(of(&denial, &Asked(&Method::GET, true, true, &PAGE)), None, "{denial:?}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The access token that a session's request is served with: the one at hand, or, where that is gone, ends, or was taken
+//! back alone, the one that it is exchanged for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Claims, InSession, NotInSession, grace, tokens, uses};
+use crate::config::settings::IdentityFrom;
+use crate::core::caller::Caller;
+use crate::core::denial::{Denial, SessionEnd};
+use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::tokens::SessionTokens;
+use crate::core::session::grant::Grant;
+use crate::core::session::oauth::answer::claims_from_token_endpoint;
+use crate::core::session::ride::Ride;
+use crate::core::time::Timestamp;
+use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::exchange::refresh::renew;
+use crate::flows::exchange::{At, session_cookie};
+use crate::state::sessions::{Held, KnownFamily};
+use crate::state::verified_tokens::Remembered;
+
+/// An access token that is as good as over is not waited for to its last moment.
+const BEFORE_ITS_END: Duration = Duration::from_secs(1);
+
+type Served = Result<InSession, Box<NotInSession>>;
+
+/// Serves a grant that was not taken back. `counts`: the request is use of the session.
+pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
+    let refused = |denial| Box::new(NotInSession::of(&grant, denial));
+    let at_hand = at.gate.sessions.tokens(grant.family, grant.generation);
+    let known = uses::known(at, &grant, at_hand.is_some()).await.map_err(refused)?;
+    let is_over = is_over(at, &grant, &known).await.map_err(refused)?;
+    let held = match at_hand {
+        _ if is_over => None,
+        Some(held) => Some(held),
+        None => kept(at, &grant).await.map_err(refused)?,
+    };
+    let now = at.gate.clock.now();
+    if let Some(held) = &held
+        && now < held.due_at
+    {
+        match verify(at, held, now).await {
+            Ok(found) => {
+                uses::note(at, &grant, &known, counts, now);
+                return Ok(in_session(at, grant, &known, Arc::clone(held), found));
+            }
+            Err(denial) if is_mended_by_another(&denial) => {}
+            Err(denial) => return Err(refused(denial)),
+        }
+    }
+    let meanwhile = held.filter(|held| now < held.expires_at);
+    let failed = if known.is_hopeless(now) {
+        refused(Denial::AccessTokenUnusable)
+    } else {
+        let left = meanwhile.as_ref().map(|held| held.expires_at.since(now).saturating_sub(BEFORE_ITS_END));
+        let patience = at.patience().min(left.unwrap_or(Duration::MAX));
+        match exchanged(at, &grant, &known, counts, patience).await {
+            Ok(served) => return Ok(served),
+            Err(failed) => failed,
+        }
+    };
+    // What is good goes on, while nobody can say that the session does not.
+    match meanwhile {
+        Some(held) if !matches!(failed.denial, Denial::NotSignedIn { .. }) => {
+            match verify(at, &held, at.gate.clock.now()).await {
+                Ok(found) => {
+                    uses::note(at, &grant, &known, counts, now);
+                    Ok(InSession { ride: failed.ride, ..in_session(at, grant, &known, held, found) })
+                }
+                Err(_) => Err(failed),
+            }
+        }
+        _ => Err(failed),
+    }
+}
+
+/// Whether there is nothing to serve any more; by the later of what cookie, memory and store say.
+async fn is_over(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Result<bool, Denial> {
+    let ended = || ended(at, grant, known);
+    if ended() == Some(SessionEnd::IdleTimeout) {
+        uses::look_again(at, grant, known).await?;
+    }
+    Ok(known.is_over() || ended().is_some())
+}
+
+fn ended(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Option<SessionEnd> {
+    let last_used_at = grant.last_used_at.max(known.used_at());
+    session_cookie::timeouts(at.client).ended(grant.signed_in_at, last_used_at, at.gate.clock.now())
+}
+
+/// The tokens of a generation, from the store; `None`: they are gone.
+async fn kept(at: At<'_>, grant: &Grant) -> Result<Option<Arc<Held>>, Denial> {
+    let found = timeout(at.patience(), tokens::of(at.gate, grant)).await;
+    match found.map_err(|_| Denial::StoreUnavailable)?? {
+        None => Ok(None),
+        Some(tokens) => hold(at, grant, &tokens).map(Some),
+    }
+}
+
+fn hold(at: At<'_>, grant: &Grant, tokens: &SessionTokens) -> Result<Arc<Held>, Denial> {
+    let claims = id_claims(at, tokens)?;
+    let held = Held::new(tokens, grant.exchanged_at, claims);
+    Ok(at.gate.sessions.hold(grant.family, grant.generation, held))
+}
+
+/// What upstreams are told who calls by, where that is not the access token.
+fn id_claims(at: At<'_>, tokens: &SessionTokens) -> Result<Option<Claims>, Denial> {
+    if !is_told_by_id_token(at) {
+        return Ok(None);
+    }
+    let claims = tokens.id_token.as_ref().and_then(claims_from_token_endpoint);
+    if claims.is_none() {
+        tracing::error!(
+            client = %at.client.name,
+            "a session has no ID token, and upstreams are told who calls by that: ask for the scope openid, or set \
+             clients.{}.identity: access_token",
+            at.client.name,
+        );
+    }
+    claims.map(Some).ok_or(Denial::AccessTokenUnusable)
+}
+
+fn is_told_by_id_token(at: At<'_>) -> bool {
+    at.client.session.as_ref().is_some_and(|mode| mode.identity == IdentityFrom::IdToken)
+}
+
+async fn verify(at: At<'_>, held: &Held, now: Timestamp) -> Result<Arc<Remembered>, Denial> {
+    let brought = Brought::ByIssuer(&at.client.issuer);
+    authenticate(at.gate, at.live, held.access_token.expose(), brought, now).await
+}
+
+/// Whether the session may get an access token in place of one that is refused for this.
+const fn is_mended_by_another(denial: &Denial) -> bool {
+    matches!(
+        denial,
+        Denial::TokenExpired
+            | Denial::Revoked
+            | Denial::TokenInactive { .. }
+            | Denial::UnknownKey
+            | Denial::BadSignature
+    )
+}
+
+/// With the access token that the presented grant is exchanged for. Nothing here shows that the next cookie arrived.
+async fn exchanged(
+    at: At<'_>,
+    grant: &Grant,
+    known: &Arc<KnownFamily>,
+    counts: bool,
+    patience: Duration,
+) -> Served {
+    let refused = |denial| Box::new(NotInSession::of(grant, denial));
+    let found = renew(at, grant, counts, patience).await;
+    let answer = match &found.result {
+        Ok(answer) => answer,
+        Err(Denial::SessionEnded(end)) => {
+            known.ends();
+            at.gate.sessions.drop_tokens(grant.family, grant.generation);
+            return Err(Box::new(NotInSession::over(at, grant, *end)));
+        }
+        Err(denial) => return Err(refused(said_of_a_request(at, denial))),
+    };
+    let next = session_cookie::open(at.live, at.client, answer.cookie.expose());
+    let next = next.ok_or_else(|| refused(Denial::Internal))?;
+    known.saw(next.generation);
+    known.was_used(next.last_used_at);
+    let ride = found.with_cookie.then(|| ride(at, &next, answer, found.age)).flatten();
+    match with_answer(at, next, known, answer, found.age).await {
+        Ok(served) => Ok(InSession { ride, ..served }),
+        Err(denial) => Err(Box::new(NotInSession { ride, ..*refused(denial) })),
+    }
+}
+
+/// `next`: the grant that came of the exchange.
+async fn with_answer(
+    at: At<'_>,
+    next: Grant,
+    known: &Arc<KnownFamily>,
+    answer: &Answer,
+    age: Duration,
+) -> Result<InSession, Denial> {
+    let now = at.gate.clock.now();
+    let Some(page) = &answer.page else {
+        known.was_hopeless(now);
+        return Err(Denial::AccessTokenUnusable);
+    };
+    let held = match at.gate.sessions.tokens(next.family, next.generation) {
+        Some(held) => held,
+        None if is_told_by_id_token(at) => kept(at, &next).await?.ok_or(Denial::StoreUnavailable)?,
+        None => {
+            let life = page.expires_in.map(|life| now.plus(life.saturating_sub(age)));
+            let tokens = SessionTokens {
+                access_token: page.access_token.clone(),
+                id_token: None,
+                expires_at: life.unwrap_or(answer.session_ends_at),
+            };
+            hold(at, &next, &tokens)?
+        }
+    };
+    match verify(at, &held, now).await {
+        Ok(found) => Ok(in_session(at, next, known, held, found)),
+        // Taken back within `grace`; whoever comes with the next cookie gets another.
+        Err(denial) if is_mended_by_another(&denial) => Err(Denial::AuthorizationServerUnavailable),
+        Err(denial) => Err(denial),
+    }
+}
+
+fn ride(at: At<'_>, next: &Grant, answer: &Answer, age: Duration) -> Option<Ride> {
+    let now = at.gate.clock.now();
+    let set_cookie = session_cookie::set(at.client, &answer.cookie, answer.session_ends_at, now)?;
+    let until = now.plus(grace(at.live).saturating_sub(age));
+    Some(Ride { set_cookie, family: next.family, generation: Some(next.generation), until })
+}
+
+/// `grant`: the newest that there is of the session.
+fn in_session(
+    at: At<'_>,
+    grant: Grant,
+    known: &KnownFamily,
+    held: Arc<Held>,
+    found: Arc<Remembered>,
+) -> InSession {
+    let timeouts = session_cookie::timeouts(at.client);
+    let last_used_at = grant.last_used_at.max(known.used_at());
+    let ends_at = grant.signed_in_at.plus(timeouts.absolute).min(last_used_at.plus(timeouts.idle));
+    let caller = caller(at, &held, &found.caller);
+    InSession { caller, found, held, grant, ends_at, ride: None }
+}
+
+fn caller(at: At<'_>, held: &Held, token: &Arc<Caller>) -> Arc<Caller> {
+    if held.id_claims.is_none() && token.token().client().is_some() {
+        return Arc::clone(token);
+    }
+    let headers = &at.live.settings.identity.headers;
+    let make = || token.of_session(&at.client.client_id, held.id_claims.as_ref(), headers);
+    held.caller(token, make)
+}
+
+/// A page that asked for something else does not see what an exchange was refused for.
+fn said_of_a_request(at: At<'_>, denial: &Denial) -> Denial {
+    let Denial::FromAuthorizationServer(said) = denial else { return denial.clone() };
+    tracing::error!(
+        client = %at.client.name,
+        issuer = %at.client.issuer,
+        error = said.error,
+        "the AS refused to exchange a session's refresh token; the session is kept"
+    );
+    Denial::AuthorizationServerUnavailable
+}

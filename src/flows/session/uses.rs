@@ -1,0 +1,83 @@
+//! When a session was last used, and which of its cookies arrived: known here at once, and told to the store in the
+//! background, a use at most once in a tenth of `idle_timeout`. So a session may go idle on another replica, or after a
+//! restart, by so much early, and never late.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use crate::core::denial::Denial;
+use crate::core::session::grant::Grant;
+use crate::core::time::Timestamp;
+use crate::flows::exchange::{At, coordinate, session_cookie};
+use crate::state::sessions::KnownFamily;
+
+/// What is known of a session: here, else in the store. `is_enough`: what the cookie says will do while the store is
+/// away.
+///
+/// # Errors
+/// [`Denial::StoreUnavailable`]
+pub(super) async fn known(at: At<'_>, grant: &Grant, is_enough: bool) -> Result<Arc<KnownFamily>, Denial> {
+    if let Some(known) = at.gate.sessions.family(grant.family) {
+        known.saw(grant.generation);
+        return Ok(known);
+    }
+    let known = match look(at, grant).await {
+        Ok(known) => at.gate.sessions.know(grant.family, known),
+        Err(_) if is_enough => Arc::new(KnownFamily::new(grant.generation, grant.last_used_at, false)),
+        Err(denial) => return Err(denial),
+    };
+    known.saw(grant.generation);
+    Ok(known)
+}
+
+/// Looks whether the session was used elsewhere, since it seems to be idle.
+///
+/// # Errors
+/// [`Denial::StoreUnavailable`]
+pub(super) async fn look_again(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Result<(), Denial> {
+    let found = look(at, grant).await?;
+    known.was_used(found.used_at());
+    known.saw(found.newest());
+    if found.is_over() {
+        known.ends();
+    }
+    Ok(())
+}
+
+async fn look(at: At<'_>, grant: &Grant) -> Result<KnownFamily, Denial> {
+    let found = timeout(at.patience(), coordinate::look(&*at.gate.store, grant.family)).await;
+    let found = found.map_err(|_| Denial::StoreUnavailable)??;
+    Ok(match found {
+        None => KnownFamily::new(grant.generation, grant.last_used_at, false),
+        Some(family) => {
+            let used_at = family.last_use(grant.last_used_at);
+            KnownFamily::new(family.latest(), used_at, family.over().is_some())
+        }
+    })
+}
+
+/// A request of the session was found good.
+pub(super) fn note(at: At<'_>, grant: &Grant, known: &Arc<KnownFamily>, counts: bool, now: Timestamp) {
+    let is_used = counts && known.is_used(now, at.client.idle_timeout / 10);
+    // The first cookie of a family has no answer before it that could be lost.
+    let arrived = known.is_first_seen(grant.generation) && grant.generation > 0;
+    if !is_used && !arrived {
+        return;
+    }
+    let (gate, grant, known) = (Arc::clone(at.gate), grant.clone(), Arc::clone(known));
+    let timeouts = session_cookie::timeouts(at.client);
+    at.gate.errands.spawn(async move {
+        let told = coordinate::change(&gate, &grant, timeouts, |family, _| {
+            if is_used {
+                family.use_at(now);
+            }
+            if arrived && family.over().is_none() {
+                family.receipt_proven(grant.generation);
+            }
+        });
+        if told.await.is_err() {
+            known.was_not_noted();
+        }
+    });
+}

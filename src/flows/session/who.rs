@@ -1,0 +1,114 @@
+//! `GET /oauth/session?client_id=`: who is signed in, and until when; what a page of a `session` client asks when it
+//! starts. It is no use of the session: a page that asks on a timer lets it go idle. It gives no token.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::{Claims, InSession, NotInSession, Wants, may_use, of_request};
+use crate::config::settings::Client;
+use crate::core::denial::Denial;
+use crate::core::ids::ClientName;
+use crate::core::request::RequestHead;
+use crate::core::session::oauth::request::Parameters;
+use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::flows::admit::SessionSide;
+use crate::flows::exchange::At;
+use crate::state::live::Live;
+
+/// What an ID token says of itself and of the sign-in, and not of the person.
+const NOT_OF_A_PERSON: [&str; 15] = [
+    "iss", "sub", "aud", "azp", "exp", "iat", "nbf", "jti", "nonce", "at_hash", "c_hash", "s_hash", "sid",
+    "amr", "typ",
+];
+
+/// Who is signed in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// JSON.
+    pub body: Bytes,
+    pub client: ClientName,
+    pub side: SessionSide,
+}
+
+/// Why nobody is, as far as can be said.
+#[derive(Debug)]
+pub struct NobodySignedIn {
+    pub denial: Denial,
+    pub client: Option<Arc<Client>>,
+    pub side: SessionSide,
+}
+
+impl From<Denial> for NobodySignedIn {
+    fn from(denial: Denial) -> Self {
+        Self { denial, client: None, side: SessionSide::default() }
+    }
+}
+
+/// # Errors
+/// Every refusal; [`Denial::NotSignedIn`] without a session.
+pub async fn who(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    head: &RequestHead<'_>,
+    query: Option<&str>,
+) -> Result<SignedIn, NobodySignedIn> {
+    let client = client_asked_for(live, query)?;
+    let at = At { gate, live, client, head };
+    let nobody = |denial| NobodySignedIn { client: Some(Arc::clone(client)), ..NobodySignedIn::from(denial) };
+    may_use(at, false).map_err(nobody)?;
+    match of_request(at, Wants { signs_in: false, counts: false }).await {
+        Ok(session) => Ok(said_of(at, session)),
+        Err(not) => {
+            let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
+            Err(NobodySignedIn {
+                side: SessionSide { brought_cookie, family, subject, ride },
+                ..nobody(denial)
+            })
+        }
+    }
+}
+
+fn client_asked_for<'l>(live: &'l Live, query: Option<&str>) -> Result<&'l Arc<Client>, Denial> {
+    let parameters = Parameters::from_form(query.unwrap_or_default().as_bytes())?;
+    let client_id =
+        parameters.get("client_id").ok_or(Denial::InvalidRequest("Name the client: client_id."))?;
+    let client = live.settings.clients.iter().find(|client| client.client_id == client_id);
+    client.ok_or(Denial::UnknownClient)?;
+    client.filter(|client| client.session.is_some()).ok_or(Denial::InvalidRequest(
+        "This client is not in session mode: its page has the token, and asks POST /oauth/token.",
+    ))
+}
+
+fn said_of(at: At<'_>, session: InSession) -> SignedIn {
+    let InSession { held, grant, ends_at, ride, .. } = session;
+    let now = at.gate.clock.now();
+    let left = |end: Timestamp| end.since(now).as_secs();
+    let told = held.id_claims.as_ref();
+    let by_id_token = told.and_then(|claims| claims.get("sub")?.as_str()).map(ToOwned::to_owned);
+    let subject = by_id_token.or_else(|| grant.subject.as_ref().map(|subject| subject.sub.clone()));
+    let mut body = Map::new();
+    body.insert("client_id".to_owned(), at.client.client_id.as_str().into());
+    body.insert("sub".to_owned(), subject.clone().into());
+    body.insert("expires_in".to_owned(), left(held.expires_at).into());
+    body.insert("session_expires_in".to_owned(), left(ends_at).into());
+    if let Some(claims) = told {
+        body.insert("claims".to_owned(), json!(of_the_person(claims)));
+    }
+    SignedIn {
+        body: Value::Object(body).to_string().into(),
+        client: at.client.name.clone(),
+        side: SessionSide { brought_cookie: true, family: Some(grant.family), subject, ride },
+    }
+}
+
+fn of_the_person(claims: &Claims) -> Claims {
+    let of_the_person = |name: &str| !NOT_OF_A_PERSON.contains(&name);
+    claims
+        .iter()
+        .filter(|(name, _)| of_the_person(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}

@@ -1,0 +1,294 @@
+//! What this process knows of sessions whose pages hold a cookie alone: the tokens of their generations, so that a
+//! request asks no store, and of each family its last use and the newest generation that was seen here.
+//!
+//! Memory only and bounded; none of it is needed to be right: what is gone is read from the store again. It must never
+//! say that a session goes on: the grant in the cookie, the list of revocations and the token itself say that.
+
+use std::hash::RandomState;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use serde_json::{Map, Value};
+
+use crate::core::caller::Caller;
+use crate::core::secret::SecretString;
+use crate::core::session::exchange::tokens::SessionTokens;
+use crate::core::session::grant::{FamilyId, Generation};
+use crate::core::time::Timestamp;
+
+/// The most families that are known at once: about 10 MB. Of more, those that come least often are read again.
+const FAMILIES: usize = 64 * 1024;
+/// What the table of places is made for at first; it grows.
+const EXPECTED: usize = 1024;
+/// What a generation takes beside its texts.
+const PLACE: u64 = 400;
+/// A claim takes more room in memory than in its token.
+const CLAIMS: u64 = 6;
+/// An access token that ends within it is exchanged.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The tokens of one generation, at hand.
+#[derive(Debug)]
+pub struct Held {
+    pub access_token: SecretString,
+    pub expires_at: Timestamp,
+    /// From here on it is exchanged for another.
+    pub due_at: Timestamp,
+    /// Of the ID token, where upstreams are told who calls by it.
+    pub id_claims: Option<Map<String, Value>>,
+    spoken_of: ArcSwapOption<SpokenOf>,
+    size: u64,
+}
+
+/// What upstreams are told, made once for each reading of the access token.
+#[derive(Debug)]
+struct SpokenOf {
+    token: Arc<Caller>,
+    caller: Arc<Caller>,
+}
+
+impl Held {
+    /// `since`: when the tokens came.
+    pub fn new(tokens: &SessionTokens, since: Timestamp, id_claims: Option<Map<String, Value>>) -> Self {
+        let life = tokens.expires_at.since(since);
+        let bytes = |token: &SecretString| u64::try_from(token.expose().len()).unwrap_or(u64::MAX);
+        let claims = tokens.id_token.as_ref().filter(|_| id_claims.is_some());
+        let size = bytes(&tokens.access_token)
+            .saturating_add(claims.map_or(0, bytes).saturating_mul(CLAIMS))
+            .saturating_add(PLACE);
+        Self {
+            access_token: tokens.access_token.clone(),
+            expires_at: tokens.expires_at,
+            due_at: tokens.expires_at.minus(SOON.min(life / 2)),
+            id_claims,
+            spoken_of: ArcSwapOption::empty(),
+            size,
+        }
+    }
+
+    /// Whose session it is. `token`: as the access token says it. `make`: what is said of them instead.
+    pub fn caller(&self, token: &Arc<Caller>, make: impl FnOnce() -> Caller) -> Arc<Caller> {
+        if let Some(made) = &*self.spoken_of.load()
+            && Arc::ptr_eq(&made.token, token)
+        {
+            return Arc::clone(&made.caller);
+        }
+        let caller = Arc::new(make());
+        let made = SpokenOf { token: Arc::clone(token), caller: Arc::clone(&caller) };
+        self.spoken_of.store(Some(Arc::new(made)));
+        caller
+    }
+}
+
+/// What is known of a family, beside its tokens.
+#[derive(Debug)]
+pub struct KnownFamily {
+    newest: AtomicU64,
+    /// The newest generation whose receipt the store was told of, and one more.
+    told: AtomicU64,
+    used_at: AtomicI64,
+    /// The last use that the store knows.
+    noted_at: AtomicI64,
+    is_over: AtomicBool,
+    /// Until then its access tokens are of no use.
+    hopeless_until: AtomicI64,
+}
+
+impl KnownFamily {
+    /// As the store has it. `used_at`: the later of what the store and the grant say.
+    pub fn new(newest: Generation, used_at: Timestamp, is_over: bool) -> Self {
+        Self {
+            newest: AtomicU64::new(newest),
+            told: AtomicU64::new(0),
+            used_at: AtomicI64::new(used_at.as_millis()),
+            noted_at: AtomicI64::new(used_at.as_millis()),
+            is_over: AtomicBool::new(is_over),
+            hopeless_until: AtomicI64::new(i64::MIN),
+        }
+    }
+
+    /// A generation was seen, or made.
+    pub fn saw(&self, generation: Generation) {
+        self.newest.fetch_max(generation, Ordering::Relaxed);
+    }
+
+    pub fn newest(&self) -> Generation {
+        self.newest.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store was not yet told that this generation arrived. Says so once.
+    pub fn is_first_seen(&self, generation: Generation) -> bool {
+        let told = generation.saturating_add(1);
+        self.told.load(Ordering::Relaxed) < told && self.told.fetch_max(told, Ordering::Relaxed) < told
+    }
+
+    pub fn used_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.used_at.load(Ordering::Relaxed))
+    }
+
+    /// It is used now; whether the store is to be told, which it is once in `every`.
+    pub fn is_used(&self, now: Timestamp, every: Duration) -> bool {
+        self.used_at.fetch_max(now.as_millis(), Ordering::Relaxed);
+        let noted = self.noted_at.load(Ordering::Relaxed);
+        now >= Timestamp::from_millis(noted).plus(every)
+            && self
+                .noted_at
+                .compare_exchange(noted, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// The store was told by an exchange, or another replica was.
+    pub fn was_used(&self, at: Timestamp) {
+        self.used_at.fetch_max(at.as_millis(), Ordering::Relaxed);
+        self.noted_at.fetch_max(at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// The store did not take what it was told: with the next request it is told again.
+    pub fn was_not_noted(&self) {
+        self.noted_at.store(i64::MIN, Ordering::Relaxed);
+        self.told.store(0, Ordering::Relaxed);
+    }
+
+    /// The session is over, as far as the store says.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    pub fn ends(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// An exchange brought an access token that is refused here: another would too.
+    pub fn is_hopeless(&self, now: Timestamp) -> bool {
+        now.as_millis() < self.hopeless_until.load(Ordering::Relaxed)
+    }
+
+    pub fn was_hopeless(&self, now: Timestamp) {
+        self.hopeless_until.store(now.plus(SOON).as_millis(), Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Bytes;
+
+impl Weighter<(FamilyId, Generation), Arc<Held>> for Bytes {
+    fn weight(&self, _: &(FamilyId, Generation), held: &Arc<Held>) -> u64 {
+        held.size
+    }
+}
+
+/// The sessions that were used here lately.
+#[derive(Debug)]
+pub struct Sessions {
+    tokens: Cache<(FamilyId, Generation), Arc<Held>, Bytes, RandomState>,
+    families: Cache<FamilyId, Arc<KnownFamily>>,
+}
+
+impl Sessions {
+    /// `limit`: of their tokens, in bytes.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            tokens: Cache::with(EXPECTED, limit, Bytes, RandomState::new(), DefaultLifecycle::default()),
+            families: Cache::new(FAMILIES),
+        }
+    }
+
+    pub fn set_limit(&self, limit: u64) {
+        if self.tokens.capacity() != limit {
+            self.tokens.set_capacity(limit);
+        }
+    }
+
+    pub fn tokens(&self, family: FamilyId, generation: Generation) -> Option<Arc<Held>> {
+        self.tokens.get(&(family, generation))
+    }
+
+    pub fn hold(&self, family: FamilyId, generation: Generation, held: Held) -> Arc<Held> {
+        let held = Arc::new(held);
+        self.tokens.insert((family, generation), Arc::clone(&held));
+        held
+    }
+
+    /// They were exchanged for others.
+    pub fn drop_tokens(&self, family: FamilyId, generation: Generation) {
+        self.tokens.remove(&(family, generation));
+    }
+
+    pub fn family(&self, family: FamilyId) -> Option<Arc<KnownFamily>> {
+        self.families.get(&family)
+    }
+
+    /// Of two who learn of a family at once the first counts.
+    pub fn know(&self, family: FamilyId, known: KnownFamily) -> Arc<KnownFamily> {
+        let known = Arc::new(known);
+        let learnt = self.families.get_or_insert_with(&family, || Ok::<_, ()>(Arc::clone(&known)));
+        learnt.unwrap_or(known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp::from_secs(1000);
+
+    fn tokens(length: usize, life: u64) -> SessionTokens {
+        SessionTokens {
+            access_token: SecretString::new("a".repeat(length)),
+            id_token: None,
+            expires_at: AT.plus(Duration::from_secs(life)),
+        }
+    }
+
+    fn family(at: u8) -> FamilyId {
+        FamilyId::from_random([at; 16])
+    }
+
+    #[test]
+    fn tokens_are_held_by_generation_and_memory_is_bounded() {
+        let sessions = Sessions::new(1 << 16);
+        let hold = |generation| sessions.hold(family(1), generation, Held::new(&tokens(1000, 60), AT, None));
+        hold(0);
+        assert!(sessions.tokens(family(1), 0).is_some());
+        assert!(sessions.tokens(family(1), 1).is_none() && sessions.tokens(family(2), 0).is_none());
+        sessions.drop_tokens(family(1), 0);
+        assert!(sessions.tokens(family(1), 0).is_none());
+        (0..1000).for_each(|generation| drop(hold(generation)));
+        let held = (0..1000).filter(|generation| sessions.tokens(family(1), *generation).is_some()).count();
+        assert!((10..60).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn a_token_is_due_ten_seconds_before_its_end_or_at_half_of_a_short_life() {
+        for (life, due) in [(300, 290), (20, 10), (10, 5), (2, 1), (0, 0)] {
+            let held = Held::new(&tokens(1, life), AT, None);
+            assert_eq!(held.due_at, AT.plus(Duration::from_secs(due)), "{life}");
+        }
+    }
+
+    #[test]
+    fn the_store_is_told_of_a_use_once_in_a_while_and_of_a_receipt_once() {
+        let sessions = Sessions::new(1 << 16);
+        let known = sessions.know(family(1), KnownFamily::new(3, AT, false));
+        let again = sessions.know(family(1), KnownFamily::new(0, Timestamp::from_secs(0), true));
+        assert!(Arc::ptr_eq(&known, &again), "the first counts");
+        let at = |seconds| AT.plus(Duration::from_secs(seconds));
+        let every = Duration::from_secs(10);
+        let told: Vec<bool> = [5, 10, 11, 19, 20].map(|now| known.is_used(at(now), every)).into();
+        assert_eq!(told, [false, true, false, false, true]);
+        assert_eq!(known.used_at(), at(20));
+        known.was_not_noted();
+        assert!(known.is_used(at(21), every));
+        assert!(known.is_first_seen(3) && !known.is_first_seen(3) && !known.is_first_seen(2));
+        assert!(known.is_first_seen(4) && !known.is_first_seen(4));
+        known.saw(2);
+        assert_eq!(known.newest(), 3);
+        assert!(!known.is_hopeless(AT));
+        known.was_hopeless(AT);
+        assert!(known.is_hopeless(at(9)) && !known.is_hopeless(at(10)));
+    }
+}
