@@ -17,6 +17,7 @@ pub mod ports;
 pub mod reload;
 pub mod revoke;
 pub mod token_endpoint;
+pub mod verify_id_token;
 
 #[cfg(test)]
 pub(crate) mod testing;
