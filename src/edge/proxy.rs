@@ -54,6 +54,8 @@ pub(crate) struct Proxy {
     pub(crate) unrouted: RouteName,
     /// The label of `/oauth/token`.
     pub(crate) token_endpoint: RouteName,
+    /// The label of `/oauth/backchannel-logout`.
+    pub(crate) backchannel_logout: RouteName,
     /// The label of `/.well-known/oauth-protected-resource`.
     pub(crate) resource_metadata: RouteName,
 }
@@ -176,6 +178,7 @@ impl Proxy {
     ) -> pingora::Result<()> {
         match target.own {
             Some(OwnEndpoint::Token) => self.answer_token_request(session, context, target).await,
+            Some(OwnEndpoint::BackchannelLogout) => self.hear_of_logout(session, context).await,
             Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
             Some(OwnEndpoint::AssertionKeys) => {
                 match published::assertion_keys(context.live(), &session.req_header().method) {
@@ -226,7 +229,7 @@ impl Proxy {
     }
 
     /// For answers that were long in coming: the drain may have begun since their request.
-    fn end_connection_if_draining(&self, session: &mut Session) {
+    pub(super) fn end_connection_if_draining(&self, session: &mut Session) {
         if self.drain.has_begun() {
             session.set_keepalive(None);
         }

@@ -140,6 +140,7 @@ pub fn stand_by(
         drain: drain.clone(),
         unrouted: RouteName::new("-"),
         token_endpoint: RouteName::new("/oauth/token"),
+        backchannel_logout: RouteName::new("/oauth/backchannel-logout"),
         resource_metadata: RouteName::new(WELL_KNOWN),
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));

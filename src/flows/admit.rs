@@ -68,6 +68,8 @@ impl Target {
 pub enum OwnEndpoint {
     /// `/oauth/token`
     Token,
+    /// `/oauth/backchannel-logout`
+    BackchannelLogout,
     /// `/.well-known/jwks.json`: the keys of the assertions.
     AssertionKeys,
     /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
@@ -95,6 +97,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     }
     let own = path.is_own().then(|| match path.as_str() {
         "/oauth/token" => OwnEndpoint::Token,
+        "/oauth/backchannel-logout" => OwnEndpoint::BackchannelLogout,
         "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
         path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
@@ -385,6 +388,8 @@ mod tests {
         for (path, own) in [
             ("/oauth/token", Some(OwnEndpoint::Token)),
             ("/%6fauth/token?client_id=x", Some(OwnEndpoint::Token)),
+            ("/oauth/backchannel-logout", Some(OwnEndpoint::BackchannelLogout)),
+            ("/oauth/backchannel-logout/", Some(OwnEndpoint::Unknown)),
             ("/oauth/token/", Some(OwnEndpoint::Unknown)),
             ("/oauth", Some(OwnEndpoint::Unknown)),
             ("/oauth/login", Some(OwnEndpoint::Unknown)),
