@@ -48,6 +48,7 @@
 //! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
 //! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations/` |
+//! | what becomes of a logout token | `flows/backchannel_logout.rs` |
 //! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/` |
 //! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs` |
 //! | where the list of revocations is kept | `io/revocations/` |

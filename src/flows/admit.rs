@@ -103,6 +103,8 @@ pub enum OwnEndpoint {
     Logout,
     /// `/oauth/session`
     Session,
+    /// `/oauth/backchannel-logout`
+    BackchannelLogout,
     /// `/.well-known/jwks.json`: the keys of the assertions.
     AssertionKeys,
     /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
@@ -134,6 +136,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
         "/oauth/callback" => OwnEndpoint::Callback,
         "/oauth/logout" => OwnEndpoint::Logout,
         "/oauth/session" => OwnEndpoint::Session,
+        "/oauth/backchannel-logout" => OwnEndpoint::BackchannelLogout,
         "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
         path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
@@ -481,6 +484,8 @@ mod tests {
         for (path, own) in [
             ("/oauth/token", Some(OwnEndpoint::Token)),
             ("/%6fauth/token?client_id=x", Some(OwnEndpoint::Token)),
+            ("/oauth/backchannel-logout", Some(OwnEndpoint::BackchannelLogout)),
+            ("/oauth/backchannel-logout/", Some(OwnEndpoint::Unknown)),
             ("/oauth/token/", Some(OwnEndpoint::Unknown)),
             ("/oauth", Some(OwnEndpoint::Unknown)),
             ("/oauth/login", Some(OwnEndpoint::Login)),

@@ -6,6 +6,7 @@ mod admin;
 mod answers;
 mod assertion;
 mod attacks;
+mod backchannel_logout;
 mod bad_tokens;
 mod broken_bodies;
 mod cookies;

@@ -2,6 +2,7 @@
 //! told to fail in every way that counts.
 
 mod answers;
+mod backchannel;
 mod by_gateway;
 mod generations;
 mod native;
