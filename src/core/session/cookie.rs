@@ -90,7 +90,7 @@ pub enum ForUpstream {
 }
 
 /// The cookies whose names are `ours`, each with its value, in their order.
-pub fn those<'a>(headers: &'a HeaderMap, ours: impl Fn(&[u8]) -> bool) -> Vec<(&'a str, &'a [u8])> {
+pub fn those(headers: &HeaderMap, ours: impl Fn(&[u8]) -> bool) -> Vec<(&str, &[u8])> {
     let fields = headers.get_all(header::COOKIE).iter().flat_map(|field| pairs(field.as_bytes()));
     let mine = fields.filter_map(|pair| {
         let name = named(pair).filter(|name| ours(name))?;
