@@ -3,6 +3,7 @@
 
 mod answers;
 mod generations;
+mod in_session;
 mod native;
 mod replicas;
 mod requests;
