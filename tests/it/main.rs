@@ -27,6 +27,7 @@ mod reload;
 mod report_only;
 mod resource_metadata;
 mod revocations;
+mod sessions;
 mod smuggling;
 mod spellings;
 mod start;

@@ -5,6 +5,7 @@ mod answers;
 mod backchannel;
 mod by_gateway;
 mod generations;
+mod in_session;
 mod native;
 mod replicas;
 mod requests;
