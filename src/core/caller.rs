@@ -1,26 +1,23 @@
 //! Who calls: a verified token, and what upstreams are told of it. Their headers are made once, with the token, so
 //! that the same caller costs nothing the next time, and never gets those of another.
 
-use std::sync::Arc;
-
 use http::{HeaderName, HeaderValue};
 
 use crate::core::identity_headers::identity_headers;
 use crate::core::route::policy::TokenFacts;
 use crate::core::token::verified::VerifiedToken;
 
-/// Somebody who proved who they are.
+/// Somebody who proved who they are. In one piece: each piece more is a wait for memory in every request.
 #[derive(Debug)]
 pub struct Caller {
-    token: Arc<VerifiedToken>,
+    token: VerifiedToken,
     identity: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Caller {
     /// `headers`: header and the claim that fills it.
-    pub fn new(token: impl Into<Arc<VerifiedToken>>, headers: &[(HeaderName, String)]) -> Self {
-        let token = token.into();
-        let identity = identity_headers(headers, TokenFacts::from(&*token));
+    pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)]) -> Self {
+        let identity = identity_headers(headers, TokenFacts::from(&token));
         Self { token, identity }
     }
 
