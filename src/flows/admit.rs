@@ -104,11 +104,11 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
 
 /// The query goes on as it came; it only must not end the request line or the query early.
 fn read_query(query: &[u8]) -> Result<String, Denial> {
-    if query.contains(&b'#') {
-        return Err(Denial::AmbiguousTarget("The request target must not contain a fragment."));
-    }
     match std::str::from_utf8(query) {
-        Ok(text) if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text.to_owned()),
+        Ok(text) if text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => Ok(text.to_owned()),
+        _ if query.contains(&b'#') => {
+            Err(Denial::AmbiguousTarget("The request target must not contain a fragment."))
+        }
         _ => Err(Denial::AmbiguousTarget("The query contains a character that must be percent-encoded.")),
     }
 }
@@ -128,22 +128,32 @@ pub async fn admit(
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
     let route = matched.route().clone();
-    let mut caller = None;
-    let permit = match token_of(gate, live, head, &route, query.as_deref(), now).await {
-        Err(denial) => Permit::without_credential(matched, query, denial),
-        Ok(found) => {
-            caller = found.as_ref().map(|found| found.caller.clone());
-            let permit = Permit::grant(matched, query, caller.clone(), forwards_access_token(live), now);
-            permit.and_then(|permit| match &found {
-                Some(found) if permit.reported().is_none() => {
-                    let assertion = assertion(gate, live, &permit, head.method, found, now)?;
-                    Ok(permit.with_assertion(assertion))
-                }
-                _ => Ok(permit),
-            })
-        }
+    let (permit, found) = match token_of(gate, live, head, &route, query.as_deref(), now).await {
+        Err(denial) => (Permit::without_credential(matched, query, denial), None),
+        Ok(found) => (permit(gate, live, head, matched, query, found.as_deref(), now), found),
     };
-    permit.map_err(|denial| Refusal { denial, route: Some(route), caller })
+    permit.map_err(|denial| {
+        let caller = found.map(|found| found.caller.clone());
+        Refusal { denial, route: Some(route), caller }
+    })
+}
+
+/// Leave for whom the token named, or for nobody, with what the gateway asserts of them.
+fn permit(
+    gate: &Gate,
+    live: &Live,
+    head: &RequestHead<'_>,
+    matched: Matched,
+    query: Option<String>,
+    found: Option<&Remembered>,
+    now: Timestamp,
+) -> Result<Permit, Denial> {
+    let caller = found.map(|found| found.caller.clone());
+    let mut permit = Permit::grant(matched, query, caller, forwards_access_token(live), now)?;
+    if let Some(found) = found.filter(|_| permit.reported().is_none()) {
+        permit.assert(assertion(gate, live, &permit, head.method, found, now)?);
+    }
+    Ok(permit)
 }
 
 /// The one token that the request brings, verified; `None` when it brings none.

@@ -152,10 +152,9 @@ impl Permit {
         self.caller.as_deref().map(Caller::identity).unwrap_or_default()
     }
 
-    /// The same, with what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
-    pub fn with_assertion(mut self, assertion: Option<(HeaderName, HeaderValue)>) -> Self {
+    /// Adds what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
+    pub fn assert(&mut self, assertion: Option<(HeaderName, HeaderValue)>) {
         self.assertion = assertion.filter(|_| self.caller.is_some());
-        self
     }
 
     /// The assertion to set, after every reserved header was removed.
