@@ -41,7 +41,7 @@ impl Scene {
     }
 
     /// Whether session and access token are over, or neither is.
-    async fn is_over(&self, (cookie, token): &(String, String)) -> bool {
+    async fn is_out(&self, (cookie, token): &(String, String)) -> bool {
         let taken = self.takes(token).await;
         let grant = session_cookie::read(&self.live, &client(), &headers(Some(cookie))).unwrap().unwrap();
         *self.server.current.lock().unwrap() = grant.refresh_token.expose().clone();
@@ -67,8 +67,8 @@ async fn a_sid_ends_the_one_session_and_what_it_handed_out_on_every_replica() {
         let said = replica.is_told(&logout_token(&scene, claims.clone())).await.unwrap();
         assert_eq!(said.client, Some(ClientName::new("web")));
         assert_eq!(said.subject.as_deref(), claims["sub"].as_str());
-        assert!(scene.is_over(&here).await, "{claims}");
-        assert!(!scene.is_over(&there).await, "{claims}");
+        assert!(scene.is_out(&here).await, "{claims}");
+        assert!(!scene.is_out(&there).await, "{claims}");
     }
 }
 
@@ -80,11 +80,11 @@ async fn a_sub_alone_ends_everything_that_the_person_began_by_then() {
     scene.pass(10);
     let token = logout_token(&scene, json!({ "sub": "alice" }));
     scene.is_told(&token).await.unwrap();
-    assert!(scene.is_over(&here).await && scene.is_over(&there).await);
-    assert!(!scene.is_over(&other).await);
+    assert!(scene.is_out(&here).await && scene.is_out(&there).await);
+    assert!(!scene.is_out(&other).await);
     scene.pass(61); // tokens are a minute old here
     assert!(
-        !scene.is_over(&scene.signed_in("alice", "4", "w").await).await,
+        !scene.is_out(&scene.signed_in("alice", "4", "w").await).await,
         "whoever signs in again is in again"
     );
 }
@@ -98,8 +98,8 @@ async fn a_token_that_comes_late_ends_no_session_that_began_after_it() {
     let after = scene.signed_in("alice", "2", "u").await;
     scene.pass(10);
     scene.is_told(&token).await.unwrap();
-    assert!(scene.is_over(&before).await);
-    assert!(!scene.is_over(&after).await);
+    assert!(scene.is_out(&before).await);
+    assert!(!scene.is_out(&after).await);
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn while_it_cannot_be_written_down_the_issuer_is_told_to_send_it_again() {
     let token = logout_token(&scene, json!({ "sid": "sid-1" }));
     scene.log.goes_away(true);
     assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable);
-    assert!(!scene.is_over(&session).await);
+    assert!(!scene.is_out(&session).await);
     scene.log.goes_away(false);
     scene.store.goes_away(true);
     assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable);
