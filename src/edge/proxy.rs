@@ -65,6 +65,8 @@ pub(crate) struct Proxy {
     pub(crate) logout: RouteName,
     /// The label of `/oauth/session`.
     pub(crate) session_endpoint: RouteName,
+    /// The label of `/oauth/backchannel-logout`.
+    pub(crate) backchannel_logout: RouteName,
     /// The label of `/.well-known/oauth-protected-resource`.
     pub(crate) resource_metadata: RouteName,
 }
@@ -198,6 +200,7 @@ impl Proxy {
                 self.answer_sign_in_or_out(session, context, target, endpoint).await
             }
             Some(OwnEndpoint::Session) => self.answer_session_request(session, context, target).await,
+            Some(OwnEndpoint::BackchannelLogout) => self.hear_of_logout(session, context).await,
             Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
             Some(OwnEndpoint::AssertionKeys) => {
                 match published::assertion_keys(context.live(), &session.req_header().method) {
@@ -305,7 +308,7 @@ impl Proxy {
     }
 
     /// For answers that were long in coming: the drain may have begun since their request.
-    fn end_connection_if_draining(&self, session: &mut Session) {
+    pub(super) fn end_connection_if_draining(&self, session: &mut Session) {
         if self.drain.has_begun() {
             session.set_keepalive(None);
         }

@@ -144,6 +144,7 @@ pub fn stand_by(
         callback: RouteName::new("/oauth/callback"),
         logout: RouteName::new("/oauth/logout"),
         session_endpoint: RouteName::new("/oauth/session"),
+        backchannel_logout: RouteName::new("/oauth/backchannel-logout"),
         resource_metadata: RouteName::new(WELL_KNOWN),
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));

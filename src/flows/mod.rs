@@ -4,6 +4,7 @@ pub mod admit;
 pub mod answer_preflight;
 mod assert;
 pub mod authenticate;
+pub mod backchannel_logout;
 pub mod brake;
 pub mod call_authorization_server;
 pub mod describe_resource;

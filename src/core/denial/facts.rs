@@ -310,6 +310,12 @@ impl Denial {
             Self::SessionEnded(SessionEnd::InvalidGrant) => {
                 ended("invalid_grant", "The authorization server has ended the session. Sign in.")
             }
+            Self::LogoutTokenRefused(why) => {
+                refused("logout_token_refused", "invalid_request", "The logout token is not valid", why)
+            }
+            Self::LogoutTokenOver(why) => {
+                refused("logout_token_over", "invalid_request", "The logout token is no longer valid", why)
+            }
             Self::ClientCredentialRefused { .. } => row(
                 StatusCode::UNAUTHORIZED,
                 "client_credential_refused",

@@ -110,6 +110,10 @@ pub enum Denial {
     NoSession,
     /// The session ended (timeouts, sign-out, theft, the AS said so). The cookie is cleared.
     SessionEnded(SessionEnd),
+    /// What came as a logout token (OpenID Connect Back-Channel Logout) is none that is taken here; the text says why.
+    LogoutTokenRefused(&'static str),
+    /// A logout token that was good before: it has expired, or was used.
+    LogoutTokenOver(&'static str),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
     FromAuthorizationServer(Box<ServerError>),
     /// The AS did not take the credentials that the caller brought for its client.

@@ -61,8 +61,8 @@ struct Scene {
     world: Arc<World>,
     log: Arc<MemoryLog>,
     live: Arc<Live>,
-    remembers: Gate,
-    judges: Gate,
+    remembers: Arc<Gate>,
+    judges: Arc<Gate>,
 }
 
 fn live(audience: &str, subject_header: &'static str, before: Option<&Live>) -> Live {
@@ -103,7 +103,7 @@ impl Scene {
                 revocations: log.tables(),
                 revocation_log: log.clone(),
             };
-            Gate::new(live.clone(), Metrics::new().unwrap(), Operators::default(), ports)
+            Arc::new(Gate::new(live.clone(), Metrics::new().unwrap(), Operators::default(), ports))
         };
         let (remembers, judges) = (gate(), gate());
         judges.verified_tokens.set_limit(0);
@@ -394,7 +394,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         };
         let target = read_target(&scene.live, &head).unwrap();
         let admitted = admit(&scene.remembers, &scene.live, &head, target, NOW).now_or_never().unwrap();
-        let permit = admitted.unwrap();
+        let permit = admitted.unwrap().permit;
         assert!(permit.assertion().is_some() && permit.identity().len() == 1);
     };
     request();

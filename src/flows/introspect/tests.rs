@@ -238,8 +238,8 @@ impl Scene {
             client_address: address,
         };
         let target = read_target(&live, &head).unwrap();
-        let permit = admit(&self.gate, &live, &head, target, self.clock.now()).await;
-        permit.map_err(|refusal| {
+        let admitted = admit(&self.gate, &live, &head, target, self.clock.now()).await;
+        admitted.map(|admitted| admitted.permit).map_err(|refusal| {
             brake::note(&self.gate, &live, address, &refusal.denial);
             refusal.denial
         })

@@ -13,8 +13,6 @@
 //! - `who`: `GET /oauth/session`
 
 mod serve;
-#[cfg(test)]
-mod tests;
 pub(in crate::flows) mod tokens;
 mod uses;
 pub mod who;

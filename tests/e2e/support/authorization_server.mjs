@@ -38,6 +38,8 @@ export class AuthorizationServer {
   revocations = [];
   /** Every call of the introspection endpoint: which token, and whether it was called active. */
   introspections = [];
+  /** Every client that was told of a sign-out (back-channel logout): `sub`, `sid`, and the error if it did not take it. */
+  logouts = [];
   /** Set: called with (request, answer) instead of the token endpoint. */
   tokenFault;
   /** How long the access tokens live that it gives out from now on. */
@@ -135,6 +137,8 @@ export class AuthorizationServer {
       ...(authMethods && { clientAuthMethods: authMethods }),
       jwks: { keys: KEYS },
       cookies: { keys: [randomBytes(32).toString('base64url')] },
+      // Its guard against requests to inner addresses refuses loopback.
+      fetch: (url, { dispatcher, ...options }) => fetch(url, options),
       rotateRefreshToken: true,
       pkce: { required: () => true },
       findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, ...person }) }),
@@ -158,6 +162,8 @@ export class AuthorizationServer {
         },
       },
     });
+    provider.on('backchannel.success', (_, client, sub, sid) => this.logouts.push({ client: client.clientId, sub, sid }));
+    provider.on('backchannel.error', (_, error, client, sub, sid) => this.logouts.push({ client: client.clientId, sub, sid, error: error.message }));
     provider.use(async (context, next) => {
       await next();
       const { route, params } = context.oidc ?? {};

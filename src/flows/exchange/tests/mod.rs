@@ -2,8 +2,10 @@
 //! told to fail in every way that counts.
 
 mod answers;
+mod backchannel;
 mod by_gateway;
 mod generations;
+mod in_session;
 mod native;
 mod replicas;
 mod requests;

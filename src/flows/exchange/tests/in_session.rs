@@ -1,0 +1,616 @@
+//! Requests of a client in `session` mode, with the same server, store and clocks.
+
+use std::collections::HashSet;
+
+use super::*;
+use crate::config::settings::{IdentityFrom, SessionMode};
+use crate::core::revocation::wanted::Wanted;
+use crate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
+use crate::core::session::oauth::Scope;
+use crate::flows::exchange::coordinate::change;
+use crate::flows::logout::end_family;
+use crate::flows::ports::random;
+use crate::flows::revoke::{reach, revoke, take_back};
+use crate::flows::session::tokens::{self, SessionTokens};
+use crate::flows::session::who::who;
+use crate::flows::session::{self, InSession, NotInSession, Wants};
+
+const PAGE: Wants = Wants { signs_in: false, counts: true };
+const POLL: Wants = Wants { signs_in: false, counts: false };
+
+fn session_client(identity: IdentityFrom) -> Client {
+    Client {
+        session: Some(SessionMode { csrf_header: HeaderName::from_static("x-csrf"), identity }),
+        grants: vec![],
+        accept_any_access_token: false,
+        cookie: CookieSettings { name: COOKIE_NAME.into(), path: "/".into(), same_site: SameSite::Strict },
+        ..client()
+    }
+}
+
+fn asks(cookie: &str) -> HeaderMap {
+    let mut headers = headers(Some(cookie));
+    headers.insert("x-csrf", HeaderValue::from_static("1"));
+    headers
+}
+
+fn ended(end: SessionEnd) -> Denial {
+    Denial::NotSignedIn { ended: Some(end) }
+}
+
+impl Scene {
+    fn in_session() -> Self {
+        Self::of(session_client(IdentityFrom::AccessToken), issuer(Duration::from_secs(5)))
+    }
+
+    fn client(&self) -> &Arc<Client> {
+        &self.live.settings.clients[0]
+    }
+
+    /// What a sign-in leaves behind: a session whose access token is named `token-0` and lives for so many seconds.
+    async fn session(&self, life: i64) -> String {
+        self.session_with(life, Some(&id_token_of("alice"))).await
+    }
+
+    async fn session_with(&self, life: i64, id_token: Option<&str>) -> String {
+        let now = self.clock.now();
+        "refresh-token-s".clone_into(&mut self.server.current.lock().unwrap());
+        let grant = Grant {
+            client_id: "web-app".into(),
+            iss: AS.into(),
+            refresh_token: "refresh-token-s".into(),
+            subject: Some(Subject { sub: "alice".into(), source: SubjectSource::AccessToken }),
+            session_id: Some("sid-1".into()),
+            scope: Scope::parse("openid api:read"),
+            family: FamilyId::from_random(random(&*self.gate.random)),
+            generation: 0,
+            seed: Secret::new(random(&*self.gate.random)),
+            signed_in_at: now,
+            last_used_at: now,
+            exchanged_at: now,
+        };
+        let claims =
+            json!({ "iss": AS, "jti": "token-0", "exp": now.as_secs() + life, "iat": now.as_secs() });
+        let token = keys().p256.sign(&with(claims_at(now), claims));
+        let expires_at = now.plus(Duration::from_secs(life.try_into().unwrap()));
+        let issued = judge::judge(
+            &self.gate,
+            &self.live,
+            self.client(),
+            &answered(&token, id_token),
+            judge::For::RefreshToken,
+        )
+        .await
+        .unwrap();
+        let timeouts = session_cookie::timeouts(self.client());
+        reach::note(&self.gate, &self.live, &grant, None, timeouts).await.unwrap();
+        let issued = crate::core::session::exchange::Issued { id: issued.id, expires_at, generation: 0 };
+        change(&self.gate, &grant, timeouts, |family, now| family.issue(Some(issued), now)).await.unwrap();
+        let id_token = id_token.map(Into::into);
+        let kept = SessionTokens { access_token: token.as_str().into(), id_token, expires_at };
+        tokens::keep(&self.gate, self.client(), &grant, &kept).await.unwrap();
+        session_cookie::seal(&self.gate, &self.live, self.client(), &grant).unwrap().expose().clone()
+    }
+
+    async fn ask_with(&self, headers: &HeaderMap, wants: Wants) -> Result<InSession, NotInSession> {
+        let head = head(&Method::GET, headers);
+        let at = At { gate: &self.gate, live: &self.live, client: self.client(), head: &head };
+        let asked = session::of_request(at, wants).await;
+        assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        asked.map_err(|not| *not)
+    }
+
+    async fn ask(&self, cookie: &str) -> Result<InSession, NotInSession> {
+        self.ask_with(&asks(cookie), PAGE).await
+    }
+
+    /// A good request; the cookie that it brought, if any.
+    async fn good(&self, cookie: &str) -> Option<String> {
+        let served = self.ask(cookie).await.unwrap();
+        assert_eq!(served.caller.token().subject(), Some("alice"));
+        served.ride.map(|ride| cookie_in(&ride.set_cookie))
+    }
+
+    async fn denied(&self, cookie: &str) -> (Denial, Option<HeaderValue>) {
+        let not = self.ask(cookie).await.unwrap_err();
+        (not.denial, not.ride.map(|ride| ride.set_cookie))
+    }
+
+    /// The session is over, and the browser is told to forget its cookie.
+    async fn is_over(&self, cookie: &str, end: SessionEnd) {
+        let (denial, set_cookie) = self.denied(cookie).await;
+        assert_eq!(denial, ended(end));
+        let set_cookie = set_cookie.expect("the cookie is cleared");
+        assert!(set_cookie.to_str().unwrap().contains("=; Path=/; Max-Age=0; Secure"), "{set_cookie:?}");
+    }
+
+    /// What the next exchange brings: an access token of this name that lives for 300 seconds from now on.
+    fn next_token(&self, jti: &str) {
+        self.next_tokens(json!({ "jti": jti }), None);
+    }
+
+    fn next_tokens(&self, claims: Value, id_token: Option<&str>) {
+        let now = self.clock.now();
+        let all = with(json!({ "iss": AS, "iat": now.as_secs(), "exp": now.as_secs() + 300 }), claims);
+        let token = keys().p256.sign(&with(claims_at(now), all));
+        self.next(Instead::With(
+            json!({ "access_token": token, "id_token": id_token, "scope": null, "expires_in": null }),
+        ));
+    }
+
+    async fn take_back(&self, wanted: Value) {
+        let wanted: Wanted = serde_json::from_value(wanted).unwrap();
+        revoke(&self.gate, vec![wanted], None).await.unwrap();
+    }
+
+    fn grant_in(&self, cookie: &str) -> Grant {
+        session_cookie::open(&self.live, self.client(), cookie).unwrap()
+    }
+}
+
+fn answered(token: &str, id_token: Option<&str>) -> crate::core::session::oauth::answer::TokenAnswer {
+    crate::core::session::oauth::answer::TokenAnswer {
+        access_token: token.into(),
+        token_type: "Bearer".into(),
+        expires_in: None,
+        scope: None,
+        id_token: id_token.map(Into::into),
+        refresh_token: None,
+        issued_token_type: None,
+    }
+}
+
+fn cookie_in(set_cookie: &HeaderValue) -> String {
+    let text = set_cookie.to_str().unwrap();
+    text.strip_prefix(&format!("{COOKIE_NAME}=")).unwrap().split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn after_its_first_request_here_a_session_is_served_from_memory() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    assert_eq!(scene.good(&cookie).await, None);
+    scene.store.goes_away(true);
+    for _ in 0..3 {
+        assert_eq!(scene.good(&cookie).await, None);
+    }
+    assert_eq!(scene.asked(), 0);
+    scene.store.goes_away(false);
+    let elsewhere = scene.replica();
+    assert_eq!(elsewhere.good(&cookie).await, None, "a restart or another replica finds it in the store");
+    assert_eq!(elsewhere.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_thief_of_the_store_finds_no_token() {
+    let scene = Scene::in_session();
+    scene.session(300).await;
+    let bytes = scene.store.all_bytes();
+    for secret in ["refresh-token", "eyJ", "alice"] {
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret.as_bytes()) || secret == "alice");
+    }
+}
+
+#[tokio::test]
+async fn at_the_end_of_its_access_token_a_request_exchanges_and_brings_the_next_cookie() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.pass(289);
+    assert_eq!((scene.good(&cookie).await, scene.asked()), (None, 0));
+    scene.pass(1);
+    scene.next_token("token-1");
+    let served = scene.ask(&cookie).await.unwrap();
+    assert_eq!(served.found.caller.token().id(), Some("token-1"));
+    let ride = served.ride.unwrap();
+    assert_eq!((ride.generation, ride.until), (Some(1), scene.clock.now().plus(Duration::from_secs(30))));
+    assert!(ride.set_cookie.to_str().unwrap().contains("; Path=/; Max-Age=3600; Secure; HttpOnly"));
+    let next = cookie_in(&ride.set_cookie);
+    assert_eq!((scene.good(&next).await, scene.asked()), (None, 1));
+    assert_eq!(scene.replica().good(&next).await, None, "its tokens are in the store");
+    // Whoever still has the one before gets the same again, on any replica.
+    assert_eq!(scene.good(&cookie).await, Some(next.clone()));
+    assert_eq!(scene.replica().good(&cookie).await, Some(next));
+    assert_eq!(scene.asked(), 1);
+    scene.counted("exchanges_total", "outcome=\"rotated\"", 1);
+    scene.counted("exchanges_total", "outcome=\"answered_again\"", 1);
+}
+
+#[tokio::test]
+async fn many_requests_at_the_end_of_a_token_cost_one_exchange_and_all_succeed() {
+    let one = Scene::in_session();
+    let two = one.replica();
+    let cookie = one.session(300).await;
+    one.pass(301);
+    one.next_token("token-1");
+    let all =
+        join_all((0..20).map(|at| if at % 2 == 0 { one.good(&cookie) } else { two.good(&cookie) })).await;
+    let cookies: HashSet<_> = all.into_iter().map(Option::unwrap).collect();
+    assert_eq!((cookies.len(), one.asked()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_failed_exchange_does_not_fail_a_request_whose_token_is_still_good() {
+    let refused =
+        |error: &str| Instead::Answer(400, "application/json", json!({ "error": error }).to_string());
+    for failure in [
+        Instead::Fault(HttpFault::Connect),
+        Instead::Answer(500, "text/plain", String::new()),
+        refused("invalid_client"),
+        refused("invalid_scope"),
+        Instead::With(json!({ "access_token": "of-no-use" })),
+    ] {
+        let scene = Scene::in_session();
+        let cookie = scene.session(300).await;
+        scene.pass(295);
+        scene.next(failure.clone());
+        let served = scene.ask(&cookie).await.unwrap();
+        assert_eq!(served.found.caller.token().id(), Some("token-0"), "{failure:?}");
+        assert_eq!(scene.asked(), 1);
+        let next = served.ride.map(|ride| cookie_in(&ride.set_cookie));
+        assert_eq!(next.is_some(), matches!(failure, Instead::With(_)), "{failure:?}");
+        if next.is_some() {
+            continue;
+        }
+        // Once it has ended there is nothing to serve with; the session stays.
+        scene.pass(40);
+        scene.next(failure.clone());
+        let (denial, set_cookie) = scene.denied(&cookie).await;
+        assert_eq!((denial, set_cookie), (Denial::AuthorizationServerUnavailable, None), "{failure:?}");
+        scene.next_token("token-1");
+        assert!(scene.good(&cookie).await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn an_access_token_that_is_refused_here_costs_the_server_one_call_and_no_flood() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.pass(301);
+    scene.next(Instead::With(json!({ "access_token": "of-no-use" })));
+    let (denial, next) = scene.denied(&cookie).await;
+    assert_eq!(denial, Denial::AccessTokenUnusable);
+    let next = cookie_in(&next.unwrap());
+    for cookie in [&cookie, &next, &next] {
+        assert_eq!(scene.denied(cookie).await.0, Denial::AccessTokenUnusable);
+    }
+    assert_eq!(scene.asked(), 1);
+    scene.pass(10);
+    scene.next_token("token-2");
+    assert!(scene.good(&next).await.is_some());
+}
+
+#[tokio::test]
+async fn tokens_that_are_gone_from_the_store_are_exchanged_for_others() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    tokens::forget(&scene.gate, &scene.grant_in(&cookie), Duration::from_secs(1)).await;
+    scene.next_token("token-1");
+    assert!(scene.good(&cookie).await.is_some());
+    assert_eq!(scene.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_used_lives_on_and_one_that_is_polled_goes_idle() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(20_000).await;
+    let puts = scene.store.puts();
+    for _ in 0..3 {
+        scene.pass(1800);
+        assert_eq!(scene.good(&cookie).await, None);
+    }
+    assert_eq!(scene.store.puts(), puts + 3, "the store is told once in a tenth of the timeout");
+    for _ in 0..10 {
+        scene.pass(30);
+        scene.good(&cookie).await;
+    }
+    assert_eq!(scene.store.puts(), puts + 3);
+    // Elsewhere the cookie alone would say that it is over; the store knows better.
+    let elsewhere = scene.replica();
+    scene.pass(2000);
+    assert_eq!(elsewhere.good(&cookie).await, None);
+    // And here it seems to be over, while it was used elsewhere.
+    scene.pass(3000);
+    assert_eq!(scene.good(&cookie).await, None);
+    for _ in 0..7 {
+        scene.pass(500);
+        assert!(scene.ask_with(&asks(&cookie), POLL).await.is_ok());
+    }
+    scene.pass(100);
+    assert_eq!(scene.asked(), 0);
+    scene.is_over(&cookie, SessionEnd::IdleTimeout).await;
+    elsewhere.is_over(&cookie, SessionEnd::IdleTimeout).await;
+    scene.revoked(&["refresh-token-s"]).await;
+}
+
+#[tokio::test]
+async fn what_was_used_without_an_exchange_counts_at_the_next_one() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(3500).await;
+    scene.pass(3000);
+    scene.good(&cookie).await;
+    scene.pass(1000);
+    scene.next_tokens(json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 10_000 }), None);
+    let polled = scene.ask_with(&asks(&cookie), POLL).await.unwrap();
+    let next = cookie_in(&polled.ride.unwrap().set_cookie);
+    assert_eq!(
+        scene.grant_in(&next).last_used_at,
+        scene.grant_in(&cookie).signed_in_at.plus(Duration::from_secs(3000))
+    );
+    scene.pass(2599);
+    assert!(scene.ask_with(&asks(&next), POLL).await.is_ok());
+    scene.pass(1);
+    scene.is_over(&next, SessionEnd::IdleTimeout).await;
+}
+
+#[tokio::test]
+async fn no_use_carries_a_session_over_its_absolute_timeout() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(86_000).await;
+    for _ in 0..47 {
+        scene.pass(1800);
+        scene.good(&cookie).await;
+    }
+    assert_eq!(scene.asked(), 0);
+    scene.pass(1800);
+    scene.is_over(&cookie, SessionEnd::AbsoluteTimeout).await;
+    assert_eq!(scene.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_is_taken_back_ends_at_its_next_request() {
+    for wanted in [
+        json!({ "kind": "sub", "value": "alice" }),
+        json!({ "kind": "sub", "value": "alice", "block": true }),
+        json!({ "kind": "sid", "value": "sid-1" }),
+        json!({ "kind": "client", "value": "web-app" }),
+        json!({ "kind": "issuer", "value": "demo" }),
+        json!({ "kind": "family", "value": "" }),
+    ] {
+        let scene = Scene::in_session();
+        let cookie = scene.session(300).await;
+        scene.good(&cookie).await;
+        let mut wanted = wanted;
+        if wanted["kind"] == "family" {
+            wanted["value"] = scene.grant_in(&cookie).family.to_string().into();
+        }
+        scene.take_back(wanted).await;
+        for replica in [&scene.replica(), &scene] {
+            replica.is_over(&cookie, SessionEnd::Revoked).await;
+        }
+        scene.revoked(&["refresh-token-s"]).await;
+        assert_eq!(scene.asked(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_which_an_access_token_alone_was_taken_back_gets_another() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.good(&cookie).await;
+    scene.take_back(json!({ "kind": "jti", "value": "token-0" })).await;
+    scene.next_token("token-1");
+    let next = scene.good(&cookie).await.unwrap();
+    assert_eq!((scene.good(&next).await, scene.asked()), (None, 1));
+    // Whoever comes late with the cookie before, whose answer holds a token that was taken back too.
+    scene.take_back(json!({ "kind": "jti", "value": "token-1" })).await;
+    let (denial, ride) = scene.denied(&cookie).await;
+    assert_eq!((denial, cookie_in(&ride.unwrap())), (Denial::AuthorizationServerUnavailable, next.clone()));
+    scene.next_token("token-2");
+    assert!(scene.good(&next).await.is_some());
+}
+
+#[tokio::test]
+async fn a_session_that_was_signed_out_elsewhere_is_over_here() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.good(&cookie).await;
+    let elsewhere = scene.replica();
+    let (grant, timeouts) = (scene.grant_in(&cookie), session_cookie::timeouts(scene.client()));
+    let ended = end_family(&elsewhere.gate, &grant, timeouts, SessionEnd::Revoked).await;
+    take_back(&elsewhere.gate, &ended.issued).await.unwrap();
+    scene.is_over(&cookie, SessionEnd::Revoked).await;
+    scene.replica().is_over(&cookie, SessionEnd::Revoked).await;
+    assert_eq!(scene.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_ended_is_over_and_its_cookie_goes() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    "ended".clone_into(&mut scene.server.current.lock().unwrap());
+    scene.pass(295);
+    scene.is_over(&cookie, SessionEnd::InvalidGrant).await;
+    scene.is_over(&cookie, SessionEnd::InvalidGrant).await;
+    assert_eq!(scene.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_older_cookie_never_replaces_a_newer_one_and_is_theft_once_the_newer_one_arrived() {
+    let scene = Scene::in_session();
+    let first = scene.session(300).await;
+    scene.pass(295);
+    scene.next_token("token-1");
+    let second = scene.good(&first).await.unwrap();
+    scene.take_back(json!({ "kind": "jti", "value": "token-1" })).await;
+    scene.next_token("token-2");
+    let third = scene.good(&second).await.unwrap();
+    assert_eq!(scene.good(&third).await, None);
+    let late = scene.ask(&first).await.unwrap_err();
+    assert!(late.ride.is_none(), "a later generation is known");
+    scene.pass(31);
+    scene.is_over(&first, SessionEnd::ReuseDetected).await;
+    scene.is_over(&third, SessionEnd::Revoked).await;
+}
+
+#[tokio::test]
+async fn only_a_cookie_that_comes_back_proves_that_it_arrived() {
+    let scene = Scene::in_session();
+    let first = scene.session(300).await;
+    scene.pass(295);
+    scene.next_token("token-1");
+    let second = scene.good(&first).await.unwrap();
+    // The browser never got it; the gateway used its access token all the same.
+    scene.pass(200);
+    scene.next_token("token-2");
+    let third = scene.good(&first).await.unwrap();
+    assert_ne!(second, third);
+    scene.counted("exchanges_total", "outcome=\"recovered\"", 1);
+    // This one arrives, and after its window the one before is a copy in other hands.
+    assert_eq!(scene.good(&third).await, None);
+    scene.pass(31);
+    scene.is_over(&first, SessionEnd::ReuseDetected).await;
+}
+
+#[tokio::test]
+async fn what_is_not_of_our_pages_reaches_neither_store_nor_server() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.pass(301);
+    scene.store.goes_away(true);
+    let mut foreign = asks(&cookie);
+    foreign.insert(ORIGIN, HeaderValue::from_static("https://evil.example"));
+    for headers in [headers(Some(&cookie)), foreign] {
+        let not = scene.ask_with(&headers, PAGE).await.unwrap_err();
+        assert!(not.ride.is_none());
+        assert_eq!((not.denial, not.brought_cookie), (Denial::CrossSiteRequest, true));
+    }
+    let not = scene.ask_with(&HeaderMap::new(), PAGE).await.unwrap_err();
+    assert_eq!((not.denial, not.brought_cookie), (Denial::NotSignedIn { ended: None }, false));
+    let not = scene.ask_with(&asks("not-one-of-ours"), PAGE).await.unwrap_err();
+    assert_eq!((not.denial, not.brought_cookie), (Denial::NotSignedIn { ended: None }, true));
+    assert!(not.ride.is_none(), "it may open with a key that comes back");
+    let mut two = asks(&cookie);
+    two.append(COOKIE, HeaderValue::try_from(format!("{COOKIE_NAME}={cookie}")).unwrap());
+    assert_eq!(scene.ask_with(&two, PAGE).await.unwrap_err().denial, Denial::SeveralCredentials);
+    assert_eq!(scene.asked(), 0);
+}
+
+#[tokio::test]
+async fn an_outage_of_the_store_ends_no_session() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.store.goes_away(true);
+    let unknown = scene.replica();
+    for replica in [&unknown, &scene] {
+        assert_eq!(replica.denied(&cookie).await, (Denial::StoreUnavailable, None));
+    }
+    scene.store.goes_away(false);
+    assert_eq!(scene.good(&cookie).await, None);
+    scene.store.goes_away(true);
+    scene.pass(295);
+    assert_eq!(scene.good(&cookie).await, None, "its access token is good");
+    scene.pass(60);
+    assert_eq!(scene.denied(&cookie).await, (Denial::StoreUnavailable, None));
+    assert_eq!(scene.asked(), 0);
+    scene.store.goes_away(false);
+    scene.next_token("token-1");
+    assert!(scene.good(&cookie).await.is_some());
+}
+
+fn subject_told(served: &InSession) -> Option<&str> {
+    let (_, value) = served.caller.identity().iter().find(|(name, _)| name == "x-auth-subject")?;
+    value.to_str().ok()
+}
+
+fn person(sub: &str, name: &str) -> String {
+    id_token(
+        &json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": sub, "name": name, "nonce": "n" }),
+    )
+}
+
+#[tokio::test]
+async fn upstreams_are_told_who_calls_by_the_id_token_where_that_is_asked_for() {
+    let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
+    let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+    let served = scene.ask(&cookie).await.unwrap();
+    assert_eq!(subject_told(&served), Some("alice@corp"));
+    assert_eq!(served.caller.token().subject(), Some("alice"), "requirements look at the access token");
+    // An exchange that brings none keeps it, on every replica.
+    scene.pass(295);
+    scene.next_token("token-1");
+    let second = scene.good(&cookie).await.unwrap();
+    for replica in [&scene, &scene.replica()] {
+        assert_eq!(subject_told(&replica.ask(&second).await.unwrap()), Some("alice@corp"));
+        assert_eq!(subject_told(&replica.ask(&cookie).await.unwrap()), Some("alice@corp"));
+    }
+    // One that brings another replaces it.
+    scene.pass(295);
+    scene.next_tokens(json!({ "jti": "token-2" }), Some(&person("alice@corp", "Alice B.")));
+    let third = scene.good(&second).await.unwrap();
+    let held = scene.ask(&third).await.unwrap().held;
+    assert_eq!(held.id_claims.as_ref().unwrap()["name"], "Alice B.");
+    // One of somebody else ends the session.
+    scene.pass(295);
+    scene.next_tokens(json!({ "jti": "token-3" }), Some(&person("mallory@corp", "Mallory")));
+    let served = scene.ask(&third).await.unwrap();
+    assert_eq!(
+        (subject_told(&served), served.found.caller.token().id()),
+        (Some("alice@corp"), Some("token-2"))
+    );
+    scene.pass(60);
+    scene.is_over(&third, SessionEnd::Revoked).await;
+}
+
+#[tokio::test]
+async fn without_the_id_token_that_is_asked_for_nobody_is_told_of_at_all() {
+    let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
+    let cookie = scene.session_with(300, None).await;
+    assert_eq!(scene.denied(&cookie).await, (Denial::AccessTokenUnusable, None));
+}
+
+#[tokio::test]
+async fn a_page_is_told_who_is_signed_in_and_until_when_and_gets_no_token() {
+    for identity in [IdentityFrom::AccessToken, IdentityFrom::IdToken] {
+        let scene = Scene::of(session_client(identity), issuer(Duration::from_secs(5)));
+        let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+        scene.pass(100);
+        let asked = async |headers: &HeaderMap, query| {
+            who(&scene.gate, &scene.live, &head(&Method::GET, headers), query).await
+        };
+        let said = asked(&asks(&cookie), Some("client_id=web-app")).await.unwrap();
+        let body: Value = serde_json::from_slice(&said.body).unwrap();
+        let mut expected =
+            json!({ "client_id": "web-app", "sub": "alice", "expires_in": 200, "session_expires_in": 3500 });
+        if identity == IdentityFrom::IdToken {
+            expected["sub"] = "alice@corp".into();
+            expected["claims"] = json!({ "name": "Alice" });
+        }
+        assert_eq!(body, expected);
+        let denied = async |headers: &HeaderMap, query| asked(headers, query).await.unwrap_err().denial;
+        let known = Some("client_id=web-app");
+        assert_eq!(denied(&headers(Some(&cookie)), known).await, Denial::CrossSiteRequest);
+        assert_eq!(denied(&HeaderMap::new(), known).await, Denial::CrossSiteRequest);
+        assert_eq!(denied(&asks("none"), known).await, Denial::NotSignedIn { ended: None });
+        assert_eq!(denied(&asks(&cookie), Some("client_id=x")).await, Denial::UnknownClient);
+        assert!(matches!(denied(&asks(&cookie), None).await, Denial::InvalidRequest(_)));
+        scene.pass(3500);
+        assert_eq!(denied(&asks(&cookie), known).await, ended(SessionEnd::IdleTimeout), "to ask is no use");
+    }
+    let scene = Scene::new();
+    let asked =
+        who(&scene.gate, &scene.live, &head(&Method::GET, &asks("x")), Some("client_id=web-app")).await;
+    assert!(matches!(asked.unwrap_err().denial, Denial::InvalidRequest(_)));
+}
+
+#[tokio::test]
+async fn the_cookies_of_the_two_modes_are_not_those_of_the_other() {
+    let scene = Scene::in_session();
+    let session = scene.session(300).await;
+    let pages = Scene::new();
+    assert_eq!(pages.refresh(&session).await.unwrap_err().denial, Denial::NoSession);
+    let refresh = pages.signed_in_cookie().await;
+    assert_eq!(scene.denied(&refresh).await, (Denial::NotSignedIn { ended: None }, None));
+}
+
+#[tokio::test]
+async fn what_a_session_leaves_in_the_store_is_bounded() {
+    let scene = Scene::in_session();
+    let mut cookie = scene.session(300).await;
+    for round in 1..=20 {
+        scene.pass(295);
+        scene.next_token(&format!("token-{round}"));
+        cookie = scene.good(&cookie).await.unwrap();
+    }
+    assert!(scene.store.len("tokens:") <= 2, "{}", scene.store.len("tokens:"));
+    assert_eq!(scene.store.len("token:"), 0, "no access token shows that a cookie arrived");
+}

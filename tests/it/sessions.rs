@@ -1,0 +1,408 @@
+//! Requests with a session cookie, on real sockets: what the upstream, the browser and the log see of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tollgate::core::secret::Secret;
+use tollgate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
+use tollgate::core::session::sealed::{Binding, Purpose};
+use tollgate::core::time::Timestamp;
+
+use crate::streams::{HANDSHAKE, MASKED, SWITCHES, accept};
+use crate::support::client::{Answer, Client, HOST, request};
+use crate::support::gateway::Gateway;
+use crate::support::issuer::{AUDIENCE, Issuer};
+use crate::support::upstream::{PAUSE, Received, Upstream};
+
+const COOKIE: &str = "__Host-Http-tollgate-web-app";
+const OWN: &str = "http://gate.localhost:8080";
+const LISTED: &str = "http://app.gate.localhost:3000";
+const FETCH: [(&str, &str); 3] =
+    [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors"), ("X-CSRF", "1")];
+const PAGE: [(&str, &str); 3] =
+    [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")];
+
+/// An authorization server that rotates, and a gateway with one client in session mode before `to`. Whatever session is
+/// made here has no access token yet: its first request exchanges.
+struct World {
+    server: Upstream,
+    exchanges: Arc<AtomicUsize>,
+    families: AtomicUsize,
+    gateway: Gateway,
+}
+
+impl World {
+    async fn start(to: &str) -> Self {
+        Self::with(to, "").await
+    }
+
+    async fn with(to: &str, more: &str) -> Self {
+        let (issuer, exchanges) = (Issuer::new(), Arc::new(AtomicUsize::new(0)));
+        let (keys, count) = (issuer.jwks().to_string(), Arc::clone(&exchanges));
+        let server = Upstream::answering(Arc::new(move |asked: &Received| {
+            let iss = format!("http://{}", asked.header("host").unwrap());
+            let body = match asked.path() {
+                "/jwks" => keys.clone(),
+                "/token" => {
+                    let number = count.fetch_add(1, Ordering::SeqCst);
+                    let claims = json!({ "iss": iss, "sub": "alice", "scope": "api:read", "jti": format!("t-{number}") });
+                    let token = issuer.token_with(claims);
+                    json!({ "access_token": token, "token_type": "Bearer", "expires_in": 300, "refresh_token": format!("rt-{number}") })
+                        .to_string()
+                }
+                _ => json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks"), "token_endpoint": format!("{iss}/token"),
+                    "authorization_endpoint": format!("{iss}/authorize"), "response_types_supported": ["code"] })
+                .to_string(),
+            };
+            let length = body.len();
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+                .into_bytes()
+        }))
+        .await;
+        let config = format!(
+            "issuers: {{ as: {{ url: \"{}\", audience: \"{AUDIENCE}\" }} }}
+clients: {{ web-app: {{ mode: session, scope: openid, origins: [\"{OWN}\", \"{LISTED}\"] }} }}
+routes:
+  - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
+  - {{ path: /admin/*, to: \"{to}\", require: {{ scope: admin }} }}
+  - {{ path: /app/*, to: \"{to}\", sign_in: web-app }}
+  - {{ path: /fresh/*, to: \"{to}\", sign_in: web-app, require: {{ signed_in_within: 5m, acr: [gold, silver] }} }}
+  - {{ path: /trial/*, to: \"{to}\", report_only: true, require: {{ scope: admin }} }}
+  - {{ path: /public/*, to: \"{to}\", public: true }}
+  - {{ path: /dead/*, to: \"http://127.0.0.1:9\" }}
+{more}",
+            server.url()
+        );
+        let gateway = Gateway::unready(&config, |_| {}).unwrap();
+        Self { server, exchanges, families: AtomicUsize::new(0), gateway }
+    }
+
+    /// A session of alice, as a sign-in leaves it behind: `Cookie`.
+    fn session(&self) -> String {
+        let live = self.gateway.app.gate.live.load_full();
+        let number = u8::try_from(self.families.fetch_add(1, Ordering::SeqCst)).unwrap();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let now = Timestamp::from_secs(i64::try_from(since).unwrap());
+        let grant = Grant {
+            client_id: "web-app".into(),
+            iss: self.server.url(),
+            refresh_token: "rt".into(),
+            subject: Some(Subject { sub: "alice".into(), source: SubjectSource::AccessToken }),
+            session_id: None,
+            scope: None,
+            family: FamilyId::from_random([number; 16]),
+            generation: 0,
+            seed: Secret::new([number; 32]),
+            signed_in_at: now,
+            last_used_at: now,
+            exchanged_at: now,
+        };
+        let binding = Binding { purpose: Purpose::Session, cookie: COOKIE, client: "web-app" };
+        let sealed = live.cookie_keys.seal(binding, grant.to_bytes().expose(), [number; 12]).unwrap();
+        format!("{COOKIE}={sealed}")
+    }
+
+    async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], more: &[(&str, &str)]) -> Answer {
+        let mut client = self.gateway.connect().await;
+        client.send(request(method, path, &[fields, more].concat(), b"")).await;
+        client.answer_to(method).await.unwrap()
+    }
+
+    async fn get(&self, path: &str, fields: &[(&str, &str)], cookie: &str) -> Answer {
+        self.ask("GET", path, fields, &[("Cookie", cookie)]).await
+    }
+
+    fn exchanges(&self) -> usize {
+        self.exchanges.load(Ordering::SeqCst)
+    }
+}
+
+/// `Cookie` for what an answer sets.
+fn next(answer: &Answer) -> String {
+    let set = answer.header("set-cookie").unwrap_or_else(|| panic!("no cookie:\n{}", answer.head));
+    assert!(set.starts_with(&format!("{COOKIE}=")) && set.contains("; Path=/; Max-Age="), "{set}");
+    assert!(set.ends_with("; Secure; HttpOnly; SameSite=Strict"), "{set}");
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{}", answer.head);
+    set.split(';').next().unwrap().to_owned()
+}
+
+fn cached(_: &Received) -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: public, max-age=60\r\nCDN-Cache-Control: max-age=9\r\n\
+      Expires: Thu, 01 Jan 2099 00:00:00 GMT\r\nSet-Cookie: theirs=1\r\n\
+      Set-Cookie: __Host-Http-tollgate-web-app=planted\r\n\r\nok"
+        .to_vec()
+}
+
+#[tokio::test]
+async fn the_upstream_sees_who_calls_and_nothing_of_the_session_whose_next_cookie_rides_on_the_answer() {
+    let upstream = Upstream::answering(Arc::new(cached)).await;
+    let world = World::start(&upstream.url()).await;
+    let cookie = world.session();
+    let answer = world.get("/api/x", &FETCH, &format!("a=1; {cookie}; b=2")).await;
+    let set = answer.all("set-cookie");
+    assert_eq!((answer.status, set.len(), set[0]), (200, 2, "theirs=1"), "{}", answer.head);
+    assert_eq!(answer.all("cache-control"), ["no-store"]);
+    assert!(answer.header("expires").is_none() && answer.header("cdn-cache-control").is_none());
+    let got = upstream.only();
+    assert_eq!((got.header("x-auth-subject"), got.header("cookie")), (Some("alice"), Some("a=1; b=2")));
+    assert_eq!(got.header("authorization"), None);
+    let second = set[1].split(';').next().unwrap().to_owned();
+    assert!(second != cookie && !second.ends_with("planted"));
+    let again = world.get("/api/x", &FETCH, &second).await;
+    assert_eq!((again.status, again.all("set-cookie")), (200, vec!["theirs=1"]));
+    assert_eq!(again.header("cache-control"), Some("public, max-age=60"));
+    assert_eq!(world.exchanges(), 1);
+    let lines = world.gateway.logged(2).await;
+    for line in &lines {
+        assert_eq!(
+            (line["subject"].as_str(), line["outcome"].as_str()),
+            (Some("alice"), Some("ok")),
+            "{line}"
+        );
+        assert_eq!(line["family"], "0".repeat(32), "{line}");
+    }
+    let text = world.gateway.log.text();
+    assert!(!text.contains(second.split_once('=').unwrap().1), "{text}");
+}
+
+#[tokio::test]
+async fn many_requests_at_once_all_get_the_same_cookie_for_one_exchange() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let cookie = world.session();
+    let all = futures_util::future::join_all((0..20).map(|_| world.get("/api/x", &FETCH, &cookie))).await;
+    let cookies: std::collections::HashSet<_> = all.iter().map(next).collect();
+    assert!(all.iter().all(|answer| answer.status == 200));
+    assert_eq!((cookies.len(), world.exchanges()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_cookie_rides_on_a_streamed_answer_and_not_on_what_goes_before_it() {
+    let streamed = |_: &Received| {
+        let head = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n\
+                    HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
+                    2\r\na\n\r\n";
+        [head.as_bytes(), PAUSE, b"0\r\n\r\n"].concat()
+    };
+    let upstream = Upstream::answering(Arc::new(streamed)).await;
+    let world = World::start(&upstream.url()).await;
+    let mut client = world.gateway.connect().await;
+    let events = [("Sec-Fetch-Site", "same-origin"), ("Accept", "text/event-stream")];
+    let cookie = world.session();
+    let fields = [&events[..], &[("Cookie", cookie.as_str())]].concat();
+    client.send(request("GET", "/api/events", &fields, b"")).await;
+    let early = client.take_head().await.unwrap();
+    assert!(early.starts_with("HTTP/1.1 103 ") && !early.to_lowercase().contains("set-cookie"), "{early}");
+    let head = client.take_head().await.unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(head.to_lowercase().contains(&format!("set-cookie: {}=", COOKIE.to_lowercase())), "{head}");
+    upstream.release(1);
+    client.until(b"0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn the_cookie_rides_on_the_upgrade_of_a_websocket_that_a_listed_page_opens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::start(&format!("http://{}", listener.local_addr().unwrap())).await;
+    let cookie = world.session();
+    for origin in ["http://evil.example", "http://evil.gate.localhost:3000", "null"] {
+        let fields = [&HANDSHAKE[..], &[("Origin", origin)]].concat();
+        let answer = world.get("/api/chat", &fields, &cookie).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (403, None), "{origin}");
+    }
+    assert_eq!(world.get("/api/chat", &HANDSHAKE, &cookie).await.status, 403, "without an origin");
+    assert_eq!(world.exchanges(), 0);
+    let mut page = world.gateway.connect().await;
+    let fields = [&HANDSHAKE[..], &[("Origin", LISTED), ("Cookie", cookie.as_str())]].concat();
+    page.send(request("GET", "/api/chat", &fields, b"")).await;
+    let mut peer: Client = accept(&listener).await;
+    let asked = peer.take_head().await.unwrap().to_lowercase();
+    assert!(asked.contains("x-auth-subject: alice") && !asked.contains("cookie:"), "{asked}");
+    peer.send(SWITCHES).await;
+    let answer = page.take_head().await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(answer.to_lowercase().contains(&format!("set-cookie: {}=", COOKIE.to_lowercase())), "{answer}");
+    page.send(MASKED).await;
+    peer.take(MASKED).await;
+}
+
+#[tokio::test]
+async fn the_cookie_rides_on_refusals_and_on_failures_of_the_upstream_too() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let answer = world.get("/admin/x", &FETCH, &world.session()).await;
+    assert_eq!(answer.status, 403);
+    let cookie = next(&answer);
+    assert_eq!(world.get("/api/x", &FETCH, &cookie).await.status, 200);
+    let answer = world.get("/dead/x", &FETCH, &world.session()).await;
+    assert_eq!(answer.status, 502);
+    next(&answer);
+    let answer = world.get("/trial/x", &FETCH, &world.session()).await;
+    assert_eq!(answer.status, 200);
+    next(&answer);
+    let nobodys = upstream.received().pop().unwrap();
+    assert_eq!((nobodys.path(), nobodys.header("x-auth-subject")), ("/trial/x", None));
+}
+
+#[tokio::test]
+async fn a_session_s_access_token_goes_on_where_the_operator_says_so() {
+    let upstream = Upstream::start().await;
+    let world = World::with(&upstream.url(), "identity: { access_token: forward }\n").await;
+    assert_eq!(world.get("/api/x", &FETCH, &world.session()).await.status, 200);
+    let got = upstream.only();
+    assert!(got.header("authorization").unwrap().starts_with("Bearer ey"), "{}", got.head);
+    assert_eq!(world.ask("GET", "/public/x", &FETCH, &[]).await.status, 200);
+    assert_eq!(upstream.received()[1].header("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_script_without_a_session_is_told_where_to_sign_in_and_never_sent_there() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let referrer = [("Referer", "http://gate.localhost:8080/app/mail?box=1")];
+    for (path, more, return_to) in [
+        ("/api/x?y=1", &referrer[..], "%2Fapp%2Fmail%3Fbox%3D1"),
+        ("/api/x?y=1", &[], "%2F"),
+        ("/app/x?y=1", &[], "%2Fapp%2Fx%3Fy%3D1"),
+    ] {
+        let answer = world.ask("GET", path, &FETCH, more).await;
+        let problem = answer.json();
+        assert_eq!((answer.status, answer.header("location")), (401, None));
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(
+            problem["login_url"],
+            format!("{OWN}/oauth/login?client_id=web-app&return_to={return_to}")
+        );
+        assert_eq!(problem["type"], "urn:tollgate:refusal:no_session");
+        assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer "));
+    }
+    // A bad token is no matter of sessions.
+    let answer = world.ask("GET", "/api/x", &FETCH, &[("Authorization", "Bearer a.b.c")]).await;
+    assert_eq!((answer.status, answer.json().get("login_url")), (401, None));
+    // Whoever says nothing of itself and reads pages gets one.
+    let answer = world.ask("GET", "/app/x", &[("Accept", "text/html")], &[]).await;
+    let text = String::from_utf8(answer.body.clone()).unwrap();
+    assert_eq!((answer.status, answer.header("location")), (401, None));
+    assert!(text.contains("oauth&#x2f;login?client_id=web-app&amp;return_to="), "{text}");
+    // Nor is a cookie that is not of our pages of any use.
+    for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
+        let same_origin = [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors")];
+        let answer = world.ask(method, "/api/x", &same_origin, &[("Cookie", &world.session())]).await;
+        assert_eq!(answer.status, 403, "{method}");
+        assert_eq!(answer.json()["type"], "urn:tollgate:refusal:cross_site_request");
+    }
+    assert!(upstream.received().is_empty());
+    assert_eq!(world.exchanges(), 0);
+}
+
+#[tokio::test]
+async fn a_person_without_a_session_is_sent_to_sign_in_and_comes_back() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let sign_in = "/oauth/login?client_id=web-app&return_to=%2Fapp%2Fx%3Fy%3D1";
+    for method in ["GET", "HEAD"] {
+        let answer = world.ask(method, "/app/x?y=1", &PAGE, &[]).await;
+        assert_eq!((answer.status, answer.header("location")), (303, Some(sign_in)), "{method}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    // From another site without a cookie: once more, from a page of ours.
+    let [_, mode, dest] = PAGE;
+    let from = |site| [("Sec-Fetch-Site", site), mode, dest];
+    let answer = world.ask("GET", "/app/x?y=1", &from("cross-site"), &[]).await;
+    let text = String::from_utf8(answer.body.clone()).unwrap();
+    assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")));
+    assert!(text.contains("http-equiv=\"refresh\" content=\"0; url=&#x2f;app&#x2f;x?y=1\""), "{text}");
+    let answer = world.ask("GET", "/app/x?y=1", &from("same-origin"), &[]).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some(sign_in)));
+    // One that does not open is left alone.
+    let answer = world.get("/app/x?y=1", &from("cross-site"), &format!("{COOKIE}=x")).await;
+    assert_eq!(
+        (answer.status, answer.header("location"), answer.header("set-cookie")),
+        (303, Some(sign_in), None)
+    );
+    // What is loaded in advance, or into a frame, or is no page, begins nothing.
+    let advance = world.ask("GET", "/app/x", &PAGE, &[("Sec-Purpose", "prefetch")]).await;
+    let frame = world.ask("GET", "/app/x", &[mode, ("Sec-Fetch-Dest", "iframe")], &[]).await;
+    let posted = world.ask("POST", "/app/x", &PAGE, &[]).await;
+    let api = world.ask("GET", "/api/x", &PAGE, &[]).await;
+    for answer in [advance, frame, posted, api] {
+        assert_eq!((answer.status, answer.header("location")), (401, None));
+    }
+    assert!(upstream.received().is_empty());
+    // With a session the page opens, from wherever.
+    let answer = world.get("/app/x", &from("cross-site"), &world.session()).await;
+    assert_eq!(answer.status, 200);
+    next(&answer);
+}
+
+#[tokio::test]
+async fn a_page_that_needs_a_stronger_sign_in_leads_there_and_a_script_is_told() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let stronger = "/oauth/login?client_id=web-app&return_to=%2Ffresh%2Fx&acr_values=gold+silver&max_age=300";
+    let answer = world.get("/fresh/x", &PAGE, &world.session()).await;
+    assert_eq!((answer.status, answer.header("location")), (303, Some(stronger)));
+    let cookie = next(&answer);
+    let answer = world.get("/fresh/x", &FETCH, &cookie).await;
+    assert_eq!(
+        (answer.status, answer.json()["login_url"].as_str()),
+        (401, Some(&*format!("{OWN}{stronger}")))
+    );
+    assert!(answer.header("www-authenticate").unwrap().contains("insufficient_user_authentication"));
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_counts_as_absent() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let cookie = world.session();
+    let of_a_page = [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "no-cors")];
+    for (fields, cookie) in
+        [(&FETCH[..], "x=y"), (&FETCH, &format!("{COOKIE}=x")), (&of_a_page, &cookie), (&PAGE, &cookie)]
+    {
+        let answer = world.get("/public/x", fields, cookie).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "{fields:?} {cookie}");
+        assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), None);
+    }
+    assert_eq!(world.exchanges(), 0);
+    let answer = world.get("/public/x", &FETCH, &cookie).await;
+    assert_eq!(answer.status, 200);
+    next(&answer);
+    assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), Some("alice"));
+    assert_eq!(world.get("/public/x", &FETCH, &format!("{cookie}; {cookie}")).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_page_asks_who_is_signed_in_before_it_shows_anything() {
+    let world = World::start("http://127.0.0.1:9").await;
+    let path = "/oauth/session?client_id=web-app";
+    let answer = world.get(path, &FETCH, &world.session()).await;
+    assert_eq!((answer.status, answer.json()["sub"].as_str()), (200, Some("alice")), "{}", answer.head);
+    let cookie = next(&answer);
+    let listed = [("Origin", LISTED), ("X-CSRF", "1")];
+    let answer = world.get(path, &listed, &cookie).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some(LISTED)));
+    assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!((answer.header("cache-control"), answer.header("set-cookie")), (Some("no-store"), None));
+    assert_eq!(world.get(path, &[], &cookie).await.status, 403);
+    let nobody = world.ask("GET", path, &FETCH, &[]).await;
+    assert_eq!((nobody.status, nobody.json()["error"].as_str()), (401, Some("login_required")));
+    assert_eq!(nobody.json()["login_url"], format!("{OWN}/oauth/login?client_id=web-app&return_to=%2F"));
+    assert_eq!(world.ask("POST", path, &FETCH, &[]).await.status, 405);
+    assert_eq!(world.ask("GET", "/oauth/session?client_id=x", &FETCH, &[]).await.status, 400);
+    let asks = [("Origin", LISTED), ("Access-Control-Request-Method", "GET")];
+    for path in [path, "/api/x"] {
+        let preflight = world.ask("OPTIONS", path, &asks, &[]).await;
+        assert_eq!(preflight.status, 204, "{path}");
+        assert_eq!(preflight.header("access-control-allow-credentials"), Some("true"));
+        let allowed = preflight.header("access-control-allow-headers").unwrap();
+        assert!(allowed.to_lowercase().contains("x-csrf"), "{allowed}");
+    }
+    let lines: Vec<Value> = world.gateway.logged(8).await;
+    assert_eq!(lines[0]["route"], "/oauth/session", "{}", lines[0]);
+    assert_eq!(HOST, "gate.localhost:8080");
+}
