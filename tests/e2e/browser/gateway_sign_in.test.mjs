@@ -219,4 +219,27 @@ describe('a client in session mode', () => {
     assert.deepEqual(outcomes(), ['sign_in_goes_on', 'signed_in', 'sign_in_goes_on', 'signed_in']);
     await until("alice's refresh token to be revoked", () => as.revocations.length === 1);
   });
+
+  test('a sign-out by a form goes to the server with the ID token as a hint, a script gets none', async () => {
+    await scene.newPerson();
+    const { gateway, as } = scene.world;
+    const tab = await scene.context.newPage();
+    await tab.goto(`${gateway.url}/oauth/login?client_id=${CLIENT}&return_to=/page/here`);
+    await scene.pass(tab, 'alice');
+    await tab.waitForURL(`${gateway.url}/page/here`);
+    const logout = `${gateway.url}/oauth/logout?client_id=${CLIENT}`;
+    const page = await scene.context.newPage();
+    await page.goto(`${gateway.url}/page/other`);
+    await tab.evaluate((action) => {
+      const form = Object.assign(document.createElement('form'), { method: 'POST', action });
+      document.body.append(form);
+      form.submit();
+    }, logout);
+    await tab.waitForURL(`${as.url}/session/end?**`);
+    const { searchParams } = new URL(tab.url());
+    assert.deepEqual([searchParams.get('id_token_hint')?.split('.').length, searchParams.get('client_id')], [3, null]);
+    assert.equal(await scene.sessionCookie(), undefined);
+    const told = await page.evaluate(async (logout) => (await fetch(logout, { method: 'POST' })).json(), logout);
+    assert.deepEqual(told, { end_session_url: `${as.url}/session/end?client_id=${CLIENT}` });
+  });
 });
