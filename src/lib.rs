@@ -45,6 +45,9 @@
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
+//! | how the gateway signs people in | `flows/sign_in/`, `core/session/transaction.rs`, `core/session/authorization.rs` |
+//! | where a sign-in may lead | `core/session/return_to.rs` |
+//! | how a session ends | `flows/logout.rs`, `flows/end_session.rs` |
 //! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
 //! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations/` |
