@@ -132,6 +132,11 @@ impl Context {
         self.subject = side.subject;
     }
 
+    /// Whether a session cookie proved who calls.
+    pub(crate) fn is_served_in_session(&self) -> bool {
+        self.by_session == Some(true) && self.permit.as_ref().is_some_and(|permit| permit.token().is_some())
+    }
+
     /// The cookie that leaves with this answer, if it still may: it does so once.
     pub(crate) fn cookie_that_leaves(&mut self) -> Option<HeaderValue> {
         let ride = self.ride.take()?;

@@ -154,6 +154,7 @@ async fn the_upstream_sees_who_calls_and_nothing_of_the_session_whose_next_cooki
     let again = world.get("/api/x", &FETCH, &second).await;
     assert_eq!((again.status, again.all("set-cookie")), (200, vec!["theirs=1"]));
     assert_eq!(again.header("cache-control"), Some("public, max-age=60"));
+    assert!(again.all("vary").contains(&"Cookie"), "no shared cache gives it to others: {}", again.head);
     assert_eq!(world.exchanges(), 1);
     let lines = world.gateway.logged(2).await;
     for line in &lines {
@@ -366,6 +367,7 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     {
         let answer = world.get("/public/x", fields, cookie).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "{fields:?} {cookie}");
+        assert!(!answer.all("vary").contains(&"Cookie"), "everybody gets the same");
         assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), None);
     }
     assert_eq!(world.exchanges(), 0);
