@@ -1,4 +1,4 @@
-// A page's side of Tollgate, for clients of `mode: token` with `login: page`. Copy it; it needs nothing else.
+// A page's side of Tollgate, for clients of `mode: token`. Copy it; it needs nothing else.
 // How to use it, and what it does when: docs/spa.md.
 //
 // The access token lives in memory alone. It is replaced when a call needs it, never on a timer, and one tab
@@ -20,7 +20,16 @@ export class Tollgate {
     addEventListener('pageshow', ({ persisted }) => persisted && (this.#token = undefined)); // was deaf meanwhile
   }
 
-  /** A new session from an authorization code. Gives the gateway's answer. */
+  /** Leaves for sign-in by the gateway; the browser comes back to `returnTo`. `acrValues`, `maxAge`: step-up (RFC 9470). */
+  signIn({ returnTo = location.href, acrValues, maxAge } = {}) {
+    const to = new URL(returnTo, location.href);
+    const back = to.origin === this.#endpoint.origin ? to.pathname + to.search : to.href;
+    const asked = { client_id: this.#clientId, return_to: back, acr_values: acrValues, max_age: maxAge };
+    const given = Object.entries(asked).filter(([, value]) => value !== undefined);
+    location.assign(new URL(`/oauth/login?${new URLSearchParams(given)}`, this.#endpoint));
+  }
+
+  /** With `login: page`: a new session from an authorization code. Gives the gateway's answer. */
   exchange({ code, code_verifier, redirect_uri }) {
     return navigator.locks.request(this.#name, async () => {
       const answer = await this.#post({ grant_type: 'authorization_code', code, code_verifier, redirect_uri });

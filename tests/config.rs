@@ -22,7 +22,7 @@ const TOP: &str = env!("CARGO_MANIFEST_DIR");
 
 fn env(name: &str) -> Option<String> {
     match name {
-        "WEB_APP_SECRET" => Some("a secret of the demo".to_owned()),
+        "WEB_APP_SECRET" | "PORTAL_SECRET" => Some("a secret of the demo".to_owned()),
         "AUDIENCE" => Some("https://api.example.com".to_owned()),
         "PUBLIC" => Some("true".to_owned()),
         "TRAP" => Some("{id}".to_owned()),
@@ -147,16 +147,22 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
     assert_eq!(settings.public_url.as_str(), "http://localhost:8080");
     assert_eq!(settings.issuers[0].rules.iss, "http://127.0.0.1:8082");
     assert_eq!(settings.issuers[0].rules.audiences, ["https://api.example.com"]);
-    assert_eq!(settings.issuers[0].rules.client_ids, ["web-app"]);
-    let client = &settings.clients[0];
+    assert_eq!(settings.issuers[0].rules.client_ids, ["web-app", "portal"]);
+    let [client, portal] = settings.clients.as_slice() else { panic!("two clients") };
     assert!(
         matches!(&client.credential, ClientCredential::Secret(s) if s.expose() == "a secret of the demo")
     );
-    assert_eq!(client.redirect_uri, "http://localhost:8080/");
+    for client in [client, portal] {
+        assert_eq!(client.redirect_uri, "http://localhost:8080/oauth/callback");
+        assert!(client.login.is_some());
+    }
+    assert!(client.session.is_none() && portal.session.is_some());
+    assert_eq!(portal.cookie.name, "__Host-Http-tollgate-portal");
     assert_eq!(client.cookie.name, "__Secure-tollgate-web-app");
     assert_eq!(client.cookie.path, "/oauth/token");
     assert_eq!(client.cookie.same_site, SameSite::Strict);
-    assert_eq!(settings.routes.len(), 6);
+    assert_eq!(settings.routes.len(), 7);
+    assert!(settings.routes[6].session.as_ref().is_some_and(|taken| taken.signs_in));
     assert_eq!(settings.upstreams.len(), 1, "equal `to` share one upstream");
     for public in [0, 4, 5] {
         assert!(matches!(settings.routes[public].access, Access::Public));
@@ -165,7 +171,7 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
     assert_eq!(requirements(settings, 3).scope, ["api:read", "admin"]);
     assert_eq!(requirements(settings, 3).signed_in_within, Some(Duration::from_secs(300)));
     assert_eq!(settings.store.folder, Path::new(TOP).join("data"));
-    assert!(loaded.warnings.iter().any(|w| w.message.contains("login: page")), "{:?}", loaded.warnings);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -390,7 +396,7 @@ fn long_forms_mean_what_they_say() {
     let portal = (corp.name.clone(), "0oa1b2c3".to_owned());
     assert_eq!(a.clients.as_deref(), Some([portal].as_slice()));
     let names: Vec<&str> = settings.routes.iter().map(|route| route.name.as_str()).collect();
-    assert_eq!(names, ["a", "/b", "/c"]);
+    assert_eq!(names, ["a", "/b", "/c", "/d"]);
     let upstreams: Vec<&str> = settings.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(upstreams, ["several", "http://10.0.0.1:3000"]);
     assert_eq!(settings.sessions.keys[0].expose(), &[10; 32]);
@@ -1899,8 +1905,8 @@ fn check_says_what_a_good_file_does_and_ends_with_0() {
         "config.yaml is valid",
         "/api/admin/*",
         "demo",
-        "web-app",
-        "warning: config.yaml:14:3: clients.web-app",
+        "web-app: mode token, of demo, client secret, the gateway signs in",
+        "; or the session of portal, for which navigations sign in",
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
@@ -1932,8 +1938,11 @@ fn run_reads_the_named_file_or_looks_in_its_places() {
         (loaded.warnings.len(), path, name.as_str()),
         (0, folder.path().join("config.yaml"), "config.yaml")
     );
-    let top = command(Path::new(TOP), &["run"]).0;
-    assert!(matches!(&top, Next::Run(loaded, _) if loaded.warnings[0].line == 14), "{top:?}");
+    let page = good().client("").text();
+    fs::write(folder.path().join("page.yaml"), &page).unwrap();
+    let warned = command(folder.path(), &["run", "page.yaml"]).0;
+    let line = 1 + page.lines().position(|line| line.contains("login: page")).unwrap();
+    assert!(matches!(&warned, Next::Run(loaded, _) if loaded.warnings[0].line == line), "{warned:?}");
     assert!(matches!(command(folder.path(), &["run", "config.yaml"]).0, Next::Run(..)));
     assert!(matches!(command(folder.path(), &["run", "gone.yaml"]).0, Next::Done(1)));
     assert!(matches!(command(folder.path(), &["demo", "--once"]).0, Next::Demo { once: true }));

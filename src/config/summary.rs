@@ -6,9 +6,9 @@ use crate::config::settings::{
     OnOutage, Server, Serves, Store, Upstream,
 };
 use crate::config::values::{show_duration, show_size};
-use crate::core::route::Route;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::HostPattern;
+use crate::core::route::{Route, TakesSession};
 
 /// A page of text: what is served, for whom, and the warnings.
 pub fn summary(file: &str, loaded: &Loaded) -> String {
@@ -147,7 +147,14 @@ fn show_credential(credential: &ClientCredential) -> Option<String> {
 fn show_client(client: &Client) -> String {
     let proof = show_credential(&client.credential).unwrap_or_else(|| "public client".to_owned());
     let origins: Vec<&str> = client.origins.iter().map(|origin| origin.as_str()).collect();
-    format!("{}: mode token, of {}, {proof}, pages of {}", client.name, client.issuer, origins.join(", "))
+    let mode = if client.session.is_some() { "session" } else { "token" };
+    let login = if client.login.is_some() { "the gateway signs in" } else { "the page signs in" };
+    format!(
+        "{}: mode {mode}, of {}, {proof}, {login}, pages of {}",
+        client.name,
+        client.issuer,
+        origins.join(", ")
+    )
 }
 
 /// A route in one line: what it covers, where it leads, for whom.
@@ -167,9 +174,16 @@ pub fn show_route(route: &Route) -> String {
         }
         Access::Protected(requirements) => show_requirements(requirements),
     };
+    let session = match &route.session {
+        None => String::new(),
+        Some(TakesSession { client, signs_in: false, .. }) => format!("; or the session of {client}"),
+        Some(TakesSession { client, signs_in: true, .. }) => {
+            format!("; or the session of {client}, for which navigations sign in")
+        }
+    };
     let report_only = if route.report_only { "; report only" } else { "" };
     format!(
-        "{}{space}{host}{} -> {}: {access}{report_only}",
+        "{}{space}{host}{} -> {}: {access}{session}{report_only}",
         methods.join(","),
         route.path.as_str(),
         route.upstream

@@ -1,8 +1,6 @@
 //! Who calls: a verified token, and what upstreams are told of it. Their headers are made once, with the token, so
 //! that the same caller costs nothing the next time, and never gets those of another.
 
-use std::sync::Arc;
-
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
@@ -10,10 +8,10 @@ use crate::core::identity_headers::identity_headers;
 use crate::core::route::policy::TokenFacts;
 use crate::core::token::verified::VerifiedToken;
 
-/// Somebody who proved who they are.
+/// Somebody who proved who they are. In one piece: each piece more is a wait for memory in every request.
 #[derive(Debug)]
 pub struct Caller {
-    token: Arc<VerifiedToken>,
+    token: VerifiedToken,
     identity: Vec<(HeaderName, HeaderValue)>,
     /// Where the session says it and not the token.
     client: Option<String>,
@@ -21,9 +19,8 @@ pub struct Caller {
 
 impl Caller {
     /// `headers`: header and the claim that fills it.
-    pub fn new(token: impl Into<Arc<VerifiedToken>>, headers: &[(HeaderName, String)]) -> Self {
-        let token = token.into();
-        let identity = identity_headers(headers, TokenFacts::from(&*token));
+    pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)]) -> Self {
+        let identity = identity_headers(headers, TokenFacts::from(&token));
         Self { token, identity, client: None }
     }
 
@@ -36,9 +33,8 @@ impl Caller {
         id_token: Option<&Map<String, Value>>,
         headers: &[(HeaderName, String)],
     ) -> Self {
-        let token = Arc::clone(&self.token);
-        let facts =
-            TokenFacts { client: Some(token.client().unwrap_or(client)), ..TokenFacts::from(&*token) };
+        let token = self.token.clone();
+        let facts = TokenFacts { client: Some(token.client().unwrap_or(client)), ..TokenFacts::from(&token) };
         let claims = id_token.unwrap_or(facts.claims);
         let identity = identity_headers(headers, TokenFacts { claims, ..facts });
         let client = token.client().is_none().then(|| client.to_owned());
@@ -47,7 +43,7 @@ impl Caller {
 
     /// What routes require something of.
     pub fn facts(&self) -> TokenFacts<'_> {
-        let facts = TokenFacts::from(&*self.token);
+        let facts = TokenFacts::from(&self.token);
         TokenFacts { client: facts.client.or(self.client.as_deref()), ..facts }
     }
 

@@ -11,10 +11,16 @@ use crate::core::token::json;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
     pub jwks_uri: Option<Url>,
+    /// Where browsers sign in.
+    pub authorization: Option<Url>,
     pub token: Option<Url>,
     pub revocation: Option<Url>,
     /// RFC 7662.
     pub introspection: Option<Url>,
+    /// Where browsers sign out (OpenID Connect RP-Initiated Logout 1.0 section 2.1).
+    pub end_session: Option<Url>,
+    /// Whether every answer of the authorization endpoint names its issuer (RFC 9207 section 3).
+    pub names_itself: bool,
     /// `token_endpoint_auth_methods_supported`; empty means `client_secret_basic`.
     pub token_auth_methods: Vec<String>,
     /// `introspection_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint.
@@ -54,10 +60,14 @@ impl Endpoints {
         };
         Ok(Self {
             jwks_uri: endpoint("jwks_uri")?,
+            authorization: endpoint("authorization_endpoint").ok().flatten(),
             token: endpoint("token_endpoint")?,
             revocation: endpoint("revocation_endpoint")?,
             // One that may not be called is as good as none: keys do not depend on it.
             introspection: endpoint("introspection_endpoint").ok().flatten(),
+            end_session: endpoint("end_session_endpoint").ok().flatten(),
+            names_itself: document.get("authorization_response_iss_parameter_supported")
+                == Some(&Value::Bool(true)),
             token_auth_methods,
             introspection_auth_methods,
         })
@@ -181,6 +191,23 @@ mod tests {
             let local = "http://127.0.0.1:8082";
             assert!(parse(&json!({"issuer": local, name: "http://127.0.0.1:8082/x"}), local).is_ok());
         }
+    }
+
+    #[test]
+    fn where_browsers_sign_in_and_out_is_read_and_spoils_nothing_else() {
+        let document = json!({"issuer": ISS, "authorization_endpoint": "https://as.example/auth?realm=x",
+            "end_session_endpoint": "https://as.example/out", "authorization_response_iss_parameter_supported": true});
+        let endpoints = parse(&document, ISS).unwrap();
+        assert_eq!(endpoints.authorization.unwrap().as_str(), "https://as.example/auth?realm=x");
+        assert_eq!(endpoints.end_session.unwrap().as_str(), "https://as.example/out");
+        assert!(endpoints.names_itself);
+        let document = json!({"issuer": ISS, "authorization_endpoint": "http://as.example/auth",
+            "end_session_endpoint": "javascript:x", "authorization_response_iss_parameter_supported": "true"});
+        let endpoints = parse(&document, ISS).unwrap();
+        assert_eq!(
+            (endpoints.authorization, endpoints.end_session, endpoints.names_itself),
+            (None, None, false)
+        );
     }
 
     #[test]

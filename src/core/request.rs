@@ -30,7 +30,7 @@ impl RequestHead<'_> {
 /// The host of `host[:port]` (RFC 3986 section 3.2.2); an IPv6 address keeps its brackets.
 pub fn host_name(authority: &str) -> Option<&str> {
     let name_ends = if authority.starts_with('[') { authority.find(']')? + 1 } else { 0 };
-    let (name, port) = match authority.get(name_ends..)?.find(':') {
+    let (name, port) = match authority.get(name_ends..)?.bytes().position(|byte| byte == b':') {
         Some(at) => authority.split_at_checked(name_ends + at)?,
         None => (authority, ":0"),
     };

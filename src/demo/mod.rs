@@ -50,7 +50,7 @@ use folder::Folder;
 use operator::Operator;
 use page::Stage;
 use ports::Ports;
-use story::{CLIENT, Places};
+use story::{CLIENT, Places, SESSION_CLIENT};
 use tap::Tap;
 use terminal::Terminal;
 use upstream::Upstream;
@@ -135,8 +135,8 @@ impl World {
     fn start(ports: Ports, pace: Pace) -> Result<Self, Box<dyn Error>> {
         let places = ports.places();
         let folder = Folder::make()?;
-        let secret = folder::random_name()?;
-        let settings = settings(&ports.substituted(CONFIGURATION), folder.path(), &secret, pace)?;
+        let secrets = [folder::random_name()?, folder::random_name()?];
+        let settings = settings(&ports.substituted(CONFIGURATION), folder.path(), &secrets, pace)?;
         let cookie = settings.clients.first().map(|client| client.cookie.name.clone()).unwrap_or_default();
         let wire = Arc::new(Wire {
             feed: Arc::new(Feed::new(folder::random_name()?)),
@@ -149,14 +149,14 @@ impl World {
         outside.access_log = Box::new(File::create(folder.path().join(ACCESS_LOG))?);
         let token = key_files::admin_token(&settings.store.folder, &*outside.random)?;
         let admin = AdminClient::new(admin_door.local_addr()?, "operator", &token);
-        let client = AsClient {
-            id: CLIENT.to_owned(),
+        let clients = [CLIENT, SESSION_CLIENT].into_iter().zip(secrets).map(|(id, secret)| AsClient {
+            id: id.to_owned(),
             secret: SecretString::new(secret),
             redirect_uris: vec![places.redirect_uri()],
-        };
+        });
         let options = AsOptions {
             issuer: places.authorization_server.clone(),
-            clients: vec![client],
+            clients: clients.collect(),
             access_token_lifetime: ACCESS_TOKEN_LIFETIME,
             token_latency: pace.token_latency,
             audience: "https://api.example.com".to_owned(),
@@ -204,8 +204,17 @@ fn any_port() -> io::Result<TcpListener> {
 
 /// The configuration as it is written, but for two things: the gateway listens behind its taps, and a
 /// replaced cookie is good for a shorter time.
-fn settings(text: &str, folder: &Path, secret: &str, pace: Pace) -> Result<Settings, Box<dyn Error>> {
-    let env = |name: &str| (name == "WEB_APP_SECRET").then(|| secret.to_owned());
+fn settings(
+    text: &str,
+    folder: &Path,
+    [web_app, portal]: &[String; 2],
+    pace: Pace,
+) -> Result<Settings, Box<dyn Error>> {
+    let env = |name: &str| match name {
+        "WEB_APP_SECRET" => Some(web_app.clone()),
+        "PORTAL_SECRET" => Some(portal.clone()),
+        _ => None,
+    };
     let no_files = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
     let mut settings = config::parse(text, folder, &env, &no_files)?.settings;
     for listener in &mut settings.listen {

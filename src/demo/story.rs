@@ -2,6 +2,7 @@
 //! and checks it. What is not as promised ends the story.
 
 mod footer;
+mod session_mode;
 mod steps;
 mod taking_back;
 
@@ -19,8 +20,10 @@ use super::terminal::{Terminal, shortened};
 
 pub(super) use footer::say_where_to_go;
 
-/// The client of the demo's configuration.
+/// The client of the demo's configuration whose page holds access tokens.
 pub(super) const CLIENT: &str = "web-app";
+/// The one whose page holds none.
+pub(super) const SESSION_CLIENT: &str = "portal";
 
 /// Where everything listens, as URLs without a slash at the end.
 #[derive(Clone, Debug)]
@@ -32,9 +35,9 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The client's redirect URI. Nothing needs to be served there: the code is read from `Location`.
+    /// The redirect URI of both clients: the gateway signs people in.
     pub(super) fn redirect_uri(&self) -> String {
-        format!("{}/", self.gateway)
+        format!("{}/oauth/callback", self.gateway)
     }
 }
 
@@ -98,6 +101,7 @@ impl Story<'_> {
         self.swap_the_cookie().await?;
         self.swap_from_another_site().await?;
         self.swap_fifty_times_at_once().await?;
+        self.hold_no_token().await?;
         self.suspend_the_account().await?;
         self.lose_a_device().await?;
         self.distrust_a_key().await?;
@@ -169,7 +173,7 @@ mod tests {
         let client = AsClient {
             id: CLIENT.into(),
             secret: "secret".into(),
-            redirect_uris: vec![format!("{gateway}/")],
+            redirect_uris: vec![format!("{gateway}/oauth/callback")],
         };
         let options = AsOptions {
             issuer: issuer.clone(),
@@ -187,7 +191,7 @@ mod tests {
         };
         let mut terminal = Terminal::new(Box::new(std::io::sink()), false);
         assert!(!tell(&places, &operator, &mut terminal).await);
-        assert_eq!(terminal.steps(), 2, "it ends at the exchange, where no cookie comes");
+        assert_eq!(terminal.steps(), 1, "it ends at the sign-in, which leads nowhere");
         server.stop().await;
     }
 

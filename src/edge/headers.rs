@@ -16,7 +16,7 @@ use crate::core::identity_headers::ReservedHeaders;
 use crate::core::ids::RequestId;
 use crate::core::route::permit::Permit;
 use crate::core::route::{CorsSpeaker, Route};
-use crate::core::session::cookie;
+use crate::core::session::{cookie, transaction};
 use crate::core::token::subprotocol::{self, ForUpstream};
 use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
 use crate::state::live::Live;
@@ -114,7 +114,7 @@ fn remove_our_cookies(request: &mut RequestHeader, live: &Live) -> pingora::Resu
     if !request.headers.contains_key(header::COOKIE) {
         return Ok(());
     }
-    match cookie::without(&request.headers, &our_cookies(live)) {
+    match cookie::without(&request.headers, |name| is_our_cookie(live, name)) {
         cookie::ForUpstream::Unchanged => {}
         cookie::ForUpstream::Rest(rest) => request.insert_header(header::COOKIE, rest)?,
         cookie::ForUpstream::Nothing => {
@@ -142,8 +142,12 @@ fn take_off_our_subprotocols(request: &mut RequestHeader, plan: &Outgoing<'_>) -
     Ok(())
 }
 
-fn our_cookies(live: &Live) -> Vec<&str> {
-    live.settings.clients.iter().map(|client| client.cookie.name.as_str()).collect()
+/// Whether a cookie of this name is a session, or a sign-in under way.
+fn is_our_cookie(live: &Live, name: &[u8]) -> bool {
+    live.settings.clients.iter().any(|client| {
+        client.cookie.name.as_bytes() == name
+            || (client.login.is_some() && transaction::is_named_for(name, client.name.as_str()))
+    })
 }
 
 /// Equal lengths given twice, or as a list, become one (RFC 9110 section 8.6); pingora has refused those that
@@ -205,7 +209,7 @@ pub(crate) fn to_client(
     request_id: &RequestId,
 ) -> pingora::Result<usize> {
     let planted = if answer.headers.contains_key(header::SET_COOKIE) {
-        remove_planted_cookies(answer, &our_cookies(live))?
+        remove_planted_cookies(answer, live)?
     } else {
         0
     };
@@ -333,10 +337,11 @@ fn remove_hop_by_hop(answer: &mut ResponseHeader) {
     }
 }
 
-fn remove_planted_cookies(answer: &mut ResponseHeader, ours: &[&str]) -> pingora::Result<usize> {
+fn remove_planted_cookies(answer: &mut ResponseHeader, live: &Live) -> pingora::Result<usize> {
     let all: Vec<HeaderValue> = answer.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
-    let (planted, theirs): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|value| cookie::sets_one_of(value.as_bytes(), ours));
+    let is_planted =
+        |value: &HeaderValue| cookie::sets_one_of(value.as_bytes(), |name| is_our_cookie(live, name));
+    let (planted, theirs): (Vec<_>, Vec<_>) = all.into_iter().partition(is_planted);
     if !planted.is_empty() {
         tracing::warn!("an upstream tried to set a cookie of Tollgate's name; it was dropped");
         answer.remove_header(&header::SET_COOKIE);

@@ -16,6 +16,8 @@
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `inflow`: bodies that trickle or stop
 //! - `oauth_endpoints`: `/oauth/token` on the wire
+//! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
+//! - `backchannel_logout`: `/oauth/backchannel-logout` on the wire
 //! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire
 //! - `serving`: one configuration as the proxy works with it
 //! - `timeouts`: how long a client is waited for
@@ -29,6 +31,7 @@ mod access_log;
 mod addresses;
 mod admin;
 mod attempt;
+mod backchannel_logout;
 mod body;
 mod connection_guard;
 mod context;
@@ -49,5 +52,6 @@ mod respond;
 pub mod server;
 mod serving;
 mod session_endpoint;
+mod sign_in_endpoints;
 mod timeouts;
 mod upstreams;

@@ -27,7 +27,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// a parameter in both places would be given twice.
 const IN_QUERY: Denial = Denial::InvalidRequest("Send the parameters in the body, not in the query.");
 
-/// What became of a request to an endpoint of ours.
+/// What became of a request to an OAuth endpoint.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) answer: Answer,
@@ -49,7 +49,7 @@ pub(crate) async fn answer(
 ) -> Outcome {
     match token(gate, live, session, target, who).await {
         Ok(answer) => granted(answer),
-        Err(refusal) => refused(refusal, who.ids.request_id.as_str()),
+        Err(refusal) => refused(refusal, Form::OAuth, who.ids.request_id.as_str()),
     }
 }
 
@@ -94,8 +94,8 @@ fn granted(given: OAuthAnswer) -> Outcome {
     Outcome { answer, label: outcome, denial: None, client: Some(client), subject, family }
 }
 
-fn refused(refusal: OAuthRefusal, request_id: &str) -> Outcome {
-    let mut answer = Answer::refusal(&refusal.denial, Form::OAuth, request_id);
+pub(super) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id: &str) -> Outcome {
+    let mut answer = Answer::refusal(&refusal.denial, form, request_id);
     if let Some(cookie) = refusal.set_cookie {
         answer.set(header::SET_COOKIE, cookie);
     }

@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
@@ -46,13 +46,21 @@ impl Pages {
         Ok(Self { templates, policy, https })
     }
 
-    /// What went wrong, for a person. Empty when it cannot be rendered: the status says enough then.
-    /// `login_url`: where to sign in, where that would mend it.
-    pub(crate) fn refusal(&self, denial: &Denial, request_id: &str, login_url: Option<&str>) -> Answer {
+    /// What went wrong, for a person. `again`: the path that begins the sign-in again. Empty when it cannot be rendered:
+    /// the status says enough then.
+    pub(crate) fn refusal(&self, denial: &Denial, again: Option<&str>, request_id: &str) -> Answer {
         let facts = denial.facts();
+        let said = match denial {
+            Denial::SignInRefused(said) | Denial::FromAuthorizationServer(said) => Some(
+                said.description
+                    .as_ref()
+                    .map_or_else(|| said.error.clone(), |more| format!("{}: {more}", said.error)),
+            ),
+            _ => None,
+        };
         let values = context! {
-            style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, request_id,
-            login_url,
+            style => STYLE, status => facts.status.as_u16(), title => facts.title, detail => facts.detail, said, again,
+            request_id,
         };
         self.page(facts.status, REFUSAL, values)
     }
@@ -94,43 +102,10 @@ impl Pages {
     }
 }
 
-/// Whether a browser is going somewhere with this request, so that a person reads the answer: it says
-/// so (Fetch Metadata section 2.2), or, where it says nothing, asks for a page. A `fetch` does neither.
-pub(crate) fn is_navigation(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-mode") {
-        Some(mode) => mode.as_bytes() == b"navigate",
-        None => headers
-            .get_all(header::ACCEPT)
-            .iter()
-            .filter_map(|accept| accept.to_str().ok())
-            .flat_map(|accept| accept.split(','))
-            .any(|range| range.split(';').next().is_some_and(|range| range.trim() == "text/html")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_navigation_is_told_apart_from_a_fetch() {
-        for (name, value, navigation) in [
-            ("sec-fetch-mode", "navigate", true),
-            ("sec-fetch-mode", "cors", false),
-            ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", true),
-            ("accept", "application/json, text/html;q=0.5", true),
-            ("accept", "*/*", false),
-            ("accept", "text/html-like", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static(value));
-            assert_eq!(is_navigation(&headers), navigation, "{name}: {value}");
-        }
-        let mut fetch = HeaderMap::new();
-        fetch.insert("sec-fetch-mode", HeaderValue::from_static("cors"));
-        fetch.insert("accept", HeaderValue::from_static("text/html"));
-        assert!(!is_navigation(&fetch), "what the browser says of itself counts first");
-    }
+    use crate::core::session::oauth::answer::ServerError;
 
     #[test]
     fn the_page_that_goes_on_does_so_without_a_script_and_shows_where_to() {
@@ -146,8 +121,25 @@ mod tests {
     }
 
     #[test]
+    fn a_sign_in_that_failed_says_why_and_begins_again_with_a_click() {
+        let said = ServerError::read("access_denied", Some("No <b>way</b>")).unwrap();
+        let denial = Denial::SignInRefused(Box::new(said));
+        let page =
+            Pages::new(true).unwrap().refusal(&denial, Some("/oauth/login?client_id=a&return_to=%2F"), "id");
+        let text = std::str::from_utf8(&page.body).unwrap();
+        assert!(text.contains("access_denied: No &lt;b&gt;way"), "{text}");
+        assert!(
+            text.contains(r#"<a href="&#x2f;oauth&#x2f;login?client_id=a&amp;return_to=%2F">"#),
+            "{text}"
+        );
+        let other = Pages::new(true).unwrap().refusal(&Denial::NoRoute, None, "id");
+        let text = std::str::from_utf8(&other.body).unwrap();
+        assert!(!text.contains("<a ") && !text.contains("It said"), "{text}");
+    }
+
+    #[test]
     fn a_page_is_guarded_and_escapes_what_it_shows() {
-        let page = Pages::new(true).unwrap().refusal(&Denial::NoRoute, "<script>alert(1)</script>", None);
+        let page = Pages::new(true).unwrap().refusal(&Denial::NoRoute, None, "<script>alert(1)</script>");
         let text = std::str::from_utf8(&page.body).unwrap();
         assert!(text.contains("Nothing is served at this path") && !text.contains("<script"), "{text}");
         let header = |name| page.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value);
@@ -157,7 +149,7 @@ mod tests {
         assert_eq!(header(header::CACHE_CONTROL).unwrap(), "no-store");
         assert_eq!(header(header::REFERRER_POLICY).unwrap(), "no-referrer");
         assert!(header(header::STRICT_TRANSPORT_SECURITY).is_some());
-        let plain = Pages::new(false).unwrap().refusal(&Denial::NoRoute, "id", None);
+        let plain = Pages::new(false).unwrap().refusal(&Denial::NoRoute, None, "id");
         assert!(plain.headers.iter().all(|(name, _)| name != header::STRICT_TRANSPORT_SECURITY));
     }
 }

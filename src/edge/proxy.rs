@@ -30,11 +30,14 @@ use crate::edge::context::Context;
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
+use crate::edge::oauth_endpoints::Outcome;
 use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
+use crate::edge::sign_in_endpoints::Asked;
 use crate::edge::timeouts::{is_final, set_timeouts};
 use crate::edge::{
     attempt, body, oauth_endpoints, published, request_head, resource_metadata, session_endpoint,
+    sign_in_endpoints,
 };
 use crate::flows::admit::{self, Admitted, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
@@ -56,8 +59,14 @@ pub(crate) struct Proxy {
     pub(crate) unrouted: RouteName,
     /// The label of `/oauth/token`.
     pub(crate) token_endpoint: RouteName,
+    /// Those of `/oauth/login`, `/oauth/callback` and `/oauth/logout`.
+    pub(crate) login: RouteName,
+    pub(crate) callback: RouteName,
+    pub(crate) logout: RouteName,
     /// The label of `/oauth/session`.
     pub(crate) session_endpoint: RouteName,
+    /// The label of `/oauth/backchannel-logout`.
+    pub(crate) backchannel_logout: RouteName,
     /// The label of `/.well-known/oauth-protected-resource`.
     pub(crate) resource_metadata: RouteName,
 }
@@ -157,6 +166,7 @@ impl Proxy {
     ) -> Result<Way, Denial> {
         context.endpoint = match target.own {
             Some(OwnEndpoint::Token) => Some(self.token_endpoint.clone()),
+            Some(OwnEndpoint::Logout) => Some(self.logout.clone()),
             Some(OwnEndpoint::Session) => Some(self.session_endpoint.clone()),
             _ => None,
         };
@@ -186,7 +196,11 @@ impl Proxy {
     ) -> pingora::Result<()> {
         match target.own {
             Some(OwnEndpoint::Token) => self.answer_token_request(session, context, target).await,
+            Some(endpoint @ (OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout)) => {
+                self.answer_sign_in_or_out(session, context, target, endpoint).await
+            }
             Some(OwnEndpoint::Session) => self.answer_session_request(session, context, target).await,
+            Some(OwnEndpoint::BackchannelLogout) => self.hear_of_logout(session, context).await,
             Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
             Some(OwnEndpoint::AssertionKeys) => {
                 match published::assertion_keys(context.live(), &session.req_header().method) {
@@ -225,6 +239,44 @@ impl Proxy {
         let live = context.live().clone();
         let outcome = oauth_endpoints::answer(&self.gate, &live, session, target, &who).await;
         context.who = Some(who);
+        self.reply_with(session, context, outcome).await
+    }
+
+    async fn answer_sign_in_or_out(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        target: &Target,
+        endpoint: OwnEndpoint,
+    ) -> pingora::Result<()> {
+        let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
+        let label = match endpoint {
+            OwnEndpoint::Login => &self.login,
+            OwnEndpoint::Callback => &self.callback,
+            _ => &self.logout,
+        };
+        context.endpoint = Some(label.clone());
+        let serving = context.serving.clone();
+        let asked = Asked {
+            gate: &self.gate,
+            live: &serving.live,
+            pages: &serving.pages,
+            request: session.req_header(),
+            target,
+            who: &who,
+        };
+        let outcome = sign_in_endpoints::answer(asked, endpoint).await;
+        context.who = Some(who);
+        self.reply_with(session, context, outcome).await
+    }
+
+    /// Answers for an OAuth endpoint, and keeps for the log what became of the request.
+    async fn reply_with(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        outcome: Outcome,
+    ) -> pingora::Result<()> {
         if let Some(denial) = &outcome.denial {
             self.note(context, denial);
         }
@@ -256,7 +308,7 @@ impl Proxy {
     }
 
     /// For answers that were long in coming: the drain may have begun since their request.
-    fn end_connection_if_draining(&self, session: &mut Session) {
+    pub(super) fn end_connection_if_draining(&self, session: &mut Session) {
         if self.drain.has_begun() {
             session.set_keepalive(None);
         }

@@ -16,13 +16,17 @@ use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
 use crate::core::route::Route;
+use crate::core::session::navigation::is_navigation;
 use crate::edge::body;
-use crate::edge::pages::{Pages, is_navigation};
+use crate::edge::pages::Pages;
 
 /// Who may read an answer depends on who asks (Fetch section 3.3.5).
 pub(crate) const VARY_BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 
 pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The OAuth endpoints where a browser may go, with a person who reads the answer.
+const WHERE_PEOPLE_GO: [&[u8]; 3] = [b"/oauth/login", b"/oauth/callback", b"/oauth/logout"];
 
 /// In which form a refusal is written.
 #[derive(Clone, Copy, Debug)]
@@ -31,19 +35,19 @@ pub(crate) enum Form<'p> {
     Problem,
     /// `{"error": …, "error_description": …}`
     OAuth,
-    /// A page, for a navigation.
-    Page(&'p Pages),
+    /// A page, for a navigation; with the path that begins a sign-in again, if that helps.
+    Page(&'p Pages, Option<&'p str>),
 }
 
 impl<'p> Form<'p> {
-    /// On OAuth endpoints refusals speak OAuth; elsewhere a person gets a page, a program a problem.
+    /// A person gets a page, a program a problem; on OAuth endpoints refusals speak OAuth, but where a browser goes there.
     pub(crate) fn fit_for(request: &RequestHeader, pages: &'p Pages) -> Self {
-        if request.raw_path().starts_with(b"/oauth/") {
-            Self::OAuth
-        } else if is_navigation(&request.headers) {
-            Self::Page(pages)
-        } else {
-            Self::Problem
+        let path = request.raw_path().split(|byte| *byte == b'?').next().unwrap_or_default();
+        let for_people = WHERE_PEOPLE_GO.contains(&path) || !path.starts_with(b"/oauth/");
+        match (for_people, is_navigation(&request.headers)) {
+            (true, true) => Self::Page(pages, None),
+            (true, false) if !path.starts_with(b"/oauth/") => Self::Problem,
+            _ => Self::OAuth,
         }
     }
 }
@@ -85,7 +89,7 @@ impl Answer {
         let mut answer = match form {
             Form::Problem => problem(denial, request_id, login_url),
             Form::OAuth => oauth_error(denial, login_url),
-            Form::Page(pages) => pages.refusal(denial, request_id, login_url),
+            Form::Page(pages, again) => pages.refusal(denial, again.or(login_url), request_id),
         };
         if let Denial::MethodNotAllowed { allow } = denial
             && let Ok(allow) =
@@ -122,6 +126,17 @@ impl Answer {
             answer.set(header::LOCATION, location);
         }
         answer
+    }
+
+    /// To another place, with `GET` (RFC 9110 section 15.4.4). Nobody there learns where from.
+    pub(crate) fn see_other(location: &str) -> Self {
+        let mut answer =
+            Self { status: StatusCode::SEE_OTHER, headers: Vec::with_capacity(8), body: Bytes::new() };
+        if let Ok(location) = HeaderValue::from_str(location) {
+            answer.set(header::LOCATION, location);
+        }
+        answer.set(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        answer.no_store()
     }
 
     /// Lets the pages that may read it do so. `request`: the headers of the request.

@@ -140,7 +140,11 @@ pub fn stand_by(
         drain: drain.clone(),
         unrouted: RouteName::new("-"),
         token_endpoint: RouteName::new("/oauth/token"),
+        login: RouteName::new("/oauth/login"),
+        callback: RouteName::new("/oauth/callback"),
+        logout: RouteName::new("/oauth/logout"),
         session_endpoint: RouteName::new("/oauth/session"),
+        backchannel_logout: RouteName::new("/oauth/backchannel-logout"),
         resource_metadata: RouteName::new(WELL_KNOWN),
     };
     let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));

@@ -95,8 +95,16 @@ impl Target {
 pub enum OwnEndpoint {
     /// `/oauth/token`
     Token,
+    /// `/oauth/login`
+    Login,
+    /// `/oauth/callback`
+    Callback,
+    /// `/oauth/logout`
+    Logout,
     /// `/oauth/session`
     Session,
+    /// `/oauth/backchannel-logout`
+    BackchannelLogout,
     /// `/.well-known/jwks.json`: the keys of the assertions.
     AssertionKeys,
     /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
@@ -124,7 +132,11 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     }
     let own = path.is_own().then(|| match path.as_str() {
         "/oauth/token" => OwnEndpoint::Token,
+        "/oauth/login" => OwnEndpoint::Login,
+        "/oauth/callback" => OwnEndpoint::Callback,
+        "/oauth/logout" => OwnEndpoint::Logout,
         "/oauth/session" => OwnEndpoint::Session,
+        "/oauth/backchannel-logout" => OwnEndpoint::BackchannelLogout,
         "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
         path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
@@ -134,11 +146,11 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
 
 /// The query goes on as it came; it only must not end the request line or the query early.
 fn read_query(query: &[u8]) -> Result<String, Denial> {
-    if query.contains(&b'#') {
-        return Err(Denial::AmbiguousTarget("The request target must not contain a fragment."));
-    }
     match std::str::from_utf8(query) {
-        Ok(text) if text.bytes().all(|b| b.is_ascii_graphic()) => Ok(text.to_owned()),
+        Ok(text) if text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => Ok(text.to_owned()),
+        _ if query.contains(&b'#') => {
+            Err(Denial::AmbiguousTarget("The request target must not contain a fragment."))
+        }
         _ => Err(Denial::AmbiguousTarget("The query contains a character that must be percent-encoded.")),
     }
 }
@@ -159,29 +171,38 @@ pub async fn admit(
     let matched = find_route(live, head, path, own)?;
     let route = matched.route().clone();
     let (credential, session) = credential(gate, live, head, &route, query.as_deref(), now).await;
-    let mut caller = None;
-    let permit = match credential {
-        Err(denial) => Permit::without_credential(matched, query, denial),
-        Ok(found) => {
-            caller = found.as_ref().map(|found| found.caller.clone());
-            let permit = Permit::grant(matched, query, caller.clone(), forwards_access_token(live), now);
-            permit.and_then(|permit| match &found {
-                Some(found) if permit.reported().is_none() => {
-                    let assertion = assertion(gate, live, &permit, head.method, &found.token, now)?;
-                    let permit = permit.with_assertion(assertion);
-                    Ok(match &found.of_session {
-                        Some(held) => permit.with_session_token(&held.access_token),
-                        None => permit,
-                    })
-                }
-                _ => Ok(permit),
-            })
-        }
+    let (permit, found) = match credential {
+        Err(denial) => (Permit::without_credential(matched, query, denial), None),
+        Ok(found) => (permit(gate, live, head, matched, query, found.as_ref(), now), found),
     };
     match permit {
         Ok(permit) => Ok(Admitted { permit, session }),
-        Err(denial) => Err(Refusal { denial, route: Some(route), caller, session }),
+        Err(denial) => {
+            let caller = found.map(|found| found.caller);
+            Err(Refusal { denial, route: Some(route), caller, session })
+        }
     }
+}
+
+/// Leave for whom the credential named, or for nobody, with what the gateway asserts of them.
+fn permit(
+    gate: &Gate,
+    live: &Live,
+    head: &RequestHead<'_>,
+    matched: Matched,
+    query: Option<String>,
+    found: Option<&Proven>,
+    now: Timestamp,
+) -> Result<Permit, Denial> {
+    let caller = found.map(|found| found.caller.clone());
+    let mut permit = Permit::grant(matched, query, caller, forwards_access_token(live), now)?;
+    if let Some(found) = found.filter(|_| permit.reported().is_none()) {
+        permit.assert(assertion(gate, live, &permit, head.method, &found.token, now)?);
+        if let Some(held) = &found.of_session {
+            permit.use_session_token(&held.access_token);
+        }
+    }
+    Ok(permit)
 }
 
 /// Who proved themselves, and by what.
@@ -472,8 +493,14 @@ mod tests {
         for (path, own) in [
             ("/oauth/token", Some(OwnEndpoint::Token)),
             ("/%6fauth/token?client_id=x", Some(OwnEndpoint::Token)),
+            ("/oauth/backchannel-logout", Some(OwnEndpoint::BackchannelLogout)),
+            ("/oauth/backchannel-logout/", Some(OwnEndpoint::Unknown)),
             ("/oauth/token/", Some(OwnEndpoint::Unknown)),
             ("/oauth", Some(OwnEndpoint::Unknown)),
+            ("/oauth/login", Some(OwnEndpoint::Login)),
+            ("/oauth/callback?code=x", Some(OwnEndpoint::Callback)),
+            ("/oauth/logout", Some(OwnEndpoint::Logout)),
+            ("/oauth/logout/", Some(OwnEndpoint::Unknown)),
             ("/oauth/session", Some(OwnEndpoint::Session)),
             ("/oauth/session/x", Some(OwnEndpoint::Unknown)),
             ("/oauth/sessions", Some(OwnEndpoint::Unknown)),

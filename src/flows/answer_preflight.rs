@@ -22,6 +22,8 @@ use crate::state::live::Live;
 
 /// The methods of `/oauth/token`.
 pub const TOKEN_ENDPOINT_METHODS: [Method; 2] = [Method::POST, Method::DELETE];
+/// The methods of `/oauth/logout`.
+pub const LOGOUT_METHODS: [Method; 1] = [Method::POST];
 
 /// The methods of `/oauth/session`.
 pub const SESSION_ENDPOINT_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
@@ -47,15 +49,15 @@ pub fn answer_preflight(
     target: Target,
     preflight: &Preflight,
 ) -> Result<Answered, Refusal> {
-    let of_ours: Option<&[Method]> = match target.own {
+    let own: Option<&[Method]> = match target.own {
         Some(OwnEndpoint::Token) => Some(&TOKEN_ENDPOINT_METHODS),
+        Some(OwnEndpoint::Logout) => Some(&LOGOUT_METHODS),
         Some(OwnEndpoint::Session) => Some(&SESSION_ENDPOINT_METHODS),
         _ => None,
     };
-    if let Some(methods) = of_ours {
+    if let Some(methods) = own {
         let reader = live.settings.sharing.reader(head.headers).ok_or(Denial::OriginNotAllowed)?;
-        let headers = reader.preflight_headers(methods);
-        return Ok(Answered::Here { headers, route: None });
+        return Ok(Answered::Here { headers: reader.preflight_headers(methods), route: None });
     }
     let matched = match (
         route_for(live, head, &target, preflight.method()),

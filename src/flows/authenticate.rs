@@ -25,7 +25,7 @@ use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::{Grounds, Remembered};
 
 /// How a token came.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,8 @@ fn remembered(gate: &Gate, live: &Live, judged: Judged, fingerprint: Fingerprint
     let marks = gate.revocations.marks_of(&TokenFacts::of(&token, &issuer.settings.rules.iss, text));
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
     let caller = Arc::new(Caller::new(token, &live.settings.identity.headers));
-    Remembered::new(caller, fingerprint, marks, uses, issuer, Some(&keys))
+    let grounds = Grounds::Keys(Arc::downgrade(&keys));
+    Remembered::new(caller, fingerprint, marks, uses, issuer, grounds)
 }
 
 /// A good token, and by what it was found good.

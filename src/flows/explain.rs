@@ -136,7 +136,7 @@ impl Story<'_> {
         let route = matched.route().clone();
         let query = target.query;
         let brought = self.authenticated(means, &route, query.as_deref()).await;
-        self.required(&route, matched.path(), brought.as_ref().ok().map(Option::as_deref));
+        self.required(&route, matched.path(), brought.as_ref().ok().map(Option::as_ref));
         let permit = match brought {
             Ok(token) => {
                 let headers = &self.live.settings.identity.headers;
@@ -204,7 +204,7 @@ impl Story<'_> {
         means: Means<'_>,
         route: &Route,
         query: Option<&str>,
-    ) -> Result<Option<Arc<VerifiedToken>>, Denial> {
+    ) -> Result<Option<VerifiedToken>, Denial> {
         let text = match carried(self.head.headers, query) {
             Ok(Some(Carried::Authorization(text))) => text,
             Ok(_) => {
@@ -255,7 +255,7 @@ impl Story<'_> {
             "revocations",
             "only a running gateway knows what was taken back",
         );
-        Ok(Some(Arc::new(token)))
+        Ok(Some(token))
     }
 
     /// `token`: the one that holds, if any came; `None` where one came that does not.

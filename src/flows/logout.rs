@@ -39,7 +39,7 @@ pub(in crate::flows) async fn sign_out(
     client: &Arc<Client>,
     parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let grant = end_session(gate, live, head, client, parameters)
+    let grant = signed_out(gate, live, head, client, parameters)
         .await
         .map_err(|denial| OAuthRefusal::of(denial, client, None))?;
     let family = grant.as_ref().map(|grant| grant.family);
@@ -55,7 +55,7 @@ pub(in crate::flows) async fn sign_out(
 }
 
 /// Gives the grant whose session it was, once its end is in the store.
-async fn end_session(
+async fn signed_out(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
@@ -63,23 +63,43 @@ async fn end_session(
     parameters: &Parameters,
 ) -> Result<Option<Grant>, Denial> {
     may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
-    let everywhere = match parameters.get("everywhere") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Denial::InvalidRequest("everywhere is true or false.")),
-    };
+    let everywhere = is_everywhere(parameters)?;
     let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
+    end_session(gate, live, client, &grant, everywhere).await?;
+    Ok(Some(grant))
+}
+
+/// Whether the person signs out on every device.
+pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, Denial> {
+    match parameters.get("everywhere") {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Denial::InvalidRequest("everywhere is true or false.")),
+    }
+}
+
+/// Ends the session of `grant`, so that it is over for every copy of its cookie, and takes back what it handed out.
+///
+/// # Errors
+/// [`Denial::StoreUnavailable`]: it is not known to be over.
+pub(in crate::flows) async fn end_session(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    client: &Arc<Client>,
+    grant: &Grant,
+    everywhere: bool,
+) -> Result<(), Denial> {
     let timeouts = session_cookie::timeouts(client);
-    let Ended { revoke, issued, is_stored } = end_family(gate, &grant, timeouts, SessionEnd::Revoked).await;
+    let Ended { revoke, issued, is_stored } = end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
     for token in revoke {
         revoke_in_background(gate, live, client, token);
     }
     is_stored?;
     take_back(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
     if everywhere {
-        sign_out_everywhere(gate, live, &grant).await.map_err(|_| Denial::StoreUnavailable)?;
+        sign_out_everywhere(gate, live, grant).await.map_err(|_| Denial::StoreUnavailable)?;
     }
-    Ok(Some(grant))
+    Ok(())
 }
 
 /// What is left to do of a session that has ended.

@@ -4,9 +4,11 @@ pub mod admit;
 pub mod answer_preflight;
 mod assert;
 pub mod authenticate;
+pub mod backchannel_logout;
 pub mod brake;
 pub mod call_authorization_server;
 pub mod describe_resource;
+pub mod end_session;
 pub mod exchange;
 pub mod explain;
 pub mod introspect;
@@ -17,7 +19,9 @@ pub mod ports;
 pub mod reload;
 pub mod revoke;
 pub mod session;
+pub mod sign_in;
 pub mod token_endpoint;
+pub mod verify_id_token;
 
 #[cfg(test)]
 pub(crate) mod testing;

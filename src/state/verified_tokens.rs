@@ -20,7 +20,17 @@ use crate::core::revocation::marks::TokenMarks;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
+use crate::core::token::verified::VerifiedToken;
 use crate::state::issuer_keys::{IssuerState, Issuers};
+
+/// By what a token was found good. Only compared: what is gone must not stay in memory for it.
+#[derive(Debug)]
+pub enum Grounds {
+    /// A signature by one of these.
+    Keys(Weak<KeySet>),
+    /// What its issuer answered.
+    Word(Weak<VerifiedToken>),
+}
 
 /// What a good token was found to be.
 #[derive(Debug)]
@@ -34,26 +44,23 @@ pub struct Remembered {
     pub uses: IntCounter,
     /// Of the configuration that it was judged by.
     pub issuer: Arc<IssuerState>,
-    /// Only compared: keys that are gone must not stay in memory for it. An opaque token has none.
-    keys: Option<Weak<KeySet>>,
+    grounds: Grounds,
     was_used: AtomicBool,
     size: u64,
 }
 
 impl Remembered {
-    /// `keys`: those that it was verified with, if it was signed.
     pub fn new(
         caller: Arc<Caller>,
         fingerprint: Fingerprint,
         marks: TokenMarks,
         uses: IntCounter,
         issuer: Arc<IssuerState>,
-        keys: Option<&Arc<KeySet>>,
+        grounds: Grounds,
     ) -> Self {
         let size = PLACE.saturating_add(size_of::<Self>()).saturating_add(caller.size());
         let size = u64::try_from(size).unwrap_or(u64::MAX);
-        let keys = keys.map(Arc::downgrade);
-        Self { caller, fingerprint, marks, uses, issuer, keys, was_used: AtomicBool::new(false), size }
+        Self { caller, fingerprint, marks, uses, issuer, grounds, was_used: AtomicBool::new(false), size }
     }
 
     /// Whether the first request with it is the one that asks.
@@ -63,12 +70,17 @@ impl Remembered {
 
     /// Whether its issuer's keys are the ones that it was verified with.
     pub fn has_its_keys(&self) -> bool {
-        self.keys.as_ref().is_some_and(|keys| self.issuer.has_keys(keys))
+        matches!(&self.grounds, Grounds::Keys(keys) if self.issuer.has_keys(keys))
     }
 
     /// Whether it was found good by a signature, and not by its issuer's word alone.
     pub const fn was_signed(&self) -> bool {
-        self.keys.is_some()
+        matches!(self.grounds, Grounds::Keys(_))
+    }
+
+    /// Whether it was found good by this answer.
+    pub fn rests_on(&self, answer: &Arc<VerifiedToken>) -> bool {
+        matches!(&self.grounds, Grounds::Word(word) if std::ptr::eq(word.as_ptr(), Arc::as_ptr(answer)))
     }
 }
 
@@ -160,7 +172,8 @@ mod tests {
         let issuer = issuers.by_name(&IssuerName::new("demo")).unwrap().clone();
         move |at| {
             let (caller, marks, uses, issuer) = (caller.clone(), marks.clone(), uses.clone(), issuer.clone());
-            Arc::new(Remembered::new(caller, nth(at), marks, uses, issuer, Some(&keys_of)))
+            let grounds = Grounds::Keys(Arc::downgrade(&keys_of));
+            Arc::new(Remembered::new(caller, nth(at), marks, uses, issuer, grounds))
         }
     }
 

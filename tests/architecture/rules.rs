@@ -74,7 +74,12 @@ const INTERIOR_STATE: [&str; 14] = [
 ];
 
 /// A type that only one folder may make, because having one is a proof.
-const PROOFS: [(&str, &str); 2] = [("VerifiedToken", "src/core/token/"), ("Permit", "src/core/route/")];
+const PROOFS: [(&str, &str); 4] = [
+    ("VerifiedToken", "src/core/token/"),
+    ("VerifiedIdToken", "src/core/token/"),
+    ("VerifiedLogoutToken", "src/core/token/"),
+    ("Permit", "src/core/route/"),
+];
 
 /// What the checks would report and is right all the same: where, what the report ends with, why.
 /// One that nothing needs any more is itself a fault.

@@ -21,7 +21,7 @@ use crate::choices::Choices;
 
 /// What a member makes of the token that has it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Is {
+pub(crate) enum Is {
     Fine,
     Spoiling,
     /// A `typ` that does not say what kind of token it is.
@@ -33,11 +33,11 @@ enum Is {
 use Is::{Fine, OfAnotherKind, Spoiling, Unspecific};
 
 /// One member of header or payload, and what it makes of the token. Nothing: it is left out.
-type Member = (&'static str, Is);
+pub(crate) type Member = (&'static str, Is);
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-const HEADER: [&[Member]; 3] = [
+pub(crate) const HEADER: [&[Member]; 3] = [
     &[
         (r#""alg":"EdDSA""#, Fine),
         (r#""alg":"Ed25519""#, Fine),
@@ -77,7 +77,7 @@ const HEADER: [&[Member]; 3] = [
     ],
 ];
 
-const MORE_OF_HEADER: &[Member] = &[
+pub(crate) const MORE_OF_HEADER: &[Member] = &[
     (r#""jku":"https://evil.example/jwks""#, Fine),
     (r#""x5u":"file:///dev/null""#, Fine),
     (r#""x5c":["MIIB"]"#, Fine),
@@ -191,13 +191,13 @@ const MORE_OF_PAYLOAD: &[Member] = &[
     (r#""x":1,"#, Spoiling),
 ];
 
-struct Issuer {
+pub(crate) struct Issuer {
     key: Ed25519KeyPair,
-    keys: KeySet,
-    rules: TokenRules,
+    pub(crate) keys: KeySet,
+    pub(crate) rules: TokenRules,
 }
 
-static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
+pub(crate) static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
     let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let ed =
         json!({"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": URL_SAFE_NO_PAD.encode(key.public_key())});
@@ -221,7 +221,7 @@ static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
 });
 
 impl Issuer {
-    fn sign(&self, header: &str, payload: &str) -> String {
+    pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
         let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = self.key.sign(text.as_bytes());
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -233,7 +233,7 @@ impl Issuer {
 }
 
 /// One member of each list and up to two more, in an order of its own; and what they make of the token.
-fn object(
+pub(crate) fn object(
     choices: &mut Choices<'_>,
     lists: &[&'static [Member]],
     more: &'static [Member],

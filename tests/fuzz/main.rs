@@ -10,4 +10,5 @@ mod forms;
 mod headers;
 mod jwks;
 mod jwt;
+mod logout;
 mod path;

@@ -69,7 +69,7 @@ async fn endpoints_that_do_not_exist_are_404_and_never_a_route() {
         Gateway::with(&format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url())).await;
     let mut client = gateway.connect().await;
     for path in [
-        "/oauth/login",
+        "/oauth/nothing",
         "/oauth",
         "/oauth/",
         "/.well-known/jwks.json",

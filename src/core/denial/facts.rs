@@ -251,6 +251,41 @@ impl Denial {
                 "The scope is wider than what was granted",
                 "scope may narrow what was granted, never widen it.",
             ),
+            Self::NotANavigation => row(
+                StatusCode::FORBIDDEN,
+                "not_a_navigation",
+                Some("invalid_request"),
+                "This is for browsers that go there",
+                "A page leads here with a link or location.assign; a script, a frame or a prefetch cannot sign anybody in.",
+                Warn,
+            ),
+            Self::SignInNotUnderWay => refused(
+                "sign_in_not_under_way",
+                "invalid_request",
+                "This sign-in is not under way",
+                "It took longer than ten minutes, was done before, or was begun in another browser.",
+            ),
+            Self::SignInRefused(_) => row(
+                StatusCode::FORBIDDEN,
+                "sign_in_refused",
+                Some("access_denied"),
+                "You were not signed in",
+                "The authorization server ended the sign-in.",
+                Info,
+            ),
+            Self::StepUpNotDone => row(
+                StatusCode::FORBIDDEN,
+                "step_up_not_done",
+                Some("access_denied"),
+                "A fresher or stronger sign-in was needed",
+                "You are signed in, but the authorization server did not ask again as it was told to.",
+                Warn,
+            ),
+            Self::NoRefreshToken => unusable(
+                "no_refresh_token",
+                "The authorization server gave no refresh token",
+                "The gateway's log says what to change in its set-up.",
+            ),
             Self::NoSession => refused(
                 "no_session",
                 "invalid_grant",
@@ -274,6 +309,12 @@ impl Denial {
             }
             Self::SessionEnded(SessionEnd::InvalidGrant) => {
                 ended("invalid_grant", "The authorization server has ended the session. Sign in.")
+            }
+            Self::LogoutTokenRefused(why) => {
+                refused("logout_token_refused", "invalid_request", "The logout token is not valid", why)
+            }
+            Self::LogoutTokenOver(why) => {
+                refused("logout_token_over", "invalid_request", "The logout token is no longer valid", why)
             }
             Self::ClientCredentialRefused { .. } => row(
                 StatusCode::UNAUTHORIZED,

@@ -96,10 +96,24 @@ pub enum Denial {
     UnauthorizedClient,
     UnsupportedGrantType,
     InvalidScope,
+    /// A sign-in begins and ends with a browser that goes there.
+    NotANavigation,
+    /// The browser comes back from the AS to a sign-in that is over, or was never its own.
+    SignInNotUnderWay,
+    /// The AS did not sign the person in; in its words.
+    SignInRefused(Box<ServerError>),
+    /// The AS signed the person in, but not as freshly or strongly as was asked.
+    StepUpNotDone,
+    /// The AS gave no refresh token, so that there is no session: a fault of set-up.
+    NoRefreshToken,
     /// No session: the cookie is absent or does not open. It is not cleared.
     NoSession,
     /// The session ended (timeouts, sign-out, theft, the AS said so). The cookie is cleared.
     SessionEnded(SessionEnd),
+    /// What came as a logout token (OpenID Connect Back-Channel Logout) is none that is taken here; the text says why.
+    LogoutTokenRefused(&'static str),
+    /// A logout token that was good before: it has expired, or was used.
+    LogoutTokenOver(&'static str),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
     FromAuthorizationServer(Box<ServerError>),
     /// The AS did not take the credentials that the caller brought for its client.

@@ -118,6 +118,14 @@ pub(super) fn decoded(segment: &str) -> Cow<'_, str> {
 
 /// Appends one segment in its canonical spelling. Says whether it has only one reading.
 fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str> {
+    // Nearly every segment is plain: what needs no escape anywhere has no second spelling.
+    if segment.iter().all(|byte| is_unreserved(*byte))
+        && let Ok(plain) = std::str::from_utf8(segment)
+        && !plain.starts_with('.')
+    {
+        out.push_str(plain);
+        return Ok(true);
+    }
     let start = out.len();
     let (mut escaped_bytes, mut percent, mut semicolon) = (false, false, false);
     let mut bytes = segment.iter();
@@ -319,12 +327,14 @@ impl PathPattern {
 
 /// Whether the path with these segments, percent-decoded, belongs to Tollgate.
 fn is_own<'s>(mut segments: impl Iterator<Item = &'s str>) -> bool {
-    matches!(
-        (segments.next(), segments.next(), segments.next()),
-        (Some("oauth"), ..)
-            | (Some(".well-known"), Some("oauth-protected-resource"), _)
-            | (Some(".well-known"), Some("jwks.json"), None)
-    )
+    match segments.next() {
+        Some("oauth") => true,
+        Some(".well-known") => matches!(
+            (segments.next(), segments.next()),
+            (Some("oauth-protected-resource"), _) | (Some("jwks.json"), None)
+        ),
+        _ => false,
+    }
 }
 
 impl CanonicalPath {

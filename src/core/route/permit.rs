@@ -165,10 +165,9 @@ impl Permit {
         self.caller.as_deref().map(Caller::identity).unwrap_or_default()
     }
 
-    /// The same, with what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
-    pub fn with_assertion(mut self, assertion: Option<(HeaderName, HeaderValue)>) -> Self {
+    /// Adds what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
+    pub fn assert(&mut self, assertion: Option<(HeaderName, HeaderValue)>) {
         self.assertion = assertion.filter(|_| self.caller.is_some());
-        self
     }
 
     /// The assertion to set, after every reserved header was removed.
@@ -177,9 +176,8 @@ impl Permit {
     }
 
     /// The same, with the access token of the caller's session: no request brought it.
-    pub fn with_session_token(mut self, token: &SecretString) -> Self {
+    pub fn use_session_token(&mut self, token: &SecretString) {
         self.of_session = self.forward_access_token.then(|| token.clone());
-        self
     }
 
     /// The access token to set, where it was not the caller who brought it.

@@ -250,7 +250,11 @@ impl Requirements {
     }
 
     /// RFC 9470 section 3: both needs are told at once, so that one sign-in is enough.
-    fn accept_sign_in(&self, token: TokenFacts<'_>, now: Timestamp) -> Result<(), Denial> {
+    pub(in crate::core) fn accept_sign_in(
+        &self,
+        token: TokenFacts<'_>,
+        now: Timestamp,
+    ) -> Result<(), Denial> {
         let strong = self.acr.is_empty() || token.acr.is_some_and(|acr| self.acr.iter().any(|a| a == acr));
         let fresh = self.signed_in_within.is_none_or(|within| {
             token.signed_in_at.is_some_and(|at| at <= now.plus(CLOCKS_DIFFER_BY) && now.since(at) <= within)

@@ -89,9 +89,20 @@ pub enum ForUpstream {
     Nothing,
 }
 
-/// Takes the cookies called `names` out of every `Cookie` field.
-pub fn without(headers: &HeaderMap, names: &[&str]) -> ForUpstream {
-    let ours = |pair: &[u8]| named(pair).is_some_and(|name| names.iter().any(|ours| ours.as_bytes() == name));
+/// The cookies whose names are `ours`, each with its value, in their order.
+pub fn those(headers: &HeaderMap, ours: impl Fn(&[u8]) -> bool) -> Vec<(&str, &[u8])> {
+    let fields = headers.get_all(header::COOKIE).iter().flat_map(|field| pairs(field.as_bytes()));
+    let mine = fields.filter_map(|pair| {
+        let name = named(pair).filter(|name| ours(name))?;
+        let value = trimmed(pair.get(position(pair).saturating_add(1)..).unwrap_or_default());
+        Some((std::str::from_utf8(name).ok()?, value))
+    });
+    mine.collect()
+}
+
+/// Takes the cookies whose names are `ours` out of every `Cookie` field.
+pub fn without(headers: &HeaderMap, ours: impl Fn(&[u8]) -> bool) -> ForUpstream {
+    let ours = |pair: &[u8]| named(pair).is_some_and(&ours);
     let fields = || headers.get_all(header::COOKIE).iter().flat_map(|field| pairs(field.as_bytes()));
     let crumbs = headers.get_all(header::COOKIE).iter().nth(1).is_some();
     if !crumbs && !fields().any(ours) {
@@ -105,14 +116,13 @@ pub fn without(headers: &HeaderMap, names: &[&str]) -> ForUpstream {
     HeaderValue::from_bytes(&rest.join(&b"; "[..])).map_or(ForUpstream::Nothing, ForUpstream::Rest)
 }
 
-/// Whether a `Set-Cookie` of an upstream would plant a cookie called one of `names`. A cookie
+/// Whether a `Set-Cookie` of an upstream would plant a cookie whose name is one of `ours`. A cookie
 /// without a name is sent by browsers as its bare value, so `=name=value` plants one too.
-pub fn sets_one_of(set_cookie: &[u8], names: &[&str]) -> bool {
+pub fn sets_one_of(set_cookie: &[u8], ours: impl Fn(&[u8]) -> bool) -> bool {
     let pair = pairs(set_cookie).next().unwrap_or_default();
     let start = pair.iter().position(|byte| !matches!(byte, b'=' | b' ' | b'\t')).unwrap_or(pair.len());
     let pair = pair.get(start..).unwrap_or_default();
-    let name = trimmed(pair.get(..position(pair)).unwrap_or_default());
-    names.iter().any(|ours| ours.as_bytes() == name)
+    ours(trimmed(pair.get(..position(pair)).unwrap_or_default()))
 }
 
 fn pairs(field: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -201,15 +211,22 @@ mod tests {
     }
 
     #[test]
+    fn cookies_are_found_by_what_their_names_begin_with() {
+        let headers = cookies(&["a=1; tx-b = 2;tx-c=3=4", "tx-b=5; tx; x=tx-d"]);
+        let found = those(&headers, |name| name.starts_with(b"tx-"));
+        assert_eq!(found, [("tx-b", &b"2"[..]), ("tx-c", b"3=4"), ("tx-b", b"5")]);
+    }
+
+    #[test]
     fn an_upstream_gets_every_cookie_but_ours() {
-        let names = [NAME, "other"];
-        assert_eq!(without(&cookies(&["a=1; b=2"]), &names), ForUpstream::Unchanged);
-        assert_eq!(without(&cookies(&[]), &names), ForUpstream::Unchanged);
-        assert_eq!(without(&cookies(&["__Secure-tollgate-web=v", "other=1"]), &names), ForUpstream::Nothing);
+        let names = |name: &[u8]| [NAME, "other"].iter().any(|ours| ours.as_bytes() == name);
+        assert_eq!(without(&cookies(&["a=1; b=2"]), names), ForUpstream::Unchanged);
+        assert_eq!(without(&cookies(&[]), names), ForUpstream::Unchanged);
+        assert_eq!(without(&cookies(&["__Secure-tollgate-web=v", "other=1"]), names), ForUpstream::Nothing);
         assert_eq!(
             without(
                 &cookies(&["a=1; __Secure-tollgate-web=v; b", "__Secure-tollgate-web =w;c=\"3\""]),
-                &names
+                names
             ),
             ForUpstream::Rest(HeaderValue::from_static("a=1; b; c=\"3\""))
         );
@@ -224,7 +241,7 @@ mod tests {
                 let field: Vec<u8> = field.iter().map(|b| b"ab=; \tc"[usize::from(*b) % 7]).collect();
                 headers.append(header::COOKIE, HeaderValue::from_bytes(&field).unwrap());
             }
-            let sent = match without(&headers, &["a"]) {
+            let sent = match without(&headers, |name| name == b"a") {
                 ForUpstream::Unchanged => {
                     assert!(headers.get_all(header::COOKIE).iter().count() <= 1);
                     headers
@@ -238,17 +255,17 @@ mod tests {
 
     #[test]
     fn an_upstream_cannot_set_a_cookie_of_ours() {
-        let names = [NAME];
+        let names = |name: &[u8]| name == NAME.as_bytes();
         for planted in [
             "__Secure-tollgate-web=v; Path=/",
             " __Secure-tollgate-web =v",
             "__Secure-tollgate-web",
             "=__Secure-tollgate-web=v; Secure",
         ] {
-            assert!(sets_one_of(planted.as_bytes(), &names), "{planted}");
+            assert!(sets_one_of(planted.as_bytes(), names), "{planted}");
         }
         for theirs in ["session=1", "__Secure-tollgate-web2=1", "a=__Secure-tollgate-web=1", ""] {
-            assert!(!sets_one_of(theirs.as_bytes(), &names), "{theirs}");
+            assert!(!sets_one_of(theirs.as_bytes(), names), "{theirs}");
         }
     }
 }

@@ -9,16 +9,26 @@
 //! - `ride`: a new cookie, on the answer of whatever request it came of
 //! - `way_in`: what a browser is told that has no session, or too weak a one
 //! - `pkce`: proof keys (RFC 7636)
+//! - `navigation`: whether a browser goes somewhere with a request
+//! - `return_to`: where a sign-in leads
+//! - `transaction`: a sign-in under way, in a cookie of its own
+//! - `authorization`: what is asked of an authorization endpoint, and what comes back (RFC 6749, RFC 9207)
+//! - `step_up`: a stronger or fresher sign-in (RFC 9470)
 //! - `oauth`: what goes to the AS and what comes back, as allow-lists (RFC 6749)
 
+pub mod authorization;
 pub mod cookie;
 pub mod csrf;
 pub mod end;
 pub mod exchange;
 pub mod grant;
+pub mod navigation;
 pub mod oauth;
 pub mod origin;
 pub mod pkce;
+pub mod return_to;
 pub mod ride;
 pub mod sealed;
+pub mod step_up;
+pub mod transaction;
 pub mod way_in;

@@ -1,8 +1,9 @@
-//! Whether a request may use a cookie of ours, or have one set, for `POST` and `DELETE /oauth/token`.
+//! Whether a request may use a cookie of ours, or have one set, for `POST` and `DELETE /oauth/token`, and for
+//! `POST /oauth/logout`.
 //!
 //! It passes with a listed `Origin`, or from the gateway's own pages where the gateway's own origin
 //! is listed: `Sec-Fetch-Site: same-origin` (Fetch Metadata) and no `Origin`, or `null`. A
-//! navigation never passes: a form on a foreign site could plant a session otherwise. Decided
+//! navigation passes nowhere but at the sign-out: a form on a foreign site could plant a session otherwise. Decided
 //! before any store or authorization server is asked.
 
 use http::{HeaderMap, HeaderName, header};
@@ -22,6 +23,14 @@ pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: &Origin) ->
     if mode.is_some_and(|mode| mode.eq_ignore_ascii_case(b"navigate")) {
         return Err(Denial::OriginNotAllowed);
     }
+    may_sign_out(headers, listed, own)
+}
+
+/// The same for `POST /oauth/logout`, where a form of the client's own pages may lead too: a sign-out plants nothing.
+///
+/// # Errors
+/// As [`may_touch_cookie`].
+pub fn may_sign_out(headers: &HeaderMap, listed: &[Origin], own: &Origin) -> Result<(), Denial> {
     let site = only(headers, &SEC_FETCH_SITE)?;
     let passes = match only(headers, &header::ORIGIN)? {
         origin @ (None | Some(b"null")) => is_same_origin(origin, site, listed, own),
@@ -117,6 +126,30 @@ mod tests {
         ];
         for (what, listed, headers, expected) in rows {
             assert_eq!(passes(listed, headers), *expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_form_of_a_listed_origin_may_sign_out_and_no_other() {
+        let form = ("sec-fetch-mode", "navigate");
+        let (same, cross) = (("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site"));
+        for (listed, headers, expected) in [
+            (&[OWN][..], &[same, form, ("origin", OWN)][..], true),
+            (&[OWN], &[same, form, ("origin", "null")], true),
+            (&[APP], &[cross, form, ("origin", APP)], true),
+            (&[OWN], &[cross, form, ("origin", "null")], false),
+            (&[OWN], &[cross, form, ("origin", APP)], false),
+            (&[APP], &[same, form], false),
+            (&[OWN], &[("sec-fetch-site", "none"), form], false),
+            (&[OWN], &[], false),
+        ] {
+            let listed: Vec<_> = listed.iter().map(|text| Origin::parse(text).unwrap()).collect();
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            let own = Origin::parse(OWN).unwrap();
+            assert_eq!(may_sign_out(&map, &listed, &own).is_ok(), expected, "{headers:?}");
         }
     }
 }

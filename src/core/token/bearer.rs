@@ -59,8 +59,8 @@ const MALFORMED: Denial = Denial::TokenMalformed("Authorization must be Bearer, 
 
 fn names_access_token(query: &str) -> bool {
     // A name that is not spelled out has a percent sign in it.
-    (query.contains('%') || query.contains("access_token"))
-        && form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
+    let may_name = query.contains('%') || query.split('&').any(|pair| pair.starts_with("access_token"));
+    may_name && form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
 /// The query without what would be a token in it. The rest stays as it came.

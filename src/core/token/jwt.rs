@@ -167,16 +167,20 @@ impl Header {
             Some(only) => typ.is_some_and(|typ| is_type(typ, only)),
             None => is_unspecific(typ) || typ.is_some_and(|typ| is_type(typ, "at+jwt")),
         };
-        let another_kind = is_unspecific(typ)
-            && ["nonce", "at_hash", "c_hash", "s_hash", "events"]
-                .iter()
-                .any(|name| claims.contains_key(*name));
+        let another_kind =
+            is_unspecific(typ) && (has_marks_of_id_token(claims) || claims.contains_key("events"));
         if fits && !another_kind { Ok(()) } else { Err(Denial::WrongTokenType) }
     }
 }
 
+/// Whether it has a member that OpenID Connect gives to ID tokens alone. Where `typ` says nothing, such a token is none
+/// for an API.
+pub(super) fn has_marks_of_id_token(claims: &Map<String, Value>) -> bool {
+    ["nonce", "at_hash", "c_hash", "s_hash"].iter().any(|name| claims.contains_key(*name))
+}
+
 /// A `typ` that does not say what kind of JWT it is.
-fn is_unspecific(typ: Option<&str>) -> bool {
+pub(super) fn is_unspecific(typ: Option<&str>) -> bool {
     typ.is_none_or(|typ| is_type(typ, "jwt"))
 }
 
@@ -187,7 +191,7 @@ impl TokenRules {
 }
 
 /// `typ` values compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).
-fn is_type(typ: &str, wanted: &str) -> bool {
+pub(super) fn is_type(typ: &str, wanted: &str) -> bool {
     fn short(typ: &str) -> &str {
         match typ.split_once('/') {
             Some((top, sub)) if top.eq_ignore_ascii_case("application") && !sub.contains('/') => sub,
@@ -236,7 +240,7 @@ pub struct Plausible<'t, 'r> {
 impl Plausible<'_, '_> {
     /// Whether these keys could decide about it: `false` only for a key that a newer set may have.
     pub fn key_is_known(&self, keys: &KeySet) -> bool {
-        keys.candidates(self.token.kid(), self.token.header.algorithm).err() != Some(Miss::Unknown)
+        self.token.key_is_known(keys)
     }
 
     /// Signature, then audience and the claims that Tollgate uses.
@@ -267,8 +271,18 @@ impl Plausible<'_, '_> {
 }
 
 impl Unverified<'_> {
+    /// As [`Plausible::key_is_known`].
+    pub(super) fn key_is_known(&self, keys: &KeySet) -> bool {
+        keys.candidates(self.kid(), self.header.algorithm).err() != Some(Miss::Unknown)
+    }
+
+    /// The claims, for whoever has seen that the signature holds ([`Self::signer`]).
+    pub(super) fn into_claims(self) -> Map<String, Value> {
+        self.claims
+    }
+
     /// The key that signed it.
-    fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, Failed> {
+    pub(super) fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, Failed> {
         let algorithm = self.header.algorithm;
         let candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| {
             Check::Key.failed(match miss {
@@ -297,18 +311,23 @@ pub(super) fn check_audience<'c>(
     claims: &'c Map<String, Value>,
     rules: &TokenRules,
 ) -> Result<Vec<&'c str>, Denial> {
+    let names = audiences(claims)?;
+    if names.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
+        Ok(names)
+    } else {
+        Err(Denial::WrongAudience)
+    }
+}
+
+/// All whom it is meant for.
+pub(super) fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, Denial> {
     const MALFORMED: Denial = Denial::TokenMalformed("aud must be a string or a list of strings.");
     let audiences = match claims.get("aud") {
         None => return Err(Denial::WrongAudience),
         Some(Value::Array(list)) => list.as_slice(),
         Some(single) => std::slice::from_ref(single),
     };
-    let names: Vec<&str> = audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(MALFORMED)?;
-    if names.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
-        Ok(names)
-    } else {
-        Err(Denial::WrongAudience)
-    }
+    audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(MALFORMED)
 }
 
 #[cfg(test)]

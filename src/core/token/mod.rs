@@ -1,10 +1,13 @@
-//! Access tokens: from bytes that somebody sent to a [`VerifiedToken`], which only this folder makes.
+//! Tokens: from bytes that somebody sent to a [`verified::VerifiedToken`] (an access token), a
+//! [`id_token::VerifiedIdToken`] or a [`logout_token::VerifiedLogoutToken`], which only this folder makes. None of the
+//! three passes as another.
 //!
 //! - `bearer`: finds the one credential of a request (RFC 6750 section 2)
 //! - `subprotocol`: the same where a page opens a WebSocket
 //! - `check`: what is looked at, one by one
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
+//! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
 //! - `verified`: what a good token is to the rest
 //! - `fingerprint`: what tells one token's text from all others
@@ -16,10 +19,13 @@ pub mod check;
 pub mod fingerprint;
 pub mod freshness;
 pub mod id;
+pub mod id_token;
 pub mod introspection;
 pub mod jwks;
 pub mod jwt;
+pub mod logout_token;
 pub mod subprotocol;
+pub mod to_client;
 pub mod verified;
 
 #[cfg(test)]

@@ -74,6 +74,10 @@ pub(crate) fn new_rsa(kid: &'static str) -> TestKey {
 }
 
 impl TestKey {
+    pub(crate) fn kid(&self) -> &'static str {
+        self.kid
+    }
+
     /// The public JWK, with `kid` and without `alg`.
     pub(crate) fn jwk(&self) -> Value {
         let jwk = Jwk::from_encoding_key(&self.key, of_jsonwebtoken(self.algorithm)).unwrap();

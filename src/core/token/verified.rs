@@ -1,7 +1,7 @@
 //! An access token that was found good, and what Tollgate uses of it, by its issuer's names for it. Nothing outside this
 //! folder makes one: a [`VerifiedToken`] in hand is the proof.
 
-use std::time::Duration;
+use std::ops::Range;
 
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ use crate::core::token::{TokenRules, json};
 
 /// An access token that was verified: issuer, audience, time, type, and that its issuer made it. Only
 /// [`super::jwt::Plausible::verify`] and [`super::introspection::Answer::judge`] make one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct VerifiedToken {
     issuer: IssuerName,
     claims: Map<String, Value>,
@@ -24,8 +24,10 @@ pub struct VerifiedToken {
     session: Option<String>,
     id: Option<String>,
     kid: Option<String>,
-    times: Times,
-    clock_skew: Duration,
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+    /// From when until when it is good by its times, the clock skew allowed.
+    good: Range<Timestamp>,
     signed_in_at: Option<Timestamp>,
 }
 
@@ -55,7 +57,8 @@ impl VerifiedToken {
             .flatten()
             .filter(|signed_in| *signed_in <= now.plus(rules.clock_skew));
         let issuer = rules.issuer.clone();
-        let clock_skew = rules.clock_skew;
+        let Times { issued_at, starts_at, expires_at } = times;
+        let good = starts_at.minus(rules.clock_skew)..expires_at.plus(rules.clock_skew);
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         let (subject, acr) = (text("sub"), text("acr"));
         Ok(Self {
@@ -68,8 +71,9 @@ impl VerifiedToken {
             session,
             id,
             kid,
-            times,
-            clock_skew,
+            issued_at,
+            expires_at,
+            good,
             signed_in_at,
         })
     }
@@ -115,22 +119,22 @@ impl VerifiedToken {
     }
 
     pub fn issued_at(&self) -> Timestamp {
-        self.times.issued_at
+        self.issued_at
     }
 
     /// `exp`, without the clock skew that verification allows.
     pub fn expires_at(&self) -> Timestamp {
-        self.times.expires_at
+        self.expires_at
     }
 
     /// From here on it is refused by its times, the clock skew allowed.
     pub fn good_until(&self) -> Timestamp {
-        self.times.expires_at.plus(self.clock_skew)
+        self.good.end
     }
 
     /// Whether it is still good by its times, the clock skew allowed: all of the judgement that changes by itself.
     pub fn is_timely(&self, now: Timestamp) -> bool {
-        self.times.starts_at <= now.plus(self.clock_skew) && now < self.good_until()
+        self.good.contains(&now)
     }
 
     /// When its holder last signed in (`auth_time`); `None` when it is absent, unreadable or in the

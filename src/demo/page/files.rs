@@ -1,6 +1,6 @@
 //! The files of the page, from the binary.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 
 use crate::demo::serve::{self, Answer};
 
@@ -14,7 +14,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// Path, type and text.
-const FILES: [(&str, &str, &str); 17] = [
+const FILES: [(&str, &str, &str); 18] = [
     ("/", HTML, include_str!("index.html")),
     ("/app/style.css", CSS, include_str!("style.css")),
     ("/app/icon.svg", SVG, include_str!("icon.svg")),
@@ -24,6 +24,7 @@ const FILES: [(&str, &str, &str); 17] = [
     ("/app/cookie.js", JS, include_str!("cookie.js")),
     ("/app/expiry.js", JS, include_str!("expiry.js")),
     ("/app/fifty.js", JS, include_str!("fifty.js")),
+    ("/app/modes.js", JS, include_str!("modes.js")),
     ("/app/outage.js", JS, include_str!("outage.js")),
     ("/app/page.js", JS, include_str!("page.js")),
     ("/app/revoke.js", JS, include_str!("revoke.js")),
@@ -40,6 +41,17 @@ pub(super) fn answer(path: &str) -> Answer {
         Some((_, content_type, text)) => with_policy(serve::answer(StatusCode::OK, content_type, *text)),
         None => with_policy(serve::answer(StatusCode::NOT_FOUND, "text/plain", "there is nothing here\n")),
     }
+}
+
+/// The page behind sign-in, which says who the gateway says is there.
+pub(super) fn portal<B>(request: &Request<B>) -> Answer {
+    let subject = request.headers().get("x-auth-subject").and_then(|value| value.to_str().ok());
+    // Percent-encoded by the gateway, so nothing in it is HTML; whoever asks past it may send anything.
+    let is_plain =
+        |subject: &&str| subject.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.%".contains(&b));
+    let subject = subject.filter(is_plain).unwrap_or("nobody");
+    let page = include_str!("portal.html").replace("{{ subject }}", subject);
+    with_policy(serve::answer(StatusCode::OK, HTML, page))
 }
 
 pub(super) fn not_allowed() -> Answer {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::authorization_server::Tally;
 use super::operator::{Operator, Person, Taken};
 use super::serve::{self, Answer};
-use super::story::{CLIENT, Places};
+use super::story::{CLIENT, Places, SESSION_CLIENT};
 use super::tap::Tap;
 use super::wire::{Feed, KeptCookies};
 
@@ -45,7 +45,10 @@ impl Stage {
             return Ok(serve::unknown_host());
         }
         let path = request.uri().path();
-        if path != "/" && path != "/app" && !path.starts_with("/app/") {
+        let is_below = |folder: &str| {
+            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if path != "/" && !is_below("/app") && !is_below("/portal") {
             return Err(request);
         }
         let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -54,6 +57,7 @@ impl Stage {
             _ if !is_get => files::not_allowed(),
             "/app/wire" => self.wire(&request),
             "/app/about" => serve::json(StatusCode::OK, &self.about().await),
+            _ if is_below("/portal") => files::portal(&request),
             _ => files::answer(path),
         };
         Ok(answer)
@@ -70,9 +74,7 @@ impl Stage {
         let stands = async |what| self.operator.standing(what).await.ok().flatten();
         json!({
             "client_id": CLIENT,
-            "issuer": self.places.authorization_server,
-            "authorization_endpoint": format!("{}/authorize", self.places.authorization_server),
-            "redirect_uri": self.places.redirect_uri(),
+            "session_client_id": SESSION_CLIENT,
             "cookie": self.cookies.name(),
             "grace_seconds": self.grace.as_secs(),
             "access_token_seconds": super::ACCESS_TOKEN_LIFETIME.as_secs(),

@@ -1,9 +1,11 @@
 // The page: each part is set up, and what a person sees follows the session.
 
+import { about } from './about.js';
 import { setUp as setUpCalls, callAndShow } from './calls.js';
 import { tryToReadTheCookie } from './cookie.js';
 import { setUp as setUpExpiry } from './expiry.js';
 import { fiftyAtOnce } from './fifty.js';
+import { setUp as setUpModes } from './modes.js';
 import * as outage from './outage.js';
 import * as revoke from './revoke.js';
 import { current, onChange, resume, signOut } from './session.js';
@@ -45,7 +47,6 @@ function setUpButtons() {
     showWhoIsSignedIn();
     return begin();
   });
-  onPress(byId('sign-in-stale'), byId('call-result'), () => begin({ anHourAgo: true }));
   for (const button of document.querySelectorAll('[data-call]')) {
     onPress(button, byId('call-result'), () => call(button.dataset.call));
   }
@@ -61,6 +62,7 @@ function setUpButtons() {
   onPressWhenSignedIn('outage-call', 'outage-result', (result) => callAndShow('/api/hello', result));
   onPressWhenSignedIn('outage-swap', 'outage-result', outage.swap);
   revoke.setUp({ onPressWhenSignedIn });
+  setUpModes();
   onPressWhenSignedIn('sign-out-button', 'sign-out-result', async (result) => {
     await signOut();
     show(result, 'Signed out, here and in every open tab. The cookie is cleared.');
@@ -78,8 +80,9 @@ setUpExpiry();
 const call = setUpButtons();
 showWhoIsSignedIn();
 const returned = await finish().catch((fault) => ({ fault }));
-// A sign-in that failed ends no session: who was signed in before still is.
+// Whoever turns back at the authorization server is still who they were.
 if (current() === null) await resume().catch((fault) => show(signedInResult, explained(fault), 'The next press of a button asks again.'));
-if (returned?.fault) add(signedInResult, 'The sign-in failed. ', ...explained(returned.fault));
+if (returned?.fault) add(signedInResult, 'You came back without a sign-in. ', ...explained(returned.fault));
 if (returned?.then) await call(returned.then);
+if (returned?.clientId === about.session_client_id) byId('session-compare').click();
 document.body.dataset.ready = 'true';

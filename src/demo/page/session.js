@@ -79,13 +79,6 @@ function keep(newToken) {
   changed(before ? 'token' : 'signed-in');
 }
 
-/** Code for tokens. Gives the answer of the gateway. */
-export async function exchange(parameters) {
-  const answer = await gate.exchange(parameters);
-  keep(await gate.token());
-  return answer;
-}
-
 /** A call with the page's access token; without one when nobody is signed in. */
 export async function call(path) {
   if (claims === null) await resume();

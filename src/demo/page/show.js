@@ -17,7 +17,7 @@ export function badge(status) {
 /** Replaces what a result says. `lines`: text, elements, or arrays of both. */
 export function show(result, ...lines) {
   const shown = lines.map((line) => {
-    if (line instanceof HTMLElement && ['PRE', 'DL', 'UL', 'OL'].includes(line.tagName)) return line;
+    if (line instanceof HTMLElement && ['PRE', 'DL', 'UL', 'OL', 'TABLE'].includes(line.tagName)) return line;
     return element('p', {}, ...[line].flat());
   });
   result.replaceChildren(...shown);

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::demo::browser::{Answer, Browser};
 use crate::demo::ports::Ports;
-use crate::demo::sign_in::{SignInRequest, sign_in};
+use crate::demo::sign_in::{GatewaySignIn, through_the_gateway};
 use crate::demo::{Pace, World};
 
 const QUICK: Pace = Pace { token_latency: Duration::ZERO, grace: Duration::from_millis(300) };
@@ -67,26 +67,17 @@ impl World {
 
     /// Alice, with her jar and her access token.
     async fn alice(&self) -> (Browser, String) {
-        let redirect_uri = self.places.redirect_uri();
-        let request = SignInRequest {
+        let request = GatewaySignIn {
+            gateway: &self.places.gateway,
             issuer: &self.places.authorization_server,
             client_id: CLIENT,
-            redirect_uri: &redirect_uri,
-            scope: "openid api:read",
             user: "alice",
             an_hour_ago: false,
             max_age: None,
         };
-        let signed_in = sign_in(&request).await.unwrap();
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("client_id", CLIENT),
-            ("code", &signed_in.code),
-            ("redirect_uri", &redirect_uri),
-            ("code_verifier", &signed_in.code_verifier),
-        ];
         let browser = Browser::new();
-        let answer = browser.post(&self.url("/oauth/token"), &[SAME_ORIGIN], &form).await.unwrap();
+        through_the_gateway(&browser, &request).await.unwrap();
+        let answer = self.refresh(&browser).await;
         let token = answer.json()["access_token"].as_str().unwrap().to_owned();
         (browser, token)
     }
@@ -147,7 +138,15 @@ async fn files_come_from_the_binary_with_their_headers() {
     assert_eq!(status(Method::POST, "/app/page.js").await, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(status(Method::GET, "/app/replay").await, StatusCode::METHOD_NOT_ALLOWED);
     let about = browser.get(&world.url("/app/about"), &[]).await.unwrap().json();
-    assert_eq!(about["issuer"], world.places.authorization_server);
+    assert_eq!((&about["client_id"], &about["session_client_id"]), (&json!(CLIENT), &json!(SESSION_CLIENT)));
+    let portal = format!("{}/portal/", world.places.upstream);
+    for (subject, shown) in [("alice", "alice"), ("a%3Cb%3E", "a%3Cb%3E"), ("<b>", "nobody")] {
+        let page = browser.get(&portal, &[("X-Auth-Subject", subject)]).await.unwrap();
+        assert!(
+            String::from_utf8_lossy(&page.body).contains(&format!("<strong>{shown}</strong>")),
+            "{subject}"
+        );
+    }
     world.stop().await;
 }
 
@@ -159,7 +158,10 @@ fn a_page_loads_nothing_but_its_own_files() {
             text.split(before).skip(1).filter_map(|rest| rest.split(['"', '\'']).next()).collect::<Vec<_>>()
         };
         for name in quoted("src=\"").into_iter().chain(quoted("href=\"")) {
-            assert!(known.contains(&name) || name.starts_with('#'), "{path} loads {name}");
+            assert!(
+                known.contains(&name) || name.starts_with('#') || name == "/portal/",
+                "{path} loads {name}"
+            );
         }
         for name in quoted("from './") {
             assert!(known.contains(&&*format!("/app/{name}")), "{path} imports {name}");

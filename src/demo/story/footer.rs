@@ -6,11 +6,6 @@ use super::{CLIENT, Places};
 use crate::demo::ACCESS_LOG;
 use crate::demo::terminal::Terminal;
 
-/// The example of RFC 7636 appendix B, so that the lines work as they stand. A real client makes a
-/// verifier of its own for every sign-in.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-
 /// Says what is up and how to try it by hand. `folder`: the demo's own.
 pub(in crate::demo) fn say_where_to_go(places: &Places, folder: &Path, terminal: &mut Terminal) {
     let Places { gateway, admin, authorization_server, .. } = places;
@@ -25,16 +20,11 @@ pub(in crate::demo) fn say_where_to_go(places: &Places, folder: &Path, terminal:
 
   Sign in as Alice, keep the cookie in jar.txt, and call with the access token:
 
+  GO='-s -o /dev/null -b jar.txt -c jar.txt -H Sec-Fetch-Mode:navigate -H Sec-Fetch-Dest:document'
+  THERE=$(curl $GO -w '%{{redirect_url}}' '{gateway}/oauth/login?client_id={CLIENT}')
   BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' {authorization_server}/authorize \\
-    -d user=alice -d response_type=code -d client_id={CLIENT} \\
-    -d redirect_uri={gateway}/ -d scope='openid api:read' \\
-    -d code_challenge_method=S256 \\
-    -d code_challenge={CHALLENGE})
-  CODE=${{BACK#*code=}}; CODE=${{CODE%%&*}}
-  curl -s -c jar.txt {gateway}/oauth/token -H 'Origin: {gateway}' \\
-    -d grant_type=authorization_code -d client_id={CLIENT} -d code=$CODE \\
-    -d redirect_uri={gateway}/ \\
-    -d code_verifier={VERIFIER}; echo
+    -d user=alice -d \"${{THERE#*\\?}}\")
+  curl $GO \"$BACK\"
   TOKEN=$(curl -s -b jar.txt -c jar.txt {gateway}/oauth/token \\
     -H 'Origin: {gateway}' -d grant_type=refresh_token -d client_id={CLIENT} |
     sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')

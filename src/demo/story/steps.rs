@@ -11,7 +11,7 @@ use super::{
     CLIENT, Story, Surprise, Told, challenge_parameter, claims, expect, expect_status, one_bit_altered, text,
 };
 use crate::demo::browser::{Answer, Browser, SetCookie};
-use crate::demo::sign_in::{SignInRequest, SignedIn, sign_in};
+use crate::demo::sign_in::{GatewaySignIn, Visited, goes_on_to, through_the_gateway};
 use crate::demo::terminal::shortened;
 
 /// How long the story waits for what happens in the background.
@@ -35,18 +35,38 @@ impl Story<'_> {
     }
 
     pub(super) async fn sign_in(&mut self) -> Told {
-        self.terminal.step("Alice signs in at the authorization server (code, PKCE, state, nonce)");
-        let signed_in = self.sign_in_as("alice", "openid api:read", false, None).await?;
-        self.terminal.came(format!(
-            "{} back to {} with a code; state and iss are right",
-            signed_in.status.as_u16(),
-            self.places.redirect_uri()
-        ));
-
-        self.terminal.step("Her page exchanges the code at the gateway: POST /oauth/token");
+        self.terminal.step("Alice signs in: GET /oauth/login sends her to the authorization server");
         let browser = Browser::new();
-        let answer = self.redeem(&browser, &signed_in).await?;
+        let visited = self.sign_in_as(&browser, "alice", false, None).await?;
+        self.terminal.came(format!(
+            "{} with code_challenge, state and nonce; what belongs to them stays in the gateway",
+            visited.login.status.as_u16(),
+        ));
+        for parameter in ["code_challenge=", "state=", "nonce="] {
+            expect(visited.authorize.contains(parameter), format!("{parameter} is not in the request"))?;
+        }
+
+        self.terminal.step("She comes back with a code: GET /oauth/callback");
+        let callback = &visited.callback;
+        expect_status(callback, StatusCode::OK)?;
+        let to = goes_on_to(callback).unwrap_or_default();
+        expect(to.ends_with('/'), format!("the page goes on to {to:?}"))?;
+        self.terminal.came("200, a page that goes on to where she was; no token is in it");
+        let cookie = sealed_cookie(callback)?;
+        self.terminal.detail(format!(
+            "Set-Cookie: {}={} ({} characters, sealed)",
+            cookie.name,
+            shortened(&cookie.value, 12),
+            cookie.value.len()
+        ));
+        self.terminal.detail(format!("            {}", cookie.attributes.join("; ")));
+        self.cookie_name = cookie.name;
         self.browser = browser;
+
+        self.terminal.step("Her page swaps the cookie for an access token: POST /oauth/token");
+        let answer = self.refresh(&[]).await?;
+        expect_status(&answer, StatusCode::OK)?;
+        no_refresh_token(&answer)?;
         let body = answer.json();
         text(&body, "access_token").clone_into(&mut self.access_token);
         let claims = claims(&self.access_token);
@@ -60,15 +80,7 @@ impl Story<'_> {
             body.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
         self.terminal.detail("no refresh token in the answer, which has");
         self.terminal.detail(format!("  {}", names.join(", ")));
-        let cookie = sealed_cookie(&answer)?;
-        self.terminal.detail(format!(
-            "Set-Cookie: {}={} ({} characters, sealed)",
-            cookie.name,
-            shortened(&cookie.value, 12),
-            cookie.value.len()
-        ));
-        self.terminal.detail(format!("            {}", cookie.attributes.join("; ")));
-        self.cookie_name = cookie.name;
+        sealed_cookie(&answer)?;
         Ok(())
     }
 
@@ -130,18 +142,19 @@ impl Story<'_> {
         expect_status(&other, StatusCode::FORBIDDEN)?;
         self.terminal.came("403 for /api/users/bob: the claim `sub` is not `bob`");
 
-        self.terminal.step("A route that asks for another scope: GET /api/admin/report");
-        let answer = self.call("/api/admin/report").await?;
+        self.terminal.step("Bob, who is no administrator: GET /api/admin/report");
+        let bob = Browser::new();
+        let token = self.token_in(&bob, "bob", false, None).await?;
+        let answer = self.call_with(&bob, &token, "/api/admin/report").await?;
         expect_status(&answer, StatusCode::FORBIDDEN)?;
         self.challenged(&answer, "insufficient_scope")
     }
 
     pub(super) async fn step_up(&mut self) -> Told {
-        self.terminal.step("With that scope, but signed in an hour ago (in a browser of its own)");
+        self.terminal.step("Alice, who is one, but signed in an hour ago (in a browser of its own)");
         let browser = Browser::new();
-        let signed_in = self.sign_in_as("alice", "openid api:read admin", true, None).await?;
-        let answer = self.redeem(&browser, &signed_in).await?;
-        let answer = self.call_as(&browser, &answer, "/api/admin/report").await?;
+        let token = self.token_in(&browser, "alice", true, None).await?;
+        let answer = self.call_with(&browser, &token, "/api/admin/report").await?;
         expect_status(&answer, StatusCode::UNAUTHORIZED)?;
         self.challenged(&answer, "insufficient_user_authentication")?;
         let challenge = answer.header(&header::WWW_AUTHENTICATE);
@@ -149,16 +162,10 @@ impl Story<'_> {
         let max_age: u32 = max_age.ok_or_else(|| Surprise(format!("no max_age in {challenge:?}")))?;
 
         self.terminal.step(&format!("So the page asks for a sign-in with max_age={max_age} (RFC 9470)"));
-        let before = browser.cookie(&self.cookie_name).ok_or(Surprise("there is no cookie".into()))?;
-        let signed_in = self.sign_in_as("alice", "openid api:read admin", true, Some(max_age)).await?;
-        let answer = self.redeem(&browser, &signed_in).await?;
-        let answer = self.call_as(&browser, &answer, "/api/admin/report").await?;
+        let token = self.token_in(&browser, "alice", true, Some(max_age)).await?;
+        let answer = self.call_with(&browser, &token, "/api/admin/report").await?;
         expect_status(&answer, StatusCode::OK)?;
         self.terminal.came("200 for /api/admin/report");
-        let cookie = format!("{}={}", before.name, before.value);
-        let answer = self.refresh_in(&Browser::new(), &[("Cookie", &cookie)]).await?;
-        expect_status(&answer, StatusCode::BAD_REQUEST)?;
-        self.terminal.came("the session that this browser had before has ended: 400 for its cookie");
         Ok(())
     }
 
@@ -254,52 +261,33 @@ impl Story<'_> {
         Ok(())
     }
 
+    /// A sign-in, whatever comes of it.
     pub(super) async fn sign_in_as(
         &self,
+        browser: &Browser,
         user: &str,
-        scope: &str,
         an_hour_ago: bool,
         max_age: Option<u32>,
-    ) -> Result<SignedIn, Surprise> {
-        let redirect_uri = self.places.redirect_uri();
-        let issuer = &self.places.authorization_server;
-        let request = SignInRequest {
-            issuer,
-            client_id: CLIENT,
-            redirect_uri: &redirect_uri,
-            scope,
-            user,
-            an_hour_ago,
-            max_age,
-        };
-        Ok(sign_in(&request).await?)
+    ) -> Result<Visited, Surprise> {
+        let (gateway, issuer) = (&self.places.gateway, &self.places.authorization_server);
+        let request = GatewaySignIn { gateway, issuer, client_id: CLIENT, user, an_hour_ago, max_age };
+        Ok(through_the_gateway(browser, &request).await?)
     }
 
-    /// The code exchange, which gives a session.
-    pub(super) async fn redeem(&self, browser: &Browser, signed_in: &SignedIn) -> Result<Answer, Surprise> {
-        let answer = self.redeem_in(browser, signed_in).await?;
-        expect_status(&answer, StatusCode::OK)?;
-        no_refresh_token(&answer)?;
-        Ok(answer)
-    }
-
-    /// The code exchange, as the page does it, whatever comes of it.
-    pub(super) async fn redeem_in(
+    /// Signs in, and swaps the cookie for a first access token, as a page does.
+    pub(super) async fn token_in(
         &self,
         browser: &Browser,
-        signed_in: &SignedIn,
-    ) -> Result<Answer, Surprise> {
-        let redirect_uri = self.places.redirect_uri();
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("client_id", CLIENT),
-            ("code", &signed_in.code),
-            ("redirect_uri", &redirect_uri),
-            ("code_verifier", &signed_in.code_verifier),
-        ];
-        let own = self.own_page();
-        let headers = [("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
-        Ok(browser.post(&self.url("/oauth/token"), &headers, &form).await?)
+        user: &str,
+        an_hour_ago: bool,
+        max_age: Option<u32>,
+    ) -> Result<String, Surprise> {
+        let visited = self.sign_in_as(browser, user, an_hour_ago, max_age).await?;
+        expect_status(&visited.callback, StatusCode::OK)?;
+        let answer = self.refresh_in(browser, &[]).await?;
+        expect_status(&answer, StatusCode::OK)?;
+        no_refresh_token(&answer)?;
+        Ok(text(&answer.json(), "access_token").to_owned())
     }
 
     async fn refresh(&self, more: &[(&str, &str)]) -> Result<Answer, Surprise> {
@@ -322,9 +310,8 @@ impl Story<'_> {
         Ok(self.browser.get(&self.url(path), &[("Authorization", &self.bearer())]).await?)
     }
 
-    /// A call with the access token of this exchange.
-    async fn call_as(&self, browser: &Browser, exchange: &Answer, path: &str) -> Result<Answer, Surprise> {
-        let bearer = format!("Bearer {}", text(&exchange.json(), "access_token"));
+    async fn call_with(&self, browser: &Browser, token: &str, path: &str) -> Result<Answer, Surprise> {
+        let bearer = format!("Bearer {token}");
         Ok(browser.get(&self.url(path), &[("Authorization", &bearer)]).await?)
     }
 
@@ -374,7 +361,8 @@ fn no_refresh_token(answer: &Answer) -> Told {
 
 /// The cookie of an answer, with the attributes that keep it from scripts and from other sites.
 fn sealed_cookie(answer: &Answer) -> Result<SetCookie, Surprise> {
-    let cookie = answer.headers.get(header::SET_COOKIE).and_then(SetCookie::read);
+    let set = answer.headers.get_all(header::SET_COOKIE).iter().filter_map(SetCookie::read);
+    let cookie = set.into_iter().find(|cookie| cookie.attribute("SameSite") == Some("Strict"));
     let cookie = cookie.ok_or(Surprise("no cookie came".into()))?;
     for (name, right) in [("HttpOnly", ""), ("Secure", ""), ("SameSite", "Strict"), ("Path", "/oauth/token")]
     {

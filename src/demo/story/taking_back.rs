@@ -10,8 +10,6 @@ use crate::core::time::Timestamp;
 use crate::demo::browser::{Answer, Browser};
 use crate::demo::operator::{Done, Person, Taken};
 
-const SCOPE: &str = "openid api:read";
-
 /// One browser of Alice's, with the access token of its page.
 struct Device {
     browser: Browser,
@@ -27,10 +25,12 @@ impl Story<'_> {
         let device = self.current_device();
         self.expect_out(&device).await?;
         self.terminal.came("401 for her access token; 400 for her cookie, which is cleared");
-        let signed_in = self.sign_in_as("alice", SCOPE, false, None).await?;
-        let answer = self.redeem_in(&Browser::new(), &signed_in).await?;
-        expect_status(&answer, StatusCode::BAD_REQUEST)?;
-        self.terminal.came("400 for a new sign-in");
+        let elsewhere = Browser::new();
+        let visited = self.sign_in_as(&elsewhere, "alice", false, None).await?;
+        let status = visited.callback.status;
+        expect(status.is_client_error(), format!("a new sign-in was answered {status}"))?;
+        expect(elsewhere.cookie(&self.cookie_name).is_none(), "a new sign-in set a cookie")?;
+        self.terminal.came(format!("{} for a new sign-in", status.as_u16()));
         // What both would have got is taken back at the authorization server, too.
         self.wait_for_revocations(revoked + 2).await?;
 
@@ -112,10 +112,9 @@ impl Story<'_> {
 
     /// Alice signs in there.
     async fn new_device(&self) -> Result<Device, Surprise> {
-        let signed_in = self.sign_in_as("alice", SCOPE, false, None).await?;
         let browser = Browser::new();
-        let answer = self.redeem(&browser, &signed_in).await?;
-        Ok(Device { browser, access_token: text(&answer.json(), "access_token").to_owned() })
+        let access_token = self.token_in(&browser, "alice", false, None).await?;
+        Ok(Device { browser, access_token })
     }
 
     /// The one that the story goes on with; another is put in its place.

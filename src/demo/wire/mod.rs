@@ -91,9 +91,9 @@ struct Exchange {
     changed: bool,
     request: HeaderMap,
     answer: HeaderMap,
-    /// It is to `/oauth/token`, where cookies of sessions come and go.
-    is_token_request: bool,
-    by_code: bool,
+    /// It is to `/oauth/token` or `/oauth/callback`, where cookies of sessions come and go.
+    may_set_cookie: bool,
+    is_sign_in: bool,
 }
 
 impl Wire {
@@ -140,7 +140,8 @@ impl Listening {
     fn asked(&mut self, number: u64, head: Head) {
         let Start::Request { method, target } = head.start else { return };
         let path = target.split('?').next().unwrap_or_default();
-        let is_token_request = self.leg == Leg::Gateway && path == "/oauth/token";
+        let at = |own| self.leg == Leg::Gateway && path == own;
+        let (is_token_request, is_sign_in) = (at("/oauth/token"), at("/oauth/callback"));
         if is_token_request && let Some(cookie) = self.wire.cookies.in_request(&head.headers) {
             self.wire.cookies.presented(cookie);
         }
@@ -168,8 +169,8 @@ impl Listening {
             entry,
             request: head.headers,
             answer: HeaderMap::new(),
-            is_token_request,
-            by_code: false,
+            may_set_cookie: is_token_request || is_sign_in,
+            is_sign_in,
         });
     }
 
@@ -184,7 +185,7 @@ impl Listening {
             (None, Some(entry)) => entry.broken_off = true,
             _ => {}
         }
-        if let Some(body) = body.filter(|_| exchange.is_token_request) {
+        if let Some(body) = body.filter(|_| exchange.may_set_cookie) {
             self.keep_cookie(&exchange, body);
         }
         tell(&self.wire.feed, &exchange);
@@ -197,7 +198,7 @@ impl Listening {
         for set in set {
             let answer: Value = serde_json::from_slice(&body.bytes).unwrap_or(Value::Null);
             let token = answer.get("access_token").and_then(Value::as_str);
-            cookies.came(Instant::now(), presented.filter(|_| !exchange.by_code), set, token);
+            cookies.came(Instant::now(), presented.filter(|_| !exchange.is_sign_in), set, token);
         }
     }
 }
@@ -208,11 +209,6 @@ impl Exchange {
             entry.body = shorten::body(&self.request, body);
             self.changed |= entry.body.is_some();
         }
-        let is_code = |name: &str, value: &str| name == "grant_type" && value == "authorization_code";
-        self.by_code = form_urlencoded::parse(&body.bytes).any(|(name, value)| is_code(&name, &value))
-            || serde_json::from_slice::<Value>(&body.bytes).is_ok_and(|json| {
-                json.get("grant_type").and_then(Value::as_str) == Some("authorization_code")
-            });
     }
 
     fn answered(&mut self, head: Head) {

@@ -96,9 +96,12 @@ impl UnderWay {
 
     async fn exchange(&self) -> Heard {
         let Flight { grant, id, shape, .. } = &self.flight;
-        let asked = shape.scope.as_ref().map(ToString::to_string);
-        let scope = asked.as_deref().or(self.client.scope.as_deref());
-        let form = ServerForm::refresh(&grant.refresh_token, scope, shape.resource.as_deref());
+        let configured = self.client.scope.as_deref().and_then(|wanted| match &grant.scope {
+            Some(granted) => granted.granted_of(wanted),
+            None => Some(wanted.to_owned()),
+        });
+        let scope = shape.scope.as_ref().map(ToString::to_string).or(configured);
+        let form = ServerForm::refresh(&grant.refresh_token, scope.as_deref(), shape.resource.as_deref());
         let sends = change(&self.gate, grant, self.timeouts, |family, _| (family.sends(*id), family.over()));
         match sends.await {
             Ok((true, _)) => {}

@@ -3,7 +3,8 @@
 //!
 //! A token that came straight from the token endpoint over TLS may be read without its signature
 //! (OpenID Connect Core 1.0 section 3.1.3.7) to compare whose it is; it is never trusted further
-//! than that, and every use of it is judged again by `flows::admit`.
+//! than that, and every use of it is judged again by `flows::admit`. The ID token of a sign-in by the gateway is
+//! verified whole.
 
 use std::sync::Arc;
 
@@ -16,13 +17,17 @@ use crate::core::secret::SecretString;
 use crate::core::session::exchange::Issued;
 use crate::core::session::grant::{Generation, Grant, Subject, SubjectSource, Timeouts};
 use crate::core::session::oauth::Scope;
-use crate::core::session::oauth::answer::{PageTokens, TokenAnswer, claims_from_token_endpoint, identified};
+use crate::core::session::oauth::answer::{
+    Identified, LIMIT as ID_TOKEN, PageTokens, TokenAnswer, claims_from_token_endpoint, identified,
+};
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 use crate::core::token::id::TokenId;
+use crate::core::token::id_token::{Expected, VerifiedIdToken};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::verify_id_token::{NotBelieved, verify_id_token};
 use crate::state::live::Live;
 
 /// What new tokens say of themselves.
@@ -64,32 +69,62 @@ impl Judged {
 }
 
 /// What was exchanged for the tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum For {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum For<'a> {
+    /// A page's, which checks the nonce.
     Code,
+    /// Of a sign-in by the gateway.
+    OwnCode(&'a OwnSignIn),
     RefreshToken,
+}
+
+/// What the gateway asked for when it signed somebody in.
+#[derive(Clone, Debug)]
+pub(in crate::flows) struct OwnSignIn {
+    pub(in crate::flows) nonce: SecretString,
+    /// An ID token must come.
+    pub(in crate::flows) needs_id_token: bool,
 }
 
 /// Judges what a token endpoint answered.
 ///
 /// # Errors
-/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked.
+/// [`Denial::AnswerMismatch`] when a token is of another issuer or client than the one that was asked, or the ID token is
+/// not of this sign-in; [`Denial::KeysUnavailable`] when that one cannot be verified now.
 pub(super) async fn judge(
     gate: &Gate,
     live: &Live,
     client: &Client,
     answer: &TokenAnswer,
-    exchanged: For,
+    exchanged: For<'_>,
 ) -> Result<Judged, Denial> {
     let now = gate.clock.now();
-    let id_token_in_time_at = (exchanged == For::Code).then_some(now);
     let issuer = live.issuers.by_name(&client.issuer).ok_or(Denial::Internal)?;
     let rules = &issuer.settings.rules;
-    let id_token = match &answer.id_token {
-        None => None,
-        Some(token) => {
-            let (iss, client_id) = (&rules.iss, &client.client_id);
-            let id = identified(token, iss, client_id, rules.clock_skew, id_token_in_time_at);
+    let id_token = match (&answer.id_token, exchanged) {
+        (None, For::OwnCode(OwnSignIn { needs_id_token: true, .. })) => {
+            return Err(mismatch(client, "an ID token was asked for, and none came"));
+        }
+        (None, _) => None,
+        (Some(token), For::OwnCode(asked)) => {
+            let expected = Expected {
+                client_id: &client.client_id,
+                nonce: Some(asked.nonce.expose()),
+                access_token: Some(answer.access_token.expose()),
+            };
+            let verified = verify_id_token(gate, issuer, token.expose(), ID_TOKEN, expected, now).await;
+            Some(
+                verified
+                    .map_err(|not| match not {
+                        NotBelieved::Wrong(wrong) => mismatch(client, wrong.why()),
+                        NotBelieved::KeysUnavailable => Denial::KeysUnavailable,
+                    })?
+                    .into(),
+            )
+        }
+        (Some(token), _) => {
+            let in_time_at = matches!(exchanged, For::Code).then_some(now);
+            let id = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
             Some(id.ok_or_else(|| {
                 mismatch(client, "the ID token is not for this client of this issuer, or has expired")
             })?)
@@ -169,6 +204,12 @@ impl Judged {
         }
         self.unusable = (!client.accept_any_access_token).then_some(denial);
         Ok(())
+    }
+}
+
+impl From<VerifiedIdToken> for Identified {
+    fn from(token: VerifiedIdToken) -> Self {
+        Self { sub: token.subject().to_owned(), session_id: token.session().map(ToOwned::to_owned) }
     }
 }
 

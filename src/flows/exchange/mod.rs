@@ -11,7 +11,7 @@ mod judge;
 pub(in crate::flows) mod receipts;
 pub(in crate::flows) mod refresh;
 pub(in crate::flows) mod session_cookie;
-mod sign_in;
+pub(in crate::flows) mod sign_in;
 #[cfg(test)]
 mod tests;
 
@@ -79,10 +79,10 @@ fn count_refused(gate: &Gate, client: &Client, parameters: &Parameters) {
 /// Whom a request concerns; what every step needs.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::flows) struct At<'a> {
-    pub gate: &'a Arc<Gate>,
-    pub live: &'a Arc<Live>,
-    pub client: &'a Arc<Client>,
-    pub head: &'a RequestHead<'a>,
+    pub(in crate::flows) gate: &'a Arc<Gate>,
+    pub(in crate::flows) live: &'a Arc<Live>,
+    pub(in crate::flows) client: &'a Arc<Client>,
+    pub(in crate::flows) head: &'a RequestHead<'a>,
 }
 
 impl At<'_> {

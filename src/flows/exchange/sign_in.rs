@@ -1,16 +1,17 @@
-//! A code for a session (`login: page`): the page brings `code` and `code_verifier`, the gateway
-//! its credentials. The refresh token goes into the cookie and nowhere else.
+//! A code for a session. With `login: page` the page brings `code` and `code_verifier` and gets the tokens; else
+//! `flows::sign_in` brings both, and no page gets anything. The refresh token goes into the cookie and nowhere else.
 //!
-//! An AS that gives no refresh token gives no session: the page gets its access token, no cookie is
+//! An AS that gives no refresh token gives no session: a page gets its access token, no cookie is
 //! set, and the log names `offline_access`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
 use super::coordinate::{change, key};
+pub(in crate::flows) use super::judge::OwnSignIn;
 use super::judge::{For, Judged, is_our_outage, judge, log_unusable};
 use super::receipts;
 use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
@@ -30,8 +31,10 @@ use crate::flows::ports::random;
 use crate::flows::revoke::{reach, take_back_in_background};
 use crate::flows::session::tokens::{self, SessionTokens};
 use crate::flows::{Gate, brake};
+use crate::state::exchanges::{Airborne, CodeExchanging};
 use crate::state::live::Live;
 
+/// For a page, which gets the tokens.
 pub(super) async fn sign_in(
     at: At<'_>,
     code: SecretString,
@@ -54,53 +57,96 @@ async fn signed_in(
             "redirect_uri must be the one that the gateway has for this client.",
         ));
     }
-    let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
-    brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
-    let airborne = tokio::time::timeout(at.patience(), at.gate.exchanges.take_off()).await;
-    let airborne = airborne.map_err(|_| Denial::StoreUnavailable)?;
-    let family = FamilyId::from_random(random(&*at.gate.random));
+    let code = Code { code, verifier, by_gateway: None };
+    let prepared = prepare(at).await?;
     // Asked before the code is spent: without the store there would be no session to note.
-    at.gate.store.get(&key(family)).await.map_err(|_| Denial::StoreUnavailable)?;
-    let Some(place) = at.gate.exchanges.begin_code_exchange() else {
-        tracing::error!(client = %at.client.name, "too many code exchanges wait for the AS; another was refused");
-        return Err(Denial::AuthorizationServerUnavailable);
-    };
-    let (sender, receiver) = oneshot::channel();
-    let exchange = CodeExchange {
-        gate: Arc::clone(at.gate),
-        live: Arc::clone(at.live),
-        client: Arc::clone(at.client),
-        family,
-        form: ServerForm::code(&code, &verifier, redirect_uri, at.client.resource.as_deref()),
-    };
-    at.gate.errands.spawn(async move {
-        exchange.run(sender).await;
-        drop((place, airborne));
-    });
-    let new = match tokio::time::timeout(at.patience(), receiver).await {
-        Ok(Ok(result)) => result?,
-        Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
-    };
-    if let Some(previous) = &previous {
-        end_previous(at, previous, new.subject.as_ref()).await;
-    }
+    at.gate.store.get(&key(prepared.family)).await.map_err(|_| Denial::StoreUnavailable)?;
+    let made = prepared.exchange(at, &code).await?;
     let now = at.gate.clock.now();
-    let set_cookie = match &new.session {
-        Some(session) => session_cookie::set(at.client, &session.cookie, session.ends_at, now),
+    let set_cookie = match &made.session {
+        Some(session) => session.set_cookie(at.client, now),
         // What came along was another sign-in's, and is over.
-        None => previous.is_some().then(|| session_cookie::clear(at.client)).flatten(),
+        None => made.ended_previous.then(|| session_cookie::clear(at.client)).flatten(),
     };
-    let ends_in = new.session.as_ref().map(|session| session.ends_at.since(now));
-    let body = new.page.to_json(now.since(new.at), at.client.idle_timeout, ends_in);
+    let ends_in = made.session.as_ref().map(|session| session.ends_at.since(now));
+    let body = made.page.to_json(now.since(made.at), at.client.idle_timeout, ends_in);
     Ok(OAuthAnswer {
         status: StatusCode::OK,
         body: Bytes::from(body),
         set_cookie,
         client: at.client.name.clone(),
-        subject: new.subject.map(|subject| subject.sub),
-        family: new.session.is_some().then_some(family),
+        subject: made.subject.map(|subject| subject.sub),
+        family: made.session.map(|session| session.family),
         outcome: "signed_in",
     })
+}
+
+/// What is exchanged, and what must come back for it.
+#[derive(Debug)]
+pub(in crate::flows) struct Code {
+    pub(in crate::flows) code: SecretString,
+    pub(in crate::flows) verifier: SecretString,
+    /// What the gateway asked for; `None`: a page did, and checks what came.
+    pub(in crate::flows) by_gateway: Option<OwnSignIn>,
+}
+
+/// Everything that can be said before a code is spent.
+pub(in crate::flows) struct Prepared {
+    /// The session whose cookie came along.
+    previous: Option<Grant>,
+    family: FamilyId,
+    /// Held for as long as the exchange takes.
+    held: (CodeExchanging, Airborne),
+}
+
+/// Makes ready for a code exchange. The caller asks the store before it goes on.
+///
+/// # Errors
+/// Whatever is against it; the code was not spent then.
+pub(in crate::flows) async fn prepare(at: At<'_>) -> Result<Prepared, Denial> {
+    let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
+    brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
+    let airborne = tokio::time::timeout(at.patience(), at.gate.exchanges.take_off()).await;
+    let airborne = airborne.map_err(|_| Denial::StoreUnavailable)?;
+    let family = FamilyId::from_random(random(&*at.gate.random));
+    let Some(place) = at.gate.exchanges.begin_code_exchange() else {
+        tracing::error!(client = %at.client.name, "too many code exchanges wait for the AS; another was refused");
+        return Err(Denial::AuthorizationServerUnavailable);
+    };
+    Ok(Prepared { previous, family, held: (place, airborne) })
+}
+
+impl Prepared {
+    /// Spends the code. The session whose cookie came along is over when there is a new one.
+    ///
+    /// # Errors
+    /// Why there is no session; the code is of no use any more.
+    pub(in crate::flows) async fn exchange(self, at: At<'_>, code: &Code) -> Result<SignedIn, Denial> {
+        let Self { previous, family, held } = self;
+        let (sender, receiver) = oneshot::channel();
+        let (redirect_uri, resource) = (&at.client.redirect_uri, at.client.resource.as_deref());
+        let exchange = CodeExchange {
+            gate: Arc::clone(at.gate),
+            live: Arc::clone(at.live),
+            client: Arc::clone(at.client),
+            family,
+            form: ServerForm::code(&code.code, &code.verifier, redirect_uri, resource),
+            by_gateway: code.by_gateway.clone(),
+        };
+        at.gate.errands.spawn(async move {
+            exchange.run(sender).await;
+            drop(held);
+        });
+        let mut new = match tokio::time::timeout(at.patience(), receiver).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
+        };
+        if let Some(previous) = &previous {
+            end_previous(at, previous, new.subject.as_ref()).await;
+            new.ended_previous = true;
+        }
+        Ok(new)
+    }
 }
 
 /// A sign-in ends the family whose cookie came with it: nobody is left in a session that somebody
@@ -123,18 +169,29 @@ async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
 }
 
 /// What a code exchange made.
-struct SignedIn {
+pub(in crate::flows) struct SignedIn {
     page: PageTokens,
-    session: Option<Session>,
-    subject: Option<Subject>,
+    /// `None`: the AS gave no refresh token.
+    pub(in crate::flows) session: Option<Session>,
+    pub(in crate::flows) subject: Option<Subject>,
+    /// The access token, where it was found good.
+    pub(in crate::flows) caller: Option<Arc<Caller>>,
     at: Timestamp,
+    ended_previous: bool,
 }
 
-struct Session {
+pub(in crate::flows) struct Session {
+    pub(in crate::flows) family: FamilyId,
     cookie: SecretString,
     ends_at: Timestamp,
     /// To be revoked when the browser did not wait for it.
     refresh_token: SecretString,
+}
+
+impl Session {
+    pub(in crate::flows) fn set_cookie(&self, client: &Client, now: Timestamp) -> Option<HeaderValue> {
+        session_cookie::set(client, &self.cookie, self.ends_at, now)
+    }
 }
 
 /// One code exchange, owned by the gateway: the code is spent once it was sent, so the tokens of a
@@ -145,6 +202,7 @@ struct CodeExchange {
     client: Arc<Client>,
     family: FamilyId,
     form: ServerForm,
+    by_gateway: Option<OwnSignIn>,
 }
 
 impl CodeExchange {
@@ -180,14 +238,15 @@ impl CodeExchange {
     }
 
     async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
-        let judged = judge(&self.gate, &self.live, &self.client, &answer, For::Code).await?;
+        let exchanged = self.by_gateway.as_ref().map_or(For::Code, For::OwnCode);
+        let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await;
+        let judged = judged.map_err(|denial| match denial {
+            Denial::KeysUnavailable => self.cannot_be_judged(&denial),
+            denial => denial,
+        })?;
         match &judged.unusable {
             None => {}
-            Some(denial) if is_our_outage(denial) => {
-                let why = denial.facts().title;
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a sign-in failed: its access token cannot be judged");
-                return Err(Denial::AuthorizationServerUnavailable);
-            }
+            Some(denial) if is_our_outage(denial) => return Err(self.cannot_be_judged(denial)),
             Some(Denial::Revoked) => return Err(Denial::SessionEnded(SessionEnd::Revoked)),
             Some(denial) => {
                 log_unusable(&self.client, denial);
@@ -225,7 +284,14 @@ impl CodeExchange {
             }
             None => None,
         };
-        Ok(SignedIn { subject: judged.subject(), page, session, at: now })
+        let (subject, caller) = (judged.subject(), judged.verified);
+        Ok(SignedIn { page, session, subject, caller, at: now, ended_previous: false })
+    }
+
+    fn cannot_be_judged(&self, denial: &Denial) -> Denial {
+        let why = denial.facts().title;
+        tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a sign-in failed: its tokens cannot be judged");
+        Denial::AuthorizationServerUnavailable
     }
 
     fn grant(
@@ -288,6 +354,7 @@ impl CodeExchange {
     #[allow(clippy::needless_pass_by_value)] // the grant ends here
     fn sealed(&self, grant: Grant) -> Result<Session, Denial> {
         Ok(Session {
+            family: self.family,
             cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &grant)?,
             ends_at: grant.ends_at(session_cookie::timeouts(&self.client)),
             refresh_token: grant.refresh_token.clone(),

@@ -34,7 +34,7 @@ use crate::state::introspections::{Flight, Found, Introspections, Outcome, Verdi
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
 use crate::state::metrics::{AsEndpoint, IntrospectionResult, Metrics};
-use crate::state::verified_tokens::Remembered;
+use crate::state::verified_tokens::{Grounds, Remembered};
 
 #[cfg(test)]
 mod tests;
@@ -137,13 +137,14 @@ fn found(
     id: Fingerprint,
 ) -> Arc<Remembered> {
     let made = gate.verified_tokens.get(&id, &live.issuers, gate.clock.now());
-    if let Some(made) = made.filter(|made| std::ptr::eq(made.caller.token(), &**token)) {
+    if let Some(made) = made.filter(|made| made.rests_on(token)) {
         return made;
     }
     let marks = gate.revocations.marks_of(&TokenFacts::of(token, &issuer.settings.rules.iss, text));
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
-    let caller = Arc::new(Caller::new(Arc::clone(token), &live.settings.identity.headers));
-    let made = Arc::new(Remembered::new(caller, id, marks, uses, Arc::clone(issuer), None));
+    let caller = Arc::new(Caller::new(VerifiedToken::clone(token), &live.settings.identity.headers));
+    let grounds = Grounds::Word(Arc::downgrade(token));
+    let made = Arc::new(Remembered::new(caller, id, marks, uses, Arc::clone(issuer), grounds));
     gate.verified_tokens.remember(Arc::clone(&made));
     made
 }

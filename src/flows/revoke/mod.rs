@@ -54,6 +54,18 @@ pub async fn revoke(
     let live = gate.live.load_full();
     let now = gate.clock.now();
     let revocations = read(&live, wanted, now, by).map_err(RevokeError::Mistakes)?;
+    carry_out(gate, &revocations).await?;
+    Ok(revocations)
+}
+
+/// Takes back what these name.
+///
+/// # Errors
+/// The store failed; some of it may have been done.
+pub(in crate::flows) async fn carry_out(
+    gate: &Arc<Gate>,
+    revocations: &[Revocation],
+) -> Result<(), StoreFault> {
     let changes: Vec<_> = revocations.iter().cloned().map(Change::Add).collect();
     gate.revocation_log.append(&changes).await?;
     let targets: Vec<_> = revocations.iter().filter(|entry| ends_sessions(entry)).cloned().collect();
@@ -62,7 +74,7 @@ pub async fn revoke(
         let late = Arc::clone(gate);
         gate.errands.spawn(async move { look_again(&late, targets).await });
     }
-    Ok(revocations)
+    Ok(())
 }
 
 /// Looks for the sessions once more, however long the store is away. What was lifted meanwhile ends nobody who came

@@ -80,6 +80,12 @@ impl Filter {
         self.words.get(at?)?.get().map(|words| &**words)
     }
 
+    /// Whether anything was ever put in; if not, it has no mark at all.
+    #[inline]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.state().asked().is_some()
+    }
+
     #[inline]
     pub(super) fn may_have(&self, mark: Mark) -> bool {
         let state = self.state();

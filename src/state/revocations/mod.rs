@@ -70,11 +70,11 @@ impl Revocations {
     ) -> Result<(), Denial> {
         self.check_fresh()?;
         let refused = self.tokens.refuses(marks.token, issued_at, now)
-            || self.jti.refuses(marks.jti, issued_at, now)
-            || self.kid.refuses(marks.kid, issued_at, now)
-            || self.sid.refuses(marks.sid, issued_at, now)
-            || self.sub.refuses(marks.sub, issued_at, now)
-            || self.client.refuses(marks.client, issued_at, now)
+            || self.jti.refuses(marks.jti.as_ref(), issued_at, now)
+            || self.kid.refuses(marks.kid.as_ref(), issued_at, now)
+            || self.sid.refuses(marks.sid.as_ref(), issued_at, now)
+            || self.sub.refuses(marks.sub.as_ref(), issued_at, now)
+            || self.client.refuses(marks.client.as_ref(), issued_at, now)
             || self.issuer.refuses(marks.issuer, issued_at, now);
         if refused { Err(Denial::Revoked) } else { Ok(()) }
     }
@@ -88,9 +88,9 @@ impl Revocations {
         let marks = GrantMarks::of(&self.key, grant);
         let since = grant.signed_in_at;
         let refused = self.family.refuses(marks.family, since, now)
-            || self.sid.refuses(marks.sid, since, now)
-            || self.sub.refuses(marks.sub, since, now)
-            || self.client.refuses(Some(marks.client), since, now)
+            || self.sid.refuses(marks.sid.as_ref(), since, now)
+            || self.sub.refuses(marks.sub.as_ref(), since, now)
+            || self.client.refuses(Some(&marks.client), since, now)
             || self.issuer.refuses(marks.issuer, since, now);
         Ok(!refused)
     }

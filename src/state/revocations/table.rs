@@ -191,10 +191,17 @@ impl<V: Known> Scoped<V> {
     }
 
     #[inline]
-    pub(super) fn refuses(&self, marks: Option<Pair>, since: Timestamp, now: Timestamp) -> bool {
-        marks.is_some_and(|marks| {
-            self.one.refuses(marks.here, since, now) || self.all.refuses(marks.anywhere, since, now)
-        })
+    pub(super) fn refuses(&self, marks: Option<&Pair>, since: Timestamp, now: Timestamp) -> bool {
+        // Marks are read only where there is something to compare them with: they are seldom in a cache.
+        self.is_in_use()
+            && marks.is_some_and(|marks| {
+                self.one.refuses(marks.here, since, now) || self.all.refuses(marks.anywhere, since, now)
+            })
+    }
+
+    #[inline]
+    fn is_in_use(&self) -> bool {
+        self.one.filter.is_in_use() || self.all.filter.is_in_use()
     }
 }
 

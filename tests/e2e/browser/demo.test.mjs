@@ -62,6 +62,32 @@ describe('the page of the demo', () => {
     await tab.waitForSelector('body[data-signed-in=alice]');
   });
 
+  test('without any token: the page signs in, calls, and sees nothing but who is there', async () => {
+    const somebody = await newPerson();
+    const tab = await somebody.open();
+    assert.match(await somebody.press(tab, '#session-call', '#session-result'), /401[^]*\/oauth\/login\?client_id=portal/);
+    await somebody.leaveAndChoose(tab, 'bob', '#session-sign-in');
+    await tab.waitForSelector('#session-result[data-read=bob]');
+    assert.match(await tab.innerText('#session-result'), /bob, from GET \/oauth\/session/);
+    assert.equal(await signedIn(tab), '', 'the page has no token');
+    assert.match(await somebody.press(tab, '#session-call', '#session-result'), /200[^]*x-auth-subject\s+bob[^]*x-auth-client\s+portal/);
+    assert.equal(await tab.evaluate(() => document.cookie), '');
+    const [{ name, path, httpOnly, secure, sameSite }, ...others] = (await somebody.context.cookies()).filter(({ name }) => name.includes('tollgate'));
+    assert.deepEqual(others, []);
+    assert.deepEqual([name, path, httpOnly, secure, sameSite], ['__Host-Http-tollgate-portal', '/', true, true, 'Strict']);
+    const portal = await somebody.context.newPage();
+    await portal.goto(`${demo.url}/portal/`);
+    assert.equal(await portal.getAttribute('body', 'data-subject'), 'bob');
+    assert.match(await somebody.press(tab, '#session-sign-out', '#session-result'), /200/);
+    assert.match(await somebody.press(tab, '#session-call', '#session-result'), /401/);
+    await portal.reload();
+    await portal.waitForSelector('button[value=bob]');
+    await portal.click('button[value=bob]');
+    await portal.waitForSelector('body[data-subject=bob]');
+    assert.equal(new URL(portal.url()).pathname, '/portal/', 'back where it was');
+    await somebody.context.close();
+  });
+
   test('fifty tabs at once cost one question', async () => {
     const tab = await alice();
     // A browser that is slower than the first answer sends the last requests with its cookie. The page says so then.
@@ -98,9 +124,9 @@ describe('the page of the demo', () => {
 
   test('a step-up is asked for, and passed by signing in again', async () => {
     const tab = shared;
-    await person.signIn(tab, 'alice', '#sign-in-stale');
+    await person.signIn(tab, 'alice', { anHourAgo: true });
     assert.match(await person.press(tab, '#call-admin', '#call-result'), /401[^]*insufficient_user_authentication[^]*300/);
-    await person.signIn(tab, 'alice', '#step-up-button');
+    await person.signIn(tab, 'alice', { button: '#step-up-button' });
     await until('the call to be made again', async () => /200/.test(await tab.innerText('#call-result')));
   });
 

@@ -38,6 +38,8 @@ export class AuthorizationServer {
   revocations = [];
   /** Every call of the introspection endpoint: which token, and whether it was called active. */
   introspections = [];
+  /** Every client that was told of a sign-out (back-channel logout): `sub`, `sid`, and the error if it did not take it. */
+  logouts = [];
   /** Set: called with (request, answer) instead of the token endpoint. */
   tokenFault;
   /** How long the access tokens live that it gives out from now on. */
@@ -52,13 +54,13 @@ export class AuthorizationServer {
   /**
    * clients: client metadata (RFC 7591). authMethods: what discovery offers. alg: the access tokens'.
    * accessTokenSeconds: their life at first. opaque: they are not JWTs, and can be introspected. features: more of
-   * oidc-provider's.
+   * oidc-provider's. person: claims of everybody, in the ID token.
    */
-  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, opaque = false, features = {} }) {
+  static async start({ clients, authMethods, alg = 'ES256', accessTokenSeconds = 60, opaque = false, features = {}, person = {} }) {
     const server = new AuthorizationServer();
     server.accessTokenSeconds = accessTokenSeconds;
     await server.#listen(await freePort());
-    server.#provider = server.#makeProvider({ clients, authMethods, alg, opaque, features });
+    server.#provider = server.#makeProvider({ clients, authMethods, alg, opaque, features, person });
     return server;
   }
 
@@ -129,15 +131,19 @@ export class AuthorizationServer {
     this.#port = this.#server.address().port;
   }
 
-  #makeProvider({ clients, authMethods, alg, opaque, features }) {
+  #makeProvider({ clients, authMethods, alg, opaque, features, person }) {
     const provider = new Provider(this.url, {
       clients,
       ...(authMethods && { clientAuthMethods: authMethods }),
       jwks: { keys: KEYS },
       cookies: { keys: [randomBytes(32).toString('base64url')] },
+      // Its guard against requests to inner addresses refuses loopback.
+      fetch: (url, { dispatcher, ...options }) => fetch(url, options),
       rotateRefreshToken: true,
       pkce: { required: () => true },
-      findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
+      findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, ...person }) }),
+      claims: { openid: ['sub', ...Object.keys(person)] },
+      conformIdTokenClaims: false,
       ttl: { AccessToken: () => this.accessTokenSeconds, RefreshToken: 3600, Grant: 3600, Session: 3600, Interaction: 600, IdToken: 600 },
       features: {
         ...features,
@@ -156,6 +162,8 @@ export class AuthorizationServer {
         },
       },
     });
+    provider.on('backchannel.success', (_, client, sub, sid) => this.logouts.push({ client: client.clientId, sub, sid }));
+    provider.on('backchannel.error', (_, error, client, sub, sid) => this.logouts.push({ client: client.clientId, sub, sid, error: error.message }));
     provider.use(async (context, next) => {
       await next();
       const { route, params } = context.oidc ?? {};

@@ -61,10 +61,17 @@ export class DemoPerson {
   }
 
   /** Through the pages of the demo's authorization server. */
-  async signIn(tab, account, button = '#sign-in-button') {
-    await tab.click(button);
-    await tab.click(`button[value=${account}]`);
+  async signIn(tab, account, { button = '#sign-in-button', anHourAgo = false } = {}) {
+    await this.leaveAndChoose(tab, account, button, anHourAgo);
     await tab.waitForSelector(`body[data-ready=true][data-signed-in=${account}]`);
+  }
+
+  /** The same as far as the authorization server. */
+  async leaveAndChoose(tab, account, button, anHourAgo = false) {
+    await tab.click(button);
+    await tab.waitForSelector(`button[value=${account}]`);
+    if (anHourAgo) await tab.check('input[name=signed_in]');
+    await tab.click(`button[value=${account}]`);
   }
 
   /** Presses a button; gives what its part of the page says then. */

@@ -25,6 +25,7 @@ export class Pages {
     const answer = (type, body) => outgoing.writeHead(200, { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store' }).end(body);
     if (pathname === '/app/tollgate.js') return answer('text/javascript', tollgateJs());
     if (pathname === '/app/sign_in.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// sign_in.js')));
+    if (pathname === '/app/by_gateway.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// by_gateway.js')));
     if (pathname === '/app/socket.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// socket.js')));
     if (pathname.endsWith('/redirect')) return outgoing.writeHead(302, { location: searchParams.get('to') }).end();
     if (pathname.startsWith('/app/')) return answer('text/html', app(this.settings));
@@ -60,11 +61,14 @@ const app = (settings) => `<!doctype html>
 <script type="module">
   import { Tollgate } from './tollgate.js';
   import { signIn, signedIn } from './sign_in.js';
+  import * as byGateway from './by_gateway.js';
   import { openSocket } from './socket.js';
   const { issuer, gateway, parameters } = ${JSON.stringify(settings)};
   window.timesSignedOut = 0;
   window.gate = new Tollgate({ clientId: parameters.client_id, gateway, signedOut: () => (window.timesSignedOut += 1) });
   window.signIn = () => signIn(issuer + '/auth', parameters);
+  window.leave = (more) => byGateway.signIn(gateway, parameters.client_id, more);
+  window.leaveForGood = () => byGateway.signOut(gate, gateway, parameters.client_id);
   window.openSocket = (url, protocols) => openSocket(gate, url, protocols);
   window.arrived = location.pathname === '/app/callback' ? signedIn(gate, issuer, parameters.redirect_uri) : Promise.resolve();
   window.arrived.catch(() => {});

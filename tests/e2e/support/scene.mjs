@@ -11,16 +11,16 @@ export class Scene {
   /** Every request that any page sent, but for preflights: { method, url, body, answer() }, the last gives Playwright's response. */
   requests = [];
 
-  /** atThirdOrigin: where the app lives. Other options as in `World.start`. */
-  static async start({ atThirdOrigin = false, client = {}, ...options } = {}) {
+  /** atThirdOrigin: where the app lives. byGateway: it signs in, and the callback is its own. Other options as in `World.start`. */
+  static async start({ atThirdOrigin = false, byGateway = false, client = {}, ...options } = {}) {
     const scene = new Scene();
     scene.pages = await Pages.start();
     const origin = `http://localhost:${scene.pages.port}`;
     const redirect_uri = `${origin}/app/callback`;
-    const atThird = { client: { redirect_uri, origins: [origin], ...client }, registration: { redirect_uris: [redirect_uri] } };
-    scene.world = await World.start({ client, ...(atThirdOrigin && atThird), ...options, startGateway: false });
+    const atThird = { client: { redirect_uri, origins: [origin], ...client }, ...(!byGateway && { registration: { redirect_uris: [redirect_uri] } }) };
+    scene.world = await World.start({ client, ...(byGateway && { callback: '/oauth/callback' }), ...(atThirdOrigin && atThird), ...options, startGateway: false });
     const { gateway, as, config } = scene.world;
-    scene.world.redirectUri = atThirdOrigin ? redirect_uri : scene.world.redirectUri;
+    scene.world.redirectUri = atThirdOrigin && !byGateway ? redirect_uri : scene.world.redirectUri;
     scene.origin = atThirdOrigin ? origin : gateway.url;
     const to = scene.world.upstream.url;
     config.routes.push({ path: '/app/*', to: scene.pages.url, public: true }, { path: '/api/gold/*', to, require: { acr: 'gold' } });

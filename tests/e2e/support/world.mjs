@@ -15,13 +15,13 @@ export const SECRET = 'p%ss w:rd+/=&-0123456789abcdef';
 export const SCOPE = 'openid offline_access api:read';
 
 export class World {
-  /** auth: the client's authentication method at the AS. moreClients: others that it has. host: the gateway's, on loopback. Other options as in `AuthorizationServer.start`. */
-  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, host = 'localhost', moreClients = [], ...server } = {}) {
+  /** auth: the client's authentication method at the AS. registration: more of its metadata there, or what makes it of the gateway. moreClients: others that it has. host: the gateway's, on loopback. callback: the path of the redirect URI. Other options as in `AuthorizationServer.start`. */
+  static async start({ auth = 'client_secret_basic', client = {}, registration = {}, issuer = {}, config = {}, files = {}, startGateway = true, host = 'localhost', callback = '/app/callback', moreClients = [], ...server } = {}) {
     const world = new World();
     world.auth = auth;
     world.upstream = await Upstream.start();
     world.gateway = await Gateway.reserve(host);
-    world.redirectUri = `${world.gateway.url}/app/callback`;
+    world.redirectUri = `${world.gateway.url}${callback}`;
     const withSecret = auth.startsWith('client_secret');
     world.as = await AuthorizationServer.start({
       clients: [
@@ -32,7 +32,7 @@ export class World {
           response_types: ['code'],
           token_endpoint_auth_method: auth,
           ...(withSecret && { client_secret: SECRET }),
-          ...registration,
+          ...(typeof registration === 'function' ? registration(world.gateway) : registration),
         },
         ...moreClients,
       ],

@@ -44,6 +44,14 @@ pub struct ServerError {
     pub uri: Option<String>,
 }
 
+impl ServerError {
+    /// What an authorization endpoint says of itself (section 4.1.2.1), as far as it may be shown.
+    pub fn read(error: &str, description: Option<&str>) -> Option<Self> {
+        let description = description.map(printable).filter(|text| !text.is_empty());
+        is_code(error).then(|| Self { error: error.to_owned(), description, uri: None })
+    }
+}
+
 /// A successful answer (section 5.1).
 #[derive(Debug)]
 pub struct TokenAnswer {

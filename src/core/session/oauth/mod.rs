@@ -50,6 +50,16 @@ impl Scope {
         Self::parse(&values.join(" "))
     }
 
+    /// What to ask for with a refresh token: of `wanted` what was granted, for no more may be asked (RFC 6749 section 6).
+    /// `openid` and `offline_access` stay: where a grant is known by its access token, that does not name them.
+    /// In the order of `wanted`; `None`: nothing.
+    pub fn granted_of(&self, wanted: &str) -> Option<String> {
+        let is_granted =
+            |value: &&str| self.0.contains(*value) || matches!(*value, "openid" | "offline_access");
+        let values: Vec<&str> = wanted.split(' ').filter(is_granted).collect();
+        (!values.is_empty()).then(|| values.join(" "))
+    }
+
     /// Whether this asks for nothing that `granted` lacks.
     pub fn is_within(&self, granted: &Self) -> bool {
         self.0.is_subset(&granted.0)
@@ -80,6 +90,9 @@ mod tests {
         assert!(!scope("a c").is_within(&scope("a b")));
         assert!(!scope("A").is_within(&scope("a")));
         assert_eq!(scope("b  a b").to_string(), "a b");
+        let granted = |wanted| scope("a b").granted_of(wanted);
+        assert_eq!(granted("openid a c offline_access").as_deref(), Some("openid a offline_access"));
+        assert_eq!((granted("b a").as_deref(), granted("c"), granted("")), (Some("b a"), None, None));
         for bad in ["", " ", "a\"b", "a\\b", "a\nb", "é"] {
             assert_eq!(Scope::parse(bad), None, "{bad:?}");
         }

@@ -26,6 +26,17 @@ const CREDENTIALS: [(&str, &str); 3] = [
 /// More parameters than any request has. Each is compared with all before it, so there must be a bound.
 const MOST: usize = 32;
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Without its parameters; empty where there is not exactly one.
+fn media_type(headers: &HeaderMap) -> &str {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    match (types.next().map(http::HeaderValue::to_str), types.next()) {
+        (Some(Ok(text)), None) => text.split(';').next().unwrap_or_default().trim(),
+        _ => "",
+    }
+}
+
 /// The parameters of a request, each once; empty ones count as absent (RFC 6749 section 3.2).
 #[derive(Debug)]
 pub struct Parameters(Vec<(String, SecretString)>);
@@ -36,12 +47,8 @@ impl Parameters {
     /// # Errors
     /// [`Denial::InvalidRequest`] when the body has no reading, more than one, or holds an access token.
     pub fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Denial> {
-        let mut types = headers.get_all(CONTENT_TYPE).iter();
-        let media_type = match (types.next().map(http::HeaderValue::to_str), types.next()) {
-            (Some(Ok(text)), None) => text.split(';').next().unwrap_or_default().trim(),
-            _ => "",
-        };
-        if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let media_type = media_type(headers);
+        if media_type.eq_ignore_ascii_case(FORM) {
             Self::from_form(body)
         } else if media_type.eq_ignore_ascii_case("application/json") {
             Self::from_json(body)
@@ -49,6 +56,18 @@ impl Parameters {
             Err(Denial::InvalidRequest(
                 "Content-Type must be application/x-www-form-urlencoded or application/json.",
             ))
+        }
+    }
+
+    /// Reads a form and nothing else.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_form(headers: &HeaderMap, body: &[u8]) -> Result<Self, Denial> {
+        if media_type(headers).eq_ignore_ascii_case(FORM) {
+            Self::from_form(body)
+        } else {
+            Err(Denial::InvalidRequest("Content-Type must be application/x-www-form-urlencoded."))
         }
     }
 

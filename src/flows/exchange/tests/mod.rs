@@ -2,6 +2,8 @@
 //! told to fail in every way that counts.
 
 mod answers;
+mod backchannel;
+mod by_gateway;
 mod generations;
 mod in_session;
 mod native;
@@ -88,6 +90,8 @@ struct FakeServer {
     revoked: Mutex<Vec<String>>,
     next: Mutex<VecDeque<Instead>>,
     jwks: Mutex<Value>,
+    /// Members of its metadata beside the usual.
+    metadata: Mutex<Value>,
     /// What it says of whatever opaque token it is asked about; nothing: it cannot be reached for that.
     introspection: Mutex<Option<Value>>,
     /// A permit an answer.
@@ -106,6 +110,7 @@ impl FakeServer {
             next: Mutex::default(),
             jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
             introspection: Mutex::default(),
+            metadata: Mutex::new(json!({})),
             answers: Semaphore::new(PLENTY),
             arrived: AtomicUsize::new(0),
         }
@@ -177,16 +182,17 @@ impl HttpClient for FakeServer {
                     self.revoked.lock().unwrap().push(token.into_owned());
                     Ok(answer(200, "application/json", String::new()))
                 }
-                (Method::GET, path) if path.contains("/.well-known/") => Ok(answer(
-                    200,
-                    "application/json",
-                    json!({
+                (Method::GET, path) if path.contains("/.well-known/") => {
+                    let mut metadata = json!({
                         "issuer": AS, "jwks_uri": format!("{AS}/jwks"), "token_endpoint": format!("{AS}/token"),
                         "revocation_endpoint": format!("{AS}/revoke"),
                         "authorization_endpoint": format!("{AS}/auth"), "response_types_supported": ["code"],
-                    })
-                    .to_string(),
-                )),
+                    });
+                    for (name, value) in self.metadata.lock().unwrap().as_object().unwrap() {
+                        metadata[name] = value.clone();
+                    }
+                    Ok(answer(200, "application/json", metadata.to_string()))
+                }
                 _ => Ok(answer(200, "application/json", self.jwks.lock().unwrap().to_string())),
             }
         }

@@ -222,3 +222,16 @@ async fn a_cookie_of_another_client_key_or_server_is_no_session_and_stays() {
     let refusal = scene.refresh(&cookie).await.unwrap_err();
     assert_eq!((refusal.denial, scene.asked()), (Denial::NoSession, 0));
 }
+
+/// RFC 6749 section 6: no more may be asked for than was granted.
+#[tokio::test]
+async fn an_exchange_asks_for_what_was_granted_of_the_configured_scope() {
+    let scene = Scene::with(
+        Client { scope: Some("openid offline_access api:read admin".into()), ..client() },
+        Duration::from_secs(5),
+    );
+    let cookie = scene.signed_in_cookie().await;
+    scene.refresh(&cookie).await.unwrap();
+    let asked = scene.server.token_requests.lock().unwrap().last().unwrap().1.clone();
+    assert!(asked.contains("scope=openid+offline_access+api%3Aread&"), "{asked}");
+}

@@ -19,13 +19,13 @@ impl Scene {
     }
 
     /// Whether an access token is taken here now.
-    async fn takes(&self, token: &str) -> Result<(), Denial> {
+    pub(super) async fn takes(&self, token: &str) -> Result<(), Denial> {
         let brought = Brought::ByIssuer(&IssuerName::new("demo"));
         authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.map(drop)
     }
 
     /// Signs in with a token of these claims; the cookie and the token.
-    async fn signed_in_with(&self, claims: Value, id_token: Option<&str>) -> (String, String) {
+    pub(super) async fn signed_in_with(&self, claims: Value, id_token: Option<&str>) -> (String, String) {
         let Instead::With(mut members) = access_token(self, claims) else { unreachable!() };
         if let Some(id_token) = id_token {
             members["id_token"] = id_token.into();

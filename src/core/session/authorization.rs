@@ -1,0 +1,324 @@
+//! What the gateway asks of an authorization endpoint, and what a browser brings back from it (RFC 6749 section 4.1.1
+//! and 4.1.2, RFC 7636 section 4.3, RFC 8707 section 2.1, OpenID Connect Core 1.0 section 3.1.2, RFC 9207).
+//!
+//! Of an answer nothing counts but what is named here, and that once. Before its state is found in a cookie of the same
+//! browser it is anybody's.
+
+use http::HeaderMap;
+use url::Url;
+
+use crate::core::denial::Denial;
+use crate::core::secret::SecretString;
+use crate::core::session::oauth::answer::ServerError;
+use crate::core::session::oauth::request::Parameters;
+use crate::core::session::pkce;
+use crate::core::session::step_up::StepUp;
+use crate::core::session::transaction::Transaction;
+
+/// Asked for where the configuration names no scope: an ID token, and a refresh token.
+const DEFAULT_SCOPE: &str = "openid offline_access";
+
+/// Who asks, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthorizationRequest<'a> {
+    pub client_id: &'a str,
+    pub redirect_uri: &'a str,
+    pub scope: Option<&'a str>,
+    pub resource: Option<&'a str>,
+    /// Parameters from the configuration; none of ours is among them.
+    pub more: &'a [(String, String)],
+}
+
+impl AuthorizationRequest<'_> {
+    fn scope(&self) -> &str {
+        self.scope.unwrap_or(DEFAULT_SCOPE)
+    }
+
+    /// Whether the answer must bring an ID token (OpenID Connect Core 1.0 section 3.1.3.3).
+    pub fn asks_for_id_token(&self) -> bool {
+        self.scope().split(' ').any(|scope| scope == "openid")
+    }
+
+    /// Where the browser goes.
+    pub fn url(&self, endpoint: &Url, transaction: &Transaction) -> Url {
+        let mut url = endpoint.clone();
+        url.set_fragment(None);
+        let challenge = pkce::challenge(transaction.verifier.expose());
+        let mut query = url.query_pairs_mut();
+        query
+            .append_pair("response_type", "code")
+            .append_pair("response_mode", "query")
+            .append_pair("client_id", self.client_id)
+            .append_pair("redirect_uri", self.redirect_uri)
+            .append_pair("scope", self.scope())
+            .append_pair("state", transaction.state.expose())
+            .append_pair("nonce", transaction.nonce.expose())
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256");
+        if let Some(resource) = self.resource {
+            query.append_pair("resource", resource);
+        }
+        let step_up: Vec<_> = transaction.step_up.parameters().collect();
+        // A parameter must not be there twice: what this sign-in needs comes before what all of them have.
+        let more = self.more.iter().filter(|(name, _)| step_up.iter().all(|(asked, _)| asked != name));
+        for (name, value) in more {
+            query.append_pair(name, value);
+        }
+        for (name, value) in &step_up {
+            query.append_pair(name, value);
+        }
+        drop(query);
+        url
+    }
+}
+
+/// Who signs out at the authorization server (OpenID Connect RP-Initiated Logout 1.0 section 2).
+#[derive(Clone, Copy, Debug)]
+pub struct SignOutRequest<'a> {
+    pub client_id: &'a str,
+    /// The ID token of the session; it says for whom it was made, and the `client_id` is not needed then.
+    pub hint: Option<&'a SecretString>,
+    pub back_to: Option<&'a str>,
+}
+
+/// Where the browser goes to sign out.
+pub fn sign_out_url(endpoint: &Url, request: SignOutRequest<'_>) -> Url {
+    let mut url = endpoint.clone();
+    url.set_fragment(None);
+    let mut query = url.query_pairs_mut();
+    match request.hint {
+        Some(hint) => query.append_pair("id_token_hint", hint.expose()),
+        None => query.append_pair("client_id", request.client_id),
+    };
+    if let Some(back_to) = request.back_to {
+        query.append_pair("post_logout_redirect_uri", back_to);
+    }
+    drop(query);
+    url
+}
+
+/// The gateway's own address that begins a sign-in.
+pub fn login_path(client_id: &str, return_to: Option<&str>, step_up: &StepUp) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("client_id", client_id);
+    if let Some(return_to) = return_to {
+        query.append_pair("return_to", return_to);
+    }
+    for (name, value) in step_up.parameters() {
+        query.append_pair(name, &value);
+    }
+    format!("/oauth/login?{}", query.finish())
+}
+
+/// What a browser brought to the callback.
+#[derive(Debug)]
+pub struct AuthorizationResponse {
+    pub state: SecretString,
+    /// RFC 9207.
+    iss: Option<String>,
+    outcome: Result<SecretString, ServerError>,
+}
+
+impl AuthorizationResponse {
+    /// # Errors
+    /// [`Denial::InvalidRequest`] when it is no answer of an authorization server, or can be read in two ways.
+    pub fn read(query: &str) -> Result<Self, Denial> {
+        const NEITHER: Denial = Denial::InvalidRequest("The authorization server's answer has no code.");
+        const BOTH: Denial =
+            Denial::InvalidRequest("The authorization server's answer has both a code and an error.");
+        const CODE: Denial = Denial::InvalidRequest("code has a character that no code can have.");
+        const ERROR: Denial = Denial::InvalidRequest("error has a character that no error can have.");
+        const CREDENTIAL: Denial = Denial::InvalidRequest("A credential does not belong here.");
+        let parameters = Parameters::from_form(query.as_bytes())?;
+        parameters.bring_no_credential(&HeaderMap::new()).map_err(|_| CREDENTIAL)?;
+        let state = parameters.get("state").ok_or(Denial::InvalidRequest("state is missing."))?;
+        let outcome = match (parameters.get("code"), parameters.get("error")) {
+            (Some(_), Some(_)) => return Err(BOTH),
+            (None, None) => return Err(NEITHER),
+            (Some(code), None) if code.bytes().all(|b| (0x20..=0x7e).contains(&b)) => Ok(code.into()),
+            (Some(_), None) => return Err(CODE),
+            (None, Some(error)) => {
+                Err(ServerError::read(error, parameters.get("error_description")).ok_or(ERROR)?)
+            }
+        };
+        Ok(Self { state: state.into(), iss: parameters.get("iss").map(ToOwned::to_owned), outcome })
+    }
+
+    /// Whether it is the answer of this authorization server (RFC 9207 section 2.4). `says_so`: it promises to name
+    /// itself in each.
+    pub fn is_of(&self, iss: &str, says_so: bool) -> bool {
+        self.iss.as_deref().map_or(!says_so, |named| named == iss)
+    }
+
+    /// The code, or why there is none.
+    ///
+    /// # Errors
+    /// What the authorization server said.
+    pub fn code(self) -> Result<SecretString, Denial> {
+        self.outcome.map_err(|said| match said.error.as_str() {
+            "server_error" | "temporarily_unavailable" => Denial::AuthorizationServerUnavailable,
+            _ => Denial::SignInRefused(Box::new(said)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::secret::Secret;
+    use crate::core::time::Timestamp;
+
+    const REQUEST: AuthorizationRequest<'_> = AuthorizationRequest {
+        client_id: "web app",
+        redirect_uri: "https://gate.example/oauth/callback",
+        scope: Some("openid api:read"),
+        resource: None,
+        more: &[],
+    };
+
+    fn asked(request: AuthorizationRequest<'_>, endpoint: &str, step_up: StepUp) -> Vec<(String, String)> {
+        let random = Secret::new([7; 96]);
+        let transaction = Transaction::begin("web", &random, "/".into(), step_up, Timestamp::from_secs(0));
+        let url = request.url(&Url::parse(endpoint).unwrap(), &transaction);
+        assert!(url.as_str().starts_with("https://as.example/auth?") && url.fragment().is_none());
+        let pairs: Vec<_> = url.query_pairs().into_owned().collect();
+        let names = pairs.iter().map(|(name, _)| name);
+        assert_eq!(names.collect::<std::collections::BTreeSet<_>>().len(), pairs.len(), "each once: {url}");
+        let of = |name: &str| pairs.iter().find(|(known, _)| known == name).unwrap().1.as_str();
+        assert_eq!(of("code_challenge"), pkce::challenge(transaction.verifier.expose()));
+        assert_eq!(
+            (of("state"), of("nonce")),
+            (transaction.state.expose().as_str(), transaction.nonce.expose().as_str())
+        );
+        assert!(
+            !url.as_str().contains(transaction.verifier.expose().as_str())
+                || of("nonce") == transaction.verifier.expose()
+        );
+        pairs
+            .into_iter()
+            .filter(|(name, _)| !["state", "nonce", "code_challenge"].contains(&name.as_str()))
+            .collect()
+    }
+
+    fn pairs(texts: &[(&str, &str)]) -> Vec<(String, String)> {
+        texts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const USUAL: [(&str, &str); 6] = [
+        ("response_type", "code"),
+        ("response_mode", "query"),
+        ("client_id", "web app"),
+        ("redirect_uri", "https://gate.example/oauth/callback"),
+        ("scope", "openid api:read"),
+        ("code_challenge_method", "S256"),
+    ];
+
+    #[test]
+    fn the_request_is_that_of_the_standards_and_of_the_configuration() {
+        assert_eq!(asked(REQUEST, "https://as.example/auth", StepUp::default()), pairs(&USUAL));
+        let more = pairs(&[("prompt", "consent"), ("max_age", "3600")]);
+        let full = AuthorizationRequest { resource: Some("https://api.example"), more: &more, ..REQUEST };
+        let found = asked(full, "https://as.example/auth?realm=main#x", StepUp::default());
+        let mut expected = vec![("realm", "main")];
+        expected.extend(USUAL);
+        expected.extend([("resource", "https://api.example"), ("prompt", "consent"), ("max_age", "3600")]);
+        assert_eq!(found, pairs(&expected));
+        let step_up = StepUp::read(Some("gold silver"), Some("60")).unwrap();
+        let found = asked(full, "https://as.example/auth", step_up);
+        assert!(found.ends_with(&pairs(&[
+            ("prompt", "consent"),
+            ("acr_values", "gold silver"),
+            ("max_age", "60")
+        ])));
+    }
+
+    #[test]
+    fn an_id_token_is_asked_for_unless_the_scope_leaves_it_out() {
+        for (scope, asks) in
+            [(None, true), (Some("openid x"), true), (Some("api:read"), false), (Some("openidx"), false)]
+        {
+            assert_eq!(AuthorizationRequest { scope, ..REQUEST }.asks_for_id_token(), asks, "{scope:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_has_one_reading() {
+        let read = |query: &str| AuthorizationResponse::read(query);
+        let answer = read("code=a%2Bb&state=s.web&iss=https%3A%2F%2Fas&session_state=x&scope=y").unwrap();
+        assert_eq!(answer.state.expose(), "s.web");
+        assert_eq!(answer.code().unwrap().expose(), "a+b");
+        for bad in [
+            "",
+            "code=a",
+            "state=s",
+            "code=&state=s",
+            "code=a&state=",
+            "code=a&code=b&state=s",
+            "code=a&state=s&state=s",
+            "code=a&state=s&iss=a&iss=a",
+            "code=a&state=s&error=access_denied",
+            "code=a%00&state=s",
+            "error=a%22&state=s",
+            "code=a&state=s&access_token=t",
+            "code=a&state=s&client_secret=t",
+        ] {
+            assert!(matches!(read(bad), Err(Denial::InvalidRequest(_))), "{bad}");
+        }
+        bolero::check!().with_type::<String>().for_each(|query| drop(read(query)));
+    }
+
+    #[test]
+    fn an_error_is_the_servers_word_or_its_outage() {
+        let said = |query: &str| AuthorizationResponse::read(query).unwrap().code().unwrap_err();
+        let Denial::SignInRefused(error) =
+            said("error=access_denied&error_description=No%0A%22way%22&state=s")
+        else {
+            panic!("not told")
+        };
+        assert_eq!((error.error.as_str(), error.description.as_deref()), ("access_denied", Some("Noway")));
+        for away in ["server_error", "temporarily_unavailable"] {
+            assert_eq!(said(&format!("error={away}&state=s")), Denial::AuthorizationServerUnavailable);
+        }
+    }
+
+    #[test]
+    fn another_servers_answer_is_told_apart() {
+        for (query, says_so, is_of) in [
+            ("code=a&state=s&iss=https%3A%2F%2Fas.example", true, true),
+            ("code=a&state=s&iss=https%3A%2F%2Fas.example", false, true),
+            ("code=a&state=s&iss=https%3A%2F%2Fas.example%2F", false, false),
+            ("code=a&state=s&iss=https%3A%2F%2Fevil.example", false, false),
+            ("error=access_denied&state=s&iss=https%3A%2F%2Fevil.example", false, false),
+            ("code=a&state=s", false, true),
+            ("code=a&state=s", true, false),
+            ("code=a&state=s&iss=", true, false),
+        ] {
+            let answer = AuthorizationResponse::read(query).unwrap();
+            assert_eq!(answer.is_of("https://as.example", says_so), is_of, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_sign_out_names_the_session_or_else_the_client() {
+        let endpoint = Url::parse("https://as.example/out?x=1#y").unwrap();
+        let (client_id, hint) = ("web app", "a.b.c".into());
+        let request = SignOutRequest { client_id, hint: None, back_to: None };
+        assert_eq!(sign_out_url(&endpoint, request).as_str(), "https://as.example/out?x=1&client_id=web+app");
+        let request =
+            SignOutRequest { hint: Some(&hint), back_to: Some("https://gate.example/bye?a"), ..request };
+        assert_eq!(
+            sign_out_url(&endpoint, request).as_str(),
+            "https://as.example/out?x=1&id_token_hint=a.b.c&post_logout_redirect_uri=https%3A%2F%2Fgate.example%2Fbye%3Fa"
+        );
+    }
+
+    #[test]
+    fn a_sign_in_is_begun_again_with_what_was_asked() {
+        let step_up = StepUp::read(Some("gold silver"), Some("60")).unwrap();
+        assert_eq!(
+            login_path("web app", Some("/a?b=c&d"), &step_up),
+            "/oauth/login?client_id=web+app&return_to=%2Fa%3Fb%3Dc%26d&acr_values=gold+silver&max_age=60"
+        );
+        assert_eq!(login_path("web", None, &StepUp::default()), "/oauth/login?client_id=web");
+    }
+}

@@ -1,0 +1,123 @@
+//! Whether a browser goes somewhere with a request, and from where (Fetch Metadata Request Headers).
+
+use http::{HeaderMap, HeaderName, header};
+
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+
+/// Whether a tab or window goes there, because a person wants to: no script asks, no frame, and no browser ahead of time.
+///
+/// A browser that says nothing of itself (all of them did so before 2023) goes there where it asks for a page and names no
+/// `Origin`, as a `fetch` across origins does. That is enough for a sign-in: what it sets is bound to a `SameSite=Lax`
+/// cookie, which comes along with navigations alone.
+pub fn goes_there(headers: &HeaderMap) -> bool {
+    let is = |name: &HeaderName, expected: &[u8]| only(headers, name).is_some_and(|value| value == expected);
+    let says_something = [&MODE, &DEST, &SITE].iter().any(|name| headers.contains_key(*name));
+    if headers.contains_key(PURPOSE) {
+        return false;
+    }
+    if says_something {
+        is(&MODE, b"navigate") && (is(&DEST, b"document") || !headers.contains_key(DEST))
+    } else {
+        asks_for_page(headers) && !headers.contains_key(header::ORIGIN)
+    }
+}
+
+/// Whether another site sent the browser here, so that it withheld the `SameSite=Strict` cookies.
+pub fn comes_from_another_site(headers: &HeaderMap) -> bool {
+    only(headers, &SITE) == Some(b"cross-site")
+}
+
+/// Whether a person reads the answer: the browser goes there, or, where it says nothing, asks for a page. A `fetch` does
+/// neither.
+pub fn is_navigation(headers: &HeaderMap) -> bool {
+    match headers.get(MODE) {
+        Some(mode) => mode.as_bytes() == b"navigate",
+        None => asks_for_page(headers),
+    }
+}
+
+fn asks_for_page(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok())
+        .flat_map(|accept| accept.split(','))
+        .any(|range| range.split(';').next().is_some_and(|range| range.trim() == "text/html"))
+}
+
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.next().is_none().then(|| first.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
+    const DOCUMENT: (&str, &str) = ("sec-fetch-dest", "document");
+    const CROSS: (&str, &str) = ("sec-fetch-site", "cross-site");
+    const HTML: (&str, &str) = ("accept", "text/html,*/*;q=0.8");
+
+    #[test]
+    fn a_person_goes_there_and_no_script_no_frame_and_no_forecast() {
+        for (fields, goes) in [
+            (&[NAVIGATE, DOCUMENT, CROSS, HTML][..], true),
+            (&[NAVIGATE, DOCUMENT, ("sec-fetch-site", "none")], true),
+            (&[NAVIGATE], true),
+            (&[NAVIGATE, ("sec-fetch-dest", "iframe"), HTML], false),
+            (&[NAVIGATE, ("sec-fetch-dest", "object"), HTML], false),
+            (&[NAVIGATE, DOCUMENT, ("sec-purpose", "prefetch")], false),
+            (&[NAVIGATE, DOCUMENT, ("sec-purpose", "prefetch;prerender")], false),
+            (&[NAVIGATE, NAVIGATE, DOCUMENT], false),
+            (&[("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image"), HTML], false),
+            (&[("sec-fetch-mode", "cors"), HTML], false),
+            (&[CROSS, HTML], false),
+            (&[HTML], true),
+            (&[HTML, ("origin", "https://evil.example")], false),
+            (&[("accept", "*/*")], false),
+            (&[], false),
+        ] {
+            assert_eq!(goes_there(&headers(fields)), goes, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn another_site_is_told_apart() {
+        assert!(comes_from_another_site(&headers(&[CROSS])));
+        for site in ["same-site", "same-origin", "none"] {
+            assert!(!comes_from_another_site(&headers(&[("sec-fetch-site", site)])));
+        }
+        assert!(!comes_from_another_site(&headers(&[])));
+    }
+
+    #[test]
+    fn a_navigation_is_told_apart_from_a_fetch() {
+        for (name, value, navigation) in [
+            ("sec-fetch-mode", "navigate", true),
+            ("sec-fetch-mode", "cors", false),
+            ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", true),
+            ("accept", "application/json, text/html;q=0.5", true),
+            ("accept", "*/*", false),
+            ("accept", "text/html-like", false),
+        ] {
+            assert_eq!(is_navigation(&headers(&[(name, value)])), navigation, "{name}: {value}");
+        }
+        let fetch = headers(&[("sec-fetch-mode", "cors"), ("accept", "text/html")]);
+        assert!(!is_navigation(&fetch), "what the browser says of itself counts first");
+    }
+}

@@ -1,0 +1,126 @@
+//! A sign-in that must be stronger or fresher than the last one (RFC 9470), as it is asked for and judged afterwards.
+
+use std::time::Duration;
+
+use crate::core::denial::Denial;
+use crate::core::route::policy::{Requirements, TokenFacts};
+use crate::core::time::Timestamp;
+
+/// The longest list of `acr_values`, in bytes: it travels in a cookie.
+const LONGEST: usize = 300;
+/// Ten years. More is no wish for a fresh sign-in.
+const OLDEST: u64 = 10 * 365 * 24 * 3600;
+
+/// How a person must sign in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepUp {
+    /// One of these, when there are any.
+    pub acr_values: Vec<String>,
+    /// At most so long before.
+    pub max_age: Option<Duration>,
+}
+
+impl StepUp {
+    /// Reads the parameters of an authorization request (OpenID Connect Core 1.0 section 3.1.2.1).
+    ///
+    /// # Errors
+    /// [`Denial::InvalidRequest`] when one of them is not what it should be.
+    pub fn read(acr_values: Option<&str>, max_age: Option<&str>) -> Result<Self, Denial> {
+        const ACR: Denial =
+            Denial::InvalidRequest("acr_values are visible words with one space between them.");
+        const AGE: Denial = Denial::InvalidRequest("max_age is a number of seconds.");
+        let acr_values = acr_values.unwrap_or_default();
+        let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+        if acr_values.len() > LONGEST || !acr_values.bytes().all(is_visible) {
+            return Err(ACR);
+        }
+        let max_age = match max_age {
+            None => None,
+            Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let seconds = text.parse().ok().filter(|seconds| *seconds <= OLDEST).ok_or(AGE)?;
+                Some(Duration::from_secs(seconds))
+            }
+            Some(_) => return Err(AGE),
+        };
+        let words = acr_values.split(' ').filter(|word| !word.is_empty());
+        Ok(Self { acr_values: words.map(ToOwned::to_owned).collect(), max_age })
+    }
+
+    /// The parameters that ask for it.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let acr_values = (!self.acr_values.is_empty()).then(|| ("acr_values", self.acr_values.join(" ")));
+        let max_age = self.max_age.map(|age| ("max_age", age.as_secs().to_string()));
+        acr_values.into_iter().chain(max_age)
+    }
+
+    /// Whether a token shows that a person signed in so, as a route would judge it.
+    pub fn is_done(&self, token: TokenFacts<'_>, now: Timestamp) -> bool {
+        let required = Requirements {
+            acr: self.acr_values.clone(),
+            signed_in_within: self.max_age,
+            ..Requirements::default()
+        };
+        required.accept_sign_in(token, now).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value};
+
+    use super::*;
+    use crate::core::ids::IssuerName;
+
+    #[test]
+    fn what_is_asked_for_is_read_and_asked_again_as_it_came() {
+        for (acr_values, max_age, parameters) in [
+            (None, None, vec![]),
+            (Some(""), None, vec![]),
+            (Some("gold silver"), Some("300"), vec![("acr_values", "gold silver"), ("max_age", "300")]),
+            (Some("urn:a:b"), None, vec![("acr_values", "urn:a:b")]),
+            (None, Some("0"), vec![("max_age", "0")]),
+        ] {
+            let read = StepUp::read(acr_values, max_age).unwrap();
+            let parameters = parameters.into_iter().map(|(name, value)| (name, value.to_owned()));
+            assert!(read.parameters().eq(parameters), "{read:?}");
+        }
+        let long = "a".repeat(LONGEST + 1);
+        for (acr_values, max_age) in [
+            (Some("a\nb"), None),
+            (Some("\u{e9}"), None),
+            (Some(long.as_str()), None),
+            (None, Some("")),
+            (None, Some("-1")),
+            (None, Some("+1")),
+            (None, Some("5m")),
+            (None, Some("99999999999999999999")),
+        ] {
+            assert!(StepUp::read(acr_values, max_age).is_err(), "{acr_values:?} {max_age:?}");
+        }
+    }
+
+    #[test]
+    fn a_route_and_the_sign_in_judge_alike() {
+        let (issuer, claims, now) =
+            (IssuerName::new("demo"), Map::<String, Value>::new(), Timestamp::from_secs(1000));
+        let step_up = StepUp::read(Some("gold silver"), Some("60")).unwrap();
+        for (acr, signed_in_at, is_done) in [
+            (Some("silver"), Some(950), true),
+            (Some("bronze"), Some(950), false),
+            (Some("gold"), Some(900), false),
+            (None, Some(950), false),
+            (Some("gold"), None, false),
+        ] {
+            let facts = TokenFacts {
+                issuer: &issuer,
+                client: None,
+                scope: &[],
+                acr,
+                signed_in_at: signed_in_at.map(Timestamp::from_secs),
+                claims: &claims,
+            };
+            assert_eq!(step_up.is_done(facts, now), is_done, "{acr:?} {signed_in_at:?}");
+            assert!(StepUp::default().is_done(facts, now), "nothing was asked");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A sign-in under way: what the gateway must know again when the browser comes back from the authorization server. It
+//! travels sealed in a cookie of its own, whose name is made from the state, so that several tabs sign in at once.
+//!
+//! `__Host-`, so that neither a sibling subdomain nor plain `http` plants one: it binds the state to this browser
+//! (RFC 6749 section 10.12). `Lax`, because it must come along when another site sends the browser back.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::core::hex;
+use crate::core::secret::{Secret, SecretString};
+use crate::core::session::cookie::Attributes;
+use crate::core::session::step_up::StepUp;
+use crate::core::time::Timestamp;
+
+/// How long a person may take at the authorization server.
+pub const LIFETIME: Duration = Duration::from_secs(600);
+/// How many may be under way at once in one browser.
+pub const MOST: usize = 8;
+
+const PREFIX: &str = "__Host-Http-tollgate-";
+const INFIX: &str = "-tx-";
+/// Of the digest of the state: 96 bits.
+const NAME_LEN: usize = 16;
+/// 256 bits each for state, nonce and verifier.
+const RANDOM_LEN: usize = 32;
+
+/// A sign-in under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    pub state: SecretString,
+    pub nonce: SecretString,
+    /// RFC 7636.
+    pub verifier: SecretString,
+    /// Where it leads; read by [`super::return_to`].
+    pub return_to: String,
+    pub step_up: StepUp,
+    pub began_at: Timestamp,
+}
+
+/// As it is sealed.
+#[derive(Serialize, Deserialize)]
+struct Form<'a> {
+    state: &'a str,
+    nonce: &'a str,
+    verifier: &'a str,
+    return_to: &'a str,
+    acr_values: Vec<&'a str>,
+    max_age: Option<u64>,
+    began_at: Timestamp,
+}
+
+impl Transaction {
+    /// `random`: bits that nobody can predict.
+    pub fn begin(
+        client: &str,
+        random: &Secret<[u8; 3 * RANDOM_LEN]>,
+        return_to: String,
+        step_up: StepUp,
+        now: Timestamp,
+    ) -> Self {
+        let (state, rest) = random.expose().split_at(RANDOM_LEN);
+        let (nonce, verifier) = rest.split_at(RANDOM_LEN);
+        let text = |bytes| SecretString::new(URL_SAFE_NO_PAD.encode(bytes));
+        Self {
+            // The client's name is no secret, and says whose sign-in it was when nothing else does any more.
+            state: SecretString::new(format!("{}.{client}", text(state).expose())),
+            nonce: text(nonce),
+            verifier: text(verifier),
+            return_to,
+            step_up,
+            began_at: now,
+        }
+    }
+
+    /// Whether the browser comes back too late.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.began_at.plus(LIFETIME)
+    }
+
+    /// The form that is sealed.
+    pub fn to_bytes(&self) -> Secret<Vec<u8>> {
+        let form = Form {
+            state: self.state.expose(),
+            nonce: self.nonce.expose(),
+            verifier: self.verifier.expose(),
+            return_to: &self.return_to,
+            acr_values: self.step_up.acr_values.iter().map(String::as_str).collect(),
+            max_age: self.step_up.max_age.map(|age| age.as_secs()),
+            began_at: self.began_at,
+        };
+        // Room for all of it: a buffer that grows leaves copies of the secrets behind.
+        let mut bytes = Secret::new(Vec::with_capacity(4096));
+        // Writing to memory has no reason to fail; what is cut short is not readable.
+        if rmp_serde::encode::write_named(bytes.expose_mut(), &form).is_err() {
+            bytes.expose_mut().clear();
+        }
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote; `None` for everything else.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let form: Form<'_> = rmp_serde::from_slice(bytes).ok()?;
+        Some(Self {
+            state: form.state.into(),
+            nonce: form.nonce.into(),
+            verifier: form.verifier.into(),
+            return_to: form.return_to.to_owned(),
+            step_up: StepUp {
+                acr_values: form.acr_values.into_iter().map(ToOwned::to_owned).collect(),
+                max_age: form.max_age.map(Duration::from_secs),
+            },
+            began_at: form.began_at,
+        })
+    }
+}
+
+/// The client that a state names. Anybody can write one: it says where to look, and nothing more.
+pub fn client_named_by(state: &str) -> Option<&str> {
+    state.split_once('.').map(|(_, client)| client)
+}
+
+/// What a state is called where it must not be shown: the same everywhere.
+pub fn state_id(state: &SecretString) -> String {
+    let mut id = String::with_capacity(64);
+    // Writing to a text has no reason to fail.
+    let _ = hex::write(&mut id, digest(&SHA256, state.expose().as_bytes()).as_ref());
+    id
+}
+
+/// What the names of all transaction cookies of a client begin with.
+pub fn cookie_prefix(client: &str) -> String {
+    format!("{PREFIX}{client}{INFIX}")
+}
+
+/// The name of the cookie that belongs to a state.
+pub fn cookie_name(client: &str, state: &SecretString) -> String {
+    let digest = URL_SAFE_NO_PAD.encode(digest(&SHA256, state.expose().as_bytes()));
+    format!("{}{}", cookie_prefix(client), digest.get(..NAME_LEN).unwrap_or_default())
+}
+
+/// Whether a cookie of this name is a transaction's of the client.
+pub fn is_named_for(name: &[u8], client: &str) -> bool {
+    name.strip_prefix(PREFIX.as_bytes())
+        .and_then(|rest| rest.strip_prefix(client.as_bytes()))
+        .is_some_and(|rest| rest.starts_with(INFIX.as_bytes()))
+}
+
+/// The attributes of a transaction cookie.
+pub const fn attributes(name: &str) -> Attributes<'_> {
+    Attributes { name, path: "/", same_site: "Lax" }
+}
+
+/// Which of the transactions that came along give way to a new one: the oldest, and before them those that nobody can
+/// read any more.
+pub fn give_way<'a>(under_way: &[(&'a str, Option<Timestamp>)]) -> Vec<&'a str> {
+    let mut oldest_first = under_way.to_vec();
+    oldest_first.sort_by_key(|(_, began_at)| *began_at);
+    let too_many = (oldest_first.len() + 1).saturating_sub(MOST);
+    oldest_first.into_iter().take(too_many).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::session::{cookie, pkce};
+
+    fn transaction() -> Transaction {
+        let step_up = StepUp {
+            acr_values: vec!["gold".into(), "silver".into()],
+            max_age: Some(Duration::from_secs(300)),
+        };
+        let random = Secret::new(std::array::from_fn(|at| u8::try_from(at).unwrap()));
+        Transaction::begin("web", &random, "/app?x=1".into(), step_up, Timestamp::from_secs(1000))
+    }
+
+    #[test]
+    fn a_transaction_is_read_as_it_was_written() {
+        for written in [transaction(), Transaction { step_up: StepUp::default(), ..transaction() }] {
+            let bytes = written.to_bytes();
+            assert_eq!(Transaction::from_bytes(bytes.expose()), Some(written));
+            assert_eq!(Transaction::from_bytes(&bytes.expose()[..bytes.expose().len() - 1]), None);
+        }
+        bolero::check!().for_each(|bytes: &[u8]| drop(Transaction::from_bytes(bytes)));
+    }
+
+    #[test]
+    fn state_nonce_and_verifier_have_nothing_in_common() {
+        let Transaction { state, nonce, verifier, .. } = transaction();
+        assert!(pkce::is_verifier(verifier.expose()));
+        let (random, client) = state.expose().split_once('.').unwrap();
+        assert_eq!((random.len(), nonce.expose().len(), client), (43, 43, "web"));
+        assert!(random != nonce.expose() && nonce != verifier && random != verifier.expose());
+        assert_eq!(client_named_by(state.expose()), Some("web"));
+        assert_eq!(client_named_by("abc.a.b-c"), Some("a.b-c"));
+        assert_eq!(client_named_by("abc"), None);
+    }
+
+    #[test]
+    fn each_state_has_a_cookie_of_its_own() {
+        let state = transaction().state;
+        let name = cookie_name("web", &state);
+        assert!(name.starts_with("__Host-Http-tollgate-web-tx-") && name.len() == 28 + NAME_LEN, "{name}");
+        assert_ne!(name, cookie_name("web", &"another".into()));
+        assert!(is_named_for(name.as_bytes(), "web") && !is_named_for(name.as_bytes(), "we"));
+        for other in
+            ["__Host-Http-tollgate-web", "__Host-Http-tollgate-web-t", "__host-http-tollgate-web-tx-a", ""]
+        {
+            assert!(!is_named_for(other.as_bytes(), "web"), "{other}");
+        }
+        let set = cookie::set(attributes(&name), "v", LIFETIME).unwrap();
+        assert_eq!(set, format!("{name}=v; Path=/; Max-Age=600; Secure; HttpOnly; SameSite=Lax"));
+        assert_eq!(state_id(&state).len(), 64);
+    }
+
+    #[test]
+    fn a_person_has_ten_minutes() {
+        let transaction = transaction();
+        assert!(!transaction.is_over(Timestamp::from_secs(1599)));
+        assert!(transaction.is_over(Timestamp::from_secs(1600)));
+    }
+
+    #[test]
+    fn the_ninth_sign_in_takes_the_place_of_the_oldest() {
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let at = |second| Some(Timestamp::from_secs(second));
+        let under_way: Vec<_> =
+            names.iter().zip([5, 4, 9, 8, 3, 7, 6, 2, 1]).map(|(name, second)| (*name, at(second))).collect();
+        assert!(give_way(&under_way[..7]).is_empty());
+        assert_eq!(give_way(&under_way[..8]), ["h"]);
+        assert_eq!(give_way(&under_way), ["i", "h"]);
+        let mut with_unreadable = under_way[..7].to_vec();
+        with_unreadable.push(("x", None));
+        assert_eq!(give_way(&with_unreadable), ["x"]);
+    }
+}

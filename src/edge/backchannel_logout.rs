@@ -1,0 +1,56 @@
+//! `/oauth/backchannel-logout` on the wire (OpenID Connect Back-Channel Logout 1.0 sections 2.5 and 2.8): for servers, so no
+//! page may read its answers. The query is not looked at: a registered address may have one (section 2.2).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::proxy::Session;
+
+use crate::core::denial::Denial;
+use crate::edge::context::Context;
+use crate::edge::proxy::Proxy;
+use crate::edge::respond::{self, Answer, Form};
+use crate::edge::{body, request_head};
+use crate::flows::backchannel_logout::{SignedOut, backchannel_logout, body_limit};
+
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Proxy {
+    /// Answers a request to `/oauth/backchannel-logout`.
+    pub(super) async fn hear_of_logout(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.endpoint = Some(self.backchannel_logout.clone());
+        let request_id = context.request_id();
+        let answer = match self.signed_out(session, context).await {
+            Ok(signed_out) => {
+                context.outcome = "backchannel_logout";
+                context.client = signed_out.client.map(|name| name.to_string());
+                context.subject = signed_out.subject;
+                Answer::json(StatusCode::OK, Bytes::new()).no_store()
+            }
+            Err(denial) => {
+                self.note(context, &denial);
+                Answer::refusal(&denial, Form::OAuth, request_id.as_str())
+            }
+        };
+        self.end_connection_if_draining(session);
+        respond::send(session, answer, request_id.as_str()).await
+    }
+
+    async fn signed_out(&self, session: &mut Session, context: &Context) -> Result<SignedOut, Denial> {
+        let live = context.live();
+        let who = context.who.as_ref().ok_or(Denial::Internal)?;
+        if session.req_header().method != Method::POST {
+            return Err(Denial::MethodNotAllowed { allow: vec![Method::POST] });
+        }
+        let body = body::read_whole(session, body_limit(live), BODY_DEADLINE).await?;
+        let request = session.req_header();
+        let host = request_head::host(request)?;
+        let head = request_head::head(request, &host, who.client)?;
+        backchannel_logout(&self.gate, live, &head, &body).await
+    }
+}

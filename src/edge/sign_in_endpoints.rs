@@ -1,0 +1,143 @@
+//! `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire: asks the flows, writes what they say. A person gets
+//! pages, a script JSON; nothing of it may be stored by anybody.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use pingora::http::RequestHeader;
+use serde_json::json;
+
+use crate::core::denial::Denial;
+use crate::core::request::RequestHead;
+use crate::core::session::navigation::is_navigation;
+use crate::edge::headers::Identification;
+use crate::edge::oauth_endpoints::{Outcome, refused};
+use crate::edge::pages::Pages;
+use crate::edge::request_head;
+use crate::edge::respond::{Answer, Form};
+use crate::flows::Gate;
+use crate::flows::admit::{OwnEndpoint, Target};
+use crate::flows::answer_preflight::LOGOUT_METHODS;
+use crate::flows::end_session::{self, By, SignedOut};
+use crate::flows::sign_in::callback::{self, Arrived};
+use crate::flows::sign_in::{SignInRefusal, login};
+use crate::flows::token_endpoint::OAuthRefusal;
+use crate::state::live::Live;
+
+/// What every answer needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) gate: &'a Arc<Gate>,
+    pub(crate) live: &'a Arc<Live>,
+    pub(crate) pages: &'a Pages,
+    pub(crate) request: &'a RequestHeader,
+    pub(crate) target: &'a Target,
+    pub(crate) who: &'a Identification,
+}
+
+impl Asked<'_> {
+    fn query(&self) -> Option<&str> {
+        self.target.query.as_deref()
+    }
+
+    fn is_by(&self, methods: &[Method]) -> Result<(), Denial> {
+        if methods.contains(&self.request.method) {
+            return Ok(());
+        }
+        Err(Denial::MethodNotAllowed { allow: methods.to_vec() })
+    }
+
+    fn refuse(&self, refusal: SignInRefusal) -> Outcome {
+        let SignInRefusal { denial, client, again, set_cookies, signed_in } = refusal;
+        let form = match Form::fit_for(self.request, self.pages) {
+            Form::Page(pages, _) => Form::Page(pages, again.as_deref()),
+            form => form,
+        };
+        let mut answer = Answer::refusal(&denial, form, self.who.ids.request_id.as_str());
+        for cookie in set_cookies {
+            answer.set(header::SET_COOKIE, cookie);
+        }
+        let (subject, family) = signed_in.map_or((None, None), |whose| (whose.subject, Some(whose.family)));
+        Outcome { answer, label: denial.facts().label, denial: Some(denial), client, subject, family }
+    }
+}
+
+/// Answers a request to one of them.
+pub(crate) async fn answer(asked: Asked<'_>, endpoint: OwnEndpoint) -> Outcome {
+    match endpoint {
+        OwnEndpoint::Logout => sign_out(asked).await,
+        endpoint => sign_in(asked, endpoint).await.unwrap_or_else(|refusal| asked.refuse(refusal)),
+    }
+}
+
+async fn sign_in(asked: Asked<'_>, endpoint: OwnEndpoint) -> Result<Outcome, SignInRefusal> {
+    asked.is_by(&[Method::GET])?;
+    let host = request_head::host(asked.request)?;
+    let head = request_head::head(asked.request, &host, asked.who.client)?;
+    if endpoint == OwnEndpoint::Login { begin(asked, &head).await } else { end(asked, &head).await }
+}
+
+async fn begin(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
+    let begun = login::login(asked.gate, asked.live, head, asked.query()).await?;
+    let mut answer = Answer::see_other(&begun.location);
+    for cookie in begun.set_cookies {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    Ok(outcome(answer, "sign_in_begun", Some(begun.client)))
+}
+
+async fn end(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
+    match callback::callback(asked.gate, asked.live, head, asked.query()).await? {
+        Arrived::Again { client } => {
+            let to = format!("/oauth/callback?{}", asked.query().unwrap_or_default());
+            Ok(outcome(asked.pages.goes_on(&to), "sign_in_goes_on", Some(client)))
+        }
+        Arrived::SignedIn(signed_in) => {
+            let mut answer = asked.pages.goes_on(&signed_in.goes_to);
+            for cookie in signed_in.set_cookies {
+                answer.set(header::SET_COOKIE, cookie);
+            }
+            let (subject, family) = (signed_in.whose.subject, Some(signed_in.whose.family));
+            Ok(Outcome { subject, family, ..outcome(answer, "signed_in", Some(signed_in.client)) })
+        }
+    }
+}
+
+fn outcome(answer: Answer, label: &'static str, client: Option<crate::core::ids::ClientName>) -> Outcome {
+    Outcome { answer, label, denial: None, client, subject: None, family: None }
+}
+
+async fn sign_out(asked: Asked<'_>) -> Outcome {
+    let by = if is_navigation(&asked.request.headers) { By::Navigation } else { By::Script };
+    let signed_out = match signed_out(asked, by).await {
+        Ok(signed_out) => signed_out,
+        Err(refusal) => {
+            let form = Form::fit_for(asked.request, asked.pages);
+            return refused(refusal, form, asked.who.ids.request_id.as_str());
+        }
+    };
+    let SignedOut { end_session, else_to, set_cookie, client, subject, family } = signed_out;
+    let mut answer = match by {
+        By::Navigation => {
+            Answer::see_other(end_session.as_ref().map_or(else_to.as_str(), |url| url.as_str()))
+        }
+        By::Script => {
+            let body = json!({ "end_session_url": end_session.as_ref().map(|url| url.as_str()) });
+            let mut answer = Answer::json(StatusCode::OK, body.to_string().into()).no_store();
+            answer.set(header::PRAGMA, HeaderValue::from_static("no-cache"));
+            answer
+        }
+    };
+    if let Some(cookie) = set_cookie {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    Outcome { subject, family, ..outcome(answer, "signed_out", Some(client)) }
+}
+
+async fn signed_out(asked: Asked<'_>, by: By) -> Result<SignedOut, OAuthRefusal> {
+    let refusal = OAuthRefusal::before_client;
+    asked.is_by(&LOGOUT_METHODS).map_err(refusal)?;
+    let host = request_head::host(asked.request).map_err(refusal)?;
+    let head = request_head::head(asked.request, &host, asked.who.client).map_err(refusal)?;
+    end_session::sign_out(asked.gate, asked.live, &head, asked.query(), by).await
+}

@@ -1,0 +1,184 @@
+//! `POST /oauth/backchannel-logout`: an issuer tells that somebody has signed out there (OpenID Connect Back-Channel Logout
+//! 1.0 sections 2.5 to 2.8). What the token must be like is `core::token::logout_token`; here it becomes a revocation, by
+//! the same list as an operator's.
+//!
+//! `sid` names one session. `sub` alone is a watermark: everything that the person began by then. Then is the moment at
+//! which the issuer made the token, or, as far as the clocks may differ, the one at which it came: so a token that is sent
+//! again later ends no session that began after it, and an issuer whose clock is late ends those of before.
+//!
+//! It must never answer that somebody was signed out before that is durable, nor note the token as spent before: whoever
+//! was told 503 may send it again.
+//!
+//! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access tokens. What
+//! a browser sends is not looked at: no page of anybody's can use up what its visitor's address may get wrong.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header};
+
+use crate::config::settings::SubjectInLog;
+use crate::core::denial::Denial;
+use crate::core::digest::of_parts;
+use crate::core::hex;
+use crate::core::ids::ClientName;
+use crate::core::request::RequestHead;
+use crate::core::revocation::{Kind, Revocation, Rule, Target, Whose};
+use crate::core::session::oauth::request::Parameters;
+use crate::core::time::Timestamp;
+use crate::core::token::TokenRules;
+use crate::core::token::jwt::Unverified;
+use crate::core::token::logout_token::{Over, Plausible, VerifiedLogoutToken};
+use crate::core::token::to_client::Wrong;
+use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
+use crate::flows::revoke::{carry_out, hold};
+use crate::flows::{Gate, brake};
+use crate::state::issuer_keys::IssuerState;
+use crate::state::live::Live;
+
+/// What else may be in the body (section 2.5), in bytes.
+const BESIDE: usize = 4 * 1024;
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Who has signed out, for the log.
+#[derive(Debug)]
+pub struct SignedOut {
+    /// The first client that was told.
+    pub client: Option<ClientName>,
+    pub subject: Option<String>,
+}
+
+/// The longest body that can hold a token, in bytes.
+pub fn body_limit(live: &Live) -> usize {
+    live.settings.limits.token.saturating_add(BESIDE)
+}
+
+/// Takes back what the token in the body says is over. `body` is whole and within its limit.
+///
+/// # Errors
+/// `InvalidRequest`, `LogoutTokenRefused` or `LogoutTokenOver` (400); `TooManyDenials` (429) before work for who had too
+/// many; `KeysUnavailable` or `StoreUnavailable` (503) when it is to be sent again.
+pub async fn backchannel_logout(
+    gate: &Arc<Gate>,
+    live: &Live,
+    head: &RequestHead<'_>,
+    body: &[u8],
+) -> Result<SignedOut, Denial> {
+    if is_of_a_browser(head.headers) {
+        return Err(Denial::InvalidRequest(
+            "An issuer sends its logout tokens itself, not through a browser.",
+        ));
+    }
+    let parameters = Parameters::read_form(head.headers, body)?;
+    let text = parameters.get("logout_token").ok_or(Denial::InvalidRequest("logout_token is missing."))?;
+    let now = gate.clock.now();
+    brake::before_work(gate, live, head.client_address, now)?;
+    let (token, issuer) = verify(gate, live, text, now).await?;
+    let rules = &issuer.settings.rules;
+    let spent = spent_key(&rules.iss, token.id());
+    if gate.store.get(&spent).await.map_err(|fault| unavailable(&fault))?.value.is_some() {
+        return Err(Denial::LogoutTokenOver("The token was used before."));
+    }
+    let revocation = revocation(live, rules, &token, now);
+    carry_out(gate, std::slice::from_ref(&revocation)).await.map_err(|fault| unavailable(&fault))?;
+    audit(live, head, &revocation);
+    let lifetime = token.expires_at().plus(rules.clock_skew).since(now);
+    let value = Value { bytes: Bytes::from_static(b"spent"), lifetime, keep: Keep::Durably };
+    // Whoever was faster with the same token did the same.
+    gate.store.put_if(&spent, None, value).await.map_err(|fault| unavailable(&fault))?;
+    Ok(SignedOut {
+        client: client_of(live, &issuer, &token),
+        subject: token.subject().map(ToOwned::to_owned),
+    })
+}
+
+/// Browsers say with every POST whose page sends it (Fetch section 3.2); servers have no page.
+fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.contains_key(&SEC_FETCH_SITE)
+}
+
+async fn verify(
+    gate: &Gate,
+    live: &Live,
+    text: &str,
+    now: Timestamp,
+) -> Result<(VerifiedLogoutToken, Arc<IssuerState>), Denial> {
+    let refused = |wrong: Wrong| match wrong {
+        Wrong::EXPIRED => Denial::LogoutTokenOver(wrong.why()),
+        _ => Denial::LogoutTokenRefused(wrong.why()),
+    };
+    let unverified =
+        Unverified::parse(text, live.settings.limits.token).map_err(|failed| refused(failed.into()))?;
+    let issuer = live.issuers.by_iss(unverified.iss());
+    let issuer = issuer.ok_or_else(|| refused(Denial::UnknownIssuer.into()))?;
+    let plausible = Plausible::check(unverified, &issuer.settings.rules, now).map_err(refused)?;
+    let keys = keys_for(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys = keys.map_err(|denial| match denial {
+        Denial::UnknownKey => refused(denial.into()),
+        unavailable => unavailable,
+    })?;
+    let token = plausible.verify(&keys).map_err(refused)?;
+    Ok((token, issuer.clone()))
+}
+
+fn spent_key(iss: &str, jti: &str) -> StoreKey {
+    let digest = of_parts(&[iss.as_bytes(), jti.as_bytes()]);
+    let mut id = String::with_capacity(64);
+    // A text takes all that is written to it.
+    let _ = hex::write(&mut id, &digest);
+    StoreKey::new("logout", id)
+}
+
+fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now: Timestamp) -> Revocation {
+    let (kind, value, rule) = match token.over() {
+        Over::Session(sid) => (Kind::Sid, sid, Rule::Outright),
+        Over::EverySessionOf(sub) => {
+            let earliest = token.issued_at();
+            let before = now.clamp(earliest, earliest.plus(rules.clock_skew));
+            (Kind::Sub, sub, Rule::Before(before))
+        }
+    };
+    let target = Target { kind, whose: Whose::Of(rules.iss.clone()), value: value.clone() };
+    Revocation {
+        until: Some(hold(live, &target).ends(now)),
+        target,
+        rule,
+        made_at: now,
+        made_by: Some(rules.iss.clone()),
+        reason: Some("back-channel logout".to_owned()),
+    }
+}
+
+fn client_of(live: &Live, issuer: &IssuerState, token: &VerifiedLogoutToken) -> Option<ClientName> {
+    let settings = &live.settings;
+    let with_cookie = settings.clients.iter().map(|client| (&client.name, &client.client_id, &client.issuer));
+    let native =
+        settings.native_clients.iter().map(|client| (&client.name, &client.client_id, &client.issuer));
+    let told = |client_id: &String| token.clients().contains(client_id);
+    let mut all = with_cookie.chain(native);
+    all.find(|(_, client_id, of)| **of == issuer.settings.name && told(client_id))
+        .map(|(name, ..)| name.clone())
+}
+
+/// As `edge::admin` says it of an operator.
+fn audit(live: &Live, head: &RequestHead<'_>, revocation: &Revocation) {
+    let Revocation { target, until, made_by, reason, .. } = revocation;
+    let is_shown = target.kind != Kind::Sub || live.settings.log.subject == SubjectInLog::Plain;
+    tracing::info!(
+        event = "audit",
+        who = %head.client_address,
+        name = made_by.as_deref(),
+        id = %revocation.id(),
+        kind = target.kind.label(),
+        value = is_shown.then_some(target.value.as_str()),
+        until = until.map(Timestamp::to_rfc3339),
+        reason = reason.as_deref(),
+        "revoked"
+    );
+}
+
+fn unavailable(fault: &StoreFault) -> Denial {
+    tracing::error!(%fault, "an issuer says that somebody has signed out, and it cannot be written down; it was told to say so again");
+    Denial::StoreUnavailable
+}

@@ -1,0 +1,113 @@
+//! `POST /oauth/logout?client_id=`: sign-out by the gateway, here and at the authorization server (OpenID Connect
+//! RP-Initiated Logout 1.0).
+//!
+//! The session whose cookie came along is over here first, as with `DELETE /oauth/token`; then the browser goes to the
+//! authorization server, with the session's ID token as hint. JavaScript gets an address without it: no token is its
+//! business. A cookie that only `/oauth/token` sees is cleared; its session is ended there.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use url::Url;
+
+use crate::config::settings::{Client, Login};
+use crate::core::denial::Denial;
+use crate::core::ids::ClientName;
+use crate::core::request::RequestHead;
+use crate::core::secret::SecretString;
+use crate::core::session::authorization::{SignOutRequest, sign_out_url};
+use crate::core::session::grant::FamilyId;
+use crate::core::session::oauth::request::Parameters;
+use crate::core::session::origin::may_sign_out;
+use crate::core::session::return_to::Places;
+use crate::flows::Gate;
+use crate::flows::exchange::session_cookie;
+use crate::flows::keep_keys_fresh::endpoints;
+use crate::flows::logout::{end_session, is_everywhere};
+use crate::flows::session::tokens;
+use crate::flows::token_endpoint::OAuthRefusal;
+use crate::state::live::Live;
+
+/// Who asks to sign out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A browser that goes where it is told.
+    Navigation,
+    /// A script, which is told where to go.
+    Script,
+}
+
+/// Somebody who is signed out here.
+#[derive(Debug)]
+pub struct SignedOut {
+    /// Where the authorization server ends its own session; `None`: it has no such place.
+    pub end_session: Option<Url>,
+    /// Where to go without such a place.
+    pub else_to: String,
+    pub set_cookie: Option<HeaderValue>,
+    pub client: ClientName,
+    pub subject: Option<String>,
+    pub family: Option<FamilyId>,
+}
+
+/// Ends the session that the cookie stands for, if one came. The cookie is cleared even when it does not open.
+///
+/// # Errors
+/// As for `DELETE /oauth/token`; the cookie stays then.
+pub async fn sign_out(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    head: &RequestHead<'_>,
+    query: Option<&str>,
+    by: By,
+) -> Result<SignedOut, OAuthRefusal> {
+    const BY_PAGE: Denial = Denial::InvalidRequest(
+        "This client's own page signs people in and out (login: page): use DELETE /oauth/token.",
+    );
+    let parameters =
+        Parameters::from_form(query.unwrap_or_default().as_bytes()).map_err(OAuthRefusal::before_client)?;
+    let client_id = parameters.client_id().map_err(OAuthRefusal::before_client)?;
+    let known = live.settings.clients.iter().find(|client| client.client_id == client_id);
+    let client = known.ok_or(OAuthRefusal::before_client(Denial::UnknownClient))?;
+    let refusal = |denial| OAuthRefusal::of(denial, client, None);
+    let login = client.login.as_ref().ok_or_else(|| refusal(BY_PAGE))?;
+    may_sign_out(head.headers, &client.origins, &live.settings.public_url).map_err(refusal)?;
+    let everywhere = is_everywhere(&parameters).map_err(refusal)?;
+    let grant = session_cookie::read(live, client, head.headers).map_err(refusal)?;
+    let mut hint = None;
+    if let Some(grant) = &grant {
+        if client.session.is_some() && by == By::Navigation {
+            // Without a hint the authorization server asks the person.
+            hint = tokens::of(gate, grant).await.ok().flatten().and_then(|tokens| tokens.id_token);
+        }
+        end_session(gate, live, client, grant, everywhere).await.map_err(refusal)?;
+    }
+    let family = grant.as_ref().map(|grant| grant.family);
+    Ok(SignedOut {
+        end_session: at_the_server(gate, live, client, login, hint.as_ref()).await,
+        else_to: login.post_logout_redirect_uri.clone().unwrap_or_else(|| {
+            Places { own: &live.settings.public_url, pages: &client.origins, listed: &[] }.default()
+        }),
+        set_cookie: session_cookie::clear(client),
+        client: client.name.clone(),
+        subject: grant.and_then(|grant| grant.subject).map(|subject| subject.sub),
+        family,
+    })
+}
+
+/// Where the browser ends its session at the authorization server. One that cannot be found out about holds nobody up.
+async fn at_the_server(
+    gate: &Gate,
+    live: &Live,
+    client: &Client,
+    login: &Login,
+    hint: Option<&SecretString>,
+) -> Option<Url> {
+    let endpoints = endpoints(gate, live.issuers.by_name(&client.issuer)?).await.ok()?;
+    let request = SignOutRequest {
+        client_id: &client.client_id,
+        hint,
+        back_to: login.post_logout_redirect_uri.as_deref(),
+    };
+    endpoints.end_session.as_ref().map(|endpoint| sign_out_url(endpoint, request))
+}

@@ -1,0 +1,240 @@
+//! What an issuer says of a sign-out there means for the sessions here and the access tokens that they handed out.
+
+use super::*;
+use crate::core::revocation::{Kind, Rule};
+use crate::core::token::testing::new_p256;
+use crate::flows::backchannel_logout::{SignedOut, backchannel_logout};
+
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// A logout token of two minutes, made now, with these claims changed.
+fn logout_token(scene: &Scene, changes: Value) -> String {
+    let now = scene.clock.now().as_secs();
+    let claims = json!({
+        "iss": AS, "aud": "web-app", "iat": now, "exp": now + 120, "jti": "logout-1", "events": { EVENT: {} },
+    });
+    let header = json!({"alg": "ES256", "kid": keys().p256.kid, "typ": "logout+jwt"});
+    keys().p256.sign_as(&header, &with(claims, changes))
+}
+
+fn from_a_server() -> HeaderMap {
+    let mut headers = headers(None);
+    headers.remove(ORIGIN);
+    headers
+}
+
+impl Scene {
+    async fn is_told(&self, token: &str) -> Result<SignedOut, Denial> {
+        self.is_sent(&from_a_server(), &format!("logout_token={token}")).await
+    }
+
+    async fn is_sent(&self, headers: &HeaderMap, body: &str) -> Result<SignedOut, Denial> {
+        let head = head(&Method::POST, headers);
+        backchannel_logout(&self.gate, &self.live, &head, body.as_bytes()).await
+    }
+
+    /// Signs in: the cookie, and an access token that says nothing of its session.
+    async fn signed_in(&self, sub: &str, sid: &str, jti: &str) -> (String, String) {
+        let id_token =
+            id_token(&json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": sub, "sid": sid }));
+        self.signed_in_with(json!({ "jti": jti, "sub": sub }), Some(&id_token)).await
+    }
+
+    /// Whether session and access token are over, or neither is.
+    async fn is_out(&self, (cookie, token): &(String, String)) -> bool {
+        let taken = self.takes(token).await;
+        let grant = session_cookie::read(&self.live, &client(), &headers(Some(cookie))).unwrap().unwrap();
+        *self.server.current.lock().unwrap() = grant.refresh_token.expose().clone();
+        self.next(access_token(self, json!({ "jti": format!("next-{}", self.asked()), "sub": null })));
+        let refreshed = self.refresh(cookie).await;
+        if let Err(refusal) = &refreshed {
+            assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+            assert!(clears(refusal.set_cookie.as_ref()));
+            self.server.next.lock().unwrap().clear();
+        }
+        assert_eq!(taken, if refreshed.is_ok() { Ok(()) } else { Err(Denial::Revoked) });
+        refreshed.is_err()
+    }
+}
+
+#[tokio::test]
+async fn a_sid_ends_the_one_session_and_what_it_handed_out_on_every_replica() {
+    for claims in [json!({ "sid": "sid-1" }), json!({ "sid": "sid-1", "sub": "alice" })] {
+        let scene = Scene::strict();
+        let here = scene.signed_in("alice", "sid-1", "t").await;
+        let there = scene.signed_in("alice", "sid-2", "u").await;
+        let replica = scene.replica();
+        let said = replica.is_told(&logout_token(&scene, claims.clone())).await.unwrap();
+        assert_eq!(said.client, Some(ClientName::new("web")));
+        assert_eq!(said.subject.as_deref(), claims["sub"].as_str());
+        assert!(scene.is_out(&here).await, "{claims}");
+        assert!(!scene.is_out(&there).await, "{claims}");
+    }
+}
+
+#[tokio::test]
+async fn a_sub_alone_ends_everything_that_the_person_began_by_then() {
+    let scene = Scene::strict();
+    let (here, there) = (scene.signed_in("alice", "1", "t").await, scene.signed_in("alice", "2", "u").await);
+    let other = scene.signed_in("bob", "3", "v").await;
+    scene.pass(10);
+    let token = logout_token(&scene, json!({ "sub": "alice" }));
+    scene.is_told(&token).await.unwrap();
+    assert!(scene.is_out(&here).await && scene.is_out(&there).await);
+    assert!(!scene.is_out(&other).await);
+    scene.pass(61); // tokens are a minute old here
+    assert!(
+        !scene.is_out(&scene.signed_in("alice", "4", "w").await).await,
+        "whoever signs in again is in again"
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_comes_late_ends_no_session_that_began_after_it() {
+    let scene = Scene::strict();
+    let before = scene.signed_in("alice", "1", "t").await;
+    let token = logout_token(&scene, json!({ "sub": "alice" }));
+    scene.pass(95);
+    let after = scene.signed_in("alice", "2", "u").await;
+    scene.pass(10);
+    scene.is_told(&token).await.unwrap();
+    assert!(scene.is_out(&before).await);
+    assert!(!scene.is_out(&after).await);
+}
+
+#[tokio::test]
+async fn the_clock_of_an_issuer_may_differ_by_its_skew() {
+    for (iat, before) in [(-20, 0), (0, 0), (20, 20), (-31, -1), (-100, -70)] {
+        let scene = Scene::strict();
+        let now = scene.clock.now();
+        let claims = json!({ "sub": "alice", "iat": now.as_secs() + iat });
+        scene.is_told(&logout_token(&scene, claims)).await.unwrap();
+        let made = scene.log.all();
+        let [made] = &made[..] else { panic!("one revocation: {made:?}") };
+        assert_eq!(made.target.kind, Kind::Sub);
+        assert_eq!(made.rule, Rule::Before(Timestamp::from_secs(now.as_secs() + before)), "{iat}");
+        assert_eq!(
+            (made.made_by.as_deref(), made.reason.as_deref()),
+            (Some(AS), Some("back-channel logout"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_logout_token_is_good_once_on_all_replicas() {
+    let scene = Scene::strict();
+    let token = logout_token(&scene, json!({ "sub": "alice" }));
+    scene.is_told(&token).await.unwrap();
+    let over = Denial::LogoutTokenOver("The token was used before.");
+    assert_eq!(scene.is_told(&token).await.unwrap_err(), over);
+    assert_eq!(scene.replica().is_told(&token).await.unwrap_err(), over);
+    // Another with its id is the same to the issuer.
+    assert_eq!(scene.is_told(&logout_token(&scene, json!({ "sid": "sid-9" }))).await.unwrap_err(), over);
+    scene.is_told(&logout_token(&scene, json!({ "sub": "alice", "jti": "logout-2" }))).await.unwrap();
+    scene.pass(120 + 29);
+    assert_eq!(scene.is_told(&token).await.unwrap_err(), over, "while it has not expired by any clock");
+    assert_eq!(scene.store.len("logout"), 2);
+    scene.pass(1);
+    assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::LogoutTokenOver("The token has expired."));
+    assert_eq!(scene.store.len("logout"), 0, "what has expired need not be known");
+}
+
+#[tokio::test]
+async fn that_a_token_was_used_outlives_the_process() {
+    let scene = Scene::strict();
+    let token = logout_token(&scene, json!({ "sub": "alice" }));
+    scene.store.loses_an_answer();
+    assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable, "of a durable put");
+    assert!(matches!(scene.is_told(&token).await, Err(Denial::LogoutTokenOver(_))));
+    assert_eq!(scene.log.all().len(), 1);
+}
+
+#[tokio::test]
+async fn while_it_cannot_be_written_down_the_issuer_is_told_to_send_it_again() {
+    let scene = Scene::strict();
+    let session = scene.signed_in("alice", "sid-1", "t").await;
+    let token = logout_token(&scene, json!({ "sid": "sid-1" }));
+    scene.log.goes_away(true);
+    assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable);
+    assert!(!scene.is_out(&session).await);
+    scene.log.goes_away(false);
+    scene.store.goes_away(true);
+    assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable);
+    scene.store.goes_away(false);
+    scene.is_told(&token).await.unwrap();
+    assert!(matches!(scene.is_told(&token).await, Err(Denial::LogoutTokenOver(_))));
+    assert_eq!(scene.takes(&session.1).await, Err(Denial::Revoked));
+}
+
+#[tokio::test]
+async fn while_the_issuers_keys_are_away_it_is_told_to_send_it_again() {
+    let scene = Scene::strict();
+    let jwks = std::mem::replace(&mut *scene.server.jwks.lock().unwrap(), json!("nothing"));
+    let token = logout_token(&scene, json!({ "sid": "sid-1" }));
+    assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::KeysUnavailable);
+    *scene.server.jwks.lock().unwrap() = jwks;
+    scene.pass(3600);
+    scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1" }))).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_that_nobody_knows_cost_one_fetch() {
+    let scene = Scene::strict();
+    scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1" }))).await.unwrap();
+    let now = scene.clock.now().as_secs();
+    for kid in ["x", "y", "z"] {
+        let claims = json!({
+            "iss": AS, "aud": "web-app", "iat": now, "exp": now + 120, "jti": kid, "sid": "sid-2",
+            "events": { EVENT: {} },
+        });
+        let token = new_p256("x").sign_as(&json!({"alg": "ES256", "kid": kid}), &claims);
+        let refused = scene.is_told(&token).await.unwrap_err();
+        assert!(matches!(refused, Denial::LogoutTokenRefused(why) if why.contains("does not publish")));
+    }
+    let text = String::from_utf8(scene.gate.metrics.render().unwrap()).unwrap();
+    let fetches = text.lines().find(|line| line.starts_with("tollgate_key_fetches_total")).unwrap();
+    let count: u32 = fetches.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(count <= 2, "{fetches}");
+}
+
+#[tokio::test]
+async fn whatever_is_no_logout_token_of_a_server_changes_nothing() {
+    let scene = Scene::strict();
+    let token = logout_token(&scene, json!({ "sid": "sid-1" }));
+    let form = format!("logout_token={token}");
+    let with_header = |name: &'static str, value: &'static str| {
+        let mut headers = from_a_server();
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        headers
+    };
+    for headers in [
+        headers(None),
+        with_header("origin", "null"),
+        with_header("sec-fetch-site", "cross-site"),
+        with_header("content-type", "application/json"),
+        with_header("content-type", "application/jwt"),
+        HeaderMap::new(),
+    ] {
+        assert!(
+            matches!(scene.is_sent(&headers, &form).await, Err(Denial::InvalidRequest(_))),
+            "{headers:?}"
+        );
+    }
+    for body in ["", "token=x", "logout_token=", &format!("{form}&{form}"), "logout_token=%ff"] {
+        let refused = scene.is_sent(&from_a_server(), body).await;
+        assert!(matches!(refused, Err(Denial::InvalidRequest(_))), "{body}");
+    }
+    let access_token = keys().p256.sign(&with(claims_at(scene.clock.now()), json!({ "iss": AS })));
+    let own_header = json!({"alg": "ES256", "kid": keys().p256.kid});
+    let id_token = json!({ "aud": "web-app", "nonce": "n", "iss": AS });
+    let id_token = keys().p256.sign_as(&own_header, &with(claims_at(scene.clock.now()), id_token));
+    for text in
+        ["x", &access_token, &id_token, &logout_token(&scene, json!({ "sid": "s", "iss": "https://x" }))]
+    {
+        let refused = scene.is_told(text).await;
+        assert!(matches!(refused, Err(Denial::LogoutTokenRefused(_))), "{text}: {refused:?}");
+    }
+    assert!(scene.log.all().is_empty());
+    assert_eq!(scene.store.puts(), 0);
+    scene.is_sent(&from_a_server(), &format!("state=x&{form}&more=y")).await.unwrap();
+}

@@ -1,0 +1,536 @@
+//! Sign-in and sign-out by the gateway: from the browser's first step to its session, and everything that can come in
+//! between.
+
+use std::collections::BTreeMap;
+use std::ops::Add as _;
+
+use super::*;
+use crate::config::settings::{IdentityFrom, Login, SessionMode};
+use crate::core::session::authorization::login_path;
+use crate::core::session::exchange::Family;
+use crate::core::session::step_up::StepUp;
+use crate::flows::end_session::{self, By, SignedOut};
+use crate::flows::sign_in::SignInRefusal;
+use crate::flows::sign_in::callback::{self, Arrived, SignedIn};
+use crate::flows::sign_in::login::{self, Begun};
+
+const SESSION: &str = "__Host-Http-tollgate-web";
+const AT_AS: &str = "https://as.example/auth?";
+
+fn by_gateway() -> Client {
+    let login = Login {
+        authorize: vec![("prompt".into(), "consent".into())],
+        return_to: vec![],
+        post_logout_redirect_uri: None,
+    };
+    Client {
+        login: Some(login),
+        redirect_uri: format!("{OWN}/oauth/callback"),
+        grants: vec![GrantType::RefreshToken],
+        ..client()
+    }
+}
+
+fn in_session_mode() -> Client {
+    let session =
+        SessionMode { csrf_header: HeaderName::from_static("x-csrf"), identity: IdentityFrom::AccessToken };
+    let cookie = CookieSettings { name: SESSION.into(), path: "/".into(), same_site: SameSite::Strict };
+    Client { session: Some(session), cookie, accept_any_access_token: false, ..by_gateway() }
+}
+
+/// A browser: its cookies, without their paths.
+#[derive(Clone, Debug, Default)]
+struct Browser {
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    fn takes(&mut self, set_cookies: &[HeaderValue]) {
+        for field in set_cookies {
+            let (pair, attributes) = field.to_str().unwrap().split_once(';').unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            if attributes.contains("Max-Age=0;") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+
+    fn goes(&self, site: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("sec-fetch-site", site)]
+        {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        headers.insert(COOKIE, HeaderValue::try_from(cookies.join("; ")).unwrap());
+        headers
+    }
+
+    fn transactions(&self) -> usize {
+        self.cookies.keys().filter(|name| name.starts_with("__Host-Http-tollgate-web-tx-")).count()
+    }
+}
+
+/// What a sign-in asked of the authorization server.
+#[derive(Clone, Debug)]
+struct Asked(BTreeMap<String, String>);
+
+impl Asked {
+    fn of(begun: &Begun) -> Self {
+        let query = begun.location.strip_prefix(AT_AS).unwrap();
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    fn state(&self) -> &str {
+        &self.0["state"]
+    }
+
+    fn answered(&self, code: &str) -> String {
+        format!("code={code}&state={}", self.state())
+    }
+
+    fn id_token(&self, changes: &Value) -> String {
+        let mut claims = json!({
+            "iss": AS, "aud": "web-app", "iat": 1_700_000_000, "exp": 1_800_000_000, "sub": "alice", "sid": "sid-1",
+            "nonce": self.0["nonce"],
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        keys().p256.sign_as(&json!({ "alg": "ES256", "kid": keys().p256.kid() }), &claims)
+    }
+}
+
+impl Scene {
+    async fn login(&self, browser: &mut Browser, query: &str) -> Result<Asked, SignInRefusal> {
+        let headers = browser.goes("same-origin");
+        let begun = login::login(&self.gate, &self.live, &head(&Method::GET, &headers), Some(query)).await?;
+        browser.takes(&begun.set_cookies);
+        Ok(Asked::of(&begun))
+    }
+
+    async fn arrive(&self, headers: &HeaderMap, query: &str) -> Result<Arrived, SignInRefusal> {
+        callback::callback(&self.gate, &self.live, &head(&Method::GET, headers), Some(query)).await
+    }
+
+    /// The browser comes back, and the authorization server gives a good ID token.
+    async fn back(
+        &self,
+        browser: &mut Browser,
+        asked: &Asked,
+        site: &'static str,
+    ) -> Result<Box<SignedIn>, SignInRefusal> {
+        self.next(Instead::With(json!({ "id_token": asked.id_token(&json!({})) })));
+        let arrived = self.arrive(&browser.goes(site), &asked.answered("code-1")).await;
+        match arrived {
+            Ok(Arrived::SignedIn(signed_in)) => {
+                browser.takes(&signed_in.set_cookies);
+                Ok(signed_in)
+            }
+            Ok(Arrived::Again { .. }) => panic!("to the same place again"),
+            Err(refusal) => {
+                browser.takes(&refusal.set_cookies);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Why the session of this cookie is over.
+    async fn ended(&self, cookie: &str) -> Option<SessionEnd> {
+        let client = &self.live.settings.clients[0];
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::try_from(format!("{SESSION}={cookie}")).unwrap());
+        let grant = session_cookie::read(&self.live, client, &headers).unwrap().unwrap();
+        let timeouts = session_cookie::timeouts(client);
+        let refuses = |family: &mut Family, _| family.refuses(grant.generation).map(|(end, _)| end);
+        coordinate::change(&self.gate, &grant, timeouts, refuses).await.unwrap()
+    }
+
+    async fn log_out(&self, headers: &HeaderMap, query: &str, by: By) -> Result<SignedOut, OAuthRefusal> {
+        end_session::sign_out(&self.gate, &self.live, &head(&Method::POST, headers), Some(query), by).await
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_by_the_gateway_leads_back_with_a_session() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app&return_to=/app?x%3D1").await.unwrap();
+    for (name, value) in [
+        ("response_type", "code"),
+        ("response_mode", "query"),
+        ("client_id", "web-app"),
+        ("redirect_uri", "https://gate.example/oauth/callback"),
+        ("scope", "openid offline_access api:read"),
+        ("resource", "https://api.example"),
+        ("code_challenge_method", "S256"),
+        ("prompt", "consent"),
+    ] {
+        assert_eq!(asked.0[name], value);
+    }
+    assert_eq!((asked.0.len(), browser.transactions()), (11, 1));
+    let signed_in = scene.back(&mut browser, &asked, "cross-site").await.unwrap();
+    assert_eq!((signed_in.goes_to.as_str(), signed_in.whose.subject.as_deref()), ("/app?x=1", Some("alice")));
+    assert_eq!(browser.transactions(), 0);
+    let set = signed_in.set_cookies.last().unwrap().to_str().unwrap();
+    assert!(set.ends_with("; Path=/oauth/token; Max-Age=3600; Secure; HttpOnly; SameSite=Strict"), "{set}");
+    let (_, form) = scene.server.token_requests.lock().unwrap()[0].clone();
+    let form: BTreeMap<String, String> = form_urlencoded::parse(form.as_bytes()).into_owned().collect();
+    assert_eq!(form["redirect_uri"], "https://gate.example/oauth/callback");
+    assert_eq!(crate::core::session::pkce::challenge(&form["code_verifier"]), asked.0["code_challenge"]);
+    scene.counted("sign_ins_total", "result=\"ok\"", 1);
+    let refreshed = scene.refresh(&browser.cookies[COOKIE_NAME]).await.unwrap();
+    assert_eq!(body(&refreshed)["access_token"], "access-token-1");
+}
+
+#[tokio::test]
+async fn five_tabs_at_once_all_arrive_and_the_ninth_takes_the_place_of_the_oldest() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let mut tabs = Vec::new();
+    for tab in 0..9 {
+        scene.pass(1);
+        let query = format!("client_id=web-app&return_to=/tab/{tab}");
+        tabs.push(scene.login(&mut browser, &query).await.unwrap());
+    }
+    assert_eq!(browser.transactions(), 8);
+    let refusal = scene.back(&mut browser, &tabs[0], "cross-site").await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SignInNotUnderWay);
+    scene.server.next.lock().unwrap().clear();
+    for tab in [3, 1, 5, 2, 4] {
+        let signed_in = scene.back(&mut browser, &tabs[tab], "cross-site").await.unwrap();
+        assert_eq!(signed_in.goes_to, format!("/tab/{tab}"));
+    }
+    assert!(scene.refresh(&browser.cookies[COOKIE_NAME]).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_comes_back_late_again_or_with_a_foreign_state_may_start_again() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let query = "client_id=web-app&return_to=/app&acr_values=gold&max_age=60";
+    let asked = scene.login(&mut browser, query).await.unwrap();
+    let again = |refusal: &SignInRefusal| refusal.again.clone().unwrap();
+    let from_start = login_path("web-app", None, &StepUp::default());
+
+    let elsewhere = scene.back(&mut Browser::default(), &asked, "cross-site").await.unwrap_err();
+    assert_eq!(
+        (elsewhere.denial.clone(), again(&elsewhere)),
+        (Denial::SignInNotUnderWay, from_start.clone())
+    );
+    for state in ["x", "x.web", "x.other", ""] {
+        let refused = scene.arrive(&browser.goes("cross-site"), &format!("code=code-1&state={state}")).await;
+        let refusal = refused.unwrap_err();
+        assert_eq!((refusal.denial.facts().status.as_u16(), again(&refusal)), (400, from_start.clone()));
+        assert!(refusal.set_cookies.is_empty());
+    }
+    let renamed = asked.state().replace(".web", ".other");
+    let refused = scene.arrive(&browser.goes("cross-site"), &format!("code=code-1&state={renamed}")).await;
+    assert_eq!(refused.unwrap_err().denial, Denial::SignInNotUnderWay);
+
+    scene.pass(600);
+    let mut late = browser.clone();
+    let refusal = scene.back(&mut late, &asked, "cross-site").await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SignInNotUnderWay);
+    assert_eq!(
+        again(&refusal),
+        login_path("web-app", Some("/app"), &StepUp::read(Some("gold"), Some("60")).unwrap())
+    );
+    assert_eq!((late.transactions(), scene.asked()), (0, 0));
+
+    scene.server.next.lock().unwrap().clear();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let mut copied = browser.clone();
+    scene.back(&mut browser, &asked, "cross-site").await.unwrap();
+    for again in [&mut browser, &mut copied] {
+        let refusal = scene.back(again, &asked, "cross-site").await.unwrap_err();
+        assert_eq!((refusal.denial, scene.asked()), (Denial::SignInNotUnderWay, 1));
+    }
+    assert!(scene.refresh(&browser.cookies[COOKIE_NAME]).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_id_token_of_another_sign_in_or_none_makes_no_session() {
+    for (what, spoil) in [
+        ("another nonce", json!({ "nonce": "other" })),
+        ("no nonce", json!({ "nonce": null })),
+        ("another client", json!({ "aud": "other" })),
+        ("another issuer", json!({ "iss": "https://evil.example" })),
+        ("over", json!({ "exp": 1 })),
+        ("nobody's signature", json!(false)),
+        ("none", Value::Null),
+    ] {
+        let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        let id_token = match spoil {
+            Value::Null => Value::Null,
+            // Signed by nobody.
+            Value::Bool(_) => {
+                asked.id_token(&json!({})).rsplit_once('.').unwrap().0.to_owned().add(".AAAA").into()
+            }
+            spoil => asked.id_token(&spoil).into(),
+        };
+        scene.next(Instead::With(json!({ "id_token": id_token })));
+        let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+        let refusal = refused.unwrap_err();
+        assert_eq!(refusal.denial, Denial::AnswerMismatch, "{what}");
+        browser.takes(&refusal.set_cookies);
+        assert!(browser.cookies.is_empty(), "{what}: {:?}", browser.cookies);
+        scene.revoked(&["refresh-token-0"]).await;
+        scene.counted("sign_ins_total", "result=\"failed\"", 1);
+    }
+    let scene =
+        Scene::with(Client { scope: Some("api:read".into()), ..by_gateway() }, Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    assert!(
+        scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await.is_ok(),
+        "none was asked for"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_of_another_server_or_of_none_is_not_used() {
+    for (promises, iss, good) in [
+        (true, Some(AS), true),
+        (false, Some(AS), true),
+        (false, None, true),
+        (true, None, false),
+        (false, Some("https://evil.example"), false),
+    ] {
+        let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+        let named = json!({ "authorization_response_iss_parameter_supported": promises });
+        *scene.server.metadata.lock().unwrap() = named;
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        let iss = iss.map(|iss| format!("&iss={iss}")).unwrap_or_default();
+        scene.next(Instead::With(json!({ "id_token": asked.id_token(&json!({})) })));
+        let arrived =
+            scene.arrive(&browser.goes("cross-site"), &format!("{}{iss}", asked.answered("code-1"))).await;
+        assert_eq!(arrived.is_ok(), good, "{promises} {iss}");
+        if let Err(refusal) = arrived {
+            assert_eq!((refusal.denial, scene.asked()), (Denial::AnswerMismatch, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_says_instead_of_a_code_ends_the_sign_in_and_touches_no_session() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.back(&mut browser, &asked, "cross-site").await.unwrap();
+    for (error, status) in [("access_denied", 403), ("login_required", 403), ("temporarily_unavailable", 503)]
+    {
+        let asked = scene.login(&mut browser, "client_id=web-app&return_to=/app").await.unwrap();
+        let query = format!("error={error}&state={}", asked.state());
+        let refusal = scene.arrive(&browser.goes("cross-site"), &query).await.unwrap_err();
+        assert_eq!(refusal.denial.facts().status.as_u16(), status, "{error}");
+        assert_eq!(refusal.again.as_deref(), Some("/oauth/login?client_id=web-app&return_to=%2Fapp"));
+        browser.takes(&refusal.set_cookies);
+        assert_eq!(browser.transactions(), 0);
+    }
+    assert!(scene.refresh(&browser.cookies[COOKIE_NAME]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_code_that_is_refused_and_an_answer_without_a_refresh_token_make_no_session() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("spent")).await;
+    let refusal = refused.unwrap_err();
+    assert!(
+        matches!(&refusal.denial, Denial::FromAuthorizationServer(said) if said.error == "invalid_grant")
+    );
+    browser.takes(&refusal.set_cookies);
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let without = json!({ "refresh_token": null, "id_token": asked.id_token(&json!({})) });
+    scene.next(Instead::With(without));
+    let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+    let refusal = refused.unwrap_err();
+    assert_eq!(refusal.denial, Denial::NoRefreshToken);
+    browser.takes(&refusal.set_cookies);
+    assert!(browser.cookies.is_empty());
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_no_code_is_spent_and_the_same_sign_in_goes_on_later() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app&return_to=/app").await.unwrap();
+    scene.store.goes_away(true);
+    let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+    let refusal = refused.unwrap_err();
+    assert_eq!((refusal.denial, scene.asked()), (Denial::StoreUnavailable, 0));
+    browser.takes(&refusal.set_cookies);
+    scene.store.goes_away(false);
+    assert_eq!(scene.back(&mut browser, &asked, "cross-site").await.unwrap().goes_to, "/app");
+}
+
+/// An access token that this gateway takes, and the ID token of the sign-in.
+fn verified(scene: &Scene, asked: &Asked, changes: Value) -> Instead {
+    let token = keys().p256.sign(&with(claims_at(scene.clock.now()), changes));
+    Instead::With(json!({ "access_token": token, "scope": null, "id_token": asked.id_token(&json!({})) }))
+}
+
+#[tokio::test]
+async fn the_callback_sees_the_session_before_and_ends_it() {
+    let scene = Scene::with(in_session_mode(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let again = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await.unwrap();
+    assert!(matches!(again, Arrived::Again { .. }), "{again:?}");
+    assert_eq!(scene.asked(), 0, "the code is spent when the cookie is there");
+    for site in ["same-origin", "same-site"] {
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        let before = browser.cookies.get(SESSION).cloned();
+        scene.next(verified(&scene, &asked, json!({ "sub": "alice", "client_id": "web-app" })));
+        let arrived = scene.arrive(&browser.goes(site), &asked.answered("code-1")).await.unwrap();
+        let Arrived::SignedIn(signed_in) = arrived else { panic!("{site}") };
+        browser.takes(&signed_in.set_cookies);
+        let set = signed_in.set_cookies.last().unwrap().to_str().unwrap();
+        assert!(
+            set.starts_with(SESSION) && set.contains("; Path=/; ") && set.ends_with("SameSite=Strict"),
+            "{set}"
+        );
+        assert_ne!(browser.cookies.get(SESSION), before.as_ref());
+        if let Some(before) = before {
+            assert_eq!(scene.ended(&before).await, Some(SessionEnd::SignedInAgain));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_step_up_that_the_server_did_not_do_is_said_and_not_tried_for_ever() {
+    for (acr, done) in [("gold", true), ("bronze", false)] {
+        let scene =
+            Scene::with(Client { accept_any_access_token: false, ..by_gateway() }, Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let query = "client_id=web-app&return_to=/gold&acr_values=gold&max_age=300";
+        let asked = scene.login(&mut browser, query).await.unwrap();
+        assert_eq!((asked.0["acr_values"].as_str(), asked.0["max_age"].as_str()), ("gold", "300"));
+        let auth_time = scene.clock.now().as_millis() / 1000 - 10;
+        let claims = json!({ "sub": "alice", "client_id": "web-app", "acr": acr, "auth_time": auth_time });
+        scene.next(verified(&scene, &asked, claims));
+        let arrived = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+        match arrived {
+            Ok(Arrived::SignedIn(signed_in)) => assert!(done && signed_in.goes_to == "/gold"),
+            Err(refusal) => {
+                assert!(!done, "{refusal:?}");
+                assert_eq!(refusal.denial, Denial::StepUpNotDone);
+                assert_eq!(
+                    refusal.again.as_deref(),
+                    Some("/oauth/login?client_id=web-app&return_to=%2Fgold&acr_values=gold&max_age=300")
+                );
+                browser.takes(&refusal.set_cookies);
+                assert_eq!(browser.transactions(), 0);
+                assert!(browser.cookies.contains_key(COOKIE_NAME), "the session is there");
+            }
+            Ok(Arrived::Again { .. }) => panic!("to the same place again"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sign_in_begins_and_ends_with_a_browser_that_goes_there() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    for (name, value) in
+        [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "iframe"), ("sec-purpose", "prefetch")]
+    {
+        let mut headers = browser.goes("cross-site");
+        headers.insert(name, HeaderValue::from_static(value));
+        let query = Some("client_id=web-app");
+        let begun = login::login(&scene.gate, &scene.live, &head(&Method::GET, &headers), query).await;
+        assert_eq!(begun.unwrap_err().denial, Denial::NotANavigation, "{name}");
+        let arrived = scene.arrive(&headers, &asked.answered("code-1")).await;
+        assert_eq!(arrived.unwrap_err().denial, Denial::NotANavigation, "{name}");
+    }
+    assert_eq!(scene.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_sign_in_is_for_a_known_client_at_the_gateways_own_host_and_leads_nowhere_else() {
+    let by_page = Client { name: ClientName::new("page"), client_id: "by-page".into(), ..client() };
+    let scene = Scene::with_clients(vec![by_gateway(), by_page], vec![], issuer(Duration::from_secs(5)));
+    let mut browser = Browser::default();
+    for (query, label) in [
+        ("", "invalid_request"),
+        ("client_id=nobody", "unknown_client"),
+        ("client_id=by-page", "invalid_request"),
+        ("client_id=web-app&client_id=web-app", "invalid_request"),
+        ("client_id=web-app&return_to=https://evil.example/", "invalid_request"),
+        ("client_id=web-app&return_to=/oauth/logout", "invalid_request"),
+        ("client_id=web-app&max_age=x", "invalid_request"),
+    ] {
+        let refusal = scene.login(&mut browser, query).await.unwrap_err();
+        assert_eq!((refusal.denial.facts().label, refusal.again), (label, None), "{query}");
+    }
+    assert!(browser.cookies.is_empty());
+    let headers = browser.goes("none");
+    let elsewhere = RequestHead { host: "other.example", ..head(&Method::GET, &headers) };
+    let begun = login::login(&scene.gate, &scene.live, &elsewhere, Some("client_id=web-app")).await;
+    assert!(matches!(begun.unwrap_err().denial, Denial::InvalidRequest(_)));
+}
+
+#[tokio::test]
+async fn a_sign_out_ends_the_session_here_and_leads_to_the_server() {
+    let mut client = in_session_mode();
+    client.login.as_mut().unwrap().post_logout_redirect_uri = Some("https://gate.example/bye".into());
+    let scene = Scene::with(client, Duration::from_secs(5));
+    *scene.server.metadata.lock().unwrap() = json!({ "end_session_endpoint": format!("{AS}/out") });
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.next(verified(&scene, &asked, json!({ "sub": "alice", "client_id": "web-app" })));
+    let arrived = scene.arrive(&browser.goes("same-origin"), &asked.answered("code-1")).await.unwrap();
+    let Arrived::SignedIn(signed_in) = arrived else { panic!("not signed in") };
+    browser.takes(&signed_in.set_cookies);
+
+    let foreign = browser.goes("cross-site");
+    let refused = scene.log_out(&foreign, "client_id=web-app", By::Navigation).await.unwrap_err();
+    assert_eq!(refused.denial, Denial::OriginNotAllowed);
+    let own = browser.goes("same-origin");
+    scene.store.goes_away(true);
+    let refused = scene.log_out(&own, "client_id=web-app", By::Navigation).await.unwrap_err();
+    assert!(refused.denial == Denial::StoreUnavailable && refused.set_cookie.is_none());
+    scene.store.goes_away(false);
+
+    let script = scene.log_out(&own, "client_id=web-app", By::Script).await.unwrap();
+    let back = "post_logout_redirect_uri=https%3A%2F%2Fgate.example%2Fbye";
+    assert_eq!(script.end_session.unwrap().as_str(), format!("{AS}/out?client_id=web-app&{back}"));
+    assert_eq!((script.subject.as_deref(), script.family), (Some("alice"), Some(signed_in.whose.family)));
+    let cleared = script.set_cookie.unwrap();
+    assert!(
+        cleared.to_str().unwrap().starts_with("__Host-Http-tollgate-web=; Path=/; Max-Age=0;"),
+        "{cleared:?}"
+    );
+    // Once more than it had to be: whoever could not end the session here told the server all the same.
+    scene.revoked(&["refresh-token-0"; 2]).await;
+    assert_eq!(scene.ended(&browser.cookies[SESSION]).await, Some(SessionEnd::Revoked));
+
+    let nobody =
+        scene.log_out(&Browser::default().goes("same-origin"), "client_id=web-app", By::Navigation).await;
+    assert!(nobody.is_ok_and(|signed_out| signed_out.family.is_none() && signed_out.set_cookie.is_some()));
+    for (query, label) in [
+        ("client_id=nobody", "unknown_client"),
+        ("", "invalid_request"),
+        ("client_id=web-app&everywhere=x", "invalid_request"),
+    ] {
+        let refused = scene.log_out(&own, query, By::Script).await.unwrap_err();
+        assert_eq!(refused.denial.facts().label, label, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_a_place_to_sign_out_leads_to_the_clients_pages() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let own = Browser::default().goes("same-origin");
+    let signed_out = scene.log_out(&own, "client_id=web-app", By::Navigation).await.unwrap();
+    assert_eq!((signed_out.end_session, signed_out.else_to.as_str()), (None, "/"));
+}

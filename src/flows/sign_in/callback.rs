@@ -1,0 +1,209 @@
+//! `GET /oauth/callback`: the browser comes back from the authorization server with a code, which becomes a session.
+//!
+//! In order: that it is a browser that goes there; that its sign-in is under way in this very browser, and whose it is;
+//! that the answer is this authorization server's (RFC 9207); and only then is the code spent, once. It must never answer
+//! with a redirect: along a chain that began on another site the browser withholds the cookie that was just set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::{SignInRefusal, Whose, binding, clear, clients, request_of};
+use crate::config::settings::{Client, Login, SameSite};
+use crate::core::caller::Caller;
+use crate::core::denial::Denial;
+use crate::core::ids::ClientName;
+use crate::core::request::RequestHead;
+use crate::core::secret::SecretString;
+use crate::core::session::authorization::{AuthorizationResponse, login_path};
+use crate::core::session::cookie;
+use crate::core::session::navigation::{comes_from_another_site, goes_there};
+use crate::core::session::step_up::StepUp;
+use crate::core::session::transaction::{self, LIFETIME, Transaction, client_named_by, state_id};
+use crate::flows::Gate;
+use crate::flows::exchange::At;
+use crate::flows::exchange::sign_in::{Code, OwnSignIn, prepare};
+use crate::flows::keep_keys_fresh::endpoints;
+use crate::flows::ports::{Keep, StoreKey, Value};
+use crate::state::live::Live;
+
+/// How much longer it is remembered that a sign-in was done than its cookie counts: clocks may differ so much.
+const SLACK: Duration = Duration::from_secs(300);
+
+/// A browser that came back.
+#[derive(Debug)]
+pub enum Arrived {
+    /// To the same address once more, from a page of ours: it withheld the cookie of the session before.
+    Again {
+        client: ClientName,
+    },
+    SignedIn(Box<SignedIn>),
+}
+
+/// Somebody who is signed in now.
+#[derive(Debug)]
+pub struct SignedIn {
+    pub goes_to: String,
+    pub set_cookies: Vec<HeaderValue>,
+    pub client: ClientName,
+    pub whose: Whose,
+}
+
+/// Ends a sign-in.
+///
+/// # Errors
+/// Why nobody is signed in; nothing of a session is touched then.
+pub async fn callback(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    head: &RequestHead<'_>,
+    query: Option<&str>,
+) -> Result<Arrived, SignInRefusal> {
+    if !goes_there(head.headers) {
+        return Err(Denial::NotANavigation.into());
+    }
+    let answer = AuthorizationResponse::read(query.unwrap_or_default())
+        .map_err(|denial| SignInRefusal { again: only_way_in(live), ..denial.into() })?;
+    let named = client_named_by(answer.state.expose());
+    let Some((client, login)) = clients(live).find(|(client, _)| Some(client.name.as_str()) == named) else {
+        return Err(SignInRefusal { again: only_way_in(live), ..Denial::SignInNotUnderWay.into() });
+    };
+    let cookie = transaction::cookie_name(client.name.as_str(), &answer.state);
+    let transaction = match read(live, client, head, &cookie, &answer.state) {
+        Ok(Some(transaction)) => transaction,
+        Ok(None) => return Err(refusal(Denial::SignInNotUnderWay, client, None)),
+        Err(denial) => return Err(refusal(denial, client, None)),
+    };
+    let is_over = |denial| SignInRefusal {
+        set_cookies: clear(&cookie).into_iter().collect(),
+        ..refusal(denial, client, Some(&transaction))
+    };
+    if transaction.is_over(gate.clock.now()) {
+        return Err(is_over(Denial::SignInNotUnderWay));
+    }
+    if is_withheld(client) && comes_from_another_site(head.headers) {
+        return Ok(Arrived::Again { client: client.name.clone() });
+    }
+    let at = At { gate, live, client, head };
+    let result = session(at, login, &transaction, answer).await;
+    gate.metrics.signed_in(&client.name, result.is_ok());
+    let made = match result {
+        Ok(made) => made,
+        Err(Failed { denial, is_final: true }) => return Err(is_over(denial)),
+        Err(Failed { denial, is_final: false }) => return Err(refusal(denial, client, Some(&transaction))),
+    };
+    let set_cookies = clear(&cookie).into_iter().chain(made.set_cookie).collect();
+    if !made.is_as_asked {
+        tracing::warn!(client = %client.name, "the AS did not ask again as the step-up told it to; acr or auth_time of its access token say so");
+        let denial = refusal(Denial::StepUpNotDone, client, Some(&transaction));
+        return Err(SignInRefusal { set_cookies, signed_in: Some(Box::new(made.whose)), ..denial });
+    }
+    let (goes_to, client) = (transaction.return_to, client.name.clone());
+    Ok(Arrived::SignedIn(Box::new(SignedIn { goes_to, set_cookies, client, whose: made.whose })))
+}
+
+/// Whether a browser that comes from another site withholds the client's cookie here, and would send it else. Without it
+/// the session before could not be ended.
+fn is_withheld(client: &Client) -> bool {
+    client.cookie.same_site == SameSite::Strict && !client.cookie.path.starts_with("/oauth/token")
+}
+
+fn refusal(denial: Denial, client: &Client, begun: Option<&Transaction>) -> SignInRefusal {
+    match begun {
+        Some(begun) => SignInRefusal::of(denial, client, Some(&begun.return_to), &begun.step_up),
+        None => SignInRefusal::of(denial, client, None, &StepUp::default()),
+    }
+}
+
+/// The login of the only client that there is, when nothing else says whose sign-in it was.
+fn only_way_in(live: &Live) -> Option<String> {
+    let mut clients = clients(live);
+    let (client, _) = clients.next()?;
+    clients.next().is_none().then(|| login_path(&client.client_id, None, &StepUp::default()))
+}
+
+/// The sign-in that this browser began with `state`, if it did.
+fn read(
+    live: &Live,
+    client: &Client,
+    head: &RequestHead<'_>,
+    cookie: &str,
+    state: &SecretString,
+) -> Result<Option<Transaction>, Denial> {
+    let Some(value) = cookie::read(head.headers, cookie)? else { return Ok(None) };
+    let plain = std::str::from_utf8(value)
+        .ok()
+        .and_then(|sealed| live.cookie_keys.open(binding(client, cookie), sealed));
+    let transaction = plain.and_then(|plain| Transaction::from_bytes(plain.expose()));
+    Ok(transaction.filter(|transaction| transaction.state == *state))
+}
+
+struct Failed {
+    denial: Denial,
+    /// The sign-in is over. Else the browser may come back once more with the same.
+    is_final: bool,
+}
+
+struct Made {
+    set_cookie: Option<HeaderValue>,
+    whose: Whose,
+    /// Of a step-up.
+    is_as_asked: bool,
+}
+
+async fn session(
+    at: At<'_>,
+    login: &Login,
+    transaction: &Transaction,
+    answer: AuthorizationResponse,
+) -> Result<Made, Failed> {
+    let over = |denial| Failed { denial, is_final: true };
+    let later = |denial| Failed { denial, is_final: false };
+    let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or_else(|| later(Denial::Internal))?;
+    let endpoints = endpoints(at.gate, issuer).await.map_err(later)?;
+    if !answer.is_of(&issuer.settings.rules.iss, endpoints.names_itself) {
+        tracing::error!(event = "security", client = %at.client.name, issuer = %at.client.issuer, "an answer to a sign-in is another authorization server's, or does not say whose it is; its code was not used");
+        return Err(over(Denial::AnswerMismatch));
+    }
+    let code = Code {
+        code: answer.code().map_err(over)?,
+        verifier: transaction.verifier.clone(),
+        by_gateway: Some(OwnSignIn {
+            nonce: transaction.nonce.clone(),
+            needs_id_token: request_of(at.client, login).asks_for_id_token(),
+        }),
+    };
+    let prepared = prepare(at).await.map_err(later)?;
+    if !is_first(at.gate, transaction).await.map_err(later)? {
+        return Err(over(Denial::SignInNotUnderWay));
+    }
+    let made = prepared.exchange(at, &code).await.map_err(over)?;
+    let session = made.session.ok_or_else(|| over(Denial::NoRefreshToken))?;
+    let now = at.gate.clock.now();
+    // Where the token cannot be judged here, no route of ours can ask for more.
+    let is_as_asked = made
+        .caller
+        .as_deref()
+        .map(Caller::token)
+        .is_none_or(|token| transaction.step_up.is_done(token.into(), now));
+    let whose = Whose { subject: made.subject.map(|subject| subject.sub), family: session.family };
+    Ok(Made { set_cookie: session.set_cookie(at.client, now), whose, is_as_asked })
+}
+
+/// Whether nobody has brought this state before, to any replica: a code is sent once, or an authorization server ends what
+/// it gave for it (RFC 6749 section 4.1.2).
+async fn is_first(gate: &Gate, transaction: &Transaction) -> Result<bool, Denial> {
+    let key = StoreKey::new("signin", state_id(&transaction.state));
+    let mark = Value {
+        bytes: Bytes::from_static(b"done"),
+        lifetime: LIFETIME.saturating_add(SLACK),
+        keep: Keep::WhileRunning,
+    };
+    let put = gate.store.put_if(&key, None, mark).await.map_err(|fault| {
+        tracing::warn!(%fault, "the store could not be asked about a sign-in");
+        Denial::StoreUnavailable
+    })?;
+    Ok(put.is_some())
+}

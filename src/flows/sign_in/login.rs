@@ -1,0 +1,112 @@
+//! `GET /oauth/login`: a browser is sent to the authorization server, and takes along in a cookie what the gateway must
+//! know again when it comes back.
+//!
+//! Anybody may link here: it changes nothing but that cookie. It leads to the authorization server alone, and from there
+//! to where the client's sign-ins may lead.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::{SignInRefusal, binding, clear, clients, request_of};
+use crate::config::settings::{Client, Login};
+use crate::core::denial::Denial;
+use crate::core::ids::ClientName;
+use crate::core::request::{RequestHead, host_name};
+use crate::core::secret::Secret;
+use crate::core::session::cookie;
+use crate::core::session::navigation::goes_there;
+use crate::core::session::oauth::request::Parameters;
+use crate::core::session::return_to::Places;
+use crate::core::session::step_up::StepUp;
+use crate::core::session::transaction::{self, LIFETIME, Transaction, attributes, give_way};
+use crate::flows::Gate;
+use crate::flows::keep_keys_fresh::endpoints;
+use crate::flows::ports::random;
+use crate::state::live::Live;
+
+/// Where the browser goes, and what it takes along.
+#[derive(Debug)]
+pub struct Begun {
+    pub location: String,
+    pub set_cookies: Vec<HeaderValue>,
+    pub client: ClientName,
+}
+
+/// Begins a sign-in. `query`: `client_id`, and if wanted `return_to`, `acr_values` and `max_age`.
+///
+/// # Errors
+/// Why the browser is sent nowhere.
+pub async fn login(
+    gate: &Gate,
+    live: &Live,
+    head: &RequestHead<'_>,
+    query: Option<&str>,
+) -> Result<Begun, SignInRefusal> {
+    const ELSEWHERE: Denial = Denial::InvalidRequest("Sign-in is at the host of public_url.");
+    if !goes_there(head.headers) {
+        return Err(Denial::NotANavigation.into());
+    }
+    // The callback is there, and no cookie that is set elsewhere would be.
+    if head.host_name() != host_name(live.settings.public_url.authority()) {
+        return Err(ELSEWHERE.into());
+    }
+    let parameters = Parameters::from_form(query.unwrap_or_default().as_bytes())?;
+    let (client, login) = client_of(live, &parameters)?;
+    let places = Places { own: &live.settings.public_url, pages: &client.origins, listed: &login.return_to };
+    let return_to = places.read(parameters.get("return_to"))?;
+    let step_up = StepUp::read(parameters.get("acr_values"), parameters.get("max_age"))?;
+    let asked = step_up.clone();
+    let refusal = |denial| SignInRefusal::of(denial, client, Some(&return_to), &asked);
+    let issuer = live.issuers.by_name(&client.issuer).ok_or_else(|| refusal(Denial::Internal))?;
+    let endpoints = endpoints(gate, issuer).await.map_err(refusal)?;
+    let Some(endpoint) = &endpoints.authorization else {
+        tracing::error!(client = %client.name, issuer = %client.issuer, "the AS publishes no authorization endpoint that may be used, so nobody can sign in");
+        return Err(refusal(Denial::AuthorizationServerUnavailable));
+    };
+    let bits = Secret::new(random(&*gate.random));
+    let name = client.name.as_str();
+    let begun = Transaction::begin(name, &bits, return_to.clone(), step_up, gate.clock.now());
+    let cookie = cookie(gate, live, client, &begun).ok_or_else(|| refusal(Denial::Internal))?;
+    let older = under_way(live, client, head);
+    let mut set_cookies: Vec<_> = give_way(&older).into_iter().filter_map(clear).collect();
+    set_cookies.push(cookie);
+    let location = request_of(client, login).url(endpoint, &begun).into();
+    Ok(Begun { location, set_cookies, client: client.name.clone() })
+}
+
+fn client_of<'l>(live: &'l Live, parameters: &Parameters) -> Result<(&'l Arc<Client>, &'l Login), Denial> {
+    const BY_PAGE: Denial =
+        Denial::InvalidRequest("This client's own page signs people in (login: page), not the gateway.");
+    let client_id = parameters.client_id()?;
+    let known = clients(live).find(|(client, _)| client.client_id == client_id);
+    let is_by_page = || live.settings.clients.iter().any(|client| client.client_id == client_id);
+    known.ok_or_else(|| if is_by_page() { BY_PAGE } else { Denial::UnknownClient })
+}
+
+fn cookie(gate: &Gate, live: &Live, client: &Client, begun: &Transaction) -> Option<HeaderValue> {
+    let name = transaction::cookie_name(client.name.as_str(), &begun.state);
+    let plain = begun.to_bytes();
+    let sealed = live.cookie_keys.seal(binding(client, &name), plain.expose(), random(&*gate.random)).ok()?;
+    cookie::set(attributes(&name), &sealed, LIFETIME).ok()
+}
+
+/// The client's sign-ins that are under way in this browser, and when they began.
+fn under_way<'h>(
+    live: &Live,
+    client: &Client,
+    head: &RequestHead<'h>,
+) -> Vec<(&'h str, Option<crate::core::time::Timestamp>)> {
+    let is_session =
+        |name: &[u8]| live.settings.clients.iter().any(|client| client.cookie.name.as_bytes() == name);
+    let ours = |name: &[u8]| transaction::is_named_for(name, client.name.as_str()) && !is_session(name);
+    let read = |name, value| {
+        let sealed = std::str::from_utf8(value).ok()?;
+        let plain = live.cookie_keys.open(binding(client, name), sealed)?;
+        Transaction::from_bytes(plain.expose())
+    };
+    cookie::those(head.headers, ours)
+        .into_iter()
+        .map(|(name, value)| (name, read(name, value).map(|transaction| transaction.began_at)))
+        .collect()
+}

@@ -1,0 +1,82 @@
+//! Sign-in by the gateway (`login: gateway`): state, nonce and verifier never leave it, no page ever sees a code, and no
+//! token reaches anybody.
+//!
+//! - `login`: sends the browser to the authorization server
+//! - `callback`: takes it back, with a session
+//!
+//! Both are for browsers that go there, and touch nothing of a session but to begin one.
+
+pub mod callback;
+pub mod login;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::config::settings::{Client, Login};
+use crate::core::denial::Denial;
+use crate::core::ids::ClientName;
+use crate::core::session::authorization::{AuthorizationRequest, login_path};
+use crate::core::session::cookie;
+use crate::core::session::grant::FamilyId;
+use crate::core::session::sealed::{Binding, Purpose};
+use crate::core::session::step_up::StepUp;
+use crate::core::session::transaction::attributes;
+use crate::state::live::Live;
+
+/// Why somebody is not signed in.
+#[derive(Debug)]
+pub struct SignInRefusal {
+    pub denial: Denial,
+    pub client: Option<ClientName>,
+    /// The path of ours that begins again, where it is known for whom.
+    pub again: Option<String>,
+    pub set_cookies: Vec<HeaderValue>,
+    /// Who is signed in all the same, only not as was asked.
+    pub signed_in: Option<Box<Whose>>,
+}
+
+/// Whose a new session is, for the log.
+#[derive(Debug)]
+pub struct Whose {
+    pub subject: Option<String>,
+    pub family: FamilyId,
+}
+
+impl From<Denial> for SignInRefusal {
+    /// Before it is known whose sign-in it is.
+    fn from(denial: Denial) -> Self {
+        Self { denial, client: None, again: None, set_cookies: Vec::new(), signed_in: None }
+    }
+}
+
+impl SignInRefusal {
+    fn of(denial: Denial, client: &Client, return_to: Option<&str>, step_up: &StepUp) -> Self {
+        let again = Some(login_path(&client.client_id, return_to, step_up));
+        Self { client: Some(client.name.clone()), again, ..Self::from(denial) }
+    }
+}
+
+/// The clients that the gateway signs people in for.
+fn clients(live: &Live) -> impl Iterator<Item = (&Arc<Client>, &Login)> {
+    live.settings.clients.iter().filter_map(|client| Some((client, client.login.as_ref()?)))
+}
+
+fn request_of<'a>(client: &'a Client, login: &'a Login) -> AuthorizationRequest<'a> {
+    AuthorizationRequest {
+        client_id: &client.client_id,
+        redirect_uri: &client.redirect_uri,
+        scope: client.scope.as_deref(),
+        resource: client.resource.as_deref(),
+        more: &login.authorize,
+    }
+}
+
+/// A transaction opens under its own name and for its own client alone.
+fn binding<'a>(client: &'a Client, cookie: &'a str) -> Binding<'a> {
+    Binding { purpose: Purpose::Transaction, cookie, client: client.name.as_str() }
+}
+
+fn clear(cookie: &str) -> Option<HeaderValue> {
+    cookie::clear(attributes(cookie)).ok()
+}

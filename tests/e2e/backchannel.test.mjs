@@ -1,0 +1,77 @@
+// OpenID Connect back-channel logout with a real authorization server: whoever signs out there is out here.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { Browser, form, until } from './support/http.mjs';
+import { COOKIE, World } from './support/world.mjs';
+
+async function start(t, { sessionRequired }) {
+  const world = await World.start({
+    auth: 'none',
+    features: { backchannelLogout: { enabled: true } },
+    registration: (gateway) => ({
+      backchannel_logout_uri: `${gateway.url}/oauth/backchannel-logout`,
+      backchannel_logout_session_required: sessionRequired,
+    }),
+  });
+  t.after(() => world.stop());
+  return world;
+}
+
+/** Signs out at the authorization server, by its own pages. */
+async function signOutThere(world, browser) {
+  const page = await browser.navigate(`${world.as.url}/session/end`);
+  const [, action] = /<form[^>]*action="([^"]+)"/.exec(page.answer.text) ?? assert.fail(page.answer.text);
+  const [, xsrf] = /name="xsrf" value="([^"]+)"/.exec(page.answer.text);
+  const done = await browser.navigate(action, { method: 'POST', ...form({ xsrf, logout: 'yes' }) });
+  assert.equal(done.answer.status, 200, done.answer.text);
+}
+
+async function signedIn(world, account) {
+  const browser = new Browser();
+  const { status, json, text } = await world.signIn(browser, account);
+  assert.equal(status, 200, text);
+  assert.equal((await world.call(browser, '/api/things', json.access_token)).status, 200);
+  return { browser, token: json.access_token };
+}
+
+async function isOut(world, { browser, token }) {
+  const asked = world.as.callsOf('refresh_token').length;
+  assert.equal((await world.call(browser, '/api/things', token)).status, 401, 'the access token that was already out');
+  const refused = await world.refresh(browser);
+  assert.deepEqual([refused.status, refused.json.error], [400, 'invalid_grant']);
+  assert.equal(browser.cookie(COOKIE), undefined, 'the cookie is cleared');
+  assert.equal(world.as.callsOf('refresh_token').length, asked, 'the authorization server was not asked');
+}
+
+async function isIn(world, { browser, token }) {
+  assert.equal((await world.call(browser, '/api/things', token)).status, 200);
+  assert.equal((await world.refresh(browser)).status, 200);
+}
+
+describe('back-channel logout', () => {
+  for (const [what, sessionRequired] of [['a sid', true], ['a sub alone', false]]) {
+    test(`who signs out at the authorization server is out here within a second, by ${what}`, async (t) => {
+      const world = await start(t, { sessionRequired });
+      const [here, there, other] = [await signedIn(world, 'alice'), await signedIn(world, 'alice'), await signedIn(world, 'bob')];
+      const began = Date.now();
+      await signOutThere(world, here.browser);
+      assert.deepEqual(world.as.logouts.map(({ client, sub, error }) => [client, sub, error]), [['web-app', 'alice', undefined]]);
+      await isOut(world, here);
+      assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
+      await (sessionRequired ? isIn : isOut)(world, there);
+      await isIn(world, other);
+      await until('its line in the access log', () => world.gateway.requests.some(({ route, outcome, client }) => route === '/oauth/backchannel-logout' && outcome === 'backchannel_logout' && client === 'web-app'));
+      assert.match(world.gateway.output, new RegExp(`"event":"audit"[^\n]*"name":"${world.as.url}"[^\n]*"kind":"${sessionRequired ? 'sid' : 'sub'}"[^\n]*"reason":"back-channel logout"`));
+      // Whoever signs in again is in again, also after a restart.
+      await until('the next second', () => Math.floor(Date.now() / 1000) > Math.floor(began / 1000) + 1);
+      const again = await signedIn(world, 'alice');
+      world.gateway.signal('SIGTERM');
+      await world.gateway.exited;
+      await world.restartGateway();
+      await isIn(world, again);
+      assert.equal((await world.call(new Browser(), '/api/things', here.token)).status, 401, 'what was over stays over');
+      await world.assertNoTokenLeaked();
+    });
+  }
+});

@@ -1,0 +1,96 @@
+// `mode: session` on three gateways that share a Redis: they are one.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { Browser, form, until } from './support/http.mjs';
+import { Replicas } from './support/replicas.mjs';
+import { COOKIE, sessionMode } from './support/session_scene.mjs';
+
+describe('a session on three replicas', () => {
+  let replicas, world;
+  before(async () => {
+    replicas = await Replicas.start(sessionMode());
+    world = replicas.world;
+  });
+  after(() => replicas?.stop());
+
+  /** A browser that signed in at the public address. */
+  async function signedIn(account = 'alice', at = world) {
+    const browser = new Browser();
+    const isThere = (url) => url.startsWith(`${at.gateway.url}/oauth/callback`);
+    let page = await browser.navigate(`${at.gateway.url}/oauth/login?client_id=web-app&return_to=/`);
+    for (let step = 0; step < 6 && !isThere(page.url); step += 1) {
+      const { text } = page.answer;
+      const action = /<form[^>]*action="([^"]+)"/.exec(text)?.[1];
+      assert.ok(action, `a form at ${page.url}: ${text}`);
+      const fields = Object.fromEntries([...text.matchAll(/<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"/g)].map(([, name, value]) => [name, value]));
+      if (fields.prompt === 'login') Object.assign(fields, { login: account, password: 'any' });
+      page = await browser.navigate(action, { method: 'POST', ...form(fields) });
+    }
+    assert.ok(isThere(page.url) && page.answer.status === 200, `${page.url} ${page.answer.text}`);
+    assert.ok(browser.cookie(COOKIE), 'a session cookie came');
+    return browser;
+  }
+
+  /** A call at one replica, from a page of the public address. */
+  const call = (browser, gateway, pathname = '/api/things', method = 'GET', of = world) =>
+    browser.fetch(method, `${gateway.url}${pathname}`, { page: of.gateway.url, headers: { 'x-csrf': '1', origin: of.gateway.url } });
+
+  test('each knows who signed in at another, without asking the authorization server', async () => {
+    const browser = await signedIn();
+    const before = world.as.callsOf('refresh_token').length;
+    for (const gateway of replicas.gateways) {
+      const answer = await call(browser, gateway);
+      assert.deepEqual([answer.status, answer.json.headers?.['x-auth-subject']], [200, 'alice'], answer.text);
+    }
+    assert.equal(world.as.callsOf('refresh_token').length, before);
+  });
+
+  test('thirty calls at the end of a token, ten at each: one exchange, and all succeed', async () => {
+    world.as.accessTokenSeconds = 9;
+    const browser = await signedIn();
+    world.as.accessTokenSeconds = 60;
+    const cookie = browser.cookie(COOKIE);
+    const before = world.as.callsOf('refresh_token').length;
+    const answers = await Promise.all(Array.from({ length: 30 }, (_, at) => call(browser, replicas.gateways[at % 3])));
+    assert.deepEqual(answers.map(({ status }) => status), Array(30).fill(200));
+    assert.equal(world.as.callsOf('refresh_token').length, before + 1);
+    assert.notEqual(browser.cookie(COOKIE), cookie);
+    for (const gateway of replicas.gateways) assert.equal((await call(browser, gateway)).status, 200);
+    assert.equal(world.as.callsOf('refresh_token').length, before + 1);
+  });
+
+  test('signed out at one, signed out at all', async () => {
+    const browser = await signedIn();
+    for (const gateway of replicas.gateways) assert.equal((await call(browser, gateway)).status, 200);
+    const copy = browser.cookie(COOKIE);
+    assert.equal((await call(browser, replicas.gateways[1], '/oauth/logout?client_id=web-app', 'POST')).status, 200);
+    assert.equal(browser.cookie(COOKIE), undefined);
+    const began = Date.now();
+    for (const gateway of replicas.gateways) {
+      const headers = { 'x-csrf': '1', cookie: `${COOKIE}=${copy}` };
+      const status = async () => (await new Browser().fetch('GET', `${gateway.url}/api/things`, { page: world.gateway.url, headers })).status;
+      await until('the end of it', async () => (await status()) === 401);
+    }
+    assert.ok(Date.now() - began < 10_000, 'a second was promised');
+  });
+
+  test('what is used at one does not go idle at another, and what nobody uses does', async () => {
+    const idle = await Replicas.start({ ...sessionMode({ client: { idle_timeout: '4s' } }), count: 2 });
+    try {
+      const [browser, other] = [await signedIn('alice', idle.world), await signedIn('bob', idle.world)];
+      const [first, second] = idle.gateways;
+      const began = Date.now();
+      // An access token lives for a minute, so that no exchange is use of it.
+      await until('six seconds of use', async () => {
+        assert.equal((await call(browser, first, '/api/things', 'GET', idle.world)).status, 200);
+        return Date.now() > began + 6_000;
+      });
+      assert.equal((await call(browser, second, '/api/things', 'GET', idle.world)).status, 200);
+      assert.equal((await call(other, second, '/api/things', 'GET', idle.world)).status, 401);
+      assert.equal(other.cookie(COOKIE), undefined, 'and its cookie is cleared');
+    } finally {
+      await idle.stop();
+    }
+  });
+});
