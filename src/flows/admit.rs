@@ -264,6 +264,8 @@ async fn session_of(
             let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
             let is_public = !matches!(route.access, Access::Protected(_));
             let counts_as_absent = is_public && denial != Denial::SeveralCredentials;
+            // Nothing is cleared with an answer that may be long in coming: the browser may have signed in by then.
+            let ride = ride.filter(|ride| !counts_as_absent || ride.generation.is_some());
             let side = SessionSide { brought_cookie, family, subject, ride };
             (if counts_as_absent { Ok(None) } else { Err(denial) }, Some(Box::new(side)))
         }
