@@ -31,9 +31,11 @@ describe('a session on three replicas', () => {
   });
 
   test('thirty calls at the end of a token, ten at each: one exchange, and all succeed', async () => {
-    world.as.accessTokenSeconds = 9;
+    world.as.accessTokenSeconds = 10;
     const browser = await signedIn();
+    const cameBefore = Date.now();
     world.as.accessTokenSeconds = 60;
+    await until('the token to be due, at half of its life', () => Date.now() > cameBefore + 5_000);
     const cookie = browser.cookie(COOKIE);
     const before = world.as.callsOf('refresh_token').length;
     const answers = await Promise.all(Array.from({ length: 30 }, (_, at) => call(browser, replicas.gateways[at % 3])));
