@@ -121,7 +121,7 @@ fn main() {
 
 /// All of a gateway but its sockets.
 struct Gateway {
-    gate: Gate,
+    gate: Arc<Gate>,
 }
 
 impl Gateway {
@@ -164,7 +164,12 @@ impl Gateway {
             revocation_log: store.revocations.clone(),
         };
         Self {
-            gate: Gate::new(Arc::new(live), Metrics::new().expect("metrics"), Operators::default(), ports),
+            gate: Arc::new(Gate::new(
+                Arc::new(live),
+                Metrics::new().expect("metrics"),
+                Operators::default(),
+                ports,
+            )),
         }
     }
 

@@ -24,9 +24,12 @@
 //! - The path that was judged is the path that is sent, byte for byte; `strip_prefix` and `rewrite` act after judging.
 //! - What is reserved is removed from every request on every path; ours is set last.
 //! - A refresh token leaves the gateway only sealed, in an HttpOnly cookie. No outage clears it.
+//! - In `session` mode no token of any kind leaves it, but to an upstream where the operator says so.
+//! - A session is used by requests of its client's pages alone. Its next cookie never replaces a newer one.
 //! - Secrets have a type that never prints. No log holds a token, a cookie or a query.
 //! - What was revoked is refused. A list that is not known, or too old, closes the gate.
-//! - The hot path reads memory. It waits for an issuer or an authorization server alone, with a deadline.
+//! - The hot path reads memory. It waits for an issuer or an authorization server alone, with a deadline; for the store
+//!   where a session is first seen.
 //! - Doubt closes the gate.
 //!
 //! # To change X, open Y
@@ -48,6 +51,9 @@
 //! | how the gateway signs people in | `flows/sign_in/`, `core/session/transaction.rs`, `core/session/authorization.rs` |
 //! | where a sign-in may lead | `core/session/return_to.rs` |
 //! | how a session ends | `flows/logout.rs`, `flows/end_session.rs` |
+//! | which requests may use a session | `core/session/csrf.rs` |
+//! | what a session is served with | `flows/session/`, remembered in `state/sessions.rs` |
+//! | who is sent to sign-in | `core/session/way_in.rs`, answered in `edge/refusing.rs` |
 //! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
 //! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations/` |

@@ -31,7 +31,7 @@ pub(super) struct Read<'a> {
 }
 
 enum Kind {
-    Pages(Client),
+    Pages(Box<Client>),
     Native(NativeClient),
 }
 
@@ -137,7 +137,7 @@ fn client(name: &str, keys: &Keys<'_>, around: &Around<'_>) -> Option<Kind> {
     match mode {
         Mode::Token | Mode::Session => {
             let pages = Pages::read(name, keys, around, mode);
-            Some(Kind::Pages(pages.of(registration()?)?))
+            Some(Kind::Pages(Box::new(pages.of(registration()?)?)))
         }
         Mode::Native => native_clients::read(keys, registration()).map(Kind::Native),
     }
@@ -426,7 +426,7 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
                         "access tokens that this gateway would refuse are handed out; it cannot take them back",
                     );
                 }
-                finished.pages.push(pages);
+                finished.pages.push(*pages);
             }
         }
     }

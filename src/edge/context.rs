@@ -132,11 +132,18 @@ impl Context {
         self.subject = side.subject;
     }
 
+    /// Whether a session cookie proved who calls.
+    pub(crate) fn is_served_in_session(&self) -> bool {
+        self.by_session == Some(true) && self.permit.as_ref().is_some_and(|permit| permit.token().is_some())
+    }
+
     /// The cookie that leaves with this answer, if it still may: it does so once.
     pub(crate) fn cookie_that_leaves(&mut self) -> Option<HeaderValue> {
         let ride = self.ride.take()?;
-        let newest = self.gate.sessions.family(ride.family).map(|known| known.newest());
-        ride.may_leave(newest, self.gate.clock.now()).then_some(ride.set_cookie)
+        let known = self.gate.sessions.family(ride.family);
+        let is_over = ride.generation.is_some() && known.as_ref().is_some_and(|known| known.is_over());
+        let newest = known.map(|known| known.newest());
+        (!is_over && ride.may_leave(newest, self.gate.clock.now())).then_some(ride.set_cookie)
     }
 
     /// Keeps for the log what the permit says, and gives its path. There is none afterwards.

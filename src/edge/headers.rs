@@ -231,6 +231,19 @@ pub(crate) fn ends_a_request(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
+/// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of `Authorization`
+/// (RFC 9111 section 3.5), and of a cookie only where it is said.
+///
+/// # Errors
+/// When a header cannot be written.
+pub(crate) fn vary_by_cookie(answer: &mut ResponseHeader) -> pingora::Result<()> {
+    if varies_by(&answer.headers, b"cookie") {
+        Ok(())
+    } else {
+        answer.append_header(header::VARY, "Cookie").map(drop)
+    }
+}
+
 /// Sets a session's cookie on an upstream's answer, which nobody may store then, whatever the upstream said of that, and
 /// to whom: targeted fields count before `Cache-Control` (RFC 9213 section 2.2).
 ///
@@ -289,20 +302,21 @@ pub(crate) fn share(answer: &mut ResponseHeader, route: &Route, request: &Header
     for (name, value) in headers.unwrap_or_default() {
         answer.insert_header(name, value)?;
     }
-    if varies_by_origin(&answer.headers) {
+    if varies_by(&answer.headers, b"origin") {
         Ok(())
     } else {
         answer.append_header(header::VARY, VARY_BY_ORIGIN).map(drop)
     }
 }
 
-fn varies_by_origin(headers: &HeaderMap) -> bool {
+/// `name`: in lower case.
+fn varies_by(headers: &HeaderMap, name: &[u8]) -> bool {
     headers
         .get_all(header::VARY)
         .iter()
         .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
-        .any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
+        .any(|given| given == b"*" || given.eq_ignore_ascii_case(name))
 }
 
 fn remove_hop_by_hop(answer: &mut ResponseHeader) {

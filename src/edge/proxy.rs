@@ -140,11 +140,11 @@ impl Proxy {
                 if let Some(reported) = permit.reported() {
                     self.report(context, &permit.route().name, &reported.denial);
                 }
-                session.into_iter().for_each(|side| context.keep_session(side));
+                session.into_iter().for_each(|side| context.keep_session(*side));
                 context.permit = Some(permit);
             }
             Err(refusal) => {
-                refusal.session.into_iter().for_each(|side| context.keep_session(side));
+                refusal.session.into_iter().for_each(|side| context.keep_session(*side));
                 context.keep(refusal.route, refusal.caller.as_deref().map(Caller::token));
                 return Err(refusal.denial);
             }
@@ -172,7 +172,7 @@ impl Proxy {
         };
         match answer_preflight(context.live(), head, target, preflight) {
             Ok(Answered::ByUpstream(permit)) => {
-                context.permit = Some(permit);
+                context.permit = Some(*permit);
                 Ok(Way::Upstream)
             }
             Ok(Answered::Here { headers, route }) => {
@@ -456,10 +456,13 @@ impl ProxyHttp for Proxy {
         headers::choose_subprotocol(answer, &session.req_header().headers)?;
         self.end_connection_if_draining(session);
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
-        if headers::ends_a_request(answer.status)
-            && let Some(cookie) = context.cookie_that_leaves()
-        {
-            headers::set_session_cookie(answer, cookie)?;
+        if headers::ends_a_request(answer.status) {
+            if context.is_served_in_session() {
+                headers::vary_by_cookie(answer)?;
+            }
+            if let Some(cookie) = context.cookie_that_leaves() {
+                headers::set_session_cookie(answer, cookie)?;
+            }
         }
         if let Some(route) = context.route() {
             headers::share(answer, route, &session.req_header().headers)?;

@@ -39,7 +39,7 @@ pub struct Refusal {
     /// Who was refused, where a good token said so.
     pub caller: Option<Arc<Caller>>,
     /// What became of the session cookie, where that was the credential.
-    pub session: Option<SessionSide>,
+    pub session: Option<Box<SessionSide>>,
 }
 
 impl From<Denial> for Refusal {
@@ -65,7 +65,7 @@ pub struct SessionSide {
 #[derive(Debug)]
 pub struct Admitted {
     pub permit: Permit,
-    pub session: Option<SessionSide>,
+    pub session: Option<Box<SessionSide>>,
 }
 
 /// Where a request wants to go, in its one reading.
@@ -223,7 +223,7 @@ async fn credential(
     route: &Route,
     query: Option<&str>,
     now: Timestamp,
-) -> (Credential, Option<SessionSide>) {
+) -> (Credential, Option<Box<SessionSide>>) {
     let token = match carried(head.headers, query) {
         Err(denial) => Err(denial),
         Ok(None) => return session_of(gate, live, head, route).await,
@@ -247,7 +247,7 @@ async fn session_of(
     live: &Arc<Live>,
     head: &RequestHead<'_>,
     route: &Route,
-) -> (Credential, Option<SessionSide>) {
+) -> (Credential, Option<Box<SessionSide>>) {
     let taken = route.session.as_ref();
     let Some((takes, client)) = taken.and_then(|takes| Some((takes, client_named(live, &takes.client)?)))
     else {
@@ -258,14 +258,16 @@ async fn session_of(
         Ok(InSession { caller, found, held, grant, ride, .. }) => {
             let family = Some(grant.family);
             let side = SessionSide { brought_cookie: true, family, subject: None, ride };
-            (Ok(Some(Proven { caller, token: found, of_session: Some(held) })), Some(side))
+            (Ok(Some(Proven { caller, token: found, of_session: Some(held) })), Some(Box::new(side)))
         }
         Err(not) => {
             let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
             let is_public = !matches!(route.access, Access::Protected(_));
             let counts_as_absent = is_public && denial != Denial::SeveralCredentials;
+            // Nothing is cleared with an answer that may be long in coming: the browser may have signed in by then.
+            let ride = ride.filter(|ride| !counts_as_absent || ride.generation.is_some());
             let side = SessionSide { brought_cookie, family, subject, ride };
-            (if counts_as_absent { Ok(None) } else { Err(denial) }, Some(side))
+            (if counts_as_absent { Ok(None) } else { Err(denial) }, Some(Box::new(side)))
         }
     }
 }

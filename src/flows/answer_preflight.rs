@@ -34,7 +34,7 @@ pub enum Answered {
     /// 204 with these headers.
     Here { headers: Vec<(HeaderName, HeaderValue)>, route: Option<Arc<Route>> },
     /// The route's upstream answers.
-    ByUpstream(Permit),
+    ByUpstream(Box<Permit>),
 }
 
 /// Answers a preflight, or lets it pass to the upstream that does.
@@ -70,7 +70,7 @@ pub fn answer_preflight(
     };
     let route = matched.route().clone();
     if let Some(permit) = Permit::preflight(matched, target.query, preflight) {
-        return Ok(Answered::ByUpstream(permit));
+        return Ok(Answered::ByUpstream(Box::new(permit)));
     }
     let Some(reader) = route.sharing.reader(head.headers) else {
         return Err(Refusal {

@@ -208,7 +208,14 @@ impl Story<'_> {
         let text = match carried(self.head.headers, query) {
             Ok(Some(Carried::Authorization(text))) => text,
             Ok(_) => {
-                self.say("token", Outcome::Holds, "none", "no credential comes along");
+                let about = match &route.session {
+                    Some(takes) => format!(
+                        "no credential comes along; a session cookie of `{}` would be one",
+                        takes.client
+                    ),
+                    None => "no credential comes along".to_owned(),
+                };
+                self.say("token", Outcome::Holds, "none", about);
                 return Ok(None);
             }
             Err(denial) => {

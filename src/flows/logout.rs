@@ -130,6 +130,10 @@ pub(in crate::flows) async fn end_family(
         revoke = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
     });
     let is_stored = is_stored.await;
+    if let Some(known) = gate.sessions.family(grant.family) {
+        // No cookie of it goes out any more, over the one of a newer sign-in perhaps.
+        known.ends();
+    }
     Ended { revoke, issued, is_stored }
 }
 

@@ -52,9 +52,7 @@ struct SpokenOf {
 }
 
 impl Held {
-    /// `since`: when the tokens came.
-    pub fn new(tokens: &SessionTokens, since: Timestamp, id_claims: Option<Map<String, Value>>) -> Self {
-        let life = tokens.expires_at.since(since);
+    pub fn new(tokens: &SessionTokens, id_claims: Option<Map<String, Value>>) -> Self {
         let bytes = |token: &SecretString| u64::try_from(token.expose().len()).unwrap_or(u64::MAX);
         let claims = tokens.id_token.as_ref().filter(|_| id_claims.is_some());
         let size = bytes(&tokens.access_token)
@@ -63,7 +61,7 @@ impl Held {
         Self {
             access_token: tokens.access_token.clone(),
             expires_at: tokens.expires_at,
-            due_at: tokens.expires_at.minus(SOON.min(life / 2)),
+            due_at: tokens.expires_at.minus(SOON),
             id_claims,
             spoken_of: ArcSwapOption::empty(),
             size,
@@ -251,7 +249,7 @@ mod tests {
     #[test]
     fn tokens_are_held_by_generation_and_memory_is_bounded() {
         let sessions = Sessions::new(1 << 16);
-        let hold = |generation| sessions.hold(family(1), generation, Held::new(&tokens(1000, 60), AT, None));
+        let hold = |generation| sessions.hold(family(1), generation, Held::new(&tokens(1000, 60), None));
         hold(0);
         assert!(sessions.tokens(family(1), 0).is_some());
         assert!(sessions.tokens(family(1), 1).is_none() && sessions.tokens(family(2), 0).is_none());
@@ -263,11 +261,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_due_ten_seconds_before_its_end_or_at_half_of_a_short_life() {
-        for (life, due) in [(300, 290), (20, 10), (10, 5), (2, 1), (0, 0)] {
-            let held = Held::new(&tokens(1, life), AT, None);
-            assert_eq!(held.due_at, AT.plus(Duration::from_secs(due)), "{life}");
-        }
+    fn a_token_is_due_ten_seconds_before_its_end() {
+        let held = Held::new(&tokens(1, 300), None);
+        assert_eq!(held.due_at, AT.plus(Duration::from_secs(290)));
+        assert!(
+            Held::new(&tokens(1, 9), None).due_at < AT,
+            "so short a one serves the request that it was made for"
+        );
     }
 
     #[test]

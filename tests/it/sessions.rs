@@ -13,6 +13,7 @@ use tollgate::core::time::Timestamp;
 
 use crate::streams::{HANDSHAKE, MASKED, SWITCHES, accept};
 use crate::support::client::{Answer, Client, HOST, request};
+use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{AUDIENCE, Issuer};
 use crate::support::upstream::{PAUSE, Received, Upstream};
@@ -154,6 +155,7 @@ async fn the_upstream_sees_who_calls_and_nothing_of_the_session_whose_next_cooki
     let again = world.get("/api/x", &FETCH, &second).await;
     assert_eq!((again.status, again.all("set-cookie")), (200, vec!["theirs=1"]));
     assert_eq!(again.header("cache-control"), Some("public, max-age=60"));
+    assert!(again.all("vary").contains(&"Cookie"), "no shared cache gives it to others: {}", again.head);
     assert_eq!(world.exchanges(), 1);
     let lines = world.gateway.logged(2).await;
     for line in &lines {
@@ -245,6 +247,31 @@ async fn the_cookie_rides_on_refusals_and_on_failures_of_the_upstream_too() {
     next(&answer);
     let nobodys = upstream.received().pop().unwrap();
     assert_eq!((nobodys.path(), nobodys.header("x-auth-subject")), ("/trial/x", None));
+}
+
+#[tokio::test]
+async fn no_cookie_of_a_session_comes_after_its_end() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let cookie = world.session();
+    let mut client = world.gateway.connect().await;
+    let fields = [&FETCH[..], &[("Cookie", cookie.as_str())]].concat();
+    client.send(request("GET", "/api/hold", &fields, b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    let signed_out =
+        world.ask("POST", "/oauth/logout?client_id=web-app", &FETCH, &[("Cookie", &cookie)]).await;
+    assert_eq!(signed_out.status, 200, "{}", signed_out.head);
+    upstream.release(1);
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
+    let over = world.get("/api/x", &FETCH, &cookie).await;
+    assert_eq!(
+        (over.status, over.json()["type"].as_str()),
+        (401, Some("urn:tollgate:refusal:session_revoked"))
+    );
+    assert!(over.header("set-cookie").unwrap().contains("=; Path=/; Max-Age=0;"));
+    let public = world.get("/public/x", &FETCH, &cookie).await;
+    assert_eq!((public.status, public.header("set-cookie")), (200, None));
 }
 
 #[tokio::test]
@@ -366,6 +393,7 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     {
         let answer = world.get("/public/x", fields, cookie).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "{fields:?} {cookie}");
+        assert!(!answer.all("vary").contains(&"Cookie"), "everybody gets the same");
         assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), None);
     }
     assert_eq!(world.exchanges(), 0);

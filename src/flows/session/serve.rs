@@ -30,7 +30,7 @@ type Served = Result<InSession, Box<NotInSession>>;
 /// Serves a grant that was not taken back. `counts`: the request is use of the session.
 pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
     let refused = |denial| Box::new(NotInSession::of(&grant, denial));
-    let at_hand = at.gate.sessions.tokens(grant.family, grant.generation);
+    let at_hand = at_hand(at, &grant);
     let known = uses::known(at, &grant, at_hand.is_some()).await.map_err(refused)?;
     let is_over = is_over(at, &grant, &known).await.map_err(refused)?;
     let held = match at_hand {
@@ -91,6 +91,12 @@ fn ended(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Option<SessionEnd> {
     session_cookie::timeouts(at.client).ended(grant.signed_in_at, last_used_at, at.gate.clock.now())
 }
 
+/// The tokens of a generation, from memory, unless they were put there while upstreams were told of others.
+fn at_hand(at: At<'_>, grant: &Grant) -> Option<Arc<Held>> {
+    let held = at.gate.sessions.tokens(grant.family, grant.generation)?;
+    (held.id_claims.is_some() == is_told_by_id_token(at)).then_some(held)
+}
+
 /// The tokens of a generation, from the store; `None`: they are gone.
 async fn kept(at: At<'_>, grant: &Grant) -> Result<Option<Arc<Held>>, Denial> {
     let found = timeout(at.patience(), tokens::of(at.gate, grant)).await;
@@ -102,7 +108,7 @@ async fn kept(at: At<'_>, grant: &Grant) -> Result<Option<Arc<Held>>, Denial> {
 
 fn hold(at: At<'_>, grant: &Grant, tokens: &SessionTokens) -> Result<Arc<Held>, Denial> {
     let claims = id_claims(at, tokens)?;
-    let held = Held::new(tokens, grant.exchanged_at, claims);
+    let held = Held::new(tokens, claims);
     Ok(at.gate.sessions.hold(grant.family, grant.generation, held))
 }
 
@@ -187,7 +193,7 @@ async fn with_answer(
         known.was_hopeless(now);
         return Err(Denial::AccessTokenUnusable);
     };
-    let held = match at.gate.sessions.tokens(next.family, next.generation) {
+    let held = match at_hand(at, &next) {
         Some(held) => held,
         None if is_told_by_id_token(at) => kept(at, &next).await?.ok_or(Denial::StoreUnavailable)?,
         None => {
