@@ -15,6 +15,7 @@
 //! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `inflow`: bodies that trickle or stop
+//! - `own_endpoints`: which of Tollgate's own endpoints a request goes to
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
 //! - `backchannel_logout`: `/oauth/backchannel-logout` on the wire
@@ -42,6 +43,7 @@ mod headers;
 mod inflow;
 mod listening;
 mod oauth_endpoints;
+mod own_endpoints;
 mod pages;
 mod proxy;
 mod published;

@@ -30,15 +30,10 @@ use crate::edge::context::Context;
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
-use crate::edge::oauth_endpoints::Outcome;
 use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
-use crate::edge::sign_in_endpoints::Asked;
 use crate::edge::timeouts::{is_final, set_timeouts};
-use crate::edge::{
-    attempt, body, oauth_endpoints, published, request_head, resource_metadata, session_endpoint,
-    sign_in_endpoints,
-};
+use crate::edge::{attempt, body, request_head};
 use crate::flows::admit::{self, Admitted, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::{Gate, ports};
@@ -186,125 +181,6 @@ impl Proxy {
                 Err(refusal.denial)
             }
         }
-    }
-
-    async fn answer_own(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        target: &Target,
-    ) -> pingora::Result<()> {
-        match target.own {
-            Some(OwnEndpoint::Token) => self.answer_token_request(session, context, target).await,
-            Some(endpoint @ (OwnEndpoint::Login | OwnEndpoint::Callback | OwnEndpoint::Logout)) => {
-                self.answer_sign_in_or_out(session, context, target, endpoint).await
-            }
-            Some(OwnEndpoint::Session) => self.answer_session_request(session, context, target).await,
-            Some(OwnEndpoint::BackchannelLogout) => self.hear_of_logout(session, context).await,
-            Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
-            Some(OwnEndpoint::AssertionKeys) => {
-                match published::assertion_keys(context.live(), &session.req_header().method) {
-                    Ok(answer) => reply(session, context, answer).await,
-                    Err(denial) => self.refuse(session, context, &denial).await,
-                }
-            }
-            Some(OwnEndpoint::Unknown) | None => self.refuse(session, context, &Denial::NoRoute).await,
-        }
-    }
-
-    async fn describe_resource(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        target: &Target,
-    ) -> pingora::Result<()> {
-        context.endpoint = Some(self.resource_metadata.clone());
-        let request_id = context.request_id();
-        let (answer, denial) =
-            resource_metadata::answer(context.live(), session, target, request_id.as_str());
-        if let Some(denial) = &denial {
-            self.note(context, denial);
-        }
-        respond::send(session, answer, request_id.as_str()).await
-    }
-
-    async fn answer_token_request(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        target: &Target,
-    ) -> pingora::Result<()> {
-        let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
-        context.endpoint = Some(self.token_endpoint.clone());
-        let live = context.live().clone();
-        let outcome = oauth_endpoints::answer(&self.gate, &live, session, target, &who).await;
-        context.who = Some(who);
-        self.reply_with(session, context, outcome).await
-    }
-
-    async fn answer_sign_in_or_out(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        target: &Target,
-        endpoint: OwnEndpoint,
-    ) -> pingora::Result<()> {
-        let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
-        let label = match endpoint {
-            OwnEndpoint::Login => &self.login,
-            OwnEndpoint::Callback => &self.callback,
-            _ => &self.logout,
-        };
-        context.endpoint = Some(label.clone());
-        let serving = context.serving.clone();
-        let asked = Asked {
-            gate: &self.gate,
-            live: &serving.live,
-            pages: &serving.pages,
-            request: session.req_header(),
-            target,
-            who: &who,
-        };
-        let outcome = sign_in_endpoints::answer(asked, endpoint).await;
-        context.who = Some(who);
-        self.reply_with(session, context, outcome).await
-    }
-
-    /// Answers for an OAuth endpoint, and keeps for the log what became of the request.
-    async fn reply_with(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        outcome: Outcome,
-    ) -> pingora::Result<()> {
-        if let Some(denial) = &outcome.denial {
-            self.note(context, denial);
-        }
-        context.outcome = outcome.label;
-        context.client = outcome.client.map(|name| name.to_string());
-        context.subject = outcome.subject;
-        context.family = outcome.family;
-        self.end_connection_if_draining(session);
-        reply(session, context, outcome.answer).await
-    }
-
-    async fn answer_session_request(
-        &self,
-        session: &mut Session,
-        context: &mut Context,
-        target: &Target,
-    ) -> pingora::Result<()> {
-        context.endpoint = Some(self.session_endpoint.clone());
-        let live = context.live().clone();
-        let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
-        let outcome = session_endpoint::answer(&self.gate, &live, session, target, client).await;
-        if let Some(denial) = &outcome.denial {
-            self.note(context, denial);
-        }
-        context.client = outcome.client.map(|name| name.to_string());
-        context.keep_session(outcome.side);
-        self.end_connection_if_draining(session);
-        reply(session, context, outcome.answer).await
     }
 
     /// For answers that were long in coming: the drain may have begun since their request.
