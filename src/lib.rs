@@ -48,6 +48,9 @@
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
+//! | how the gateway signs people in | `flows/sign_in/`, `core/session/transaction.rs`, `core/session/authorization.rs` |
+//! | where a sign-in may lead | `core/session/return_to.rs` |
+//! | how a session ends | `flows/logout.rs`, `flows/end_session.rs` |
 //! | which requests may use a session | `core/session/csrf.rs` |
 //! | what a session is served with | `flows/session/`, remembered in `state/sessions.rs` |
 //! | who is sent to sign-in | `core/session/way_in.rs`, answered in `edge/refusing.rs` |

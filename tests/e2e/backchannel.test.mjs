@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Browser, form, until } from './support/http.mjs';
+import { COOKIE as SESSION, sessionMode, signInByGateway } from './support/session_scene.mjs';
 import { COOKIE, World } from './support/world.mjs';
 
-async function start(t, { sessionRequired }) {
+async function start(t, { sessionRequired, ...more }) {
   const world = await World.start({
     auth: 'none',
     features: { backchannelLogout: { enabled: true } },
@@ -13,6 +14,7 @@ async function start(t, { sessionRequired }) {
       backchannel_logout_uri: `${gateway.url}/oauth/backchannel-logout`,
       backchannel_logout_session_required: sessionRequired,
     }),
+    ...more,
   });
   t.after(() => world.stop());
   return world;
@@ -72,6 +74,25 @@ describe('back-channel logout', () => {
       await isIn(world, again);
       assert.equal((await world.call(new Browser(), '/api/things', here.token)).status, 401, 'what was over stays over');
       await world.assertNoTokenLeaked();
+    });
+  }
+
+  for (const [what, sessionRequired] of [['a sid', true], ['a sub alone', false]]) {
+    test(`a session without tokens in the browser ends just so, by ${what}`, async (t) => {
+      const world = await start(t, sessionMode({ sessionRequired }));
+      const call = (browser) => browser.fetch('GET', `${world.gateway.url}/api/things`, { headers: { 'x-csrf': '1' } });
+      const [here, there, other] = [await signInByGateway(world), await signInByGateway(world), await signInByGateway(world, 'bob')];
+      for (const browser of [here, there, other]) assert.equal((await call(browser)).status, 200);
+      const began = Date.now();
+      await signOutThere(world, here);
+      assert.deepEqual(world.as.logouts.map(({ sub, error }) => [sub, error]), [['alice', undefined]]);
+      assert.equal((await call(here)).status, 401);
+      assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
+      assert.equal(here.cookie(SESSION), undefined, 'the cookie is cleared');
+      assert.equal((await call(there)).status, sessionRequired ? 200 : 401);
+      assert.equal((await call(other)).status, 200);
+      await until('the next second', () => Math.floor(Date.now() / 1000) > Math.floor(began / 1000) + 1);
+      assert.equal((await call(await signInByGateway(world))).status, 200, 'whoever signs in again is in again');
     });
   }
 });

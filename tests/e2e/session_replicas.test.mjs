@@ -2,9 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Browser, form, until } from './support/http.mjs';
+import { Browser, until } from './support/http.mjs';
 import { Replicas } from './support/replicas.mjs';
-import { COOKIE, sessionMode } from './support/session_scene.mjs';
+import { COOKIE, sessionMode, signInByGateway } from './support/session_scene.mjs';
 
 describe('a session on three replicas', () => {
   let replicas, world;
@@ -14,23 +14,7 @@ describe('a session on three replicas', () => {
   });
   after(() => replicas?.stop());
 
-  /** A browser that signed in at the public address. */
-  async function signedIn(account = 'alice', at = world) {
-    const browser = new Browser();
-    const isThere = (url) => url.startsWith(`${at.gateway.url}/oauth/callback`);
-    let page = await browser.navigate(`${at.gateway.url}/oauth/login?client_id=web-app&return_to=/`);
-    for (let step = 0; step < 6 && !isThere(page.url); step += 1) {
-      const { text } = page.answer;
-      const action = /<form[^>]*action="([^"]+)"/.exec(text)?.[1];
-      assert.ok(action, `a form at ${page.url}: ${text}`);
-      const fields = Object.fromEntries([...text.matchAll(/<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"/g)].map(([, name, value]) => [name, value]));
-      if (fields.prompt === 'login') Object.assign(fields, { login: account, password: 'any' });
-      page = await browser.navigate(action, { method: 'POST', ...form(fields) });
-    }
-    assert.ok(isThere(page.url) && page.answer.status === 200, `${page.url} ${page.answer.text}`);
-    assert.ok(browser.cookie(COOKIE), 'a session cookie came');
-    return browser;
-  }
+  const signedIn = (account = 'alice', at = world) => signInByGateway(at, account);
 
   /** A call at one replica, from a page of the public address. */
   const call = (browser, gateway, pathname = '/api/things', method = 'GET', of = world) =>
@@ -47,9 +31,11 @@ describe('a session on three replicas', () => {
   });
 
   test('thirty calls at the end of a token, ten at each: one exchange, and all succeed', async () => {
-    world.as.accessTokenSeconds = 9;
+    world.as.accessTokenSeconds = 10;
     const browser = await signedIn();
+    const cameBefore = Date.now();
     world.as.accessTokenSeconds = 60;
+    await until('the token to be due, at half of its life', () => Date.now() > cameBefore + 5_000);
     const cookie = browser.cookie(COOKIE);
     const before = world.as.callsOf('refresh_token').length;
     const answers = await Promise.all(Array.from({ length: 30 }, (_, at) => call(browser, replicas.gateways[at % 3])));

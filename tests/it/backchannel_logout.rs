@@ -16,7 +16,7 @@ const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded")
 /// `web-app` is a client of the issuer whose keys are known, `spa` of the one that is down.
 async fn gateway(upstream: &Upstream, more: &str) -> Gateway {
     let rest = format!(
-        "clients: {{ spa: {{ mode: token, redirect_uri: \"http://{HOST}/cb\", issuer: discovered }} }}
+        "clients: {{ spa: {{ mode: token, login: page, redirect_uri: \"http://{HOST}/cb\", issuer: discovered }} }}
 routes:
   - {{ path: /api/*, to: \"{0}\" }}
   - {{ path: /*, to: \"{0}\", public: true }}

@@ -144,6 +144,11 @@ export class AuthorizationServer {
       findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, ...person }) }),
       claims: { openid: ['sub', ...Object.keys(person)] },
       conformIdTokenClaims: false,
+      // RFC 9068 section 2.2.1; it leaves that out by itself.
+      extraTokenClaims: ({ oidc }) => {
+        const { authTime } = oidc.entities.AuthorizationCode ?? oidc.entities.RefreshToken ?? {};
+        return authTime && { auth_time: authTime };
+      },
       ttl: { AccessToken: () => this.accessTokenSeconds, RefreshToken: 3600, Grant: 3600, Session: 3600, Interaction: 600, IdToken: 600 },
       features: {
         ...features,

@@ -1,7 +1,9 @@
 // A browser app without tokens (`mode: session`) in a real browser: pages of its own at public routes, a part behind
 // sign-in, an API, and the authorization server on another site.
 
+import assert from 'node:assert/strict';
 import { launch } from './chromium.mjs';
+import { Browser, form } from './http.mjs';
 import { Pages } from './pages.mjs';
 import { World } from './world.mjs';
 
@@ -20,6 +22,24 @@ export const sessionMode = ({ client = {}, ...options } = {}) => ({
   },
   ...options,
 });
+
+/** A browser that is none, but does what one does, signed in by the gateway at its public address. */
+export async function signInByGateway(world, account = 'alice') {
+  const browser = new Browser();
+  const isThere = (url) => url.startsWith(`${world.gateway.url}/oauth/callback`);
+  let page = await browser.navigate(`${world.gateway.url}/oauth/login?client_id=web-app&return_to=/`);
+  for (let step = 0; step < 6 && !isThere(page.url); step += 1) {
+    const { text } = page.answer;
+    const action = /<form[^>]*action="([^"]+)"/.exec(text)?.[1];
+    assert.ok(action, `a form at ${page.url}: ${text}`);
+    const fields = Object.fromEntries([...text.matchAll(/<input[^>]*name="([^"]+)"[^>]*value="([^"]*)"/g)].map(([, name, value]) => [name, value]));
+    if (fields.prompt === 'login') Object.assign(fields, { login: account, password: 'any' });
+    page = await browser.navigate(action, { method: 'POST', ...form(fields) });
+  }
+  assert.ok(isThere(page.url) && page.answer.status === 200, `${page.url} ${page.answer.text}`);
+  assert.ok(browser.cookie(COOKIE), 'a session cookie came');
+  return browser;
+}
 
 export class SessionScene {
   /** Every request of any page: { method, url, headers, answer() }. */
