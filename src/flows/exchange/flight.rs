@@ -342,7 +342,7 @@ impl UnderWay {
         let claims =
             new.id_token.as_ref().filter(|_| is_told_by_id_token).and_then(claims_from_token_endpoint);
         if claims.is_some() || !is_told_by_id_token {
-            sessions.hold(grant.family, next, Held::new(&new, claims));
+            sessions.hold(grant.family, next, Held::new(&new, self.gate.clock.now(), claims));
         }
         let (gate, grant, grace) = (Arc::clone(&self.gate), grant.clone(), self.live.settings.sessions.grace);
         self.gate.errands.spawn(async move { tokens::forget(&gate, &grant, grace).await });

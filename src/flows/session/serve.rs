@@ -108,7 +108,7 @@ async fn kept(at: At<'_>, grant: &Grant) -> Result<Option<Arc<Held>>, Denial> {
 
 fn hold(at: At<'_>, grant: &Grant, tokens: &SessionTokens) -> Result<Arc<Held>, Denial> {
     let claims = id_claims(at, tokens)?;
-    let held = Held::new(tokens, claims);
+    let held = Held::new(tokens, grant.exchanged_at, claims);
     Ok(at.gate.sessions.hold(grant.family, grant.generation, held))
 }
 
