@@ -1285,6 +1285,27 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
 }
 
 #[test]
+fn clients_of_two_issuers_do_not_share_a_callback() {
+    let two = |more: &str| {
+        let mut text = good();
+        text.issuers.push_str("  other: { url: \"https://other.example\", audience: x }\n");
+        text.text().replace(
+            "routes:",
+            &format!("clients:\n  web: {{ mode: token, issuer: corp }}\n  desk: {{ mode: session, issuer: other, {more} }}\nroutes:"),
+        )
+    };
+    only_error(&two(""), "clients.desk", "/oauth/callback/desk");
+    let own = settings(&two("redirect_uri: \"https://gate.example.com/oauth/callback/desk\""));
+    assert_eq!(own.clients[1].redirect_uri, "https://gate.example.com/oauth/callback/desk");
+    let wrong = two("redirect_uri: \"https://gate.example.com/oauth/callback/web\"");
+    only_error(&wrong, "clients.desk.redirect_uri", "or `https://gate.example.com/oauth/callback/desk`");
+    let one = good()
+        .text()
+        .replace("routes:", "clients:\n  web: { mode: token }\n  desk: { mode: session }\nroutes:");
+    assert_eq!(settings(&one).clients.len(), 2, "one issuer cannot be mixed up");
+}
+
+#[test]
 fn a_route_takes_the_session_cookie_of_one_client() {
     let two = |route: &str| session("", route).replace("routes:", "  other: { mode: session }\nroutes:");
     only_error(&two(""), "routes[0]", "single one out");

@@ -166,7 +166,7 @@ impl Pages {
         let login = (!by_page).then(|| login::read(keys, around.network));
         let redirect_uri = match by_page {
             true => redirect_uri(keys, around.network, &origins),
-            false => login::redirect_uri(keys, around.network),
+            false => login::redirect_uri(client, keys, around.network),
         };
         let session = match mode {
             Mode::Session => Some(login::session(keys, scope.as_deref())),
@@ -404,6 +404,14 @@ pub(super) struct Clients {
 
 /// Sorts them, and warns of what only the whole shows.
 pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients {
+    let pages: Vec<_> = clients
+        .iter()
+        .filter_map(|read| match &read.kind {
+            Kind::Pages(client) => Some((&read.keys, &**client)),
+            Kind::Native(_) => None,
+        })
+        .collect();
+    login::tell_issuers_apart(&pages);
     let mut finished = Clients::default();
     for client in clients {
         let (issuer, client_id) = (client.issuer().clone(), client.client_id().to_owned());

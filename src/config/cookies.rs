@@ -44,6 +44,12 @@ pub(super) fn read(client: &str, keys: &Keys<'_>, mode: Mode) -> CookieSettings 
         );
     }
     guarded(&keys, &name, if is_session { "/" } else { &path });
+    if is_session && !begins_with(&name, "__Host-") {
+        keys.warn(
+            "name",
+            "in `session` mode a cookie that a sibling subdomain planted would sign people in as somebody else; begin it with `__Host-Http-`",
+        );
+    }
     let words = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
     let same_site = keys.word("same_site", &words, SameSite::Strict);
     if same_site == SameSite::None {
@@ -53,18 +59,19 @@ pub(super) fn read(client: &str, keys: &Keys<'_>, mode: Mode) -> CookieSettings 
 }
 
 /// Browsers compare the prefixes without case.
+fn begins_with(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix))
+}
+
 fn guarded(keys: &Keys<'_>, name: &str, path: &str) {
-    let begins = |prefix: &&&str| {
-        name.get(..prefix.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(prefix))
-    };
-    if let Some(prefix) = NEED_THE_ROOT.iter().find(begins) {
+    if let Some(prefix) = NEED_THE_ROOT.iter().find(|prefix| begins_with(name, prefix)) {
         if path != "/" {
             keys.wrong(
                 "name",
                 format!("a name that begins with `{prefix}` needs `path: /`, or browsers drop the cookie; begin it with `__Secure-`, or set the path"),
             );
         }
-    } else if !NEED_NO_MORE.iter().any(|prefix| begins(&prefix)) {
+    } else if !NEED_NO_MORE.iter().any(|prefix| begins_with(name, prefix)) {
         keys.warn(
             "name",
             "has no prefix that browsers guard: whoever answers for this host or a sibling subdomain over plain `http` can plant a cookie of this name; begin it with `__Secure-` (or with `__Host-`, which needs `path: /` and keeps siblings out altogether)",

@@ -7,7 +7,7 @@ use http::HeaderName;
 use crate::config::clients::Mode;
 use crate::config::network::{Network, is_loopback, origin, url};
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{IdentityFrom, Login, SessionMode};
+use crate::config::settings::{Client, IdentityFrom, Login, SessionMode};
 use crate::core::request::Origin;
 
 /// Where the authorization server sends browsers after a sign-in by the gateway.
@@ -79,18 +79,40 @@ pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
     Login { authorize, return_to, post_logout_redirect_uri: after_logout }
 }
 
-/// The callback is the gateway's own, where the cookie of the sign-in is.
-pub(super) fn redirect_uri(keys: &Keys<'_>, network: &Network) -> Option<String> {
+/// The callback is the gateway's own, where the cookie of the sign-in is; a client may have one of its own there.
+pub(super) fn redirect_uri(client: &str, keys: &Keys<'_>, network: &Network) -> Option<String> {
     let own = format!("{}{CALLBACK}", network.public_url.as_ref()?.as_str());
     let Some(value) = keys.get("redirect_uri") else { return Some(own) };
     let text = value.text()?;
-    if text != own {
+    if text != own && text.strip_prefix(own.as_str()) != Some(&format!("/{client}")) {
         value.wrong(format!(
-            "the gateway signs people in (`login: gateway`), and its callback is `{own}`: remove this and register that; or set `login: page` where the page exchanges the code itself"
+            "the gateway signs people in (`login: gateway`), and its callback is `{own}`, or `{own}/{client}`: register one of them; or set `login: page` where the page exchanges the code itself"
         ));
         return None;
     }
     Some(text)
+}
+
+/// A code that one authorization server made must never be sent to another (RFC 9700 section 4.4.2): where servers do not
+/// name themselves in their answers, only the address tells whose it is.
+pub(super) fn tell_issuers_apart(clients: &[(&Keys<'_>, &Client)]) {
+    for (at, (keys, client)) in clients.iter().enumerate().filter(|(_, (_, client))| client.login.is_some()) {
+        let shares = |(_, other): &&(&Keys<'_>, &Client)| {
+            other.login.is_some()
+                && other.redirect_uri == client.redirect_uri
+                && other.issuer != client.issuer
+        };
+        if let Some((_, other)) = clients.iter().take(at).find(shares) {
+            let public = client.redirect_uri.split(CALLBACK).next().unwrap_or_default();
+            keys.wrong(
+                "redirect_uri",
+                format!(
+                    "the client `{}` of another issuer comes back to the same address, and one issuer could pass the other's codes on as its own (RFC 9700 section 4.4.2); register and set `redirect_uri: {public}{CALLBACK}/{}`",
+                    other.name, client.name
+                ),
+            );
+        }
+    }
 }
 
 fn returns_to(value: &Value<'_>, text: &str) -> Option<Origin> {

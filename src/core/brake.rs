@@ -27,7 +27,7 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::TokenLivesTooLong
         | Denial::ProofRequired
         | Denial::TokenInactive { was_good: false }
-        | Denial::LogoutTokenRefused(_)
+        | Denial::LogoutTokenForged(_)
         | Denial::ClientCredentialRefused { .. } => true,
         // A code, or the refresh token of a native client; a session's own end is `SessionEnded`.
         Denial::FromAuthorizationServer(said) => said.error == "invalid_grant",

@@ -23,6 +23,7 @@ use crate::edge::serving::Serving;
 use crate::edge::upstreams::{Server, Upstream};
 use crate::flows::Gate;
 use crate::flows::admit::SessionSide;
+use crate::flows::session::may_leave;
 use crate::state::live::Live;
 
 /// One request.
@@ -138,12 +139,9 @@ impl Context {
     }
 
     /// The cookie that leaves with this answer, if it still may: it does so once.
-    pub(crate) fn cookie_that_leaves(&mut self) -> Option<HeaderValue> {
+    pub(crate) async fn cookie_that_leaves(&mut self) -> Option<HeaderValue> {
         let ride = self.ride.take()?;
-        let known = self.gate.sessions.family(ride.family);
-        let is_over = ride.generation.is_some() && known.as_ref().is_some_and(|known| known.is_over());
-        let newest = known.map(|known| known.newest());
-        (!is_over && ride.may_leave(newest, self.gate.clock.now())).then_some(ride.set_cookie)
+        may_leave(&self.gate, &ride).await.then_some(ride.set_cookie)
     }
 
     /// Keeps for the log what the permit says, and gives its path. There is none afterwards.

@@ -197,7 +197,7 @@ pub(super) async fn reply(
     context: &mut Context,
     mut answer: Answer,
 ) -> pingora::Result<()> {
-    if let Some(cookie) = context.cookie_that_leaves() {
+    if let Some(cookie) = context.cookie_that_leaves().await {
         answer.set_session_cookie(cookie);
     }
     answer.share(context.sharing(), &session.req_header().headers);
@@ -336,7 +336,7 @@ impl ProxyHttp for Proxy {
             if context.is_served_in_session() {
                 headers::vary_by_cookie(answer)?;
             }
-            if let Some(cookie) = context.cookie_that_leaves() {
+            if let Some(cookie) = context.cookie_that_leaves().await {
                 headers::set_session_cookie(answer, cookie)?;
             }
         }

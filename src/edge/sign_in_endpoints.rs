@@ -87,9 +87,10 @@ async fn begin(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, Sign
 }
 
 async fn end(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
-    match callback::callback(asked.gate, asked.live, head, asked.query()).await? {
+    let path = asked.target.path.as_str();
+    match callback::callback(asked.gate, asked.live, head, path, asked.query()).await? {
         Arrived::Again { client } => {
-            let to = format!("/oauth/callback?{}", asked.query().unwrap_or_default());
+            let to = format!("{path}?{}", asked.query().unwrap_or_default());
             Ok(outcome(asked.pages.goes_on(&to), "sign_in_goes_on", Some(client)))
         }
         Arrived::SignedIn(signed_in) => {

@@ -133,7 +133,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     let own = path.is_own().then(|| match path.as_str() {
         "/oauth/token" => OwnEndpoint::Token,
         "/oauth/login" => OwnEndpoint::Login,
-        "/oauth/callback" => OwnEndpoint::Callback,
+        path if is_callback(path) => OwnEndpoint::Callback,
         "/oauth/logout" => OwnEndpoint::Logout,
         "/oauth/session" => OwnEndpoint::Session,
         "/oauth/backchannel-logout" => OwnEndpoint::BackchannelLogout,
@@ -142,6 +142,14 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
         _ => OwnEndpoint::Unknown,
     });
     Ok(Target { path, query, own })
+}
+
+/// `/oauth/callback`, or that of one client.
+fn is_callback(path: &str) -> bool {
+    path.strip_prefix("/oauth/callback").is_some_and(|rest| {
+        rest.is_empty()
+            || rest.strip_prefix('/').is_some_and(|client| !client.is_empty() && !client.contains('/'))
+    })
 }
 
 /// The query goes on as it came; it only must not end the request line or the query early.
@@ -265,7 +273,8 @@ async fn session_of(
             let is_public = !matches!(route.access, Access::Protected(_));
             let counts_as_absent = is_public && denial != Denial::SeveralCredentials;
             // Nothing is cleared with an answer that may be long in coming: the browser may have signed in by then.
-            let ride = ride.filter(|ride| !counts_as_absent || ride.generation.is_some());
+            let goes_on = counts_as_absent || route.report_only;
+            let ride = ride.filter(|ride| !goes_on || ride.generation.is_some());
             let side = SessionSide { brought_cookie, family, subject, ride };
             (if counts_as_absent { Ok(None) } else { Err(denial) }, Some(Box::new(side)))
         }
@@ -501,6 +510,9 @@ mod tests {
             ("/oauth", Some(OwnEndpoint::Unknown)),
             ("/oauth/login", Some(OwnEndpoint::Login)),
             ("/oauth/callback?code=x", Some(OwnEndpoint::Callback)),
+            ("/oauth/callback/portal?code=x", Some(OwnEndpoint::Callback)),
+            ("/oauth/callback/", Some(OwnEndpoint::Unknown)),
+            ("/oauth/callback/a/b", Some(OwnEndpoint::Unknown)),
             ("/oauth/logout", Some(OwnEndpoint::Logout)),
             ("/oauth/logout/", Some(OwnEndpoint::Unknown)),
             ("/oauth/session", Some(OwnEndpoint::Session)),

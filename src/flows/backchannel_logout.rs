@@ -57,7 +57,7 @@ pub fn body_limit(live: &Live) -> usize {
 /// Takes back what the token in the body says is over. `body` is whole and within its limit.
 ///
 /// # Errors
-/// `InvalidRequest`, `LogoutTokenRefused` or `LogoutTokenOver` (400); `TooManyDenials` (429) before work for who had too
+/// `InvalidRequest`, `LogoutTokenRefused`, `LogoutTokenForged` or `LogoutTokenOver` (400); `TooManyDenials` (429) before work for who had too
 /// many; `KeysUnavailable` or `StoreUnavailable` (503) when it is to be sent again.
 pub async fn backchannel_logout(
     gate: &Arc<Gate>,
@@ -73,8 +73,7 @@ pub async fn backchannel_logout(
     let parameters = Parameters::read_form(head.headers, body)?;
     let text = parameters.get("logout_token").ok_or(Denial::InvalidRequest("logout_token is missing."))?;
     let now = gate.clock.now();
-    brake::before_work(gate, live, head.client_address, now)?;
-    let (token, issuer) = verify(gate, live, text, now).await?;
+    let (token, issuer) = verify(gate, live, head, text, now).await?;
     let rules = &issuer.settings.rules;
     let spent = spent_key(&rules.iss, token.id());
     if gate.store.get(&spent).await.map_err(|fault| unavailable(&fault))?.value.is_some() {
@@ -101,11 +100,15 @@ fn is_of_a_browser(headers: &HeaderMap) -> bool {
 async fn verify(
     gate: &Gate,
     live: &Live,
+    head: &RequestHead<'_>,
     text: &str,
     now: Timestamp,
 ) -> Result<(VerifiedLogoutToken, Arc<IssuerState>), Denial> {
     let refused = |wrong: Wrong| match wrong {
         Wrong::EXPIRED => Denial::LogoutTokenOver(wrong.why()),
+        // The issuer itself brings whatever its other clients, or anybody with an account there, make it send here. Only
+        // what it cannot have made, and what cost work to tell, counts against the address.
+        _ if is_forged(wrong) => Denial::LogoutTokenForged(wrong.why()),
         _ => Denial::LogoutTokenRefused(wrong.why()),
     };
     let unverified =
@@ -113,6 +116,7 @@ async fn verify(
     let issuer = live.issuers.by_iss(unverified.iss());
     let issuer = issuer.ok_or_else(|| refused(Denial::UnknownIssuer.into()))?;
     let plausible = Plausible::check(unverified, &issuer.settings.rules, now).map_err(refused)?;
+    brake::before_work(gate, live, head.client_address, now)?;
     let keys = keys_for(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => refused(denial.into()),
@@ -120,6 +124,10 @@ async fn verify(
     })?;
     let token = plausible.verify(&keys).map_err(refused)?;
     Ok((token, issuer.clone()))
+}
+
+fn is_forged(wrong: Wrong) -> bool {
+    [Denial::UnknownKey, Denial::BadSignature].into_iter().any(|denial| Wrong::from(denial) == wrong)
 }
 
 fn spent_key(iss: &str, jti: &str) -> StoreKey {

@@ -182,8 +182,17 @@ async fn who_sends_too_much_that_is_none_gets_no_more_work_done() {
             400
         );
     }
-    for _ in 0..3 {
+    // Nor does what anybody with an account at the issuer makes it send: its address is the issuer's.
+    for _ in 0..5 {
+        let elsewhere = logout_token(&gateway.issuer, &json!({ "aud": "not-ours" }));
+        refused(&tell(&mut client, &elsewhere, &[]).await, 400, "invalid_request");
         refused(&tell(&mut client, "x", &[]).await, 400, "invalid_request");
+    }
+    for _ in 0..3 {
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let forged =
+            format!("{signed}.{}{}", if signature.starts_with('A') { 'B' } else { 'A' }, &signature[1..]);
+        refused(&tell(&mut client, &forged, &[]).await, 400, "invalid_request");
     }
     let braked = tell(&mut client, &good, &[]).await;
     refused(&braked, 429, "temporarily_unavailable");

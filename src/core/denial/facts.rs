@@ -313,6 +313,9 @@ impl Denial {
             Self::LogoutTokenRefused(why) => {
                 refused("logout_token_refused", "invalid_request", "The logout token is not valid", why)
             }
+            Self::LogoutTokenForged(why) => {
+                refused("logout_token_forged", "invalid_request", "The logout token is not valid", why)
+            }
             Self::LogoutTokenOver(why) => {
                 refused("logout_token_over", "invalid_request", "The logout token is no longer valid", why)
             }

@@ -112,6 +112,8 @@ pub enum Denial {
     SessionEnded(SessionEnd),
     /// What came as a logout token (OpenID Connect Back-Channel Logout) is none that is taken here; the text says why.
     LogoutTokenRefused(&'static str),
+    /// The same, and its issuer did not make it.
+    LogoutTokenForged(&'static str),
     /// A logout token that was good before: it has expired, or was used.
     LogoutTokenOver(&'static str),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).

@@ -1,6 +1,10 @@
 //! A session cookie that goes out with whatever answer the request gets that made it necessary. An answer may be long
 //! in coming, and browsers keep the cookie that arrives last: one that has become old meanwhile stays here. Whoever
 //! waited for it presents the one before, and gets the newer one with that request.
+//!
+//! Within `grace` of its exchange this process may know it to be the newest. After that another replica may know a newer
+//! one, and the store is asked: a page all of whose answers are slow would never get a cookie otherwise, and in the end
+//! be taken for a thief.
 
 use http::HeaderValue;
 
@@ -18,11 +22,26 @@ pub struct Ride {
     pub until: Timestamp,
 }
 
+/// Whether a cookie may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayLeave {
+    Yes,
+    No,
+    /// If the store knows no generation after this one.
+    IfNewest(Generation),
+}
+
 impl Ride {
     /// Whether it may leave now. `newest`: the newest generation of the family that this process knows.
-    pub fn may_leave(&self, newest: Option<Generation>, now: Timestamp) -> bool {
+    pub fn may_leave(&self, newest: Option<Generation>, now: Timestamp) -> MayLeave {
         let is_newest = self.generation.zip(newest).is_none_or(|(ours, newest)| ours >= newest);
-        is_newest && now < self.until
+        match self.generation {
+            _ if !is_newest => MayLeave::No,
+            _ if now < self.until => MayLeave::Yes,
+            Some(generation) => MayLeave::IfNewest(generation),
+            // The browser may have signed in again.
+            None => MayLeave::No,
+        }
     }
 }
 
@@ -40,13 +59,15 @@ mod tests {
             until: at(30),
         };
         for (generation, newest, now, leaves) in [
-            (Some(2), Some(2), 29, true),
-            (Some(2), None, 0, true),
-            (Some(2), Some(1), 0, true),
-            (Some(2), Some(2), 30, false),
-            (Some(2), Some(3), 0, false),
-            (None, Some(3), 0, true),
-            (None, Some(3), 30, false),
+            (Some(2), Some(2), 29, MayLeave::Yes),
+            (Some(2), None, 0, MayLeave::Yes),
+            (Some(2), Some(1), 0, MayLeave::Yes),
+            (Some(2), Some(2), 30, MayLeave::IfNewest(2)),
+            (Some(2), None, 30, MayLeave::IfNewest(2)),
+            (Some(2), Some(3), 0, MayLeave::No),
+            (Some(2), Some(3), 30, MayLeave::No),
+            (None, Some(3), 0, MayLeave::Yes),
+            (None, Some(3), 30, MayLeave::No),
         ] {
             assert_eq!(
                 ride(generation).may_leave(newest, at(now)),

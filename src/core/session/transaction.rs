@@ -21,6 +21,8 @@ use crate::core::time::Timestamp;
 pub const LIFETIME: Duration = Duration::from_secs(600);
 /// How many may be under way at once in one browser.
 pub const MOST: usize = 8;
+/// How many bytes their cookies may have together: servers and proxies bound what a header may have.
+pub const MOST_BYTES: usize = 6 * 1024;
 
 const PREFIX: &str = "__Host-Http-tollgate-";
 const INFIX: &str = "-tx-";
@@ -155,13 +157,30 @@ pub const fn attributes(name: &str) -> Attributes<'_> {
     Attributes { name, path: "/", same_site: "Lax" }
 }
 
-/// Which of the transactions that came along give way to a new one: the oldest, and before them those that nobody can
-/// read any more.
-pub fn give_way<'a>(under_way: &[(&'a str, Option<Timestamp>)]) -> Vec<&'a str> {
-    let mut oldest_first = under_way.to_vec();
-    oldest_first.sort_by_key(|(_, began_at)| *began_at);
-    let too_many = (oldest_first.len() + 1).saturating_sub(MOST);
-    oldest_first.into_iter().take(too_many).map(|(name, _)| name).collect()
+/// A transaction cookie that came along, whoever's sign-in it is.
+#[derive(Clone, Copy, Debug)]
+pub struct UnderWay<'a> {
+    pub name: &'a str,
+    /// Of the whole cookie.
+    pub bytes: usize,
+    /// `None`: nobody can read it any more.
+    pub began_at: Option<Timestamp>,
+}
+
+/// Which of the transactions that came along give way to a new one of `bytes`: the oldest, and before them those that
+/// nobody can read any more, until neither are too many nor do they have too many bytes.
+pub fn give_way<'a>(under_way: &[UnderWay<'a>], bytes: usize) -> Vec<&'a str> {
+    let mut newest_first = under_way.to_vec();
+    newest_first.sort_by_key(|transaction| std::cmp::Reverse(transaction.began_at));
+    let (mut count, mut sum, mut giving_way) = (1, bytes, Vec::new());
+    for transaction in newest_first {
+        count += 1;
+        sum = transaction.bytes.saturating_add(sum);
+        if count > MOST || sum > MOST_BYTES {
+            giving_way.push(transaction.name);
+        }
+    }
+    giving_way
 }
 
 #[cfg(test)]
@@ -228,13 +247,19 @@ mod tests {
     fn the_ninth_sign_in_takes_the_place_of_the_oldest() {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
         let at = |second| Some(Timestamp::from_secs(second));
-        let under_way: Vec<_> =
-            names.iter().zip([5, 4, 9, 8, 3, 7, 6, 2, 1]).map(|(name, second)| (*name, at(second))).collect();
-        assert!(give_way(&under_way[..7]).is_empty());
-        assert_eq!(give_way(&under_way[..8]), ["h"]);
-        assert_eq!(give_way(&under_way), ["i", "h"]);
+        let under_way: Vec<_> = names
+            .iter()
+            .zip([5, 4, 9, 8, 3, 7, 6, 2, 1])
+            .map(|(name, second)| UnderWay { name, bytes: 500, began_at: at(second) })
+            .collect();
+        assert!(give_way(&under_way[..7], 500).is_empty());
+        assert_eq!(give_way(&under_way[..8], 500), ["h"]);
+        assert_eq!(give_way(&under_way, 500), ["h", "i"]);
         let mut with_unreadable = under_way[..7].to_vec();
-        with_unreadable.push(("x", None));
-        assert_eq!(give_way(&with_unreadable), ["x"]);
+        with_unreadable.push(UnderWay { name: "x", bytes: 500, began_at: None });
+        assert_eq!(give_way(&with_unreadable, 500), ["x"]);
+        // Of long ones there are fewer, so that all of them fit a header.
+        assert_eq!(give_way(&under_way[..4], MOST_BYTES - 1_000), ["a", "b"]);
+        assert_eq!(give_way(&under_way[..2], MOST_BYTES + 1), ["a", "b"]);
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
@@ -30,12 +31,17 @@ use crate::core::revocation::GrantFacts;
 use crate::core::session::cookie;
 use crate::core::session::csrf::{Asked, Pages, may_use_session};
 use crate::core::session::grant::{FamilyId, Grant};
-use crate::core::session::ride::Ride;
+use crate::core::session::ride::{MayLeave, Ride};
 use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::flows::exchange::coordinate::look;
 use crate::flows::exchange::{At, refresh, session_cookie};
 use crate::state::live::Live;
 use crate::state::sessions::Held;
 use crate::state::verified_tokens::Remembered;
+
+/// How long an answer waits for the store to say that its cookie is the newest.
+const LATE: Duration = Duration::from_secs(1);
 
 /// The session that a request came with, found good.
 #[derive(Debug)]
@@ -141,6 +147,21 @@ fn may_use(at: At<'_>, signs_in: bool) -> Result<(), Denial> {
 /// How long after their end the tokens of a generation may still be asked for.
 fn grace(live: &Live) -> Duration {
     live.settings.sessions.grace
+}
+
+/// Whether a cookie that a request made necessary may go out with its answer.
+pub async fn may_leave(gate: &Gate, ride: &Ride) -> bool {
+    let known = gate.sessions.family(ride.family);
+    let is_over = ride.generation.is_some() && known.as_ref().is_some_and(|known| known.is_over());
+    match ride.may_leave(known.map(|known| known.newest()), gate.clock.now()) {
+        MayLeave::Yes => !is_over,
+        MayLeave::IfNewest(generation) if !is_over => {
+            let found = timeout(LATE, look(&*gate.store, ride.family)).await;
+            let family = found.ok().and_then(Result::ok).flatten();
+            family.is_some_and(|family| family.over().is_none() && family.latest() == generation)
+        }
+        MayLeave::IfNewest(_) | MayLeave::No => false,
+    }
 }
 
 /// The claims of an ID token that was judged when it came from the token endpoint.

@@ -51,7 +51,7 @@ pub struct SignedIn {
     pub whose: Whose,
 }
 
-/// Ends a sign-in.
+/// Ends a sign-in. `path`: where the browser came back to.
 ///
 /// # Errors
 /// Why nobody is signed in; nothing of a session is touched then.
@@ -59,6 +59,7 @@ pub async fn callback(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
+    path: &str,
     query: Option<&str>,
 ) -> Result<Arrived, SignInRefusal> {
     if !goes_there(head.headers) {
@@ -70,6 +71,10 @@ pub async fn callback(
     let Some((client, login)) = clients(live).find(|(client, _)| Some(client.name.as_str()) == named) else {
         return Err(SignInRefusal { again: only_way_in(live), ..Denial::SignInNotUnderWay.into() });
     };
+    if client.redirect_uri.strip_prefix(live.settings.public_url.as_str()) != Some(path) {
+        // Another client's address, whose code this may be (RFC 9700 section 4.4.2).
+        return Err(refusal(Denial::SignInNotUnderWay, client, None));
+    }
     let cookie = transaction::cookie_name(client.name.as_str(), &answer.state);
     let transaction = match read(live, client, head, &cookie, &answer.state) {
         Ok(Some(transaction)) => transaction,

@@ -19,7 +19,7 @@ use crate::core::session::navigation::goes_there;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::return_to::Places;
 use crate::core::session::step_up::StepUp;
-use crate::core::session::transaction::{self, LIFETIME, Transaction, attributes, give_way};
+use crate::core::session::transaction::{self, LIFETIME, Transaction, UnderWay, attributes, give_way};
 use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::random;
@@ -68,8 +68,8 @@ pub async fn login(
     let name = client.name.as_str();
     let begun = Transaction::begin(name, &bits, return_to.clone(), step_up, gate.clock.now());
     let cookie = cookie(gate, live, client, &begun).ok_or_else(|| refusal(Denial::Internal))?;
-    let older = under_way(live, client, head);
-    let mut set_cookies: Vec<_> = give_way(&older).into_iter().filter_map(clear).collect();
+    let older = under_way(live, head);
+    let mut set_cookies: Vec<_> = give_way(&older, cookie.len()).into_iter().filter_map(clear).collect();
     set_cookies.push(cookie);
     let location = request_of(client, login).url(endpoint, &begun).into();
     Ok(Begun { location, set_cookies, client: client.name.clone() })
@@ -91,22 +91,24 @@ fn cookie(gate: &Gate, live: &Live, client: &Client, begun: &Transaction) -> Opt
     cookie::set(attributes(&name), &sealed, LIFETIME).ok()
 }
 
-/// The client's sign-ins that are under way in this browser, and when they began.
-fn under_way<'h>(
-    live: &Live,
-    client: &Client,
-    head: &RequestHead<'h>,
-) -> Vec<(&'h str, Option<crate::core::time::Timestamp>)> {
+/// The sign-ins that are under way in this browser, of all clients: their cookies come together.
+fn under_way<'h>(live: &Live, head: &RequestHead<'h>) -> Vec<UnderWay<'h>> {
     let is_session =
         |name: &[u8]| live.settings.clients.iter().any(|client| client.cookie.name.as_bytes() == name);
-    let ours = |name: &[u8]| transaction::is_named_for(name, client.name.as_str()) && !is_session(name);
-    let read = |name, value| {
+    let of =
+        |name: &[u8]| clients(live).find(|(client, _)| transaction::is_named_for(name, client.name.as_str()));
+    let read = |name: &str, value| {
         let sealed = std::str::from_utf8(value).ok()?;
+        let (client, _) = of(name.as_bytes())?;
         let plain = live.cookie_keys.open(binding(client, name), sealed)?;
         Transaction::from_bytes(plain.expose())
     };
-    cookie::those(head.headers, ours)
+    cookie::those(head.headers, |name| of(name).is_some() && !is_session(name))
         .into_iter()
-        .map(|(name, value)| (name, read(name, value).map(|transaction| transaction.began_at)))
+        .map(|(name, value)| UnderWay {
+            name,
+            bytes: name.len() + value.len(),
+            began_at: read(name, value).map(|transaction| transaction.began_at),
+        })
         .collect()
 }

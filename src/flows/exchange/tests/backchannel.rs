@@ -189,7 +189,7 @@ async fn keys_that_nobody_knows_cost_one_fetch() {
         });
         let token = new_p256("x").sign_as(&json!({"alg": "ES256", "kid": kid}), &claims);
         let refused = scene.is_told(&token).await.unwrap_err();
-        assert!(matches!(refused, Denial::LogoutTokenRefused(why) if why.contains("does not publish")));
+        assert!(matches!(refused, Denial::LogoutTokenForged(why) if why.contains("does not publish")));
     }
     let text = String::from_utf8(scene.gate.metrics.render().unwrap()).unwrap();
     let fetches = text.lines().find(|line| line.starts_with("tollgate_key_fetches_total")).unwrap();

@@ -113,7 +113,16 @@ impl Scene {
     }
 
     async fn arrive(&self, headers: &HeaderMap, query: &str) -> Result<Arrived, SignInRefusal> {
-        callback::callback(&self.gate, &self.live, &head(&Method::GET, headers), Some(query)).await
+        self.arrive_at("/oauth/callback", headers, query).await
+    }
+
+    async fn arrive_at(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        query: &str,
+    ) -> Result<Arrived, SignInRefusal> {
+        callback::callback(&self.gate, &self.live, &head(&Method::GET, headers), path, Some(query)).await
     }
 
     /// The browser comes back, and the authorization server gives a good ID token.
@@ -533,4 +542,20 @@ async fn a_server_without_a_place_to_sign_out_leads_to_the_clients_pages() {
     let own = Browser::default().goes("same-origin");
     let signed_out = scene.log_out(&own, "client_id=web-app", By::Navigation).await.unwrap();
     assert_eq!((signed_out.end_session, signed_out.else_to.as_str()), (None, "/"));
+}
+
+/// RFC 9700 section 4.4.2: of two authorization servers one could pass the other's codes on as its own.
+#[tokio::test]
+async fn a_code_is_taken_at_the_address_of_its_own_client_alone() {
+    let client = Client { redirect_uri: format!("{OWN}/oauth/callback/web"), ..by_gateway() };
+    let scene = Scene::with(client, Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let query = format!("code=code-1&state={}", asked.state());
+    for elsewhere in ["/oauth/callback", "/oauth/callback/other", "/oauth/callback/web/"] {
+        let refused = scene.arrive_at(elsewhere, &browser.goes("cross-site"), &query).await.unwrap_err();
+        assert_eq!((refused.denial, scene.asked()), (Denial::SignInNotUnderWay, 0), "{elsewhere}");
+    }
+    let _ = scene.arrive_at("/oauth/callback/web", &browser.goes("cross-site"), &query).await;
+    assert_eq!(scene.asked(), 1);
 }

@@ -442,6 +442,25 @@ async fn an_older_cookie_never_replaces_a_newer_one_and_is_theft_once_the_newer_
     scene.is_over(&third, SessionEnd::Revoked).await;
 }
 
+/// Else a page all of whose answers are slow would lose one cookie after another, and be taken for a thief.
+#[tokio::test]
+async fn a_cookie_whose_answer_was_long_in_coming_leaves_while_it_is_the_newest() {
+    let scene = Scene::in_session();
+    let first = scene.session(300).await;
+    scene.pass(295);
+    scene.next_token("token-1");
+    let ride = scene.ask(&first).await.unwrap().ride.unwrap();
+    scene.pass(55);
+    assert!(session::may_leave(&scene.gate, &ride).await);
+    scene.store.goes_away(true);
+    assert!(!session::may_leave(&scene.gate, &ride).await, "nobody knows whether it is the newest");
+    scene.store.goes_away(false);
+    scene.pass(244);
+    scene.next_token("token-2");
+    scene.good(&cookie_in(&ride.set_cookie)).await.unwrap();
+    assert!(!session::may_leave(&scene.gate, &ride).await, "there is a newer one");
+}
+
 #[tokio::test]
 async fn only_a_cookie_that_comes_back_proves_that_it_arrived() {
     let scene = Scene::in_session();
