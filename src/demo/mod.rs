@@ -275,7 +275,7 @@ mod tests {
         assert!(told, "{text}");
         assert!(text.contains(&format!("open {}/ in", world.places.gateway)), "{text}");
         let server = &world.authorization_server;
-        assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 5, 2));
+        assert_eq!((server.reuse_detected(), server.revocations(), server.grants_alive()), (0, 6, 3));
         for line in text.lines().filter(|line| !line.contains("tail -f") && !line.contains("ADMIN=")) {
             assert!(line.chars().count() <= 100, "{line}");
         }
