@@ -212,6 +212,7 @@ fn one_route(path: &str) -> Arc<Route> {
         host: None,
         methods: None,
         access: Access::Public,
+        session: None,
         upstream: UpstreamName::new("things"),
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
