@@ -1279,6 +1279,7 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
         ),
         ("", "sign_in: wbe", "routes[0].sign_in", "did you mean `web`"),
         ("", "public: true, sign_in: web", "routes[0].sign_in", "`public`"),
+        ("", "host: other.example.com, sign_in: web", "routes[0].sign_in", "another `host`"),
     ] {
         only_error(&session(client, route), place, says);
     }

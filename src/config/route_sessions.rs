@@ -5,10 +5,17 @@ use crate::config::names::unknown;
 use crate::config::read::Keys;
 use crate::config::routes::Around;
 use crate::config::settings::Client;
+use crate::core::request::host_name;
 use crate::core::route::TakesSession;
 use crate::core::route::policy::Access;
+use crate::core::route::table::HostPattern;
 
-pub(super) fn read(keys: &Keys<'_>, around: &Around<'_>, access: &Access) -> Option<TakesSession> {
+pub(super) fn read(
+    keys: &Keys<'_>,
+    around: &Around<'_>,
+    access: &Access,
+    host: Option<&HostPattern>,
+) -> Option<TakesSession> {
     let is_public = !matches!(access, Access::Protected(_));
     let taken: Vec<&Client> = around
         .pages
@@ -16,6 +23,9 @@ pub(super) fn read(keys: &Keys<'_>, around: &Around<'_>, access: &Access) -> Opt
         .filter(|client| client.session.is_some() && access.takes(&client.issuer, &client.client_id))
         .collect();
     let named = keys.get("sign_in").is_some();
+    if named {
+        is_where_sign_in_is(keys, around, host);
+    }
     let client =
         if named { signs_in(keys, around, &taken, is_public) } else { only(keys, &taken, is_public) };
     let extends = keys.get("extends_session");
@@ -24,6 +34,19 @@ pub(super) fn read(keys: &Keys<'_>, around: &Around<'_>, access: &Access) -> Opt
         value.wrong("means nothing here: the route takes no session cookie; remove it");
     }
     client.map(|client| TakesSession { client: client.name.clone(), signs_in: named, counts_as_use: counts })
+}
+
+/// The cookie of a sign-in is set at the host of `public_url` and goes nowhere else.
+fn is_where_sign_in_is(keys: &Keys<'_>, around: &Around<'_>, host: Option<&HostPattern>) {
+    let public = around.network.public_url.as_ref().and_then(|public| host_name(public.authority()));
+    if let (Some(host), Some(public)) = (host, public)
+        && !host.covers(public)
+    {
+        keys.wrong(
+            "sign_in",
+            format!("the route is of another `host` than `public_url` (`{public}`), and the session's cookie never comes there; serve the page at that host"),
+        );
+    }
 }
 
 /// The client that `sign_in` names.

@@ -102,7 +102,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         Some(value) => resource(&value, host.as_ref(), &access, around)?,
         None => Resource::of(path.as_ref()?),
     };
-    let session = route_sessions::read(keys, around, &access);
+    let session = route_sessions::read(keys, around, &access, host.as_ref());
     let with_cookie = session.as_ref().and_then(|session| {
         around.pages.iter().find(|client| client.name == session.client)?.session.as_ref()
     });

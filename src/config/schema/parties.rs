@@ -255,7 +255,7 @@ pub(super) const CLIENT: &[Key] = &[
         "redirect_uri",
         One("a URL"),
         Otherwise(
-            "`<public_url>/oauth/callback`; required with `login: page`, and in `native` mode where the gateway has its credential",
+            "`<public_url>/oauth/callback`; required with `login: page`, where clients of several issuers sign in (then `<public_url>/oauth/callback/<client>`), and in `native` mode where the gateway has its credential",
         ),
         "The one redirect URI of its sign-in, as it is registered. In `native` mode also a scheme of the application's own, or loopback with any port.",
         "https://portal.example.com/signed-in",

@@ -168,7 +168,8 @@ impl Judged {
         }
         self.access_token =
             token.subject().map(|sub| Subject { sub: sub.to_owned(), source: SubjectSource::AccessToken });
-        self.session_id = session_id(token.claims(), rules).or_else(|| self.session_id.take());
+        // The ID token's, where it has one: back-channel logout speaks of that (section 2.4).
+        self.session_id = self.session_id.take().or_else(|| session_id(token.claims(), rules));
         self.scope = Scope::of(token.scope());
         self.expires_at = Some(token.expires_at());
         if let Some(jti) = token.id() {
