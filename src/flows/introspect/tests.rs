@@ -454,6 +454,18 @@ async fn whatever_is_no_answer_is_an_outage_and_says_nothing_of_the_token() {
         assert_eq!(denial, Denial::IntrospectionUnavailable, "{bad:?}");
         assert_eq!(denial.facts().status, 503);
         assert!(denial.retry_after().is_some());
+        let of_the_server = match &bad {
+            Says::Fault(fault) => *fault == HttpFault::Connect,
+            Says::Raw(status, ..) => *status == 401,
+            _ => false,
+        };
+        let issuer = scene.gate.live.load().issuers.iter().next().unwrap().clone();
+        let trouble = issuer.introspections().unwrap().trouble();
+        assert_eq!(
+            trouble.is_some(),
+            of_the_server,
+            "{bad:?}: no token makes it look as if the issuer were away"
+        );
         // Nobody asks again for a second; then it is as good as ever.
         scene.says("opaque", json!({}));
         scene.later(999);
