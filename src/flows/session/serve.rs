@@ -30,7 +30,7 @@ type Served = Result<InSession, Box<NotInSession>>;
 /// Serves a grant that was not taken back. `counts`: the request is use of the session.
 pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
     let refused = |denial| Box::new(NotInSession::of(&grant, denial));
-    let at_hand = at.gate.sessions.tokens(grant.family, grant.generation);
+    let at_hand = at_hand(at, &grant);
     let known = uses::known(at, &grant, at_hand.is_some()).await.map_err(refused)?;
     let is_over = is_over(at, &grant, &known).await.map_err(refused)?;
     let held = match at_hand {
@@ -89,6 +89,12 @@ async fn is_over(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Result<bool,
 fn ended(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Option<SessionEnd> {
     let last_used_at = grant.last_used_at.max(known.used_at());
     session_cookie::timeouts(at.client).ended(grant.signed_in_at, last_used_at, at.gate.clock.now())
+}
+
+/// The tokens of a generation, from memory. Those of another `identity`, which a reload has changed, are read again.
+fn at_hand(at: At<'_>, grant: &Grant) -> Option<Arc<Held>> {
+    let held = at.gate.sessions.tokens(grant.family, grant.generation)?;
+    (held.id_claims.is_some() == is_told_by_id_token(at)).then_some(held)
 }
 
 /// The tokens of a generation, from the store; `None`: they are gone.
@@ -187,7 +193,7 @@ async fn with_answer(
         known.was_hopeless(now);
         return Err(Denial::AccessTokenUnusable);
     };
-    let held = match at.gate.sessions.tokens(next.family, next.generation) {
+    let held = match at_hand(at, &next) {
         Some(held) => held,
         None if is_told_by_id_token(at) => kept(at, &next).await?.ok_or(Denial::StoreUnavailable)?,
         None => {
