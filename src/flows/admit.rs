@@ -197,7 +197,7 @@ fn permit(
     let caller = found.map(|found| found.caller.clone());
     let mut permit = Permit::grant(matched, query, caller, forwards_access_token(live), now)?;
     if let Some(found) = found.filter(|_| permit.reported().is_none()) {
-        permit.assert(assertion(gate, live, &permit, head.method, &found.token, now)?);
+        permit.assert(assertion(gate, live, &permit, head.method, &found.caller, &found.token, now)?);
         if let Some(held) = &found.of_session {
             permit.use_session_token(&held.access_token);
         }
