@@ -283,7 +283,8 @@ async fn judge(
     token: &str,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
-    let brought = Brought::ByRequest { to: &route.access, from: head.client_address };
+    let only_reports = route.report_only;
+    let brought = Brought::ByRequest { to: &route.access, from: head.client_address, only_reports };
     let found = authenticate(gate, live, token, brought, now).await?;
     receipts::seen(gate, live, &found, token);
     Ok(found)

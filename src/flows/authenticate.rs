@@ -31,7 +31,8 @@ use crate::state::verified_tokens::{Grounds, Remembered};
 #[derive(Clone, Copy, Debug)]
 pub enum Brought<'a> {
     /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
-    ByRequest { to: &'a Access, from: IpAddr },
+    /// `only_reports`: the route is `report_only`.
+    ByRequest { to: &'a Access, from: IpAddr, only_reports: bool },
     /// By its issuer, which has just given it.
     ByIssuer(&'a IssuerName),
 }
@@ -63,8 +64,8 @@ pub async fn authenticate(
         gate.metrics.token_recalled(began.elapsed());
         return admitted.map(|()| found);
     }
-    if let Brought::ByRequest { from, .. } = brought {
-        brake::before_token(gate, live, fingerprint, from, now)?;
+    if let Brought::ByRequest { from, only_reports, .. } = brought {
+        brake::before_token(gate, live, fingerprint, from, only_reports, now)?;
     }
     let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
     let found = Arc::new(remembered(gate, live, judged, fingerprint, token));
