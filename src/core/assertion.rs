@@ -72,6 +72,7 @@ pub struct RequestFacts<'a> {
 #[derive(Clone, Debug)]
 pub struct Made {
     pub value: HeaderValue,
+    pub made_at: Timestamp,
     /// Until half its life is over: an upstream whose clock is off, or that is slow, still has the other half.
     pub fresh_until: Timestamp,
 }
@@ -173,7 +174,7 @@ impl Assertions {
         URL_SAFE_NO_PAD.encode_string(signature, &mut text);
         let mut value = HeaderValue::try_from(text).map_err(|_| SigningFailed)?;
         value.set_sensitive(true);
-        Ok(Made { value, fresh_until: now.plus(ends.since(now) / 2) })
+        Ok(Made { value, made_at: now, fresh_until: now.plus(ends.since(now) / 2) })
     }
 }
 
