@@ -14,10 +14,10 @@ use http::{HeaderName, HeaderValue, Method};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::core::caller::Caller;
 use crate::core::ids::UpstreamName;
 use crate::core::signing::{SigningFailed, SigningKey};
 use crate::core::time::Timestamp;
-use crate::core::token::verified::VerifiedToken;
 
 /// `typ` of every assertion.
 const TYPE: &str = "tollgate+jwt";
@@ -72,6 +72,7 @@ pub struct RequestFacts<'a> {
 #[derive(Clone, Debug)]
 pub struct Made {
     pub value: HeaderValue,
+    pub made_at: Timestamp,
     /// Until half its life is over: an upstream whose clock is off, or that is slow, still has the other half.
     pub fresh_until: Timestamp,
 }
@@ -139,19 +140,20 @@ impl Assertions {
     /// When the key does not sign.
     pub fn make(
         &self,
-        token: &VerifiedToken,
+        caller: &Caller,
         iss: &str,
         about: About<'_>,
         now: Timestamp,
     ) -> Result<Made, SigningFailed> {
+        // Client and subject as the identity headers say them: in a session not only the access token names them.
+        let (token, subject) = (caller.token(), caller.subject_told());
         let ends = now.plus(self.ttl).min(token.good_until());
-        let subject = token.subject();
         let claims = Claims {
             iss: &self.issuer,
             aud: about.upstream.as_str(),
             sub: subject,
             sub_id: subject.map(|sub| SubjectId { format: "iss_sub", iss, sub }),
-            client_id: token.client(),
+            client_id: caller.facts().client,
             scope: (!token.scope().is_empty()).then(|| token.scope().join(" ")),
             sid: token.session(),
             iat: now.as_secs(),
@@ -172,7 +174,7 @@ impl Assertions {
         URL_SAFE_NO_PAD.encode_string(signature, &mut text);
         let mut value = HeaderValue::try_from(text).map_err(|_| SigningFailed)?;
         value.set_sensitive(true);
-        Ok(Made { value, fresh_until: now.plus(ends.since(now) / 2) })
+        Ok(Made { value, made_at: now, fresh_until: now.plus(ends.since(now) / 2) })
     }
 }
 
@@ -212,10 +214,15 @@ mod tests {
         Assertions::new(header, Duration::from_secs(60), binding, GATE.to_owned(), keys).unwrap()
     }
 
-    fn token(changes: Value) -> VerifiedToken {
+    fn caller(changes: Value) -> Caller {
         let set = KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0;
         let text = keys().p256.sign(&with(claims(), changes));
-        Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap()
+        let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap();
+        Caller::new(token, &[])
+    }
+
+    fn claim_header(claim: &str) -> &'static str {
+        if claim == "sub" { "x-auth-subject" } else { "x-auth-client" }
     }
 
     fn read(part: &str) -> Value {
@@ -231,7 +238,7 @@ mod tests {
         let assertions = assertions(Binding::Upstream);
         let upstream = UpstreamName::new("api");
         let about = About { upstream: &upstream, request: None };
-        let made = assertions.make(&token(json!({ "sid": "s-1" })), ISS, about, NOW).unwrap();
+        let made = assertions.make(&caller(json!({ "sid": "s-1" })), ISS, about, NOW).unwrap();
         let claims = claims_of(&made);
         assert_eq!((&claims["iss"], &claims["aud"]), (&json!(GATE), &json!("api")));
         assert_eq!(claims["sub_id"], json!({ "format": "iss_sub", "iss": ISS, "sub": "alice" }));
@@ -254,11 +261,46 @@ mod tests {
         let assertions = assertions(Binding::Upstream);
         let upstream = UpstreamName::new("https://api.example.com");
         let about = About { upstream: &upstream, request: None };
-        let made = assertions.make(&token(json!({})), ISS, about, NOW).unwrap();
+        let made = assertions.make(&caller(json!({})), ISS, about, NOW).unwrap();
         let set = KeySet::parse(assertions.jwks()).unwrap().0;
         let rules = TokenRules { iss: GATE.to_owned(), ..rules() };
         let judged = Unverified::parse(made.value.to_str().unwrap(), 8192).unwrap().verify(&set, &rules, NOW);
         assert_eq!(judged.unwrap_err(), Denial::WrongTokenType);
+    }
+
+    #[test]
+    fn of_a_session_it_says_what_the_headers_say() {
+        let assertions = assertions(Binding::Upstream);
+        let upstream = UpstreamName::new("api");
+        let about = About { upstream: &upstream, request: None };
+        let headers = ["sub", "client_id"]
+            .map(|claim| (HeaderName::from_static(claim_header(claim)), claim.to_owned()));
+        let id_token = |claims: Value| claims.as_object().unwrap().clone();
+        for (access_token, id_token, sub, client) in [
+            (json!({}), None, Some("alice"), "web-app"),
+            (json!({ "client_id": null }), None, Some("alice"), "session-client"),
+            (
+                json!({ "client_id": null }),
+                Some(id_token(json!({ "sub": "alice@corp" }))),
+                Some("alice@corp"),
+                "session-client",
+            ),
+            (json!({}), Some(id_token(json!({ "name": "Alice" }))), None, "web-app"),
+        ] {
+            let caller = caller(access_token).of_session("session-client", id_token.as_ref(), &headers);
+            let claims = claims_of(&assertions.make(&caller, ISS, about, NOW).unwrap());
+            let header = |claim| {
+                let name = claim_header(claim);
+                caller
+                    .identity()
+                    .iter()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, value)| value.to_str().unwrap())
+            };
+            assert_eq!((claims["sub"].as_str(), claims["sub_id"]["sub"].as_str()), (sub, sub));
+            assert_eq!(claims["client_id"], client);
+            assert_eq!((header("sub"), header("client_id")), (sub, Some(client)));
+        }
     }
 
     #[test]
@@ -267,7 +309,7 @@ mod tests {
         let upstream = UpstreamName::new("api");
         let request = RequestFacts { method: &Method::DELETE, path: "/a%2C/b", id: [7; 16] };
         let about = About { upstream: &upstream, request: Some(request) };
-        let claims = claims_of(&assertions.make(&token(json!({})), ISS, about, NOW).unwrap());
+        let claims = claims_of(&assertions.make(&caller(json!({})), ISS, about, NOW).unwrap());
         assert_eq!((&claims["method"], &claims["path"]), (&json!("DELETE"), &json!("/a%2C/b")));
         assert_eq!(claims["jti"].as_str().unwrap().len(), 22);
     }
@@ -277,7 +319,7 @@ mod tests {
         let assertions = assertions(Binding::Upstream);
         let upstream = UpstreamName::new("api");
         let about = About { upstream: &upstream, request: None };
-        let short = token(json!({ "exp": NOW.as_secs() + 10 }));
+        let short = caller(json!({ "exp": NOW.as_secs() + 10 }));
         let skew = rules().clock_skew.as_secs();
         let made = assertions.make(&short, ISS, about, NOW).unwrap();
         let left = (10 + skew).min(60);
@@ -312,7 +354,7 @@ mod tests {
                 vec![key],
             );
             let assertions = assertions.unwrap();
-            let made = assertions.make(&token(json!({})), ISS, about, NOW).unwrap();
+            let made = assertions.make(&caller(json!({})), ISS, about, NOW).unwrap();
             let (set, skipped) = KeySet::parse(assertions.jwks()).unwrap();
             assert!(skipped.is_empty(), "{skipped:?}");
             let (signed, signature) = made.value.to_str().unwrap().rsplit_once('.').unwrap();

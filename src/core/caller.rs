@@ -15,13 +15,21 @@ pub struct Caller {
     identity: Vec<(HeaderName, HeaderValue)>,
     /// Where the session says it and not the token.
     client: Option<String>,
+    /// Where upstreams are told who calls by the ID token of the session.
+    by_id_token: Option<Named>,
+}
+
+/// Whom an ID token names.
+#[derive(Debug)]
+struct Named {
+    subject: Option<String>,
 }
 
 impl Caller {
     /// `headers`: header and the claim that fills it.
     pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)]) -> Self {
         let identity = identity_headers(headers, TokenFacts::from(&token));
-        Self { token, identity, client: None }
+        Self { token, identity, client: None, by_id_token: None }
     }
 
     /// Whose session it is. `client`: to which the AS gave the session's tokens, in case the access token does not say
@@ -38,13 +46,24 @@ impl Caller {
         let claims = id_token.unwrap_or(facts.claims);
         let identity = identity_headers(headers, TokenFacts { claims, ..facts });
         let client = token.client().is_none().then(|| client.to_owned());
-        Self { token, identity, client }
+        let subject =
+            |claims: &Map<String, Value>| claims.get("sub").and_then(Value::as_str).map(str::to_owned);
+        let by_id_token = id_token.map(|claims| Named { subject: subject(claims) });
+        Self { token, identity, client, by_id_token }
     }
 
     /// What routes require something of.
     pub fn facts(&self) -> TokenFacts<'_> {
         let facts = TokenFacts::from(&self.token);
         TokenFacts { client: facts.client.or(self.client.as_deref()), ..facts }
+    }
+
+    /// Whom upstreams are told of: the subject of the token that the headers are filled from.
+    pub fn subject_told(&self) -> Option<&str> {
+        match &self.by_id_token {
+            Some(named) => named.subject.as_deref(),
+            None => self.token.subject(),
+        }
     }
 
     pub fn token(&self) -> &VerifiedToken {

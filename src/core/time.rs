@@ -28,9 +28,11 @@ impl Timestamp {
         if !(0.0..=Self::MAX_SECONDS).contains(&seconds) {
             return None;
         }
+        // Not into the next second: in whole ones it would be younger than it is, and pass what is older.
+        let fraction = (seconds.fract() * 1000.0).round().min(999.0);
         #[allow(clippy::cast_possible_truncation)]
-        let millis = (seconds * 1000.0).round() as i64;
-        Some(Self(millis))
+        let (whole, millis) = (seconds.trunc() as i64, fraction as i64);
+        Some(Self::from_millis(whole.saturating_mul(1000).saturating_add(millis)))
     }
 
     /// RFC 3339 in UTC, as `2026-01-01T00:00:00Z`; between 1970 and 9999.
@@ -76,7 +78,19 @@ mod tests {
 
     #[test]
     fn numeric_dates_keep_their_fraction_and_refuse_the_absurd() {
-        assert_eq!(Timestamp::from_numeric_date(1.5), Some(Timestamp::from_millis(1500)));
+        for (date, millis) in
+            [(0.0, 0), (1.5, 1500), (1.001, 1001), (1.9994, 1999), (1_800_000_000.25, 1_800_000_000_250)]
+        {
+            assert_eq!(Timestamp::from_numeric_date(date), Some(Timestamp::from_millis(millis)), "{date}");
+        }
+        for date in [1.9996, 1.999_999_999, 1_799_999_999.999_999_8] {
+            let moment = Timestamp::from_numeric_date(date).unwrap();
+            assert_eq!(
+                moment.as_secs(),
+                if date < 2.0 { 1 } else { 1_799_999_999 },
+                "{date} is in the second that it began"
+            );
+        }
         for absurd in [-1.0, 1e300, f64::NAN, f64::INFINITY, 253_402_300_800.0] {
             assert_eq!(Timestamp::from_numeric_date(absurd), None, "{absurd}");
         }

@@ -72,11 +72,14 @@ impl Proxy {
         }
     }
 
-    /// Counts what would have been refused. No brake hears of it: a trial changes nothing for anybody.
+    /// Counts what would have been refused. It brakes its address on routes that only report, and nowhere else.
     pub(super) fn report(&self, context: &mut Context, route: &RouteName, denial: &Denial) {
         let facts = denial.facts();
         context.report_only = Some(facts.label);
         self.gate.metrics.would_be_denied(route, facts.label);
+        if let Some(who) = &context.who {
+            brake::note_reported(&self.gate, context.live(), who.client, denial);
+        }
         if facts.level != LogLevel::Info {
             let request_id = context.request_id();
             tracing::warn!(%request_id, %route, reason = facts.label, "a request passed that would be refused but for report_only");

@@ -317,7 +317,8 @@ mod tests {
     #[test]
     fn who_comes_back_when_told_is_not_too_early() {
         for (millis, seconds) in [(1, "1"), (1000, "1"), (1001, "2"), (59_500, "60")] {
-            let denial = Denial::TooManyDenials { retry_after: Duration::from_millis(millis) };
+            let denial =
+                Denial::TooManyDenials { retry_after: Duration::from_millis(millis), only_reported: false };
             let answer = Answer::refusal(&denial, Form::Problem, "abc");
             assert_eq!(header(&answer, &header::RETRY_AFTER), Some(seconds), "{millis}");
         }

@@ -205,7 +205,7 @@ fn permit(
     let caller = found.map(|found| found.caller.clone());
     let mut permit = Permit::grant(matched, query, caller, forwards_access_token(live), now)?;
     if let Some(found) = found.filter(|_| permit.reported().is_none()) {
-        permit.assert(assertion(gate, live, &permit, head.method, &found.token, now)?);
+        permit.assert(assertion(gate, live, &permit, head.method, &found.caller, &found.token, now)?);
         if let Some(held) = &found.of_session {
             permit.use_session_token(&held.access_token);
         }
@@ -294,7 +294,8 @@ async fn judge(
     token: &str,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
-    let brought = Brought::ByRequest { to: &route.access, from: head.client_address };
+    let only_reports = route.report_only;
+    let brought = Brought::ByRequest { to: &route.access, from: head.client_address, only_reports };
     let found = authenticate(gate, live, token, brought, now).await?;
     receipts::seen(gate, live, &found, token);
     Ok(found)

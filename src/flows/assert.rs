@@ -3,9 +3,12 @@
 //!
 //! Where it is asked for and cannot be made, nothing goes to the upstream.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::core::assertion::{About, Binding, RequestFacts};
+use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::route::permit::Permit;
 use crate::core::time::Timestamp;
@@ -14,7 +17,7 @@ use crate::flows::ports::random;
 use crate::state::live::Live;
 use crate::state::verified_tokens::Remembered;
 
-/// The header that goes with a request of this caller; `None` where assertions are off.
+/// The header that goes with a request of this caller, who has this token; `None` where assertions are off.
 ///
 /// # Errors
 /// [`Denial::Internal`] when it cannot be signed.
@@ -23,15 +26,16 @@ pub(in crate::flows) fn assertion(
     live: &Live,
     permit: &Permit,
     method: &Method,
-    caller: &Remembered,
+    caller: &Arc<Caller>,
+    token: &Remembered,
     now: Timestamp,
 ) -> Result<Option<(HeaderName, HeaderValue)>, Denial> {
     let Some(assertions) = &live.assertions else { return Ok(None) };
     let upstream = &permit.route().upstream;
     let make = |request| {
-        let iss = &caller.issuer.settings.rules.iss;
+        let iss = &token.issuer.settings.rules.iss;
         let about = About { upstream, request };
-        assertions.make(caller.caller.token(), iss, about, now).map_err(|error| {
+        assertions.make(caller, iss, about, now).map_err(|error| {
             tracing::error!(%error, "an assertion cannot be made");
             Denial::Internal
         })
@@ -42,12 +46,12 @@ pub(in crate::flows) fn assertion(
             make(Some(RequestFacts { method, path: permit.path().as_str(), id }))?.value
         }
         Binding::Upstream => {
-            let whose = (caller.fingerprint, upstream.clone());
-            match gate.made_assertions.get(&whose, assertions, &caller.caller, now) {
+            let whose = (token.fingerprint, upstream.clone());
+            match gate.made_assertions.get(&whose, assertions, caller, now) {
                 Some(value) => value,
                 None => {
                     let made = make(None)?;
-                    gate.made_assertions.keep(whose, assertions.clone(), &caller.caller, made.clone());
+                    gate.made_assertions.keep(whose, assertions.clone(), caller, made.clone());
                     made.value
                 }
             }

@@ -31,7 +31,8 @@ use crate::state::verified_tokens::{Grounds, Remembered};
 #[derive(Clone, Copy, Debug)]
 pub enum Brought<'a> {
     /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
-    ByRequest { to: &'a Access, from: IpAddr },
+    /// `only_reports`: the route is `report_only`.
+    ByRequest { to: &'a Access, from: IpAddr, only_reports: bool },
     /// By its issuer, which has just given it.
     ByIssuer(&'a IssuerName),
 }
@@ -57,31 +58,42 @@ pub async fn authenticate(
     if let Some(issuer) = introspect::whom_to_ask(live, token, brought) {
         return introspect::introspect(gate, live, issuer, token, fingerprint, brought).await;
     }
-    if let Some(found) = recall(gate, live, &fingerprint, now).await {
+    if let Some(found) = recall(gate, live, &fingerprint, now).await? {
         let admitted = gate.revocations.admit_token(&found.marks, found.caller.token().issued_at(), now);
         found.uses.inc();
         gate.metrics.token_recalled(began.elapsed());
         return admitted.map(|()| found);
     }
-    if let Brought::ByRequest { from, .. } = brought {
-        brake::before_token(gate, live, fingerprint, from, now)?;
+    if let Brought::ByRequest { from, only_reports, .. } = brought {
+        brake::before_token(gate, live, fingerprint, from, only_reports, now)?;
     }
     let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
     let found = Arc::new(remembered(gate, live, judged, fingerprint, token));
+    // Also where it was taken back: whoever has such a token would have it verified with each request, and it counts
+    // against nobody.
+    gate.verified_tokens.remember(found.clone());
     gate.revocations.admit_token(&found.marks, found.caller.token().issued_at(), now)?;
     brake::remember(gate, live, fingerprint);
-    gate.verified_tokens.remember(found.clone());
     Ok(found)
 }
 
 /// What was found of a token before, where all of that still holds.
-async fn recall(gate: &Gate, live: &Live, token: &Fingerprint, now: Timestamp) -> Option<Arc<Remembered>> {
-    let found = gate.verified_tokens.get(token, &live.issuers, now).filter(|found| found.was_signed())?;
+///
+/// # Errors
+/// `KeysUnavailable`: its issuer's keys are too old, and the whole judgement would wait once more for the same.
+async fn recall(
+    gate: &Gate,
+    live: &Live,
+    token: &Fingerprint,
+    now: Timestamp,
+) -> Result<Option<Arc<Remembered>>, Denial> {
+    let found = gate.verified_tokens.get(token, &live.issuers, now).filter(|found| found.was_signed());
+    let Some(found) = found else { return Ok(None) };
     if !found.issuer.is_fresh(now) {
-        // Keys that are too old are no grounds any more; the whole judgement says so.
-        keys_for(Means::of(gate), &found.issuer, now, |_| true).await.ok()?;
+        // Keys that are too old are no grounds any more.
+        keys_for(Means::of(gate), &found.issuer, now, |_| true).await?;
     }
-    found.has_its_keys().then_some(found)
+    Ok(found.has_its_keys().then_some(found))
 }
 
 fn remembered(gate: &Gate, live: &Live, judged: Judged, fingerprint: Fingerprint, text: &str) -> Remembered {

@@ -5,6 +5,9 @@
 //!
 //! What counts is said by [`counts`]. That a request was refused here does not count:
 //! it cost nothing.
+//!
+//! Denials that a route only reports count apart, as often, and only on such routes: a trial keeps nobody from anything
+//! elsewhere, and is no way around the brake to the signatures and the authorization server that all routes share.
 
 use std::net::IpAddr;
 
@@ -22,10 +25,12 @@ use crate::state::live::Live;
 #[derive(Debug, Default)]
 pub struct Brake {
     denials: Denials,
+    reported: Denials,
     known_tokens: KnownTokens,
 }
 
-/// Before anything is done for a token.
+/// Before anything is done for a token. `only_reports`: the route refuses nobody, and whoever had too many reports there is
+/// one more.
 ///
 /// # Errors
 /// [`Denial::TooManyDenials`]
@@ -34,10 +39,14 @@ pub(in crate::flows) fn before_token(
     live: &Live,
     token: Fingerprint,
     address: IpAddr,
+    only_reports: bool,
     now: Timestamp,
 ) -> Result<(), Denial> {
-    before_work(gate, live, address, now)
-        .or_else(|denial| if gate.brake.known_tokens.knows(token) { Ok(()) } else { Err(denial) })
+    let mut braked = before_work(gate, live, address, now);
+    if only_reports && braked.is_ok() {
+        braked = wait(&gate.brake.reported, live, address, true, now);
+    }
+    braked.or_else(|denial| if gate.brake.known_tokens.knows(token) { Ok(()) } else { Err(denial) })
 }
 
 /// Before work for somebody who has not proven anything yet.
@@ -50,10 +59,20 @@ pub(in crate::flows) fn before_work(
     address: IpAddr,
     now: Timestamp,
 ) -> Result<(), Denial> {
+    wait(&gate.brake.denials, live, address, false, now)
+}
+
+fn wait(
+    denials: &Denials,
+    live: &Live,
+    address: IpAddr,
+    only_reported: bool,
+    now: Timestamp,
+) -> Result<(), Denial> {
     let Some(allowance) = allowance(live) else { return Ok(()) };
-    match gate.brake.denials.wait(Whose::from(address), allowance, now) {
+    match denials.wait(Whose::from(address), allowance, now) {
         None => Ok(()),
-        Some(retry_after) => Err(Denial::TooManyDenials { retry_after }),
+        Some(retry_after) => Err(Denial::TooManyDenials { retry_after, only_reported }),
     }
 }
 
@@ -66,10 +85,19 @@ pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: Fingerprint) {
 
 /// A request was refused. Every refusal, of whatever kind, comes through here once.
 pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial) {
+    note_in(&gate.brake.denials, gate, live, address, denial);
+}
+
+/// A request would have been refused, but its route only reports that.
+pub fn note_reported(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial) {
+    note_in(&gate.brake.reported, gate, live, address, denial);
+}
+
+fn note_in(denials: &Denials, gate: &Gate, live: &Live, address: IpAddr, denial: &Denial) {
     if counts(denial)
         && let Some(allowance) = allowance(live)
     {
-        gate.brake.denials.note(Whose::from(address), allowance, gate.clock.now());
+        denials.note(Whose::from(address), allowance, gate.clock.now());
     }
 }
 

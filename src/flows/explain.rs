@@ -223,7 +223,11 @@ impl Story<'_> {
                 return Err(denial);
             }
         };
-        let brought = Brought::ByRequest { to: &route.access, from: self.head.client_address };
+        let brought = Brought::ByRequest {
+            to: &route.access,
+            from: self.head.client_address,
+            only_reports: route.report_only,
+        };
         if let Some(issuer) = whom_to_ask(self.live, text, brought) {
             let about =
                 format!("only {} knows what this token is; a running gateway asks it", issuer.settings.name);

@@ -3,6 +3,7 @@
 
 use std::hash::RandomState;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use http::HeaderValue;
 use quick_cache::Weighter;
@@ -28,12 +29,14 @@ struct Kept {
 #[derive(Clone, Debug)]
 struct Bytes;
 
-/// What a place takes beside the text.
-const PLACE: u64 = 256;
+/// What a place takes beside the text. What is only compared is dropped with its caller, but its room is not given back.
+const PLACE: usize = 256 + size_of::<Caller>();
+/// By how much a request's moment may lie before that of the one which had it made.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 impl Weighter<For, Kept> for Bytes {
     fn weight(&self, _: &For, kept: &Kept) -> u64 {
-        PLACE.saturating_add(u64::try_from(kept.made.value.len()).unwrap_or(u64::MAX))
+        u64::try_from(PLACE.saturating_add(kept.made.value.len())).unwrap_or(u64::MAX)
     }
 }
 
@@ -55,7 +58,8 @@ impl MadeAssertions {
         }
     }
 
-    /// One that is fresh and was made of this caller by these keys and rules.
+    /// One that is fresh and was made of this caller by these keys and rules. After a clock was set back, what it made
+    /// before is from the future to whoever reads it.
     pub fn get(
         &self,
         whose: &For,
@@ -65,10 +69,75 @@ impl MadeAssertions {
     ) -> Option<HeaderValue> {
         let kept = self.0.get(whose)?;
         let is_the_same = Arc::ptr_eq(&kept.by, by) && std::ptr::eq(kept.of.as_ptr(), Arc::as_ptr(of));
-        (now < kept.made.fresh_until && is_the_same).then_some(kept.made.value)
+        let is_fresh = kept.made.made_at <= now.plus(AT_ONCE) && now < kept.made.fresh_until;
+        (is_fresh && is_the_same).then_some(kept.made.value)
     }
 
     pub fn keep(&self, whose: For, by: Arc<Assertions>, of: &Arc<Caller>, made: Made) {
         self.0.insert(whose, Kept { made, by, of: Arc::downgrade(of) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+    use crate::core::assertion::{About, Binding};
+    use crate::core::signing::SigningKey;
+    use crate::core::token::jwks::KeySet;
+    use crate::core::token::jwt::Unverified;
+    use crate::core::token::testing::{ISS, NOW, claims, jwks, keys, rules};
+
+    fn assertions() -> Arc<Assertions> {
+        let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let key = SigningKey::from_pem(pem.as_bytes()).unwrap();
+        let (header, ttl) = (HeaderName::from_static("x-auth-assertion"), Duration::from_secs(60));
+        let issuer = "https://gate.example".to_owned();
+        Arc::new(Assertions::new(header, ttl, Binding::Upstream, issuer, vec![key]).unwrap())
+    }
+
+    fn caller() -> Arc<Caller> {
+        let set = KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0;
+        let text = keys().p256.sign(&claims());
+        let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap();
+        Arc::new(Caller::new(token, &[]))
+    }
+
+    fn whose(token: &str) -> For {
+        (Fingerprint::of(token), UpstreamName::new("api"))
+    }
+
+    #[test]
+    fn one_serves_for_half_its_life_and_not_before_it_was_made() {
+        let (kept, by, of) = (MadeAssertions::new(1 << 20), assertions(), caller());
+        let about = About { upstream: &UpstreamName::new("api"), request: None };
+        let made = by.make(&of, ISS, about, NOW).unwrap();
+        kept.keep(whose("a"), Arc::clone(&by), &of, made.clone());
+        let at = |now| kept.get(&whose("a"), &by, &of, now);
+        let seconds = Duration::from_secs;
+        assert_eq!(at(NOW), Some(made.value.clone()));
+        assert_eq!(at(NOW.plus(seconds(29))), Some(made.value.clone()));
+        assert_eq!(at(NOW.plus(seconds(30))), None);
+        assert_eq!(
+            at(NOW.minus(seconds(1))),
+            Some(made.value),
+            "a request that read the clock a moment before"
+        );
+        assert_eq!(at(NOW.minus(Duration::from_millis(1001))), None, "a clock that was set back");
+        assert_eq!(kept.get(&whose("a"), &by, &caller(), NOW), None, "another caller");
+        assert_eq!(kept.get(&whose("a"), &assertions(), &of, NOW), None, "other keys");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_caller_that_is_gone_counts_too() {
+        let (kept, by) = (MadeAssertions::new(1 << 20), assertions());
+        let about = About { upstream: &UpstreamName::new("api"), request: None };
+        let made = by.make(&caller(), ISS, about, NOW).unwrap();
+        let least = made.value.len() + size_of::<Caller>();
+        for n in 0..100_u64 {
+            kept.keep(whose(&n.to_string()), Arc::clone(&by), &caller(), made.clone());
+            assert!(kept.0.weight() >= (n + 1) * u64::try_from(least).unwrap());
+        }
     }
 }

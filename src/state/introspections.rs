@@ -53,6 +53,7 @@ pub struct Introspections {
 struct Trouble {
     now: Option<Arc<str>>,
     told_at: Option<Timestamp>,
+    told_of_one_at: Option<Timestamp>,
 }
 
 /// What to do with a token.
@@ -112,15 +113,17 @@ impl Introspections {
         lock(&self.trouble).now.clone()
     }
 
-    /// The issuer could not be asked. Whether people are to hear of it now.
+    /// The issuer could not be asked, whatever the token. Whether people are to hear of it now.
     pub fn failed(&self, why: &str, now: Timestamp) -> bool {
         let mut trouble = lock(&self.trouble);
         trouble.now = Some(why.into());
-        let silent = trouble.told_at.is_some_and(|at| is_within(at, at.plus(TELL_EVERY), now));
-        if !silent {
-            trouble.told_at = Some(now);
-        }
-        !silent
+        is_due(&mut trouble.told_at, now)
+    }
+
+    /// It brought no answer about one token, which may be that token's doing and is no trouble with the issuer. Whether
+    /// people are to hear of it now.
+    pub fn failed_for_one(&self, now: Timestamp) -> bool {
+        is_due(&mut lock(&self.trouble).told_of_one_at, now)
     }
 
     /// The issuer has answered. Whether it could not be asked before.
@@ -205,6 +208,15 @@ impl<T> Known<T> {
     fn counts(&self, now: Timestamp) -> bool {
         is_within(self.since, self.until, now)
     }
+}
+
+/// Whether it is time to say it again; if so, it is said.
+fn is_due(told_at: &mut Option<Timestamp>, now: Timestamp) -> bool {
+    let is_due = !told_at.is_some_and(|at| is_within(at, at.plus(TELL_EVERY), now));
+    if is_due {
+        *told_at = Some(now);
+    }
+    is_due
 }
 
 fn is_within(since: Timestamp, until: Timestamp, now: Timestamp) -> bool {
@@ -520,5 +532,15 @@ mod tests {
         assert_eq!(known.trouble().as_deref(), Some("down"));
         assert!(known.answered() && !known.answered() && known.trouble().is_none());
         assert!(!known.failed("down", later(61)), "an issuer that fails now and then does not fill the log");
+    }
+
+    #[test]
+    fn that_one_token_brought_no_answer_is_said_now_and_then_and_is_no_trouble_with_the_issuer() {
+        let known = Introspections::new(CACHE);
+        assert!(known.failed_for_one(NOW) && !known.failed_for_one(later(59)));
+        assert_eq!(known.trouble(), None);
+        assert!(known.failed("down", later(59)), "and silences nothing that is");
+        assert!(known.failed_for_one(later(60)));
+        assert_eq!(known.trouble().as_deref(), Some("down"));
     }
 }

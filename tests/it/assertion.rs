@@ -10,7 +10,7 @@ use crate::support::issuer::ISS;
 use crate::support::upstream::Upstream;
 
 /// What an assertion says: header and claims. That it holds is tested with another library (tests/e2e).
-fn read(assertion: &str) -> (Value, Value) {
+pub(crate) fn read(assertion: &str) -> (Value, Value) {
     let mut parts = assertion.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap_or_default());
     let mut next = || serde_json::from_slice(&parts.next().unwrap()).unwrap();
     (next(), next())

@@ -164,6 +164,13 @@ async fn a_trial_counts_against_nobody_but_a_brake_holds_there_too() {
     for n in 0..6 {
         assert_eq!(client.get("/trial/x", &[("Authorization", &bad(n))]).await.status, 200, "{n}");
     }
+    for (line, n) in gateway.logged(6).await.iter().zip(0..) {
+        // Past the allowance nothing is verified for it, and it goes on as nobody's.
+        let reason = if n < 3 { "wrong_audience" } else { "too_many_denials" };
+        assert_eq!(line["report_only"], reason, "{n}");
+    }
+    let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    assert!(!metrics.contains("tollgate_denials_total{"), "nothing was refused:\n{metrics}");
     let fresh = gateway.bearer("alice", "api:read");
     assert_eq!(client.get("/api/x", &[("Authorization", &fresh)]).await.status, 200, "nobody was denied yet");
     for n in 6..9 {

@@ -11,6 +11,7 @@ use tollgate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use tollgate::core::session::sealed::{Binding, Purpose};
 use tollgate::core::time::Timestamp;
 
+use crate::assertion;
 use crate::streams::{HANDSHAKE, MASKED, SWITCHES, accept};
 use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::eventually;
@@ -49,8 +50,11 @@ impl World {
                 "/jwks" => keys.clone(),
                 "/token" => {
                     let number = count.fetch_add(1, Ordering::SeqCst);
-                    let claims = json!({ "iss": iss, "sub": "alice", "scope": "api:read", "jti": format!("t-{number}") });
-                    let token = issuer.token_with(claims);
+                    let now = seconds();
+                    let claims = json!({ "iss": iss, "aud": AUDIENCE, "sub": "alice", "scope": "api:read",
+                        "jti": format!("t-{number}"), "iat": now, "exp": now + 300 });
+                    // It names no client, as those of many servers: the session does.
+                    let token = issuer.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" }), &claims);
                     json!({ "access_token": token, "token_type": "Bearer", "expires_in": 300, "refresh_token": format!("rt-{number}") })
                         .to_string()
                 }
@@ -85,8 +89,7 @@ routes:
     fn session(&self) -> String {
         let live = self.gateway.app.gate.live.load_full();
         let number = u8::try_from(self.families.fetch_add(1, Ordering::SeqCst)).unwrap();
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let now = Timestamp::from_secs(i64::try_from(since).unwrap());
+        let now = Timestamp::from_secs(i64::try_from(seconds()).unwrap());
         let grant = Grant {
             client_id: "web-app".into(),
             iss: self.server.url(),
@@ -119,6 +122,10 @@ routes:
     fn exchanges(&self) -> usize {
         self.exchanges.load(Ordering::SeqCst)
     }
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// `Cookie` for what an answer sets.
@@ -168,6 +175,20 @@ async fn the_upstream_sees_who_calls_and_nothing_of_the_session_whose_next_cooki
     }
     let text = world.gateway.log.text();
     assert!(!text.contains(second.split_once('=').unwrap().1), "{text}");
+}
+
+#[tokio::test]
+async fn headers_and_assertion_name_the_same_client_of_a_session() {
+    let upstream = Upstream::start().await;
+    let world = World::with(&upstream.url(), "identity: { assertion: {} }").await;
+    let first = world.get("/api/x", &FETCH, &world.session()).await;
+    assert_eq!(world.get("/api/x", &FETCH, &next(&first)).await.status, 200);
+    for got in upstream.received() {
+        let claims = assertion::read(got.header("x-auth-assertion").unwrap()).1;
+        assert_eq!((&claims["sub"], &claims["client_id"]), (&json!("alice"), &json!("web-app")));
+        let told = (got.header("x-auth-subject"), got.header("x-auth-client"));
+        assert_eq!(told, (Some("alice"), Some("web-app")));
+    }
 }
 
 #[tokio::test]

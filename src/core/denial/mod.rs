@@ -149,6 +149,8 @@ pub enum Denial {
     /// One address was denied too often, and this would be work.
     TooManyDenials {
         retry_after: Duration,
+        /// Its denials were only reported, and so is this.
+        only_reported: bool,
     },
     /// More requests are under way than there is room for.
     Overloaded,
@@ -166,7 +168,7 @@ impl Denial {
             | Self::StoreUnavailable
             | Self::RevocationsUnavailable
             | Self::Overloaded => Some(Duration::from_secs(2)),
-            Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after } => {
+            Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after, .. } => {
                 Some(*retry_after)
             }
             _ => None,

@@ -97,7 +97,9 @@ impl Permit {
         query: Option<String>,
         reported: Reported,
     ) -> Result<Self, Denial> {
-        if !route.report_only || matches!(reported.denial, Denial::TooManyDenials { .. }) {
+        if !route.report_only
+            || matches!(reported.denial, Denial::TooManyDenials { only_reported: false, .. })
+        {
             return Err(reported.denial);
         }
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
@@ -327,8 +329,12 @@ mod tests {
             let refused = Permit::without_credential(asked(false), query(), denial.clone());
             assert_eq!(refused.unwrap_err(), denial);
         }
-        let braked = Denial::TooManyDenials { retry_after: Duration::from_secs(1) };
-        assert!(Permit::without_credential(asked(true), None, braked).is_err());
+        for only_reported in [true, false] {
+            let braked = Denial::TooManyDenials { retry_after: Duration::from_secs(1), only_reported };
+            let passes = Permit::without_credential(asked(true), None, braked.clone()).is_ok();
+            assert_eq!(passes, only_reported, "a brake holds here too, but that of trials refuses nobody");
+            assert!(Permit::without_credential(asked(false), None, braked).is_err());
+        }
     }
 
     #[test]

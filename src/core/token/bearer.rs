@@ -73,7 +73,7 @@ pub(in crate::core) fn without_access_token(query: String) -> String {
 }
 
 /// `b64token` of RFC 6750 section 2.1: at least one character, then any number of `=`.
-fn is_b64token(token: &str) -> bool {
+pub(super) fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
     // To the end, whatever is found: nearly all are good, and so it is done many bytes at a time.
     !body.is_empty() && body.bytes().fold(true, |good, byte| good & is_b64(byte))

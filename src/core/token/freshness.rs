@@ -80,7 +80,7 @@ impl Freshness {
         let pause = if usable { limits.cooldown } else { limits.retry };
         let may_fetch = !self.in_flight && self.rested(pause, now);
         if usable && kid_known {
-            let old = age.is_some_and(|age| age >= limits.refresh);
+            let old = age.is_some_and(|age| age >= limits.refresh) || self.is_ahead(limits.cooldown, now);
             return if old && may_fetch { Decision::UseAndRefresh } else { Decision::Use };
         }
         if self.in_flight {
@@ -124,6 +124,12 @@ impl Freshness {
 
     pub const fn is_in_flight(&self) -> bool {
         self.in_flight
+    }
+
+    /// Whether the keys at hand were read later than `now`: the clock was set back, and says nothing of their age.
+    /// A request that read the clock a moment before the fetch is no such case.
+    fn is_ahead(&self, by: Duration, now: Timestamp) -> bool {
+        self.fetched_at.is_some_and(|fetched| fetched.since(now) > by)
     }
 
     /// Whether the latest fetch began at least `pause` ago. A clock that was set back by more than
@@ -213,6 +219,18 @@ mod tests {
         assert_eq!(freshness.decide(&LIMITS, false, at(0)), Decision::FetchAndWait);
         // A request that read the clock just before the fetch began is no such case.
         assert_eq!(freshness.decide(&LIMITS, false, at(9_999)), Decision::RefuseUnknownKey);
+        // Keys whose age nobody knows are used and fetched again, once a cooldown.
+        assert_eq!(freshness.decide(&LIMITS, true, at(9_990)), Decision::Use);
+        let mut freshness = fetched(10_000);
+        for set_back in [0, 10] {
+            assert_eq!(freshness.decide(&LIMITS, true, at(set_back)), Decision::UseAndRefresh);
+            freshness.begin(at(set_back));
+            freshness.failed();
+            assert_eq!(freshness.decide(&LIMITS, true, at(set_back + 9)), Decision::Use);
+        }
+        freshness.begin(at(20));
+        freshness.succeeded();
+        assert_eq!(freshness.decide(&LIMITS, true, at(40)), Decision::Use);
     }
 
     /// What happens to an issuer, in any order.

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
+use crate::core::token::bearer::is_b64token;
 
 /// Offered without a token beside the one with it, by pages whose service knows no subprotocol: browsers end
 /// a connection for which none was chosen when some were offered (WebSockets Standard, «establish a
@@ -31,12 +32,13 @@ impl std::fmt::Debug for Offered<'_> {
 
 impl Offered<'_> {
     /// # Errors
-    /// [`Denial::TokenMalformed`] when it is not base64url of text, without padding.
+    /// [`Denial::TokenMalformed`] when it is not base64url, without padding, of what `Authorization` could hold.
     pub fn token(self) -> Result<SecretString, Denial> {
         const MALFORMED: Denial =
             Denial::TokenMalformed("What follows `tollgate.bearer.` must be the token in base64url.");
         let bytes = URL_SAFE_NO_PAD.decode(self.0).map_err(|_| MALFORMED)?;
-        String::from_utf8(bytes).map(SecretString::new).map_err(|_| MALFORMED)
+        let token = String::from_utf8(bytes).map_err(|_| MALFORMED)?;
+        if is_b64token(&token) { Ok(SecretString::new(token)) } else { Err(MALFORMED) }
     }
 }
 
@@ -161,6 +163,15 @@ mod tests {
             let headers = with(&[&format!("tollgate.bearer.{bad}")]);
             let token = offered(&headers).unwrap().unwrap().token();
             assert!(matches!(token, Err(Denial::TokenMalformed(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_authorization_could_not_hold_is_no_token_here_either() {
+        for bad in ["", "=", "a b", "a&b", "a,b", "a=b", "a\n", "\u{e9}", "\0"] {
+            let headers = with(&[&format!("tollgate.bearer.{}", URL_SAFE_NO_PAD.encode(bad))]);
+            let token = offered(&headers).unwrap().unwrap().token();
+            assert!(matches!(token, Err(Denial::TokenMalformed(_))), "{bad:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is remembered of a token never says anything that the whole judgement would not say.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bolero::TypeGenerator;
@@ -31,13 +31,19 @@ use crate::flows::{Operators, Ports};
 use crate::state::issuer_keys::testing::issuer;
 use crate::state::metrics::Metrics;
 
-/// A clock that is set, and an issuer that does not answer.
+/// A clock that is set, and an issuer that does not answer: at once, or while it hangs never.
 #[derive(Debug)]
-struct World(AtomicI64);
+struct World {
+    now: AtomicI64,
+    /// How often it was asked for the time.
+    looks: AtomicUsize,
+    hangs: AtomicBool,
+}
 
 impl Clock for World {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
     }
 }
 
@@ -52,7 +58,13 @@ impl HttpClient for World {
         _: Request<Bytes>,
         _: Bounds,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpFault>> {
-        async { Err(HttpFault::Connect) }.boxed()
+        async {
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            Err(HttpFault::Connect)
+        }
+        .boxed()
     }
 }
 
@@ -91,7 +103,8 @@ const SUBJECT: &str = "x-auth-subject";
 
 impl Scene {
     async fn new() -> Self {
-        let world = Arc::new(World(AtomicI64::new(NOW.as_millis())));
+        let now = AtomicI64::new(NOW.as_millis());
+        let world = Arc::new(World { now, looks: AtomicUsize::new(0), hangs: AtomicBool::new(false) });
         let log = Arc::new(MemoryLog::default());
         let live = Arc::new(live(AUDIENCE, SUBJECT, None));
         let gate = || {
@@ -117,7 +130,7 @@ impl Scene {
     }
 
     fn passes(&self, by: Duration) {
-        self.world.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.world.now.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// The issuer's keys are these from now on. A fetch that a request has begun ends first.
@@ -260,6 +273,40 @@ async fn a_revocation_is_obeyed_at_once_and_so_is_its_lifting() {
         scene.change(Change::Lift(revocation)).await;
         assert_eq!(scene.says(&token).await, Ok(()), "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn a_good_token_that_was_taken_back_is_verified_once_however_often_it_comes() {
+    let scene = Scene::new().await;
+    let (token, taken_back) = (token(), revocation(Kind::Jti, "one", Rule::Outright));
+    scene.change(Change::Add(taken_back.clone())).await;
+    for _ in 0..3 {
+        assert_eq!(scene.says(&token).await, Err(Denial::Revoked));
+    }
+    assert!(scene.counted(r#""verified"} 1"#) && scene.counted(r#""cached"} 2"#));
+    scene.change(Change::Lift(taken_back)).await;
+    assert_eq!(scene.says(&token).await, Ok(()));
+}
+
+#[tokio::test]
+async fn while_keys_are_too_old_a_remembered_token_waits_for_one_deadline_and_not_for_two() {
+    let scene = Scene::new().await;
+    let day = 24 * 3600;
+    let long = json!({ "iat": NOW.as_secs() + day, "exp": NOW.as_secs() + day + 600 });
+    let token = keys().p256.sign(&with(claims(), long));
+    scene.passes(Duration::from_secs(24 * 3600 - 5));
+    scene.recalls(&token).await.unwrap();
+    scene.passes(Duration::from_secs(10));
+    scene.world.hangs.store(true, Ordering::SeqCst);
+    let (began, now) = (Instant::now(), scene.now());
+    let looks = || scene.world.looks.load(Ordering::SeqCst);
+    let before = looks();
+    let issuer = IssuerName::new("demo");
+    let verdict = authenticate(&scene.remembers, &scene.live, &token, Brought::ByIssuer(&issuer), now).await;
+    assert_eq!(verdict.unwrap_err(), Denial::KeysUnavailable);
+    let deadline = scene.live.issuers.iter().next().unwrap().settings.timeout;
+    assert!(began.elapsed() >= deadline);
+    assert_eq!(looks() - before, 1, "whoever begins to wait looks at the clock, and nobody else");
 }
 
 /// What may happen between two requests.

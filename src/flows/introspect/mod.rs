@@ -85,8 +85,8 @@ pub(in crate::flows) async fn introspect(
     let verdict = match recalled {
         Some(verdict) => verdict,
         None => {
-            if let Brought::ByRequest { from, .. } = brought {
-                brake::before_token(gate, live, id, from, now)?;
+            if let Brought::ByRequest { from, only_reports, .. } = brought {
+                brake::before_token(gate, live, id, from, only_reports, now)?;
             }
             ask(gate, issuer, introspections, token, id).await
         }
@@ -270,14 +270,22 @@ impl Call {
 
     fn tell(&self, fault: &Fault) {
         let (issuer, why) = (&self.issuer.settings.name, &fault.why);
-        if self.introspections().is_some_and(|known| known.failed(why, self.clock.now())) {
-            tracing::warn!(
+        let now = self.clock.now();
+        let is_told = self.introspections().is_some_and(|known| {
+            if fault.of_the_server { known.failed(why, now) } else { known.failed_for_one(now) }
+        });
+        match (is_told, fault.of_the_server) {
+            (true, true) => tracing::warn!(
                 %issuer,
                 why,
                 "the issuer could not be asked about an opaque token: those that are not remembered get 503"
-            );
-        } else {
-            tracing::debug!(%issuer, why, "the issuer could still not be asked about an opaque token");
+            ),
+            (true, false) => tracing::warn!(
+                %issuer,
+                why,
+                "the issuer did not say whether an opaque token is good: it gets 503, others are asked about"
+            ),
+            (false, _) => tracing::debug!(%issuer, why, "the issuer was asked about an opaque token in vain"),
         }
     }
 

@@ -239,6 +239,9 @@ impl Scene {
         };
         let target = read_target(&live, &head).unwrap();
         let admitted = admit(&self.gate, &live, &head, target, self.clock.now()).await;
+        if let Some(reported) = admitted.as_ref().ok().and_then(|admitted| admitted.permit.reported()) {
+            brake::note_reported(&self.gate, &live, address, &reported.denial);
+        }
         admitted.map(|admitted| admitted.permit).map_err(|refusal| {
             brake::note(&self.gate, &live, address, &refusal.denial);
             refusal.denial
@@ -454,6 +457,18 @@ async fn whatever_is_no_answer_is_an_outage_and_says_nothing_of_the_token() {
         assert_eq!(denial, Denial::IntrospectionUnavailable, "{bad:?}");
         assert_eq!(denial.facts().status, 503);
         assert!(denial.retry_after().is_some());
+        let of_the_server = match &bad {
+            Says::Fault(fault) => *fault == HttpFault::Connect,
+            Says::Raw(status, ..) => *status == 401,
+            _ => false,
+        };
+        let issuer = scene.gate.live.load().issuers.iter().next().unwrap().clone();
+        let trouble = issuer.introspections().unwrap().trouble();
+        assert_eq!(
+            trouble.is_some(),
+            of_the_server,
+            "{bad:?}: no token makes it look as if the issuer were away"
+        );
         // Nobody asks again for a second; then it is as good as ever.
         scene.says("opaque", json!({}));
         scene.later(999);
@@ -581,6 +596,35 @@ async fn an_address_that_shows_too_many_made_up_tokens_has_no_more_of_them_asked
 }
 
 #[tokio::test]
+async fn a_trial_is_no_way_around_the_brake_to_the_issuer_and_brakes_nothing_elsewhere() {
+    let trial = r#"  - { path: /trial/*, to: "http://127.0.0.1:1", report_only: true, require: { scope: "api:read" } }"#;
+    let scene = Scene::with(DEMO, &format!("{ROUTES}{trial}\n"));
+    for token in ["known", "new"] {
+        scene.says(token, json!({}));
+    }
+    scene.call("known").await.unwrap();
+    for n in 0..100 {
+        let permit = scene.get("/trial/x", &format!("made-up-{n}")).await.unwrap();
+        assert_eq!(permit.reported().unwrap().denial, INACTIVE);
+    }
+    let asked = scene.asked();
+    for token in ["made-up-101", "new"] {
+        let permit = scene.get("/trial/x", token).await.unwrap();
+        let denial = &permit.reported().unwrap().denial;
+        assert!(matches!(denial, Denial::TooManyDenials { only_reported: true, .. }), "{denial:?}");
+        assert!(permit.token().is_none());
+    }
+    assert_eq!(scene.asked(), asked);
+    assert!(scene.get("/trial/x", "known").await.unwrap().token().is_some());
+    scene.call("new").await.unwrap();
+    assert_eq!(scene.asked(), asked + 1, "a trial keeps nobody from anything elsewhere");
+    assert!(scene.get("/trial/x", "new").await.unwrap().token().is_some());
+    scene.later(600);
+    scene.says("later", json!({}));
+    assert!(scene.get("/trial/x", "later").await.unwrap().token().is_some(), "and is over with time");
+}
+
+#[tokio::test]
 async fn a_refresh_and_other_rules_forget_what_was_said() {
     let scene = Scene::new();
     scene.says("opaque", json!({}));
@@ -617,7 +661,11 @@ async fn among_several_issuers_only_the_one_of_the_route_is_shown_a_token() {
     assert_eq!(hosts, ["other.example", "as.example"]);
     // Where none is singled out nobody is asked.
     let live = scene.gate.live.load_full();
-    let anywhere = Brought::ByRequest { to: &Access::Public, from: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let anywhere = Brought::ByRequest {
+        to: &Access::Public,
+        from: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        only_reports: false,
+    };
     let refused = authenticate(&scene.gate, &live, "new", anywhere, scene.clock.now()).await;
     assert!(matches!(refused, Err(Denial::TokenMalformed(_))));
     assert_eq!(scene.asked(), 2);

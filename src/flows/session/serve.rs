@@ -91,7 +91,7 @@ fn ended(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Option<SessionEnd> {
     session_cookie::timeouts(at.client).ended(grant.signed_in_at, last_used_at, at.gate.clock.now())
 }
 
-/// The tokens of a generation, from memory, unless they were put there while upstreams were told of others.
+/// The tokens of a generation, from memory. Those of another `identity`, which a reload has changed, are read again.
 fn at_hand(at: At<'_>, grant: &Grant) -> Option<Arc<Held>> {
     let held = at.gate.sessions.tokens(grant.family, grant.generation)?;
     (held.id_claims.is_some() == is_told_by_id_token(at)).then_some(held)

@@ -189,9 +189,13 @@ impl Freshness {
     }
 
     fn set(&self, as_of: Instant, staleness: Option<Duration>) {
-        let until = staleness.and_then(|staleness| as_of.checked_add(staleness));
+        let until = match staleness {
+            None => FOR_GOOD,
+            // No moment is so late. Doubt closes the gate.
+            Some(staleness) => as_of.checked_add(staleness).map_or(0, |until| self.millis(until)),
+        };
         self.as_of.fetch_max(self.millis(as_of), Ordering::AcqRel);
-        self.until.fetch_max(until.map_or(FOR_GOOD, |until| self.millis(until)), Ordering::AcqRel);
+        self.until.fetch_max(until, Ordering::AcqRel);
     }
 
     fn holds(&self) -> bool {
@@ -284,6 +288,8 @@ mod tests {
         };
         assert_eq!(revocations.currency(), Currency::Unknown);
         assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
+        revocations.is_complete(Instant::now(), Some(Duration::MAX));
+        assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable), "no moment is so late");
         revocations.is_complete(Instant::now(), Some(Duration::ZERO));
         assert!(matches!(revocations.currency(), Currency::Stale { .. }));
         assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));

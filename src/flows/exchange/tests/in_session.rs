@@ -43,6 +43,18 @@ impl Scene {
         Self::of(session_client(IdentityFrom::AccessToken), issuer(Duration::from_secs(5)))
     }
 
+    fn reload(&mut self, client: Client) {
+        let issuers = self.live.settings.issuers.clone();
+        let clients = vec![Arc::new(client)];
+        self.live = Arc::new(Live {
+            issuers: Issuers::new(&issuers, Some(&self.live.issuers)),
+            settings: Arc::new(Settings { issuers, clients, ..testing::settings(OWN) }),
+            routes: RouteTable::build(&[]).unwrap(),
+            cookie_keys: Arc::clone(&self.live.cookie_keys),
+            assertions: None,
+        });
+    }
+
     fn client(&self) -> &Arc<Client> {
         &self.live.settings.clients[0]
     }
@@ -568,6 +580,19 @@ async fn upstreams_are_told_who_calls_by_the_id_token_where_that_is_asked_for() 
     );
     scene.pass(60);
     scene.is_over(&third, SessionEnd::Revoked).await;
+}
+
+#[tokio::test]
+async fn what_upstreams_are_told_by_follows_a_reload_also_where_a_session_is_in_memory() {
+    let mut scene = Scene::in_session();
+    let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+    assert_eq!(subject_told(&scene.ask(&cookie).await.unwrap()), Some("alice"));
+    for (identity, told) in [(IdentityFrom::IdToken, "alice@corp"), (IdentityFrom::AccessToken, "alice")] {
+        scene.reload(session_client(identity));
+        for _ in 0..2 {
+            assert_eq!(subject_told(&scene.ask(&cookie).await.unwrap()), Some(told));
+        }
+    }
 }
 
 #[tokio::test]

@@ -174,8 +174,9 @@ async fn an_address_that_was_denied_too_often_keeps_its_sessions() {
     scene.next(access_token(&scene, json!({ "jti": "t-2" })));
     let answer = scene.refresh(&cookie).await.unwrap();
     let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
-    let brake =
-        |token: &str| brake::before_token(gate, live, Fingerprint::of(token), address, gate.clock.now());
+    let brake = |token: &str| {
+        brake::before_token(gate, live, Fingerprint::of(token), address, false, gate.clock.now())
+    };
     assert_eq!(brake(&token), Ok(()));
     assert!(matches!(brake("made.up.token"), Err(Denial::TooManyDenials { .. })));
     scene.pass(3);
