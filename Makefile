@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e fuzz check bench bench-core bench-revocations soak
+.PHONY: help demo test e2e fuzz check bench bench-gateway bench-core bench-revocations soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -23,8 +23,11 @@ fuzz: ## what reads foreign bytes, each target for TOLLGATE_FUZZ_SECONDS (60)
 check: ## formatting and lints
 	@scripts/check
 
-bench: ## the price of the gate: CPU per request beside a bare pingora proxy
+bench: ## the price of the gate beside nginx, HAProxy, Apache and a bare proxy, in one run (30 minutes)
 	@scripts/bench
+
+bench-gateway: ## the same beside the bare proxy alone
+	@scripts/bench-gateway
 
 bench-core: ## the price of each step between socket and socket, beside a signature
 	@scripts/setup demo

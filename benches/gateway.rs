@@ -1,7 +1,7 @@
 //! The price of the gate: CPU time per request of Tollgate, which verifies an access token and sets
 //! identity headers, beside a bare pingora proxy (benches/passthrough) that does nothing. Both get
 //! the same requests for the same upstream, turn by turn in one run, so that what else the machine
-//! does hits both. Answered by `make bench`; the load stays on this machine and is bounded.
+//! does hits both. Answered by `make bench-gateway`; the load stays on this machine and is bounded.
 //!
 //! usage: gateway [--rounds N] [--requests N] [--connections N]
 

@@ -1,0 +1,76 @@
+//! A server that was started from here, with all that it started in turn: what CPU time they took, and their end.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+
+/// Ends with the value.
+#[derive(Debug)]
+pub struct Process(pub Child);
+
+impl Drop for Process {
+    /// SIGTERM first: nginx and Apache end their workers then. The shell has `kill` built in.
+    fn drop(&mut self) {
+        let kill = format!("kill -TERM {}", self.0.id());
+        let _ = Command::new("sh").args(["-c", &kill]).status();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A program that runs on these cores only (a list as of taskset), or anywhere.
+pub fn pinned(program: &Path, cores: Option<&str>) -> Command {
+    match cores {
+        Some(cores) => {
+            let mut command = Command::new("taskset");
+            command.args(["--cpu-list", cores]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// User and system time so far of a process, of all its threads, of its children and theirs, also of those that
+/// ended (proc(5), stat, fields 14 to 17).
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_time(root: u32) -> Result<Duration, Failure> {
+    /// `sysconf(_SC_CLK_TCK)` is 100 on every Linux that Rust runs on.
+    const TICKS_PER_SECOND: u64 = 100;
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut ticks: HashMap<u32, u64> = HashMap::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // It may have ended since.
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((parent, spent)) = parent_and_ticks(&stat) else { continue };
+        children.entry(parent).or_default().push(id);
+        ticks.insert(id, spent);
+    }
+    let mut total = *ticks.get(&root).ok_or("a server has ended")?;
+    let mut left = children.remove(&root).unwrap_or_default();
+    while let Some(id) = left.pop() {
+        total += ticks.get(&id).copied().unwrap_or_default();
+        left.extend(children.remove(&id).unwrap_or_default());
+    }
+    Ok(Duration::from_millis(total * 1000 / TICKS_PER_SECOND))
+}
+
+fn parent_and_ticks(stat: &str) -> Option<(u32, u64)> {
+    // The name may hold spaces and brackets. What follows begins with field 3.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let parent = fields.get(1)?.parse().ok()?;
+    let spent = fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+    Some((parent, spent))
+}

@@ -1,0 +1,125 @@
+//! The tables: for the terminal, and into docs/performance.md between two marks.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::Failure;
+use crate::chart;
+use crate::load::Load;
+use crate::results::{Results, Spread};
+use crate::systems::{self, BARE, Group, KNOWN, NGINX};
+
+const BEGIN: &str = "<!-- what follows is written by `make bench`, up to the next such mark -->";
+const END: &str = "<!-- here ends what `make bench` writes -->";
+const CHART: &str = "side-by-side.svg";
+
+/// Both tables, as Markdown.
+pub fn text(results: &Results) -> String {
+    format!("{}\n{}", beside_nginx(results), beyond_bare(results))
+}
+
+/// Writes the tables and the chart into this folder of docs.
+///
+/// # Errors
+/// When `performance.md` has no place for them.
+pub fn write(results: &Results, folder: &Path) -> Result<(), Failure> {
+    let file = folder.join("performance.md");
+    let docs = std::fs::read_to_string(&file)?;
+    let (before, rest) = docs.split_once(BEGIN).ok_or("performance.md has no mark where tables begin")?;
+    let (_, after) = rest.split_once(END).ok_or("performance.md has no mark where tables end")?;
+    let image = format!("![CPU time a request beside nginx as a plain proxy]({CHART})");
+    let tables = text(results);
+    std::fs::write(
+        &file,
+        format!("{before}{BEGIN}\n\n{image}\n\n{}\n\n{tables}\n{END}{after}", how(results)),
+    )?;
+    std::fs::write(folder.join(CHART), chart::draw(results))?;
+    Ok(())
+}
+
+fn how(results: &Results) -> String {
+    let Results { date, cores, rounds, seconds, connections, versions, .. } = results;
+    let signatures: Vec<String> = crate::tokens::Algorithm::ALL
+        .iter()
+        .filter_map(|algorithm| {
+            Some(format!("{} {:.0} µs", algorithm.name(), results.verification(*algorithm)?.median))
+        })
+        .collect();
+    format!(
+        "{date}, {cores} cores, {rounds} rounds of {seconds} s for each, {connections} kept connections; {}, as Debian 12 \
+         has them. One signature's verification by aws-lc took {}.",
+        versions.join(", "),
+        signatures.join(", "),
+    )
+}
+
+fn beside_nginx(results: &Results) -> String {
+    let mut text = String::from(
+        "| CPU time a request, nginx = 1 | one token | 10,000 tokens | least to greatest | CPU |\n|---|---|---|---|---|\n",
+    );
+    for (name, group) in rows(results) {
+        let ratio =
+            |load| results.ratio(name, load).map_or_else(String::new, |ratio| format!("{:.2}", ratio.median));
+        let (one, many) = (ratio(Load::One), ratio(Load::Many));
+        let spread = results.ratio(name, Load::Many).map_or_else(String::new, least_to_greatest);
+        let microseconds = results
+            .microseconds(name, Load::Many)
+            .map_or_else(String::new, |all| format!("{:.0} µs", all.median));
+        let name = if group == Group::Tollgate { format!("**{name}**") } else { name.to_owned() };
+        let _ = writeln!(text, "| {name} | {one} | {many} | {spread} | {microseconds} |");
+    }
+    text
+}
+
+/// The price of the gate alone: what is beyond a proxy on the same platform that decides nothing.
+fn beyond_bare(results: &Results) -> String {
+    let mut text = String::from(
+        "| beside the bare proxy | ratio | least to greatest | more CPU | without the signature |\n|---|---|---|---|---|\n",
+    );
+    for system in systems::all().iter().filter(|system| system.group == Group::Tollgate) {
+        for load in system.loads {
+            let (Some(ratio), Some(beyond)) =
+                (results.ratio_to(BARE, system.name, *load), results.beyond_bare(system.name, *load))
+            else {
+                continue;
+            };
+            let signature = system.verifies_each().then(|| results.verification(system.algorithm)).flatten();
+            let rest =
+                signature.map_or_else(String::new, |one| format!("{:.1} µs", beyond.median - one.median));
+            let _ = writeln!(
+                text,
+                "| {}, {} | {:.2} | {} | {:.1} µs | {rest} |",
+                system.name,
+                load.name(),
+                ratio.median,
+                least_to_greatest(ratio),
+                beyond.median,
+            );
+        }
+    }
+    text
+}
+
+/// Names that were measured, with the headings they stand under.
+pub fn rows(results: &Results) -> Vec<(&'static str, Group)> {
+    let was_measured = |name: &str| results.systems.iter().any(|measured| measured == name);
+    systems::all()
+        .iter()
+        .filter(|system| was_measured(system.name))
+        .map(|system| (system.name, system.group))
+        .collect()
+}
+
+fn least_to_greatest(spread: Spread) -> String {
+    format!("{:.2} to {:.2}", spread.least, spread.greatest)
+}
+
+/// What a person would say of it, for the chart's foot.
+pub fn sentence(results: &Results) -> Option<String> {
+    let known = results.ratio_to(BARE, KNOWN, Load::Many)?.median;
+    let beyond = results.beyond_bare(KNOWN, Load::Many)?.median;
+    let nginx = results.microseconds(NGINX, Load::Many)?.median;
+    Some(format!(
+        "A request whose token was seen before costs {known:.2} times a bare pingora proxy: {beyond:.0} µs more. nginx: {nginx:.0} µs."
+    ))
+}

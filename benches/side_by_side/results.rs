@@ -1,0 +1,157 @@
+//! What was measured: every figure of every round, as it is kept in a file and shown.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use crate::load::Load;
+use crate::systems::{BARE, NGINX, Place, Running};
+use crate::tokens::Algorithm;
+
+/// One system under one load in one round.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Row {
+    /// CPU time a request.
+    pub microseconds: f64,
+    pub per_second: f64,
+    /// CPU time by wall time: 1 is one core.
+    pub busy: f64,
+}
+
+/// A run.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Results {
+    pub date: String,
+    pub cores: usize,
+    pub rounds: usize,
+    pub seconds: u64,
+    pub connections: usize,
+    /// As each program says.
+    pub versions: Vec<String>,
+    /// The names of the systems, in the order of the tables.
+    pub systems: Vec<String>,
+    /// For each round: how long aws-lc takes for one signature, as `Algorithm::ALL`.
+    pub verifications: Vec<[f64; 3]>,
+    /// By system and load: for each round.
+    pub measured: BTreeMap<String, Vec<Row>>,
+}
+
+/// Least, middle and greatest of several rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    pub least: f64,
+    pub median: f64,
+    pub greatest: f64,
+}
+
+impl Spread {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (least, greatest) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Some(Self { least, median, greatest })
+    }
+}
+
+impl Results {
+    pub fn new(
+        place: &Place,
+        systems: &[Running],
+        rounds: usize,
+        seconds: u64,
+        connections: usize,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string()[..10].to_owned(),
+            cores: std::thread::available_parallelism()?.get(),
+            rounds,
+            seconds,
+            connections,
+            versions: versions(place),
+            systems: systems.iter().map(|running| running.system.name.to_owned()).collect(),
+            verifications: Vec::new(),
+            measured: BTreeMap::new(),
+        })
+    }
+
+    pub fn add(&mut self, round: usize, system: &str, load: Load, row: Row) {
+        let rows = self.measured.entry(key(system, load)).or_default();
+        debug_assert_eq!(rows.len(), round, "one figure a round");
+        rows.push(row);
+    }
+
+    pub fn rows(&self, system: &str, load: Load) -> &[Row] {
+        self.measured.get(&key(system, load)).map_or(&[], Vec::as_slice)
+    }
+
+    /// CPU time a request divided by that of nginx in the same round.
+    pub fn ratio(&self, system: &str, load: Load) -> Option<Spread> {
+        self.ratio_to(NGINX, system, load)
+    }
+
+    pub fn ratio_to(&self, measure: &str, system: &str, load: Load) -> Option<Spread> {
+        let pairs = self.rows(system, load).iter().zip(self.rows(measure, load));
+        Spread::of(pairs.map(|(row, measure)| row.microseconds / measure.microseconds))
+    }
+
+    pub fn microseconds(&self, system: &str, load: Load) -> Option<Spread> {
+        Spread::of(self.rows(system, load).iter().map(|row| row.microseconds))
+    }
+
+    /// What it takes more than a bare proxy in the same round, in microseconds.
+    pub fn beyond_bare(&self, system: &str, load: Load) -> Option<Spread> {
+        let pairs = self.rows(system, load).iter().zip(self.rows(BARE, load));
+        Spread::of(pairs.map(|(row, bare)| row.microseconds - bare.microseconds))
+    }
+
+    /// One signature's verification, in microseconds.
+    pub fn verification(&self, algorithm: Algorithm) -> Option<Spread> {
+        let at = Algorithm::ALL.iter().position(|one| *one == algorithm)?;
+        Spread::of(self.verifications.iter().map(|round| round[at]))
+    }
+
+    pub fn read(file: &Path) -> Result<Self, Failure> {
+        Ok(serde_json::from_slice(&std::fs::read(file)?)?)
+    }
+
+    pub fn save(&self, file: &Path) -> Result<(), Failure> {
+        Ok(std::fs::write(file, serde_json::to_vec_pretty(self)?)?)
+    }
+}
+
+fn key(system: &str, load: Load) -> String {
+    format!("{system} / {}", load.name())
+}
+
+/// The first line of what each program says of itself.
+fn versions(place: &Place) -> Vec<String> {
+    let ask = |program: &str, argument: &str| {
+        let output = Command::new(place.gateways.join(program))
+            .arg(argument)
+            .env("LD_LIBRARY_PATH", place.libraries())
+            .output()
+            .ok()?;
+        let said = [output.stdout, output.stderr].concat();
+        let line = String::from_utf8_lossy(&said).lines().next()?.to_owned();
+        // `nginx version: nginx/1.22.1`, `HAProxy version 2.6.12-1+deb12u3 2025/10/03 - …`
+        line.split([' ', '/']).find(|word| word.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
+    };
+    [
+        ("nginx", "usr/sbin/nginx", "-v"),
+        ("HAProxy", "usr/sbin/haproxy", "-v"),
+        ("Apache", "usr/sbin/apache2", "-v"),
+    ]
+    .into_iter()
+    .filter_map(|(name, program, argument)| Some(format!("{name} {}", ask(program, argument)?)))
+    .collect()
+}
