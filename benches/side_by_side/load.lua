@@ -5,7 +5,7 @@ local requests, at = {}, 0
 
 function init(arguments)
   local count = tonumber(arguments[2])
-  local headers = { ["Accept"] = "application/json", ["Accept-Encoding"] = "gzip, br", ["User-Agent"] = "tollgate-bench" }
+  local headers = { ["Host"] = "localhost:8080", ["Accept"] = "application/json", ["Accept-Encoding"] = "gzip, br", ["User-Agent"] = "tollgate-bench" }
   for token in io.lines(arguments[1]) do
     if #requests == count then break end
     headers["Authorization"] = "Bearer " .. token

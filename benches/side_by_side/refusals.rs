@@ -39,7 +39,7 @@ pub fn http_get(address: SocketAddr, path: &str, token: Option<&str>) -> Result<
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{authorization}\r\n");
+        format!("GET {path} HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\n{authorization}\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -180,6 +180,7 @@ impl Tokens {
         json!({
             "iss": ISSUER, "aud": AUDIENCE, "sub": format!("user-{number:06}"), "client_id": "web-app",
             "scope": "api:read profile", "jti": format!("5d1f0c9e7a42{number:06}"), "sid": format!("0f8fad5bd9cb{number:06}"),
+            "acr": "urn:example:password", "auth_time": self.now - 600, "email": format!("user-{number:06}@example.com"),
             "iat": self.now - 60, "nbf": self.now - 60, "exp": self.now + 4 * 3600,
         })
     }
