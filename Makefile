@@ -23,7 +23,7 @@ fuzz: ## what reads foreign bytes, each target for TOLLGATE_FUZZ_SECONDS (60)
 check: ## formatting and lints
 	@scripts/check
 
-bench: ## the price of the gate beside nginx, HAProxy, Apache and a bare proxy, in one run (30 minutes)
+bench: ## the price of the gate beside nginx, HAProxy, Apache and a bare proxy, in one run (half an hour)
 	@scripts/bench
 
 bench-gateway: ## the same beside the bare proxy alone

@@ -30,7 +30,7 @@ const STYLE: &str = "
     }";
 
 /// An SVG.
-pub fn draw(results: &Results) -> String {
+pub(crate) fn draw(results: &Results) -> String {
     let groups = [
         (Group::PassesOn, "plain", "PASSES ON, DECIDES NOTHING"),
         (Group::Tollgate, "ours", "TOLLGATE: ALL CLAIMS, IDENTITY HEADERS, ASSERTION, METRICS, ACCESS LOG"),
@@ -88,7 +88,7 @@ pub fn draw(results: &Results) -> String {
             bottom + 16.0
         );
     }
-    let height = bottom + 54.0;
+    let height = bottom + 78.0;
     let Results { date, rounds, cores, connections, .. } = results;
     let foot = report::sentence(results).unwrap_or_default();
     format!(
@@ -99,12 +99,14 @@ pub fn draw(results: &Results) -> String {
   </style>
   <rect class="back" x="0.5" y="0.5" width="{:.0}" height="{:.0}" rx="8"/>
   <text class="title" x="24" y="36">What a request costs: CPU time, nginx as a plain proxy = 1</text>
-  <text class="quiet" x="24" y="58">Less is better. 10,000 tokens over 256 paths, one worker each, {connections} kept connections; median and spread of {rounds} rounds on {cores} cores, {date}.</text>
+  <text class="quiet" x="24" y="58">Less is better. 10,000 tokens over 256 paths, one worker each, {connections} kept connections.</text>
 {grid}{bars}  <text class="quiet" x="24" y="{:.0}">{foot}</text>
+  <text class="quiet" x="24" y="{:.0}">Bars are medians, lines the spread of {rounds} rounds on {cores} cores, {date}.</text>
 </svg>
 "#,
         WIDTH - 1.0,
         height - 1.0,
-        bottom + 40.0,
+        bottom + 42.0,
+        bottom + 62.0,
     )
 }

@@ -10,7 +10,7 @@ use crate::tokens::{MANY, Tokens};
 
 /// Whose requests are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
+pub(crate) enum Load {
     /// One token again and again.
     One,
     /// [`MANY`] tokens in turn, over 256 paths.
@@ -18,16 +18,16 @@ pub enum Load {
 }
 
 impl Load {
-    pub const BOTH: &[Self] = &[Self::One, Self::Many];
+    pub(crate) const BOTH: &[Self] = &[Self::One, Self::Many];
 
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::One => "one token",
             Self::Many => "10,000 tokens",
         }
     }
 
-    pub const fn tokens(self) -> u64 {
+    pub(crate) const fn tokens(self) -> u64 {
         match self {
             Self::One => 1,
             Self::Many => MANY as u64,
@@ -39,7 +39,7 @@ impl Load {
 ///
 /// # Errors
 /// When one was refused, or a connection broke.
-pub fn send(
+pub(crate) fn send(
     running: &Running,
     load: Load,
     tokens: &Tokens,

@@ -9,7 +9,7 @@ use crate::Failure;
 
 /// Ends with the value.
 #[derive(Debug)]
-pub struct Process(pub Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     /// SIGTERM first: nginx and Apache end their workers then. The shell has `kill` built in.
@@ -29,7 +29,7 @@ impl Drop for Process {
 }
 
 /// A program that runs on these cores only (a list as of taskset), or anywhere.
-pub fn pinned(program: &Path, cores: Option<&str>) -> Command {
+pub(crate) fn pinned(program: &Path, cores: Option<&str>) -> Command {
     match cores {
         Some(cores) => {
             let mut command = Command::new("taskset");
@@ -45,7 +45,7 @@ pub fn pinned(program: &Path, cores: Option<&str>) -> Command {
 ///
 /// # Errors
 /// When the process is gone.
-pub fn cpu_time(root: u32) -> Result<Duration, Failure> {
+pub(crate) fn cpu_time(root: u32) -> Result<Duration, Failure> {
     /// `sysconf(_SC_CLK_TCK)` is 100 on every Linux that Rust runs on.
     const TICKS_PER_SECOND: u64 = 100;
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();

@@ -11,7 +11,7 @@ use crate::tokens::Tokens;
 
 /// # Errors
 /// When a good token is refused or a bad one passes.
-pub fn check(running: &Running, tokens: &Tokens) -> Result<(), Failure> {
+pub(crate) fn check(running: &Running, tokens: &Tokens) -> Result<(), Failure> {
     let (name, algorithm) = (running.system.name, running.system.algorithm);
     let (status, body) = http_get(running.address, PATH, Some(&tokens.good(algorithm)?))?;
     if status != 200 || body != ANSWER {
@@ -34,7 +34,11 @@ const PATH: &str = "/api/things/0?page=2";
 ///
 /// # Errors
 /// When there is none.
-pub fn http_get(address: SocketAddr, path: &str, token: Option<&str>) -> Result<(u16, String), Failure> {
+pub(crate) fn http_get(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&str>,
+) -> Result<(u16, String), Failure> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();

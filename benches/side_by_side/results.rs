@@ -14,42 +14,42 @@ use crate::tokens::Algorithm;
 
 /// One system under one load in one round.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// CPU time a request.
-    pub microseconds: f64,
-    pub per_second: f64,
+    pub(crate) microseconds: f64,
+    pub(crate) per_second: f64,
     /// CPU time by wall time: 1 is one core.
-    pub busy: f64,
+    pub(crate) busy: f64,
 }
 
 /// A run.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Results {
-    pub date: String,
-    pub cores: usize,
-    pub rounds: usize,
-    pub seconds: u64,
-    pub connections: usize,
+pub(crate) struct Results {
+    pub(crate) date: String,
+    pub(crate) cores: usize,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u64,
+    pub(crate) connections: usize,
     /// As each program says.
-    pub versions: Vec<String>,
+    pub(crate) versions: Vec<String>,
     /// The names of the systems, in the order of the tables.
-    pub systems: Vec<String>,
+    pub(crate) systems: Vec<String>,
     /// For each round: how long aws-lc takes for one signature, as `Algorithm::ALL`.
-    pub verifications: Vec<[f64; 3]>,
+    pub(crate) verifications: Vec<[f64; 3]>,
     /// By system and load: for each round.
-    pub measured: BTreeMap<String, Vec<Row>>,
+    pub(crate) measured: BTreeMap<String, Vec<Row>>,
 }
 
 /// Least, middle and greatest of several rounds.
 #[derive(Clone, Copy, Debug)]
-pub struct Spread {
-    pub least: f64,
-    pub median: f64,
-    pub greatest: f64,
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) greatest: f64,
 }
 
 impl Spread {
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let (least, greatest) = (*values.first()?, *values.last()?);
@@ -64,7 +64,7 @@ impl Spread {
 }
 
 impl Results {
-    pub fn new(
+    pub(crate) fn new(
         place: &Place,
         systems: &[Running],
         rounds: usize,
@@ -84,47 +84,47 @@ impl Results {
         })
     }
 
-    pub fn add(&mut self, round: usize, system: &str, load: Load, row: Row) {
+    pub(crate) fn add(&mut self, round: usize, system: &str, load: Load, row: Row) {
         let rows = self.measured.entry(key(system, load)).or_default();
         debug_assert_eq!(rows.len(), round, "one figure a round");
         rows.push(row);
     }
 
-    pub fn rows(&self, system: &str, load: Load) -> &[Row] {
+    pub(crate) fn rows(&self, system: &str, load: Load) -> &[Row] {
         self.measured.get(&key(system, load)).map_or(&[], Vec::as_slice)
     }
 
     /// CPU time a request divided by that of nginx in the same round.
-    pub fn ratio(&self, system: &str, load: Load) -> Option<Spread> {
+    pub(crate) fn ratio(&self, system: &str, load: Load) -> Option<Spread> {
         self.ratio_to(NGINX, system, load)
     }
 
-    pub fn ratio_to(&self, measure: &str, system: &str, load: Load) -> Option<Spread> {
+    pub(crate) fn ratio_to(&self, measure: &str, system: &str, load: Load) -> Option<Spread> {
         let pairs = self.rows(system, load).iter().zip(self.rows(measure, load));
         Spread::of(pairs.map(|(row, measure)| row.microseconds / measure.microseconds))
     }
 
-    pub fn microseconds(&self, system: &str, load: Load) -> Option<Spread> {
+    pub(crate) fn microseconds(&self, system: &str, load: Load) -> Option<Spread> {
         Spread::of(self.rows(system, load).iter().map(|row| row.microseconds))
     }
 
     /// What it takes more than a bare proxy in the same round, in microseconds.
-    pub fn beyond_bare(&self, system: &str, load: Load) -> Option<Spread> {
+    pub(crate) fn beyond_bare(&self, system: &str, load: Load) -> Option<Spread> {
         let pairs = self.rows(system, load).iter().zip(self.rows(BARE, load));
         Spread::of(pairs.map(|(row, bare)| row.microseconds - bare.microseconds))
     }
 
     /// One signature's verification, in microseconds.
-    pub fn verification(&self, algorithm: Algorithm) -> Option<Spread> {
+    pub(crate) fn verification(&self, algorithm: Algorithm) -> Option<Spread> {
         let at = Algorithm::ALL.iter().position(|one| *one == algorithm)?;
         Spread::of(self.verifications.iter().map(|round| round[at]))
     }
 
-    pub fn read(file: &Path) -> Result<Self, Failure> {
+    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
         Ok(serde_json::from_slice(&std::fs::read(file)?)?)
     }
 
-    pub fn save(&self, file: &Path) -> Result<(), Failure> {
+    pub(crate) fn save(&self, file: &Path) -> Result<(), Failure> {
         Ok(std::fs::write(file, serde_json::to_vec_pretty(self)?)?)
     }
 }

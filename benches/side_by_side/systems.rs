@@ -13,11 +13,11 @@ use crate::refusals::http_get;
 use crate::tokens::{AUDIENCE, Algorithm, Bad, ISSUER};
 
 /// What the upstream answers, small as most answers of APIs.
-pub const ANSWER: &str = r#"{"items":[{"id":1,"name":"a thing"},{"id":2,"name":"another thing"}]}"#;
+pub(crate) const ANSWER: &str = r#"{"items":[{"id":1,"name":"a thing"},{"id":2,"name":"another thing"}]}"#;
 
-pub const NGINX: &str = "nginx, plain proxy";
-pub const BARE: &str = "pingora, bare proxy";
-pub const KNOWN: &str = "Tollgate, tokens seen before";
+pub(crate) const NGINX: &str = "nginx, plain proxy";
+pub(crate) const BARE: &str = "pingora, bare proxy";
+pub(crate) const KNOWN: &str = "Tollgate, tokens seen before";
 
 const SIGNATURE: &[Bad] = &[Bad::Absent, Bad::Forged, Bad::Unsigned, Bad::Confused];
 const POLICY: &[Bad] = &[
@@ -43,7 +43,7 @@ const POLICY_OF_APACHE: &[Bad] = &[
 
 /// Under which heading a system stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub(crate) enum Group {
     PassesOn,
     Tollgate,
     Others,
@@ -51,15 +51,15 @@ pub enum Group {
 
 /// A system under measurement.
 #[derive(Clone, Copy, Debug)]
-pub struct System {
-    pub name: &'static str,
-    pub group: Group,
+pub(crate) struct System {
+    pub(crate) name: &'static str,
+    pub(crate) group: Group,
     program: Program,
     /// Of the tokens it gets.
-    pub algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     /// What it must have refused before it is measured.
-    pub refuses: &'static [Bad],
-    pub loads: &'static [Load],
+    pub(crate) refuses: &'static [Bad],
+    pub(crate) loads: &'static [Load],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ enum Program {
 
 impl System {
     /// Whether it verifies a signature for each request, though it could remember.
-    pub const fn verifies_each(&self) -> bool {
+    pub(crate) const fn verifies_each(&self) -> bool {
         matches!(self.program, Program::Tollgate { remembers: false, .. })
     }
 
@@ -82,7 +82,7 @@ impl System {
     ///
     /// # Errors
     /// When what was measured is not what the name says.
-    pub fn expect_verified(&self, sent: u64, verified: u64) -> Result<(), Failure> {
+    pub(crate) fn expect_verified(&self, sent: u64, verified: u64) -> Result<(), Failure> {
         let Program::Tollgate { remembers, .. } = self.program else { return Ok(()) };
         let as_named = if remembers { verified * 100 <= sent } else { verified * 100 >= sent * 95 };
         if as_named {
@@ -93,7 +93,7 @@ impl System {
 }
 
 /// All, in the order of the tables.
-pub fn all() -> Vec<System> {
+pub(crate) fn all() -> Vec<System> {
     const SIGNED: &[&str] = &[include_str!("config/haproxy-signature.cfg")];
     const FULL: &[&str] =
         &[include_str!("config/haproxy-signature.cfg"), include_str!("config/haproxy-policy.cfg")];
@@ -140,26 +140,26 @@ pub fn all() -> Vec<System> {
 }
 
 /// Whether the others are divided by it.
-pub fn is_measure(name: &str) -> bool {
+pub(crate) fn is_measure(name: &str) -> bool {
     name == NGINX || name == BARE
 }
 
 /// A system that runs.
 #[derive(Debug)]
-pub struct Running {
-    pub system: System,
-    pub address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) system: System,
+    pub(crate) address: SocketAddr,
     admin: Option<SocketAddr>,
     process: Process,
 }
 
 impl Running {
-    pub fn cpu_time(&self) -> Result<Duration, Failure> {
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Failure> {
         cpu_time(self.process.0.id())
     }
 
     /// How many tokens it verified so far, where it says so.
-    pub fn verified(&self) -> Result<Option<u64>, Failure> {
+    pub(crate) fn verified(&self) -> Result<Option<u64>, Failure> {
         let Some(admin) = self.admin else { return Ok(None) };
         let (_, metrics) = http_get(admin, "/metrics", None)?;
         let counted = metrics
@@ -175,18 +175,18 @@ impl Running {
 
 /// Where everything is, and on which cores it runs.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     /// The unpacked packages.
-    pub gateways: PathBuf,
+    pub(crate) gateways: PathBuf,
     folder: PathBuf,
     /// Of the system under measurement. `None`: there is only one core.
     own_core: Option<String>,
     /// Of the upstream and the load.
-    pub others_cores: Option<String>,
+    pub(crate) others_cores: Option<String>,
 }
 
 impl Place {
-    pub fn new(gateways: &Path, folder: &Path) -> Result<Self, Failure> {
+    pub(crate) fn new(gateways: &Path, folder: &Path) -> Result<Self, Failure> {
         let last = std::thread::available_parallelism()?.get() - 1;
         let own_core = (last > 0).then(|| last.to_string());
         let others_cores = (last > 0).then(|| format!("0-{}", last - 1));
@@ -194,12 +194,13 @@ impl Place {
     }
 
     /// What the unpacked programs need that this system may not have.
-    pub fn libraries(&self) -> String {
-        let of = |folder: &str| self.gateways.join(folder).join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    pub(crate) fn libraries(&self) -> String {
+        let of =
+            |folder: &str| self.gateways.join(folder).join(format!("{}-linux-gnu", std::env::consts::ARCH));
         format!("{}:{}", of("usr/lib").display(), of("lib").display())
     }
 
-    pub fn start_upstream(&self) -> Result<Upstream, Failure> {
+    pub(crate) fn start_upstream(&self) -> Result<Upstream, Failure> {
         let address = free_address()?;
         let config = self.fill(include_str!("config/upstream.conf"), &[("UPSTREAM", &address.to_string())]);
         let file = self.write("upstream.conf", &config)?;
@@ -212,7 +213,7 @@ impl Place {
     }
 
     /// Starts a system on a core of its own, and waits until it listens.
-    pub fn start(&self, system: System, upstream: &Upstream) -> Result<Running, Failure> {
+    pub(crate) fn start(&self, system: System, upstream: &Upstream) -> Result<Running, Failure> {
         let (address, admin) = (free_address()?, free_address()?);
         let upstream = upstream.address.to_string();
         let name: String =
@@ -308,7 +309,7 @@ impl Place {
 
 /// The one that all systems pass requests to.
 #[derive(Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     address: SocketAddr,
     _process: Process,
 }

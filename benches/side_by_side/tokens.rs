@@ -18,23 +18,23 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 
-pub const ISSUER: &str = "https://login.example.com";
-pub const AUDIENCE: &str = "https://api.example.com";
+pub(crate) const ISSUER: &str = "https://login.example.com";
+pub(crate) const AUDIENCE: &str = "https://api.example.com";
 /// Tokens of each algorithm.
-pub const MANY: usize = 10_000;
+pub(crate) const MANY: usize = 10_000;
 
 /// By which a token is signed (RFC 7518, RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
+pub(crate) enum Algorithm {
     Rs256,
     Es256,
     EdDsa,
 }
 
 impl Algorithm {
-    pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
+    pub(crate) const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
 
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
             Self::Es256 => "ES256",
@@ -45,7 +45,7 @@ impl Algorithm {
 
 /// What no gateway may pass that claims to check it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bad {
+pub(crate) enum Bad {
     Absent,
     /// Signed by a key of the same name that is not the issuer's.
     Forged,
@@ -141,7 +141,7 @@ impl Signer {
 }
 
 /// Everything that was made, and the files it is in.
-pub struct Tokens {
+pub(crate) struct Tokens {
     folder: PathBuf,
     signers: Vec<(Algorithm, Signer)>,
     now: u64,
@@ -149,7 +149,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// Writes `jwks.json`, and for each algorithm `<name>.pem` and `<name>.tokens`.
-    pub fn make(folder: &Path) -> Result<Self, Failure> {
+    pub(crate) fn make(folder: &Path) -> Result<Self, Failure> {
         let mut signers = Vec::new();
         for algorithm in Algorithm::ALL {
             signers.push((algorithm, Signer::new(algorithm)?));
@@ -171,7 +171,7 @@ impl Tokens {
     }
 
     /// A token a line.
-    pub fn file(&self, algorithm: Algorithm) -> PathBuf {
+    pub(crate) fn file(&self, algorithm: Algorithm) -> PathBuf {
         self.folder.join(format!("{}.tokens", algorithm.name()))
     }
 
@@ -190,12 +190,12 @@ impl Tokens {
     }
 
     /// One that every system must pass.
-    pub fn good(&self, algorithm: Algorithm) -> Result<String, Failure> {
+    pub(crate) fn good(&self, algorithm: Algorithm) -> Result<String, Failure> {
         token(algorithm, self.signer(algorithm)?, &self.claims(0))
     }
 
     /// One that must be refused; `None`: no token at all.
-    pub fn bad(&self, algorithm: Algorithm, bad: Bad) -> Result<Option<String>, Failure> {
+    pub(crate) fn bad(&self, algorithm: Algorithm, bad: Bad) -> Result<Option<String>, Failure> {
         let signer = self.signer(algorithm)?;
         let mut claims = self.claims(0);
         let made = match bad {
@@ -231,7 +231,7 @@ impl Tokens {
 
     /// What aws-lc takes to verify one token's signature, in microseconds, as [`Algorithm::ALL`]: the least of
     /// short tries, since what disturbs one only adds.
-    pub fn time_verifications(&self) -> Result<[f64; 3], Failure> {
+    pub(crate) fn time_verifications(&self) -> Result<[f64; 3], Failure> {
         const TRIES: u32 = 20;
         const AT_ONCE: u32 = 25;
         let mut least = [f64::MAX; 3];
