@@ -20,15 +20,6 @@ export class Tollgate {
     addEventListener('pageshow', ({ persisted }) => persisted && (this.#token = undefined)); // was deaf meanwhile
   }
 
-  /** Leaves for sign-in by the gateway; the browser comes back to `returnTo`. `acrValues`, `maxAge`: step-up (RFC 9470). */
-  signIn({ returnTo = location.href, acrValues, maxAge } = {}) {
-    const to = new URL(returnTo, location.href);
-    const back = to.origin === this.#endpoint.origin ? to.pathname + to.search : to.href;
-    const asked = { client_id: this.#clientId, return_to: back, acr_values: acrValues, max_age: maxAge };
-    const given = Object.entries(asked).filter(([, value]) => value !== undefined);
-    location.assign(new URL(`/oauth/login?${new URLSearchParams(given)}`, this.#endpoint));
-  }
-
   /** With `login: page`: a new session from an authorization code. Gives the gateway's answer. */
   exchange({ code, code_verifier, redirect_uri }) {
     return navigator.locks.request(this.#name, async () => {
