@@ -34,7 +34,8 @@ impl Story<'_> {
         let visited = through_the_gateway(&browser, &request).await?;
         expect_status(&visited.callback, StatusCode::OK)?;
         let cookie = session_cookie(&visited.callback)?;
-        self.terminal.came(format!("Set-Cookie: {}=…; {}", cookie.name, cookie.attributes.join("; ")));
+        self.terminal.came(format!("Set-Cookie: {}=… (sealed)", cookie.name));
+        self.terminal.detail(format!("            {}", cookie.attributes.join("; ")));
         expect_status(&browser.get(&self.url("/portal/"), &navigation).await?, StatusCode::OK)?;
         self.terminal.came("200 for /portal/");
 
