@@ -232,11 +232,15 @@ pub(crate) fn ends_a_request(status: StatusCode) -> bool {
 }
 
 /// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of `Authorization`
-/// (RFC 9111 section 3.5), and of a cookie only where it is said.
+/// (RFC 9111 section 3.5), and of a cookie only where it is said: that it depends on it, and, where the upstream does not
+/// speak of caches itself, that it is for one person alone.
 ///
 /// # Errors
 /// When a header cannot be written.
-pub(crate) fn vary_by_cookie(answer: &mut ResponseHeader) -> pingora::Result<()> {
+pub(crate) fn is_for_one_person(answer: &mut ResponseHeader) -> pingora::Result<()> {
+    if !answer.headers.contains_key(header::CACHE_CONTROL) {
+        answer.insert_header(header::CACHE_CONTROL, "private")?;
+    }
     if varies_by(&answer.headers, b"cookie") {
         Ok(())
     } else {

@@ -334,7 +334,7 @@ impl ProxyHttp for Proxy {
         let planted = headers::to_client(answer, context.live(), &context.request_id())?;
         if headers::ends_a_request(answer.status) {
             if context.is_served_in_session() {
-                headers::vary_by_cookie(answer)?;
+                headers::is_for_one_person(answer)?;
             }
             if let Some(cookie) = context.cookie_that_leaves().await {
                 headers::set_session_cookie(answer, cookie)?;

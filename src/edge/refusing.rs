@@ -31,7 +31,7 @@ impl Proxy {
         let login_url = match way_in(session, context, denial) {
             Some(WayIn::SignIn(to)) => {
                 context.outcome = "sent_to_sign_in";
-                return reply(session, context, Answer::to_sign_in(&to)).await;
+                return reply(session, context, Answer::see_other(&to)).await;
             }
             Some(WayIn::OnceMore(to)) => {
                 context.outcome = "asked_once_more";

@@ -28,6 +28,11 @@ pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-
 /// The OAuth endpoints where a browser may go, with a person who reads the answer.
 const WHERE_PEOPLE_GO: [&[u8]; 3] = [b"/oauth/login", b"/oauth/callback", b"/oauth/logout"];
 
+/// A client may have a callback of its own below the one for all.
+fn is_at_or_below(path: &[u8], place: &[u8]) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
 /// In which form a refusal is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form<'p> {
@@ -43,7 +48,8 @@ impl<'p> Form<'p> {
     /// A person gets a page, a program a problem; on OAuth endpoints refusals speak OAuth, but where a browser goes there.
     pub(crate) fn fit_for(request: &RequestHeader, pages: &'p Pages) -> Self {
         let path = request.raw_path().split(|byte| *byte == b'?').next().unwrap_or_default();
-        let for_people = WHERE_PEOPLE_GO.contains(&path) || !path.starts_with(b"/oauth/");
+        let for_people =
+            WHERE_PEOPLE_GO.iter().any(|place| is_at_or_below(path, place)) || !path.starts_with(b"/oauth/");
         match (for_people, is_navigation(&request.headers)) {
             (true, true) => Self::Page(pages, None),
             (true, false) if !path.starts_with(b"/oauth/") => Self::Problem,
@@ -152,15 +158,6 @@ impl Answer {
         self.headers.retain(|(name, _)| name != header::CACHE_CONTROL);
         self.set(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         self.set(header::SET_COOKIE, cookie);
-    }
-
-    /// Takes a browser to sign-in (RFC 9110 section 15.4.4).
-    pub(crate) fn to_sign_in(to: &str) -> Self {
-        let mut answer = Self { status: StatusCode::SEE_OTHER, headers: Vec::new(), body: Bytes::new() };
-        if let Ok(to) = HeaderValue::from_str(to) {
-            answer.set(header::LOCATION, to);
-        }
-        answer.no_store()
     }
 
     pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {

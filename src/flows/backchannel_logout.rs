@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, header};
 
 use crate::config::settings::SubjectInLog;
 use crate::core::denial::Denial;
@@ -24,6 +24,7 @@ use crate::core::hex;
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
 use crate::core::revocation::{Kind, Revocation, Rule, Target, Whose};
+use crate::core::session::fetch_metadata::SITE;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
@@ -39,7 +40,6 @@ use crate::state::live::Live;
 
 /// What else may be in the body (section 2.5), in bytes.
 const BESIDE: usize = 4 * 1024;
-static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Who has signed out, for the log.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub async fn backchannel_logout(
 
 /// Browsers say with every POST whose page sends it (Fetch section 3.2); servers have no page.
 fn is_of_a_browser(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::ORIGIN) || headers.contains_key(&SEC_FETCH_SITE)
+    headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
 }
 
 async fn verify(

@@ -1,4 +1,4 @@
-// Makes docs/demo.png: the demo's page after a sign-in and a call, with the exchange of the code on the wire.
+// Makes docs/demo.png: the demo's page after a sign-in and a call, with the exchange of the cookie on the wire.
 //
 // usage: .tools/node/bin/node tests/e2e/screenshot.mjs [file]     (after cargo build)
 

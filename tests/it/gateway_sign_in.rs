@@ -232,6 +232,22 @@ async fn who_does_not_come_back_from_a_sign_in_of_his_own_gets_a_page_that_start
 }
 
 #[tokio::test]
+async fn a_callback_of_a_client_s_own_works_like_the_one_for_all() {
+    let own = format!("mode: session, redirect_uri: \"http://{HOST}/oauth/callback/web-app\"");
+    let mut world = World::with(&own).await;
+    let callback = world.begin("client_id=web-app").await;
+    let elsewhere = world.send("GET", &format!("/oauth/callback?{callback}"), &OWN, "").await;
+    assert_eq!((elsewhere.status, world.codes_spent()), (400, 0));
+    let target = format!("/oauth/callback/web-app?{callback}");
+    let once_more = world.send("GET", &target, &CROSS, "").await;
+    assert!(page(&once_more).contains("callback&#x2f;web-app?code="), "{}", page(&once_more));
+    assert_eq!(world.send("GET", &target, &OWN, "").await.all("set-cookie").len(), 2);
+    let again = world.send("GET", &target, &OWN, "").await;
+    assert_eq!((again.status, world.codes_spent()), (400, 1));
+    assert!(page(&again).contains("login?client_id=web-app"), "a person reads it");
+}
+
+#[tokio::test]
 async fn scripts_and_other_methods_are_told_so_in_json() {
     let mut world = World::start().await;
     let script = [

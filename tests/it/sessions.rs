@@ -423,6 +423,8 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     next(&answer);
     assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), Some("alice"));
     assert_eq!(world.get("/public/x", &FETCH, &format!("{cookie}; {cookie}")).await.status, 400);
+    let private = world.get("/api/x", &FETCH, &next(&world.get("/api/x", &FETCH, &cookie).await)).await;
+    assert_eq!((private.status, private.header("cache-control")), (200, Some("private")));
 }
 
 #[tokio::test]

@@ -8,11 +8,10 @@
 
 use http::{HeaderMap, HeaderName, Method, header};
 
-use super::origin::{SEC_FETCH_MODE, SEC_FETCH_SITE, is_same_origin};
+use super::fetch_metadata::{DEST, MODE, SITE, TwoReadings, only};
+use super::origin::is_same_origin;
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
-
-pub const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Whose pages may use the session.
 #[derive(Clone, Copy, Debug)]
@@ -44,44 +43,38 @@ pub fn may_use_session(asked: Asked<'_>, pages: Pages<'_>) -> Result<(), Denial>
     if passes(asked, pages).unwrap_or(false) { Ok(()) } else { Err(Denial::CrossSiteRequest) }
 }
 
-/// `None`: a header has two readings.
-fn passes(asked: Asked<'_>, pages: Pages<'_>) -> Option<bool> {
+fn passes(asked: Asked<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
     let Asked { method, headers, upgrades, signs_in } = asked;
     let origin = only(headers, &header::ORIGIN)?;
-    let site = only(headers, &SEC_FETCH_SITE)?;
+    let site = only(headers, &SITE)?;
     let is_listed = origin.is_some_and(|origin| pages.listed.iter().any(|listed| listed.is_sent_as(origin)));
     if upgrades {
         // It carries no Fetch Metadata in most browsers, and no page can add a header to it.
-        return Some(is_listed);
+        return Ok(is_listed);
     }
     if signs_in && is_page_load(method, headers)? {
-        return Some(true);
+        return Ok(true);
     }
     let is_ours = is_listed || is_same_origin(origin, site, pages.listed, pages.own);
     let is_event_source = *method == Method::GET
         && only(headers, &header::ACCEPT)?.is_some_and(|accept| accept == b"text/event-stream");
     if is_event_source && is_ours {
-        return Some(true);
+        return Ok(true);
     }
     // No browser of today: whoever is none could send whatever it likes.
     let is_no_browser = method.is_safe() && origin.is_none() && site.is_none();
-    Some(only(headers, pages.csrf_header)? == Some(b"1") && (is_ours || is_no_browser))
+    Ok(only(headers, pages.csrf_header)? == Some(b"1") && (is_ours || is_no_browser))
 }
 
-/// Whether a browser loads a page with it, into a window of its own. `None`: a header has two readings.
-pub fn is_page_load(method: &Method, headers: &HeaderMap) -> Option<bool> {
-    let mode = only(headers, &SEC_FETCH_MODE)?;
-    let dest = only(headers, &SEC_FETCH_DEST)?;
+/// Whether a browser loads a page with it, into a window of its own.
+///
+/// # Errors
+/// [`TwoReadings`]
+pub fn is_page_load(method: &Method, headers: &HeaderMap) -> Result<bool, TwoReadings> {
+    let mode = only(headers, &MODE)?;
+    let dest = only(headers, &DEST)?;
     let reads = *method == Method::GET || *method == Method::HEAD;
-    Some(reads && mode == Some(b"navigate") && dest == Some(b"document"))
-}
-
-/// The one value of a header; `None`: there are several.
-#[allow(clippy::option_option)]
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Option<&'a [u8]>> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    values.next().is_none().then(|| first.map(http::HeaderValue::as_bytes))
+    Ok(reads && mode == Some(b"navigate") && dest == Some(b"document"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! - `sealed`: how it is encrypted (AES-256-GCM-SIV, RFC 8452; HKDF, RFC 5869)
 //! - `cookie`: how it travels (RFC 6265bis)
 //! - `exchange`: what becomes of a presented generation, as a state machine
+//! - `fetch_metadata`: what a browser says of a request by itself
 //! - `origin`: whether a request may use or set a cookie
 //! - `csrf`: whether a request may use the session cookie that came with it
 //! - `ride`: a new cookie, on the answer of whatever request it came of
@@ -21,6 +22,7 @@ pub mod cookie;
 pub mod csrf;
 pub mod end;
 pub mod exchange;
+pub mod fetch_metadata;
 pub mod grant;
 pub mod navigation;
 pub mod oauth;

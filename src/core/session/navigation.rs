@@ -2,10 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+use super::fetch_metadata::{DEST, MODE, PURPOSE, SITE, only};
 
 /// Whether a tab or window goes there, because a person wants to: no script asks, no frame, and no browser ahead of time.
 ///
@@ -13,7 +10,7 @@ const PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 /// `Origin`, as a `fetch` across origins does. That is enough for a sign-in: what it sets is bound to a `SameSite=Lax`
 /// cookie, which comes along with navigations alone.
 pub fn goes_there(headers: &HeaderMap) -> bool {
-    let is = |name: &HeaderName, expected: &[u8]| only(headers, name).is_some_and(|value| value == expected);
+    let is = |name: &HeaderName, expected: &[u8]| only(headers, name) == Ok(Some(expected));
     let says_something = [&MODE, &DEST, &SITE].iter().any(|name| headers.contains_key(*name));
     if headers.contains_key(PURPOSE) {
         return false;
@@ -27,7 +24,7 @@ pub fn goes_there(headers: &HeaderMap) -> bool {
 
 /// Whether another site sent the browser here, so that it withheld the `SameSite=Strict` cookies.
 pub fn comes_from_another_site(headers: &HeaderMap) -> bool {
-    only(headers, &SITE) == Some(b"cross-site")
+    only(headers, &SITE) == Ok(Some(b"cross-site"))
 }
 
 /// Whether a person reads the answer: the browser goes there, or, where it says nothing, asks for a page. A `fetch` does
@@ -46,12 +43,6 @@ fn asks_for_page(headers: &HeaderMap) -> bool {
         .filter_map(|accept| accept.to_str().ok())
         .flat_map(|accept| accept.split(','))
         .any(|range| range.split(';').next().is_some_and(|range| range.trim() == "text/html"))
-}
-
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
-    values.next().is_none().then(|| first.as_bytes())
 }
 
 #[cfg(test)]

@@ -6,20 +6,18 @@
 //! navigation passes nowhere but at the sign-out: a form on a foreign site could plant a session otherwise. Decided
 //! before any store or authorization server is asked.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, header};
 
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
-
-pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+use crate::core::session::fetch_metadata::{MODE, SITE, TwoReadings, only};
 
 /// `listed`: the client's origins. `own`: the gateway as browsers see it.
 ///
 /// # Errors
 /// [`Denial::OriginNotAllowed`] for everything that is not known to come from a listed origin.
 pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: &Origin) -> Result<(), Denial> {
-    let mode = only(headers, &SEC_FETCH_MODE)?;
+    let mode = only(headers, &MODE).map_err(denied)?;
     if mode.is_some_and(|mode| mode.eq_ignore_ascii_case(b"navigate")) {
         return Err(Denial::OriginNotAllowed);
     }
@@ -31,12 +29,16 @@ pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: &Origin) ->
 /// # Errors
 /// As [`may_touch_cookie`].
 pub fn may_sign_out(headers: &HeaderMap, listed: &[Origin], own: &Origin) -> Result<(), Denial> {
-    let site = only(headers, &SEC_FETCH_SITE)?;
-    let passes = match only(headers, &header::ORIGIN)? {
+    let site = only(headers, &SITE).map_err(denied)?;
+    let passes = match only(headers, &header::ORIGIN).map_err(denied)? {
         origin @ (None | Some(b"null")) => is_same_origin(origin, site, listed, own),
         Some(origin) => listed.iter().any(|listed| listed.is_sent_as(origin)),
     };
     if passes { Ok(()) } else { Err(Denial::OriginNotAllowed) }
+}
+
+const fn denied(_: TwoReadings) -> Denial {
+    Denial::OriginNotAllowed
 }
 
 /// Whether a page of the gateway's own origin asks, and that is among the client's. Browsers leave `Origin` out of such
@@ -48,16 +50,6 @@ pub(super) fn is_same_origin(
     own: &Origin,
 ) -> bool {
     matches!(origin, None | Some(b"null")) && site == Some(b"same-origin") && listed.contains(own)
-}
-
-/// The one value of a header; a header given twice has two readings, and passes in neither.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Denial> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(Denial::OriginNotAllowed);
-    }
-    Ok(first.map(http::HeaderValue::as_bytes))
 }
 
 #[cfg(test)]

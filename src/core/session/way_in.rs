@@ -11,12 +11,13 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::csrf::is_page_load;
-use super::origin::SEC_FETCH_SITE;
+use super::fetch_metadata::PURPOSE;
+use super::navigation::comes_from_another_site;
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
 
-const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
-const PURPOSE: HeaderName = HeaderName::from_static("purpose");
+/// Said by browsers before `Sec-Purpose`.
+const OLD_PURPOSE: HeaderName = HeaderName::from_static("purpose");
 
 /// A request that was refused for want of a session.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +50,10 @@ pub fn way_in(refused: Refused<'_>, client_id: &str, own: &Origin) -> Option<Way
         return None;
     }
     let headers = refused.headers;
-    let is_page = refused.signs_in && is_page_load(refused.method, headers) == Some(true);
+    let is_page = refused.signs_in && is_page_load(refused.method, headers) == Ok(true);
     let target = String::from_utf8_lossy(refused.target);
     if is_page && !is_in_advance(headers) {
-        let comes_from_elsewhere =
-            headers.get(&SEC_FETCH_SITE).is_some_and(|site| site.as_bytes() == b"cross-site");
-        return Some(if comes_from_elsewhere && !refused.brought_cookie {
+        return Some(if comes_from_another_site(headers) && !refused.brought_cookie {
             WayIn::OnceMore(target.into_owned())
         } else {
             WayIn::SignIn(sign_in(client_id, &target, refused.denial))
@@ -87,7 +86,7 @@ fn page_of<'a>(headers: &'a HeaderMap, own: &Origin) -> Cow<'a, str> {
 }
 
 fn is_in_advance(headers: &HeaderMap) -> bool {
-    [SEC_PURPOSE, PURPOSE]
+    [PURPOSE, OLD_PURPOSE]
         .iter()
         .flat_map(|name| headers.get_all(name))
         .any(|purpose| purpose.as_bytes().windows(8).any(|word| word == b"prefetch"))
