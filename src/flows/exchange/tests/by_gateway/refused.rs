@@ -1,0 +1,168 @@
+//! Sign-ins that make no session.
+
+use super::*;
+
+#[tokio::test]
+async fn who_comes_back_late_again_or_with_a_foreign_state_may_start_again() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let query = "client_id=web-app&return_to=/app&acr_values=gold&max_age=60";
+    let asked = scene.login(&mut browser, query).await.unwrap();
+    let again = |refusal: &SignInRefusal| refusal.again.clone().unwrap();
+    let from_start = login_path("web-app", None, &StepUp::default());
+
+    let elsewhere = scene.back(&mut Browser::default(), &asked, "cross-site").await.unwrap_err();
+    assert_eq!(
+        (elsewhere.denial.clone(), again(&elsewhere)),
+        (Denial::SignInNotUnderWay, from_start.clone())
+    );
+    for state in ["x", "x.web", "x.other", ""] {
+        let refused = scene.arrive(&browser.goes("cross-site"), &format!("code=code-1&state={state}")).await;
+        let refusal = refused.unwrap_err();
+        assert_eq!((refusal.denial.facts().status.as_u16(), again(&refusal)), (400, from_start.clone()));
+        assert!(refusal.set_cookies.is_empty());
+    }
+    let renamed = asked.state().replace(".web", ".other");
+    let refused = scene.arrive(&browser.goes("cross-site"), &format!("code=code-1&state={renamed}")).await;
+    assert_eq!(refused.unwrap_err().denial, Denial::SignInNotUnderWay);
+
+    scene.pass(600);
+    let mut late = browser.clone();
+    let refusal = scene.back(&mut late, &asked, "cross-site").await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::SignInNotUnderWay);
+    assert_eq!(
+        again(&refusal),
+        login_path("web-app", Some("/app"), &StepUp::read(Some("gold"), Some("60")).unwrap())
+    );
+    assert_eq!((late.transactions(), scene.asked()), (0, 0));
+
+    scene.server.next.lock().unwrap().clear();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let mut copied = browser.clone();
+    scene.back(&mut browser, &asked, "cross-site").await.unwrap();
+    for again in [&mut browser, &mut copied] {
+        let refusal = scene.back(again, &asked, "cross-site").await.unwrap_err();
+        assert_eq!((refusal.denial, scene.asked()), (Denial::SignInNotUnderWay, 1));
+    }
+    assert!(scene.refresh(&browser.cookies[COOKIE_NAME]).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_id_token_of_another_sign_in_or_none_makes_no_session() {
+    for (what, spoil) in [
+        ("another nonce", json!({ "nonce": "other" })),
+        ("no nonce", json!({ "nonce": null })),
+        ("another client", json!({ "aud": "other" })),
+        ("another issuer", json!({ "iss": "https://evil.example" })),
+        ("over", json!({ "exp": 1 })),
+        ("nobody's signature", json!(false)),
+        ("none", Value::Null),
+    ] {
+        let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        let id_token = match spoil {
+            Value::Null => Value::Null,
+            // Signed by nobody.
+            Value::Bool(_) => {
+                asked.id_token(&json!({})).rsplit_once('.').unwrap().0.to_owned().add(".AAAA").into()
+            }
+            spoil => asked.id_token(&spoil).into(),
+        };
+        scene.next(Instead::With(json!({ "id_token": id_token })));
+        let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+        let refusal = refused.unwrap_err();
+        assert_eq!(refusal.denial, Denial::AnswerMismatch, "{what}");
+        browser.takes(&refusal.set_cookies);
+        assert!(browser.cookies.is_empty(), "{what}: {:?}", browser.cookies);
+        scene.revoked(&["refresh-token-0"]).await;
+        scene.counted("sign_ins_total", "result=\"failed\"", 1);
+    }
+    let scene =
+        Scene::with(Client { scope: Some("api:read".into()), ..by_gateway() }, Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    assert!(
+        scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await.is_ok(),
+        "none was asked for"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_of_another_server_or_of_none_is_not_used() {
+    for (promises, iss, good) in [
+        (true, Some(AS), true),
+        (false, Some(AS), true),
+        (false, None, true),
+        (true, None, false),
+        (false, Some("https://evil.example"), false),
+    ] {
+        let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+        let named = json!({ "authorization_response_iss_parameter_supported": promises });
+        *scene.server.metadata.lock().unwrap() = named;
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        let iss = iss.map(|iss| format!("&iss={iss}")).unwrap_or_default();
+        scene.next(Instead::With(json!({ "id_token": asked.id_token(&json!({})) })));
+        let arrived =
+            scene.arrive(&browser.goes("cross-site"), &format!("{}{iss}", asked.answered("code-1"))).await;
+        assert_eq!(arrived.is_ok(), good, "{promises} {iss}");
+        if let Err(refusal) = arrived {
+            assert_eq!((refusal.denial, scene.asked()), (Denial::AnswerMismatch, 0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_says_instead_of_a_code_ends_the_sign_in_and_touches_no_session() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.back(&mut browser, &asked, "cross-site").await.unwrap();
+    for (error, status) in [("access_denied", 403), ("login_required", 403), ("temporarily_unavailable", 503)]
+    {
+        let asked = scene.login(&mut browser, "client_id=web-app&return_to=/app").await.unwrap();
+        let query = format!("error={error}&state={}", asked.state());
+        let refusal = scene.arrive(&browser.goes("cross-site"), &query).await.unwrap_err();
+        assert_eq!(refusal.denial.facts().status.as_u16(), status, "{error}");
+        assert_eq!(refusal.again.as_deref(), Some("/oauth/login?client_id=web-app&return_to=%2Fapp"));
+        browser.takes(&refusal.set_cookies);
+        assert_eq!(browser.transactions(), 0);
+    }
+    assert!(scene.refresh(&browser.cookies[COOKIE_NAME]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_code_that_is_refused_and_an_answer_without_a_refresh_token_make_no_session() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("spent")).await;
+    let refusal = refused.unwrap_err();
+    assert!(
+        matches!(&refusal.denial, Denial::FromAuthorizationServer(said) if said.error == "invalid_grant")
+    );
+    browser.takes(&refusal.set_cookies);
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let without = json!({ "refresh_token": null, "id_token": asked.id_token(&json!({})) });
+    scene.next(Instead::With(without));
+    let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+    let refusal = refused.unwrap_err();
+    assert_eq!(refusal.denial, Denial::NoRefreshToken);
+    browser.takes(&refusal.set_cookies);
+    assert!(browser.cookies.is_empty());
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_no_code_is_spent_and_the_same_sign_in_goes_on_later() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app&return_to=/app").await.unwrap();
+    scene.store.goes_away(true);
+    let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+    let refusal = refused.unwrap_err();
+    assert_eq!((refusal.denial, scene.asked()), (Denial::StoreUnavailable, 0));
+    browser.takes(&refusal.set_cookies);
+    scene.store.goes_away(false);
+    assert_eq!(scene.back(&mut browser, &asked, "cross-site").await.unwrap().goes_to, "/app");
+}

@@ -1,0 +1,59 @@
+//! Sign-out by the gateway, and where it leads.
+
+use super::*;
+
+#[tokio::test]
+async fn a_sign_out_ends_the_session_here_and_leads_to_the_server() {
+    let mut client = in_session_mode();
+    client.login.as_mut().unwrap().post_logout_redirect_uri = Some("https://gate.example/bye".into());
+    let scene = Scene::with(client, Duration::from_secs(5));
+    *scene.server.metadata.lock().unwrap() = json!({ "end_session_endpoint": format!("{AS}/out") });
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.next(verified(&scene, &asked, json!({ "sub": "alice", "client_id": "web-app" })));
+    let arrived = scene.arrive(&browser.goes("same-origin"), &asked.answered("code-1")).await.unwrap();
+    let Arrived::SignedIn(signed_in) = arrived else { panic!("not signed in") };
+    browser.takes(&signed_in.set_cookies);
+
+    let foreign = browser.goes("cross-site");
+    let refused = scene.log_out(&foreign, "client_id=web-app", By::Navigation).await.unwrap_err();
+    assert_eq!(refused.denial, Denial::OriginNotAllowed);
+    let own = browser.goes("same-origin");
+    scene.store.goes_away(true);
+    let refused = scene.log_out(&own, "client_id=web-app", By::Navigation).await.unwrap_err();
+    assert!(refused.denial == Denial::StoreUnavailable && refused.set_cookie.is_none());
+    scene.store.goes_away(false);
+
+    let script = scene.log_out(&own, "client_id=web-app", By::Script).await.unwrap();
+    let back = "post_logout_redirect_uri=https%3A%2F%2Fgate.example%2Fbye";
+    assert_eq!(script.end_session.unwrap().as_str(), format!("{AS}/out?client_id=web-app&{back}"));
+    assert_eq!((script.subject.as_deref(), script.family), (Some("alice"), Some(signed_in.whose.family)));
+    let cleared = script.set_cookie.unwrap();
+    assert!(
+        cleared.to_str().unwrap().starts_with("__Host-Http-tollgate-web=; Path=/; Max-Age=0;"),
+        "{cleared:?}"
+    );
+    // Once more than it had to be: whoever could not end the session here told the server all the same.
+    scene.revoked(&["refresh-token-0"; 2]).await;
+    assert_eq!(scene.ended(&browser.cookies[SESSION]).await, Some(SessionEnd::Revoked));
+
+    let nobody =
+        scene.log_out(&Browser::default().goes("same-origin"), "client_id=web-app", By::Navigation).await;
+    assert!(nobody.is_ok_and(|signed_out| signed_out.family.is_none() && signed_out.set_cookie.is_some()));
+    for (query, label) in [
+        ("client_id=nobody", "unknown_client"),
+        ("", "invalid_request"),
+        ("client_id=web-app&everywhere=x", "invalid_request"),
+    ] {
+        let refused = scene.log_out(&own, query, By::Script).await.unwrap_err();
+        assert_eq!(refused.denial.facts().label, label, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_a_place_to_sign_out_leads_to_the_clients_pages() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let own = Browser::default().goes("same-origin");
+    let signed_out = scene.log_out(&own, "client_id=web-app", By::Navigation).await.unwrap();
+    assert_eq!((signed_out.end_session, signed_out.else_to.as_str()), (None, "/"));
+}

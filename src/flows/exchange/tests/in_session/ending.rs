@@ -1,0 +1,160 @@
+//! When a session is over, and when it is not.
+
+use super::*;
+
+#[tokio::test]
+async fn a_session_that_is_used_lives_on_and_one_that_is_polled_goes_idle() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(20_000).await;
+    let puts = scene.store.puts();
+    for _ in 0..3 {
+        scene.pass(1800);
+        assert_eq!(scene.good(&cookie).await, None);
+    }
+    assert_eq!(scene.store.puts(), puts + 3, "the store is told once in a tenth of the timeout");
+    for _ in 0..10 {
+        scene.pass(30);
+        scene.good(&cookie).await;
+    }
+    assert_eq!(scene.store.puts(), puts + 3);
+    // Elsewhere the cookie alone would say that it is over; the store knows better.
+    let elsewhere = scene.replica();
+    scene.pass(2000);
+    assert_eq!(elsewhere.good(&cookie).await, None);
+    // And here it seems to be over, while it was used elsewhere.
+    scene.pass(3000);
+    assert_eq!(scene.good(&cookie).await, None);
+    for _ in 0..7 {
+        scene.pass(500);
+        assert!(scene.ask_with(&asks(&cookie), POLL).await.is_ok());
+    }
+    scene.pass(100);
+    assert_eq!(scene.asked(), 0);
+    scene.is_over(&cookie, SessionEnd::IdleTimeout).await;
+    elsewhere.is_over(&cookie, SessionEnd::IdleTimeout).await;
+    scene.revoked(&["refresh-token-s"]).await;
+}
+
+#[tokio::test]
+async fn what_was_used_without_an_exchange_counts_at_the_next_one() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(3500).await;
+    scene.pass(3000);
+    scene.good(&cookie).await;
+    scene.pass(1000);
+    scene.next_tokens(json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 10_000 }), None);
+    let polled = scene.ask_with(&asks(&cookie), POLL).await.unwrap();
+    let next = cookie_in(&polled.ride.unwrap().set_cookie);
+    assert_eq!(
+        scene.grant_in(&next).last_used_at,
+        scene.grant_in(&cookie).signed_in_at.plus(Duration::from_secs(3000))
+    );
+    scene.pass(2599);
+    assert!(scene.ask_with(&asks(&next), POLL).await.is_ok());
+    scene.pass(1);
+    scene.is_over(&next, SessionEnd::IdleTimeout).await;
+}
+
+#[tokio::test]
+async fn no_use_carries_a_session_over_its_absolute_timeout() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(86_000).await;
+    for _ in 0..47 {
+        scene.pass(1800);
+        scene.good(&cookie).await;
+    }
+    assert_eq!(scene.asked(), 0);
+    scene.pass(1800);
+    scene.is_over(&cookie, SessionEnd::AbsoluteTimeout).await;
+    assert_eq!(scene.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_is_taken_back_ends_at_its_next_request() {
+    for wanted in [
+        json!({ "kind": "sub", "value": "alice" }),
+        json!({ "kind": "sub", "value": "alice", "block": true }),
+        json!({ "kind": "sid", "value": "sid-1" }),
+        json!({ "kind": "client", "value": "web-app" }),
+        json!({ "kind": "issuer", "value": "demo" }),
+        json!({ "kind": "family", "value": "" }),
+    ] {
+        let scene = Scene::in_session();
+        let cookie = scene.session(300).await;
+        scene.good(&cookie).await;
+        let mut wanted = wanted;
+        if wanted["kind"] == "family" {
+            wanted["value"] = scene.grant_in(&cookie).family.to_string().into();
+        }
+        scene.take_back(wanted).await;
+        for replica in [&scene.replica(), &scene] {
+            replica.is_over(&cookie, SessionEnd::Revoked).await;
+        }
+        scene.revoked(&["refresh-token-s"]).await;
+        assert_eq!(scene.asked(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_which_an_access_token_alone_was_taken_back_gets_another() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.good(&cookie).await;
+    scene.take_back(json!({ "kind": "jti", "value": "token-0" })).await;
+    scene.next_token("token-1");
+    let next = scene.good(&cookie).await.unwrap();
+    assert_eq!((scene.good(&next).await, scene.asked()), (None, 1));
+    // Whoever comes late with the cookie before, whose answer holds a token that was taken back too.
+    scene.take_back(json!({ "kind": "jti", "value": "token-1" })).await;
+    let (denial, ride) = scene.denied(&cookie).await;
+    assert_eq!((denial, cookie_in(&ride.unwrap())), (Denial::AuthorizationServerUnavailable, next.clone()));
+    scene.next_token("token-2");
+    assert!(scene.good(&next).await.is_some());
+}
+
+#[tokio::test]
+async fn a_session_that_was_signed_out_elsewhere_is_over_here() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.good(&cookie).await;
+    let elsewhere = scene.replica();
+    let (grant, timeouts) = (scene.grant_in(&cookie), session_cookie::timeouts(scene.client()));
+    let ended = end_family(&elsewhere.gate, &grant, timeouts, SessionEnd::Revoked).await;
+    take_back(&elsewhere.gate, &ended.issued).await.unwrap();
+    scene.is_over(&cookie, SessionEnd::Revoked).await;
+    scene.replica().is_over(&cookie, SessionEnd::Revoked).await;
+    assert_eq!(scene.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_ended_is_over_and_its_cookie_goes() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    "ended".clone_into(&mut scene.server.current.lock().unwrap());
+    scene.pass(295);
+    scene.is_over(&cookie, SessionEnd::InvalidGrant).await;
+    scene.is_over(&cookie, SessionEnd::InvalidGrant).await;
+    assert_eq!(scene.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_outage_of_the_store_ends_no_session() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.store.goes_away(true);
+    let unknown = scene.replica();
+    for replica in [&unknown, &scene] {
+        assert_eq!(replica.denied(&cookie).await, (Denial::StoreUnavailable, None));
+    }
+    scene.store.goes_away(false);
+    assert_eq!(scene.good(&cookie).await, None);
+    scene.store.goes_away(true);
+    scene.pass(295);
+    assert_eq!(scene.good(&cookie).await, None, "its access token is good");
+    scene.pass(60);
+    assert_eq!(scene.denied(&cookie).await, (Denial::StoreUnavailable, None));
+    assert_eq!(scene.asked(), 0);
+    scene.store.goes_away(false);
+    scene.next_token("token-1");
+    assert!(scene.good(&cookie).await.is_some());
+}

@@ -1,0 +1,101 @@
+//! What upstreams and pages are told of a session.
+
+use super::*;
+
+fn subject_told(served: &InSession) -> Option<&str> {
+    let (_, value) = served.caller.identity().iter().find(|(name, _)| name == "x-auth-subject")?;
+    value.to_str().ok()
+}
+
+fn person(sub: &str, name: &str) -> String {
+    id_token(
+        &json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": sub, "name": name, "nonce": "n" }),
+    )
+}
+
+#[tokio::test]
+async fn upstreams_are_told_who_calls_by_the_id_token_where_that_is_asked_for() {
+    let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
+    let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+    let served = scene.ask(&cookie).await.unwrap();
+    assert_eq!(subject_told(&served), Some("alice@corp"));
+    assert_eq!(served.caller.token().subject(), Some("alice"), "requirements look at the access token");
+    // An exchange that brings none keeps it, on every replica.
+    scene.pass(295);
+    scene.next_token("token-1");
+    let second = scene.good(&cookie).await.unwrap();
+    for replica in [&scene, &scene.replica()] {
+        assert_eq!(subject_told(&replica.ask(&second).await.unwrap()), Some("alice@corp"));
+        assert_eq!(subject_told(&replica.ask(&cookie).await.unwrap()), Some("alice@corp"));
+    }
+    // One that brings another replaces it.
+    scene.pass(295);
+    scene.next_tokens(json!({ "jti": "token-2" }), Some(&person("alice@corp", "Alice B.")));
+    let third = scene.good(&second).await.unwrap();
+    let held = scene.ask(&third).await.unwrap().held;
+    assert_eq!(held.id_claims.as_ref().unwrap()["name"], "Alice B.");
+    // One of somebody else ends the session.
+    scene.pass(295);
+    scene.next_tokens(json!({ "jti": "token-3" }), Some(&person("mallory@corp", "Mallory")));
+    let served = scene.ask(&third).await.unwrap();
+    assert_eq!(
+        (subject_told(&served), served.found.caller.token().id()),
+        (Some("alice@corp"), Some("token-2"))
+    );
+    scene.pass(60);
+    scene.is_over(&third, SessionEnd::Revoked).await;
+}
+
+#[tokio::test]
+async fn what_upstreams_are_told_by_follows_a_reload_also_where_a_session_is_in_memory() {
+    let mut scene = Scene::in_session();
+    let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+    assert_eq!(subject_told(&scene.ask(&cookie).await.unwrap()), Some("alice"));
+    for (identity, told) in [(IdentityFrom::IdToken, "alice@corp"), (IdentityFrom::AccessToken, "alice")] {
+        scene.reload(session_client(identity));
+        for _ in 0..2 {
+            assert_eq!(subject_told(&scene.ask(&cookie).await.unwrap()), Some(told));
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_the_id_token_that_is_asked_for_nobody_is_told_of_at_all() {
+    let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
+    let cookie = scene.session_with(300, None).await;
+    assert_eq!(scene.denied(&cookie).await, (Denial::AccessTokenUnusable, None));
+}
+
+#[tokio::test]
+async fn a_page_is_told_who_is_signed_in_and_until_when_and_gets_no_token() {
+    for identity in [IdentityFrom::AccessToken, IdentityFrom::IdToken] {
+        let scene = Scene::of(session_client(identity), issuer(Duration::from_secs(5)));
+        let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+        scene.pass(100);
+        let asked = async |headers: &HeaderMap, query| {
+            who(&scene.gate, &scene.live, &head(&Method::GET, headers), query).await
+        };
+        let said = asked(&asks(&cookie), Some("client_id=web-app")).await.unwrap();
+        let body: Value = serde_json::from_slice(&said.body).unwrap();
+        let mut expected =
+            json!({ "client_id": "web-app", "sub": "alice", "expires_in": 200, "session_expires_in": 3500 });
+        if identity == IdentityFrom::IdToken {
+            expected["sub"] = "alice@corp".into();
+            expected["claims"] = json!({ "name": "Alice" });
+        }
+        assert_eq!(body, expected);
+        let denied = async |headers: &HeaderMap, query| asked(headers, query).await.unwrap_err().denial;
+        let known = Some("client_id=web-app");
+        assert_eq!(denied(&headers(Some(&cookie)), known).await, Denial::CrossSiteRequest);
+        assert_eq!(denied(&HeaderMap::new(), known).await, Denial::CrossSiteRequest);
+        assert_eq!(denied(&asks("none"), known).await, Denial::NotSignedIn { ended: None });
+        assert_eq!(denied(&asks(&cookie), Some("client_id=x")).await, Denial::UnknownClient);
+        assert!(matches!(denied(&asks(&cookie), None).await, Denial::InvalidRequest(_)));
+        scene.pass(3500);
+        assert_eq!(denied(&asks(&cookie), known).await, ended(SessionEnd::IdleTimeout), "to ask is no use");
+    }
+    let scene = Scene::new();
+    let asked =
+        who(&scene.gate, &scene.live, &head(&Method::GET, &asks("x")), Some("client_id=web-app")).await;
+    assert!(matches!(asked.unwrap_err().denial, Denial::InvalidRequest(_)));
+}
