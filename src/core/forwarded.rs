@@ -71,20 +71,23 @@ pub struct Identifiers {
 
 /// Keeps the ids that a trusted proxy sent, when they are there once and well-formed; else makes new
 /// ones from random bytes: 16 for the request, 16 for the trace, 8 for its parent.
-pub fn identifiers(
-    from_trusted_proxy: bool,
-    headers: &HeaderMap,
-    (request, trace, parent): ([u8; 16], [u8; 16], [u8; 8]),
-) -> Identifiers {
+pub fn identifiers(from_trusted_proxy: bool, headers: &HeaderMap, random: [u8; 40]) -> Identifiers {
+    let (request, trace, parent) = (&random[..16], &random[16..32], &random[32..]);
     let sent = |name| if from_trusted_proxy { single(headers, name) } else { None };
     let trace_parent = sent(TRACEPARENT).and_then(TraceParent::parse);
     Identifiers {
         request_id: sent(X_REQUEST_ID)
             .and_then(RequestId::parse)
-            .unwrap_or_else(|| RequestId::from_random(request)),
+            .unwrap_or_else(|| RequestId::from_random(part(request))),
         keeps_trace_state: trace_parent.is_some(),
-        trace_parent: trace_parent.unwrap_or_else(|| TraceParent::from_random(trace, parent)),
+        trace_parent: trace_parent.unwrap_or_else(|| TraceParent::from_random(part(trace), part(parent))),
     }
+}
+
+fn part<const N: usize>(of: &[u8]) -> [u8; N] {
+    let mut part = [0; N];
+    part.iter_mut().zip(of).for_each(|(to, from)| *to = *from);
+    part
 }
 
 /// The text of a header that is there exactly once.
@@ -102,13 +105,16 @@ pub fn headers(
     received: &HeaderMap,
     trusted: &[IpNet],
     host: &str,
-    scheme: &str,
-) -> Vec<(HeaderName, HeaderValue)> {
+    scheme: &'static str,
+) -> [Option<(HeaderName, HeaderValue)>; 4] {
     let mut chain: Vec<IpAddr> = hops(peer, received, trusted).collect();
     chain.reverse();
     let told = |name| if is_trusted(peer, trusted) { single(received, name) } else { None };
-    let client_scheme =
-        told(X_FORWARDED_PROTO).filter(|told| matches!(*told, "http" | "https")).unwrap_or(scheme);
+    let client_scheme = match told(X_FORWARDED_PROTO) {
+        Some("http") => "http",
+        Some("https") => "https",
+        _ => scheme,
+    };
     let client_host = told(X_FORWARDED_HOST).filter(|told| is_authority(told)).unwrap_or(host);
 
     let (mut addresses, mut forwarded) = (String::with_capacity(48), String::with_capacity(96));
@@ -116,13 +122,12 @@ pub fn headers(
         let separator = if i == 0 { "" } else { ", " };
         addresses.push_str(separator);
         forwarded.push_str(separator);
+        let at = addresses.len();
         // Writing to a String cannot fail.
         let _ = write!(addresses, "{hop}");
-        let _ = match hop {
-            IpAddr::V4(hop) => write!(forwarded, "for={hop}"),
-            // In brackets, and so in quotes (RFC 7239 section 6).
-            IpAddr::V6(hop) => write!(forwarded, "for=\"[{hop}]\""),
-        };
+        // IPv6 in brackets, and so in quotes (RFC 7239 section 6).
+        let (before, after) = if hop.is_ipv4() { ("for=", "") } else { ("for=\"[", "]\"") };
+        forwarded.extend([before, addresses.get(at..).unwrap_or_default(), after]);
         // What the client asked for, and what we were asked for by the last of several hops.
         if i == 0 {
             write_asked_for(client_host, client_scheme, &mut forwarded);
@@ -131,22 +136,22 @@ pub fn headers(
         }
     }
     let host = Some(client_host).filter(|host| is_authority(host));
-    let texts = [
-        (X_FORWARDED_FOR, Some(addresses.as_str())),
-        (X_FORWARDED_PROTO, Some(client_scheme)),
-        (X_FORWARDED_HOST, host),
-        (FORWARDED, Some(forwarded.as_str())),
-    ];
-    texts.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::from_str(text?).ok()?))).collect()
+    let set = |name, value: Option<HeaderValue>| Some((name, value?));
+    [
+        set(X_FORWARDED_FOR, HeaderValue::try_from(addresses).ok()),
+        set(X_FORWARDED_PROTO, Some(HeaderValue::from_static(client_scheme))),
+        set(X_FORWARDED_HOST, host.and_then(|host| HeaderValue::from_str(host).ok())),
+        set(FORWARDED, HeaderValue::try_from(forwarded).ok()),
+    ]
 }
 
 /// `;host=…;proto=…`, the host in quotes where it is no token (RFC 7239 section 4).
 fn write_asked_for(host: &str, scheme: &str, out: &mut String) {
     if is_authority(host) {
         let quote = if host.contains([':', '[']) { "\"" } else { "" };
-        let _ = write!(out, ";host={quote}{host}{quote}");
+        out.extend([";host=", quote, host, quote]);
     }
-    let _ = write!(out, ";proto={scheme}");
+    out.extend([";proto=", scheme]);
 }
 
 /// Whether a text can be a host with or without a port: nothing in it needs an escape.
@@ -226,7 +231,7 @@ mod tests {
         });
     }
 
-    const RANDOM: ([u8; 16], [u8; 16], [u8; 8]) = ([1; 16], [2; 16], [3; 8]);
+    const RANDOM: [u8; 40] = [1; 40];
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
@@ -259,6 +264,7 @@ mod tests {
         let scheme = if https { "https" } else { "http" };
         super::headers(peer.parse().unwrap(), &headers(sent), &trusted(), host, scheme)
             .iter()
+            .flatten()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect()
     }

@@ -2,12 +2,20 @@
 
 use std::fmt::{self, Write};
 
+/// The digits of a byte.
+const fn digits(byte: u8) -> [u8; 2] {
+    const fn digit(half: u8) -> u8 {
+        if half < 10 { b'0' + half } else { b'a' + half - 10 }
+    }
+    [digit(byte >> 4), digit(byte & 0xf)]
+}
+
 /// Writes them.
 ///
 /// # Errors
 /// Only when `to` cannot be written to.
 pub fn write(to: &mut impl Write, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(to, "{byte:02x}"))
+    bytes.iter().flat_map(|byte| digits(*byte)).try_for_each(|digit| to.write_char(char::from(digit)))
 }
 
 /// What [`write`] wrote of so many bytes; `None` for everything else.

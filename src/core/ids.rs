@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::core::hex;
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -52,7 +54,10 @@ name!(
 impl RequestId {
     /// A new id from 128 random bits.
     pub fn from_random(bits: [u8; 16]) -> Self {
-        Self::new(format!("{:032x}", u128::from_be_bytes(bits)))
+        let mut text = String::with_capacity(32);
+        // Writing to a String cannot fail.
+        let _ = hex::write(&mut text, &bits);
+        Self::new(text)
     }
 
     /// An id that a trusted proxy sent: 8 to 128 letters, digits, `-`, `_` or `.`.
@@ -71,9 +76,16 @@ impl TraceParent {
     /// A new trace from 192 random bits: 128 of trace id, 64 of parent id; not sampled, because
     /// Tollgate records no spans of its own.
     pub fn from_random(trace: [u8; 16], parent: [u8; 8]) -> Self {
-        let trace = u128::from_be_bytes(trace).max(1);
-        let parent = u64::from_be_bytes(parent).max(1);
-        Self(format!("00-{trace:032x}-{parent:016x}-00"))
+        let trace = u128::from_be_bytes(trace).max(1).to_be_bytes();
+        let parent = u64::from_be_bytes(parent).max(1).to_be_bytes();
+        let mut text = String::with_capacity(55);
+        text.push_str("00-");
+        // Writing to a String cannot fail.
+        let _ = hex::write(&mut text, &trace);
+        text.push('-');
+        let _ = hex::write(&mut text, &parent);
+        text.push_str("-00");
+        Self(text)
     }
 
     /// A `traceparent` that a trusted proxy sent, version 00, with ids that are not all zero.

@@ -1,27 +1,29 @@
 //! One line a request, to standard output: who asked for what, by which route, and what became of
-//! it. Written by a thread of its own, so that a slow terminal or pipe does not slow requests.
+//! it. A request leaves its line in memory; a thread writes what has gathered every few milliseconds, so that a slow
+//! terminal or pipe does not slow requests, and no request has to wake anybody.
 //!
 //! It must never hold a token, a cookie or a query. When the writer cannot keep up, lines are dropped
 //! and counted in the log itself; a stop writes all that was taken.
 
-use std::io::{BufWriter, Write};
+use std::borrow::Cow;
+use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use parking_lot::Mutex;
-use serde::Serialize;
+use parking_lot::{Condvar, Mutex};
+use serde::{Serialize, Serializer};
 
 use crate::config::settings::{LogFormat, SubjectInLog};
-use crate::core::ids::{RequestId, RouteName, UpstreamName};
+use crate::core::hex;
 use crate::core::session::grant::FamilyId;
 
-/// Lines that may wait for the writer.
-const WAITING: usize = 16 * 1024;
+/// Lines that may wait for the writer, in bytes.
+const WAITING: usize = 4 * 1024 * 1024;
+/// How long lines gather before they are written.
+const GATHER: Duration = Duration::from_millis(10);
 /// Lines are written together up to so many bytes: what a pipe takes in one piece (POSIX PIPE_BUF on Linux), so that
 /// the lines of two processes, of which one hands over to the other, do not mix.
 const TOGETHER: usize = 4096;
@@ -29,48 +31,53 @@ const TOGETHER: usize = 4096;
 const PATH: usize = 2 * 1024;
 
 /// What is known of a request when it is over.
-#[derive(Debug)]
-pub(crate) struct Entry {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
     pub(crate) at: SystemTime,
-    pub(crate) request_id: RequestId,
-    pub(crate) method: Method,
+    pub(crate) request_id: &'a str,
+    pub(crate) method: &'a Method,
     /// Without the query.
-    pub(crate) path: String,
-    pub(crate) route: Option<RouteName>,
+    pub(crate) path: &'a str,
+    pub(crate) route: Option<&'a str>,
     pub(crate) status: u16,
     /// `ok`, the label of a denial, or how an exchange ended.
     pub(crate) outcome: &'static str,
     /// The label of the denial that the route only reports; the request went on as nobody's.
     pub(crate) report_only: Option<&'static str>,
     /// The client at the authorization server, where one is known.
-    pub(crate) client: Option<String>,
-    pub(crate) subject: Option<String>,
+    pub(crate) client: Option<&'a str>,
+    pub(crate) subject: Option<&'a str>,
     /// The session, by the name under which it can be revoked.
     pub(crate) family: Option<FamilyId>,
     pub(crate) address: IpAddr,
     pub(crate) took: Duration,
-    pub(crate) upstream: Option<UpstreamName>,
+    pub(crate) upstream: Option<&'a str>,
     /// Of the answer's body.
     pub(crate) bytes: usize,
-}
-
-enum Message {
-    Line(Box<Entry>),
-    Stop,
 }
 
 /// The log, as requests see it.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
-    lines: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
+    format: LogFormat,
+    subject: SubjectInLog,
+    shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl std::fmt::Debug for Message {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Message")
-    }
+/// Between requests and the writer.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// The first line waits, or the log stops.
+    has_work: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    dropped: u64,
+    stops: bool,
 }
 
 impl AccessLog {
@@ -81,22 +88,27 @@ impl AccessLog {
         subject: SubjectInLog,
         sink: Box<dyn Write + Send>,
     ) -> std::io::Result<Self> {
-        let (lines, waiting) = mpsc::sync_channel(WAITING);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer {
-            format,
-            subject,
-            sink: BufWriter::with_capacity(TOGETHER, sink),
-            dropped: dropped.clone(),
-        };
-        let thread =
-            std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&waiting))?;
-        Ok(Self { lines, dropped, writer: Mutex::new(Some(thread)) })
+        let shared = Arc::new(Shared::default());
+        let writer = Writer { format, sink, shared: shared.clone() };
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run())?;
+        Ok(Self { format, subject, shared, writer: Mutex::new(Some(thread)) })
     }
 
-    pub(crate) fn write(&self, entry: Entry) {
-        if self.lines.try_send(Message::Line(Box::new(entry))).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn write(&self, entry: &Entry<'_>) {
+        let line = match self.format {
+            LogFormat::Json => json(entry, self.subject),
+            LogFormat::Text => text(entry, self.subject),
+        };
+        let mut waiting = self.shared.waiting.lock();
+        if waiting.stops || waiting.lines.len().saturating_add(line.len()) > WAITING {
+            waiting.dropped = waiting.dropped.saturating_add(1);
+            return;
+        }
+        let is_first = waiting.lines.is_empty();
+        waiting.lines.extend_from_slice(&line);
+        drop(waiting);
+        if is_first {
+            self.shared.has_work.notify_one();
         }
     }
 
@@ -108,61 +120,79 @@ impl AccessLog {
     /// Writes what was taken so far, then ends. Blocks until that is done.
     pub(crate) fn stop(&self) {
         let Some(writer) = self.writer.lock().take() else { return };
-        if self.lines.send(Message::Stop).is_ok() {
-            let _ = writer.join();
-        }
+        self.shared.waiting.lock().stops = true;
+        self.shared.has_work.notify_one();
+        let _ = writer.join();
     }
 }
 
 struct Writer {
     format: LogFormat,
-    subject: SubjectInLog,
-    sink: BufWriter<Box<dyn Write + Send>>,
-    dropped: Arc<AtomicU64>,
+    sink: Box<dyn Write + Send>,
+    shared: Arc<Shared>,
 }
 
 impl Writer {
-    /// A write that fails is not tried again: there is nobody left to tell.
-    fn run(mut self, waiting: &Receiver<Message>) {
-        while let Ok(first) = waiting.recv() {
-            let mut next = Some(first);
-            while let Some(message) = next {
-                match message {
-                    Message::Line(entry) => self.line(&entry),
-                    Message::Stop => {
-                        self.flush();
-                        return;
-                    }
-                }
-                next = waiting.try_recv().ok();
+    fn run(mut self) {
+        let mut lines = Vec::new();
+        loop {
+            let (dropped, stops) = self.take(&mut lines);
+            self.write(&lines, dropped);
+            if stops {
+                return;
             }
-            self.flush();
         }
     }
 
-    fn line(&mut self, entry: &Entry) {
-        let line = match self.format {
-            LogFormat::Json => json(entry, self.subject),
-            LogFormat::Text => text(entry, self.subject),
-        };
-        let _ = self.sink.write_all(&line);
+    /// Takes what has gathered, and says how many lines had no room, and whether these are the last.
+    fn take(&self, lines: &mut Vec<u8>) -> (u64, bool) {
+        lines.clear();
+        let mut waiting = self.shared.waiting.lock();
+        while waiting.lines.is_empty() && !waiting.stops {
+            self.shared.has_work.wait(&mut waiting);
+        }
+        if !waiting.stops {
+            // Only a stop says anything meanwhile.
+            self.shared.has_work.wait_for(&mut waiting, GATHER);
+        }
+        std::mem::swap(&mut waiting.lines, lines);
+        (std::mem::take(&mut waiting.dropped), waiting.stops)
     }
 
-    fn flush(&mut self) {
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+    /// A write that fails is not tried again: there is nobody left to tell.
+    fn write(&mut self, lines: &[u8], dropped: u64) {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(whole_lines(rest));
+            let _ = self.sink.write_all(piece);
+            rest = behind;
+        }
         if dropped > 0 {
-            let _ = match self.format {
-                LogFormat::Json => writeln!(self.sink, r#"{{"dropped_lines":{dropped}}}"#),
-                LogFormat::Text => writeln!(self.sink, "{dropped} lines dropped"),
+            let said = match self.format {
+                LogFormat::Json => format!("{{\"dropped_lines\":{dropped}}}\n"),
+                LogFormat::Text => format!("{dropped} lines dropped\n"),
             };
+            let _ = self.sink.write_all(said.as_bytes());
         }
         let _ = self.sink.flush();
     }
 }
 
+/// How long the lines are that go out together: as many as fit, one at least.
+fn whole_lines(lines: &[u8]) -> usize {
+    let ends = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
+    let first = || lines.iter().position(|byte| *byte == b'\n');
+    if lines.len() <= TOGETHER {
+        return lines.len();
+    }
+    let end = lines.get(..TOGETHER).and_then(ends).or_else(first);
+    end.map_or(lines.len(), |end| end.saturating_add(1))
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
-    time: String,
+    #[serde(serialize_with = "as_text")]
+    time: humantime::Rfc3339Timestamp,
     request_id: &'a str,
     method: &'a str,
     path: &'a str,
@@ -175,7 +205,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
+    subject: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     family: Option<String>,
     address: IpAddr,
@@ -185,34 +215,43 @@ struct Line<'a> {
     bytes: usize,
 }
 
-fn line(entry: &Entry, subject: SubjectInLog) -> Line<'_> {
+fn as_text<S: Serializer>(value: &impl std::fmt::Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
+fn line<'a>(entry: &Entry<'a>, subject: SubjectInLog) -> Line<'a> {
     Line {
-        time: humantime::format_rfc3339_millis(entry.at).to_string(),
-        request_id: entry.request_id.as_str(),
+        time: humantime::format_rfc3339_millis(entry.at),
+        request_id: entry.request_id,
         method: entry.method.as_str(),
-        path: shortened(&entry.path),
-        route: entry.route.as_ref().map(RouteName::as_str),
+        path: shortened(entry.path),
+        route: entry.route,
         status: entry.status,
         outcome: entry.outcome,
         report_only: entry.report_only,
-        client: entry.client.as_deref(),
-        subject: entry.subject.as_deref().and_then(|name| shown(name, subject)),
+        client: entry.client,
+        subject: entry.subject.and_then(|name| shown(name, subject)),
         family: entry.family.map(|family| family.to_string()),
         address: entry.address,
         duration_ms: (entry.took.as_secs_f64() * 1e6).round() / 1e3,
-        upstream: entry.upstream.as_ref().map(UpstreamName::as_str),
+        upstream: entry.upstream,
         bytes: entry.bytes,
     }
 }
 
-fn json(entry: &Entry, subject: SubjectInLog) -> Vec<u8> {
-    let mut line = serde_json::to_vec(&line(entry, subject)).unwrap_or_default();
-    line.push(b'\n');
-    line
+/// Most lines are shorter, in bytes.
+const LINE: usize = 512;
+
+fn json(entry: &Entry<'_>, subject: SubjectInLog) -> Vec<u8> {
+    let mut text = Vec::with_capacity(LINE);
+    // Texts and numbers can always be written, and memory takes what is written to it.
+    let _ = serde_json::to_writer(&mut text, &line(entry, subject));
+    text.push(b'\n');
+    text
 }
 
 /// For people at a terminal. Whatever came from outside is escaped, so that no line can be forged.
-fn text(entry: &Entry, subject: SubjectInLog) -> Vec<u8> {
+fn text(entry: &Entry<'_>, subject: SubjectInLog) -> Vec<u8> {
     let line = line(entry, subject);
     let mut text = format!(
         "{} {} {} {} {} {}ms {} {}",
@@ -240,18 +279,21 @@ fn text(entry: &Entry, subject: SubjectInLog) -> Vec<u8> {
 }
 
 fn shortened(path: &str) -> &str {
-    let end = path.char_indices().map(|(at, _)| at).take_while(|at| *at <= PATH).last().unwrap_or(0);
-    if path.len() <= PATH { path } else { path.get(..end).unwrap_or("") }
+    let end = (0..=PATH).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0);
+    path.get(..end).filter(|_| path.len() > PATH).unwrap_or(path)
 }
 
 /// `hash` is the first 64 bits of SHA-256: the same subject can be followed, its name is not there.
-fn shown(subject: &str, how: SubjectInLog) -> Option<String> {
+fn shown(subject: &str, how: SubjectInLog) -> Option<Cow<'_, str>> {
     match how {
-        SubjectInLog::Plain => Some(subject.to_owned()),
+        SubjectInLog::Plain => Some(subject.into()),
         SubjectInLog::None => None,
         SubjectInLog::Hash => {
             let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, subject.as_bytes());
-            Some(digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+            let mut text = String::with_capacity(16);
+            // Writing to a String cannot fail.
+            let _ = hex::write(&mut text, digest.as_ref().get(..8).unwrap_or_default());
+            Some(text.into())
         }
     }
 }
@@ -263,18 +305,18 @@ mod tests {
 
     use super::*;
 
-    fn entry(path: &str) -> Entry {
+    fn entry(path: &str) -> Entry<'_> {
         Entry {
             at: SystemTime::UNIX_EPOCH,
-            request_id: RequestId::new("0123456789abcdef"),
-            method: Method::GET,
-            path: path.to_owned(),
-            route: Some(RouteName::new("/api/*")),
+            request_id: "0123456789abcdef",
+            method: &Method::GET,
+            path,
+            route: Some("/api/*"),
             status: 200,
             outcome: "ok",
             report_only: None,
-            client: Some("web-app".to_owned()),
-            subject: Some("alice".to_owned()),
+            client: Some("web-app"),
+            subject: Some("alice"),
             family: None,
             address: Ipv4Addr::LOCALHOST.into(),
             took: Duration::from_micros(1234),
@@ -302,7 +344,7 @@ mod tests {
         let sink = Sink::default();
         let log = AccessLog::start(LogFormat::Json, SubjectInLog::Plain, Box::new(sink.clone())).unwrap();
         for _ in 0..1000 {
-            log.write(entry("/api/x"));
+            log.write(&entry("/api/x"));
         }
         log.stop();
         let written = String::from_utf8(sink.0.lock().clone()).unwrap();
@@ -311,6 +353,69 @@ mod tests {
         assert_eq!(first["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(first["duration_ms"], 1.234);
         assert_eq!(first["subject"], "alice");
+    }
+
+    /// What each write brought.
+    #[derive(Clone, Default)]
+    struct Pieces(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Write for Pieces {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_written_whole_and_many_in_one_piece_that_a_pipe_takes() {
+        let sink = Pieces::default();
+        let log = AccessLog::start(LogFormat::Json, SubjectInLog::Plain, Box::new(sink.clone())).unwrap();
+        let long = format!("/{}", "x".repeat(PATH));
+        (0..100).for_each(|at| log.write(&entry(if at % 9 == 0 { &long } else { "/api/x" })));
+        log.stop();
+        let pieces = sink.0.lock().clone();
+        assert!(pieces.iter().all(|piece| piece.ends_with(b"\n") && piece.len() <= TOGETHER));
+        assert_eq!(pieces.concat().iter().filter(|byte| **byte == b'\n').count(), 100);
+        assert!(pieces.len() < 50, "{}", pieces.len());
+        let longer = [&b"x".repeat(2 * TOGETHER)[..], b"\n", b"y\n"].concat();
+        assert_eq!(whole_lines(&longer), 2 * TOGETHER + 1, "a line is never cut");
+    }
+
+    /// A reader that does not read.
+    struct Stuck(std::sync::mpsc::Receiver<()>, Sink);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_reads_too_slowly_loses_lines_and_is_told_how_many() {
+        let (reads, sink) = (std::sync::mpsc::channel(), Sink::default());
+        let stuck = Stuck(reads.1, sink.clone());
+        let log = AccessLog::start(LogFormat::Json, SubjectInLog::Plain, Box::new(stuck)).unwrap();
+        let long = format!("/{}", "x".repeat(PATH));
+        let lines = 2 * WAITING / PATH + 100;
+        (0..lines).for_each(|_| log.write(&entry(&long)));
+        assert!(log.shared.waiting.lock().lines.len() <= WAITING);
+        drop(reads.0);
+        log.stop();
+        let written = String::from_utf8(sink.0.lock().clone()).unwrap();
+        let dropped = written.lines().filter_map(|line| line.strip_prefix(r#"{"dropped_lines":"#));
+        let dropped: usize = dropped.map(|rest| rest.trim_end_matches('}').parse::<usize>().unwrap()).sum();
+        assert!(dropped > 0);
+        let whole = written.lines().filter(|line| line.contains("request_id")).count();
+        assert_eq!(whole + dropped, lines);
     }
 
     #[test]

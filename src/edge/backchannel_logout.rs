@@ -24,7 +24,7 @@ impl Proxy {
         context: &mut Context,
     ) -> pingora::Result<()> {
         context.endpoint = Some(self.backchannel_logout.clone());
-        let request_id = context.request_id();
+        let request_id = context.request_id().to_owned();
         let answer = match self.signed_out(session, context).await {
             Ok(signed_out) => {
                 context.outcome = "backchannel_logout";

@@ -9,7 +9,7 @@ use pingora::{Error, ErrorType};
 use crate::core::caller::Caller;
 use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
-use crate::core::ids::{RequestId, RouteName};
+use crate::core::ids::RouteName;
 use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::session::grant::FamilyId;
@@ -58,9 +58,15 @@ pub(crate) struct Context {
     pub(crate) outcome: &'static str,
     /// Why it would have been refused, but for `report_only`.
     pub(crate) report_only: Option<&'static str>,
+    /// The client at the authorization server, and who called, where no permit says so.
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) family: Option<FamilyId>,
+}
+
+fn token_of(permit: &Permit) -> Option<&VerifiedToken> {
+    let reported = || permit.reported()?.caller.as_deref().map(Caller::token);
+    permit.token().or_else(reported)
 }
 
 impl Drop for Context {
@@ -144,12 +150,11 @@ impl Context {
         may_leave(&self.gate, &ride).await.then_some(ride.set_cookie)
     }
 
-    /// Keeps for the log what the permit says, and gives its path. There is none afterwards.
-    pub(crate) fn give_up_permit(&mut self) -> Option<String> {
-        let permit = self.permit.take()?;
-        let reported = permit.reported().and_then(|reported| reported.caller.as_deref()).map(Caller::token);
-        self.keep(Some(permit.route().clone()), permit.token().or(reported));
-        Some(permit.path().as_str().to_owned())
+    /// Keeps for the log what the permit says. There is none afterwards.
+    pub(crate) fn give_up_permit(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.keep(Some(permit.route().clone()), token_of(&permit));
+        }
     }
 
     /// The largest body that the request may have, in bytes.
@@ -191,7 +196,22 @@ impl Context {
         self.connection.as_ref().is_some_and(|connection| matches!(connection.door(), Door::RedirectToHttps))
     }
 
-    pub(crate) fn request_id(&self) -> RequestId {
-        self.who.as_ref().map_or_else(|| RequestId::new("unknown"), |who| who.ids.request_id.clone())
+    pub(crate) fn request_id(&self) -> &str {
+        self.who.as_ref().map_or("unknown", |who| who.ids.request_id.as_str())
+    }
+
+    /// Whose token came, where the permit knows; that of a route which only reports too.
+    fn token(&self) -> Option<&VerifiedToken> {
+        self.permit.as_ref().and_then(token_of)
+    }
+
+    /// For the log: who called, as far as it is known.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.token().and_then(VerifiedToken::subject).or(self.subject.as_deref())
+    }
+
+    /// For the log: the client at the authorization server, as far as it is known.
+    pub(crate) fn client(&self) -> Option<&str> {
+        self.token().map_or(self.client.as_deref(), VerifiedToken::client)
     }
 }

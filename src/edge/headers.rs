@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType};
@@ -13,7 +15,6 @@ use pingora::{Error, ErrorType};
 use crate::core::cors::SPOKEN_BY_UPSTREAMS;
 use crate::core::forwarded::{self, Identifiers};
 use crate::core::identity_headers::ReservedHeaders;
-use crate::core::ids::RequestId;
 use crate::core::route::permit::Permit;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::session::{cookie, transaction};
@@ -21,8 +22,8 @@ use crate::core::token::subprotocol::{self, ForUpstream};
 use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
 use crate::state::live::Live;
 
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -54,90 +55,102 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) scheme: &'static str,
 }
 
-/// Turns the client's request into the upstream's.
+/// Turns the client's request into the upstream's. Names go out in lower case, but for a few of HTTP's own: one map of
+/// headers is cheaper than two, and case means nothing (RFC 9110 section 5.1).
 ///
 /// # Errors
 /// When a header or the target cannot be written; nothing is sent then.
 pub(crate) fn to_upstream(request: &mut RequestHeader, plan: &Outgoing<'_>) -> pingora::Result<()> {
-    remove_reserved(request, plan);
-    remove_our_cookies(request, plan.live)?;
-    take_off_our_subprotocols(request, plan)?;
+    let changed = changed_target(request, plan.permit)?;
+    let none = RequestHeader::from(http::Request::new(()).into_parts().0);
+    let mut parts = http::request::Parts::from(std::mem::replace(request, none));
+    if let Some(target) = changed {
+        parts.uri = target.into();
+    }
+    set_headers(&mut parts.headers, plan)?;
+    *request = parts.into();
+    Ok(())
+}
+
+/// About as many are set.
+const OURS: usize = 16;
+
+fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<()> {
+    remove_reserved(headers, plan);
+    remove_our_cookies(headers, plan.live);
+    take_off_our_subprotocols(headers, plan)?;
     if !plan.upgrades {
         // pingora passes on a wish for a WebSocket whatever the method, and adds the `Connection` that is missing.
-        request.remove_header(&header::UPGRADE);
-        request.remove_header(&header::CONNECTION);
+        headers.remove(header::UPGRADE);
+        headers.remove(header::CONNECTION);
     }
-    if let Some(length) = one_content_length(&request.headers) {
-        request.insert_header(header::CONTENT_LENGTH, length)?;
+    if let Some(length) = one_content_length(headers) {
+        headers.insert(header::CONTENT_LENGTH, value(length)?);
     }
-    set_session_token(request, plan.permit)?;
-    set_target(request, plan.permit)?;
-    request.insert_header(header::HOST, plan.host)?;
-    request.insert_header(X_REQUEST_ID.clone(), plan.who.ids.request_id.as_str())?;
-    request.insert_header(TRACEPARENT.clone(), plan.who.ids.trace_parent.as_str())?;
+    headers.reserve(OURS);
+    if let Some(token) = plan.permit.session_token() {
+        headers.insert(header::AUTHORIZATION, bearer(token.expose())?);
+    }
+    headers.insert(header::HOST, plan.host.clone());
+    headers.insert(X_REQUEST_ID, value(plan.who.ids.request_id.as_str())?);
+    headers.insert(TRACEPARENT, value(plan.who.ids.trace_parent.as_str())?);
     if !plan.who.ids.keeps_trace_state {
-        request.remove_header(&TRACESTATE);
+        headers.remove(TRACESTATE);
     }
     let trusted = &plan.live.settings.trusted_proxies;
-    for (name, value) in
-        forwarded::headers(plan.who.peer, plan.received, trusted, plan.asked_for, plan.scheme)
-    {
-        request.insert_header(name, value)?;
-    }
-    for (name, value) in plan.permit.identity().iter().chain(plan.permit.assertion()) {
-        request.insert_header(name.clone(), value)?;
+    let forwarded = forwarded::headers(plan.who.peer, plan.received, trusted, plan.asked_for, plan.scheme);
+    let identity = plan.permit.identity().iter().chain(plan.permit.assertion()).cloned();
+    for (name, value) in forwarded.into_iter().flatten().chain(identity) {
+        headers.insert(name, value);
     }
     Ok(())
 }
 
-/// The access token of a session goes on where tokens do, if the operator says so.
-fn set_session_token(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<()> {
-    let Some(token) = permit.session_token() else { return Ok(()) };
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
-        .map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?;
-    value.set_sensitive(true);
-    request.insert_header(header::AUTHORIZATION, value)
+fn value(text: impl TryInto<HeaderValue>) -> pingora::Result<HeaderValue> {
+    text.try_into().map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))
 }
 
-fn remove_reserved(request: &mut RequestHeader, plan: &Outgoing<'_>) {
+/// The access token of a session goes on where tokens do, if the operator says so.
+fn bearer(token: &str) -> pingora::Result<HeaderValue> {
+    let mut value = value(format!("Bearer {token}"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn remove_reserved(headers: &mut HeaderMap, plan: &Outgoing<'_>) {
     let keeps_token = plan.permit.forwards_access_token();
     let goes = |name: &&HeaderName| {
         if **name == header::AUTHORIZATION { !keeps_token } else { plan.reserved.is_reserved(name.as_str()) }
     };
-    let reserved: Vec<HeaderName> = request.headers.keys().filter(goes).cloned().collect();
+    let reserved: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
     for name in reserved {
-        request.remove_header(&name);
+        headers.remove(name);
     }
 }
 
-fn remove_our_cookies(request: &mut RequestHeader, live: &Live) -> pingora::Result<()> {
-    if !request.headers.contains_key(header::COOKIE) {
-        return Ok(());
+fn remove_our_cookies(headers: &mut HeaderMap, live: &Live) {
+    if !headers.contains_key(header::COOKIE) {
+        return;
     }
-    match cookie::without(&request.headers, |name| is_our_cookie(live, name)) {
+    match cookie::without(headers, |name| is_our_cookie(live, name)) {
         cookie::ForUpstream::Unchanged => {}
-        cookie::ForUpstream::Rest(rest) => request.insert_header(header::COOKIE, rest)?,
-        cookie::ForUpstream::Nothing => {
-            request.remove_header(&header::COOKIE);
-        }
+        cookie::ForUpstream::Rest(rest) => drop(headers.insert(header::COOKIE, rest)),
+        cookie::ForUpstream::Nothing => drop(headers.remove(header::COOKIE)),
     }
-    Ok(())
 }
 
 /// The token that came as subprotocol goes on where tokens do: in `Authorization`, if the operator says so.
-fn take_off_our_subprotocols(request: &mut RequestHeader, plan: &Outgoing<'_>) -> pingora::Result<()> {
+fn take_off_our_subprotocols(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<()> {
     if plan.permit.forwards_access_token()
         && let Ok(Some(offered)) = subprotocol::offered(plan.received)
         && let Ok(token) = offered.token()
     {
-        request.insert_header(header::AUTHORIZATION, format!("Bearer {}", token.expose()))?;
+        headers.insert(header::AUTHORIZATION, bearer(token.expose())?);
     }
-    match subprotocol::without(&request.headers) {
+    match subprotocol::without(headers) {
         ForUpstream::Unchanged => {}
-        ForUpstream::Rest(rest) => request.insert_header(header::SEC_WEBSOCKET_PROTOCOL, rest)?,
-        ForUpstream::Nothing => {
-            request.remove_header(&header::SEC_WEBSOCKET_PROTOCOL);
-        }
+        ForUpstream::Rest(rest) => drop(headers.insert(header::SEC_WEBSOCKET_PROTOCOL, rest)),
+        ForUpstream::Nothing => drop(headers.remove(header::SEC_WEBSOCKET_PROTOCOL)),
     }
     Ok(())
 }
@@ -163,20 +176,24 @@ fn one_content_length(headers: &HeaderMap) -> Option<Vec<u8>> {
     Some(one.trim_ascii().to_vec())
 }
 
-/// The path that was judged, byte for byte, or what its route makes of it, and the query as it came.
-fn set_target(request: &mut RequestHeader, permit: &Permit) -> pingora::Result<()> {
-    let path = permit.sent_path().as_str().as_bytes();
-    match permit.query() {
-        None if request.raw_path() == path => Ok(()),
-        None => request.set_raw_path(path),
-        Some(query) => {
-            let mut target = Vec::with_capacity(path.len().saturating_add(1).saturating_add(query.len()));
-            target.extend_from_slice(path);
-            target.push(b'?');
-            target.extend_from_slice(query.as_bytes());
-            if request.raw_path() == target { Ok(()) } else { request.set_raw_path(&target) }
-        }
+/// The path that was judged, byte for byte, or what its route makes of it, and the query as it came. `None` where that
+/// is how the client wrote it.
+///
+/// # Errors
+/// When it can be no target.
+fn changed_target(request: &RequestHeader, permit: &Permit) -> pingora::Result<Option<PathAndQuery>> {
+    let path = permit.sent_path().as_str();
+    let as_it_came = match (request.raw_path().strip_prefix(path.as_bytes()), permit.query()) {
+        (Some([]), None) => true,
+        (Some([b'?', rest @ ..]), Some(query)) => rest == query.as_bytes(),
+        _ => false,
+    };
+    if as_it_came {
+        return Ok(None);
     }
+    let target = permit.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let target = PathAndQuery::from_maybe_shared(Bytes::from(target));
+    target.map(Some).map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))
 }
 
 /// Whether an answer has one reading. pingora would pass on one with several codings, or codings that it does
@@ -206,7 +223,7 @@ pub(crate) fn has_one_reading(answer: &ResponseHeader, may_upgrade: bool) -> boo
 pub(crate) fn to_client(
     answer: &mut ResponseHeader,
     live: &Live,
-    request_id: &RequestId,
+    request_id: &str,
 ) -> pingora::Result<usize> {
     let planted = if answer.headers.contains_key(header::SET_COOKIE) {
         remove_planted_cookies(answer, live)?
@@ -222,7 +239,7 @@ pub(crate) fn to_client(
     if let Some(length) = one_content_length(&answer.headers) {
         answer.insert_header(header::CONTENT_LENGTH, length)?;
     }
-    answer.insert_header(X_REQUEST_ID.clone(), request_id.as_str())?;
+    answer.insert_header(X_REQUEST_ID, request_id)?;
     Ok(planted)
 }
 
@@ -254,14 +271,10 @@ pub(crate) fn is_for_one_person(answer: &mut ResponseHeader) -> pingora::Result<
 /// # Errors
 /// When a header cannot be written.
 pub(crate) fn set_session_cookie(answer: &mut ResponseHeader, cookie: HeaderValue) -> pingora::Result<()> {
-    let of_caches = |name: &&HeaderName| {
+    remove_where(answer, |name| {
         name.as_str().ends_with("cache-control")
             || matches!(name.as_str(), "surrogate-control" | "expires" | "pragma")
-    };
-    let gone: Vec<HeaderName> = answer.headers.keys().filter(of_caches).cloned().collect();
-    for name in gone {
-        answer.remove_header(&name);
-    }
+    });
     answer.insert_header(header::CACHE_CONTROL, "no-store")?;
     answer.append_header(header::SET_COOKIE, cookie).map(drop)
 }
@@ -300,9 +313,7 @@ pub(crate) fn share(answer: &mut ResponseHeader, route: &Route, request: &Header
     let reader = route.sharing.reader(request);
     let headers =
         reader.map(|reader| reader.headers(answer.headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS)));
-    for name in &SPOKEN_BY_UPSTREAMS {
-        answer.remove_header(name);
-    }
+    remove_where(answer, |name| SPOKEN_BY_UPSTREAMS.contains(name));
     for (name, value) in headers.unwrap_or_default() {
         answer.insert_header(name, value)?;
     }
@@ -333,10 +344,14 @@ fn remove_hop_by_hop(answer: &mut ResponseHeader) {
         .filter_map(|name| name.trim().parse().ok())
         .filter(|name| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
         .collect();
-    for name in &nominated {
-        answer.remove_header(name);
-    }
-    for name in [&header::CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &header::UPGRADE, &header::TE] {
+    let always = [&header::CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &header::UPGRADE, &header::TE];
+    remove_where(answer, |name| always.contains(&name) || nominated.contains(name));
+}
+
+/// One look at the names that are there costs less than many for names that mostly are not.
+fn remove_where(answer: &mut ResponseHeader, goes: impl Fn(&HeaderName) -> bool) {
+    let gone: Vec<HeaderName> = answer.headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in &gone {
         answer.remove_header(name);
     }
 }

@@ -45,7 +45,7 @@ impl Proxy {
         target: &Target,
     ) -> pingora::Result<()> {
         context.endpoint = Some(self.resource_metadata.clone());
-        let request_id = context.request_id();
+        let request_id = context.request_id().to_owned();
         let (answer, denial) =
             resource_metadata::answer(context.live(), session, target, request_id.as_str());
         if let Some(denial) = &denial {

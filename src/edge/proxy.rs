@@ -3,6 +3,7 @@
 //! It must never decide who may pass: without a [`Permit`] `upstream_peer` fails, and only
 //! `flows::admit` gives one. No query, token or cookie may reach a log from here.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -83,10 +84,10 @@ impl Proxy {
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical());
         let received = &session.req_header().headers;
         let trusted = &live.settings.trusted_proxies;
-        let random = &*self.gate.random;
-        let fresh = (ports::random(random), ports::random(random), ports::random(random));
+        // For all of them at once: a few bytes cost as much as these.
+        let random = ports::random(&*self.gate.random);
         Identification {
-            ids: forwarded::identifiers(forwarded::is_trusted(peer, trusted), received, fresh),
+            ids: forwarded::identifiers(forwarded::is_trusted(peer, trusted), received, random),
             peer,
             client: forwarded::client_address(peer, received, trusted),
         }
@@ -201,7 +202,7 @@ pub(super) async fn reply(
         answer.set_session_cookie(cookie);
     }
     answer.share(context.sharing(), &session.req_header().headers);
-    respond::send(session, answer, context.request_id().as_str()).await
+    respond::send(session, answer, context.request_id()).await
 }
 
 #[async_trait]
@@ -227,9 +228,7 @@ impl ProxyHttp for Proxy {
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
             Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
-            Ok(Way::Answered(answer)) => {
-                respond::send(session, answer, context.request_id().as_str()).await?
-            }
+            Ok(Way::Answered(answer)) => respond::send(session, answer, context.request_id()).await?,
             Err(denial) => self.refuse(session, context, &denial).await?,
         }
         Ok(true)
@@ -331,7 +330,7 @@ impl ProxyHttp for Proxy {
         }
         headers::choose_subprotocol(answer, &session.req_header().headers)?;
         self.end_connection_if_draining(session);
-        let planted = headers::to_client(answer, context.live(), &context.request_id())?;
+        let planted = headers::to_client(answer, context.live(), context.request_id())?;
         if headers::ends_a_request(answer.status) {
             if context.is_served_in_session() {
                 headers::is_for_one_person(answer)?;
@@ -408,25 +407,28 @@ impl ProxyHttp for Proxy {
         let took = context.started.elapsed();
         let status = session.response_written().map_or(CLIENT_GONE, |answer| answer.status.as_u16());
         let request = session.req_header();
-        let path = context.give_up_permit().unwrap_or_else(|| request_head::path(request).into_owned());
+        let path = match &context.permit {
+            Some(permit) => Cow::Borrowed(permit.path().as_str()),
+            None => request_head::path(request),
+        };
         let route = context.label().unwrap_or(&self.unrouted);
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.gate.metrics.request_answered(route, code, took);
-        self.log.write(Entry {
+        self.log.write(&Entry {
             at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
             request_id: context.request_id(),
-            method: request.method.clone(),
-            path,
-            route: context.label().cloned(),
+            method: &request.method,
+            path: &path,
+            route: context.label().map(RouteName::as_str),
             status,
             outcome: context.outcome,
             report_only: context.report_only,
-            client: context.client.take(),
-            subject: context.subject.take(),
+            client: context.client(),
+            subject: context.subject(),
             family: context.family,
             address: context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client),
             took,
-            upstream: context.server.as_ref().map(|server| server.upstream.clone()),
+            upstream: context.server.as_ref().map(|server| server.upstream.as_str()),
             bytes: session.body_bytes_sent(),
         });
     }

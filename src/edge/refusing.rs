@@ -41,7 +41,7 @@ impl Proxy {
             None => None,
         };
         let form = Form::fit_for(session.req_header(), &serving.pages);
-        let request_id = context.request_id();
+        let request_id = context.request_id().to_owned();
         let mut answer = Answer::refusal_with_way_in(denial, form, request_id.as_str(), login_url.as_deref());
         if !matches!(form, Form::OAuth) {
             let at = asked_at(session, context.live());

@@ -23,7 +23,7 @@ use crate::edge::pages::Pages;
 /// Who may read an answer depends on who asks (Fetch section 3.3.5).
 pub(crate) const VARY_BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 
-pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The OAuth endpoints where a browser may go, with a person who reads the answer.
 const WHERE_PEOPLE_GO: [&[u8]; 3] = [b"/oauth/login", b"/oauth/callback", b"/oauth/logout"];
@@ -248,7 +248,7 @@ pub(crate) async fn send(session: &mut Session, answer: Answer, request_id: &str
     for (name, value) in answer.headers {
         head.append_header(name, value)?;
     }
-    head.insert_header(X_REQUEST_ID.clone(), request_id)?;
+    head.insert_header(X_REQUEST_ID, request_id)?;
     head.insert_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")?;
     if answer.status != StatusCode::NO_CONTENT {
         head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
