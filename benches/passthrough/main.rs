@@ -3,8 +3,9 @@
 //! modules, a large pool of kept connections, buffers that fit the requests, only the address of
 //! the upstream in the peer.
 //!
-//! With a file that holds a certificate and its key (PEM) it speaks TLS instead, HTTP/1.1 and HTTP/2, as pingora does by
-//! itself, with the cryptography that Tollgate has (aws-lc).
+//! With a file that holds a certificate and its key (PEM) it speaks TLS instead, HTTP/1.1 and HTTP/2, as
+//! pingora does by itself, with the cryptography that Tollgate has (aws-lc). Without one nothing of that
+//! is there.
 //!
 //! FROZEN. Figures of different days can be compared only while this file and its settings stay as
 //! they are. A change to it begins a new series.

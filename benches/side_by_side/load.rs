@@ -26,7 +26,7 @@ pub(crate) enum Load {
 }
 
 /// Requests at a time on one connection of HTTP/2.
-const STREAMS: usize = 4;
+pub(crate) const STREAMS: usize = 4;
 
 impl Load {
     pub(crate) const BOTH: &[Self] = &[Self::One, Self::Many];
@@ -107,7 +107,7 @@ fn h2load(running: &Running, tokens: &Tokens, place: &Place, extent: Extent) -> 
     command
         .args(["--threads", "1", "--clients", &connections.to_string()])
         .args(["--max-concurrent-streams", &STREAMS.to_string(), "--duration", &extent.seconds.to_string()])
-        .args(["--npn-list", "h2", "--tls13-ciphers", CIPHER_SUITE])
+        .args(["--tls13-ciphers", CIPHER_SUITE])
         .args(["--header", "accept: application/json", "--header", "accept-encoding: gzip, br"])
         .args(["--header", "user-agent: tollgate-bench", "--header"])
         .arg(format!("authorization: Bearer {}", tokens.good(running.system.algorithm)?))

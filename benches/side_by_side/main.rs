@@ -44,8 +44,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// The first argument with which this program is the load of handshakes.
 const HANDSHAKES: &str = "handshakes";
-/// Files that may be open: two for each idle connection, here and in a system.
-const OPEN_FILES: u64 = 2 * memory::IDLE as u64 + 1024;
+/// Files that may be open: Tollgate keeps a quarter of them for other things, and a second one for each connection.
+const OPEN_FILES: u64 = 4 * memory::IDLE as u64;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -87,7 +87,13 @@ fn measure_in_a_folder(asked: &Asked) -> Result<Run, Failure> {
 
 fn measure(asked: &Asked, folder: &Path) -> Result<Run, Failure> {
     // For this program and, as they inherit it, all that it starts.
-    rlimit::increase_nofile_limit(OPEN_FILES)?;
+    let open_files = rlimit::increase_nofile_limit(OPEN_FILES)?;
+    if asked.parts.contains(&Part::Memory) && open_files < OPEN_FILES {
+        return Err(format!(
+            "memory takes {OPEN_FILES} open files, and {open_files} are allowed (ulimit -n)"
+        )
+        .into());
+    }
     println!("Making keys and {} tokens of each kind ...", tokens::MANY);
     let tokens = Tokens::make(folder)?;
     let place = Place::new(&asked.gateways, folder)?;

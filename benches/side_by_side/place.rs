@@ -116,15 +116,15 @@ impl Place {
         std::fs::create_dir_all(self.folder.join("upstream.tmp"))?;
         let mut command = self.unpacked("usr/sbin/nginx", self.others_cores.as_deref());
         command.args(["-e", "stderr", "-p"]).arg(&self.folder).arg("-c").arg(file);
-        let process = self.spawn(command, "upstream")?;
-        wait_for(address, "the upstream")?;
+        let mut process = self.spawn(command, "upstream")?;
+        wait_for(address, "the upstream", &mut process)?;
         Ok(Upstream { address, _process: process })
     }
 
     /// Starts a system on a core of its own, and waits until it listens.
     pub(crate) fn start(&self, system: System, upstream: &Upstream) -> Result<Running, Failure> {
-        let running = self.launch(system, upstream)?;
-        wait_for(running.address, system.name)?;
+        let mut running = self.launch(system, upstream)?;
+        wait_for(running.address, system.name, &mut running.process)?;
         Ok(running)
     }
 
@@ -279,10 +279,10 @@ fn free_address() -> Result<SocketAddr, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn wait_for(address: SocketAddr, name: &str) -> Result<(), Failure> {
+fn wait_for(address: SocketAddr, name: &str, process: &mut Process) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(30);
     while TcpStream::connect(address).is_err() {
-        if Instant::now() > deadline {
+        if Instant::now() > deadline || process.0.try_wait()?.is_some() {
             return Err(format!("{name} does not listen").into());
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::load::Load;
+use crate::load::{Load, STREAMS};
 use crate::memory::{AN_IDLE_CONNECTION, IDLE, UNDER_LOAD};
 use crate::results::{Results, Spread};
 use crate::startup::FIRST_ANSWER;
@@ -14,12 +14,12 @@ pub(crate) fn over_tls(results: &Results) -> String {
     let mut text = format!(
         "### Over TLS\n\n\
          One known token, {connections} requests at a time, all with one certificate (ECDSA, P-256), TLS 1.3, {CIPHER_SUITE} \
-         and X25519: kept connections of HTTP/1.1 (wrk), HTTP/2 with four requests at a time on each connection (h2load), and \
+         and X25519: kept connections of HTTP/1.1 (wrk), HTTP/2 with {STREAMS} requests at a time on each connection (h2load), and \
          a new connection with a full handshake, never resumed, for each of {} requests at a time. {date}, {} of {seconds} s \
          for each.\n\n\
          | over TLS | | CPU time a request, nginx = 1 | least to greatest | bare proxy = 1 | least to greatest | CPU |\n\
          |---|---|---|---|---|---|---|\n",
-        connections.div_ceil(4),
+        connections.div_ceil(STREAMS),
         of_rounds(*rounds),
     );
     for load in Load::OVER_TLS {
