@@ -56,14 +56,15 @@ fn main() -> Result<(), Failure> {
     let mut run = asked.from.as_deref().map(Run::read).transpose()?.unwrap_or_default();
     if !asked.parts.is_empty() {
         run.0.extend(measure_in_a_folder(&asked)?.0);
-        let file = std::env::current_exe()?.with_file_name("side-by-side.json");
+        let file = std::env::current_exe()?.with_file_name(file_name(&run));
         run.save(&file)?;
         println!("Every round is in {}; `--from` that file shows it again.", file.display());
     }
     println!("\n{}", report::text(&run));
-    let is_whole = Part::ALL.iter().all(|part| run.0.contains_key(part));
+    let is_whole =
+        |part: &Part| run.0.get(part).is_some_and(|results| results.systems.len() == part.systems().len());
     let is_long = run.0.get(&Part::Requests).is_some_and(|requests| requests.rounds >= ROUNDS_TO_PUBLISH);
-    let publish = is_whole && is_long && asked.only.is_none();
+    let publish = Part::ALL.iter().all(is_whole) && is_long;
     match asked.write.as_deref().or(publish.then(|| Path::new("docs"))) {
         Some(folder) => {
             report::write(&run, folder)?;
@@ -72,6 +73,16 @@ fn main() -> Result<(), Failure> {
         None => println!("Not written into docs: that takes all of it and {ROUNDS_TO_PUBLISH} rounds."),
     }
     Ok(())
+}
+
+/// Some parts do not take the place of all.
+fn file_name(run: &Run) -> String {
+    let names: Vec<&str> = run.0.keys().map(|part| part.name()).collect();
+    if names.len() == Part::ALL.len() {
+        "side-by-side.json".to_owned()
+    } else {
+        format!("side-by-side-{}.json", names.join("-"))
+    }
 }
 
 fn measure_in_a_folder(asked: &Asked) -> Result<Run, Failure> {

@@ -20,7 +20,7 @@ pub(crate) enum Part {
 impl Part {
     pub(crate) const ALL: [Self; 4] = [Self::Requests, Self::Tls, Self::Memory, Self::Start];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Tls => "tls",
@@ -39,7 +39,7 @@ impl Part {
         matches!(self, Self::Tls | Self::Memory)
     }
 
-    fn systems(self) -> Vec<System> {
+    pub(crate) fn systems(self) -> Vec<System> {
         match self {
             Self::Requests => systems::all(),
             Self::Tls => systems::few_over_tls().collect(),
