@@ -1,192 +1,127 @@
 //! The price of the gate beside other gateways: CPU time a request of Tollgate, a bare pingora proxy, nginx,
-//! HAProxy and Apache, one worker each, with the same requests for the same upstream in one run. Rounds are
-//! interleaved, so that what else the machine does hits all; every figure is divided by that of nginx as a
-//! plain proxy in the same round. No system is measured before it has refused the tokens that it claims to check.
+//! HAProxy and Apache, one worker each, with the same requests for the same upstream in one run; and, of the plain
+//! ones and Tollgate, the same over TLS, memory, and how long they take to start. Rounds are interleaved, so that what
+//! else the machine does hits all; figures are divided by that of nginx as a plain proxy, or of the bare proxy, in the
+//! same round. No system is measured before it has refused the tokens that it claims to check.
 //!
 //! `make bench` fetches what is needed and runs this. The load stays on this machine.
 //!
 //! usage: side_by_side --gateways FOLDER [--rounds N] [--seconds N] [--connections N] [--only TEXT] [--write FOLDER]
+//!                     [--part requests|tls|memory|start]... [--from FILE]
 //!        side_by_side --from FILE [--write FOLDER]
+//!
+//! With `--part`, only these are measured; with `--from` too, the others are taken from that file.
 
 #![allow(clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a program for people who measure")]
 
+mod asked;
 mod chart;
 mod load;
+mod memory;
+mod parts;
+mod place;
 mod process;
 mod refusals;
 mod report;
+mod requests;
 mod results;
+mod startup;
 mod systems;
+mod tables;
+mod tls;
 mod tokens;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use load::Load;
-use results::{Results, Row};
-use systems::Running;
+use asked::{Asked, ROUNDS_TO_PUBLISH, asked};
+use parts::{Bench, Measuring, Part};
+use place::Place;
+use results::Run;
 use tokens::Tokens;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// From so many rounds on, figures may be shown to others.
-const ROUNDS_TO_PUBLISH: usize = 15;
-
-/// What was asked for.
-#[derive(Debug)]
-struct Asked {
-    /// Where the other gateways were unpacked.
-    gateways: PathBuf,
-    rounds: usize,
-    /// For each system and load in each round.
-    seconds: u64,
-    connections: usize,
-    /// Only systems with this in their names, beside those that others are divided by.
-    only: Option<String>,
-    /// The folder of performance.md. Default: docs, from [`ROUNDS_TO_PUBLISH`] on.
-    write: Option<PathBuf>,
-    /// Figures of an earlier run, to be shown anew.
-    from: Option<PathBuf>,
-}
+/// The first argument with which this program is the load of handshakes.
+const HANDSHAKES: &str = "handshakes";
+/// Files that may be open: Tollgate keeps a quarter of them for other things, and a second one for each connection.
+const OPEN_FILES: u64 = 4 * memory::IDLE as u64;
 
 fn main() -> Result<(), Failure> {
-    let asked = asked()?;
-    let results = match &asked.from {
-        Some(file) => Results::read(file)?,
-        None => measure_in_a_folder(&asked)?,
-    };
-    println!("\n{}", report::text(&results));
-    let publish = results.rounds >= ROUNDS_TO_PUBLISH && asked.only.is_none();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((HANDSHAKES, rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return tls::send_handshakes(rest);
+    }
+    let asked = asked(arguments.into_iter())?;
+    let mut run = asked.from.as_deref().map(Run::read).transpose()?.unwrap_or_default();
+    if !asked.parts.is_empty() {
+        run.0.extend(measure_in_a_folder(&asked)?.0);
+        let file = std::env::current_exe()?.with_file_name(file_name(&run));
+        run.save(&file)?;
+        println!("Every round is in {}; `--from` that file shows it again.", file.display());
+    }
+    println!("\n{}", report::text(&run));
+    let is_whole =
+        |part: &Part| run.0.get(part).is_some_and(|results| results.systems.len() == part.systems().len());
+    let is_long = run.0.get(&Part::Requests).is_some_and(|requests| requests.rounds >= ROUNDS_TO_PUBLISH);
+    let publish = Part::ALL.iter().all(is_whole) && is_long;
     match asked.write.as_deref().or(publish.then(|| Path::new("docs"))) {
         Some(folder) => {
-            report::write(&results, folder)?;
+            report::write(&run, folder)?;
             println!("Written: performance.md and side-by-side.svg in {}.", folder.display());
         }
-        None => println!("Not written into docs: that takes all systems and {ROUNDS_TO_PUBLISH} rounds."),
+        None => println!("Not written into docs: that takes all of it and {ROUNDS_TO_PUBLISH} rounds."),
     }
     Ok(())
 }
 
-fn asked() -> Result<Asked, Failure> {
-    let mut asked = Asked {
-        gateways: PathBuf::from(".tools/gateways"),
-        rounds: ROUNDS_TO_PUBLISH,
-        seconds: 2,
-        connections: 64,
-        only: None,
-        write: None,
-        from: None,
-    };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
-        match name.as_str() {
-            "--gateways" => asked.gateways = value.into(),
-            "--rounds" => asked.rounds = value.parse()?,
-            "--seconds" => asked.seconds = value.parse()?,
-            "--connections" => asked.connections = value.parse()?,
-            "--only" => asked.only = Some(value),
-            "--write" => asked.write = Some(value.into()),
-            "--from" => asked.from = Some(value.into()),
-            _ => return Err(format!("unknown option {name}").into()),
-        }
+/// Some parts do not take the place of all.
+fn file_name(run: &Run) -> String {
+    let names: Vec<&str> = run.0.keys().map(|part| part.name()).collect();
+    if names.len() == Part::ALL.len() {
+        "side-by-side.json".to_owned()
+    } else {
+        format!("side-by-side-{}.json", names.join("-"))
     }
-    Ok(asked)
 }
 
-fn measure_in_a_folder(asked: &Asked) -> Result<Results, Failure> {
+fn measure_in_a_folder(asked: &Asked) -> Result<Run, Failure> {
     let folder = std::env::temp_dir().join(format!("tollgate-side-by-side-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let results = measure(asked, &folder);
-    match &results {
+    let run = measure(asked, &folder);
+    match &run {
         Ok(_) => std::fs::remove_dir_all(&folder)?,
         Err(_) => eprintln!("What the systems wrote is in {}.", folder.display()),
     }
-    results
+    run
 }
 
-fn measure(asked: &Asked, folder: &Path) -> Result<Results, Failure> {
+fn measure(asked: &Asked, folder: &Path) -> Result<Run, Failure> {
+    // For this program and, as they inherit it, all that it starts.
+    let open_files = rlimit::increase_nofile_limit(OPEN_FILES)?;
+    if asked.parts.contains(&Part::Memory) && open_files < OPEN_FILES {
+        return Err(format!(
+            "memory takes {OPEN_FILES} open files, and {open_files} are allowed (ulimit -n)"
+        )
+        .into());
+    }
     println!("Making keys and {} tokens of each kind ...", tokens::MANY);
     let tokens = Tokens::make(folder)?;
-    let place = systems::Place::new(&asked.gateways, folder)?;
+    let place = Place::new(&asked.gateways, folder)?;
     let upstream = place.start_upstream()?;
-    let mut systems = Vec::new();
-    for system in systems::all() {
-        let is_asked = asked.only.as_ref().is_none_or(|text| system.name.contains(text.as_str()));
-        if is_asked || systems::is_measure(system.name) {
-            systems.push(place.start(system, &upstream)?);
+    let bench = Bench { asked, tokens, upstream };
+    let mut parts = Vec::new();
+    for part in Part::ALL {
+        if asked.parts.contains(&part) {
+            parts.push(Measuring::begin(part, &bench, &place)?);
         }
     }
-    println!("Every system must pass a good token and refuse the bad ones it claims to check:");
-    for running in &systems {
-        refusals::check(running, &tokens)?;
-    }
-    for running in &systems {
-        warm_up(asked, running, &tokens, &place)?;
-    }
-    let mut results = Results::new(&place, &systems, asked.rounds, asked.seconds, asked.connections)?;
     for round in 0..asked.rounds {
-        results.verifications.push(tokens.time_verifications()?);
-        // Each round begins with another one, and every other round goes backwards.
-        let mut order: Vec<usize> = (0..systems.len()).collect();
-        order.rotate_left(round % systems.len());
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for which in order {
-            let running = &systems[which];
-            for load in running.system.loads {
-                let row = measure_one(asked, running, *load, &tokens, &place)?;
-                println!(
-                    "round {:>2}  {:<52} {:<14} {:>7.1} us {:>8.0}/s  busy {:>3.0} %",
-                    round + 1,
-                    running.system.name,
-                    load.name(),
-                    row.microseconds,
-                    row.per_second,
-                    row.busy * 100.0,
-                );
-                results.add(round, running.system.name, *load, row);
+        for measuring in &mut parts {
+            if round % asked.every(measuring.part) == 0 {
+                measuring.round(round, &bench)?;
             }
         }
     }
-    let raw = std::env::current_exe()?.with_file_name("side-by-side.json");
-    results.save(&raw)?;
-    println!("Every round is in {}; `--from` that file shows it again.", raw.display());
-    Ok(results)
-}
-
-/// Until each of the tokens was seen, so that those that are remembered are.
-fn warm_up(asked: &Asked, running: &Running, tokens: &Tokens, place: &systems::Place) -> Result<(), Failure> {
-    for load in running.system.loads {
-        let mut seconds = asked.seconds;
-        while load::send(running, *load, tokens, place, seconds, asked.connections)? < load.tokens() {
-            seconds *= 2;
-        }
-    }
-    Ok(())
-}
-
-fn measure_one(
-    asked: &Asked,
-    running: &Running,
-    load: Load,
-    tokens: &Tokens,
-    place: &systems::Place,
-) -> Result<Row, Failure> {
-    let verified = running.verified()?;
-    let (before, begun) = (running.cpu_time()?, std::time::Instant::now());
-    let sent = load::send(running, load, tokens, place, asked.seconds, asked.connections)?;
-    let took = begun.elapsed();
-    // What it still does for these requests, such as writing its log, counts.
-    std::thread::sleep(std::time::Duration::from_millis(50));
-    let spent = running.cpu_time()?.saturating_sub(before);
-    if let (Some(before), Some(after)) = (verified, running.verified()?) {
-        running.system.expect_verified(sent, after - before)?;
-    }
-    Ok(Row {
-        microseconds: spent.as_secs_f64() * 1e6 / sent as f64,
-        per_second: sent as f64 / took.as_secs_f64(),
-        busy: spent.as_secs_f64() / took.as_secs_f64(),
-    })
+    Ok(Run(parts.into_iter().map(|measuring| (measuring.part, measuring.results)).collect()))
 }

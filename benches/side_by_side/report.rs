@@ -1,39 +1,45 @@
-//! The tables: for the terminal, and into docs/performance.md between two marks.
+//! What was measured, as tables: for the terminal, and into docs/performance.md between two marks.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::Failure;
-use crate::chart;
 use crate::load::Load;
-use crate::results::{Results, Spread};
+use crate::parts::Part;
+use crate::results::{Results, Run, Spread};
 use crate::systems::{self, BARE, Group, KNOWN};
+use crate::{Failure, chart, tables};
 
 const BEGIN: &str = "<!-- what follows is written by `make bench`, up to the next such mark -->";
 const END: &str = "<!-- here ends what `make bench` writes -->";
 const CHART: &str = "side-by-side.svg";
 
-/// Both tables, as Markdown.
-pub(crate) fn text(results: &Results) -> String {
-    format!("{}\n{}", beside_nginx(results), beyond_bare(results))
+/// All tables, as Markdown.
+pub(crate) fn text(run: &Run) -> String {
+    let parts = run.0.iter().map(|(part, results)| match part {
+        Part::Requests => format!("{}\n\n{}\n{}", how(results), beside_nginx(results), beyond_bare(results)),
+        Part::Tls => tables::over_tls(results),
+        Part::Memory => tables::memory(results),
+        Part::Start => tables::start(results),
+    });
+    parts.collect::<Vec<_>>().join("\n")
 }
 
-/// Writes the tables and the chart into this folder of docs.
+/// Writes the tables, and the chart of requests, into this folder of docs.
 ///
 /// # Errors
 /// When `performance.md` has no place for them.
-pub(crate) fn write(results: &Results, folder: &Path) -> Result<(), Failure> {
+pub(crate) fn write(run: &Run, folder: &Path) -> Result<(), Failure> {
     let file = folder.join("performance.md");
     let docs = std::fs::read_to_string(&file)?;
     let (before, rest) = docs.split_once(BEGIN).ok_or("performance.md has no mark where tables begin")?;
     let (_, after) = rest.split_once(END).ok_or("performance.md has no mark where tables end")?;
-    let image = format!("![CPU time a request beside nginx as a plain proxy]({CHART})");
-    let tables = text(results);
-    std::fs::write(
-        &file,
-        format!("{before}{BEGIN}\n\n{image}\n\n{}\n\n{tables}\n{END}{after}", how(results)),
-    )?;
-    std::fs::write(folder.join(CHART), chart::draw(results))?;
+    let mut written = String::new();
+    if let Some(requests) = run.0.get(&Part::Requests) {
+        written = format!("![CPU time a request beside nginx as a plain proxy]({CHART})\n\n");
+        std::fs::write(folder.join(CHART), chart::draw(requests))?;
+    }
+    written += &text(run);
+    std::fs::write(&file, format!("{before}{BEGIN}\n\n{written}\n{END}{after}"))?;
     Ok(())
 }
 
@@ -63,7 +69,7 @@ fn beside_nginx(results: &Results) -> String {
         let (one, many) = (ratio(Load::One), ratio(Load::Many));
         let spread = results.ratio(name, Load::Many).map_or_else(String::new, least_to_greatest);
         let microseconds = results
-            .microseconds(name, Load::Many)
+            .spread(name, Load::Many.name())
             .map_or_else(String::new, |all| format!("{:.0} µs", all.median));
         let name = if group == Group::Tollgate { format!("**{name}**") } else { name.to_owned() };
         let _ = writeln!(text, "| {name} | {one} | {many} | {spread} | {microseconds} |");
@@ -79,7 +85,7 @@ fn beyond_bare(results: &Results) -> String {
     for system in systems::all().iter().filter(|system| system.group == Group::Tollgate) {
         for load in system.loads {
             let (Some(ratio), Some(beyond)) =
-                (results.ratio_to(BARE, system.name, *load), results.beyond_bare(system.name, *load))
+                (results.ratio_to(BARE, system.name, load.name()), results.beyond_bare(system.name, *load))
             else {
                 continue;
             };
@@ -116,7 +122,7 @@ fn least_to_greatest(spread: Spread) -> String {
 
 /// What a person would say of it, for the chart's foot.
 pub(crate) fn sentence(results: &Results) -> Option<String> {
-    let known = results.ratio_to(BARE, KNOWN, Load::Many)?.median;
+    let known = results.ratio_to(BARE, KNOWN, Load::Many.name())?.median;
     let beyond = results.beyond_bare(KNOWN, Load::Many)?.median;
     Some(format!(
         "A request whose token was seen before costs {known:.2} times what a bare pingora proxy takes: {beyond:.0} µs more."

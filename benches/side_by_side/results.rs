@@ -8,21 +8,27 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::load::Load;
-use crate::systems::{BARE, NGINX, Place, Running};
+use crate::load::{Extent, Load};
+use crate::parts::Part;
+use crate::place::Place;
+use crate::systems::{BARE, NGINX, System};
 use crate::tokens::Algorithm;
 
-/// One system under one load in one round.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(crate) struct Row {
-    /// CPU time a request.
-    pub(crate) microseconds: f64,
-    pub(crate) per_second: f64,
-    /// CPU time by wall time: 1 is one core.
-    pub(crate) busy: f64,
+/// What one run measured, or several, by its parts.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Run(pub(crate) BTreeMap<Part, Results>);
+
+impl Run {
+    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
+        Ok(serde_json::from_slice(&std::fs::read(file)?)?)
+    }
+
+    pub(crate) fn save(&self, file: &Path) -> Result<(), Failure> {
+        Ok(std::fs::write(file, serde_json::to_vec_pretty(self)?)?)
+    }
 }
 
-/// A run.
+/// One part of a run.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Results {
     pub(crate) date: String,
@@ -36,8 +42,8 @@ pub(crate) struct Results {
     pub(crate) systems: Vec<String>,
     /// For each round: how long aws-lc takes for one signature, as `Algorithm::ALL`.
     pub(crate) verifications: Vec<[f64; 3]>,
-    /// By system and load: for each round.
-    pub(crate) measured: BTreeMap<String, Vec<Row>>,
+    /// By system and what was measured of it: for each round.
+    measured: BTreeMap<String, Vec<f64>>,
 }
 
 /// Least, middle and greatest of several rounds.
@@ -64,54 +70,48 @@ impl Spread {
 }
 
 impl Results {
-    pub(crate) fn new(
-        place: &Place,
-        systems: &[Running],
-        rounds: usize,
-        seconds: u64,
-        connections: usize,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(place: &Place, systems: &[System], extent: Extent) -> Result<Self, Failure> {
         Ok(Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string()[..10].to_owned(),
             cores: std::thread::available_parallelism()?.get(),
-            rounds,
-            seconds,
-            connections,
+            rounds: 0,
+            seconds: extent.seconds,
+            connections: extent.connections,
             versions: versions(place),
-            systems: systems.iter().map(|running| running.system.name.to_owned()).collect(),
+            systems: systems.iter().map(|system| system.name.to_owned()).collect(),
             verifications: Vec::new(),
             measured: BTreeMap::new(),
         })
     }
 
-    pub(crate) fn add(&mut self, round: usize, system: &str, load: Load, row: Row) {
-        let rows = self.measured.entry(key(system, load)).or_default();
-        debug_assert_eq!(rows.len(), round, "one figure a round");
-        rows.push(row);
+    /// One figure of one system in this round.
+    pub(crate) fn add(&mut self, system: &str, what: &str, figure: f64) {
+        self.measured.entry(key(system, what)).or_default().push(figure);
     }
 
-    pub(crate) fn rows(&self, system: &str, load: Load) -> &[Row] {
-        self.measured.get(&key(system, load)).map_or(&[], Vec::as_slice)
+    fn figures(&self, system: &str, what: &str) -> &[f64] {
+        self.measured.get(&key(system, what)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn spread(&self, system: &str, what: &str) -> Option<Spread> {
+        Spread::of(self.figures(system, what).iter().copied())
+    }
+
+    /// Divided by the same of another in the same round.
+    pub(crate) fn ratio_to(&self, measure: &str, system: &str, what: &str) -> Option<Spread> {
+        let pairs = self.figures(system, what).iter().zip(self.figures(measure, what));
+        Spread::of(pairs.map(|(figure, measure)| figure / measure))
     }
 
     /// CPU time a request divided by that of nginx in the same round.
     pub(crate) fn ratio(&self, system: &str, load: Load) -> Option<Spread> {
-        self.ratio_to(NGINX, system, load)
-    }
-
-    pub(crate) fn ratio_to(&self, measure: &str, system: &str, load: Load) -> Option<Spread> {
-        let pairs = self.rows(system, load).iter().zip(self.rows(measure, load));
-        Spread::of(pairs.map(|(row, measure)| row.microseconds / measure.microseconds))
-    }
-
-    pub(crate) fn microseconds(&self, system: &str, load: Load) -> Option<Spread> {
-        Spread::of(self.rows(system, load).iter().map(|row| row.microseconds))
+        self.ratio_to(NGINX, system, load.name())
     }
 
     /// What it takes more than a bare proxy in the same round, in microseconds.
     pub(crate) fn beyond_bare(&self, system: &str, load: Load) -> Option<Spread> {
-        let pairs = self.rows(system, load).iter().zip(self.rows(BARE, load));
-        Spread::of(pairs.map(|(row, bare)| row.microseconds - bare.microseconds))
+        let pairs = self.figures(system, load.name()).iter().zip(self.figures(BARE, load.name()));
+        Spread::of(pairs.map(|(figure, bare)| figure - bare))
     }
 
     /// One signature's verification, in microseconds.
@@ -119,18 +119,10 @@ impl Results {
         let at = Algorithm::ALL.iter().position(|one| *one == algorithm)?;
         Spread::of(self.verifications.iter().map(|round| round[at]))
     }
-
-    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
-        Ok(serde_json::from_slice(&std::fs::read(file)?)?)
-    }
-
-    pub(crate) fn save(&self, file: &Path) -> Result<(), Failure> {
-        Ok(std::fs::write(file, serde_json::to_vec_pretty(self)?)?)
-    }
 }
 
-fn key(system: &str, load: Load) -> String {
-    format!("{system} / {}", load.name())
+fn key(system: &str, what: &str) -> String {
+    format!("{system} / {what}")
 }
 
 /// The first line of what each program says of itself.
