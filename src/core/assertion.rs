@@ -154,7 +154,7 @@ impl Assertions {
             sub: subject,
             sub_id: subject.map(|sub| SubjectId { format: "iss_sub", iss, sub }),
             client_id: caller.facts().client,
-            scope: (!token.scope().is_empty()).then(|| token.scope().join(" ")),
+            scope: (!token.scope().is_empty()).then(|| token.scope().joined()),
             sid: token.session(),
             iat: now.as_secs(),
             // Never in the past, although a token may end within this second.

@@ -10,6 +10,7 @@ use crate::core::token::verified::VerifiedToken;
 
 /// Somebody who proved who they are. In one piece: each piece more is a wait for memory in every request.
 #[derive(Debug)]
+#[repr(C)] // in this order: see `VerifiedToken`
 pub struct Caller {
     token: VerifiedToken,
     identity: Vec<(HeaderName, HeaderValue)>,

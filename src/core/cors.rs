@@ -91,7 +91,7 @@ impl Reader {
 }
 
 /// Everything by which an upstream would speak CORS itself.
-pub const SPOKEN_BY_UPSTREAMS: [HeaderName; 7] = [
+pub static SPOKEN_BY_UPSTREAMS: [HeaderName; 7] = [
     HeaderName::from_static("access-control-allow-private-network"),
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,

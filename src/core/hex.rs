@@ -15,7 +15,12 @@ const fn digits(byte: u8) -> [u8; 2] {
 /// # Errors
 /// Only when `to` cannot be written to.
 pub fn write(to: &mut impl Write, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().flat_map(|byte| digits(*byte)).try_for_each(|digit| to.write_char(char::from(digit)))
+    for byte in bytes {
+        let [high, low] = digits(*byte);
+        to.write_char(char::from(high))?;
+        to.write_char(char::from(low))?;
+    }
+    Ok(())
 }
 
 /// What [`write`] wrote of so many bytes; `None` for everything else.

@@ -279,8 +279,10 @@ fn text(entry: &Entry<'_>, subject: SubjectInLog) -> Vec<u8> {
 }
 
 fn shortened(path: &str) -> &str {
-    let end = (0..=PATH).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0);
-    path.get(..end).filter(|_| path.len() > PATH).unwrap_or(path)
+    if path.len() <= PATH {
+        return path;
+    }
+    (0..=PATH).rev().find_map(|end| path.get(..end)).unwrap_or_default()
 }
 
 /// `hash` is the first 64 bits of SHA-256: the same subject can be followed, its name is not there.

@@ -24,8 +24,14 @@ use crate::state::live::Live;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Of one connection only (RFC 9110 section 7.6.1), whether `Connection` names them or not.
+static HOP_BY_HOP: [HeaderName; 5] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::UPGRADE,
+    header::TE,
+];
 
 /// Who a request is, in logs and at the upstream.
 #[derive(Debug)]
@@ -344,8 +350,7 @@ fn remove_hop_by_hop(answer: &mut ResponseHeader) {
         .filter_map(|name| name.trim().parse().ok())
         .filter(|name| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
         .collect();
-    let always = [&header::CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &header::UPGRADE, &header::TE];
-    remove_where(answer, |name| always.contains(&name) || nominated.contains(name));
+    remove_where(answer, |name| HOP_BY_HOP.contains(name) || nominated.contains(name));
 }
 
 /// One look at the names that are there costs less than many for names that mostly are not.

@@ -151,15 +151,14 @@ pub(crate) fn may_upgrade(request: &RequestHeader) -> bool {
         fields.next().is_some_and(|field| field.as_bytes().eq_ignore_ascii_case(value.as_bytes()))
             && fields.next().is_none()
     };
-    let mut options = request
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    let options = || {
+        let fields = request.headers.get_all(header::CONNECTION).iter();
+        fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+    };
     request.version == Version::HTTP_11
         && request.method == Method::GET
         && is(header::UPGRADE, "websocket")
-        && options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        && options().any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
         && !request.headers.contains_key(header::TRANSFER_ENCODING)
         && (!request.headers.contains_key(header::CONTENT_LENGTH) || is(header::CONTENT_LENGTH, "0"))
 }

@@ -293,7 +293,7 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
     } else if alone.clients.is_some() {
         token.client().map_or_else(absent, token::shown)
     } else if !alone.scope.is_empty() || !alone.any_scope.is_empty() {
-        if token.scope().is_empty() { absent() } else { token::shown(&token.scope().join(" ")) }
+        if token.scope().is_empty() { absent() } else { token::shown(&token.scope().joined()) }
     } else if let Some(required) = alone.claims.first() {
         claim(token.claims(), &required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
     } else if alone.acr.is_empty() {

@@ -7,16 +7,17 @@ use tollgate::core::identity_headers::{ReservedHeaders, identity_headers};
 use tollgate::core::ids::IssuerName;
 use tollgate::core::percent;
 use tollgate::core::route::policy::TokenFacts;
+use tollgate::core::token::scope_values::ScopeValues;
 
 use crate::choices::Choices;
 
 fn header_of(claim: Value) -> Option<String> {
     let claims: Map<String, Value> = [("c".to_owned(), claim)].into_iter().collect();
-    let issuer = IssuerName::new("demo");
+    let (issuer, scope) = (IssuerName::new("demo"), ScopeValues::default());
     let facts = TokenFacts {
         issuer: &issuer,
         client: None,
-        scope: &[],
+        scope: &scope,
         acr: None,
         signed_in_at: None,
         claims: &claims,

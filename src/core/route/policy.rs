@@ -14,6 +14,7 @@ use crate::core::ids::IssuerName;
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::time::Timestamp;
+use crate::core::token::scope_values::ScopeValues;
 use crate::core::token::verified::VerifiedToken;
 
 /// Who may pass a route.
@@ -54,7 +55,7 @@ impl Access {
     pub fn sufficient_scope(&self) -> Vec<String> {
         match self {
             Self::Public | Self::PublicOf(_) => Vec::new(),
-            Self::Protected(required) => required.needed_scope(&[]),
+            Self::Protected(required) => required.needed_scope(&ScopeValues::default()),
         }
     }
 
@@ -122,7 +123,7 @@ pub struct TokenFacts<'a> {
     /// By the issuer's claim names.
     pub client: Option<&'a str>,
     /// By the issuer's claim names.
-    pub scope: &'a [String],
+    pub scope: &'a ScopeValues,
     pub acr: Option<&'a str>,
     /// `auth_time`.
     pub signed_in_at: Option<Timestamp>,
@@ -226,7 +227,7 @@ impl Requirements {
 
     /// What is needed is named in full, since a client asks its AS for the whole scope again; of
     /// `any_scope` one that it has, else the first, which is enough.
-    fn needed_scope(&self, brought: &[String]) -> Vec<String> {
+    fn needed_scope(&self, brought: &ScopeValues) -> Vec<String> {
         let mut needed = self.scope.clone();
         let has = |value: &&String| brought.contains(value);
         let alternative = self.any_scope.iter().find(has).or(self.any_scope.first());
@@ -321,7 +322,7 @@ mod tests {
     struct Brought {
         issuer: IssuerName,
         client: Option<String>,
-        scope: Vec<String>,
+        scope: ScopeValues,
         acr: Option<String>,
         signed_in_at: Option<Timestamp>,
         claims: Map<String, Value>,
@@ -332,7 +333,7 @@ mod tests {
             Self {
                 issuer: IssuerName::new("demo"),
                 client: Some("web-app".to_owned()),
-                scope: vec!["api:read".to_owned(), "openid".to_owned()],
+                scope: ["api:read", "openid"].into_iter().collect(),
                 acr: None,
                 signed_in_at: None,
                 claims: claims.as_object().unwrap().clone(),
@@ -393,12 +394,12 @@ mod tests {
                 && !of_demo.takes_issuer(&IssuerName::new("other"))
         );
         let (route, path) = (route("/*", of_demo), CanonicalPath::parse(b"/a").unwrap());
-        let claims = Map::new();
+        let (claims, scope) = (Map::new(), ScopeValues::default());
         let of = |issuer: &IssuerName| {
             let token = TokenFacts {
                 issuer,
                 client: None,
-                scope: &[],
+                scope: &scope,
                 acr: None,
                 signed_in_at: None,
                 claims: &claims,
@@ -596,7 +597,7 @@ mod tests {
                     .then(|| issuers(asked[6] >> 4).map(|issuer| (issuer, "web-app".to_owned())).collect()),
             };
             let mut brought = Brought::new(&json!({ "x": has[0] % 2, "y": has[1] % 2 }));
-            brought.scope = some(has[2], &["a", "b", "c"]);
+            brought.scope = some(has[2], &["a", "b", "c"]).iter().map(String::as_str).collect();
             brought.acr = some(has[3], &["gold", "tin"]).pop();
             brought.signed_in_at =
                 (has[4] % 3 > 0).then(|| NOW.minus(Duration::from_secs(u64::from(has[4]))));

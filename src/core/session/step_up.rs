@@ -70,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::core::ids::IssuerName;
+    use crate::core::token::scope_values::ScopeValues;
 
     #[test]
     fn what_is_asked_for_is_read_and_asked_again_as_it_came() {
@@ -103,6 +104,7 @@ mod tests {
     fn a_route_and_the_sign_in_judge_alike() {
         let (issuer, claims, now) =
             (IssuerName::new("demo"), Map::<String, Value>::new(), Timestamp::from_secs(1000));
+        let scope = ScopeValues::default();
         let step_up = StepUp::read(Some("gold silver"), Some("60")).unwrap();
         for (acr, signed_in_at, is_done) in [
             (Some("silver"), Some(950), true),
@@ -114,7 +116,7 @@ mod tests {
             let facts = TokenFacts {
                 issuer: &issuer,
                 client: None,
-                scope: &[],
+                scope: &scope,
                 acr,
                 signed_in_at: signed_in_at.map(Timestamp::from_secs),
                 claims: &claims,

@@ -9,7 +9,7 @@
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
 //! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
-//! - `verified`: what a good token is to the rest
+//! - `verified`: what a good token is to the rest; `scope_values`: what it grants
 //! - `fingerprint`: what tells one token's text from all others
 //! - `freshness`: when keys are good, old or worth fetching, as a decision
 //! - `json`: JSON objects without repeated members
@@ -24,6 +24,7 @@ pub mod introspection;
 pub mod jwks;
 pub mod jwt;
 pub mod logout_token;
+pub mod scope_values;
 pub mod subprotocol;
 pub mod to_client;
 pub mod verified;

@@ -8,27 +8,29 @@ use serde_json::{Map, Value};
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
+use crate::core::token::scope_values::ScopeValues;
 use crate::core::token::{TokenRules, json};
 
 /// An access token that was verified: issuer, audience, time, type, and that its issuer made it. Only
 /// [`super::jwt::Plausible::verify`] and [`super::introspection::Answer::judge`] make one.
 #[derive(Clone, Debug)]
+#[repr(C)] // in this order: what every request looks at lies together, and is one wait for memory
 pub struct VerifiedToken {
+    /// From when until when it is good by its times, the clock skew allowed.
+    good: Range<Timestamp>,
+    issued_at: Timestamp,
+    scope: ScopeValues,
     issuer: IssuerName,
-    claims: Map<String, Value>,
-    // What every request asks for is at hand, without a search among the claims.
+    // At hand without a search among the claims.
+    client: Option<String>,
     subject: Option<String>,
     acr: Option<String>,
-    scope: Vec<String>,
-    client: Option<String>,
     session: Option<String>,
     id: Option<String>,
     kid: Option<String>,
-    issued_at: Timestamp,
     expires_at: Timestamp,
-    /// From when until when it is good by its times, the clock skew allowed.
-    good: Range<Timestamp>,
     signed_in_at: Option<Timestamp>,
+    claims: Map<String, Value>,
 }
 
 impl VerifiedToken {
@@ -62,19 +64,19 @@ impl VerifiedToken {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         let (subject, acr) = (text("sub"), text("acr"));
         Ok(Self {
+            good,
+            issued_at,
+            scope,
             issuer,
-            claims,
+            client,
             subject,
             acr,
-            scope,
-            client,
             session,
             id,
             kid,
-            issued_at,
             expires_at,
-            good,
             signed_in_at,
+            claims,
         })
     }
 
@@ -113,8 +115,7 @@ impl VerifiedToken {
         self.kid.as_deref()
     }
 
-    /// The scope values, in the token's order, without repetition.
-    pub fn scope(&self) -> &[String] {
+    pub fn scope(&self) -> &ScopeValues {
         &self.scope
     }
 
@@ -151,10 +152,8 @@ impl VerifiedToken {
     pub fn size(&self) -> usize {
         let texts = [&self.subject, &self.acr, &self.client, &self.session, &self.id, &self.kid];
         let texts = texts.into_iter().flatten();
-        let texts = texts
-            .chain(&self.scope)
-            .map(|text| (json::HEAP + size_of::<String>()).saturating_add(text.len()));
-        texts.fold(
+        let texts = texts.map(String::len).chain([self.scope.len()]);
+        texts.map(|length| (json::HEAP + size_of::<String>()).saturating_add(length)).fold(
             size_of::<Self>().saturating_add(json::size_of_members(&self.claims)),
             usize::saturating_add,
         )
@@ -188,19 +187,12 @@ fn first_present<'c>(claims: &'c Map<String, Value>, names: &[String]) -> Option
 
 /// A list with spaces between (RFC 6749 section 3.3), or an array of strings. Anything else grants
 /// nothing.
-pub(super) fn scope_values(claim: &Value) -> Vec<String> {
-    let mut values: Vec<String> = Vec::new();
-    let mut add = |value: &str| {
-        if !value.is_empty() && !values.iter().any(|known| known == value) {
-            values.push(value.to_owned());
-        }
-    };
+pub(super) fn scope_values(claim: &Value) -> ScopeValues {
     match claim {
-        Value::String(text) => text.split(' ').for_each(&mut add),
-        Value::Array(list) => list.iter().filter_map(Value::as_str).for_each(&mut add),
-        _ => {}
+        Value::String(text) => text.split(' ').collect(),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        _ => ScopeValues::default(),
     }
-    values
 }
 
 /// A `NumericDate`, which may have a fraction; between 1970 and 9999.

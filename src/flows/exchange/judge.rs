@@ -170,7 +170,7 @@ impl Judged {
             token.subject().map(|sub| Subject { sub: sub.to_owned(), source: SubjectSource::AccessToken });
         // The ID token's, where it has one: back-channel logout speaks of that (section 2.4).
         self.session_id = self.session_id.take().or_else(|| session_id(token.claims(), rules));
-        self.scope = Scope::of(token.scope());
+        self.scope = Scope::of(token.scope().iter());
         self.expires_at = Some(token.expires_at());
         if let Some(jti) = token.id() {
             self.id = TokenId::of(&rules.iss, Some(jti), "");

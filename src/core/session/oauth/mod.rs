@@ -46,8 +46,8 @@ impl Scope {
     }
 
     /// The scope of these values; `None` under the same conditions as [`Self::parse`].
-    pub fn of(values: &[String]) -> Option<Self> {
-        Self::parse(&values.join(" "))
+    pub fn of<'v>(values: impl Iterator<Item = &'v str>) -> Option<Self> {
+        Self::parse(&values.collect::<Vec<_>>().join(" "))
     }
 
     /// What to ask for with a refresh token: of `wanted` what was granted, for no more may be asked (RFC 6749 section 6).
