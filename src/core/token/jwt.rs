@@ -407,14 +407,18 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_secret_verifies_hs256_where_the_issuer_has_one() {
-        let token = testing::sign_hs256(testing::SECRET, &json!({"alg": "HS256", "kid": "any"}), &claims());
-        let set = KeySet::shared_secret(testing::SECRET).unwrap();
-        let rules = TokenRules { algorithms: vec![Algorithm::Hs256], ..rules() };
-        assert!(Unverified::parse(&token, 8192).unwrap().verify(&set, &rules, NOW).is_ok());
-        let other = KeySet::shared_secret(&[9; 32]).unwrap();
-        let refused = Unverified::parse(&token, 8192).unwrap().verify(&other, &rules, NOW);
-        assert_eq!(refused.unwrap_err(), Denial::BadSignature);
+    fn a_shared_secret_verifies_hs256_hs384_and_hs512_where_the_issuer_has_one() {
+        for algorithm in testing::OF_A_SECRET {
+            let header = json!({"alg": algorithm.name(), "kid": "any"});
+            let token = testing::sign_hmac(algorithm, testing::LONG_SECRET, &header, &claims());
+            let rules = TokenRules { algorithms: vec![algorithm], ..rules() };
+            let judged = |secret: &[u8]| {
+                let set = KeySet::shared_secret(secret, &[algorithm]).unwrap();
+                Unverified::parse(&token, 8192).unwrap().verify(&set, &rules, NOW)
+            };
+            assert!(judged(testing::LONG_SECRET).is_ok(), "{}", algorithm.name());
+            assert_eq!(judged(&[9; 64]).unwrap_err(), Denial::BadSignature);
+        }
     }
 
     #[test]
