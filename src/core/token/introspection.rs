@@ -353,6 +353,18 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_of_very_many_values_costs_little_more_than_reading_it() {
+        // As many as the largest answer holds: comparing each with each would take seconds.
+        let values: Vec<String> = (0..16_000).map(|number| format!("{number:x}")).collect();
+        let began = std::time::Instant::now();
+        for scope in [json!(values.join(" ")), json!(values)].iter().cycle().take(6) {
+            let token = judge(&with(answer(), json!({ "scope": scope }))).unwrap();
+            assert_eq!(token.scope(), values);
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+
+    #[test]
     fn names_that_would_escape_comparison_are_refused() {
         for bad in [
             json!({"sub": 7}),

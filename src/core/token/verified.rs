@@ -1,6 +1,7 @@
 //! An access token that was found good, and what Tollgate uses of it, by its issuer's names for it. Nothing outside this
 //! folder makes one: a [`VerifiedToken`] in hand is the proof.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde_json::{Map, Value};
@@ -189,18 +190,14 @@ fn first_present<'c>(claims: &'c Map<String, Value>, names: &[String]) -> Option
 /// A list with spaces between (RFC 6749 section 3.3), or an array of strings. Anything else grants
 /// nothing.
 pub(super) fn scope_values(claim: &Value) -> Vec<String> {
-    let mut values: Vec<String> = Vec::new();
-    let mut add = |value: &str| {
-        if !value.is_empty() && !values.iter().any(|known| known == value) {
-            values.push(value.to_owned());
-        }
+    let all: Vec<&str> = match claim {
+        Value::String(text) => text.split(' ').collect(),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
     };
-    match claim {
-        Value::String(text) => text.split(' ').for_each(&mut add),
-        Value::Array(list) => list.iter().filter_map(Value::as_str).for_each(&mut add),
-        _ => {}
-    }
-    values
+    // Not each compared with each: an answer of an authorization server may have many thousands.
+    let mut known = BTreeSet::new();
+    all.into_iter().filter(|value| !value.is_empty() && known.insert(*value)).map(ToOwned::to_owned).collect()
 }
 
 /// A `NumericDate`, which may have a fraction; between 1970 and 9999.
