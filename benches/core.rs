@@ -140,7 +140,7 @@ impl Signed {
             Self::new(
                 Algorithm::Hs256,
                 &EncodingKey::from_secret(&secret),
-                KeySet::shared_secret(&secret).expect("a set"),
+                KeySet::shared_secret(&secret, &[Algorithm::Hs256]).expect("a set"),
             ),
             of(Algorithm::Rs256, &rsa()),
             of(Algorithm::Ps256, &rsa()),

@@ -597,10 +597,14 @@ fn an_issuer_has_one_source_of_keys_and_the_algorithms_that_fit_it() {
     only_error(
         &good().issuer(&format!("{secret}, algorithms: [HS256, RS256]")).text(),
         "issuers.corp.algorithms[1]",
-        "only algorithm",
+        "only HS256, HS384 and HS512",
     );
     only_error(&good().issuer(&format!("{secret}, timeout: 3s")).text(), "issuers.corp.timeout", "no effect");
-    only_error(&good().issuer("algorithms: [HS256]").text(), "issuers.corp.algorithms[0]", "shared_secret");
+    for name in ["HS256", "HS384", "HS512"] {
+        let told = format!("{name} needs `shared_secret`");
+        let beside = format!("algorithms: [ES256, {name}]");
+        only_error(&good().issuer(&beside).text(), "issuers.corp.algorithms[1]", &told);
+    }
     only_error(&good().issuer("algorithms: [none]").text(), "issuers.corp.algorithms[0]", "not known");
     only_error(
         &good().issuer("algorithms: [rs256]").text(),
@@ -611,6 +615,44 @@ fn an_issuer_has_one_source_of_keys_and_the_algorithms_that_fit_it() {
     only_error(&good().issuer("jwks_file: gone.json").text(), "issuers.corp.jwks_file", "cannot be read");
     only_error(&good().issuer("ca: gone.pem").text(), "issuers.corp.ca", "cannot be read");
     assert!(parse(&good().issuer(secret).text()).unwrap().warnings[0].message.contains("HS256"));
+}
+
+#[test]
+fn a_shared_secret_is_long_enough_for_each_algorithm_that_is_listed() {
+    let of = |length: usize, algorithms: &str| {
+        let secret = "s".repeat(length);
+        good().issuer(&format!("shared_secret: {secret}, algorithms: {algorithms}")).text()
+    };
+    for (length, algorithms, told) in [
+        (
+            31,
+            "HS256",
+            "has 31 bytes; HS256 needs 32 or more (RFC 7518 section 3.2); `openssl rand -base64 48`",
+        ),
+        (
+            47,
+            "[HS256, HS384]",
+            "has 47 bytes; HS384 needs 48 or more (RFC 7518 section 3.2); `openssl rand -base64 48`",
+        ),
+        (63, "HS512", "has 63 bytes; HS512 needs 64 or more (RFC 7518 section 3.2); `openssl rand -hex 64`"),
+        (20, "[HS512, HS256]", "has 20 bytes; HS512 needs 64 or more"),
+    ] {
+        only_error(&of(length, algorithms), "issuers.corp.shared_secret", told);
+    }
+    use Algorithm::{Hs256, Hs384, Hs512};
+    for (length, text, algorithms) in [
+        (32, "HS256", &[Hs256][..]),
+        (48, "[HS384]", &[Hs384]),
+        (64, "HS512", &[Hs512]),
+        (64, "[HS512, HS256]", &[Hs512, Hs256]),
+    ] {
+        let loaded = parse(&of(length, text)).unwrap();
+        assert_eq!(loaded.settings.issuers[0].rules.algorithms, algorithms);
+        let names: Vec<&str> = algorithms.iter().map(|one| one.name()).collect();
+        assert!(loaded.warnings[0].message.starts_with(&format!("{}: whoever", names.join(", "))));
+        let summary = config::summary::summary("config.yaml", &loaded);
+        assert!(summary.contains(&format!("{} with a shared secret", names.join(" or "))), "{summary}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::config::network::{Network, issuer_url};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
 use crate::core::ids::IssuerName;
-use crate::core::token::jwks::{KeySet, MIN_SHARED_SECRET};
+use crate::core::token::jwks::KeySet;
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -52,9 +52,9 @@ pub(super) fn introspecting(root: &Keys<'_>) -> Vec<IssuerName> {
 fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let iss = keys.get("url").and_then(|value| iss(&value, network));
     let audiences = keys.texts("audience").map(|texts| texts.into_iter().map(|(_, text)| text).collect());
-    let source = key_source(keys, network);
     let shared = keys.has("shared_secret");
     let algorithms = algorithms(keys, shared);
+    let source = key_source(keys, network, &algorithms);
     let claims = keys.section("claims");
     let names = |key, default: Vec<String>| {
         claims.texts(key).map_or(default, |texts| texts.into_iter().map(|(_, text)| text).collect())
@@ -107,7 +107,7 @@ fn iss(value: &Value<'_>, network: &Network) -> Option<String> {
     Some(text)
 }
 
-fn key_source(keys: &Keys<'_>, network: &Network) -> Option<KeySource> {
+fn key_source(keys: &Keys<'_>, network: &Network, algorithms: &[Algorithm]) -> Option<KeySource> {
     let given: Vec<&str> = ["discovery", "jwks_uri", "jwks_file", "shared_secret"]
         .into_iter()
         .filter(|key| keys.has(key))
@@ -119,7 +119,7 @@ fn key_source(keys: &Keys<'_>, network: &Network) -> Option<KeySource> {
     let discovery = keys.get("discovery").map(|value| issuer_url(&value, network));
     let jwks_uri = keys.get("jwks_uri").map(|value| issuer_url(&value, network));
     let jwks_file = keys.get("jwks_file").map(|value| jwks_file(&value));
-    let shared = keys.get("shared_secret").map(|value| shared_secret(&value));
+    let shared = keys.get("shared_secret").map(|value| shared_secret(&value, algorithms));
     match (discovery, jwks_uri, jwks_file, shared) {
         (Some(url), ..) => url.map(|(_, url)| KeySource::Discovery(Some(url))),
         (_, Some(url), ..) => url.map(|(_, url)| KeySource::JwksUri(url)),
@@ -156,16 +156,26 @@ fn jwks_file(value: &Value<'_>) -> Option<KeySource> {
     Some(KeySource::JwksFile { path, text })
 }
 
-fn shared_secret(value: &Value<'_>) -> Option<KeySource> {
+/// Long enough for each of the algorithms that are listed.
+fn shared_secret(value: &Value<'_>, algorithms: &[Algorithm]) -> Option<KeySource> {
     let secret = value.secret()?;
     let length = secret.expose().len();
-    if length < MIN_SHARED_SECRET {
+    let wanted = algorithms.iter().filter_map(|one| one.least_secret().map(|least| (least, one.name())));
+    // Where nothing fitting is listed, that is told at the list, and the secret is held to the least.
+    let (least, name) = wanted.max().unwrap_or((32, "HS256"));
+    if length < least {
+        // Longer ones in base64 have a line break in them.
+        let maker = if least > 48 { "openssl rand -hex 64" } else { "openssl rand -base64 48" };
         value.wrong(format!(
-            "has {length} bytes; HS256 needs {MIN_SHARED_SECRET} or more (RFC 7518 section 3.2); `openssl rand -base64 48` makes one"
+            "has {length} bytes; {name} needs {least} or more (RFC 7518 section 3.2); `{maker}` makes one"
         ));
         return None;
     }
-    value.warn("HS256: whoever can check these tokens can also make them; prefer an issuer with public keys");
+    let names: Vec<&str> = algorithms.iter().map(|one| one.name()).collect();
+    value.warn(format!(
+        "{}: whoever can check these tokens can also make them; prefer an issuer with public keys",
+        names.join(", ")
+    ));
     Some(KeySource::SharedSecret(secret))
 }
 
@@ -180,11 +190,12 @@ fn algorithms(keys: &Keys<'_>, shared: bool) -> Vec<Algorithm> {
     let mut algorithms = Vec::new();
     for (value, _) in texts {
         match value.word(&words) {
-            Some(Algorithm::Hs256) if !shared => {
-                value.wrong("HS256 needs `shared_secret`; with public keys it would let anybody make tokens");
-            }
-            Some(algorithm) if shared && algorithm != Algorithm::Hs256 => {
-                value.wrong("with `shared_secret` HS256 is the only algorithm; remove this one");
+            Some(algorithm) if !shared && algorithm.least_secret().is_some() => value.wrong(format!(
+                "{} needs `shared_secret`; with public keys it would let anybody make tokens",
+                algorithm.name()
+            )),
+            Some(algorithm) if shared && algorithm.least_secret().is_none() => {
+                value.wrong("with `shared_secret` only HS256, HS384 and HS512 can be used; remove this one");
             }
             Some(algorithm) => algorithms.push(algorithm),
             None => {}

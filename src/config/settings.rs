@@ -175,7 +175,7 @@ pub enum KeySource {
     JwksUri(Url),
     /// Keys from this file, read at load.
     JwksFile { path: PathBuf, text: Vec<u8> },
-    /// HS256 with this secret of 32 bytes or more.
+    /// HMAC with this secret, which is long enough for each of the issuer's algorithms.
     SharedSecret(Secret<Vec<u8>>),
 }
 

@@ -113,7 +113,10 @@ fn show_issuer(issuer: &Issuer) -> String {
         KeySource::Discovery(_) => "discovered".to_owned(),
         KeySource::JwksUri(url) => format!("keys from {url}"),
         KeySource::JwksFile { path, .. } => format!("keys from {}", path.display()),
-        KeySource::SharedSecret(_) => "HS256 with a shared secret".to_owned(),
+        KeySource::SharedSecret(_) => {
+            let names: Vec<&str> = issuer.rules.algorithms.iter().map(|one| one.name()).collect();
+            format!("{} with a shared secret", names.join(" or "))
+        }
     };
     let audiences = issuer.rules.audiences.join(" or ");
     let asked = issuer.introspection.as_ref().map(|introspection| {

@@ -154,7 +154,8 @@ impl Known {
             KeySource::Discovery(_) | KeySource::JwksUri(_) => None,
             KeySource::JwksFile { text, .. } => Some(KeySet::parse(text)),
             KeySource::SharedSecret(secret) => {
-                Some(KeySet::shared_secret(secret.expose()).map(|keys| (keys, Vec::new())))
+                let keys = KeySet::shared_secret(secret.expose(), &settings.rules.algorithms);
+                Some(keys.map(|keys| (keys, Vec::new())))
             }
         };
         let (keys, error) = match read {
@@ -313,8 +314,8 @@ mod tests {
     use super::testing::issuer;
     use super::*;
     use crate::core::secret::Secret;
-    use crate::core::token::TokenRules;
     use crate::core::token::testing::{ISS, NOW, jwks, keys};
+    use crate::core::token::{Algorithm, TokenRules};
 
     fn discovered() -> IssuerState {
         IssuerState::new(Arc::new(issuer(ISS, KeySource::Discovery(None))), None)
@@ -381,8 +382,12 @@ mod tests {
         let text = jwks(&[keys().p256.jwk()]);
         let file = KeySource::JwksFile { path: "keys.json".into(), text };
         let secret = KeySource::SharedSecret(Secret::new(vec![7; 32]));
-        for source in [file, secret] {
-            let state = IssuerState::new(Arc::new(issuer(ISS, source)), None);
+        let of_a_secret = |issuer: Issuer| Issuer {
+            rules: TokenRules { algorithms: vec![Algorithm::Hs256], ..issuer.rules },
+            ..issuer
+        };
+        for settings in [issuer(ISS, file), of_a_secret(issuer(ISS, secret))] {
+            let state = IssuerState::new(Arc::new(settings), None);
             assert!(state.keys_ready());
             assert!(matches!(state.consult(true, NOW), (Decision::Use, None)));
             assert!(matches!(state.consult(false, NOW), (Decision::RefuseUnknownKey, None)));

@@ -1,7 +1,9 @@
 //! Sets of keys that are fine and keys that something spoils: what is fine is loaded, whatever stands beside it, and
 //! verifies what it may and nothing else.
 
-use tollgate::core::token::Algorithm::{self, EdDsa, Es256, Hs256, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+use tollgate::core::token::Algorithm::{
+    self, EdDsa, Es256, Hs256, Hs384, Hs512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512,
+};
 use tollgate::core::token::jwks::{KeySet, MAX_KEYS, Miss};
 
 use crate::choices::Choices;
@@ -134,7 +136,9 @@ fn whatever_is_read_has_no_secret_and_no_more_keys_than_it_may() {
             assert!(set.len() <= MAX_KEYS && skipped.iter().all(|skip| !skip.why.is_empty()));
             let kids: Vec<String> = set.kids().map(ToOwned::to_owned).collect();
             for kid in kids.iter().map(|kid| Some(kid.as_str())).chain([None]) {
-                assert!(set.candidates(kid, Hs256).is_err(), "{}", String::from_utf8_lossy(document));
+                for algorithm in [Hs256, Hs384, Hs512] {
+                    assert!(set.candidates(kid, algorithm).is_err(), "{}", String::from_utf8_lossy(document));
+                }
             }
         }
     });

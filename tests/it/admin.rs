@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::support::address::Address;
 use crate::support::client::{Answer, Client, request};
 use crate::support::gateway::Gateway;
+use crate::support::issuer::AUDIENCE;
 use crate::support::upstream::{Received, Upstream};
 
 const GOOD: &str = "0123456789abcdef0123456789abcdef";
@@ -107,6 +109,58 @@ routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{0}\" }}, {{ path: /trial/*, t
     for text in [status.to_string(), html, config.to_string()] {
         assert!(!text.contains("hunter2"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn the_status_tells_how_it_goes_with_asking_about_opaque_tokens_as_json_and_on_the_page() {
+    let (upstream, silent) = (Upstream::start().await, Address::reserve());
+    let server = Upstream::answering(Arc::new(|_: &Received| {
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let body = json!({
+            "active": true, "token_type": "Bearer", "aud": AUDIENCE, "sub": "alice", "iat": now, "exp": now + 300,
+        })
+        .to_string();
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    }))
+    .await;
+    let issuer = |name: &str, asked: &str| {
+        let url =
+            format!("url: \"http://127.0.0.1:9/{name}\", audience: \"{AUDIENCE}\", jwks_file: jwks.json");
+        format!("  {name}: {{ {url}{asked} }}\n")
+    };
+    let asked = |server: &str| {
+        format!(", introspection: {{ client_id: gate, secret: hunter2hunter2, endpoint: \"{server}/i\" }}")
+    };
+    let issuers = [("plain", String::new()), ("well", asked(&server.url())), ("ill", asked(&silent.url()))];
+    let issuers: String = issuers.iter().map(|(name, asked)| issuer(name, asked)).collect();
+    let route = |name: &str| {
+        format!("  - {{ path: /{name}/*, to: \"{}\", issuers: {name}, require: {{}} }}\n", upstream.url())
+    };
+    let routes = format!("routes:\n{}{}", route("well"), route("ill"));
+    let gateway = Gateway::unready(&format!("issuers:\n{issuers}{routes}"), |_| {}).unwrap();
+    gateway.wait_until_ready().await;
+    let mut client = gateway.connect().await;
+    for (path, status) in [("/well/x", 200), ("/ill/x", 503)] {
+        let answer = client.get(path, &[("Authorization", "Bearer opaque")]).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+    let bearer = bearer(&gateway);
+    let status = ask(&gateway, "GET", "/status", &[("Authorization", &bearer)]).await.json();
+    let told = |at: usize| &status["issuers"][at]["introspection"];
+    assert_eq!((told(0), told(1)), (&Value::Null, &json!({ "remembered": 1, "last_error": null })));
+    let why = told(2)["last_error"].as_str().unwrap();
+    let page = ask(&gateway, "GET", "/", &[("Authorization", &bearer)]).await;
+    let html = String::from_utf8(page.body).unwrap();
+    let cells: Vec<&str> = html
+        .lines()
+        .filter(|line| line.contains("127.0.0.1:9&#x2f;"))
+        .filter_map(|row| row.rsplit("<td>").next())
+        .collect();
+    let ill = format!("0 remembered; cannot be asked: {why}</td></tr>");
+    assert_eq!(cells, ["</td></tr>", "1 remembered</td></tr>", &ill], "{html}");
+    assert!(!html.contains("hunter2"), "{html}");
 }
 
 #[tokio::test]

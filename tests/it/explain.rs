@@ -8,7 +8,7 @@ use tollgate::cli::{Next, Surroundings, prepare};
 
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
-use crate::support::issuer::Issuer;
+use crate::support::issuer::{AUDIENCE, ISS, Issuer};
 use crate::support::upstream::Upstream;
 
 /// Exit code and all that was printed.
@@ -161,6 +161,15 @@ async fn it_says_how_far_a_token_came_and_what_is_missing() {
     assert!(text.contains("ok  scope api:read  the token has api:read"), "{text}");
     assert!(text.contains("NO  claim sub is {id} of the path  the token has \"bob\""), "{text}");
     assert!(text.contains("?   revocations"), "{text}");
+
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let refresh =
+        json!({ "iss": ISS, "aud": AUDIENCE, "iat": now, "exp": now + 300, "token_type": "refresh" });
+    let refresh = gateway.issuer.sign(&json!({ "alg": "ES256", "kid": "k1" }), &refresh);
+    let (_, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &refresh]).await;
+    let why =
+        "accepted: at+jwt, JWT or absent; its claims are those of an ID token, a refresh token or an event";
+    assert!(text.contains("NO  type") && text.contains(why), "{text}");
 
     let forged = Issuer::new().token("mallory", "api:read");
     let (_, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &forged]).await;

@@ -28,6 +28,7 @@ mod report_only;
 mod resource_metadata;
 mod revocations;
 mod sessions;
+mod shared_secrets;
 mod smuggling;
 mod spellings;
 mod start;

@@ -44,14 +44,14 @@ pub(super) const ISSUER: &[Key] = &[
         "shared_secret",
         Secret,
         Otherwise("discovered"),
-        "HS256 with this secret of 32 bytes or more; then HS256 is the only algorithm.",
+        "Tokens are signed with this secret, by HS256 unless `algorithms` says otherwise: of 32 bytes or more, for HS384 of 48, for HS512 of 64.",
         "{ file: /run/secrets/hs256 }",
     ),
     key(
         "algorithms",
         OneOrMany("the name of an algorithm"),
         Default("[RS256, PS256, ES256, EdDSA]"),
-        "Which signatures count: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA. With `shared_secret` HS256 alone.",
+        "Which signatures count: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA. With `shared_secret` of HS256, HS384 and HS512 those that are listed, by default HS256.",
         "[ES256]",
     ),
     key(

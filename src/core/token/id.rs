@@ -1,11 +1,13 @@
 //! What an access token is known by once it was handed out: `iss` and `jti` where it has one, else the SHA-256 of
 //! what was signed, of an opaque token of the whole. Never a signature: those of ECDSA can be altered and still hold
-//! (RFC 7515 appendix, malleability), nor a text whose last base64url bits mean nothing.
+//! (RFC 7515 appendix, malleability), nor a text whose last base64url bits mean nothing: whoever could spell a token
+//! that was taken back in another way would go on with it, for its issuer says that it is active.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::digest::of_parts;
 use crate::core::hex;
+use crate::core::token::introspection::is_opaque;
 
 /// 256 bits that name one token; the token cannot be told from it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,10 +18,10 @@ impl TokenId {
     pub fn of(iss: &str, jti: Option<&str>, token: &str) -> Self {
         match (jti, token.rsplit_once('.')) {
             (Some(jti), _) => Self(of_parts(&[b"jti", iss.as_bytes(), jti.as_bytes()])),
-            (None, Some((signed, _))) if signed.contains('.') => {
+            (None, Some((signed, _))) if signed.contains('.') && !is_opaque(token) => {
                 Self(of_parts(&[b"signed", iss.as_bytes(), signed.as_bytes()]))
             }
-            (None, _) => Self(of_parts(&[b"opaque", iss.as_bytes(), token.as_bytes()])),
+            (None, _) => Self(of_parts(&[b"opaque", iss.as_bytes(), &one_spelling(token)])),
         }
     }
 
@@ -36,6 +38,29 @@ impl TokenId {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+}
+
+/// Parts of at least so many digits of base64 are random or encrypted: 128 bits (RFC 6749 section 10.10).
+const RANDOM: usize = 22;
+
+/// One for all spellings of an opaque token that some server takes for the same: without padding; in one alphabet of
+/// base64; without the last digit of what is random, some bits of which may mean nothing; in one case, for tables that
+/// are searched without regard to it; without the prefix that Ory Hydra takes or leaves. What is lost of a random token
+/// makes no two of them one.
+fn one_spelling(token: &str) -> Vec<u8> {
+    let token = token.strip_prefix("ory_at_").unwrap_or(token).trim_end_matches('=');
+    let mut spelling = Vec::with_capacity(token.len());
+    for part in token.split_inclusive(['.', '~']) {
+        let digits = part.trim_end_matches(['.', '~']);
+        let kept = if digits.len() < RANDOM { digits.len() } else { digits.len() - 1 };
+        spelling.extend(digits.bytes().take(kept).map(|digit| match digit {
+            b'+' => b'-',
+            b'/' => b'_',
+            other => other.to_ascii_lowercase(),
+        }));
+        spelling.extend(part.bytes().skip(digits.len()));
+    }
+    spelling
 }
 
 impl std::fmt::Display for TokenId {
@@ -71,10 +96,47 @@ mod tests {
     #[test]
     fn without_an_id_it_is_what_was_signed_or_all_of_an_opaque_one() {
         let known = |token| TokenId::of("https://as", None, token);
-        assert_eq!(known("a.b.c"), known("a.b.other-signature"));
-        assert_ne!(known("a.b.c"), known("a.x.c"));
+        assert_eq!(known("eyJ9.b.c"), known("eyJ9.b.other-signature"));
+        assert_ne!(known("eyJ9.b.c"), known("eyJ9.x.c"));
         assert_ne!(known("opaque"), known("opaqu"));
         assert_ne!(known("opaque.1"), known("opaque.2"));
+    }
+
+    #[test]
+    fn an_opaque_token_with_dots_is_known_by_all_of_it() {
+        let known = |token| TokenId::of("https://as", None, token);
+        assert_ne!(known("v4.local.QAxIpVe-ECVNI1z4"), known("v4.local.6BwCmeHFZ1oLyX8u"), "PASETO");
+        assert_ne!(known("1000.8cb99d.9b8d"), known("1000.8cb99d.7c1e"));
+        assert_ne!(known("a.b.c.d.e"), known("a.b.c.d.f"));
+    }
+
+    #[test]
+    fn other_spellings_that_servers_take_for_the_same_opaque_token_have_its_name() {
+        const KEY: &str = "Lq8tNMkwQ2_qC9yv4xIsfWmZ-0eCz3XBPoTUd1KhJ7A";
+        const MAC: &str = "b5c0YxEo-9J4ZqTn_kVtUuCwMfRr2Hh7LsGg8PpDd1I";
+        let known = |token: &str| TokenId::of("https://as", None, token);
+        let token = format!("ory_at_{KEY}.{MAC}");
+        let bare = KEY.strip_suffix('A').unwrap();
+        for same in [
+            format!("{KEY}.{MAC}"),
+            format!("ory_at_{bare}B.{MAC}"), // its last two bits mean nothing
+            format!("ory_at_{bare}D.{MAC}"),
+            format!("{token}=="),
+            token.replace("ory_at_", "").replace('-', "+").replace('_', "/"),
+            token.to_ascii_uppercase().replace("ORY_AT_", "ory_at_"),
+        ] {
+            assert_eq!(known(&same), known(&token), "{same}");
+        }
+        for other in [
+            format!("ory_at_{KEY}.{}", MAC.replacen('c', "d", 1)),
+            format!("ory_at_{}.{MAC}", KEY.replacen('q', "r", 1)),
+            format!("ory_at_{MAC}.{KEY}"),
+            format!("ory_at_{KEY}{MAC}"),
+            KEY.to_owned(),
+        ] {
+            assert_ne!(known(&other), known(&token), "{other}");
+        }
+        assert_ne!(known("short-1"), known("short-2"), "of a short one all counts");
     }
 
     #[test]

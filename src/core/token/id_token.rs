@@ -190,8 +190,10 @@ fn check_access_token_hash(proven: &Proven, access_token: Option<&str>) -> Resul
 fn half_hash(algorithm: Algorithm, access_token: &str) -> String {
     let hash = match algorithm {
         Algorithm::Hs256 | Algorithm::Rs256 | Algorithm::Ps256 | Algorithm::Es256 => &SHA256,
-        Algorithm::Rs384 | Algorithm::Ps384 | Algorithm::Es384 => &SHA384,
-        Algorithm::Rs512 | Algorithm::Ps512 | Algorithm::Es512 | Algorithm::EdDsa => &SHA512,
+        Algorithm::Hs384 | Algorithm::Rs384 | Algorithm::Ps384 | Algorithm::Es384 => &SHA384,
+        Algorithm::Hs512 | Algorithm::Rs512 | Algorithm::Ps512 | Algorithm::Es512 | Algorithm::EdDsa => {
+            &SHA512
+        }
     };
     let digest = digest::digest(hash, access_token.as_bytes());
     let (half, _) = digest.as_ref().split_at(hash.output_len() / 2);

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
-use crate::core::token::jwt::{check_audience, check_times};
+use crate::core::token::jwt::{check_audience, check_times, says_another_kind};
 use crate::core::token::verified::VerifiedToken;
 use crate::core::token::{TokenRules, json};
 
@@ -128,11 +128,12 @@ fn check_kind(claims: &Map<String, Value>) -> Result<(), Denial> {
         return Err(Denial::ProofRequired);
     }
     let signs = [
-        says("token_type", &["Bearer"]),
-        says("token_use", &["access_token", "access"]), // Ory Hydra, Amazon Cognito
+        says("token_type", &["Bearer", "access_token"]), // the latter Duende IdentityServer, Stytch
+        says("token_use", &["access_token", "access"]),  // Ory Hydra, Amazon Cognito
         says("typ", &["Bearer", "at+jwt", "application/at+jwt"]), // Keycloak
     ];
-    let is_an_access_token = signs.contains(&Some(true)) && !signs.contains(&Some(false));
+    let is_another = signs.contains(&Some(false)) || says_another_kind(claims);
+    let is_an_access_token = signs.contains(&Some(true)) && !is_another;
     if is_an_access_token { Ok(()) } else { Err(Denial::WrongTokenType) }
 }
 
@@ -334,6 +335,9 @@ mod tests {
             json!({"token_type": null, "typ": "ID"}),
             json!({"token_type": null, "token_use": "refresh_token"}), // Ory Hydra
             json!({"token_use": "id"}),
+            json!({"type": "refresh"}),
+            json!({"tokenName": "refresh_token"}), // ForgeRock AM
+            json!({"purpose": "refresh_token"}),   // Curity
         ] {
             assert_eq!(changed(other.clone()), Denial::WrongTokenType, "{other}");
         }
@@ -341,9 +345,23 @@ mod tests {
             json!({"token_type": "bearer"}),
             json!({"token_type": null, "typ": "Bearer"}),
             json!({"token_type": "Bearer", "token_use": "access_token"}),
+            json!({"token_type": "access_token"}), // Duende IdentityServer, Stytch
+            json!({"token_type": "Bearer", "purpose": "access_token"}),
         ] {
             assert!(judge(&with(answer(), access.clone())).is_ok(), "{access}");
         }
+    }
+
+    #[test]
+    fn a_scope_of_very_many_values_costs_little_more_than_reading_it() {
+        // As many as the largest answer holds: comparing each with each would take seconds.
+        let values: Vec<String> = (0..16_000).map(|number| format!("{number:x}")).collect();
+        let began = std::time::Instant::now();
+        for scope in [json!(values.join(" ")), json!(values)].iter().cycle().take(6) {
+            let token = judge(&with(answer(), json!({ "scope": scope }))).unwrap();
+            assert!(token.scope().iter().eq(&values));
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -21,8 +21,6 @@ use crate::core::token::{Algorithm, json};
 pub const MAX_KEYS: usize = 1000;
 /// Keys of one `kid` beyond this many are not loaded (RFC 7517 section 4.5 allows several).
 pub const MAX_KEYS_PER_KID: usize = 4;
-/// RFC 7518 section 3.2: a key of the size of the hash output or larger, in bytes.
-pub const MIN_SHARED_SECRET: usize = 32;
 
 /// The keys of one issuer, as last read, in the order of their `kid`.
 #[derive(Debug, Default)]
@@ -43,7 +41,8 @@ pub struct Key {
 enum Material {
     /// One parsed key for each algorithm that it may verify.
     Public(Vec<(Algorithm, ParsedPublicKey)>),
-    Hs256(Box<hmac::Key>),
+    /// One key for each algorithm that the operator listed; all of one secret.
+    Secret(Vec<(Algorithm, hmac::Key)>),
 }
 
 /// A key that was not loaded, and why.
@@ -59,8 +58,10 @@ pub struct Skipped {
 pub enum JwksError {
     #[error("not a JWK Set: {0}")]
     NotAJwks(String),
-    #[error("the shared secret must have 32 bytes or more")]
-    SecretTooShort,
+    #[error("the shared secret is too short for {}", .0.name())]
+    SecretTooShort(Algorithm),
+    #[error("{} is not made with a shared secret", .0.name())]
+    NotOfASecret(Algorithm),
 }
 
 /// Why no key of the set is the one.
@@ -102,15 +103,19 @@ impl KeySet {
         Ok((Self { keys, any_kid: false }, skipped))
     }
 
-    /// The one key of an issuer that signs with HS256.
+    /// The one key of an issuer that signs with a secret, by one of `algorithms`.
     ///
     /// # Errors
-    /// When the secret is shorter than [`MIN_SHARED_SECRET`].
-    pub fn shared_secret(secret: &[u8]) -> Result<Self, JwksError> {
-        if secret.len() < MIN_SHARED_SECRET {
-            return Err(JwksError::SecretTooShort);
-        }
-        let material = Material::Hs256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
+    /// When the secret is shorter than [`Algorithm::least_secret`] of one of them, or one has none.
+    pub fn shared_secret(secret: &[u8], algorithms: &[Algorithm]) -> Result<Self, JwksError> {
+        let keyed = |algorithm: &Algorithm| {
+            let hash = hash_of(*algorithm).ok_or(JwksError::NotOfASecret(*algorithm))?;
+            if algorithm.least_secret().is_none_or(|least| secret.len() < least) {
+                return Err(JwksError::SecretTooShort(*algorithm));
+            }
+            Ok((*algorithm, hmac::Key::new(hash, secret)))
+        };
+        let material = Material::Secret(algorithms.iter().map(keyed).collect::<Result<_, _>>()?);
         Ok(Self { keys: vec![Key { kid: None, thumbprint: String::new(), material }], any_kid: true })
     }
 
@@ -205,18 +210,19 @@ impl Key {
                 .iter()
                 .find(|(own, _)| *own == algorithm)
                 .is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok()),
-            Material::Hs256(key) => {
-                algorithm == Algorithm::Hs256 && hmac::verify(key, message, signature).is_ok()
-            }
+            Material::Secret(keyed) => keyed
+                .iter()
+                .find(|(own, _)| *own == algorithm)
+                .is_some_and(|(_, key)| hmac::verify(key, message, signature).is_ok()),
         }
     }
 
     fn algorithms(&self) -> impl Iterator<Item = Algorithm> + '_ {
-        let (parsed, secret): (&[_], _) = match &self.material {
-            Material::Public(parsed) => (parsed, None),
-            Material::Hs256(_) => (&[], Some(Algorithm::Hs256)),
+        let (parsed, keyed): (&[_], &[_]) = match &self.material {
+            Material::Public(parsed) => (parsed, &[]),
+            Material::Secret(keyed) => (&[], keyed),
         };
-        parsed.iter().map(|(algorithm, _)| *algorithm).chain(secret)
+        parsed.iter().map(|(own, _)| *own).chain(keyed.iter().map(|(own, _)| *own))
     }
 
     fn parse(text: &str) -> Result<Self, &'static str> {
@@ -417,6 +423,16 @@ fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     })
 }
 
+/// `None` for the algorithms of public keys.
+fn hash_of(algorithm: Algorithm) -> Option<hmac::Algorithm> {
+    Some(match algorithm {
+        Algorithm::Hs256 => hmac::HMAC_SHA256,
+        Algorithm::Hs384 => hmac::HMAC_SHA384,
+        Algorithm::Hs512 => hmac::HMAC_SHA512,
+        _ => return None,
+    })
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key")
@@ -515,6 +531,7 @@ mod tests {
             (json!({"alg": "RS256"}), "its alg does not fit its kty and crv"),
             (json!({"alg": "ES384"}), "its alg does not fit its kty and crv"),
             (json!({"alg": "HS256"}), "its alg does not fit its kty and crv"),
+            (json!({"alg": "HS512"}), "its alg does not fit its kty and crv"),
         ] {
             assert_eq!(load(with(good.clone(), change.clone())).unwrap_err(), why, "{change}");
         }
@@ -656,12 +673,32 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_secret_has_32_bytes_or_is_none() {
-        assert_eq!(KeySet::shared_secret(&[1; 31]).unwrap_err(), JwksError::SecretTooShort);
-        let set = KeySet::shared_secret(&[1; 32]).unwrap();
-        assert!(set.candidates(Some("whatever"), Algorithm::Hs256).is_ok());
-        assert!(set.candidates(None, Algorithm::Rs256).is_err());
-        assert!(!format!("{set:?}").contains("1, 1"));
+    fn a_shared_secret_is_as_long_as_the_hash_of_each_algorithm_or_is_none() {
+        use Algorithm::{Hs256, Hs384, Hs512};
+        for (algorithm, least) in [(Hs256, 32), (Hs384, 48), (Hs512, 64)] {
+            let short = vec![1; least - 1];
+            let why = JwksError::SecretTooShort(algorithm);
+            assert_eq!(KeySet::shared_secret(&short, &[algorithm]).unwrap_err(), why);
+            let set = KeySet::shared_secret(&vec![1; least], &[algorithm]).unwrap();
+            for other in Algorithm::ALL {
+                let found = set.candidates(Some("whatever"), other);
+                assert_eq!(found.is_ok(), other == algorithm, "{} as {}", algorithm.name(), other.name());
+            }
+            assert!(!format!("{set:?}").contains("1, 1"));
+        }
+        let why = JwksError::SecretTooShort(Hs512);
+        assert_eq!(KeySet::shared_secret(&[1; 63], &[Hs256, Hs384, Hs512]).unwrap_err(), why);
+        assert!(KeySet::shared_secret(&[1; 64], &[Hs256, Hs384, Hs512]).is_ok());
+    }
+
+    #[test]
+    fn a_shared_secret_is_never_for_an_algorithm_of_public_keys() {
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.least_secret().is_none()) {
+            for list in [&[algorithm][..], &[Algorithm::Hs256, algorithm]] {
+                let why = JwksError::NotOfASecret(algorithm);
+                assert_eq!(KeySet::shared_secret(&[1; 8192], list).unwrap_err(), why);
+            }
+        }
     }
 
     #[test]
@@ -675,7 +712,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_read_nothing_panics_and_no_key_verifies_hs256() {
+    fn whatever_is_read_nothing_panics_and_no_key_verifies_by_a_secret() {
         let template = jwks(&[testing::keys().rsa.jwk(), testing::keys().ed.jwk()]);
         bolero::check!().with_type::<(Vec<u8>, u16)>().for_each(|(noise, at)| {
             let mut bytes = template.clone();
@@ -683,7 +720,9 @@ mod tests {
             bytes.splice(at..(at + noise.len()).min(template.len()), noise.iter().copied());
             for document in [&bytes, noise] {
                 if let Ok((set, _)) = KeySet::parse(document) {
-                    assert!(set.keys.iter().all(|key| !key.verifies(Algorithm::Hs256)));
+                    let of_a_secret = Algorithm::ALL.into_iter().filter(|own| own.least_secret().is_some());
+                    let keys = || set.keys.iter();
+                    assert!(of_a_secret.into_iter().all(|own| keys().all(|key| !key.verifies(own))));
                 }
             }
         });

@@ -59,6 +59,13 @@ pub struct Says<'a> {
     pub claims: &'a Map<String, Value>,
 }
 
+impl Says<'_> {
+    /// Whether its claims say that it is none for an API, and its header does not say what it is.
+    pub fn is_of_another_kind(&self) -> bool {
+        is_of_another_kind(self.typ, self.claims)
+    }
+}
+
 impl<'t> Unverified<'t> {
     /// Size before anything else, then form: a JWS in compact serialization (RFC 7515 section 7.1)
     /// over a JSON object. `limit` is in bytes.
@@ -167,10 +174,33 @@ impl Header {
             Some(only) => typ.is_some_and(|typ| is_type(typ, only)),
             None => is_unspecific(typ) || typ.is_some_and(|typ| is_type(typ, "at+jwt")),
         };
-        let another_kind =
-            is_unspecific(typ) && (has_marks_of_id_token(claims) || claims.contains_key("events"));
-        if fits && !another_kind { Ok(()) } else { Err(Denial::WrongTokenType) }
+        if fits && !is_of_another_kind(typ, claims) { Ok(()) } else { Err(Denial::WrongTokenType) }
     }
+}
+
+/// Whether its claims say that it is none for an API, and its header does not say what it is.
+fn is_of_another_kind(typ: Option<&str>, claims: &Map<String, Value>) -> bool {
+    let is_by_claims =
+        || has_marks_of_id_token(claims) || claims.contains_key("events") || says_another_kind(claims);
+    is_unspecific(typ) && is_by_claims()
+}
+
+/// What servers write into the claims of their refresh tokens and ID tokens, which may have issuer, key and audience of
+/// their access tokens (RFC 8725 section 2.8).
+const OTHER_KINDS: [(&str, &[&str]); 6] = [
+    ("typ", &["ID", "Refresh", "Offline", "Logout"]), // Keycloak
+    ("token_use", &["id", "id_token", "refresh", "refresh_token"]), // Amazon Cognito, Ory Hydra
+    ("token_type", &["id", "id_token", "refresh", "refresh_token"]), // Simple JWT
+    ("type", &["refresh", "refresh_token"]),          // Flask-JWT-Extended
+    ("tokenName", &["id_token", "refresh_token"]),    // ForgeRock AM
+    ("purpose", &["id", "id_token", "refresh_token"]), // Curity
+];
+
+pub(super) fn says_another_kind(claims: &Map<String, Value>) -> bool {
+    OTHER_KINDS.iter().any(|(name, words)| {
+        let said = claims.get(*name).and_then(Value::as_str);
+        said.is_some_and(|said| words.iter().any(|word| word.eq_ignore_ascii_case(said)))
+    })
 }
 
 /// Whether it has a member that OpenID Connect gives to ID tokens alone. Where `typ` says nothing, such a token is none
@@ -407,14 +437,18 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_secret_verifies_hs256_where_the_issuer_has_one() {
-        let token = testing::sign_hs256(testing::SECRET, &json!({"alg": "HS256", "kid": "any"}), &claims());
-        let set = KeySet::shared_secret(testing::SECRET).unwrap();
-        let rules = TokenRules { algorithms: vec![Algorithm::Hs256], ..rules() };
-        assert!(Unverified::parse(&token, 8192).unwrap().verify(&set, &rules, NOW).is_ok());
-        let other = KeySet::shared_secret(&[9; 32]).unwrap();
-        let refused = Unverified::parse(&token, 8192).unwrap().verify(&other, &rules, NOW);
-        assert_eq!(refused.unwrap_err(), Denial::BadSignature);
+    fn a_shared_secret_verifies_hs256_hs384_and_hs512_where_the_issuer_has_one() {
+        for algorithm in testing::OF_A_SECRET {
+            let header = json!({"alg": algorithm.name(), "kid": "any"});
+            let token = testing::sign_hmac(algorithm, testing::LONG_SECRET, &header, &claims());
+            let rules = TokenRules { algorithms: vec![algorithm], ..rules() };
+            let judged = |secret: &[u8]| {
+                let set = KeySet::shared_secret(secret, &[algorithm]).unwrap();
+                Unverified::parse(&token, 8192).unwrap().verify(&set, &rules, NOW)
+            };
+            assert!(judged(testing::LONG_SECRET).is_ok(), "{}", algorithm.name());
+            assert_eq!(judged(&[9; 64]).unwrap_err(), Denial::BadSignature);
+        }
     }
 
     #[test]

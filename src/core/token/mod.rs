@@ -39,11 +39,13 @@ use std::time::Duration;
 
 use crate::core::ids::IssuerName;
 
-/// A signature algorithm that Tollgate verifies (RFC 7518 section 3.1, RFC 8037). `none` and the
-/// symmetric ones beside HS256 cannot be expressed.
+/// A signature algorithm that Tollgate verifies (RFC 7518 section 3.1, RFC 8037). `none` cannot be
+/// expressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     Hs256,
+    Hs384,
+    Hs512,
     Rs256,
     Rs384,
     Rs512,
@@ -57,8 +59,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Hs256,
+        Self::Hs384,
+        Self::Hs512,
         Self::Rs256,
         Self::Rs384,
         Self::Rs512,
@@ -75,6 +79,8 @@ impl Algorithm {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
             Self::Rs256 => "RS256",
             Self::Rs384 => "RS384",
             Self::Rs512 => "RS512",
@@ -85,6 +91,18 @@ impl Algorithm {
             Self::Es384 => "ES384",
             Self::Es512 => "ES512",
             Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// How long its secret must be at least, in bytes: as long as the output of its hash (RFC 7518 section 3.2).
+    /// `None`: it is one of public keys, and has no secret.
+    pub const fn least_secret(self) -> Option<usize> {
+        match self {
+            Self::Hs256 => Some(32),
+            Self::Hs384 => Some(48),
+            Self::Hs512 => Some(64),
+            Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => None,
+            Self::Es256 | Self::Es384 | Self::Es512 | Self::EdDsa => None,
         }
     }
 

@@ -22,6 +22,9 @@ pub(crate) const AUDIENCE: &str = "https://api.example.com";
 /// The moment of most tests.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub(crate) const SECRET: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
+/// Long enough for each of [`OF_A_SECRET`].
+pub(crate) const LONG_SECRET: &[u8; 64] = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(crate) const OF_A_SECRET: [Algorithm; 3] = [Algorithm::Hs256, Algorithm::Hs384, Algorithm::Hs512];
 
 /// A private key that a test signs with.
 pub(crate) struct TestKey {
@@ -107,8 +110,13 @@ impl TestKey {
 
 /// A token over exactly these bytes, by HMAC with any secret.
 pub(crate) fn sign_hs256(secret: &[u8], header: &Value, claims: &Value) -> String {
+    sign_hmac(Algorithm::Hs256, secret, header, claims)
+}
+
+/// As [`sign_hs256`], with HS384 or HS512 too, whatever the header says.
+pub(crate) fn sign_hmac(algorithm: Algorithm, secret: &[u8], header: &Value, claims: &Value) -> String {
     let key = EncodingKey::from_secret(secret);
-    sign_text(&key, Algorithm::Hs256, &header.to_string(), &claims.to_string())
+    sign_text(&key, algorithm, &header.to_string(), &claims.to_string())
 }
 
 fn sign_text(key: &EncodingKey, algorithm: Algorithm, header: &str, payload: &str) -> String {
@@ -158,7 +166,7 @@ pub(crate) fn rules() -> TokenRules {
         issuer: IssuerName::new("demo"),
         iss: ISS.to_owned(),
         audiences: vec![AUDIENCE.to_owned()],
-        algorithms: Algorithm::ALL.into_iter().filter(|a| *a != Algorithm::Hs256).collect(),
+        algorithms: Algorithm::ALL.into_iter().filter(|a| a.least_secret().is_none()).collect(),
         token_type: None,
         clock_skew: Duration::from_secs(30),
         max_token_lifetime: Duration::from_secs(24 * 3600),

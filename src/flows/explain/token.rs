@@ -77,7 +77,9 @@ fn about(check: Check, says: Says<'_>, issuer: &IssuerState, now: Timestamp) -> 
         Check::Type => {
             let typ = says.typ.map_or_else(|| "absent".to_owned(), quoted);
             let wanted = rules.token_type.as_deref().unwrap_or("at+jwt, JWT or absent");
-            format!("typ is {typ}; accepted: {wanted}")
+            let other = "; its claims are those of an ID token, a refresh token or an event";
+            let told = if says.is_of_another_kind() { other } else { "" };
+            format!("typ is {typ}; accepted: {wanted}{told}")
         }
         Check::Times => times(says.claims, rules, now),
         Check::Binding if says.claims.contains_key("cnf") => "it has a cnf".to_owned(),

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use super::*;
 use crate::core::request::RequestHead;
 use crate::core::revocation::wanted::Wanted;
+use crate::core::revocation::{Change, Revocation, Rule, Target};
 use crate::core::route::permit::Permit;
 use crate::core::route::policy::Access;
 use crate::core::route::table::RouteTable;
@@ -255,6 +256,19 @@ impl Scene {
     async fn revoke(&self, wanted: Value) {
         let wanted: Wanted = serde_json::from_value(wanted).unwrap();
         revoke(&self.gate, vec![wanted], None).await.unwrap();
+    }
+
+    /// As a token without an id is taken back that was handed out.
+    async fn revoke_text(&self, token: &str) {
+        let noted = Revocation {
+            target: Target::token(TokenId::of("https://as.example", None, token)),
+            rule: Rule::Outright,
+            until: None,
+            made_at: self.clock.now(),
+            made_by: None,
+            reason: None,
+        };
+        self.gate.revocation_log.append(&[Change::Add(noted)]).await.unwrap();
     }
 
     #[track_caller]
@@ -537,20 +551,39 @@ async fn what_is_revoked_here_is_refused_at_once_also_where_it_is_remembered() {
 
 #[tokio::test]
 async fn a_token_that_was_handed_out_while_its_issuer_was_away_is_revoked_by_its_text() {
-    use crate::core::revocation::{Change, Revocation, Rule, Target};
     let scene = Scene::new();
     scene.says("opaque", json!({"jti": "another name"}));
     scene.call("opaque").await.unwrap();
-    let noted = Revocation {
-        target: Target::token(TokenId::of("https://as.example", None, "opaque")),
-        rule: Rule::Outright,
-        until: None,
-        made_at: scene.clock.now(),
-        made_by: None,
-        reason: None,
-    };
-    scene.gate.revocation_log.append(&[Change::Add(noted)]).await.unwrap();
+    scene.revoke_text("opaque").await;
     assert_eq!(scene.call("opaque").await, Err(Denial::Revoked));
+}
+
+#[tokio::test]
+async fn a_token_that_was_taken_back_is_refused_in_every_spelling_and_no_other_with_it() {
+    let random = "Lq8tNMkwQ2_qC9yv4xIsfWmZ-0eCz3XBPoTUd1KhJ7";
+    for (taken, spellings, other) in [
+        (
+            format!("ory_at_{random}A.b5c0"),
+            [format!("ory_at_{random}B.b5c0"), format!("{random}A.b5c0")],
+            format!("ory_at_{random}A.c5c0"),
+        ),
+        (
+            format!("v4.local.{random}A"),
+            [format!("v4.local.{random}A="), format!("v4.local.{random}C")],
+            format!("v4.local.x{random}"),
+        ),
+    ] {
+        let scene = Scene::new();
+        for token in spellings.iter().chain([&taken, &other]) {
+            scene.says(token, json!({"jti": null}));
+            scene.call(token).await.unwrap();
+        }
+        scene.revoke_text(&taken).await;
+        for token in spellings.iter().chain([&taken]) {
+            assert_eq!(scene.call(token).await, Err(Denial::Revoked), "{token}");
+        }
+        scene.call(&other).await.unwrap();
+    }
 }
 
 #[tokio::test]

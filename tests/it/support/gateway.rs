@@ -161,7 +161,7 @@ impl Gateway {
         self.folder.path()
     }
 
-    async fn wait_until_ready(&self) {
+    pub async fn wait_until_ready(&self) {
         until("readiness", async || self.admin("/readyz").await.status == 200).await;
     }
 

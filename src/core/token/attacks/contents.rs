@@ -200,6 +200,48 @@ fn a_client_assertion_is_refused() {
 }
 
 #[test]
+fn a_token_whose_claims_say_that_it_is_of_another_kind_is_refused_where_its_type_says_nothing() {
+    let with_claim = |typ: &Value, claim: &Value| {
+        judge_by(&rules(), &signed(json!({"typ": typ}), &with(claims(), claim.clone()))).map(drop)
+    };
+    for typ in [json!("JWT"), json!(null)] {
+        for other in [
+            json!({"typ": "ID"}),
+            json!({"typ": "Refresh"}),
+            json!({"typ": "Offline"}),
+            json!({"typ": "Logout"}),
+            json!({"typ": "refresh"}),
+            json!({"token_use": "id"}),
+            json!({"token_use": "refresh_token"}),
+            json!({"token_type": "refresh"}),
+            json!({"token_type": "id_token"}),
+            json!({"type": "refresh"}),
+            json!({"tokenName": "refresh_token"}),
+            json!({"tokenName": "id_token"}),
+            json!({"purpose": "id"}),
+            json!({"typ": "Bearer", "token_use": "id"}),
+        ] {
+            assert_eq!(with_claim(&typ, &other), Err(Denial::WrongTokenType), "{typ}: {other}");
+        }
+        for access in [
+            json!({"typ": "Bearer"}),
+            json!({"token_use": "access"}),
+            json!({"token_type": "access"}),
+            json!({"token_type": "Bearer"}),
+            json!({"type": "access"}),
+            json!({"type": "id"}), // of whatever: this name says much else
+            json!({"tokenName": "access_token"}),
+            json!({"purpose": "access_token"}),
+            json!({"purpose": "billing", "type": ["refresh"], "typ": 7}),
+        ] {
+            assert_eq!(with_claim(&typ, &access), Ok(()), "{typ}: {access}");
+        }
+    }
+    // Its issuer has said what it is, where the standard has a place for it (RFC 8725 section 3.11).
+    assert_eq!(with_claim(&json!("at+jwt"), &json!({"token_type": "refresh"})), Ok(()));
+}
+
+#[test]
 fn a_refresh_token_or_registration_token_of_another_type_is_refused() {
     for typ in ["rt+jwt", "Refresh", "Bearer", "reg+jwt", "token-introspection+jwt"] {
         refused(&signed(json!({"typ": typ}), &claims()), &Denial::WrongTokenType);

@@ -1,5 +1,6 @@
 //! The examples of the standards: what verifies them here is not what made them. RFC 7515 appendices A,
-//! E and F, RFC 7797 section 4.2, RFC 7520 sections 3 and 4, RFC 8037 appendix A.
+//! E and F, RFC 7797 section 4.2, RFC 7520 sections 3 and 4, RFC 8037 appendix A; of HS384 and HS512, which
+//! none of these sign with, RFC 4231.
 
 use super::*;
 
@@ -43,7 +44,8 @@ fn holds(set: &KeySet, algorithm: Algorithm, token: &str) {
 #[test]
 fn the_signatures_of_rfc_7515_hold() {
     let a1 = format!("{A1_HEADER}.{JOE}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
-    let secret = KeySet::shared_secret(&URL_SAFE_NO_PAD.decode(A1_KEY).unwrap()).unwrap();
+    let secret =
+        KeySet::shared_secret(&URL_SAFE_NO_PAD.decode(A1_KEY).unwrap(), &[Algorithm::Hs256]).unwrap();
     let a2 = format!("eyJhbGciOiJSUzI1NiJ9.{JOE}.{A2_SIGNATURE}");
     let rsa = set_of(json!({"kty": "RSA", "n": A2_MODULUS, "e": "AQAB"}));
     let a3 = format!("eyJhbGciOiJFUzI1NiJ9.{JOE}.{A3_SIGNATURE}");
@@ -135,12 +137,39 @@ fn the_signatures_of_rfc_7520_hold() {
         "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9.{FRODO}.s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0"
     );
     let secret = URL_SAFE_NO_PAD.decode("hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg").unwrap();
-    let (rsa, secret) = (set_of(bilbos_rsa_key()), KeySet::shared_secret(&secret).unwrap());
+    let (rsa, secret) =
+        (set_of(bilbos_rsa_key()), KeySet::shared_secret(&secret, &[Algorithm::Hs256]).unwrap());
     holds(&rsa, Algorithm::Rs256, &rs256);
     holds(&rsa, Algorithm::Ps384, &ps384);
     holds(&secret, Algorithm::Hs256, &hs256);
     for token in [rs256, ps384, hs256] {
         refused(&token, &MALFORMED);
+    }
+}
+
+#[test]
+fn the_macs_of_rfc_4231_hold() {
+    // Section 4.7: of its keys the first that is long enough.
+    let message = b"Test Using Larger Than Block-Size Key - Hash Key First";
+    let set = KeySet::shared_secret(&[0xaa; 131], &OF_A_SECRET).unwrap();
+    for (algorithm, mac) in [
+        (Algorithm::Hs256, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"),
+        (
+            Algorithm::Hs384,
+            "4ece084485813e9088d2c63a041bc5b44f9ef1012a2b588f3cd11f05033ac4c60c2ef6ab4030fe8296248df163f44952",
+        ),
+        (
+            Algorithm::Hs512,
+            "80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b013783f8f3526b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598",
+        ),
+    ] {
+        let mac: Vec<u8> =
+            (0..mac.len()).step_by(2).map(|at| u8::from_str_radix(&mac[at..at + 2], 16).unwrap()).collect();
+        let key = set.candidates(None, algorithm).unwrap().first().unwrap();
+        assert!(key.signed(algorithm, message, &mac), "{}", algorithm.name());
+        for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
+            assert!(!key.signed(other, message, &mac), "{} as {}", algorithm.name(), other.name());
+        }
     }
 }
 

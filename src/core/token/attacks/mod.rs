@@ -14,7 +14,8 @@ use crate::core::denial::Denial;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::testing::{
-    self, AUDIENCE, ISS, NOW, SECRET, claims, jwks, keys, rules, sign_hs256, unsigned, with,
+    self, AUDIENCE, ISS, LONG_SECRET, NOW, OF_A_SECRET, SECRET, claims, jwks, keys, rules, sign_hmac,
+    sign_hs256, unsigned, with,
 };
 use crate::core::token::verified::VerifiedToken;
 use crate::core::token::{Algorithm, TokenRules};

@@ -26,7 +26,7 @@ fn the_signature_cannot_be_left_out() {
 }
 
 #[test]
-fn hs256_with_the_public_key_as_secret_is_refused_in_every_form_of_the_key() {
+fn hmac_with_the_public_key_as_secret_is_refused_in_every_form_of_the_key() {
     let jwk = keys().rsa.jwk();
     let part = |name: &str| URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
     let der = spki(&part("n"), &part("e"));
@@ -40,13 +40,15 @@ fn hs256_with_the_public_key_as_secret_is_refused_in_every_form_of_the_key() {
         part("n"),
         jwk.to_string().into_bytes(),
     ];
-    // Also where an operator let the issuer use HS256 beside RS256.
+    // Also where an issuer could use HMAC beside RS256.
     let lax = TokenRules { algorithms: Algorithm::ALL.to_vec(), ..rules() };
     for secret in secrets {
-        for header in [json!({"alg": "HS256", "kid": "rsa"}), json!({"alg": "HS256"})] {
-            let token = sign_hs256(&secret, &header, &claims());
-            refused(&token, &Denial::AlgorithmNotAllowed);
-            assert!(judge_by(&lax, &token).is_err());
+        for algorithm in OF_A_SECRET {
+            for header in [json!({"alg": algorithm.name(), "kid": "rsa"}), json!({"alg": algorithm.name()})] {
+                let token = sign_hmac(algorithm, &secret, &header, &claims());
+                refused(&token, &Denial::AlgorithmNotAllowed);
+                assert!(judge_by(&lax, &token).is_err());
+            }
         }
     }
 }
@@ -177,21 +179,70 @@ fn a_key_that_is_no_point_of_its_curve_or_too_weak_is_no_key() {
 
 #[test]
 fn a_short_secret_is_no_key_and_a_published_one_never() {
-    assert!(KeySet::shared_secret(b"secret").is_err());
-    assert!(KeySet::shared_secret(b"").is_err());
-    let oct = json!({"kty": "oct", "kid": "oct", "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(SECRET)});
-    let set = KeySet::parse(&jwks(&[oct])).unwrap().0;
-    let lax = TokenRules { algorithms: Algorithm::ALL.to_vec(), ..rules() };
-    for header in [json!({"alg": "HS256", "kid": "oct"}), json!({"alg": "HS256"})] {
-        let token = sign_hs256(SECRET, &header, &claims());
-        let denial = Unverified::parse(&token, 8192).unwrap().verify(&set, &lax, NOW).unwrap_err();
-        assert_eq!(denial, Denial::UnknownKey);
+    for algorithm in OF_A_SECRET {
+        let name = algorithm.name();
+        assert!(KeySet::shared_secret(b"secret", &[algorithm]).is_err());
+        assert!(KeySet::shared_secret(b"", &[algorithm]).is_err());
+        let oct = json!({"kty": "oct", "kid": "oct", "alg": name, "k": URL_SAFE_NO_PAD.encode(LONG_SECRET)});
+        let set = KeySet::parse(&jwks(&[oct])).unwrap().0;
+        let lax = TokenRules { algorithms: Algorithm::ALL.to_vec(), ..rules() };
+        for header in [json!({"alg": name, "kid": "oct"}), json!({ "alg": name })] {
+            let token = sign_hmac(algorithm, LONG_SECRET, &header, &claims());
+            let denial = Unverified::parse(&token, 8192).unwrap().verify(&set, &lax, NOW).unwrap_err();
+            assert_eq!(denial, Denial::UnknownKey);
+        }
+    }
+}
+
+#[test]
+fn a_secret_verifies_the_algorithms_that_are_listed_and_no_other() {
+    for listed in [&OF_A_SECRET[..1], &OF_A_SECRET[1..2], &OF_A_SECRET[2..], &OF_A_SECRET[1..]] {
+        let set = KeySet::shared_secret(LONG_SECRET, listed).unwrap();
+        let strict = TokenRules { algorithms: listed.to_vec(), ..rules() };
+        let lax = TokenRules { algorithms: Algorithm::ALL.to_vec(), ..rules() };
+        for algorithm in OF_A_SECRET {
+            let token = sign_hmac(
+                algorithm,
+                LONG_SECRET,
+                &json!({"alg": algorithm.name(), "typ": "at+jwt"}),
+                &claims(),
+            );
+            let judged = |rules| Unverified::parse(&token, 8192).unwrap().verify(&set, rules, NOW);
+            if listed.contains(&algorithm) {
+                assert!(judged(&strict).is_ok(), "{}", algorithm.name());
+            } else {
+                assert_eq!(judged(&strict).unwrap_err(), Denial::AlgorithmNotAllowed);
+                // The key knows it by itself.
+                assert_eq!(judged(&lax).unwrap_err(), Denial::UnknownKey);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mac_of_one_hash_is_none_of_another_and_none_when_it_is_cut_short() {
+    let set = KeySet::shared_secret(LONG_SECRET, &OF_A_SECRET).unwrap();
+    let rules = TokenRules { algorithms: OF_A_SECRET.to_vec(), ..rules() };
+    for said in OF_A_SECRET {
+        let header = json!({"alg": said.name(), "typ": "at+jwt"});
+        let judged = |token: &str| Unverified::parse(token, 8192).unwrap().verify(&set, &rules, NOW);
+        for made in OF_A_SECRET {
+            let token = sign_hmac(made, LONG_SECRET, &header, &claims());
+            let (text, mac) = token.rsplit_once('.').unwrap();
+            let mac = URL_SAFE_NO_PAD.decode(mac).unwrap();
+            assert_eq!(judged(&token).is_ok(), said == made, "{} as {}", made.name(), said.name());
+            // HMAC may be truncated elsewhere (RFC 2104 section 5), in a JWS never (RFC 7518 section 3.2).
+            for length in [0, 1, 16, 24, 32, 48, 63].into_iter().filter(|length| *length < mac.len()) {
+                let cut = format!("{text}.{}", URL_SAFE_NO_PAD.encode(&mac[..length]));
+                assert_eq!(judged(&cut).unwrap_err(), Denial::BadSignature, "{length} bytes");
+            }
+        }
     }
 }
 
 #[test]
 fn an_empty_or_guessed_secret_does_not_verify_against_a_shared_secret() {
-    let set = KeySet::shared_secret(SECRET).unwrap();
+    let set = KeySet::shared_secret(SECRET, &[Algorithm::Hs256]).unwrap();
     let rules = TokenRules { algorithms: vec![Algorithm::Hs256], ..rules() };
     for guess in [&b""[..], b"secret", &SECRET[..31], b"\0"] {
         for kid in ["../../../../dev/null", "x"] {
@@ -213,9 +264,10 @@ fn algorithms_that_tollgate_does_not_verify_have_no_other_name() {
         "Ed448",
         "ed25519",
         "EDDSA",
-        "HS384",
-        "HS512",
         "HS1",
+        "HS224",
+        "hs512",
+        "HS256/64",
         "RS1",
         "es256",
         "ES256 ",

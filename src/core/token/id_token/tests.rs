@@ -4,7 +4,8 @@ use super::*;
 use crate::core::token::jwt;
 use crate::core::token::logout_token::VerifiedLogoutToken;
 use crate::core::token::testing::{
-    AUDIENCE, ISS, NOW, SECRET, TestKey, jwks, keys, new_p256, rules, sign_hs256, with,
+    AUDIENCE, ISS, LONG_SECRET, NOW, OF_A_SECRET, SECRET, TestKey, jwks, keys, new_p256, rules, sign_hmac,
+    sign_hs256, with,
 };
 
 const ACCESS_TOKEN: &str = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
@@ -156,10 +157,10 @@ fn each_header_that_does_not_fit_is_refused_for_what_it_is() {
 fn a_shared_secret_signs_it_where_the_issuer_has_one_and_only_there() {
     let token = sign_hs256(SECRET, &json!({"alg": "HS256"}), &good());
     let rules = TokenRules { algorithms: vec![Algorithm::Hs256], ..rules() };
-    let set = KeySet::shared_secret(SECRET).unwrap();
+    let set = KeySet::shared_secret(SECRET, &[Algorithm::Hs256]).unwrap();
     assert!(VerifiedIdToken::verify(&token, 8192, &set, &rules, EXPECTED, NOW).is_ok());
     refused(judge(&token), "algorithm is not accepted");
-    let other = KeySet::shared_secret(&[9; 32]).unwrap();
+    let other = KeySet::shared_secret(&[9; 32], &[Algorithm::Hs256]).unwrap();
     refused(VerifiedIdToken::verify(&token, 8192, &other, &rules, EXPECTED, NOW), "signature does not hold");
 }
 
@@ -210,6 +211,20 @@ fn at_hash_fits_the_access_token_by_the_hash_of_each_algorithm() {
         assert!(fits(key, algorithm, of_the_standard, Some(ACCESS_TOKEN)).is_err(), "{algorithm}");
     }
     assert_eq!(fits(&keys().p256, "ES256", "not looked at", None), Ok(()));
+    for (algorithm, hash) in OF_A_SECRET.into_iter().zip([&SHA256, &SHA384, &SHA512]) {
+        let digest = digest::digest(hash, ACCESS_TOKEN.as_bytes());
+        let half = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..hash.output_len() / 2]);
+        let set = KeySet::shared_secret(LONG_SECRET, &[algorithm]).unwrap();
+        let rules = TokenRules { algorithms: vec![algorithm], ..rules() };
+        let expected = Expected { access_token: Some(ACCESS_TOKEN), ..EXPECTED };
+        let judged = |at_hash: &str| {
+            let claims = with(good(), json!({"at_hash": at_hash}));
+            let token = sign_hmac(algorithm, LONG_SECRET, &json!({"alg": algorithm.name()}), &claims);
+            VerifiedIdToken::verify(&token, 8192, &set, &rules, expected, NOW).map(drop)
+        };
+        assert_eq!(judged(&half), Ok(()), "{}", algorithm.name());
+        assert!(judged(&half[1..]).is_err(), "{}", algorithm.name());
+    }
 }
 
 #[test]
