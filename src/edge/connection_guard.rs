@@ -1,10 +1,10 @@
 //! Watches over one downstream connection, below HTTP: it counts it, and ends it when a request's
-//! header does not arrive in time or does not end. pingora's own timeouts are per read, so that a
-//! header sent one byte a minute would keep a connection for ever; and it reads up to 1 MiB of header,
-//! from the beginning again at each piece that comes.
+//! header does not arrive in time or does not end, or no next request comes. pingora's own timeouts are
+//! per read, so that a header sent one byte a minute would keep a connection for ever; and it reads up to
+//! 1 MiB of header, from the beginning again at each piece that comes.
 //!
-//! It must never touch the bytes. What waits *between* two requests is bounded by pingora's
-//! keep-alive timeout, which `proxy` sets for every request.
+//! It must never touch the bytes. It has one timer, which is set anew only when it ends: a timer for each wait costs
+//! more than all else that is done here.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,7 +26,7 @@ use pingora::protocols::{
 };
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
@@ -189,8 +189,10 @@ pub(crate) struct Guarded {
     is_http2: bool,
     /// Read ahead to tell HTTP/2 by its preface; given out again first.
     peeked: VecDeque<u8>,
-    /// Runs while a header is due.
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// What is waited for, [`HEADER`] or [`IDLE`], and until when.
+    due: Option<(u8, Instant)>,
+    /// Ends when something is due, or before.
+    timer: Option<Pin<Box<Sleep>>>,
     /// Read since a header is due.
     header_bytes: usize,
     bounds: HeaderBounds,
@@ -203,15 +205,17 @@ pub(crate) struct HeaderBounds {
     pub(crate) patience: Duration,
     /// How much is read while a header is due.
     pub(crate) bytes: usize,
+    /// From one request's end to the first byte of the next (HTTP/1.x).
+    pub(crate) between: Duration,
 }
 
 impl Guarded {
     pub(crate) fn new(io: Stream, place: Place, bounds: HeaderBounds) -> pingora::Result<Self> {
         let label = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(place.0.clone()))));
-        let deadline = Some(Box::pin(tokio::time::sleep(bounds.patience)));
+        let due = Instant::now().checked_add(bounds.patience).map(|at| (HEADER, at));
         let is_http2 = matches!(io.selected_alpn_proto(), Some(ALPN::H2));
-        Ok(Self { io, place, digest, is_http2, peeked: VecDeque::new(), deadline, header_bytes: 0, bounds })
+        Ok(Self { io, place, digest, is_http2, peeked: VecDeque::new(), due, timer: None, header_bytes: 0, bounds })
     }
 
     /// Bytes came: the first of a request start its deadline anew.
@@ -223,7 +227,7 @@ impl Guarded {
             IDLE if self.is_http2 => return Ok(()),
             IDLE => {
                 self.place.0.enter(HEADER);
-                self.deadline = None;
+                self.due = None;
                 self.header_bytes = count;
             }
             FRESH => {
@@ -239,15 +243,33 @@ impl Guarded {
         Ok(())
     }
 
-    /// Whether a header that is due did not come in time.
+    /// Whether what is due did not come in time: a header, or the next request.
     fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        if !is_awaited(self.place.0.phase()) {
-            self.deadline = None;
+        let (what, patience) = match self.place.0.phase() {
+            FRESH | HEADER => (HEADER, self.bounds.patience),
+            IDLE if !self.is_http2 => (IDLE, self.bounds.between),
+            _ => {
+                self.due = None;
+                return false;
+            }
+        };
+        let same = self.due.filter(|(before, _)| *before == what);
+        let Some((_, at)) = same.or_else(|| Some((what, Instant::now().checked_add(patience)?))) else {
             return false;
+        };
+        self.due = Some((what, at));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() > at {
+            timer.as_mut().reset(at);
         }
-        let patience = self.bounds.patience;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        deadline.as_mut().poll(cx).is_ready()
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= at {
+                return true;
+            }
+            // It was set for what has come since.
+            timer.as_mut().reset(at);
+        }
+        false
     }
 }
 
@@ -266,7 +288,7 @@ impl AsyncRead for Guarded {
                 Poll::Ready(if count > 0 { me.bytes_came(count) } else { Ok(()) })
             }
             Poll::Pending if me.is_overdue(cx) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the header did not arrive in time")))
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came in time")))
             }
             other => other,
         }
@@ -384,12 +406,12 @@ mod tests {
     use pingora::protocols::l4::stream::Stream as TcpStream;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-    use tokio::time::Instant;
 
     use super::*;
 
     const SOON: Duration = Duration::from_millis(100);
-    const BOUNDS: HeaderBounds = HeaderBounds { patience: SOON, bytes: 1000 };
+    const BOUNDS: HeaderBounds =
+        HeaderBounds { patience: SOON, bytes: 1000, between: Duration::from_secs(2) };
 
     async fn pair() -> (Guarded, tokio::net::TcpStream, Arc<Connections>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -516,7 +538,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_in_progress_and_an_idle_connection_have_no_deadline_but_the_next_header_has() {
+    async fn a_connection_on_which_no_next_request_comes_ends() {
+        let (mut guarded, mut client, all) = pair().await;
+        let connection = guarded.place.0.clone();
+        // The timer of the first header is running when the second request is waited for, and ends before.
+        client.write_all(b"G").await.unwrap();
+        guarded.read_exact(&mut [0; 1]).await.unwrap();
+        assert!(tokio::time::timeout(SOON / 2, guarded.read(&mut [0; 16])).await.is_err(), "still open");
+        connection.request_begins();
+        connection.request_ended();
+        let began = Instant::now();
+        assert_eq!(end(&mut guarded).await, io::ErrorKind::TimedOut);
+        assert!((BOUNDS.between..BOUNDS.between * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert_eq!(all.awaited(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_in_progress_has_no_deadline_and_an_idle_connection_a_later_one_than_a_header() {
         let (mut guarded, mut client, all) = pair().await;
         let connection = guarded.place.0.clone();
         connection.request_begins();

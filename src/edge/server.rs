@@ -47,6 +47,8 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// than that learns from an answer that the connection ends.
 pub const IDLE: Duration = Duration::from_secs(5);
 /// How much more than the largest header is read while one is due: a header that is a little too large is
+/// How long a connection may wait for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// answered, and a body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
 /// Unused upstream connections that are kept.
@@ -162,6 +164,7 @@ pub fn stand_by(
     let header = HeaderBounds {
         patience: settings.patience.header,
         bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
+        between: KEEP_ALIVE,
     };
     let entrance = |(socket, listener)| {
         Entrance::new(socket, door(listener)?, header, proxy.clone(), public_connections.clone())

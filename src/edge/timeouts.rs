@@ -6,16 +6,11 @@ use pingora::proxy::Session;
 use crate::config::settings::Patience;
 use crate::edge::request_head::may_upgrade;
 
-/// How long a connection may wait for its next request, in seconds.
-const KEEP_ALIVE: u64 = 75;
-
-/// Sets what pingora would otherwise keep from the request before, or not know: it forgets the keep-alive timeout at
-/// each request's header, and would then wait for ever.
+/// Sets what pingora would otherwise keep from the request before, or not know. How long a connection may wait for its
+/// next request is for the guard below HTTP.
 pub(crate) fn set_timeouts(session: &mut Session, draining: bool, patience: &Patience) {
     if draining {
         session.set_keepalive(None);
-    } else if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(KEEP_ALIVE));
     }
     // A client of HTTP/1.0 would take an interim answer for the answer (RFC 9110 section 15.2).
     let is_old = session.req_header().version == Version::HTTP_10;
