@@ -107,8 +107,12 @@ pub fn headers(
     host: &str,
     scheme: &'static str,
 ) -> [Option<(HeaderName, HeaderValue)>; 4] {
-    let mut chain: Vec<IpAddr> = hops(peer, received, trusted).collect();
-    chain.reverse();
+    let mut chain = [peer; MOST_HOPS];
+    let mut length = 0;
+    for (place, hop) in chain.iter_mut().zip(hops(peer, received, trusted)) {
+        *place = hop;
+        length += 1;
+    }
     let told = |name| if is_trusted(peer, trusted) { single(received, name) } else { None };
     let client_scheme = match told(X_FORWARDED_PROTO) {
         Some("http") => "http",
@@ -118,7 +122,7 @@ pub fn headers(
     let client_host = told(X_FORWARDED_HOST).filter(|told| is_authority(told)).unwrap_or(host);
 
     let (mut addresses, mut forwarded) = (String::with_capacity(48), String::with_capacity(96));
-    for (i, hop) in chain.iter().enumerate() {
+    for (i, hop) in chain.iter().take(length).rev().enumerate() {
         let separator = if i == 0 { "" } else { ", " };
         addresses.push_str(separator);
         forwarded.push_str(separator);
@@ -131,17 +135,17 @@ pub fn headers(
         // What the client asked for, and what we were asked for by the last of several hops.
         if i == 0 {
             write_asked_for(client_host, client_scheme, &mut forwarded);
-        } else if i + 1 == chain.len() {
+        } else if i + 1 == length {
             write_asked_for(host, scheme, &mut forwarded);
         }
     }
     let host = Some(client_host).filter(|host| is_authority(host));
-    let set = |name, value: Option<HeaderValue>| Some((name, value?));
+    let set = |name, text: &str| Some((name, HeaderValue::from_str(text).ok()?));
     [
-        set(X_FORWARDED_FOR, HeaderValue::try_from(addresses).ok()),
-        set(X_FORWARDED_PROTO, Some(HeaderValue::from_static(client_scheme))),
-        set(X_FORWARDED_HOST, host.and_then(|host| HeaderValue::from_str(host).ok())),
-        set(FORWARDED, HeaderValue::try_from(forwarded).ok()),
+        set(X_FORWARDED_FOR, &addresses),
+        Some((X_FORWARDED_PROTO, HeaderValue::from_static(client_scheme))),
+        host.and_then(|host| set(X_FORWARDED_HOST, host)),
+        set(FORWARDED, &forwarded),
     ]
 }
 

@@ -10,6 +10,7 @@
 //! character that is not a letter or digit counting as `-`, because CGI and WSGI make one variable of
 //! `X-Auth-Subject` and `x_auth.subject`.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -23,14 +24,26 @@ pub fn identity_headers(
     headers: &[(HeaderName, String)],
     token: TokenFacts<'_>,
 ) -> Vec<(HeaderName, HeaderValue)> {
-    headers.iter().filter_map(|(name, claim)| Some((name.clone(), header_value(token, claim)?))).collect()
+    // In one piece of memory: every request of the caller reads them all.
+    let mut text = String::new();
+    let write = |(name, claim): &(HeaderName, String)| {
+        let start = text.len();
+        if write_value(token, claim, &mut text).is_none() {
+            text.truncate(start);
+            return None;
+        }
+        Some((name.clone(), start..text.len()))
+    };
+    let places: Vec<_> = headers.iter().filter_map(write).collect();
+    let text = Bytes::from(text);
+    let value = |place| HeaderValue::from_maybe_shared(text.slice(place)).ok();
+    places.into_iter().filter_map(|(name, place)| Some((name, value(place)?))).collect()
 }
 
-fn header_value(token: TokenFacts<'_>, name: &str) -> Option<HeaderValue> {
-    let mut text = String::new();
+fn write_value(token: TokenFacts<'_>, name: &str, text: &mut String) -> Option<()> {
     match name {
-        "client_id" => write_text(token.client?, &mut text),
-        "scope" => write_list(token.scope.iter(), ' ', &mut text, |value, out| {
+        "client_id" => write_text(token.client?, text),
+        "scope" => write_list(token.scope.iter(), ' ', text, |value, out| {
             // A space separates scope values (RFC 6749 section 3.3); within one it would be two.
             value.split(' ').enumerate().for_each(|(i, part)| {
                 out.push_str(if i == 0 { "" } else { "%20" });
@@ -39,11 +52,11 @@ fn header_value(token: TokenFacts<'_>, name: &str) -> Option<HeaderValue> {
             Some(())
         })?,
         _ => match claim(token.claims, name)? {
-            Value::Array(members) => write_list(members.iter(), ',', &mut text, write_single)?,
-            single => write_single(single, &mut text)?,
+            Value::Array(members) => write_list(members.iter(), ',', text, write_single)?,
+            single => write_single(single, text)?,
         },
     }
-    HeaderValue::try_from(text).ok()
+    Some(())
 }
 
 /// `None` where there is none.

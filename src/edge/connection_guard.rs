@@ -215,7 +215,17 @@ impl Guarded {
         let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(place.0.clone()))));
         let due = Instant::now().checked_add(bounds.patience).map(|at| (HEADER, at));
         let is_http2 = matches!(io.selected_alpn_proto(), Some(ALPN::H2));
-        Ok(Self { io, place, digest, is_http2, peeked: VecDeque::new(), due, timer: None, header_bytes: 0, bounds })
+        Ok(Self {
+            io,
+            place,
+            digest,
+            is_http2,
+            peeked: VecDeque::new(),
+            due,
+            timer: None,
+            header_bytes: 0,
+            bounds,
+        })
     }
 
     /// Bytes came: the first of a request start its deadline anew.
