@@ -95,10 +95,14 @@ where
         let closing = self.closing.clone();
         async move {
             let place = place?;
-            let io = tokio::select! {
-                io = door.enter(io) => io?,
-                () = last_requests(closing) => return None,
-            };
+            // A handshake's state is large, and must not stay for as long as the connection does.
+            let io = Box::pin(async move {
+                tokio::select! {
+                    io = door.enter(io) => io,
+                    () = last_requests(closing) => None,
+                }
+            });
+            let io = io.await?;
             let guarded = Guarded::new(io, place, bounds).ok()?;
             inner.process_new(Box::new(guarded), &shutdown).await
         }

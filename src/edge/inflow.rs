@@ -7,10 +7,10 @@
 //! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as
 //! in gRPC, and the upstream's own timeouts bound it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::http::RequestHeader;
@@ -116,26 +116,34 @@ pub(crate) struct Watched<A> {
     pub(crate) patience: Patience,
 }
 
-#[async_trait]
+/// Written as `async_trait` would write it, but that what is not watched has no future of its own around pingora's: a
+/// connection has it for as long as it lives.
 impl<A> HttpServerApp for Watched<A>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    fn process_new_http<'me, 'shutdown, 'all>(
+        self: &'me Arc<Self>,
         mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
+        shutdown: &'shutdown ShutdownWatch,
+    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'all>>
+    where
+        'me: 'all,
+        'shutdown: 'all,
+        Self: 'all,
+    {
         if !session.is_http2() || session.is_body_done() {
-            return self.inner.process_new_http(session, shutdown).await;
+            return self.inner.process_new_http(session, shutdown);
         }
         let inflow = Inflow::new(self.patience);
         session.req_header_mut().extensions_mut().insert(inflow.clone());
-        tokio::select! {
-            biased;
-            reusable = self.inner.process_new_http(session, shutdown) => reusable,
-            () = inflow.stops() => None,
-        }
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                reusable = self.inner.process_new_http(session, shutdown) => reusable,
+                () = inflow.stops() => None,
+            }
+        })
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -146,7 +154,11 @@ where
         self.inner.server_options()
     }
 
-    async fn http_cleanup(&self) {
-        self.inner.http_cleanup().await;
+    fn http_cleanup<'me, 'all>(&'me self) -> Pin<Box<dyn Future<Output = ()> + Send + 'all>>
+    where
+        'me: 'all,
+        Self: 'all,
+    {
+        self.inner.http_cleanup()
     }
 }
