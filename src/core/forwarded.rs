@@ -235,7 +235,12 @@ mod tests {
         });
     }
 
-    const RANDOM: [u8; 40] = [1; 40];
+    const RANDOM: [u8; 40] = {
+        let mut random = [1; 40];
+        random.split_at_mut(16).1.split_at_mut(16).0.copy_from_slice(&[2; 16]);
+        random.split_at_mut(32).1.copy_from_slice(&[3; 8]);
+        random
+    };
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
@@ -247,6 +252,8 @@ mod tests {
         let fresh = identifiers(false, &HeaderMap::new(), RANDOM);
         assert!(!fresh.keeps_trace_state);
         assert_eq!(fresh.request_id.as_str(), "01".repeat(16));
+        let trace = format!("00-{}-{}-00", "02".repeat(16), "03".repeat(8));
+        assert_eq!(fresh.trace_parent.as_str(), trace);
         for (trusted, refused) in [
             (false, sent.clone()),
             (true, headers(&[("x-request-id", "a b"), ("traceparent", "00-x")])),
