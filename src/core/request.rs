@@ -83,7 +83,8 @@ impl Origin {
 
     /// `host[:port]`, as a `Host` header has it.
     pub fn authority(&self) -> &str {
-        self.0.split_once("://").map_or("", |(_, authority)| authority)
+        let scheme = if self.is_https() { "https://" } else { "http://" };
+        self.0.get(scheme.len()..).unwrap_or_default()
     }
 }
 

@@ -125,12 +125,21 @@ fn is_plain(path: &[u8]) -> bool {
 
 /// The segments of a canonical path as they are spelled.
 pub(super) fn raw_segments(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter(|segment| !segment.is_empty())
+    let mut rest = path;
+    std::iter::from_fn(move || {
+        while let Some(after) = rest.strip_prefix('/') {
+            rest = after;
+        }
+        let end = rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
+        let (segment, after) = rest.split_at_checked(end)?;
+        rest = after;
+        (!segment.is_empty()).then_some(segment)
+    })
 }
 
 /// A canonical segment, percent-decoded.
 pub(super) fn decoded(segment: &str) -> Cow<'_, str> {
-    if segment.contains('%') {
+    if segment.as_bytes().contains(&b'%') {
         Cow::Owned(String::from_utf8_lossy(&percent::decode(segment.as_bytes())).into_owned())
     } else {
         Cow::Borrowed(segment)
