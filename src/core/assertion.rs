@@ -214,11 +214,11 @@ mod tests {
         Assertions::new(header, Duration::from_secs(60), binding, GATE.to_owned(), keys).unwrap()
     }
 
-    fn caller(changes: Value) -> Caller {
+    fn caller(changes: Value) -> Caller<()> {
         let set = KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0;
         let text = keys().p256.sign(&with(claims(), changes));
         let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap();
-        Caller::new(token, &[])
+        Caller::new(token, &[], ())
     }
 
     fn claim_header(claim: &str) -> &'static str {

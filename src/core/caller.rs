@@ -1,6 +1,8 @@
 //! Who calls: a verified token, and what upstreams are told of it. Their headers are made once, with the token, so
 //! that the same caller costs nothing the next time, and never gets those of another.
 
+use std::fmt;
+
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
@@ -8,17 +10,24 @@ use crate::core::identity_headers::identity_headers;
 use crate::core::route::policy::TokenFacts;
 use crate::core::token::verified::VerifiedToken;
 
-/// Somebody who proved who they are. In one piece: each piece more is a wait for memory in every request.
+/// Somebody who proved who they are. In one piece, with what whoever remembers them has beside it: each piece more is a
+/// wait for memory in every request.
 #[derive(Debug)]
 #[repr(C)] // in this order: see `VerifiedToken`
-pub struct Caller {
-    token: VerifiedToken,
+pub struct Caller<B: ?Sized = dyn Beside> {
     identity: Vec<(HeaderName, HeaderValue)>,
     /// Where the session says it and not the token.
     client: Option<String>,
     /// Where upstreams are told who calls by the ID token of the session.
     by_id_token: Option<Named>,
+    token: VerifiedToken,
+    pub beside: B,
 }
+
+/// Whatever somebody notes of a caller; rules do not look at it.
+pub trait Beside: fmt::Debug + Send + Sync {}
+
+impl<T: fmt::Debug + Send + Sync> Beside for T {}
 
 /// Whom an ID token names.
 #[derive(Debug)]
@@ -26,13 +35,15 @@ struct Named {
     subject: Option<String>,
 }
 
-impl Caller {
+impl<B> Caller<B> {
     /// `headers`: header and the claim that fills it.
-    pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)]) -> Self {
+    pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)], beside: B) -> Self {
         let identity = identity_headers(headers, TokenFacts::from(&token));
-        Self { token, identity, client: None, by_id_token: None }
+        Self { token, identity, client: None, by_id_token: None, beside }
     }
+}
 
+impl<B: ?Sized> Caller<B> {
     /// Whose session it is. `client`: to which the AS gave the session's tokens, in case the access token does not say
     /// so. `id_token`: the claims of the ID token, where the headers are filled from it.
     #[must_use]
@@ -41,7 +52,7 @@ impl Caller {
         client: &str,
         id_token: Option<&Map<String, Value>>,
         headers: &[(HeaderName, String)],
-    ) -> Self {
+    ) -> Caller<()> {
         let token = self.token.clone();
         let facts = TokenFacts { client: Some(token.client().unwrap_or(client)), ..TokenFacts::from(&token) };
         let claims = id_token.unwrap_or(facts.claims);
@@ -50,7 +61,7 @@ impl Caller {
         let subject =
             |claims: &Map<String, Value>| claims.get("sub").and_then(Value::as_str).map(str::to_owned);
         let by_id_token = id_token.map(|claims| Named { subject: subject(claims) });
-        Self { token, identity, client, by_id_token }
+        Caller { token, identity, client, by_id_token, beside: () }
     }
 
     /// What routes require something of.
@@ -76,9 +87,10 @@ impl Caller {
         &self.identity
     }
 
-    /// How many bytes of memory it takes, rather too many than too few.
+    /// How many bytes of memory it takes with what is beside it, rather too many than too few.
     pub fn size(&self) -> usize {
         let values = self.identity.iter().map(|(_, value)| value.len().saturating_add(120));
-        self.token.size().saturating_add(values.fold(0, usize::saturating_add))
+        let beside = size_of_val(&self.beside);
+        self.token.size().saturating_add(values.fold(beside, usize::saturating_add))
     }
 }

@@ -20,7 +20,7 @@ use crate::core::route::table::{Found, Matched};
 use crate::core::session::grant::FamilyId;
 use crate::core::session::ride::Ride;
 use crate::core::time::Timestamp;
-use crate::core::token::bearer::{Carried, carried};
+use crate::core::token::bearer::{Carried, Spelled, carried};
 use crate::flows::Gate;
 use crate::flows::assert::assertion;
 use crate::flows::authenticate::{Brought, authenticate};
@@ -238,13 +238,12 @@ async fn credential(
         Ok(Some(Carried::Authorization(token))) => judge(gate, live, head, route, token, now).await,
         Ok(Some(Carried::Subprotocol(offered))) => {
             match may_bring_subprotocol(head, route).and_then(|()| offered.token()) {
-                Ok(token) => judge(gate, live, head, route, token.expose(), now).await,
+                Ok(token) => judge(gate, live, head, route, token.expose().into(), now).await,
                 Err(denial) => Err(denial),
             }
         }
     };
-    let proven =
-        |token: Arc<Remembered>| Some(Proven { caller: token.caller.clone(), token, of_session: None });
+    let proven = |token: Arc<Remembered>| Some(Proven { caller: token.clone(), token, of_session: None });
     (token.map(proven), None)
 }
 
@@ -291,7 +290,7 @@ async fn judge(
     live: &Live,
     head: &RequestHead<'_>,
     route: &Route,
-    token: &str,
+    token: Spelled<'_>,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
     let only_reports = route.report_only;

@@ -16,7 +16,7 @@ use crate::core::request::RequestHead;
 use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::route::table::Matched;
-use crate::core::token::bearer::carried;
+use crate::core::token::bearer::{Carried, carried};
 use crate::flows::admit::{OwnEndpoint, Refusal, Target, find_route};
 use crate::state::live::Live;
 
@@ -61,7 +61,8 @@ pub fn answer_preflight(
     }
     let matched = match (
         route_for(live, head, &target, preflight.method()),
-        carried(head.headers, target.query.as_deref()),
+        carried(head.headers, target.query.as_deref())
+            .and_then(|carried| carried.map_or(Ok(()), Carried::check_spelling)),
     ) {
         // The request itself will be reported.
         (Ok(matched), Err(_)) if matched.route().report_only => matched,

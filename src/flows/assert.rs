@@ -33,7 +33,7 @@ pub(in crate::flows) fn assertion(
     let Some(assertions) = &live.assertions else { return Ok(None) };
     let upstream = &permit.route().upstream;
     let make = |request| {
-        let iss = &token.issuer.settings.rules.iss;
+        let iss = &token.beside.issuer.settings.rules.iss;
         let about = About { upstream, request };
         assertions.make(caller, iss, about, now).map_err(|error| {
             tracing::error!(%error, "an assertion cannot be made");
@@ -46,7 +46,7 @@ pub(in crate::flows) fn assertion(
             make(Some(RequestFacts { method, path: permit.path().as_str(), id }))?.value
         }
         Binding::Upstream => {
-            let whose = (token.fingerprint, upstream.clone());
+            let whose = (token.beside.fingerprint, upstream.clone());
             match gate.made_assertions.get(&whose, assertions, caller, now) {
                 Some(value) => value,
                 None => {

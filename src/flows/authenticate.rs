@@ -9,12 +9,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::revocation::TokenFacts;
 use crate::core::route::policy::Access;
 use crate::core::time::Timestamp;
+use crate::core::token::bearer::Spelled;
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
@@ -25,7 +25,7 @@ use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
-use crate::state::verified_tokens::{Grounds, Remembered};
+use crate::state::verified_tokens::{Found, Grounds, Remembered};
 
 /// How a token came.
 #[derive(Clone, Copy, Debug)]
@@ -46,33 +46,34 @@ pub enum Brought<'a> {
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
-    token: &str,
+    token: impl Into<Spelled<'_>>,
     brought: Brought<'_>,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
-    let began = Instant::now();
-    if token.len() > live.settings.limits.token {
+    let (token, began) = (token.into(), Instant::now());
+    if token.bytes().len() > live.settings.limits.token {
         return Err(Denial::TokenTooLarge);
     }
-    let fingerprint = Fingerprint::of(token);
+    let fingerprint = Fingerprint::of(token.bytes());
     if let Some(issuer) = introspect::whom_to_ask(live, token, brought) {
-        return introspect::introspect(gate, live, issuer, token, fingerprint, brought).await;
+        return introspect::introspect(gate, live, issuer, token.text()?, fingerprint, brought).await;
     }
     if let Some(found) = recall(gate, live, &fingerprint, now).await? {
-        let admitted = gate.revocations.admit_token(&found.marks, found.caller.token().issued_at(), now);
-        found.uses.inc();
+        let admitted = gate.revocations.admit_token(&found.beside.marks, found.token().issued_at(), now);
+        found.beside.uses.inc();
         gate.metrics.token_recalled(began.elapsed());
         return admitted.map(|()| found);
     }
+    let token = token.text()?;
     if let Brought::ByRequest { from, only_reports, .. } = brought {
         brake::before_token(gate, live, fingerprint, from, only_reports, now)?;
     }
     let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
-    let found = Arc::new(remembered(gate, live, judged, fingerprint, token));
+    let found = remembered(gate, live, judged, fingerprint, token);
     // Also where it was taken back: whoever has such a token would have it verified with each request, and it counts
     // against nobody.
     gate.verified_tokens.remember(found.clone());
-    gate.revocations.admit_token(&found.marks, found.caller.token().issued_at(), now)?;
+    gate.revocations.admit_token(&found.beside.marks, found.token().issued_at(), now)?;
     brake::remember(gate, live, fingerprint);
     Ok(found)
 }
@@ -87,22 +88,27 @@ async fn recall(
     token: &Fingerprint,
     now: Timestamp,
 ) -> Result<Option<Arc<Remembered>>, Denial> {
-    let found = gate.verified_tokens.get(token, &live.issuers, now).filter(|found| found.was_signed());
+    let found = gate.verified_tokens.get(token, &live.issuers, now).filter(|found| found.beside.was_signed());
     let Some(found) = found else { return Ok(None) };
-    if !found.issuer.is_fresh(now) {
+    if !found.beside.issuer.is_fresh(now) {
         // Keys that are too old are no grounds any more.
-        keys_for(Means::of(gate), &found.issuer, now, |_| true).await?;
+        keys_for(Means::of(gate), &found.beside.issuer, now, |_| true).await?;
     }
-    Ok(found.has_its_keys().then_some(found))
+    Ok(found.beside.has_its_keys().then_some(found))
 }
 
-fn remembered(gate: &Gate, live: &Live, judged: Judged, fingerprint: Fingerprint, text: &str) -> Remembered {
+fn remembered(
+    gate: &Gate,
+    live: &Live,
+    judged: Judged,
+    fingerprint: Fingerprint,
+    text: &str,
+) -> Arc<Remembered> {
     let Judged { token, issuer, keys } = judged;
     let marks = gate.revocations.marks_of(&TokenFacts::of(&token, &issuer.settings.rules.iss, text));
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
-    let caller = Arc::new(Caller::new(token, &live.settings.identity.headers));
-    let grounds = Grounds::Keys(Arc::downgrade(&keys));
-    Remembered::new(caller, fingerprint, marks, uses, issuer, grounds)
+    let found = Found::new(fingerprint, marks, uses, issuer, Grounds::Keys(Arc::downgrade(&keys)));
+    found.of(token, &live.settings.identity.headers)
 }
 
 /// A good token, and by what it was found good.

@@ -140,9 +140,9 @@ impl Story<'_> {
         let permit = match brought {
             Ok(token) => {
                 let headers = &self.live.settings.identity.headers;
-                let caller = token.map(|token| Arc::new(Caller::new(token, headers)));
+                let caller = |token| -> Arc<Caller> { Arc::new(Caller::new(token, headers, ())) };
                 let forwards = admit::forwards_access_token(self.live);
-                Permit::grant(matched, query, caller, forwards, self.now)
+                Permit::grant(matched, query, token.map(caller), forwards, self.now)
             }
             Err(denial) => Permit::without_credential(matched, query, denial),
         };
@@ -205,9 +205,13 @@ impl Story<'_> {
         route: &Route,
         query: Option<&str>,
     ) -> Result<Option<VerifiedToken>, Denial> {
-        let text = match carried(self.head.headers, query) {
-            Ok(Some(Carried::Authorization(text))) => text,
-            Ok(_) => {
+        let spelled = carried(self.head.headers, query).and_then(|carried| match carried {
+            Some(Carried::Authorization(token)) => token.text().map(Some),
+            _ => Ok(None),
+        });
+        let text = match spelled {
+            Ok(Some(text)) => text,
+            Ok(None) => {
                 let about = match &route.session {
                     Some(takes) => format!(
                         "no credential comes along; a session cookie of `{}` would be one",
@@ -228,7 +232,7 @@ impl Story<'_> {
             from: self.head.client_address,
             only_reports: route.report_only,
         };
-        if let Some(issuer) = whom_to_ask(self.live, text, brought) {
+        if let Some(issuer) = whom_to_ask(self.live, text.into(), brought) {
             let about =
                 format!("only {} knows what this token is; a running gateway asks it", issuer.settings.name);
             self.say("token", Outcome::NotAsked, "introspection", about);

@@ -14,6 +14,7 @@ use crate::core::caller::Caller;
 use crate::core::ids::UpstreamName;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
+use crate::state::verified_tokens::Remembered;
 
 type For = (Fingerprint, UpstreamName);
 
@@ -30,7 +31,7 @@ struct Kept {
 struct Bytes;
 
 /// What a place takes beside the text. What is only compared is dropped with its caller, but its room is not given back.
-const PLACE: usize = 256 + size_of::<Caller>();
+const PLACE: usize = 256 + size_of::<Remembered>();
 /// By how much a request's moment may lie before that of the one which had it made.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -68,7 +69,7 @@ impl MadeAssertions {
         now: Timestamp,
     ) -> Option<HeaderValue> {
         let kept = self.0.get(whose)?;
-        let is_the_same = Arc::ptr_eq(&kept.by, by) && std::ptr::eq(kept.of.as_ptr(), Arc::as_ptr(of));
+        let is_the_same = Arc::ptr_eq(&kept.by, by) && std::ptr::addr_eq(kept.of.as_ptr(), Arc::as_ptr(of));
         let is_fresh = kept.made.made_at <= now.plus(AT_ONCE) && now < kept.made.fresh_until;
         (is_fresh && is_the_same).then_some(kept.made.value)
     }
@@ -101,7 +102,7 @@ mod tests {
         let set = KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0;
         let text = keys().p256.sign(&claims());
         let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap();
-        Arc::new(Caller::new(token, &[]))
+        Arc::new(Caller::new(token, &[], ()))
     }
 
     fn whose(token: &str) -> For {
@@ -134,7 +135,7 @@ mod tests {
         let (kept, by) = (MadeAssertions::new(1 << 20), assertions());
         let about = About { upstream: &UpstreamName::new("api"), request: None };
         let made = by.make(&caller(), ISS, about, NOW).unwrap();
-        let least = made.value.len() + size_of::<Caller>();
+        let least = made.value.len() + size_of::<Remembered>();
         for n in 0..100_u64 {
             kept.keep(whose(&n.to_string()), Arc::clone(&by), &caller(), made.clone());
             assert!(kept.0.weight() >= (n + 1) * u64::try_from(least).unwrap());

@@ -72,13 +72,13 @@ impl Held {
     }
 
     /// Whose session it is. `token`: as the access token says it. `make`: what is said of them instead.
-    pub fn caller(&self, token: &Arc<Caller>, make: impl FnOnce() -> Caller) -> Arc<Caller> {
+    pub fn caller(&self, token: &Arc<Caller>, make: impl FnOnce() -> Caller<()>) -> Arc<Caller> {
         if let Some(made) = &*self.spoken_of.load()
             && Arc::ptr_eq(&made.token, token)
         {
             return Arc::clone(&made.caller);
         }
-        let caller = Arc::new(make());
+        let caller: Arc<Caller> = Arc::new(make());
         let made = SpokenOf { token: Arc::clone(token), caller: Arc::clone(&caller) };
         self.spoken_of.store(Some(Arc::new(made)));
         caller

@@ -11,6 +11,7 @@ use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use http::HeaderName;
 use prometheus::IntCounter;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -32,14 +33,15 @@ pub enum Grounds {
     Word(Weak<VerifiedToken>),
 }
 
-/// What a good token was found to be.
+/// Who brings a token that was found good, with all that was found of it.
+pub type Remembered = Caller<Found>;
+
+/// What a good token was found to be, beside whom it names.
 #[derive(Debug)]
-pub struct Remembered {
-    pub caller: Arc<Caller>,
+#[repr(C)] // in this order: see `VerifiedToken`
+pub struct Found {
     /// Of its text.
     pub fingerprint: Fingerprint,
-    /// What it is looked up by when it is asked whether it was taken back.
-    pub marks: TokenMarks,
     /// Counts its uses.
     pub uses: IntCounter,
     /// Of the configuration that it was judged by.
@@ -47,20 +49,27 @@ pub struct Remembered {
     grounds: Grounds,
     was_used: AtomicBool,
     size: u64,
+    /// What it is looked up by when it is asked whether it was taken back.
+    pub marks: TokenMarks,
 }
 
-impl Remembered {
-    pub fn new(
-        caller: Arc<Caller>,
+impl Found {
+    pub const fn new(
         fingerprint: Fingerprint,
         marks: TokenMarks,
         uses: IntCounter,
         issuer: Arc<IssuerState>,
         grounds: Grounds,
     ) -> Self {
-        let size = PLACE.saturating_add(size_of::<Self>()).saturating_add(caller.size());
-        let size = u64::try_from(size).unwrap_or(u64::MAX);
-        Self { caller, fingerprint, marks, uses, issuer, grounds, was_used: AtomicBool::new(false), size }
+        Self { fingerprint, uses, issuer, grounds, was_used: AtomicBool::new(false), size: 0, marks }
+    }
+
+    /// Of this token. `headers`: see [`Caller::new`].
+    pub fn of(self, token: VerifiedToken, headers: &[(HeaderName, String)]) -> Arc<Remembered> {
+        let mut made = Caller::new(token, headers, self);
+        let size = ROOM.saturating_add(made.size());
+        made.beside.size = u64::try_from(size).unwrap_or(u64::MAX);
+        Arc::new(made)
     }
 
     /// Whether the first request with it is the one that asks.
@@ -84,21 +93,22 @@ impl Remembered {
     }
 }
 
-/// What the memory takes for a token beside what was found: its fingerprint, and its places in a list and a table.
-const PLACE: usize = 160;
+/// What the memory takes for a token beside what was found: its places in a list and a table.
+const ROOM: usize = 128;
 
 #[derive(Clone, Debug)]
 struct Bytes;
 
-impl Weighter<Fingerprint, Arc<Remembered>> for Bytes {
-    fn weight(&self, _: &Fingerprint, remembered: &Arc<Remembered>) -> u64 {
-        remembered.size
+impl Weighter<u64, Arc<Remembered>> for Bytes {
+    fn weight(&self, _: &u64, remembered: &Arc<Remembered>) -> u64 {
+        remembered.beside.size
     }
 }
 
-/// The tokens that were found good.
+/// The tokens that were found good, by the first bits of their fingerprints: a place is small, and the whole is compared
+/// where it lies with the rest. Of two with the same first bits the newer one is known.
 #[derive(Debug)]
-pub struct VerifiedTokens(Cache<Fingerprint, Arc<Remembered>, Bytes, RandomState>);
+pub struct VerifiedTokens(Cache<u64, Arc<Remembered>, Bytes, RandomState>);
 
 /// What the table of places is made for at first; it grows.
 const EXPECTED: usize = 1024;
@@ -119,20 +129,20 @@ impl VerifiedTokens {
     /// What was found, as long as that holds by configuration and clock. Whether the keys are still its own is to be
     /// asked after it was made sure that they are not too old.
     pub fn get(&self, token: &Fingerprint, issuers: &Issuers, now: Timestamp) -> Option<Arc<Remembered>> {
-        let found = self.0.get(token)?;
-        if !found.caller.token().is_timely(now) {
+        let found = self.0.get(&token.prefix()).filter(|found| found.beside.fingerprint == *token)?;
+        if !found.token().is_timely(now) {
             self.forget(token);
             return None;
         }
-        issuers.has(&found.issuer).then_some(found)
+        issuers.has(&found.beside.issuer).then_some(found)
     }
 
     pub fn remember(&self, found: Arc<Remembered>) {
-        self.0.insert(found.fingerprint, found);
+        self.0.insert(found.beside.fingerprint.prefix(), found);
     }
 
     pub fn forget(&self, token: &Fingerprint) {
-        self.0.remove(token);
+        self.0.remove_if(&token.prefix(), |found| found.beside.fingerprint == *token);
     }
 
     /// How many tokens, and how many bytes they take.
@@ -167,13 +177,12 @@ mod tests {
         let text = keys().p256.sign(&with(claims(), changes));
         let token = Unverified::parse(&text, 1 << 16).unwrap().verify(&keys_of, &rules(), NOW).unwrap();
         let marks = TokenMarks::of(&MarkKey::from_random(&[1; 16]), &TokenFacts::of(&token, ISS, &text));
-        let caller = Arc::new(Caller::new(token, &[]));
         let uses = IntCounter::new("uses", "uses").unwrap();
         let issuer = issuers.by_name(&IssuerName::new("demo")).unwrap().clone();
         move |at| {
-            let (caller, marks, uses, issuer) = (caller.clone(), marks.clone(), uses.clone(), issuer.clone());
+            let (marks, uses, issuer) = (marks.clone(), uses.clone(), issuer.clone());
             let grounds = Grounds::Keys(Arc::downgrade(&keys_of));
-            Arc::new(Remembered::new(caller, nth(at), marks, uses, issuer, grounds))
+            Found::new(nth(at), marks, uses, issuer, grounds).of(token.clone(), &[])
         }
     }
 
@@ -205,7 +214,7 @@ mod tests {
         let issuers = issuers();
         let nested: Value = vec![json!([]); 2000].into();
         let (plain, large) = (found(&issuers, json!({}))(0), found(&issuers, json!({ "nested": nested }))(0));
-        assert!(large.size > plain.size + 2000 * 60, "{} {}", large.size, plain.size);
+        assert!(large.beside.size > plain.beside.size + 2000 * 60);
     }
 
     #[test]

@@ -229,7 +229,7 @@ mod tests {
             (HeaderName::from_static("x-auth-scope"), "scope".to_owned()),
             (HeaderName::from_static("x-auth-tenant"), "tenant".to_owned()),
         ];
-        let caller = token.map(|token| Arc::new(Caller::new(token, &headers)));
+        let caller = token.map(|token| -> Arc<Caller> { Arc::new(Caller::new(token, &headers, ())) });
         Permit::grant(matched(access, false, path), Some("q=%61".to_owned()), caller, access_token, NOW)
     }
 
@@ -306,7 +306,8 @@ mod tests {
         let headers = [(HeaderName::from_static("x-auth-subject"), "sub".to_owned())];
         let query = || Some("a=1&access_token=x&b".to_owned());
         let asked = |report_only| matched(own_account(), report_only, "/users/bob");
-        let alice = Arc::new(Caller::new(token(json!({ "auth_time": NOW.as_secs() - 10 })), &headers));
+        let alice: Arc<Caller> =
+            Arc::new(Caller::new(token(json!({ "auth_time": NOW.as_secs() - 10 })), &headers, ()));
         let mismatch = Denial::ClaimMismatch { claim: "sub".to_owned() };
         for (brought, denial, caller) in
             [(Some(alice.clone()), mismatch.clone(), Some("alice")), (None, Denial::NoCredential, None)]
@@ -340,7 +341,8 @@ mod tests {
     #[test]
     fn what_holds_on_a_route_that_only_reports_is_a_permit_as_elsewhere() {
         let headers = [(HeaderName::from_static("x-auth-subject"), "sub".to_owned())];
-        let alice = Arc::new(Caller::new(token(json!({ "auth_time": NOW.as_secs() - 10 })), &headers));
+        let alice: Arc<Caller> =
+            Arc::new(Caller::new(token(json!({ "auth_time": NOW.as_secs() - 10 })), &headers, ()));
         let asked = matched(own_account(), true, "/users/alice");
         let permit = Permit::grant(asked, None, Some(alice), true, NOW).unwrap();
         assert!(permit.reported().is_none() && permit.token().is_some() && permit.forwards_access_token());

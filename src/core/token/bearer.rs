@@ -11,9 +11,57 @@ use crate::core::token::subprotocol::{self, Offered};
 /// Where a request carries its token.
 #[derive(Clone, Copy, Debug)]
 pub enum Carried<'a> {
-    Authorization(&'a str),
+    Authorization(Spelled<'a>),
     /// Whether it may is not decided here.
     Subprotocol(Offered<'a>),
+}
+
+impl Carried<'_> {
+    /// # Errors
+    /// As [`Spelled::text`], for a token in `Authorization`.
+    pub fn check_spelling(self) -> Result<(), Denial> {
+        match self {
+            Self::Authorization(token) => token.text().map(drop),
+            Self::Subprotocol(_) => Ok(()),
+        }
+    }
+}
+
+/// A token as somebody spelled it. Whether that is a spelling of any token is looked at where it matters: a text that
+/// is remembered as a good token's has been.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Spelled<'a>(&'a [u8]);
+
+impl std::fmt::Debug for Spelled<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Spelled(..)")
+    }
+}
+
+impl<'a> From<&'a str> for Spelled<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a String> for Spelled<'a> {
+    fn from(text: &'a String) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
+impl<'a> Spelled<'a> {
+    pub const fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The token's text.
+    ///
+    /// # Errors
+    /// `TokenMalformed` for what is no `b64token` (RFC 6750 section 2.1).
+    pub fn text(self) -> Result<&'a str, Denial> {
+        std::str::from_utf8(self.0).ok().filter(|text| is_b64token(text)).ok_or(MALFORMED)
+    }
 }
 
 /// The token of a request, wherever it is; `None` when it carries none at all.
@@ -36,8 +84,8 @@ pub fn carried<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option
 /// # Errors
 /// `SeveralCredentials` for two `Authorization` fields; `TokenInQuery` for an `access_token`
 /// parameter in any spelling; `NoCredential` for another scheme (RFC 6750 section 3.1: no error
-/// code); `TokenMalformed` for what is no `b64token`.
-fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<&'a str>, Denial> {
+/// code).
+fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<Spelled<'a>>, Denial> {
     if query.is_some_and(names_access_token) {
         return Err(Denial::TokenInQuery);
     }
@@ -46,21 +94,25 @@ fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<&'a 
     if fields.next().is_some() {
         return Err(Denial::SeveralCredentials);
     }
-    let text = std::str::from_utf8(field.as_bytes()).map_err(|_| MALFORMED)?;
-    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
+    let (scheme, rest) = match field.as_bytes().iter().position(|byte| *byte == b' ') {
+        Some(at) => field.as_bytes().split_at(at),
+        None => (field.as_bytes(), &[][..]),
+    };
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(Denial::NoCredential);
     }
-    let token = rest.trim_start_matches(' ');
-    if is_b64token(token) { Ok(Some(token)) } else { Err(MALFORMED) }
+    let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+    Ok(Some(Spelled(rest.get(spaces..).unwrap_or_default())))
 }
 
 const MALFORMED: Denial = Denial::TokenMalformed("Authorization must be Bearer, one space and one token.");
 
 fn names_access_token(query: &str) -> bool {
     // A name that is not spelled out has a percent sign in it.
-    let may_name = query.contains('%') || query.split('&').any(|pair| pair.starts_with("access_token"));
-    may_name && form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
+    let query = query.as_bytes();
+    let mut pairs = query.split(|byte| *byte == b'&');
+    let may_name = query.contains(&b'%') || pairs.any(|pair| pair.starts_with(b"access_token"));
+    may_name && form_urlencoded::parse(query).any(|(name, _)| name == "access_token")
 }
 
 /// The query without what would be a token in it. The rest stays as it came.
@@ -99,11 +151,15 @@ mod tests {
         headers
     }
 
+    fn text(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
+        bearer(headers, None)?.map(Spelled::text).transpose()
+    }
+
     #[test]
     fn the_one_bearer_token_is_found_whatever_the_case_of_its_scheme() {
         for spelling in ["Bearer a.b-c_~+/==", "bearer a.b-c_~+/==", "BEARER   a.b-c_~+/=="] {
             let headers = with(&[spelling.as_bytes()]);
-            assert_eq!(bearer(&headers, None), Ok(Some("a.b-c_~+/==")), "{spelling}");
+            assert_eq!(text(&headers), Ok(Some("a.b-c_~+/==")), "{spelling}");
         }
         assert_eq!(bearer(&HeaderMap::new(), None), Ok(None));
     }
@@ -165,9 +221,9 @@ mod tests {
         for bad in
             [&b"Bearer"[..], b"Bearer ", b"Bearer =", b"Bearer a b", b"Bearer a, Bearer b", b"Bearer a=b"]
         {
-            assert!(matches!(bearer(&with(&[bad]), None), Err(Denial::TokenMalformed(_))), "{bad:?}");
+            assert!(matches!(text(&with(&[bad])), Err(Denial::TokenMalformed(_))), "{bad:?}");
         }
-        assert!(matches!(bearer(&with(&[b"Bearer \xff"]), None), Err(Denial::TokenMalformed(_))));
+        assert!(matches!(text(&with(&[b"Bearer \xff"])), Err(Denial::TokenMalformed(_))));
         assert_eq!(bearer(&with(&[b"Bearer\ta"]), None), Err(Denial::NoCredential));
     }
 
@@ -182,7 +238,9 @@ mod tests {
             headers.insert(AUTHORIZATION, HeaderValue::from_static(other));
             assert_eq!(carried(&headers, None).unwrap_err(), Denial::SeveralCredentials, "{other}");
         }
-        assert!(matches!(carried(&with(&[b"Bearer a"]), None), Ok(Some(Carried::Authorization("a")))));
+        let headers = with(&[b"Bearer a"]);
+        let token = Spelled::from("a");
+        assert!(matches!(carried(&headers, None), Ok(Some(Carried::Authorization(found))) if found == token));
         assert!(carried(&HeaderMap::new(), None).unwrap().is_none());
     }
 
@@ -200,7 +258,7 @@ mod tests {
             let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, value);
-            if let Ok(Some(token)) = bearer(&headers, None) {
+            if let Ok(Some(token)) = text(&headers) {
                 assert!(is_b64token(token) && bytes.ends_with(token.as_bytes()));
             }
         });

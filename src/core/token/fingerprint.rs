@@ -11,10 +11,16 @@ use aws_lc_rs::digest::{SHA256, digest};
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    pub fn of(token: &str) -> Self {
+    pub fn of(token: impl AsRef<[u8]>) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        bytes.copy_from_slice(digest(&SHA256, token.as_ref()).as_ref());
         Self(bytes)
+    }
+
+    /// The first 64 bits: where to look for it. Others may have the same.
+    pub const fn prefix(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 }
 

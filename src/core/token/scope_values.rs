@@ -3,23 +3,30 @@
 
 use std::collections::BTreeSet;
 
+use smallvec::SmallVec;
+
 /// The values, in the token's order, without repetition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeValues {
-    /// Each followed by [`END`].
-    text: Box<str>,
+    /// Each followed by [`END`]; where it is not long, without another wait for memory.
+    text: SmallVec<[u8; 64]>,
 }
 
 /// In no value: one that has it is none.
-const END: char = '\0';
+const END: u8 = 0;
 
 impl ScopeValues {
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.text.split_terminator(END)
+        // Each is text still: it was before they were put together, and END is no part of a longer character.
+        self.values().filter_map(|value| std::str::from_utf8(value).ok())
     }
 
     pub fn contains(&self, value: &str) -> bool {
-        self.iter().any(|own| own == value)
+        self.values().any(|own| own == value.as_bytes())
+    }
+
+    fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.text.split(|byte| *byte == END).filter(|value| !value.is_empty())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -31,22 +38,23 @@ impl ScopeValues {
         self.iter().collect::<Vec<_>>().join(" ")
     }
 
-    /// In bytes.
-    pub(super) fn len(&self) -> usize {
-        self.text.len()
+    /// Bytes of memory beside its own.
+    pub(super) fn heap(&self) -> usize {
+        if self.text.spilled() { self.text.capacity() } else { 0 }
     }
 }
 
 impl<'v> FromIterator<&'v str> for ScopeValues {
     fn from_iter<I: IntoIterator<Item = &'v str>>(values: I) -> Self {
-        let (mut text, mut known) = (String::new(), BTreeSet::new());
+        let (mut text, mut known) = (SmallVec::new(), BTreeSet::new());
         for value in values {
-            if !value.is_empty() && !value.contains(END) && known.insert(value) {
-                text.push_str(value);
+            if !value.is_empty() && !value.as_bytes().contains(&END) && known.insert(value) {
+                text.extend_from_slice(value.as_bytes());
                 text.push(END);
             }
         }
-        Self { text: text.into_boxed_str() }
+        text.shrink_to_fit();
+        Self { text }
     }
 }
 

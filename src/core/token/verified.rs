@@ -14,23 +14,23 @@ use crate::core::token::{TokenRules, json};
 /// An access token that was verified: issuer, audience, time, type, and that its issuer made it. Only
 /// [`super::jwt::Plausible::verify`] and [`super::introspection::Answer::judge`] make one.
 #[derive(Clone, Debug)]
-#[repr(C)] // in this order: what every request looks at lies together, and is one wait for memory
+#[repr(C)] // in this order: what every request looks at lies together, up to what is beside a caller: one wait for memory
 pub struct VerifiedToken {
-    /// From when until when it is good by its times, the clock skew allowed.
-    good: Range<Timestamp>,
-    issued_at: Timestamp,
-    scope: ScopeValues,
-    issuer: IssuerName,
+    claims: Map<String, Value>,
+    expires_at: Timestamp,
     // At hand without a search among the claims.
-    client: Option<String>,
+    kid: Option<String>,
+    id: Option<String>,
+    session: Option<String>,
     subject: Option<String>,
     acr: Option<String>,
-    session: Option<String>,
-    id: Option<String>,
-    kid: Option<String>,
-    expires_at: Timestamp,
     signed_in_at: Option<Timestamp>,
-    claims: Map<String, Value>,
+    client: Option<String>,
+    issuer: IssuerName,
+    scope: ScopeValues,
+    issued_at: Timestamp,
+    /// From when until when it is good by its times, the clock skew allowed.
+    good: Range<Timestamp>,
 }
 
 impl VerifiedToken {
@@ -152,7 +152,7 @@ impl VerifiedToken {
     pub fn size(&self) -> usize {
         let texts = [&self.subject, &self.acr, &self.client, &self.session, &self.id, &self.kid];
         let texts = texts.into_iter().flatten();
-        let texts = texts.map(String::len).chain([self.scope.len()]);
+        let texts = texts.map(String::len).chain([self.scope.heap()]);
         texts.map(|length| (json::HEAP + size_of::<String>()).saturating_add(length)).fold(
             size_of::<Self>().saturating_add(json::size_of_members(&self.claims)),
             usize::saturating_add,

@@ -180,8 +180,8 @@ impl Scene {
         .await;
         match (remembered, judged) {
             (Ok(remembered), Ok(judged)) => {
-                assert_eq!(remembered.caller.token().claims(), judged.caller.token().claims());
-                assert_eq!(remembered.caller.identity(), judged.caller.identity());
+                assert_eq!(remembered.token().claims(), judged.token().claims());
+                assert_eq!(remembered.identity(), judged.identity());
                 Ok(())
             }
             (Err(remembered), Err(judged)) => {
@@ -286,6 +286,17 @@ async fn a_good_token_that_was_taken_back_is_verified_once_however_often_it_come
     assert!(scene.counted(r#""verified"} 1"#) && scene.counted(r#""cached"} 2"#));
     scene.change(Change::Lift(taken_back)).await;
     assert_eq!(scene.says(&token).await, Ok(()));
+}
+
+#[tokio::test]
+async fn no_other_spelling_of_a_remembered_token_passes() {
+    let (scene, token) = (Scene::new().await, token());
+    scene.says(&token).await.unwrap();
+    let spellings = ["=", " ", "\t", "%", ",", "\u{e9}", "\0", "\n"];
+    for spelling in spellings.iter().flat_map(|more| [format!("{token}{more}"), format!("{more}{token}")]) {
+        assert!(matches!(scene.says(&spelling).await, Err(Denial::TokenMalformed(_))), "{spelling:?}");
+    }
+    scene.says(&token).await.unwrap();
 }
 
 #[tokio::test]

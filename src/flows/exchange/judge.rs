@@ -145,8 +145,8 @@ pub(super) async fn judge(
     };
     match verified {
         Ok(found) => {
-            judged.add_verified(client, rules, found.caller.token())?;
-            judged.verified = Some(found.caller.clone());
+            judged.add_verified(client, rules, found.token())?;
+            judged.verified = Some(found);
         }
         Err(denial) => judged.add_refused(client, rules, &answer.access_token, denial)?,
     }

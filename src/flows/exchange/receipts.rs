@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::coordinate::change_known;
 use crate::core::session::exchange::Issued;
 use crate::core::session::grant::{FamilyId, Generation};
-use crate::core::token::fingerprint::Fingerprint;
+use crate::core::token::bearer::Spelled;
 use crate::core::token::id::TokenId;
 use crate::flows::Gate;
 use crate::flows::ports::{Clock, Keep, Store, StoreKey, Value};
@@ -34,20 +34,20 @@ pub(super) async fn note(gate: &Gate, family: FamilyId, issued: Option<Issued>) 
     }
 }
 
-/// A token was found good. `text`: as it came.
-pub(in crate::flows) fn seen(gate: &Gate, live: &Live, found: &Remembered, text: &str) {
-    if !found.is_first_use() {
+/// A token was found good. `token`: as it came.
+pub(in crate::flows) fn seen(gate: &Gate, live: &Live, found: &Remembered, token: Spelled<'_>) {
+    if !found.beside.is_first_use() {
         return;
     }
-    let token = found.caller.token();
+    let (token, Ok(text)) = (found.token(), token.text()) else { return };
     let of_a_page =
         live.settings.clients.iter().any(|client| {
             client.issuer == *token.issuer() && token.client() == Some(client.client_id.as_str())
         });
-    if !of_a_page || !gate.seen_tokens.remember(Fingerprint::of(text)) {
+    if !of_a_page || !gate.seen_tokens.remember(found.beside.fingerprint) {
         return;
     }
-    let id = TokenId::of(&found.issuer.settings.rules.iss, token.id(), text);
+    let id = TokenId::of(&found.beside.issuer.settings.rules.iss, token.id(), text);
     let (store, clock) = (Arc::clone(&gate.store), Arc::clone(&gate.clock));
     gate.errands.spawn(async move { prove(&*store, &*clock, id).await });
 }

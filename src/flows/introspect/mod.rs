@@ -14,13 +14,13 @@ use http::{Response, StatusCode};
 use url::Url;
 
 use crate::config::settings::Introspection;
-use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::revocation::TokenFacts;
 use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::is_json;
 use crate::core::session::oauth::request::ServerForm;
+use crate::core::token::bearer::Spelled;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::id::TokenId;
 use crate::core::token::introspection::{Answer, is_opaque};
@@ -34,7 +34,7 @@ use crate::state::introspections::{Flight, Found, Introspections, Outcome, Verdi
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
 use crate::state::metrics::{AsEndpoint, IntrospectionResult, Metrics};
-use crate::state::verified_tokens::{Grounds, Remembered};
+use crate::state::verified_tokens::{self, Grounds, Remembered};
 
 #[cfg(test)]
 mod tests;
@@ -46,14 +46,14 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// asked; the configuration sees to it that there is at most one on a route.
 pub(in crate::flows) fn whom_to_ask<'a>(
     live: &'a Live,
-    token: &str,
+    token: Spelled<'_>,
     brought: Brought<'_>,
 ) -> Option<&'a Arc<IssuerState>> {
     let issuer = only_one(&live.issuers, |issuer| match brought {
         Brought::ByRequest { to, .. } => to.takes_issuer(issuer),
         Brought::ByIssuer(name) => issuer == name,
     })?;
-    is_opaque(token).then_some(issuer)
+    token.text().is_ok_and(is_opaque).then_some(issuer)
 }
 
 fn only_one(issuers: &Issuers, takes: impl Fn(&IssuerName) -> bool) -> Option<&Arc<IssuerState>> {
@@ -93,13 +93,13 @@ pub(in crate::flows) async fn introspect(
     };
     let found = found(gate, live, issuer, &verdict?, token, id);
     if is_recalled {
-        found.uses.inc();
+        found.beside.uses.inc();
         gate.metrics.token_recalled(began.elapsed());
     } else {
         gate.metrics.token_introspected(&issuer.settings.name, began.elapsed());
     }
-    let verified = found.caller.token();
-    gate.revocations.admit_token(&found.marks, verified.issued_at(), now)?;
+    let verified = found.token();
+    gate.revocations.admit_token(&found.beside.marks, verified.issued_at(), now)?;
     check_text(gate, issuer, verified, token)?;
     brake::remember(gate, live, id);
     Ok(found)
@@ -137,14 +137,19 @@ fn found(
     id: Fingerprint,
 ) -> Arc<Remembered> {
     let made = gate.verified_tokens.get(&id, &live.issuers, gate.clock.now());
-    if let Some(made) = made.filter(|made| made.rests_on(token)) {
+    if let Some(made) = made.filter(|made| made.beside.rests_on(token)) {
         return made;
     }
     let marks = gate.revocations.marks_of(&TokenFacts::of(token, &issuer.settings.rules.iss, text));
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
-    let caller = Arc::new(Caller::new(VerifiedToken::clone(token), &live.settings.identity.headers));
-    let grounds = Grounds::Word(Arc::downgrade(token));
-    let made = Arc::new(Remembered::new(caller, id, marks, uses, Arc::clone(issuer), grounds));
+    let found = verified_tokens::Found::new(
+        id,
+        marks,
+        uses,
+        Arc::clone(issuer),
+        Grounds::Word(Arc::downgrade(token)),
+    );
+    let made = found.of(VerifiedToken::clone(token), &live.settings.identity.headers);
     gate.verified_tokens.remember(Arc::clone(&made));
     made
 }

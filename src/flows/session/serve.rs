@@ -232,17 +232,17 @@ fn in_session(
     let timeouts = session_cookie::timeouts(at.client);
     let last_used_at = grant.last_used_at.max(known.used_at());
     let ends_at = grant.signed_in_at.plus(timeouts.absolute).min(last_used_at.plus(timeouts.idle));
-    let caller = caller(at, &held, &found.caller);
+    let caller = caller(at, &held, found.clone());
     InSession { caller, found, held, grant, ends_at, ride: None }
 }
 
-fn caller(at: At<'_>, held: &Held, token: &Arc<Caller>) -> Arc<Caller> {
+fn caller(at: At<'_>, held: &Held, token: Arc<Caller>) -> Arc<Caller> {
     if held.id_claims.is_none() && token.token().client().is_some() {
-        return Arc::clone(token);
+        return token;
     }
     let headers = &at.live.settings.identity.headers;
     let make = || token.of_session(&at.client.client_id, held.id_claims.as_ref(), headers);
-    held.caller(token, make)
+    held.caller(&token, make)
 }
 
 /// A page that asked for something else does not see what an exchange was refused for.

@@ -215,7 +215,7 @@ async fn at_the_end_of_its_access_token_a_request_exchanges_and_brings_the_next_
     scene.pass(1);
     scene.next_token("token-1");
     let served = scene.ask(&cookie).await.unwrap();
-    assert_eq!(served.found.caller.token().id(), Some("token-1"));
+    assert_eq!(served.found.token().id(), Some("token-1"));
     let ride = served.ride.unwrap();
     assert_eq!((ride.generation, ride.until), (Some(1), scene.clock.now().plus(Duration::from_secs(30))));
     assert!(ride.set_cookie.to_str().unwrap().contains("; Path=/; Max-Age=3600; Secure; HttpOnly"));
@@ -259,7 +259,7 @@ async fn a_failed_exchange_does_not_fail_a_request_whose_token_is_still_good() {
         scene.pass(295);
         scene.next(failure.clone());
         let served = scene.ask(&cookie).await.unwrap();
-        assert_eq!(served.found.caller.token().id(), Some("token-0"), "{failure:?}");
+        assert_eq!(served.found.token().id(), Some("token-0"), "{failure:?}");
         assert_eq!(scene.asked(), 1);
         let next = served.ride.map(|ride| cookie_in(&ride.set_cookie));
         assert_eq!(next.is_some(), matches!(failure, Instead::With(_)), "{failure:?}");
