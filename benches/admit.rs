@@ -41,6 +41,10 @@ use tollgate::state::live::Live;
 use tollgate::state::metrics::Metrics;
 use tollgate::state::revocations::Revocations;
 
+/// The allocator of the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TOKENS: usize = 10_000;
 const PATHS: usize = 256;
 const ROUNDS: usize = 9;

@@ -5,7 +5,7 @@ use crate::config::names::unknown;
 use crate::config::read::Keys;
 use crate::config::routes::Around;
 use crate::config::settings::Client;
-use crate::core::request::host_name;
+use crate::core::request::Origin;
 use crate::core::route::TakesSession;
 use crate::core::route::policy::Access;
 use crate::core::route::table::HostPattern;
@@ -38,7 +38,7 @@ pub(super) fn read(
 
 /// The cookie of a sign-in is set at the host of `public_url` and goes nowhere else.
 fn is_where_sign_in_is(keys: &Keys<'_>, around: &Around<'_>, host: Option<&HostPattern>) {
-    let public = around.network.public_url.as_ref().and_then(|public| host_name(public.authority()));
+    let public = around.network.public_url.as_ref().map(Origin::host_name);
     if let (Some(host), Some(public)) = (host, public)
         && !host.covers(public)
     {

@@ -15,7 +15,7 @@ use crate::config::settings::{Client, Issuer, METHODS, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
 use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, RouteName};
-use crate::core::request::{Origin, host_name};
+use crate::core::request::Origin;
 use crate::core::route::forwarding::{Forwarding, SentPath};
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
@@ -138,7 +138,7 @@ fn resource(
     if let (Some(public), Some(origin)) = (&around.network.public_url, resource.origin()) {
         let is_here = match host {
             None => origin == public,
-            Some(pattern) => host_name(origin.authority())
+            Some(pattern) => Some(origin.host_name())
                 .is_some_and(|name| pattern.covers(name) && public.at(name) == *origin),
         };
         if !is_here {

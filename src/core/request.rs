@@ -1,6 +1,7 @@
 //! What the rules need to know of a request, independent of who read it from the wire.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use http::{HeaderMap, Method};
 
@@ -41,9 +42,20 @@ pub fn host_name(authority: &str) -> Option<&str> {
 /// An origin as browsers compare them (RFC 6454 section 4): scheme, host, port; lower case, the
 /// default port left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin(String);
+pub struct Origin {
+    text: String,
+    /// Where in it.
+    host: Range<usize>,
+}
 
 impl Origin {
+    /// `scheme`: `http` or `https`.
+    fn new(scheme: &str, authority: &str) -> Self {
+        let starts = scheme.len().saturating_add("://".len());
+        let host = starts..starts.saturating_add(host_name(authority).map_or(0, str::len));
+        Self { text: format!("{scheme}://{authority}"), host }
+    }
+
     /// Parses `https://host[:port]` as somebody wrote it. `null`, paths, user information and other
     /// schemes are no origin.
     pub fn parse(text: &str) -> Option<Self> {
@@ -55,36 +67,42 @@ impl Origin {
             && url.query().is_none()
             && url.fragment().is_none()
             && !text.ends_with('/');
-        plain.then(|| Self(url.origin().ascii_serialization()))
+        let origin = url.origin().ascii_serialization();
+        let (scheme, authority) = origin.split_once("://").filter(|_| plain)?;
+        Some(Self::new(scheme, authority))
     }
 
     /// `https://host[:port]`
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether this is what a browser's `Origin` header holds, byte for byte: browsers have one spelling
     /// for each origin (HTML Standard section 7.1.1), and any other comes from something else.
     pub fn is_sent_as(&self, header: &[u8]) -> bool {
-        self.0.as_bytes() == header
+        self.text.as_bytes() == header
     }
 
     pub fn is_https(&self) -> bool {
-        self.0.starts_with("https://")
+        self.text.starts_with("https://")
     }
 
     /// The same scheme and port at another host. `host`: lower case, without port.
     #[must_use]
     pub fn at(&self, host: &str) -> Self {
-        let (scheme, authority) = self.0.split_once("://").unwrap_or_default();
-        let port = host_name(authority).and_then(|name| authority.strip_prefix(name)).unwrap_or_default();
-        Self(format!("{scheme}://{host}{port}"))
+        let scheme = if self.is_https() { "https" } else { "http" };
+        let port = self.text.get(self.host.end..).unwrap_or_default();
+        Self::new(scheme, &format!("{host}{port}"))
     }
 
     /// `host[:port]`, as a `Host` header has it.
     pub fn authority(&self) -> &str {
-        let scheme = if self.is_https() { "https://" } else { "http://" };
-        self.0.get(scheme.len()..).unwrap_or_default()
+        self.text.get(self.host.start..).unwrap_or_default()
+    }
+
+    /// The host without its port, as [`RequestHead::host_name`] has it.
+    pub fn host_name(&self) -> &str {
+        self.text.get(self.host.clone()).unwrap_or_default()
     }
 }
 

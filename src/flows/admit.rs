@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::config::settings::AccessTokenForwarding;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
-use crate::core::request::{RequestHead, host_name};
+use crate::core::request::RequestHead;
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::Permit;
@@ -81,10 +81,9 @@ pub struct Target {
 impl Target {
     /// The same target under `https`: at `public_url`, or on its port for the host of a route.
     pub fn under_https(&self, live: &Live, head: &RequestHead<'_>) -> String {
-        let authority = live.settings.public_url.authority();
-        let public = host_name(authority).unwrap_or_default();
-        let port = authority.strip_prefix(public).unwrap_or_default();
-        let name = head.host_name().unwrap_or(public);
+        let public = &live.settings.public_url;
+        let port = public.authority().strip_prefix(public.host_name()).unwrap_or_default();
+        let name = head.host_name().unwrap_or(public.host_name());
         let query = self.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
         format!("https://{name}{port}{}{query}", self.path.as_str())
     }
@@ -127,7 +126,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     let path = CanonicalPath::parse(path)?;
     let query = query.split_first().map(|(_, query)| read_query(query)).transpose()?;
     let name = head.host_name().ok_or(Denial::UnknownHost)?;
-    if host_name(live.settings.public_url.authority()) != Some(name) && !live.routes.names_host(name) {
+    if live.settings.public_url.host_name() != name && !live.routes.names_host(name) {
         return Err(Denial::UnknownHost);
     }
     let own = path.is_own().then(|| match path.as_str() {

@@ -19,13 +19,13 @@ pub struct VerifiedToken {
     claims: Map<String, Value>,
     expires_at: Timestamp,
     // At hand without a search among the claims.
-    kid: Option<String>,
-    id: Option<String>,
-    session: Option<String>,
-    subject: Option<String>,
-    acr: Option<String>,
+    kid: Option<Box<str>>,
+    id: Option<Box<str>>,
+    session: Option<Box<str>>,
+    subject: Option<Box<str>>,
+    acr: Option<Box<str>>,
     signed_in_at: Option<Timestamp>,
-    client: Option<String>,
+    client: Option<Box<str>>,
     issuer: IssuerName,
     scope: ScopeValues,
     issued_at: Timestamp,
@@ -46,10 +46,10 @@ impl VerifiedToken {
         now: Timestamp,
     ) -> Result<Self, Denial> {
         check_identifier(claims.get("sub"))?;
-        let named = |names: &[String]| -> Result<Option<String>, Denial> {
+        let named = |names: &[String]| -> Result<Option<Box<str>>, Denial> {
             let value = first_present(&claims, names);
             check_identifier(value)?;
-            Ok(value.and_then(Value::as_str).map(ToOwned::to_owned))
+            Ok(value.and_then(Value::as_str).map(Into::into))
         };
         let (client, session) = (named(&rules.claims.client)?, named(&rules.claims.session)?);
         let id = named(&rules.claims.id)?;
@@ -61,7 +61,7 @@ impl VerifiedToken {
         let issuer = rules.issuer.clone();
         let Times { issued_at, starts_at, expires_at } = times;
         let good = starts_at.minus(rules.clock_skew)..expires_at.plus(rules.clock_skew);
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(Into::into);
         let (subject, acr) = (text("sub"), text("acr"));
         Ok(Self {
             good,
@@ -73,7 +73,7 @@ impl VerifiedToken {
             acr,
             session,
             id,
-            kid,
+            kid: kid.map(Into::into),
             expires_at,
             signed_in_at,
             claims,
@@ -152,7 +152,7 @@ impl VerifiedToken {
     pub fn size(&self) -> usize {
         let texts = [&self.subject, &self.acr, &self.client, &self.session, &self.id, &self.kid];
         let texts = texts.into_iter().flatten();
-        let texts = texts.map(String::len).chain([self.scope.heap()]);
+        let texts = texts.map(|text| text.len()).chain([self.scope.heap()]);
         texts.map(|length| (json::HEAP + size_of::<String>()).saturating_add(length)).fold(
             size_of::<Self>().saturating_add(json::size_of_members(&self.claims)),
             usize::saturating_add,

@@ -12,7 +12,7 @@ use super::{SignInRefusal, binding, clear, clients, request_of};
 use crate::config::settings::{Client, Login};
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
-use crate::core::request::{RequestHead, host_name};
+use crate::core::request::RequestHead;
 use crate::core::secret::Secret;
 use crate::core::session::cookie;
 use crate::core::session::navigation::goes_there;
@@ -48,7 +48,7 @@ pub async fn login(
         return Err(Denial::NotANavigation.into());
     }
     // The callback is there, and no cookie that is set elsewhere would be.
-    if head.host_name() != host_name(live.settings.public_url.authority()) {
+    if head.host_name() != Some(live.settings.public_url.host_name()) {
         return Err(ELSEWHERE.into());
     }
     let parameters = Parameters::from_form(query.unwrap_or_default().as_bytes())?;
