@@ -126,7 +126,8 @@ pub(crate) fn all() -> Vec<System> {
         plain(NGINX, Program::Nginx),
         plain(HAPROXY, Program::HaProxy { checks: &[] }),
         plain(BARE, Program::Bare),
-        tollgate(KNOWN, "{}", true, Es256),
+        // What was made for a token is to serve in all rounds, which are minutes apart, as it does where each comes often.
+        tollgate(KNOWN, "{ ttl: 1h }", true, Es256),
         tollgate("Tollgate, seen before, an assertion a request", "{ bind: request }", true, Es256),
         tollgate("Tollgate, every token new, RS256", "{}", false, Rs256),
         tollgate("Tollgate, every token new, EdDSA", "{}", false, EdDsa),

@@ -87,15 +87,19 @@ fn write_single(value: &Value, out: &mut String) -> Option<()> {
 }
 
 fn write_text(text: &str, out: &mut String) {
-    let last = text.len().saturating_sub(1);
-    out.reserve(text.len());
-    for (i, byte) in text.bytes().enumerate() {
-        let stays = match byte {
-            b'%' | b',' | b'"' => false,
-            b' ' => i != 0 && i != last,
-            _ => byte.is_ascii_graphic(),
-        };
-        if stays {
+    let is_end = |at: usize| at == 0 || at + 1 == text.len();
+    let stays = |at: usize, byte: u8| match byte {
+        b'%' | b',' | b'"' => false,
+        b' ' => !is_end(at),
+        _ => byte.is_ascii_graphic(),
+    };
+    // Whole, as nearly all are, or byte by byte.
+    if text.bytes().enumerate().all(|(at, byte)| stays(at, byte)) {
+        out.push_str(text);
+        return;
+    }
+    for (at, byte) in text.bytes().enumerate() {
+        if stays(at, byte) {
             out.push(char::from(byte));
         } else {
             percent::encode(byte, out);
