@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e fuzz check bench bench-gateway bench-core bench-revocations soak
+.PHONY: help demo test e2e fuzz check build bench bench-gateway bench-core bench-revocations soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -22,6 +22,9 @@ fuzz: ## what reads foreign bytes, each target for TOLLGATE_FUZZ_SECONDS (60)
 
 check: ## formatting and lints
 	@scripts/check
+
+build: ## the gateway as fast as it gets, guided by a profile: target/guided/tollgate (20 minutes)
+	@scripts/build
 
 bench: ## the price of the gate beside nginx, HAProxy, Apache and a bare proxy, in one run (half an hour)
 	@scripts/bench

@@ -11,7 +11,7 @@
 //! only when both lead to the same route. `find` allocates nothing for a path with one reading, unless
 //! it has an escape in it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -147,7 +147,7 @@ pub struct RouteTable {
 /// What is known after some segments.
 #[derive(Debug, Default)]
 struct Node {
-    literals: BTreeMap<String, Node>,
+    literals: HashMap<String, Node>,
     parameter: Option<Box<Node>>,
     /// The patterns that end here.
     end: Hosts,
