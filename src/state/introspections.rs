@@ -357,7 +357,7 @@ mod tests {
     }
 
     fn id(text: impl std::fmt::Display) -> Fingerprint {
-        Fingerprint::of(&text.to_string())
+        Fingerprint::of(text.to_string())
     }
 
     #[track_caller]

@@ -44,7 +44,7 @@ mod tests {
         let known = KnownTokens::default();
         let [in_use, other, none] = ["in use", "in usf", ""].map(Fingerprint::of);
         for at in 0..2 * TOKENS {
-            assert!(known.remember(Fingerprint::of(&format!("token {at}"))));
+            assert!(known.remember(Fingerprint::of(format!("token {at}"))));
             known.remember(in_use);
         }
         assert!(!known.remember(in_use));

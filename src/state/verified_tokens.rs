@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn nth(at: usize) -> Fingerprint {
-        Fingerprint::of(&at.to_string())
+        Fingerprint::of(at.to_string())
     }
 
     #[test]
