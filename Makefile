@@ -26,7 +26,7 @@ check: ## formatting and lints
 build: ## the gateway as fast as it gets, guided by a profile: target/guided/tollgate (20 minutes)
 	@scripts/build
 
-bench: ## the price of the gate beside nginx, HAProxy, Apache and a bare proxy, in one run (half an hour)
+bench: ## the price of the gate beside nginx, HAProxy, Apache and a bare proxy, in one run (half an hour, the first time an hour)
 	@scripts/bench
 
 bench-gateway: ## the same beside the bare proxy alone

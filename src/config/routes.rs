@@ -138,8 +138,10 @@ fn resource(
     if let (Some(public), Some(origin)) = (&around.network.public_url, resource.origin()) {
         let is_here = match host {
             None => origin == public,
-            Some(pattern) => Some(origin.host_name())
-                .is_some_and(|name| pattern.covers(name) && public.at(name) == *origin),
+            Some(pattern) => {
+                let name = origin.host_name();
+                pattern.covers(name) && public.at(name) == *origin
+            }
         };
         if !is_here {
             let here = match host {
