@@ -14,7 +14,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
 use crate::edge::request_head::may_upgrade;
-use crate::edge::upstreams::{Server, Upstream, set_timeouts};
+use crate::edge::upstreams::{Server, Upstream, may_switch, set_timeouts};
 use crate::state::metrics::Metrics;
 
 /// Where this try goes. No permit, no upstream.
@@ -45,7 +45,7 @@ pub(crate) async fn peer(
     set_timeouts(&mut peer, upstream.settings.timeouts.but(route.forwarding.timeouts));
     let upgrades = may_upgrade(session.req_header());
     if upgrades {
-        peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
+        may_switch(&mut peer, context.live().settings.patience.conversation_silent);
     }
     let is_old = session.req_header().version == Version::HTTP_10;
     if (upgrades || is_old) && peer.options.alpn.get_min_http_version() == 1 {

@@ -1,5 +1,6 @@
 //! What lasts: WebSockets, event streams, trailers, bodies larger than any buffer.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,12 @@ use http::{Method, Request};
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::alone::{resident, was_run_alone};
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
+use crate::support::http2_upstream::{Tls, server_config};
 use crate::support::tls::{Authority, Http2, connect};
 use crate::support::upstream::{PAUSE, Received, Upstream};
 use crate::support::within;
@@ -29,6 +32,8 @@ pub const SWITCHES: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websock
 pub const TEXT: &[u8] = b"\x81\x05hello";
 /// From a client: masked.
 pub const MASKED: &[u8] = b"\x81\x85\x00\x00\x00\x00hello";
+/// How often one is opened in a row: one in sixteen was dead, before.
+const OPENINGS: usize = 300;
 const CLOSE: &[u8] = b"\x88\x02\x03\xe8";
 
 /// A gateway in front of an upstream that the test plays itself. `read`: how long that may pause.
@@ -79,6 +84,37 @@ async fn a_websocket_carries_frames_both_ways_and_may_be_silent_for_long() {
     client.take(CLOSE).await;
     drop(peer);
     assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_websocket_lives_however_soon_its_upstream_switches() {
+    let (listener, gateway) = stage(Duration::from_secs(60)).await;
+    let bearer = gateway.bearer("alice", "");
+    let fields = [&HANDSHAKE[..], &[("Authorization", bearer.as_str())]].concat();
+    let listener = listener.into_std().unwrap();
+    listener.set_nonblocking(false).unwrap();
+    // Switches before the request has come, as a fast one does by chance. It has a thread of its own to be fast.
+    let upstream = std::thread::spawn(move || {
+        for _ in 0..OPENINGS {
+            let (mut peer, _) = listener.accept().unwrap();
+            peer.write_all(SWITCHES.as_bytes()).unwrap();
+            let (mut came, mut piece) = (Vec::new(), [0; 4096]);
+            while !came.ends_with(MASKED) {
+                let length = peer.read(&mut piece).unwrap();
+                assert!(length > 0, "the conversation ended");
+                came.extend(&piece[..length]);
+            }
+            peer.write_all(TEXT).unwrap();
+        }
+    });
+    for _ in 0..OPENINGS {
+        let mut client = gateway.connect().await;
+        client.send(request("GET", "/chat", &fields, b"")).await;
+        assert_eq!(client.interim().await, 101);
+        client.send(MASKED).await;
+        client.take(TEXT).await;
+    }
+    upstream.join().unwrap();
 }
 
 #[tokio::test]
@@ -196,7 +232,11 @@ async fn a_websocket_works_over_tls() {
     let top = format!(
         "public_url: https://{HOST}\nlisten: {{ address: 127.0.0.1:0, tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}] }}"
     );
-    let routes = format!("routes: [{{ path: /*, to: \"http://{to}\", public: true }}]");
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let upstreams = format!(
+        "upstreams: {{ api: {{ url: \"https://{to}\", tls: {{ ca: {at}/ca.pem, server_name: api.internal }} }} }}"
+    );
+    let routes = format!("{upstreams}\nroutes: [{{ path: /*, to: api, public: true }}]");
     let gateway = Gateway::listening(&top, &routes).await;
     let config = authority.client(&[&TLS13], None);
     let stream = connect(gateway.public, config, "gate.localhost", &["h2", "http/1.1"]).await.unwrap();
@@ -206,7 +246,13 @@ async fn a_websocket_works_over_tls() {
     let mut client =
         Client::over(connect(gateway.public, config, "gate.localhost", &["http/1.1"]).await.unwrap());
     client.send(request("GET", "/chat", &HANDSHAKE, b"")).await;
-    let mut peer = accept(&listener).await;
+    let identity = authority.sign(&["api.internal"]);
+    // HTTP/2 is offered, and does not fit: an upgrade is HTTP/1.1 on both sides.
+    let tls = server_config(&Tls { identity: &identity, protocols: &["h2", "http/1.1"], clients: None });
+    let (socket, _) = within("a connection to the upstream", listener.accept()).await.unwrap();
+    let stream = TlsAcceptor::from(Arc::new(tls)).accept(socket).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let mut peer = Client::over(stream);
     peer.take_head().await.unwrap();
     peer.send(SWITCHES).await;
     assert_eq!(client.interim().await, 101);

@@ -4,6 +4,7 @@
 //! - `server`: address, protocol, TLS, timeouts of one server
 //! - `lookup`: the addresses of a name
 //! - `balance`: the order among several servers
+//! - `upgrade`: connections for requests that may switch protocols
 //! - `standing`: how a server has fared; `health`: asks servers how they are
 //!
 //! It must never decide whether a request may go there: that is the permit's.
@@ -13,6 +14,7 @@ mod health;
 mod lookup;
 mod server;
 mod standing;
+mod upgrade;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -23,7 +25,7 @@ use std::time::Instant;
 use balance::Balancer;
 pub(crate) use health::Prober;
 use serde_json::Value;
-pub(crate) use server::{Server, set_timeouts};
+pub(crate) use server::{Server, may_switch, set_timeouts};
 
 use crate::config::settings;
 use crate::core::ids::UpstreamName;

@@ -14,6 +14,7 @@ use url::{Host, Url};
 
 use super::lookup::Lookup;
 use super::standing::Standing;
+use super::upgrade::Connector;
 use crate::config::settings::{self, Timeouts, Upstream, UpstreamTls};
 use crate::core::denial::Denial;
 use crate::core::ids::UpstreamName;
@@ -112,6 +113,15 @@ pub(crate) fn set_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.write);
+}
+
+/// Prepares a connection for a request that may switch protocols. It serves this request alone.
+pub(crate) fn may_switch(peer: &mut HttpPeer, silent: Duration) {
+    peer.options.read_timeout = Some(silent);
+    peer.options.custom_l4 = Some(Arc::new(Connector));
+    // Neither taken from those that other requests left, nor kept for them.
+    peer.group_key = !peer.group_key;
+    peer.options.idle_timeout = Some(Duration::ZERO);
 }
 
 fn set_tls(peer: &mut HttpPeer, tls: &UpstreamTls) {

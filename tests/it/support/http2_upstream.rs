@@ -73,7 +73,7 @@ impl Http2Upstream {
         let noted: Arc<Mutex<Vec<Noted>>> = Arc::default();
         let gate = Arc::new(Semaphore::new(0));
         let hang_up = tokio::sync::broadcast::Sender::new(1);
-        let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::new(config(&tls))));
+        let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::new(server_config(&tls))));
         let task = tokio::spawn({
             let (noted, gate, hang_up) = (noted.clone(), gate.clone(), hang_up.clone());
             async move {
@@ -123,7 +123,7 @@ impl Http2Upstream {
     }
 }
 
-fn config(tls: &Tls<'_>) -> ServerConfig {
+pub fn server_config(tls: &Tls<'_>) -> ServerConfig {
     let provider = Arc::new(default_provider());
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
