@@ -1,11 +1,11 @@
 //! Requests with a session cookie, on real sockets: what the upstream, the browser and the log see of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tollgate::core::secret::Secret;
 use tollgate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use tollgate::core::session::sealed::{Binding, Purpose};
@@ -32,6 +32,8 @@ const PAGE: [(&str, &str); 3] =
 struct World {
     server: Upstream,
     exchanges: Arc<AtomicUsize>,
+    /// Whether the server waits with its answers to exchanges until they are released.
+    waits: Arc<AtomicBool>,
     families: AtomicUsize,
     gateway: Gateway,
 }
@@ -44,6 +46,8 @@ impl World {
     async fn with(to: &str, more: &str) -> Self {
         let (issuer, exchanges) = (Issuer::new(), Arc::new(AtomicUsize::new(0)));
         let (keys, count) = (issuer.jwks().to_string(), Arc::clone(&exchanges));
+        let waits = Arc::new(AtomicBool::new(false));
+        let waiting = Arc::clone(&waits);
         let server = Upstream::answering(Arc::new(move |asked: &Received| {
             let iss = format!("http://{}", asked.header("host").unwrap());
             let body = match asked.path() {
@@ -63,8 +67,9 @@ impl World {
                 .to_string(),
             };
             let length = body.len();
-            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
-                .into_bytes()
+            let wait = if asked.path() == "/token" && waiting.load(Ordering::SeqCst) { PAUSE } else { b"" };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+            [head.as_bytes(), wait, body.as_bytes()].concat()
         }))
         .await;
         let config = format!(
@@ -82,7 +87,7 @@ routes:
             server.url()
         );
         let gateway = Gateway::unready(&config, |_| {}).unwrap();
-        Self { server, exchanges, families: AtomicUsize::new(0), gateway }
+        Self { server, exchanges, waits, families: AtomicUsize::new(0), gateway }
     }
 
     /// A session of alice, as a sign-in leaves it behind: `Cookie`.
@@ -175,6 +180,24 @@ async fn the_upstream_sees_who_calls_and_nothing_of_the_session_whose_next_cooki
     }
     let text = world.gateway.log.text();
     assert!(!text.contains(second.split_once('=').unwrap().1), "{text}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_before_its_answer_is_written_is_no_failure_of_the_gateway() {
+    let world = World::start("http://127.0.0.1:9").await;
+    world.waits.store(true, Ordering::SeqCst);
+    let socket = TcpStream::connect(world.gateway.public).await.unwrap();
+    // Resets the connection where `drop` would end it.
+    socket.set_zero_linger().unwrap();
+    let mut client = Client::over(socket);
+    let cookie = world.session();
+    let fields = [&FETCH[..], &[("Cookie", cookie.as_str())]].concat();
+    client.send(request("GET", "/admin/x", &fields, b"")).await;
+    eventually("the exchange", || world.exchanges() == 1).await;
+    drop(client);
+    world.server.release(1);
+    let line = world.gateway.logged(1).await.remove(0);
+    assert_eq!(line["outcome"], "client_gone", "{line}");
 }
 
 #[tokio::test]
