@@ -8,7 +8,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::Scope;
 use crate::core::secret::SecretString;
@@ -68,22 +69,51 @@ pub struct TokenAnswer {
 impl TokenAnswer {
     /// The JSON for a native client: its refresh token is its own.
     pub fn to_native_json(&self) -> SecretString {
-        let mut body = json!({ "access_token": self.access_token.expose(), "token_type": self.token_type });
-        let texts = [
-            ("scope", self.scope.as_ref().map(ToString::to_string)),
-            ("id_token", self.id_token.as_ref().map(|token| token.expose().clone())),
-            ("refresh_token", self.refresh_token.as_ref().map(|token| token.expose().clone())),
-            ("issued_token_type", self.issued_token_type.clone()),
-        ];
-        if let Some(members) = body.as_object_mut() {
-            if let Some(life) = self.expires_in {
-                members.insert("expires_in".to_owned(), life.as_secs().into());
-            }
-            members
-                .extend(texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into()))));
-        }
-        SecretString::new(body.to_string())
+        let body = Body {
+            expires_in: self.expires_in.map(|life| life.as_secs()),
+            scope: self.scope.as_ref(),
+            id_token: exposed(self.id_token.as_ref()),
+            refresh_token: exposed(self.refresh_token.as_ref()),
+            issued_token_type: self.issued_token_type.as_deref(),
+            ..Body::new(&self.access_token, &self.token_type)
+        };
+        SecretString::new(body.to_json())
     }
+}
+
+/// An answer as whoever asked the gateway reads it (RFC 6749 section 5.1).
+#[derive(Default, Serialize)]
+struct Body<'a> {
+    access_token: &'a str,
+    token_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a Scope>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_expires_in: Option<u64>,
+}
+
+impl<'a> Body<'a> {
+    fn new(access_token: &'a SecretString, token_type: &'a str) -> Self {
+        Self { access_token: access_token.expose(), token_type, ..Self::default() }
+    }
+
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+fn exposed(token: Option<&SecretString>) -> Option<&str> {
+    token.map(|token| token.expose().as_str())
 }
 
 /// Sorts an answer of the token endpoint.
@@ -250,26 +280,16 @@ impl PageTokens {
         idle_timeout: Duration,
         session_ends_in: Option<Duration>,
     ) -> String {
-        let mut body = json!({ "access_token": self.access_token.expose(), "token_type": self.token_type });
-        let mut add = |name: &str, value: Value| {
-            if let Some(members) = body.as_object_mut() {
-                members.insert(name.to_owned(), value);
-            }
+        let body = Body {
+            expires_in: self.expires_in.map(|life| life.saturating_sub(age).as_secs()),
+            scope: self.scope.as_ref(),
+            id_token: exposed(self.id_token.as_ref()),
+            refresh_after: session_ends_in
+                .map(|_| self.refresh_after(idle_timeout).saturating_sub(age).as_secs()),
+            session_expires_in: session_ends_in.map(|ends| ends.as_secs()),
+            ..Body::new(&self.access_token, &self.token_type)
         };
-        if let Some(life) = self.expires_in {
-            add("expires_in", life.saturating_sub(age).as_secs().into());
-        }
-        if let Some(scope) = &self.scope {
-            add("scope", scope.to_string().into());
-        }
-        if let Some(id_token) = &self.id_token {
-            add("id_token", id_token.expose().as_str().into());
-        }
-        if let Some(session) = session_ends_in {
-            add("refresh_after", self.refresh_after(idle_timeout).saturating_sub(age).as_secs().into());
-            add("session_expires_in", session.as_secs().into());
-        }
-        body.to_string()
+        body.to_json()
     }
 }
 
@@ -324,6 +344,7 @@ pub fn identified(
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use serde_json::json;
 
     fn answered(status: u16, content_type: &'static str, body: &str) -> ServerAnswer {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
