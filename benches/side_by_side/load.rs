@@ -1,9 +1,11 @@
 //! The load: wrk with one thread, whose requests are made beforehand (load.lua), and h2load for HTTP/2. It must cost less
 //! than what is measured, so that a proxy is never waiting for it.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::Failure;
+use crate::exchange;
 use crate::place::{Place, Running};
 use crate::process::pinned;
 use crate::refusals::PATH;
@@ -21,6 +23,8 @@ pub(crate) enum Load {
     Https,
     /// The same by HTTP/2, [`STREAMS`] requests at a time on each of fewer connections.
     Http2,
+    /// An exchange that is answered again.
+    Exchanges,
     /// A connection with a full handshake for each request, on [`STREAMS`] times fewer threads.
     Handshakes,
 }
@@ -39,6 +43,7 @@ impl Load {
             Self::Https => "kept connections",
             Self::Http2 => "HTTP/2",
             Self::Handshakes => "a handshake each",
+            Self::Exchanges => "an exchange",
         }
     }
 
@@ -72,6 +77,7 @@ pub(crate) fn send(
     let mut command = match load {
         Load::One | Load::Many | Load::Https => wrk(running, load, tokens, place, extent),
         Load::Http2 => h2load(running, tokens, place, extent)?,
+        Load::Exchanges => exchanges(running, place, extent)?,
         Load::Handshakes => handshakes(running, tokens, place, extent)?,
     };
     let output = command.output()?;
@@ -87,17 +93,30 @@ pub(crate) fn send(
 }
 
 fn wrk(running: &Running, load: Load, tokens: &Tokens, place: &Place, extent: Extent) -> Command {
-    let mut command = unpacked("usr/bin/wrk", place);
+    let mut command = wrk_with("load.lua", place, extent);
     let scheme = if running.system.tls { "https" } else { "http" };
     command
-        .args(["--threads", "1", "--connections", &extent.connections.to_string()])
-        .args(["--duration", &format!("{}s", extent.seconds), "--timeout", "30s", "--script"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/load.lua"))
         .arg(format!("{scheme}://{}", running.address))
         .arg("--")
         .arg(tokens.file(running.system.algorithm))
         .arg(load.tokens().to_string());
     command
+}
+
+fn wrk_with(script: &str, place: &Place, extent: Extent) -> Command {
+    let mut command = unpacked("usr/bin/wrk", place);
+    command
+        .args(["--threads", "1", "--connections", &extent.connections.to_string()])
+        .args(["--duration", &format!("{}s", extent.seconds), "--timeout", "30s", "--script"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+    command
+}
+
+fn exchanges(running: &Running, place: &Place, extent: Extent) -> Result<Command, Failure> {
+    let cookie = exchange::sign_in(running)?;
+    let mut command = wrk_with("exchange.lua", place, extent);
+    command.args([&format!("http://{}/oauth/token", running.address), "--", &cookie]);
+    Ok(command)
 }
 
 /// The same headers as load.lua.

@@ -7,7 +7,7 @@
 //! `make bench` fetches what is needed and runs this. The load stays on this machine.
 //!
 //! usage: side_by_side --gateways FOLDER [--rounds N] [--seconds N] [--connections N] [--only TEXT] [--write FOLDER]
-//!                     [--part requests|tls|memory|start]... [--from FILE]
+//!                     [--part requests|tls|exchange|memory|start]... [--from FILE]
 //!        side_by_side --from FILE [--write FOLDER]
 //!
 //! With `--part`, only these are measured; with `--from` too, the others are taken from that file.
@@ -16,6 +16,7 @@
 
 mod asked;
 mod chart;
+mod exchange;
 mod load;
 mod memory;
 mod parts;
@@ -38,7 +39,7 @@ use asked::{Asked, ROUNDS_TO_PUBLISH, asked};
 use parts::{Bench, Measuring, Part};
 use place::Place;
 use results::Run;
-use tokens::Tokens;
+use tokens::{Algorithm, Tokens};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -108,7 +109,7 @@ fn measure(asked: &Asked, folder: &Path) -> Result<Run, Failure> {
     println!("Making keys and {} tokens of each kind ...", tokens::MANY);
     let tokens = Tokens::make(folder)?;
     let place = Place::new(&asked.gateways, folder)?;
-    let upstream = place.start_upstream()?;
+    let upstream = place.start_upstream(&tokens.good(Algorithm::Es256)?)?;
     let bench = Bench { asked, tokens, upstream };
     let mut parts = Vec::new();
     for part in Part::ALL {

@@ -1,29 +1,31 @@
-//! What is measured of the systems, part by part: what a request costs, the same over TLS, memory, and the start.
+//! What is measured of the systems, part by part: what a request costs, the same over TLS, an exchange, memory, and the start.
 
 use serde::{Deserialize, Serialize};
 
 use crate::asked::Asked;
 use crate::place::{Place, Running, Upstream};
 use crate::results::Results;
-use crate::systems::{self, System};
+use crate::systems::{self, Program, System};
 use crate::tokens::Tokens;
-use crate::{Failure, memory, refusals, requests, startup};
+use crate::{Failure, exchange, memory, refusals, requests, startup};
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub(crate) enum Part {
     Requests,
     Tls,
+    Exchange,
     Memory,
     Start,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Requests, Self::Tls, Self::Memory, Self::Start];
+    pub(crate) const ALL: [Self; 5] = [Self::Requests, Self::Tls, Self::Exchange, Self::Memory, Self::Start];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Tls => "tls",
+            Self::Exchange => "exchange",
             Self::Memory => "memory",
             Self::Start => "start",
         }
@@ -43,6 +45,7 @@ impl Part {
         match self {
             Self::Requests => systems::all(),
             Self::Tls => systems::few_over_tls().collect(),
+            Self::Exchange => systems::exchanging(),
             Self::Memory => systems::few().collect(),
             Self::Start => systems::few_with_many_routes().collect(),
         }
@@ -82,12 +85,17 @@ impl Measuring {
         let mut running = Vec::new();
         for system in &systems {
             let one = place.start(*system, &bench.upstream)?;
-            refusals::check(&one, &bench.tokens)?;
-            println!("  {:<46} passes a good one, refuses {:?}", system.name, system.refuses);
+            if system.program == Program::TollgateExchanges {
+                exchange::sign_in(&one)?;
+                println!("  {:<46} refuses a cookie that was tampered with", system.name);
+            } else {
+                refusals::check(&one, &bench.tokens)?;
+                println!("  {:<46} passes a good one, refuses {:?}", system.name, system.refuses);
+            }
             running.push(one);
         }
         match part {
-            Part::Requests | Part::Tls => {
+            Part::Requests | Part::Tls | Part::Exchange => {
                 for one in &running {
                     requests::warm_up(bench, &place, one)?;
                 }
@@ -106,7 +114,9 @@ impl Measuring {
         for which in order(round, systems.len()) {
             let system = systems[which];
             match part {
-                Part::Requests | Part::Tls => requests::measure(bench, place, &running[which], results)?,
+                Part::Requests | Part::Tls | Part::Exchange => {
+                    requests::measure(bench, place, &running[which], results)?
+                }
                 Part::Memory => memory::measure(bench, place, system, results)?,
                 Part::Start => startup::measure(bench, place, system, results)?,
             }

@@ -109,9 +109,11 @@ impl Place {
         format!("{}:{}", of("usr/lib").display(), of("lib").display())
     }
 
-    pub(crate) fn start_upstream(&self) -> Result<Upstream, Failure> {
+    /// `token`: what it gives where it is asked for one.
+    pub(crate) fn start_upstream(&self, token: &str) -> Result<Upstream, Failure> {
         let address = free_address()?;
-        let config = self.fill(include_str!("config/upstream.conf"), &[("UPSTREAM", &address.to_string())]);
+        let more = [("UPSTREAM", &*address.to_string()), ("TOKEN", token)];
+        let config = self.fill(include_str!("config/upstream.conf"), &more);
         let file = self.write("upstream.conf", &config)?;
         std::fs::create_dir_all(self.folder.join("upstream.tmp"))?;
         let mut command = self.unpacked("usr/sbin/nginx", self.others_cores.as_deref());
@@ -209,9 +211,13 @@ impl Place {
                 let more = more.each_ref().map(|(name, value)| (*name, value.as_str()));
                 let file =
                     self.write(&format!("{name}.yaml"), &fill(include_str!("config/tollgate.yaml"), &more))?;
-                let mut command = pinned(&beside("tollgate", "TOLLGATE")?, core);
-                command.arg("run").arg(file);
-                command
+                tollgate(&file, core)?
+            }
+            Program::TollgateExchanges => {
+                let (admin, store) = (admin.to_string(), format!("{name}.store"));
+                let more = [("ADMIN", &*admin), ("STORE", &store)];
+                let text = fill(include_str!("config/tollgate-exchange.yaml"), &more);
+                tollgate(&self.write(&format!("{name}.yaml"), &text)?, core)?
             }
         })
     }
@@ -250,6 +256,12 @@ impl Place {
         std::fs::write(&file, text)?;
         Ok(file)
     }
+}
+
+fn tollgate(settings: &Path, core: Option<&str>) -> Result<Command, Failure> {
+    let mut command = pinned(&beside("tollgate", "TOLLGATE")?, core);
+    command.arg("run").arg(settings);
+    Ok(command)
 }
 
 /// Those that config/tollgate.yaml has not, so that there are so many.

@@ -63,7 +63,15 @@ pub(crate) fn ask(mut stream: impl Read + Write, path: &str, token: Option<&str>
     if !matches!(&end, Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof) {
         end?;
     }
+    Ok(read(&answer)?.0)
+}
+
+/// A whole answer, and its head.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn read(answer: &str) -> Result<(Answer, String), Failure> {
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("an answer without an end of its header")?;
     let status = head.get(9..12).ok_or("an answer without a status")?.parse()?;
-    Ok(Answer { status, body: body.to_owned() })
+    Ok((Answer { status, body: body.to_owned() }, head.to_owned()))
 }

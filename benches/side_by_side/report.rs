@@ -18,6 +18,7 @@ pub(crate) fn text(run: &Run) -> String {
     let parts = run.0.iter().map(|(part, results)| match part {
         Part::Requests => format!("{}\n\n{}\n{}", how(results), beside_nginx(results), beyond_bare(results)),
         Part::Tls => tables::over_tls(results),
+        Part::Exchange => tables::exchange(results),
         Part::Memory => tables::memory(results),
         Part::Start => tables::start(results),
     });

@@ -8,6 +8,7 @@ use crate::tokens::{Algorithm, Bad};
 pub(crate) const NGINX: &str = "nginx, plain proxy";
 pub(crate) const HAPROXY: &str = "HAProxy, plain proxy";
 pub(crate) const BARE: &str = "pingora, bare proxy";
+pub(crate) const EXCHANGES: &str = "Tollgate, an exchange answered again";
 pub(crate) const KNOWN: &str = "Tollgate, tokens seen before";
 
 const SIGNATURE: &[Bad] = &[Bad::Absent, Bad::Forged, Bad::Unsigned, Bad::Confused];
@@ -62,6 +63,7 @@ pub(crate) enum Program {
     Apache,
     Bare,
     Tollgate { assertion: &'static str, remembers: bool, routes: usize },
+    TollgateExchanges,
 }
 
 /// Routes of Tollgate in `config/tollgate.yaml`.
@@ -143,6 +145,21 @@ pub(crate) fn all() -> Vec<System> {
 /// Those of which more is measured than requests with many tokens: the plain proxies, and Tollgate with a known token.
 pub(crate) fn few() -> impl Iterator<Item = System> {
     all().into_iter().filter(|system| [NGINX, HAPROXY, BARE, KNOWN].contains(&system.name))
+}
+
+/// An exchange, beside a request that is only passed on.
+pub(crate) fn exchanging() -> Vec<System> {
+    let exchanges = System {
+        name: EXCHANGES,
+        group: Group::Tollgate,
+        program: Program::TollgateExchanges,
+        algorithm: Algorithm::Es256,
+        refuses: &[],
+        loads: &[Load::Exchanges],
+        tls: false,
+    };
+    let bare = all().into_iter().filter(|system| system.name == BARE);
+    bare.map(|bare| System { loads: &[Load::One], ..bare }).chain([exchanges]).collect()
 }
 
 /// The same over TLS.

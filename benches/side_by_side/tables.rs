@@ -1,4 +1,4 @@
-//! The tables of what is measured beside requests in clear text: TLS, memory, start.
+//! The tables of what is measured beside requests in clear text: TLS, an exchange, memory, start.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::load::{Load, STREAMS};
 use crate::memory::{AN_IDLE_CONNECTION, IDLE, UNDER_LOAD};
 use crate::results::{Results, Spread};
 use crate::startup::FIRST_ANSWER;
-use crate::systems::{BARE, KNOWN, MANY_ROUTES};
+use crate::systems::{BARE, EXCHANGES, KNOWN, MANY_ROUTES};
 use crate::tls::CIPHER_SUITE;
 
 pub(crate) fn over_tls(results: &Results) -> String {
@@ -34,6 +34,23 @@ pub(crate) fn over_tls(results: &Results) -> String {
                 ratio(beside_bare(results, name, what)),
                 all.median,
             );
+        }
+    }
+    text
+}
+
+pub(crate) fn exchange(results: &Results) -> String {
+    let Results { date, rounds, seconds, connections, .. } = results;
+    let mut text = format!(
+        "### An exchange\n\n\
+         `POST /oauth/token` with one cookie over {connections} connections, as tabs of one browser ask: the authorization server is asked \
+         once, and all get its answer; beside a request with a token that the bare proxy passes on. {date}, {} of {seconds} s for each.\n\n\
+         | | CPU | least to greatest |\n|---|---|---|\n",
+        of_rounds(*rounds),
+    );
+    for (name, load) in [(BARE, Load::One), (EXCHANGES, Load::Exchanges)] {
+        if let Some(Spread { least, median, greatest }) = results.spread(name, load.name()) {
+            let _ = writeln!(text, "| {} | {median:.0} µs | {least:.0} to {greatest:.0} |", shown(name));
         }
     }
     text
@@ -110,5 +127,5 @@ fn ratio(spread: Option<Spread>) -> String {
 }
 
 fn shown(name: &str) -> String {
-    if name == KNOWN { format!("**{name}**") } else { name.to_owned() }
+    if [KNOWN, EXCHANGES].contains(&name) { format!("**{name}**") } else { name.to_owned() }
 }
