@@ -1,10 +1,10 @@
 //! Assertions that were made and are still fresh, by token and upstream, so that a caller costs one signature in half an
 //! assertion's life. Bounded in bytes; when there is no room, those that were used only once go first.
 
-use std::hash::RandomState;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ahash::RandomState;
 use http::HeaderValue;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};

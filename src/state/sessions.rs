@@ -4,11 +4,11 @@
 //! Memory only and bounded; none of it is needed to be right: what is gone is read from the store again. It must never
 //! say that a session goes on: the grant in the cookie, the list of revocations and the token itself say that.
 
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use ahash::RandomState;
 use arc_swap::ArcSwapOption;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};

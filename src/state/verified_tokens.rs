@@ -7,10 +7,10 @@
 //! back is asked each time, elsewhere. Of an opaque token only what was made of it is kept here; how long its issuer's word
 //! counts is for `state::introspections`.
 
-use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use ahash::RandomState;
 use http::HeaderName;
 use prometheus::IntCounter;
 use quick_cache::Weighter;

@@ -11,10 +11,10 @@
 //! only when both lead to the same route. `find` allocates nothing for a path with one reading, unless
 //! it has an escape in it.
 
-use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use ahash::{HashMap, HashSet};
 use http::Method;
 
 use crate::core::route::Route;

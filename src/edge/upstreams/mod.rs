@@ -17,11 +17,11 @@ mod standing;
 mod upgrade;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ahash::HashMap;
 use balance::Balancer;
 pub(crate) use health::Prober;
 use serde_json::Value;
