@@ -192,7 +192,9 @@ mod tests {
             for way in &ways {
                 let sent = way.of(&judged);
                 let again = CanonicalPath::parse(sent.as_str().as_bytes());
-                assert_eq!(again.as_ref(), Ok(&sent), "{judged:?}");
+                // What is cut off may have been all that had a second reading; then it is still said to have one.
+                assert_eq!(again.as_ref().map(CanonicalPath::as_str), Ok(sent.as_str()), "{judged:?}");
+                assert!(judged.lenient_reading().is_some() || sent.lenient_reading().is_none(), "{judged:?}");
                 let known: Vec<&str> = raw_segments(judged.as_str()).chain(["v2", "n%25", "w"]).collect();
                 assert!(
                     raw_segments(sent.as_str()).all(|segment| known.contains(&segment)),
