@@ -1,0 +1,147 @@
+//! Another master, one that lost everything, and none.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_redis_that_lost_everything_gets_it_back_from_any_replica() {
+    let mut server = Server::start(&[]);
+    let (one, two) = (Replica::of(&server).await, Replica::of(&server).await);
+    add(&*one.log, (0..2500).map(jti)).await;
+    add(&*one.log, [before("alice", 10), block("bob")]).await;
+    lift(&*one.log, &block("bob")).await;
+    one.has_kept(&jti(2499)).await;
+    two.has_kept(&jti(2499)).await;
+    let has_all = || server_has(&server, 2501);
+    for loss in 0..3 {
+        match loss {
+            0 => assert_eq!(server.ask("FLUSHALL"), "+OK"),
+            // Only the log and what is known of it.
+            1 => assert_eq!(server.ask(&format!("DEL {KEY}about {KEY}records")), ":2"),
+            _ => assert_eq!(server.ask(&format!("DEL {KEY}log {KEY}records {KEY}ends")), ":3"),
+        }
+        until("the list in Redis", async || has_all()).await;
+        assert!(one.refuses(&jti(0)) && two.refuses(&jti(0)) && !one.refuses(&block("bob")));
+        let third = Replica::of(&server).await;
+        until("one that comes later", async || third.refuses(&jti(2499)) && third.refuses(&jti(0))).await;
+        add(&*third.log, [jti(format!("after {loss}"))]).await;
+        until("the others", async || {
+            one.refuses(&jti(format!("after {loss}"))) && two.refuses(&jti(format!("after {loss}")))
+        })
+        .await;
+        lift(&*third.log, &jti(format!("after {loss}"))).await;
+        let refuse =
+            || [&one, &two].into_iter().any(|replica| replica.refuses(&jti(format!("after {loss}"))));
+        until("the lift", async || !refuse()).await;
+    }
+    server.kill();
+    one.is_away().await;
+    server.start_again();
+    until("the list after a restart without persistence", async || server_has(&server, 2501)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_redis_is_away_nothing_is_revoked_what_is_known_holds_and_it_goes_on_by_itself() {
+    // Sessions may go on without it, `on_outage` says; of the list that makes no difference.
+    for on_outage in [OnOutage::Refuse, OnOutage::Serve] {
+        let mut server = Server::start(&["--appendonly", "yes"]);
+        let replica = Replica::start(Redis { on_outage, ..settings(&[&server]) }, folder());
+        loaded(&replica.tables).await;
+        add(&*replica.log, [jti("a")]).await;
+        replica.has_kept(&jti("a")).await;
+        server.kill();
+        replica.is_away().await;
+        let began = Instant::now();
+        let fault = replica.log.append(&[Change::Add(jti("b"))]).await.unwrap_err();
+        assert!(
+            matches!(fault, StoreFault::Unavailable(_)) && began.elapsed() < Duration::from_secs(1),
+            "{fault:?}"
+        );
+        assert!(replica.refuses(&jti("a")) && !replica.refuses(&jti("b")));
+        assert!(replica.log.find(jti("a").id()).await.unwrap().is_some(), "the file is asked meanwhile");
+        assert_eq!(all(&*replica.log, Part { limit: 10, ..Part::default() }).await.len(), 1);
+        server.start_again();
+        replica.is_up().await;
+        add(&*replica.log, [jti("b")]).await;
+        until("the change", async || replica.refuses(&jti("b"))).await;
+    }
+}
+
+/// A master, the server that takes over from it, and the Sentinel that says which it is.
+struct Masters {
+    master: Server,
+    next: Server,
+    sentinel: Server,
+}
+
+impl Masters {
+    async fn start() -> Self {
+        let master = Server::start(&["--repl-diskless-sync-delay", "0"]);
+        let of = ["--replicaof", "127.0.0.1", &master.port.to_string()];
+        let next = Server::start(&of);
+        let sentinel = sentinel(master.port, &[]);
+        let masters = Self { master, next, sentinel };
+        until("the Sentinel to know the next", async || masters.is_known()).await;
+        masters
+    }
+
+    fn is_known(&self) -> bool {
+        let told = self.sentinel.ask_all("SENTINEL REPLICAS mymaster");
+        told.contains(&self.next.port.to_string()) && told.contains("master-link-status\n$2\nok")
+    }
+
+    fn settings(&self) -> Redis {
+        let topology =
+            Topology::Sentinel { master: "mymaster".to_owned(), credentials: RedisCredentials::default() };
+        Redis { topology, ..settings(&[&self.sentinel]) }
+    }
+
+    fn is_replicated(&self) -> bool {
+        self.master.ask("WAIT 1 60000") == ":1"
+    }
+
+    /// The next one hears nothing of the master any more.
+    fn part(&self) {
+        self.next.hang();
+        assert_eq!(self.master.ask("CLIENT KILL TYPE replica"), ":1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_master_never_heard_of() {
+    let mut masters = Masters::start().await;
+    let (one, two) =
+        (Replica::start(masters.settings(), folder()), Replica::start(masters.settings(), folder()));
+    for replica in [&one, &two] {
+        loaded(&replica.tables).await;
+    }
+    add(&*one.log, (0..100).map(jti)).await;
+    add(&*one.log, [block("bob"), block("lifted")]).await;
+    lift(&*one.log, &block("lifted")).await;
+    assert!(masters.is_replicated());
+    masters.part();
+    add(&*one.log, [jti("late"), block("alice")]).await;
+    until("the other", async || two.refuses(&jti("late")) && two.refuses(&block("alice"))).await;
+    let reached = [&one, &two].map(|replica| replica.link.times_reached());
+    masters.master.kill();
+    masters.next.go_on();
+    let still = [jti(0), jti(99), jti("late"), block("bob"), block("alice")];
+    for (replica, reached) in [&one, &two].into_iter().zip(reached) {
+        // An outage as short as this may be over before anybody looks.
+        until("the next master", async || {
+            assert!(still.iter().all(|revoked| replica.refuses(revoked)), "meanwhile");
+            replica.link.times_reached() > reached
+        })
+        .await;
+        replica.is_up().await;
+    }
+    until("the next master to get what it lacks", async || server_has(&masters.next, 103)).await;
+    let third = Replica::start(masters.settings(), folder());
+    loaded(&third.tables).await;
+    until("one that comes later", async || still.iter().all(|revoked| third.refuses(revoked))).await;
+    add(&*two.log, [jti("after")]).await;
+    for replica in [&one, &two, &third] {
+        until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
+        assert!(still.iter().all(|revoked| replica.refuses(revoked)));
+        assert!(!replica.refuses(&block("lifted")));
+    }
+}
