@@ -2,6 +2,7 @@
 //! plays the authorization server, and is asked once for all of them.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use crate::Failure;
 use crate::place::Running;
@@ -10,6 +11,8 @@ use crate::refusals::{Answer, connect, read};
 const SIGN_IN: &str = "grant_type=authorization_code&client_id=web-app&code=one\
                        &redirect_uri=http%3A%2F%2Flocalhost%3A8080%2Fcallback\
                        &code_verifier=dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+/// From its start on.
+const PATIENCE: Duration = Duration::from_secs(10);
 const REFRESH: &str = "grant_type=refresh_token&client_id=web-app";
 
 /// A new session: its cookie.
@@ -17,7 +20,14 @@ const REFRESH: &str = "grant_type=refresh_token&client_id=web-app";
 /// # Errors
 /// When nobody can sign in, or a cookie is taken that was tampered with.
 pub(crate) fn sign_in(running: &Running) -> Result<String, Failure> {
-    let (answer, head) = post(running, SIGN_IN, None)?;
+    let (answer, head) = loop {
+        let (answer, head) = post(running, SIGN_IN, None)?;
+        // Until it knows the authorization server.
+        if answer.status != 503 || running.begun.elapsed() > PATIENCE {
+            break (answer, head);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     if answer.status != 200 {
         return Err(format!("a sign-in was answered {}: {}", answer.status, answer.body).into());
     }
