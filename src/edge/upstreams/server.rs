@@ -116,8 +116,7 @@ pub(crate) fn set_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
 }
 
 /// Prepares a connection for a request that may switch protocols. It serves this request alone.
-pub(crate) fn may_switch(peer: &mut HttpPeer, silent: Duration) {
-    peer.options.read_timeout = Some(silent);
+pub(crate) fn may_switch(peer: &mut HttpPeer) {
     peer.options.custom_l4 = Some(Arc::new(Connector));
     // Neither taken from those that other requests left, nor kept for them.
     peer.group_key = !peer.group_key;
