@@ -8,16 +8,17 @@ use smallvec::SmallVec;
 /// The values, in the token's order, without repetition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeValues {
-    /// Each followed by [`END`]; where it is not long, without another wait for memory.
+    /// Each after its length, so that one which is not looked for is passed over in one step. Where they are not long,
+    /// without another wait for memory.
     text: SmallVec<[u8; 64]>,
 }
 
-/// In no value: one that has it is none.
-const END: u8 = 0;
+/// The length of a value, in bytes. What is longer than it can say is none.
+type Length = u16;
 
 impl ScopeValues {
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        // Each is text still: it was before they were put together, and END is no part of a longer character.
+        // Each is text still: it was before they were put together.
         self.values().filter_map(|value| std::str::from_utf8(value).ok())
     }
 
@@ -26,7 +27,13 @@ impl ScopeValues {
     }
 
     fn values(&self) -> impl Iterator<Item = &[u8]> {
-        self.text.split(|byte| *byte == END).filter(|value| !value.is_empty())
+        let mut rest = &self.text[..];
+        std::iter::from_fn(move || {
+            let (length, after) = rest.split_first_chunk()?;
+            let (value, after) = after.split_at_checked(Length::from_ne_bytes(*length).into())?;
+            rest = after;
+            Some(value)
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -48,9 +55,10 @@ impl<'v> FromIterator<&'v str> for ScopeValues {
     fn from_iter<I: IntoIterator<Item = &'v str>>(values: I) -> Self {
         let (mut text, mut known) = (SmallVec::new(), BTreeSet::new());
         for value in values {
-            if !value.is_empty() && !value.as_bytes().contains(&END) && known.insert(value) {
+            let Ok(length) = Length::try_from(value.len()) else { continue };
+            if length > 0 && known.insert(value) {
+                text.extend_from_slice(&length.to_ne_bytes());
                 text.extend_from_slice(value.as_bytes());
-                text.push(END);
             }
         }
         text.shrink_to_fit();
@@ -75,7 +83,16 @@ mod tests {
 
     #[test]
     fn nothing_in_a_value_makes_two_of_it() {
-        let values: ScopeValues = ["a\0admin", "\0", "b"].into_iter().collect();
-        assert_eq!(values.iter().collect::<Vec<_>>(), ["b"]);
+        let values: ScopeValues = ["a\0\u{5}admin", "\u{5}\0admin", "\0", "b"].into_iter().collect();
+        assert_eq!(values.iter().collect::<Vec<_>>(), ["a\0\u{5}admin", "\u{5}\0admin", "\0", "b"]);
+        assert!(!values.contains("admin") && !values.contains("a"));
+    }
+
+    #[test]
+    fn what_is_too_long_for_any_request_is_no_value() {
+        let long = "x".repeat(Length::MAX.into());
+        let longer = format!("{long}x");
+        let values: ScopeValues = [long.as_str(), &longer, "b"].into_iter().collect();
+        assert_eq!(values.iter().collect::<Vec<_>>(), [&long, "b"]);
     }
 }
