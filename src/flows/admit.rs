@@ -13,7 +13,7 @@ use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
-use crate::core::route::permit::Permit;
+use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
 use crate::core::route::resource::WELL_KNOWN;
 use crate::core::route::table::{Found, Matched};
@@ -176,16 +176,14 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
-    let route = matched.route().clone();
-    let (credential, session) = credential(gate, live, head, &route, query.as_deref(), now).await;
-    let (permit, found) = match credential {
-        Err(denial) => (Permit::without_credential(matched, query, denial), None),
-        Ok(found) => (permit(gate, live, head, matched, query, found.as_ref(), now), found),
+    let (credential, session) = credential(gate, live, head, matched.route(), query.as_deref(), now).await;
+    let judged = match credential {
+        Err(denial) => Permit::without_credential(matched, query, denial),
+        Ok(found) => permit(gate, live, head, matched, query, found, now),
     };
-    match permit {
+    match judged {
         Ok(permit) => Ok(Admitted { permit, session }),
-        Err(denial) => {
-            let caller = found.map(|found| found.caller);
+        Err(NotPermitted { denial, route, caller }) => {
             Err(Refusal { denial, route: Some(route), caller, session })
         }
     }
@@ -198,26 +196,36 @@ fn permit(
     head: &RequestHead<'_>,
     matched: Matched,
     query: Option<String>,
-    found: Option<&Proven>,
+    found: Option<Proven>,
     now: Timestamp,
-) -> Result<Permit, Denial> {
-    let caller = found.map(|found| found.caller.clone());
-    let mut permit = Permit::grant(matched, query, caller, forwards_access_token(live), now)?;
-    if let Some(found) = found.filter(|_| permit.reported().is_none()) {
-        permit.assert(assertion(gate, live, &permit, head.method, &found.caller, &found.token, now)?);
-        if let Some(held) = &found.of_session {
-            permit.use_session_token(&held.access_token);
+) -> Result<Permit, NotPermitted> {
+    let forwards = forwards_access_token(live);
+    let Some(Proven { token, of_session }) = found else {
+        return Permit::grant(matched, query, None, forwards, now);
+    };
+    let asserted = live.assertions.as_ref().map(|assertions| (assertions, token.clone()));
+    let (caller, held) = match of_session {
+        Some((caller, held)) => (caller, Some(held)),
+        None => (token as Arc<Caller>, None),
+    };
+    let mut permit = Permit::grant(matched, query, Some(caller), forwards, now)?;
+    if let (Some((assertions, token)), Some(caller)) = (asserted, permit.caller()) {
+        match assertion(gate, assertions, &permit, head.method, caller, &token, now) {
+            Ok(assertion) => permit.assert(assertion),
+            Err(denial) => return Err(permit.withdraw(denial)),
         }
+    }
+    if let Some(held) = held {
+        permit.use_session_token(&held.access_token);
     }
     Ok(permit)
 }
 
 /// Who proved themselves, and by what.
 struct Proven {
-    caller: Arc<Caller>,
     token: Arc<Remembered>,
-    /// The tokens of the session, where no request brought one.
-    of_session: Option<Arc<Held>>,
+    /// Who that is and the tokens of their session, where no request brought one.
+    of_session: Option<(Arc<Caller>, Arc<Held>)>,
 }
 
 type Credential = Result<Option<Proven>, Denial>;
@@ -242,7 +250,7 @@ async fn credential(
             }
         }
     };
-    let proven = |token: Arc<Remembered>| Some(Proven { caller: token.clone(), token, of_session: None });
+    let proven = |token: Arc<Remembered>| Some(Proven { token, of_session: None });
     (token.map(proven), None)
 }
 
@@ -264,7 +272,7 @@ async fn session_of(
         Ok(InSession { caller, found, held, grant, ride, .. }) => {
             let family = Some(grant.family);
             let side = SessionSide { brought_cookie: true, family, subject: None, ride };
-            (Ok(Some(Proven { caller, token: found, of_session: Some(held) })), Some(Box::new(side)))
+            (Ok(Some(Proven { token: found, of_session: Some((caller, held)) })), Some(Box::new(side)))
         }
         Err(not) => {
             let NotInSession { denial, brought_cookie, family, subject, ride } = *not;

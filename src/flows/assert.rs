@@ -7,30 +7,28 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use crate::core::assertion::{About, Binding, RequestFacts};
+use crate::core::assertion::{About, Assertions, Binding, RequestFacts};
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::route::permit::Permit;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::random;
-use crate::state::live::Live;
 use crate::state::verified_tokens::Remembered;
 
-/// The header that goes with a request of this caller, who has this token; `None` where assertions are off.
+/// The header that goes with a request of this caller, who has this token.
 ///
 /// # Errors
 /// [`Denial::Internal`] when it cannot be signed.
 pub(in crate::flows) fn assertion(
     gate: &Gate,
-    live: &Live,
+    assertions: &Arc<Assertions>,
     permit: &Permit,
     method: &Method,
     caller: &Arc<Caller>,
     token: &Remembered,
     now: Timestamp,
-) -> Result<Option<(HeaderName, HeaderValue)>, Denial> {
-    let Some(assertions) = &live.assertions else { return Ok(None) };
+) -> Result<(HeaderName, HeaderValue), Denial> {
     let upstream = &permit.route().upstream;
     let make = |request| {
         let iss = &token.beside.issuer.settings.rules.iss;
@@ -57,5 +55,5 @@ pub(in crate::flows) fn assertion(
             }
         }
     };
-    Ok(Some((assertions.header.clone(), value)))
+    Ok((assertions.header.clone(), value))
 }

@@ -146,7 +146,7 @@ impl Story<'_> {
             }
             Err(denial) => Permit::without_credential(matched, query, denial),
         };
-        let permit = permit.map_err(|denial| (denial, Some(route.clone())))?;
+        let permit = permit.map_err(|not| (not.denial, Some(not.route)))?;
         let upstream = self.live.settings.upstreams.iter().find(|upstream| upstream.name == route.upstream);
         let upstream = upstream.cloned().ok_or((Denial::Internal, Some(route)))?;
         let asserted = self.live.settings.identity.assertion.as_ref().filter(|_| permit.token().is_some());

@@ -44,6 +44,15 @@ pub struct Reported {
     pub caller: Option<Arc<Caller>>,
 }
 
+/// Why there is no leave, and for whom.
+#[derive(Debug)]
+pub struct NotPermitted {
+    pub denial: Denial,
+    pub route: Arc<Route>,
+    /// Who proved themselves, if anybody did.
+    pub caller: Option<Arc<Caller>>,
+}
+
 impl Permit {
     /// Judges, and permits where every requirement of the route holds. `caller`: who proved themselves with the
     /// request; a public route needs nobody. `forward_access_token`: whether it goes on in `Authorization`.
@@ -56,7 +65,7 @@ impl Permit {
         caller: Option<Arc<Caller>>,
         forward_access_token: bool,
         now: Timestamp,
-    ) -> Result<Self, Denial> {
+    ) -> Result<Self, NotPermitted> {
         let (route, path) = matched.into_parts();
         if let Err(denial) = judge(&route, &path, caller.as_deref().map(Caller::facts), now) {
             return Self::report(route, path, query, Reported { denial, caller });
@@ -84,7 +93,7 @@ impl Permit {
         matched: Matched,
         query: Option<String>,
         denial: Denial,
-    ) -> Result<Self, Denial> {
+    ) -> Result<Self, NotPermitted> {
         let (route, path) = matched.into_parts();
         Self::report(route, path, query, Reported { denial, caller: None })
     }
@@ -96,11 +105,12 @@ impl Permit {
         path: CanonicalPath,
         query: Option<String>,
         reported: Reported,
-    ) -> Result<Self, Denial> {
+    ) -> Result<Self, NotPermitted> {
         if !route.report_only
             || matches!(reported.denial, Denial::TooManyDenials { only_reported: false, .. })
         {
-            return Err(reported.denial);
+            let Reported { denial, caller } = reported;
+            return Err(NotPermitted { denial, route, caller });
         }
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
         Ok(Self {
@@ -162,14 +172,24 @@ impl Permit {
         self.reported.as_ref()
     }
 
+    /// For whom it is, if for anybody.
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
+    }
+
     /// The identity headers to set, after every reserved one was removed.
     pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
         self.caller.as_deref().map(Caller::identity).unwrap_or_default()
     }
 
     /// Adds what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
-    pub fn assert(&mut self, assertion: Option<(HeaderName, HeaderValue)>) {
-        self.assertion = assertion.filter(|_| self.caller.is_some());
+    pub fn assert(&mut self, assertion: (HeaderName, HeaderValue)) {
+        self.assertion = Some(assertion).filter(|_| self.caller.is_some());
+    }
+
+    /// There is no leave after all.
+    pub fn withdraw(self, denial: Denial) -> NotPermitted {
+        NotPermitted { denial, route: self.route, caller: self.caller }
     }
 
     /// The assertion to set, after every reserved header was removed.
@@ -223,7 +243,7 @@ mod tests {
         path: &str,
         token: Option<VerifiedToken>,
         access_token: bool,
-    ) -> Result<Permit, Denial> {
+    ) -> Result<Permit, NotPermitted> {
         let headers = [
             (HeaderName::from_static("x-auth-subject"), "sub".to_owned()),
             (HeaderName::from_static("x-auth-scope"), "scope".to_owned()),
@@ -268,10 +288,14 @@ mod tests {
 
     #[test]
     fn there_is_no_permit_without_what_the_route_requires() {
-        let denied =
-            |path: &str, changes: Value| grant(own_account(), path, Some(token(changes)), false).unwrap_err();
+        let denied = |path: &str, changes: Value| {
+            grant(own_account(), path, Some(token(changes)), false).unwrap_err().denial
+        };
         let fresh = json!({ "auth_time": NOW.as_secs() - 10 });
-        assert_eq!(grant(own_account(), "/users/alice", None, false).unwrap_err(), Denial::NoCredential);
+        assert_eq!(
+            grant(own_account(), "/users/alice", None, false).unwrap_err().denial,
+            Denial::NoCredential
+        );
         assert_eq!(denied("/users/bob/x", fresh), Denial::ClaimMismatch { claim: "sub".to_owned() });
         let step_up = Denial::StepUp { acr_values: vec![], max_age: Some(Duration::from_secs(300)) };
         assert_eq!(denied("/users/alice", json!({})), step_up);
@@ -319,7 +343,9 @@ mod tests {
             let reported = permit.reported().unwrap();
             assert_eq!(reported.denial, denial);
             assert_eq!(reported.caller.as_ref().and_then(|caller| caller.token().subject()), caller);
-            assert_eq!(Permit::grant(asked(false), query(), brought, true, NOW).unwrap_err(), denial);
+            let refused = Permit::grant(asked(false), query(), brought, true, NOW).unwrap_err();
+            assert_eq!((refused.denial, refused.route.name.as_str()), (denial, "users"));
+            assert_eq!(refused.caller.as_ref().and_then(|caller| caller.token().subject()), caller);
         }
         for denial in [Denial::Revoked, Denial::KeysUnavailable, Denial::TokenInQuery, Denial::TokenTooLarge]
         {
@@ -328,7 +354,7 @@ mod tests {
             assert!(!permit.forwards_access_token());
             assert_eq!(permit.reported().unwrap().denial, denial);
             let refused = Permit::without_credential(asked(false), query(), denial.clone());
-            assert_eq!(refused.unwrap_err(), denial);
+            assert_eq!(refused.unwrap_err().denial, denial);
         }
         for only_reported in [true, false] {
             let braked = Denial::TooManyDenials { retry_after: Duration::from_secs(1), only_reported };
