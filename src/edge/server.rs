@@ -20,9 +20,8 @@ use pingora::apps::HttpServerOptions;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
-use pingora::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
 
-use crate::config::settings::{Listener, Settings, Upstream};
+use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
 use crate::core::route::resource::WELL_KNOWN;
 use crate::edge::access_log::AccessLog;
@@ -37,6 +36,7 @@ use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
 use crate::edge::serving::Serving;
 use crate::edge::upstreams::Prober;
+use crate::edge::upstreams::authorities::{self, Unreadable};
 use crate::flows::Gate;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
@@ -66,11 +66,8 @@ pub enum ListenError {
     InUse { key: &'static str, address: SocketAddr },
     #[error("{key} {address} cannot be listened on: {source}")]
     Address { key: &'static str, address: SocketAddr, source: io::Error },
-    #[error(
-        "an upstream is https, and the system's certificates cannot be read; install ca-certificates, or \
-         set SSL_CERT_FILE"
-    )]
-    Certificates,
+    #[error(transparent)]
+    Certificates(#[from] Unreadable),
     #[error("listen {address}: the certificates cannot be used: {why}")]
     Tls { address: SocketAddr, why: String },
     #[error("{0}")]
@@ -129,8 +126,9 @@ pub fn stand_by(
     let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
     let log = Arc::new(log.map_err(ListenError::AccessLog)?);
     let drain = Arc::new(Drain::default());
-    let serving = Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), &gate.metrics, None)?));
-    let prober = Prober::new(configuration(settings)?);
+    let serving = Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), &gate.metrics, None, None)?));
+    let configuration = Arc::new(configuration(settings)?);
+    let prober = Prober::new(configuration.clone());
     serving.load().upstreams.take_over(None);
     prober.ask(&serving.load().upstreams);
     let most = most_connections(settings.limits.connections);
@@ -149,7 +147,7 @@ pub fn stand_by(
         backchannel_logout: RouteName::new("/oauth/backchannel-logout"),
         resource_metadata: RouteName::new(WELL_KNOWN),
     };
-    let mut proxy = HttpProxy::new(proxy, Arc::new(configuration(settings)?));
+    let mut proxy = HttpProxy::new(proxy, configuration);
     proxy.handle_init_modules();
     proxy.server_options = Some(server_options(settings.patience.http2_idle));
     proxy.h2_options = Some(http2_options(settings.limits.header));
@@ -218,7 +216,8 @@ impl Running {
         } else {
             listen.iter().map(door).collect::<Result<_, _>>()?
         };
-        let serving = Serving::new(live, &self.metrics, Some(&self.serving.load()))?;
+        let brought = authorities::brought(&live.settings, &self.started_with)?;
+        let serving = Serving::new(live, &self.metrics, Some(&self.serving.load()), brought.as_ref())?;
         Ok(Prepared { serving, doors })
     }
 
@@ -294,22 +293,12 @@ fn most_connections(wanted: usize) -> Most {
     most
 }
 
-/// pingora reads the system's certificates at start and panics when it cannot; so they are tried first.
-/// Without an https upstream there may be none.
 fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {
-    let readable = load_platform_certs_incl_env_into_store(&mut RootCertStore::empty()).is_ok();
-    let needs_them = |upstream: &Arc<Upstream>| {
-        upstream.tls.authorities.is_empty()
-            && upstream.servers.iter().any(|server| server.url.scheme() == "https")
-    };
-    if !readable && settings.upstreams.iter().any(needs_them) {
-        return Err(ListenError::Certificates);
-    }
     Ok(ServerConf {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         max_retries: TRIES,
         upstream_keepalive_pool_size: POOL,
-        ca_file: (!readable).then(|| "/dev/null".to_owned()),
+        ca_file: authorities::for_connectors(settings)?,
         ..ServerConf::default()
     })
 }

@@ -10,6 +10,7 @@ use crate::edge::addresses::AskedByAddress;
 use crate::edge::pages::Pages;
 use crate::edge::server::ListenError;
 use crate::edge::upstreams::Upstreams;
+use crate::edge::upstreams::authorities::Brought;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 
@@ -32,9 +33,11 @@ impl Serving {
         live: Arc<Live>,
         metrics: &Metrics,
         before: Option<&Self>,
+        brought: Option<&Brought>,
     ) -> Result<Self, ListenError> {
         let settings = &live.settings;
-        let upstreams = Upstreams::new(&settings.upstreams, metrics, before.map(|before| &before.upstreams))
+        let before_them = before.map(|before| &before.upstreams);
+        let upstreams = Upstreams::new(&settings.upstreams, metrics, before_them, brought)
             .map_err(ListenError::Upstream)?;
         let identity = settings.identity.headers.iter().map(|(name, _)| name);
         let assertion = settings.identity.assertion.iter().map(|assertion| &assertion.header);

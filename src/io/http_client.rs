@@ -25,6 +25,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use tokio::sync::OnceCell;
+use tokio::task::{JoinError, spawn_blocking};
 
 use crate::config::settings::Issuer;
 use crate::core::ids::IssuerName;
@@ -45,7 +47,9 @@ pub struct IssuerClients {
 }
 
 struct IssuerClient {
-    http: Pooled,
+    /// Made for the first call: the system's authorities are some hundred files, and many an issuer is never called.
+    http: OnceCell<Pooled>,
+    trusts: Trusts,
     /// The latest cause of a failure, so that each is logged once.
     last_cause: Mutex<String>,
 }
@@ -70,16 +74,36 @@ impl IssuerClients {
 
 type Clients = HashMap<IssuerName, Arc<IssuerClient>>;
 
+/// Whom an issuer's certificate must be from.
+#[derive(Clone)]
+enum Trusts {
+    Own(Arc<RootCertStore>),
+    /// Read once for all.
+    System(Arc<OnceCell<Arc<RootCertStore>>>),
+}
+
+impl Trusts {
+    async fn roots(&self) -> Result<Arc<RootCertStore>, JoinError> {
+        match self {
+            Self::Own(roots) => Ok(roots.clone()),
+            Self::System(read) => {
+                let roots = read.get_or_try_init(async || spawn_blocking(system_roots).await.map(Arc::new));
+                roots.await.cloned()
+            }
+        }
+    }
+}
+
 fn build(issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<Clients, ClientSetupError> {
-    let needs_system = issuers.iter().any(|(_, ca)| ca.is_none());
-    let system = if needs_system { system_roots() } else { RootCertStore::empty() };
+    let system = Trusts::System(Arc::default());
     issuers
         .iter()
         .map(|(name, ca)| {
-            let roots = ca.as_ref().map_or_else(|| Ok(system.clone()), |pem| own_roots(pem));
-            let http =
-                roots.and_then(pooled).map_err(|why| ClientSetupError { issuer: name.clone(), why })?;
-            Ok((name.clone(), Arc::new(IssuerClient { http, last_cause: Mutex::default() })))
+            let own = ca.as_ref().map(|pem| own_roots(pem)).transpose();
+            let own = own.map_err(|why| ClientSetupError { issuer: name.clone(), why })?;
+            let trusts = own.map_or_else(|| system.clone(), |roots| Trusts::Own(Arc::new(roots)));
+            let client = IssuerClient { http: OnceCell::new(), trusts, last_cause: Mutex::default() };
+            Ok((name.clone(), Arc::new(client)))
         })
         .collect()
 }
@@ -113,11 +137,10 @@ fn own_roots(pem: &[u8]) -> Result<RootCertStore, String> {
     if roots.is_empty() { Err("the file holds no certificate in PEM form".to_owned()) } else { Ok(roots) }
 }
 
-fn pooled(roots: RootCertStore) -> Result<Pooled, String> {
+fn pooled(roots: Arc<RootCertStore>) -> Result<Pooled, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     let mut tcp = HttpConnector::new();
@@ -176,7 +199,8 @@ impl IssuerClient {
         request: Request<Bytes>,
         answer_bytes: usize,
     ) -> Result<Response<Bytes>, HttpFault> {
-        let answer = self.http.request(request.map(Full::new)).await.map_err(|error| {
+        let http = self.http(issuer).await?;
+        let answer = http.request(request.map(Full::new)).await.map_err(|error| {
             self.log_cause(issuer, &error);
             if error.is_connect() { HttpFault::Connect } else { HttpFault::Broken }
         })?;
@@ -188,6 +212,17 @@ impl IssuerClient {
             if error.is::<LengthLimitError>() { HttpFault::TooLarge } else { HttpFault::Broken }
         })?;
         Ok(Response::from_parts(head, body.to_bytes()))
+    }
+
+    async fn http(&self, issuer: &IssuerName) -> Result<&Pooled, HttpFault> {
+        let made = self.http.get_or_try_init(async || {
+            let roots = self.trusts.roots().await.map_err(|error| error.to_string())?;
+            pooled(roots).map_err(|error| error.to_string())
+        });
+        made.await.map_err(|error| {
+            tracing::error!(%issuer, error, "no client can be made for this issuer");
+            HttpFault::Connect
+        })
     }
 
     /// What the fault does not say, for the operator: refused, unknown name, untrusted certificate.

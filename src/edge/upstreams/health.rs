@@ -16,8 +16,8 @@ use crate::config::settings::HealthCheck;
 
 /// Asks the servers of every upstream that has `health`.
 pub(crate) struct Prober {
-    configuration: ServerConf,
-    /// Made when it is first needed: it reads all authorities of the system.
+    configuration: Arc<ServerConf>,
+    /// Made when it is first needed: it may read all authorities of the system.
     connector: Mutex<Option<Arc<Connector>>>,
     /// What is asked, and by which task.
     asked: Mutex<Vec<(Weak<Upstream>, AbortHandle)>>,
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Prober {
 }
 
 impl Prober {
-    pub(crate) fn new(configuration: ServerConf) -> Self {
+    pub(crate) fn new(configuration: Arc<ServerConf>) -> Self {
         Self { configuration, connector: Mutex::new(None), asked: Mutex::new(Vec::new()) }
     }
 

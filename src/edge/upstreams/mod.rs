@@ -9,6 +9,7 @@
 //!
 //! It must never decide whether a request may go there: that is the permit's.
 
+pub(super) mod authorities;
 mod balance;
 mod health;
 mod lookup;
@@ -27,6 +28,7 @@ pub(crate) use health::Prober;
 use serde_json::Value;
 pub(crate) use server::{Server, may_switch, set_timeouts};
 
+use self::authorities::Brought;
 use crate::config::settings;
 use crate::core::ids::UpstreamName;
 use crate::core::route::permit::Permit;
@@ -52,7 +54,7 @@ pub(crate) struct Upstream {
 
 impl Upstreams {
     /// `before`: what a reload takes over from. Upstreams that did not change stay as they are; of others,
-    /// servers whose address did not change keep what is known of their health.
+    /// servers whose address did not change keep what is known of their health. `brought`: see [`authorities`].
     ///
     /// # Errors
     /// The URL of an upstream that has no host; config.yaml cannot bring one.
@@ -60,12 +62,15 @@ impl Upstreams {
         settings: &[Arc<settings::Upstream>],
         metrics: &Metrics,
         before: Option<&Self>,
+        brought: Option<&Brought>,
     ) -> Result<Self, String> {
         let upstreams = settings.iter().map(|settings| {
             let known = before.and_then(|before| before.get(&settings.name));
             let upstream = match known.filter(|known| *known.settings == **settings) {
                 Some(known) => known.clone(),
-                None => Arc::new(Upstream::new(settings.clone(), metrics, known.map(AsRef::as_ref))?),
+                None => {
+                    Arc::new(Upstream::new(settings.clone(), metrics, known.map(AsRef::as_ref), brought)?)
+                }
             };
             Ok((settings.name.clone(), upstream))
         });
@@ -100,6 +105,7 @@ impl Upstream {
         settings: Arc<settings::Upstream>,
         metrics: &Metrics,
         before: Option<&Self>,
+        brought: Option<&Brought>,
     ) -> Result<Self, String> {
         let known = |server: &settings::Server| {
             let before = before?.servers.iter().find(|known| known.url == server.url)?;
@@ -109,7 +115,7 @@ impl Upstream {
             Some(&**before)
         };
         let servers = settings.servers.iter().map(|server| {
-            Server::new(&settings, server, known(server))
+            Server::new(&settings, server, known(server), brought)
                 .map(Arc::new)
                 .ok_or_else(|| format!("upstream {} has no host: {}", settings.name, server.url))
         });

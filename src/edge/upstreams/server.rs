@@ -9,9 +9,10 @@ use aws_lc_rs::digest::{Context, SHA256};
 use http::HeaderValue;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+use pingora::utils::tls::CertKey;
 use url::{Host, Url};
 
+use super::authorities::{Brought, wrapped};
 use super::lookup::Lookup;
 use super::standing::Standing;
 use super::upgrade::Connector;
@@ -41,11 +42,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `before`: the same server in an earlier configuration; what is known of it stays.
+    /// `before`: the same server in an earlier configuration; what is known of it stays. `brought`: the system's
+    /// authorities, where the connector does not know them.
     pub(super) fn new(
         upstream: &Upstream,
         settings: &settings::Server,
         before: Option<&Self>,
+        brought: Option<&Brought>,
     ) -> Option<Self> {
         let url = settings.url.clone();
         let port = url.port_or_known_default()?;
@@ -71,7 +74,7 @@ impl Server {
             (false, false) => template.options.set_http_version(1, 1),
         }
         if secure {
-            set_tls(&mut template, &upstream.tls);
+            set_tls(&mut template, &upstream.tls, brought);
         }
         template.group_key = group(&upstream.tls, settings);
         Some(Self {
@@ -123,11 +126,12 @@ pub(crate) fn may_switch(peer: &mut HttpPeer) {
     peer.options.idle_timeout = Some(Duration::ZERO);
 }
 
-fn set_tls(peer: &mut HttpPeer, tls: &UpstreamTls) {
-    if !tls.authorities.is_empty() {
-        let parsed = tls.authorities.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
-        peer.options.ca = Some(parsed.collect());
-    }
+fn set_tls(peer: &mut HttpPeer, tls: &UpstreamTls, brought: Option<&Brought>) {
+    peer.options.ca = if tls.authorities.is_empty() {
+        brought.cloned()
+    } else {
+        Some(tls.authorities.iter().map(wrapped).collect())
+    };
     peer.client_cert_key = tls.identity.as_ref().map(|identity| {
         let chain = identity.chain.iter().map(|der| der.to_vec()).collect();
         Arc::new(CertKey::new(chain, identity.key.expose().clone()))
@@ -174,7 +178,7 @@ pub(super) mod tests {
 
     fn server(url: &str) -> Server {
         let upstream = upstream(&[url]);
-        Server::new(&upstream, &upstream.servers[0], None).unwrap()
+        Server::new(&upstream, &upstream.servers[0], None, None).unwrap()
     }
 
     #[tokio::test]
