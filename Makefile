@@ -34,7 +34,7 @@ bench-gateway: ## the same beside the bare proxy alone
 
 bench-core: ## the price of each step between socket and socket, beside a signature
 	@scripts/setup demo
-	@cargo bench --no-default-features --bench core --bench admit
+	@cargo bench --no-default-features --bench core --bench admit --bench allocations
 
 bench-revocations: ## the price of asking whether something was revoked
 	@scripts/setup demo
