@@ -59,6 +59,12 @@ fn main() {
             None => measured.push((name, vec![ns])),
         };
         note(
+            "nothing: two readings of the clock",
+            time(&tokens, String::clone, |token| {
+                black_box(token);
+            }),
+        );
+        note(
             "SHA-256 of its text",
             time(&tokens, String::clone, |token| {
                 black_box(Fingerprint::of(token));
