@@ -4,6 +4,9 @@
 //! The session is over here at once, for every copy of its cookie and on every replica; the refresh token is
 //! revoked at the AS in the background. So are the access tokens that it handed out; `everywhere=true` signs the person
 //! out on every device. Signing out twice, or without a session, is 204 all the same.
+//!
+//! It must never take a cookie whose session is over for leave to sign its person out elsewhere: such copies lie about,
+//! and a thief who was noticed could keep their owner out for ever.
 
 use std::sync::Arc;
 
@@ -13,17 +16,18 @@ use http::StatusCode;
 use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
+use crate::core::revocation::{GrantFacts, Revocation};
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, Issued, Successor};
-use crate::core::session::grant::{Grant, Timeouts};
+use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::exchange::coordinate::change;
-use crate::flows::exchange::session_cookie;
-use crate::flows::revoke::{sign_out_everywhere, take_back};
+use crate::flows::exchange::coordinate::{change, known};
+use crate::flows::exchange::{session_cookie, windows};
+use crate::flows::revoke::{end_named, name_everything, take_back};
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
 
@@ -81,7 +85,8 @@ pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, D
 /// Ends the session of `grant`, so that it is over for every copy of its cookie, and takes back what it handed out.
 ///
 /// # Errors
-/// [`Denial::StoreUnavailable`]: it is not known to be over.
+/// [`Denial::StoreUnavailable`]: it is not known to be over. With `everywhere` also [`Denial::SessionEnded`]: it was over
+/// before, and signs nobody out elsewhere; and what [`everything_of`] says.
 pub(in crate::flows) async fn end_session(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
@@ -90,16 +95,50 @@ pub(in crate::flows) async fn end_session(
     everywhere: bool,
 ) -> Result<(), Denial> {
     let timeouts = session_cookie::timeouts(client);
+    // Before the session ends: whoever could not be signed out elsewhere may ask again.
+    let everything = if everywhere { everything_of(gate, live, client, grant).await? } else { None };
     let Ended { revoke, issued, is_stored } = end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
     for token in revoke {
         revoke_in_background(gate, live, client, token);
     }
     is_stored?;
     take_back(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
-    if everywhere {
-        sign_out_everywhere(gate, live, grant).await.map_err(|_| Denial::StoreUnavailable)?;
+    if let Some(everything) = everything {
+        end_named(gate, &[everything]).await.map_err(|_| Denial::StoreUnavailable)?;
     }
     Ok(())
+}
+
+/// Names everything of the person whose session it is, up to now; `None`: all of that was named before.
+///
+/// # Errors
+/// [`Denial::InvalidRequest`]: nobody knows whose it is. [`Denial::SessionEnded`]. [`Denial::StoreUnavailable`], or
+/// [`Denial::RevocationsUnavailable`]: it cannot be said now.
+async fn everything_of(
+    gate: &Gate,
+    live: &Live,
+    client: &Client,
+    grant: &Grant,
+) -> Result<Option<Revocation>, Denial> {
+    const WHOSE: Denial = Denial::InvalidRequest(
+        "Nobody knows whose session this is: it can only be ended alone, without everywhere.",
+    );
+    let facts = GrantFacts::of(grant);
+    let subject = facts.sub.ok_or(WHOSE)?;
+    let now = gate.clock.now();
+    // Of the person alone: no session has this family, nor any client this name.
+    let person = GrantFacts { family: FamilyId::from_bytes([0; 16]), sid: None, client: "", ..facts.clone() };
+    if !gate.revocations.admits_grant(&person, now)? {
+        return Ok(None);
+    }
+    let (family, at) = known(gate, grant).await?;
+    let over = family.is_over_for(grant, windows(live, client), at);
+    let end = if gate.revocations.admits_grant(&facts, now)? { over } else { Some(SessionEnd::Revoked) };
+    if let Some(end) = end {
+        return Err(Denial::SessionEnded(end));
+    }
+    let named = name_everything(gate, live, facts.iss, subject).await;
+    named.map(Some).map_err(|_| Denial::StoreUnavailable)
 }
 
 /// What is left to do of a session that has ended.

@@ -68,13 +68,24 @@ pub(in crate::flows) async fn carry_out(
 ) -> Result<(), StoreFault> {
     let changes: Vec<_> = revocations.iter().cloned().map(Change::Add).collect();
     gate.revocation_log.append(&changes).await?;
+    end_named(gate, revocations).await
+}
+
+/// Ends the sessions that entries of the list name.
+///
+/// # Errors
+/// The store failed; they are looked for again, however long it is away.
+pub(in crate::flows) async fn end_named(
+    gate: &Arc<Gate>,
+    revocations: &[Revocation],
+) -> Result<(), StoreFault> {
     let targets: Vec<_> = revocations.iter().filter(|entry| ends_sessions(entry)).cloned().collect();
-    if !targets.is_empty() {
-        end_sessions(gate, &targets).await?;
-        let late = Arc::clone(gate);
-        gate.errands.spawn(async move { look_again(&late, targets).await });
+    if targets.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let (late, again) = (Arc::clone(gate), targets.clone());
+    gate.errands.spawn(async move { look_again(&late, again).await });
+    end_sessions(gate, &targets).await
 }
 
 /// Looks for the sessions once more, however long the store is away. What was lifted meanwhile ends nobody who came
@@ -173,12 +184,15 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
     Ok(())
 }
 
-/// Names the access tokens that a session handed out.
+/// Names the access tokens that a session handed out, where the list does not name them yet.
 ///
 /// # Errors
 /// The list cannot be written now.
 pub(in crate::flows) async fn take_back(gate: &Gate, issued: &[Issued]) -> Result<(), StoreFault> {
-    let changes = changes_of(issued, gate.clock.now());
+    let now = gate.clock.now();
+    let named = |token: &&Issued| !gate.revocations.names_token(token.id, now);
+    let issued: Vec<Issued> = issued.iter().filter(named).cloned().collect();
+    let changes = changes_of(&issued, now);
     if changes.is_empty() { Ok(()) } else { gate.revocation_log.append(&changes).await }
 }
 
@@ -243,18 +257,18 @@ fn append_in_background(
     });
 }
 
-/// Everything of this person, up to now, on every device.
+/// Names everything of this person, up to now, on every device. Their sessions are still to be ended ([`end_named`]).
 ///
 /// # Errors
 /// The list cannot be written now.
-pub(in crate::flows) async fn sign_out_everywhere(
-    gate: &Arc<Gate>,
+pub(in crate::flows) async fn name_everything(
+    gate: &Gate,
     live: &Live,
-    grant: &Grant,
-) -> Result<(), StoreFault> {
-    let Some(subject) = &grant.subject else { return Ok(()) };
+    iss: &str,
+    subject: &str,
+) -> Result<Revocation, StoreFault> {
     let now = gate.clock.now();
-    let target = Target { kind: Kind::Sub, whose: Whose::Of(grant.iss.clone()), value: subject.sub.clone() };
+    let target = Target { kind: Kind::Sub, whose: Whose::Of(iss.to_owned()), value: subject.to_owned() };
     let until = Some(hold(live, &target).ends(now));
     let revocation = Revocation {
         target,
@@ -265,5 +279,5 @@ pub(in crate::flows) async fn sign_out_everywhere(
         reason: Some("signed out everywhere".to_owned()),
     };
     gate.revocation_log.append(&[Change::Add(revocation.clone())]).await?;
-    end_sessions(gate, &[revocation]).await
+    Ok(revocation)
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use crate::core::denial::Denial;
 use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, TokenMarks};
 use crate::core::revocation::standing::{End, Standing};
-use crate::core::revocation::{Change, GrantFacts, Kind, TokenFacts, Whose};
+use crate::core::revocation::{Change, GrantFacts, Kind, Target, TokenFacts, Whose};
 use crate::core::time::Timestamp;
+use crate::core::token::id::TokenId;
 use table::{Scoped, Table};
 
 /// Into how many parts a table is cut. Tokens are millions; of the rest there are so few that their parts must be, too, to
@@ -93,6 +94,11 @@ impl Revocations {
             || self.client.refuses(Some(&marks.client), since, now)
             || self.issuer.refuses(marks.issuer, since, now);
         Ok(!refused)
+    }
+
+    /// Whether the list names this very token.
+    pub fn names_token(&self, token: TokenId, now: Timestamp) -> bool {
+        self.tokens.refuses(Mark::of(&self.key, &Target::token(token)), now, now)
     }
 
     fn check_fresh(&self) -> Result<(), Denial> {

@@ -176,6 +176,16 @@ impl Family {
         self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
     }
 
+    /// Why this grant would get nothing if it was presented now, where that is so; nothing comes of having asked.
+    pub fn is_over_for(&self, grant: &Grant, windows: Windows, now: Now) -> Option<SessionEnd> {
+        let shape = Shape { scope: None, resource: None };
+        match self.clone().present(grant, &shape, false, windows, now, FlightId(0)) {
+            Decision::Over { end, .. } => Some(end),
+            Decision::Replay => Some(SessionEnd::ReuseDetected),
+            _ => None,
+        }
+    }
+
     /// Why the session is over, if it is, and whether the refresh token of this generation is still
     /// to be revoked at the AS; it counts as revoked from here on.
     pub fn refuses(&mut self, presented: Generation) -> Option<(SessionEnd, bool)> {
