@@ -18,6 +18,7 @@ use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
 use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
+use crate::core::token::fingerprint::Fingerprint;
 use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{self, Bounds, HttpFault, Randomness};
@@ -99,8 +100,13 @@ fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
     }
 }
 
-/// Revokes a refresh token at the AS (RFC 7009), behind the caller's back and with a few attempts.
+/// Revokes a refresh token at the AS (RFC 7009), behind the caller's back and with a few attempts; once, however often
+/// its cookie is presented.
 pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Client>, token: SecretString) {
+    let fingerprint = Fingerprint::of(token.expose());
+    if !gate.revoked_there.remember(fingerprint) {
+        return;
+    }
     let (gate, live, client) = (Arc::clone(gate), Arc::clone(live), Arc::clone(client));
     let errands = gate.errands.clone();
     errands.spawn(async move {
@@ -116,6 +122,7 @@ pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Cli
                 Revocation::Failed(why) => {
                     let Some(pause) = pauses.next() else {
                         tracing::warn!(client = %client.name, why, "a refresh token could not be revoked at the AS");
+                        gate.revoked_there.forget(fingerprint);
                         return;
                     };
                     tokio::time::sleep(*pause).await;

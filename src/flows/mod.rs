@@ -63,6 +63,8 @@ pub struct Gate {
     pub sessions: Sessions,
     /// Tokens whose use was reported as proof of receipt.
     pub seen_tokens: KnownTokens,
+    /// Refresh tokens that their AS is told, or was told lately, to revoke.
+    pub revoked_there: KnownTokens,
     pub verified_tokens: VerifiedTokens,
     pub made_assertions: MadeAssertions,
     pub brake: Brake,
@@ -102,6 +104,7 @@ impl Gate {
             exchanges: Exchanges::default(),
             sessions,
             seen_tokens: KnownTokens::default(),
+            revoked_there: KnownTokens::default(),
             brake: Brake::default(),
             errands: Errands::default(),
             metrics,

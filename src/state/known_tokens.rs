@@ -30,6 +30,10 @@ impl KnownTokens {
         is_new
     }
 
+    pub fn forget(&self, token: Fingerprint) {
+        self.0.remove(&token);
+    }
+
     pub fn knows(&self, token: Fingerprint) -> bool {
         self.0.get(&token).is_some()
     }
@@ -48,6 +52,8 @@ mod tests {
             known.remember(in_use);
         }
         assert!(!known.remember(in_use));
+        assert!(known.knows(in_use));
+        known.forget(other);
         assert!(known.knows(in_use) && !known.knows(other) && !known.knows(none));
         assert!(known.0.len() <= TOKENS);
     }

@@ -15,7 +15,7 @@ mod sign_in_and_out;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -88,6 +88,8 @@ struct FakeServer {
     arrived: AtomicUsize,
     token_requests: Mutex<Vec<(HeaderMap, String)>>,
     revoked: Mutex<Vec<String>>,
+    /// It answers what it is asked to revoke with 503.
+    revokes_nothing: AtomicBool,
     next: Mutex<VecDeque<Instead>>,
     jwks: Mutex<Value>,
     /// Members of its metadata beside the usual.
@@ -107,6 +109,7 @@ impl FakeServer {
             made: AtomicUsize::new(0),
             token_requests: Mutex::default(),
             revoked: Mutex::default(),
+            revokes_nothing: AtomicBool::new(false),
             next: Mutex::default(),
             jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
             introspection: Mutex::default(),
@@ -180,7 +183,8 @@ impl HttpClient for FakeServer {
                 (Method::POST, "/revoke") => {
                     let token = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "token").unwrap().1;
                     self.revoked.lock().unwrap().push(token.into_owned());
-                    Ok(answer(200, "application/json", String::new()))
+                    let status = if self.revokes_nothing.load(Ordering::SeqCst) { 503 } else { 200 };
+                    Ok(answer(status, "application/json", String::new()))
                 }
                 (Method::GET, path) if path.contains("/.well-known/") => {
                     let mut metadata = json!({

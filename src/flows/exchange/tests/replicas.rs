@@ -280,9 +280,9 @@ async fn an_end_that_the_store_did_not_confirm_is_carried_out_at_the_server() {
     assert_eq!(refusal.denial, Denial::StoreUnavailable);
     assert!(refusal.set_cookie.is_none());
     scene.revoked(&["refresh-token-0"]).await;
-    // Asked again, it is done again: nobody knows whether it was before.
+    // Asked again, it is done again: nobody knows whether it was before. The server was told.
     scene.delete(&headers, "client_id=web-app").await.unwrap();
-    scene.revoked(&["refresh-token-0", "refresh-token-0"]).await;
+    scene.revoked(&["refresh-token-0"]).await;
 
     let scene = Scene::new();
     let stolen = scene.signed_in_cookie().await;

@@ -193,11 +193,29 @@ async fn sign_out_ends_every_copy_of_the_cookie_and_can_be_repeated() {
         assert_eq!((answer.status, answer.outcome), (StatusCode::NO_CONTENT, "signed_out"));
         assert!(answer.body.is_empty() && clears(answer.set_cookie.as_ref()));
     }
-    scene.revoked(&["refresh-token-0", "refresh-token-0"]).await;
+    scene.revoked(&["refresh-token-0"]).await;
     scene.pass(24 * 3600 - 1);
     let refusal = scene.refresh(&cookie).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
     assert_eq!(scene.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_revokes_nothing_is_asked_a_few_times_and_again_by_who_asks_again() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    scene.server.revokes_nothing.store(true, Ordering::SeqCst);
+    let asked = async || {
+        for _ in 0..3 {
+            scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        }
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(3600)).await, 0);
+        std::mem::take(&mut *scene.server.revoked.lock().unwrap()).len()
+    };
+    assert_eq!(asked().await, 5, "as often as for one who asks once");
+    scene.server.revokes_nothing.store(false, Ordering::SeqCst);
+    assert_eq!(asked().await, 1);
+    assert_eq!(asked().await, 0, "it was told");
 }
 
 #[tokio::test]
