@@ -44,15 +44,13 @@ pub(crate) async fn peer(
     };
     set_timeouts(&mut peer, upstream.settings.timeouts.but(route.forwarding.timeouts));
     let upgrades = may_upgrade(session.req_header());
-    if upgrades {
-        peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
-    }
     let is_old = session.req_header().version == Version::HTTP_10;
     if (upgrades || is_old) && peer.options.alpn.get_min_http_version() == 1 {
         // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6); and an answer of HTTP/2 without a length
         // comes in chunks, which a client of HTTP/1.0 cannot read.
         peer.options.set_http_version(1, 1);
         if upgrades {
+            peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
             may_switch(&mut peer);
         }
     }

@@ -46,10 +46,10 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// How long connections without a request stay open once another process has taken over the sockets. Who asks more often
 /// than that learns from an answer that the connection ends.
 pub const IDLE: Duration = Duration::from_secs(5);
-/// How much more than the largest header is read while one is due: a header that is a little too large is
 /// How long a connection may wait for its next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// answered, and a body may come with it.
+/// How much more than the largest header is read while one is due: a header that is a little too large is answered, and a
+/// body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
 /// Unused upstream connections that are kept.
 const POOL: usize = 1024;
@@ -216,6 +216,7 @@ impl Running {
         } else {
             listen.iter().map(door).collect::<Result<_, _>>()?
         };
+        self.prober.prepare(&live.settings)?;
         let brought = authorities::brought(&live.settings, &self.started_with)?;
         let serving = Serving::new(live, &self.metrics, Some(&self.serving.load()), brought.as_ref())?;
         Ok(Prepared { serving, doors })

@@ -40,10 +40,15 @@ pub(crate) fn for_connectors(settings: &Settings) -> Result<Option<String>, Unre
     if !are_needed(settings) {
         return Ok(Some("/dev/null".to_owned()));
     }
-    match load_platform_certs_incl_env_into_store(&mut RootCertStore::empty()) {
-        Ok(()) => Ok(None),
-        Err(_) => Err(Unreadable),
-    }
+    can_be_read().map(|()| None)
+}
+
+/// Whether a connector that is made now would read them, and not panic.
+///
+/// # Errors
+/// It would panic.
+pub(super) fn can_be_read() -> Result<(), Unreadable> {
+    load_platform_certs_incl_env_into_store(&mut RootCertStore::empty()).map_err(|_| Unreadable)
 }
 
 /// The system's authorities, for connections of a configuration that needs them while the connectors, made for

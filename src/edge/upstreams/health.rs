@@ -11,8 +11,9 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::server::configuration::ServerConf;
 use tokio::task::AbortHandle;
 
+use super::authorities::{self, Unreadable};
 use super::{Server, Upstream, Upstreams};
-use crate::config::settings::HealthCheck;
+use crate::config::settings::{HealthCheck, Settings};
 
 /// Asks the servers of every upstream that has `health`.
 pub(crate) struct Prober {
@@ -61,6 +62,19 @@ impl Prober {
             let task = tokio::spawn(keep_asking(known.clone(), check.clone(), self.connector()));
             asked.push((known, task.abort_handle()));
         }
+    }
+
+    /// Makes what it asks with, where some upstream of these has `health`: pingora would panic at it later.
+    ///
+    /// # Errors
+    /// The system's authorities, which it has to know, cannot be read any more.
+    pub(crate) fn prepare(&self, settings: &Settings) -> Result<(), Unreadable> {
+        let asks = settings.upstreams.iter().any(|upstream| upstream.health.is_some());
+        if asks && self.connector.lock().is_none() && self.configuration.ca_file.is_none() {
+            authorities::can_be_read()?;
+            self.connector();
+        }
+        Ok(())
     }
 
     fn connector(&self) -> Arc<Connector> {
