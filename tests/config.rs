@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "config/defaults.rs"]
+mod defaults;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;

@@ -5,7 +5,7 @@ use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, 
 use super::Need::{Default, Otherwise, Required};
 use super::parties::{CLIENT, ISSUER};
 use super::store::STORE;
-use super::upstreams::{TIMEOUTS, UPSTREAM};
+use super::upstreams::{OWN_TIMEOUTS, UPSTREAM};
 use super::{Key, key};
 
 /// The whole file.
@@ -271,7 +271,7 @@ const ROUTE: &[Key] = &[
     ),
     key(
         "timeouts",
-        Section(TIMEOUTS),
+        Section(OWN_TIMEOUTS),
         Otherwise("those of the upstream"),
         "Deadlines towards the upstream, where they differ on this route.",
         "",

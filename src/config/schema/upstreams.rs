@@ -2,7 +2,7 @@
 
 use super::Form::{One, OneOrKeys, OneOrMany, Section};
 use super::Need::{Default, Otherwise, Required};
-use super::{Key, key};
+use super::{Key, Need, key};
 
 pub(super) const UPSTREAM: &[Key] = &[
     key(
@@ -91,20 +91,27 @@ const TLS: &[Key] = &[
     key("key", One("a file"), Otherwise("none"), "Its private key (PEM, not encrypted).", "tls/gate.key"),
 ];
 
-pub(super) const TIMEOUTS: &[Key] = &[
-    key(
-        "connect",
-        One("a duration"),
-        Default("2s"),
-        "Until a connection stands, TLS included; at most 1m.",
-        "500ms",
-    ),
-    key("read", One("a duration"), Default("60s"), "How long it may be silent; at most 1d.", "5m"),
-    key(
-        "write",
-        One("a duration"),
-        Default("60s"),
-        "How long it may take nothing; then an early answer is waited for as long as `read` says. At most 1d.",
-        "30s",
-    ),
-];
+pub(super) const TIMEOUTS: &[Key] = &timeouts([Default("2s"), Default("60s"), Default("60s")]);
+
+/// Of one route, where its upstream's do not do.
+pub(super) const OWN_TIMEOUTS: &[Key] = &timeouts([Otherwise("that of the upstream"); 3]);
+
+const fn timeouts([connect, read, write]: [Need; 3]) -> [Key; 3] {
+    [
+        key(
+            "connect",
+            One("a duration"),
+            connect,
+            "Until a connection stands, TLS included; at most 1m.",
+            "500ms",
+        ),
+        key("read", One("a duration"), read, "How long it may be silent; at most 1d.", "5m"),
+        key(
+            "write",
+            One("a duration"),
+            write,
+            "How long it may take nothing; then an early answer is waited for as long as `read` says. At most 1d.",
+            "30s",
+        ),
+    ]
+}
