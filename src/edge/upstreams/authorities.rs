@@ -27,7 +27,7 @@ pub(crate) fn are_needed(settings: &Settings) -> bool {
     settings.upstreams.iter().any(|upstream| are_needed_by(upstream))
 }
 
-pub(super) fn are_needed_by(upstream: &Upstream) -> bool {
+fn are_needed_by(upstream: &Upstream) -> bool {
     upstream.tls.authorities.is_empty()
         && upstream.servers.iter().any(|server| server.url.scheme() == "https")
 }
