@@ -75,3 +75,30 @@ test('where nobody can be trusted, a gateway with an upstream over TLS does not 
   assert.equal((await request('GET', `${gateway.url}/x`)).status, 200);
   await assert.rejects(another.start({ issuers, routes: config.routes }, { env, ready: false }), /install ca-certificates, or set SSL_CERT_FILE/);
 });
+
+test('a reload with the first health check changes nothing when the certificates of the system cannot be read any more', async (t) => {
+  const folder = await Folder.make();
+  const system = await Authority.make(folder, 'system');
+  const trusted = await secureServer(await system.gives('trusted', 'IP:127.0.0.1'));
+  const gateway = await Gateway.reserve();
+  t.after(async () => {
+    trusted.server.close().closeAllConnections();
+    await Promise.all([gateway.stop(), folder.remove()]);
+  });
+  const issuers = { as: { url: 'http://127.0.0.1:9', audience: 'https://api.example.com' } };
+  const upstream = (more) => ({ upstreams: { trusted: { url: trusted.url, ...more } }, routes: [{ path: '/x', to: 'trusted', public: true }] });
+  await gateway.start({ issuers, ...upstream({}) }, { env: { SSL_CERT_FILE: system.ca }, ready: false });
+  await rename(system.ca, folder.file('gone.pem'));
+  const file = gateway.file('config.yaml');
+  const config = { ...JSON.parse(await readFile(file, 'utf8')), ...upstream({ health: { path: '/healthz' } }) };
+  await writeFile(`${file}.new`, JSON.stringify(config));
+  await rename(`${file}.new`, file);
+  gateway.signal('SIGHUP');
+  await gateway.says('install ca-certificates, or set SSL_CERT_FILE');
+  assert.equal((await request('GET', `${gateway.url}/x`)).status, 200);
+  // Once they can be read again it counts.
+  await rename(folder.file('gone.pem'), system.ca);
+  gateway.signal('SIGHUP');
+  await until('the health check', async () => (await gateway.metric('tollgate_config_reloads_total', { result: 'ok' })) > 0);
+  assert.equal((await request('GET', `${gateway.url}/x`)).status, 200);
+});
