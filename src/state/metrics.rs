@@ -403,7 +403,22 @@ fn registered<C: Collector + Clone + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn the_documentation_has_every_series_and_no_other() {
+        let table = include_str!("../../docs/metrics.md").split("## ").next().unwrap();
+        let documented: BTreeSet<&str> =
+            table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        // A name, and what it says.
+        let literals: Vec<&str> = include_str!("metrics.rs").split('"').collect();
+        let described = literals.windows(3).filter(|part| part[1].trim() == "," && part[2].ends_with('.'));
+        let described: BTreeSet<&str> = described.map(|part| part[0]).collect();
+        assert_eq!(documented, described);
+        assert!(documented.len() > 20);
+    }
 
     #[test]
     fn a_series_appears_with_its_labels() {
