@@ -24,6 +24,7 @@ use crate::core::session::sealed::KeyRing;
 use crate::core::signing::SigningKey;
 use crate::edge::server::{self, Inherited, ListenError};
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
+use crate::flows::open_requests::watch_open_requests;
 use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness, random};
 use crate::flows::{Gate, Operators, Ports};
 use crate::io::http_client::{ClientSetupError, IssuerClients};
@@ -170,7 +171,8 @@ impl Standby {
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(follow_revocations(gate.clone(), stopped.clone())),
-            tokio::spawn(keep_keys_fresh(gate.clone(), stopped)),
+            tokio::spawn(keep_keys_fresh(gate.clone(), stopped.clone())),
+            tokio::spawn(watch_open_requests(gate.clone(), stopped)),
         ];
         let mut exclusive = outside.exclusive;
         exclusive.extend(store.exclusive());

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::core::identity_headers::identity_headers;
+use crate::core::revocation::marks::TokenMarks;
 use crate::core::route::policy::TokenFacts;
 use crate::core::token::verified::VerifiedToken;
 
@@ -25,9 +26,14 @@ pub struct Caller<B: ?Sized = dyn Beside> {
 }
 
 /// Whatever somebody notes of a caller; rules do not look at it.
-pub trait Beside: fmt::Debug + Send + Sync {}
+pub trait Beside: fmt::Debug + Send + Sync {
+    /// What the token is looked up by when it is asked whether it was taken back.
+    fn marks(&self) -> Option<&TokenMarks> {
+        None
+    }
+}
 
-impl<T: fmt::Debug + Send + Sync> Beside for T {}
+impl Beside for () {}
 
 /// Whom an ID token names.
 #[derive(Debug)]
@@ -40,6 +46,13 @@ impl<B> Caller<B> {
     pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)], beside: B) -> Self {
         let identity = identity_headers(headers, TokenFacts::from(&token));
         Self { token, identity, client: None, by_id_token: None, beside }
+    }
+}
+
+impl Caller {
+    /// What the token is looked up by when it is asked whether it was taken back, where that was noted.
+    pub fn marks(&self) -> Option<&TokenMarks> {
+        self.beside.marks()
     }
 }
 

@@ -1,9 +1,10 @@
 //! What is known of one request, from its header to its log line.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use http::HeaderValue;
+use http::{HeaderValue, Method, StatusCode};
 use pingora::{Error, ErrorType};
 
 use crate::core::caller::Caller;
@@ -15,6 +16,7 @@ use crate::core::route::permit::Permit;
 use crate::core::session::grant::FamilyId;
 use crate::core::session::ride::Ride;
 use crate::core::token::verified::VerifiedToken;
+use crate::edge::access_log::Entry;
 use crate::edge::connection_guard::Connection;
 use crate::edge::door::Door;
 use crate::edge::headers::Identification;
@@ -25,6 +27,24 @@ use crate::flows::Gate;
 use crate::flows::admit::SessionSide;
 use crate::flows::session::may_leave;
 use crate::state::live::Live;
+use crate::state::open_requests::{Ending, OfSession, OpenRequest};
+
+/// The status in the log of a request that got no answer.
+const NO_ANSWER: u16 = 499;
+
+/// How a request came to its end.
+#[derive(Debug)]
+pub(crate) struct Finish<'a> {
+    pub(crate) method: &'a Method,
+    /// Without the query.
+    pub(crate) path: &'a str,
+    pub(crate) route: &'a RouteName,
+    /// `None`: not at all.
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) outcome: &'static str,
+    /// Of the answer's body.
+    pub(crate) bytes: usize,
+}
 
 /// One request.
 pub(crate) struct Context {
@@ -62,6 +82,14 @@ pub(crate) struct Context {
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
     pub(crate) family: Option<FamilyId>,
+    /// What is under way for whom it was let in.
+    pub(crate) open: Option<Arc<OpenRequest>>,
+    pub(crate) method: Method,
+    /// Of the upstream's answer.
+    pub(crate) status: Option<StatusCode>,
+    /// Of its body, so far.
+    pub(crate) bytes: usize,
+    pub(crate) is_noted: bool,
 }
 
 fn token_of(permit: &Permit) -> Option<&VerifiedToken> {
@@ -71,10 +99,10 @@ fn token_of(permit: &Permit) -> Option<&VerifiedToken> {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if self.inflow.as_ref().is_some_and(|inflow| inflow.was_given_up()) {
-            let (request_id, route) = (self.request_id(), self.label());
-            tracing::info!(%request_id, route = route.map(RouteName::as_str), "a request was ended: its body stopped");
+        if let Some(open) = &self.open {
+            self.gate.open_requests.leave(open);
         }
+        self.note_if_ended();
         self.gate.metrics.in_flight().dec();
         if let Some(connection) = &self.connection {
             connection.request_ended();
@@ -110,7 +138,59 @@ impl Context {
             client: None,
             subject: None,
             family: None,
+            open: None,
+            method: Method::GET,
+            status: None,
+            bytes: 0,
+            is_noted: false,
         }
+    }
+
+    /// Counts it, and leaves its line in the log.
+    pub(crate) fn note(&self, finish: &Finish<'_>) {
+        let took = self.started.elapsed();
+        let status = finish.status.map_or(NO_ANSWER, |status| status.as_u16());
+        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.gate.metrics.request_answered(finish.route, code, took);
+        self.serving.log.write(&Entry {
+            at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
+            request_id: self.request_id(),
+            method: finish.method,
+            path: finish.path,
+            route: self.label().map(RouteName::as_str),
+            status,
+            outcome: finish.outcome,
+            report_only: self.report_only,
+            client: self.client(),
+            subject: self.subject(),
+            family: self.family,
+            address: self.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client),
+            took,
+            upstream: self.server.as_ref().map(|server| server.upstream.as_str()),
+            bytes: finish.bytes,
+        });
+    }
+
+    /// Of a request that was ended from outside pingora tells nobody.
+    fn note_if_ended(&self) {
+        if self.is_noted {
+            return;
+        }
+        let ending = self.open.as_ref().and_then(|open| open.ending());
+        let stopped = self.inflow.as_ref().is_some_and(|inflow| inflow.was_given_up());
+        let outcome = match ending {
+            Some(Ending::Revoked) => "ended_revoked",
+            Some(Ending::Expired) => "ended_expired",
+            Some(Ending::SessionOver) => "ended_session_over",
+            Some(Ending::RevocationsUnavailable) => "ended_revocations_unavailable",
+            None if stopped => Denial::BodyTooSlow.facts().label,
+            None => return,
+        };
+        // Only what goes to an upstream, or to an endpoint of ours that reads a body, lasts long enough.
+        let Some(route) = self.label() else { return };
+        let path = self.permit.as_ref().map_or(route.as_str(), |permit| permit.path().as_str());
+        let (method, status, bytes) = (&self.method, self.status, self.bytes);
+        self.note(&Finish { method, path, route, status, outcome, bytes });
     }
 
     /// The configuration that this request began with.
@@ -131,12 +211,13 @@ impl Context {
         self.client = caller.and_then(VerifiedToken::client).map(str::to_owned);
     }
 
-    /// Keeps what the session cookie came to.
-    pub(crate) fn keep_session(&mut self, side: SessionSide) {
+    /// Keeps what the session cookie came to. Gives by what it let somebody in.
+    pub(crate) fn keep_session(&mut self, side: SessionSide) -> Option<Box<OfSession>> {
         self.by_session = Some(side.brought_cookie);
         self.ride = side.ride;
         self.family = side.family;
         self.subject = side.subject;
+        side.let_in
     }
 
     /// Whether a session cookie proved who calls.

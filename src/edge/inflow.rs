@@ -1,22 +1,16 @@
 //! How the body of one request comes in, and the end of requests whose body does not come.
 //!
 //! pingora ends a body of HTTP/1.1 that pauses; one of HTTP/2 may stop for ever, and either may trickle. The
-//! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside, by
-//! dropping the request: its stream is reset, and its connection to the upstream closes.
+//! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside (`endable_app`).
 //!
 //! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as
 //! in gRPC, and the upstream's own timeouts bound it.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::H2Options;
-use pingora::server::ShutdownWatch;
 
 use crate::config::settings::Patience;
 use crate::core::pace::Pace;
@@ -90,7 +84,7 @@ impl Inflow {
     }
 
     /// Ends when the body has stopped for too long.
-    async fn stops(&self) {
+    pub(crate) async fn stops(&self) {
         loop {
             let due = {
                 let mut state = self.state.lock();
@@ -107,58 +101,5 @@ impl Inflow {
             };
             tokio::time::sleep_until(due.into()).await;
         }
-    }
-}
-
-/// An app whose HTTP/2 requests end when their bodies stop.
-pub(crate) struct Watched<A> {
-    pub(crate) inner: Arc<A>,
-    pub(crate) patience: Patience,
-}
-
-/// Written as `async_trait` would write it, but that what is not watched has no future of its own around pingora's: a
-/// connection has it for as long as it lives.
-impl<A> HttpServerApp for Watched<A>
-where
-    A: HttpServerApp + Send + Sync + 'static,
-{
-    fn process_new_http<'me, 'shutdown, 'all>(
-        self: &'me Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &'shutdown ShutdownWatch,
-    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'all>>
-    where
-        'me: 'all,
-        'shutdown: 'all,
-        Self: 'all,
-    {
-        if !session.is_http2() || session.is_body_done() {
-            return self.inner.process_new_http(session, shutdown);
-        }
-        let inflow = Inflow::new(self.patience);
-        session.req_header_mut().extensions_mut().insert(inflow.clone());
-        Box::pin(async move {
-            tokio::select! {
-                biased;
-                reusable = self.inner.process_new_http(session, shutdown) => reusable,
-                () = inflow.stops() => None,
-            }
-        })
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        self.inner.h2_options()
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.inner.server_options()
-    }
-
-    fn http_cleanup<'me, 'all>(&'me self) -> Pin<Box<dyn Future<Output = ()> + Send + 'all>>
-    where
-        'me: 'all,
-        Self: 'all,
-    {
-        self.inner.http_cleanup()
     }
 }

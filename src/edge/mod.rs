@@ -15,6 +15,7 @@
 //! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `inflow`: bodies that trickle or stop
+//! - `endable_app`: requests that are ended from outside
 //! - `own_endpoints`: which of Tollgate's own endpoints a request goes to
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
@@ -38,6 +39,7 @@ mod connection_guard;
 mod context;
 mod door;
 mod drain;
+mod endable_app;
 mod guarded_app;
 mod headers;
 mod inflow;

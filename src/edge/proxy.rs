@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, Version};
 use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -24,30 +24,26 @@ use crate::core::cors::{self, Preflight};
 use crate::core::denial::Denial;
 use crate::core::forwarded;
 use crate::core::ids::RouteName;
+use crate::core::lasting::lasts;
 use crate::core::request::RequestHead;
-use crate::edge::access_log::{AccessLog, Entry};
 use crate::edge::connection_guard::Connection;
-use crate::edge::context::Context;
+use crate::edge::context::{Context, Finish};
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
-use crate::edge::{attempt, body, request_head};
+use crate::edge::{attempt, body, endable_app, request_head};
 use crate::flows::admit::{self, Admitted, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
-use crate::flows::{Gate, ports};
+use crate::flows::{Gate, open_requests, ports};
 use crate::state::live::Live;
-
-/// The status in the log of a request whose client left before its answer.
-const CLIENT_GONE: u16 = 499;
 
 /// The gateway's public side.
 pub(crate) struct Proxy {
     pub(crate) gate: Arc<Gate>,
     pub(crate) serving: Arc<ArcSwap<Serving>>,
-    pub(crate) log: Arc<AccessLog>,
     pub(crate) drain: Arc<Drain>,
     /// Under way at once: each may need a file towards its upstream, and one connection of HTTP/2 has many.
     pub(crate) most_requests: i64,
@@ -136,11 +132,17 @@ impl Proxy {
                 if let Some(reported) = permit.reported() {
                     self.report(context, &permit.route().name, &reported.denial);
                 }
-                session.into_iter().for_each(|side| context.keep_session(*side));
+                let of_session = session.and_then(|side| context.keep_session(*side));
+                let token = of_session.as_ref().map(|session| &session.token).or(permit.caller());
+                if let Some(token) = token.cloned() {
+                    let open = self.gate.open_requests.enter(token, of_session);
+                    context.open = Some(open.clone());
+                    endable_app::let_in(open);
+                }
                 context.permit = Some(permit);
             }
             Err(refusal) => {
-                refusal.session.into_iter().for_each(|side| context.keep_session(*side));
+                refusal.session.into_iter().for_each(|side| drop(context.keep_session(*side)));
                 context.keep(refusal.route, refusal.caller.as_deref().map(Caller::token));
                 return Err(refusal.denial);
             }
@@ -225,6 +227,7 @@ impl ProxyHttp for Proxy {
         set_timeouts(session, self.drain.has_begun(), &patience);
         context.inflow = Some(Inflow::of(session.req_header(), patience));
         context.who = Some(self.identify(session, context.live()));
+        context.method = session.req_header().method.clone();
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
             Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
@@ -322,6 +325,13 @@ impl ProxyHttp for Proxy {
             }
             self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
+        if context.status.is_none()
+            && let (Some(open), Some(permit)) = (&context.open, &context.permit)
+            && lasts(answer.status, &answer.headers)
+        {
+            open_requests::lasts(&self.gate, open, permit);
+        }
+        context.status = Some(answer.status);
         if session.req_header().version == Version::HTTP_10
             && is_final(answer.status)
             && headers::without_chunks(answer, &session.req_header().method)
@@ -351,10 +361,11 @@ impl ProxyHttp for Proxy {
     fn response_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end_of_stream: bool,
         context: &mut Context,
     ) -> pingora::Result<Option<Duration>> {
+        context.bytes = context.bytes.saturating_add(body.as_ref().map_or(0, Bytes::len));
         if let Some(inflow) = context.inflow.as_ref().filter(|_| end_of_stream) {
             inflow.answer_ended();
         }
@@ -404,33 +415,20 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
-        let took = context.started.elapsed();
-        let status = session.response_written().map_or(CLIENT_GONE, |answer| answer.status.as_u16());
         let request = session.req_header();
         let path = match &context.permit {
             Some(permit) => Cow::Borrowed(permit.path().as_str()),
             None => request_head::path(request),
         };
-        let route = context.label().unwrap_or(&self.unrouted);
-        let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        self.gate.metrics.request_answered(route, code, took);
-        self.log.write(&Entry {
-            at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
-            request_id: context.request_id(),
+        context.note(&Finish {
             method: &request.method,
             path: &path,
-            route: context.label().map(RouteName::as_str),
-            status,
+            route: context.label().unwrap_or(&self.unrouted),
+            status: session.response_written().map(|answer| answer.status),
             outcome: context.outcome,
-            report_only: context.report_only,
-            client: context.client(),
-            subject: context.subject(),
-            family: context.family,
-            address: context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client),
-            took,
-            upstream: context.server.as_ref().map(|server| server.upstream.as_str()),
             bytes: session.body_bytes_sent(),
         });
+        context.is_noted = true;
     }
 
     /// Said by `note` and the access log, without query and token.

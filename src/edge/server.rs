@@ -29,7 +29,7 @@ use crate::edge::admin::Admin;
 use crate::edge::connection_guard::{Connections, HeaderBounds, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
-use crate::edge::inflow::Watched;
+use crate::edge::endable_app::Endable;
 pub use crate::edge::listening::Inherited;
 use crate::edge::listening::{Entrance, Listening};
 use crate::edge::pages::Pages;
@@ -126,7 +126,8 @@ pub fn stand_by(
     let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
     let log = Arc::new(log.map_err(ListenError::AccessLog)?);
     let drain = Arc::new(Drain::default());
-    let serving = Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), &gate.metrics, None, None)?));
+    let serving =
+        Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), &gate.metrics, log.clone(), None, None)?));
     let configuration = Arc::new(configuration(settings)?);
     let prober = Prober::new(configuration.clone());
     serving.load().upstreams.take_over(None);
@@ -136,7 +137,6 @@ pub fn stand_by(
         most_requests: i64::try_from(most.public).unwrap_or(i64::MAX),
         gate: gate.clone(),
         serving: serving.clone(),
-        log: log.clone(),
         drain: drain.clone(),
         unrouted: RouteName::new("-"),
         token_endpoint: RouteName::new("/oauth/token"),
@@ -151,7 +151,7 @@ pub fn stand_by(
     proxy.handle_init_modules();
     proxy.server_options = Some(server_options(settings.patience.http2_idle));
     proxy.h2_options = Some(http2_options(settings.limits.header));
-    let proxy = Arc::new(Watched { inner: Arc::new(proxy), patience: settings.patience });
+    let proxy = Arc::new(Endable { inner: Arc::new(proxy), patience: settings.patience });
     let most_of_one = MostOfOne {
         most: settings.limits.connections_per_address,
         but_for: settings.trusted_proxies.clone(),
@@ -218,7 +218,8 @@ impl Running {
         };
         self.prober.prepare(&live.settings)?;
         let brought = authorities::brought(&live.settings, &self.started_with)?;
-        let serving = Serving::new(live, &self.metrics, Some(&self.serving.load()), brought.as_ref())?;
+        let (log, before) = (self.log.clone(), self.serving.load());
+        let serving = Serving::new(live, &self.metrics, log, Some(&before), brought.as_ref())?;
         Ok(Prepared { serving, doors })
     }
 

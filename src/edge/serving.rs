@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::core::identity_headers::ReservedHeaders;
+use crate::edge::access_log::AccessLog;
 use crate::edge::addresses::AskedByAddress;
 use crate::edge::pages::Pages;
 use crate::edge::server::ListenError;
@@ -21,6 +22,7 @@ pub(crate) struct Serving {
     pub(crate) upstreams: Upstreams,
     pub(crate) reserved: ReservedHeaders,
     pub(crate) pages: Pages,
+    pub(crate) log: Arc<AccessLog>,
     pub(crate) asked: Option<Arc<AskedByAddress>>,
 }
 
@@ -32,6 +34,7 @@ impl Serving {
     pub(crate) fn new(
         live: Arc<Live>,
         metrics: &Metrics,
+        log: Arc<AccessLog>,
         before: Option<&Self>,
         brought: Option<&Brought>,
     ) -> Result<Self, ListenError> {
@@ -47,6 +50,6 @@ impl Serving {
             let known = before.and_then(|before| before.asked.clone()).filter(|asked| asked.is(limit));
             known.unwrap_or_else(|| Arc::new(AskedByAddress::new(limit)))
         });
-        Ok(Self { live, upstreams, reserved, pages, asked })
+        Ok(Self { live, upstreams, reserved, pages, log, asked })
     }
 }

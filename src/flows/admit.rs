@@ -11,6 +11,7 @@ use crate::config::settings::AccessTokenForwarding;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
+use crate::core::revocation::GrantFacts;
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::{NotPermitted, Permit};
@@ -24,9 +25,10 @@ use crate::core::token::bearer::{Carried, Spelled, carried};
 use crate::flows::Gate;
 use crate::flows::assert::assertion;
 use crate::flows::authenticate::{Brought, authenticate};
-use crate::flows::exchange::{At, receipts};
+use crate::flows::exchange::{At, receipts, session_cookie};
 use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
 use crate::state::live::Live;
+use crate::state::open_requests::OfSession;
 use crate::state::sessions::Held;
 use crate::state::verified_tokens::Remembered;
 
@@ -57,6 +59,8 @@ pub struct SessionSide {
     pub family: Option<FamilyId>,
     /// Whose it was, where no token says so.
     pub subject: Option<String>,
+    /// By what it let somebody in.
+    pub let_in: Option<Box<OfSession>>,
     /// Goes out with the answer.
     pub ride: Option<Ride>,
 }
@@ -270,8 +274,17 @@ async fn session_of(
     let wants = Wants { signs_in: takes.signs_in, counts: takes.counts_as_use };
     match session::of_request(At { gate, live, client, head }, wants).await {
         Ok(InSession { caller, found, held, grant, ride, .. }) => {
+            let of_session = OfSession {
+                family: grant.family,
+                marks: gate.revocations.marks_of_grant(&GrantFacts::of(&grant)),
+                signed_in_at: grant.signed_in_at,
+                last_used_at: grant.last_used_at,
+                timeouts: session_cookie::timeouts(client),
+                token: found.clone(),
+            };
+            let let_in = Some(Box::new(of_session));
             let family = Some(grant.family);
-            let side = SessionSide { brought_cookie: true, family, subject: None, ride };
+            let side = SessionSide { brought_cookie: true, family, subject: None, let_in, ride };
             (Ok(Some(Proven { token: found, of_session: Some((caller, held)) })), Some(Box::new(side)))
         }
         Err(not) => {
@@ -281,7 +294,7 @@ async fn session_of(
             // Nothing is cleared with an answer that may be long in coming: the browser may have signed in by then.
             let goes_on = counts_as_absent || route.report_only;
             let ride = ride.filter(|ride| !goes_on || ride.generation.is_some());
-            let side = SessionSide { brought_cookie, family, subject, ride };
+            let side = SessionSide { brought_cookie, family, subject, let_in: None, ride };
             (if counts_as_absent { Ok(None) } else { Err(denial) }, Some(Box::new(side)))
         }
     }
@@ -303,7 +316,7 @@ async fn judge(
     let only_reports = route.report_only;
     let brought = Brought::ByRequest { to: &route.access, from: head.client_address, only_reports };
     let found = authenticate(gate, live, token, brought, now).await?;
-    receipts::seen(gate, live, &found, token);
+    receipts::seen(gate, live, &found);
     Ok(found)
 }
 

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod introspect;
 pub mod keep_keys_fresh;
 pub mod logout;
+pub mod open_requests;
 pub mod pass_through;
 pub mod ports;
 pub mod reload;
@@ -37,6 +38,7 @@ use crate::state::exchanges::Exchanges;
 use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
+use crate::state::open_requests::OpenRequests;
 use crate::state::refusals::Refusals;
 use crate::state::revocations::Revocations;
 use crate::state::sessions::Sessions;
@@ -68,6 +70,8 @@ pub struct Gate {
     pub verified_tokens: VerifiedTokens,
     pub made_assertions: MadeAssertions,
     pub brake: Brake,
+    /// What is under way for somebody, and must end when that is taken back.
+    pub open_requests: Arc<OpenRequests>,
     pub errands: Errands,
     pub metrics: Metrics,
     pub operators: Operators,
@@ -106,6 +110,7 @@ impl Gate {
             seen_tokens: KnownTokens::default(),
             revoked_there: KnownTokens::default(),
             brake: Brake::default(),
+            open_requests: Arc::default(),
             errands: Errands::default(),
             metrics,
             operators,

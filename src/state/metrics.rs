@@ -12,6 +12,7 @@ use prometheus::{
 
 use crate::core::ids::{ClientName, IssuerName, RouteName, UpstreamName};
 use crate::core::revocation::Kind;
+use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
 
 /// How an exchange ended: the label `outcome` of `exchanges_total`.
@@ -117,6 +118,7 @@ pub struct Metrics {
     upstream_healthy: IntGaugeVec,
     planted_cookies: IntCounterVec,
     connections: IntGaugeVec,
+    streams_ended: IntCounterVec,
     config_reloads: IntCounterVec,
     store_up: IntGauge,
     revocations: IntGaugeVec,
@@ -212,6 +214,11 @@ impl Metrics {
                 &["upstream", "server"],
             )?,
             connections: gauge("connections", "Open connections.", &["listener"])?,
+            streams_ended: counter(
+                "streams_ended_total",
+                "Requests that were ended under way, because their access did.",
+                &["cause"],
+            )?,
             config_reloads: counter(
                 "config_reloads_total",
                 "Configurations that were read again: taken over or not.",
@@ -308,6 +315,10 @@ impl Metrics {
 
     pub fn unknown_kid(&self, issuer: &IssuerName) {
         self.unknown_kid.with_label_values(&[issuer.as_str()]).inc();
+    }
+
+    pub fn stream_ended(&self, cause: Ending) {
+        self.streams_ended.with_label_values(&[cause.label()]).inc();
     }
 
     /// `result`: `ok`, `connect_failed`, `timeout` or `failed`.

@@ -10,6 +10,7 @@ pub mod issuer_keys;
 pub mod known_tokens;
 pub mod live;
 pub mod metrics;
+pub mod open_requests;
 pub mod refusals;
 pub mod revocations;
 pub mod sessions;

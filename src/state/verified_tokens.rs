@@ -16,7 +16,7 @@ use prometheus::IntCounter;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use crate::core::caller::Caller;
+use crate::core::caller::{Beside, Caller};
 use crate::core::revocation::marks::TokenMarks;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
@@ -51,6 +51,12 @@ pub struct Found {
     size: u64,
     /// What it is looked up by when it is asked whether it was taken back.
     pub marks: TokenMarks,
+}
+
+impl Beside for Found {
+    fn marks(&self) -> Option<&TokenMarks> {
+        Some(&self.marks)
+    }
 }
 
 impl Found {

@@ -98,6 +98,8 @@ pub struct Pair {
 /// The marks of one token.
 #[derive(Clone, Debug)]
 pub struct TokenMarks {
+    /// What it was noted by where it was handed out.
+    pub id: TokenId,
     pub token: Mark,
     pub jti: Option<Pair>,
     pub sid: Option<Pair>,
@@ -111,6 +113,7 @@ impl TokenMarks {
     pub fn of(key: &MarkKey, token: &TokenFacts<'_>) -> Self {
         let pair = |kind, value: Option<&str>| value.map(|value| key.pair(kind, token.iss, value));
         Self {
+            id: token.id,
             token: Mark::of_token(key, token.id),
             jti: pair(Kind::Jti, token.jti),
             sid: pair(Kind::Sid, token.sid),

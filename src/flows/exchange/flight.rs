@@ -250,6 +250,9 @@ impl UnderWay {
             Ok(Ok((Landed::Kept, answer, issued))) => {
                 self.note_receipt(issued).await;
                 self.hold_tokens(tokens);
+                if let Some(verified) = &judged.verified {
+                    self.gate.open_requests.renewed(grant.family, verified, self.gate.clock.now());
+                }
                 Ok(Heard::Landed(Arc::new(answer)))
             }
             Ok(Ok((Landed::Before, _, issued))) => {

@@ -2,6 +2,8 @@
 //! was: the generation before its own is spent then, outside `grace`. An older one may have come without a cookie. For a page whose APIs are behind this gateway a stolen
 //! older cookie is so noticed although the newer one was not presented yet.
 //!
+//! What lasts of that session goes on by the new token, too.
+//!
 //! The request that brings the token does not wait for it, and the store is asked once for each token and replica.
 
 use std::sync::Arc;
@@ -9,12 +11,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::coordinate::change_known;
+use crate::core::caller::Caller;
 use crate::core::session::exchange::Issued;
 use crate::core::session::grant::{FamilyId, Generation};
-use crate::core::token::bearer::Spelled;
 use crate::core::token::id::TokenId;
 use crate::flows::Gate;
-use crate::flows::ports::{Clock, Keep, Store, StoreKey, Value};
+use crate::flows::ports::{Keep, Store, StoreKey, Value};
 use crate::state::live::Live;
 use crate::state::verified_tokens::Remembered;
 
@@ -34,12 +36,18 @@ pub(super) async fn note(gate: &Gate, family: FamilyId, issued: Option<Issued>) 
     }
 }
 
-/// A token was found good. `token`: as it came.
-pub(in crate::flows) fn seen(gate: &Gate, live: &Live, found: &Remembered, token: Spelled<'_>) {
+/// The session that a token was handed out in, and the generation that it came with; `None` where nobody noted that.
+pub(in crate::flows) async fn family_of(store: &dyn Store, id: TokenId) -> Option<(FamilyId, Generation)> {
+    let (_, bytes) = store.get(&key(id)).await.ok()?.value?;
+    read(&bytes)
+}
+
+/// A token was found good.
+pub(in crate::flows) fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>) {
     if !found.beside.is_first_use() {
         return;
     }
-    let (token, Ok(text)) = (found.token(), token.text()) else { return };
+    let token = found.token();
     let of_a_page =
         live.settings.clients.iter().any(|client| {
             client.issuer == *token.issuer() && token.client() == Some(client.client_id.as_str())
@@ -47,15 +55,15 @@ pub(in crate::flows) fn seen(gate: &Gate, live: &Live, found: &Remembered, token
     if !of_a_page || !gate.seen_tokens.remember(found.beside.fingerprint) {
         return;
     }
-    let id = TokenId::of(&found.beside.issuer.settings.rules.iss, token.id(), text);
-    let (store, clock) = (Arc::clone(&gate.store), Arc::clone(&gate.clock));
-    gate.errands.spawn(async move { prove(&*store, &*clock, id).await });
-}
-
-async fn prove(store: &dyn Store, clock: &dyn Clock, id: TokenId) {
-    let Ok(found) = store.get(&key(id)).await else { return };
-    let Some((family, generation)) = found.value.and_then(|(_, bytes)| read(&bytes)) else { return };
-    let _ = change_known(store, clock, family, || None, |known, _| known.token_seen(generation)).await;
+    let (store, clock, found) = (Arc::clone(&gate.store), Arc::clone(&gate.clock), Arc::clone(found));
+    let open_requests = Arc::clone(&gate.open_requests);
+    gate.errands.spawn(async move {
+        let Some((family, generation)) = family_of(&*store, found.beside.marks.id).await else { return };
+        let now = clock.now();
+        open_requests.renewed(family, &(found as Arc<Caller>), now);
+        let _ =
+            change_known(&*store, &*clock, family, || None, |known, _| known.token_seen(generation)).await;
+    });
 }
 
 fn read(bytes: &Bytes) -> Option<(FamilyId, Generation)> {

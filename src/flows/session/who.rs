@@ -64,7 +64,7 @@ pub async fn who(
         Err(not) => {
             let NotInSession { denial, brought_cookie, family, subject, ride } = *not;
             Err(NobodySignedIn {
-                side: SessionSide { brought_cookie, family, subject, ride },
+                side: SessionSide { brought_cookie, family, subject, let_in: None, ride },
                 ..nobody(denial)
             })
         }
@@ -100,7 +100,7 @@ fn said_of(at: At<'_>, session: InSession) -> SignedIn {
     SignedIn {
         body: Value::Object(body).to_string().into(),
         client: at.client.name.clone(),
-        side: SessionSide { brought_cookie: true, family: Some(grant.family), subject, ride },
+        side: SessionSide { brought_cookie: true, family: Some(grant.family), subject, let_in: None, ride },
     }
 }
 

@@ -80,14 +80,30 @@ impl Revocations {
         if refused { Err(Denial::Revoked) } else { Ok(()) }
     }
 
+    /// What a grant is looked up by.
+    pub fn marks_of_grant(&self, grant: &GrantFacts<'_>) -> GrantMarks {
+        GrantMarks::of(&self.key, grant)
+    }
+
     /// Whether the grant behind a session may go on; `false`: it was taken back.
     ///
     /// # Errors
     /// [`Denial::RevocationsUnavailable`] while the list is not known or too old.
     pub fn admits_grant(&self, grant: &GrantFacts<'_>, now: Timestamp) -> Result<bool, Denial> {
+        self.admits_marked_grant(&self.marks_of_grant(grant), grant.signed_in_at, now)
+    }
+
+    /// The same, of a grant with these marks. `since`: when its person signed in.
+    ///
+    /// # Errors
+    /// As [`Self::admits_grant`].
+    pub fn admits_marked_grant(
+        &self,
+        marks: &GrantMarks,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, Denial> {
         self.check_fresh()?;
-        let marks = GrantMarks::of(&self.key, grant);
-        let since = grant.signed_in_at;
         let refused = self.family.refuses(marks.family, since, now)
             || self.sid.refuses(marks.sid.as_ref(), since, now)
             || self.sub.refuses(marks.sub.as_ref(), since, now)
