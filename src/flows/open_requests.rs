@@ -47,13 +47,14 @@ pub async fn watch_open_requests(gate: Arc<Gate>, mut stopped: watch::Receiver<b
     }
 }
 
-fn look(gate: &Gate) {
+pub(in crate::flows) fn look(gate: &Gate) {
     let now = gate.clock.now();
     for open in gate.open_requests.all() {
-        if let Some(why) = ends(gate, &open, now)
-            && open.end(why)
+        if open.ending().is_none()
+            && let Some(why) = ends(gate, &open, now)
         {
             gate.metrics.stream_ended(why);
+            open.end(why);
         }
     }
 }

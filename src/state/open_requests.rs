@@ -123,11 +123,10 @@ impl OpenRequest {
         let _ = self.lasting.set(Box::new(lasting));
     }
 
-    /// Tells whoever serves it to end it. The first reason counts; false where there was one.
-    pub fn end(&self, why: Ending) -> bool {
-        let first = self.ending.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire).is_ok();
+    /// Tells whoever serves it to end it. The first reason counts.
+    pub fn end(&self, why: Ending) {
+        let _ = self.ending.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire);
         self.told.wake();
-        first
     }
 
     /// Why it was told to end, if it was.
@@ -242,5 +241,119 @@ impl OpenRequests {
     /// How many sessions have something that lasts; some may be over.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Wake, Waker};
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::route::CorsSpeaker;
+    use crate::core::route::path::PathPattern;
+    use crate::core::route::policy::Access;
+    use crate::core::token::jwks::KeySet;
+    use crate::core::token::jwt::Unverified;
+    use crate::core::token::testing::{NOW, claims, jwks, keys, rules, with};
+
+    const FAMILY: FamilyId = FamilyId::from_bytes([1; 16]);
+
+    /// A token that lives for so many seconds.
+    fn token(life: i64) -> Arc<Caller> {
+        let key = &keys().p256;
+        let (set, _) = KeySet::parse(&jwks(&[key.jwk()])).unwrap();
+        let text = key.sign(&with(claims(), json!({ "exp": NOW.as_secs() + life })));
+        let token = Unverified::parse(&text, 8192).unwrap().verify(&set, &rules(), NOW).unwrap();
+        Arc::new(Caller::new(token, &[], ()))
+    }
+
+    fn route() -> Arc<Route> {
+        Arc::new(Route {
+            name: RouteName::new("chat"),
+            path: PathPattern::parse("/chat").unwrap(),
+            host: None,
+            methods: None,
+            access: Access::Public,
+            session: None,
+            report_only: false,
+            resource: Default::default(),
+            upstream: UpstreamName::new("upstream"),
+            cors: CorsSpeaker::Gateway,
+            sharing: Default::default(),
+            forwarding: Default::default(),
+        })
+    }
+
+    #[test]
+    fn who_serves_it_hears_that_it_ends_once_and_for_the_first_reason() {
+        let all = OpenRequests::default();
+        let (one, other) = (all.enter(token(60), None), all.enter(token(60), None));
+        let (waker, woken) = counting_waker();
+        let cx = Context::from_waker(&waker);
+        assert!(one.poll_ending(&cx).is_pending() && other.poll_ending(&cx).is_pending());
+        one.end(Ending::Revoked);
+        assert_eq!(woken.load(Ordering::SeqCst), 1);
+        one.end(Ending::Expired);
+        assert_eq!(one.poll_ending(&cx), Poll::Ready(Ending::Revoked));
+        assert!(other.poll_ending(&cx).is_pending());
+        for why in Ending::ALL {
+            let open = all.enter(token(60), None);
+            open.end(why);
+            assert_eq!(open.ending(), Some(why));
+            all.leave(&open);
+        }
+        all.leave(&one);
+        assert_eq!(all.all().len(), 1);
+    }
+
+    /// A waker that counts.
+    fn counting_waker() -> (Waker, Arc<AtomicUsize>) {
+        #[derive(Default)]
+        struct Counts(Arc<AtomicUsize>);
+        impl Wake for Counts {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let counts = Counts::default();
+        let count = counts.0.clone();
+        (Arc::new(counts).into(), count)
+    }
+
+    #[test]
+    fn the_tokens_of_a_session_are_known_while_something_of_it_lasts_and_never_too_many() {
+        let all = OpenRequests::default();
+        all.renewed(FAMILY, &token(60), NOW);
+        let open = all.enter(token(60), None);
+        open.lasts(route(), CanonicalPath::parse(b"/chat").unwrap(), NOW);
+        let lasting = open.lasting().unwrap();
+        assert!(lasting.tokens().is_empty());
+        all.belongs(lasting, FAMILY);
+        assert!(lasting.tokens().is_empty(), "what came before is not known");
+        let lives = || -> Vec<i64> {
+            let ends = |token: &Arc<Caller>| token.token().expires_at().as_secs() - NOW.as_secs();
+            lasting.tokens().iter().map(ends).collect()
+        };
+        let twice = token(30);
+        for token in [&token(60), &twice, &token(90), &twice] {
+            all.renewed(FAMILY, token, NOW);
+        }
+        all.renewed(FamilyId::from_bytes([2; 16]), &token(600), NOW);
+        assert_eq!(lives(), [90, 60, 30]);
+        all.renewed(FAMILY, &token(70), NOW.plus(Duration::from_secs(60)));
+        assert_eq!(lives(), [90, 70], "what has expired is forgotten");
+        (100..200).for_each(|life| all.renewed(FAMILY, &token(life), NOW));
+        assert_eq!(lives(), (184..200).rev().collect::<Vec<_>>());
+        all.leave(&open);
+        all.sweep();
+        assert_eq!(all.sessions(), 1, "still held");
+        drop(open);
+        all.sweep();
+        assert_eq!(all.sessions(), 0);
     }
 }

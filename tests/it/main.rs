@@ -14,6 +14,7 @@ mod cors;
 mod csrf;
 mod drain;
 mod edges;
+mod ended;
 mod explain;
 mod floods;
 mod gateway;

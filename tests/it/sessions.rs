@@ -1,8 +1,8 @@
 //! Requests with a session cookie, on real sockets: what the upstream, the browser and the log see of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,10 +14,10 @@ use tollgate::core::time::Timestamp;
 use crate::assertion;
 use crate::streams::{HANDSHAKE, MASKED, SWITCHES, accept};
 use crate::support::client::{Answer, Client, HOST, request};
-use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{AUDIENCE, Issuer};
 use crate::support::upstream::{PAUSE, Received, Upstream};
+use crate::support::{eventually, until};
 
 const COOKIE: &str = "__Host-Http-tollgate-web-app";
 const OWN: &str = "http://gate.localhost:8080";
@@ -34,6 +34,8 @@ struct World {
     exchanges: Arc<AtomicUsize>,
     /// Whether the server waits with its answers to exchanges until they are released.
     waits: Arc<AtomicBool>,
+    /// How long its access tokens live, in seconds.
+    life: Arc<AtomicU64>,
     families: AtomicUsize,
     gateway: Gateway,
 }
@@ -48,18 +50,20 @@ impl World {
         let (keys, count) = (issuer.jwks().to_string(), Arc::clone(&exchanges));
         let waits = Arc::new(AtomicBool::new(false));
         let waiting = Arc::clone(&waits);
+        let life = Arc::new(AtomicU64::new(300));
+        let lives = Arc::clone(&life);
         let server = Upstream::answering(Arc::new(move |asked: &Received| {
             let iss = format!("http://{}", asked.header("host").unwrap());
             let body = match asked.path() {
                 "/jwks" => keys.clone(),
                 "/token" => {
                     let number = count.fetch_add(1, Ordering::SeqCst);
-                    let now = seconds();
+                    let (now, life) = (seconds(), lives.load(Ordering::SeqCst));
                     let claims = json!({ "iss": iss, "aud": AUDIENCE, "sub": "alice", "scope": "api:read",
-                        "jti": format!("t-{number}"), "iat": now, "exp": now + 300 });
+                        "jti": format!("t-{number}"), "iat": now, "exp": now + life });
                     // It names no client, as those of many servers: the session does.
                     let token = issuer.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" }), &claims);
-                    json!({ "access_token": token, "token_type": "Bearer", "expires_in": 300, "refresh_token": format!("rt-{number}") })
+                    json!({ "access_token": token, "token_type": "Bearer", "expires_in": life, "refresh_token": format!("rt-{number}") })
                         .to_string()
                 }
                 _ => json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks"), "token_endpoint": format!("{iss}/token"),
@@ -87,7 +91,7 @@ routes:
             server.url()
         );
         let gateway = Gateway::unready(&config, |_| {}).unwrap();
-        Self { server, exchanges, waits, families: AtomicUsize::new(0), gateway }
+        Self { server, exchanges, waits, life, families: AtomicUsize::new(0), gateway }
     }
 
     /// A session of alice, as a sign-in leaves it behind: `Cookie`.
@@ -275,6 +279,63 @@ async fn the_cookie_rides_on_the_upgrade_of_a_websocket_that_a_listed_page_opens
     peer.take(MASKED).await;
 }
 
+/// A WebSocket of alice's, open on both sides, and the cookie that came with it.
+async fn chat(world: &World, listener: &TcpListener) -> (Client, Client, String) {
+    let cookie = world.session();
+    let mut page = world.gateway.connect().await;
+    let fields = [&HANDSHAKE[..], &[("Origin", LISTED), ("Cookie", cookie.as_str())]].concat();
+    page.send(request("GET", "/api/chat", &fields, b"")).await;
+    let mut peer = accept(listener).await;
+    peer.take_head().await.unwrap();
+    peer.send(SWITCHES).await;
+    let answer = page.first("GET").await.unwrap();
+    assert_eq!(answer.status, 101);
+    (page, peer, next(&answer))
+}
+
+#[tokio::test]
+async fn a_websocket_ends_with_its_session() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::start(&format!("http://{}", listener.local_addr().unwrap())).await;
+    let (mut page, mut peer, cookie) = chat(&world, &listener).await;
+    let (mut other, mut others, _) = chat(&world, &listener).await;
+    let signed_out =
+        world.ask("POST", "/oauth/logout?client_id=web-app", &FETCH, &[("Cookie", &cookie)]).await;
+    assert_eq!(signed_out.status, 200, "{}", signed_out.head);
+    page.rest().await;
+    peer.rest().await;
+    other.send(MASKED).await;
+    others.take(MASKED).await;
+}
+
+#[tokio::test]
+async fn a_websocket_lives_for_as_long_as_its_session_gets_access_tokens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = Upstream::start().await;
+    let more = format!("  - {{ path: /other/*, to: \"{}\" }}\n", upstream.url());
+    let world = World::with(&format!("http://{}", listener.local_addr().unwrap()), &more).await;
+    world.life.store(3, Ordering::SeqCst);
+    let (mut page, mut peer, cookie) = chat(&world, &listener).await;
+    let opened = Instant::now();
+    // From the half of its life on the token is exchanged for the next, by any request of the session.
+    let mut cookie = cookie;
+    until("another token", async || {
+        let answer = world.get("/other/x", &FETCH, &cookie).await;
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        if answer.header("set-cookie").is_some() {
+            cookie = next(&answer);
+        }
+        world.exchanges() >= 3
+    })
+    .await;
+    assert!(opened.elapsed() > Duration::from_millis(2500), "the first token is as good as over");
+    page.send(MASKED).await;
+    peer.take(MASKED).await;
+    page.rest().await;
+    assert!(opened.elapsed() > Duration::from_secs(4), "it went on by the second and the third");
+    peer.rest().await;
+}
+
 #[tokio::test]
 async fn the_cookie_rides_on_refusals_and_on_failures_of_the_upstream_too() {
     let upstream = Upstream::start().await;
@@ -306,8 +367,9 @@ async fn no_cookie_of_a_session_comes_after_its_end() {
         world.ask("POST", "/oauth/logout?client_id=web-app", &FETCH, &[("Cookie", &cookie)]).await;
     assert_eq!(signed_out.status, 200, "{}", signed_out.head);
     upstream.release(1);
-    let answer = client.answer().await;
-    assert_eq!((answer.status, answer.header("set-cookie")), (200, None));
+    // It may have been ended by then.
+    let answer = client.whole("GET").await;
+    assert_eq!(answer.and_then(|answer| answer.header("set-cookie").map(str::to_owned)), None);
     let over = world.get("/api/x", &FETCH, &cookie).await;
     assert_eq!(
         (over.status, over.json()["type"].as_str()),

@@ -6,6 +6,7 @@ mod backchannel;
 mod by_gateway;
 mod generations;
 mod in_session;
+mod lasting;
 mod native;
 mod replicas;
 mod requests;
