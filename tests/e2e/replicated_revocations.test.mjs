@@ -22,6 +22,17 @@ async function revoke(gateway, wanted) {
   });
 }
 
+/** Reads /api/feed; `ended` says whether it is over. */
+async function feed(gateway, token) {
+  const answer = await fetch(`${gateway.url}/api/feed`, { headers: { authorization: `Bearer ${token}` } });
+  assert.equal(answer.status, 200);
+  const reader = answer.body.getReader();
+  assert.match(Buffer.from((await reader.read()).value).toString(), /first/);
+  const feed = { ended: false };
+  reader.read().then(() => (feed.ended = 'whole'), () => (feed.ended = 'broken off'));
+  return feed;
+}
+
 const call = async (gateway, token) => (await request('GET', `${gateway.url}/api/hello`, { headers: { authorization: `Bearer ${token}` } })).status;
 const claimsOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
 
@@ -47,6 +58,29 @@ test('every replica refuses within a second what one has revoked: tokens, and th
     assert.match(refused.setCookies[0], new RegExp(`^${COOKIE}=;`));
   }
   for (const gateway of gateways) assert.ok((await gateway.metric('tollgate_revocation_lag_seconds')) < 10);
+});
+
+test('what is under way at one replica ends when another takes its session back, and goes on by a token that another has got', async (t) => {
+  const replicas = await start(t, { count: 2, accessTokenSeconds: 6 });
+  const { world, gateways } = replicas;
+  const [here, there] = gateways;
+  const browser = new Browser();
+  const token = (await world.signIn(browser)).json.access_token;
+  const opened = Date.now();
+  const feeds = await Promise.all(gateways.map((gateway) => feed(gateway, token)));
+  world.as.accessTokenSeconds = 60;
+  const next = (await replicas.refresh(browser, there)).json.access_token;
+  assert.equal(await call(here, next), 200);
+  await until('the end of the first token', () => Date.now() > opened + 8_000);
+  assert.deepEqual(feeds.map(({ ended }) => ended), [false, false]);
+  const line = await until('the access log', () => gateways.flatMap(({ requests }) => requests).find(({ outcome }) => outcome === 'signed_in'));
+  const began = performance.now();
+  assert.equal((await revoke(there, { kind: 'family', value: line.family })).status, 201);
+  await until('both to end', () => feeds.every(({ ended }) => ended));
+  const took = performance.now() - began;
+  assert.ok(took < 10_000, `${took} ms; a second is promised, and these machines are shared`);
+  await until('the service to hear of it', () => world.upstream.readers === 0);
+  for (const gateway of gateways) assert.equal(await gateway.metric('tollgate_streams_ended_total', { cause: 'revoked' }), 1);
 });
 
 async function outage(t, onOutage) {

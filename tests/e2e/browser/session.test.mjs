@@ -119,6 +119,30 @@ describe('a page without tokens', () => {
     }
   });
 
+  test('a stream lives while its session gets access tokens, and ends with the session', async () => {
+    scene.world.as.accessTokenSeconds = SHORT_LIFE;
+    const tab = await scene.signInAt('/portal/in');
+    const opened = Date.now();
+    await tab.evaluate(() => {
+      window.events = new EventSource('/api/feed');
+      window.seen = { came: 0, failed: 0 };
+      events.onmessage = () => (seen.came += 1);
+      events.onerror = () => (seen.failed += 1);
+    });
+    const seen = () => tab.evaluate(() => ({ ...seen, state: events.readyState }));
+    await until('the first event', async () => (await seen()).came === 1);
+    const exchanges = scene.exchanges;
+    scene.world.as.accessTokenSeconds = 60;
+    await until('another token', async () => (await call(tab)).status === 200 && scene.exchanges > exchanges);
+    await until('the end of the first token', () => Date.now() > opened + (SHORT_LIFE + 2) * 1000);
+    assert.deepEqual(await seen(), { came: 1, failed: 0, state: 1 });
+    await tab.evaluate(() => fetch('/oauth/logout?client_id=web-app', { method: 'POST' }));
+    // The browser connects again by itself, is told 401, and does not ask once more.
+    await until('the stream to be over', async () => (await seen()).state === 2, { seconds: 20 });
+    assert.equal(scene.world.upstream.readers, 0);
+    assert.equal((await seen()).came, 1);
+  });
+
   test('an authorization server that is away costs no session, nor a call whose token still lives', async () => {
     const tab = await withTokenThatEnds();
     const cookie = await scene.sessionCookie();

@@ -1,5 +1,5 @@
 // The API behind the gateway: says what it received, and holds requests to /api/held until it is
-// told to let go. A WebSocket is told the same in its first message; `?choose=` is the subprotocol that is chosen.
+// told to let go. /api/feed is a stream of one event, which ends when its reader leaves. A WebSocket is told the same in its first message; `?choose=` is the subprotocol that is chosen.
 
 import { createHash } from 'node:crypto';
 import http from 'node:http';
@@ -25,13 +25,23 @@ export class Upstream {
         outgoing.writeHead(200, { 'content-type': 'application/json' });
         outgoing.end(JSON.stringify(request));
       };
-      if (incoming.url.startsWith('/api/held')) this.#held.push(answer);
+      if (incoming.url.startsWith('/api/feed')) this.#feed(outgoing);
+      else if (incoming.url.startsWith('/api/held')) this.#held.push(answer);
       else if (incoming.url.startsWith('/api/slow')) setTimeout(answer, 50);
       else answer();
     });
   });
 
   #sockets = new Set();
+  /** How many read /api/feed. */
+  readers = 0;
+
+  #feed(outgoing) {
+    this.readers += 1;
+    outgoing.on('close', () => (this.readers -= 1));
+    outgoing.writeHead(200, { 'content-type': 'text/event-stream' });
+    outgoing.write('data: first\n\n');
+  }
 
   static async start() {
     const upstream = new Upstream();
