@@ -40,7 +40,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) path: &'a str,
     pub(crate) route: Option<&'a str>,
     pub(crate) status: u16,
-    /// `ok`, the label of a denial, or how an exchange ended.
+    /// `ok`, the label of a denial, how an exchange ended, or why the request was ended.
     pub(crate) outcome: &'static str,
     /// The label of the denial that the route only reports; the request went on as nobody's.
     pub(crate) report_only: Option<&'static str>,

@@ -32,6 +32,7 @@ use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
 use crate::edge::door::Door;
+use crate::edge::endable_app::LetIn;
 
 /// How a client begins HTTP/2 (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -100,6 +101,8 @@ impl Connections {
 /// One connection, as the proxy sees it.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Of its request, where it has one at a time.
+    pub(crate) let_in: LetIn,
     phase: AtomicU8,
     all: Arc<Connections>,
     door: Arc<Door>,
@@ -163,7 +166,10 @@ impl Place {
         all.awaited.fetch_add(1, Ordering::AcqRel);
         all.gauge.inc();
         let (all, door) = (all.clone(), door.clone());
-        Some(Self(Arc::new(Connection { phase: AtomicU8::new(FRESH), all, door }), counted))
+        Some(Self(
+            Arc::new(Connection { let_in: LetIn::default(), phase: AtomicU8::new(FRESH), all, door }),
+            counted,
+        ))
     }
 }
 

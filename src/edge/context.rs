@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::{Error, ErrorType};
 
 use crate::core::caller::Caller;
@@ -218,6 +218,21 @@ impl Context {
         self.family = side.family;
         self.subject = side.subject;
         side.let_in
+    }
+
+    /// Somebody was let in: from here on the request ends when their access does.
+    pub(crate) fn opens(&mut self, permit: &Permit, of_session: Option<Box<OfSession>>, version: Version) {
+        let Some(caller) = permit.caller() else { return };
+        let token = of_session.as_ref().map_or(caller, |session| &session.token).clone();
+        let open = self.gate.open_requests.enter(token, of_session);
+        let let_in = match version {
+            Version::HTTP_2 => self.inflow.as_ref().map(|inflow| &inflow.let_in),
+            _ => self.connection.as_ref().map(|connection| &connection.let_in),
+        };
+        if let Some(let_in) = let_in {
+            let_in.tell(open.clone());
+        }
+        self.open = Some(open);
     }
 
     /// Whether a session cookie proved who calls.

@@ -5,17 +5,18 @@
 //! its connection closes; the upstream's closes too, or its stream is reset. Nobody takes that for a whole answer (RFC
 //! 9112 section 8, RFC 9113 section 8.1).
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 
 use crate::config::settings::Patience;
+use crate::edge::connection_guard::Connection;
 use crate::edge::inflow::Inflow;
 use crate::state::open_requests::OpenRequest;
 
@@ -28,47 +29,76 @@ pub(crate) struct Endable<A> {
     pub(crate) patience: Patience,
 }
 
-thread_local! {
-    /// What the request that is being polled was let in as, on its way to who polls it.
-    static LET_IN: Cell<Option<Arc<OpenRequest>>> = const { Cell::new(None) };
+/// Where whoever serves a request finds as what it was let in.
+#[derive(Debug, Default)]
+pub(crate) struct LetIn(Mutex<Option<Arc<OpenRequest>>>);
+
+impl LetIn {
+    /// The request was let in: whoever serves it hears from `open` when it must end.
+    pub(crate) fn tell(&self, open: Arc<OpenRequest>) {
+        *self.0.lock() = Some(open);
+    }
+
+    fn take(&self) -> Option<Arc<OpenRequest>> {
+        self.0.lock().take()
+    }
 }
 
-/// The request that is being served was let in: whoever serves it hears from `open` when it must end.
-pub(crate) fn let_in(open: Arc<OpenRequest>) {
-    LET_IN.set(Some(open));
+/// What has a place for one request at a time: a connection of HTTP/1.1, a stream of HTTP/2.
+enum Place {
+    Connection(Arc<Connection>),
+    Stream(Arc<Inflow>),
+}
+
+impl Place {
+    fn let_in(&self) -> &LetIn {
+        match self {
+            Self::Connection(connection) => &connection.let_in,
+            Self::Stream(inflow) => &inflow.let_in,
+        }
+    }
 }
 
 /// One request being served. Small: an idle connection has one, too.
 struct UntilEnded<'all> {
     /// `None`: it was ended.
     serving: Option<Serving<'all>>,
+    place: Option<Place>,
     open: Option<Arc<OpenRequest>>,
+}
+
+impl UntilEnded<'_> {
+    /// Else it is heard of when it is.
+    fn is_ended(&self, cx: &Context<'_>) -> bool {
+        self.open.as_ref().is_some_and(|open| open.poll_ending(cx).is_ready())
+    }
+
+    /// Whether it was let in just now.
+    fn was_let_in(&mut self) -> bool {
+        if self.open.is_none() {
+            self.open = self.place.as_ref().and_then(|place| place.let_in().take());
+            return self.open.is_some();
+        }
+        false
+    }
 }
 
 impl Future for UntilEnded<'_> {
     type Output = Reusable;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reusable> {
-        let Self { serving: Some(serving), open } = &mut *self else { return Poll::Ready(None) };
-        if !is_ended(open, cx) {
-            LET_IN.set(None);
+        if !self.is_ended(cx) {
+            let Some(serving) = &mut self.serving else { return Poll::Ready(None) };
             if let Poll::Ready(reusable) = serving.as_mut().poll(cx) {
                 return Poll::Ready(reusable);
             }
-            let Some(new) = LET_IN.take() else { return Poll::Pending };
-            *open = Some(new);
-            if !is_ended(open, cx) {
+            if !(self.was_let_in() && self.is_ended(cx)) {
                 return Poll::Pending;
             }
         }
         self.serving = None;
         Poll::Ready(None)
     }
-}
-
-/// Else it is heard of when it is.
-fn is_ended(open: &Option<Arc<OpenRequest>>, cx: &Context<'_>) -> bool {
-    open.as_ref().is_some_and(|open| open.poll_ending(cx).is_ready())
 }
 
 impl<A> HttpServerApp for Endable<A>
@@ -85,20 +115,30 @@ where
         'shutdown: 'all,
         Self: 'all,
     {
-        let serving: Serving<'all> = if session.is_http2() && !session.is_body_done() {
-            let inflow = Inflow::new(self.patience);
-            session.req_header_mut().extensions_mut().insert(inflow.clone());
+        if !session.is_http2() {
+            let place = Connection::of(session.digest()).map(Place::Connection);
+            // The request before may have been over before anybody looked.
+            place.as_ref().and_then(|place| place.let_in().take());
+            let serving = Some(self.inner.process_new_http(session, shutdown));
+            return Box::pin(UntilEnded { serving, place, open: None });
+        }
+        let inflow = Inflow::new(self.patience);
+        session.req_header_mut().extensions_mut().insert(inflow.clone());
+        let place = Some(Place::Stream(inflow.clone()));
+        let has_body = !session.is_body_done();
+        let serving = self.inner.process_new_http(session, shutdown);
+        let serving: Serving<'all> = if has_body {
             Box::pin(async move {
                 tokio::select! {
                     biased;
-                    reusable = self.inner.process_new_http(session, shutdown) => reusable,
+                    reusable = serving => reusable,
                     () = inflow.stops() => None,
                 }
             })
         } else {
-            self.inner.process_new_http(session, shutdown)
+            serving
         };
-        Box::pin(UntilEnded { serving: Some(serving), open: None })
+        Box::pin(UntilEnded { serving: Some(serving), place, open: None })
     }
 
     fn h2_options(&self) -> Option<H2Options> {

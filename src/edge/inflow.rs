@@ -14,10 +14,13 @@ use pingora::http::RequestHeader;
 
 use crate::config::settings::Patience;
 use crate::core::pace::Pace;
+use crate::edge::endable_app::LetIn;
 
 /// The body of one request.
 #[derive(Debug)]
 pub(crate) struct Inflow {
+    /// Of its stream, where it is one of HTTP/2.
+    pub(crate) let_in: LetIn,
     began: Instant,
     patience: Patience,
     state: Mutex<State>,
@@ -44,7 +47,7 @@ impl Inflow {
             is_conversation: false,
             was_given_up: false,
         };
-        Arc::new(Self { began, patience, state: Mutex::new(state) })
+        Arc::new(Self { let_in: LetIn::default(), began, patience, state: Mutex::new(state) })
     }
 
     /// The one that watches over this request, or a new one.

@@ -34,7 +34,7 @@ use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
-use crate::edge::{attempt, body, endable_app, request_head};
+use crate::edge::{attempt, body, request_head};
 use crate::flows::admit::{self, Admitted, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::{Gate, open_requests, ports};
@@ -133,12 +133,7 @@ impl Proxy {
                     self.report(context, &permit.route().name, &reported.denial);
                 }
                 let of_session = session.and_then(|side| context.keep_session(*side));
-                let token = of_session.as_ref().map(|session| &session.token).or(permit.caller());
-                if let Some(token) = token.cloned() {
-                    let open = self.gate.open_requests.enter(token, of_session);
-                    context.open = Some(open.clone());
-                    endable_app::let_in(open);
-                }
+                context.opens(&permit, of_session, request.version);
                 context.permit = Some(permit);
             }
             Err(refusal) => {

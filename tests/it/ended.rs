@@ -106,7 +106,7 @@ async fn what_is_revoked_ends_whatever_is_under_way_and_nobody_elses() {
         let hers = |line: &&Value| line["outcome"] != "ok";
         eventually("her line", || gateway.log.lines().iter().filter(hers).count() as f64 > before).await;
         let lines = gateway.log.lines();
-        let line = lines.iter().filter(hers).next_back().unwrap();
+        let line = lines.iter().rfind(hers).unwrap();
         assert_eq!(
             (line["outcome"].as_str(), line["status"].as_u64(), line["subject"].is_string()),
             (Some("ended_revoked"), Some(status), true),
@@ -120,6 +120,28 @@ async fn what_is_revoked_ends_whatever_is_under_way_and_nobody_elses() {
         change(gateway, Change::Lift(revocation(gateway, Kind::Sub, "alice"))).await;
     }
     eventually("nothing to be under way", || gateway.app.gate.metrics.in_flight().get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_has_carried_others_ends_with_the_one_that_is_under_way() {
+    let (listener, gateway) = stage().await;
+    let [first, second] = ["one", "two"].map(|jti| token(&gateway, json!({ "jti": jti })));
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/x", &[("Authorization", first.as_str())], b"")).await;
+    let mut peer = accept(&listener).await;
+    peer.take_head().await.unwrap();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    assert_eq!(client.answer().await.status, 200);
+    client.send(request("GET", "/x", &[("Authorization", second.as_str())], b"")).await;
+    peer.take_head().await.unwrap();
+    peer.send([FEED, EVENT].concat()).await;
+    client.until(EVENT.as_bytes()).await;
+    revoke(&gateway, Kind::Jti, "one").await;
+    peer.send(EVENT).await;
+    client.until([EVENT, EVENT].concat().as_bytes()).await;
+    revoke(&gateway, Kind::Jti, "two").await;
+    client.rest().await;
+    peer.rest().await;
 }
 
 #[tokio::test]
