@@ -35,6 +35,9 @@ use crate::flows::ports::{Bounds, HttpClient, HttpFault};
 /// An idle connection is given up after this long: before the 5 s at which many servers close it, so
 /// that a POST, which is never repeated, does not meet a closing connection.
 const IDLE: Duration = Duration::from_secs(3);
+/// A connection of HTTP/2 on which nothing comes for so long is asked whether it lives, and given up after as long again: one
+/// that is shared is never idle, and what goes away on the way to a server says nothing.
+const SILENCE: Duration = Duration::from_secs(5);
 /// The header of an answer, in bytes and in fields.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 const MAX_HEADER_FIELDS: usize = 128;
@@ -147,6 +150,7 @@ fn pooled(roots: Arc<RootCertStore>) -> Result<Pooled, rustls::Error> {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(Duration::from_secs(5)));
+    tcp.set_tcp_user_timeout(Some(SILENCE + SILENCE));
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
@@ -156,12 +160,15 @@ fn pooled(roots: Arc<RootCertStore>) -> Result<Pooled, rustls::Error> {
     let client = Client::builder(TokioExecutor::new())
         .retry_canceled_requests(false)
         .set_host(true)
+        .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(16)
         .http1_max_headers(MAX_HEADER_FIELDS)
         .http1_max_buf_size(MAX_HEADER_BYTES)
         .http2_max_header_list_size(64 * 1024)
+        .http2_keep_alive_interval(SILENCE)
+        .http2_keep_alive_timeout(SILENCE)
         .build(connector);
     Ok(client)
 }
