@@ -104,7 +104,9 @@ impl World {
                 let used = flying.used || family.is_used(*flight);
                 let (arrival, next) = arrival(*flight, flying, used, here, &mut self.dice);
                 match family.landed(arrival.clone(), now) {
-                    Landed::Kept => Outcome::Landed { next: Box::new(next), arrival: Box::new(arrival) },
+                    Landed::Kept { .. } => {
+                        Outcome::Landed { next: Box::new(next), arrival: Box::new(arrival) }
+                    }
                     Landed::Before | Landed::TooLate { .. } => Outcome::PresentAgain,
                     Landed::GivenUp => Outcome::GivenUp,
                 }

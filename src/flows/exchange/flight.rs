@@ -30,6 +30,7 @@ use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::{FLIGHT, ask_token_endpoint, revoke_in_background};
 use crate::flows::ports::random;
+use crate::flows::revoke::take_back_in_background;
 use crate::flows::session::tokens;
 use crate::state::exchanges::{Airborne, Heard, Watch};
 use crate::state::live::Live;
@@ -247,7 +248,10 @@ impl UnderWay {
             Ok((family.landed(arrival, now), answer, issued))
         });
         match landed.await {
-            Ok(Ok((Landed::Kept, answer, issued))) => {
+            Ok(Ok((Landed::Kept { pushed_out }, answer, issued))) => {
+                if let Some(token) = pushed_out {
+                    take_back_in_background(&self.gate, grant.family, vec![token]);
+                }
                 self.note_receipt(issued).await;
                 self.hold_tokens(tokens);
                 if let Some(verified) = &judged.verified {

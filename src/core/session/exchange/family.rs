@@ -319,7 +319,7 @@ impl Family {
         });
         self.successor = Some(successor);
         self.links.extend(links);
-        self.issue(issued, now);
+        let pushed_out = self.issue(issued, now);
         let full = self.landings.len().checked_sub(ANSWERS + 1);
         if let Some(old) = full.and_then(|at| self.landings.get_mut(at)) {
             old.answer = None;
@@ -328,17 +328,18 @@ impl Family {
             self.landings.pop_front();
         }
         self.drop_links();
-        Landed::Kept
+        Landed::Kept { pushed_out }
     }
 
-    /// Notes an access token that is handed out.
-    pub fn issue(&mut self, issued: Option<Issued>, now: Now) {
+    /// Notes an access token that is handed out. Gives one that still lives and for which there is no room any more.
+    pub fn issue(&mut self, issued: Option<Issued>, now: Now) -> Option<Issued> {
         self.issued.retain(|token| now.here < token.known_until());
         self.issued.extend(issued);
-        if self.issued.len() > TOKENS {
-            self.issued.sort_by_key(|token| token.expires_at);
-            self.issued.remove(0);
+        if self.issued.len() <= TOKENS {
+            return None;
         }
+        self.issued.sort_by_key(|token| token.expires_at);
+        Some(self.issued.remove(0))
     }
 
     /// The session was used, without an exchange.

@@ -169,8 +169,9 @@ pub struct Successor {
 /// How a flight was received on landing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Landed {
-    /// Its answer may be handed out.
-    Kept,
+    /// Its answer may be handed out. `pushed_out`: an access token that still lives and for which there is no room any
+    /// more; it is to be named by itself, or nobody could take it back with its session.
+    Kept { pushed_out: Option<Issued> },
     /// It has landed before, and its caller did not hear of it: the answer of then is the answer, sealed for a seed
     /// that this one does not have.
     Before,

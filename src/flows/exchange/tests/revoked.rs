@@ -42,6 +42,31 @@ impl Scene {
 }
 
 #[tokio::test]
+async fn a_token_for_which_there_is_no_room_any_more_is_taken_back_by_itself() {
+    let scene = Scene::strict();
+    let long = json!({ "exp": scene.clock.now().as_secs() + 23 * 3600 });
+    let mut tokens = Vec::new();
+    scene.next(access_token(&scene, with(long.clone(), json!({ "jti": "first" }))));
+    let signed_in = scene.sign_in().await;
+    let mut cookie = cookie_of(&signed_in);
+    tokens.push(body(&signed_in)["access_token"].as_str().unwrap().to_owned());
+    for number in 1..=256 {
+        scene.next(access_token(&scene, with(long.clone(), json!({ "jti": format!("t{number}") }))));
+        scene.pass(31);
+        let answer = scene.refresh(&cookie).await.unwrap();
+        cookie = cookie_of(&answer);
+        tokens.push(body(&answer)["access_token"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+    assert_eq!(scene.takes(&tokens[0]).await, Err(Denial::Revoked), "the 257th pushed it out");
+    assert_eq!(scene.takes(&tokens[1]).await, Ok(()));
+    scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+    for token in &tokens {
+        assert_eq!(scene.takes(token).await, Err(Denial::Revoked));
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_session_ends_at_its_next_exchange_and_at_the_server_too() {
     for wanted in [
         json!({ "kind": "sub", "value": "alice" }),

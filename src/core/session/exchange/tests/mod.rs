@@ -11,6 +11,9 @@ const WINDOWS: Windows = Windows {
     timeouts: Timeouts { idle: Duration::from_secs(3600), absolute: Duration::from_secs(24 * 3600) },
 };
 
+/// Landed, and nothing made room for it.
+const KEPT: Landed = Landed::Kept { pushed_out: None };
+
 /// What a second is called by the gateway's clock.
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_secs(1000 + seconds)
@@ -156,7 +159,7 @@ impl Scene {
             flying.grant.successor(Some(token.as_str().into()), *seed(number).expose(), at(seconds), used);
         let landed = self.family.landed(flying.arrival(&next, worth_for), now(seconds));
         self.family = Family::from_bytes(&self.family.to_bytes()).unwrap();
-        if landed == Landed::Kept && self.grants.len() as u64 == number {
+        if landed == KEPT && self.grants.len() as u64 == number {
             self.grants.push(next);
         }
         landed
@@ -171,7 +174,7 @@ impl Scene {
         let flying = self.begin(presented, shape, true, seconds);
         assert_eq!(flying.grant.generation, of);
         assert_eq!(flying.grant.refresh_token.expose(), &format!("rt-{of}"));
-        assert_eq!(self.land(&flying, seconds), Landed::Kept);
+        assert_eq!(self.land(&flying, seconds), KEPT);
         flying.recovers
     }
 }
@@ -191,7 +194,7 @@ fn fifty_of_one_generation_share_one_flight() {
     for _ in 1..50 {
         assert!(matches!(scene.present(0, 1), other!(Decision::Join(_))));
     }
-    assert_eq!(scene.land(&flying, 2), Landed::Kept);
+    assert_eq!(scene.land(&flying, 2), KEPT);
     assert!(
         matches!(scene.present(0, 31), Outcome::Again { answer: 1, with_cookie: true, age } if age.as_secs() == 29)
     );
@@ -213,7 +216,7 @@ fn a_flight_that_was_given_up_ends_nothing_and_lands_only_as_the_newest() {
     assert!(scene.family.failed(first.id));
     let second = scene.begin(0, &Shape::default(), true, 1);
     assert!(!scene.family.failed(first.id) && scene.family.beat(second.id) && !scene.family.beat(first.id));
-    assert_eq!(scene.land_worth(&first, true, None, 2), Landed::Kept);
+    assert_eq!(scene.land_worth(&first, true, None, 2), KEPT);
     assert!(!scene.family.failed(second.id), "what the other hears is about a token that was replaced");
     assert!(matches!(scene.present(0, 3), Outcome::Again { answer: 1, with_cookie: true, .. }));
     // It comes in after it.
@@ -221,7 +224,7 @@ fn a_flight_that_was_given_up_ends_nothing_and_lands_only_as_the_newest() {
     let first = scene.begin(0, &Shape::default(), true, 0);
     assert!(scene.family.failed(first.id));
     let second = scene.begin(0, &Shape::default(), true, 1);
-    assert_eq!(scene.land(&second, 2), Landed::Kept);
+    assert_eq!(scene.land(&second, 2), KEPT);
     assert_eq!(scene.land(&first, 3), Landed::GivenUp);
 }
 
@@ -229,7 +232,7 @@ fn a_flight_that_was_given_up_ends_nothing_and_lands_only_as_the_newest() {
 fn a_flight_that_landed_and_was_not_heard_of_does_not_land_again() {
     let mut scene = Scene::new();
     let flying = scene.begin(0, &Shape::default(), true, 0);
-    assert_eq!(scene.land(&flying, 1), Landed::Kept);
+    assert_eq!(scene.land(&flying, 1), KEPT);
     let family = scene.family.clone();
     assert_eq!(scene.land(&flying, 2), Landed::Before);
     assert_eq!(scene.family, family);
@@ -344,7 +347,7 @@ fn a_generation_that_a_flight_recovers_for_is_no_replay_when_its_successor_shows
     assert!(flying.recovers);
     assert!(matches!(scene.present(1, 101), other!(Decision::Join(_))));
     assert!(matches!(scene.present(0, 102), other!(Decision::Join(_))));
-    assert_eq!(scene.land(&flying, 103), Landed::Kept);
+    assert_eq!(scene.land(&flying, 103), KEPT);
     assert!(matches!(scene.present(0, 104), Outcome::Again { answer: 2, .. }));
     assert!(matches!(scene.present(0, 133), other!(Decision::Replay)));
     // Where the flight brings nothing, it is one.
@@ -424,7 +427,7 @@ fn other_scopes_do_not_open_the_window_of_a_spent_generation_again() {
 fn an_answer_whose_token_is_nearly_over_is_not_given_again() {
     let mut scene = Scene::new();
     let flying = scene.begin(0, &Shape::default(), true, 0);
-    assert_eq!(scene.land_worth(&flying, true, Some(Duration::from_secs(20)), 0), Landed::Kept);
+    assert_eq!(scene.land_worth(&flying, true, Some(Duration::from_secs(20)), 0), KEPT);
     assert!(matches!(scene.present(0, 19), Outcome::Again { .. }));
     assert!(!scene.exchange(0, 1, 20));
 }

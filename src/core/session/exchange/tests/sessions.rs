@@ -64,12 +64,12 @@ fn an_answer_of_a_poll_is_not_given_again_to_a_use() {
     let mut scene = Scene::new();
     let present = |scene: &mut Scene, used, seconds| scene.present_used(0, &Shape::default(), used, seconds);
     let polled = scene.begin(0, &Shape::default(), false, 10);
-    assert_eq!(scene.land(&polled, 10), Landed::Kept);
+    assert_eq!(scene.land(&polled, 10), KEPT);
     assert!(matches!(present(&mut scene, false, 11), Outcome::Again { answer: 1, .. }));
     // The use is exchanged in turn, with the successor's grant, and is no lost answer.
     let used = scene.begin(0, &Shape::default(), true, 12);
     assert!(!used.recovers && used.grant.generation == 1);
-    assert_eq!(scene.land(&used, 12), Landed::Kept);
+    assert_eq!(scene.land(&used, 12), KEPT);
     assert_eq!(scene.grants[2].last_used_at, at(12));
     // From here on that answer stands for uses and polls alike.
     for used in [true, false] {
@@ -104,12 +104,12 @@ fn access_tokens_are_known_until_they_end_and_not_without_bound() {
         expires_at: at(ends),
         generation: 0,
     };
-    for number in 0..1000 {
-        family.issue(Some(token(number, 10 + number)), now(0));
-    }
+    let first: Vec<_> = (0..1000).map(|number| token(number, 10 + number)).collect();
+    let pushed_out: Vec<_> = first.iter().filter_map(|token| family.issue(Some(*token), now(0))).collect();
     assert_eq!(family.issued().len(), TOKENS);
     assert!(family.issued().iter().all(|token| token.expires_at > at(700)), "those that end first went");
-    family.issue(Some(token(0, 5000)), now(4000));
+    assert_eq!(pushed_out, first[..1000 - TOKENS], "and nobody forgets them");
+    assert_eq!(family.issue(Some(token(0, 5000)), now(4000)), None, "what has ended makes room");
     assert_eq!(family.issued().len(), 1);
     family.issue(None, now(5100));
     assert_eq!(family.issued().len(), 1, "a replica whose clock is behind takes it still");
