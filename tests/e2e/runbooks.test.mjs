@@ -146,6 +146,7 @@ test('a compromised signing key: what it signed is refused at once, whatever it 
   const headers = { authorization: `Basic ${Buffer.from(`me:${token.trim()}`).toString('base64')}` };
   const refreshed = await request('POST', `${world.gateway.admin}/issuers/as/refresh`, { headers });
   assert.equal(refreshed.status, 200, refreshed.text);
+  await world.gateway.says(/"event":"audit"[^\n]*"name":"me"[^\n]*"issuer":"as"[^\n]*"outcome":"fetched"/);
   await revoke(world, '--lift', idOf(text));
   assert.equal(await api(world, alice), 200);
 });
