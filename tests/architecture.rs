@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "in a test a panic is the verdict")]
 
+#[path = "architecture/deploy.rs"]
+mod deploy;
 #[path = "architecture/rules.rs"]
 mod rules;
 #[path = "architecture/source.rs"]
