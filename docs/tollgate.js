@@ -48,12 +48,15 @@ export class Tollgate {
     return (await this.#current(background)).access_token;
   }
 
-  /** Ends the session. It is forgotten in all tabs in any case; throws when the gateway could not be told. */
-  async signOut() {
+  /**
+   * Ends the session; `everywhere`: all of the person's, on every device. It is forgotten in all tabs in any case; throws
+   * when it is not known to be over.
+   */
+  async signOut({ everywhere } = {}) {
     this.#forget();
     this.#say({ news: 'out' });
     try {
-      const url = `${this.#endpoint}?${new URLSearchParams({ client_id: this.#clientId })}`;
+      const url = `${this.#endpoint}?${new URLSearchParams({ client_id: this.#clientId, ...(everywhere && { everywhere: 'true' }) })}`;
       const answer = await fetch(url, { method: 'DELETE', credentials: 'include', keepalive: true });
       if (!answer.ok) throw await failure(answer);
     } finally {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "in a test a panic is the verdict")]
 
+#[path = "architecture/deploy.rs"]
+mod deploy;
 #[path = "architecture/rules.rs"]
 mod rules;
 #[path = "architecture/source.rs"]
@@ -177,7 +179,8 @@ fn a_promise_without_a_test_is_seen() {
     let tree = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(tree.path().join("tests/e2e")).expect("folders");
     let rust = "#[test]\nfn it_holds() {}\nfn not_a_test() {}\n#[cfg(test)]\nfn nor_this() {}\n\
-                #[tokio::test(flavor = \"current_thread\")]\n#[ignore]\nasync fn later() {}\n// fn it_says() {}";
+                #[tokio::test(flavor = \"current_thread\")]\n#[allow(x)]\nasync fn later() {}\n// fn it_says() {}\n\
+                #[test]\n#[ignore]\nfn it_never_holds() {}\n#[ignore = \"slow\"]\n#[test]\nfn nor_today() {}";
     fs::write(tree.path().join("tests/a.rs"), rust).expect("a file");
     fs::write(tree.path().join("tests/e2e/a.test.mjs"), "test('signs in', f);\ntest(`fails by ${x}`, f);")
         .expect("a file");
@@ -196,6 +199,8 @@ fn a_promise_without_a_test_is_seen() {
         "- It holds: `tests/a.rs::not_a_test`",
         "- It holds: `tests/a.rs::nor_this`",
         "- It holds: `tests/a.rs::it_says`",
+        "- It holds: `tests/a.rs::it_never_holds`",
+        "- It holds: `tests/a.rs::nor_today`",
         "- It holds: `tests/e2e/a.test.mjs: signs`",
         "- It holds: `tests/e2e/b.test.mjs: signs in`",
     ] {

@@ -145,7 +145,8 @@ impl Assertions {
         about: About<'_>,
         now: Timestamp,
     ) -> Result<Made, SigningFailed> {
-        // Client and subject as the identity headers say them: in a session not only the access token names them.
+        // Client and subject as the identity headers say them: in a session not only the access token names them, nor the
+        // session.
         let (token, subject) = (caller.token(), caller.subject_told());
         let ends = now.plus(self.ttl).min(token.good_until());
         let claims = Claims {
@@ -155,7 +156,7 @@ impl Assertions {
             sub_id: subject.map(|sub| SubjectId { format: "iss_sub", iss, sub }),
             client_id: caller.facts().client,
             scope: (!token.scope().is_empty()).then(|| token.scope().joined()),
-            sid: token.session(),
+            sid: caller.session_told(),
             iat: now.as_secs(),
             // Never in the past, although a token may end within this second.
             exp: ends.as_secs().max(now.as_secs().saturating_add(1)),
@@ -276,18 +277,25 @@ mod tests {
         let headers = ["sub", "client_id"]
             .map(|claim| (HeaderName::from_static(claim_header(claim)), claim.to_owned()));
         let id_token = |claims: Value| claims.as_object().unwrap().clone();
-        for (access_token, id_token, sub, client) in [
-            (json!({}), None, Some("alice"), "web-app"),
-            (json!({ "client_id": null }), None, Some("alice"), "session-client"),
+        for (access_token, session, id_token, sub, client, sid) in [
+            (json!({}), None, None, Some("alice"), "web-app", None),
+            (json!({ "sid": "s-1" }), None, None, Some("alice"), "web-app", Some("s-1")),
+            (json!({}), Some("s-2"), None, Some("alice"), "web-app", Some("s-2")),
+            // As the issuer's logout tokens name it.
+            (json!({ "sid": "s-1" }), Some("s-2"), None, Some("alice"), "web-app", Some("s-2")),
+            (json!({ "client_id": null }), None, None, Some("alice"), "session-client", None),
             (
                 json!({ "client_id": null }),
+                Some("s-2"),
                 Some(id_token(json!({ "sub": "alice@corp" }))),
                 Some("alice@corp"),
                 "session-client",
+                Some("s-2"),
             ),
-            (json!({}), Some(id_token(json!({ "name": "Alice" }))), None, "web-app"),
+            (json!({}), None, Some(id_token(json!({ "name": "Alice" }))), None, "web-app", None),
         ] {
-            let caller = caller(access_token).of_session("session-client", id_token.as_ref(), &headers);
+            let caller =
+                caller(access_token).of_session("session-client", session, id_token.as_ref(), &headers);
             let claims = claims_of(&assertions.make(&caller, ISS, about, NOW).unwrap());
             let header = |claim| {
                 let name = claim_header(claim);
@@ -298,7 +306,7 @@ mod tests {
                     .map(|(_, value)| value.to_str().unwrap())
             };
             assert_eq!((claims["sub"].as_str(), claims["sub_id"]["sub"].as_str()), (sub, sub));
-            assert_eq!(claims["client_id"], client);
+            assert_eq!((&claims["client_id"], claims["sid"].as_str()), (&json!(client), sid));
             assert_eq!((header("sub"), header("client_id")), (sub, Some(client)));
         }
     }

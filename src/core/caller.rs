@@ -19,6 +19,8 @@ pub struct Caller<B: ?Sized = dyn Beside> {
     identity: Vec<(HeaderName, HeaderValue)>,
     /// Where the session says it and not the token.
     client: Option<String>,
+    /// As the session knows it, where it does.
+    session: Option<Box<str>>,
     /// Where upstreams are told who calls by the ID token of the session.
     by_id_token: Option<Named>,
     token: VerifiedToken,
@@ -45,7 +47,7 @@ impl<B> Caller<B> {
     /// `headers`: header and the claim that fills it.
     pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)], beside: B) -> Self {
         let identity = identity_headers(headers, TokenFacts::from(&token));
-        Self { token, identity, client: None, by_id_token: None, beside }
+        Self { token, identity, client: None, session: None, by_id_token: None, beside }
     }
 }
 
@@ -58,11 +60,13 @@ impl Caller {
 
 impl<B: ?Sized> Caller<B> {
     /// Whose session it is. `client`: to which the AS gave the session's tokens, in case the access token does not say
-    /// so. `id_token`: the claims of the ID token, where the headers are filled from it.
+    /// so. `session`: its `sid` at the AS, where that is known. `id_token`: the claims of the ID token, where the headers are
+    /// filled from it.
     #[must_use]
     pub fn of_session(
         &self,
         client: &str,
+        session: Option<&str>,
         id_token: Option<&Map<String, Value>>,
         headers: &[(HeaderName, String)],
     ) -> Caller<()> {
@@ -74,7 +78,7 @@ impl<B: ?Sized> Caller<B> {
         let subject =
             |claims: &Map<String, Value>| claims.get("sub").and_then(Value::as_str).map(str::to_owned);
         let by_id_token = id_token.map(|claims| Named { subject: subject(claims) });
-        Caller { token, identity, client, by_id_token, beside: () }
+        Caller { token, identity, client, session: session.map(Into::into), by_id_token, beside: () }
     }
 
     /// What routes require something of.
@@ -89,6 +93,11 @@ impl<B: ?Sized> Caller<B> {
             Some(named) => named.subject.as_deref(),
             None => self.token.subject(),
         }
+    }
+
+    /// The session at the AS: as back-channel logout speaks of it, and else as the access token does.
+    pub fn session_told(&self) -> Option<&str> {
+        self.session.as_deref().or_else(|| self.token.session())
     }
 
     pub fn token(&self) -> &VerifiedToken {

@@ -2,9 +2,10 @@
 //!
 //! Values: printable ASCII stays, except `%`, `,` and `"`; everything else is percent-encoded UTF-8
 //! (RFC 3986 section 2.1), also a space at either end of a value, where HTTP would drop it (RFC 9110
-//! section 5.5). A list is its members joined by `,`, so a list of one looks like its member, and no
-//! two different lists of texts look alike. An absent claim, `null`, an empty list, an object, and a
-//! list with an object, list or `null` in it have no header.
+//! section 5.5). A list is its members joined by `,`. No two different texts, and no two different lists of
+//! texts, look alike; but a header does not say what kind of value it was: a list of one looks like its
+//! member, a number or a truth value like the text of it. An absent claim, `null`, an empty list, an object,
+//! and a list with an object, list or `null` in it have no header.
 //!
 //! Names: a header is reserved when it equals a reserved name without regard to case and with every
 //! character that is not a letter or digit counting as `-`, because CGI and WSGI make one variable of
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn different_values_never_give_the_same_header() {
+    fn different_texts_and_lists_of_texts_never_give_the_same_header() {
         bolero::check!().with_iterations(1_000).with_max_len(128).with_type::<Vec<Vec<String>>>().for_each(
             |lists| {
                 let mut seen: HashMap<String, &Vec<String>> = HashMap::new();
@@ -295,6 +296,30 @@ mod tests {
                 }
             },
         );
+    }
+
+    #[test]
+    fn a_header_does_not_say_what_kind_of_value_it_was() {
+        for (one, other) in [
+            (json!(1), json!("1")),
+            (json!(-1.5), json!("-1.5")),
+            (json!(true), json!("true")),
+            (json!([1, false]), json!(["1", "false"])),
+            (json!(["a"]), json!("a")),
+            (json!(["a,b"]), json!("a,b")),
+            (json!([1]), json!("1")),
+        ] {
+            assert_eq!(header_of(&one), header_of(&other), "{one} {other}");
+        }
+        for (one, other) in [
+            (json!(1), json!(1.0)),
+            (json!(["a", "b"]), json!("a,b")),
+            (json!([1, 2]), json!("1,2")),
+            (json!(["1", "2"]), json!(12)),
+            (json!(""), json!(null)),
+        ] {
+            assert_ne!(header_of(&one), header_of(&other), "{one} {other}");
+        }
     }
 
     #[test]

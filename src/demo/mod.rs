@@ -80,8 +80,9 @@ const PACE: Pace = Pace { token_latency: Duration::from_millis(300), grace: Dura
 #[derive(Debug)]
 struct World {
     places: Places,
-    /// In front of the gateway, the authorization server, the upstream and the gateway's admin listener.
-    taps: [Arc<Tap>; 4],
+    /// In front of the gateway, the authorization server, the upstream and the gateway's admin listener; and of the gateway
+    /// on IPv6, where there is that.
+    taps: Vec<Arc<Tap>>,
     feed: Arc<Feed>,
     operator: Arc<Operator>,
     app: App,
@@ -143,7 +144,11 @@ impl World {
             cookies: Arc::new(KeptCookies::new(cookie, pace.grace)),
         });
         let Ports {
-            authorization_server: as_door, upstream: upstream_door, gateway: [door, admin_door], ..
+            authorization_server: as_door,
+            upstream: upstream_door,
+            gateway: [door, admin_door],
+            gateway_v6: door_v6,
+            ..
         } = ports;
         let mut outside = Outside::system(&settings)?;
         outside.access_log = Box::new(File::create(folder.path().join(ACCESS_LOG))?);
@@ -180,7 +185,10 @@ impl World {
         let app = App::start(Arc::new(settings), outside)?;
         let behind = app.running.public.first().copied().ok_or("the gateway listens nowhere")?;
         let admin_tap = tapped(admin_door, app.running.admin, Leg::Admin)?;
-        let taps = [tapped(door, behind, Leg::Gateway)?, as_tap, upstream_tap, admin_tap];
+        let mut taps = vec![tapped(door, behind, Leg::Gateway)?, as_tap, upstream_tap, admin_tap];
+        if let Some(door) = door_v6 {
+            taps.push(tapped(door, behind, Leg::Gateway)?);
+        }
         let feed = Arc::clone(&wire.feed);
         Ok(Self { places, taps, feed, operator, app, authorization_server, upstream, folder })
     }
@@ -245,6 +253,7 @@ fn introduce(ports: &Ports, terminal: &mut Terminal) {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::net::Ipv6Addr;
     use std::sync::{Mutex, PoisonError};
 
     use super::*;
@@ -283,6 +292,25 @@ mod tests {
         assert!(folder.is_dir());
         world.stop().await;
         assert!(!folder.exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn localhost_is_the_demos_own_on_ipv6_too() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            return; // no IPv6 here, for nobody
+        }
+        let world = World::start(Ports::find_from(25_000).unwrap(), PACE).unwrap();
+        let port = world.places.gateway.rsplit(':').next().unwrap().parse().unwrap();
+        let taken = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        let mut client = tokio::net::TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        world.stop().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,9 @@ pub(super) struct Ports {
     pub(super) upstream: TcpListener,
     /// The gateway's public address, and its admin address.
     pub(super) gateway: [TcpListener; 2],
+    /// The public one on IPv6, where a browser tries `localhost` first: nobody else may answer there. `None`: this
+    /// machine has no IPv6.
+    pub(super) gateway_v6: Option<TcpListener>,
 }
 
 impl Ports {
@@ -41,13 +44,13 @@ impl Ports {
     }
 
     fn take(base: u16) -> io::Result<Self> {
-        // A browser tries `localhost` on IPv6 first: nobody else may answer there.
-        match TcpListener::bind((Ipv6Addr::LOCALHOST, base)) {
+        let gateway_v6 = match TcpListener::bind((Ipv6Addr::LOCALHOST, base)) {
             Err(fault) if fault.kind() == io::ErrorKind::AddrInUse => return Err(fault),
-            _ => {}
-        }
+            bound => bound.ok(),
+        };
         let bind = |offset: u16| TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, base + offset)));
-        Ok(Self { base, gateway: [bind(0)?, bind(1)?], authorization_server: bind(2)?, upstream: bind(3)? })
+        let (authorization_server, upstream) = (bind(2)?, bind(3)?);
+        Ok(Self { base, gateway: [bind(0)?, bind(1)?], gateway_v6, authorization_server, upstream })
     }
 
     /// Whether these are not the ports of the configuration as it is written.
@@ -87,7 +90,7 @@ mod tests {
         let free = Ports::find().unwrap();
         let base = free.base;
         let taken = free.upstream;
-        drop((free.gateway, free.authorization_server));
+        drop((free.gateway, free.gateway_v6, free.authorization_server));
         let moved = Ports::find_from(base).unwrap();
         assert!(moved.base > base && (moved.base - base).is_multiple_of(10));
         let text = moved.substituted("listen: 127.0.0.1:8080\nto: http://127.0.0.1:8083\n");

@@ -29,6 +29,7 @@ impl Proxy {
             Some(OwnEndpoint::BackchannelLogout) => self.hear_of_logout(session, context).await,
             Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
             Some(OwnEndpoint::AssertionKeys) => {
+                context.endpoint = context.live().assertions.as_ref().map(|_| self.assertion_keys.clone());
                 match published::assertion_keys(context.live(), &session.req_header().method) {
                     Ok(answer) => reply(session, context, answer).await,
                     Err(denial) => self.refuse(session, context, &denial).await,

@@ -61,6 +61,8 @@ pub(crate) struct Proxy {
     pub(crate) backchannel_logout: RouteName,
     /// The label of `/.well-known/oauth-protected-resource`.
     pub(crate) resource_metadata: RouteName,
+    /// The label of `/.well-known/jwks.json`, where there are keys.
+    pub(crate) assertion_keys: RouteName,
 }
 
 /// Where a request that was not refused goes on.

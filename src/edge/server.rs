@@ -146,6 +146,7 @@ pub fn stand_by(
         session_endpoint: RouteName::new("/oauth/session"),
         backchannel_logout: RouteName::new("/oauth/backchannel-logout"),
         resource_metadata: RouteName::new(WELL_KNOWN),
+        assertion_keys: RouteName::new("/.well-known/jwks.json"),
     };
     let mut proxy = HttpProxy::new(proxy, configuration);
     proxy.handle_init_modules();

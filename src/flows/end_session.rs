@@ -3,7 +3,8 @@
 //!
 //! The session whose cookie came along is over here first, as with `DELETE /oauth/token`; then the browser goes to the
 //! authorization server, with the session's ID token as hint. JavaScript gets an address without it: no token is its
-//! business. A cookie that only `/oauth/token` sees is cleared; its session is ended there.
+//! business. A cookie that only `/oauth/token` sees is cleared; its session is ended there. So `everywhere` without a
+//! session in sight is refused and clears nothing: it would end nothing, and take away the cookie that could.
 
 use std::sync::Arc;
 
@@ -64,6 +65,9 @@ pub async fn sign_out(
     const BY_PAGE: Denial = Denial::InvalidRequest(
         "This client's own page signs people in and out (login: page): use DELETE /oauth/token.",
     );
+    const NOT_IN_SIGHT: Denial = Denial::InvalidRequest(
+        "The session's cookie goes to /oauth/token alone: use DELETE /oauth/token with everywhere=true first.",
+    );
     let parameters =
         Parameters::from_form(query.unwrap_or_default().as_bytes()).map_err(OAuthRefusal::before_client)?;
     let client_id = parameters.client_id().map_err(OAuthRefusal::before_client)?;
@@ -74,6 +78,9 @@ pub async fn sign_out(
     may_sign_out(head.headers, &client.origins, &live.settings.public_url).map_err(refusal)?;
     let everywhere = is_everywhere(&parameters).map_err(refusal)?;
     let grant = session_cookie::read(live, client, head.headers).map_err(refusal)?;
+    if everywhere && grant.is_none() {
+        return Err(refusal(if client.session.is_some() { Denial::NoSession } else { NOT_IN_SIGHT }));
+    }
     let mut hint = None;
     if let Some(grant) = &grant {
         if client.session.is_some() && by == By::Navigation {

@@ -35,7 +35,8 @@ use crate::state::live::Live;
 /// whoever signs out must not be signed in again by a key that comes back.
 ///
 /// # Errors
-/// Foreign origin, several cookies, or a parameter that is not supported.
+/// Foreign origin, several cookies, a parameter that is not supported, or `everywhere` without a session; and those of
+/// [`end_session`].
 pub(in crate::flows) async fn sign_out(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
@@ -68,7 +69,9 @@ async fn signed_out(
 ) -> Result<Option<Grant>, Denial> {
     may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
     let everywhere = is_everywhere(parameters)?;
-    let Some(grant) = session_cookie::read(live, client, head.headers)? else { return Ok(None) };
+    let Some(grant) = session_cookie::read(live, client, head.headers)? else {
+        return if everywhere { Err(Denial::NoSession) } else { Ok(None) };
+    };
     end_session(gate, live, client, &grant, everywhere).await?;
     Ok(Some(grant))
 }

@@ -192,23 +192,20 @@ impl Source {
         NamedPath { segments, line, in_test }
     }
 
-    /// The functions that an attribute naming `test` makes tests.
+    /// The functions that an attribute naming `test` makes tests, and none has `ignore`.
     pub(crate) fn test_names(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut at = 0;
         while at < self.tokens.len() {
-            let Some(end) = self.attribute_end(at) else {
-                at += 1;
-                continue;
-            };
-            let names_test = (at..end).any(|i| self.is_ident(i, "test"))
-                && !(at..end).any(|i| self.is_ident(i, "cfg") || self.is_ident(i, "cfg_attr"));
-            at = end;
-            if names_test {
-                let mut next = end;
-                while let Some(end) = self.attribute_end(next) {
-                    next = end;
-                }
+            let (mut names_test, mut is_ignored, mut next) = (false, false, at);
+            while let Some(end) = self.attribute_end(next) {
+                let names = |word| (next..end).any(|i| self.is_ident(i, word));
+                names_test |= names("test") && !names("cfg") && !names("cfg_attr");
+                is_ignored |= names("ignore");
+                next = end;
+            }
+            at = next.max(at + 1);
+            if names_test && !is_ignored {
                 while ["pub", "async"].iter().any(|word| self.is_ident(next, word)) {
                     next += 1;
                 }

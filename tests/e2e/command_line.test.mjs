@@ -83,17 +83,19 @@ test('keys cookie prints a new key each time', async (t) => {
 });
 
 test('explain says what would become of a request, offline, and ends with 0, 1 or 2', async (t) => {
+  // Nobody listens there, whichever demo runs beside this.
+  const issuer = 'http://127.0.0.1:9';
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const jwks = JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k1', use: 'sig', alg: 'ES256' }] });
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const now = Math.floor(Date.now() / 1000);
   const token = (claims) => {
-    const all = { iss: 'http://127.0.0.1:8082', aud: 'https://api.example.com', sub: 'alice', iat: now, exp: now + 300, ...claims };
+    const all = { iss: issuer, aud: 'https://api.example.com', sub: 'alice', iat: now, exp: now + 300, ...claims };
     const signed = `${part({ alg: 'ES256', typ: 'at+jwt', kid: 'k1' })}.${part(all)}`;
     return `${signed}.${sign('sha256', Buffer.from(signed), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
   };
   const [good, poor] = [token({ scope: 'api:read' }), token({ scope: 'other' })];
-  const cwd = await folder(t, { 'config.yaml': GOOD, 'jwks.json': jwks, good, poor });
+  const cwd = await folder(t, { 'config.yaml': GOOD.replace('http://127.0.0.1:8082', issuer), 'jwks.json': jwks, good, poor });
   const explain = (...args) => run(['explain', 'GET', ...args], { cwd });
   const passes = await explain('http://localhost:8080/api/orders?page=2', '--jwks', 'jwks.json', '--token-file', 'good');
   assert.equal(passes.code, 0, passes.text);
@@ -105,7 +107,6 @@ test('explain says what would become of a request, offline, and ends with 0, 1 o
   assert.match(lacks.text, /^require +NO +scope api:read/m);
   assert.match(lacks.text, /^verdict +refused: 403 insufficient_scope/m);
   assert.match(lacks.text, /WWW-Authenticate: Bearer .*scope="api:read"/);
-  // Nobody listens where the issuer should be.
   const unknown = await explain('/api/orders', '--token-file', 'good');
   assert.equal(unknown.code, 2, unknown.text);
   assert.match(unknown.text, /--jwks/);

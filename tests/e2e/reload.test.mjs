@@ -47,11 +47,14 @@ test('SIGHUP and a changed file make it read its configuration again; a bad one 
   }
   // Operators hear what became of it.
   const token = (await readFile(gateway.file('data/admin.token'), 'utf8')).trim();
-  const reload = () => request('POST', `${gateway.admin}/reload`, { headers: { Authorization: `Bearer ${token}` } });
+  const Authorization = `Basic ${Buffer.from(`olga:${token}`).toString('base64')}`;
+  const reload = () => request('POST', `${gateway.admin}/reload`, { headers: { Authorization } });
+  const audited = (outcome) => gateway.says(new RegExp(`"event":"audit"[^\n]*"who":"127\\.0\\.0\\.1"[^\n]*"name":"olga"[^\n]*"outcome":"${outcome}"`));
   const refused = await reload();
   assert.deepEqual([refused.status, refused.json.reloaded, refused.json.mistakes.length], [422, false, 1]);
-  assert.match(gateway.output, /"event":"audit".*"who":"127\.0\.0\.1"/);
+  await audited('refused');
   await write({ routes: routes('/five'), log: { format: 'text' } });
   assert.deepEqual((await reload()).json, { reloaded: true, after_restart: ['log'] });
+  await audited('taken_over');
   assert.equal(await status('/five'), 200);
 });

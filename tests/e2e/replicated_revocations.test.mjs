@@ -36,7 +36,7 @@ async function feed(gateway, token) {
 const call = async (gateway, token) => (await request('GET', `${gateway.url}/api/hello`, { headers: { authorization: `Bearer ${token}` } })).status;
 const claimsOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
 
-test('every replica refuses within a second what one has revoked: tokens, and the cookie of the session', async (t) => {
+test('every replica soon refuses what one has revoked: tokens, and the cookie of the session', async (t) => {
   const replicas = await start(t);
   const { world, gateways } = replicas;
   const browser = new Browser();
@@ -49,7 +49,7 @@ test('every replica refuses within a second what one has revoked: tokens, and th
   assert.equal(await call(gateways[1], token), 401, 'where it was revoked: at once');
   for (const gateway of gateways) await until('the others', async () => (await call(gateway, token)) === 401);
   const took = performance.now() - began;
-  assert.ok(took < 10_000, `${took} ms; a second is promised, and these machines are shared`);
+  assert.ok(took < 10_000, `${took} ms; ten times what is promised`);
   for (const gateway of gateways) {
     const copy = new Browser();
     copy.cookies = browser.cookies.map((cookie) => ({ ...cookie }));

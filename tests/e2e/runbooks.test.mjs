@@ -2,7 +2,7 @@
 // commands as a person types them.
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { run } from './support/gateway.mjs';
@@ -146,27 +146,44 @@ test('a compromised signing key: what it signed is refused at once, whatever it 
   const headers = { authorization: `Basic ${Buffer.from(`me:${token.trim()}`).toString('base64')}` };
   const refreshed = await request('POST', `${world.gateway.admin}/issuers/as/refresh`, { headers });
   assert.equal(refreshed.status, 200, refreshed.text);
+  await world.gateway.says(/"event":"audit"[^\n]*"name":"me"[^\n]*"issuer":"as"[^\n]*"outcome":"fetched"/);
   await revoke(world, '--lift', idOf(text));
   assert.equal(await api(world, alice), 200);
 });
 
-test('a compromised cookie key: no cookie of before opens, and nothing that was taken out of one is good', async (t) => {
-  const world = await start(t, { config: { sessions: { keys: [{ file: 'cookie.1' }] } }, files: { 'cookie.1': randomBytes(32).toString('hex') } });
-  const alice = await person(world, 'alice');
-  await revoke(world, '--client', CLIENT, '--reason', 'cookie key leaked');
-  assert.equal(await api(world, alice), 401);
-  world.gateway.signal('SIGTERM');
-  await world.gateway.exited;
-  world.startOptions.files = { 'cookie.1': randomBytes(32).toString('hex') };
-  await world.restartGateway();
-  const refresh = await world.refresh(alice.browser);
-  assert.equal(refresh.status, 400, 'a cookie that does not open is as none');
-  assert.match(refresh.json.error_description, /does not open/);
-  assert.ok(alice.browser.cookie(COOKIE), 'and is left alone');
-  assert.equal(await api(world, alice), 401, 'the list outlives the restart');
-  await nextSecond();
-  await assertIn(world, await person(world, 'alice'), 'signed in again');
-});
+const newCookieKey = {
+  'a fresh one in its place and a reload': async (world) => {
+    const reloads = () => world.gateway.metric('tollgate_config_reloads_total', { result: 'ok' });
+    const before = await reloads();
+    await writeFile(world.gateway.file('cookie.1'), (await run(['keys', 'cookie'])).text);
+    world.gateway.signal('SIGHUP');
+    await until('the reload', async () => (await reloads()) > before);
+  },
+  'one that is made at a restart': async (world) => {
+    await rm(world.gateway.file('data/cookie.key'));
+    world.gateway.signal('SIGTERM');
+    await world.gateway.exited;
+    await world.restartGateway();
+  },
+};
+
+for (const [how, change] of Object.entries(newCookieKey)) {
+  test(`a compromised cookie key, ${how}: no cookie of before opens, and nothing that was taken out of one is good`, async (t) => {
+    const isMade = how.includes('made');
+    const world = await start(t, isMade ? {} : { config: { sessions: { keys: [{ file: 'cookie.1' }] } }, files: { 'cookie.1': randomBytes(32).toString('hex') } });
+    const alice = await person(world, 'alice');
+    await change(world);
+    const refresh = await world.refresh(alice.browser);
+    assert.equal(refresh.status, 400, 'a cookie that does not open is as none');
+    assert.match(refresh.json.error_description, /does not open/);
+    assert.ok(alice.browser.cookie(COOKIE), 'and is left alone');
+    assert.equal(await api(world, alice), 200, 'what came out of it is good until it is taken back');
+    await revoke(world, '--client', CLIENT, '--reason', 'cookie key leaked');
+    assert.equal(await api(world, alice), 401);
+    await nextSecond();
+    await assertIn(world, await person(world, 'alice'), 'signed in again');
+  });
+}
 
 test('a compromised authorization server: nothing that it says counts until it is sound again', async (t) => {
   const world = await start(t);

@@ -91,7 +91,15 @@ async fn the_public_keys_are_for_everybody_where_assertions_are_made() {
     client.send(request("POST", "/.well-known/jwks.json", &[], b"")).await;
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
+    let lines = gateway.logged(2).await;
+    let told: Vec<_> = lines.iter().map(|line| (&line["route"], &line["outcome"])).collect();
+    let route = json!("/.well-known/jwks.json");
+    assert_eq!(told, [(&route, &json!("ok")), (&route, &json!("method_not_allowed"))]);
+    let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    let counted = r#"tollgate_requests_total{route="/.well-known/jwks.json",status="200"} 1"#;
+    assert!(metrics.contains(counted), "{metrics}");
 
     let off = start("{}", &[("/*", &upstream, "")]).await;
     assert_eq!(off.connect().await.get("/.well-known/jwks.json", &[]).await.status, 404);
+    assert_eq!(off.logged(1).await[0]["outcome"], "no_route");
 }

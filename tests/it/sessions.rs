@@ -96,6 +96,11 @@ routes:
 
     /// A session of alice, as a sign-in leaves it behind: `Cookie`.
     fn session(&self) -> String {
+        self.session_named(None)
+    }
+
+    /// `sid`: what the server calls it.
+    fn session_named(&self, sid: Option<&str>) -> String {
         let live = self.gateway.app.gate.live.load_full();
         let number = u8::try_from(self.families.fetch_add(1, Ordering::SeqCst)).unwrap();
         let now = Timestamp::from_secs(i64::try_from(seconds()).unwrap());
@@ -104,7 +109,7 @@ routes:
             iss: self.server.url(),
             refresh_token: "rt".into(),
             subject: Some(Subject { sub: "alice".into(), source: SubjectSource::AccessToken }),
-            session_id: None,
+            session_id: sid.map(str::to_owned),
             scope: None,
             family: FamilyId::from_random([number; 16]),
             generation: 0,
@@ -215,6 +220,21 @@ async fn headers_and_assertion_name_the_same_client_of_a_session() {
         assert_eq!((&claims["sub"], &claims["client_id"]), (&json!("alice"), &json!("web-app")));
         let told = (got.header("x-auth-subject"), got.header("x-auth-client"));
         assert_eq!(told, (Some("alice"), Some("web-app")));
+    }
+}
+
+#[tokio::test]
+async fn the_assertion_names_the_session_that_its_access_token_does_not_name() {
+    let upstream = Upstream::start().await;
+    let world = World::with(&upstream.url(), "identity: { assertion: {} }").await;
+    for sid in [Some("s-1"), Some("s-2"), None] {
+        let first = world.get("/api/x", &FETCH, &world.session_named(sid)).await;
+        assert_eq!(world.get("/api/x", &FETCH, &next(&first)).await.status, 200);
+        let got = upstream.received();
+        for got in &got[got.len() - 2..] {
+            let claims = assertion::read(got.header("x-auth-assertion").unwrap()).1;
+            assert_eq!(claims["sid"].as_str(), sid);
+        }
     }
 }
 

@@ -87,7 +87,6 @@ impl Admin {
     }
 
     async fn answer(&self, endpoint: Endpoint, asked: Asked) -> Answer {
-        let who = asked.who.address;
         match endpoint {
             Endpoint::Livez => plain(StatusCode::OK, "ok\n"),
             Endpoint::Readyz => {
@@ -108,8 +107,8 @@ impl Admin {
                 answer
             }
             Endpoint::Config => as_json(StatusCode::OK, &self.gate.live.load().settings.shown),
-            Endpoint::Reload => self.reload(who).await,
-            Endpoint::RefreshIssuer(name) => self.refresh(&name, who).await,
+            Endpoint::Reload => self.reload(&asked.who).await,
+            Endpoint::RefreshIssuer(name) => self.refresh(&name, &asked.who).await,
             Endpoint::Revocations if asked.method == Method::POST => {
                 revocations::add(&self.gate, &asked.body, &asked.who).await
             }
@@ -134,9 +133,16 @@ impl Admin {
         Status::of(&self.gate, live, &self.started_with.store, readiness)
     }
 
-    async fn reload(&self, who: IpAddr) -> Answer {
-        tracing::info!(event = "audit", %who, "asked to read the configuration again");
-        match self.gate.operators.reloads.ask().await {
+    async fn reload(&self, who: &Who) -> Answer {
+        let told = self.gate.operators.reloads.ask().await;
+        let outcome = match &told {
+            Some(Reloaded::TakenOver { .. }) => "taken_over",
+            Some(Reloaded::Refused { .. }) => "refused",
+            None => "no_file",
+        };
+        let (who, name) = (who.address, who.name.as_deref());
+        tracing::info!(event = "audit", %who, name, outcome, "asked to read the configuration again");
+        match told {
             Some(Reloaded::TakenOver { after_restart }) => {
                 as_json(StatusCode::OK, &json!({ "reloaded": true, "after_restart": after_restart }))
             }
@@ -147,15 +153,18 @@ impl Admin {
         }
     }
 
-    async fn refresh(&self, name: &str, who: IpAddr) -> Answer {
+    async fn refresh(&self, issuer: &str, who: &Who) -> Answer {
         let live = self.gate.live.load_full();
-        let Some(issuer) = live.issuers.by_name(&IssuerName::new(name)) else {
+        let Some(known) = live.issuers.by_name(&IssuerName::new(issuer)) else {
             return plain(StatusCode::NOT_FOUND, "No issuer has this name.\n");
         };
-        tracing::info!(event = "audit", %who, issuer = name, "asked to fetch an issuer's keys now");
-        match refresh_now(&self.gate, issuer).await {
-            Ok(keys) => as_json(StatusCode::OK, &json!({ "issuer": name, "keys": keys.len() })),
-            Err(why) => as_json(StatusCode::BAD_GATEWAY, &json!({ "issuer": name, "error": why })),
+        let told = refresh_now(&self.gate, known).await;
+        let outcome = if told.is_ok() { "fetched" } else { "failed" };
+        let (who, name) = (who.address, who.name.as_deref());
+        tracing::info!(event = "audit", %who, name, issuer, outcome, "asked to fetch an issuer's keys now");
+        match told {
+            Ok(keys) => as_json(StatusCode::OK, &json!({ "issuer": issuer, "keys": keys.len() })),
+            Err(why) => as_json(StatusCode::BAD_GATEWAY, &json!({ "issuer": issuer, "error": why })),
         }
     }
 }

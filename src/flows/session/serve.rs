@@ -233,16 +233,19 @@ fn in_session(
     let timeouts = session_cookie::timeouts(at.client);
     let last_used_at = grant.last_used_at.max(known.used_at());
     let ends_at = grant.signed_in_at.plus(timeouts.absolute).min(last_used_at.plus(timeouts.idle));
-    let caller = caller(at, &held, found.clone());
+    let caller = caller(at, &grant, &held, found.clone());
     InSession { caller, found, held, grant, ends_at, ride: None }
 }
 
-fn caller(at: At<'_>, held: &Held, token: Arc<Caller>) -> Arc<Caller> {
-    if held.id_claims.is_none() && token.token().client().is_some() {
+/// Whom upstreams are told of. Nearly always the access token says it all; only assertions name the session.
+fn caller(at: At<'_>, grant: &Grant, held: &Held, token: Arc<Caller>) -> Arc<Caller> {
+    let session = grant.session_id.as_deref();
+    let names_session = at.live.assertions.is_none() || session.is_none() || session == token.session_told();
+    if held.id_claims.is_none() && token.token().client().is_some() && names_session {
         return token;
     }
     let headers = &at.live.settings.identity.headers;
-    let make = || token.of_session(&at.client.client_id, held.id_claims.as_ref(), headers);
+    let make = || token.of_session(&at.client.client_id, session, held.id_claims.as_ref(), headers);
     held.caller(&token, make)
 }
 

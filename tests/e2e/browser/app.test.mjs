@@ -200,6 +200,17 @@ for (const atThirdOrigin of [false, true]) {
       for (const each of [tab, ...others]) assert.equal(subjectOf(await call(each)), 'bob');
     });
 
+    once('signs out on every device', async () => {
+      const tab = await scene.signedIn();
+      const elsewhere = new Browser();
+      assert.equal((await scene.world.signIn(elsewhere)).status, 200);
+      await tab.evaluate(() => gate.signOut({ everywhere: true }));
+      assert.equal((await scene.world.refresh(elsewhere)).json.error, 'invalid_grant');
+      assert.deepEqual(await scene.ownCookies(), []);
+      const again = await tab.evaluate(() => gate.signOut({ everywhere: true }).catch(({ error }) => error));
+      assert.equal(again, 'invalid_grant', 'nobody is signed in here who could be signed out elsewhere');
+    });
+
     once('forgets its token also when the gateway cannot be told', async () => {
       const tab = await scene.signedIn();
       const other = await scene.open();

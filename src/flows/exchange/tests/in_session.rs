@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::config::settings::{IdentityFrom, SessionMode};
+use crate::core::assertion::Assertions;
 use crate::core::revocation::wanted::Wanted;
 use crate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use crate::core::session::oauth::Scope;
@@ -47,6 +48,10 @@ impl Scene {
     }
 
     fn reload(&mut self, client: Client) {
+        self.reload_with(client, None);
+    }
+
+    fn reload_with(&mut self, client: Client, assertions: Option<Arc<Assertions>>) {
         let issuers = self.live.settings.issuers.clone();
         let clients = vec![Arc::new(client)];
         self.live = Arc::new(Live {
@@ -54,7 +59,7 @@ impl Scene {
             settings: Arc::new(Settings { issuers, clients, ..testing::settings(OWN) }),
             routes: RouteTable::build(&[]).unwrap(),
             cookie_keys: Arc::clone(&self.live.cookie_keys),
-            assertions: None,
+            assertions,
         });
     }
 

@@ -224,6 +224,9 @@ async fn sign_out_without_a_session_is_done_at_once() {
     for cookie in [None, Some("not-ours")] {
         let answer = scene.delete(&headers(cookie), "client_id=web-app").await.unwrap();
         assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        // Nobody knows whose other sessions to end, and success would say that they are over.
+        let refusal = scene.delete(&headers(cookie), "client_id=web-app&everywhere=true").await.unwrap_err();
+        assert!(refusal.denial == Denial::NoSession && refusal.set_cookie.is_none(), "{cookie:?}");
     }
     for bad in ["", "client_id=web-app&everywhere=here", "client_id=web-app&client_id=web-app"] {
         let refusal = scene.delete(&headers(None), bad).await.unwrap_err();

@@ -1,6 +1,9 @@
 //! Sign-out by the gateway, and where it leads.
 
 use super::*;
+use crate::core::revocation::Kind;
+
+const EVERYWHERE: &str = "client_id=web-app&everywhere=true";
 
 #[tokio::test]
 async fn a_sign_out_ends_the_session_here_and_leads_to_the_server() {
@@ -56,4 +59,36 @@ async fn a_server_without_a_place_to_sign_out_leads_to_the_clients_pages() {
     let own = Browser::default().goes("same-origin");
     let signed_out = scene.log_out(&own, "client_id=web-app", By::Navigation).await.unwrap();
     assert_eq!((signed_out.end_session, signed_out.else_to.as_str()), (None, "/"));
+}
+
+#[tokio::test]
+async fn everywhere_ends_something_or_is_refused_and_the_cookie_stays() {
+    // The cookie that could end it does not come here, and must still be there for `DELETE /oauth/token`.
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    for by in [By::Navigation, By::Script] {
+        let refused = scene.log_out(&browser.goes("same-origin"), EVERYWHERE, by).await.unwrap_err();
+        let Denial::InvalidRequest(why) = refused.denial else { panic!("{:?}", refused.denial) };
+        assert!(why.contains("DELETE /oauth/token") && refused.set_cookie.is_none(), "{why}");
+    }
+    // In session mode nobody is signed in, and nobody knows whose other sessions to end.
+    let scene = Scene::with(in_session_mode(), Duration::from_secs(5));
+    for cookie in [None, Some("does-not-open")] {
+        browser.cookies.extend(cookie.map(|cookie| (SESSION.to_owned(), cookie.to_owned())));
+        let own = browser.goes("same-origin");
+        let refused = scene.log_out(&own, EVERYWHERE, By::Script).await.unwrap_err();
+        assert!(refused.denial == Denial::NoSession && refused.set_cookie.is_none(), "{cookie:?}");
+        assert!(scene.log_out(&own, "client_id=web-app", By::Script).await.is_ok(), "{cookie:?}");
+    }
+
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.next(verified(&scene, &asked, json!({ "sub": "alice", "client_id": "web-app" })));
+    let arrived = scene.arrive(&browser.goes("same-origin"), &asked.answered("code-1")).await.unwrap();
+    let Arrived::SignedIn(signed_in) = arrived else { panic!("not signed in") };
+    browser.takes(&signed_in.set_cookies);
+    let signed_out = scene.log_out(&browser.goes("same-origin"), EVERYWHERE, By::Script).await.unwrap();
+    assert!(signed_out.family.is_some() && signed_out.set_cookie.is_some());
+    assert!(
+        scene.log.all().iter().any(|entry| entry.target.kind == Kind::Sub && entry.target.value == "alice")
+    );
 }

@@ -1,6 +1,8 @@
 //! What upstreams and pages are told of a session.
 
 use super::*;
+use crate::core::assertion::Binding;
+use crate::core::signing::SigningKey;
 
 fn subject_told(served: &InSession) -> Option<&str> {
     let (_, value) = served.caller.identity().iter().find(|(name, _)| name == "x-auth-subject")?;
@@ -54,6 +56,24 @@ async fn what_upstreams_are_told_by_follows_a_reload_also_where_a_session_is_in_
             assert_eq!(subject_told(&scene.ask(&cookie).await.unwrap()), Some(told));
         }
     }
+}
+
+#[tokio::test]
+async fn who_is_told_of_a_session_by_assertion_hears_which_it_is_also_after_a_reload() {
+    let mut scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    let served = scene.ask(&cookie).await.unwrap();
+    assert_eq!(served.caller.session_told(), None, "no header has a name for it");
+    let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let keys = vec![SigningKey::from_pem(pem.as_bytes()).unwrap()];
+    let (header, ttl) = (HeaderName::from_static("x-auth-assertion"), Duration::from_secs(60));
+    let assertions = Assertions::new(header, ttl, Binding::Upstream, OWN.to_owned(), keys).unwrap();
+    scene.reload_with(session_client(IdentityFrom::AccessToken), Some(Arc::new(assertions)));
+    let [first, second] = [scene.ask(&cookie).await.unwrap(), scene.ask(&cookie).await.unwrap()];
+    assert_eq!((first.caller.session_told(), subject_told(&first)), (Some("sid-1"), Some("alice")));
+    assert!(Arc::ptr_eq(&first.caller, &second.caller), "made once, so its assertion serves again");
+    scene.reload(session_client(IdentityFrom::AccessToken));
+    assert_eq!(scene.ask(&cookie).await.unwrap().caller.session_told(), None);
 }
 
 #[tokio::test]
