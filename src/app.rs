@@ -6,6 +6,7 @@ mod handover;
 mod reload;
 mod run;
 
+use handover::Reopening;
 pub use handover::{HandOverError, take_over};
 pub use run::{Source, run};
 
@@ -132,6 +133,7 @@ pub struct App {
     pub running: server::Running,
     background: Background,
     exclusive: Vec<Arc<dyn Exclusive>>,
+    reopening: Reopening,
     store: OpenStore,
 }
 
@@ -184,7 +186,7 @@ impl Standby {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.gate.metrics.started(since.as_secs_f64());
         let Self { gate, edge, background, exclusive, store } = self;
-        App { gate, running: edge.serve(), background, exclusive, store }
+        App { gate, running: edge.serve(), background, exclusive, reopening: Reopening::default(), store }
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{App, Outside, Standby, StartError};
@@ -35,6 +37,8 @@ const BRIEFLY: Duration = Duration::from_secs(3);
 const OPEN: Duration = Duration::from_secs(20);
 /// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
 const SERVING: Duration = Duration::from_secs(30);
+/// Pauses between attempts to open again what could not be opened.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a hand-over did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,7 @@ impl App {
     /// # Errors
     /// When the other process did not get so far as to serve.
     pub async fn hand_over(&self, to: &mut Channel) -> Result<(), HandOverError> {
+        self.reopening.replace(None);
         to.give(&self.running.sockets()?).await?;
         let ready = timeout(READY, to.hear()).await.map_err(|_| HandOverError::Late(READY))??;
         let Message::Ready { without_keys } = ready else { return Err(unexpected().into()) };
@@ -108,9 +113,21 @@ impl App {
     /// Opens again what was closed for a process that then failed.
     ///
     /// # Errors
-    /// What stays closed, as text.
+    /// What stays closed, as text. It is tried again until it is open, or another hand-over begins.
     pub async fn take_back(&self) -> Result<(), String> {
-        open(&self.exclusive).await
+        open_again(&self.exclusive).await.inspect_err(|_| {
+            let exclusive = self.exclusive.clone();
+            let opens = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(AGAIN).await;
+                    if open_again(&exclusive).await.is_ok() {
+                        tracing::info!("what was closed for a hand-over is open again");
+                        return;
+                    }
+                }
+            });
+            self.reopening.replace(Some(opens));
+        })
     }
 }
 
@@ -132,7 +149,8 @@ pub async fn take_over(
         _ => return Err(HandOverError::from(unexpected()).into()),
     }
     let since = Instant::now();
-    open(&standby.exclusive).await.map_err(StartError::Exclusive)?;
+    let opens = standby.exclusive.iter().map(|exclusive| exclusive.open());
+    try_join_all(opens).await.map_err(StartError::Exclusive)?;
     if since.elapsed() > OPEN {
         return Err(HandOverError::Late(OPEN).into());
     }
@@ -142,8 +160,27 @@ pub async fn take_over(
     Ok(app)
 }
 
-async fn open(exclusive: &[Arc<dyn Exclusive>]) -> Result<(), String> {
-    try_join_all(exclusive.iter().map(|exclusive| exclusive.open())).await.map(drop)
+/// Each is tried, whatever becomes of the others.
+async fn open_again(exclusive: &[Arc<dyn Exclusive>]) -> Result<(), String> {
+    join_all(exclusive.iter().map(|exclusive| exclusive.open())).await.into_iter().collect()
+}
+
+/// What opens the rest of what was closed, behind everybody's back.
+#[derive(Debug, Default)]
+pub(super) struct Reopening(Mutex<Option<JoinHandle<()>>>);
+
+impl Drop for Reopening {
+    fn drop(&mut self) {
+        self.replace(None);
+    }
+}
+
+impl Reopening {
+    fn replace(&self, opens: Option<JoinHandle<()>>) {
+        if let Some(before) = std::mem::replace(&mut *self.0.lock(), opens) {
+            before.abort();
+        }
+    }
 }
 
 /// The issuers whose keys do not come in time.

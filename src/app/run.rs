@@ -167,7 +167,10 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
     let ended = tokio::task::spawn_blocking(move || successor.end()).await;
     let status = ended.ok().and_then(Result::ok).map(|status| status.to_string());
     if let Err(error) = app.take_back().await {
-        tracing::error!(error, "what was closed for the hand-over cannot be opened again");
+        tracing::error!(
+            error,
+            "what was closed for the hand-over cannot be opened again yet; it is tried again"
+        );
     }
     match why {
         Ok(error) => {

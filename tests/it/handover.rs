@@ -221,6 +221,27 @@ async fn a_store_that_cannot_be_written_stays() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_opened_again_is_tried_until_it_can() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let (mut to_new, to_old) = Channel::pair().unwrap();
+    let third = files.of("third");
+    let other = async {
+        let mut to_old = to_old;
+        to_old.take().await.unwrap();
+        to_old.say(&Message::Ready { without_keys: vec![] }).await.unwrap();
+        to_old.hear().await.unwrap();
+        third.open().unwrap();
+    };
+    let (handed, ()) =
+        within("the failure", async { tokio::join!(gateway.app.hand_over(&mut to_new), other) }).await;
+    handed.unwrap_err();
+    assert_eq!(gateway.app.take_back().await.unwrap_err(), "store: the third process has it open");
+    Exclusive::close(&third).await.unwrap();
+    eventually("it to be open again", || files.events().last().unwrap() == "the old process opens").await;
+}
+
+#[tokio::test]
 async fn a_process_that_cannot_open_the_store_does_not_serve() {
     let (upstream, files) = (Upstream::start().await, Files::default());
     let gateway = old(&upstream, &files);

@@ -130,7 +130,7 @@ impl Writer {
         match errand {
             Errand::Put(put) => drop(self.write_together(put)),
             Errand::Close(answer) => drop(answer.send(self.give_up())),
-            Errand::Open(answer) => drop(answer.send(self.take_back())),
+            Errand::Open(answer) => drop(answer.send(self.open_or_say_why())),
         }
     }
 
@@ -304,6 +304,15 @@ impl Writer {
         }
         let closed = file.close();
         written.and(closed)
+    }
+
+    /// # Errors
+    /// As [`Self::take_back`]; the store is away for that until the file is open.
+    fn open_or_say_why(&mut self) -> Result<(), StoreFileError> {
+        self.take_back().inspect_err(|error| {
+            let (since, why) = (self.shared.clock.now(), error.to_string());
+            self.shared.fares(StoreHealth::Away { since, why, alone: false });
+        })
     }
 
     /// Opens the file that was given up. What another process wrote meanwhile counts.
