@@ -335,7 +335,8 @@ impl CodeExchange {
     ) -> Result<(), Denial> {
         let timeouts = session_cookie::timeouts(&self.client);
         let issued = judged.issued(0, Some(page), now, timeouts);
-        reach::note(&self.gate, &self.live, grant, judged.verified.as_deref().map(Caller::token), timeouts)
+        let token = judged.verified.as_deref().map(Caller::token);
+        reach::note(&self.gate, &self.live, grant, token, timeouts, reach::MOST)
             .await
             .map_err(|_| Denial::StoreUnavailable)?;
         if self.client.session.is_some() {

@@ -18,10 +18,14 @@ use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::exchange::coordinate::change_known;
 use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
+use crate::flows::revoke::take_back;
 use crate::state::live::Live;
 
 /// How often a change is tried that others were faster than.
 const ATTEMPTS: usize = 100;
+/// The most sessions that are known of one person, or of one session at an issuer; beyond, the oldest ends. Whoever signs in
+/// again and again must not make everybody's store slow.
+pub(in crate::flows) const MOST: usize = 4096;
 /// A client has many sessions: their index is cut into so many parts, by family.
 const PARTS: u8 = 64;
 
@@ -49,7 +53,8 @@ const fn part_of(kind: Kind, family: FamilyId) -> u8 {
     }
 }
 
-/// Notes by what a new session is found. `token`: the first of its access tokens, where it was found good here.
+/// Notes by what a new session is found. `token`: the first of its access tokens, where it was found good here. `most`: how
+/// many one person may have, [`MOST`].
 ///
 /// # Errors
 /// The store failed: without the note a revocation would not find the session's tokens.
@@ -59,6 +64,7 @@ pub(in crate::flows) async fn note(
     grant: &Grant,
     token: Option<&VerifiedToken>,
     timeouts: Timeouts,
+    most: usize,
 ) -> Result<(), StoreFault> {
     let longest = live.settings.issuers.iter().map(|issuer| issuer.rules.max_token_lifetime).max();
     let until = grant.signed_in_at.plus(timeouts.absolute).plus(longest.unwrap_or_default());
@@ -72,13 +78,23 @@ pub(in crate::flows) async fn note(
     for (kind, value, said) in facts {
         if let Some(value) = value.filter(|value| said != Some(value)) {
             let key = key(kind, &grant.iss, value, part_of(kind, grant.family));
-            add(gate, &key, Entry { family: *grant.family.as_bytes(), until }).await?;
+            let most = if kind == Kind::Client { usize::MAX } else { most };
+            let pushed_out = add(gate, &key, Entry { family: *grant.family.as_bytes(), until }, most).await?;
+            for entry in pushed_out {
+                tracing::warn!(
+                    kind = kind.label(),
+                    "somebody has so many sessions that the oldest was ended"
+                );
+                let issued = end(gate, FamilyId::from_bytes(entry.family), None).await?;
+                take_back(gate, &issued).await?;
+            }
         }
     }
     Ok(())
 }
 
-async fn add(gate: &Gate, key: &StoreKey, new: Entry) -> Result<(), StoreFault> {
+/// Gives those for which there is no room among so many.
+async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<Vec<Entry>, StoreFault> {
     for _ in 0..ATTEMPTS {
         let found = gate.store.get(key).await?;
         let now = gate.clock.now();
@@ -86,12 +102,14 @@ async fn add(gate: &Gate, key: &StoreKey, new: Entry) -> Result<(), StoreFault> 
         let mut entries = found.value.map(|(_, bytes)| read(key, &bytes)).transpose()?.unwrap_or_default();
         entries.retain(|entry| now < entry.until && entry.family != new.family);
         entries.push(new);
+        // In the order in which they began.
+        let pushed_out: Vec<Entry> = entries.drain(..entries.len().saturating_sub(most)).collect();
         let last = entries.iter().map(|entry| entry.until).max().unwrap_or(new.until);
         let bytes = rmp_serde::to_vec(&entries)
             .map_err(|error| StoreFault::Unavailable(format!("an index cannot be written: {error}")))?;
         let value = Value { bytes: bytes.into(), lifetime: last.since(now), keep: Keep::Durably };
         if gate.store.put_if(key, expected, value).await?.is_some() {
-            return Ok(());
+            return Ok(pushed_out);
         }
     }
     Err(StoreFault::Unavailable("an index of sessions is changed too often".to_owned()))

@@ -18,7 +18,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 impl Scene {
-    fn grant_of(&self, cookie: &str) -> crate::core::session::grant::Grant {
+    pub(super) fn grant_of(&self, cookie: &str) -> crate::core::session::grant::Grant {
         session_cookie::read(&self.live, &self.live.settings.clients[0], &headers(Some(cookie)))
             .unwrap()
             .unwrap()

@@ -9,7 +9,7 @@ use crate::core::revocation::wanted::Wanted;
 use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::ports::{Found, RevocationLog as _, Store, StoreFault, StoreKey, Value as Kept, Version};
-use crate::flows::revoke::{RevokeError, lift, revoke};
+use crate::flows::revoke::{RevokeError, lift, reach, revoke};
 use crate::state::revocations::Revocations;
 
 impl Scene {
@@ -39,6 +39,28 @@ impl Scene {
         let named = |entry: &Revocation| entry.target.kind == Kind::Family;
         self.log.all().iter().filter(|entry| named(entry)).map(|entry| entry.target.value.clone()).collect()
     }
+}
+
+#[tokio::test]
+async fn somebody_with_too_many_sessions_loses_the_oldest() {
+    let scene = Scene::strict();
+    let mut sessions = Vec::new();
+    for jti in ["one", "two", "three"] {
+        scene.next(access_token(&scene, json!({ "jti": jti })));
+        let answer = scene.sign_in().await;
+        sessions.push((cookie_of(&answer), body(&answer)["access_token"].as_str().unwrap().to_owned()));
+    }
+    let newest = scene.grant_of(&sessions[2].0);
+    let timeouts = session_cookie::timeouts(&scene.live.settings.clients[0]);
+    reach::note(&scene.gate, &scene.live, &newest, None, timeouts, 2).await.unwrap();
+    assert_eq!(scene.takes(&sessions[0].1).await, Err(Denial::Revoked));
+    for (_, token) in &sessions[1..] {
+        assert_eq!(scene.takes(token).await, Ok(()));
+    }
+    assert_eq!(
+        scene.refresh(&sessions[0].0).await.unwrap_err().denial,
+        Denial::SessionEnded(SessionEnd::Revoked)
+    );
 }
 
 #[tokio::test]
