@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{App, StartError, live};
 use crate::config::settings::{Listener, Settings};
+use crate::core::ids::IssuerName;
 
 impl App {
     /// Takes over `settings`. Gives the keys that changed and count only after a restart.
@@ -26,6 +27,9 @@ impl App {
         self.gate.sessions.set_limit(settings.limits.token_memory / 2);
         self.gate.live.store(live);
         self.running.adopt(prepared);
+        let stays = |name: &IssuerName| settings.issuers.iter().any(|issuer| issuer.name == *name);
+        let gone = before.settings.issuers.iter().map(|issuer| &issuer.name).filter(|name| !stays(name));
+        gone.for_each(|name| self.gate.metrics.forget_issuer(name));
         Ok(restart)
     }
 }

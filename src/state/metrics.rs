@@ -313,6 +313,11 @@ impl Metrics {
         self.keys_age.with_label_values(&[issuer.as_str()]).set(age.as_secs_f64());
     }
 
+    /// Nothing more is said of this issuer's keys: a reload took it away.
+    pub fn forget_issuer(&self, issuer: &IssuerName) {
+        let _ = self.keys_age.remove_label_values(&[issuer.as_str()]);
+    }
+
     pub fn unknown_kid(&self, issuer: &IssuerName) {
         self.unknown_kid.with_label_values(&[issuer.as_str()]).inc();
     }
