@@ -28,6 +28,7 @@ use crate::flows::keep_keys_fresh::keep_keys_fresh;
 use crate::flows::open_requests::watch_open_requests;
 use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness, random};
 use crate::flows::{Gate, Operators, Ports};
+use crate::io::handover::Channel;
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
 use crate::io::store::OpenStore;
@@ -212,10 +213,18 @@ impl App {
         }
     }
 
-    /// Drains and stops, after another process has taken over.
-    pub async fn leave(self) {
+    /// Drains and stops, after the process at the other end has taken over.
+    pub async fn leave(self, to: Channel) {
         self.exclusive.iter().for_each(|exclusive| exclusive.handed_over());
-        self.running.leave().await;
+        let (left, follows) = (self.running.leave(), handover::follow(to, &self.gate.revocations));
+        let follows = async {
+            follows.await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = left => {}
+            () = follows => {}
+        }
         // Nothing presses it.
         end(&self.gate, self.background, handover::LANDING).await;
     }

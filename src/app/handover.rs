@@ -1,7 +1,7 @@
 //! One process hands over to another, and no client notices. The order is: the new one is ready; the old one finishes
 //! the exchanges that it has begun, for their answers must be in the store, and closes what only one may have open, such
 //! as the files of its store; the new one opens it and accepts from the same sockets; the old one accepts no more and
-//! finishes what it has begun.
+//! finishes what it has begun, and hears meanwhile what is taken back at the new one.
 //!
 //! Until the new one serves, the old one goes on accepting, and when the new one fails, the old one opens again what it had
 //! closed: it must never be worse off for having tried.
@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{App, Outside, Standby, StartError};
 use crate::config::settings::Settings;
 use crate::core::ids::IssuerName;
+use crate::core::revocation::Change;
 use crate::edge::server::Inherited;
 use crate::flows::call_authorization_server::FLIGHT;
 use crate::flows::ports::Exclusive;
@@ -24,6 +26,7 @@ use crate::io::handover::{Channel, Message, unexpected};
 use crate::io::store::OpenStore;
 use crate::state::exchanges::Hold;
 use crate::state::live::Live;
+use crate::state::revocations::Revocations;
 
 /// How long the new process may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
@@ -154,10 +157,32 @@ pub async fn take_over(
     if since.elapsed() > OPEN {
         return Err(HandOverError::Late(OPEN).into());
     }
+    let changes = standby.gate.revocations.listen();
     let app = standby.serve();
     // If the old process is gone by now, all the better that there is a new one.
-    let _ = from.say(&Message::Serving {}).await;
+    if from.say(&Message::Serving {}).await.is_ok() {
+        tokio::spawn(tell(from, changes));
+    }
     Ok(app)
+}
+
+/// Tells the old process, which has not answered all yet, what is taken back here. Until one of them is gone.
+async fn tell(mut old: Channel, mut changes: mpsc::Receiver<Change>) {
+    while let Some(change) = changes.recv().await {
+        let lifted = matches!(change, Change::Lift(_));
+        let revocation = change.revocation().clone();
+        if old.say(&Message::Changed { lifted, revocation }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Hears what is taken back at the new process. Ends when nobody says it any more.
+pub(super) async fn follow(mut new: Channel, tables: &Revocations) {
+    while let Ok(Message::Changed { lifted, revocation }) = new.hear().await {
+        tables.apply(&[if lifted { Change::Lift(revocation) } else { Change::Add(revocation) }]);
+    }
+    tables.nobody_follows();
 }
 
 /// Each is tried, whatever becomes of the others.

@@ -91,7 +91,7 @@ impl Signals {
 /// Why a gateway stops serving.
 enum Last {
     Told(End),
-    HandedOver,
+    HandedOver(Channel),
 }
 
 async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Result<(), StartError> {
@@ -130,9 +130,9 @@ async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Res
                 tracing::info!("draining: no new connections soon, requests in flight are finished");
                 app.stop(lame_duck).await;
             }
-            Last::HandedOver => {
+            Last::HandedOver(to) => {
                 tracing::info!("draining: the new process serves, requests in flight here are finished");
-                app.leave().await;
+                app.leave(to).await;
             }
         }
     };
@@ -161,7 +161,7 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
     let Err(why) = outcome else {
         supervisor::main_process_is(id);
         tracing::info!(process = id, "handed over: the new process serves");
-        return Some(Last::HandedOver);
+        return Some(Last::HandedOver(channel));
     };
     // It has the sockets and perhaps the store: only when it is gone is all ours again.
     let ended = tokio::task::spawn_blocking(move || successor.end()).await;

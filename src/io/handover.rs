@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
+use crate::core::revocation::Revocation;
+
 /// In the environment of a process that is started to take over: where it finds the other.
 const VARIABLE: &str = "TOLLGATE_HANDOVER";
 const STDIN: &str = "stdin";
@@ -51,6 +53,11 @@ pub enum Message {
     },
     Go {},
     Serving {},
+    /// From then on, by the new process: the list of revocations has changed.
+    Changed {
+        lifted: bool,
+        revocation: Revocation,
+    },
 }
 
 /// The way to the other process.

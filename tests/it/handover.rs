@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use serde_json::json;
 use tollgate::app::{App, HandOverError, Outside, StartError, take_over};
+use tollgate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use tollgate::flows::ports::Exclusive;
 use tollgate::io::handover::{Channel, Message};
 
 use crate::support::client::{Client, request};
 use crate::support::gateway::Gateway;
-use crate::support::issuer::Issuer;
+use crate::support::issuer::{AUDIENCE, ISS, Issuer};
 use crate::support::upstream::Upstream;
 use crate::support::{PATIENCE, eventually, within};
 
@@ -77,8 +79,8 @@ impl Exclusive for Store {
 /// A route to `upstream`, and one issuer whose keys are in a file.
 fn rest(upstream: &str) -> String {
     format!(
-        "issuers: {{ test: {{ url: \"http://127.0.0.1:9/issuer\", audience: a, jwks_file: jwks.json }} }}
-routes: [{{ path: /public/*, to: \"{upstream}\", public: true }}]"
+        "issuers: {{ test: {{ url: \"http://127.0.0.1:9/issuer\", audience: \"{AUDIENCE}\", jwks_file: jwks.json }} }}
+routes: [{{ path: /public/*, to: \"{upstream}\", public: true }}, {{ path: /api/*, to: \"{upstream}\" }}]"
     )
 }
 
@@ -122,7 +124,7 @@ async fn the_store_moves_first_and_then_the_other_process_serves_at_the_same_soc
     assert_eq!(files.events(), ["the old process opens", "the old process closes", "the new process opens"]);
     assert_eq!((taken.running.public[0], taken.running.admin), (public, admin));
 
-    let leaving = tokio::spawn(gateway.app.leave());
+    let leaving = tokio::spawn(gateway.app.leave(to_new));
     eventually("the news of it", || files.events().len() == 4).await;
     assert_eq!(files.events()[3], "the old process has handed over");
     for _ in 0..20 {
@@ -137,6 +139,39 @@ async fn the_store_moves_first_and_then_the_other_process_serves_at_the_same_soc
     within("the stop", taken.stop(Duration::ZERO)).await;
     assert!(tokio::net::TcpStream::connect(public).await.is_err(), "nobody has the socket any more");
     assert!(tokio::net::TcpStream::connect(admin).await.is_err());
+}
+
+#[tokio::test]
+async fn what_the_new_process_takes_back_ends_at_the_old_one_too() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let [hers, his] = ["alice", "bob"].map(|sub| {
+        let claims = json!({ "sub": sub, "jti": sub, "scope": "api:read" });
+        format!("Bearer {}", gateway.issuer.token_with(claims))
+    });
+    let (mut busy, mut other) = (gateway.connect().await, gateway.connect().await);
+    for (client, bearer) in [(&mut busy, &hers), (&mut other, &his)] {
+        client.send(request("GET", "/api/hold", &[("Authorization", bearer)], b"")).await;
+    }
+    eventually("both at the upstream", || upstream.received().len() == 2).await;
+    let (mut to_new, to_old) = Channel::pair().unwrap();
+    let (handed, taken) = within("the hand-over", async {
+        tokio::join!(gateway.app.hand_over(&mut to_new), new(to_old, gateway.folder(), files.of("new")))
+    })
+    .await;
+    handed.unwrap();
+    let taken = taken.unwrap();
+    let leaving = tokio::spawn(gateway.app.leave(to_new));
+    let target = Target { kind: Kind::Jti, whose: Whose::Of(ISS.into()), value: "alice".into() };
+    let made_at = taken.gate.clock.now();
+    let revocation =
+        Revocation { target, rule: Rule::Outright, until: None, made_at, made_by: None, reason: None };
+    taken.gate.revocation_log.append(&[Change::Add(revocation)]).await.unwrap();
+    assert!(busy.is_closed().await, "ended, by the old process");
+    upstream.release(2);
+    assert_eq!(other.answer().await.status, 200);
+    within("the old process", leaving).await.unwrap();
+    within("the stop", taken.stop(Duration::ZERO)).await;
 }
 
 #[tokio::test]

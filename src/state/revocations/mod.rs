@@ -6,8 +6,12 @@
 mod filter;
 mod table;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::mpsc;
 
 use crate::core::denial::Denial;
 use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, TokenMarks};
@@ -21,6 +25,8 @@ use table::{Scoped, Table};
 /// stay in a processor's cache.
 const TOKENS: usize = 256;
 const OTHERS: usize = 16;
+/// Changes that may wait for who listens.
+const WAITING: usize = 100_000;
 
 /// What was taken back, and how old that knowledge is.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub struct Revocations {
     client: Scoped<Standing>,
     issuer: Table<Standing>,
     freshness: Freshness,
+    /// Who else is told of changes.
+    listener: ArcSwapOption<mpsc::Sender<Change>>,
 }
 
 impl Revocations {
@@ -51,6 +59,7 @@ impl Revocations {
             client: Scoped::new(OTHERS),
             issuer: Table::new(OTHERS),
             freshness: Freshness::default(),
+            listener: ArcSwapOption::empty(),
         }
     }
 
@@ -121,8 +130,28 @@ impl Revocations {
         if self.freshness.holds() { Ok(()) } else { Err(Denial::RevocationsUnavailable) }
     }
 
+    /// Every change from here on, in its order. It ends where more of them wait than anybody should leave.
+    pub fn listen(&self) -> mpsc::Receiver<Change> {
+        let (tell, heard) = mpsc::channel(WAITING);
+        self.listener.store(Some(Arc::new(tell)));
+        heard
+    }
+
+    fn tell(&self, changes: &[Change]) {
+        let Some(listener) = self.listener.load_full() else { return };
+        if !changes.iter().all(|change| listener.try_send(change.clone()).is_ok()) {
+            self.listener.store(None);
+        }
+    }
+
+    /// Nobody says any more what is taken back: nothing passes from here on, until somebody does again.
+    pub fn nobody_follows(&self) {
+        self.freshness.ends();
+    }
+
     /// Takes changes of the list in, in their order. Any of them may come again.
     pub fn apply(&self, changes: &[Change]) {
+        self.tell(changes);
         for change in changes {
             let target = &change.revocation().target;
             let mark = Mark::of(&self.key, target);
@@ -218,6 +247,10 @@ impl Freshness {
         };
         self.as_of.fetch_max(self.millis(as_of), Ordering::AcqRel);
         self.until.fetch_max(until, Ordering::AcqRel);
+    }
+
+    fn ends(&self) {
+        self.until.store(1, Ordering::Release);
     }
 
     fn holds(&self) -> bool {
@@ -320,5 +353,9 @@ mod tests {
         assert_eq!(facts(&revocations), Ok(()));
         revocations.is_complete(Instant::now(), Some(Duration::ZERO));
         assert_eq!(facts(&revocations), Ok(()), "an older word does not take back a newer one");
+        revocations.nobody_follows();
+        assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
+        revocations.is_complete(Instant::now(), None);
+        assert_eq!(facts(&revocations), Ok(()), "somebody follows again");
     }
 }
