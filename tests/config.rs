@@ -1315,6 +1315,8 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
         ("redirect_uri: \"https://gate.example.com/in\"", "", "clients.web.redirect_uri", "/oauth/callback"),
         ("authorize: { state: x }", "", "clients.web.authorize.state", "itself"),
         ("authorize: { request_uri: x }", "", "clients.web.authorize.request_uri", "own parameters"),
+        ("authorize: { audience: [a, b] }", "", "clients.web.authorize.audience", "has one value"),
+        ("authorize: { audience: [] }", "", "clients.web.authorize.audience", "has one value"),
         ("return_to: \"https://app.example.com/\"", "", "clients.web.return_to", "without path"),
         (
             "post_logout_redirect_uri: \"http://gate.example.com/\"",
