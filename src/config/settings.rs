@@ -80,10 +80,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether those that listen cannot become the others without listening anew.
+    /// Whether those that listen cannot become the others without listening anew. Their order says nothing.
     pub fn have_moved(before: &[Self], after: &[Self]) -> bool {
         let place = |listener: &Self| (listener.address, std::mem::discriminant(&listener.serves));
-        !before.iter().map(place).eq(after.iter().map(place))
+        let mut left: Vec<_> = before.iter().map(place).collect();
+        let mut take = |listener: &Self| {
+            let at = left.iter().position(|other| *other == place(listener));
+            at.map(|at| left.swap_remove(at)).is_some()
+        };
+        !after.iter().all(&mut take) || !left.is_empty()
     }
 }
 

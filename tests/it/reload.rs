@@ -133,3 +133,33 @@ async fn certificates_change_for_new_connections_and_old_ones_go_on() {
     assert_eq!(old.ask(get(), &[]).await.unwrap().status, 200);
     within("the stop", gateway.app.stop(Duration::ZERO)).await;
 }
+
+#[tokio::test]
+async fn certificates_change_also_while_another_listener_waits_for_a_restart() {
+    let upstream = Upstream::start().await;
+    let (before, after) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    before.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    let at = folder.path().display();
+    let tls =
+        format!("{{ address: 127.0.0.1:0, tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}] }}");
+    let listen = |listeners: &str| format!("public_url: https://{HOST}\nlisten: {listeners}");
+    let top = listen(&format!("[{tls}, 127.0.0.1:0]"));
+    let rest = route("/*", &upstream);
+    let gateway = Gateway::listening(&top, &rest).await;
+    let reached = async |authority: &Authority| {
+        connect(gateway.public, authority.client(&[&TLS13], None), "gate.localhost", &["h2"]).await.is_ok()
+    };
+    let reload = |listeners: &str| {
+        let changed = settings(&gateway, &rest, |text| text.replace(&top, &listen(listeners)));
+        gateway.app.reload(changed).unwrap()
+    };
+    let reordered = reload(&format!("[127.0.0.1:0, {tls}]"));
+    assert_eq!(reordered, Vec::<&str>::new(), "their order says nothing");
+    assert!(reached(&before).await);
+
+    after.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    let waiting = reload(&format!("[{{ address: 127.0.0.1:0, redirect: https }}, 127.0.0.1:0, {tls}]"));
+    assert_eq!(waiting, ["listen"]);
+    assert!(!reached(&before).await && reached(&after).await, "the certificate is the new one");
+}
