@@ -110,13 +110,12 @@ impl Read<'_> {
             );
         }
         if self.client_id() == other.client_id() {
-            self.keys.wrong(
-                "client_id",
-                format!(
-                    "the client `{theirs}` has the `client_id` `{}` too, and Tollgate tells clients apart by it; give each its own",
-                    other.client_id()
-                ),
+            let id = self.client_id();
+            let message = format!(
+                "the client `{theirs}` has the `client_id` `{id}` too, and Tollgate tells clients apart by it; give each its own"
             );
+            let given = self.keys.get("client_id");
+            self.keys.wrong("client_id", given.map_or(message.clone(), |value| value.untold(&message, id)));
         }
     }
 }
@@ -228,7 +227,8 @@ fn issuer(keys: &Keys<'_>, around: &Around<'_>) -> Option<IssuerName> {
         Some(value) => {
             let name = value.text()?;
             if !around.issuer_names.contains(&name.as_str()) {
-                value.wrong(unknown("issuer", &name, around.issuer_names.iter().copied()));
+                let message = unknown("issuer", &name, around.issuer_names.iter().copied());
+                value.wrong(value.untold(&message, &name));
                 return None;
             }
             name

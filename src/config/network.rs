@@ -29,12 +29,10 @@ impl Network {
         let admin = admin::read(root);
         if listeners.iter().any(|listener| same_socket(listener.address, admin.address)) {
             let key = if root.has("admin") { "admin" } else { "listen" };
+            let default = if root.has("admin") { String::new() } else { format!(" ({DEFAULT_ADMIN})") };
             root.wrong(
                 key,
-                format!(
-                    "`listen` and `admin` ({}) take the same address; give one another port",
-                    admin.address
-                ),
+                format!("`listen` and `admin`{default} take the same address; give one another port"),
             );
         }
         let listen = listeners.iter().map(|listener| listener.address).collect();
@@ -126,11 +124,15 @@ fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {
                 "`{}` is neither a network nor an address; write `10.0.0.0/8` or `10.0.0.1`",
                 value.written()
             )),
-            Some(network) if network.trunc() != network => value.wrong(format!(
-                "`{}` has bits behind its prefix; write `{}`",
-                value.written(),
-                network.trunc()
-            )),
+            Some(network) if network.trunc() != network => {
+                let written = value.written();
+                let right = if written == text {
+                    format!("write `{}`", network.trunc())
+                } else {
+                    "clear them".to_owned()
+                };
+                value.wrong(format!("`{written}` has bits behind its prefix; {right}"));
+            }
             Some(network) => {
                 if network.prefix_len() == 0 {
                     value.warn("believes every address: anybody can then claim any client address");

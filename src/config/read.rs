@@ -3,7 +3,7 @@
 //! Every mistake goes to the report and reading goes on with the default, so that one pass finds
 //! them all; with a report that is not clean nothing that was read is used. A node of the wrong form
 //! is passed over in silence: `walk` has reported it. Messages repeat what the file says, never what
-//! a variable or a file held.
+//! a variable or a file held (but for `public_url`, which everybody sees).
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -295,9 +295,29 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A message that says what the file says where it said what a variable held.
+    /// A message that says what the file says where it said what a variable held. Where it quotes a part of that, all
+    /// that it quotes is left out: what would be right is made of it too.
     pub(super) fn untold(&self, message: &str, text: &str) -> String {
-        if self.written().contains('$') { message.replace(text, self.written()) } else { message.to_owned() }
+        let written = self.written();
+        if !written.contains('$') {
+            return message.to_owned();
+        }
+        let message = message.replace(text, written);
+        let held = text.to_lowercase();
+        let is_told =
+            |part: &str| !part.is_empty() && !written.contains(part) && held.contains(&part.to_lowercase());
+        let quoted = |message: &str| message.split('`').skip(1).step_by(2).any(is_told);
+        if !quoted(&message) {
+            return message;
+        }
+        let parts = message.split('`').enumerate();
+        let parts = parts.map(|(at, part)| if at % 2 == 1 && !written.contains(part) { "…" } else { part });
+        parts.collect::<Vec<_>>().join("`")
+    }
+
+    /// `shown`, or what the file says where a variable holds it.
+    fn told(&self, shown: String) -> String {
+        if self.written().contains('$') { format!("`{}`", self.written()) } else { shown }
     }
 
     pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
@@ -305,7 +325,8 @@ impl<'a> Value<'a> {
         let duration = values::duration(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()?;
         if !bounds.contains(&duration) {
             let (least, most) = (show_duration(*bounds.start()), show_duration(*bounds.end()));
-            self.wrong(format!("{} is out of bounds; from {least} to {most} works", show_duration(duration)));
+            let is = self.told(show_duration(duration));
+            self.wrong(format!("{is} is out of bounds; from {least} to {most} works"));
             return None;
         }
         Some(duration)
@@ -316,7 +337,8 @@ impl<'a> Value<'a> {
         let size = values::size(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()?;
         if !bounds.contains(&size) {
             let (least, most) = (show_size(*bounds.start()), show_size(*bounds.end()));
-            self.wrong(format!("{} is out of bounds; from {least} to {most} works", show_size(size)));
+            let is = self.told(show_size(size));
+            self.wrong(format!("{is} is out of bounds; from {least} to {most} works"));
             return None;
         }
         Some(size)
