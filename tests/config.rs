@@ -691,6 +691,20 @@ fn an_issuer_has_one_source_of_keys_and_the_algorithms_that_fit_it() {
     only_error(&good().issuer("algorithms: []").text(), "issuers.corp.algorithms", "empty");
     only_error(&good().issuer("jwks_file: gone.json").text(), "issuers.corp.jwks_file", "cannot be read");
     only_error(&good().issuer("ca: gone.pem").text(), "issuers.corp.ca", "cannot be read");
+    let folder = tempfile::tempdir().unwrap();
+    for (name, pem, says) in [
+        ("none.pem", "no certificate\n", "no certificate"),
+        (
+            "empty.pem",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "cannot be an authority's",
+        ),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, pem).unwrap();
+        let ca = format!("ca: {}", path.display());
+        only_error(&good().issuer(&ca).text(), "issuers.corp.ca", says);
+    }
     assert!(parse(&good().issuer(secret).text()).unwrap().warnings[0].message.contains("HS256"));
 }
 

@@ -46,7 +46,12 @@ pub(super) fn read(keys: &Keys<'_>) -> Option<Certificate> {
 
 fn chain(value: &Value<'_>) -> Option<Vec<CertificateDer<'static>>> {
     let (_, pem) = value.file()?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    chain_in(value, &pem)
+}
+
+/// `pem`: what is in the file that `value` names.
+fn chain_in(value: &Value<'_>, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Some(chain),
         Ok(_) => {
@@ -95,7 +100,13 @@ pub(super) fn roots(value: &Value<'_>) -> Option<RootCertStore> {
 
 /// The certificates of authorities, each of which can be one.
 pub(super) fn authorities(value: &Value<'_>) -> Option<Vec<CertificateDer<'static>>> {
-    let chain = chain(value)?;
+    let (_, pem) = value.file()?;
+    authorities_in(value, &pem)
+}
+
+/// The same of what is in the file that `value` names.
+pub(super) fn authorities_in(value: &Value<'_>, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let chain = chain_in(value, pem)?;
     let mut roots = RootCertStore::empty();
     for certificate in &chain {
         if let Err(error) = roots.add(certificate.clone()) {
