@@ -232,8 +232,8 @@ impl Running {
         }
         let serving = Arc::new(prepared.serving);
         let before = self.serving.swap(serving.clone());
-        serving.upstreams.take_over(Some(&before.upstreams));
         self.prober.ask(&serving.upstreams);
+        serving.upstreams.take_over(Some(&before.upstreams));
     }
 
     /// Second handles on all its listening sockets, each with the address that was asked for.
