@@ -614,6 +614,11 @@ fn the_network_must_make_sense() {
         "admin",
         "same address",
     );
+    only_error(
+        &top("public_url: https://gate.example.com\nlisten: 127.0.0.1:9\nadmin: \"[::ffff:127.0.0.1]:9\"\n"),
+        "admin",
+        "same address",
+    );
     only_error(&good().with("trusted_proxies: [10.1.0.0/8]").text(), "trusted_proxies[0]", "`10.0.0.0/8`");
     assert!(
         parse(&good().with("trusted_proxies: 0.0.0.0/0").text()).unwrap().warnings[0]
@@ -1088,10 +1093,16 @@ fn an_upstream_is_one_server_and_never_tollgate_itself() {
         "http://localhost:8081",
         "http://localhost:8080",
         "http://127.0.0.1:8080",
+        "http://[::ffff:127.0.0.1]:8081",
+        "http://[::ffff:7f00:1]:8080",
+        "http://[::ffff:0.0.0.0]:8081",
         "https://gate.example.com",
     ] {
         only_error(&to(own), "routes[0].to", "Tollgate itself");
     }
+    let mapped = good().with("admin: \"[::ffff:127.0.0.1]:9\"").text();
+    let to_mapped = mapped.replace("http://10.0.0.1:3000", "http://127.0.0.1:9");
+    only_error(&to_mapped, "routes[0].to", "Tollgate itself");
     assert!(parse(&to("http://10.0.0.1:8081")).is_ok());
 }
 

@@ -71,13 +71,15 @@ impl Network {
     }
 }
 
+/// An IPv4-mapped address (RFC 4291 section 2.5.5.2) is the IPv4 address.
 fn reaches(listener: SocketAddr, ip: IpAddr) -> bool {
-    let ours = listener.ip();
+    let (ours, ip) = (listener.ip().to_canonical(), ip.to_canonical());
     ours == ip || ip.is_unspecified() || (ours.is_unspecified() && ip.is_loopback())
 }
 
 pub(super) fn same_socket(a: SocketAddr, b: SocketAddr) -> bool {
-    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    let (one, other) = (a.ip().to_canonical(), b.ip().to_canonical());
+    let overlap = one == other || one.is_unspecified() || other.is_unspecified();
     a.port() != 0 && a.port() == b.port() && overlap
 }
 
