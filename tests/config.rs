@@ -1783,6 +1783,9 @@ fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
             "store.password",
             "must not have a default",
         ),
+        ("\"redis://:${NO:-hunter2}@cache\"", "store", "must not have a default"),
+        ("\"${NO:-redis://:hunter2@cache}\"", "store", "must not have a default"),
+        ("{ url: [\"redis://:${HELD:-x}@cache\"] }", "store.url[0]", "must not have a default"),
         ("{ url: redis://a, prefix: \"a b\" }", "store.prefix", "without spaces"),
         ("{ url: redis://a, prefix: \"{a}\" }", "store.prefix", "brackets"),
         ("{ url: redis://a, on_outage: wait }", "store.on_outage", "write one of `refuse`, `serve`"),
@@ -1796,6 +1799,8 @@ fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
         let told = errors(&stored(store)).concat();
         assert!(!told.contains("hunter") && !told.contains("ter2"), "{told}");
     }
+    let host = settings(&stored("\"redis://:${HELD}@${NO:-cache}\"")).store.redis.unwrap();
+    assert_eq!(host.servers[0].host, "cache", "a host may have a default");
 }
 
 #[test]

@@ -208,6 +208,13 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether a variable with a default stands before the last `sign`.
+    pub(super) fn has_default_before(&self, sign: char) -> bool {
+        let before = self.written().rsplit_once(sign).map_or("", |(before, _)| before);
+        // What is cut off in the middle of a variable is a default with the sign in it.
+        expand(before, self.reader.env).map_or(true, |expanded| expanded.has_default)
+    }
+
     fn wrong_scalar(&self, is: &str, written: &str) {
         let wanted = crate::config::schema::wanted(&self.pattern).unwrap_or_else(|| "text".to_owned());
         let may_be_digits =

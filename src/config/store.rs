@@ -272,6 +272,10 @@ fn server(value: &Value<'_>, text: &str) -> Option<Place> {
     let decoded = |text: &str| String::from_utf8(percent::decode(text.as_bytes())).ok();
     let username = decoded(url.username()).filter(|name| !name.is_empty());
     let password = url.password().and_then(decoded).map(SecretString::new);
+    if password.is_some() && value.has_default_before('@') {
+        value.wrong("a URL with a password in it must not have a default before its `@`; write `${NAME}` and set the variable, or use `password`");
+        return None;
+    }
     if username.is_some() && password.is_none() {
         wrong("has a user and no password (a password alone is written `redis://:password@…`)");
         return None;
