@@ -39,6 +39,7 @@ fn env(name: &str) -> Option<String> {
 /// Variables whose content no message may repeat, not even a part of it.
 fn held(name: &str) -> Option<&'static str> {
     Some(match name {
+        "SPACE_AFTER" => "https://login.example.com ",
         "HELD" => "hunter2",
         "HELD_NAME" => "hunter2.example",
         "HELD_CASE" => "HUNTER2.example",
@@ -620,6 +621,15 @@ fn the_network_must_make_sense() {
         "same address",
     );
     only_error(&good().with("trusted_proxies: [10.1.0.0/8]").text(), "trusted_proxies[0]", "`10.0.0.0/8`");
+    let mapped = "trusted_proxies: [\"::ffff:10.0.0.0/104\", \"::ffff:192.0.2.1\", \"2001:db8::/32\"]";
+    let proxies = settings(&good().with(mapped).text()).trusted_proxies;
+    let proxies: Vec<String> = proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"], "as peers are compared");
+    only_error(
+        &good().with("trusted_proxies: \"::ffff:10.1.0.0/104\"").text(),
+        "trusted_proxies",
+        "`10.0.0.0/8`",
+    );
     assert!(
         parse(&good().with("trusted_proxies: 0.0.0.0/0").text()).unwrap().warnings[0]
             .message
@@ -749,6 +759,24 @@ fn a_shared_secret_is_long_enough_for_each_algorithm_that_is_listed() {
         let summary = config::summary::summary("config.yaml", &loaded);
         assert!(summary.contains(&format!("{} with a shared secret", names.join(" or "))), "{summary}");
     }
+}
+
+#[test]
+fn a_url_has_no_space_around_it_that_would_be_sent_and_compared() {
+    let spaced = |parts: &Parts| parts.text().replace("https://login.example.com", "${SPACE_AFTER}");
+    only_error(&spaced(&good()), "issuers.corp.url", "ends with a space");
+    only_error(
+        &good().issuer("discovery: \"${SPACE_AFTER}\"").text(),
+        "issuers.corp.discovery",
+        "ends with a space",
+    );
+    only_error(
+        &good().client("resource: \"${SPACE_AFTER}\"").text(),
+        "clients.web.resource",
+        "ends with a space",
+    );
+    let native = native("redirect_uri: \"${SPACE_AFTER}\"");
+    assert!(errors(&native).concat().contains("ends with a space"), "{native}");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use crate::config::keys::private_key;
 use crate::config::login;
 use crate::config::names::{unknown, valid_name};
 use crate::config::native_clients;
-use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, origin_url, url};
+use crate::config::network::{
+    Network, certainly_cross_site, is_loopback, is_trimmed, origin, origin_url, url,
+};
 use crate::config::read::{Keys, Value};
 use crate::config::sessions::lifetimes;
 use crate::config::settings::{
@@ -346,6 +348,9 @@ pub(super) fn scope(keys: &Keys<'_>) -> Option<String> {
 pub(super) fn resource(keys: &Keys<'_>) -> Option<String> {
     let value = keys.get("resource")?;
     let text = value.text()?;
+    if !is_trimmed(&value, &text) {
+        return None;
+    }
     let uri = Url::parse(&text);
     if !uri.is_ok_and(|uri| uri.fragment().is_none()) {
         value.wrong(format!(

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
 use crate::config::read::{Keys, Value};
@@ -121,6 +121,7 @@ fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (value, text) in root.texts("trusted_proxies").unwrap_or_default() {
         let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        let network = network.map(canonical);
         match network {
             None => value.wrong(format!(
                 "`{}` is neither a network nor an address; write `10.0.0.0/8` or `10.0.0.1`",
@@ -146,6 +147,13 @@ fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {
     networks
 }
 
+/// An IPv4-mapped network is the IPv4 network: so peers are compared.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let v4 = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
+}
+
 /// An origin as a URL.
 pub(super) fn origin_url(origin: &Origin) -> Option<Url> {
     Url::parse(origin.as_str()).ok()
@@ -166,10 +174,22 @@ fn is_local_name(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
+/// A URL is read without the spaces around it, and then sent and compared with them.
+pub(super) fn is_trimmed(value: &Value<'_>, text: &str) -> bool {
+    let is = text.trim() == text;
+    if !is {
+        value.wrong("begins or ends with a space; remove it");
+    }
+    is
+}
+
 /// An absolute `http` or `https` URL without user information and fragment.
 pub(super) fn url(value: &Value<'_>) -> Option<(String, Url)> {
     let text = value.text()?;
     let wrong = |why: &str| value.wrong(format!("`{}` {why}", value.written()));
+    if !is_trimmed(value, &text) {
+        return None;
+    }
     let Ok(url) = Url::parse(&text) else {
         wrong("is not a URL; write it whole, like `https://login.example.com/path`");
         return None;
