@@ -1832,6 +1832,28 @@ fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
 }
 
 #[test]
+fn a_mistake_hides_no_other_of_its_route_or_store() {
+    let places = |text: &str| -> Vec<String> {
+        parse(text).unwrap_err().mistakes.into_iter().map(|mistake| mistake.path).collect()
+    };
+    let route =
+        good().route("host: \"a b\", methods: GOT, sign_in: nobody, strip_prefix: /x, cors: both").text();
+    let at = |keys: &[&str]| keys.iter().map(|key| format!("routes[0].{key}")).collect::<Vec<_>>();
+    assert_eq!(places(&route), at(&["host", "methods", "sign_in", "strip_prefix", "cors"]));
+    let route = good().route("resource: \"/x\", extends_session: false").text();
+    assert_eq!(places(&route), at(&["resource", "extends_session"]));
+    let misplaced = good().route("host: \"a b\", resource: \"https://gate.example.com/api\"").text();
+    assert_eq!(places(&misplaced), at(&["host"]), "where it must be follows from the host");
+    let both = ["sessions.keys", "admin.token"];
+    for store in ["redis://cache/one", "redis://${NO_SUCH}"] {
+        let errors = errors(&good().with(&format!("store: \"{store}\"")).text());
+        assert!(errors.len() == 3 && both.iter().all(|key| errors.concat().contains(key)), "{errors:?}");
+    }
+    let errors = errors(&good().with("store: { url: \"redis://\", username: \"\", password: \"\" }").text());
+    assert_eq!(errors.len(), 5, "{errors:?}");
+}
+
+#[test]
 fn with_redis_what_replicas_share_must_be_given() {
     let alone = errors(&good().with("store: redis://127.0.0.1").text());
     assert_eq!(alone.len(), 2, "{alone:?}");

@@ -97,10 +97,9 @@ fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
 /// `name` is still empty where the file gives none.
 fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
     let path = keys.get("path").and_then(|value| path(&value));
-    let host = match keys.get("host") {
-        Some(value) => Some(host(&value)?),
-        None => None,
-    };
+    let given = keys.get("host").map(|value| host(&value));
+    let is_host_read = !matches!(given, Some(None));
+    let host = given.flatten();
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
@@ -117,8 +116,10 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         );
     }
     let resource = match keys.get("resource") {
-        Some(value) => resource(&value, host.as_ref(), &access, around)?,
-        None => Resource::of(path.as_ref()?),
+        // Where it must be follows from the host.
+        Some(value) if is_host_read => resource(&value, host.as_ref(), &access, around),
+        Some(_) => None,
+        None => path.as_ref().map(Resource::of),
     };
     let session = route_sessions::read(keys, around, &access, host.as_ref());
     let with_cookie = session.as_ref().and_then(|session| {
@@ -128,6 +129,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)),
         with_cookie,
     );
+    is_host_read.then_some(())?;
     Some(Route {
         name: RouteName::new(name),
         path: path?,
@@ -136,7 +138,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         access,
         session,
         report_only,
-        resource,
+        resource: resource?,
         upstream: upstream?,
         cors,
         sharing,
