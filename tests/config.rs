@@ -1697,6 +1697,8 @@ fn admin_is_an_address_or_keys_with_a_token_that_nobody_guesses() {
     assert_eq!(settings.admin.address.to_string(), "0.0.0.0:9000");
     assert_eq!(settings.admin.token.unwrap().expose(), b"0123456789abcdex");
     assert_eq!(settings.admin.hosts, ["gate.internal"]);
+    let none = parse(&good().with("admin: { address: 0.0.0.0:9000, hosts: [] }").text()).unwrap();
+    assert!(none.settings.admin.hosts.is_empty(), "as without it");
     for (admin, place, message) in [
         ("{ token: 0123456789abcdef }", "admin", "`address` is missing"),
         ("{ address: 0.0.0.0:9000, token: short }", "admin.token", "16 or more"),
@@ -1986,6 +1988,14 @@ fn keys_given_twice_are_all_told_with_their_own_lines() {
             "9:5 routes[0].to: is given twice; keep one of the two"
         ]
     );
+}
+
+#[test]
+fn a_mark_of_the_byte_order_is_no_part_of_the_file() {
+    assert!(parse(&format!("\u{feff}{}", good().text())).is_ok());
+    let errors = errors(&format!("\u{feff}nonsense: 1\n{}", good().text()));
+    assert!(errors.len() == 1 && errors[0].starts_with("1:"), "{errors:?}");
+    assert!(errors[0].contains(" nonsense: unknown key"), "{errors:?}");
 }
 
 #[test]
