@@ -762,6 +762,21 @@ fn a_shared_secret_is_long_enough_for_each_algorithm_that_is_listed() {
 }
 
 #[test]
+fn a_number_where_text_is_due_is_quoted_as_it_is_meant() {
+    for number in ["12e45", "7", "0x10", "1.50"] {
+        let text = good().client(&format!("client_id: {number}")).text();
+        only_error(&text, "clients.web.client_id", "quote it as you mean it");
+        let told = errors(&text).concat();
+        assert!(!told.contains('+') && !told.contains("`\""), "{told}");
+    }
+    only_error(
+        &good().route("public: 12e45").text(),
+        "routes[0].public",
+        "is a number, neither `true` nor `false`",
+    );
+}
+
+#[test]
 fn a_url_has_no_space_around_it_that_would_be_sent_and_compared() {
     let spaced = |parts: &Parts| parts.text().replace("https://login.example.com", "${SPACE_AFTER}");
     only_error(&spaced(&good()), "issuers.corp.url", "ends with a space");

@@ -196,12 +196,12 @@ impl<'a> Value<'a> {
     fn expanded(&self) -> Option<crate::config::expand::Expanded> {
         match self.node {
             Node::Text(text) => expand(text, self.reader.env).map_err(|why| self.wrong(why)).ok(),
-            Node::Number(number) => {
-                self.wrong_scalar("a number", &number.to_string());
+            Node::Number(_) => {
+                self.wrong_scalar("a number");
                 None
             }
-            Node::Bool(value) => {
-                self.wrong_scalar("true or false", &value.to_string());
+            Node::Bool(_) => {
+                self.wrong_scalar("true or false");
                 None
             }
             Node::Null | Node::List(_) | Node::Map(_) => None,
@@ -215,13 +215,14 @@ impl<'a> Value<'a> {
         expand(before, self.reader.env).map_or(true, |expanded| expanded.has_default)
     }
 
-    fn wrong_scalar(&self, is: &str, written: &str) {
+    /// Says no number again: of `12e45` the tree knows what it is worth, and not how it is written.
+    fn wrong_scalar(&self, is: &str) {
         let wanted = crate::config::schema::wanted(&self.pattern).unwrap_or_else(|| "text".to_owned());
         let may_be_digits =
             ["text", "the name", "a scope", "a file", "a folder"].iter().any(|kind| wanted.starts_with(kind));
         let remedy = match crate::config::schema::example(&self.pattern) {
             Some(example) if !may_be_digits => format!("write it like `{example}`"),
-            _ => format!("to make it text, quote it: `\"{written}\"`"),
+            _ => "to make it text, quote it as you mean it".to_owned(),
         };
         self.wrong(format!("is {is}; this must be {wanted}; {remedy}"));
     }
@@ -271,8 +272,8 @@ impl<'a> Value<'a> {
                 }
                 false
             }
-            Node::Number(number) => {
-                self.wrong(format!("`{number}` is neither `true` nor `false`"));
+            Node::Number(_) => {
+                self.wrong("is a number, neither `true` nor `false`");
                 false
             }
             Node::Null | Node::List(_) | Node::Map(_) => false,
