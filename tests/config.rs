@@ -1702,6 +1702,23 @@ fn listen_is_an_address_or_keys_or_a_list_of_either() {
 }
 
 #[test]
+fn a_certificate_may_be_for_an_address() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), "ip", &["10.0.0.1", "::1"]);
+    let listen = "{ address: 0.0.0.0:443, tls: [{ certificate: ip.pem, key: ip.key }] }";
+    let warnings = |public: &str| {
+        let text = good().text().replace("https://gate.example.com", public);
+        let text = text.replace("listen: 0.0.0.0:8080\n", &format!("listen: {listen}\n"));
+        config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap().warnings
+    };
+    for public in ["https://10.0.0.1", "https://10.0.0.1:8443", "https://[::1]:8443"] {
+        assert!(warnings(public).is_empty(), "{public}: {:?}", warnings(public));
+    }
+    assert!(warnings("https://10.0.0.2")[0].message.contains("`10.0.0.2`"));
+    assert!(warnings("https://[::2]")[0].message.contains("`::2`"));
+}
+
+#[test]
 fn admin_is_an_address_or_keys_with_a_token_that_nobody_guesses() {
     let settings = settings(
         &good()

@@ -1,6 +1,7 @@
 //! Certificates and their keys, in PEM (RFC 7468): read, held against each other, and asked for the names
 //! that they are for (RFC 6125). The cryptography is rustls' and aws-lc-rs'.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -82,11 +83,18 @@ fn about(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, Timestamp), S
         X509Certificate::from_der(certificate).map_err(|error| unreadable(error.to_string()))?;
     let names = certificate.subject_alternative_name().map_err(|error| unreadable(error.to_string()))?;
     let names = names.iter().flat_map(|extension| &extension.value.general_names);
-    let dns = names.filter_map(|name| match name {
+    let names = names.filter_map(|name| match *name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|ip| ip.to_string()),
         _ => None,
     });
-    Ok((dns.collect(), Timestamp::from_secs(certificate.validity().not_after.timestamp())))
+    Ok((names.collect(), Timestamp::from_secs(certificate.validity().not_after.timestamp())))
+}
+
+/// RFC 5280 section 4.2.1.6: four bytes, or sixteen.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 /// The authorities whose client certificates count.

@@ -73,7 +73,7 @@ fn tls(value: &Value<'_>, listener: &Keys<'_>, public_url: Option<&Origin>) -> O
     if certificates.len() < count || certificates.is_empty() {
         return None;
     }
-    let host = public_url.map(|public| public.authority().split(':').next().unwrap_or_default());
+    let host = public_url.map(|public| public.host_name().trim_matches(['[', ']']));
     if let Some(host) = host
         && !certificates.iter().any(|certificate| certificate.covers(host))
     {

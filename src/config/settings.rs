@@ -114,14 +114,14 @@ pub struct ServerTls {
 /// A certificate of the gateway with its chain and key.
 #[derive(Debug)]
 pub struct Certificate {
-    /// Host names, in lower case; `*.` stands for one label.
+    /// Host names, in lower case, and IP addresses; `*.` stands for one label.
     pub names: Vec<String>,
     pub ends_at: Timestamp,
     pub key: Arc<CertifiedKey>,
 }
 
 impl Certificate {
-    /// Whether it is for this host (RFC 6125 section 6.4.3). `host`: in lower case.
+    /// Whether it is for this host (RFC 6125 section 6.4.3). `host`: in lower case, an IPv6 address without brackets.
     pub fn covers(&self, host: &str) -> bool {
         self.names.iter().any(|name| match name.strip_prefix("*.") {
             None => name == host,
