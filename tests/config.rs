@@ -2226,6 +2226,18 @@ fn keys_cookie_prints_a_fresh_key_that_the_file_takes() {
 fn wrong_arguments_end_with_2_and_version_with_0() {
     assert!(matches!(command(Path::new(TOP), &["chekc"]).0, Next::Done(2)));
     assert!(matches!(command(Path::new(TOP), &[]).0, Next::Done(2)));
+    let folder = tempfile::tempdir().unwrap();
+    for (wrong, says) in [
+        (&["revoke"][..], "--sub <SUB>"),
+        (&["revoke", "--reason", "why"], "--sub <SUB>"),
+        (&["revoke", "--lift", "0a", "--reason", "why"], "cannot be used with"),
+        (&["revoke", "--sub", "a", "--sid", "b"], "cannot be used with"),
+    ] {
+        let (next, _, err) = command(folder.path(), wrong);
+        assert!(matches!(next, Next::Done(2)) && err.contains(says), "{wrong:?}: {err}");
+    }
+    let (next, _, err) = command(folder.path(), &["revoke", "--issuer", "corp"]);
+    assert!(matches!(next, Next::Done(1)) && err.contains("no configuration"), "{err}");
     let (next, out, _) = command(Path::new(TOP), &["--version"]);
     assert!(matches!(next, Next::Done(0)));
     assert_eq!(out.trim(), concat!("tollgate ", env!("CARGO_PKG_VERSION")));

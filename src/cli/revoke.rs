@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
@@ -18,9 +18,13 @@ const TOGETHER: usize = 500;
 /// How often lines are sent again while the gateway's store is away, and the pause before.
 const AGAIN: (u32, Duration) = (10, Duration::from_secs(2));
 
+/// One of these says what is to be done.
+const WANTED: [&str; 10] = ["jti", "sid", "sub", "client", "kid", "family", "issuer", "list", "file", "lift"];
+
 /// What to take back.
 #[derive(Clone, Debug, Default, Args)]
 #[group(multiple = true)]
+#[command(group(ArgGroup::new("wanted").required(true).multiple(true).args(WANTED)))]
 #[allow(clippy::struct_excessive_bools)] // flags
 pub(super) struct Revoke {
     /// The configuration of the gateway [default: ./config.yaml, then /etc/tollgate/config.yaml]
@@ -75,7 +79,7 @@ pub(super) struct Revoke {
     #[arg(long, requires = "file", default_value_t = 1)]
     from: usize,
     /// Give access back: lift the revocation with this id
-    #[arg(long, conflicts_with_all = ["what", "issuer", "before", "block", "until"])]
+    #[arg(long, conflicts_with_all = ["what", "issuer", "before", "block", "until", "reason"])]
     lift: Option<String>,
 }
 
@@ -123,9 +127,7 @@ impl Revoke {
         let (kind, value, issuer) = match (self.what(), &self.issuer) {
             (Some((kind, value)), issuer) => (kind, value, issuer.as_deref()),
             (None, Some(issuer)) => ("issuer", issuer.as_str(), None),
-            (None, None) => {
-                return Err("say what: --jti, --sid, --sub, --client, --kid, --family or --issuer".to_owned());
-            }
+            (None, None) => return Err("say what is to be taken back".to_owned()),
         };
         let mut wanted = Map::new();
         let mut put = |name: &str, value: Option<&str>| {
