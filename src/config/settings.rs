@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use ipnet::IpNet;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
@@ -382,7 +382,3 @@ pub enum SubjectInLog {
     Hash,
     None,
 }
-
-/// The methods that a route may name.
-pub const METHODS: [Method; 7] =
-    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
