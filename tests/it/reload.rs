@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::version::TLS13;
-use tollgate::config::settings::Settings;
+use tollgate::config::settings::{Settings, SubjectInLog};
 
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
@@ -87,7 +87,7 @@ async fn keys_stay_and_what_needs_a_restart_is_said() {
     let mut client = gateway.connect().await;
     let elsewhere = |text: String| {
         text.replace("listen: 127.0.0.1:0", "listen: [127.0.0.1:0, 127.0.0.1:0]")
-            + "log: { format: text }\nlimits: { header: 16KiB }\nstore: elsewhere\n"
+            + "log: { format: text, subject: hash }\nlimits: { header: 16KiB }\nstore: elsewhere\n"
     };
     let keys = || gateway.app.gate.live.load().cookie_keys.clone();
     let sealed_with = keys();
@@ -99,6 +99,11 @@ async fn keys_stay_and_what_needs_a_restart_is_said() {
             200,
             "the keys are still there"
         );
+        let large = "x".repeat(20 * 1024);
+        let answer = client.get("/x", &[("Authorization", &bearer), ("X-Large", &large)]).await;
+        assert_eq!(answer.status, 200, "the smaller limit waits as a whole");
+        let subject = gateway.app.gate.live.load().settings.log.subject;
+        assert_eq!(subject, SubjectInLog::Plain, "in every log");
     }
     assert!(!gateway.folder().join("elsewhere").exists());
     std::fs::remove_file(gateway.folder().join("data/cookie.key")).unwrap();
