@@ -15,7 +15,7 @@ use explain::Explain;
 use revoke::Revoke;
 
 use crate::config::settings::Settings;
-use crate::config::{self, Loaded, keys, summary};
+use crate::config::{self, Loaded, keys, schema, summary};
 use crate::core::secret::Secret;
 use crate::io::admin_client::AdminClient;
 use crate::io::key_files::{self, made_admin_token};
@@ -55,6 +55,8 @@ enum Command {
     /// Make keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Print a JSON Schema of config.yaml, for editors
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]
@@ -137,6 +139,7 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
             Err(_) => 2,
         }),
         Command::Revoke(revoke) => Next::Done(ask_admin(*revoke, around)),
+        Command::Schema => say(around, &format!("{:#}\n", schema::json_schema())),
         Command::Keys(Keys::Cookie) => {
             let mut key = [0; keys::COOKIE_KEY_BYTES];
             if aws_lc_rs::rand::fill(&mut key).is_err() {

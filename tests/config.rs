@@ -5,6 +5,8 @@
 
 #[path = "config/defaults.rs"]
 mod defaults;
+#[path = "config/json_schema.rs"]
+mod json_schema;
 
 use std::collections::BTreeSet;
 use std::fs;
