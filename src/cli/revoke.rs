@@ -10,7 +10,7 @@ use clap::{ArgGroup, Args};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
-use super::Surroundings;
+use super::{Surroundings, escaped};
 use crate::io::admin_client::{AdminClient, Answered};
 
 /// How many lines of a file are sent at once.
@@ -288,13 +288,6 @@ fn refused(answered: &Answered, line_of: impl Fn(usize) -> Option<usize>) -> Str
         format!("{line}{}: {}", text(mistake, "member"), text(mistake, "what"))
     });
     std::iter::once(text(&said, "error")).chain(mistakes).collect::<Vec<_>>().join("\n")
-}
-
-fn escaped(c: char) -> impl Iterator<Item = char> {
-    let is_control = c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let text = if is_control { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    text.chars().collect::<Vec<_>>().into_iter()
 }
 
 fn say(around: &mut Surroundings<'_>, text: &str) -> Result<(), String> {

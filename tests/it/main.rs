@@ -9,6 +9,7 @@ mod attacks;
 mod backchannel_logout;
 mod bad_tokens;
 mod broken_bodies;
+mod check_live;
 mod cookies;
 mod cors;
 mod csrf;
