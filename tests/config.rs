@@ -42,6 +42,7 @@ fn env(name: &str) -> Option<String> {
 fn held(name: &str) -> Option<&'static str> {
     Some(match name {
         "SPACE_AFTER" => "https://login.example.com ",
+        "HELD_LETTER" => "e",
         "HELD" => "hunter2",
         "HELD_NAME" => "hunter2.example",
         "HELD_CASE" => "HUNTER2.example",
@@ -512,6 +513,8 @@ fn no_error_repeats_what_a_variable_holds() {
     let mut listeners = good();
     listeners.top = format!("{gate}\nlisten: [\"${{HELD_ADDRESS}}\", \"${{HELD_ADDRESS}}\"]\n");
     cases.push(listeners);
+    let short = errors(&good().route("clients: \"${HELD_LETTER}\"").text()).concat();
+    assert!(short.contains("there is no client `${HELD_LETTER}`; no client is configured"), "{short}");
     let mut told = 0;
     for text in cases.iter().map(Parts::text) {
         let Err(errors) = parse(&text) else { continue };

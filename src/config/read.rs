@@ -310,17 +310,21 @@ impl<'a> Value<'a> {
         if !written.contains('$') {
             return message.to_owned();
         }
-        let message = message.replace(text, written);
-        let held = text.to_lowercase();
-        let is_told =
-            |part: &str| !part.is_empty() && !written.contains(part) && held.contains(&part.to_lowercase());
-        let quoted = |message: &str| message.split('`').skip(1).step_by(2).any(is_told);
-        if !quoted(&message) {
-            return message;
+        // Only what is quoted is it: a short text is also a part of words. One with the sign of a quotation in it hides its ends.
+        let message = if text.contains('`') { message.replace(text, written) } else { message.to_owned() };
+        let mut parts: Vec<String> = message.split('`').map(str::to_owned).collect();
+        for quoted in parts.iter_mut().skip(1).step_by(2) {
+            *quoted = quoted.replace(text, written);
         }
-        let parts = message.split('`').enumerate();
-        let parts = parts.map(|(at, part)| if at % 2 == 1 && !written.contains(part) { "…" } else { part });
-        parts.collect::<Vec<_>>().join("`")
+        let held = text.to_lowercase();
+        let is_told = |part: &String| {
+            !part.is_empty() && !written.contains(part.as_str()) && held.contains(&part.to_lowercase())
+        };
+        if parts.iter().skip(1).step_by(2).any(is_told) {
+            let quoted = parts.iter_mut().skip(1).step_by(2);
+            quoted.filter(|part| !written.contains(part.as_str())).for_each(|part| *part = "…".to_owned());
+        }
+        parts.join("`")
     }
 
     /// `shown`, or what the file says where a variable holds it.
