@@ -2,6 +2,7 @@
 //! `keys` was asked for.
 
 mod explain;
+mod live;
 mod revoke;
 
 use std::ffi::OsString;
@@ -15,7 +16,7 @@ use explain::Explain;
 use revoke::Revoke;
 
 use crate::config::settings::Settings;
-use crate::config::{self, Loaded, keys, summary};
+use crate::config::{self, Loaded, keys, schema, summary};
 use crate::core::secret::Secret;
 use crate::io::admin_client::AdminClient;
 use crate::io::key_files::{self, made_admin_token};
@@ -41,6 +42,9 @@ enum Command {
     Check {
         /// The configuration [default: ./config.yaml, then /etc/tollgate/config.yaml]
         config: Option<PathBuf>,
+        /// Also ask issuers, upstreams and the store whether they are there
+        #[arg(long)]
+        live: bool,
     },
     /// Show it all on this machine: an authorization server, the gateway and an upstream
     Demo {
@@ -55,6 +59,8 @@ enum Command {
     /// Make keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Print a JSON Schema of config.yaml, for editors
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,8 +133,11 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
             }
             Err(code) => Next::Done(code),
         },
-        Command::Check { config } => match load(config, around) {
-            Ok((file, loaded)) => say(around, &summary::summary(&file, &loaded)),
+        Command::Check { config, live } => match load(config, around) {
+            Ok((file, loaded)) => match say(around, &summary::summary(&file, &loaded)) {
+                Next::Done(0) if live => Next::Done(live::run(loaded.settings, around)),
+                done => done,
+            },
             Err(code) => Next::Done(code),
         },
         Command::Demo { once } => Next::Demo { once },
@@ -137,6 +146,7 @@ pub fn prepare(arguments: impl IntoIterator<Item = OsString>, around: &mut Surro
             Err(_) => 2,
         }),
         Command::Revoke(revoke) => Next::Done(ask_admin(*revoke, around)),
+        Command::Schema => say(around, &format!("{:#}\n", schema::json_schema())),
         Command::Keys(Keys::Cookie) => {
             let mut key = [0; keys::COOKIE_KEY_BYTES];
             if aws_lc_rs::rand::fill(&mut key).is_err() {
@@ -193,6 +203,14 @@ fn read_token(file: &Path) -> Result<Secret<Vec<u8>>, String> {
     let read = std::fs::read(file).map(Secret::new);
     let read = read.map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(Secret::new(read.expose().trim_ascii_end().to_vec()))
+}
+
+/// What a terminal would obey, as text.
+fn escaped(c: char) -> impl Iterator<Item = char> {
+    let is_control = c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let text = if is_control { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    text.chars().collect::<Vec<_>>().into_iter()
 }
 
 fn say(around: &mut Surroundings<'_>, text: &str) -> Next {

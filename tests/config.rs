@@ -5,6 +5,8 @@
 
 #[path = "config/defaults.rs"]
 mod defaults;
+#[path = "config/json_schema.rs"]
+mod json_schema;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,8 +34,29 @@ fn env(name: &str) -> Option<String> {
         "TWICE" => Some("${WEB_APP_SECRET}".to_owned()),
         "SECRET_DURATION" => Some("hunter2".to_owned()),
         "EMPTY" => Some(String::new()),
-        _ => None,
+        _ => held(name).map(str::to_owned),
     }
+}
+
+/// Variables whose content no message may repeat, not even a part of it.
+fn held(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "SPACE_AFTER" => "https://login.example.com ",
+        "HELD_LETTER" => "e",
+        "HELD" => "hunter2",
+        "HELD_NAME" => "hunter2.example",
+        "HELD_CASE" => "HUNTER2.example",
+        "HELD_PORT" => "hunter2.example:8080",
+        "HELD_DOT" => "hunter2.example.",
+        "HELD_URL" => "https://hunter2.example/x?y",
+        "HELD_PATH" => "/hunter2/*",
+        "HELD_SPELT" => "/%68unter2",
+        "HELD_SCOPES" => "hunter2 hunter2",
+        "HELD_TIME" => "4242d",
+        "HELD_NETWORK" => "10.42.42.0/8",
+        "HELD_ADDRESS" => "10.42.42.1:8080",
+        _ => return None,
+    })
 }
 
 fn no_file(_: &Path) -> io::Result<Vec<u8>> {
@@ -448,6 +471,63 @@ fn a_secret_never_shows_in_settings_or_errors() {
 }
 
 #[test]
+fn no_error_repeats_what_a_variable_holds() {
+    let gate = "public_url: https://gate.example.com";
+    let again = |routes: &str| Parts { routes: routes.to_owned(), ..good() };
+    let client = |more: &str| good().client(more);
+    let every_name = ["HELD", "HELD_NAME", "HELD_CASE", "HELD_PORT", "HELD_DOT", "HELD_URL", "HELD_SPELT"];
+    let mut cases: Vec<Parts> = Vec::new();
+    for name in every_name {
+        for key in ["host", "issuers", "clients", "sign_in", "methods", "resource", "strip_prefix", "rewrite"]
+        {
+            cases.push(good().route(&format!("{key}: \"${{{name}}}\"")));
+        }
+        cases.push(again(&format!("  - {{ path: \"${{{name}}}/\", to: \"http://10.0.0.1:3000\" }}\n")));
+        cases.push(again(&format!("  - {{ path: \"/${{{name}}}/../x\", to: \"http://10.0.0.1:3000\" }}\n")));
+        cases.push(again(&format!("  - {{ path: \"/x/*\", to: \"${{{name}}}\" }}\n")));
+        for key in ["issuer", "origins", "grants", "login", "mode", "redirect_uri", "return_to"] {
+            cases.push(client(&format!("{key}: \"${{{name}}}\"")));
+        }
+        for key in ["url", "discovery", "algorithms", "clock_skew", "ca"] {
+            cases.push(good().issuer(&format!("{key}: \"${{{name}}}\"")));
+        }
+        for key in ["admin", "trusted_proxies", "limits: { connections", "log: { level", "store: { url"] {
+            let end = if key.contains('{') { " }" } else { "" };
+            cases.push(good().with(&format!("{key}: \"${{{name}}}\"{end}")));
+        }
+    }
+    let to = "to: \"http://10.0.0.1:3000\"";
+    cases.extend([
+        again(&format!("  - {{ path: \"${{HELD_PATH}}\", {to} }}\n").repeat(2)),
+        again(&format!("  - {{ path: /x, host: \"${{HELD_NAME}}\", {to} }}\n").repeat(2)),
+        again(&format!("  - {{ path: /x/*, name: \"${{HELD}}\", {to} }}\n  - {{ path: /y/*, name: \"${{HELD}}\", {to} }}\n")),
+        again(&format!("  - {{ path: \"${{HELD_PATH}}\", strip_prefix: /x, {to} }}\n")),
+        good().route("require: { scope: \"${HELD_SCOPES}\" }"),
+        good().issuer("timeout: \"${HELD_TIME}\""),
+        good().with("trusted_proxies: \"${HELD_NETWORK}\""),
+        good().with("admin: \"${HELD_ADDRESS}\""),
+    ]);
+    let mut same_id = good().client("client_id: \"${HELD}\"");
+    same_id.clients += &same_id.clients.replace("web:", "other:");
+    cases.push(same_id);
+    let mut listeners = good();
+    listeners.top = format!("{gate}\nlisten: [\"${{HELD_ADDRESS}}\", \"${{HELD_ADDRESS}}\"]\n");
+    cases.push(listeners);
+    let short = errors(&good().route("clients: \"${HELD_LETTER}\"").text()).concat();
+    assert!(short.contains("there is no client `${HELD_LETTER}`; no client is configured"), "{short}");
+    let mut told = 0;
+    for text in cases.iter().map(Parts::text) {
+        let Err(errors) = parse(&text) else { continue };
+        told += 1;
+        let shown = errors.to_string().to_lowercase();
+        for held in ["hunter2", "4242", "10.42"] {
+            assert!(!shown.contains(held), "{shown}\n{text}");
+        }
+    }
+    assert!(told > 100, "{told} of {}", cases.len());
+}
+
+#[test]
 fn variables_are_replaced_after_parsing_and_once() {
     let settings = settings(&good().client("secret: \"${TWICE}\", resource: \"${AUDIENCE}\"").text());
     assert!(
@@ -540,7 +620,21 @@ fn the_network_must_make_sense() {
         "admin",
         "same address",
     );
+    only_error(
+        &top("public_url: https://gate.example.com\nlisten: 127.0.0.1:9\nadmin: \"[::ffff:127.0.0.1]:9\"\n"),
+        "admin",
+        "same address",
+    );
     only_error(&good().with("trusted_proxies: [10.1.0.0/8]").text(), "trusted_proxies[0]", "`10.0.0.0/8`");
+    let mapped = "trusted_proxies: [\"::ffff:10.0.0.0/104\", \"::ffff:192.0.2.1\", \"2001:db8::/32\"]";
+    let proxies = settings(&good().with(mapped).text()).trusted_proxies;
+    let proxies: Vec<String> = proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"], "as peers are compared");
+    only_error(
+        &good().with("trusted_proxies: \"::ffff:10.1.0.0/104\"").text(),
+        "trusted_proxies",
+        "`10.0.0.0/8`",
+    );
     assert!(
         parse(&good().with("trusted_proxies: 0.0.0.0/0").text()).unwrap().warnings[0]
             .message
@@ -617,6 +711,20 @@ fn an_issuer_has_one_source_of_keys_and_the_algorithms_that_fit_it() {
     only_error(&good().issuer("algorithms: []").text(), "issuers.corp.algorithms", "empty");
     only_error(&good().issuer("jwks_file: gone.json").text(), "issuers.corp.jwks_file", "cannot be read");
     only_error(&good().issuer("ca: gone.pem").text(), "issuers.corp.ca", "cannot be read");
+    let folder = tempfile::tempdir().unwrap();
+    for (name, pem, says) in [
+        ("none.pem", "no certificate\n", "no certificate"),
+        (
+            "empty.pem",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "cannot be an authority's",
+        ),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, pem).unwrap();
+        let ca = format!("ca: {}", path.display());
+        only_error(&good().issuer(&ca).text(), "issuers.corp.ca", says);
+    }
     assert!(parse(&good().issuer(secret).text()).unwrap().warnings[0].message.contains("HS256"));
 }
 
@@ -656,6 +764,39 @@ fn a_shared_secret_is_long_enough_for_each_algorithm_that_is_listed() {
         let summary = config::summary::summary("config.yaml", &loaded);
         assert!(summary.contains(&format!("{} with a shared secret", names.join(" or "))), "{summary}");
     }
+}
+
+#[test]
+fn a_number_where_text_is_due_is_quoted_as_it_is_meant() {
+    for number in ["12e45", "7", "0x10", "1.50"] {
+        let text = good().client(&format!("client_id: {number}")).text();
+        only_error(&text, "clients.web.client_id", "quote it as you mean it");
+        let told = errors(&text).concat();
+        assert!(!told.contains('+') && !told.contains("`\""), "{told}");
+    }
+    only_error(
+        &good().route("public: 12e45").text(),
+        "routes[0].public",
+        "is a number, neither `true` nor `false`",
+    );
+}
+
+#[test]
+fn a_url_has_no_space_around_it_that_would_be_sent_and_compared() {
+    let spaced = |parts: &Parts| parts.text().replace("https://login.example.com", "${SPACE_AFTER}");
+    only_error(&spaced(&good()), "issuers.corp.url", "ends with a space");
+    only_error(
+        &good().issuer("discovery: \"${SPACE_AFTER}\"").text(),
+        "issuers.corp.discovery",
+        "ends with a space",
+    );
+    only_error(
+        &good().client("resource: \"${SPACE_AFTER}\"").text(),
+        "clients.web.resource",
+        "ends with a space",
+    );
+    let native = native("redirect_uri: \"${SPACE_AFTER}\"");
+    assert!(errors(&native).concat().contains("ends with a space"), "{native}");
 }
 
 #[test]
@@ -924,8 +1065,7 @@ fn a_resource_is_at_the_gateway_and_an_audience_of_an_issuer_that_the_route_take
     assert!(parse(&format!("{both}{}", second.replace(".com\"", ".com/\""))).is_ok());
     let root = "  - { path: /*, to: \"http://10.0.0.1:3000\" }\n";
     assert!(
-        errors(&format!("{both}{root}"))[0]
-            .contains("another route's resource is `https://gate.example.com`")
+        errors(&format!("{both}{root}"))[0].contains("another route's resource is the same but for a `/`")
     );
 }
 
@@ -1001,10 +1141,16 @@ fn an_upstream_is_one_server_and_never_tollgate_itself() {
         "http://localhost:8081",
         "http://localhost:8080",
         "http://127.0.0.1:8080",
+        "http://[::ffff:127.0.0.1]:8081",
+        "http://[::ffff:7f00:1]:8080",
+        "http://[::ffff:0.0.0.0]:8081",
         "https://gate.example.com",
     ] {
         only_error(&to(own), "routes[0].to", "Tollgate itself");
     }
+    let mapped = good().with("admin: \"[::ffff:127.0.0.1]:9\"").text();
+    let to_mapped = mapped.replace("http://10.0.0.1:3000", "http://127.0.0.1:9");
+    only_error(&to_mapped, "routes[0].to", "Tollgate itself");
     assert!(parse(&to("http://10.0.0.1:8081")).is_ok());
 }
 
@@ -1315,6 +1461,8 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
         ("redirect_uri: \"https://gate.example.com/in\"", "", "clients.web.redirect_uri", "/oauth/callback"),
         ("authorize: { state: x }", "", "clients.web.authorize.state", "itself"),
         ("authorize: { request_uri: x }", "", "clients.web.authorize.request_uri", "own parameters"),
+        ("authorize: { audience: [a, b] }", "", "clients.web.authorize.audience", "has one value"),
+        ("authorize: { audience: [] }", "", "clients.web.authorize.audience", "has one value"),
         ("return_to: \"https://app.example.com/\"", "", "clients.web.return_to", "without path"),
         (
             "post_logout_redirect_uri: \"http://gate.example.com/\"",
@@ -1559,6 +1707,23 @@ fn listen_is_an_address_or_keys_or_a_list_of_either() {
 }
 
 #[test]
+fn a_certificate_may_be_for_an_address() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), "ip", &["10.0.0.1", "::1"]);
+    let listen = "{ address: 0.0.0.0:443, tls: [{ certificate: ip.pem, key: ip.key }] }";
+    let warnings = |public: &str| {
+        let text = good().text().replace("https://gate.example.com", public);
+        let text = text.replace("listen: 0.0.0.0:8080\n", &format!("listen: {listen}\n"));
+        config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap().warnings
+    };
+    for public in ["https://10.0.0.1", "https://10.0.0.1:8443", "https://[::1]:8443"] {
+        assert!(warnings(public).is_empty(), "{public}: {:?}", warnings(public));
+    }
+    assert!(warnings("https://10.0.0.2")[0].message.contains("`10.0.0.2`"));
+    assert!(warnings("https://[::2]")[0].message.contains("`::2`"));
+}
+
+#[test]
 fn admin_is_an_address_or_keys_with_a_token_that_nobody_guesses() {
     let settings = settings(
         &good()
@@ -1569,6 +1734,8 @@ fn admin_is_an_address_or_keys_with_a_token_that_nobody_guesses() {
     assert_eq!(settings.admin.address.to_string(), "0.0.0.0:9000");
     assert_eq!(settings.admin.token.unwrap().expose(), b"0123456789abcdex");
     assert_eq!(settings.admin.hosts, ["gate.internal"]);
+    let none = parse(&good().with("admin: { address: 0.0.0.0:9000, hosts: [] }").text()).unwrap();
+    assert!(none.settings.admin.hosts.is_empty(), "as without it");
     for (admin, place, message) in [
         ("{ token: 0123456789abcdef }", "admin", "`address` is missing"),
         ("{ address: 0.0.0.0:9000, token: short }", "admin.token", "16 or more"),
@@ -1683,6 +1850,9 @@ fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
             "store.password",
             "must not have a default",
         ),
+        ("\"redis://:${NO:-hunter2}@cache\"", "store", "must not have a default"),
+        ("\"${NO:-redis://:hunter2@cache}\"", "store", "must not have a default"),
+        ("{ url: [\"redis://:${HELD:-x}@cache\"] }", "store.url[0]", "must not have a default"),
         ("{ url: redis://a, prefix: \"a b\" }", "store.prefix", "without spaces"),
         ("{ url: redis://a, prefix: \"{a}\" }", "store.prefix", "brackets"),
         ("{ url: redis://a, on_outage: wait }", "store.on_outage", "write one of `refuse`, `serve`"),
@@ -1696,6 +1866,30 @@ fn what_a_store_cannot_be_is_told_with_its_place_and_without_a_password() {
         let told = errors(&stored(store)).concat();
         assert!(!told.contains("hunter") && !told.contains("ter2"), "{told}");
     }
+    let host = settings(&stored("\"redis://:${HELD}@${NO:-cache}\"")).store.redis.unwrap();
+    assert_eq!(host.servers[0].host, "cache", "a host may have a default");
+}
+
+#[test]
+fn a_mistake_hides_no_other_of_its_route_or_store() {
+    let places = |text: &str| -> Vec<String> {
+        parse(text).unwrap_err().mistakes.into_iter().map(|mistake| mistake.path).collect()
+    };
+    let route =
+        good().route("host: \"a b\", methods: GOT, sign_in: nobody, strip_prefix: /x, cors: both").text();
+    let at = |keys: &[&str]| keys.iter().map(|key| format!("routes[0].{key}")).collect::<Vec<_>>();
+    assert_eq!(places(&route), at(&["host", "methods", "sign_in", "strip_prefix", "cors"]));
+    let route = good().route("resource: \"/x\", extends_session: false").text();
+    assert_eq!(places(&route), at(&["resource", "extends_session"]));
+    let misplaced = good().route("host: \"a b\", resource: \"https://gate.example.com/api\"").text();
+    assert_eq!(places(&misplaced), at(&["host"]), "where it must be follows from the host");
+    let both = ["sessions.keys", "admin.token"];
+    for store in ["redis://cache/one", "redis://${NO_SUCH}"] {
+        let errors = errors(&good().with(&format!("store: \"{store}\"")).text());
+        assert!(errors.len() == 3 && both.iter().all(|key| errors.concat().contains(key)), "{errors:?}");
+    }
+    let errors = errors(&good().with("store: { url: \"redis://\", username: \"\", password: \"\" }").text());
+    assert_eq!(errors.len(), 5, "{errors:?}");
 }
 
 #[test]
@@ -1831,6 +2025,14 @@ fn keys_given_twice_are_all_told_with_their_own_lines() {
             "9:5 routes[0].to: is given twice; keep one of the two"
         ]
     );
+}
+
+#[test]
+fn a_mark_of_the_byte_order_is_no_part_of_the_file() {
+    assert!(parse(&format!("\u{feff}{}", good().text())).is_ok());
+    let errors = errors(&format!("\u{feff}nonsense: 1\n{}", good().text()));
+    assert!(errors.len() == 1 && errors[0].starts_with("1:"), "{errors:?}");
+    assert!(errors[0].contains(" nonsense: unknown key"), "{errors:?}");
 }
 
 #[test]
@@ -2029,6 +2231,18 @@ fn keys_cookie_prints_a_fresh_key_that_the_file_takes() {
 fn wrong_arguments_end_with_2_and_version_with_0() {
     assert!(matches!(command(Path::new(TOP), &["chekc"]).0, Next::Done(2)));
     assert!(matches!(command(Path::new(TOP), &[]).0, Next::Done(2)));
+    let folder = tempfile::tempdir().unwrap();
+    for (wrong, says) in [
+        (&["revoke"][..], "--sub <SUB>"),
+        (&["revoke", "--reason", "why"], "--sub <SUB>"),
+        (&["revoke", "--lift", "0a", "--reason", "why"], "cannot be used with"),
+        (&["revoke", "--sub", "a", "--sid", "b"], "cannot be used with"),
+    ] {
+        let (next, _, err) = command(folder.path(), wrong);
+        assert!(matches!(next, Next::Done(2)) && err.contains(says), "{wrong:?}: {err}");
+    }
+    let (next, _, err) = command(folder.path(), &["revoke", "--issuer", "corp"]);
+    assert!(matches!(next, Next::Done(1)) && err.contains("no configuration"), "{err}");
     let (next, out, _) = command(Path::new(TOP), &["--version"]);
     assert!(matches!(next, Next::Done(0)));
     assert_eq!(out.trim(), concat!("tollgate ", env!("CARGO_PKG_VERSION")));

@@ -14,10 +14,14 @@ impl App {
     ///
     /// # Errors
     /// As [`App::start`]; the configuration is then what it was.
-    pub fn reload(&self, settings: Settings) -> Result<Vec<&'static str>, StartError> {
+    pub fn reload(&self, mut settings: Settings) -> Result<Vec<&'static str>, StartError> {
         let before = self.gate.live.load_full();
-        let restart = needs_restart(&self.running.started_with, &settings);
-        let store = &self.running.started_with.store.folder;
+        let started_with = &self.running.started_with;
+        let restart = needs_restart(started_with, &settings);
+        // Both are also read where a request or a revocation is judged; half of a change must not count before the rest.
+        settings.limits.header = started_with.limits.header;
+        settings.log.subject = started_with.log.subject;
+        let store = &started_with.store.folder;
         let settings = Arc::new(settings);
         let live = Arc::new(live(settings.clone(), store, &*self.gate.random, Some(&before))?);
         let prepared = self.running.prepare(live.clone())?;

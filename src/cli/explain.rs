@@ -152,9 +152,7 @@ impl Asked {
                 if let Some(challenge) = challenge.as_ref().and_then(|value| value.to_str().ok()) {
                     line(out, "", &format!("WWW-Authenticate: {challenge}"));
                 }
-                if *denial == Denial::KeysUnavailable {
-                    line(out, "", "its issuer's keys cannot be had from here; give them with --jwks");
-                }
+                hint(denial, out);
             }
             Verdict::Passes(permit, upstream, asserted) => {
                 for (at, server) in upstream.servers.iter().enumerate() {
@@ -189,16 +187,30 @@ impl Asked {
                     ),
                 };
                 line(out, "verdict", &verdict);
+                if let Some(reported) = permit.reported() {
+                    hint(&reported.denial, out);
+                }
             }
         }
     }
 }
 
+fn hint(denial: &Denial, out: &mut String) {
+    if *denial == Denial::KeysUnavailable {
+        line(out, "", "its issuer's keys cannot be had from here; give them with --jwks");
+    }
+}
+
+/// On a route that only reports, too, nobody can tell who would pass and what the upstream would get.
 fn code(verdict: &Verdict) -> u8 {
-    match verdict {
-        Verdict::Passes(..) | Verdict::Own => 0,
-        Verdict::Refused { denial: Denial::KeysUnavailable | Denial::IntrospectionUnavailable, .. } => 2,
-        Verdict::Refused { .. } => 1,
+    let (denial, otherwise) = match verdict {
+        Verdict::Own => return 0,
+        Verdict::Passes(permit, ..) => (permit.reported().map(|reported| &reported.denial), 0),
+        Verdict::Refused { denial, .. } => (Some(denial), 1),
+    };
+    match denial {
+        Some(Denial::KeysUnavailable | Denial::IntrospectionUnavailable) => 2,
+        _ => otherwise,
     }
 }
 

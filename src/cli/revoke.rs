@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
-use super::Surroundings;
+use super::{Surroundings, escaped};
 use crate::io::admin_client::{AdminClient, Answered};
 
 /// How many lines of a file are sent at once.
@@ -18,9 +18,13 @@ const TOGETHER: usize = 500;
 /// How often lines are sent again while the gateway's store is away, and the pause before.
 const AGAIN: (u32, Duration) = (10, Duration::from_secs(2));
 
+/// One of these says what is to be done.
+const WANTED: [&str; 10] = ["jti", "sid", "sub", "client", "kid", "family", "issuer", "list", "file", "lift"];
+
 /// What to take back.
 #[derive(Clone, Debug, Default, Args)]
 #[group(multiple = true)]
+#[command(group(ArgGroup::new("wanted").required(true).multiple(true).args(WANTED)))]
 #[allow(clippy::struct_excessive_bools)] // flags
 pub(super) struct Revoke {
     /// The configuration of the gateway [default: ./config.yaml, then /etc/tollgate/config.yaml]
@@ -75,7 +79,7 @@ pub(super) struct Revoke {
     #[arg(long, requires = "file", default_value_t = 1)]
     from: usize,
     /// Give access back: lift the revocation with this id
-    #[arg(long, conflicts_with_all = ["what", "issuer", "before", "block", "until"])]
+    #[arg(long, conflicts_with_all = ["what", "issuer", "before", "block", "until", "reason"])]
     lift: Option<String>,
 }
 
@@ -123,9 +127,7 @@ impl Revoke {
         let (kind, value, issuer) = match (self.what(), &self.issuer) {
             (Some((kind, value)), issuer) => (kind, value, issuer.as_deref()),
             (None, Some(issuer)) => ("issuer", issuer.as_str(), None),
-            (None, None) => {
-                return Err("say what: --jti, --sid, --sub, --client, --kid, --family or --issuer".to_owned());
-            }
+            (None, None) => return Err("say what is to be taken back".to_owned()),
         };
         let mut wanted = Map::new();
         let mut put = |name: &str, value: Option<&str>| {
@@ -286,13 +288,6 @@ fn refused(answered: &Answered, line_of: impl Fn(usize) -> Option<usize>) -> Str
         format!("{line}{}: {}", text(mistake, "member"), text(mistake, "what"))
     });
     std::iter::once(text(&said, "error")).chain(mistakes).collect::<Vec<_>>().join("\n")
-}
-
-fn escaped(c: char) -> impl Iterator<Item = char> {
-    let is_control = c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let text = if is_control { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    text.chars().collect::<Vec<_>>().into_iter()
 }
 
 fn say(around: &mut Surroundings<'_>, text: &str) -> Result<(), String> {

@@ -18,7 +18,9 @@ pub(super) fn read(root: &Keys<'_>) -> Admin {
     };
     let address: Option<SocketAddr> = keys.get("address").and_then(|value| address(&value));
     let token = keys.get("token").and_then(|value| token(&value));
-    let hosts = keys.texts("hosts").unwrap_or_default();
+    // An empty list is the default, written out.
+    let hosts = keys.get("hosts").filter(|value| !value.is_list() || !value.items().is_empty());
+    let hosts = hosts.and_then(|value| value.texts()).unwrap_or_default();
     let hosts = hosts.iter().filter_map(|(value, text)| host(value, text));
     Admin { address: address.unwrap_or(DEFAULT_ADMIN), token, hosts: hosts.collect() }
 }

@@ -1,6 +1,7 @@
 //! Certificates and their keys, in PEM (RFC 7468): read, held against each other, and asked for the names
 //! that they are for (RFC 6125). The cryptography is rustls' and aws-lc-rs'.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -46,7 +47,12 @@ pub(super) fn read(keys: &Keys<'_>) -> Option<Certificate> {
 
 fn chain(value: &Value<'_>) -> Option<Vec<CertificateDer<'static>>> {
     let (_, pem) = value.file()?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    chain_in(value, &pem)
+}
+
+/// `pem`: what is in the file that `value` names.
+fn chain_in(value: &Value<'_>, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Some(chain),
         Ok(_) => {
@@ -77,11 +83,18 @@ fn about(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, Timestamp), S
         X509Certificate::from_der(certificate).map_err(|error| unreadable(error.to_string()))?;
     let names = certificate.subject_alternative_name().map_err(|error| unreadable(error.to_string()))?;
     let names = names.iter().flat_map(|extension| &extension.value.general_names);
-    let dns = names.filter_map(|name| match name {
+    let names = names.filter_map(|name| match *name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|ip| ip.to_string()),
         _ => None,
     });
-    Ok((dns.collect(), Timestamp::from_secs(certificate.validity().not_after.timestamp())))
+    Ok((names.collect(), Timestamp::from_secs(certificate.validity().not_after.timestamp())))
+}
+
+/// RFC 5280 section 4.2.1.6: four bytes, or sixteen.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 /// The authorities whose client certificates count.
@@ -95,7 +108,13 @@ pub(super) fn roots(value: &Value<'_>) -> Option<RootCertStore> {
 
 /// The certificates of authorities, each of which can be one.
 pub(super) fn authorities(value: &Value<'_>) -> Option<Vec<CertificateDer<'static>>> {
-    let chain = chain(value)?;
+    let (_, pem) = value.file()?;
+    authorities_in(value, &pem)
+}
+
+/// The same of what is in the file that `value` names.
+pub(super) fn authorities_in(value: &Value<'_>, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let chain = chain_in(value, pem)?;
     let mut roots = RootCertStore::empty();
     for certificate in &chain {
         if let Err(error) = roots.add(certificate.clone()) {

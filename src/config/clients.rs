@@ -10,7 +10,9 @@ use crate::config::keys::private_key;
 use crate::config::login;
 use crate::config::names::{unknown, valid_name};
 use crate::config::native_clients;
-use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, origin_url, url};
+use crate::config::network::{
+    Network, certainly_cross_site, is_loopback, is_trimmed, origin, origin_url, url,
+};
 use crate::config::read::{Keys, Value};
 use crate::config::sessions::lifetimes;
 use crate::config::settings::{
@@ -110,13 +112,12 @@ impl Read<'_> {
             );
         }
         if self.client_id() == other.client_id() {
-            self.keys.wrong(
-                "client_id",
-                format!(
-                    "the client `{theirs}` has the `client_id` `{}` too, and Tollgate tells clients apart by it; give each its own",
-                    other.client_id()
-                ),
+            let id = self.client_id();
+            let message = format!(
+                "the client `{theirs}` has the `client_id` `{id}` too, and Tollgate tells clients apart by it; give each its own"
             );
+            let given = self.keys.get("client_id");
+            self.keys.wrong("client_id", given.map_or(message.clone(), |value| value.untold(&message, id)));
         }
     }
 }
@@ -228,7 +229,8 @@ fn issuer(keys: &Keys<'_>, around: &Around<'_>) -> Option<IssuerName> {
         Some(value) => {
             let name = value.text()?;
             if !around.issuer_names.contains(&name.as_str()) {
-                value.wrong(unknown("issuer", &name, around.issuer_names.iter().copied()));
+                let message = unknown("issuer", &name, around.issuer_names.iter().copied());
+                value.wrong(value.untold(&message, &name));
                 return None;
             }
             name
@@ -346,6 +348,9 @@ pub(super) fn scope(keys: &Keys<'_>) -> Option<String> {
 pub(super) fn resource(keys: &Keys<'_>) -> Option<String> {
     let value = keys.get("resource")?;
     let text = value.text()?;
+    if !is_trimmed(&value, &text) {
+        return None;
+    }
     let uri = Url::parse(&text);
     if !uri.is_ok_and(|uri| uri.fragment().is_none()) {
         value.wrong(format!(

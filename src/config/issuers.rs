@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-
+use crate::config::certificates;
 use crate::config::introspection;
 use crate::config::names::valid_name;
 use crate::config::network::{Network, issuer_url};
@@ -71,7 +69,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let max_token_lifetime = keys.duration("max_token_lifetime", DAY, SECOND..=366 * DAY);
     let timeout = keys.duration("timeout", 5 * SECOND, SECOND / 10..=MINUTE);
     let keys_refresh = keys.duration("keys_refresh", 10 * MINUTE, 10 * SECOND..=DAY);
-    let ca = keys.get("ca").and_then(|value| certificates(&value));
+    let ca = keys.get("ca").and_then(|value| ca(&value));
     let is_discovered = !["jwks_uri", "jwks_file", "shared_secret"].iter().any(|key| keys.has(key));
     let introspection = introspection::read(keys, is_discovered, network);
     let is_asked = |key| key != "keys_refresh" && keys.has("introspection");
@@ -204,17 +202,9 @@ fn algorithms(keys: &Keys<'_>, shared: bool) -> Vec<Algorithm> {
     algorithms
 }
 
-fn certificates(value: &Value<'_>) -> Option<Vec<u8>> {
+/// The file as it is, once all in it can be used.
+fn ca(value: &Value<'_>) -> Option<Vec<u8>> {
     let (_, pem) = value.file()?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match read {
-        Ok(found) if !found.is_empty() => Some(pem),
-        _ => {
-            value.wrong(format!(
-                "the file `{}` has no certificate that can be read; it must be PEM: `-----BEGIN CERTIFICATE-----` …",
-                value.written()
-            ));
-            None
-        }
-    }
+    certificates::authorities_in(value, &pem)?;
+    Some(pem)
 }

@@ -7,6 +7,7 @@ use crate::config::certificates;
 use crate::config::network::{address, same_socket};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{ClientCertificates, Listener, ServerTls, Serves};
+use crate::config::tree::Place;
 use crate::core::request::Origin;
 
 pub(super) fn read(root: &Keys<'_>, public_url: Option<&Origin>) -> Vec<Listener> {
@@ -16,12 +17,15 @@ pub(super) fn read(root: &Keys<'_>, public_url: Option<&Origin>) -> Vec<Listener
         value.wrong("the list is empty, so nobody could come in; name an address, like `0.0.0.0:8080`");
     }
     let mut listeners: Vec<Listener> = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
     for entry in entries {
         let Some(listener) = listener(&entry, public_url) else { continue };
-        if let Some(other) = listeners.iter().find(|other| same_socket(other.address, listener.address)) {
-            entry.wrong(format!("takes the same address as {}; give one another port", other.address));
+        let same = |other: &Listener| same_socket(other.address, listener.address);
+        if let Some(other) = listeners.iter().position(same).and_then(|at| places.get(at)) {
+            entry.wrong(format!("takes the same address as {other}; give one another port"));
         }
         listeners.push(listener);
+        places.push(entry.place.clone());
     }
     let none_serves = listeners.iter().all(|listener| matches!(listener.serves, Serves::RedirectToHttps));
     if none_serves && !listeners.is_empty() {
@@ -69,7 +73,7 @@ fn tls(value: &Value<'_>, listener: &Keys<'_>, public_url: Option<&Origin>) -> O
     if certificates.len() < count || certificates.is_empty() {
         return None;
     }
-    let host = public_url.map(|public| public.authority().split(':').next().unwrap_or_default());
+    let host = public_url.map(|public| public.host_name().trim_matches(['[', ']']));
     if let Some(host) = host
         && !certificates.iter().any(|certificate| certificate.covers(host))
     {

@@ -123,6 +123,11 @@ fn returns_to(value: &Value<'_>, text: &str) -> Option<Origin> {
 fn parameters(value: &Value<'_>) -> Vec<(String, String)> {
     let mut parameters = Vec::new();
     for (name, value) in value.named("parameter") {
+        // The table lets every map of the kind hold lists; twice the same parameter is an error there (RFC 6749 section 3.1).
+        if value.is_list() {
+            value.wrong("is a list; a parameter has one value (RFC 6749 section 3.1), write it as text");
+            continue;
+        }
         let Some(text) = value.text() else { continue };
         if let Some((_, from)) = OURS.iter().find(|(ours, _)| *ours == name) {
             value.wrong(format!("Tollgate sets `{name}` itself ({from}); remove it"));

@@ -141,6 +141,8 @@ fn parse_as(
     env: &dyn Fn(&str) -> Option<String>,
     read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Loaded, ConfigErrors> {
+    // Some editors begin UTF-8 with a mark of the byte order (RFC 3629 section 6).
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let report = Report::default();
     let (root, given_twice) = tree::read(text).map_err(|unreadable| {
         let tree::Unreadable { line, column, message } = unreadable;

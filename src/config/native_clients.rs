@@ -9,7 +9,7 @@ use url::Url;
 use crate::config::clients::{
     DEFAULT_GRANTS, Registration, is_password, missing_redirect_uri, resource, scope,
 };
-use crate::config::network::is_loopback;
+use crate::config::network::{is_loopback, is_trimmed};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{GrantType, NativeClient};
 
@@ -83,6 +83,9 @@ fn grants(keys: &Keys<'_>, lends: bool) -> Vec<GrantType> {
 /// RFC 8252 section 7: `https`, loopback with `http`, or a scheme of the application's own, which has a dot.
 fn redirect_uri(value: &Value<'_>) -> Option<String> {
     let text = value.text()?;
+    if !is_trimmed(value, &text) {
+        return None;
+    }
     let fits = Url::parse(&text).is_ok_and(|url| match url.scheme() {
         "https" => url.host().is_some() && url.fragment().is_none(),
         "http" => is_loopback(&url) && url.fragment().is_none(),

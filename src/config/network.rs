@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
 use crate::config::read::{Keys, Value};
@@ -29,12 +29,10 @@ impl Network {
         let admin = admin::read(root);
         if listeners.iter().any(|listener| same_socket(listener.address, admin.address)) {
             let key = if root.has("admin") { "admin" } else { "listen" };
+            let default = if root.has("admin") { String::new() } else { format!(" ({DEFAULT_ADMIN})") };
             root.wrong(
                 key,
-                format!(
-                    "`listen` and `admin` ({}) take the same address; give one another port",
-                    admin.address
-                ),
+                format!("`listen` and `admin`{default} take the same address; give one another port"),
             );
         }
         let listen = listeners.iter().map(|listener| listener.address).collect();
@@ -73,13 +71,15 @@ impl Network {
     }
 }
 
+/// An IPv4-mapped address (RFC 4291 section 2.5.5.2) is the IPv4 address.
 fn reaches(listener: SocketAddr, ip: IpAddr) -> bool {
-    let ours = listener.ip();
+    let (ours, ip) = (listener.ip().to_canonical(), ip.to_canonical());
     ours == ip || ip.is_unspecified() || (ours.is_unspecified() && ip.is_loopback())
 }
 
 pub(super) fn same_socket(a: SocketAddr, b: SocketAddr) -> bool {
-    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    let (one, other) = (a.ip().to_canonical(), b.ip().to_canonical());
+    let overlap = one == other || one.is_unspecified() || other.is_unspecified();
     a.port() != 0 && a.port() == b.port() && overlap
 }
 
@@ -121,16 +121,21 @@ fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (value, text) in root.texts("trusted_proxies").unwrap_or_default() {
         let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        let network = network.map(canonical);
         match network {
             None => value.wrong(format!(
                 "`{}` is neither a network nor an address; write `10.0.0.0/8` or `10.0.0.1`",
                 value.written()
             )),
-            Some(network) if network.trunc() != network => value.wrong(format!(
-                "`{}` has bits behind its prefix; write `{}`",
-                value.written(),
-                network.trunc()
-            )),
+            Some(network) if network.trunc() != network => {
+                let written = value.written();
+                let right = if written == text {
+                    format!("write `{}`", network.trunc())
+                } else {
+                    "clear them".to_owned()
+                };
+                value.wrong(format!("`{written}` has bits behind its prefix; {right}"));
+            }
             Some(network) => {
                 if network.prefix_len() == 0 {
                     value.warn("believes every address: anybody can then claim any client address");
@@ -140,6 +145,13 @@ fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {
         }
     }
     networks
+}
+
+/// An IPv4-mapped network is the IPv4 network: so peers are compared.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let v4 = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok()).map_or(network, IpNet::V4)
 }
 
 /// An origin as a URL.
@@ -162,10 +174,22 @@ fn is_local_name(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
+/// A URL is read without the spaces around it, and then sent and compared with them.
+pub(super) fn is_trimmed(value: &Value<'_>, text: &str) -> bool {
+    let is = text.trim() == text;
+    if !is {
+        value.wrong("begins or ends with a space; remove it");
+    }
+    is
+}
+
 /// An absolute `http` or `https` URL without user information and fragment.
 pub(super) fn url(value: &Value<'_>) -> Option<(String, Url)> {
     let text = value.text()?;
     let wrong = |why: &str| value.wrong(format!("`{}` {why}", value.written()));
+    if !is_trimmed(value, &text) {
+        return None;
+    }
     let Ok(url) = Url::parse(&text) else {
         wrong("is not a URL; write it whole, like `https://login.example.com/path`");
         return None;

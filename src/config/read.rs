@@ -3,7 +3,7 @@
 //! Every mistake goes to the report and reading goes on with the default, so that one pass finds
 //! them all; with a report that is not clean nothing that was read is used. A node of the wrong form
 //! is passed over in silence: `walk` has reported it. Messages repeat what the file says, never what
-//! a variable or a file held.
+//! a variable or a file held (but for `public_url`, which everybody sees).
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -196,25 +196,33 @@ impl<'a> Value<'a> {
     fn expanded(&self) -> Option<crate::config::expand::Expanded> {
         match self.node {
             Node::Text(text) => expand(text, self.reader.env).map_err(|why| self.wrong(why)).ok(),
-            Node::Number(number) => {
-                self.wrong_scalar("a number", &number.to_string());
+            Node::Number(_) => {
+                self.wrong_scalar("a number");
                 None
             }
-            Node::Bool(value) => {
-                self.wrong_scalar("true or false", &value.to_string());
+            Node::Bool(_) => {
+                self.wrong_scalar("true or false");
                 None
             }
             Node::Null | Node::List(_) | Node::Map(_) => None,
         }
     }
 
-    fn wrong_scalar(&self, is: &str, written: &str) {
+    /// Whether a variable with a default stands before the last `sign`.
+    pub(super) fn has_default_before(&self, sign: char) -> bool {
+        let before = self.written().rsplit_once(sign).map_or("", |(before, _)| before);
+        // What is cut off in the middle of a variable is a default with the sign in it.
+        expand(before, self.reader.env).map_or(true, |expanded| expanded.has_default)
+    }
+
+    /// Says no number again: of `12e45` the tree knows what it is worth, and not how it is written.
+    fn wrong_scalar(&self, is: &str) {
         let wanted = crate::config::schema::wanted(&self.pattern).unwrap_or_else(|| "text".to_owned());
         let may_be_digits =
             ["text", "the name", "a scope", "a file", "a folder"].iter().any(|kind| wanted.starts_with(kind));
         let remedy = match crate::config::schema::example(&self.pattern) {
             Some(example) if !may_be_digits => format!("write it like `{example}`"),
-            _ => format!("to make it text, quote it: `\"{written}\"`"),
+            _ => "to make it text, quote it as you mean it".to_owned(),
         };
         self.wrong(format!("is {is}; this must be {wanted}; {remedy}"));
     }
@@ -264,8 +272,8 @@ impl<'a> Value<'a> {
                 }
                 false
             }
-            Node::Number(number) => {
-                self.wrong(format!("`{number}` is neither `true` nor `false`"));
+            Node::Number(_) => {
+                self.wrong("is a number, neither `true` nor `false`");
                 false
             }
             Node::Null | Node::List(_) | Node::Map(_) => false,
@@ -295,9 +303,33 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A message that says what the file says where it said what a variable held.
+    /// A message that says what the file says where it said what a variable held. Where it quotes a part of that, all
+    /// that it quotes is left out: what would be right is made of it too.
     pub(super) fn untold(&self, message: &str, text: &str) -> String {
-        if self.written().contains('$') { message.replace(text, self.written()) } else { message.to_owned() }
+        let written = self.written();
+        if !written.contains('$') {
+            return message.to_owned();
+        }
+        // Only what is quoted is it: a short text is also a part of words. One with the sign of a quotation in it hides its ends.
+        let message = if text.contains('`') { message.replace(text, written) } else { message.to_owned() };
+        let mut parts: Vec<String> = message.split('`').map(str::to_owned).collect();
+        for quoted in parts.iter_mut().skip(1).step_by(2) {
+            *quoted = quoted.replace(text, written);
+        }
+        let held = text.to_lowercase();
+        let is_told = |part: &String| {
+            !part.is_empty() && !written.contains(part.as_str()) && held.contains(&part.to_lowercase())
+        };
+        if parts.iter().skip(1).step_by(2).any(is_told) {
+            let quoted = parts.iter_mut().skip(1).step_by(2);
+            quoted.filter(|part| !written.contains(part.as_str())).for_each(|part| *part = "…".to_owned());
+        }
+        parts.join("`")
+    }
+
+    /// `shown`, or what the file says where a variable holds it.
+    fn told(&self, shown: String) -> String {
+        if self.written().contains('$') { format!("`{}`", self.written()) } else { shown }
     }
 
     pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
@@ -305,7 +337,8 @@ impl<'a> Value<'a> {
         let duration = values::duration(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()?;
         if !bounds.contains(&duration) {
             let (least, most) = (show_duration(*bounds.start()), show_duration(*bounds.end()));
-            self.wrong(format!("{} is out of bounds; from {least} to {most} works", show_duration(duration)));
+            let is = self.told(show_duration(duration));
+            self.wrong(format!("{is} is out of bounds; from {least} to {most} works"));
             return None;
         }
         Some(duration)
@@ -316,7 +349,8 @@ impl<'a> Value<'a> {
         let size = values::size(&text).map_err(|why| self.wrong(self.untold(&why, &text))).ok()?;
         if !bounds.contains(&size) {
             let (least, most) = (show_size(*bounds.start()), show_size(*bounds.end()));
-            self.wrong(format!("{} is out of bounds; from {least} to {most} works", show_size(size)));
+            let is = self.told(show_size(size));
+            self.wrong(format!("{is} is out of bounds; from {least} to {most} works"));
             return None;
         }
         Some(size)

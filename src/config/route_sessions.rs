@@ -63,7 +63,8 @@ fn signs_in<'a>(
         return None;
     }
     if !around.client_names.contains(&name.as_str()) {
-        value.wrong(unknown("client", &name, around.client_names.iter().copied()));
+        let message = unknown("client", &name, around.client_names.iter().copied());
+        value.wrong(value.untold(&message, &name));
         return None;
     }
     let client = around.pages.iter().find(|client| client.name.as_str() == name);

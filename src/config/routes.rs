@@ -11,11 +11,11 @@ use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
 use crate::config::route_sessions;
-use crate::config::settings::{Client, Issuer, METHODS, SessionMode, Upstream};
+use crate::config::settings::{Client, Issuer, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
 use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, RouteName};
-use crate::core::request::Origin;
+use crate::core::request::{METHODS, Origin};
 use crate::core::route::forwarding::{Forwarding, SentPath};
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
@@ -65,10 +65,16 @@ pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Ve
             list.wrong(format!("two routes conflict: {}", conflict.why));
             continue;
         };
+        let why = [conflict.first, conflict.second].into_iter().fold(conflict.why, |why, at| {
+            places
+                .get(at)
+                .zip(routes.get(at))
+                .map_or_else(String::new, |(keys, route)| untold(&why, keys, route))
+        });
         for (one, other) in [(first, second), (second, first)] {
             let message = format!(
                 "could match the same request as {}, and neither is more specific: {}; change or remove one",
-                other.place, conflict.why
+                other.place, why
             );
             one.wrong("path", message);
         }
@@ -76,13 +82,24 @@ pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Ve
     (routes, upstreams.finish())
 }
 
+/// A message about a route with what the file says of its path and host, where a variable holds them.
+fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
+    let path = Some(route.path.as_str().to_owned());
+    let mut message = message.to_owned();
+    for (key, text) in [("path", path), ("host", route.host.as_ref().map(host_text))] {
+        if let (Some(value), Some(text)) = (keys.get(key), text) {
+            message = value.untold(&message, &text);
+        }
+    }
+    message
+}
+
 /// `name` is still empty where the file gives none.
 fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
     let path = keys.get("path").and_then(|value| path(&value));
-    let host = match keys.get("host") {
-        Some(value) => Some(host(&value)?),
-        None => None,
-    };
+    let given = keys.get("host").map(|value| host(&value));
+    let is_host_read = !matches!(given, Some(None));
+    let host = given.flatten();
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
@@ -99,8 +116,10 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         );
     }
     let resource = match keys.get("resource") {
-        Some(value) => resource(&value, host.as_ref(), &access, around)?,
-        None => Resource::of(path.as_ref()?),
+        // Where it must be follows from the host.
+        Some(value) if is_host_read => resource(&value, host.as_ref(), &access, around),
+        Some(_) => None,
+        None => path.as_ref().map(Resource::of),
     };
     let session = route_sessions::read(keys, around, &access, host.as_ref());
     let with_cookie = session.as_ref().and_then(|session| {
@@ -110,6 +129,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)),
         with_cookie,
     );
+    is_host_read.then_some(())?;
     Some(Route {
         name: RouteName::new(name),
         path: path?,
@@ -118,7 +138,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         access,
         session,
         report_only,
-        resource,
+        resource: resource?,
         upstream: upstream?,
         cors,
         sharing,
@@ -183,10 +203,12 @@ fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Network) {
         let other = routes
             .iter()
             .map(|(_, other)| identifier(other))
-            .find(|other| *other != mine && other.trim_end_matches('/') == mine.trim_end_matches('/'));
-        if let Some(other) = other {
-            let message = format!("another route's resource is `{other}`; write both the same way");
-            keys.wrong("resource", message);
+            .any(|other| other != mine && other.trim_end_matches('/') == mine.trim_end_matches('/'));
+        if other {
+            keys.wrong(
+                "resource",
+                "another route's resource is the same but for a `/` at its end; write both the same way",
+            );
         }
     }
 }
@@ -248,7 +270,14 @@ fn forwarding(keys: &Keys<'_>, path: Option<&PathPattern>) -> Forwarding {
     let made = |key: &str, make: fn(&str, &PathPattern) -> Result<SentPath, String>| {
         let value = keys.get(key)?;
         let text = value.text()?;
-        make(&text, path?).map_err(|why| value.wrong(value.untold(&why, &text))).ok()
+        let untold = |why: String| {
+            let why = value.untold(&why, &text);
+            match keys.get("path").zip(path) {
+                Some((value, path)) => value.untold(&why, path.as_str()),
+                None => why,
+            }
+        };
+        make(&text, path?).map_err(|why| value.wrong(untold(why))).ok()
     };
     let stripped = made("strip_prefix", SentPath::strip);
     let rewritten = made("rewrite", SentPath::rewrite);
@@ -329,7 +358,8 @@ fn issuers(keys: &Keys<'_>, around: &Around<'_>) -> Option<Vec<IssuerName>> {
     let texts = keys.texts("issuers")?;
     for (value, name) in &texts {
         if !around.issuer_names.contains(&name.as_str()) {
-            value.wrong(unknown("issuer", name, around.issuer_names.iter().copied()));
+            let message = unknown("issuer", name, around.issuer_names.iter().copied());
+            value.wrong(value.untold(&message, name));
         }
     }
     Some(texts.into_iter().map(|(_, name)| IssuerName::new(name)).collect())
@@ -343,7 +373,8 @@ fn clients(
     let mut clients = Vec::new();
     for (value, name) in keys.texts("clients")? {
         if !around.client_names.contains(&name.as_str()) {
-            value.wrong(unknown("client", &name, around.client_names.iter().copied()));
+            let message = unknown("client", &name, around.client_names.iter().copied());
+            value.wrong(value.untold(&message, &name));
         }
         let found = around.clients.iter().find(|(other, ..)| *other == name);
         let Some((_, issuer, client_id)) = found else { continue };
@@ -368,7 +399,7 @@ pub(super) fn scope_values(value: Value<'_>) -> Vec<String> {
             if !fits {
                 item.wrong("a scope is printable ASCII without `\"` and `\\` (RFC 6749 section 3.3); separate several by spaces");
             } else if values.iter().any(|value| value == part) {
-                item.wrong(format!("names the scope `{}` twice; remove one", item.untold(part, &text)));
+                item.wrong(item.untold(&format!("names the scope `{part}` twice; remove one"), &text));
             } else {
                 values.push(part.to_owned());
             }
@@ -428,7 +459,7 @@ fn name_all(routes: &mut [(Keys<'_>, Route)]) {
         *sharing.entry(route.path.as_str().to_owned()).or_default() += 1;
         let name = route.name.as_str();
         if !name.is_empty() && taken.insert(name.to_owned(), index).is_some() {
-            keys.wrong("name", format!("another route is called `{name}` too; names are unique"));
+            keys.wrong("name", "another route is called so too; names are unique");
         }
     }
     for (index, (_, route)) in routes.iter_mut().enumerate() {
@@ -449,11 +480,14 @@ fn name_all(routes: &mut [(Keys<'_>, Route)]) {
 /// `GET,POST api.example.com/x/*`
 fn long_label(route: &Route) -> String {
     let methods: Vec<&str> = route.methods.iter().flatten().map(Method::as_str).collect();
-    let host = match &route.host {
-        None => String::new(),
-        Some(HostPattern::Exact(host)) => host.clone(),
-        Some(HostPattern::Below(domain)) => format!("*.{domain}"),
-    };
+    let host = route.host.as_ref().map(host_text).unwrap_or_default();
     let space = if methods.is_empty() { "" } else { " " };
     format!("{}{space}{host}{}", methods.join(","), route.path.as_str())
+}
+
+fn host_text(host: &HostPattern) -> String {
+    match host {
+        HostPattern::Exact(name) => name.clone(),
+        HostPattern::Below(domain) => format!("*.{domain}"),
+    }
 }

@@ -82,10 +82,8 @@ fn count(keys: &Keys<'_>, key: &str, default: usize) -> usize {
     match text.parse() {
         Ok(count) if count > 0 => count,
         _ => {
-            value.wrong(format!(
-                "`{}` is not a whole number above 0; write it like `{default}`",
-                value.untold(&text, &text)
-            ));
+            let message = format!("`{text}` is not a whole number above 0; write it like `{default}`");
+            value.wrong(value.untold(&message, &text));
             default
         }
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::HeaderName;
 use ipnet::IpNet;
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
@@ -80,10 +80,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether those that listen cannot become the others without listening anew.
+    /// Whether those that listen cannot become the others without listening anew. Their order says nothing.
     pub fn have_moved(before: &[Self], after: &[Self]) -> bool {
         let place = |listener: &Self| (listener.address, std::mem::discriminant(&listener.serves));
-        !before.iter().map(place).eq(after.iter().map(place))
+        let mut left: Vec<_> = before.iter().map(place).collect();
+        let mut take = |listener: &Self| {
+            let at = left.iter().position(|other| *other == place(listener));
+            at.map(|at| left.swap_remove(at)).is_some()
+        };
+        !after.iter().all(&mut take) || !left.is_empty()
     }
 }
 
@@ -109,14 +114,14 @@ pub struct ServerTls {
 /// A certificate of the gateway with its chain and key.
 #[derive(Debug)]
 pub struct Certificate {
-    /// Host names, in lower case; `*.` stands for one label.
+    /// Host names, in lower case, and IP addresses; `*.` stands for one label.
     pub names: Vec<String>,
     pub ends_at: Timestamp,
     pub key: Arc<CertifiedKey>,
 }
 
 impl Certificate {
-    /// Whether it is for this host (RFC 6125 section 6.4.3). `host`: in lower case.
+    /// Whether it is for this host (RFC 6125 section 6.4.3). `host`: in lower case, an IPv6 address without brackets.
     pub fn covers(&self, host: &str) -> bool {
         self.names.iter().any(|name| match name.strip_prefix("*.") {
             None => name == host,
@@ -377,7 +382,3 @@ pub enum SubjectInLog {
     Hash,
     None,
 }
-
-/// The methods that a route may name.
-pub const METHODS: [Method; 7] =
-    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];

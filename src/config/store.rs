@@ -23,25 +23,25 @@ const RIGHT: &str = "write it like `redis://cache:6379/0`, or `rediss://…` for
 pub(super) fn read(root: &Keys<'_>) -> Option<Store> {
     let default = || root.default_path(FOLDER);
     let Some(value) = root.get("store") else { return Some(Store::folder(default())) };
-    let store = match value.keys() {
+    match value.keys() {
         Some(keys) => {
+            if keys.has("url") {
+                needs_what_replicas_share(&value, root);
+            }
             let folder = keys.get("path").map_or_else(|| Some(default()), |value| value.path());
             let redis = redis(&keys);
-            Store { folder: folder?, redis: if keys.has("url") { Some(redis?) } else { None } }
+            Some(Store { folder: folder?, redis: if keys.has("url") { Some(redis?) } else { None } })
         }
         None => {
-            let text = value.text()?;
-            if !is_url(&text) {
-                return value.path().map(Store::folder);
+            let text = value.text();
+            if !is_url(text.as_deref().unwrap_or_else(|| value.written())) {
+                return text.and_then(|_| value.path()).map(Store::folder);
             }
-            let server = server(&value, &text)?;
-            Store { folder: default(), redis: Some(single(&value, server)) }
+            needs_what_replicas_share(&value, root);
+            let server = server(&value, &text?)?;
+            Some(Store { folder: default(), redis: Some(single(&value, server)) })
         }
-    };
-    if store.redis.is_some() {
-        needs_what_replicas_share(&value, root);
     }
-    Some(store)
 }
 
 /// Whether a URL is meant, and not a folder.
@@ -169,22 +169,16 @@ fn credentials(keys: &Keys<'_>, username: &str, password: &str) -> Option<RedisC
         keys.wrong(username, format!("has no `{password}` beside it; add it, or remove this"));
         return None;
     }
-    let username = match named {
-        Some(value) => Some(value.text()?),
-        None => None,
-    };
-    let password = match proven {
-        Some(value) => {
-            let secret = value.secret()?;
-            let Ok(text) = std::str::from_utf8(secret.expose()) else {
-                value.wrong("is not UTF-8 text; Redis takes no other here");
-                return None;
-            };
-            Some(SecretString::from(text))
-        }
-        None => None,
-    };
-    Some(RedisCredentials { username, password })
+    // Both are read before one of them ends it.
+    let username = named.map_or(Some(None), |value| value.text().map(Some));
+    let password = proven.map_or(Some(None), |value| password_text(&value).map(Some));
+    Some(RedisCredentials { username: username?, password: password? })
+}
+
+fn password_text(value: &Value<'_>) -> Option<SecretString> {
+    let secret = value.secret()?;
+    let text = std::str::from_utf8(secret.expose());
+    text.map_err(|_| value.wrong("is not UTF-8 text; Redis takes no other here")).ok().map(SecretString::from)
 }
 
 fn prefix(value: &Value<'_>) -> Option<String> {
@@ -272,6 +266,10 @@ fn server(value: &Value<'_>, text: &str) -> Option<Place> {
     let decoded = |text: &str| String::from_utf8(percent::decode(text.as_bytes())).ok();
     let username = decoded(url.username()).filter(|name| !name.is_empty());
     let password = url.password().and_then(decoded).map(SecretString::new);
+    if password.is_some() && value.has_default_before('@') {
+        value.wrong("a URL with a password in it must not have a default before its `@`; write `${NAME}` and set the variable, or use `password`");
+        return None;
+    }
     if username.is_some() && password.is_none() {
         wrong("has a user and no password (a password alone is written `redis://:password@…`)");
         return None;

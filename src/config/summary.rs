@@ -160,6 +160,18 @@ fn show_client(client: &Client) -> String {
     )
 }
 
+/// For whom a route is.
+pub fn show_access(access: &Access) -> String {
+    match access {
+        Access::Public => "public".to_owned(),
+        Access::PublicOf(issuers) => {
+            let names: Vec<&str> = issuers.iter().map(|issuer| issuer.as_str()).collect();
+            format!("public, tokens of {}", names.join(" or "))
+        }
+        Access::Protected(requirements) => show_requirements(requirements),
+    }
+}
+
 /// A route in one line: what it covers, where it leads, for whom.
 pub fn show_route(route: &Route) -> String {
     let methods: Vec<&str> = route.methods.iter().flatten().map(|method| method.as_str()).collect();
@@ -169,14 +181,7 @@ pub fn show_route(route: &Route) -> String {
         Some(HostPattern::Below(domain)) => format!("*.{domain}"),
     };
     let space = if methods.is_empty() { "" } else { " " };
-    let access = match &route.access {
-        Access::Public => "public".to_owned(),
-        Access::PublicOf(issuers) => {
-            let names: Vec<&str> = issuers.iter().map(|issuer| issuer.as_str()).collect();
-            format!("public, tokens of {}", names.join(" or "))
-        }
-        Access::Protected(requirements) => show_requirements(requirements),
-    };
+    let access = show_access(&route.access);
     let session = match &route.session {
         None => String::new(),
         Some(TakesSession { client, signs_in: false, .. }) => format!("; or the session of {client}"),

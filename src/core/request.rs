@@ -5,6 +5,12 @@ use std::ops::Range;
 
 use http::{HeaderMap, Method};
 
+use crate::core::denial::Denial;
+
+/// The methods that a route may name.
+pub const METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
 /// The head of a request, as it came.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
@@ -26,6 +32,21 @@ impl RequestHead<'_> {
     pub fn host_name(&self) -> Option<&str> {
         host_name(self.host)
     }
+}
+
+/// Refuses methods that nobody is served by, whatever the target.
+///
+/// # Errors
+/// TRACE and CONNECT; one that has a small letter. Methods differ by case (RFC 9110 section 9.1): `delete` is another
+/// than DELETE to a route, and the same to many a service.
+pub fn check_method(method: &Method) -> Result<(), Denial> {
+    if matches!(*method, Method::TRACE | Method::CONNECT) {
+        return Err(Denial::MethodNotAllowed { allow: METHODS.to_vec() });
+    }
+    if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(Denial::BadRequest("The method is not written in capitals."));
+    }
+    Ok(())
 }
 
 /// The host of `host[:port]` (RFC 3986 section 3.2.2); an IPv6 address keeps its brackets.

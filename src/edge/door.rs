@@ -41,6 +41,11 @@ impl Door {
         })
     }
 
+    /// Whether it could take over from the other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
     /// Takes over the certificates of another way in, for handshakes from here on.
     pub(crate) fn adopt(&self, other: Self) {
         if let (Self::Tls(mine), Self::Tls(theirs)) = (self, other) {

@@ -167,6 +167,11 @@ impl Listening {
         self.listener.address
     }
 
+    /// As config.yaml says it: port 0 is port 0.
+    pub(crate) const fn asked_for(&self) -> SocketAddr {
+        self.listener.asked_for
+    }
+
     pub(crate) fn door(&self) -> &Door {
         &self.listener.door
     }

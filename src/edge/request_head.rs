@@ -10,9 +10,8 @@ use http::{HeaderName, HeaderValue, Method, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::config::settings::METHODS;
 use crate::core::denial::Denial;
-use crate::core::request::RequestHead;
+use crate::core::request::{RequestHead, check_method};
 
 /// The most header fields in one request.
 const FIELDS: usize = 100;
@@ -62,15 +61,7 @@ pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Resul
     if size > limit || request.headers.len() > FIELDS {
         return Err(Denial::HeaderTooLarge);
     }
-    if matches!(request.method, Method::TRACE | Method::CONNECT) {
-        return Err(Denial::MethodNotAllowed { allow: METHODS.to_vec() });
-    }
-    // Methods differ by case (RFC 9110 section 9.1). `delete` is another than DELETE to a route, and the same to
-    // many a service.
-    if request.method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return Err(Denial::BadRequest("The method is not written in capitals."));
-    }
-    Ok(())
+    check_method(&request.method)
 }
 
 /// The host that the request names, in lower case. Empty only for HTTP/1.0 without `Host`. In HTTP/2

@@ -201,8 +201,8 @@ impl Standby {
 #[derive(Debug)]
 pub struct Prepared {
     serving: Serving,
-    /// One for each listener; none when they would have to move.
-    doors: Vec<Door>,
+    /// One for each listener, also for those that only a restart would open, with its address.
+    doors: Vec<(SocketAddr, Door)>,
 }
 
 impl Running {
@@ -211,12 +211,8 @@ impl Running {
     /// # Errors
     /// When a part of it cannot be used.
     pub fn prepare(&self, live: Arc<Live>) -> Result<Prepared, ListenError> {
-        let listen = &live.settings.listen;
-        let doors = if Listener::have_moved(&self.started_with.listen, listen) {
-            Vec::new()
-        } else {
-            listen.iter().map(door).collect::<Result<_, _>>()?
-        };
+        let doors = live.settings.listen.iter().map(|listener| Ok((listener.address, door(listener)?)));
+        let doors = doors.collect::<Result<_, ListenError>>()?;
         self.prober.prepare(&live.settings)?;
         let brought = authorities::brought(&live.settings, &self.started_with)?;
         let (log, before) = (self.log.clone(), self.serving.load());
@@ -225,15 +221,20 @@ impl Running {
     }
 
     /// Requests from here on are judged by this configuration. Listeners stay where they are and take over
-    /// the certificates.
+    /// the certificates, also while another of them waits for a restart.
     pub fn adopt(&self, prepared: Prepared) {
-        for (service, door) in self.public_services.iter().zip(prepared.doors) {
-            service.door().adopt(door);
+        let mut doors = prepared.doors;
+        for service in &self.public_services {
+            let is_its =
+                |(address, door): &(_, Door)| *address == service.asked_for() && service.door().is_like(door);
+            if let Some(at) = doors.iter().position(is_its) {
+                service.door().adopt(doors.remove(at).1);
+            }
         }
         let serving = Arc::new(prepared.serving);
         let before = self.serving.swap(serving.clone());
-        serving.upstreams.take_over(Some(&before.upstreams));
         self.prober.ask(&serving.upstreams);
+        serving.upstreams.take_over(Some(&before.upstreams));
     }
 
     /// Second handles on all its listening sockets, each with the address that was asked for.

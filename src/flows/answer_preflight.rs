@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use crate::config::settings::METHODS;
 use crate::core::cors::Preflight;
 use crate::core::denial::Denial;
+use crate::core::request::METHODS;
 use crate::core::request::RequestHead;
 use crate::core::route::Route;
 use crate::core::route::permit::Permit;

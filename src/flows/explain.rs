@@ -14,7 +14,7 @@ use crate::config::summary;
 use crate::core::caller::Caller;
 use crate::core::challenge::www_authenticate;
 use crate::core::denial::Denial;
-use crate::core::request::RequestHead;
+use crate::core::request::{RequestHead, check_method};
 use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::Permit;
@@ -24,8 +24,9 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, carried};
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::verified::VerifiedToken;
-use crate::flows::admit::{self, find_route, read_target};
+use crate::flows::admit::{self, OwnEndpoint, Target, find_route, read_target};
 use crate::flows::authenticate::{self, Brought};
+use crate::flows::describe_resource::describe_resource;
 use crate::flows::explain::token::Told;
 use crate::flows::introspect::whom_to_ask;
 use crate::flows::keep_keys_fresh::Means;
@@ -47,7 +48,7 @@ pub enum Outcome {
 /// One step, in words.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// `target`, `route`, `token`, `require`
+    /// `method`, `target`, `route`, `token`, `require`
     pub part: &'static str,
     pub outcome: Outcome,
     pub what: String,
@@ -123,14 +124,17 @@ impl Story<'_> {
     }
 
     async fn judged(&mut self, means: Means<'_>) -> Result<Verdict, Refused> {
+        check_method(self.head.method).map_err(|denial| {
+            self.say("method", Outcome::Fails, "one that is served", denial.facts().detail);
+            (denial, None)
+        })?;
         let target = read_target(self.live, self.head).map_err(|denial| {
             self.say("target", Outcome::Fails, "one reading", denial.facts().detail);
             (denial, None)
         })?;
         self.say("target", Outcome::Holds, target.path.as_str(), "as it is judged and sent");
-        if target.own.is_some() {
-            self.say("route", Outcome::Holds, "none", "Tollgate answers at this path itself");
-            return Ok(Verdict::Own);
+        if let Some(endpoint) = target.own {
+            return self.own(endpoint, &target).map_err(|denial| (denial, None));
         }
         let matched = self.routed(target.path)?;
         let route = matched.route().clone();
@@ -138,6 +142,9 @@ impl Story<'_> {
         let brought = self.authenticated(means, &route, query.as_deref()).await;
         self.required(&route, matched.path(), brought.as_ref().ok().map(Option::as_ref));
         let permit = match brought {
+            Ok(None) if is_for_sessions(&route) => {
+                Permit::without_credential(matched, query, Denial::NotSignedIn { ended: None })
+            }
             Ok(token) => {
                 let headers = &self.live.settings.identity.headers;
                 let caller = |token| -> Arc<Caller> { Arc::new(Caller::new(token, headers, ())) };
@@ -152,6 +159,24 @@ impl Story<'_> {
         let asserted = self.live.settings.identity.assertion.as_ref().filter(|_| permit.token().is_some());
         let asserted = asserted.map(|assertion| assertion.header.clone());
         Ok(Verdict::Passes(Box::new(permit), upstream, asserted))
+    }
+
+    fn own(&mut self, endpoint: OwnEndpoint, target: &Target) -> Result<Verdict, Denial> {
+        let served = match endpoint {
+            OwnEndpoint::Unknown => Err(Denial::NoRoute),
+            OwnEndpoint::AssertionKeys if self.live.settings.identity.assertion.is_none() => {
+                Err(Denial::NoRoute)
+            }
+            OwnEndpoint::ResourceMetadata => describe_resource(self.live, self.head, target).map(drop),
+            _ => Ok(()),
+        };
+        match &served {
+            Ok(()) => self.say("route", Outcome::Holds, "none", "Tollgate answers at this path itself"),
+            Err(_) => {
+                self.say("route", Outcome::Fails, "none", "this path is Tollgate's own, and nothing is there")
+            }
+        }
+        served.map(|()| Verdict::Own)
     }
 
     fn routed(&mut self, path: CanonicalPath) -> Result<Matched, Refused> {
@@ -266,11 +291,32 @@ impl Story<'_> {
         Ok(Some(token))
     }
 
+    /// What a public route asks of a token that comes along.
+    fn required_issuer(
+        &mut self,
+        route: &Route,
+        path: &CanonicalPath,
+        token: Option<Option<&VerifiedToken>>,
+    ) {
+        let what = summary::show_access(&route.access);
+        let (outcome, about) = match token {
+            None => (Outcome::NotReached, String::new()),
+            Some(None) => (Outcome::Holds, "no token comes along".to_owned()),
+            Some(Some(token)) => {
+                let holds = judge(route, path, Some(TokenFacts::from(token)), self.now).is_ok();
+                let about = format!("the token has {}", token.issuer());
+                (if holds { Outcome::Holds } else { Outcome::Fails }, about)
+            }
+        };
+        self.say("require", outcome, what, about);
+    }
+
     /// `token`: the one that holds, if any came; `None` where one came that does not.
     fn required(&mut self, route: &Route, path: &CanonicalPath, token: Option<Option<&VerifiedToken>>) {
-        let Access::Protected(required) = &route.access else {
-            self.say("require", Outcome::Holds, "nothing", "the route is public");
-            return;
+        let required = match &route.access {
+            Access::Protected(required) => required,
+            Access::Public => return self.say("require", Outcome::Holds, "nothing", "the route is public"),
+            Access::PublicOf(_) => return self.required_issuer(route, path, token),
         };
         if matches!(token, Some(None)) {
             self.say("require", Outcome::Fails, "a valid token", "");
@@ -287,6 +333,11 @@ impl Story<'_> {
             self.say("require", if holds { Outcome::Holds } else { Outcome::Fails }, what, about);
         }
     }
+}
+
+/// Whether who brings nothing is told to sign in.
+fn is_for_sessions(route: &Route) -> bool {
+    route.session.is_some() && matches!(route.access, Access::Protected(_))
 }
 
 /// What the token has of the one thing that is required.

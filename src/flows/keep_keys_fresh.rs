@@ -128,7 +128,14 @@ pub async fn refresh_now(gate: &Gate, issuer: &IssuerState) -> Result<Arc<KeySet
         return keys
             .ok_or_else(|| "its keys stand in the configuration; a reload reads them again".to_owned());
     }
-    let means = Means::of(gate);
+    fetch_now(Means::of(gate), issuer).await
+}
+
+/// Fetches an issuer's keys and endpoints now, and waits for the end of it.
+///
+/// # Errors
+/// Why there are no new keys, as text for operators.
+pub(crate) async fn fetch_now(means: Means<'_>, issuer: &IssuerState) -> Result<Arc<KeySet>, String> {
     let fetched = async {
         loop {
             let mut landings = issuer.landings();

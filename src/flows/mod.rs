@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod answer_preflight;
+pub mod ask_issuer;
 mod assert;
 pub mod authenticate;
 pub mod backchannel_logout;

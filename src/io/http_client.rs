@@ -73,6 +73,13 @@ impl IssuerClients {
     pub fn new(issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<Self, ClientSetupError> {
         Ok(Self { clients: ArcSwap::from_pointee(build(issuers)?) })
     }
+
+    /// What the latest fault of a call to this issuer did not say, for operators; as the log has it.
+    pub fn last_cause(&self, issuer: &IssuerName) -> Option<String> {
+        let clients = self.clients.load();
+        let cause = clients.get(issuer)?.last_cause.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (!cause.is_empty()).then_some(cause)
+    }
 }
 
 type Clients = HashMap<IssuerName, Arc<IssuerClient>>;
@@ -113,7 +120,7 @@ fn build(issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<Clients, ClientSet
 
 /// The system's authorities. None at all is no error here: an issuer on loopback needs none, and a
 /// call that does will say so.
-fn system_roots() -> RootCertStore {
+pub(super) fn system_roots() -> RootCertStore {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "a certificate of the system cannot be read");

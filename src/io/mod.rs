@@ -11,6 +11,7 @@ pub mod store;
 pub mod store_file;
 pub mod supervisor;
 pub mod system;
+pub mod upstream_reach;
 
 #[cfg(test)]
 mod key_fetching;

@@ -69,7 +69,7 @@ test('a gateway that is killed in the middle of a file loses nothing that was ac
 test('it says what is missing, and prints nothing that a terminal would obey', async (t) => {
   const world = await start(t);
   for (const [args, said] of [
-    [[], /say what: --jti/],
+    [[], /required[^]*--sub <SUB>/],
     [['--jti', 'x', '--sub', 'y'], /cannot be used with/],
     [['--sub', 'a', '--before', 'yesterday'], /before: is a moment such as/],
     [['--lift', '0123456789abcdef0123456789abcdef'], /404[^]*No revocation has this id/],

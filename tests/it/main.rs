@@ -10,6 +10,7 @@ mod backchannel_logout;
 mod bad_tokens;
 mod broken_bodies;
 mod calls;
+mod check_live;
 mod cookies;
 mod cors;
 mod csrf;

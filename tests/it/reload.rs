@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::version::TLS13;
-use tollgate::config::settings::Settings;
+use tollgate::config::settings::{Settings, SubjectInLog};
 use tollgate::core::ids::IssuerName;
 
 use crate::support::client::{HOST, request};
@@ -88,7 +88,7 @@ async fn keys_stay_and_what_needs_a_restart_is_said() {
     let mut client = gateway.connect().await;
     let elsewhere = |text: String| {
         text.replace("listen: 127.0.0.1:0", "listen: [127.0.0.1:0, 127.0.0.1:0]")
-            + "log: { format: text }\nlimits: { header: 16KiB }\nstore: elsewhere\n"
+            + "log: { format: text, subject: hash }\nlimits: { header: 16KiB }\nstore: elsewhere\n"
     };
     let keys = || gateway.app.gate.live.load().cookie_keys.clone();
     let sealed_with = keys();
@@ -100,6 +100,11 @@ async fn keys_stay_and_what_needs_a_restart_is_said() {
             200,
             "the keys are still there"
         );
+        let large = "x".repeat(20 * 1024);
+        let answer = client.get("/x", &[("Authorization", &bearer), ("X-Large", &large)]).await;
+        assert_eq!(answer.status, 200, "the smaller limit waits as a whole");
+        let subject = gateway.app.gate.live.load().settings.log.subject;
+        assert_eq!(subject, SubjectInLog::Plain, "in every log");
     }
     assert!(!gateway.folder().join("elsewhere").exists());
     std::fs::remove_file(gateway.folder().join("data/cookie.key")).unwrap();
@@ -153,4 +158,34 @@ async fn certificates_change_for_new_connections_and_old_ones_go_on() {
     assert_eq!(new.ask(get(), &[]).await.unwrap().status, 200);
     assert_eq!(old.ask(get(), &[]).await.unwrap().status, 200);
     within("the stop", gateway.app.stop(Duration::ZERO)).await;
+}
+
+#[tokio::test]
+async fn certificates_change_also_while_another_listener_waits_for_a_restart() {
+    let upstream = Upstream::start().await;
+    let (before, after) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    before.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    let at = folder.path().display();
+    let tls =
+        format!("{{ address: 127.0.0.1:0, tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}] }}");
+    let listen = |listeners: &str| format!("public_url: https://{HOST}\nlisten: {listeners}");
+    let top = listen(&format!("[{tls}, 127.0.0.1:0]"));
+    let rest = route("/*", &upstream);
+    let gateway = Gateway::listening(&top, &rest).await;
+    let reached = async |authority: &Authority| {
+        connect(gateway.public, authority.client(&[&TLS13], None), "gate.localhost", &["h2"]).await.is_ok()
+    };
+    let reload = |listeners: &str| {
+        let changed = settings(&gateway, &rest, |text| text.replace(&top, &listen(listeners)));
+        gateway.app.reload(changed).unwrap()
+    };
+    let reordered = reload(&format!("[127.0.0.1:0, {tls}]"));
+    assert_eq!(reordered, Vec::<&str>::new(), "their order says nothing");
+    assert!(reached(&before).await);
+
+    after.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    let waiting = reload(&format!("[{{ address: 127.0.0.1:0, redirect: https }}, 127.0.0.1:0, {tls}]"));
+    assert_eq!(waiting, ["listen"]);
+    assert!(!reached(&before).await && reached(&after).await, "the certificate is the new one");
 }

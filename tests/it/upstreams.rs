@@ -18,6 +18,7 @@ use crate::support::tls::Authority;
 use crate::support::upstream::{Received, Upstream, plain};
 use crate::support::{eventually, until, within};
 use http::Version;
+use tollgate::config::settings::Settings;
 
 /// An upstream `api` of these servers, and a public route to it.
 fn api(servers: &[&str], more: &str) -> String {
@@ -29,11 +30,14 @@ fn api(servers: &[&str], more: &str) -> String {
 
 /// What the gateway was started with, but for this.
 pub fn reload(gateway: &Gateway, rest: &str) {
+    gateway.app.reload(settings(gateway, rest)).unwrap();
+}
+
+fn settings(gateway: &Gateway, rest: &str) -> Settings {
     let text = gateway.text.replace(&gateway.rest, rest);
     let read = |path: &Path| std::fs::read(path);
     let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &read);
-    let settings = loaded.unwrap_or_else(|errors| panic!("{errors}\n{text}")).settings;
-    gateway.app.reload(settings).unwrap();
+    loaded.unwrap_or_else(|errors| panic!("{errors}\n{text}")).settings
 }
 
 async fn metrics(gateway: &Gateway) -> String {
@@ -595,6 +599,16 @@ async fn a_server_whose_health_check_fails_gets_no_requests_until_it_is_well() {
     let mut client = gateway.connect().await;
     assert_eq!(client.get("/x", &[]).await.status, 200);
     assert_eq!(served(&servers[1]), before + 1);
+
+    // A reload that is refused changes nothing, not even what is known of servers that it would not ask.
+    let mut refused = settings(&gateway, &api(&[&urls[0], &urls[1]], ""));
+    Arc::get_mut(&mut refused.issuers[0]).unwrap().ca = Some(b"no certificate".to_vec());
+    gateway.app.reload(refused).unwrap_err();
+    let before = served(&servers[0]);
+    for _ in 0..2 {
+        assert_eq!(client.get("/x", &[]).await.status, 200);
+    }
+    assert_eq!(served(&servers[0]), before, "it is still known to be sick");
 
     // Without checks every server counts as well.
     health[1].store(false, Ordering::Release);

@@ -1,14 +1,16 @@
 //! The keys of config.yaml as a table: what each is called, what form it has, what holds without
-//! it, what it means. A key that is not in here is an unknown key; docs/configuration.md is written
-//! from here, and a test holds the two together.
+//! it, what it means. A key that is not in here is an unknown key; docs/configuration.md and the JSON Schema
+//! are written from here, and a test holds the first to it.
 //!
 //! A key enters this table when it works, not before.
 
+mod json;
 mod parties;
 mod store;
 mod table;
 mod upstreams;
 
+pub use json::json_schema;
 pub use table::ROOT;
 
 use Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secrets, Section, Values};

@@ -48,7 +48,7 @@ pub(super) const STORE: &[Key] = &[
         "`url` names servers of a cluster; the others are found from there.",
         "true",
     ),
-    key("prefix", One("text"), Default("\"tollgate:\""), "What every key begins with.", "gate-a:"),
+    key("prefix", One("text"), Default("\"tollgate:\""), "What every key begins with.", "\"gate-a:\""),
     key(
         "on_outage",
         One("`refuse` or `serve`"),

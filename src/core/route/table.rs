@@ -286,8 +286,8 @@ impl Methods {
         let mut conflict = |first: usize, other: &Route, what: String| {
             let host = match &route.host {
                 None => "any host".to_owned(),
-                Some(HostPattern::Exact(name)) => name.clone(),
-                Some(HostPattern::Below(name)) => format!("*.{name}"),
+                Some(HostPattern::Exact(name)) => format!("`{name}`"),
+                Some(HostPattern::Below(name)) => format!("`*.{name}`"),
             };
             let (mine, theirs) = (route.path.as_str(), other.path.as_str());
             let why = format!("`{theirs}` and `{mine}` both cover {what} of the same paths on {host}");

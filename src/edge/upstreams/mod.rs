@@ -81,7 +81,8 @@ impl Upstreams {
         self.0.get(name)
     }
 
-    /// These count from now on: says of every server how it is, and no more of servers that are gone.
+    /// These count from now on: says of every server how it is, and no more of servers that are gone. What changes of
+    /// what both know changes here, and not where they are made: a reload may still be refused then.
     pub(crate) fn take_over(&self, before: Option<&Self>) {
         for upstream in before.iter().flat_map(|before| before.0.values()) {
             for server in &upstream.servers {
@@ -90,6 +91,9 @@ impl Upstreams {
         }
         for upstream in self.0.values() {
             for server in &upstream.servers {
+                if upstream.settings.health.is_none() {
+                    server.standing.is_no_longer_checked();
+                }
                 upstream.tell(server);
             }
         }
@@ -108,11 +112,7 @@ impl Upstream {
         brought: Option<&Brought>,
     ) -> Result<Self, String> {
         let known = |server: &settings::Server| {
-            let before = before?.servers.iter().find(|known| known.url == server.url)?;
-            if settings.health.is_none() {
-                before.standing.is_no_longer_checked();
-            }
-            Some(&**before)
+            before?.servers.iter().find(|known| known.url == server.url).map(AsRef::as_ref)
         };
         let servers = settings.servers.iter().map(|server| {
             Server::new(&settings, server, known(server), brought)

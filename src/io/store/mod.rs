@@ -4,11 +4,15 @@
 //! - `redis`: what several replicas share
 //! - `alone`: this process's memory while Redis is away (`on_outage: serve`)
 //! - `memory`: in this process alone
+//! - `reach`: whether it can be used, for whoever asks once
 
 pub mod alone;
 pub mod embedded;
 pub mod memory;
+mod reach;
 pub mod redis;
+
+pub use reach::reach;
 
 #[cfg(test)]
 pub(in crate::io) mod tests;

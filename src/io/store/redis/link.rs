@@ -223,6 +223,13 @@ impl Link {
         }
     }
 
+    /// Connects, reads and writes, and keeps nothing open. Gives how Redis throws away what it has no room for, where it
+    /// does.
+    pub(in crate::io) async fn reach_once(&self) -> Result<Option<String>, String> {
+        let line = self.reach().await?;
+        Ok(timeout(DEADLINE, line.connection.eviction()).await.ok().flatten())
+    }
+
     async fn reach(&self) -> Result<Line, String> {
         let connecting = timeout(REACH, connect(&self.settings)).await;
         let connection = connecting.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| told(&error))?;

@@ -1,0 +1,72 @@
+//! Whether an issuer gives what this configuration needs of it: `tollgate check --live`. Asks once, for keys and
+//! endpoints, as a gateway does at its start; nothing is sent in anybody's name.
+
+use crate::config::settings::{KeySource, Settings};
+use crate::core::metadata::Endpoints;
+use crate::flows::keep_keys_fresh::{Means, fetch_now};
+use crate::state::issuer_keys::IssuerState;
+
+/// What it has, in words.
+///
+/// # Errors
+/// What it lacks, and what to do.
+pub(crate) async fn ask_issuer(
+    means: Means<'_>,
+    settings: &Settings,
+    issuer: &IssuerState,
+) -> Result<String, String> {
+    if !issuer.is_fetched() {
+        return Ok("its keys are given, so it is not asked".to_owned());
+    }
+    let name = &issuer.settings.name;
+    let keys = fetch_now(means, issuer).await.map_err(|why| {
+        format!("{why}; see that the URLs of `issuers.{name}` are right and this machine may go there")
+    })?;
+    if let KeySource::Discovery(_) = issuer.settings.keys {
+        let endpoints = issuer.endpoints().ok_or("its metadata could not be read")?;
+        let lacks = lacking(settings, issuer, &endpoints);
+        if !lacks.is_empty() {
+            return Err(lacks.join("; "));
+        }
+    }
+    Ok(match keys.len() {
+        0 => "no keys: its tokens are opaque".to_owned(),
+        1 => "1 key".to_owned(),
+        several => format!("{several} keys"),
+    })
+}
+
+fn lacking(settings: &Settings, issuer: &IssuerState, endpoints: &Endpoints) -> Vec<String> {
+    let name = &issuer.settings.name;
+    let clients = || settings.clients.iter().filter(|client| client.issuer == *name);
+    let has_clients =
+        clients().next().is_some() || settings.native_clients.iter().any(|client| client.issuer == *name);
+    let is_asked = issuer.settings.introspection.as_ref().is_some_and(|asking| asking.endpoint.is_none());
+    let mut lacks = Vec::new();
+    let mut needs = |is_needed: bool, is_there: bool, endpoint: &str, remedy: String| {
+        if is_needed && !is_there {
+            lacks.push(format!("its metadata has no {endpoint}, and {remedy}"));
+        }
+    };
+    needs(
+        is_asked,
+        endpoints.introspection.is_some(),
+        "introspection_endpoint",
+        format!(
+            "it is to be asked about opaque tokens; set `issuers.{name}.introspection.endpoint`, or remove `introspection`"
+        ),
+    );
+    needs(
+        has_clients,
+        endpoints.token.is_some(),
+        "token_endpoint",
+        "its clients exchange tokens there; see `discovery`".to_owned(),
+    );
+    needs(
+        clients().any(|client| client.login.is_some()),
+        endpoints.authorization.is_some(),
+        "authorization_endpoint",
+        "the gateway signs people in there; see `discovery`".to_owned(),
+    );
+    lacks
+}

@@ -1,0 +1,169 @@
+//! `tollgate check --live`: everybody that a gateway would talk to is asked, and of each it is said how it is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use tollgate::cli::{Next, Surroundings, prepare};
+
+use crate::support::address::Address;
+use crate::support::http2_upstream::{Http2Upstream, Tls};
+use crate::support::issuer::Issuer;
+use crate::support::redis::Server;
+use crate::support::tls::Authority;
+use crate::support::upstream::Upstream;
+use crate::support::within;
+
+/// Exit code and all that was printed.
+async fn check(folder: &Path, config: &str) -> (u8, String) {
+    std::fs::write(folder.join("config.yaml"), config).unwrap();
+    let folder = folder.to_owned();
+    let checked = tokio::task::spawn_blocking(move || {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut around = Surroundings { env: &|_| None, folder: &folder, out: &mut out, err: &mut err };
+        let arguments = ["tollgate", "check", "--live"].map(std::ffi::OsString::from);
+        let Next::Done(code) = prepare(arguments, &mut around) else { panic!("it goes on") };
+        (code, String::from_utf8([out, err].concat()).unwrap())
+    });
+    within("the check", checked).await.unwrap()
+}
+
+/// An authorization server whose metadata has these endpoints beside its keys.
+async fn authorization_server(endpoints: &'static [&'static str]) -> Upstream {
+    let keys = Issuer::new().jwks().to_string();
+    Upstream::answering(Arc::new(move |asked| {
+        let iss = format!("http://{}", asked.header("host").unwrap());
+        let mut metadata = json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks") });
+        for endpoint in endpoints {
+            metadata[*endpoint] = json!(format!("{iss}/{endpoint}"));
+        }
+        let body = if asked.path() == "/jwks" { keys.clone() } else { metadata.to_string() };
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }))
+    .await
+}
+
+fn config(issuers: &str, upstreams: &str, more: &str) -> String {
+    let routes: String = upstreams
+        .lines()
+        .filter_map(|line| line.trim().split_once(':'))
+        .map(|(name, _)| format!("  - {{ path: /{name}, to: {name}, issuers: one }}\n"))
+        .collect();
+    format!(
+        "public_url: http://gate.localhost:8080\nlisten: 127.0.0.1:0\nissuers:\n{issuers}\nupstreams:\n{upstreams}\nroutes:\n{routes}{more}\n"
+    )
+}
+
+/// The line about this one.
+#[track_caller]
+fn line<'t>(text: &'t str, of: &str) -> &'t str {
+    let found = text.lines().find(|line| line.get(4..).is_some_and(|who| who.starts_with(of)));
+    found.unwrap_or_else(|| panic!("{of}:\n{text}"))
+}
+
+#[tokio::test]
+async fn everybody_who_is_there_is_said_to_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let server =
+        authorization_server(&["token_endpoint", "authorization_endpoint", "introspection_endpoint"]).await;
+    let (plain, authority) = (Upstream::start().await, Authority::new());
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let identity = authority.sign(&["localhost"]);
+    let tls = Tls { identity: &identity, protocols: &["h2"], clients: None };
+    let secure = Http2Upstream::start(Some(tls)).await;
+    let redis = Server::start(&["--requirepass", "hunter2"]);
+    let url = server.url();
+    let one = format!(
+        "  one: {{ url: \"{url}\", audience: a, introspection: {{ client_id: g, secret: hunter3 }} }}"
+    );
+    let upstreams = format!(
+        "  plain: {{ url: \"{}\" }}\n  secure: {{ url: \"https://localhost:{}\", tls: {{ ca: ca.pem }} }}",
+        plain.url(),
+        secure.address.port()
+    );
+    let shared = format!(
+        "store: {{ url: \"redis://:hunter2@127.0.0.1:{}\" }}\nsessions: {{ keys: [\"{}\"] }}\n\
+         admin: {{ address: 127.0.0.1:0, token: 0123456789abcdef }}\nclients: {{ web: {{ mode: token }} }}",
+        redis.port,
+        "0a".repeat(32)
+    );
+    let (code, text) = check(folder.path(), &config(&one, &upstreams, &shared)).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.starts_with("config.yaml is valid."), "{text}");
+    for (of, says) in [
+        ("issuer one", "1 key"),
+        ("upstream plain", "takes connections"),
+        ("upstream secure", "its certificate counts"),
+        ("store redis://127.0.0.1", "can be read and written"),
+    ] {
+        let line = line(&text, of);
+        assert!(line.starts_with("ok  ") && line.contains(says), "{line}");
+    }
+    assert!(!text.contains("hunter"), "{text}");
+    assert!(plain.received().is_empty(), "no request was sent");
+
+    let (code, text) = check(folder.path(), &config(&one, &upstreams, "store: new/data")).await;
+    assert!(code == 0 && line(&text, "store ").contains("can be written"), "{text}");
+    assert!(!folder.path().join("new").exists(), "and nothing is made");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nor left");
+}
+
+#[tokio::test]
+async fn of_whoever_is_not_there_it_is_said_why_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    std::fs::write(folder.path().join("ca.pem"), stranger.pem()).unwrap();
+    let identity = authority.sign(&["localhost"]);
+    let tls = Tls { identity: &identity, protocols: &["h2"], clients: None };
+    let secure = Http2Upstream::start(Some(tls)).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let [away, dead, no_redis] = [Address::reserve(), Address::reserve(), Address::reserve()];
+    let bare = authorization_server(&[]).await;
+    let issuers = format!(
+        "  one: {{ url: \"{}\", audience: a }}\n  bare: {{ url: \"{}\", audience: a, introspection: {{ client_id: g, secret: hunter3 }} }}\n  foreign: {{ url: \"https://localhost:{}\", audience: a, ca: ca.pem }}",
+        away.url(),
+        bare.url(),
+        secure.address.port()
+    );
+    let upstreams = format!(
+        "  dead: {{ url: \"{}\" }}\n  unknown: {{ url: \"http://no-such-host.invalid:81\" }}\n  \
+         wrong: {{ url: \"https://localhost:{}\", tls: {{ ca: ca.pem }} }}\n  \
+         silent: {{ url: \"https://127.0.0.1:{}\", tls: {{ ca: ca.pem }}, timeouts: {{ connect: 200ms }} }}",
+        dead.url(),
+        secure.address.port(),
+        silent.local_addr().unwrap().port()
+    );
+    let shared = format!(
+        "store: {{ url: \"redis://:hunter2@{}\" }}\nsessions: {{ keys: [\"{}\"] }}\n\
+         admin: {{ address: 127.0.0.1:0, token: 0123456789abcdef }}\n\
+         clients: {{ web: {{ mode: token, issuer: bare }} }}",
+        no_redis.authority(),
+        "0a".repeat(32)
+    );
+    let (code, text) = check(folder.path(), &config(&issuers, &upstreams, &shared)).await;
+    assert_eq!(code, 1, "{text}");
+    for (of, why, remedy) in [
+        ("issuer one", "no connection could be made", "`issuers.one`"),
+        ("issuer bare", "no introspection_endpoint", "`issuers.bare.introspection.endpoint`"),
+        ("issuer bare", "no token_endpoint", "no authorization_endpoint"),
+        ("issuer foreign", "invalid peer certificate", "`issuers.foreign`"),
+        ("upstream dead", "refused", "see that it runs there"),
+        ("upstream unknown", "does not resolve", "resolver"),
+        ("upstream wrong", "TLS handshake fails", "whom to trust"),
+        ("upstream silent", "no TLS handshake within 200ms", "speaks TLS"),
+        ("store redis://", "refused", "its password included"),
+    ] {
+        let line = line(&text, of);
+        assert!(line.starts_with("NO  ") && line.contains(why) && line.contains(remedy), "{line}");
+    }
+    assert!(!text.contains("hunter"), "{text}");
+
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let (code, text) = check(folder.path(), &config(&issuers, &upstreams, "store: file/data")).await;
+    assert!(code == 1 && line(&text, "store ").contains("cannot be used"), "{text}");
+    let (code, text) = check(folder.path(), "nonsense: 1").await;
+    assert!(
+        code == 1 && !text.contains("NO  "),
+        "nobody is asked with a configuration that is not good: {text}"
+    );
+}
