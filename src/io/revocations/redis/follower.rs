@@ -111,7 +111,7 @@ impl Follower {
         let Shared { link, names, .. } = &*self.shared;
         let read = link.ask(async |line| scripts::read(line, names, cursor.seq, PAGE).await).await?;
         let last = read.last;
-        match way_on(cursor, &read) {
+        match way_on(cursor, self.applied, &read) {
             Err(how) => return self.resync(how).await.map(|()| true),
             Ok(proof) => self.take(cursor, read, proof)?,
         }
@@ -237,6 +237,8 @@ impl Follower {
             self.file = File::Open;
             return;
         }
+        // What the file says comes over what they have.
+        self.applied = None;
         let loading = Instant::now();
         if !self.shared.local.load(&self.tables).await {
             return self.shut(AGAIN);

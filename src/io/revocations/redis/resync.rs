@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Shared;
 use super::follower::{File, Follower, PAGE};
 use super::local::{DISK, PIECE};
-use super::scripts::{self, Read};
+use super::scripts::{self, Entry, Read};
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::{Mark, Position};
@@ -30,17 +30,21 @@ pub(super) enum Resync {
     Keep,
 }
 
-/// Whether what was read leads on from `cursor`, and how many entries only prove that.
-pub(super) fn way_on(cursor: Position, read: &Read) -> Result<usize, Resync> {
-    if read.epoch != cursor.epoch || read.last < cursor.seq {
+/// Whether what was read leads on from `cursor`, and how many entries only prove that. `applied`: what the tables have
+/// must be there too, or others may have taken its numbers.
+pub(super) fn way_on(cursor: Position, applied: Option<Position>, read: &Read) -> Result<usize, Resync> {
+    let is_lost = |known: Position| {
+        let is_another = |entry: &Entry| entry.seq == known.seq && entry.nonce != known.nonce;
+        read.epoch != known.epoch || read.last < known.seq || read.entries.iter().any(is_another)
+    };
+    if is_lost(cursor) || applied.is_some_and(is_lost) {
         return Err(Resync::Keep);
     }
     match read.entries.first() {
         // There was nothing before it.
         None if cursor.seq == 0 && read.last == 0 => Ok(0),
         Some(first) if cursor.seq == 0 && first.seq == 1 => Ok(0),
-        Some(first) if first.seq == cursor.seq && first.nonce == cursor.nonce => Ok(1),
-        Some(first) if first.seq == cursor.seq => Err(Resync::Keep),
+        Some(first) if first.seq == cursor.seq => Ok(1),
         None | Some(_) => Err(Resync::Lift),
     }
 }
@@ -69,8 +73,8 @@ impl Follower {
             }
         }
         self.compare(how).await?;
-        // What comes again from here on changes nothing more.
-        self.applied = self.applied.filter(|applied| applied.epoch == begin.epoch);
+        // It may be further than the log is now: what takes those numbers is new.
+        self.applied = None;
         self.is_at(begin);
         self.keep(Vec::new(), Mark { position: Some(begin), ..Mark::default() }).await;
         if matches!(self.file, File::Open) {

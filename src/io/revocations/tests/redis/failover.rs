@@ -104,16 +104,36 @@ impl Masters {
         self.next.hang();
         assert_eq!(self.master.ask("CLIENT KILL TYPE replica"), ":1");
     }
+
+    /// The master dies, and the next one takes over. Meanwhile all of `still` is refused.
+    async fn fail_over(&mut self, replicas: [&Replica; 2], still: &[Revocation]) {
+        let reached = replicas.map(|replica| replica.link.times_reached());
+        self.master.kill();
+        self.next.go_on();
+        for (replica, reached) in replicas.into_iter().zip(reached) {
+            // An outage as short as this may be over before anybody looks.
+            until("the next master", async || {
+                assert!(still.iter().all(|revoked| replica.refuses(revoked)), "meanwhile");
+                replica.link.times_reached() > reached
+            })
+            .await;
+            replica.is_up().await;
+        }
+    }
+
+    async fn two_replicas(&self) -> (Replica, Replica) {
+        let (one, two) =
+            (Replica::start(self.settings(), folder()), Replica::start(self.settings(), folder()));
+        loaded(&one.tables).await;
+        loaded(&two.tables).await;
+        (one, two)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_master_never_heard_of() {
     let mut masters = Masters::start().await;
-    let (one, two) =
-        (Replica::start(masters.settings(), folder()), Replica::start(masters.settings(), folder()));
-    for replica in [&one, &two] {
-        loaded(&replica.tables).await;
-    }
+    let (one, two) = masters.two_replicas().await;
     add(&*one.log, (0..100).map(jti)).await;
     add(&*one.log, [block("bob"), block("lifted")]).await;
     lift(&*one.log, &block("lifted")).await;
@@ -121,19 +141,8 @@ async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_m
     masters.part();
     add(&*one.log, [jti("late"), block("alice")]).await;
     until("the other", async || two.refuses(&jti("late")) && two.refuses(&block("alice"))).await;
-    let reached = [&one, &two].map(|replica| replica.link.times_reached());
-    masters.master.kill();
-    masters.next.go_on();
     let still = [jti(0), jti(99), jti("late"), block("bob"), block("alice")];
-    for (replica, reached) in [&one, &two].into_iter().zip(reached) {
-        // An outage as short as this may be over before anybody looks.
-        until("the next master", async || {
-            assert!(still.iter().all(|revoked| replica.refuses(revoked)), "meanwhile");
-            replica.link.times_reached() > reached
-        })
-        .await;
-        replica.is_up().await;
-    }
+    masters.fail_over([&one, &two], &still).await;
     until("the next master to get what it lacks", async || server_has(&masters.next, 103)).await;
     let third = Replica::start(masters.settings(), folder());
     loaded(&third.tables).await;
@@ -143,5 +152,62 @@ async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_m
         until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
         assert!(still.iter().all(|revoked| replica.refuses(revoked)));
         assert!(!replica.refuses(&block("lifted")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_takes_the_numbers_of_what_a_failover_lost_counts_on_every_replica() {
+    let mut masters = Masters::start().await;
+    let (one, two) = masters.two_replicas().await;
+    add(&*one.log, (0..10).map(jti)).await;
+    assert!(masters.is_replicated());
+    masters.part();
+    // Of this the next master lacks nothing but the numbers.
+    add(&*one.log, [block("bob")]).await;
+    until("the other", async || two.refuses(&block("bob"))).await;
+    lift(&*one.log, &block("bob")).await;
+    until("the lift", async || !two.refuses(&block("bob"))).await;
+    masters.fail_over([&one, &two], &[jti(0)]).await;
+    for n in ["a", "b", "c"] {
+        add(&*two.log, [jti(n)]).await;
+        for replica in [&one, &two] {
+            until("what was revoked after it", async || replica.refuses(&jti(n))).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_loss_while_the_file_catches_up_is_seen_whether_the_log_is_shorter_or_as_long_afterwards() {
+    for count in [1, 4, 9] {
+        let server = Server::start(&[]);
+        let writer = Replica::of(&server).await;
+        let cable = Cable::to(&server).await;
+        let reader = Replica::start(cable.settings(&server), folder());
+        loaded(&reader.tables).await;
+        add(&*writer.log, [jti("kept")]).await;
+        reader.has_kept(&jti("kept")).await;
+        let last = || server.ask(&format!("XLEN {KEY}log")).trim_start_matches(':').parse::<u64>().unwrap();
+        let kept = last();
+        reader.log.close().await.unwrap();
+        for _ in 0..2 {
+            add(&*writer.log, [block("bob")]).await;
+            until("the change", async || reader.refuses(&block("bob"))).await;
+            lift(&*writer.log, &block("bob")).await;
+            until("the lift", async || !reader.refuses(&block("bob"))).await;
+        }
+        cable.pull();
+        reader.is_away().await;
+        reader.log.open().await.unwrap();
+        for seq in kept + 1..=last() {
+            assert_eq!(server.ask(&format!("XDEL {KEY}log {seq}-0")), ":1");
+        }
+        assert_eq!(server.ask(&format!("XSETID {KEY}log {kept}-0")), "+OK");
+        assert_eq!(server.ask(&format!("HSET {KEY}about seq {kept}")), ":0");
+        let news = (0..count).map(|n| Change::Add(jti(n)));
+        for change in news {
+            append(&*writer.log, &[change]).await;
+        }
+        cable.plug_in();
+        until("what was revoked after it", async || (0..count).all(|n| reader.refuses(&jti(n)))).await;
     }
 }
