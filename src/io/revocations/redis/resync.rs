@@ -3,7 +3,7 @@
 //!
 //! What it has and Redis has not was lifted while it was away, when the log was only cut. But a Redis that lost what it
 //! had acknowledged (it came back empty, or another server took over without it) gets it back: what was acknowledged
-//! is kept, at the price that what was lifted just before the loss may be refused again.
+//! is kept, at the price that what was lifted, or made to end earlier, just before the loss may be refused again.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -62,6 +62,8 @@ impl Follower {
                 "the list of revocations is read whole from Redis"
             );
         }
+        // What Redis forgot must not come over what is known here.
+        self.compare(how).await?;
         let mut at = 0;
         loop {
             let (next, records) = link.ask(async |line| scripts::scan(line, names, at).await).await?;
@@ -72,7 +74,6 @@ impl Follower {
                 break;
             }
         }
-        self.compare(how).await?;
         // It may be further than the log is now: what takes those numbers is new.
         self.applied = None;
         self.is_at(begin);
@@ -85,44 +86,21 @@ impl Follower {
 
     /// Looks for all that only this replica has.
     async fn compare(&mut self, how: Resync) -> Result<(), StoreFault> {
-        let Shared { link, names, local, clock, .. } = &*self.shared.clone();
+        let Shared { link, names, local, .. } = &*self.shared.clone();
         let mut after = None;
         while matches!(self.file, File::Open) {
             let Some(piece) = local.piece(after).await else { return Ok(()) };
             debug_assert!(piece.changes.len() <= PIECE);
-            let ids: Vec<_> = piece.changes.iter().map(Change::id).collect();
-            let lacks = link.ask(async |line| scripts::lacks(line, names, &ids).await).await?;
-            let lacking = lacks.into_iter().filter_map(|at| piece.changes.get(at));
-            let lacking: Vec<Revocation> = lacking.map(|change| change.revocation().clone()).collect();
-            let now = clock.now();
+            let behind = link.ask(async |line| scripts::behind(line, names, &piece.changes).await).await?;
+            let named =
+                behind.into_iter().filter_map(|(at, is_there)| Some((piece.changes.get(at)?, is_there)));
+            let (less, lacking): (Vec<_>, Vec<_>) = named.partition(|(_, is_there)| *is_there);
+            let those = |of: Vec<(&Change, bool)>| -> Vec<Revocation> {
+                of.into_iter().map(|(change, _)| change.revocation().clone()).collect()
+            };
             match how {
-                Resync::Lift => {
-                    let lifted: Vec<_> = lacking.into_iter().map(Change::Lift).collect();
-                    self.tables.apply(&lifted);
-                    self.keep(lifted, Mark::default()).await;
-                }
-                Resync::Keep => {
-                    let holds = |lacking: &Revocation| lacking.until.is_none_or(|until| now < until);
-                    let mut again: Vec<_> = lacking.into_iter().filter(holds).map(Change::Add).collect();
-                    if !again.is_empty() {
-                        // What Redis lacks because it was lifted is not lost.
-                        let lifted = self.lifted().await?;
-                        let (gone, lost): (Vec<_>, Vec<_>) =
-                            again.into_iter().partition(|change| lifted.contains(&change.id()));
-                        again = lost;
-                        let gone: Vec<_> = gone
-                            .into_iter()
-                            .map(|change| Change::Lift(change.revocation().clone()))
-                            .collect();
-                        self.tables.apply(&gone);
-                        self.keep(gone, Mark::default()).await;
-                    }
-                    if !again.is_empty() {
-                        let count = again.len();
-                        link.ask(async |line| scripts::append(line, names, &again).await).await?;
-                        tracing::warn!(count, "Redis had lost revocations, and has them again");
-                    }
-                }
+                Resync::Lift => self.lift_here(those(lacking)).await,
+                Resync::Keep => self.give_back(those(less), those(lacking)).await?,
             }
             after = piece.next;
             if after.is_none() {
@@ -130,6 +108,36 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// Puts into Redis what it lost: of what it has, the later moment.
+    async fn give_back(&mut self, less: Vec<Revocation>, lacking: Vec<Revocation>) -> Result<(), StoreFault> {
+        let Shared { link, names, clock, .. } = &*self.shared.clone();
+        let now = clock.now();
+        let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
+        let mut again: Vec<_> = less.into_iter().filter(holds).collect();
+        let lacking: Vec<_> = lacking.into_iter().filter(holds).collect();
+        if !lacking.is_empty() {
+            // What Redis lacks because it was lifted is not lost.
+            let lifted = self.lifted().await?;
+            let (gone, lost): (Vec<_>, Vec<_>) =
+                lacking.into_iter().partition(|lacking| lifted.contains(&lacking.id()));
+            again.extend(lost);
+            self.lift_here(gone).await;
+        }
+        if !again.is_empty() {
+            let again: Vec<_> = again.into_iter().map(Change::Add).collect();
+            link.ask(async |line| scripts::append(line, names, &again).await).await?;
+            tracing::warn!(count = again.len(), "Redis had lost revocations, and has them again");
+        }
+        Ok(())
+    }
+
+    /// It was lifted elsewhere.
+    async fn lift_here(&mut self, gone: Vec<Revocation>) {
+        let gone: Vec<_> = gone.into_iter().map(Change::Lift).collect();
+        self.tables.apply(&gone);
+        self.keep(gone, Mark::default()).await;
     }
 
     /// What the log says was lifted last.

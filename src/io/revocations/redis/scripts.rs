@@ -67,13 +67,23 @@ return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, '
   redis.call('XRANGE', log, ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])}
 ";
 
-/// ARGV: ids. Gives which of them (from 0) are not there.
-const LACKS: &str = "
-local lacks = {}
-for at = 1, #ARGV do
-  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 0 then lacks[#lacks + 1] = at - 1 end
+/// Of each record ARGV has: id, before, until. Gives which of them (from 0) are not there, or with an earlier moment, each
+/// with whether it is there.
+const BEHIND: &str = "
+local behind = {}
+for at = 1, #ARGV, 3 do
+  local before, till = ARGV[at+1], ARGV[at+2]
+  local there = redis.call('HGET', KEYS[1], ARGV[at])
+  if not there then
+    behind[#behind + 1] = {(at - 1) / 3, 0}
+  else
+    local b, u = string.match(there, '^(%d*):(%d*):')
+    local is_later = b and before ~= '' and (b == '' or tonumber(before) > tonumber(b))
+    local lasts = b and u ~= '' and (till == '' or tonumber(till) > tonumber(u))
+    if is_later or lasts then behind[#behind + 1] = {(at - 1) / 3, 1} end
+  end
 end
-return lacks
+return behind
 ";
 
 /// The names of the keys.
@@ -125,15 +135,18 @@ pub(super) async fn append(
         let revocation = change.revocation();
         let op = if matches!(change, Change::Add(_)) { "A" } else { "L" };
         let nonce: [u8; 8] = random(&SystemRandomness);
-        let before = match revocation.rule {
-            Rule::Before(before) => digits(Some(before)),
-            Rule::Outright | Rule::Block => String::new(),
-        };
-        command.arg(op).arg(change.id().as_bytes()).arg(&nonce).arg(before).arg(digits(revocation.until));
-        command.arg(revocation.to_bytes());
+        command.arg(op).arg(change.id().as_bytes()).arg(&nonce);
+        command.arg(before(revocation)).arg(digits(revocation.until)).arg(revocation.to_bytes());
     }
     let (epoch, seq): (String, u64) = line.query(&mut command).await?;
     Ok(Ok((epoch.parse().unwrap_or(0), seq)))
+}
+
+fn before(revocation: &Revocation) -> String {
+    match revocation.rule {
+        Rule::Before(before) => digits(Some(before)),
+        Rule::Outright | Rule::Block => String::new(),
+    }
 }
 
 fn digits(at: Option<Timestamp>) -> String {
@@ -218,16 +231,17 @@ pub(super) async fn scan(
     Ok(records.map(|records| (next, records)).ok_or_else(unreadable))
 }
 
-/// Which of these are not there.
-pub(super) async fn lacks(
+/// Which of these are not there, or say less there than here; each with whether it is there.
+pub(super) async fn behind(
     line: &Line,
     names: &Names,
-    ids: &[RevocationId],
-) -> RedisResult<Result<Vec<usize>, StoreFault>> {
+    changes: &[Change],
+) -> RedisResult<Result<Vec<(usize, bool)>, StoreFault>> {
     let mut command = redis::cmd("EVAL");
-    command.arg(LACKS).arg(1).arg(names.records());
-    for id in ids {
-        command.arg(id.as_bytes());
+    command.arg(BEHIND).arg(1).arg(names.records());
+    for change in changes {
+        let revocation = change.revocation();
+        command.arg(change.id().as_bytes()).arg(before(revocation)).arg(digits(revocation.until));
     }
     Ok(Ok(line.query(&mut command).await?))
 }

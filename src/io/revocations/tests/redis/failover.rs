@@ -211,3 +211,42 @@ async fn a_loss_while_the_file_catches_up_is_seen_whether_the_log_is_shorter_or_
         until("what was revoked after it", async || (0..count).all(|n| reader.refuses(&jti(n)))).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_later_moment_that_a_failover_lost_is_given_back_and_nobody_forgets_it() {
+    let mut masters = Masters::start().await;
+    let (one, two) = masters.two_replicas().await;
+    let lasts = |value: &str, hours: u64| Revocation {
+        until: Some(now().plus(Duration::from_secs(3600 * hours))),
+        ..block(value)
+    };
+    let (longer, endless) = (lasts("longer", 9), Revocation { until: None, ..block("endless") });
+    add(&*one.log, [lasts("longer", 1), lasts("endless", 1), before("alice", 1000)]).await;
+    assert!(masters.is_replicated());
+    masters.part();
+    let late = before("alice", 10);
+    add(&*one.log, [longer.clone(), endless.clone(), late.clone()]).await;
+    let in_hours = |hours: u64| now().plus(Duration::from_secs(3600 * hours));
+    let knows = |replica: &Replica| {
+        refuses_aged(&replica.tables, &longer, 0, in_hours(8))
+            && refuses_aged(&replica.tables, &endless, 0, in_hours(1000))
+            && refuses_aged(&replica.tables, &late, 100, now())
+    };
+    until("the other", async || knows(&two)).await;
+    masters.fail_over([&one, &two], &[longer.clone(), endless.clone()]).await;
+    let moments = async |id| {
+        let there = one.log.find(id).await.ok()??;
+        Some((there.rule, there.until))
+    };
+    for named in [&longer, &endless, &late] {
+        until("the later moment", async || moments(named.id()).await == Some((named.rule, named.until)))
+            .await;
+    }
+    let third = Replica::start(masters.settings(), folder());
+    loaded(&third.tables).await;
+    add(&*third.log, [jti("after")]).await;
+    for replica in [&one, &two, &third] {
+        until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
+        assert!(knows(replica));
+    }
+}
