@@ -128,7 +128,7 @@ impl Follower {
 
     /// Takes in what was read, behind the first `proof` entries.
     fn take(&mut self, cursor: Position, read: Read, proof: usize) -> Result<(), StoreFault> {
-        let (mut at, mut news, mut all) = (cursor, Vec::new(), Vec::new());
+        let (mut at, mut news, mut nonces, mut all) = (cursor, Vec::new(), Vec::new(), Vec::new());
         for entry in read.entries.into_iter().skip(proof) {
             let Some(change) = entry.change else {
                 let fault = scripts::unreadable();
@@ -141,10 +141,12 @@ impl Follower {
             let is_old = |applied: Position| applied.epoch == at.epoch && at.seq <= applied.seq;
             if !self.applied.is_some_and(is_old) {
                 news.push(change.clone());
+                nonces.push(entry.nonce);
             }
             all.push(change);
         }
         self.tables.apply(&news);
+        self.shared.awaited.came(nonces);
         if matches!(self.file, File::Open | File::Writing { .. }) {
             self.waiting.extend(all);
         }

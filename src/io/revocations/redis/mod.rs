@@ -4,10 +4,12 @@
 //!
 //! - `scripts`: what is asked of Redis
 //! - `follower`: the task that keeps tables and file in step with the log
+//! - `awaited`: who waits until it has a change of their own
 //! - `resync`: what it does where the log does not lead from what it knows to what there is
 //!
 //! A replica admits on what it knows for `max_staleness` at most, whatever `on_outage` says.
 
+mod awaited;
 mod follower;
 mod local;
 mod resync;
@@ -30,6 +32,7 @@ use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFa
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store_file::Backend;
 use crate::state::revocations::Revocations;
+use awaited::Awaited;
 use follower::Follower;
 use local::Local;
 use scripts::Names;
@@ -71,6 +74,7 @@ struct Shared {
     /// Something was appended here, or the file may be opened.
     wake: Notify,
     progress: watch::Sender<Progress>,
+    awaited: Awaited,
     is_followed: AtomicBool,
 }
 
@@ -109,7 +113,9 @@ impl RedisLog {
         let names = Names::of(&link);
         let local = Arc::new(Local::new(folder, tuning.backend.clone(), is_closed));
         let (wake, progress, is_followed) = (Notify::new(), watch::Sender::default(), AtomicBool::new(false));
-        let shared = Shared { link, names, clock, max_staleness, tuning, local, wake, progress, is_followed };
+        let awaited = Awaited::default();
+        let shared =
+            Shared { link, names, clock, max_staleness, tuning, local, wake, progress, awaited, is_followed };
         Self { shared: Arc::new(shared) }
     }
 
@@ -154,10 +160,16 @@ impl RevocationLog for RedisLog {
             if changes.is_empty() {
                 return Ok(());
             }
-            let Shared { link, names, .. } = &*self.shared;
-            let (epoch, seq) = link.ask(async |line| scripts::append(line, names, changes).await).await?;
-            self.follower_is(OWN, |progress| progress.epoch == epoch && progress.applied >= seq).await;
-            Ok(())
+            let Shared { link, names, awaited, is_followed, wake, .. } = &*self.shared;
+            let nonce = scripts::nonce();
+            let own = awaited.wait_for(nonce);
+            link.ask(async |line| scripts::append(line, names, changes, nonce).await).await?;
+            if !is_followed.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            wake.notify_one();
+            // The server that took it may have died before anybody else heard of it.
+            own.within(OWN).await
         }
         .boxed()
     }

@@ -81,7 +81,26 @@ impl Follower {
         if matches!(self.file, File::Open) {
             self.tell(|progress| progress.written = begin.seq);
         }
+        self.answer_before(begin).await;
         Ok(())
+    }
+
+    /// Answers those whose own change was in what was read whole, as far as the end of the log shows it.
+    async fn answer_before(&self, begin: Position) {
+        let Shared { link, names, awaited, .. } = &*self.shared;
+        if awaited.is_nobody() {
+            return;
+        }
+        let from = begin.seq.saturating_sub(PAGE as u64 - 1);
+        let Ok(read) = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await else {
+            return;
+        };
+        let before = || read.entries.iter().filter(|entry| entry.seq <= begin.seq);
+        let is_begin = |entry: &Entry| entry.seq == begin.seq && entry.nonce == begin.nonce;
+        // Another server's log says nothing about what was read.
+        if read.epoch == begin.epoch && before().any(is_begin) {
+            awaited.came(before().map(|entry| entry.nonce));
+        }
     }
 
     /// Looks for all that only this replica has.
@@ -127,7 +146,7 @@ impl Follower {
         }
         if !again.is_empty() {
             let again: Vec<_> = again.into_iter().map(Change::Add).collect();
-            link.ask(async |line| scripts::append(line, names, &again).await).await?;
+            link.ask(async |line| scripts::append(line, names, &again, scripts::nonce()).await).await?;
             tracing::warn!(count = again.len(), "Redis had lost revocations, and has them again");
         }
         Ok(())

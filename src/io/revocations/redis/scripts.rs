@@ -35,7 +35,7 @@ for _, id in ipairs(ended) do
 end
 ";
 
-/// Of each change ARGV has: `A` or `L`, id, nonce, before, until, bytes. Gives epoch and number of the last change.
+/// Of each change ARGV has: `A` or `L`, id, nonce, before, until, bytes.
 const APPEND: &str = "
 for at = 2, #ARGV, 6 do
   local op, id, nonce, before, till, bytes = ARGV[at], ARGV[at+1], ARGV[at+2], ARGV[at+3], ARGV[at+4], ARGV[at+5]
@@ -58,7 +58,6 @@ for at = 2, #ARGV, 6 do
   redis.call('XADD', log, 'MAXLEN', '~', 100000, string.format('%.0f-0', next),
     'o', op, 'n', nonce, 'r', before .. ':' .. till .. ':' .. bytes)
 end
-return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, 'seq'))}
 ";
 
 /// ARGV: from which number, how many. Gives epoch, number of the last change, and a part of the log.
@@ -103,7 +102,7 @@ impl Names {
         let mut command = redis::cmd("EVAL");
         command.arg(parts.concat()).arg(4).arg(&self.0);
         // For when there is none; a version of 64 random bits never comes again.
-        command.arg(u64::from_be_bytes(random(&SystemRandomness)).to_string());
+        command.arg(nonce().to_string());
         command
     }
 }
@@ -124,22 +123,27 @@ pub(super) struct Entry {
     pub(super) change: Option<Change>,
 }
 
-/// Makes these changes; gives where the last of them is in the log.
+/// A new one; none comes twice.
+pub(super) fn nonce() -> u64 {
+    u64::from_be_bytes(random(&SystemRandomness))
+}
+
+/// Makes these changes; the entry of the last has the nonce `last`.
 pub(super) async fn append(
     line: &Line,
     names: &Names,
     changes: &[Change],
-) -> RedisResult<Result<(u64, u64), StoreFault>> {
+    last: u64,
+) -> RedisResult<Result<(), StoreFault>> {
     let mut command = names.script([BEGIN, APPEND]);
-    for change in changes {
+    for (at, change) in changes.iter().enumerate() {
         let revocation = change.revocation();
         let op = if matches!(change, Change::Add(_)) { "A" } else { "L" };
-        let nonce: [u8; 8] = random(&SystemRandomness);
-        command.arg(op).arg(change.id().as_bytes()).arg(&nonce);
+        let nonce = if at + 1 == changes.len() { last } else { nonce() };
+        command.arg(op).arg(change.id().as_bytes()).arg(&nonce.to_be_bytes());
         command.arg(before(revocation)).arg(digits(revocation.until)).arg(revocation.to_bytes());
     }
-    let (epoch, seq): (String, u64) = line.query(&mut command).await?;
-    Ok(Ok((epoch.parse().unwrap_or(0), seq)))
+    line.query::<()>(&mut command).await.map(Ok)
 }
 
 fn before(revocation: &Revocation) -> String {

@@ -170,6 +170,7 @@ async fn what_takes_the_numbers_of_what_a_failover_lost_counts_on_every_replica(
     masters.fail_over([&one, &two], &[jti(0)]).await;
     for n in ["a", "b", "c"] {
         add(&*two.log, [jti(n)]).await;
+        assert!(two.refuses(&jti(n)), "its own, also where the number is one that it knew");
         for replica in [&one, &two] {
             until("what was revoked after it", async || replica.refuses(&jti(n))).await;
         }
