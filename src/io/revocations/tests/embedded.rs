@@ -219,7 +219,8 @@ async fn what_has_ended_leaves_the_file_and_it_does_not_grow_for_ever() {
         until("the sweep of the tables", async || tables.count(Kind::Jti) == 3).await;
         sizes.push(size());
     }
-    assert!(sizes[11] <= sizes[3] * 2, "{sizes:?}");
+    let early = sizes[..4].iter().max().copied().unwrap();
+    assert!(sizes[11] <= early * 2, "{sizes:?}");
     let listed = all(&*log, Part { limit: 10, ..Part::default() }).await;
     assert_eq!(listed.len(), 3);
     assert!(refuses_aged(&tables, &jti(7_000_000), 0, clock.now()));
