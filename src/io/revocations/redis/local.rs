@@ -164,6 +164,22 @@ impl Local {
         self.shelf.read(move |file| file.piece(Stretch { after, last: None }, PIECE)).await?.ok()
     }
 
+    /// Takes out what has ended, in pieces, so that others have their turn in between. Where the disk hangs this waits, and
+    /// holds up nobody else.
+    pub(super) async fn take_out_ended(self: &Arc<Self>, now: Timestamp) {
+        loop {
+            let local = self.clone();
+            let take_out = move || match local.shelf.with(|file| file.take_out_ended(now, PIECE)) {
+                Some(Ok(taken)) => taken == PIECE,
+                Some(Err(error)) => local.fail(&error),
+                None => false,
+            };
+            if !spawn_blocking(take_out).await.unwrap_or(false) {
+                return;
+            }
+        }
+    }
+
     /// Closes the file with what it says of itself, whatever happens.
     pub(super) async fn close(&self) -> Result<(), String> {
         let (shelf, complete_at) = (self.shelf.clone(), self.complete_at.clone());

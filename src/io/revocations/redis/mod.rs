@@ -214,9 +214,18 @@ impl RevocationLog for RedisLog {
                     sweep(&tables, &*self.shared.clock).await;
                 }
             };
+            // Beside the tables: a disk that hangs must not keep those from forgetting.
+            let taking_out = async {
+                let Shared { local, tuning, clock, .. } = &*self.shared;
+                loop {
+                    sleep(tuning.sweep).await;
+                    local.take_out_ended(clock.now()).await;
+                }
+            };
             let following = Follower::new(self.shared.clone(), tables.clone()).run();
             tokio::select! {
                 () = sweeping => {}
+                () = taking_out => {}
                 () = following => {}
             }
         }

@@ -399,6 +399,24 @@ async fn what_has_ended_leaves_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_has_ended_leaves_the_file_of_a_replica_too() {
+    let (server, clock) = (Server::start(&[]), TestClock::start());
+    let tuning = Tuning { sweep: Duration::from_millis(20), ..Tuning::default() };
+    let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, tuning);
+    loaded(&replica.tables).await;
+    let ending = |n: usize| Revocation { until: Some(now().plus(Duration::from_secs(3600))), ..jti(n) };
+    add(&*replica.log, (0..2500).map(ending)).await;
+    add(&*replica.log, [Revocation { until: None, ..block("bob") }]).await;
+    replica.has_kept(&block("bob")).await;
+    let count = async || all(&*replica.log, Part { limit: 5000, ..Part::default() }).await.len();
+    assert_eq!(count().await, 2501);
+    clock.pass(Duration::from_secs(3700));
+    until("the file to have forgotten it", async || count().await == 1).await;
+    add(&*replica.log, [block("alice")]).await;
+    until("the file to go on", async || count().await == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_from_many_replicas_at_once_leave_all_with_one_list() {
     let server = Server::start(&[]);
     let replicas = join_all((0..3).map(|_| Replica::of(&server))).await;
