@@ -106,7 +106,7 @@ impl Follower {
     /// Looks for all that only this replica has.
     async fn compare(&mut self, how: Resync) -> Result<(), StoreFault> {
         let Shared { link, names, local, .. } = &*self.shared.clone();
-        let mut after = None;
+        let (mut after, mut lifted) = (None, Lifted::default());
         while matches!(self.file, File::Open) {
             let Some(piece) = local.piece(after).await else { return Ok(()) };
             debug_assert!(piece.changes.len() <= PIECE);
@@ -119,7 +119,7 @@ impl Follower {
             };
             match how {
                 Resync::Lift => self.lift_here(those(lacking)).await,
-                Resync::Keep => self.give_back(those(less), those(lacking)).await?,
+                Resync::Keep => self.give_back(those(less), those(lacking), &mut lifted).await?,
             }
             after = piece.next;
             if after.is_none() {
@@ -130,7 +130,12 @@ impl Follower {
     }
 
     /// Puts into Redis what it lost: of what it has, the later moment.
-    async fn give_back(&mut self, less: Vec<Revocation>, lacking: Vec<Revocation>) -> Result<(), StoreFault> {
+    async fn give_back(
+        &mut self,
+        less: Vec<Revocation>,
+        lacking: Vec<Revocation>,
+        lifted: &mut Lifted,
+    ) -> Result<(), StoreFault> {
         let Shared { link, names, clock, .. } = &*self.shared.clone();
         let now = clock.now();
         let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
@@ -138,9 +143,9 @@ impl Follower {
         let lacking: Vec<_> = lacking.into_iter().filter(holds).collect();
         if !lacking.is_empty() {
             // What Redis lacks because it was lifted is not lost.
-            let lifted = self.lifted().await?;
+            lifted.read_on(&self.shared).await?;
             let (gone, lost): (Vec<_>, Vec<_>) =
-                lacking.into_iter().partition(|lacking| lifted.contains(&lacking.id()));
+                lacking.into_iter().partition(|lacking| lifted.ids.contains(&lacking.id()));
             again.extend(lost);
             self.lift_here(gone).await;
         }
@@ -157,25 +162,6 @@ impl Follower {
         let gone: Vec<_> = gone.into_iter().map(Change::Lift).collect();
         self.tables.apply(&gone);
         self.keep(gone, Mark::default()).await;
-    }
-
-    /// What the log says was lifted last.
-    async fn lifted(&self) -> Result<HashSet<RevocationId>, StoreFault> {
-        let Shared { link, names, .. } = &*self.shared;
-        let (mut lifted, mut seq) = (HashSet::new(), 0);
-        loop {
-            let read = link.ask(async |line| scripts::read(line, names, seq, PAGE).await).await?;
-            for change in read.entries.iter().filter_map(|entry| entry.change.as_ref()) {
-                match change {
-                    Change::Add(again) => drop(lifted.remove(&again.id())),
-                    Change::Lift(gone) => drop(lifted.insert(gone.id())),
-                }
-            }
-            match read.entries.last() {
-                Some(last) if last.seq > seq && last.seq < read.last => seq = last.seq,
-                _ => return Ok(lifted),
-            }
-        }
     }
 
     /// Writes to the file, where it is open.
@@ -197,5 +183,34 @@ impl Follower {
         }
         let waiting = std::mem::take(&mut self.waiting);
         self.keep(waiting, Mark { position: self.cursor, ..Mark::default() }).await;
+    }
+}
+
+/// What the log says was lifted last, as far as it was read.
+#[derive(Default)]
+struct Lifted {
+    ids: HashSet<RevocationId>,
+    seq: u64,
+}
+
+impl Lifted {
+    /// Reads on, to the end of the log.
+    async fn read_on(&mut self, shared: &Shared) -> Result<(), StoreFault> {
+        let Shared { link, names, .. } = shared;
+        loop {
+            let from = self.seq;
+            let read = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await?;
+            for change in read.entries.iter().filter_map(|entry| entry.change.as_ref()) {
+                match change {
+                    Change::Add(again) => drop(self.ids.remove(&again.id())),
+                    Change::Lift(gone) => drop(self.ids.insert(gone.id())),
+                }
+            }
+            let Some(last) = read.entries.last() else { return Ok(()) };
+            self.seq = last.seq;
+            if last.seq <= from || last.seq >= read.last {
+                return Ok(());
+            }
+        }
     }
 }

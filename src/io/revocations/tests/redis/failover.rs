@@ -66,6 +66,23 @@ async fn while_redis_is_away_nothing_is_revoked_what_is_known_holds_and_it_goes_
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn giving_a_long_list_back_reads_the_log_once() {
+    let server = Server::start(&[]);
+    let replica = Replica::of(&server).await;
+    for part in 0..20 {
+        add(&*replica.log, (part * 1000..(part + 1) * 1000).map(jti)).await;
+    }
+    replica.has_kept(&jti(19_999)).await;
+    assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
+    assert_eq!(server.ask("FLUSHALL"), "+OK");
+    until("the list in Redis", async || server_has(&server, 20_000)).await;
+    let stats = server.ask_all("INFO commandstats");
+    let reads = stats.split_once("cmdstat_xrange:calls=").unwrap().1.split_once(',').unwrap().0;
+    // Twenty pieces, each with the page behind it; whoever began anew each time read it a hundred times.
+    assert!(reads.parse::<usize>().unwrap() < 70, "{reads}");
+}
+
 /// A master, the server that takes over from it, and the Sentinel that says which it is.
 struct Masters {
     master: Server,
