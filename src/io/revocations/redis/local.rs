@@ -6,26 +6,31 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::core::revocation::{Change, RevocationId};
 use crate::core::time::Timestamp;
+use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::{ListFile, Mark, Piece, Stretch};
 use crate::io::revocations::loading::Loading;
 use crate::io::revocations::reading::Shelf;
 use crate::io::store_file::{Backend, StoreFileError};
 use crate::state::revocations::Revocations;
 
-/// How long the disk may take for anything that is waited for.
-pub(super) const DISK: Duration = Duration::from_secs(10);
 /// How many records are read at once.
 pub(super) const PIECE: usize = 1000;
+const NO_ANSWER: &str = "the disk does not answer";
 
 pub(super) struct Local {
     folder: PathBuf,
     backend: Backend,
-    pub(super) shelf: Arc<Shelf>,
+    /// How long the disk may take for anything that is waited for.
+    disk: Duration,
+    shelf: Arc<Shelf>,
+    /// What opened the file last. It may hang yet, and no other begins before it returned.
+    opener: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     /// Whether it is this process's turn.
     may_open: AtomicBool,
     /// As of when the file has all that was acknowledged, in milliseconds; 0: never.
@@ -34,11 +39,13 @@ pub(super) struct Local {
 }
 
 impl Local {
-    pub(super) fn new(folder: &Path, backend: Backend, is_closed: bool) -> Self {
+    pub(super) fn new(folder: &Path, backend: Backend, disk: Duration, is_closed: bool) -> Self {
         Self {
             folder: folder.to_owned(),
             backend,
+            disk,
             shelf: Arc::default(),
+            opener: tokio::sync::Mutex::default(),
             may_open: AtomicBool::new(!is_closed),
             complete_at: Arc::default(),
             away: Mutex::default(),
@@ -83,7 +90,14 @@ impl Local {
             let mark = file.mark()?;
             Ok((file, mark))
         };
-        let (file, mark) = self.told(spawn_blocking(open)).await?;
+        let mut opener = self.opener.lock().await;
+        if let Some(late) = &mut *opener {
+            self.told(async { late.await.map(Ok) }).await?;
+        }
+        let (answer, answered) = oneshot::channel();
+        // One that nobody waits for any more closes the file again.
+        *opener = Some(spawn_blocking(move || drop(answer.send(open()))));
+        let (file, mark) = self.told(answered).await?;
         let was_away = self.away.lock().unwrap_or_else(PoisonError::into_inner).take();
         if was_away.is_some() {
             tracing::warn!("the list of revocations can be kept here again");
@@ -98,15 +112,16 @@ impl Local {
         Some(mark)
     }
 
-    async fn told<T>(
+    /// Waits for it. `None`: why not was told.
+    async fn told<T, E>(
         &self,
-        doing: impl Future<Output = Result<Result<T, StoreFileError>, JoinError>>,
+        doing: impl Future<Output = Result<Result<T, StoreFileError>, E>>,
     ) -> Option<T> {
-        let why = match timeout(DISK, doing).await {
+        let why = match timeout(self.disk, doing).await {
             Ok(Ok(Ok(done))) => return Some(done),
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(_)) => "the file cannot be read".to_owned(),
-            Err(_) => "the disk does not answer".to_owned(),
+            Err(_) => NO_ANSWER.to_owned(),
         };
         self.goes_away(why);
         None
@@ -114,22 +129,24 @@ impl Local {
 
     /// Loads the whole file into `tables`. Gives whether that went well.
     pub(super) async fn load(&self, tables: &Arc<Revocations>) -> bool {
-        let (shelf, tables) = (self.shelf.clone(), tables.clone());
-        let load = move || {
-            let mut loading = Loading::begin();
-            loop {
-                match shelf.with(|file| loading.go_on(file, &tables, PIECE)) {
-                    Some(Ok(true)) => {}
-                    Some(Ok(false)) => return Ok(true),
-                    Some(Err(error)) => return Err(error),
-                    None => return Ok(false),
-                }
+        let mut loading = Loading::begin();
+        loop {
+            let (shelf, tables) = (self.shelf.clone(), tables.clone());
+            let load = move || {
+                let has_more = shelf.with(|file| loading.go_on(file, &tables, PIECE));
+                (loading, has_more)
+            };
+            // A long list takes longer than the disk may take for a piece of it.
+            let Some((rest, loaded)) = self.told(async { spawn_blocking(load).await.map(Ok) }).await else {
+                return false;
+            };
+            loading = rest;
+            match loaded {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return true,
+                Some(Err(error)) => return self.fail(&error),
+                None => return false,
             }
-        };
-        match spawn_blocking(load).await {
-            Ok(Ok(loaded)) => loaded,
-            Ok(Err(error)) => self.fail(&error),
-            Err(_) => false,
         }
     }
 
@@ -157,11 +174,19 @@ impl Local {
     /// Writes, and waits for it.
     pub(super) async fn write_now(self: &Arc<Self>, changes: Vec<Change>, mark: Mark) -> bool {
         let writing = self.write(changes, mark);
-        self.told(async { Ok(Ok(writing.await.unwrap_or(false))) }).await.unwrap_or(false)
+        self.told(async { writing.await.map(Ok) }).await.unwrap_or(false)
+    }
+
+    /// Does `what` with the file. `None`: it is not open.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&ListFile) -> Result<T, StoreFileError> + Send + 'static,
+    ) -> Option<Result<T, StoreFault>> {
+        timeout(self.disk, self.shelf.read(what)).await.unwrap_or(Some(Err(StoreFault::Deadline)))
     }
 
     pub(super) async fn piece(&self, after: Option<RevocationId>) -> Option<Piece> {
-        self.shelf.read(move |file| file.piece(Stretch { after, last: None }, PIECE)).await?.ok()
+        self.read(move |file| file.piece(Stretch { after, last: None }, PIECE)).await?.ok()
     }
 
     /// Takes out what has ended, in pieces, so that others have their turn in between. Where the disk hangs this waits, and
@@ -192,5 +217,56 @@ impl Local {
         };
         let closed = spawn_blocking(close).await.map_err(|_| "the list cannot be closed".to_owned())?;
         closed.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::revocation::{Kind, Revocation, Rule, Target, Whose};
+    use crate::io::store::tests::until;
+    use crate::io::store_file::faults::Faults;
+
+    fn some(n: usize) -> Change {
+        let target = Target { kind: Kind::Jti, whose: Whose::All, value: n.to_string() };
+        let made_at = Timestamp::from_secs(1);
+        Change::Add(Revocation {
+            target,
+            rule: Rule::Outright,
+            until: None,
+            made_at,
+            made_by: None,
+            reason: None,
+        })
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_disk_that_hangs_is_told_in_time_and_costs_one_thread() {
+        let (folder, faults) = (tempfile::tempdir().unwrap(), Arc::new(Faults::default()));
+        let backend = Backend { faults: Some(faults.clone()) };
+        let local = Arc::new(Local::new(folder.path(), backend, Duration::from_millis(200), false));
+        let tables = Arc::new(Revocations::new([7; 16]));
+        until("the file", async || local.open().await.is_some()).await;
+        until("the list", async || local.write_now((0..3000).map(some).collect(), Mark::default()).await)
+            .await;
+        local.close().await.unwrap();
+
+        faults.reads_hang.store(true, Ordering::SeqCst);
+        for _ in 0..4 {
+            assert!(local.open().await.is_none());
+            assert!(faults.hanging.load(Ordering::SeqCst) <= 1);
+        }
+        assert_eq!(local.why_away().as_deref(), Some(NO_ANSWER));
+        faults.reads_hang.store(false, Ordering::SeqCst);
+        until("the file", async || local.open().await.is_some()).await;
+        assert_eq!(local.why_away(), None);
+
+        faults.reads_hang.store(true, Ordering::SeqCst);
+        assert!(!local.load(&tables).await);
+        assert!(local.piece(None).await.is_none());
+        assert_eq!(local.why_away().as_deref(), Some(NO_ANSWER));
+        faults.reads_hang.store(false, Ordering::SeqCst);
+        until("the file", async || local.open().await.is_some() && local.load(&tables).await).await;
+        assert_eq!(tables.count(Kind::Jti), 3000);
     }
 }

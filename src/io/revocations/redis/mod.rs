@@ -49,12 +49,19 @@ pub(super) struct Tuning {
     pub(super) poll: Duration,
     /// How often what has ended is taken out.
     pub(super) sweep: Duration,
+    /// How long the disk may take for anything that is waited for.
+    pub(super) disk: Duration,
     pub(super) backend: Backend,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { poll: Duration::from_millis(200), sweep: Duration::from_secs(60), backend: Backend::default() }
+        Self {
+            poll: Duration::from_millis(200),
+            sweep: Duration::from_secs(60),
+            disk: Duration::from_secs(10),
+            backend: Backend::default(),
+        }
     }
 }
 
@@ -111,7 +118,7 @@ impl RedisLog {
         tuning: Tuning,
     ) -> Self {
         let names = Names::of(&link);
-        let local = Arc::new(Local::new(folder, tuning.backend.clone(), is_closed));
+        let local = Arc::new(Local::new(folder, tuning.backend.clone(), tuning.disk, is_closed));
         let (wake, progress, is_followed) = (Notify::new(), watch::Sender::default(), AtomicBool::new(false));
         let awaited = Awaited::default();
         let shared =
@@ -180,7 +187,7 @@ impl RevocationLog for RedisLog {
             let Shared { link, names, local, .. } = &*self.shared;
             match link.ask(async |line| scripts::find(line, names, id).await).await {
                 Ok(found) => Ok(found),
-                Err(fault) => match local.shelf.read(move |file| file.find(id)).await {
+                Err(fault) => match local.read(move |file| file.find(id)).await {
                     Some(found) => found,
                     None => Err(fault),
                 },
@@ -197,7 +204,7 @@ impl RevocationLog for RedisLog {
                 |progress: &Progress| progress.epoch != now.epoch || progress.written >= now.applied;
             self.follower_is(OWN, is_written).await;
             let part = part.clone();
-            self.shared.local.shelf.read(move |file| file.list(&part)).await.unwrap_or_else(|| {
+            self.shared.local.read(move |file| file.list(&part)).await.unwrap_or_else(|| {
                 let why = "the file that it is read from is not open".to_owned();
                 Err(StoreFault::Unavailable(self.shared.local.why_away().unwrap_or(why)))
             })

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::follower::{File, Follower, PAGE};
-use super::local::{DISK, PIECE};
+use super::local::PIECE;
 use super::scripts::{self, Entry, Read};
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::flows::ports::StoreFault;
@@ -108,7 +108,11 @@ impl Follower {
         let Shared { link, names, local, .. } = &*self.shared.clone();
         let (mut after, mut lifted) = (None, Lifted::default());
         while matches!(self.file, File::Open) {
-            let Some(piece) = local.piece(after).await else { return Ok(()) };
+            let Some(piece) = local.piece(after).await else {
+                // It must not say that it is further: then it is compared when it is open again.
+                self.shut(PAUSE);
+                return Ok(());
+            };
             debug_assert!(piece.changes.len() <= PIECE);
             let behind = link.ask(async |line| scripts::behind(line, names, &piece.changes).await).await?;
             let named =
@@ -175,7 +179,7 @@ impl Follower {
     /// Everything up to the cursor is in the file, or that is shut.
     async fn finish_writing(&mut self) {
         if let File::Writing { writing, .. } = &mut self.file {
-            if timeout(DISK, writing).await.is_ok_and(|written| written.unwrap_or(false)) {
+            if timeout(self.shared.tuning.disk, writing).await.is_ok_and(|written| written.unwrap_or(false)) {
                 self.file = File::Open;
             } else {
                 self.shut(PAUSE);
