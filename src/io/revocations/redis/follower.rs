@@ -100,19 +100,21 @@ impl Follower {
 
     /// Reads on in the log. Gives whether there is more.
     async fn step(&mut self) -> Result<bool, StoreFault> {
+        // Where there was no connection yet, the first is waited for.
+        let reached = self.shared.link.times_reached().max(1);
         let Some(cursor) = self.cursor else {
             if matches!(self.file, File::Opening { .. }) {
                 // What it has is looked at first.
                 return Ok(false);
             }
-            return self.resync(Resync::Keep).await.map(|()| true);
+            return self.resync(Resync::Keep, reached).await.map(|()| true);
         };
         let (began, now) = (Instant::now(), self.shared.clock.now());
         let Shared { link, names, .. } = &*self.shared;
         let read = link.ask(async |line| scripts::read(line, names, cursor.seq, PAGE).await).await?;
         let last = read.last;
         match way_on(cursor, self.applied, &read) {
-            Err(how) => return self.resync(how).await.map(|()| true),
+            Err(how) => return self.resync(how, reached).await.map(|()| true),
             Ok(proof) => self.take(cursor, read, proof)?,
         }
         let has_more = self.cursor.is_some_and(|cursor| cursor.seq < last);

@@ -50,7 +50,8 @@ pub(super) fn way_on(cursor: Position, applied: Option<Position>, read: &Read) -
 }
 
 impl Follower {
-    pub(super) async fn resync(&mut self, how: Resync) -> Result<(), StoreFault> {
+    /// `reached`: how often Redis had been reached when `how` was decided.
+    pub(super) async fn resync(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
         self.finish_writing().await;
         let Shared { link, names, .. } = &*self.shared.clone();
         let begin = link.ask(async |line| scripts::last(line, names).await).await?;
@@ -63,10 +64,11 @@ impl Follower {
             );
         }
         // What Redis forgot must not come over what is known here.
-        self.compare(how).await?;
+        self.compare(how, reached).await?;
         let mut at = 0;
         loop {
             let (next, records) = link.ask(async |line| scripts::scan(line, names, at).await).await?;
+            self.check_still(reached)?;
             self.tables.apply(&records);
             self.keep(records, Mark::default()).await;
             at = next;
@@ -83,6 +85,15 @@ impl Follower {
         }
         self.answer_before(begin).await;
         Ok(())
+    }
+
+    /// Another connection may lead to another server, which has another log and counts the parts of its list otherwise:
+    /// then all begins anew.
+    fn check_still(&self, reached: u64) -> Result<(), StoreFault> {
+        if self.shared.link.times_reached() == reached {
+            return Ok(());
+        }
+        Err(StoreFault::Unavailable("the connection changed while the list was read".to_owned()))
     }
 
     /// Answers those whose own change was in what was read whole, as far as the end of the log shows it.
@@ -104,7 +115,7 @@ impl Follower {
     }
 
     /// Looks for all that only this replica has.
-    async fn compare(&mut self, how: Resync) -> Result<(), StoreFault> {
+    async fn compare(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
         let Shared { link, names, local, .. } = &*self.shared.clone();
         let (mut after, mut lifted) = (None, Lifted::default());
         while matches!(self.file, File::Open) {
@@ -115,6 +126,7 @@ impl Follower {
             };
             debug_assert!(piece.changes.len() <= PIECE);
             let behind = link.ask(async |line| scripts::behind(line, names, &piece.changes).await).await?;
+            self.check_still(reached)?;
             let named =
                 behind.into_iter().filter_map(|(at, is_there)| Some((piece.changes.get(at)?, is_there)));
             let (less, lacking): (Vec<_>, Vec<_>) = named.partition(|(_, is_there)| *is_there);

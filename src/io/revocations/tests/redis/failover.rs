@@ -83,6 +83,39 @@ async fn giving_a_long_list_back_reads_the_log_once() {
     assert!(reads.parse::<usize>().unwrap() < 70, "{reads}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_list_that_is_read_over_another_connection_is_read_from_its_beginning() {
+    let server = Server::start(&[]);
+    let scans = || {
+        let stats = server.ask_all("INFO commandstats");
+        let (_, scans) = stats.split_once("cmdstat_hscan:calls=").unwrap();
+        scans.split_once(',').unwrap().0.parse::<usize>().unwrap()
+    };
+    let writer = Replica::of(&server).await;
+    add(&*writer.log, (0..5000).map(jti)).await;
+    assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
+    let _undisturbed = Replica::of(&server).await;
+    let all = scans();
+
+    let (cable, faults) = (Cable::to(&server).await, Arc::new(Faults::default()));
+    cable.pull();
+    let tuning = Tuning { backend: Backend { faults: Some(faults.clone()) }, ..Tuning::default() };
+    let reader = Replica::start_as(cable.settings(&server), folder(), Arc::new(SystemClock), false, tuning);
+    until("the file", async || reader.log.list(&Part::default()).await.is_ok()).await;
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.hangs.store(true, Ordering::SeqCst);
+    assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
+    cable.plug_in();
+    until("the first part", async || faults.syncs.load(Ordering::SeqCst) > before).await;
+    let reached = reader.link.times_reached();
+    cable.cut();
+    until("the next connection", async || reader.link.times_reached() > reached).await;
+    faults.hangs.store(false, Ordering::SeqCst);
+    loaded(&reader.tables).await;
+    assert!((0..5000).all(|n| reader.refuses(&jti(n))));
+    assert!(scans() > all, "another server numbers its parts otherwise: {} after {all}", scans());
+}
+
 /// A master, the server that takes over from it, and the Sentinel that says which it is.
 struct Masters {
     master: Server,
