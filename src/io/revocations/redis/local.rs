@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::core::revocation::{Change, RevocationId};
 use crate::core::time::Timestamp;
-use crate::flows::ports::StoreFault;
+use crate::flows::ports::{Clock, StoreFault, StoreHealth};
 use crate::io::revocations::file::{ListFile, Mark, Piece, Stretch};
 use crate::io::revocations::loading::Loading;
 use crate::io::revocations::reading::Shelf;
@@ -35,11 +35,18 @@ pub(super) struct Local {
     may_open: AtomicBool,
     /// As of when the file has all that was acknowledged, in milliseconds; 0: never.
     complete_at: Arc<AtomicI64>,
-    away: Mutex<Option<String>>,
+    clock: Arc<dyn Clock>,
+    health: Mutex<StoreHealth>,
 }
 
 impl Local {
-    pub(super) fn new(folder: &Path, backend: Backend, disk: Duration, is_closed: bool) -> Self {
+    pub(super) fn new(
+        folder: &Path,
+        backend: Backend,
+        disk: Duration,
+        clock: Arc<dyn Clock>,
+        is_closed: bool,
+    ) -> Self {
         Self {
             folder: folder.to_owned(),
             backend,
@@ -48,7 +55,8 @@ impl Local {
             opener: tokio::sync::Mutex::default(),
             may_open: AtomicBool::new(!is_closed),
             complete_at: Arc::default(),
-            away: Mutex::default(),
+            clock,
+            health: Mutex::default(),
         }
     }
 
@@ -64,30 +72,46 @@ impl Local {
         self.complete_at.store(at.as_millis(), Ordering::Release);
     }
 
+    pub(super) fn health(&self) -> StoreHealth {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn why_away(&self) -> Option<String> {
-        self.away.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health().why_away()
+    }
+
+    /// `None`: it is not. Gives why it was.
+    fn is_away(&self, why: Option<String>) -> Option<String> {
+        let now = self.clock.now();
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = health.clone().why_away();
+        health.is_away(why, now, true);
+        before
     }
 
     fn goes_away(&self, why: String) {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if away.as_ref() != Some(&why) {
+        if self.is_away(Some(why.clone())).as_ref() != Some(&why) {
             tracing::error!(
                 why,
                 "the list of revocations cannot be kept here; it is followed in Redis all the same, but without it this \
                  process does not start while Redis is away"
             );
         }
-        *away = Some(why);
     }
 
     /// Opens the file, and gives what it says of itself. `None`: it cannot be used, or is not this process's now.
     pub(super) async fn open(&self) -> Option<Mark> {
         let (folder, backend, shelf) = (self.folder.clone(), self.backend.clone(), self.shelf.clone());
+        let has_failed = self.why_away().is_some();
         let open = move || {
             // One that a hanging disk held up is let go first.
             drop(shelf.replace(None));
             let file = ListFile::open(&folder, &backend)?;
             let mark = file.mark()?;
+            if has_failed {
+                // A full disk can be read.
+                file.write_marked(&[], &Mark::default())?;
+            }
             Ok((file, mark))
         };
         let mut opener = self.opener.lock().await;
@@ -98,8 +122,7 @@ impl Local {
         // One that nobody waits for any more closes the file again.
         *opener = Some(spawn_blocking(move || drop(answer.send(open()))));
         let (file, mark) = self.told(answered).await?;
-        let was_away = self.away.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if was_away.is_some() {
+        if self.is_away(None).is_some() {
             tracing::warn!("the list of revocations can be kept here again");
         }
         self.complete_at.store(mark.synced_at.map_or(0, Timestamp::as_millis), Ordering::Release);
@@ -226,6 +249,7 @@ mod tests {
     use crate::core::revocation::{Kind, Revocation, Rule, Target, Whose};
     use crate::io::store::tests::until;
     use crate::io::store_file::faults::Faults;
+    use crate::io::system::SystemClock;
 
     fn some(n: usize) -> Change {
         let target = Target { kind: Kind::Jti, whose: Whose::All, value: n.to_string() };
@@ -244,7 +268,8 @@ mod tests {
     async fn a_disk_that_hangs_is_told_in_time_and_costs_one_thread() {
         let (folder, faults) = (tempfile::tempdir().unwrap(), Arc::new(Faults::default()));
         let backend = Backend { faults: Some(faults.clone()) };
-        let local = Arc::new(Local::new(folder.path(), backend, Duration::from_millis(200), false));
+        let (disk, clock) = (Duration::from_millis(200), Arc::new(SystemClock));
+        let local = Arc::new(Local::new(folder.path(), backend, disk, clock, false));
         let tables = Arc::new(Revocations::new([7; 16]));
         until("the file", async || local.open().await.is_some()).await;
         until("the list", async || local.write_now((0..3000).map(some).collect(), Mark::default()).await)

@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use super::embedded::sweep;
 use crate::core::revocation::{Change, Revocation, RevocationId};
-use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault};
+use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault, StoreHealth};
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store_file::Backend;
 use crate::state::revocations::Revocations;
@@ -118,7 +118,8 @@ impl RedisLog {
         tuning: Tuning,
     ) -> Self {
         let names = Names::of(&link);
-        let local = Arc::new(Local::new(folder, tuning.backend.clone(), tuning.disk, is_closed));
+        let local = Local::new(folder, tuning.backend.clone(), tuning.disk, clock.clone(), is_closed);
+        let local = Arc::new(local);
         let (wake, progress, is_followed) = (Notify::new(), watch::Sender::default(), AtomicBool::new(false));
         let awaited = Awaited::default();
         let shared =
@@ -237,6 +238,11 @@ impl RevocationLog for RedisLog {
             }
         }
         .boxed()
+    }
+
+    /// Of its own file.
+    fn health(&self) -> StoreHealth {
+        self.shared.local.health()
     }
 }
 

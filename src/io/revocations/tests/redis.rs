@@ -327,6 +327,7 @@ async fn a_file_that_cannot_be_written_or_is_damaged_costs_nothing_while_redis_i
             assert!(changes(n * 100).all(|named| replica.refuses(&named)));
         }
         until("the fault", async || replica.log.list(&Part::default()).await.is_err()).await;
+        assert!(matches!(replica.log.health(), StoreHealth::Away { alone: true, .. }));
         lift(&*replica.log, &jti(0)).await;
         fault.store(false, Ordering::SeqCst);
         let count = 500 * (round + 1);
@@ -335,6 +336,7 @@ async fn a_file_that_cannot_be_written_or_is_damaged_costs_nothing_while_redis_i
             replica.log.list(&part).await.is_ok_and(|listed| listed.revocations.len() == count)
         })
         .await;
+        assert_eq!(replica.log.health(), StoreHealth::Up);
         add(&*replica.log, [jti(0)]).await;
         lift(&*replica.log, &jti(0)).await;
     }
