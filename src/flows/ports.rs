@@ -98,16 +98,35 @@ pub trait Store: Debug + Send + Sync {
 }
 
 /// How a store fares.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StoreHealth {
+    #[default]
     Up,
     /// It does not do what it is asked.
     Away {
         since: Timestamp,
         why: String,
-        /// This process coordinates in its own memory meanwhile.
+        /// This process goes on in its own memory meanwhile.
         alone: bool,
     },
+}
+
+impl StoreHealth {
+    pub fn why_away(self) -> Option<String> {
+        match self {
+            Self::Up => None,
+            Self::Away { why, .. } => Some(why),
+        }
+    }
+
+    /// Away since `now`, or since it was; `None`: up.
+    pub fn is_away(&mut self, why: Option<String>, now: Timestamp, alone: bool) {
+        let since = match self {
+            Self::Up => now,
+            Self::Away { since, .. } => *since,
+        };
+        *self = why.map_or(Self::Up, |why| Self::Away { since, why, alone });
+    }
 }
 
 /// The name of a value: letters, digits and `:`.
@@ -198,6 +217,12 @@ pub trait RevocationLog: Debug + Send + Sync {
     /// Loads the list into `tables`, where that did not happen yet, and keeps them in step for as long as it is polled.
     /// Says to them how current they are ([`Revocations::is_complete`]).
     fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()>;
+
+    /// How what it keeps on this machine fares, as far as it knows without being asked now. Whether replicas can reach
+    /// what they share the [`Store`] says.
+    fn health(&self) -> StoreHealth {
+        StoreHealth::Up
+    }
 }
 
 /// Which part of the list.

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::error::Unspecified;
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::core::secret::Secret;
 use crate::core::signing::{SigningKey, write_pem};
 use crate::flows::ports::{Randomness, random};
+use crate::io::folder;
 
 /// The file that holds the key of the cookies, as 64 hexadecimal digits.
 const COOKIE_KEY: &str = "cookie.key";
@@ -112,7 +113,7 @@ fn kept_once(
     make: impl FnOnce() -> io::Result<Zeroizing<String>>,
 ) -> Result<Zeroizing<String>, KeyFileError> {
     let fault = |source| KeyFileError::Folder { path: folder.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(fault)?;
+    folder::make(folder).map_err(fault)?;
     let path = folder.join(name);
     if let Some(text) = read(&path)? {
         return Ok(text);

@@ -2,6 +2,7 @@
 //! files, the log, other processes.
 
 pub mod admin_client;
+mod folder;
 pub mod handover;
 pub mod http_client;
 pub mod key_files;

@@ -226,7 +226,10 @@ impl Metrics {
             )?,
             store_up: registered(
                 &registry,
-                IntGauge::new("store_up", "1 while the store does what it is asked.")?,
+                IntGauge::new(
+                    "store_up",
+                    "1 while the store does what it is asked, and the list of revocations can be written.",
+                )?,
             )?,
             revocations: gauge("revocations", "Entries of the list of revocations.", &["kind"])?,
             revocation_lag: registered(

@@ -26,11 +26,15 @@ async fn gateway(rest: &str) -> Gateway {
 }
 
 async fn status(gateway: &Gateway) -> serde_json::Value {
+    status_of(gateway, "store").await
+}
+
+async fn status_of(gateway: &Gateway, what: &str) -> serde_json::Value {
     let mut client = Client::connect(gateway.admin).await;
     let head =
         format!("GET /status HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n", gateway.admin);
     client.send(head).await;
-    client.answer().await.json()["store"].clone()
+    client.answer().await.json()[what].clone()
 }
 
 async fn metric(gateway: &Gateway) -> String {
@@ -39,11 +43,15 @@ async fn metric(gateway: &Gateway) -> String {
     line.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
 
-async fn degraded(gateway: &Gateway) -> (u16, Vec<String>) {
+async fn degraded_of(gateway: &Gateway, named: &str) -> (u16, Vec<String>) {
     let answer = gateway.admin("/readyz").await;
     let degraded = answer.json()["degraded"].as_array().unwrap().clone();
-    let of_store = degraded.iter().filter_map(|what| what.as_str()).filter(|what| what.starts_with("store"));
-    (answer.status, of_store.map(str::to_owned).collect())
+    let those = degraded.iter().filter_map(|what| what.as_str()).filter(|what| what.starts_with(named));
+    (answer.status, those.map(str::to_owned).collect())
+}
+
+async fn degraded(gateway: &Gateway) -> (u16, Vec<String>) {
+    degraded_of(gateway, "store").await
 }
 
 #[tokio::test]
@@ -80,6 +88,26 @@ async fn an_outage_of_redis_is_told_and_takes_no_replica_out_of_the_balancer() {
         let kept: Vec<_> = kept.map(|file| file.unwrap().file_name()).collect();
         assert_eq!(kept, ["revocations.redb"], "nothing secret is kept beside a Redis");
     }
+}
+
+#[tokio::test]
+async fn a_list_of_revocations_that_cannot_be_kept_beside_redis_is_told() {
+    let (upstream, redis) = (Upstream::start().await, Server::start(&[]));
+    let gateway = gateway(&with_redis(&redis, "", &upstream)).await;
+    until("the store to be up", async || metric(&gateway).await == "tollgate_store_up 1").await;
+    let folder = gateway.folder().join("data");
+    // One whose file another process has.
+    let second = Gateway::administered_as(TOKEN, &with_redis(&redis, "", &upstream), |settings| {
+        settings.store.folder.clone_from(&folder);
+    });
+    until("the fault", async || degraded_of(&second, "revocations").await.1.len() == 1).await;
+    assert_eq!(metric(&second).await, "tollgate_store_up 0");
+    let told = status_of(&second, "revocations").await;
+    assert!(told["why"].as_str().unwrap().contains("in use by another process"), "{told}");
+    assert_eq!(degraded_of(&gateway, "revocations").await, (200, vec![]));
+    within("the stop", gateway.app.stop(std::time::Duration::ZERO)).await;
+    until("the file", async || degraded_of(&second, "revocations").await.1.is_empty()).await;
+    until("the store", async || metric(&second).await == "tollgate_store_up 1").await;
 }
 
 #[tokio::test]

@@ -76,13 +76,23 @@ impl Admin {
             StoreHealth::Away { alone: false, .. } => Some("store: away, what needs it is refused"),
             StoreHealth::Away { alone: true, .. } => Some("store: away, this process coordinates alone"),
         };
+        let list = match self.gate.revocation_log.health() {
+            StoreHealth::Up => None,
+            StoreHealth::Away { alone: false, .. } => {
+                Some("revocations: the list cannot be written, nothing can be taken back")
+            }
+            StoreHealth::Away { alone: true, .. } => {
+                Some("revocations: the list is followed, but cannot be kept on this machine")
+            }
+        };
         let unasked = live.issuers.iter().filter(|issuer| {
             issuer.introspections().is_some_and(|introspections| introspections.trouble().is_some())
         });
         let unasked = unasked.map(|issuer| {
             format!("issuer {}: could not be asked about an opaque token", issuer.settings.name)
         });
-        let degraded = issuers.chain(unasked).chain(store.map(str::to_owned)).collect();
+        let degraded =
+            issuers.chain(unasked).chain(store.into_iter().chain(list).map(str::to_owned)).collect();
         Readiness { ready: because.is_none(), because, degraded }
     }
 
@@ -118,7 +128,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Answer {
-        self.gate.metrics.store_up(self.gate.store.health() == StoreHealth::Up);
+        let healths = [self.gate.store.health(), self.gate.revocation_log.health()];
+        self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
         self.gate.metrics.revocations(&self.gate.revocations);
         match self.gate.metrics.render() {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),

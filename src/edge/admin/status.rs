@@ -80,10 +80,7 @@ struct Store {
 
 impl Store {
     fn of(settings: &settings::Store, health: StoreHealth) -> Self {
-        let (away_since, why) = match health {
-            StoreHealth::Up => (None, None),
-            StoreHealth::Away { since, why, .. } => (Some(since.to_rfc3339()), Some(why)),
-        };
+        let (away_since, why) = away(health);
         let serves = settings.redis.as_ref().is_some_and(|redis| redis.on_outage == OnOutage::Serve);
         Self {
             kind: if settings.redis.is_some() { "redis" } else { "folder" },
@@ -96,6 +93,14 @@ impl Store {
     }
 }
 
+/// Since when, and why.
+fn away(health: StoreHealth) -> (Option<String>, Option<String>) {
+    match health {
+        StoreHealth::Up => (None, None),
+        StoreHealth::Away { since, why, .. } => (Some(since.to_rfc3339()), Some(why)),
+    }
+}
+
 /// What was taken back.
 #[derive(Debug, Serialize)]
 struct Revocations {
@@ -105,10 +110,16 @@ struct Revocations {
     age_seconds: Option<f64>,
     /// Whether requests are judged by it; else they are refused.
     in_use: bool,
+    /// Since when it cannot be kept on this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    away_since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 impl Revocations {
-    fn of(list: &state::Revocations) -> Self {
+    fn of(list: &state::Revocations, health: StoreHealth) -> Self {
+        let (away_since, why) = away(health);
         let counts = Kind::ALL.map(|kind| (kind.label(), list.count(kind))).into_iter();
         let (age, in_use) = match list.currency() {
             Currency::Unknown => (None, false),
@@ -119,6 +130,8 @@ impl Revocations {
             entries: counts.filter(|(_, count)| *count > 0).collect(),
             age_seconds: age.map(|age| age.as_secs_f64()),
             in_use,
+            away_since,
+            why,
         }
     }
 }
@@ -169,7 +182,7 @@ impl<'a> Status<'a> {
             routes: routes.collect(),
             servers: servers.collect(),
             store: Store::of(store, gate.store.health()),
-            revocations: Revocations::of(&gate.revocations),
+            revocations: Revocations::of(&gate.revocations, gate.revocation_log.health()),
             refusals: refusals.collect(),
         }
     }

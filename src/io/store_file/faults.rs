@@ -18,6 +18,10 @@ pub(in crate::io) struct Faults {
     pub(in crate::io) panics: AtomicBool,
     /// `fsync` does not come back while this is true.
     pub(in crate::io) hangs: AtomicBool,
+    /// Nor does a read, while this is true.
+    pub(in crate::io) reads_hang: AtomicBool,
+    /// How many threads wait for a read.
+    pub(in crate::io) hanging: AtomicUsize,
     pub(in crate::io) syncs: AtomicUsize,
 }
 
@@ -43,6 +47,11 @@ impl StorageBackend for Faulty {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.faults.hanging.fetch_add(1, Ordering::SeqCst);
+        while self.faults.reads_hang.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        self.faults.hanging.fetch_sub(1, Ordering::SeqCst);
         self.file.read(offset, out)
     }
 

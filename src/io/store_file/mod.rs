@@ -6,15 +6,16 @@
 #[cfg(test)]
 pub(in crate::io) mod faults;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError};
 
 use crate::flows::ports::{StoreFault, random};
+use crate::io::folder;
 use crate::io::system::SystemRandomness;
 
 /// Why a store file cannot be used. Every text names it and says what to do.
@@ -86,7 +87,7 @@ impl Place {
         begin: impl FnOnce(&Database) -> Result<(), redb::Error>,
     ) -> Result<(Database, u64), StoreFileError> {
         let fault = |source| self.folder_fault(source);
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(fault)?;
+        folder::make(&self.folder).map_err(fault)?;
         let path = self.path();
         if !path.try_exists().map_err(fault)? {
             self.make(&path, how, begin)?;

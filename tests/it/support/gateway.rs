@@ -114,8 +114,12 @@ impl Gateway {
 
     /// The same, and waits for nothing.
     pub fn administered_unready(token: &str, rest: &str) -> Self {
+        Self::administered_as(token, rest, |_| {})
+    }
+
+    pub fn administered_as(token: &str, rest: &str, adjust: impl FnOnce(&mut Settings)) -> Self {
         let admin = format!("{{ address: 127.0.0.1:0, token: {token} }}");
-        Self::configured(TOP, &admin, &format!("{ISSUERS}{rest}"), |_| {}, |_| {}).unwrap()
+        Self::configured(TOP, &admin, &format!("{ISSUERS}{rest}"), adjust, |_| {}).unwrap()
     }
 
     fn starting(

@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::file::ListFile;
 use super::reading::Shelf;
 use crate::core::revocation::{Change, Revocation, RevocationId};
-use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault};
+use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault, StoreHealth};
 use crate::io::store_file::{Backend, Phase, StoreFileError};
 use crate::state::revocations::Revocations;
 use writer::{Append, Errand, Writer};
@@ -63,16 +63,21 @@ struct Shared {
     shelf: Arc<Shelf>,
     phase: watch::Sender<Phase>,
     /// Why nothing can be written now.
-    away: Mutex<Option<String>>,
+    health: Mutex<StoreHealth>,
 }
 
 impl Shared {
+    fn health(&self) -> StoreHealth {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn why_away(&self) -> Option<String> {
-        self.away.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health().why_away()
     }
 
     fn is_away(&self, why: Option<String>) {
-        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        let now = self.clock.now();
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).is_away(why, now, false);
     }
 
     fn fault(&self) -> StoreFault {
@@ -112,7 +117,7 @@ impl EmbeddedLog {
         phase: Phase,
     ) -> Result<Self, StoreFileError> {
         let phase = watch::Sender::new(phase);
-        let shared = Arc::new(Shared { clock, shelf: Arc::default(), phase, away: Mutex::default() });
+        let shared = Arc::new(Shared { clock, shelf: Arc::default(), phase, health: Mutex::default() });
         let (errands, received) = mpsc::channel();
         Writer::start(folder, shared.clone(), received, tuning.clone())?;
         Ok(Self { shared, errands, has_begun: AtomicBool::new(false), tuning })
@@ -265,6 +270,10 @@ impl RevocationLog for EmbeddedLog {
             }
         }
         .boxed()
+    }
+
+    fn health(&self) -> StoreHealth {
+        self.shared.health()
     }
 }
 

@@ -100,19 +100,21 @@ impl Follower {
 
     /// Reads on in the log. Gives whether there is more.
     async fn step(&mut self) -> Result<bool, StoreFault> {
+        // Where there was no connection yet, the first is waited for.
+        let reached = self.shared.link.times_reached().max(1);
         let Some(cursor) = self.cursor else {
             if matches!(self.file, File::Opening { .. }) {
                 // What it has is looked at first.
                 return Ok(false);
             }
-            return self.resync(Resync::Keep).await.map(|()| true);
+            return self.resync(Resync::Keep, reached).await.map(|()| true);
         };
         let (began, now) = (Instant::now(), self.shared.clock.now());
         let Shared { link, names, .. } = &*self.shared;
         let read = link.ask(async |line| scripts::read(line, names, cursor.seq, PAGE).await).await?;
         let last = read.last;
-        match way_on(cursor, &read) {
-            Err(how) => return self.resync(how).await.map(|()| true),
+        match way_on(cursor, self.applied, &read) {
+            Err(how) => return self.resync(how, reached).await.map(|()| true),
             Ok(proof) => self.take(cursor, read, proof)?,
         }
         let has_more = self.cursor.is_some_and(|cursor| cursor.seq < last);
@@ -128,7 +130,7 @@ impl Follower {
 
     /// Takes in what was read, behind the first `proof` entries.
     fn take(&mut self, cursor: Position, read: Read, proof: usize) -> Result<(), StoreFault> {
-        let (mut at, mut news, mut all) = (cursor, Vec::new(), Vec::new());
+        let (mut at, mut news, mut nonces, mut all) = (cursor, Vec::new(), Vec::new(), Vec::new());
         for entry in read.entries.into_iter().skip(proof) {
             let Some(change) = entry.change else {
                 let fault = scripts::unreadable();
@@ -141,10 +143,12 @@ impl Follower {
             let is_old = |applied: Position| applied.epoch == at.epoch && at.seq <= applied.seq;
             if !self.applied.is_some_and(is_old) {
                 news.push(change.clone());
+                nonces.push(entry.nonce);
             }
             all.push(change);
         }
         self.tables.apply(&news);
+        self.shared.awaited.came(nonces);
         if matches!(self.file, File::Open | File::Writing { .. }) {
             self.waiting.extend(all);
         }
@@ -237,6 +241,8 @@ impl Follower {
             self.file = File::Open;
             return;
         }
+        // What the file says comes over what they have.
+        self.applied = None;
         let loading = Instant::now();
         if !self.shared.local.load(&self.tables).await {
             return self.shut(AGAIN);

@@ -6,42 +6,57 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::core::revocation::{Change, RevocationId};
 use crate::core::time::Timestamp;
+use crate::flows::ports::{Clock, StoreFault, StoreHealth};
 use crate::io::revocations::file::{ListFile, Mark, Piece, Stretch};
 use crate::io::revocations::loading::Loading;
 use crate::io::revocations::reading::Shelf;
 use crate::io::store_file::{Backend, StoreFileError};
 use crate::state::revocations::Revocations;
 
-/// How long the disk may take for anything that is waited for.
-pub(super) const DISK: Duration = Duration::from_secs(10);
 /// How many records are read at once.
 pub(super) const PIECE: usize = 1000;
+const NO_ANSWER: &str = "the disk does not answer";
 
 pub(super) struct Local {
     folder: PathBuf,
     backend: Backend,
-    pub(super) shelf: Arc<Shelf>,
+    /// How long the disk may take for anything that is waited for.
+    disk: Duration,
+    shelf: Arc<Shelf>,
+    /// What opened the file last. It may hang yet, and no other begins before it returned.
+    opener: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     /// Whether it is this process's turn.
     may_open: AtomicBool,
     /// As of when the file has all that was acknowledged, in milliseconds; 0: never.
     complete_at: Arc<AtomicI64>,
-    away: Mutex<Option<String>>,
+    clock: Arc<dyn Clock>,
+    health: Mutex<StoreHealth>,
 }
 
 impl Local {
-    pub(super) fn new(folder: &Path, backend: Backend, is_closed: bool) -> Self {
+    pub(super) fn new(
+        folder: &Path,
+        backend: Backend,
+        disk: Duration,
+        clock: Arc<dyn Clock>,
+        is_closed: bool,
+    ) -> Self {
         Self {
             folder: folder.to_owned(),
             backend,
+            disk,
             shelf: Arc::default(),
+            opener: tokio::sync::Mutex::default(),
             may_open: AtomicBool::new(!is_closed),
             complete_at: Arc::default(),
-            away: Mutex::default(),
+            clock,
+            health: Mutex::default(),
         }
     }
 
@@ -57,35 +72,57 @@ impl Local {
         self.complete_at.store(at.as_millis(), Ordering::Release);
     }
 
+    pub(super) fn health(&self) -> StoreHealth {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn why_away(&self) -> Option<String> {
-        self.away.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health().why_away()
+    }
+
+    /// `None`: it is not. Gives why it was.
+    fn is_away(&self, why: Option<String>) -> Option<String> {
+        let now = self.clock.now();
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = health.clone().why_away();
+        health.is_away(why, now, true);
+        before
     }
 
     fn goes_away(&self, why: String) {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if away.as_ref() != Some(&why) {
+        if self.is_away(Some(why.clone())).as_ref() != Some(&why) {
             tracing::error!(
                 why,
                 "the list of revocations cannot be kept here; it is followed in Redis all the same, but without it this \
                  process does not start while Redis is away"
             );
         }
-        *away = Some(why);
     }
 
     /// Opens the file, and gives what it says of itself. `None`: it cannot be used, or is not this process's now.
     pub(super) async fn open(&self) -> Option<Mark> {
         let (folder, backend, shelf) = (self.folder.clone(), self.backend.clone(), self.shelf.clone());
+        let has_failed = self.why_away().is_some();
         let open = move || {
             // One that a hanging disk held up is let go first.
             drop(shelf.replace(None));
             let file = ListFile::open(&folder, &backend)?;
             let mark = file.mark()?;
+            if has_failed {
+                // A full disk can be read.
+                file.write_marked(&[], &Mark::default())?;
+            }
             Ok((file, mark))
         };
-        let (file, mark) = self.told(spawn_blocking(open)).await?;
-        let was_away = self.away.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if was_away.is_some() {
+        let mut opener = self.opener.lock().await;
+        if let Some(late) = &mut *opener {
+            self.told(async { late.await.map(Ok) }).await?;
+        }
+        let (answer, answered) = oneshot::channel();
+        // One that nobody waits for any more closes the file again.
+        *opener = Some(spawn_blocking(move || drop(answer.send(open()))));
+        let (file, mark) = self.told(answered).await?;
+        if self.is_away(None).is_some() {
             tracing::warn!("the list of revocations can be kept here again");
         }
         self.complete_at.store(mark.synced_at.map_or(0, Timestamp::as_millis), Ordering::Release);
@@ -98,15 +135,16 @@ impl Local {
         Some(mark)
     }
 
-    async fn told<T>(
+    /// Waits for it. `None`: why not was told.
+    async fn told<T, E>(
         &self,
-        doing: impl Future<Output = Result<Result<T, StoreFileError>, JoinError>>,
+        doing: impl Future<Output = Result<Result<T, StoreFileError>, E>>,
     ) -> Option<T> {
-        let why = match timeout(DISK, doing).await {
+        let why = match timeout(self.disk, doing).await {
             Ok(Ok(Ok(done))) => return Some(done),
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(_)) => "the file cannot be read".to_owned(),
-            Err(_) => "the disk does not answer".to_owned(),
+            Err(_) => NO_ANSWER.to_owned(),
         };
         self.goes_away(why);
         None
@@ -114,22 +152,24 @@ impl Local {
 
     /// Loads the whole file into `tables`. Gives whether that went well.
     pub(super) async fn load(&self, tables: &Arc<Revocations>) -> bool {
-        let (shelf, tables) = (self.shelf.clone(), tables.clone());
-        let load = move || {
-            let mut loading = Loading::begin();
-            loop {
-                match shelf.with(|file| loading.go_on(file, &tables, PIECE)) {
-                    Some(Ok(true)) => {}
-                    Some(Ok(false)) => return Ok(true),
-                    Some(Err(error)) => return Err(error),
-                    None => return Ok(false),
-                }
+        let mut loading = Loading::begin();
+        loop {
+            let (shelf, tables) = (self.shelf.clone(), tables.clone());
+            let load = move || {
+                let has_more = shelf.with(|file| loading.go_on(file, &tables, PIECE));
+                (loading, has_more)
+            };
+            // A long list takes longer than the disk may take for a piece of it.
+            let Some((rest, loaded)) = self.told(async { spawn_blocking(load).await.map(Ok) }).await else {
+                return false;
+            };
+            loading = rest;
+            match loaded {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return true,
+                Some(Err(error)) => return self.fail(&error),
+                None => return false,
             }
-        };
-        match spawn_blocking(load).await {
-            Ok(Ok(loaded)) => loaded,
-            Ok(Err(error)) => self.fail(&error),
-            Err(_) => false,
         }
     }
 
@@ -157,11 +197,35 @@ impl Local {
     /// Writes, and waits for it.
     pub(super) async fn write_now(self: &Arc<Self>, changes: Vec<Change>, mark: Mark) -> bool {
         let writing = self.write(changes, mark);
-        self.told(async { Ok(Ok(writing.await.unwrap_or(false))) }).await.unwrap_or(false)
+        self.told(async { writing.await.map(Ok) }).await.unwrap_or(false)
+    }
+
+    /// Does `what` with the file. `None`: it is not open.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&ListFile) -> Result<T, StoreFileError> + Send + 'static,
+    ) -> Option<Result<T, StoreFault>> {
+        timeout(self.disk, self.shelf.read(what)).await.unwrap_or(Some(Err(StoreFault::Deadline)))
     }
 
     pub(super) async fn piece(&self, after: Option<RevocationId>) -> Option<Piece> {
-        self.shelf.read(move |file| file.piece(Stretch { after, last: None }, PIECE)).await?.ok()
+        self.read(move |file| file.piece(Stretch { after, last: None }, PIECE)).await?.ok()
+    }
+
+    /// Takes out what has ended, in pieces, so that others have their turn in between. Where the disk hangs this waits, and
+    /// holds up nobody else.
+    pub(super) async fn take_out_ended(self: &Arc<Self>, now: Timestamp) {
+        loop {
+            let local = self.clone();
+            let take_out = move || match local.shelf.with(|file| file.take_out_ended(now, PIECE)) {
+                Some(Ok(taken)) => taken == PIECE,
+                Some(Err(error)) => local.fail(&error),
+                None => false,
+            };
+            if !spawn_blocking(take_out).await.unwrap_or(false) {
+                return;
+            }
+        }
     }
 
     /// Closes the file with what it says of itself, whatever happens.
@@ -176,5 +240,61 @@ impl Local {
         };
         let closed = spawn_blocking(close).await.map_err(|_| "the list cannot be closed".to_owned())?;
         closed.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::revocation::{Kind, Revocation, Rule, Target, Whose};
+    use crate::io::store::tests::until;
+    use crate::io::store_file::faults::Faults;
+    use crate::io::system::SystemClock;
+
+    fn some(n: usize) -> Change {
+        let target = Target { kind: Kind::Jti, whose: Whose::All, value: n.to_string() };
+        let made_at = Timestamp::from_secs(1);
+        Change::Add(Revocation {
+            target,
+            rule: Rule::Outright,
+            until: None,
+            made_at,
+            made_by: None,
+            reason: None,
+        })
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_disk_that_hangs_is_told_in_time_and_costs_one_thread() {
+        let (folder, faults) = (tempfile::tempdir().unwrap(), Arc::new(Faults::default()));
+        let backend = Backend { faults: Some(faults.clone()) };
+        let (disk, clock) = (Duration::from_millis(200), Arc::new(SystemClock));
+        let local = Arc::new(Local::new(folder.path(), backend, disk, clock, false));
+        let tables = Arc::new(Revocations::new([7; 16]));
+        until("the file", async || local.open().await.is_some()).await;
+        until("the list", async || local.write_now((0..3000).map(some).collect(), Mark::default()).await)
+            .await;
+        local.close().await.unwrap();
+
+        // It is let go before anything is asserted: a test that fails would wait for it.
+        faults.reads_hang.store(true, Ordering::SeqCst);
+        let (mut opened, mut hanging) = (0, Vec::new());
+        for _ in 0..4 {
+            opened += usize::from(local.open().await.is_some());
+            hanging.push(faults.hanging.load(Ordering::SeqCst));
+        }
+        faults.reads_hang.store(false, Ordering::SeqCst);
+        assert!(opened == 0 && hanging.iter().all(|threads| *threads <= 1), "{opened} {hanging:?}");
+        assert_eq!(local.why_away().as_deref(), Some(NO_ANSWER));
+        until("the file", async || local.open().await.is_some()).await;
+        assert_eq!(local.why_away(), None);
+
+        faults.reads_hang.store(true, Ordering::SeqCst);
+        let (loaded, read) = (local.load(&tables).await, local.piece(None).await);
+        faults.reads_hang.store(false, Ordering::SeqCst);
+        assert!(!loaded && read.is_none());
+        assert_eq!(local.why_away().as_deref(), Some(NO_ANSWER));
+        until("the file", async || local.open().await.is_some() && local.load(&tables).await).await;
+        assert_eq!(tables.count(Kind::Jti), 3000);
     }
 }

@@ -4,10 +4,12 @@
 //!
 //! - `scripts`: what is asked of Redis
 //! - `follower`: the task that keeps tables and file in step with the log
+//! - `awaited`: who waits until it has a change of their own
 //! - `resync`: what it does where the log does not lead from what it knows to what there is
 //!
 //! A replica admits on what it knows for `max_staleness` at most, whatever `on_outage` says.
 
+mod awaited;
 mod follower;
 mod local;
 mod resync;
@@ -26,10 +28,11 @@ use tokio::time::{sleep, timeout};
 
 use super::embedded::sweep;
 use crate::core::revocation::{Change, Revocation, RevocationId};
-use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault};
+use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault, StoreHealth};
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store_file::Backend;
 use crate::state::revocations::Revocations;
+use awaited::Awaited;
 use follower::Follower;
 use local::Local;
 use scripts::Names;
@@ -46,12 +49,19 @@ pub(super) struct Tuning {
     pub(super) poll: Duration,
     /// How often what has ended is taken out.
     pub(super) sweep: Duration,
+    /// How long the disk may take for anything that is waited for.
+    pub(super) disk: Duration,
     pub(super) backend: Backend,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { poll: Duration::from_millis(200), sweep: Duration::from_secs(60), backend: Backend::default() }
+        Self {
+            poll: Duration::from_millis(200),
+            sweep: Duration::from_secs(60),
+            disk: Duration::from_secs(10),
+            backend: Backend::default(),
+        }
     }
 }
 
@@ -71,6 +81,7 @@ struct Shared {
     /// Something was appended here, or the file may be opened.
     wake: Notify,
     progress: watch::Sender<Progress>,
+    awaited: Awaited,
     is_followed: AtomicBool,
 }
 
@@ -107,9 +118,12 @@ impl RedisLog {
         tuning: Tuning,
     ) -> Self {
         let names = Names::of(&link);
-        let local = Arc::new(Local::new(folder, tuning.backend.clone(), is_closed));
+        let local = Local::new(folder, tuning.backend.clone(), tuning.disk, clock.clone(), is_closed);
+        let local = Arc::new(local);
         let (wake, progress, is_followed) = (Notify::new(), watch::Sender::default(), AtomicBool::new(false));
-        let shared = Shared { link, names, clock, max_staleness, tuning, local, wake, progress, is_followed };
+        let awaited = Awaited::default();
+        let shared =
+            Shared { link, names, clock, max_staleness, tuning, local, wake, progress, awaited, is_followed };
         Self { shared: Arc::new(shared) }
     }
 
@@ -154,10 +168,16 @@ impl RevocationLog for RedisLog {
             if changes.is_empty() {
                 return Ok(());
             }
-            let Shared { link, names, .. } = &*self.shared;
-            let (epoch, seq) = link.ask(async |line| scripts::append(line, names, changes).await).await?;
-            self.follower_is(OWN, |progress| progress.epoch == epoch && progress.applied >= seq).await;
-            Ok(())
+            let Shared { link, names, awaited, is_followed, wake, .. } = &*self.shared;
+            let nonce = scripts::nonce();
+            let own = awaited.wait_for(nonce);
+            link.ask(async |line| scripts::append(line, names, changes, nonce).await).await?;
+            if !is_followed.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            wake.notify_one();
+            // The server that took it may have died before anybody else heard of it.
+            own.within(OWN).await
         }
         .boxed()
     }
@@ -168,7 +188,7 @@ impl RevocationLog for RedisLog {
             let Shared { link, names, local, .. } = &*self.shared;
             match link.ask(async |line| scripts::find(line, names, id).await).await {
                 Ok(found) => Ok(found),
-                Err(fault) => match local.shelf.read(move |file| file.find(id)).await {
+                Err(fault) => match local.read(move |file| file.find(id)).await {
                     Some(found) => found,
                     None => Err(fault),
                 },
@@ -185,7 +205,7 @@ impl RevocationLog for RedisLog {
                 |progress: &Progress| progress.epoch != now.epoch || progress.written >= now.applied;
             self.follower_is(OWN, is_written).await;
             let part = part.clone();
-            self.shared.local.shelf.read(move |file| file.list(&part)).await.unwrap_or_else(|| {
+            self.shared.local.read(move |file| file.list(&part)).await.unwrap_or_else(|| {
                 let why = "the file that it is read from is not open".to_owned();
                 Err(StoreFault::Unavailable(self.shared.local.why_away().unwrap_or(why)))
             })
@@ -202,13 +222,27 @@ impl RevocationLog for RedisLog {
                     sweep(&tables, &*self.shared.clock).await;
                 }
             };
+            // Beside the tables: a disk that hangs must not keep those from forgetting.
+            let taking_out = async {
+                let Shared { local, tuning, clock, .. } = &*self.shared;
+                loop {
+                    sleep(tuning.sweep).await;
+                    local.take_out_ended(clock.now()).await;
+                }
+            };
             let following = Follower::new(self.shared.clone(), tables.clone()).run();
             tokio::select! {
                 () = sweeping => {}
+                () = taking_out => {}
                 () = following => {}
             }
         }
         .boxed()
+    }
+
+    /// Of its own file.
+    fn health(&self) -> StoreHealth {
+        self.shared.local.health()
     }
 }
 

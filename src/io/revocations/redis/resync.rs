@@ -3,7 +3,7 @@
 //!
 //! What it has and Redis has not was lifted while it was away, when the log was only cut. But a Redis that lost what it
 //! had acknowledged (it came back empty, or another server took over without it) gets it back: what was acknowledged
-//! is kept, at the price that what was lifted just before the loss may be refused again.
+//! is kept, at the price that what was lifted, or made to end earlier, just before the loss may be refused again.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::follower::{File, Follower, PAGE};
-use super::local::{DISK, PIECE};
-use super::scripts::{self, Read};
+use super::local::PIECE;
+use super::scripts::{self, Entry, Read};
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::{Mark, Position};
@@ -30,23 +30,28 @@ pub(super) enum Resync {
     Keep,
 }
 
-/// Whether what was read leads on from `cursor`, and how many entries only prove that.
-pub(super) fn way_on(cursor: Position, read: &Read) -> Result<usize, Resync> {
-    if read.epoch != cursor.epoch || read.last < cursor.seq {
+/// Whether what was read leads on from `cursor`, and how many entries only prove that. `applied`: what the tables have
+/// must be there too, or others may have taken its numbers.
+pub(super) fn way_on(cursor: Position, applied: Option<Position>, read: &Read) -> Result<usize, Resync> {
+    let is_lost = |known: Position| {
+        let is_another = |entry: &Entry| entry.seq == known.seq && entry.nonce != known.nonce;
+        read.epoch != known.epoch || read.last < known.seq || read.entries.iter().any(is_another)
+    };
+    if is_lost(cursor) || applied.is_some_and(is_lost) {
         return Err(Resync::Keep);
     }
     match read.entries.first() {
         // There was nothing before it.
         None if cursor.seq == 0 && read.last == 0 => Ok(0),
         Some(first) if cursor.seq == 0 && first.seq == 1 => Ok(0),
-        Some(first) if first.seq == cursor.seq && first.nonce == cursor.nonce => Ok(1),
-        Some(first) if first.seq == cursor.seq => Err(Resync::Keep),
+        Some(first) if first.seq == cursor.seq => Ok(1),
         None | Some(_) => Err(Resync::Lift),
     }
 }
 
 impl Follower {
-    pub(super) async fn resync(&mut self, how: Resync) -> Result<(), StoreFault> {
+    /// `reached`: how often Redis had been reached when `how` was decided.
+    pub(super) async fn resync(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
         self.finish_writing().await;
         let Shared { link, names, .. } = &*self.shared.clone();
         let begin = link.ask(async |line| scripts::last(line, names).await).await?;
@@ -58,9 +63,12 @@ impl Follower {
                 "the list of revocations is read whole from Redis"
             );
         }
+        // What Redis forgot must not come over what is known here.
+        self.compare(how, reached).await?;
         let mut at = 0;
         loop {
             let (next, records) = link.ask(async |line| scripts::scan(line, names, at).await).await?;
+            self.check_still(reached)?;
             self.tables.apply(&records);
             self.keep(records, Mark::default()).await;
             at = next;
@@ -68,57 +76,66 @@ impl Follower {
                 break;
             }
         }
-        self.compare(how).await?;
-        // What comes again from here on changes nothing more.
-        self.applied = self.applied.filter(|applied| applied.epoch == begin.epoch);
+        // It may be further than the log is now: what takes those numbers is new.
+        self.applied = None;
         self.is_at(begin);
         self.keep(Vec::new(), Mark { position: Some(begin), ..Mark::default() }).await;
         if matches!(self.file, File::Open) {
             self.tell(|progress| progress.written = begin.seq);
         }
+        self.answer_before(begin).await;
         Ok(())
     }
 
+    /// Another connection may lead to another server, which has another log and counts the parts of its list otherwise:
+    /// then all begins anew.
+    fn check_still(&self, reached: u64) -> Result<(), StoreFault> {
+        if self.shared.link.times_reached() == reached {
+            return Ok(());
+        }
+        Err(StoreFault::Unavailable("the connection changed while the list was read".to_owned()))
+    }
+
+    /// Answers those whose own change was in what was read whole, as far as the end of the log shows it.
+    async fn answer_before(&self, begin: Position) {
+        let Shared { link, names, awaited, .. } = &*self.shared;
+        if awaited.is_nobody() {
+            return;
+        }
+        let from = begin.seq.saturating_sub(PAGE as u64 - 1);
+        let Ok(read) = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await else {
+            return;
+        };
+        let before = || read.entries.iter().filter(|entry| entry.seq <= begin.seq);
+        let is_begin = |entry: &Entry| entry.seq == begin.seq && entry.nonce == begin.nonce;
+        // Another server's log says nothing about what was read.
+        if read.epoch == begin.epoch && before().any(is_begin) {
+            awaited.came(before().map(|entry| entry.nonce));
+        }
+    }
+
     /// Looks for all that only this replica has.
-    async fn compare(&mut self, how: Resync) -> Result<(), StoreFault> {
-        let Shared { link, names, local, clock, .. } = &*self.shared.clone();
-        let mut after = None;
+    async fn compare(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
+        let Shared { link, names, local, .. } = &*self.shared.clone();
+        let (mut after, mut lifted) = (None, Lifted::default());
         while matches!(self.file, File::Open) {
-            let Some(piece) = local.piece(after).await else { return Ok(()) };
+            let Some(piece) = local.piece(after).await else {
+                // It must not say that it is further: then it is compared when it is open again.
+                self.shut(PAUSE);
+                return Ok(());
+            };
             debug_assert!(piece.changes.len() <= PIECE);
-            let ids: Vec<_> = piece.changes.iter().map(Change::id).collect();
-            let lacks = link.ask(async |line| scripts::lacks(line, names, &ids).await).await?;
-            let lacking = lacks.into_iter().filter_map(|at| piece.changes.get(at));
-            let lacking: Vec<Revocation> = lacking.map(|change| change.revocation().clone()).collect();
-            let now = clock.now();
+            let behind = link.ask(async |line| scripts::behind(line, names, &piece.changes).await).await?;
+            self.check_still(reached)?;
+            let named =
+                behind.into_iter().filter_map(|(at, is_there)| Some((piece.changes.get(at)?, is_there)));
+            let (less, lacking): (Vec<_>, Vec<_>) = named.partition(|(_, is_there)| *is_there);
+            let those = |of: Vec<(&Change, bool)>| -> Vec<Revocation> {
+                of.into_iter().map(|(change, _)| change.revocation().clone()).collect()
+            };
             match how {
-                Resync::Lift => {
-                    let lifted: Vec<_> = lacking.into_iter().map(Change::Lift).collect();
-                    self.tables.apply(&lifted);
-                    self.keep(lifted, Mark::default()).await;
-                }
-                Resync::Keep => {
-                    let holds = |lacking: &Revocation| lacking.until.is_none_or(|until| now < until);
-                    let mut again: Vec<_> = lacking.into_iter().filter(holds).map(Change::Add).collect();
-                    if !again.is_empty() {
-                        // What Redis lacks because it was lifted is not lost.
-                        let lifted = self.lifted().await?;
-                        let (gone, lost): (Vec<_>, Vec<_>) =
-                            again.into_iter().partition(|change| lifted.contains(&change.id()));
-                        again = lost;
-                        let gone: Vec<_> = gone
-                            .into_iter()
-                            .map(|change| Change::Lift(change.revocation().clone()))
-                            .collect();
-                        self.tables.apply(&gone);
-                        self.keep(gone, Mark::default()).await;
-                    }
-                    if !again.is_empty() {
-                        let count = again.len();
-                        link.ask(async |line| scripts::append(line, names, &again).await).await?;
-                        tracing::warn!(count, "Redis had lost revocations, and has them again");
-                    }
-                }
+                Resync::Lift => self.lift_here(those(lacking)).await,
+                Resync::Keep => self.give_back(those(less), those(lacking), &mut lifted).await?,
             }
             after = piece.next;
             if after.is_none() {
@@ -128,23 +145,39 @@ impl Follower {
         Ok(())
     }
 
-    /// What the log says was lifted last.
-    async fn lifted(&self) -> Result<HashSet<RevocationId>, StoreFault> {
-        let Shared { link, names, .. } = &*self.shared;
-        let (mut lifted, mut seq) = (HashSet::new(), 0);
-        loop {
-            let read = link.ask(async |line| scripts::read(line, names, seq, PAGE).await).await?;
-            for change in read.entries.iter().filter_map(|entry| entry.change.as_ref()) {
-                match change {
-                    Change::Add(again) => drop(lifted.remove(&again.id())),
-                    Change::Lift(gone) => drop(lifted.insert(gone.id())),
-                }
-            }
-            match read.entries.last() {
-                Some(last) if last.seq > seq && last.seq < read.last => seq = last.seq,
-                _ => return Ok(lifted),
-            }
+    /// Puts into Redis what it lost: of what it has, the later moment.
+    async fn give_back(
+        &mut self,
+        less: Vec<Revocation>,
+        lacking: Vec<Revocation>,
+        lifted: &mut Lifted,
+    ) -> Result<(), StoreFault> {
+        let Shared { link, names, clock, .. } = &*self.shared.clone();
+        let now = clock.now();
+        let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
+        let mut again: Vec<_> = less.into_iter().filter(holds).collect();
+        let lacking: Vec<_> = lacking.into_iter().filter(holds).collect();
+        if !lacking.is_empty() {
+            // What Redis lacks because it was lifted is not lost.
+            lifted.read_on(&self.shared).await?;
+            let (gone, lost): (Vec<_>, Vec<_>) =
+                lacking.into_iter().partition(|lacking| lifted.ids.contains(&lacking.id()));
+            again.extend(lost);
+            self.lift_here(gone).await;
         }
+        if !again.is_empty() {
+            let again: Vec<_> = again.into_iter().map(Change::Add).collect();
+            link.ask(async |line| scripts::append(line, names, &again, scripts::nonce()).await).await?;
+            tracing::warn!(count = again.len(), "Redis had lost revocations, and has them again");
+        }
+        Ok(())
+    }
+
+    /// It was lifted elsewhere.
+    async fn lift_here(&mut self, gone: Vec<Revocation>) {
+        let gone: Vec<_> = gone.into_iter().map(Change::Lift).collect();
+        self.tables.apply(&gone);
+        self.keep(gone, Mark::default()).await;
     }
 
     /// Writes to the file, where it is open.
@@ -158,7 +191,7 @@ impl Follower {
     /// Everything up to the cursor is in the file, or that is shut.
     async fn finish_writing(&mut self) {
         if let File::Writing { writing, .. } = &mut self.file {
-            if timeout(DISK, writing).await.is_ok_and(|written| written.unwrap_or(false)) {
+            if timeout(self.shared.tuning.disk, writing).await.is_ok_and(|written| written.unwrap_or(false)) {
                 self.file = File::Open;
             } else {
                 self.shut(PAUSE);
@@ -166,5 +199,34 @@ impl Follower {
         }
         let waiting = std::mem::take(&mut self.waiting);
         self.keep(waiting, Mark { position: self.cursor, ..Mark::default() }).await;
+    }
+}
+
+/// What the log says was lifted last, as far as it was read.
+#[derive(Default)]
+struct Lifted {
+    ids: HashSet<RevocationId>,
+    seq: u64,
+}
+
+impl Lifted {
+    /// Reads on, to the end of the log.
+    async fn read_on(&mut self, shared: &Shared) -> Result<(), StoreFault> {
+        let Shared { link, names, .. } = shared;
+        loop {
+            let from = self.seq;
+            let read = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await?;
+            for change in read.entries.iter().filter_map(|entry| entry.change.as_ref()) {
+                match change {
+                    Change::Add(again) => drop(self.ids.remove(&again.id())),
+                    Change::Lift(gone) => drop(self.ids.insert(gone.id())),
+                }
+            }
+            let Some(last) = read.entries.last() else { return Ok(()) };
+            self.seq = last.seq;
+            if last.seq <= from || last.seq >= read.last {
+                return Ok(());
+            }
+        }
     }
 }

@@ -35,7 +35,7 @@ for _, id in ipairs(ended) do
 end
 ";
 
-/// Of each change ARGV has: `A` or `L`, id, nonce, before, until, bytes. Gives epoch and number of the last change.
+/// Of each change ARGV has: `A` or `L`, id, nonce, before, until, bytes.
 const APPEND: &str = "
 for at = 2, #ARGV, 6 do
   local op, id, nonce, before, till, bytes = ARGV[at], ARGV[at+1], ARGV[at+2], ARGV[at+3], ARGV[at+4], ARGV[at+5]
@@ -58,7 +58,6 @@ for at = 2, #ARGV, 6 do
   redis.call('XADD', log, 'MAXLEN', '~', 100000, string.format('%.0f-0', next),
     'o', op, 'n', nonce, 'r', before .. ':' .. till .. ':' .. bytes)
 end
-return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, 'seq'))}
 ";
 
 /// ARGV: from which number, how many. Gives epoch, number of the last change, and a part of the log.
@@ -67,13 +66,23 @@ return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, '
   redis.call('XRANGE', log, ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])}
 ";
 
-/// ARGV: ids. Gives which of them (from 0) are not there.
-const LACKS: &str = "
-local lacks = {}
-for at = 1, #ARGV do
-  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 0 then lacks[#lacks + 1] = at - 1 end
+/// Of each record ARGV has: id, before, until. Gives which of them (from 0) are not there, or with an earlier moment, each
+/// with whether it is there.
+const BEHIND: &str = "
+local behind = {}
+for at = 1, #ARGV, 3 do
+  local before, till = ARGV[at+1], ARGV[at+2]
+  local there = redis.call('HGET', KEYS[1], ARGV[at])
+  if not there then
+    behind[#behind + 1] = {(at - 1) / 3, 0}
+  else
+    local b, u = string.match(there, '^(%d*):(%d*):')
+    local is_later = b and before ~= '' and (b == '' or tonumber(before) > tonumber(b))
+    local lasts = b and u ~= '' and (till == '' or tonumber(till) > tonumber(u))
+    if is_later or lasts then behind[#behind + 1] = {(at - 1) / 3, 1} end
+  end
 end
-return lacks
+return behind
 ";
 
 /// The names of the keys.
@@ -93,7 +102,7 @@ impl Names {
         let mut command = redis::cmd("EVAL");
         command.arg(parts.concat()).arg(4).arg(&self.0);
         // For when there is none; a version of 64 random bits never comes again.
-        command.arg(u64::from_be_bytes(random(&SystemRandomness)).to_string());
+        command.arg(nonce().to_string());
         command
     }
 }
@@ -114,26 +123,34 @@ pub(super) struct Entry {
     pub(super) change: Option<Change>,
 }
 
-/// Makes these changes; gives where the last of them is in the log.
+/// A new one; none comes twice.
+pub(super) fn nonce() -> u64 {
+    u64::from_be_bytes(random(&SystemRandomness))
+}
+
+/// Makes these changes; the entry of the last has the nonce `last`.
 pub(super) async fn append(
     line: &Line,
     names: &Names,
     changes: &[Change],
-) -> RedisResult<Result<(u64, u64), StoreFault>> {
+    last: u64,
+) -> RedisResult<Result<(), StoreFault>> {
     let mut command = names.script([BEGIN, APPEND]);
-    for change in changes {
+    for (at, change) in changes.iter().enumerate() {
         let revocation = change.revocation();
         let op = if matches!(change, Change::Add(_)) { "A" } else { "L" };
-        let nonce: [u8; 8] = random(&SystemRandomness);
-        let before = match revocation.rule {
-            Rule::Before(before) => digits(Some(before)),
-            Rule::Outright | Rule::Block => String::new(),
-        };
-        command.arg(op).arg(change.id().as_bytes()).arg(&nonce).arg(before).arg(digits(revocation.until));
-        command.arg(revocation.to_bytes());
+        let nonce = if at + 1 == changes.len() { last } else { nonce() };
+        command.arg(op).arg(change.id().as_bytes()).arg(&nonce.to_be_bytes());
+        command.arg(before(revocation)).arg(digits(revocation.until)).arg(revocation.to_bytes());
     }
-    let (epoch, seq): (String, u64) = line.query(&mut command).await?;
-    Ok(Ok((epoch.parse().unwrap_or(0), seq)))
+    line.query::<()>(&mut command).await.map(Ok)
+}
+
+fn before(revocation: &Revocation) -> String {
+    match revocation.rule {
+        Rule::Before(before) => digits(Some(before)),
+        Rule::Outright | Rule::Block => String::new(),
+    }
 }
 
 fn digits(at: Option<Timestamp>) -> String {
@@ -218,16 +235,17 @@ pub(super) async fn scan(
     Ok(records.map(|records| (next, records)).ok_or_else(unreadable))
 }
 
-/// Which of these are not there.
-pub(super) async fn lacks(
+/// Which of these are not there, or say less there than here; each with whether it is there.
+pub(super) async fn behind(
     line: &Line,
     names: &Names,
-    ids: &[RevocationId],
-) -> RedisResult<Result<Vec<usize>, StoreFault>> {
+    changes: &[Change],
+) -> RedisResult<Result<Vec<(usize, bool)>, StoreFault>> {
     let mut command = redis::cmd("EVAL");
-    command.arg(LACKS).arg(1).arg(names.records());
-    for id in ids {
-        command.arg(id.as_bytes());
+    command.arg(BEHIND).arg(1).arg(names.records());
+    for change in changes {
+        let revocation = change.revocation();
+        command.arg(change.id().as_bytes()).arg(before(revocation)).arg(digits(revocation.until));
     }
     Ok(Ok(line.query(&mut command).await?))
 }

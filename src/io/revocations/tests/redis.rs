@@ -4,6 +4,7 @@
 mod failover;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
@@ -162,6 +163,7 @@ async fn replicas_see_each_others_changes_within_a_second_and_their_own_at_once(
 struct Cable {
     port: u16,
     cut: tokio::sync::broadcast::Sender<()>,
+    is_pulled: Arc<AtomicBool>,
     listening: tokio::task::JoinHandle<()>,
 }
 
@@ -170,9 +172,13 @@ impl Cable {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, to) = (listener.local_addr().unwrap().port(), server.address());
         let cut = tokio::sync::broadcast::Sender::new(1);
-        let cuts = cut.clone();
+        let is_pulled = Arc::new(AtomicBool::new(false));
+        let (cuts, pulled) = (cut.clone(), is_pulled.clone());
         let listening = tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
+                if pulled.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let mut cut = cuts.subscribe();
                 tokio::spawn(async move {
                     let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
@@ -183,11 +189,28 @@ impl Cable {
                 });
             }
         });
-        Self { port, cut, listening }
+        Self { port, cut, is_pulled, listening }
+    }
+
+    /// Those of `server`, through it.
+    fn settings(&self, server: &Server) -> Redis {
+        let mut settings = settings(&[server]);
+        settings.servers[0].port = self.port;
+        settings
     }
 
     fn cut(&self) {
         let _ = self.cut.send(());
+    }
+
+    /// Cut, and out until it is plugged in again.
+    fn pull(&self) {
+        self.is_pulled.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    fn plug_in(&self) {
+        self.is_pulled.store(false, Ordering::SeqCst);
     }
 }
 
@@ -202,9 +225,7 @@ async fn a_connection_that_is_cut_in_a_burst_leaves_no_gap() {
     let server = Server::start(&[]);
     let writer = Replica::of(&server).await;
     let cable = Cable::to(&server).await;
-    let mut asked = settings(&[&server]);
-    asked.servers[0].port = cable.port;
-    let reader = Replica::start(asked, folder());
+    let reader = Replica::start(cable.settings(&server), folder());
     loaded(&reader.tables).await;
     let burst = async {
         for part in 0..100 {
@@ -299,32 +320,34 @@ async fn a_file_that_cannot_be_written_or_is_damaged_costs_nothing_while_redis_i
     add(&*replica.log, [jti(0)]).await;
     replica.has_kept(&jti(0)).await;
     for (round, fault) in [&faults.full, &faults.loses].into_iter().enumerate() {
-        fault.store(true, std::sync::atomic::Ordering::SeqCst);
+        fault.store(true, Ordering::SeqCst);
         let changes = |from: usize| (from..from + 100).map(move |n| jti(format!("{round}:{n}")));
         for n in 0..5 {
             add(&*replica.log, changes(n * 100)).await;
             assert!(changes(n * 100).all(|named| replica.refuses(&named)));
         }
         until("the fault", async || replica.log.list(&Part::default()).await.is_err()).await;
+        assert!(matches!(replica.log.health(), StoreHealth::Away { alone: true, .. }));
         lift(&*replica.log, &jti(0)).await;
-        fault.store(false, std::sync::atomic::Ordering::SeqCst);
+        fault.store(false, Ordering::SeqCst);
         let count = 500 * (round + 1);
         let part = Part { limit: 5000, ..Part::default() };
         until("the file to catch up", async || {
             replica.log.list(&part).await.is_ok_and(|listed| listed.revocations.len() == count)
         })
         .await;
+        assert_eq!(replica.log.health(), StoreHealth::Up);
         add(&*replica.log, [jti(0)]).await;
         lift(&*replica.log, &jti(0)).await;
     }
     // One that hangs holds up nobody either.
-    faults.hangs.store(true, std::sync::atomic::Ordering::SeqCst);
+    faults.hangs.store(true, Ordering::SeqCst);
     for n in 0..20 {
         let began = Instant::now();
         add(&*replica.log, [jti(format!("hangs:{n}"))]).await;
         assert!(replica.refuses(&jti(format!("hangs:{n}"))) && began.elapsed() < Duration::from_secs(1));
     }
-    faults.hangs.store(false, std::sync::atomic::Ordering::SeqCst);
+    faults.hangs.store(false, Ordering::SeqCst);
     replica.has_kept(&jti("hangs:19")).await;
     let damaged = folder();
     std::fs::write(damaged.path().join("revocations.redb"), "not a list").unwrap();
@@ -378,6 +401,24 @@ async fn what_has_ended_leaves_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_has_ended_leaves_the_file_of_a_replica_too() {
+    let (server, clock) = (Server::start(&[]), TestClock::start());
+    let tuning = Tuning { sweep: Duration::from_millis(20), ..Tuning::default() };
+    let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, tuning);
+    loaded(&replica.tables).await;
+    let ending = |n: usize| Revocation { until: Some(now().plus(Duration::from_secs(3600))), ..jti(n) };
+    add(&*replica.log, (0..2500).map(ending)).await;
+    add(&*replica.log, [Revocation { until: None, ..block("bob") }]).await;
+    replica.has_kept(&block("bob")).await;
+    let count = async || all(&*replica.log, Part { limit: 5000, ..Part::default() }).await.len();
+    assert_eq!(count().await, 2501);
+    clock.pass(Duration::from_secs(3700));
+    until("the file to have forgotten it", async || count().await == 1).await;
+    add(&*replica.log, [block("alice")]).await;
+    until("the file to go on", async || count().await == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_from_many_replicas_at_once_leave_all_with_one_list() {
     let server = Server::start(&[]);
     let replicas = join_all((0..3).map(|_| Replica::of(&server))).await;
@@ -385,7 +426,7 @@ async fn changes_from_many_replicas_at_once_leave_all_with_one_list() {
         let replica = &replicas[n % 3];
         let named = block(n % 17);
         let change = if n.is_multiple_of(2) { Change::Add(named) } else { Change::Lift(named) };
-        replica.log.append(&[change, Change::Add(before("alice", 1000 - n as u64))]).await.unwrap();
+        append(&*replica.log, &[change, Change::Add(before("alice", 1000 - n as u64))]).await;
     };
     join_all((0..300).map(write)).await;
     for n in 0..17 {
@@ -409,7 +450,7 @@ async fn what_cannot_be_read_in_redis_closes_the_gate_in_time() {
     let late = Replica::start(settings(&[&server]), folder());
     late.is_up().await;
     let fault = late.log.append(&[Change::Add(jti("b"))]).await;
-    assert!(fault.is_ok(), "{fault:?}");
+    assert_eq!(fault, Err(StoreFault::Deadline), "it is made, but does not count here");
     assert_eq!(late.tables.currency(), Currency::Unknown, "it does not know all of the list");
     within_a_second("who follows the log", || replica.refuses(&jti("b"))).await;
     assert_eq!(server.ask(&format!("HDEL {KEY}records x")), ":1");

@@ -195,7 +195,7 @@ async fn a_certificate_that_is_not_trusted_or_for_another_name_is_no_store() {
 /// What docs/deployment.md says that an ACL needs: always, with Sentinels, of the Sentinels, with a cluster.
 pub(in crate::io) const ACL: [&str; 4] = [
     "user gate on >acl-hunter2 ~tollgate:* resetchannels -@all +eval +get +getrange +set +time \
-     +del +exists +hdel +hexists +hget +hincrby +hscan +hset +xadd +xrange +zadd +zrange +zrem",
+     +del +exists +hdel +hget +hincrby +hscan +hset +xadd +xrange +zadd +zrange +zrem",
     "+role",
     "user gate on >acl-hunter2 resetchannels -@all +role +sentinel|masters",
     "+ping +cluster|slots",

@@ -66,6 +66,56 @@ async fn while_redis_is_away_nothing_is_revoked_what_is_known_holds_and_it_goes_
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn giving_a_long_list_back_reads_the_log_once() {
+    let server = Server::start(&[]);
+    let replica = Replica::of(&server).await;
+    for part in 0..20 {
+        add(&*replica.log, (part * 1000..(part + 1) * 1000).map(jti)).await;
+    }
+    replica.has_kept(&jti(19_999)).await;
+    assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
+    assert_eq!(server.ask("FLUSHALL"), "+OK");
+    until("the list in Redis", async || server_has(&server, 20_000)).await;
+    let stats = server.ask_all("INFO commandstats");
+    let reads = stats.split_once("cmdstat_xrange:calls=").unwrap().1.split_once(',').unwrap().0;
+    // Twenty pieces, each with the page behind it; whoever began anew each time read it a hundred times.
+    assert!(reads.parse::<usize>().unwrap() < 70, "{reads}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_list_that_is_read_over_another_connection_is_read_from_its_beginning() {
+    let server = Server::start(&[]);
+    let scans = || {
+        let stats = server.ask_all("INFO commandstats");
+        let (_, scans) = stats.split_once("cmdstat_hscan:calls=").unwrap();
+        scans.split_once(',').unwrap().0.parse::<usize>().unwrap()
+    };
+    let writer = Replica::of(&server).await;
+    add(&*writer.log, (0..5000).map(jti)).await;
+    assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
+    let _undisturbed = Replica::of(&server).await;
+    let all = scans();
+
+    let (cable, faults) = (Cable::to(&server).await, Arc::new(Faults::default()));
+    cable.pull();
+    let tuning = Tuning { backend: Backend { faults: Some(faults.clone()) }, ..Tuning::default() };
+    let reader = Replica::start_as(cable.settings(&server), folder(), Arc::new(SystemClock), false, tuning);
+    until("the file", async || reader.log.list(&Part::default()).await.is_ok()).await;
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.hangs.store(true, Ordering::SeqCst);
+    assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
+    cable.plug_in();
+    until("the first part", async || faults.syncs.load(Ordering::SeqCst) > before).await;
+    let reached = reader.link.times_reached();
+    cable.cut();
+    until("the next connection", async || reader.link.times_reached() > reached).await;
+    faults.hangs.store(false, Ordering::SeqCst);
+    loaded(&reader.tables).await;
+    assert!((0..5000).all(|n| reader.refuses(&jti(n))));
+    assert!(scans() > all, "another server numbers its parts otherwise: {} after {all}", scans());
+}
+
 /// A master, the server that takes over from it, and the Sentinel that says which it is.
 struct Masters {
     master: Server,
@@ -104,16 +154,36 @@ impl Masters {
         self.next.hang();
         assert_eq!(self.master.ask("CLIENT KILL TYPE replica"), ":1");
     }
+
+    /// The master dies, and the next one takes over. Meanwhile all of `still` is refused.
+    async fn fail_over(&mut self, replicas: [&Replica; 2], still: &[Revocation]) {
+        let reached = replicas.map(|replica| replica.link.times_reached());
+        self.master.kill();
+        self.next.go_on();
+        for (replica, reached) in replicas.into_iter().zip(reached) {
+            // An outage as short as this may be over before anybody looks.
+            until("the next master", async || {
+                assert!(still.iter().all(|revoked| replica.refuses(revoked)), "meanwhile");
+                replica.link.times_reached() > reached
+            })
+            .await;
+            replica.is_up().await;
+        }
+    }
+
+    async fn two_replicas(&self) -> (Replica, Replica) {
+        let (one, two) =
+            (Replica::start(self.settings(), folder()), Replica::start(self.settings(), folder()));
+        loaded(&one.tables).await;
+        loaded(&two.tables).await;
+        (one, two)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_master_never_heard_of() {
     let mut masters = Masters::start().await;
-    let (one, two) =
-        (Replica::start(masters.settings(), folder()), Replica::start(masters.settings(), folder()));
-    for replica in [&one, &two] {
-        loaded(&replica.tables).await;
-    }
+    let (one, two) = masters.two_replicas().await;
     add(&*one.log, (0..100).map(jti)).await;
     add(&*one.log, [block("bob"), block("lifted")]).await;
     lift(&*one.log, &block("lifted")).await;
@@ -121,19 +191,8 @@ async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_m
     masters.part();
     add(&*one.log, [jti("late"), block("alice")]).await;
     until("the other", async || two.refuses(&jti("late")) && two.refuses(&block("alice"))).await;
-    let reached = [&one, &two].map(|replica| replica.link.times_reached());
-    masters.master.kill();
-    masters.next.go_on();
     let still = [jti(0), jti(99), jti("late"), block("bob"), block("alice")];
-    for (replica, reached) in [&one, &two].into_iter().zip(reached) {
-        // An outage as short as this may be over before anybody looks.
-        until("the next master", async || {
-            assert!(still.iter().all(|revoked| replica.refuses(revoked)), "meanwhile");
-            replica.link.times_reached() > reached
-        })
-        .await;
-        replica.is_up().await;
-    }
+    masters.fail_over([&one, &two], &still).await;
     until("the next master to get what it lacks", async || server_has(&masters.next, 103)).await;
     let third = Replica::start(masters.settings(), folder());
     loaded(&third.tables).await;
@@ -143,5 +202,102 @@ async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_m
         until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
         assert!(still.iter().all(|revoked| replica.refuses(revoked)));
         assert!(!replica.refuses(&block("lifted")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_takes_the_numbers_of_what_a_failover_lost_counts_on_every_replica() {
+    let mut masters = Masters::start().await;
+    let (one, two) = masters.two_replicas().await;
+    add(&*one.log, (0..10).map(jti)).await;
+    assert!(masters.is_replicated());
+    masters.part();
+    // Of this the next master lacks nothing but the numbers.
+    add(&*one.log, [block("bob")]).await;
+    until("the other", async || two.refuses(&block("bob"))).await;
+    lift(&*one.log, &block("bob")).await;
+    until("the lift", async || !two.refuses(&block("bob"))).await;
+    masters.fail_over([&one, &two], &[jti(0)]).await;
+    for n in ["a", "b", "c"] {
+        add(&*two.log, [jti(n)]).await;
+        assert!(two.refuses(&jti(n)), "its own, also where the number is one that it knew");
+        for replica in [&one, &two] {
+            until("what was revoked after it", async || replica.refuses(&jti(n))).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_loss_while_the_file_catches_up_is_seen_whether_the_log_is_shorter_or_as_long_afterwards() {
+    for count in [1, 4, 9] {
+        let server = Server::start(&[]);
+        let writer = Replica::of(&server).await;
+        let cable = Cable::to(&server).await;
+        let reader = Replica::start(cable.settings(&server), folder());
+        loaded(&reader.tables).await;
+        add(&*writer.log, [jti("kept")]).await;
+        reader.has_kept(&jti("kept")).await;
+        let last = || server.ask(&format!("XLEN {KEY}log")).trim_start_matches(':').parse::<u64>().unwrap();
+        let kept = last();
+        reader.log.close().await.unwrap();
+        for _ in 0..2 {
+            add(&*writer.log, [block("bob")]).await;
+            until("the change", async || reader.refuses(&block("bob"))).await;
+            lift(&*writer.log, &block("bob")).await;
+            until("the lift", async || !reader.refuses(&block("bob"))).await;
+        }
+        cable.pull();
+        reader.is_away().await;
+        reader.log.open().await.unwrap();
+        for seq in kept + 1..=last() {
+            assert_eq!(server.ask(&format!("XDEL {KEY}log {seq}-0")), ":1");
+        }
+        assert_eq!(server.ask(&format!("XSETID {KEY}log {kept}-0")), "+OK");
+        assert_eq!(server.ask(&format!("HSET {KEY}about seq {kept}")), ":0");
+        let news = (0..count).map(|n| Change::Add(jti(n)));
+        for change in news {
+            append(&*writer.log, &[change]).await;
+        }
+        cable.plug_in();
+        until("what was revoked after it", async || (0..count).all(|n| reader.refuses(&jti(n)))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_later_moment_that_a_failover_lost_is_given_back_and_nobody_forgets_it() {
+    let mut masters = Masters::start().await;
+    let (one, two) = masters.two_replicas().await;
+    let lasts = |value: &str, hours: u64| Revocation {
+        until: Some(now().plus(Duration::from_secs(3600 * hours))),
+        ..block(value)
+    };
+    let (longer, endless) = (lasts("longer", 9), Revocation { until: None, ..block("endless") });
+    add(&*one.log, [lasts("longer", 1), lasts("endless", 1), before("alice", 1000)]).await;
+    assert!(masters.is_replicated());
+    masters.part();
+    let late = before("alice", 10);
+    add(&*one.log, [longer.clone(), endless.clone(), late.clone()]).await;
+    let in_hours = |hours: u64| now().plus(Duration::from_secs(3600 * hours));
+    let knows = |replica: &Replica| {
+        refuses_aged(&replica.tables, &longer, 0, in_hours(8))
+            && refuses_aged(&replica.tables, &endless, 0, in_hours(1000))
+            && refuses_aged(&replica.tables, &late, 100, now())
+    };
+    until("the other", async || knows(&two)).await;
+    masters.fail_over([&one, &two], &[longer.clone(), endless.clone()]).await;
+    let moments = async |id| {
+        let there = one.log.find(id).await.ok()??;
+        Some((there.rule, there.until))
+    };
+    for named in [&longer, &endless, &late] {
+        until("the later moment", async || moments(named.id()).await == Some((named.rule, named.until)))
+            .await;
+    }
+    let third = Replica::start(masters.settings(), folder());
+    loaded(&third.tables).await;
+    add(&*third.log, [jti("after")]).await;
+    for replica in [&one, &two, &third] {
+        until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
+        assert!(knows(replica));
     }
 }
