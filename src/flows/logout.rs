@@ -27,7 +27,7 @@ use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::exchange::coordinate::{change, known};
 use crate::flows::exchange::{session_cookie, windows};
-use crate::flows::revoke::{end_named, name_everything, take_back};
+use crate::flows::revoke::{end_named, name_everything, reach, take_back};
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
 
@@ -106,6 +106,8 @@ pub(in crate::flows) async fn end_session(
     }
     is_stored?;
     take_back(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
+    let (late, over) = (Arc::clone(gate), grant.clone());
+    gate.errands.spawn(async move { reach::forget(&late, &over).await });
     if let Some(everything) = everything {
         end_named(gate, &[everything]).await.map_err(|_| Denial::StoreUnavailable)?;
     }

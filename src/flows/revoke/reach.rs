@@ -4,6 +4,8 @@
 //! since, or that come while replicas learn of it. Of a `client` such tokens are not reached before they expire: to
 //! keep all sessions of a client together costs too much.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +19,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::exchange::coordinate::change_known;
-use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
+use crate::flows::ports::{Keep, StoreFault, StoreKey, Value, Version};
 use crate::flows::revoke::take_back;
 use crate::state::live::Live;
 
@@ -26,6 +28,10 @@ const ATTEMPTS: usize = 100;
 /// The most sessions that are known of one person, or of one session at an issuer; beyond, the oldest ends. Whoever signs in
 /// again and again must not make everybody's store slow.
 pub(in crate::flows) const MOST: usize = 4096;
+/// How many are ended with one sign-in: it waits for them.
+const AT_ONCE: usize = 8;
+/// An empty index is kept for an instant.
+const AT_LEAST: Duration = Duration::from_secs(1);
 /// A client has many sessions: their index is cut into so many parts, by family.
 const PARTS: u8 = 64;
 
@@ -79,22 +85,14 @@ pub(in crate::flows) async fn note(
         if let Some(value) = value.filter(|value| said != Some(value)) {
             let key = key(kind, &grant.iss, value, part_of(kind, grant.family));
             let most = if kind == Kind::Client { usize::MAX } else { most };
-            let pushed_out = add(gate, &key, Entry { family: *grant.family.as_bytes(), until }, most).await?;
-            for entry in pushed_out {
-                tracing::warn!(
-                    kind = kind.label(),
-                    "somebody has so many sessions that the oldest was ended"
-                );
-                let issued = end(gate, FamilyId::from_bytes(entry.family), None).await?;
-                take_back(gate, &issued).await?;
-            }
+            add(gate, &key, Entry { family: *grant.family.as_bytes(), until }, most).await?;
         }
     }
     Ok(())
 }
 
-/// Gives those for which there is no room among so many.
-async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<Vec<Entry>, StoreFault> {
+/// Those for which there is no room among so many end, a few at once.
+async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<(), StoreFault> {
     for _ in 0..ATTEMPTS {
         let found = gate.store.get(key).await?;
         let now = gate.clock.now();
@@ -102,17 +100,58 @@ async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<Vec
         let mut entries = found.value.map(|(_, bytes)| read(key, &bytes)).transpose()?.unwrap_or_default();
         entries.retain(|entry| now < entry.until && entry.family != new.family);
         entries.push(new);
-        // In the order in which they began.
-        let pushed_out: Vec<Entry> = entries.drain(..entries.len().saturating_sub(most)).collect();
-        let last = entries.iter().map(|entry| entry.until).max().unwrap_or(new.until);
-        let bytes = rmp_serde::to_vec(&entries)
-            .map_err(|error| StoreFault::Unavailable(format!("an index cannot be written: {error}")))?;
-        let value = Value { bytes: bytes.into(), lifetime: last.since(now), keep: Keep::Durably };
-        if gate.store.put_if(key, expected, value).await?.is_some() {
-            return Ok(pushed_out);
+        // In the order in which they began. They end before they are forgotten.
+        let too_many = entries.len().saturating_sub(most).min(AT_ONCE);
+        for oldest in entries.drain(..too_many) {
+            tracing::warn!("somebody has so many sessions that the oldest is ended");
+            let issued = end(gate, FamilyId::from_bytes(oldest.family), None).await?;
+            take_back(gate, &issued).await?;
+        }
+        if put(gate, key, expected, &entries).await? {
+            return Ok(());
         }
     }
     Err(StoreFault::Unavailable("an index of sessions is changed too often".to_owned()))
+}
+
+/// A session was signed out, and all that it handed out was taken back: nothing of it is to be found any more. What cannot
+/// be taken out now goes with its time.
+pub(in crate::flows) async fn forget(gate: &Gate, grant: &Grant) {
+    let subject = grant.subject.as_ref().map(|subject| subject.sub.as_str());
+    let facts = [(Kind::Sid, grant.session_id.as_deref()), (Kind::Sub, subject)];
+    for (kind, value) in facts {
+        if let Some(value) = value {
+            let _ = take_out(gate, &key(kind, &grant.iss, value, 0), grant.family).await;
+        }
+    }
+}
+
+async fn take_out(gate: &Gate, key: &StoreKey, family: FamilyId) -> Result<(), StoreFault> {
+    for _ in 0..ATTEMPTS {
+        let Some((version, bytes)) = gate.store.get(key).await?.value else { return Ok(()) };
+        let mut entries = read(key, &bytes)?;
+        let before = entries.len();
+        entries.retain(|entry| entry.family != *family.as_bytes());
+        if entries.len() == before || put(gate, key, Some(version), &entries).await? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Whether nobody was faster.
+async fn put(
+    gate: &Gate,
+    key: &StoreKey,
+    expected: Option<Version>,
+    entries: &[Entry],
+) -> Result<bool, StoreFault> {
+    let now = gate.clock.now();
+    let last = entries.iter().map(|entry| entry.until.since(now)).max().unwrap_or_default();
+    let bytes = rmp_serde::to_vec(entries)
+        .map_err(|error| StoreFault::Unavailable(format!("an index cannot be written: {error}")))?;
+    let value = Value { bytes: bytes.into(), lifetime: last.max(AT_LEAST), keep: Keep::Durably };
+    Ok(gate.store.put_if(key, expected, value).await?.is_some())
 }
 
 fn read(key: &StoreKey, bytes: &Bytes) -> Result<Vec<Entry>, StoreFault> {
