@@ -217,8 +217,12 @@ impl App {
     pub async fn leave(self, to: Channel) {
         self.exclusive.iter().for_each(|exclusive| exclusive.handed_over());
         let (left, follows) = (self.running.leave(), handover::follow(to, &self.gate.revocations));
+        // Whose list this process follows by itself needs nobody to tell it.
+        let is_alone = self.exclusive.iter().any(|exclusive| exclusive.keeps_sessions());
         let follows = async {
-            follows.await;
+            if is_alone {
+                follows.await;
+            }
             std::future::pending::<()>().await;
         };
         tokio::select! {

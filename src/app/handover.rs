@@ -175,6 +175,7 @@ async fn tell(mut old: Channel, mut changes: mpsc::Receiver<Change>) {
             return;
         }
     }
+    old.ends().await;
 }
 
 /// Hears what is taken back at the new process. Ends when nobody says it any more.

@@ -96,6 +96,11 @@ impl Channel {
         Ok(Self { stream: UnixStream::from_std(stream)?, came: Vec::new(), sockets: Vec::new() })
     }
 
+    /// Nothing more is said. The other process hears that, also while a copy of this end is open.
+    pub async fn ends(mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
     /// # Errors
     /// When the other process is gone.
     pub async fn say(&mut self, message: &Message) -> io::Result<()> {
