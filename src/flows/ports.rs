@@ -181,6 +181,9 @@ pub enum StoreFault {
     Unavailable(String),
     #[error("the store did not answer within its deadline")]
     Deadline,
+    /// It is durable, and this replica does not have it yet.
+    #[error("it is written, but did not come back to this replica in time")]
+    NotHereYet,
 }
 
 /// The list of revocations: durable, and one for all replicas.

@@ -246,7 +246,8 @@ fn append_in_background(
                 return;
             }
             match late.revocation_log.append(&changes).await {
-                Ok(()) => return,
+                // Written once is enough where nobody waits for it.
+                Ok(()) | Err(StoreFault::NotHereYet) => return,
                 Err(fault) => {
                     tracing::error!(%family, %fault, "what a session handed out could not be revoked yet");
                 }

@@ -152,7 +152,11 @@ impl Writer {
                 self.followed = Some((tables, Loaded::InPart(Loading::begin(), Some(whole))));
             }
             Errand::Close(answer) => drop(answer.send(self.give_up())),
-            Errand::Open(answer) => drop(answer.send(self.take_back())),
+            Errand::Open(answer) => {
+                let opened = self.take_back();
+                let opened = opened.inspect_err(|error| self.shared.is_away(Some(error.to_string())));
+                drop(answer.send(opened));
+            }
         }
     }
 

@@ -52,7 +52,7 @@ impl Waiting<'_> {
     pub(super) async fn within(mut self, time: Duration) -> Result<(), StoreFault> {
         match timeout(time, &mut self.coming).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(StoreFault::Deadline),
+            Ok(Err(_)) | Err(_) => Err(StoreFault::NotHereYet),
         }
     }
 }

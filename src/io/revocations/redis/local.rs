@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::core::revocation::{Change, RevocationId};
@@ -116,8 +116,14 @@ impl Local {
         };
         let mut opener = self.opener.lock().await;
         if let Some(late) = &mut *opener {
-            self.told(async { late.await.map(Ok) }).await?;
+            let returns = async {
+                // Also one that panicked has.
+                let _ = late.await;
+                Ok::<_, JoinError>(Ok(()))
+            };
+            self.told(returns).await?;
         }
+        *opener = None;
         let (answer, answered) = oneshot::channel();
         // One that nobody waits for any more closes the file again.
         *opener = Some(spawn_blocking(move || drop(answer.send(open()))));
