@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::core::identity_headers::identity_headers;
 use crate::core::revocation::marks::TokenMarks;
 use crate::core::route::policy::TokenFacts;
+use crate::core::session::grant::FamilyId;
 use crate::core::token::verified::VerifiedToken;
 
 /// Somebody who proved who they are. In one piece, with what whoever remembers them has beside it: each piece more is a
@@ -33,6 +34,16 @@ pub trait Beside: fmt::Debug + Send + Sync {
     fn marks(&self) -> Option<&TokenMarks> {
         None
     }
+
+    /// In which session it was handed out, once somebody has said so.
+    fn family(&self) -> Option<FamilyId> {
+        None
+    }
+
+    /// Somebody found out in which.
+    fn is_of(&self, family: FamilyId) {
+        let _ = family;
+    }
 }
 
 impl Beside for () {}
@@ -55,6 +66,16 @@ impl Caller {
     /// What the token is looked up by when it is asked whether it was taken back, where that was noted.
     pub fn marks(&self) -> Option<&TokenMarks> {
         self.beside.marks()
+    }
+
+    /// In which session it was handed out, once somebody has said so.
+    pub fn family(&self) -> Option<FamilyId> {
+        self.beside.family()
+    }
+
+    /// Somebody found out in which.
+    pub fn is_of(&self, family: FamilyId) {
+        self.beside.is_of(family);
     }
 }
 

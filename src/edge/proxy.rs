@@ -322,13 +322,15 @@ impl ProxyHttp for Proxy {
             }
             self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
-        if context.status.is_none()
+        if is_final(answer.status)
             && let (Some(open), Some(permit)) = (&context.open, &context.permit)
             && lasts(answer.status, &answer.headers)
         {
             open_requests::lasts(&self.gate, open, permit);
         }
-        context.status = Some(answer.status);
+        if is_final(answer.status) {
+            context.status = Some(answer.status);
+        }
         if session.req_header().version == Version::HTTP_10
             && is_final(answer.status)
             && headers::without_chunks(answer, &session.req_header().method)

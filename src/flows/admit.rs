@@ -6,6 +6,7 @@
 //! never let one pass without a permit.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::config::settings::AccessTokenForwarding;
 use crate::core::caller::Caller;
@@ -280,6 +281,8 @@ async fn session_of(
                 signed_in_at: grant.signed_in_at,
                 last_used_at: grant.last_used_at,
                 timeouts: session_cookie::timeouts(client),
+                client: Arc::clone(client),
+                is_asked_about: AtomicBool::new(false),
                 token: found.clone(),
             };
             let let_in = Some(Box::new(of_session));
@@ -316,7 +319,7 @@ async fn judge(
     let only_reports = route.report_only;
     let brought = Brought::ByRequest { to: &route.access, from: head.client_address, only_reports };
     let found = authenticate(gate, live, token, brought, now).await?;
-    receipts::seen(gate, live, &found);
+    receipts::used(gate, live, &found, now);
     Ok(found)
 }
 

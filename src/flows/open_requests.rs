@@ -6,20 +6,22 @@
 //! what was taken back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::core::caller::Caller;
-use crate::core::denial::Denial;
+use crate::core::denial::{Denial, SessionEnd};
 use crate::core::route::permit::Permit;
-use crate::core::route::policy::judge;
+use crate::core::route::policy::{TokenFacts, judge};
 use crate::core::time::Timestamp;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
-use crate::flows::exchange::receipts;
+use crate::flows::exchange::{coordinate, receipts};
 use crate::state::open_requests::{Ending, Holds, Lasting, OfSession, OpenRequest};
+use crate::state::sessions::KnownFamily;
 
 /// How often they are asked: a revocation holds within a second.
 const LOOK: Duration = Duration::from_millis(250);
@@ -47,16 +49,20 @@ pub async fn watch_open_requests(gate: Arc<Gate>, mut stopped: watch::Receiver<b
     }
 }
 
-pub(in crate::flows) fn look(gate: &Gate) {
+pub(in crate::flows) fn look(gate: &Arc<Gate>) {
     let now = gate.clock.now();
     for open in gate.open_requests.all() {
         if open.ending().is_none()
             && let Some(why) = ends(gate, &open, now)
         {
-            gate.metrics.stream_ended(why);
-            open.end(why);
+            end(gate, &open, why);
         }
     }
+}
+
+fn end(gate: &Gate, open: &OpenRequest, why: Ending) {
+    gate.metrics.stream_ended(why);
+    open.end(why);
 }
 
 /// The answer to a request begins, and goes on until somebody ends it.
@@ -65,17 +71,21 @@ pub fn lasts(gate: &Gate, open: &Arc<OpenRequest>, permit: &Permit) {
     let until = end_of(open.token().token(), now).max(now.plus(AT_LEAST));
     open.lasts(permit.route().clone(), permit.path().clone(), until);
     let Some(lasting) = open.lasting() else { return };
-    if let Some(session) = open.session() {
-        return gate.open_requests.belongs(lasting, session.family);
+    let token = open.token();
+    if let Some(family) = open.session().map(|session| session.family).or(token.family()) {
+        return gate.open_requests.belongs(lasting, family);
     }
-    let Some(id) = open.token().marks().map(|marks| marks.id) else { return };
+    let Some(marks) = token.marks() else { return };
+    let ids = [Some(marks.id), marks.by_text.map(|(id, _)| id)];
     let (store, requests, open) = (gate.store.clone(), gate.open_requests.clone(), Arc::downgrade(open));
     gate.errands.spawn(async move {
-        let family = receipts::family_of(&*store, id).await;
-        if let (Some((family, _)), Some(open)) = (family, open.upgrade())
-            && let Some(lasting) = open.lasting()
-        {
-            requests.belongs(lasting, family);
+        for id in ids.into_iter().flatten() {
+            let Some((family, _)) = receipts::family_of(&*store, id).await else { continue };
+            let Some(open) = open.upgrade() else { return };
+            open.token().is_of(family);
+            if let Some(lasting) = open.lasting() {
+                return requests.belongs(lasting, family);
+            }
         }
     });
 }
@@ -87,7 +97,7 @@ fn end_of(token: &VerifiedToken, now: Timestamp) -> Timestamp {
 }
 
 /// Why it may not go on, if it may not.
-fn ends(gate: &Gate, open: &OpenRequest, now: Timestamp) -> Option<Ending> {
+fn ends(gate: &Arc<Gate>, open: &Arc<OpenRequest>, now: Timestamp) -> Option<Ending> {
     let taken_back = was_taken_back(gate, &open.token(), open.session(), now);
     let lasting = open.lasting();
     match taken_back {
@@ -96,7 +106,9 @@ fn ends(gate: &Gate, open: &OpenRequest, now: Timestamp) -> Option<Ending> {
         // What has its end in itself is not cut off for a doubt.
         Ok(false) | Err(_) => {}
     }
-    if open.session().is_some_and(|session| is_over(gate, session, lasting.is_some(), now)) {
+    if let Some(session) = open.session()
+        && is_over(gate, open, session, now)
+    {
         return Some(Ending::SessionOver);
     }
     let lasting = lasting.filter(|lasting| lasting.holds().until <= now)?;
@@ -130,25 +142,64 @@ fn was_taken_back(
     Ok(!admitted)
 }
 
-/// Whether its session is over. Time alone ends only what `lasts`.
-fn is_over(gate: &Gate, session: &OfSession, lasts: bool, now: Timestamp) -> bool {
+/// Whether its session is over, as far as that is known here. Time alone ends only what lasts.
+fn is_over(gate: &Arc<Gate>, open: &Arc<OpenRequest>, session: &OfSession, now: Timestamp) -> bool {
     let known = gate.sessions.family(session.family);
-    let used_at = known.as_ref().map_or(session.last_used_at, |known| known.used_at());
-    let last_used_at = session.last_used_at.max(used_at);
-    let timed_out = || session.timeouts.ended(session.signed_in_at, last_used_at, now).is_some();
-    known.is_some_and(|known| known.is_over()) || (lasts && timed_out())
+    if known.as_ref().is_some_and(|known| known.is_over()) {
+        return true;
+    }
+    if open.lasting().is_none() {
+        return false;
+    }
+    let used_at = known.map_or(session.last_used_at, |known| session.last_used_at.max(known.used_at()));
+    match session.timeouts.ended(session.signed_in_at, used_at, now) {
+        None => false,
+        Some(SessionEnd::IdleTimeout) => {
+            if !session.is_asked_about.swap(true, Ordering::Relaxed) {
+                gate.errands.spawn(end_if_idle(gate.clone(), open.clone()));
+            }
+            false
+        }
+        Some(_) => true,
+    }
 }
 
-/// Another token of the same session, for the same person, by which the route would let them in now.
+/// Nobody used the session here for too long; another replica may have been asked.
+async fn end_if_idle(gate: Arc<Gate>, open: Arc<OpenRequest>) {
+    let Some(session) = open.session() else { return };
+    let Ok(family) = coordinate::look(&*gate.store, session.family).await else {
+        // Asked again with the next look: an outage ends nothing.
+        return session.is_asked_about.store(false, Ordering::Relaxed);
+    };
+    // An exchange is in the newest grant, other use beside it.
+    let exchanged = family.as_ref().and_then(|family| Some(family.successor()?.last_used_at));
+    let used_at = session.last_used_at.max(exchanged.unwrap_or(session.last_used_at));
+    let used_at = family.as_ref().map_or(used_at, |family| family.last_use(used_at));
+    let newest = family.map_or(0, |family| family.latest());
+    let known = gate.sessions.know(session.family, KnownFamily::new(newest, used_at, false));
+    known.was_used(used_at);
+    let used_at = used_at.max(known.used_at());
+    if session.timeouts.ended(session.signed_in_at, used_at, gate.clock.now()).is_some() {
+        end(&gate, &open, Ending::SessionOver);
+    }
+    session.is_asked_about.store(false, Ordering::Relaxed);
+}
+
+/// Another token of the same session, for the same person, by which the route, as it is now, would let them in.
 fn another(gate: &Gate, open: &OpenRequest, lasting: &Lasting, now: Timestamp) -> Option<Arc<Caller>> {
     let before = open.token();
     let subject = before.token().subject()?;
+    let live = gate.live.load();
+    let route = live.settings.routes.iter().find(|route| route.name == lasting.route.name)?;
+    // Where the session says whose it is and not the token.
+    let client = open.session().map(|session| session.client.client_id.as_str());
     lasting.tokens().into_iter().find(|other| {
-        let token = other.token();
+        let (token, facts) = (other.token(), other.facts());
+        let facts = TokenFacts { client: facts.client.or(client), ..facts };
         now < token.expires_at()
             && token.issuer() == before.token().issuer()
             && token.subject() == Some(subject)
-            && judge(&lasting.route, &lasting.path, Some(other.facts()), now).is_ok()
+            && judge(route, &lasting.path, Some(facts), now).is_ok()
             && was_taken_back(gate, other, None, now) == Ok(false)
     })
 }

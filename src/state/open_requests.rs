@@ -6,7 +6,7 @@
 //!
 //! It must never say that somebody may go on.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -15,6 +15,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use futures_util::task::AtomicWaker;
 
+use crate::config::settings::Client;
 use crate::core::caller::Caller;
 use crate::core::revocation::marks::GrantMarks;
 use crate::core::route::Route;
@@ -61,6 +62,9 @@ pub struct OfSession {
     pub signed_in_at: Timestamp,
     pub last_used_at: Timestamp,
     pub timeouts: Timeouts,
+    pub client: Arc<Client>,
+    /// Somebody asks the store whether it is used elsewhere.
+    pub is_asked_about: AtomicBool,
     /// What its access token was found to be.
     pub token: Arc<Caller>,
 }
@@ -183,6 +187,8 @@ pub struct OpenRequests {
     all: DashMap<usize, Arc<OpenRequest>, RandomState>,
     /// Of the sessions of which something lasts.
     sessions: DashMap<FamilyId, Weak<Tokens>, RandomState>,
+    /// How many these are, to ask without a lock.
+    known: AtomicUsize,
 }
 
 fn place(open: &Arc<OpenRequest>) -> usize {
@@ -219,13 +225,14 @@ impl OpenRequests {
             Entry::Vacant(place) => {
                 let tokens = Arc::default();
                 place.insert(Arc::downgrade(&tokens));
+                self.known.fetch_add(1, Ordering::Relaxed);
                 tokens
             }
         };
         let _ = lasting.tokens.set(tokens);
     }
 
-    /// A session has got this access token. Kept where something of the session lasts.
+    /// A session has got this access token, or uses it. Kept where something of the session lasts.
     pub fn renewed(&self, family: FamilyId, token: &Arc<Caller>, now: Timestamp) {
         let tokens = self.sessions.get(&family).and_then(|tokens| tokens.upgrade());
         if let Some(tokens) = tokens {
@@ -235,12 +242,18 @@ impl OpenRequests {
 
     /// Forgets sessions of which nothing lasts any more.
     pub fn sweep(&self) {
-        self.sessions.retain(|_, tokens| tokens.strong_count() > 0);
+        self.sessions.retain(|_, tokens| {
+            let stays = tokens.strong_count() > 0;
+            if !stays {
+                self.known.fetch_sub(1, Ordering::Relaxed);
+            }
+            stays
+        });
     }
 
     /// How many sessions have something that lasts; some may be over.
     pub fn sessions(&self) -> usize {
-        self.sessions.len()
+        self.known.load(Ordering::Relaxed)
     }
 }
 

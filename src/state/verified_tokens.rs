@@ -8,7 +8,7 @@
 //! counts is for `state::introspections`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use ahash::RandomState;
 use http::HeaderName;
@@ -18,6 +18,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::core::caller::{Beside, Caller};
 use crate::core::revocation::marks::TokenMarks;
+use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
@@ -51,11 +52,21 @@ pub struct Found {
     size: u64,
     /// What it is looked up by when it is asked whether it was taken back.
     pub marks: TokenMarks,
+    /// In which session it was handed out, once somebody knows.
+    family: OnceLock<FamilyId>,
 }
 
 impl Beside for Found {
     fn marks(&self) -> Option<&TokenMarks> {
         Some(&self.marks)
+    }
+
+    fn family(&self) -> Option<FamilyId> {
+        self.family.get().copied()
+    }
+
+    fn is_of(&self, family: FamilyId) {
+        let _ = self.family.set(family);
     }
 }
 
@@ -67,7 +78,8 @@ impl Found {
         issuer: Arc<IssuerState>,
         grounds: Grounds,
     ) -> Self {
-        Self { fingerprint, uses, issuer, grounds, was_used: AtomicBool::new(false), size: 0, marks }
+        let was_used = AtomicBool::new(false);
+        Self { fingerprint, uses, issuer, grounds, was_used, size: 0, marks, family: OnceLock::new() }
     }
 
     /// Of this token. `headers`: see [`Caller::new`].

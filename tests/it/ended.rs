@@ -217,6 +217,26 @@ async fn what_lasts_ends_with_its_token_and_a_download_goes_on() {
 }
 
 #[tokio::test]
+async fn what_lasts_is_known_by_its_answer_and_not_by_what_comes_before_it() {
+    let (listener, gateway) = stage().await;
+    let now = gateway.app.gate.clock.now().as_secs();
+    let hers = token(&gateway, json!({ "exp": now + 2 }));
+    let fields = [("Authorization", hers.as_str())];
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n";
+    let (mut feed, mut peer) = under_way((&listener, &gateway), ("GET", &fields), "", early).await;
+    peer.send([FEED, EVENT].concat()).await;
+    feed.until(EVENT.as_bytes()).await;
+    feed.rest().await;
+    peer.rest().await;
+    assert_eq!(ended(&gateway, "expired").await, 1.0);
+    let lines = gateway.logged(1).await;
+    assert_eq!(
+        (lines[0]["status"].as_u64(), lines[0]["outcome"].as_str()),
+        (Some(200), Some("ended_expired"))
+    );
+}
+
+#[tokio::test]
 async fn what_begins_while_clocks_may_differ_goes_on_for_as_long_as_its_token_is_taken() {
     let (listener, gateway) = stage().await;
     let now = gateway.app.gate.clock.now().as_secs();

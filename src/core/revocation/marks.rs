@@ -100,6 +100,8 @@ pub struct Pair {
 pub struct TokenMarks {
     /// What it was noted by where it was handed out.
     pub id: TokenId,
+    /// The same by its text, where it has an id that was not known when it was handed out.
+    pub by_text: Option<(TokenId, Mark)>,
     pub token: Mark,
     pub jti: Option<Pair>,
     pub sid: Option<Pair>,
@@ -110,10 +112,17 @@ pub struct TokenMarks {
 }
 
 impl TokenMarks {
+    /// It may also be named by its text.
+    #[must_use]
+    pub fn or_by_text(self, key: &MarkKey, id: TokenId) -> Self {
+        Self { by_text: Some((id, Mark::of_token(key, id))), ..self }
+    }
+
     pub fn of(key: &MarkKey, token: &TokenFacts<'_>) -> Self {
         let pair = |kind, value: Option<&str>| value.map(|value| key.pair(kind, token.iss, value));
         Self {
             id: token.id,
+            by_text: None,
             token: Mark::of_token(key, token.id),
             jti: pair(Kind::Jti, token.jti),
             sid: pair(Kind::Sid, token.sid),

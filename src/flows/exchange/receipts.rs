@@ -11,9 +11,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::coordinate::change_known;
-use crate::core::caller::Caller;
+use crate::core::caller::{Beside as _, Caller};
 use crate::core::session::exchange::Issued;
 use crate::core::session::grant::{FamilyId, Generation};
+use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 use crate::flows::Gate;
 use crate::flows::ports::{Keep, Store, StoreKey, Value};
@@ -42,8 +43,17 @@ pub(in crate::flows) async fn family_of(store: &dyn Store, id: TokenId) -> Optio
     read(&bytes)
 }
 
-/// A token was found good.
-pub(in crate::flows) fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>) {
+/// A token was found good, with a request: what lasts of its session may go on by it.
+pub(in crate::flows) fn used(gate: &Gate, live: &Live, found: &Arc<Remembered>, now: Timestamp) {
+    seen(gate, live, found);
+    if gate.open_requests.sessions() > 0
+        && let Some(family) = found.beside.family()
+    {
+        gate.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), now);
+    }
+}
+
+fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>) {
     if !found.beside.is_first_use() {
         return;
     }
@@ -59,6 +69,7 @@ pub(in crate::flows) fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>) 
     let open_requests = Arc::clone(&gate.open_requests);
     gate.errands.spawn(async move {
         let Some((family, generation)) = family_of(&*store, found.beside.marks.id).await else { return };
+        found.beside.is_of(family);
         let now = clock.now();
         open_requests.renewed(family, &(found as Arc<Caller>), now);
         let _ =

@@ -100,7 +100,6 @@ pub(in crate::flows) async fn introspect(
     }
     let verified = found.token();
     gate.revocations.admit_token(&found.beside.marks, verified.issued_at(), now)?;
-    check_text(gate, issuer, verified, token)?;
     brake::remember(gate, live, id);
     Ok(found)
 }
@@ -140,7 +139,16 @@ fn found(
     if let Some(made) = made.filter(|made| made.beside.rests_on(token)) {
         return made;
     }
-    let marks = gate.revocations.marks_of(&TokenFacts::of(token, &issuer.settings.rules.iss, text));
+    let facts = TokenFacts::of(token, &issuer.settings.rules.iss, text);
+    // One that has an id by its issuer's word was noted by its text where it was handed out while the issuer could not be
+    // asked about it.
+    let marks = match token.id() {
+        Some(_) => {
+            let by_text = TokenId::of(&issuer.settings.rules.iss, None, text);
+            gate.revocations.marks_by_text_too(&facts, by_text)
+        }
+        None => gate.revocations.marks_of(&facts),
+    };
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
     let found = verified_tokens::Found::new(
         id,
@@ -152,17 +160,6 @@ fn found(
     let made = found.of(VerifiedToken::clone(token), &live.settings.identity.headers);
     gate.verified_tokens.remember(Arc::clone(&made));
     made
-}
-
-/// A token that has an id by its issuer's word was noted by its text where it was handed out while the issuer could not
-/// be asked about it. Whatever was revoked under either name is refused.
-fn check_text(gate: &Gate, issuer: &IssuerState, token: &VerifiedToken, text: &str) -> Result<(), Denial> {
-    if token.id().is_none() {
-        return Ok(());
-    }
-    let iss = &issuer.settings.rules.iss;
-    let facts = TokenFacts { id: TokenId::of(iss, None, text), ..TokenFacts::of(token, iss, text) };
-    gate.revocations.admit_token(&gate.revocations.marks_of(&facts), token.issued_at(), gate.clock.now())
 }
 
 /// One question to an issuer, on its own.

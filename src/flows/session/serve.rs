@@ -229,7 +229,9 @@ fn in_session(
     held: Arc<Held>,
     found: Arc<Remembered>,
 ) -> InSession {
-    at.gate.open_requests.renewed(grant.family, &(found.clone() as Arc<Caller>), at.gate.clock.now());
+    if at.gate.open_requests.sessions() > 0 {
+        at.gate.open_requests.renewed(grant.family, &(found.clone() as Arc<Caller>), at.gate.clock.now());
+    }
     let timeouts = session_cookie::timeouts(at.client);
     let last_used_at = grant.last_used_at.max(known.used_at());
     let ends_at = grant.signed_in_at.plus(timeouts.absolute).min(last_used_at.plus(timeouts.idle));

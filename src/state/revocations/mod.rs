@@ -68,6 +68,11 @@ impl Revocations {
         TokenMarks::of(&self.key, token)
     }
 
+    /// The same for a token that may have been noted by its text.
+    pub fn marks_by_text_too(&self, token: &TokenFacts<'_>, by_text: TokenId) -> TokenMarks {
+        self.marks_of(token).or_by_text(&self.key, by_text)
+    }
+
     /// Whether this token may pass.
     ///
     /// # Errors
@@ -80,6 +85,7 @@ impl Revocations {
     ) -> Result<(), Denial> {
         self.check_fresh()?;
         let refused = self.tokens.refuses(marks.token, issued_at, now)
+            || marks.by_text.is_some_and(|(_, mark)| self.tokens.refuses(mark, issued_at, now))
             || self.jti.refuses(marks.jti.as_ref(), issued_at, now)
             || self.kid.refuses(marks.kid.as_ref(), issued_at, now)
             || self.sid.refuses(marks.sid.as_ref(), issued_at, now)

@@ -1,10 +1,12 @@
 //! What goes on until somebody ends it, while the tokens of its session come and go.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::core::caller::Caller;
 use crate::core::cors::Sharing;
 use crate::core::ids::{RouteName, UpstreamName};
-use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use crate::core::revocation::{Change, GrantFacts, Kind, Revocation, Rule, Target, Whose};
 use crate::core::route::forwarding::Forwarding;
 use crate::core::route::path::{CanonicalPath, PathPattern};
 use crate::core::route::permit::Permit;
@@ -14,11 +16,11 @@ use crate::core::route::table::Found;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::open_requests::{lasts, look};
-use crate::state::open_requests::{Ending, OpenRequest};
+use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 
 /// A route for who may read.
-fn permit(caller: Arc<Caller>, now: Timestamp) -> Permit {
-    let route = Route {
+fn route() -> Arc<Route> {
+    Arc::new(Route {
         name: RouteName::new("chat"),
         path: PathPattern::parse("/chat").unwrap(),
         host: None,
@@ -31,8 +33,11 @@ fn permit(caller: Arc<Caller>, now: Timestamp) -> Permit {
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
         forwarding: Forwarding::default(),
-    };
-    let table = RouteTable::build(&[Arc::new(route)]).unwrap();
+    })
+}
+
+fn permit(caller: Arc<Caller>, now: Timestamp) -> Permit {
+    let table = RouteTable::build(&[route()]).unwrap();
     let path = CanonicalPath::parse(b"/chat").unwrap();
     let Found::Route(matched) = table.find("gate.example", &Method::GET, path) else { panic!() };
     Permit::grant(matched, None, Some(caller), false, now).unwrap()
@@ -44,7 +49,32 @@ fn minute(scene: &Scene, jti: &str, changes: Value) -> Instead {
     access_token(scene, with(json!({ "jti": jti, "iat": now, "exp": now + 60 }), changes))
 }
 
+/// With that route.
+fn scene() -> Scene {
+    let scene = Scene::strict();
+    scene.with_routes(vec![route()]);
+    scene
+}
+
 impl Scene {
+    /// As a reload leaves them.
+    fn with_routes(&self, routes: Vec<Arc<Route>>) {
+        let (live, before) = (self.gate.live.load_full(), &self.live.settings);
+        let settings = Settings {
+            issuers: before.issuers.clone(),
+            clients: before.clients.clone(),
+            routes: routes.clone(),
+            ..testing::settings(OWN)
+        };
+        self.gate.live.store(Arc::new(Live {
+            settings: Arc::new(settings),
+            routes: RouteTable::build(&routes).unwrap(),
+            issuers: Issuers::new(&before.issuers, Some(&live.issuers)),
+            cookie_keys: live.cookie_keys.clone(),
+            assertions: None,
+        }));
+    }
+
     async fn opens_session(&self) -> (String, String) {
         self.next(minute(self, "first", json!({})));
         let answer = self.sign_in().await;
@@ -61,7 +91,7 @@ impl Scene {
     async fn brings(&self, token: &str) -> Arc<Caller> {
         let brought = Brought::ByIssuer(&self.live.settings.issuers[0].name);
         let found = authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.unwrap();
-        receipts::seen(&self.gate, &self.live, &found);
+        receipts::used(&self.gate, &self.live, &found, self.clock.now());
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
         found
     }
@@ -91,7 +121,7 @@ impl Scene {
 
 #[tokio::test]
 async fn it_ends_with_its_token_unless_its_session_has_got_another() {
-    let scene = Scene::strict();
+    let scene = scene();
     let (cookie, first) = scene.opens_session().await;
     let kept = scene.opens(&first).await;
     scene.pass(59);
@@ -111,7 +141,7 @@ async fn a_token_of_somebody_else_or_for_less_keeps_nothing_and_one_for_less_hid
         (json!({ "scope": "api:write" }), false),
         (json!({ "scope": "api:read more" }), true),
     ] {
-        let scene = Scene::strict();
+        let scene = scene();
         let (_, first) = scene.opens_session().await;
         let open = scene.opens(&first).await;
         scene.pass(30);
@@ -123,7 +153,7 @@ async fn a_token_of_somebody_else_or_for_less_keeps_nothing_and_one_for_less_hid
         scene.pass(31);
         assert_eq!(scene.ending(&open), (!keeps).then_some(Ending::Expired), "{changes}");
     }
-    let scene = Scene::strict();
+    let scene = scene();
     let (cookie, first) = scene.opens_session().await;
     let open = scene.opens(&first).await;
     scene.pass(30);
@@ -136,7 +166,7 @@ async fn a_token_of_somebody_else_or_for_less_keeps_nothing_and_one_for_less_hid
 
 #[tokio::test]
 async fn a_token_that_another_replica_got_keeps_it_once_it_is_used_here() {
-    let here = Scene::strict();
+    let here = scene();
     let (cookie, first) = here.opens_session().await;
     let [used, unused] = [here.opens(&first).await, here.replica().opens(&first).await];
     here.pass(30);
@@ -149,8 +179,104 @@ async fn a_token_that_another_replica_got_keeps_it_once_it_is_used_here() {
 }
 
 #[tokio::test]
+async fn a_token_that_came_before_the_answer_began_keeps_it_once_it_is_used_again() {
+    let scene = scene();
+    let (cookie, first) = scene.opens_session().await;
+    let caller = scene.brings(&first).await;
+    let open = scene.gate.open_requests.enter(caller.clone(), None);
+    let (cookie, second) = scene.refreshed(&cookie, "second", json!({})).await;
+    scene.brings(&second).await;
+    scene.pass(30);
+    lasts(&scene.gate, &open, &permit(caller, scene.clock.now()));
+    scene.refreshed(&cookie, "third", json!({})).await;
+    scene.brings(&second).await;
+    scene.pass(29);
+    assert_eq!(scene.ending(&open), None);
+    scene.pass(2);
+    assert_eq!(scene.ending(&open), None, "by the third");
+}
+
+#[tokio::test]
+async fn a_route_that_a_reload_took_away_or_made_narrower_keeps_nothing() {
+    for (routes, keeps) in [(vec![route()], true), (vec![], false), (vec![narrower()], false)] {
+        let scene = scene();
+        let (cookie, first) = scene.opens_session().await;
+        let open = scene.opens(&first).await;
+        scene.with_routes(routes);
+        scene.pass(30);
+        scene.refreshed(&cookie, "second", json!({})).await;
+        scene.pass(31);
+        assert_eq!(scene.ending(&open), (!keeps).then_some(Ending::Expired));
+    }
+}
+
+fn narrower() -> Arc<Route> {
+    let required = Requirements { scope: vec!["admin".into()], ..Requirements::default() };
+    Arc::new(Route { access: Access::Protected(required), ..Arc::unwrap_or_clone(route()) })
+}
+
+/// By the cookie of a session of which `token` is the access token.
+fn of_session(scene: &Scene, cookie: &str, token: &Arc<Caller>) -> Box<OfSession> {
+    let (grant, client) = (scene.grant_of(cookie), &scene.live.settings.clients[0]);
+    Box::new(OfSession {
+        family: grant.family,
+        marks: scene.gate.revocations.marks_of_grant(&GrantFacts::of(&grant)),
+        signed_in_at: grant.signed_in_at,
+        last_used_at: grant.last_used_at,
+        timeouts: session_cookie::timeouts(client),
+        client: client.clone(),
+        is_asked_about: AtomicBool::new(false),
+        token: token.clone(),
+    })
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_name_its_client_is_its_sessions() {
+    let scene = scene();
+    let clients = Some(vec![(IssuerName::new("demo"), "web-app".to_owned())]);
+    let required = Requirements { clients, ..Requirements::default() };
+    let of_client = Arc::new(Route { access: Access::Protected(required), ..Arc::unwrap_or_clone(route()) });
+    scene.with_routes(vec![of_client]);
+    let nameless = json!({ "client_id": null });
+    scene.next(minute(&scene, "first", nameless.clone()));
+    let answer = scene.sign_in().await;
+    let cookie = cookie_of(&answer);
+    let first = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
+    let open = scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, &first)));
+    lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
+    scene.pass(30);
+    scene.refreshed(&cookie, "second", nameless).await;
+    scene.pass(31);
+    assert_eq!(scene.ending(&open), None);
+}
+
+#[tokio::test]
+async fn a_session_that_is_used_at_another_replica_is_not_idle() {
+    let scene = scene();
+    let day = json!({ "exp": scene.clock.now().as_secs() + 20 * 3600 });
+    scene.next(minute(&scene, "first", day.clone()));
+    let answer = scene.sign_in().await;
+    let cookie = cookie_of(&answer);
+    let first = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
+    let open = scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, &first)));
+    lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
+    scene.pass(3000);
+    scene.replica().refreshed(&cookie, "second", day).await;
+    let looks = async || {
+        look(&scene.gate);
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        open.ending()
+    };
+    scene.pass(3000);
+    assert_eq!(looks().await, None, "idle here for longer than an hour, and used there");
+    assert_eq!(looks().await, None);
+    scene.pass(3000);
+    assert_eq!(looks().await, Some(Ending::SessionOver), "nobody used it anywhere");
+}
+
+#[tokio::test]
 async fn what_is_taken_back_ends_it_also_after_it_went_on_by_another_token() {
-    let scene = Scene::strict();
+    let scene = scene();
     let (cookie, first) = scene.opens_session().await;
     let [one, two] = [scene.opens(&first).await, scene.opens(&first).await];
     scene.pass(30);
@@ -168,7 +294,7 @@ async fn what_is_taken_back_ends_it_also_after_it_went_on_by_another_token() {
 
 #[tokio::test]
 async fn a_list_that_is_too_old_ends_what_lasts_and_nothing_else() {
-    let scene = Scene::strict();
+    let scene = scene();
     let (_, first) = scene.opens_session().await;
     let lasting = scene.opens(&first).await;
     let download = scene.gate.open_requests.enter(scene.brings(&first).await, None);
@@ -199,7 +325,7 @@ fn stale(scene: &Scene) -> Gate {
 
 #[tokio::test]
 async fn nothing_is_kept_of_what_has_ended() {
-    let scene = Scene::strict();
+    let scene = scene();
     let (cookie, first) = scene.opens_session().await;
     let open = scene.opens(&first).await;
     assert_eq!((scene.gate.open_requests.all().len(), scene.gate.open_requests.sessions()), (1, 1));

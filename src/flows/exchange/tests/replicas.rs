@@ -30,7 +30,7 @@ impl Scene {
         let now = self.clock.now();
         let brought = Brought::ByIssuer(&IssuerName::new("demo"));
         let verified = authenticate(&self.gate, &self.live, token, brought, now).await;
-        receipts::seen(&self.gate, &self.live, &verified.unwrap());
+        receipts::used(&self.gate, &self.live, &verified.unwrap(), self.clock.now());
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
     }
 

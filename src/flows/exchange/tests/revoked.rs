@@ -42,6 +42,23 @@ impl Scene {
 }
 
 #[tokio::test]
+async fn sessions_that_were_signed_out_make_nobody_lose_one() {
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({ "jti": "kept" })));
+    let kept = scene.sign_in().await;
+    let timeouts = session_cookie::timeouts(&scene.live.settings.clients[0]);
+    for number in 0..5 {
+        scene.next(access_token(&scene, json!({ "jti": format!("t{number}") })));
+        let cookie = cookie_of(&scene.sign_in().await);
+        let grant = scene.grant_of(&cookie);
+        reach::note(&scene.gate, &scene.live, &grant, None, timeouts, 2).await.unwrap();
+        scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+    }
+    assert_eq!(scene.takes(body(&kept)["access_token"].as_str().unwrap()).await, Ok(()));
+}
+
+#[tokio::test]
 async fn somebody_with_too_many_sessions_loses_the_oldest() {
     let scene = Scene::strict();
     let mut sessions = Vec::new();
