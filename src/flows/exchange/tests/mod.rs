@@ -3,6 +3,7 @@
 
 mod answers;
 mod backchannel;
+mod bounded;
 mod by_gateway;
 mod generations;
 mod in_session;
