@@ -1,6 +1,6 @@
 //! The price of a judgement, from the request's head to the permit: a token that is known, over ten thousand of them and
 //! 256 paths, and one that was never seen; with assertions for upstreams and for requests. Beside them what a judgement
-//! cannot do without: SHA-256 of the token's text, and one verification of its signature, in rounds that take turns. What a
+//! cannot do without: the fingerprint of the token's text, and one verification of its signature, in rounds that take turns. What a
 //! request brings is in the cache, as it is when it has just been read; what is remembered of ten thousand tokens is not. Run
 //! by `make bench-core`.
 
@@ -16,7 +16,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tollgate::core::token::fingerprint::Fingerprint;
+use tollgate::core::token::fingerprint::FingerprintKey;
 
 use in_memory::{Gateway, request, token};
 
@@ -47,6 +47,7 @@ fn main() {
     }
     let (public, signed) = (key.public_key().as_ref().to_vec(), parts(&tokens));
 
+    let fingerprints = FingerprintKey::from_random(&[7; 32]);
     let again = vec![*each.first().expect("a token"); TOKENS / 10];
     let few = each.get(..500).expect("500 tokens");
     let admits = |gateway: &Gateway, each: &[(usize, &str)]| {
@@ -65,9 +66,9 @@ fn main() {
             }),
         );
         note(
-            "SHA-256 of its text",
+            "the fingerprint of its text",
             time(&tokens, String::clone, |token| {
-                black_box(Fingerprint::of(token));
+                black_box(fingerprints.of(token));
             }),
         );
         note("one known token again and again", admits(&plain, &again));

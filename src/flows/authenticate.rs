@@ -54,7 +54,7 @@ pub async fn authenticate(
     if token.bytes().len() > live.settings.limits.token {
         return Err(Denial::TokenTooLarge);
     }
-    let fingerprint = Fingerprint::of(token.bytes());
+    let fingerprint = gate.fingerprint_key.of(token.bytes());
     if let Some(issuer) = introspect::whom_to_ask(live, token, brought) {
         return introspect::introspect(gate, live, issuer, token.text()?, fingerprint, brought).await;
     }

@@ -18,7 +18,6 @@ use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
 use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
-use crate::core::token::fingerprint::Fingerprint;
 use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{self, Bounds, HttpFault, Randomness};
@@ -103,7 +102,7 @@ fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
 /// Revokes a refresh token at the AS (RFC 7009), behind the caller's back and with a few attempts; once, however often
 /// its cookie is presented.
 pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Client>, token: SecretString) {
-    let fingerprint = Fingerprint::of(token.expose());
+    let fingerprint = gate.fingerprint_key.of(token.expose());
     if !gate.revoked_there.remember(fingerprint) {
         return;
     }

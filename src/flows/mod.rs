@@ -33,6 +33,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::core::secret::Secret;
+use crate::core::token::fingerprint::FingerprintKey;
 use crate::state::assertions::MadeAssertions;
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
@@ -68,6 +69,8 @@ pub struct Gate {
     pub seen_tokens: KnownTokens,
     /// Refresh tokens that their AS is told, or was told lately, to revoke.
     pub revoked_there: KnownTokens,
+    /// What tokens are known by.
+    pub fingerprint_key: FingerprintKey,
     pub verified_tokens: VerifiedTokens,
     pub made_assertions: MadeAssertions,
     pub brake: Brake,
@@ -103,6 +106,7 @@ impl Gate {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
         let sessions = Sessions::new(live.settings.limits.token_memory / 2);
         Self {
+            fingerprint_key: FingerprintKey::from_random(&ports::random(&*random)),
             verified_tokens: VerifiedTokens::new(live.settings.limits.token_memory),
             made_assertions: MadeAssertions::new(live.settings.limits.token_memory / 2),
             live: ArcSwap::new(live),

@@ -1,7 +1,6 @@
 //! How a session begins and how it ends.
 
 use super::*;
-use crate::core::token::fingerprint::Fingerprint;
 use crate::flows::brake;
 
 #[tokio::test]
@@ -175,7 +174,7 @@ async fn an_address_that_was_denied_too_often_keeps_its_sessions() {
     let answer = scene.refresh(&cookie).await.unwrap();
     let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
     let brake = |token: &str| {
-        brake::before_token(gate, live, Fingerprint::of(token), address, false, gate.clock.now())
+        brake::before_token(gate, live, gate.fingerprint_key.of(token), address, false, gate.clock.now())
     };
     assert_eq!(brake(&token), Ok(()));
     assert!(matches!(brake("made.up.token"), Err(Denial::TooManyDenials { .. })));
