@@ -97,16 +97,47 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     values.next().is_none().then_some(value)
 }
 
+/// What an upstream is told of a client. Where no trusted proxy speaks for it, that is the same for all requests of one
+/// connection that ask for one host.
+#[derive(Debug)]
+pub struct Told {
+    host: Box<str>,
+    scheme: &'static str,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Told {
+    /// `host` is the one that was asked for, with its port where it came with one; `scheme` is that of the
+    /// connection itself. What the request says of both counts only when the peer is a trusted proxy.
+    pub fn of(
+        peer: IpAddr,
+        received: &HeaderMap,
+        trusted: &[IpNet],
+        host: &str,
+        scheme: &'static str,
+    ) -> Self {
+        Self { headers: headers(peer, received, trusted, host, scheme), host: host.into(), scheme }
+    }
+
+    /// `peer`: no trusted proxy.
+    pub fn of_stranger(peer: IpAddr, host: &str, scheme: &'static str) -> Self {
+        Self::of(peer, &HeaderMap::new(), &[], host, scheme)
+    }
+
+    /// Whether it is what is told of a stranger who asks for this host.
+    pub fn is_for(&self, host: &str, scheme: &str) -> bool {
+        *self.host == *host && self.scheme == scheme
+    }
+}
+
 /// `X-Forwarded-For/Proto/Host` and `Forwarded`, to set at the upstream after what came was removed.
-/// `host` is the one that was asked for, with its port where it came with one; `scheme` is that of the
-/// connection itself. What the request says of both counts only when the peer is a trusted proxy.
-pub fn headers(
+fn headers(
     peer: IpAddr,
     received: &HeaderMap,
     trusted: &[IpNet],
     host: &str,
     scheme: &'static str,
-) -> [Option<(HeaderName, HeaderValue)>; 4] {
+) -> Vec<(HeaderName, HeaderValue)> {
     let mut chain = [peer; MOST_HOPS];
     let mut length = 0;
     for (place, hop) in chain.iter_mut().zip(hops(peer, received, trusted)) {
@@ -141,12 +172,13 @@ pub fn headers(
     }
     let host = Some(client_host).filter(|host| is_authority(host));
     let set = |name, text: &str| Some((name, HeaderValue::from_str(text).ok()?));
-    [
+    let all = [
         set(X_FORWARDED_FOR, &addresses),
         Some((X_FORWARDED_PROTO, HeaderValue::from_static(client_scheme))),
         host.and_then(|host| set(X_FORWARDED_HOST, host)),
         set(FORWARDED, &forwarded),
-    ]
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// `;host=…;proto=…`, the host in quotes where it is no token (RFC 7239 section 4).
@@ -275,9 +307,23 @@ mod tests {
         let scheme = if https { "https" } else { "http" };
         super::headers(peer.parse().unwrap(), &headers(sent), &trusted(), host, scheme)
             .iter()
-            .flatten()
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn what_is_made_once_for_a_connection_is_what_each_of_its_requests_would_get() {
+        for (peer, scheme, host) in [
+            ("192.0.2.1", "http", "api.example:8080"),
+            ("2001:db9::1", "https", "api.example"),
+            ("192.0.2.1", "https", "a\";for=1.1.1.1"),
+        ] {
+            let told = Told::of_stranger(peer.parse().unwrap(), host, scheme);
+            let each = super::headers(peer.parse().unwrap(), &headers(&SENT), &trusted(), host, scheme);
+            assert_eq!(told.headers, each);
+            assert!(told.is_for(host, scheme));
+            assert!(!told.is_for("other.example", scheme) && !told.is_for(host, "ws"));
+        }
     }
 
     fn expected(values: [&str; 4]) -> Vec<(String, String)> {

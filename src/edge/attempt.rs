@@ -25,7 +25,7 @@ pub(crate) async fn peer(
     session: &Session,
     context: &mut Context,
     metrics: &Metrics,
-) -> Result<HttpPeer, Denial> {
+) -> Result<Box<HttpPeer>, Denial> {
     let route = context.permit.as_ref().ok_or(Denial::Internal)?.route().clone();
     let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
     context.upstream = Some(upstream.clone());

@@ -33,6 +33,7 @@ use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
+use crate::edge::recurring::Recurring;
 
 /// How a client begins HTTP/2 (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -103,6 +104,7 @@ impl Connections {
 pub(crate) struct Connection {
     /// Of its request, where it has one at a time.
     pub(crate) let_in: LetIn,
+    pub(crate) recurring: Recurring,
     phase: AtomicU8,
     all: Arc<Connections>,
     door: Arc<Door>,
@@ -166,10 +168,8 @@ impl Place {
         all.awaited.fetch_add(1, Ordering::AcqRel);
         all.gauge.inc();
         let (all, door) = (all.clone(), door.clone());
-        Some(Self(
-            Arc::new(Connection { let_in: LetIn::default(), phase: AtomicU8::new(FRESH), all, door }),
-            counted,
-        ))
+        let (let_in, recurring, phase) = (LetIn::default(), Recurring::default(), AtomicU8::new(FRESH));
+        Some(Self(Arc::new(Connection { let_in, recurring, phase, all, door }), counted))
     }
 }
 

@@ -7,13 +7,14 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType};
 
 use crate::core::cors::SPOKEN_BY_UPSTREAMS;
-use crate::core::forwarded::{self, Identifiers};
+use crate::core::forwarded::Identifiers;
 use crate::core::identity_headers::ReservedHeaders;
 use crate::core::route::permit::Permit;
 use crate::core::route::{CorsSpeaker, Route};
@@ -24,14 +25,11 @@ use crate::state::live::Live;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// Of one connection only (RFC 9110 section 7.6.1), whether `Connection` names them or not.
-static HOP_BY_HOP: [HeaderName; 5] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::UPGRADE,
-    header::TE,
-];
+
+/// Whether a field is of one connection only (RFC 9110 section 7.6.1), whether `Connection` names it or not.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "te")
+}
 
 /// Who a request is, in logs and at the upstream.
 #[derive(Debug)]
@@ -55,10 +53,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) upgrades: bool,
     /// `Host` for the upstream.
     pub(crate) host: &'a HeaderValue,
-    /// The host that the client asked for.
-    pub(crate) asked_for: &'a str,
-    /// `http` or `https`, as the client came.
-    pub(crate) scheme: &'static str,
+    /// What it is told of the client and of what that asked for.
+    pub(crate) forwarded: &'a [(HeaderName, HeaderValue)],
 }
 
 /// Turns the client's request into the upstream's. Names go out in lower case, but for a few of HTTP's own: one map of
@@ -103,11 +99,9 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
     if !plan.who.ids.keeps_trace_state {
         headers.remove(TRACESTATE);
     }
-    let trusted = &plan.live.settings.trusted_proxies;
-    let forwarded = forwarded::headers(plan.who.peer, plan.received, trusted, plan.asked_for, plan.scheme);
-    let identity = plan.permit.identity().iter().chain(plan.permit.assertion()).cloned();
-    for (name, value) in forwarded.into_iter().flatten().chain(identity) {
-        headers.insert(name, value);
+    let identity = plan.permit.identity().iter().chain(plan.permit.assertion());
+    for (name, value) in plan.forwarded.iter().chain(identity) {
+        headers.insert(name.clone(), value.clone());
     }
     Ok(())
 }
@@ -202,6 +196,32 @@ fn changed_target(request: &RequestHeader, permit: &Permit) -> pingora::Result<O
     target.map(Some).map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))
 }
 
+/// Takes an answer to change it, and the reason that its server gave, where that is one of its own. Names go out in lower
+/// case after that, but for a few of HTTP's own, as those of requests do: see [`to_upstream`].
+pub(crate) fn take(answer: &mut ResponseHeader) -> (Parts, Option<String>) {
+    let reason =
+        answer.get_reason_phrase().filter(|reason| answer.status.canonical_reason() != Some(*reason));
+    let reason = reason.map(str::to_owned);
+    let none = ResponseHeader::from(http::Response::new(()).into_parts().0);
+    (std::mem::replace(answer, none).into(), reason)
+}
+
+/// Gives back what [`take`] took.
+///
+/// # Errors
+/// When the reason cannot be written.
+pub(crate) fn give_back(
+    answer: &mut ResponseHeader,
+    parts: Parts,
+    reason: Option<&str>,
+) -> pingora::Result<()> {
+    *answer = parts.into();
+    match reason {
+        Some(reason) => answer.set_reason_phrase(Some(reason)),
+        None => Ok(()),
+    }
+}
+
 /// Whether an answer has one reading. pingora would pass on one with several codings, or codings that it does
 /// not know, for the client to guess (RFC 9112 section 6.3); and a switch of protocols that the client did not ask
 /// for, so that what follows would be read as its next answer (RFC 9110 section 15.2.2).
@@ -226,26 +246,22 @@ pub(crate) fn has_one_reading(answer: &ResponseHeader, may_upgrade: bool) -> boo
 ///
 /// # Errors
 /// When a header cannot be written.
-pub(crate) fn to_client(
-    answer: &mut ResponseHeader,
-    live: &Live,
-    request_id: &str,
-) -> pingora::Result<usize> {
+pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pingora::Result<usize> {
     let planted = if answer.headers.contains_key(header::SET_COOKIE) {
-        remove_planted_cookies(answer, live)?
+        remove_planted_cookies(&mut answer.headers, live)
     } else {
         0
     };
-    if answer.status.is_informational() && answer.status.as_u16() != 101 {
+    if answer.status.is_informational() && answer.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(planted);
     }
-    if answer.status.as_u16() != 101 {
-        remove_hop_by_hop(answer);
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        remove_hop_by_hop(&mut answer.headers);
     }
     if let Some(length) = one_content_length(&answer.headers) {
-        answer.insert_header(header::CONTENT_LENGTH, length)?;
+        answer.headers.insert(header::CONTENT_LENGTH, value(length)?);
     }
-    answer.insert_header(X_REQUEST_ID, request_id)?;
+    answer.headers.insert(X_REQUEST_ID, value(request_id)?);
     Ok(planted)
 }
 
@@ -257,38 +273,30 @@ pub(crate) fn ends_a_request(status: StatusCode) -> bool {
 /// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of `Authorization`
 /// (RFC 9111 section 3.5), and of a cookie only where it is said: that it depends on it, and, where the upstream does not
 /// speak of caches itself, that it is for one person alone.
-///
-/// # Errors
-/// When a header cannot be written.
-pub(crate) fn is_for_one_person(answer: &mut ResponseHeader) -> pingora::Result<()> {
-    if !answer.headers.contains_key(header::CACHE_CONTROL) {
-        answer.insert_header(header::CACHE_CONTROL, "private")?;
+pub(crate) fn is_for_one_person(answer: &mut HeaderMap) {
+    if !answer.contains_key(header::CACHE_CONTROL) {
+        answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    if varies_by(&answer.headers, b"cookie") {
-        Ok(())
-    } else {
-        answer.append_header(header::VARY, "Cookie").map(drop)
+    if !varies_by(answer, b"cookie") {
+        answer.append(header::VARY, HeaderValue::from_static("Cookie"));
     }
 }
 
 /// Sets a session's cookie on an upstream's answer, which nobody may store then, whatever the upstream said of that, and
 /// to whom: targeted fields count before `Cache-Control` (RFC 9213 section 2.2).
-///
-/// # Errors
-/// When a header cannot be written.
-pub(crate) fn set_session_cookie(answer: &mut ResponseHeader, cookie: HeaderValue) -> pingora::Result<()> {
+pub(crate) fn set_session_cookie(answer: &mut HeaderMap, cookie: HeaderValue) {
     remove_where(answer, |name| {
         name.as_str().ends_with("cache-control")
             || matches!(name.as_str(), "surrogate-control" | "expires" | "pragma")
     });
-    answer.insert_header(header::CACHE_CONTROL, "no-store")?;
-    answer.append_header(header::SET_COOKIE, cookie).map(drop)
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.append(header::SET_COOKIE, cookie);
 }
 
 /// Turns an answer into one that a client of HTTP/1.0 can read: without chunks (RFC 9112 section 6.1). Gives whether
 /// the end of the connection is then the end of the body.
-pub(crate) fn without_chunks(answer: &mut ResponseHeader, method: &Method) -> bool {
-    answer.remove_header(&header::TRANSFER_ENCODING);
+pub(crate) fn without_chunks(answer: &mut Parts, method: &Method) -> bool {
+    answer.headers.remove(header::TRANSFER_ENCODING);
     let has_none =
         *method == Method::HEAD || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     !has_none && !answer.headers.contains_key(header::CONTENT_LENGTH)
@@ -296,37 +304,31 @@ pub(crate) fn without_chunks(answer: &mut ResponseHeader, method: &Method) -> bo
 
 /// Chooses the subprotocol that a page offered for want of one of its own, where the upstream chose none.
 /// `received`: the client's headers.
-///
-/// # Errors
-/// When a header cannot be written.
-pub(crate) fn choose_subprotocol(answer: &mut ResponseHeader, received: &HeaderMap) -> pingora::Result<()> {
+pub(crate) fn choose_subprotocol(answer: &mut Parts, received: &HeaderMap) {
     let is_open = answer.status == StatusCode::SWITCHING_PROTOCOLS
         && !answer.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL);
     if is_open && subprotocol::offers_name(received) {
-        answer.insert_header(header::SEC_WEBSOCKET_PROTOCOL, subprotocol::WITHOUT_TOKEN)?;
+        let chosen = HeaderValue::from_static(subprotocol::WITHOUT_TOKEN);
+        answer.headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
     }
-    Ok(())
 }
 
 /// Lets the pages that may read an upstream's answer do so, unless the upstream speaks CORS itself.
-///
-/// # Errors
-/// When a header cannot be written.
-pub(crate) fn share(answer: &mut ResponseHeader, route: &Route, request: &HeaderMap) -> pingora::Result<()> {
+pub(crate) fn share(answer: &mut Parts, route: &Route, request: &HeaderMap) {
     if answer.status.is_informational() || route.cors == CorsSpeaker::Upstream {
-        return Ok(());
+        return;
     }
     let reader = route.sharing.reader(request);
     let headers =
         reader.map(|reader| reader.headers(answer.headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS)));
-    remove_where(answer, |name| SPOKEN_BY_UPSTREAMS.contains(name));
+    remove_where(&mut answer.headers, |name| {
+        name.as_str().starts_with("access-control-") && SPOKEN_BY_UPSTREAMS.contains(name)
+    });
     for (name, value) in headers.unwrap_or_default() {
-        answer.insert_header(name, value)?;
+        answer.headers.insert(name, value);
     }
-    if varies_by(&answer.headers, b"origin") {
-        Ok(())
-    } else {
-        answer.append_header(header::VARY, VARY_BY_ORIGIN).map(drop)
+    if !varies_by(&answer.headers, b"origin") {
+        answer.headers.append(header::VARY, VARY_BY_ORIGIN);
     }
 }
 
@@ -340,38 +342,40 @@ fn varies_by(headers: &HeaderMap, name: &[u8]) -> bool {
         .any(|given| given == b"*" || given.eq_ignore_ascii_case(name))
 }
 
-fn remove_hop_by_hop(answer: &mut ResponseHeader) {
-    let nominated: Vec<HeaderName> = answer
-        .headers
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|field| field.to_str().ok())
         .flat_map(|field| field.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .map(str::trim)
+        // What most answers say names no field.
+        .filter(|option| !["close", "keep-alive"].iter().any(|known| option.eq_ignore_ascii_case(known)))
+        .filter_map(|name| name.parse().ok())
         .filter(|name| *name != header::TRANSFER_ENCODING && *name != header::CONTENT_LENGTH)
         .collect();
-    remove_where(answer, |name| HOP_BY_HOP.contains(name) || nominated.contains(name));
+    remove_where(headers, |name| is_hop_by_hop(name) || nominated.contains(name));
 }
 
 /// One look at the names that are there costs less than many for names that mostly are not.
-fn remove_where(answer: &mut ResponseHeader, goes: impl Fn(&HeaderName) -> bool) {
-    let gone: Vec<HeaderName> = answer.headers.keys().filter(|name| goes(name)).cloned().collect();
+fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&HeaderName) -> bool) {
+    let gone: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in &gone {
-        answer.remove_header(name);
+        headers.remove(name);
     }
 }
 
-fn remove_planted_cookies(answer: &mut ResponseHeader, live: &Live) -> pingora::Result<usize> {
-    let all: Vec<HeaderValue> = answer.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+fn remove_planted_cookies(headers: &mut HeaderMap, live: &Live) -> usize {
+    let all: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
     let is_planted =
         |value: &HeaderValue| cookie::sets_one_of(value.as_bytes(), |name| is_our_cookie(live, name));
     let (planted, theirs): (Vec<_>, Vec<_>) = all.into_iter().partition(is_planted);
     if !planted.is_empty() {
         tracing::warn!("an upstream tried to set a cookie of Tollgate's name; it was dropped");
-        answer.remove_header(&header::SET_COOKIE);
+        headers.remove(header::SET_COOKIE);
         for value in theirs {
-            answer.append_header(header::SET_COOKIE, value)?;
+            headers.append(header::SET_COOKIE, value);
         }
     }
-    Ok(planted.len())
+    planted.len()
 }

@@ -6,6 +6,7 @@
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `guarded_app`: takes connections, the last ones too
 //! - `connection_guard`: what happens below HTTP: deadlines, counts
+//! - `recurring`: what the requests of one connection share
 //! - `proxy`: the way of a request through pingora's phases
 //! - `context`: what is known of one request
 //! - `request_head`: reads a head, refuses what has two readings
@@ -49,6 +50,7 @@ mod own_endpoints;
 mod pages;
 mod proxy;
 mod published;
+mod recurring;
 mod refusing;
 mod request_head;
 mod resource_metadata;

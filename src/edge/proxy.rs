@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -22,7 +22,7 @@ use crate::config::settings::SentHost;
 use crate::core::caller::Caller;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::Denial;
-use crate::core::forwarded;
+use crate::core::forwarded::{self, Told};
 use crate::core::ids::RouteName;
 use crate::core::lasting::lasts;
 use crate::core::request::RequestHead;
@@ -38,7 +38,6 @@ use crate::edge::{attempt, body, request_head};
 use crate::flows::admit::{self, Admitted, OwnEndpoint, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::{Gate, open_requests, ports};
-use crate::state::live::Live;
 
 /// The gateway's public side.
 pub(crate) struct Proxy {
@@ -75,15 +74,18 @@ enum Way {
 
 impl Proxy {
     /// Who sent this, and what it is called from here on.
-    fn identify(&self, session: &Session, live: &Live) -> Identification {
+    fn identify(&self, session: &Session, context: &Context) -> Identification {
+        let live = context.live();
         let peer = session
             .client_addr()
             .and_then(|address| address.as_inet())
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical());
         let received = &session.req_header().headers;
         let trusted = &live.settings.trusted_proxies;
-        // For all of them at once: a few bytes cost as much as these.
-        let random = ports::random(&*self.gate.random);
+        let random = match &context.connection {
+            Some(connection) => connection.recurring.random(&*self.gate.random),
+            None => ports::random(&*self.gate.random),
+        };
         Identification {
             ids: forwarded::identifiers(forwarded::is_trusted(peer, trusted), received, random),
             peer,
@@ -204,6 +206,17 @@ pub(super) async fn reply(
     respond::send(session, answer, context.request_id()).await
 }
 
+/// What the upstream is told of the client. Where a trusted proxy speaks for it each request may say otherwise.
+fn told(context: &Context, who: &Identification, received: &HeaderMap, host: &str) -> Arc<Told> {
+    let (trusted, scheme) = (&context.live().settings.trusted_proxies, context.scheme());
+    match &context.connection {
+        Some(connection) if !forwarded::is_trusted(who.peer, trusted) => {
+            connection.recurring.told(who.peer, host, scheme)
+        }
+        _ => Arc::new(Told::of(who.peer, received, trusted, host, scheme)),
+    }
+}
+
 #[async_trait]
 impl ProxyHttp for Proxy {
     type CTX = Context;
@@ -223,7 +236,7 @@ impl ProxyHttp for Proxy {
         let patience = context.live().settings.patience;
         set_timeouts(session, self.drain.has_begun(), &patience);
         context.inflow = Some(Inflow::of(session.req_header(), patience));
-        context.who = Some(self.identify(session, context.live()));
+        context.who = Some(self.identify(session, context));
         context.method = session.req_header().method.clone();
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
@@ -240,8 +253,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
-        let peer = attempt::peer(session, context, &self.gate.metrics).await;
-        peer.map(Box::new).map_err(|denial| context.fail(denial))
+        attempt::peer(session, context, &self.gate.metrics).await.map_err(|denial| context.fail(denial))
     }
 
     async fn upstream_request_filter(
@@ -260,6 +272,7 @@ impl ProxyHttp for Proxy {
             SentHost::Client if !asked_for.is_empty() => HeaderValue::from_str(&asked_for).ok(),
             _ => None,
         };
+        let forwarded = told(context, who, &session.req_header().headers, &asked_for);
         let plan = Outgoing {
             live: context.live(),
             reserved: &context.serving.reserved,
@@ -268,8 +281,7 @@ impl ProxyHttp for Proxy {
             received: &session.req_header().headers,
             upgrades: request_head::may_upgrade(session.req_header()),
             host: as_asked.as_ref().unwrap_or(&server.host_header),
-            asked_for: &asked_for,
-            scheme: context.scheme(),
+            forwarded: &forwarded.headers,
         };
         headers::to_upstream(request, &plan)
     }
@@ -331,26 +343,28 @@ impl ProxyHttp for Proxy {
         if is_final(answer.status) {
             context.status = Some(answer.status);
         }
+        let (mut parts, reason) = headers::take(answer);
         if session.req_header().version == Version::HTTP_10
-            && is_final(answer.status)
-            && headers::without_chunks(answer, &session.req_header().method)
+            && is_final(parts.status)
+            && headers::without_chunks(&mut parts, &session.req_header().method)
         {
             session.set_keepalive(None);
         }
-        headers::choose_subprotocol(answer, &session.req_header().headers)?;
+        headers::choose_subprotocol(&mut parts, &session.req_header().headers);
         self.end_connection_if_draining(session);
-        let planted = headers::to_client(answer, context.live(), context.request_id())?;
-        if headers::ends_a_request(answer.status) {
+        let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
+        if headers::ends_a_request(parts.status) {
             if context.is_served_in_session() {
-                headers::is_for_one_person(answer)?;
+                headers::is_for_one_person(&mut parts.headers);
             }
             if let Some(cookie) = context.cookie_that_leaves().await {
-                headers::set_session_cookie(answer, cookie)?;
+                headers::set_session_cookie(&mut parts.headers, cookie);
             }
         }
         if let Some(route) = context.route() {
-            headers::share(answer, route, &session.req_header().headers)?;
+            headers::share(&mut parts, route, &session.req_header().headers);
         }
+        headers::give_back(answer, parts, reason.as_deref())?;
         if let (1.., Some(server)) = (planted, &context.server) {
             self.gate.metrics.planted_cookies(&server.upstream, planted);
         }

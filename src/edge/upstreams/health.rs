@@ -109,7 +109,7 @@ async fn ask(server: &Server, check: &HealthCheck, connector: &Connector) -> pin
     let mut peer = server.peer().await.map_err(unreachable)?;
     // A connection that is full is not kept for the next check.
     peer.options.max_h2_streams = 1;
-    let (mut session, _) = connector.get_http_session(&peer).await?;
+    let (mut session, _) = connector.get_http_session(&*peer).await?;
     let mut request = RequestHeader::build("GET", check.path.as_bytes(), None)?;
     request.insert_header(http::header::HOST, &server.host_header)?;
     request.insert_header(http::header::USER_AGENT, "tollgate-health")?;

@@ -95,8 +95,8 @@ impl Server {
     ///
     /// # Errors
     /// [`Denial::UpstreamUnavailable`] when its name does not resolve.
-    pub(crate) async fn peer(&self) -> Result<HttpPeer, Denial> {
-        let mut peer = self.template.clone();
+    pub(crate) async fn peer(&self) -> Result<Box<HttpPeer>, Denial> {
+        let mut peer = Box::new(self.template.clone());
         if let Some(lookup) = &self.lookup {
             let address = lookup.address().await.ok_or(Denial::UpstreamUnavailable)?;
             peer._address = PeerAddress::Inet(address);

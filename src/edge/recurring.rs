@@ -1,0 +1,107 @@
+//! What the requests of one connection share, so that each costs less: random bytes for ids, which cost hardly more for
+//! several requests than for one, and what upstreams are told of a client that asks for the same host again.
+//!
+//! It must never give the same bytes twice, nor tell of one host what holds for another.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::core::forwarded::Told;
+use crate::flows::ports::Randomness;
+
+/// Random bytes for the ids of one request.
+type ForIds = [u8; 40];
+/// Of so many requests they are made at once. A connection that waits holds them.
+const REQUESTS: usize = 6;
+
+/// Of one connection.
+#[derive(Debug)]
+pub(crate) struct Recurring {
+    random: Mutex<Random>,
+    told: Mutex<Option<Arc<Told>>>,
+}
+
+#[derive(Debug)]
+struct Random {
+    made: [ForIds; REQUESTS],
+    left: usize,
+}
+
+impl Default for Recurring {
+    fn default() -> Self {
+        let random = Random { made: [[0; _]; REQUESTS], left: 0 };
+        Self { random: Mutex::new(random), told: Mutex::default() }
+    }
+}
+
+impl Recurring {
+    /// For the ids of the next request.
+    pub(crate) fn random(&self, source: &dyn Randomness) -> ForIds {
+        let mut random = self.random.lock();
+        if random.left == 0 {
+            source.fill(random.made.as_flattened_mut());
+            random.left = REQUESTS;
+        }
+        random.left = random.left.saturating_sub(1);
+        let Random { made, left } = &*random;
+        made.get(*left).copied().unwrap_or_else(|| crate::flows::ports::random(source))
+    }
+
+    /// What is told of this peer, who is no trusted proxy, and asks for this host.
+    pub(crate) fn told(&self, peer: IpAddr, host: &str, scheme: &'static str) -> Arc<Told> {
+        let mut told = self.told.lock();
+        match &*told {
+            Some(told) if told.is_for(host, scheme) => told.clone(),
+            _ => told.insert(Arc::new(Told::of_stranger(peer, host, scheme))).clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU16, Ordering};
+
+    use super::*;
+
+    /// Counts, two bytes at a time.
+    #[derive(Debug, Default)]
+    struct Counts(AtomicU16);
+
+    impl Randomness for Counts {
+        fn fill(&self, bytes: &mut [u8]) {
+            for pair in bytes.chunks_exact_mut(2) {
+                pair.copy_from_slice(&self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).to_be_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_given_twice() {
+        let (recurring, source) = (Recurring::default(), Counts::default());
+        let mut given = HashSet::new();
+        for _ in 0..100 {
+            for pair in recurring.random(&source).chunks(2) {
+                assert!(given.insert(pair.to_vec()), "{pair:?} was given before");
+            }
+        }
+        assert!(!given.contains([0; 2].as_slice()), "nothing but what its source gave");
+    }
+
+    #[test]
+    fn each_host_is_told_of_itself() {
+        let recurring = Recurring::default();
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        for host in ["a.example", "a.example", "b.example", "a.example"] {
+            for scheme in ["http", "https"] {
+                let told = recurring.told(peer, host, scheme);
+                assert_eq!(told.headers, Told::of_stranger(peer, host, scheme).headers);
+            }
+        }
+        let again = || recurring.told(peer, "a.example", "http");
+        assert!(Arc::ptr_eq(&again(), &again()));
+    }
+}
