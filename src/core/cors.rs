@@ -116,6 +116,9 @@ impl Preflight {
 /// Reads a preflight; `None` when the request is none. A preflight carries neither credentials nor a
 /// body (Fetch section 4.9), so `OPTIONS` with either is a request like any other.
 pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Preflight> {
+    if *method != Method::OPTIONS {
+        return None;
+    }
     let carries = |name: &HeaderName| headers.contains_key(name);
     let has_body = carries(&header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
@@ -123,7 +126,7 @@ pub fn preflight(method: &Method, headers: &HeaderMap) -> Option<Preflight> {
         || carries(&header::AUTHORIZATION)
         || carries(&header::UPGRADE)
         || carries(&header::SEC_WEBSOCKET_PROTOCOL);
-    if *method != Method::OPTIONS || is_more || !carries(&header::ORIGIN) {
+    if is_more || !carries(&header::ORIGIN) {
         return None;
     }
     let mut asked = headers.get_all(header::ACCESS_CONTROL_REQUEST_METHOD).iter();

@@ -33,6 +33,9 @@ pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 /// The client's address: the peer's, or, where the peer is a trusted proxy, the rightmost address of
 /// `X-Forwarded-For` that is none. What cannot be read ends the search at the last good address.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    if !is_trusted(peer, trusted) {
+        return peer.to_canonical();
+    }
     hops(peer, headers, trusted).last().unwrap_or(peer)
 }
 

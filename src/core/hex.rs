@@ -10,15 +10,19 @@ const fn digits(byte: u8) -> [u8; 2] {
     [digit(byte >> 4), digit(byte & 0xf)]
 }
 
+/// So many bytes are written at once.
+const TOGETHER: usize = 16;
+
 /// Writes them.
 ///
 /// # Errors
 /// Only when `to` cannot be written to.
 pub fn write(to: &mut impl Write, bytes: &[u8]) -> fmt::Result {
-    for byte in bytes {
-        let [high, low] = digits(*byte);
-        to.write_char(char::from(high))?;
-        to.write_char(char::from(low))?;
+    for some in bytes.chunks(TOGETHER) {
+        let mut text = [[0; 2]; TOGETHER];
+        text.iter_mut().zip(some).for_each(|(pair, byte)| *pair = digits(*byte));
+        let text = text.get(..some.len()).unwrap_or_default().as_flattened();
+        to.write_str(std::str::from_utf8(text).map_err(|_| fmt::Error)?)?;
     }
     Ok(())
 }
@@ -51,6 +55,10 @@ mod tests {
         write(&mut text, &[0, 0x1f, 0xff]).unwrap();
         assert_eq!(text, "001fff");
         assert_eq!(read(&text), Some([0, 0x1f, 0xff]));
+        let long: [u8; 40] = std::array::from_fn(|at| at as u8 * 6);
+        let mut text = String::new();
+        write(&mut text, &long).unwrap();
+        assert_eq!((text.len(), read(&text)), (80, Some(long)));
         for bad in ["", "0", "001ff", "001fff00", "001fFF", "+01fff", "0x1fff", "001ff\u{e9}", "001fg0"] {
             assert_eq!(read::<3>(bad), None, "{bad}");
         }

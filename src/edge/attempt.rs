@@ -13,7 +13,6 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
-use crate::edge::request_head::may_upgrade;
 use crate::edge::upstreams::{Server, Upstream, may_switch, set_timeouts};
 use crate::state::metrics::Metrics;
 
@@ -43,7 +42,7 @@ pub(crate) async fn peer(
         }
     };
     set_timeouts(&mut peer, upstream.settings.timeouts.but(route.forwarding.timeouts));
-    let upgrades = may_upgrade(session.req_header());
+    let upgrades = context.upgrades;
     let is_old = session.req_header().version == Version::HTTP_10;
     if (upgrades || is_old) && peer.options.alpn.get_min_http_version() == 1 {
         // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6); and an answer of HTTP/2 without a length

@@ -85,6 +85,8 @@ pub(crate) struct Context {
     /// What is under way for whom it was let in.
     pub(crate) open: Option<Arc<OpenRequest>>,
     pub(crate) method: Method,
+    /// Whether the client asks for a WebSocket.
+    pub(crate) upgrades: bool,
     /// Of the upstream's answer.
     pub(crate) status: Option<StatusCode>,
     /// Of its body, so far.
@@ -140,6 +142,7 @@ impl Context {
             family: None,
             open: None,
             method: Method::GET,
+            upgrades: false,
             status: None,
             bytes: 0,
             is_noted: false,

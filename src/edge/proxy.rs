@@ -234,7 +234,8 @@ impl ProxyHttp for Proxy {
             connection.request_begins();
         }
         let patience = context.live().settings.patience;
-        set_timeouts(session, self.drain.has_begun(), &patience);
+        context.upgrades = request_head::may_upgrade(session.req_header());
+        set_timeouts(session, self.drain.has_begun(), context.upgrades, &patience);
         context.inflow = Some(Inflow::of(session.req_header(), patience));
         context.who = Some(self.identify(session, context));
         context.method = session.req_header().method.clone();
@@ -279,7 +280,7 @@ impl ProxyHttp for Proxy {
             permit,
             who,
             received: &session.req_header().headers,
-            upgrades: request_head::may_upgrade(session.req_header()),
+            upgrades: context.upgrades,
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
         };
@@ -318,7 +319,7 @@ impl ProxyHttp for Proxy {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        if !headers::has_one_reading(answer, request_head::may_upgrade(session.req_header())) {
+        if !headers::has_one_reading(answer, context.upgrades) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
         if !context.upstream_answered

@@ -4,18 +4,17 @@ use http::{StatusCode, Version};
 use pingora::proxy::Session;
 
 use crate::config::settings::Patience;
-use crate::edge::request_head::may_upgrade;
 
 /// Sets what pingora would otherwise keep from the request before, or not know. How long a connection may wait for its
 /// next request is for the guard below HTTP.
-pub(crate) fn set_timeouts(session: &mut Session, draining: bool, patience: &Patience) {
+pub(crate) fn set_timeouts(session: &mut Session, draining: bool, upgrades: bool, patience: &Patience) {
     if draining {
         session.set_keepalive(None);
     }
     // A client of HTTP/1.0 would take an interim answer for the answer (RFC 9110 section 15.2).
     let is_old = session.req_header().version == Version::HTTP_10;
     session.set_ignore_info_resp(is_old);
-    let pause = (!may_upgrade(session.req_header())).then_some(patience.body_pause);
+    let pause = (!upgrades).then_some(patience.body_pause);
     session.set_read_timeout(pause);
     session.set_write_timeout(Some(patience.answer_unread));
 }
