@@ -1,5 +1,6 @@
 //! What the requests of one connection share, so that each costs less: random bytes for ids, which cost hardly more for
-//! several requests than for one, and what upstreams are told of a client that asks for the same host again.
+//! several requests than for one, and what upstreams are told of a client that asks for the same host again. Nothing is
+//! kept for a connection before its second request.
 //!
 //! It must never give the same bytes twice, nor tell of one host what holds for another.
 
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::core::forwarded::Told;
-use crate::flows::ports::Randomness;
+use crate::flows::ports::{self, Randomness};
 
 /// Random bytes for the ids of one request.
 type ForIds = [u8; 40];
@@ -17,45 +18,63 @@ type ForIds = [u8; 40];
 const REQUESTS: usize = 6;
 
 /// Of one connection.
-#[derive(Debug)]
-pub(crate) struct Recurring {
-    random: Mutex<Random>,
-    told: Mutex<Option<Arc<Told>>>,
+#[derive(Debug, Default)]
+pub(crate) struct Recurring(Mutex<Requests>);
+
+/// How many it had.
+#[derive(Debug, Default)]
+enum Requests {
+    #[default]
+    None,
+    One,
+    More(Box<Kept>),
 }
 
 #[derive(Debug)]
-struct Random {
-    made: [ForIds; REQUESTS],
+struct Kept {
+    random: [ForIds; REQUESTS],
+    /// Of these, from the first on, none was given yet.
     left: usize,
-}
-
-impl Default for Recurring {
-    fn default() -> Self {
-        let random = Random { made: [[0; _]; REQUESTS], left: 0 };
-        Self { random: Mutex::new(random), told: Mutex::default() }
-    }
+    told: Option<Arc<Told>>,
 }
 
 impl Recurring {
     /// For the ids of the next request.
     pub(crate) fn random(&self, source: &dyn Randomness) -> ForIds {
-        let mut random = self.random.lock();
-        if random.left == 0 {
-            source.fill(random.made.as_flattened_mut());
-            random.left = REQUESTS;
+        let mut requests = self.0.lock();
+        match &mut *requests {
+            Requests::None => *requests = Requests::One,
+            Requests::One => {
+                let mut kept = Kept { random: [[0; _]; REQUESTS], left: 0, told: None };
+                let next = kept.next(source);
+                *requests = Requests::More(Box::new(kept));
+                return next;
+            }
+            Requests::More(kept) => return kept.next(source),
         }
-        random.left = random.left.saturating_sub(1);
-        let Random { made, left } = &*random;
-        made.get(*left).copied().unwrap_or_else(|| crate::flows::ports::random(source))
+        ports::random(source)
     }
 
     /// What is told of this peer, who is no trusted proxy, and asks for this host.
     pub(crate) fn told(&self, peer: IpAddr, host: &str, scheme: &'static str) -> Arc<Told> {
-        let mut told = self.told.lock();
-        match &*told {
+        let fresh = || Arc::new(Told::of_stranger(peer, host, scheme));
+        let mut requests = self.0.lock();
+        let Requests::More(kept) = &mut *requests else { return fresh() };
+        match &kept.told {
             Some(told) if told.is_for(host, scheme) => told.clone(),
-            _ => told.insert(Arc::new(Told::of_stranger(peer, host, scheme))).clone(),
+            _ => kept.told.insert(fresh()).clone(),
         }
+    }
+}
+
+impl Kept {
+    fn next(&mut self, source: &dyn Randomness) -> ForIds {
+        if self.left == 0 {
+            source.fill(self.random.as_flattened_mut());
+            self.left = REQUESTS;
+        }
+        self.left = self.left.saturating_sub(1);
+        self.random.get(self.left).copied().unwrap_or_else(|| ports::random(source))
     }
 }
 
@@ -102,6 +121,14 @@ mod tests {
             }
         }
         let again = || recurring.told(peer, "a.example", "http");
+        assert!(!Arc::ptr_eq(&again(), &again()), "nothing is kept for a first request");
+        for _ in 0..2 {
+            recurring.random(&Counts::default());
+        }
         assert!(Arc::ptr_eq(&again(), &again()));
+        assert_eq!(
+            recurring.told(peer, "b.example", "http").headers,
+            Told::of_stranger(peer, "b.example", "http").headers
+        );
     }
 }
