@@ -197,14 +197,14 @@ impl Place {
                 }
                 command
             }
-            Program::Tollgate { assertion, remembers, routes } => {
+            Program::Tollgate { identity, remembers, routes } => {
                 // It takes 4 KB to remember one token: here there is room for one in a hundred.
                 let more = [
                     ("TLS", over_tls(include_str!("config/tollgate-tls.yaml")).to_owned()),
                     ("SCHEME", if system.tls { "https" } else { "http" }.to_owned()),
                     ("ADMIN", admin.to_string()),
                     ("ROUTES", more_routes(routes)),
-                    ("ASSERTION", assertion.to_owned()),
+                    ("IDENTITY", identity.to_owned()),
                     ("TOKEN_MEMORY", if remembers { "64MiB" } else { "400KiB" }.to_owned()),
                     ("STORE", format!("{name}.store")),
                 ];

@@ -62,7 +62,7 @@ pub(crate) enum Program {
     HaProxy { checks: &'static [&'static str] },
     Apache,
     Bare,
-    Tollgate { assertion: &'static str, remembers: bool, routes: usize },
+    Tollgate { identity: &'static str, remembers: bool, routes: usize },
     TollgateExchanges,
 }
 
@@ -115,10 +115,10 @@ pub(crate) fn all() -> Vec<System> {
         loads: Load::BOTH,
         tls: false,
     };
-    let tollgate = |name, assertion, remembers, algorithm| System {
+    let tollgate = |name, identity, remembers, algorithm| System {
         name,
         group: Group::Tollgate,
-        program: Program::Tollgate { assertion, remembers, routes: FEW_ROUTES },
+        program: Program::Tollgate { identity, remembers, routes: FEW_ROUTES },
         algorithm,
         refuses: POLICY,
         loads: if remembers { Load::BOTH } else { &[Load::Many] },
@@ -129,11 +129,18 @@ pub(crate) fn all() -> Vec<System> {
         plain(HAPROXY, Program::HaProxy { checks: &[] }),
         plain(BARE, Program::Bare),
         // What was made for a token is to serve in all rounds, which are minutes apart, as it does where each comes often.
-        tollgate(KNOWN, "{ ttl: 1h }", true, Es256),
-        tollgate("Tollgate, seen before, an assertion a request", "{ bind: request }", true, Es256),
+        tollgate(KNOWN, "{ assertion: { ttl: 1h } }", true, Es256),
+        tollgate(
+            "Tollgate, seen before, an assertion a request",
+            "{ assertion: { bind: request } }",
+            true,
+            Es256,
+        ),
+        // As the others: without an assertion for the upstream, which is a signature more.
         tollgate("Tollgate, every token new, RS256", "{}", false, Rs256),
         tollgate("Tollgate, every token new, EdDSA", "{}", false, EdDsa),
         tollgate("Tollgate, every token new, ES256", "{}", false, Es256),
+        tollgate("Tollgate, every token new, RS256, an assertion each", "{ assertion: {} }", false, Rs256),
         other("HAProxy, RS256, only the signature", Program::HaProxy { checks: SIGNED }, Rs256, SIGNATURE),
         other("HAProxy, RS256, all claims", Program::HaProxy { checks: FULL }, Rs256, POLICY),
         other("HAProxy, ES256, only the signature", Program::HaProxy { checks: SIGNED }, Es256, SIGNATURE),
