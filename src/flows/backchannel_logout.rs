@@ -24,7 +24,7 @@ use crate::core::token::TokenRules;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::logout_token::{Over, Plausible, VerifiedLogoutToken};
 use crate::core::token::to_client::Wrong;
-use crate::flows::heard::{Once, audit, is_of_a_browser};
+use crate::flows::heard::{Once, audit, is_of_a_browser, names_people};
 use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
@@ -75,7 +75,9 @@ pub async fn backchannel_logout(
     }
     let revocation = revocation(live, rules, &token, now);
     carry_out(gate, std::slice::from_ref(&revocation)).await.map_err(|fault| unavailable(&fault))?;
-    audit(live, head, "revoked", &revocation);
+    let is_shown = revocation.target.kind != Kind::Sub || names_people(live);
+    let value = is_shown.then_some(revocation.target.value.as_str());
+    audit(head, "revoked", &revocation, value, revocation.reason.as_deref());
     let lifetime = token.expires_at().plus(rules.clock_skew).since(now);
     once.spend(gate, lifetime).await.map_err(|fault| unavailable(&fault))?;
     Ok(SignedOut {

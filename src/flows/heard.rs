@@ -8,7 +8,7 @@ use crate::config::settings::SubjectInLog;
 use crate::core::digest::of_parts;
 use crate::core::hex;
 use crate::core::request::RequestHead;
-use crate::core::revocation::{Kind, Revocation};
+use crate::core::revocation::Revocation;
 use crate::core::session::fetch_metadata::SITE;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
@@ -63,20 +63,29 @@ impl Once {
     }
 }
 
-/// As `edge::admin` says it of an operator. `what`: what became of it.
-pub(in crate::flows) fn audit(live: &Live, head: &RequestHead<'_>, what: &str, revocation: &Revocation) {
-    let Revocation { target, until, made_by, reason, .. } = revocation;
-    let is_plain = live.settings.log.subject == SubjectInLog::Plain;
-    let is_shown = target.kind != Kind::Sub || is_plain;
+/// As `edge::admin` says it of an operator. `what`: what became of it. Of whom it is and why is said as far as that may be.
+pub(in crate::flows) fn audit(
+    head: &RequestHead<'_>,
+    what: &str,
+    revocation: &Revocation,
+    value: Option<&str>,
+    reason: Option<&str>,
+) {
+    let Revocation { target, until, made_by, .. } = revocation;
     tracing::info!(
         event = "audit",
         who = %head.client_address,
         name = made_by.as_deref(),
         id = %revocation.id(),
         kind = target.kind.label(),
-        value = is_shown.then_some(target.value.as_str()),
+        value,
         until = until.map(Timestamp::to_rfc3339),
-        reason = reason.as_deref(),
+        reason,
         "{what}"
     );
+}
+
+/// Whether the log names people.
+pub(in crate::flows) fn names_people(live: &Live) -> bool {
+    live.settings.log.subject == SubjectInLog::Plain
 }

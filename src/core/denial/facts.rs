@@ -329,10 +329,7 @@ impl Denial {
                     Code::AuthenticationFailed => "security_event_unauthenticated",
                     Code::AccessDenied => "security_event_denied",
                 };
-                // Whoever made these is a transmitter that is configured.
-                let level =
-                    if matches!(code, Code::InvalidAudience | Code::AccessDenied) { Warn } else { Info };
-                Facts { level, ..refused(label, code.name(), "The security event is not taken", why) }
+                refused(label, code.name(), "The security event is not taken", why)
             }
             Self::ClientCredentialRefused { .. } => row(
                 StatusCode::UNAUTHORIZED,

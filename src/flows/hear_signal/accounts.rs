@@ -96,11 +96,16 @@ async fn carry(
     };
     let standing = word.gate.revocation_log.find(own.id()).await?;
     let standing = standing.filter(|standing| standing.until.is_none_or(|until| word.now < until));
-    if is_disabled { suspend(word, own, standing).await } else { let_in(word, own, standing, known).await }
+    if is_disabled {
+        suspend(word, event, own, standing).await
+    } else {
+        let_in(word, event, own, standing, known).await
+    }
 }
 
 async fn suspend(
     word: &Word<'_>,
+    event: &Event,
     own: Revocation,
     standing: Option<Revocation>,
 ) -> Result<SignalResult, StoreFault> {
@@ -115,21 +120,20 @@ async fn suspend(
         }
     };
     carry_out(word.gate, std::slice::from_ref(&block)).await?;
-    word.audit("revoked", &block);
+    word.audit(event, "revoked", &block);
     Ok(SignalResult::Applied)
 }
 
 async fn let_in(
     word: &Word<'_>,
+    event: &Event,
     own: Revocation,
     standing: Option<Revocation>,
     known: Option<Said>,
 ) -> Result<SignalResult, StoreFault> {
-    let Some(standing) = standing else {
-        // A replica may not have written down yet what another one just did.
-        if known.is_some_and(|known| known.is_disabled) {
-            word.gate.revocation_log.append(&[Change::Lift(own)]).await?;
-        }
+    // A replica may not have written down yet what another one just did.
+    let was_disabled = known.is_some_and(|known| known.is_disabled);
+    let Some(standing) = standing.or_else(|| was_disabled.then_some(own)) else {
         return Ok(SignalResult::Ignored);
     };
     let mut holders = holders(&standing);
@@ -145,7 +149,11 @@ async fn let_in(
     word.gate.revocation_log.append(std::slice::from_ref(&change)).await?;
     let what =
         if matches!(change, Change::Lift(_)) { "lifted a revocation" } else { "let go of a revocation" };
-    word.audit(what, &Revocation { made_by: Some(word.iss().to_owned()), ..change.revocation().clone() });
+    word.audit(
+        event,
+        what,
+        &Revocation { made_by: Some(word.iss().to_owned()), ..change.revocation().clone() },
+    );
     Ok(SignalResult::Applied)
 }
 

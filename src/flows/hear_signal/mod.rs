@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use crate::config::settings::{Signal, SubjectInLog};
+use crate::config::settings::Signal;
 use crate::core::denial::Denial;
 use crate::core::ids::SignalName;
 use crate::core::request::RequestHead;
@@ -31,7 +31,7 @@ use crate::core::token::id::TokenId;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::security_event::event::{Event, EventType, Follows, Named, StreamStatus};
 use crate::core::token::security_event::{Code, Plausible, Refused, VerifiedSecurityEvent};
-use crate::flows::heard::{Once, audit, is_of_a_browser};
+use crate::flows::heard::{Once, audit, is_of_a_browser, names_people};
 use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
@@ -115,7 +115,12 @@ async fn verify<'l>(
         Denial::UnknownKey => refused(denial.into()),
         unavailable => unavailable,
     })?;
-    let heard = plausible.verify(&keys).map_err(refused)?;
+    let heard = plausible.prove(&keys).map_err(refused)?.read().map_err(|wrong| {
+        // A transmitter that is believed says something, and it comes to nothing.
+        let (signal, err) = (&signal.name, wrong.code.name());
+        tracing::warn!(%signal, err, why = wrong.why, "a shared signal was refused although its transmitter made it");
+        refused(wrong)
+    })?;
     check_not_revoked(gate, &signal.rules.iss, &heard, text, now)?;
     Ok((heard, transmitter))
 }
@@ -187,7 +192,7 @@ impl Word<'_> {
                 let people = everything_of.iter().map(|named| self.revocation(event, Kind::Sub, named));
                 let all: Vec<_> = sessions.chain(people).collect();
                 carry_out(self.gate, &all).await?;
-                all.iter().for_each(|revocation| self.audit("revoked", revocation));
+                all.iter().for_each(|revocation| self.audit(event, "revoked", revocation));
                 Ok(SignalResult::Applied)
             }
             Follows::Disabled(person) => accounts::change(self, event, person, true).await,
@@ -225,14 +230,14 @@ impl Word<'_> {
         self.gate.metrics.signal_heard(&self.signal.name, event, result);
     }
 
-    /// What its transmitter says of why may name people too.
-    fn audit(&self, what: &str, revocation: &Revocation) {
-        if self.live.settings.log.subject == SubjectInLog::Plain {
-            return audit(self.live, self.head, what, revocation);
+    /// An opaque subject may be a person's, and what a transmitter says of why may name one.
+    fn audit(&self, event: &Event, what: &str, revocation: &Revocation) {
+        if names_people(self.live) {
+            let value = Some(revocation.target.value.as_str());
+            audit(self.head, what, revocation, value, revocation.reason.as_deref());
+        } else {
+            audit(self.head, what, revocation, None, Some(event.kind.name()));
         }
-        let kind = revocation.reason.as_deref().map(|reason| reason.split(' ').next().unwrap_or_default());
-        let shown = Revocation { reason: kind.map(ToOwned::to_owned), ..revocation.clone() };
-        audit(self.live, self.head, what, &shown);
     }
 
     fn tell_of_stream(&self, status: Option<StreamStatus>) {

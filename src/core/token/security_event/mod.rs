@@ -1,8 +1,8 @@
 //! Judges a Security Event Token (SET), by which a transmitter tells that a session, a credential or an account is no
 //! longer what it was: RFC 8417, as the OpenID Shared Signals Framework 1.0 (SSF) sections 3 and 4 profile it.
 //!
-//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`VerifiedSecurityEvent`] (it is good, and
-//! says what happened to whom). Whether it came before is not known here.
+//! [`Unverified`] (its form is right) → [`Plausible`] (no key was touched) → [`Proven`] (its transmitter made it) →
+//! [`VerifiedSecurityEvent`] (it is good, and says what happened to whom). Whether it came before is not known here.
 //!
 //! What it must never do: take a token of another kind. `typ` is `secevent+jwt` and nothing else, `events` is there, and
 //! `exp` and `sub`, which every access token has, are not (SSF section 4.1.3). Nor take a word about somebody whom the
@@ -124,7 +124,18 @@ pub struct Plausible<'t, 'r> {
     id: String,
 }
 
-/// A SET that was verified. Only [`Plausible::verify`] makes one.
+/// A SET that its transmitter made. It need not be for here, nor say anything that counts.
+#[derive(Debug)]
+pub struct Proven<'r> {
+    claims: Map<String, Value>,
+    rules: &'r SignalRules,
+    now: Timestamp,
+    issued_at: Timestamp,
+    id: String,
+    kid: Option<String>,
+}
+
+/// A SET that was verified. Only [`Proven::read`] makes one.
 #[derive(Debug)]
 pub struct VerifiedSecurityEvent {
     id: String,
@@ -160,7 +171,8 @@ impl<'t, 'r> Plausible<'t, 'r> {
                 return Err(Refused::invalid(why));
             }
         }
-        if !says.claims.get("events").and_then(Value::as_object).is_some_and(|events| !events.is_empty()) {
+        let events = says.claims.get("events").and_then(Value::as_object);
+        if events.is_none_or(Map::is_empty) {
             return Err(Refused::invalid("The token's events must be an object with an event in it."));
         }
         let issued_at = issued_at(says.claims, rules, now)?;
@@ -173,14 +185,24 @@ impl<'t, 'r> Plausible<'t, 'r> {
         self.token.key_is_known(keys)
     }
 
-    /// Signature, then whom it is meant for and what it says.
+    /// The signature.
+    ///
+    /// # Errors
+    /// When no key of these signed it.
+    pub fn prove(self, keys: &KeySet) -> Result<Proven<'r>, Refused> {
+        let Self { token, rules, now, issued_at, id } = self;
+        let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
+        Ok(Proven { claims: token.into_claims(), rules, now, issued_at, id, kid })
+    }
+}
+
+impl Proven<'_> {
+    /// Whom it is meant for, and what it says.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn verify(self, keys: &KeySet) -> Result<VerifiedSecurityEvent, Refused> {
-        let Self { token, rules, now, issued_at, id } = self;
-        let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
-        let claims = token.into_claims();
+    pub fn read(self) -> Result<VerifiedSecurityEvent, Refused> {
+        let Self { claims, rules, now, issued_at, id, kid } = self;
         let audiences = jwt::audiences(&claims).map_err(Refused::from)?;
         if !audiences.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
             return Err(Refused::new(Code::InvalidAudience, "The token's aud does not name this gateway."));
@@ -202,7 +224,7 @@ impl VerifiedSecurityEvent {
         rules: &SignalRules,
         now: Timestamp,
     ) -> Result<Self, Refused> {
-        Plausible::check(Unverified::parse(text, limit)?, rules, now)?.verify(keys)
+        Plausible::check(Unverified::parse(text, limit)?, rules, now)?.prove(keys)?.read()
     }
 
     /// `jti`; never empty.
