@@ -105,7 +105,7 @@ describe('shared signals', () => {
   test('a session without tokens in the browser ends just so, by a changed credential and by its own name', async (t) => {
     const transmitter = await Transmitter.start();
     t.after(() => transmitter.stop());
-    const world = await World.start(sessionMode({ config: { signals: { idp: transmitter.config() } } }));
+    const world = await World.start(sessionMode({ config: { signals: { idp: transmitter.config() }, log: { subject: 'hash' } } }));
     t.after(() => world.stop());
     const asks = (browser) => browser.fetch('GET', `${world.gateway.url}/api/things`, { headers: { 'x-csrf': '1' } });
     const [here, other] = [await signInByGateway(world), await signInByGateway(world, 'bob')];
@@ -119,6 +119,12 @@ describe('shared signals', () => {
     assert.equal((await asks(here)).status, 401);
     assert.equal(here.cookie(SESSION), undefined, 'the cookie is cleared');
     assert.equal((await asks(other)).status, 200);
+    const [audit] = /^.*"event":"audit".*$/m.exec(world.gateway.output);
+    assert.match(audit, /"kind":"sub".*"reason":"credential-change"/);
+    assert.ok(!audit.includes('alice'), `log.subject: ${audit}`);
+    const email = await transmitter.set(EVENTS.sessionRevoked, { format: 'email', email: 'alice@example.com' });
+    assert.equal((await transmitter.push(world.gateway, email)).status, 400);
+    await until('its line in the log', () => /a shared signal was refused although its transmitter made it/.test(world.gateway.output));
   });
 
   test('a transmitter that may not is told so, and so is one who is none', async (t) => {
