@@ -38,6 +38,7 @@ use crate::state::issuer_keys::Issuers;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::revocations::Revocations;
+use crate::state::transmitters::Transmitters;
 
 /// How long a stop waits for exchanges at a slow authorization server: one that is cut off may cost its session.
 const EXCHANGES: Duration = Duration::from_secs(20);
@@ -92,7 +93,7 @@ impl Outside {
     pub fn system(settings: &Settings) -> Result<Self, StartError> {
         crate::io::install_crypto_providers();
         let issuers: Vec<_> =
-            settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
+            settings.called().iter().map(|called| (called.name.clone(), called.ca.clone())).collect();
         Ok(Self {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandomness),
@@ -277,8 +278,10 @@ fn live(
         _ => Arc::new(cookie_keys(&settings, store, random)?),
     };
     let issuers = Issuers::new(&settings.issuers, before.map(|before| &before.issuers));
+    let before_reload = before.map(|before| &before.transmitters);
+    let transmitters = Transmitters::new(&settings.signals, &issuers, before_reload);
     let assertions = assertions(&settings, store, before)?;
-    Ok(Live { settings, routes, issuers, cookie_keys, assertions })
+    Ok(Live { settings, routes, issuers, transmitters, cookie_keys, assertions })
 }
 
 /// The same as before where nothing of it changed, so that what was made stays good.

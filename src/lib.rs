@@ -38,6 +38,7 @@
 //! |---|---|
 //! | what a token must be like | `core/token/jwt.rs`, an opaque one `core/token/introspection.rs` |
 //! | what an ID token or a logout token must be like | `core/token/id_token.rs`, `core/token/logout_token.rs` |
+//! | what a security event must be like, and what it says | `core/token/security_event/` |
 //! | how an issuer is asked about opaque tokens | `flows/introspect/`, remembered in `state/introspections.rs` |
 //! | which path is ambiguous | `core/route/path.rs` |
 //! | which route wins | `core/route/table.rs` |
@@ -58,6 +59,7 @@
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
 //! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations/` |
 //! | what becomes of a logout token | `flows/backchannel_logout.rs` |
+//! | what follows from a shared signal | `flows/hear_signal/`; its transmitters in `state/transmitters.rs` |
 //! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/` |
 //! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs` |
 //! | where the list of revocations is kept | `io/revocations/` |

@@ -31,6 +31,7 @@ use tollgate::state::issuer_keys::Issuers;
 use tollgate::state::live::Live;
 use tollgate::state::metrics::Metrics;
 use tollgate::state::revocations::Revocations;
+use tollgate::state::transmitters::Transmitters;
 
 /// How many paths the requests go to.
 pub(crate) const PATHS: usize = 256;
@@ -70,6 +71,7 @@ impl Gateway {
         let live = Live {
             routes: RouteTable::build(&settings.routes).expect("routes"),
             issuers: Issuers::new(&settings.issuers, None),
+            transmitters: Transmitters::default(),
             cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![7; 32])]).expect("a key")),
             assertions: assertions.map(Arc::new),
             settings,

@@ -25,14 +25,15 @@ impl App {
         let settings = Arc::new(settings);
         let live = Arc::new(live(settings.clone(), store, &*self.gate.random, Some(&before))?);
         let prepared = self.running.prepare(live.clone())?;
-        self.gate.http.serve(&settings.issuers).map_err(StartError::Issuers)?;
+        self.gate.http.serve(&settings.called()).map_err(StartError::Issuers)?;
         self.gate.verified_tokens.set_limit(settings.limits.token_memory);
         self.gate.made_assertions.set_limit(settings.limits.token_memory / 2);
         self.gate.sessions.set_limit(settings.limits.token_memory / 2);
         self.gate.live.store(live);
         self.running.adopt(prepared);
-        let stays = |name: &IssuerName| settings.issuers.iter().any(|issuer| issuer.name == *name);
-        let gone = before.settings.issuers.iter().map(|issuer| &issuer.name).filter(|name| !stays(name));
+        let (were, are) = (before.settings.called(), settings.called());
+        let stays = |name: &IssuerName| are.iter().any(|called| called.name == *name);
+        let gone = were.iter().map(|called| &called.name).filter(|name| !stays(name));
         gone.for_each(|name| self.gate.metrics.forget_issuer(name));
         Ok(restart)
     }

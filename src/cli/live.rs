@@ -8,7 +8,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 
 use super::{Surroundings, escaped};
 use crate::config::settings::Settings;
-use crate::flows::ask_issuer::ask_issuer;
+use crate::flows::ask_issuer::{ask_issuer, ask_transmitter};
 use crate::flows::keep_keys_fresh::Means;
 use crate::flows::ports::{Clock, HttpClient};
 use crate::io::http_client::IssuerClients;
@@ -46,7 +46,7 @@ pub(super) fn run(settings: Settings, around: &mut Surroundings<'_>) -> u8 {
 fn ask(settings: Settings) -> Result<Vec<Told>, String> {
     crate::io::install_crypto_providers();
     let issuers: Vec<_> =
-        settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
+        settings.called().iter().map(|called| (called.name.clone(), called.ca.clone())).collect();
     let clients = Arc::new(IssuerClients::new(&issuers).map_err(|error| error.to_string())?);
     let http: Arc<dyn HttpClient> = clients.clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -79,6 +79,15 @@ fn everybody<'a>(
         }
         .boxed_local()
     });
+    let transmitters = live.transmitters.iter().map(|transmitter| {
+        let who = format!("signals {}", transmitter.settings.name);
+        async move {
+            let outcome = ask_transmitter(means, transmitter).await;
+            let cause = || clients.last_cause(&transmitter.signer.settings.name);
+            (who, outcome.map_err(|why| cause().map_or(why.clone(), |cause| format!("{why} ({cause})"))))
+        }
+        .boxed_local()
+    });
     let servers = settings.upstreams.iter().flat_map(|upstream| {
         upstream.servers.iter().map(move |server| {
             let url = server.url.as_str().trim_end_matches('/');
@@ -93,5 +102,5 @@ fn everybody<'a>(
         let outcome = store::reach(&settings.store, means.clock.clone()).await;
         (format!("store {}", settings.store), outcome)
     };
-    issuers.chain(servers).chain([store.boxed_local()]).collect()
+    issuers.chain(transmitters).chain(servers).chain([store.boxed_local()]).collect()
 }

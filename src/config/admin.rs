@@ -25,7 +25,8 @@ pub(super) fn read(root: &Keys<'_>) -> Admin {
     Admin { address: address.unwrap_or(DEFAULT_ADMIN), token, hosts: hosts.collect() }
 }
 
-fn token(value: &Value<'_>) -> Option<Secret<Vec<u8>>> {
+/// What is shown as `Authorization: Bearer`.
+pub(super) fn token(value: &Value<'_>) -> Option<Secret<Vec<u8>>> {
     let token = value.secret()?;
     if token.expose().len() < SHORTEST_TOKEN || !token.expose().iter().all(u8::is_ascii_graphic) {
         value.wrong(format!("must be {SHORTEST_TOKEN} or more visible ASCII characters without spaces, like `openssl rand -hex 32` prints"));

@@ -106,14 +106,7 @@ fn iss(value: &Value<'_>, network: &Network) -> Option<String> {
 }
 
 fn key_source(keys: &Keys<'_>, network: &Network, algorithms: &[Algorithm]) -> Option<KeySource> {
-    let given: Vec<&str> = ["discovery", "jwks_uri", "jwks_file", "shared_secret"]
-        .into_iter()
-        .filter(|key| keys.has(key))
-        .collect();
-    for (index, key) in given.iter().enumerate().skip(1) {
-        let first = given.get(index - 1).copied().unwrap_or_default();
-        keys.wrong(key, format!("`{first}` says already where the keys come from; keep one of the two"));
-    }
+    one_source(keys, &["discovery", "jwks_uri", "jwks_file", "shared_secret"]);
     let discovery = keys.get("discovery").map(|value| issuer_url(&value, network));
     let jwks_uri = keys.get("jwks_uri").map(|value| issuer_url(&value, network));
     let jwks_file = keys.get("jwks_file").map(|value| jwks_file(&value));
@@ -127,7 +120,16 @@ fn key_source(keys: &Keys<'_>, network: &Network, algorithms: &[Algorithm]) -> O
     }
 }
 
-fn jwks_file(value: &Value<'_>) -> Option<KeySource> {
+/// Says which of `sources` are too many.
+pub(super) fn one_source(keys: &Keys<'_>, sources: &[&str]) {
+    let given: Vec<&str> = sources.iter().copied().filter(|key| keys.has(key)).collect();
+    for (index, key) in given.iter().enumerate().skip(1) {
+        let first = given.get(index - 1).copied().unwrap_or_default();
+        keys.wrong(key, format!("`{first}` says already where the keys come from; keep one of the two"));
+    }
+}
+
+pub(super) fn jwks_file(value: &Value<'_>) -> Option<KeySource> {
     let (path, text) = value.file()?;
     let written = value.written();
     let right = "it must be a JWK set: `{\"keys\": [{…}]}` (RFC 7517 section 5)";
@@ -203,7 +205,7 @@ fn algorithms(keys: &Keys<'_>, shared: bool) -> Vec<Algorithm> {
 }
 
 /// The file as it is, once all in it can be used.
-fn ca(value: &Value<'_>) -> Option<Vec<u8>> {
+pub(super) fn ca(value: &Value<'_>) -> Option<Vec<u8>> {
     let (_, pem) = value.file()?;
     certificates::authorities_in(value, &pem)?;
     Some(pem)

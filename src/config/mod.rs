@@ -5,7 +5,7 @@
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration
 //! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `introspection`, `clients`, `native_clients`, `cookies`,
-//!   `keys`, `sessions`, `store`, `identity`, `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
+//!   `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
 //! - `redact`: the whole for people to look at
 //! - `report`, `error`: what was found on the way
 //!
@@ -37,6 +37,7 @@ mod resolve;
 mod route_sessions;
 mod routes;
 mod sessions;
+mod signals;
 mod store;
 mod tree;
 mod upstreams;

@@ -11,6 +11,7 @@ use crate::config::read::Keys;
 use crate::config::routes;
 use crate::config::sessions;
 use crate::config::settings::{Patience, Settings};
+use crate::config::signals;
 use crate::config::store;
 use crate::core::cors::Sharing;
 
@@ -32,6 +33,8 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     };
     let clients = clients::read(root, &around);
     let clients = clients::finish(clients, &mut issuers);
+    let around = signals::Around { network: &network, issuers: &issuers, issuer_names: &issuer_names };
+    let signals = signals::read(root, &around);
     let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
     let around = routes::Around {
         network: &network,
@@ -59,6 +62,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         routes,
         identity,
         sessions,
+        signals: signals.into_iter().map(Arc::new).collect(),
         store: store?,
         limits,
         patience: Patience::default(),

@@ -2,6 +2,7 @@
 //! file that is not read. Nothing behind this module sees YAML.
 
 mod clients;
+mod signals;
 mod store;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub use clients::{
     Client, ClientCredential, CookieSettings, IdentityFrom, Login, NativeClient, PrivateKey, SameSite,
     SessionMode,
 };
+pub use signals::{Signal, SignalKeys};
 pub use store::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Store, Topology};
 
 /// One whole configuration.
@@ -54,6 +56,8 @@ pub struct Settings {
     pub routes: Vec<Arc<Route>>,
     pub identity: Identity,
     pub sessions: Sessions,
+    /// Whose word takes access back; each `iss` once.
+    pub signals: Vec<Arc<Signal>>,
     pub store: Store,
     pub limits: Limits,
     pub patience: Patience,

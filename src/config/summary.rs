@@ -3,7 +3,7 @@
 use crate::config::Loaded;
 use crate::config::settings::{
     Balance, Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, NativeClient,
-    OnOutage, Server, Serves, Store, Upstream,
+    OnOutage, Server, Serves, Settings, Signal, SignalKeys, Store, Upstream,
 };
 use crate::config::values::{show_duration, show_size};
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
@@ -31,6 +31,10 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     }
     for client in &settings.native_clients {
         line(std::mem::take(&mut heading), show_native_client(client));
+    }
+    let mut heading = "signals";
+    for signal in &settings.signals {
+        line(std::mem::take(&mut heading), show_signal(signal, settings));
     }
     let mut heading = "routes";
     for route in &settings.routes {
@@ -108,8 +112,8 @@ fn show_listener(listener: &Listener) -> String {
     format!("{} {does}", listener.address)
 }
 
-fn show_issuer(issuer: &Issuer) -> String {
-    let keys = match &issuer.keys {
+fn show_keys(issuer: &Issuer) -> String {
+    match &issuer.keys {
         KeySource::Discovery(_) => "discovered".to_owned(),
         KeySource::JwksUri(url) => format!("keys from {url}"),
         KeySource::JwksFile { path, .. } => format!("keys from {}", path.display()),
@@ -117,7 +121,31 @@ fn show_issuer(issuer: &Issuer) -> String {
             let names: Vec<&str> = issuer.rules.algorithms.iter().map(|one| one.name()).collect();
             format!("{} with a shared secret", names.join(" or "))
         }
+    }
+}
+
+fn show_signal(signal: &Signal, settings: &Settings) -> String {
+    let keys = match &signal.keys {
+        SignalKeys::OfIssuer(issuer) => format!("keys of {issuer}"),
+        SignalKeys::Own(called) => show_keys(called),
     };
+    let proof = if signal.token.is_some() { " and a token" } else { "" };
+    let rules = &signal.rules;
+    let has_a_say = settings.issuers.iter().filter(|issuer| rules.revokes.contains(&issuer.rules.iss));
+    let subjects: Vec<&str> = has_a_say.map(|issuer| issuer.name.as_str()).collect();
+    let events: Vec<&str> = rules.events.iter().map(|event| event.name()).collect();
+    format!(
+        "{}: {}, {keys}{proof}; audience {}; subjects of {}: {}",
+        signal.name,
+        rules.iss,
+        rules.audiences.join(" or "),
+        subjects.join(" and "),
+        events.join(", ")
+    )
+}
+
+fn show_issuer(issuer: &Issuer) -> String {
+    let keys = show_keys(issuer);
     let audiences = issuer.rules.audiences.join(" or ");
     let asked = issuer.introspection.as_ref().map(|introspection| {
         format!("; asked about opaque tokens, answers count for {}", show_duration(introspection.cache))

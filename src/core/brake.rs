@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
+use crate::core::token::security_event::Code;
 
 /// Whether a denial counts against the address that it was said to: what came pretends to be a credential and is
 /// none, and telling that cost work, or could have.
@@ -29,6 +30,10 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::TokenInactive { was_good: false }
         | Denial::LogoutTokenForged(_)
         | Denial::ClientCredentialRefused { .. } => true,
+        // By key, signature or secret; a transmitter itself brings whatever anybody with an account there makes it send.
+        Denial::SecurityEventRefused(refused) => {
+            matches!(refused.code, Code::InvalidKey | Code::AuthenticationFailed)
+        }
         // A code, or the refresh token of a native client; a session's own end is `SessionEnded`.
         Denial::FromAuthorizationServer(said) => said.error == "invalid_grant",
         _ => false,

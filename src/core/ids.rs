@@ -39,6 +39,10 @@ name!(
     ClientName
 );
 name!(
+    /// The name of a transmitter of shared signals in config.yaml (`signals.<name>`).
+    SignalName
+);
+name!(
     /// The name of a route, or its pattern where it has none; a label of metrics.
     RouteName
 );

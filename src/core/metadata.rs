@@ -17,6 +17,8 @@ pub struct Endpoints {
     pub revocation: Option<Url>,
     /// RFC 7662.
     pub introspection: Option<Url>,
+    /// How a transmitter of shared signals delivers, `delivery_methods_supported` (Shared Signals Framework 1.0 section 7.1).
+    pub delivery_methods: Vec<String>,
     /// Where browsers sign out (OpenID Connect RP-Initiated Logout 1.0 section 2.1).
     pub end_session: Option<Url>,
     /// Whether every answer of the authorization endpoint names its issuer (RFC 9207 section 3).
@@ -66,6 +68,7 @@ impl Endpoints {
             // One that may not be called is as good as none: keys do not depend on it.
             introspection: endpoint("introspection_endpoint").ok().flatten(),
             end_session: endpoint("end_session_endpoint").ok().flatten(),
+            delivery_methods: strings(document.get("delivery_methods_supported")),
             names_itself: document.get("authorization_response_iss_parameter_supported")
                 == Some(&Value::Bool(true)),
             token_auth_methods,
@@ -114,6 +117,17 @@ pub fn locations(iss: &str) -> Vec<Url> {
         at(format!("/.well-known/oauth-authorization-server{path}")),
         at(format!("{path}/.well-known/openid-configuration")),
     ]
+}
+
+/// Where the metadata of a transmitter of shared signals are (Shared Signals Framework 1.0 section 7.2): inserted between
+/// host and path. They are read by [`Endpoints::parse`] too.
+pub fn ssf_location(issuer: &Url) -> Option<Url> {
+    if issuer.query().is_some() || issuer.fragment().is_some() {
+        return None;
+    }
+    let mut url = issuer.clone();
+    url.set_path(&format!("/.well-known/ssf-configuration{}", issuer.path().trim_end_matches('/')));
+    Some(url)
 }
 
 #[cfg(test)]
@@ -216,6 +230,29 @@ mod tests {
             "introspection_endpoint": "http://as.example/introspect"});
         let endpoints = parse(&document, ISS).unwrap();
         assert_eq!((endpoints.introspection, endpoints.jwks_uri.is_some()), (None, true));
+    }
+
+    #[test]
+    fn the_metadata_of_a_transmitter_are_where_its_framework_has_them() {
+        let place = |iss: &str| ssf_location(&Url::parse(iss).unwrap()).map(|url| url.to_string());
+        for (iss, there) in [
+            ("https://tr.example.com", "https://tr.example.com/.well-known/ssf-configuration"),
+            ("https://tr.example.com/", "https://tr.example.com/.well-known/ssf-configuration"),
+            (
+                "https://tr.example.com/issuer1",
+                "https://tr.example.com/.well-known/ssf-configuration/issuer1",
+            ),
+            (
+                "https://tr.example.com/issuer1/",
+                "https://tr.example.com/.well-known/ssf-configuration/issuer1",
+            ),
+        ] {
+            assert_eq!(place(iss).as_deref(), Some(there));
+        }
+        assert_eq!(place("https://tr.example.com/?x"), None);
+        let document = json!({"issuer": ISS, "jwks_uri": "https://as.example/jwks",
+            "delivery_methods_supported": ["urn:ietf:rfc:8935", 7]});
+        assert_eq!(parse(&document, ISS).unwrap().delivery_methods, ["urn:ietf:rfc:8935"]);
     }
 
     #[test]

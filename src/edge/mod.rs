@@ -21,6 +21,7 @@
 //! - `oauth_endpoints`: `/oauth/token` on the wire
 //! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
 //! - `backchannel_logout`: `/oauth/backchannel-logout` on the wire
+//! - `shared_signals`: `/oauth/events` on the wire
 //! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire
 //! - `serving`: one configuration as the proxy works with it
 //! - `timeouts`: how long a client is waited for
@@ -58,6 +59,7 @@ mod respond;
 pub mod server;
 mod serving;
 mod session_endpoint;
+mod shared_signals;
 mod sign_in_endpoints;
 mod timeouts;
 mod upstreams;

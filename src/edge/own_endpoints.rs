@@ -27,6 +27,9 @@ impl Proxy {
             }
             Some(OwnEndpoint::Session) => self.answer_session_request(session, context, target).await,
             Some(OwnEndpoint::BackchannelLogout) => self.hear_of_logout(session, context).await,
+            Some(OwnEndpoint::Events) if !context.live().transmitters.is_empty() => {
+                self.hear_signal(session, context).await
+            }
             Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
             Some(OwnEndpoint::AssertionKeys) => {
                 context.endpoint = context.live().assertions.as_ref().map(|_| self.assertion_keys.clone());
@@ -35,7 +38,9 @@ impl Proxy {
                     Err(denial) => self.refuse(session, context, &denial).await,
                 }
             }
-            Some(OwnEndpoint::Unknown) | None => self.refuse(session, context, &Denial::NoRoute).await,
+            Some(OwnEndpoint::Unknown | OwnEndpoint::Events) | None => {
+                self.refuse(session, context, &Denial::NoRoute).await
+            }
         }
     }
 

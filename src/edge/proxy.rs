@@ -58,6 +58,8 @@ pub(crate) struct Proxy {
     pub(crate) session_endpoint: RouteName,
     /// The label of `/oauth/backchannel-logout`.
     pub(crate) backchannel_logout: RouteName,
+    /// The label of `/oauth/events`, where there are transmitters.
+    pub(crate) events: RouteName,
     /// The label of `/.well-known/oauth-protected-resource`.
     pub(crate) resource_metadata: RouteName,
     /// The label of `/.well-known/jwks.json`, where there are keys.

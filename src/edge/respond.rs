@@ -1,5 +1,5 @@
 //! How Tollgate's own answers are written: refusals as problem+json (RFC 9457), on OAuth
-//! endpoints as OAuth JSON (RFC 6749 section 5.2), for a navigation as a page. What a refusal says is decided in `core::denial`.
+//! endpoints as OAuth JSON (RFC 6749 section 5.2), to transmitters of signals as RFC 8935 asks, for a navigation as a page. What a refusal says is decided in `core::denial`.
 //!
 //! pingora's own error answers are never used: they close the connection and name the server.
 
@@ -40,6 +40,9 @@ pub(crate) enum Form<'p> {
     Problem,
     /// `{"error": …, "error_description": …}`
     OAuth,
+    /// `{"err": …, "description": …}` where a Security Event Token is not taken (RFC 8935 section 2.3); else a problem: the rest
+    /// are errors of HTTP.
+    SecurityEvent,
     /// A page, for a navigation; with the path that begins a sign-in again, if that helps.
     Page(&'p Pages, Option<&'p str>),
 }
@@ -95,6 +98,8 @@ impl Answer {
         let mut answer = match form {
             Form::Problem => problem(denial, request_id, login_url),
             Form::OAuth => oauth_error(denial, login_url),
+            Form::SecurityEvent if denial.facts().status == StatusCode::BAD_REQUEST => not_taken(denial),
+            Form::SecurityEvent => problem(denial, request_id, None).no_store(),
             Form::Page(pages, again) => pages.refusal(denial, again.or(login_url), request_id),
         };
         if let Denial::MethodNotAllowed { allow } = denial
@@ -236,6 +241,22 @@ fn oauth_error(denial: &Denial, login_url: Option<&str>) -> Answer {
         },
     };
     Answer::json(facts.status, serde_json::to_vec(&error).unwrap_or_default().into()).no_store()
+}
+
+#[derive(Serialize)]
+struct NotTaken<'a> {
+    err: &'a str,
+    description: &'a str,
+}
+
+/// RFC 8935 section 2.3 wants to be told the language, too.
+fn not_taken(denial: &Denial) -> Answer {
+    let facts = denial.facts();
+    let err = facts.oauth_error.unwrap_or("invalid_request");
+    let body = serde_json::to_vec(&NotTaken { err, description: facts.detail }).unwrap_or_default();
+    let mut answer = Answer::json(facts.status, body.into()).no_store();
+    answer.set(header::CONTENT_LANGUAGE, HeaderValue::from_static("en"));
+    answer
 }
 
 /// Writes an answer; the connection lives on where the request's body allows it. HEAD gets the

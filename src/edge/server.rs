@@ -145,6 +145,7 @@ pub fn stand_by(
         logout: RouteName::new("/oauth/logout"),
         session_endpoint: RouteName::new("/oauth/session"),
         backchannel_logout: RouteName::new("/oauth/backchannel-logout"),
+        events: RouteName::new("/oauth/events"),
         resource_metadata: RouteName::new(WELL_KNOWN),
         assertion_keys: RouteName::new("/.well-known/jwks.json"),
     };

@@ -109,6 +109,8 @@ pub enum OwnEndpoint {
     Session,
     /// `/oauth/backchannel-logout`
     BackchannelLogout,
+    /// `/oauth/events`: shared signals, where transmitters are configured.
+    Events,
     /// `/.well-known/jwks.json`: the keys of the assertions.
     AssertionKeys,
     /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
@@ -141,6 +143,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
         "/oauth/logout" => OwnEndpoint::Logout,
         "/oauth/session" => OwnEndpoint::Session,
         "/oauth/backchannel-logout" => OwnEndpoint::BackchannelLogout,
+        "/oauth/events" => OwnEndpoint::Events,
         "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
         path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
@@ -378,6 +381,7 @@ mod tests {
     use crate::flows::{Operators, Ports};
     use crate::state::issuer_keys::Issuers;
     use crate::state::metrics::Metrics;
+    use crate::state::transmitters::Transmitters;
 
     /// The world outside, which no test here needs.
     #[derive(Debug)]
@@ -435,6 +439,7 @@ mod tests {
             settings: Arc::new(settings),
             routes: table,
             issuers: Issuers::new(&[], None),
+            transmitters: Transmitters::default(),
             cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![7; 32])]).unwrap()),
             assertions: None,
         }

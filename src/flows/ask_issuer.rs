@@ -1,10 +1,11 @@
-//! Whether an issuer gives what this configuration needs of it: `tollgate check --live`. Asks once, for keys and
-//! endpoints, as a gateway does at its start; nothing is sent in anybody's name.
+//! Whether an issuer, or a transmitter of shared signals, gives what this configuration needs of it: `tollgate check --live`.
+//! Asks once, for keys and endpoints, as a gateway does at its start; nothing is sent in anybody's name.
 
-use crate::config::settings::{KeySource, Settings};
+use crate::config::settings::{KeySource, Settings, SignalKeys};
 use crate::core::metadata::Endpoints;
 use crate::flows::keep_keys_fresh::{Means, fetch_now};
 use crate::state::issuer_keys::IssuerState;
+use crate::state::transmitters::Transmitter;
 
 /// What it has, in words.
 ///
@@ -31,9 +32,42 @@ pub(crate) async fn ask_issuer(
     }
     Ok(match keys.len() {
         0 => "no keys: its tokens are opaque".to_owned(),
-        1 => "1 key".to_owned(),
-        several => format!("{several} keys"),
+        several => count(several),
     })
+}
+
+/// How a transmitter delivers that `POST /oauth/events` takes: RFC 8935, and the name of it in RISC before that.
+const PUSH: [&str; 2] =
+    ["urn:ietf:rfc:8935", "https://schemas.openid.net/secevent/risc/delivery-method/push"];
+
+/// The same of a transmitter of shared signals.
+///
+/// # Errors
+/// What it lacks, and what to do.
+pub(crate) async fn ask_transmitter(means: Means<'_>, transmitter: &Transmitter) -> Result<String, String> {
+    let (name, signer) = (&transmitter.settings.name, &transmitter.signer);
+    if let SignalKeys::OfIssuer(issuer) = &transmitter.settings.keys {
+        return Ok(format!("it has the keys of the issuer {issuer}"));
+    }
+    if !signer.is_fetched() {
+        return Ok("its keys are given, so it is not asked".to_owned());
+    }
+    let keys = fetch_now(means, signer).await.map_err(|why| {
+        format!("{why}; see that the URLs of `signals.{name}` are right and this machine may go there")
+    })?;
+    // Whoever does not say how it delivers may do so in any way.
+    let methods = signer.endpoints().map(|endpoints| endpoints.delivery_methods.clone()).unwrap_or_default();
+    if !methods.is_empty() && !methods.iter().any(|method| PUSH.contains(&method.as_str())) {
+        return Err(format!(
+            "its metadata's delivery_methods_supported has no {}, so it sends nothing to `POST /oauth/events`",
+            PUSH[0]
+        ));
+    }
+    Ok(count(keys.len()))
+}
+
+fn count(keys: usize) -> String {
+    if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") }
 }
 
 fn lacking(settings: &Settings, issuer: &IssuerState, endpoints: &Endpoints) -> Vec<String> {

@@ -14,25 +14,19 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, header};
-
-use crate::config::settings::SubjectInLog;
 use crate::core::denial::Denial;
-use crate::core::digest::of_parts;
-use crate::core::hex;
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
 use crate::core::revocation::{Kind, Revocation, Rule, Target, Whose};
-use crate::core::session::fetch_metadata::SITE;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::logout_token::{Over, Plausible, VerifiedLogoutToken};
 use crate::core::token::to_client::Wrong;
+use crate::flows::heard::{Once, audit, is_of_a_browser, names_people};
 use crate::flows::keep_keys_fresh::{Means, keys_for};
-use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
+use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::IssuerState;
@@ -75,26 +69,21 @@ pub async fn backchannel_logout(
     let now = gate.clock.now();
     let (token, issuer) = verify(gate, live, head, text, now).await?;
     let rules = &issuer.settings.rules;
-    let spent = spent_key(&rules.iss, token.id());
-    if gate.store.get(&spent).await.map_err(|fault| unavailable(&fault))?.value.is_some() {
+    let once = Once::of("logout", &rules.iss, token.id());
+    if once.is_spent(gate).await.map_err(|fault| unavailable(&fault))? {
         return Err(Denial::LogoutTokenOver("The token was used before."));
     }
     let revocation = revocation(live, rules, &token, now);
     carry_out(gate, std::slice::from_ref(&revocation)).await.map_err(|fault| unavailable(&fault))?;
-    audit(live, head, &revocation);
+    let is_shown = revocation.target.kind != Kind::Sub || names_people(live);
+    let value = is_shown.then_some(revocation.target.value.as_str());
+    audit(head, "revoked", &revocation, value, revocation.reason.as_deref());
     let lifetime = token.expires_at().plus(rules.clock_skew).since(now);
-    let value = Value { bytes: Bytes::from_static(b"spent"), lifetime, keep: Keep::Durably };
-    // Whoever was faster with the same token did the same.
-    gate.store.put_if(&spent, None, value).await.map_err(|fault| unavailable(&fault))?;
+    once.spend(gate, lifetime).await.map_err(|fault| unavailable(&fault))?;
     Ok(SignedOut {
         client: client_of(live, &issuer, &token),
         subject: token.subject().map(ToOwned::to_owned),
     })
-}
-
-/// Browsers say with every POST whose page sends it (Fetch section 3.2); servers have no page.
-fn is_of_a_browser(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
 }
 
 async fn verify(
@@ -130,14 +119,6 @@ fn is_forged(wrong: Wrong) -> bool {
     [Denial::UnknownKey, Denial::BadSignature].into_iter().any(|denial| Wrong::from(denial) == wrong)
 }
 
-fn spent_key(iss: &str, jti: &str) -> StoreKey {
-    let digest = of_parts(&[iss.as_bytes(), jti.as_bytes()]);
-    let mut id = String::with_capacity(64);
-    // A text takes all that is written to it.
-    let _ = hex::write(&mut id, &digest);
-    StoreKey::new("logout", id)
-}
-
 fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now: Timestamp) -> Revocation {
     let (kind, value, rule) = match token.over() {
         Over::Session(sid) => (Kind::Sid, sid, Rule::Outright),
@@ -167,23 +148,6 @@ fn client_of(live: &Live, issuer: &IssuerState, token: &VerifiedLogoutToken) -> 
     let mut all = with_cookie.chain(native);
     all.find(|(_, client_id, of)| **of == issuer.settings.name && told(client_id))
         .map(|(name, ..)| name.clone())
-}
-
-/// As `edge::admin` says it of an operator.
-fn audit(live: &Live, head: &RequestHead<'_>, revocation: &Revocation) {
-    let Revocation { target, until, made_by, reason, .. } = revocation;
-    let is_shown = target.kind != Kind::Sub || live.settings.log.subject == SubjectInLog::Plain;
-    tracing::info!(
-        event = "audit",
-        who = %head.client_address,
-        name = made_by.as_deref(),
-        id = %revocation.id(),
-        kind = target.kind.label(),
-        value = is_shown.then_some(target.value.as_str()),
-        until = until.map(Timestamp::to_rfc3339),
-        reason = reason.as_deref(),
-        "revoked"
-    );
 }
 
 fn unavailable(fault: &StoreFault) -> Denial {

@@ -167,6 +167,7 @@ impl Story<'_> {
             OwnEndpoint::AssertionKeys if self.live.settings.identity.assertion.is_none() => {
                 Err(Denial::NoRoute)
             }
+            OwnEndpoint::Events if self.live.transmitters.is_empty() => Err(Denial::NoRoute),
             OwnEndpoint::ResourceMetadata => describe_resource(self.live, self.head, target).map(drop),
             _ => Ok(()),
         };

@@ -166,10 +166,15 @@ pub(crate) async fn fetch_now(means: Means<'_>, issuer: &IssuerState) -> Result<
     }
 }
 
-/// Refreshes every issuer's keys before they grow old, until `stop` becomes true or nobody is left to
-/// say so.
+/// Refreshes the keys of every issuer and every transmitter of signals before they grow old, until `stop` becomes true or
+/// nobody is left to say so.
 pub async fn keep_keys_fresh(gate: Arc<Gate>, stop: watch::Receiver<bool>) {
-    until(stop, || look(Means::of(&gate), &gate.live.load().issuers)).await;
+    until(stop, || {
+        let live = gate.live.load();
+        look(Means::of(&gate), &live.issuers);
+        look(Means::of(&gate), live.transmitters.own());
+    })
+    .await;
 }
 
 async fn until(mut stop: watch::Receiver<bool>, look: impl Fn()) {

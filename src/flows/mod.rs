@@ -12,6 +12,8 @@ pub mod describe_resource;
 pub mod end_session;
 pub mod exchange;
 pub mod explain;
+pub mod hear_signal;
+mod heard;
 pub mod introspect;
 pub mod keep_keys_fresh;
 pub mod logout;

@@ -47,6 +47,7 @@ pub(crate) fn settings(public_url: &str) -> Settings {
             grace: Duration::from_secs(30),
             keys: vec![],
         },
+        signals: vec![],
         store: settings::Store::folder("data"),
         limits: Limits {
             token: 8192,

@@ -9,6 +9,7 @@ use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
 use crate::state::issuer_keys::Issuers;
+use crate::state::transmitters::Transmitters;
 
 /// The settings and what was built from them.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Live {
     pub settings: Arc<Settings>,
     pub routes: RouteTable,
     pub issuers: Issuers,
+    /// Whose word takes access back.
+    pub transmitters: Transmitters,
     pub cookie_keys: Arc<KeyRing>,
     /// What is signed for upstreams, where that is on.
     pub assertions: Option<Arc<Assertions>>,
@@ -32,7 +35,9 @@ impl Live {
             conflicts.into_iter().map(|conflict| conflict.why).collect::<Vec<_>>().join("; ")
         })?;
         let issuers = Issuers::new(&settings.issuers, None);
+        let transmitters = Transmitters::new(&settings.signals, &issuers, None);
         let cookie_keys = Arc::new(KeyRing::new(vec![Secret::new(vec![0; 32])])?);
-        Ok(Self { settings: Arc::new(settings), routes, issuers, cookie_keys, assertions: None })
+        let settings = Arc::new(settings);
+        Ok(Self { settings, routes, issuers, transmitters, cookie_keys, assertions: None })
     }
 }

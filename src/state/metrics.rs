@@ -10,8 +10,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::core::ids::{ClientName, IssuerName, RouteName, UpstreamName};
+use crate::core::ids::{ClientName, IssuerName, RouteName, SignalName, UpstreamName};
 use crate::core::revocation::Kind;
+use crate::core::token::security_event::event::EventType;
 use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
 
@@ -84,6 +85,30 @@ impl IntrospectionResult {
     }
 }
 
+/// What came of an event that a transmitter told of: the label `result` of `signals_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignalResult {
+    /// Something was taken back, or given again.
+    Applied,
+    /// About the stream itself.
+    Acknowledged,
+    /// Of a type that is not used, or nothing follows from it, or something later is known.
+    Ignored,
+    /// It was heard before.
+    Repeated,
+}
+
+impl SignalResult {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Acknowledged => "acknowledged",
+            Self::Ignored => "ignored",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
 impl AsEndpoint {
     pub const fn label(self) -> &'static str {
         match self {
@@ -114,6 +139,7 @@ pub struct Metrics {
     key_fetches: IntCounterVec,
     unknown_kid: IntCounterVec,
     introspections: IntCounterVec,
+    signals: IntCounterVec,
     upstream_requests: IntCounterVec,
     upstream_healthy: IntGaugeVec,
     planted_cookies: IntCounterVec,
@@ -197,6 +223,11 @@ impl Metrics {
                 "introspections_total",
                 "Times that an issuer was, or should have been, asked about an opaque token.",
                 &["issuer", "result"],
+            )?,
+            signals: counter(
+                "signals_total",
+                "Events that transmitters of shared signals told of, without those that were refused.",
+                &["signal", "event", "result"],
             )?,
             planted_cookies: counter(
                 "planted_cookies_total",
@@ -282,6 +313,10 @@ impl Metrics {
 
     pub fn introspected(&self, issuer: &IssuerName, result: IntrospectionResult) {
         self.introspections.with_label_values(&[issuer.as_str(), result.label()]).inc();
+    }
+
+    pub fn signal_heard(&self, signal: &SignalName, event: EventType, result: SignalResult) {
+        self.signals.with_label_values(&[signal.as_str(), event.name(), result.label()]).inc();
     }
 
     /// `reason` is a [`crate::core::denial::Facts::label`].

@@ -74,10 +74,11 @@ const INTERIOR_STATE: [&str; 14] = [
 ];
 
 /// A type that only one folder may make, because having one is a proof.
-const PROOFS: [(&str, &str); 4] = [
+const PROOFS: [(&str, &str); 5] = [
     ("VerifiedToken", "src/core/token/"),
     ("VerifiedIdToken", "src/core/token/"),
     ("VerifiedLogoutToken", "src/core/token/"),
+    ("VerifiedSecurityEvent", "src/core/token/"),
     ("Permit", "src/core/route/"),
 ];
 

@@ -23,6 +23,7 @@ upstreams:
   name: { url: http://10.0.0.2:3000, health: { path: /healthz } }
 identity: { assertion: { keys: [{ file: FOLDER/gate.key }] } }
 admin: { address: 127.0.0.1:8082, token: 0123456789abcdef }
+signals: { name: { issuer: https://signals.example.com, audience: gate } }
 sessions: { keys: [0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a] }
 "#;
 

@@ -12,3 +12,4 @@ mod jwks;
 mod jwt;
 mod logout;
 mod path;
+mod security_event;

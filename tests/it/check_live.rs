@@ -109,6 +109,57 @@ async fn everybody_who_is_there_is_said_to_be_there() {
 }
 
 #[tokio::test]
+async fn of_a_transmitter_it_is_said_whether_its_keys_are_there_and_it_pushes() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Upstream::start().await;
+    let [silent, away] = [Address::reserve(), Address::reserve()];
+    let of = async |methods: Option<&'static str>| {
+        let keys = Issuer::new().jwks().to_string();
+        Upstream::answering(Arc::new(move |asked| {
+            let iss = format!("http://{}", asked.header("host").unwrap());
+            let mut metadata = json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks") });
+            if let Some(methods) = methods {
+                metadata["delivery_methods_supported"] = json!([methods]);
+            }
+            let body = if asked.path() == "/jwks" { keys.clone() } else { metadata.to_string() };
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        }))
+        .await
+    };
+    let (pushes, says_nothing) = (of(Some("urn:ietf:rfc:8935")).await, of(None).await);
+    let is_polled = of(Some("urn:ietf:rfc:8936")).await;
+    let one =
+        format!("  one: {{ url: \"{}\", audience: a, jwks_uri: \"{}/jwks\" }}", silent.url(), pushes.url());
+    let signals = |of: &[(&str, String)]| {
+        let each =
+            |(name, url): &(&str, String)| format!("  {name}: {{ issuer: \"{url}\", audience: gate }}\n");
+        format!("signals:\n{}", of.iter().map(each).collect::<String>())
+    };
+    let upstreams = format!("  plain: {{ url: \"{}\" }}", plain.url());
+    let well = signals(&[("pushes", pushes.url()), ("quiet", says_nothing.url()), ("itself", silent.url())]);
+    let (code, text) = check(folder.path(), &config(&one, &upstreams, &well)).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(line(&text, "signals pushes").starts_with("ok  signals pushes: 1 key"), "{text}");
+    assert!(line(&text, "signals quiet").contains("1 key"), "{text}");
+    assert!(line(&text, "signals itself").contains("the keys of the issuer one"), "{text}");
+    assert!(
+        text.contains("signals   pushes: ")
+            && text.contains("discovered; audience gate; subjects of one: session-revoked"),
+        "{text}"
+    );
+    let not = signals(&[("polled", is_polled.url()), ("away", away.url())]);
+    let (code, text) = check(folder.path(), &config(&one, &upstreams, &not)).await;
+    assert_eq!(code, 1, "{text}");
+    let polled = line(&text, "signals polled");
+    assert!(polled.starts_with("NO  ") && polled.contains("urn:ietf:rfc:8935"), "{polled}");
+    let away = line(&text, "signals away");
+    assert!(
+        away.starts_with("NO  ") && away.contains("`signals.away`") && away.contains("refused"),
+        "{away}"
+    );
+}
+
+#[tokio::test]
 async fn of_whoever_is_not_there_it_is_said_why_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let (authority, stranger) = (Authority::new(), Authority::new());

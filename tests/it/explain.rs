@@ -176,6 +176,7 @@ routes:
         ("TRACE", "/x", None),
         ("Delete", "/x", None),
         ("GET", "/oauth/nothing", None),
+        ("POST", "/oauth/events", None),
         ("GET", "/.well-known/jwks.json", None),
         ("GET", "/.well-known/oauth-protected-resource/nothing", None),
     ];

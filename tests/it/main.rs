@@ -32,6 +32,7 @@ mod resource_metadata;
 mod revocations;
 mod sessions;
 mod shared_secrets;
+mod shared_signals;
 mod smuggling;
 mod spellings;
 mod start;

@@ -6,6 +6,7 @@
 
 mod json;
 mod parties;
+mod signals;
 mod store;
 mod table;
 mod upstreams;

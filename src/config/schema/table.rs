@@ -4,6 +4,7 @@
 use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values};
 use super::Need::{Default, Otherwise, Required};
 use super::parties::{CLIENT, ISSUER};
+use super::signals::SIGNAL;
 use super::store::STORE;
 use super::upstreams::{OWN_TIMEOUTS, UPSTREAM};
 use super::{Key, key};
@@ -78,6 +79,13 @@ pub const ROOT: &[Key] = &[
         Section(SESSIONS),
         Otherwise("the defaults below"),
         "How long sessions live, and what seals their cookies.",
+        "",
+    ),
+    key(
+        "signals",
+        Named { name: "name", keys: SIGNAL },
+        Otherwise("`/oauth/events` answers 404"),
+        "Transmitters of shared signals (RFC 8935): who may say, at `POST /oauth/events`, that a session is over, a credential changed or an account suspended.",
         "",
     ),
     key(

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::{Denial, SessionEnd};
+use crate::core::token::security_event::{Code, Refused};
 
 /// How loudly a refusal is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,6 +319,17 @@ impl Denial {
             }
             Self::LogoutTokenOver(why) => {
                 refused("logout_token_over", "invalid_request", "The logout token is no longer valid", why)
+            }
+            Self::SecurityEventRefused(Refused { code, why }) => {
+                let label = match code {
+                    Code::InvalidRequest => "security_event_invalid",
+                    Code::InvalidKey => "security_event_key",
+                    Code::InvalidIssuer => "security_event_issuer",
+                    Code::InvalidAudience => "security_event_audience",
+                    Code::AuthenticationFailed => "security_event_unauthenticated",
+                    Code::AccessDenied => "security_event_denied",
+                };
+                refused(label, code.name(), "The security event is not taken", why)
             }
             Self::ClientCredentialRefused { .. } => row(
                 StatusCode::UNAUTHORIZED,

@@ -16,6 +16,7 @@ use http::Method;
 pub use self::facts::{Facts, LogLevel};
 pub use crate::core::session::end::SessionEnd;
 use crate::core::session::oauth::answer::ServerError;
+use crate::core::token::security_event::Refused;
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +117,8 @@ pub enum Denial {
     LogoutTokenForged(&'static str),
     /// A logout token that was good before: it has expired, or was used.
     LogoutTokenOver(&'static str),
+    /// What came as a Security Event Token is none that is taken here; RFC 8935 section 2.4 has the code.
+    SecurityEventRefused(Refused),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
     FromAuthorizationServer(Box<ServerError>),
     /// The AS did not take the credentials that the caller brought for its client.

@@ -1,6 +1,6 @@
 //! Tokens: from bytes that somebody sent to a [`verified::VerifiedToken`] (an access token), a
-//! [`id_token::VerifiedIdToken`] or a [`logout_token::VerifiedLogoutToken`], which only this folder makes. None of the
-//! three passes as another.
+//! [`id_token::VerifiedIdToken`], a [`logout_token::VerifiedLogoutToken`] or a [`security_event::VerifiedSecurityEvent`],
+//! which only this folder makes. None of the four passes as another.
 //!
 //! - `bearer`: finds the one credential of a request (RFC 6750 section 2)
 //! - `subprotocol`: the same where a page opens a WebSocket
@@ -8,6 +8,7 @@
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
 //! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
+//! - `security_event`: what a transmitter of shared signals says happened (RFC 8417)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
 //! - `verified`: what a good token is to the rest; `scope_values`: what it grants
 //! - `fingerprint`: what tells one token's text from all others
@@ -25,6 +26,7 @@ pub mod jwks;
 pub mod jwt;
 pub mod logout_token;
 pub mod scope_values;
+pub mod security_event;
 pub mod subprotocol;
 pub mod to_client;
 pub mod verified;

@@ -71,6 +71,10 @@ impl Admin {
         };
         let issuers =
             without_keys.iter().map(|issuer| format!("issuer {}: no keys yet", issuer.settings.name));
+        let transmitters = live.transmitters.iter().filter(|transmitter| !transmitter.signer.keys_ready());
+        let transmitters = transmitters.map(|transmitter| {
+            format!("signals {}: no keys yet, nothing that it sends is taken", transmitter.settings.name)
+        });
         let store = match self.gate.store.health() {
             StoreHealth::Up => None,
             StoreHealth::Away { alone: false, .. } => Some("store: away, what needs it is refused"),
@@ -91,8 +95,11 @@ impl Admin {
         let unasked = unasked.map(|issuer| {
             format!("issuer {}: could not be asked about an opaque token", issuer.settings.name)
         });
-        let degraded =
-            issuers.chain(unasked).chain(store.into_iter().chain(list).map(str::to_owned)).collect();
+        let degraded = issuers
+            .chain(unasked)
+            .chain(transmitters)
+            .chain(store.into_iter().chain(list).map(str::to_owned))
+            .collect();
         Readiness { ready: because.is_none(), because, degraded }
     }
 

@@ -7,10 +7,12 @@ use serde::Serialize;
 use super::Readiness;
 use crate::config::settings::{self, OnOutage};
 use crate::core::revocation::Kind;
+use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::StoreHealth;
 use crate::state::live::Live;
 use crate::state::revocations::{self as state, Currency};
+use crate::state::transmitters::Transmitter;
 
 /// Everything that `/status` tells.
 #[derive(Debug, Serialize)]
@@ -20,6 +22,8 @@ pub(super) struct Status<'a> {
     #[serde(flatten)]
     readiness: &'a Readiness,
     issuers: Vec<Issuer<'a>>,
+    /// Transmitters of shared signals.
+    signals: Vec<Signal<'a>>,
     routes: Vec<Route<'a>>,
     servers: Vec<Server>,
     store: Store,
@@ -45,6 +49,35 @@ struct Introspection {
     /// Good tokens that are remembered.
     remembered: usize,
     last_error: Option<String>,
+}
+
+/// A transmitter of shared signals.
+#[derive(Debug, Serialize)]
+struct Signal<'a> {
+    name: &'a str,
+    iss: &'a str,
+    /// Its keys, or those of the issuer that it is.
+    keys: usize,
+    keys_age_seconds: Option<u64>,
+    last_error: Option<String>,
+    events: Vec<&'static str>,
+    /// When it last sent something good; none since this process began.
+    heard_at: Option<String>,
+}
+
+impl<'a> Signal<'a> {
+    fn of(transmitter: &'a Transmitter, now: Timestamp) -> Self {
+        let Transmitter { settings, signer, .. } = transmitter;
+        Self {
+            name: settings.name.as_str(),
+            iss: &settings.rules.iss,
+            keys: signer.keys().map_or(0, |keys| keys.len()),
+            keys_age_seconds: signer.keys_age(now).map(|age| age.as_secs()),
+            last_error: signer.last_error().map(|error| error.to_string()),
+            events: settings.rules.events.iter().map(|event| event.name()).collect(),
+            heard_at: transmitter.heard_at().map(Timestamp::to_rfc3339),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -179,6 +212,7 @@ impl<'a> Status<'a> {
             public_url: live.settings.public_url.as_str(),
             readiness,
             issuers: issuers.collect(),
+            signals: live.transmitters.iter().map(|transmitter| Signal::of(transmitter, now)).collect(),
             routes: routes.collect(),
             servers: servers.collect(),
             store: Store::of(store, gate.store.health()),

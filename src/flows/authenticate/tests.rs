@@ -30,6 +30,7 @@ use crate::flows::testing::{self, MemoryLog, MemoryStore};
 use crate::flows::{Operators, Ports};
 use crate::state::issuer_keys::testing::issuer;
 use crate::state::metrics::Metrics;
+use crate::state::transmitters::Transmitters;
 
 /// A clock that is set, and an issuer that does not answer: at once, or while it hangs never.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ fn live(audience: &str, subject_header: &'static str, before: Option<&Live>) -> 
         settings: Arc::new(settings),
         routes: RouteTable::build(&[]).unwrap(),
         issuers: Issuers::new(&issuers, before.map(|before| &before.issuers)),
+        transmitters: Transmitters::default(),
         cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![5; 32])]).unwrap()),
         assertions: None,
     }

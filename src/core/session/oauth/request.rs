@@ -28,8 +28,8 @@ const MOST: usize = 32;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Without its parameters; empty where there is not exactly one.
-fn media_type(headers: &HeaderMap) -> &str {
+/// The type of a body, without its parameters; empty where there is not exactly one.
+pub fn media_type(headers: &HeaderMap) -> &str {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next().map(http::HeaderValue::to_str), types.next()) {
         (Some(Ok(text)), None) => text.split(';').next().unwrap_or_default().trim(),

@@ -17,7 +17,7 @@ fn logout_token(scene: &Scene, changes: Value) -> String {
     keys().p256.sign_as(&header, &with(claims, changes))
 }
 
-fn from_a_server() -> HeaderMap {
+pub(super) fn from_a_server() -> HeaderMap {
     let mut headers = headers(None);
     headers.remove(ORIGIN);
     headers
@@ -34,14 +34,14 @@ impl Scene {
     }
 
     /// Signs in: the cookie, and an access token that says nothing of its session.
-    async fn signed_in(&self, sub: &str, sid: &str, jti: &str) -> (String, String) {
+    pub(super) async fn signed_in(&self, sub: &str, sid: &str, jti: &str) -> (String, String) {
         let id_token =
             id_token(&json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": sub, "sid": sid }));
         self.signed_in_with(json!({ "jti": jti, "sub": sub }), Some(&id_token)).await
     }
 
     /// Whether session and access token are over, or neither is.
-    async fn is_out(&self, (cookie, token): &(String, String)) -> bool {
+    pub(super) async fn is_out(&self, (cookie, token): &(String, String)) -> bool {
         let taken = self.takes(token).await;
         let grant = session_cookie::read(&self.live, &client(), &headers(Some(cookie))).unwrap().unwrap();
         *self.server.current.lock().unwrap() = grant.refresh_token.expose().clone();

@@ -56,6 +56,7 @@ impl Scene {
         let clients = vec![Arc::new(client)];
         self.live = Arc::new(Live {
             issuers: Issuers::new(&issuers, Some(&self.live.issuers)),
+            transmitters: Transmitters::default(),
             settings: Arc::new(Settings { issuers, clients, ..testing::settings(OWN) }),
             routes: RouteTable::build(&[]).unwrap(),
             cookie_keys: Arc::clone(&self.live.cookie_keys),

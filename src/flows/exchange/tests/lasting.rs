@@ -17,6 +17,7 @@ use crate::core::route::{CorsSpeaker, Route};
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::open_requests::{lasts, look};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
+use crate::state::transmitters::Transmitters;
 
 /// A route for who may read.
 fn route() -> Arc<Route> {
@@ -70,6 +71,7 @@ impl Scene {
             settings: Arc::new(settings),
             routes: RouteTable::build(&routes).unwrap(),
             issuers: Issuers::new(&before.issuers, Some(&live.issuers)),
+            transmitters: Transmitters::default(),
             cookie_keys: live.cookie_keys.clone(),
             assertions: None,
         }));

@@ -13,6 +13,7 @@ mod replicas;
 mod requests;
 mod revoked;
 mod sign_in_and_out;
+mod signals;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -46,6 +47,7 @@ use crate::flows::{Operators, Ports};
 use crate::state::exchanges::CODE_EXCHANGES;
 use crate::state::issuer_keys::Issuers;
 use crate::state::metrics::Metrics;
+use crate::state::transmitters::Transmitters;
 
 const AS: &str = "https://as.example";
 const OWN: &str = "https://gate.example";
@@ -296,6 +298,7 @@ impl Scene {
             settings: Arc::new(settings),
             routes: RouteTable::build(&[]).unwrap(),
             issuers: Issuers::new(&issuers, None),
+            transmitters: Transmitters::default(),
             cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![5; 32])]).unwrap()),
             assertions: None,
         });

@@ -40,6 +40,7 @@ use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::revoke::revoke;
 use crate::flows::testing::{MemoryLog, MemoryStore};
 use crate::flows::{Operators, Ports};
+use crate::state::transmitters::Transmitters;
 
 const DEMO: &str = r#"  demo: { url: "https://as.example", audience: "https://api.example.com", timeout: 500ms, introspection: { client_id: gateway, secret: s3cret } }
 "#;
@@ -159,6 +160,7 @@ fn live(issuers: &str, routes: &str, before: Option<&Live>) -> Live {
     Live {
         routes: RouteTable::build(&settings.routes).unwrap(),
         issuers: Issuers::new(&settings.issuers, before.map(|live| &live.issuers)),
+        transmitters: Transmitters::default(),
         cookie_keys: Arc::new(KeyRing::new(vec![Secret::new(vec![7; 32])]).unwrap()),
         settings,
         assertions: None,

@@ -1,0 +1,56 @@
+//! `/oauth/events` on the wire (RFC 8935 section 2): for servers, so no page may read its answers. The query is not looked at:
+//! whoever configures a stream may have put one into the address.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use pingora::proxy::Session;
+
+use crate::core::denial::Denial;
+use crate::edge::context::Context;
+use crate::edge::proxy::Proxy;
+use crate::edge::respond::{self, Answer, Form};
+use crate::edge::{body, request_head};
+use crate::flows::hear_signal::{Heard, body_limit, hear_signal};
+
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Proxy {
+    /// Answers a request to `/oauth/events`.
+    pub(super) async fn hear_signal(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+    ) -> pingora::Result<()> {
+        context.endpoint = Some(self.events.clone());
+        let request_id = context.request_id().to_owned();
+        let answer = match self.heard(session, context).await {
+            Ok(heard) => {
+                context.outcome = "shared_signal";
+                context.client = Some(heard.signal.to_string());
+                context.subject = heard.subject;
+                Answer::json(StatusCode::ACCEPTED, Bytes::new()).no_store()
+            }
+            Err(denial) => {
+                self.note(context, &denial);
+                Answer::refusal(&denial, Form::SecurityEvent, request_id.as_str())
+            }
+        };
+        self.end_connection_if_draining(session);
+        respond::send(session, answer, request_id.as_str()).await
+    }
+
+    async fn heard(&self, session: &mut Session, context: &Context) -> Result<Heard, Denial> {
+        let live = context.live();
+        let who = context.who.as_ref().ok_or(Denial::Internal)?;
+        if session.req_header().method != Method::POST {
+            return Err(Denial::MethodNotAllowed { allow: vec![Method::POST] });
+        }
+        let body = body::read_whole(session, body_limit(live), BODY_DEADLINE).await?;
+        let request = session.req_header();
+        let host = request_head::host(request)?;
+        let head = request_head::head(request, &host, who.client)?;
+        hear_signal(&self.gate, live, &head, &body).await
+    }
+}

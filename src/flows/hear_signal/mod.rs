@@ -1,0 +1,275 @@
+//! `POST /oauth/events`: a transmitter of shared signals tells that a session is over, a credential has changed, an account is
+//! suspended or no longer (RFC 8935, push). What its token must be like and what it says is `core::token::security_event`;
+//! here that becomes revocations, by the same list as an operator's, or takes one back ([`accounts`]).
+//!
+//! A session that is named is refused outright, a person up to when it happened: everything that began by then, or, as far
+//! as the clocks may differ, until the word came. So a word that comes late ends nothing that began after it.
+//!
+//! It must never answer that something was taken back before that is durable, nor note the token as heard before:
+//! whoever was told 503 sends it again. One that comes again after that is answered as at first, and changes nothing
+//! (RFC 8935 section 2).
+//!
+//! Anybody may send something here: unknown keys, size and refusals have the same brakes as those of access tokens.
+
+mod accounts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::config::settings::Signal;
+use crate::core::denial::Denial;
+use crate::core::ids::SignalName;
+use crate::core::request::RequestHead;
+use crate::core::revocation::{Kind, Revocation, Rule, Target, TokenFacts, Whose};
+use crate::core::secret::Secret;
+use crate::core::session::oauth::request::media_type;
+use crate::core::time::Timestamp;
+use crate::core::token::bearer::{Carried, carried};
+use crate::core::token::id::TokenId;
+use crate::core::token::jwt::Unverified;
+use crate::core::token::security_event::event::{Event, EventType, Follows, Named, StreamStatus};
+use crate::core::token::security_event::{Code, Plausible, Refused, VerifiedSecurityEvent};
+use crate::flows::heard::{Once, audit, is_of_a_browser, names_people};
+use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::ports::StoreFault;
+use crate::flows::revoke::{carry_out, hold};
+use crate::flows::{Gate, brake};
+use crate::state::live::Live;
+use crate::state::metrics::SignalResult;
+use crate::state::transmitters::Transmitter;
+
+/// How long it is known what was heard, so that it is done once. Later it is done again, which changes nothing but the end
+/// of entries.
+const KNOWN: Duration = Duration::from_secs(86_400);
+
+/// What was heard, for the log.
+#[derive(Debug)]
+pub struct Heard {
+    pub signal: SignalName,
+    /// Whom it is about, where it is one person.
+    pub subject: Option<String>,
+}
+
+/// The longest body that can hold a token, in bytes.
+pub fn body_limit(live: &Live) -> usize {
+    live.settings.limits.token
+}
+
+/// Takes back, or gives again, what the token in the body says. `body` is whole and within its limit.
+///
+/// # Errors
+/// `SecurityEventRefused` (400); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
+pub async fn hear_signal(
+    gate: &Arc<Gate>,
+    live: &Live,
+    head: &RequestHead<'_>,
+    body: &[u8],
+) -> Result<Heard, Denial> {
+    let text = text_of(head.headers, body).map_err(Denial::SecurityEventRefused)?;
+    let now = gate.clock.now();
+    let (heard, transmitter) = verify(gate, live, head, text, now).await?;
+    let word = Word { gate, live, head, signal: &transmitter.settings, now };
+    word.obey(&heard).await.map_err(|fault| unavailable(&fault))?;
+    transmitter.was_heard(now);
+    Ok(Heard {
+        signal: transmitter.settings.name.clone(),
+        subject: heard.events().iter().find_map(|event| subject_of(&event.follows)),
+    })
+}
+
+/// RFC 8935 section 2.1.
+fn text_of<'b>(headers: &HeaderMap, body: &'b [u8]) -> Result<&'b str, Refused> {
+    let invalid = |why| Err(Refused::new(Code::InvalidRequest, why));
+    if is_of_a_browser(headers) {
+        return invalid("A transmitter sends its tokens itself, not through a browser.");
+    }
+    if !media_type(headers).eq_ignore_ascii_case("application/secevent+jwt") {
+        return invalid("Content-Type must be application/secevent+jwt.");
+    }
+    std::str::from_utf8(body).or_else(|_| invalid("The body is no token."))
+}
+
+async fn verify<'l>(
+    gate: &Gate,
+    live: &'l Live,
+    head: &RequestHead<'_>,
+    text: &str,
+    now: Timestamp,
+) -> Result<(VerifiedSecurityEvent, &'l Transmitter), Denial> {
+    let refused = Denial::SecurityEventRefused;
+    let unverified = Unverified::parse(text, live.settings.limits.token);
+    let unverified = unverified.map_err(|failed| refused(failed.into()))?;
+    let transmitter = live.transmitters.by_iss(unverified.iss());
+    let transmitter = transmitter.ok_or_else(|| refused(Denial::UnknownIssuer.into()))?;
+    let signal = &transmitter.settings;
+    brake::before_work(gate, live, head.client_address, now)?;
+    if !is_proven(head.headers, signal) {
+        let why = "Authorization must be Bearer, with the token that this transmitter was given.";
+        return Err(refused(Refused::new(Code::AuthenticationFailed, why)));
+    }
+    let plausible = Plausible::check(unverified, &signal.rules, now).map_err(refused)?;
+    let keys = keys_for(Means::of(gate), &transmitter.signer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys = keys.map_err(|denial| match denial {
+        Denial::UnknownKey => refused(denial.into()),
+        unavailable => unavailable,
+    })?;
+    let heard = plausible.prove(&keys).map_err(refused)?.read().map_err(|wrong| {
+        // A transmitter that is believed says something, and it comes to nothing.
+        let (signal, err) = (&signal.name, wrong.code.name());
+        tracing::warn!(%signal, err, why = wrong.why, "a shared signal was refused although its transmitter made it");
+        refused(wrong)
+    })?;
+    check_not_revoked(gate, &signal.rules.iss, &heard, text, now)?;
+    Ok((heard, transmitter))
+}
+
+/// Compared in constant time.
+fn is_proven(headers: &HeaderMap, signal: &Signal) -> bool {
+    let Some(token) = &signal.token else { return true };
+    match carried(headers, None) {
+        Ok(Some(Carried::Authorization(sent))) => Secret::new(sent.bytes().to_vec()) == *token,
+        _ => false,
+    }
+}
+
+/// What a stolen key signs is no word of its owner's: an operator took back the key, or the whole issuer.
+fn check_not_revoked(
+    gate: &Gate,
+    iss: &str,
+    heard: &VerifiedSecurityEvent,
+    text: &str,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    let facts = TokenFacts {
+        id: TokenId::of(iss, Some(heard.id()), text),
+        iss,
+        jti: Some(heard.id()),
+        sid: None,
+        sub: None,
+        client: None,
+        kid: heard.kid(),
+        issued_at: heard.issued_at(),
+    };
+    let marks = gate.revocations.marks_of(&facts);
+    gate.revocations.admit_token(&marks, heard.issued_at(), now).map_err(|denial| match denial {
+        Denial::Revoked => Denial::SecurityEventRefused(denial.into()),
+        unavailable => unavailable,
+    })
+}
+
+/// The word of a transmitter that proved to be its own.
+struct Word<'a> {
+    gate: &'a Arc<Gate>,
+    live: &'a Live,
+    head: &'a RequestHead<'a>,
+    signal: &'a Signal,
+    now: Timestamp,
+}
+
+impl Word<'_> {
+    async fn obey(&self, heard: &VerifiedSecurityEvent) -> Result<(), StoreFault> {
+        let once = Once::of("signal", self.iss(), heard.id());
+        let is_idle = |event: &Event| matches!(event.follows, Follows::Nothing | Follows::Stream(_));
+        // What changes nothing needs no store, so that a transmitter can ask at any time whether anybody listens.
+        let changes = !heard.events().iter().all(is_idle);
+        if changes && once.is_spent(self.gate).await? {
+            heard.events().iter().for_each(|event| self.count(event.kind, SignalResult::Repeated));
+            return Ok(());
+        }
+        for event in heard.events() {
+            let result = self.obey_one(event).await?;
+            self.count(event.kind, result);
+        }
+        if changes { once.spend(self.gate, KNOWN).await } else { Ok(()) }
+    }
+
+    async fn obey_one(&self, event: &Event) -> Result<SignalResult, StoreFault> {
+        match &event.follows {
+            Follows::Over { sessions, everything_of } => {
+                let sessions = sessions.iter().map(|named| self.revocation(event, Kind::Sid, named));
+                let people = everything_of.iter().map(|named| self.revocation(event, Kind::Sub, named));
+                let all: Vec<_> = sessions.chain(people).collect();
+                carry_out(self.gate, &all).await?;
+                all.iter().for_each(|revocation| self.audit(event, "revoked", revocation));
+                Ok(SignalResult::Applied)
+            }
+            Follows::Disabled(person) => accounts::change(self, event, person, true).await,
+            Follows::Enabled(person) => accounts::change(self, event, person, false).await,
+            Follows::Stream(status) => {
+                self.tell_of_stream(*status);
+                Ok(SignalResult::Acknowledged)
+            }
+            Follows::Nothing if event.kind == EventType::Verification => Ok(SignalResult::Acknowledged),
+            Follows::Nothing => Ok(SignalResult::Ignored),
+        }
+    }
+
+    fn revocation(&self, event: &Event, kind: Kind, named: &Named) -> Revocation {
+        let target = Target { kind, whose: Whose::Of(named.iss.clone()), value: named.value.clone() };
+        let rule = match kind {
+            Kind::Sid => Rule::Outright,
+            _ => Rule::Before(self.now.min(event.at.plus(self.signal.rules.clock_skew))),
+        };
+        Revocation {
+            until: Some(hold(self.live, &target).ends(self.now)),
+            target,
+            rule,
+            made_at: self.now,
+            made_by: Some(self.iss().to_owned()),
+            reason: Some(reason(event)),
+        }
+    }
+
+    fn iss(&self) -> &str {
+        &self.signal.rules.iss
+    }
+
+    fn count(&self, event: EventType, result: SignalResult) {
+        self.gate.metrics.signal_heard(&self.signal.name, event, result);
+    }
+
+    /// An opaque subject may be a person's, and what a transmitter says of why may name one.
+    fn audit(&self, event: &Event, what: &str, revocation: &Revocation) {
+        if names_people(self.live) {
+            let value = Some(revocation.target.value.as_str());
+            audit(self.head, what, revocation, value, revocation.reason.as_deref());
+        } else {
+            audit(self.head, what, revocation, None, Some(event.kind.name()));
+        }
+    }
+
+    fn tell_of_stream(&self, status: Option<StreamStatus>) {
+        let signal = &self.signal.name;
+        match status {
+            Some(StreamStatus::Enabled) => {
+                tracing::info!(%signal, "a transmitter of shared signals sends again");
+            }
+            Some(StreamStatus::Paused | StreamStatus::Disabled) | None => {
+                tracing::warn!(%signal, "a transmitter of shared signals sends nothing from here on: its stream was paused or disabled");
+            }
+        }
+    }
+}
+
+/// The event, who made it happen and why, as far as it is said.
+fn reason(event: &Event) -> String {
+    match &event.reason {
+        None => event.kind.name().to_owned(),
+        Some(why) => format!("{} {why}", event.kind.name()),
+    }
+}
+
+fn subject_of(follows: &Follows) -> Option<String> {
+    match follows {
+        Follows::Over { everything_of, .. } => everything_of.first().map(|named| named.value.clone()),
+        Follows::Disabled(named) | Follows::Enabled(named) => Some(named.value.clone()),
+        Follows::Stream(_) | Follows::Nothing => None,
+    }
+}
+
+fn unavailable(fault: &StoreFault) -> Denial {
+    tracing::error!(%fault, "a shared signal cannot be written down; its transmitter was told to send it again");
+    Denial::StoreUnavailable
+}

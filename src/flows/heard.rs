@@ -1,0 +1,91 @@
+//! What the receivers of other servers' words have in common ([`super::backchannel_logout`], [`super::hear_signal`]):
+//! they are not for browsers, a word counts once, and what is taken back by it is audited as an operator's.
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+
+use crate::config::settings::SubjectInLog;
+use crate::core::digest::of_parts;
+use crate::core::hex;
+use crate::core::request::RequestHead;
+use crate::core::revocation::Revocation;
+use crate::core::session::fetch_metadata::SITE;
+use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
+use crate::state::live::Live;
+
+/// Browsers say with every POST whose page sends it (Fetch section 3.2); servers have no page. What a browser sends is not
+/// looked at: no page of anybody's can use up what its visitor's address may get wrong.
+pub(in crate::flows) fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
+}
+
+/// A name of the store for what these parts say together.
+pub(in crate::flows) fn key_of(kind: &'static str, parts: &[&str]) -> StoreKey {
+    let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
+    let mut id = String::with_capacity(64);
+    // A text takes all that is written to it.
+    let _ = hex::write(&mut id, &of_parts(&parts));
+    StoreKey::new(kind, id)
+}
+
+/// Something that counts once, on all replicas.
+#[derive(Debug)]
+pub(in crate::flows) struct Once(StoreKey);
+
+impl Once {
+    /// `kind`: a word; `iss` and `jti`: of the token that says it.
+    pub(in crate::flows) fn of(kind: &'static str, iss: &str, jti: &str) -> Self {
+        Self(key_of(kind, &[iss, jti]))
+    }
+
+    /// Whether it counted before.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(in crate::flows) async fn is_spent(&self, gate: &Gate) -> Result<bool, StoreFault> {
+        Ok(gate.store.get(&self.0).await?.value.is_some())
+    }
+
+    /// It has counted. To be noted once everything that follows from it is durable: whoever was told to come again may.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(in crate::flows) async fn spend(
+        &self,
+        gate: &Gate,
+        lifetime: std::time::Duration,
+    ) -> Result<(), StoreFault> {
+        let value = Value { bytes: Bytes::from_static(b"spent"), lifetime, keep: Keep::Durably };
+        // Whoever was faster with the same did the same.
+        gate.store.put_if(&self.0, None, value).await.map(drop)
+    }
+}
+
+/// As `edge::admin` says it of an operator. `what`: what became of it. Of whom it is and why is said as far as that may be.
+pub(in crate::flows) fn audit(
+    head: &RequestHead<'_>,
+    what: &str,
+    revocation: &Revocation,
+    value: Option<&str>,
+    reason: Option<&str>,
+) {
+    let Revocation { target, until, made_by, .. } = revocation;
+    tracing::info!(
+        event = "audit",
+        who = %head.client_address,
+        name = made_by.as_deref(),
+        id = %revocation.id(),
+        kind = target.kind.label(),
+        value,
+        until = until.map(Timestamp::to_rfc3339),
+        reason,
+        "{what}"
+    );
+}
+
+/// Whether the log names people.
+pub(in crate::flows) fn names_people(live: &Live) -> bool {
+    live.settings.log.subject == SubjectInLog::Plain
+}
