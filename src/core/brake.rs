@@ -26,6 +26,12 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::TokenNotYetValid
         | Denial::TokenLivesTooLong
         | Denial::ProofRequired
+        | Denial::BoundTokenAsBearer
+        | Denial::TokenNotBound
+        | Denial::ProofInvalid(_)
+        | Denial::ProofOfAnotherKey
+        | Denial::ProofReplayed
+        | Denial::InvalidDpopProof(_)
         | Denial::TokenInactive { was_good: false }
         | Denial::LogoutTokenForged(_)
         | Denial::ClientCredentialRefused { .. } => true,

@@ -14,4 +14,5 @@ pub mod open_requests;
 pub mod refusals;
 pub mod revocations;
 pub mod sessions;
+pub mod used_proofs;
 pub mod verified_tokens;

@@ -242,6 +242,13 @@ const ROUTE: &[Key] = &[
         "true",
     ),
     key(
+        "dpop",
+        One("`allowed` or `required`"),
+        Default("allowed"),
+        "Tokens that are bound to a key (DPoP, RFC 9449) are taken with a proof of it, everywhere. `required`: no others are, and no session cookie.",
+        "required",
+    ),
+    key(
         "resource",
         One("a URL"),
         Otherwise("`public_url`, or the host asked for, and the first literal segments of `path`"),

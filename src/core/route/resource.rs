@@ -227,6 +227,7 @@ mod tests {
             access,
             session: None,
             report_only: false,
+            dpop: crate::core::route::Dpop::Allowed,
             upstream: UpstreamName::new("u"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),

@@ -17,6 +17,11 @@ impl Fingerprint {
         Self(bytes)
     }
 
+    /// Whether this is the SHA-256.
+    pub fn is(&self, digest: &[u8; 32]) -> bool {
+        self.0 == *digest
+    }
+
     /// The first 64 bits: where to look for it. Others may have the same.
     pub const fn prefix(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;

@@ -28,6 +28,7 @@ fn route() -> Arc<Route> {
         access: Access::Protected(Requirements { scope: vec!["api:read".into()], ..Requirements::default() }),
         session: None,
         report_only: false,
+        dpop: crate::core::route::Dpop::Allowed,
         resource: Resource::default(),
         upstream: UpstreamName::new("upstream"),
         cors: CorsSpeaker::Gateway,
@@ -89,7 +90,7 @@ impl Scene {
 
     /// Uses a token as a request does.
     async fn brings(&self, token: &str) -> Arc<Caller> {
-        let brought = Brought::ByIssuer(&self.live.settings.issuers[0].name);
+        let brought = Brought::ByIssuer(&self.live.settings.issuers[0].name, None);
         let found = authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.unwrap();
         receipts::used(&self.gate, &self.live, &found, self.clock.now());
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
