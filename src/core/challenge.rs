@@ -219,6 +219,75 @@ mod tests {
         }
     }
 
+    /// Every challenge of a route that takes tokens by this rule, to who used this scheme.
+    fn all(denial: &Denial, dpop: Dpop, used: Option<Scheme>) -> Vec<String> {
+        let path = PathPattern::parse("/*").unwrap();
+        let route = Route {
+            name: RouteName::new("r"),
+            resource: Resource::of(&path),
+            path,
+            host: None,
+            methods: None,
+            access: Access::Public,
+            session: None,
+            report_only: false,
+            dpop,
+            upstream: UpstreamName::new("u"),
+            cors: CorsSpeaker::Gateway,
+            sharing: Sharing::default(),
+            forwarding: Forwarding::default(),
+        };
+        let at = Origin::parse("https://gate.example").unwrap();
+        let challenges = www_authenticate(denial, Some((&route, &at)), used);
+        challenges.iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn whoever_used_a_scheme_is_answered_in_it_and_dpop_is_told_beside_bearer() {
+        const ALGS: &str = "algs=\"ES256 ES384 ES512 Ed25519 EdDSA PS256 PS384 PS512 RS256 RS384 RS512\"";
+        const METADATA: &str =
+            "resource_metadata=\"https://gate.example/.well-known/oauth-protected-resource\"";
+        let (bearer, dpop) = (Some(Scheme::Bearer), Some(Scheme::Dpop));
+        let none = Denial::NoCredential;
+        let both = [format!("Bearer realm=\"api\", {METADATA}"), format!("DPoP {ALGS}")];
+        assert_eq!(all(&none, Dpop::Allowed, None), both);
+        let only = [format!("DPoP realm=\"api\", {ALGS}, {METADATA}")];
+        assert_eq!(all(&none, Dpop::Required, None), only);
+        for (denial, rule, used, starts, error, count) in [
+            (Denial::TokenExpired, Dpop::Allowed, bearer, "Bearer ", "invalid_token", 2),
+            (Denial::BoundTokenAsBearer, Dpop::Allowed, bearer, "Bearer ", "invalid_token", 2),
+            (Denial::BearerNotAllowed, Dpop::Required, bearer, "DPoP ", "invalid_token", 1),
+            (Denial::TokenExpired, Dpop::Allowed, dpop, "DPoP ", "invalid_token", 1),
+            (Denial::ProofReplayed, Dpop::Allowed, dpop, "DPoP ", "invalid_dpop_proof", 1),
+            (Denial::ProofOfAnotherKey, Dpop::Required, dpop, "DPoP ", "invalid_token", 1),
+            (Denial::TokenNotBound, Dpop::Allowed, dpop, "DPoP ", "invalid_token", 1),
+            (Denial::SeveralCredentials, Dpop::Allowed, bearer, "Bearer ", "invalid_request", 1),
+            (
+                Denial::InsufficientScope { needed: vec![] },
+                Dpop::Allowed,
+                dpop,
+                "DPoP ",
+                "insufficient_scope",
+                1,
+            ),
+            (
+                Denial::InsufficientScope { needed: vec![] },
+                Dpop::Allowed,
+                bearer,
+                "Bearer ",
+                "insufficient_scope",
+                1,
+            ),
+        ] {
+            let challenges = all(&denial, rule, used);
+            let first = &challenges[0];
+            assert!(first.starts_with(starts) && first.contains(&format!("error=\"{error}\"")), "{first}");
+            assert_eq!(first.contains(ALGS), starts == "DPoP ", "{first}");
+            assert_eq!(challenges.len(), count, "{denial:?}");
+            assert!(challenges.get(1).is_none_or(|second| *second == format!("DPoP {ALGS}")));
+        }
+    }
+
     fn of(denial: &Denial) -> Option<String> {
         let challenges = www_authenticate(denial, None, None);
         challenges.first().map(|value| value.to_str().unwrap().to_owned())

@@ -15,11 +15,11 @@ use crate::core::caller::Caller;
 use crate::core::challenge::www_authenticate;
 use crate::core::denial::Denial;
 use crate::core::request::{RequestHead, check_method};
-use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::Permit;
 use crate::core::route::policy::{Access, Requirements, TokenFacts, claim, judge};
 use crate::core::route::table::{Found, Matched, RouteTable};
+use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
@@ -335,6 +335,16 @@ impl Story<'_> {
 
     /// `token`: the one that holds, if any came; `None` where one came that does not.
     fn required(&mut self, route: &Route, path: &CanonicalPath, token: Option<Option<&VerifiedToken>>) {
+        if route.dpop == Dpop::Required {
+            let outcome = match token {
+                None => Outcome::NotReached,
+                Some(Some(token)) if token.bound_to().is_none() => Outcome::Fails,
+                Some(_) => Outcome::Holds,
+            };
+            self.say("require", outcome, "dpop: a token is bound to a key", "");
+        }
+        // Each requirement is looked at alone.
+        let route = &Route { dpop: Dpop::Allowed, ..route.clone() };
         let required = match &route.access {
             Access::Protected(required) => required,
             Access::Public => return self.say("require", Outcome::Holds, "nothing", "the route is public"),

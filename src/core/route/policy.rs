@@ -430,6 +430,25 @@ mod tests {
     }
 
     #[test]
+    fn a_route_may_take_only_tokens_that_are_bound_to_a_key() {
+        let path = CanonicalPath::parse(b"/x").unwrap();
+        let brought = Brought::new(&json!({}));
+        let protected = || Access::Protected(Requirements::default());
+        for (access, without) in [
+            (protected(), Err(Denial::NoCredential)),
+            (Access::Public, Ok(())),
+            (Access::PublicOf(vec![IssuerName::new("demo")]), Ok(())),
+        ] {
+            let route = Route { dpop: Dpop::Required, ..route("/*", access) };
+            let of = |is_bound| judge(&route, &path, Some(TokenFacts { is_bound, ..brought.facts() }), NOW);
+            assert_eq!((of(false), of(true)), (Err(Denial::BearerNotAllowed), Ok(())));
+            assert_eq!(judge(&route, &path, None, NOW), without, "who brings nothing is another matter");
+        }
+        let bound = TokenFacts { is_bound: true, ..brought.facts() };
+        assert_eq!(judge(&route("/*", protected()), &path, Some(bound), NOW), Ok(()));
+    }
+
+    #[test]
     fn scope_means_all_of_and_any_scope_one_of() {
         let brought = Brought::new(&json!({}));
         for (scope, any_scope, needed) in [
