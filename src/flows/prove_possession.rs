@@ -78,6 +78,7 @@ fn proven(
         uri: &HttpUri::new(live.settings.public_url.at(host), path),
         token: Some((found.beside.fingerprint, key)),
         clock_skew: found.beside.issuer.settings.rules.clock_skew,
+        has_nonces: false,
     };
     let now = gate.clock.now();
     let proven = proof.verify(&request, now)?;

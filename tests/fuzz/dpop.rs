@@ -145,7 +145,13 @@ fn judge(proof: &str, now: Timestamp) -> Result<Proven, Wrong> {
     let key = ISSUER.thumbprint();
     let uri = HttpUri::parse("https://api.example/a/b").unwrap();
     let token = Some((Fingerprint::of("a.b.c"), key));
-    let request = Request { method: &Method::POST, uri: &uri, token, clock_skew: Duration::from_secs(30) };
+    let request = Request {
+        method: &Method::POST,
+        uri: &uri,
+        token,
+        clock_skew: Duration::from_secs(30),
+        has_nonces: false,
+    };
     Proof::parse(proof)?.verify(&request, now)
 }
 

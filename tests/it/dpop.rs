@@ -301,7 +301,7 @@ async fn an_upstream_that_gets_the_token_never_gets_its_proof() {
 #[tokio::test]
 async fn a_web_socket_opens_with_a_proof_and_never_by_a_subprotocol() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let origin = "http://app.localhost:3000";
+    let origin = "http://app.gate.localhost:3000";
     let gateway = Gateway::with(&format!(
         "clients: {{ web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{origin}/cb\", origins: [\"{origin}\"] }} }}
 routes: [{{ path: /*, to: \"http://{}\" }}]

@@ -41,6 +41,7 @@ pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
         uri: &uri.ok_or(Denial::AuthorizationServerUnavailable)?,
         token: None,
         clock_skew: issuer.settings.rules.clock_skew,
+        has_nonces: true,
     };
     let now = at.gate.clock.now();
     let proven = proof.verify(&request, now).map_err(|wrong| match wrong {

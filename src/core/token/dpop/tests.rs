@@ -46,6 +46,7 @@ fn verify(proof: &str, key: Thumbprint) -> Result<Proven, Wrong> {
         ),
         token: Some((token(), key)),
         clock_skew: Duration::from_secs(30),
+        has_nonces: false,
     };
     Proof::parse(proof)?.verify(&request, NOW)
 }
@@ -60,7 +61,7 @@ fn judged(changes: Value) -> Result<Proven, Wrong> {
 fn the_proof_of_rfc_9449_holds_for_its_request() {
     let made = Timestamp::from_secs(1_562_262_616);
     let of = |uri: &HttpUri, method, now| {
-        let request = Request { method, uri, token: None, clock_skew: Duration::ZERO };
+        let request = Request { method, uri, token: None, clock_skew: Duration::ZERO, has_nonces: false };
         Proof::parse(OF_RFC_9449).unwrap().verify(&request, now)
     };
     let place = uri("https://server.example.com/token");
@@ -170,6 +171,23 @@ fn a_proof_is_of_this_minute() {
 }
 
 #[test]
+fn a_nonce_tells_the_time_where_somebody_looks_at_it() {
+    let key = &keys().p256;
+    let proof = |changes: Value| key.sign_as(&header(key), &with(claims(), changes));
+    let of = |has_nonces, changes: Value| {
+        let request = Request { has_nonces, ..of_no_token() };
+        Proof::parse(&proof(changes)).unwrap().verify(&request, NOW).map(|proven| proven.until)
+    };
+    let late = json!({ "iat": NOW.as_secs() - 3600, "nonce": "n" });
+    assert_eq!(of(true, late.clone()), Ok(NOW.plus(Duration::from_secs(90))), "as long as it may come again");
+    assert_eq!(of(false, late), Err(Wrong::OutOfTime));
+    for none in [json!(null), json!(["n"]), json!(7)] {
+        let late = json!({ "iat": NOW.as_secs() - 3600, "nonce": none });
+        assert_eq!(of(true, late), Err(Wrong::OutOfTime));
+    }
+}
+
+#[test]
 fn a_header_that_is_not_of_a_proof_is_refused() {
     let key = &keys().p256;
     for changes in [
@@ -236,7 +254,13 @@ fn only_whoever_has_the_key_makes_its_proofs() {
 /// As the token endpoint has it.
 fn of_no_token() -> Request<'static> {
     static URI: std::sync::LazyLock<HttpUri> = std::sync::LazyLock::new(|| uri("https://api.example/orders"));
-    Request { method: &Method::GET, uri: &URI, token: None, clock_skew: Duration::from_secs(30) }
+    Request {
+        method: &Method::GET,
+        uri: &URI,
+        token: None,
+        clock_skew: Duration::from_secs(30),
+        has_nonces: false,
+    }
 }
 
 #[test]
