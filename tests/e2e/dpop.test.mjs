@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { Holder } from './support/dpop.mjs';
 import { Browser, form, request } from './support/http.mjs';
-import { COOKIE, SCOPE, World } from './support/world.mjs';
+import { COOKIE, SCOPE, SECRET, World } from './support/world.mjs';
 import { AUDIENCE } from './support/authorization_server.mjs';
 
 let world;
@@ -199,4 +199,28 @@ test('a native client brings its own proofs', async () => {
   const refreshed = await ask({ grant_type: 'refresh_token', refresh_token: answer.json.refresh_token, resource: AUDIENCE });
   assert.equal(refreshed.status, 200, refreshed.text);
   assert.equal((await call(alice, '/api/things', refreshed.json.access_token)).status, 200);
+});
+
+test('an opaque token is bound by the word of its issuer', async (t) => {
+  const introspector = { client_id: 'the gateway', client_secret: SECRET, grant_types: [], response_types: [], redirect_uris: [] };
+  const opaque = await World.start({
+    opaque: true,
+    accessTokenSeconds: 600,
+    issuer: { introspection: { client_id: introspector.client_id, secret: '${WEB_APP_SECRET}', cache: '60s' } },
+    moreClients: [introspector],
+  });
+  t.after(() => opaque.stop());
+  const browser = new Browser();
+  await opaque.signIn(browser);
+  const answer = await opaque.refresh(browser, { headers: { dpop: await alice.proof('POST', `${opaque.as.url}/token`) } });
+  assert.equal(answer.status, 200, answer.text);
+  const accessToken = answer.json.access_token;
+  assert.ok(!accessToken.includes('.') && answer.json.token_type === 'DPoP');
+  const url = `${opaque.gateway.url}/api/things`;
+  const call = async (holder, scheme = 'DPoP') =>
+    new Browser().fetch('GET', url, { headers: { authorization: `${scheme} ${accessToken}`, dpop: await holder.proof('GET', url, { accessToken }) } });
+  for (let time = 0; time < 3; time += 1) assert.equal((await call(alice)).status, 200);
+  assert.match((await call(await Holder.make())).headers['www-authenticate'], /another key/);
+  assert.match((await call(alice, 'Bearer')).headers['www-authenticate'], /bound to a key/);
+  assert.equal(opaque.as.introspections.filter(({ token }) => token === accessToken).length, 1, 'its issuer was asked once');
 });

@@ -164,12 +164,17 @@ impl<'t> Proof<'t> {
         Ok(Self { signed, signature, key, claims })
     }
 
+    /// Of whose holder it says that it is.
+    pub const fn key(&self) -> Thumbprint {
+        self.key.thumbprint()
+    }
+
     /// The judgement, for this request and now.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn verify(self, request: &Request<'_>, now: Timestamp) -> Result<Proven, Wrong> {
-        let key = self.key.thumbprint();
+        let key = self.key();
         if request.token.is_some_and(|(_, bound_to)| bound_to != key) {
             return Err(Wrong::OfAnotherKey);
         }
