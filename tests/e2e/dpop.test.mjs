@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { Holder } from './support/dpop.mjs';
 import { Browser, form, request } from './support/http.mjs';
+import { blocksOfSpaMd } from './support/pages.mjs';
 import { COOKIE, SCOPE, SECRET, World } from './support/world.mjs';
 import { AUDIENCE } from './support/authorization_server.mjs';
 
@@ -223,4 +224,23 @@ test('an opaque token is bound by the word of its issuer', async (t) => {
   assert.match((await call(await Holder.make())).headers['www-authenticate'], /another key/);
   assert.match((await call(alice, 'Bearer')).headers['www-authenticate'], /bound to a key/);
   assert.equal(opaque.as.introspections.filter(({ token }) => token === accessToken).length, 1, 'its issuer was asked once');
+});
+
+test('the code of docs/spa.md makes proofs that count', async () => {
+  const code = blocksOfSpaMd('js').find((block) => block.startsWith('// dpop.js'));
+  const { newKey, proof } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
+  const key = await newKey();
+  assert.equal(key.privateKey.extractable, false);
+  const browser = new Browser();
+  await world.signIn(browser);
+  const answer = await world.refresh(browser, { headers: { dpop: await proof(key, 'POST', await tokenEndpoint()) } });
+  assert.equal(answer.status, 200, answer.text);
+  const accessToken = answer.json.access_token;
+  for (const url of ['/api/bound/things?x=1#y', '/api/public/x'].map((path) => world.gateway.url + path)) {
+    const headers = { authorization: `DPoP ${accessToken}`, dpop: await proof(key, 'GET', url, { accessToken }) };
+    const passed = await new Browser().fetch('GET', url, { headers });
+    assert.equal(passed.status, 200, passed.text);
+  }
+  const nonce = answer.headers['dpop-nonce'];
+  assert.equal((await world.refresh(browser, { headers: { dpop: await proof(key, 'POST', await tokenEndpoint(), { nonce }) } })).status, 200);
 });

@@ -203,6 +203,40 @@ async fn nobody_can_tell_either_where_a_route_only_reports() {
 }
 
 #[tokio::test]
+async fn it_says_what_a_bound_token_needs() {
+    const JKT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "routes:
+  - {{ path: /api/*, to: \"{to}\" }}
+  - {{ path: /bound/*, to: \"{to}\", dpop: required, require: {{ scope: api:read }} }}
+"
+    ))
+    .await;
+    let bound = gateway.issuer.token_with(json!({ "scope": "api:read", "cnf": { "jkt": JKT } }));
+    let free = gateway.issuer.token("alice", "api:read");
+    let proof = format!("?   proof           with each request one of the key {JKT} must come in DPoP");
+    for (path, token, code, told) in [
+        ("/bound/x", bound.clone(), 0, proof.as_str()),
+        ("/bound/x", format!("DPoP {bound}"), 0, "ok  dpop: a token is bound to a key"),
+        ("/api/x", bound.clone(), 0, proof.as_str()),
+        ("/api/x", format!("Bearer {bound}"), 1, "refused: 401 bound_token_as_bearer"),
+        ("/api/x", format!("DPoP {free}"), 1, "refused: 401 token_not_bound"),
+        ("/bound/x", free.clone(), 1, "NO  dpop: a token is bound to a key"),
+        ("/bound/x", free.clone(), 1, "refused: 401 bearer_not_allowed"),
+        ("/bound/x", free, 1, "ok  scope api:read"),
+    ] {
+        let (found, text) = explain(gateway.folder(), &["GET", path, "--token", &token]).await;
+        assert!(found == code && text.contains(told), "{told}: {found}: {text}");
+    }
+    let arguments = ["GET", "/bound/x", "--token", &bound];
+    assert!(explain(gateway.folder(), &arguments).await.1.contains(&format!("cnf is {{\"jkt\":\"{JKT}\"}}")));
+    let (_, text) = explain(gateway.folder(), &["GET", "/bound/x"]).await;
+    assert!(text.contains("WWW-Authenticate: DPoP realm=") && !text.contains("Bearer"), "{text}");
+}
+
+#[tokio::test]
 async fn it_says_how_far_a_token_came_and_what_is_missing() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream).await;

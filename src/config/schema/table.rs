@@ -424,7 +424,7 @@ const LIMITS: &[Key] = &[
         "token_memory",
         One("a size"),
         Default("64MiB"),
-        "For access tokens that were verified and are not verified again. `0`: each is, every time.",
+        "For access tokens that were verified and are not verified again. `0`: each is, every time. Half as much may be taken by the proofs of possession that were used.",
         "256MiB",
     ),
     key(
