@@ -2,11 +2,11 @@
 //! this process alone: another replica, and this one after a restart, knows nothing of them.
 //!
 //! It must never forget one that could be used again: where there is no more room no new one is taken. Only whoever has a
-//! key, and a token or a session with it, can fill it; and only a part of it, where few other keys have their place.
+//! key, and a token or a session with it, can fill it; and no more than half of it with one key.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
@@ -17,10 +17,12 @@ use crate::core::token::dpop::Proven;
 const PARTS: usize = 32;
 /// What one takes, in its two places, rather too many bytes than too few.
 const ROOM: u64 = 72;
-/// There is room for so many in each part, whatever the configuration says.
-const LEAST: usize = 2048;
+/// There is room for so many, whatever the configuration says.
+const LEAST: usize = 64 * 1024;
 /// How many that are over are dropped with each new one: more than come, and never so many that somebody waits.
 const SWEPT: usize = 8;
+/// And in each part where there is no room for one.
+const SWEPT_FOR_ROOM: usize = 4096;
 
 type Id = [u8; 16];
 
@@ -36,7 +38,8 @@ pub enum Use {
 #[derive(Debug)]
 pub struct UsedProofs {
     parts: [Mutex<Part>; PARTS],
-    /// In each part.
+    /// In all parts.
+    held: AtomicUsize,
     most: AtomicUsize,
 }
 
@@ -50,52 +53,82 @@ struct Part {
 impl UsedProofs {
     /// `limit`: in bytes.
     pub fn new(limit: u64) -> Self {
-        let made = Self { parts: std::array::from_fn(|_| Mutex::default()), most: AtomicUsize::new(LEAST) };
+        let parts = std::array::from_fn(|_| Mutex::default());
+        let made = Self { parts, held: AtomicUsize::new(0), most: AtomicUsize::new(LEAST) };
         made.set_limit(limit);
         made
     }
 
     /// The memory may have this many bytes from now on.
     pub fn set_limit(&self, limit: u64) {
-        let most = usize::try_from(limit / ROOM / PARTS as u64).unwrap_or(usize::MAX);
+        let most = usize::try_from(limit / ROOM).unwrap_or(usize::MAX);
         self.most.store(most.max(LEAST), Ordering::Relaxed);
     }
 
     /// Notes a proof that holds.
     pub fn note(&self, proof: &Proven, now: Timestamp) -> Use {
+        match self.try_to_note(proof, now) {
+            Use::NoRoom => {
+                self.parts.iter().for_each(|part| self.sweep(&mut lock(part), SWEPT_FOR_ROOM, now));
+                self.try_to_note(proof, now)
+            }
+            told => told,
+        }
+    }
+
+    fn try_to_note(&self, proof: &Proven, now: Timestamp) -> Use {
         let [first, ..] = *proof.key.bytes();
         let Some(part) = self.parts.get(usize::from(first) % PARTS) else { return Use::NoRoom };
-        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        part.sweep(now);
+        let mut part = lock(part);
+        self.sweep(&mut part, SWEPT, now);
         if part.used.contains(&proof.id) {
             return Use::Again;
         }
-        if part.used.len() >= self.most.load(Ordering::Relaxed) {
+        if !self.has_room(part.used.len()) {
             return Use::NoRoom;
         }
+        self.held.fetch_add(1, Ordering::Relaxed);
         part.used.insert(proof.id);
         let over = proof.until.as_secs().saturating_add(1);
         part.ending.entry(over).or_default().push(proof.id);
         Use::First
     }
+
+    fn sweep(&self, part: &mut Part, most: usize, now: Timestamp) {
+        self.held.fetch_sub(part.sweep(most, now), Ordering::Relaxed);
+    }
+
+    /// Whether one more may be kept in a part with so many. One part may fill half of all; beyond that there is room for
+    /// those with less than a quarter.
+    fn has_room(&self, in_part: usize) -> bool {
+        let (held, most) = (self.held.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
+        held < most && (held < most / 2 || in_part < most / 4)
+    }
+}
+
+fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Part {
-    fn sweep(&mut self, now: Timestamp) {
-        for _ in 0..SWEPT {
+    /// Drops some of what is over; how many it were.
+    fn sweep(&mut self, most: usize, now: Timestamp) -> usize {
+        let mut dropped = 0;
+        for _ in 0..most {
             let Some(mut oldest) = self.ending.first_entry() else {
                 // What a flood took is given back.
-                self.used.shrink_to(LEAST);
-                return;
+                self.used.shrink_to(LEAST / PARTS);
+                break;
             };
             if *oldest.key() > now.as_secs() {
-                return;
+                break;
             }
             match oldest.get_mut().pop() {
-                Some(id) => drop(self.used.remove(&id)),
+                Some(id) => dropped += usize::from(self.used.remove(&id)),
                 None => drop(oldest.remove()),
             }
         }
+        dropped
     }
 }
 
@@ -131,24 +164,40 @@ mod tests {
         assert_eq!(used.note(&proof("b", 1, 60), NOW), Use::First, "another key's");
     }
 
+    /// How many of so many proofs of a key are taken.
+    fn taken(
+        used: &UsedProofs,
+        key: &str,
+        jtis: std::ops::Range<usize>,
+        lives: u64,
+        now: Timestamp,
+    ) -> usize {
+        jtis.filter(|jti| used.note(&proof(key, *jti as u64, lives), now) == Use::First).count()
+    }
+
     #[test]
     fn what_is_over_makes_room_and_what_is_not_never_does() {
         let used = UsedProofs::new(0);
-        let most = LEAST as u64;
-        for jti in 0..most {
-            assert_eq!(used.note(&proof("a", jti, 60), NOW), Use::First);
-        }
-        assert_eq!(used.note(&proof("a", most, 60), NOW), Use::NoRoom);
+        assert_eq!(taken(&used, "a", 0..LEAST, 60, NOW), LEAST / 2, "one key has half of it");
+        assert_eq!(used.note(&proof("a", LEAST as u64, 60), NOW), Use::NoRoom);
         assert_eq!(used.note(&proof("a", 7, 60), NOW), Use::Again, "none was forgotten for it");
-        // The rest, made later, whose keys have their place elsewhere.
-        let elsewhere = (0..100).map(|key| proof(&format!("key {key}"), 1, 60));
-        assert!(elsewhere.filter(|proof| used.note(proof, NOW) == Use::First).count() > 80);
+        // All others together have the rest, and none of them more than a quarter. A few have their place beside the first.
+        let others: usize = (0..64).map(|key| taken(&used, &format!("key {key}"), 0..64, 60, NOW)).sum();
+        assert!((55 * 64..=64 * 64).contains(&others), "{others}");
+        assert_eq!(used.held.load(Ordering::Relaxed), LEAST / 2 + others);
         let later = NOW.plus(Duration::from_secs(61));
-        for jti in most..2 * most {
-            assert_eq!(used.note(&proof("a", jti, 200), later), Use::First, "{jti}");
-        }
+        assert_eq!(taken(&used, "a", LEAST..LEAST + LEAST / 4, 200, later), LEAST / 4);
         let held: usize = used.parts.iter().map(|part| part.lock().unwrap().used.len()).sum();
-        assert!(held < 2 * LEAST, "{held}");
+        assert_eq!(used.held.load(Ordering::Relaxed), held);
+        assert!(held < LEAST / 2, "{held}");
+    }
+
+    #[test]
+    fn it_may_take_as_many_bytes_as_the_configuration_says() {
+        let used = UsedProofs::new(0);
+        assert_eq!(used.most.load(Ordering::Relaxed), LEAST);
+        used.set_limit(ROOM * 1_000_000);
+        assert_eq!(used.most.load(Ordering::Relaxed), 1_000_000);
     }
 
     #[test]
