@@ -31,7 +31,7 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::ProofInvalid(_)
         | Denial::ProofOfAnotherKey
         | Denial::ProofReplayed
-        | Denial::InvalidDpopProof(_)
+        | Denial::DpopProofForged
         | Denial::TokenInactive { was_good: false }
         | Denial::LogoutTokenForged(_)
         | Denial::ClientCredentialRefused { .. } => true,

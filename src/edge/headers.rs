@@ -135,7 +135,7 @@ fn remove_reserved(headers: &mut HeaderMap, plan: &Outgoing<'_>) {
     }
     // A proof is of this request and this gateway, and is shown to nobody who could show it again; one that no token came
     // with is not for us.
-    if plan.received.contains_key(header::AUTHORIZATION) {
+    if plan.received.contains_key(DPOP) && plan.received.contains_key(header::AUTHORIZATION) {
         headers.remove(DPOP);
     }
 }

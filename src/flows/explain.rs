@@ -337,9 +337,9 @@ impl Story<'_> {
     fn required(&mut self, route: &Route, path: &CanonicalPath, token: Option<Option<&VerifiedToken>>) {
         if route.dpop == Dpop::Required {
             let outcome = match token {
-                None => Outcome::NotReached,
+                None | Some(None) => Outcome::NotReached,
                 Some(Some(token)) if token.bound_to().is_none() => Outcome::Fails,
-                Some(_) => Outcome::Holds,
+                Some(Some(_)) => Outcome::Holds,
             };
             self.say("require", outcome, "dpop: a token is bound to a key", "");
         }

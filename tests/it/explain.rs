@@ -234,6 +234,7 @@ async fn it_says_what_a_bound_token_needs() {
     assert!(explain(gateway.folder(), &arguments).await.1.contains(&format!("cnf is {{\"jkt\":\"{JKT}\"}}")));
     let (_, text) = explain(gateway.folder(), &["GET", "/bound/x"]).await;
     assert!(text.contains("WWW-Authenticate: DPoP realm=") && !text.contains("Bearer"), "{text}");
+    assert!(text.contains("-   dpop: a token is bound to a key"), "{text}");
 }
 
 #[tokio::test]

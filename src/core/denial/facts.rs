@@ -285,6 +285,12 @@ impl Denial {
             Self::InvalidDpopProof(why) => {
                 refused("invalid_dpop_proof", "invalid_dpop_proof", "The DPoP proof is not valid", why)
             }
+            Self::DpopProofForged => refused(
+                "dpop_proof_forged",
+                "invalid_dpop_proof",
+                "The DPoP proof is not valid",
+                Wrong::Forged.why(),
+            ),
             Self::NotANavigation => row(
                 StatusCode::FORBIDDEN,
                 "not_a_navigation",

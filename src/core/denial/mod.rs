@@ -114,6 +114,8 @@ pub enum Denial {
     InvalidScope,
     /// RFC 9449 section 5 `invalid_dpop_proof`, of a request for a token; the text says what would be right.
     InvalidDpopProof(&'static str),
+    /// The same, and whoever has the proof's key did not make it.
+    DpopProofForged,
     /// A sign-in begins and ends with a browser that goes there.
     NotANavigation,
     /// The browser comes back from the AS to a sign-in that is over, or was never its own.

@@ -26,9 +26,15 @@ pub(in crate::flows) struct PageKey {
 /// The key that the page proves; `None` where it proves none, and gets tokens that are good for whoever has them.
 ///
 /// # Errors
-/// `InvalidDpopProof`; `AuthorizationServerUnavailable` while nobody knows where the AS is; `Overloaded`.
+/// `InvalidDpopProof`, `DpopProofForged`; `AuthorizationServerUnavailable` while nobody knows where the AS is; `Overloaded`.
 pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
-    let invalid = |wrong: Wrong| Denial::InvalidDpopProof(wrong.why());
+    let invalid = |wrong: Wrong| match wrong {
+        Wrong::Forged => Denial::DpopProofForged,
+        Wrong::WrongUri => Denial::InvalidDpopProof(
+            "The proof's htu must be the authorization server's token endpoint, as its metadata has it.",
+        ),
+        other => Denial::InvalidDpopProof(other.why()),
+    };
     let Some(text) = carried(at.head.headers).map_err(invalid)? else { return Ok(None) };
     let proof = Proof::parse(text).map_err(invalid)?;
     let field = at.head.headers.get(DPOP).ok_or(Denial::Internal)?;
@@ -44,12 +50,7 @@ pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
         has_nonces: true,
     };
     let now = at.gate.clock.now();
-    let proven = proof.verify(&request, now).map_err(|wrong| match wrong {
-        Wrong::WrongUri => Denial::InvalidDpopProof(
-            "The proof's htu must be the authorization server's token endpoint, as its metadata has it.",
-        ),
-        other => invalid(other),
-    })?;
+    let proven = proof.verify(&request, now).map_err(invalid)?;
     match at.gate.used_proofs.note(&proven, now) {
         Use::First => {}
         Use::Again => {

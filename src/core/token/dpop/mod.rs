@@ -54,6 +54,8 @@ pub enum Wrong {
     Invalid(&'static str),
     /// It is of another place.
     WrongUri,
+    /// Nobody who has its key made it.
+    Forged,
     /// It was made too long ago, or in the future.
     OutOfTime,
     /// The token is bound to another key (section 4.3, point 12).
@@ -68,6 +70,7 @@ impl Wrong {
             Self::WrongUri => {
                 "The proof's htu must be the URL of this request as its caller sees it, without query and fragment."
             }
+            Self::Forged => "The proof's signature does not hold for the key in its header.",
             Self::OutOfTime => {
                 "The proof's iat is not of this minute: make one for each request, with a clock that is right."
             }
@@ -79,7 +82,7 @@ impl Wrong {
 impl From<Wrong> for Denial {
     fn from(wrong: Wrong) -> Self {
         match wrong {
-            Wrong::Invalid(_) | Wrong::WrongUri => Self::ProofInvalid(wrong.why()),
+            Wrong::Invalid(_) | Wrong::WrongUri | Wrong::Forged => Self::ProofInvalid(wrong.why()),
             Wrong::OutOfTime => Self::ProofOutOfTime,
             Wrong::OfAnotherKey => Self::ProofOfAnotherKey,
         }
@@ -185,7 +188,7 @@ impl<'t> Proof<'t> {
         };
         let id = self.id()?;
         if !self.is_signed() {
-            return Err(Wrong::Invalid("The proof's signature does not hold for the key in its header."));
+            return Err(Wrong::Forged);
         }
         Ok(Proven { key, id, until })
     }

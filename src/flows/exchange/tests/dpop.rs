@@ -103,7 +103,18 @@ async fn what_is_no_proof_for_the_authorization_server_reaches_it_never_and_cost
     ] {
         let proofs: Vec<&str> = proofs.iter().map(String::as_str).collect();
         let refusal = scene.send(with_proofs(Some(&cookie), &proofs), REFRESH).await.unwrap_err();
-        assert!(matches!(refusal.denial, Denial::InvalidDpopProof(_)), "{what}: {:?}", refusal.denial);
+        match what {
+            "not signed" => assert_eq!(refusal.denial, Denial::DpopProofForged),
+            _ => {
+                assert!(
+                    matches!(refusal.denial, Denial::InvalidDpopProof(_)),
+                    "{what}: {:?}",
+                    refusal.denial
+                );
+            }
+        }
+        let counts = crate::core::brake::counts(&refusal.denial);
+        assert_eq!(counts, what == "not signed", "an honest page's clock and addresses brake nobody");
         assert_eq!(refusal.denial.facts().status, StatusCode::BAD_REQUEST, "{what}");
         assert!(refusal.set_cookie.is_none(), "{what}");
     }
