@@ -218,6 +218,7 @@ fn one_route(path: &str) -> Arc<Route> {
         sharing: Sharing::default(),
         forwarding: Forwarding::default(),
         report_only: false,
+        dpop: tollgate::core::route::Dpop::Allowed,
         resource: Resource::default(),
     })
 }

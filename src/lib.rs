@@ -39,6 +39,7 @@
 //! | what a token must be like | `core/token/jwt.rs`, an opaque one `core/token/introspection.rs` |
 //! | what an ID token or a logout token must be like | `core/token/id_token.rs`, `core/token/logout_token.rs` |
 //! | what a security event must be like, and what it says | `core/token/security_event/` |
+//! | what a proof of possession must be like | `core/token/dpop/`, asked for in `flows/prove_possession.rs` |
 //! | how an issuer is asked about opaque tokens | `flows/introspect/`, remembered in `state/introspections.rs` |
 //! | which path is ambiguous | `core/route/path.rs` |
 //! | which route wins | `core/route/table.rs` |

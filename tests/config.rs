@@ -1454,9 +1454,32 @@ fn keys_of_later_capabilities_are_unknown_keys() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("unknown key"), "{told:?}");
     }
-    for key in ["dpop: required", "encoded_slash: keep"] {
-        assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
+    let key = "encoded_slash: keep";
+    assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
+}
+
+#[test]
+fn a_route_may_ask_for_tokens_that_are_bound_to_a_key_and_takes_no_session_then() {
+    use tollgate::core::route::Dpop;
+    for (key, dpop) in
+        [("", Dpop::Allowed), ("dpop: allowed", Dpop::Allowed), ("dpop: required", Dpop::Required)]
+    {
+        assert_eq!(settings(&good().route(key).text()).routes[0].dpop, dpop, "{key}");
     }
+    let told = errors(&good().route("dpop: maybe").text());
+    assert!(told[0].contains("routes[0].dpop") && told[0].contains("`allowed`, `required`"), "{told:?}");
+    // A client in session mode, whose cookie the route would take.
+    let required = settings(&session("scope: openid", "dpop: required"));
+    assert!(required.routes[0].session.is_none() && !required.routes[0].sharing.credentials);
+    assert!(settings(&session("scope: openid", "dpop: allowed")).routes[0].session.is_some());
+    for key in ["sign_in: web", "extends_session: false"] {
+        let told = errors(&session("scope: openid", &format!("dpop: required, {key}")));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("has no key to prove; remove this, or `dpop`"), "{told:?}");
+    }
+    let loaded = parse(&good().route("dpop: required").text()).unwrap();
+    let text = config::summary::summary("x", &loaded);
+    assert!(text.contains("; tokens bound to a key alone"), "{text}");
 }
 
 /// A client `web` in `session` mode, and one route.

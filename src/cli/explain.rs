@@ -16,6 +16,7 @@ use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::token::jwks::KeySet;
+use crate::core::token::jwt::Unverified;
 use crate::flows::explain::{Explanation, Outcome, Step, Verdict, explain};
 use crate::flows::keep_keys_fresh::Means;
 use crate::flows::ports::{Clock, HttpClient};
@@ -34,7 +35,7 @@ pub(super) struct Explain {
     method: Method,
     /// The URL, or its path alone: then at `public_url`
     url: String,
-    /// The access token that comes along; --token-file keeps it out of the shell's history
+    /// The access token that comes along, alone or after its scheme; --token-file keeps it out of the shell's history
     #[arg(long, conflicts_with = "token_file", value_parser = |text: &str| Ok::<_, String>(Token(Arc::new(text.into()))))]
     token: Option<Token>,
     /// The file with the access token; - is standard input
@@ -77,9 +78,7 @@ impl Explain {
             (None, None) => None,
         };
         if let Some(token) = token {
-            let text = token.expose().trim();
-            let text = text.strip_prefix("Bearer ").unwrap_or(text);
-            let field = Secret::new(format!("Bearer {text}"));
+            let field = Secret::new(credential(token.expose().trim()));
             let mut value = HeaderValue::from_str(field.expose())
                 .map_err(|_| "the token has characters that no header can hold".to_owned())?;
             value.set_sensitive(true);
@@ -90,6 +89,17 @@ impl Explain {
         }
         Ok(Asked { method: self.method, host, target, headers })
     }
+}
+
+/// The credential that `text` is, or that a client makes of a token alone: as `DPoP` where it is bound to a key.
+fn credential(text: &str) -> String {
+    if text.starts_with("Bearer ") || text.starts_with("DPoP ") {
+        return text.to_owned();
+    }
+    let read = Unverified::parse(text, text.len()).ok();
+    let is_bound =
+        read.is_some_and(|read| read.says().claims.get("cnf").is_some_and(|cnf| cnf.get("jkt").is_some()));
+    format!("{} {text}", if is_bound { "DPoP" } else { "Bearer" })
 }
 
 /// What is asked for.
@@ -147,9 +157,9 @@ impl Asked {
     fn verdict(&self, verdict: &Verdict, out: &mut String) {
         match verdict {
             Verdict::Own => line(out, "verdict", "Tollgate answers it itself"),
-            Verdict::Refused { denial, challenge } => {
+            Verdict::Refused { denial, challenges } => {
                 line(out, "verdict", &format!("refused: {}", status(denial)));
-                if let Some(challenge) = challenge.as_ref().and_then(|value| value.to_str().ok()) {
+                for challenge in challenges.iter().filter_map(|value| value.to_str().ok()) {
                     line(out, "", &format!("WWW-Authenticate: {challenge}"));
                 }
                 hint(denial, out);

@@ -10,6 +10,17 @@ use crate::core::route::TakesSession;
 use crate::core::route::policy::Access;
 use crate::core::route::table::HostPattern;
 
+/// Of a route that takes only tokens which are bound to a key: a session has none to prove.
+pub(super) fn none(keys: &Keys<'_>) -> Option<TakesSession> {
+    for key in ["sign_in", "extends_session"].into_iter().filter(|key| keys.has(key)) {
+        keys.wrong(
+            key,
+            "the route has `dpop: required`, and the browser of a session has no key to prove; remove this, or `dpop`",
+        );
+    }
+    None
+}
+
 pub(super) fn read(
     keys: &Keys<'_>,
     around: &Around<'_>,

@@ -21,7 +21,7 @@ use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
-use crate::core::route::{CorsSpeaker, Route};
+use crate::core::route::{CorsSpeaker, Dpop, Route};
 
 /// What the routes are read against.
 pub(super) struct Around<'a> {
@@ -106,6 +106,8 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
     let forwarding = forwarding(keys, path.as_ref());
     let name = keys.text("name").unwrap_or_default();
+    let words = [("allowed", Dpop::Allowed), ("required", Dpop::Required)];
+    let dpop = keys.word("dpop", &words, Dpop::Allowed);
     let words = [("gateway", CorsSpeaker::Gateway), ("upstream", CorsSpeaker::Upstream)];
     let cors = keys.word("cors", &words, CorsSpeaker::Gateway);
     let report_only = keys.flag("report_only");
@@ -121,7 +123,10 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         Some(_) => None,
         None => path.as_ref().map(Resource::of),
     };
-    let session = route_sessions::read(keys, around, &access, host.as_ref());
+    let session = match dpop {
+        Dpop::Allowed => route_sessions::read(keys, around, &access, host.as_ref()),
+        Dpop::Required => route_sessions::none(keys),
+    };
     let with_cookie = session.as_ref().and_then(|session| {
         around.pages.iter().find(|client| client.name == session.client)?.session.as_ref()
     });
@@ -138,6 +143,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
         access,
         session,
         report_only,
+        dpop,
         resource: resource?,
         upstream: upstream?,
         cors,

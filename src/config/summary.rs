@@ -8,7 +8,7 @@ use crate::config::settings::{
 use crate::config::values::{show_duration, show_size};
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::HostPattern;
-use crate::core::route::{Route, TakesSession};
+use crate::core::route::{Dpop, Route, TakesSession};
 
 /// A page of text: what is served, for whom, and the warnings.
 pub fn summary(file: &str, loaded: &Loaded) -> String {
@@ -217,9 +217,10 @@ pub fn show_route(route: &Route) -> String {
             format!("; or the session of {client}, for which navigations sign in")
         }
     };
+    let dpop = if route.dpop == Dpop::Required { "; tokens bound to a key alone" } else { "" };
     let report_only = if route.report_only { "; report only" } else { "" };
     format!(
-        "{}{space}{host}{} -> {}: {access}{session}{report_only}",
+        "{}{space}{host}{} -> {}: {access}{session}{dpop}{report_only}",
         methods.join(","),
         route.path.as_str(),
         route.upstream

@@ -27,6 +27,12 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::TokenNotYetValid
         | Denial::TokenLivesTooLong
         | Denial::ProofRequired
+        | Denial::BoundTokenAsBearer
+        | Denial::TokenNotBound
+        | Denial::ProofInvalid(_)
+        | Denial::ProofOfAnotherKey
+        | Denial::ProofReplayed
+        | Denial::DpopProofForged
         | Denial::TokenInactive { was_good: false }
         | Denial::LogoutTokenForged(_)
         | Denial::ClientCredentialRefused { .. } => true,

@@ -1,7 +1,10 @@
-//! `WWW-Authenticate`: what a refused caller is told to bring (RFC 6750 section 3, RFC 9470 section 3, RFC 9728
-//! section 5.1, RFC 9110 section 11.6.1). Without a token there is no `error`: the caller did nothing wrong yet. It
-//! learns which scope to ask for instead, and, as every caller, where the metadata of the resource is.
-//! Refusals that no other token would mend get no challenge, and neither do those of `/oauth/*`.
+//! `WWW-Authenticate`: what a refused caller is told to bring (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470
+//! section 3, RFC 9728 section 5.1, RFC 9110 section 11.6.1). Without a token there is no `error`: the caller did
+//! nothing wrong yet. It learns which scope to ask for instead, and, as every caller, where the metadata of the resource
+//! is. Refusals that no other token would mend get no challenge, and neither do those of `/oauth/*`.
+//!
+//! What is wrong is said in the scheme that the caller used. Whoever used `Bearer`, or nothing, is told that `DPoP` would
+//! do as well; whoever used `DPoP` is not sent back to tokens that anybody can use.
 
 use std::fmt::Write;
 
@@ -9,14 +12,34 @@ use http::{HeaderValue, StatusCode};
 
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
-use crate::core::route::Route;
+use crate::core::route::{Dpop, Route};
+use crate::core::token::bearer::Scheme;
+use crate::core::token::dpop::ALGORITHMS;
 
 /// What is protected: everything behind the gateway is one realm of its origin.
 const REALM: &str = "api";
 
-/// The challenge that goes with a refusal, if any. `refused_by`: the route, where one was found, and the gateway's
-/// origin as it was asked.
-pub fn www_authenticate(denial: &Denial, refused_by: Option<(&Route, &Origin)>) -> Option<HeaderValue> {
+/// The challenges that go with a refusal, if any. `refused_by`: the route, where one was found, and the gateway's
+/// origin as it was asked. `used`: the scheme that the caller used.
+pub fn www_authenticate(
+    denial: &Denial,
+    refused_by: Option<(&Route, &Origin)>,
+    used: Option<Scheme>,
+) -> Vec<HeaderValue> {
+    let takes_bearer = refused_by.is_none_or(|(route, _)| route.dpop == Dpop::Allowed);
+    let told = if takes_bearer { used.unwrap_or(Scheme::Bearer) } else { Scheme::Dpop };
+    let Some(first) = challenge(denial, refused_by, told) else { return Vec::new() };
+    // Of what is missing another scheme mends nothing.
+    let another_would_do = denial.facts().status == StatusCode::UNAUTHORIZED && told == Scheme::Bearer;
+    let second = another_would_do.then(|| HeaderValue::try_from(format!("DPoP algs=\"{}\"", algs())).ok());
+    std::iter::once(first).chain(second.flatten()).collect()
+}
+
+fn algs() -> String {
+    ALGORITHMS.join(" ")
+}
+
+fn challenge(denial: &Denial, refused_by: Option<(&Route, &Origin)>, scheme: Scheme) -> Option<HeaderValue> {
     let facts = denial.facts();
     let about_the_credential = facts.status == StatusCode::UNAUTHORIZED
         || matches!(
@@ -27,8 +50,14 @@ pub fn www_authenticate(denial: &Denial, refused_by: Option<(&Route, &Origin)>) 
         return None;
     }
     let mut text = String::with_capacity(160);
-    text.push_str("Bearer realm=");
+    text.push_str(match scheme {
+        Scheme::Bearer => "Bearer realm=",
+        Scheme::Dpop => "DPoP realm=",
+    });
     quote(REALM, &mut text);
+    if scheme == Scheme::Dpop {
+        parameter("algs", &algs(), &mut text);
+    }
     if let Some((route, at)) = refused_by {
         parameter("resource_metadata", &route.resource.metadata_url(at), &mut text);
     }
@@ -107,13 +136,15 @@ mod tests {
             }),
             session: None,
             report_only: false,
+            dpop: crate::core::route::Dpop::Allowed,
             upstream: UpstreamName::new("u"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
             forwarding: Forwarding::default(),
         };
         let at = Origin::parse("https://gate.example").unwrap();
-        www_authenticate(denial, Some((&route, &at))).unwrap().to_str().unwrap().to_owned()
+        let challenges = www_authenticate(denial, Some((&route, &at)), None);
+        challenges[0].to_str().unwrap().to_owned()
     }
 
     #[test]
@@ -168,6 +199,14 @@ mod tests {
             Denial::TokenNotYetValid,
             Denial::TokenLivesTooLong,
             Denial::ProofRequired,
+            Denial::BoundTokenAsBearer,
+            Denial::TokenNotBound,
+            Denial::BearerNotAllowed,
+            Denial::ProofMissing,
+            Denial::ProofInvalid("x"),
+            Denial::ProofOutOfTime,
+            Denial::ProofOfAnotherKey,
+            Denial::ProofReplayed,
             Denial::IssuerNotAccepted,
             Denial::ClientNotAccepted,
             Denial::Revoked,
@@ -180,8 +219,78 @@ mod tests {
         }
     }
 
+    /// Every challenge of a route that takes tokens by this rule, to who used this scheme.
+    fn all(denial: &Denial, dpop: Dpop, used: Option<Scheme>) -> Vec<String> {
+        let path = PathPattern::parse("/*").unwrap();
+        let route = Route {
+            name: RouteName::new("r"),
+            resource: Resource::of(&path),
+            path,
+            host: None,
+            methods: None,
+            access: Access::Public,
+            session: None,
+            report_only: false,
+            dpop,
+            upstream: UpstreamName::new("u"),
+            cors: CorsSpeaker::Gateway,
+            sharing: Sharing::default(),
+            forwarding: Forwarding::default(),
+        };
+        let at = Origin::parse("https://gate.example").unwrap();
+        let challenges = www_authenticate(denial, Some((&route, &at)), used);
+        challenges.iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn whoever_used_a_scheme_is_answered_in_it_and_dpop_is_told_beside_bearer() {
+        const ALGS: &str = "algs=\"ES256 ES384 ES512 Ed25519 EdDSA PS256 PS384 PS512 RS256 RS384 RS512\"";
+        const METADATA: &str =
+            "resource_metadata=\"https://gate.example/.well-known/oauth-protected-resource\"";
+        let (bearer, dpop) = (Some(Scheme::Bearer), Some(Scheme::Dpop));
+        let none = Denial::NoCredential;
+        let both = [format!("Bearer realm=\"api\", {METADATA}"), format!("DPoP {ALGS}")];
+        assert_eq!(all(&none, Dpop::Allowed, None), both);
+        let only = [format!("DPoP realm=\"api\", {ALGS}, {METADATA}")];
+        assert_eq!(all(&none, Dpop::Required, None), only);
+        for (denial, rule, used, starts, error, count) in [
+            (Denial::TokenExpired, Dpop::Allowed, bearer, "Bearer ", "invalid_token", 2),
+            (Denial::BoundTokenAsBearer, Dpop::Allowed, bearer, "Bearer ", "invalid_token", 2),
+            (Denial::BearerNotAllowed, Dpop::Required, bearer, "DPoP ", "invalid_token", 1),
+            (Denial::TokenExpired, Dpop::Allowed, dpop, "DPoP ", "invalid_token", 1),
+            (Denial::ProofReplayed, Dpop::Allowed, dpop, "DPoP ", "invalid_dpop_proof", 1),
+            (Denial::ProofOfAnotherKey, Dpop::Required, dpop, "DPoP ", "invalid_token", 1),
+            (Denial::TokenNotBound, Dpop::Allowed, dpop, "DPoP ", "invalid_token", 1),
+            (Denial::SeveralCredentials, Dpop::Allowed, bearer, "Bearer ", "invalid_request", 1),
+            (
+                Denial::InsufficientScope { needed: vec![] },
+                Dpop::Allowed,
+                dpop,
+                "DPoP ",
+                "insufficient_scope",
+                1,
+            ),
+            (
+                Denial::InsufficientScope { needed: vec![] },
+                Dpop::Allowed,
+                bearer,
+                "Bearer ",
+                "insufficient_scope",
+                1,
+            ),
+        ] {
+            let challenges = all(&denial, rule, used);
+            let first = &challenges[0];
+            assert!(first.starts_with(starts) && first.contains(&format!("error=\"{error}\"")), "{first}");
+            assert_eq!(first.contains(ALGS), starts == "DPoP ", "{first}");
+            assert_eq!(challenges.len(), count, "{denial:?}");
+            assert!(challenges.get(1).is_none_or(|second| *second == format!("DPoP {ALGS}")));
+        }
+    }
+
     fn of(denial: &Denial) -> Option<String> {
-        www_authenticate(denial, None).map(|value| value.to_str().unwrap().to_owned())
+        let challenges = www_authenticate(denial, None, None);
+        challenges.first().map(|value| value.to_str().unwrap().to_owned())
     }
 
     #[test]

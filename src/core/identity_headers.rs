@@ -193,6 +193,7 @@ mod tests {
             acr: None,
             signed_in_at: None,
             claims: claims.as_object().unwrap_or(&none),
+            is_bound: false,
         };
         let names: Vec<(HeaderName, String)> =
             names.iter().map(|(h, c)| (HeaderName::from_static(h), (*c).to_owned())).collect();

@@ -19,6 +19,7 @@ use crate::core::identity_headers::ReservedHeaders;
 use crate::core::route::permit::Permit;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::session::{cookie, transaction};
+use crate::core::token::dpop::DPOP;
 use crate::core::token::subprotocol::{self, ForUpstream};
 use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
 use crate::state::live::Live;
@@ -125,6 +126,11 @@ fn remove_reserved(headers: &mut HeaderMap, plan: &Outgoing<'_>) {
     let reserved: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
     for name in reserved {
         headers.remove(name);
+    }
+    // A proof is of this request and this gateway, and is shown to nobody who could show it again; one that no token came
+    // with is not for us.
+    if plan.received.contains_key(DPOP) && plan.received.contains_key(header::AUTHORIZATION) {
+        headers.remove(DPOP);
     }
 }
 

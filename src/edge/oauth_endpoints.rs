@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::session::grant::FamilyId;
+use crate::core::token::dpop::DPOP_NONCE;
 use crate::edge::headers::Identification;
 use crate::edge::respond::{Answer, Form};
 use crate::edge::{body, request_head};
@@ -90,6 +91,9 @@ fn granted(given: OAuthAnswer) -> Outcome {
     if let Some(cookie) = given.set_cookie {
         answer.set(header::SET_COOKIE, cookie);
     }
+    if let Some(nonce) = given.dpop_nonce {
+        answer.set(DPOP_NONCE, nonce);
+    }
     let OAuthAnswer { outcome, client, subject, family, .. } = given;
     Outcome { answer, label: outcome, denial: None, client: Some(client), subject, family }
 }
@@ -105,6 +109,12 @@ pub(super) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id: &str) -
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Basic realm=\"oauth\", charset=\"UTF-8\""),
         );
+    }
+    if let Denial::FromAuthorizationServer(said) | Denial::ClientCredentialRefused { said, .. } =
+        &refusal.denial
+        && let Some(nonce) = said.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok())
+    {
+        answer.set(DPOP_NONCE, nonce);
     }
     let session = refusal.session.map(|session| *session);
     let (subject, family) = session.map_or((None, None), |session| (session.subject, Some(session.family)));

@@ -11,6 +11,7 @@ use crate::core::ids::RouteName;
 use crate::core::request::{Origin, host_name};
 use crate::core::session;
 use crate::core::session::way_in::{Refused, WayIn};
+use crate::core::token::bearer;
 use crate::edge::context::Context;
 use crate::edge::proxy::{Proxy, reply};
 use crate::edge::respond::{Answer, Form};
@@ -45,7 +46,8 @@ impl Proxy {
         let mut answer = Answer::refusal_with_way_in(denial, form, request_id.as_str(), login_url.as_deref());
         if !matches!(form, Form::OAuth) {
             let at = asked_at(session, context.live());
-            answer.challenge(denial, context.route().map(AsRef::as_ref).zip(at.as_ref()));
+            let used = bearer::scheme(&session.req_header().headers);
+            answer.challenge(denial, context.route().map(AsRef::as_ref).zip(at.as_ref()), used);
         }
         reply(session, context, answer).await
     }

@@ -17,6 +17,7 @@ use crate::core::denial::Denial;
 use crate::core::request::Origin;
 use crate::core::route::Route;
 use crate::core::session::navigation::is_navigation;
+use crate::core::token::bearer::Scheme;
 use crate::edge::body;
 use crate::edge::pages::Pages;
 
@@ -115,9 +116,14 @@ impl Answer {
     }
 
     /// Says what would have to come along instead. `refused_by`: the route, where one was found, and the gateway's
-    /// origin as it was asked.
-    pub(crate) fn challenge(&mut self, denial: &Denial, refused_by: Option<(&Route, &Origin)>) {
-        if let Some(challenge) = challenge::www_authenticate(denial, refused_by) {
+    /// origin as it was asked. `used`: the scheme of the request's token.
+    pub(crate) fn challenge(
+        &mut self,
+        denial: &Denial,
+        refused_by: Option<(&Route, &Origin)>,
+        used: Option<Scheme>,
+    ) {
+        for challenge in challenge::www_authenticate(denial, refused_by, used) {
             self.set(header::WWW_AUTHENTICATE, challenge);
         }
     }
@@ -299,7 +305,7 @@ mod tests {
     #[test]
     fn a_refusal_is_a_problem_with_its_request_id() {
         let mut answer = Answer::refusal(&Denial::NoCredential, Form::Problem, "abc");
-        answer.challenge(&Denial::NoCredential, None);
+        answer.challenge(&Denial::NoCredential, None, None);
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["type"], "urn:tollgate:refusal:no_credential");
@@ -320,7 +326,8 @@ mod tests {
 
     #[test]
     fn what_the_authorization_server_said_goes_on_as_it_came() {
-        let said = ServerError { error: "invalid_target".into(), description: None, uri: None };
+        let said =
+            ServerError { error: "invalid_target".into(), description: None, uri: None, dpop_nonce: None };
         let denial = Denial::FromAuthorizationServer(Box::new(said));
         let answer = Answer::refusal(&denial, Form::OAuth, "abc");
         assert_eq!(&answer.body[..], br#"{"error":"invalid_target"}"#);

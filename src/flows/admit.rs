@@ -27,6 +27,7 @@ use crate::flows::Gate;
 use crate::flows::assert::assertion;
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::exchange::{At, receipts, session_cookie};
+use crate::flows::prove_possession::By;
 use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
 use crate::state::live::Live;
 use crate::state::open_requests::OfSession;
@@ -184,7 +185,7 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let Target { path, query, own } = target;
     let matched = find_route(live, head, path, own)?;
-    let (credential, session) = credential(gate, live, head, matched.route(), query.as_deref(), now).await;
+    let (credential, session) = credential(gate, live, head, &matched, query.as_deref(), now).await;
     let judged = match credential {
         Err(denial) => Permit::without_credential(matched, query, denial),
         Ok(found) => permit(gate, live, head, matched, query, found, now),
@@ -243,17 +244,22 @@ async fn credential(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
-    route: &Route,
+    matched: &Matched,
     query: Option<&str>,
     now: Timestamp,
 ) -> (Credential, Option<Box<SessionSide>>) {
+    let route = matched.route();
     let token = match carried(head.headers, query) {
         Err(denial) => Err(denial),
         Ok(None) => return session_of(gate, live, head, route).await,
-        Ok(Some(Carried::Authorization(token))) => judge(gate, live, head, route, token, now).await,
+        Ok(Some(Carried::Authorization(scheme, token))) => {
+            let by = By::scheme(scheme, head, matched.path());
+            judge(gate, live, head, route, token, by, now).await
+        }
         Ok(Some(Carried::Subprotocol(offered))) => {
             match may_bring_subprotocol(head, route).and_then(|()| offered.token()) {
-                Ok(token) => judge(gate, live, head, route, token.expose().into(), now).await,
+                // No proof can come along.
+                Ok(token) => judge(gate, live, head, route, token.expose().into(), By::Having, now).await,
                 Err(denial) => Err(denial),
             }
         }
@@ -317,10 +323,11 @@ async fn judge(
     head: &RequestHead<'_>,
     route: &Route,
     token: Spelled<'_>,
+    by: By<'_>,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
     let only_reports = route.report_only;
-    let brought = Brought::ByRequest { to: &route.access, from: head.client_address, only_reports };
+    let brought = Brought::ByRequest { to: &route.access, from: head.client_address, only_reports, by };
     let found = authenticate(gate, live, token, brought, now).await?;
     receipts::used(gate, live, &found, now);
     Ok(found)
@@ -417,6 +424,7 @@ mod tests {
             access,
             session: None,
             report_only: false,
+            dpop: crate::core::route::Dpop::Allowed,
             resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,

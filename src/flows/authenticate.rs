@@ -1,5 +1,5 @@
 //! Who brings this access token: whether it was found good before, else its form, its issuer, the keys and the judgement;
-//! and each time, whether it was taken back. Reads memory only, except that a key nobody knows is asked for once, in one
+//! and each time, whether it was taken back, and whether whoever brings it may use it (`prove_possession`). Reads memory only, except that a key nobody knows is asked for once, in one
 //! flight, with a deadline. Opaque tokens are for `introspect`.
 //!
 //! A token that is remembered is judged as the whole judgement would judge it: what can change with time, keys or
@@ -15,6 +15,7 @@ use crate::core::revocation::TokenFacts;
 use crate::core::route::policy::Access;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::Spelled;
+use crate::core::token::binding::Thumbprint;
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
@@ -22,6 +23,7 @@ use crate::core::token::jwt::Unverified;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::introspect;
 use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::prove_possession::{By, prove_possession};
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
@@ -32,9 +34,18 @@ use crate::state::verified_tokens::{Found, Grounds, Remembered};
 pub enum Brought<'a> {
     /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
     /// `only_reports`: the route is `report_only`.
-    ByRequest { to: &'a Access, from: IpAddr, only_reports: bool },
-    /// By its issuer, which has just given it.
-    ByIssuer(&'a IssuerName),
+    ByRequest { to: &'a Access, from: IpAddr, only_reports: bool, by: By<'a> },
+    /// By its issuer, which has just given it; to whoever proved this key, or none.
+    ByIssuer(&'a IssuerName, Option<Thumbprint>),
+}
+
+impl<'a> Brought<'a> {
+    const fn by(self) -> By<'a> {
+        match self {
+            Self::ByRequest { by, .. } => by,
+            Self::ByIssuer(_, key) => By::Issuance(key),
+        }
+    }
 }
 
 /// Who brings this access token.
@@ -42,7 +53,7 @@ pub enum Brought<'a> {
 /// # Errors
 /// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable` or
 /// `IntrospectionUnavailable` (503) while its issuer cannot be asked, `RevocationsUnavailable` while it is not known what
-/// was taken back.
+/// was taken back; whatever keeps who brings it from using it.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
@@ -50,7 +61,21 @@ pub async fn authenticate(
     brought: Brought<'_>,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
-    let (token, began) = (token.into(), Instant::now());
+    let token = token.into();
+    let found = find(gate, live, token, brought, now).await?;
+    prove_possession(gate, live, &found, token.bytes(), brought.by())?;
+    Ok(found)
+}
+
+/// What a token is, whoever brings it.
+async fn find(
+    gate: &Gate,
+    live: &Live,
+    token: Spelled<'_>,
+    brought: Brought<'_>,
+    now: Timestamp,
+) -> Result<Arc<Remembered>, Denial> {
+    let began = Instant::now();
     if token.bytes().len() > live.settings.limits.token {
         return Err(Denial::TokenTooLarge);
     }

@@ -18,6 +18,7 @@ use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
 use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
+use crate::core::token::dpop::DPOP;
 use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{self, Bounds, HttpFault, Randomness};
@@ -56,19 +57,24 @@ impl<'a> From<&'a Client> for AsClient<'a> {
     }
 }
 
-/// Asks the token endpoint of the client's AS, once.
+/// Asks the token endpoint of the client's AS, once. `proof`: of a key that the access token is to be bound to, by whoever
+/// has that key (RFC 9449 section 5).
 pub async fn ask_token_endpoint(
     gate: &Gate,
     live: &Live,
     client: AsClient<'_>,
     form: &ServerForm,
+    proof: Option<&HeaderValue>,
 ) -> ServerAnswer {
     let whole = async {
         let (issuer, endpoints) = issuer_of(gate, live, client.issuer).await?;
         let url = endpoints.token.as_ref().ok_or("the AS publishes no token endpoint")?;
         let bounds = Bounds { deadline: FLIGHT, answer_bytes: answer::LIMIT };
         let endpoint = Endpoint { url, auth_methods: &endpoints.token_auth_methods };
-        let request = post(&*gate.random, gate.clock.now(), issuer, endpoint, client, form)?;
+        let mut request = post(&*gate.random, gate.clock.now(), issuer, endpoint, client, form)?;
+        if let Some(proof) = proof {
+            request.headers_mut().insert(DPOP, proof.clone());
+        }
         send(gate, issuer, AsEndpoint::Token, request, bounds).await.map_err(said)
     };
     match tokio::time::timeout(FLIGHT, whole).await {
@@ -86,6 +92,7 @@ fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
         let fit = |text: &String| !form.is_repeated_in(text);
         said.description = said.description.take().filter(fit);
         said.uri = said.uri.take().filter(fit);
+        said.dpop_nonce = said.dpop_nonce.take().filter(fit);
         said
     };
     match answer {

@@ -15,13 +15,13 @@ use crate::core::caller::Caller;
 use crate::core::challenge::www_authenticate;
 use crate::core::denial::Denial;
 use crate::core::request::{RequestHead, check_method};
-use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::Permit;
 use crate::core::route::policy::{Access, Requirements, TokenFacts, claim, judge};
 use crate::core::route::table::{Found, Matched, RouteTable};
+use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
-use crate::core::token::bearer::{Carried, carried};
+use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::admit::{self, OwnEndpoint, Target, find_route, read_target};
@@ -30,6 +30,7 @@ use crate::flows::describe_resource::describe_resource;
 use crate::flows::explain::token::Told;
 use crate::flows::introspect::whom_to_ask;
 use crate::flows::keep_keys_fresh::Means;
+use crate::flows::prove_possession::By;
 use crate::state::live::Live;
 
 mod token;
@@ -65,7 +66,7 @@ pub enum Verdict {
     Own,
     Refused {
         denial: Denial,
-        challenge: Option<HeaderValue>,
+        challenges: Vec<HeaderValue>,
     },
 }
 
@@ -91,8 +92,9 @@ pub(crate) async fn explain(
         Ok(verdict) => verdict,
         Err((denial, route)) => {
             let at = head.host_name().map(|host| live.settings.public_url.at(host));
-            let challenge = www_authenticate(&denial, route.as_deref().zip(at.as_ref()));
-            Verdict::Refused { denial, challenge }
+            let used = bearer::scheme(head.headers);
+            let challenges = www_authenticate(&denial, route.as_deref().zip(at.as_ref()), used);
+            Verdict::Refused { denial, challenges }
         }
     };
     let Story { steps, claims, proven, .. } = story;
@@ -232,11 +234,11 @@ impl Story<'_> {
         query: Option<&str>,
     ) -> Result<Option<VerifiedToken>, Denial> {
         let spelled = carried(self.head.headers, query).and_then(|carried| match carried {
-            Some(Carried::Authorization(token)) => token.text().map(Some),
+            Some(Carried::Authorization(scheme, token)) => token.text().map(|text| Some((scheme, text))),
             _ => Ok(None),
         });
-        let text = match spelled {
-            Ok(Some(text)) => text,
+        let (scheme, text) = match spelled {
+            Ok(Some(brought)) => brought,
             Ok(None) => {
                 let about = match &route.session {
                     Some(takes) => format!(
@@ -257,6 +259,7 @@ impl Story<'_> {
             to: &route.access,
             from: self.head.client_address,
             only_reports: route.report_only,
+            by: By::Having,
         };
         if let Some(issuer) = whom_to_ask(self.live, text.into(), brought) {
             let about =
@@ -289,7 +292,26 @@ impl Story<'_> {
             "revocations",
             "only a running gateway knows what was taken back",
         );
+        self.possession(&token, scheme)?;
         Ok(Some(token))
+    }
+
+    /// Whether the token came in the way that it asks for. Its proof is made by the caller, for one request alone.
+    fn possession(&mut self, token: &VerifiedToken, scheme: Scheme) -> Result<(), Denial> {
+        let denial = match (token.bound_to(), scheme) {
+            (None, Scheme::Bearer) => return Ok(()),
+            (Some(key), Scheme::Dpop) => {
+                let about = format!(
+                    "with each request one of the key {key} must come in DPoP; a running gateway looks at it"
+                );
+                self.say("token", Outcome::NotAsked, "proof", about);
+                return Ok(());
+            }
+            (Some(_), Scheme::Bearer) => Denial::BoundTokenAsBearer,
+            (None, Scheme::Dpop) => Denial::TokenNotBound,
+        };
+        self.say("token", Outcome::Fails, "proof", denial.facts().detail);
+        Err(denial)
     }
 
     /// What a public route asks of a token that comes along.
@@ -314,6 +336,16 @@ impl Story<'_> {
 
     /// `token`: the one that holds, if any came; `None` where one came that does not.
     fn required(&mut self, route: &Route, path: &CanonicalPath, token: Option<Option<&VerifiedToken>>) {
+        if route.dpop == Dpop::Required {
+            let outcome = match token {
+                None | Some(None) => Outcome::NotReached,
+                Some(Some(token)) if token.bound_to().is_none() => Outcome::Fails,
+                Some(Some(_)) => Outcome::Holds,
+            };
+            self.say("require", outcome, "dpop: a token is bound to a key", "");
+        }
+        // Each requirement is looked at alone.
+        let route = &Route { dpop: Dpop::Allowed, ..route.clone() };
         let required = match &route.access {
             Access::Protected(required) => required,
             Access::Public => return self.say("require", Outcome::Holds, "nothing", "the route is public"),

@@ -49,6 +49,7 @@ pub(in crate::flows) async fn sign_out(
         .map_err(|denial| OAuthRefusal::of(denial, client, None))?;
     let family = grant.as_ref().map(|grant| grant.family);
     Ok(OAuthAnswer {
+        dpop_nonce: None,
         status: StatusCode::NO_CONTENT,
         body: Bytes::new(),
         set_cookie: session_cookie::clear(client),

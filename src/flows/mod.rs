@@ -20,6 +20,7 @@ pub mod logout;
 pub mod open_requests;
 pub mod pass_through;
 pub mod ports;
+pub mod prove_possession;
 pub mod reload;
 pub mod revoke;
 pub mod session;
@@ -46,6 +47,7 @@ use crate::state::open_requests::OpenRequests;
 use crate::state::refusals::Refusals;
 use crate::state::revocations::Revocations;
 use crate::state::sessions::Sessions;
+use crate::state::used_proofs::UsedProofs;
 use crate::state::verified_tokens::VerifiedTokens;
 use brake::Brake;
 use ports::{Clock, HttpClient, Randomness, RevocationLog, Store};
@@ -75,6 +77,8 @@ pub struct Gate {
     pub fingerprint_key: FingerprintKey,
     pub verified_tokens: VerifiedTokens,
     pub made_assertions: MadeAssertions,
+    /// Proofs of possession that were used.
+    pub used_proofs: UsedProofs,
     pub brake: Brake,
     /// What is under way for somebody, and must end when that is taken back.
     pub open_requests: Arc<OpenRequests>,
@@ -107,6 +111,7 @@ impl Gate {
     pub fn new(live: Arc<Live>, metrics: Metrics, operators: Operators, ports: Ports) -> Self {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
         let sessions = Sessions::new(live.settings.limits.token_memory / 2);
+        let used_proofs = UsedProofs::new(live.settings.limits.token_memory / 2);
         Self {
             fingerprint_key: FingerprintKey::from_random(&ports::random(&*random)),
             verified_tokens: VerifiedTokens::new(live.settings.limits.token_memory),
@@ -116,6 +121,7 @@ impl Gate {
             sessions,
             seen_tokens: KnownTokens::default(),
             revoked_there: KnownTokens::default(),
+            used_proofs,
             brake: Brake::default(),
             open_requests: Arc::default(),
             errands: Errands::default(),

@@ -199,6 +199,8 @@ fn another(gate: &Gate, open: &OpenRequest, lasting: &Lasting, now: Timestamp) -
         now < token.expires_at()
             && token.issuer() == before.token().issuer()
             && token.subject() == Some(subject)
+            // Who else has the session's tokens has not its key.
+            && token.bound_to() == before.token().bound_to()
             && judge(route, &lasting.path, Some(facts), now).is_ok()
             && was_taken_back(gate, other, None, now) == Ok(false)
     })

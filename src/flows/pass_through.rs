@@ -1,5 +1,7 @@
 //! `POST /oauth/token` of a native client: passed on to its authorization server, and the answer back.
 //!
+//! A proof of possession goes along as it came (RFC 9449 section 5): it is between the client and its server.
+//!
 //! There is no session here: no cookie is read or set, nothing is remembered, and tokens are not judged
 //! before they are used. The gateway's secret is lent as `core::session::oauth::native` says, and to nobody
 //! else. It must never repeat a request: a refresh token may have been replaced although no answer came.
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::config::settings::{ClientCredential, GrantType, NativeClient};
 use crate::core::denial::Denial;
@@ -16,6 +18,7 @@ use crate::core::request::RequestHead;
 use crate::core::session::oauth::answer::ServerAnswer;
 use crate::core::session::oauth::native::{NativeRequest, Proof, Registered};
 use crate::core::session::oauth::request::Parameters;
+use crate::core::token::dpop::{self, DPOP};
 use crate::flows::call_authorization_server::{self, AsClient, ask_token_endpoint};
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
 use crate::flows::{Gate, brake};
@@ -35,17 +38,18 @@ pub(in crate::flows) async fn pass_through(
 ) -> Result<OAuthAnswer, OAuthRefusal> {
     let result = match NativeRequest::read(head.headers, parameters, registered(client)) {
         Ok(request) => match brake::before_work(gate, live, head.client_address, gate.clock.now()) {
-            Ok(()) => answered(gate, live, client, &request).await,
+            Ok(()) => answered(gate, live, head, client, &request).await,
             Err(denial) => Err(denial),
         },
         Err(denial) => Err(denial),
     };
     let outcome = count(gate, client, parameters, &result);
     match result {
-        Ok(body) => Ok(OAuthAnswer {
+        Ok((body, dpop_nonce)) => Ok(OAuthAnswer {
             status: StatusCode::OK,
             body,
             set_cookie: None,
+            dpop_nonce,
             client: client.name.clone(),
             subject: None,
             family: None,
@@ -68,12 +72,17 @@ fn registered(client: &NativeClient) -> Registered<'_> {
     }
 }
 
+/// The body, and a nonce for the client's next proof of possession.
+type Answered = (Bytes, Option<HeaderValue>);
+
 async fn answered(
     gate: &Gate,
     live: &Live,
+    head: &RequestHead<'_>,
     client: &NativeClient,
     request: &NativeRequest,
-) -> Result<Bytes, Denial> {
+) -> Result<Answered, Denial> {
+    dpop::carried(head.headers).map_err(|wrong| Denial::InvalidDpopProof(wrong.why()))?;
     // Anybody can begin one, and each may wait for a slow AS.
     let Some(_place) = gate.exchanges.begin_code_exchange() else {
         tracing::error!(client = %client.name, "too many requests wait for the AS; another was refused");
@@ -86,11 +95,12 @@ async fn answered(
     let asked = AsClient { client_id: &client.client_id, issuer: &client.issuer, proof };
     let issuer = live.issuers.by_name(&client.issuer);
     let patience = issuer.map_or(Duration::from_secs(5), |issuer| issuer.settings.timeout);
-    let asking = ask_token_endpoint(gate, live, asked, &request.form);
+    let asking = ask_token_endpoint(gate, live, asked, &request.form, head.headers.get(DPOP));
     let late = ServerAnswer::Unusable("the AS did not answer within `timeout`");
     match tokio::time::timeout(patience, asking).await.unwrap_or(late) {
         ServerAnswer::Tokens(answer) => {
-            Ok(Bytes::copy_from_slice(answer.to_native_json().expose().as_bytes()))
+            let nonce = answer.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok());
+            Ok((Bytes::copy_from_slice(answer.to_native_json().expose().as_bytes()), nonce))
         }
         ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => {
             Err(Denial::FromAuthorizationServer(said))
@@ -115,7 +125,7 @@ fn count(
     gate: &Gate,
     client: &NativeClient,
     parameters: &Parameters,
-    result: &Result<Bytes, Denial>,
+    result: &Result<Answered, Denial>,
 ) -> &'static str {
     if parameters.get("grant_type") == Some(GrantType::RefreshToken.name()) {
         let outcome = match result {

@@ -24,6 +24,8 @@ pub struct OAuthAnswer {
     /// JSON; empty with 204.
     pub body: Bytes,
     pub set_cookie: Option<HeaderValue>,
+    /// For the caller's next proof of possession (RFC 9449 section 8.2).
+    pub dpop_nonce: Option<HeaderValue>,
     pub client: ClientName,
     pub subject: Option<String>,
     /// The session that it concerns, by the name under which it can be revoked.

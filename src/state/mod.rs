@@ -15,4 +15,5 @@ pub mod refusals;
 pub mod revocations;
 pub mod sessions;
 pub mod transmitters;
+pub mod used_proofs;
 pub mod verified_tokens;

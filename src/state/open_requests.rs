@@ -294,6 +294,7 @@ mod tests {
             access: Access::Public,
             session: None,
             report_only: false,
+            dpop: crate::core::route::Dpop::Allowed,
             resource: Default::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,

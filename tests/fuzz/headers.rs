@@ -21,6 +21,7 @@ fn header_of(claim: Value) -> Option<String> {
         acr: None,
         signed_in_at: None,
         claims: &claims,
+        is_bound: false,
     };
     let made = identity_headers(&[(HeaderName::from_static("x-c"), "c".to_owned())], facts);
     made.first().map(|(_, value)| value.to_str().unwrap().to_owned())

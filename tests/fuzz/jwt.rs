@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +13,7 @@ use serde_json::json;
 use tollgate::core::denial::Denial;
 use tollgate::core::ids::IssuerName;
 use tollgate::core::time::Timestamp;
+use tollgate::core::token::binding::Thumbprint;
 use tollgate::core::token::jwks::KeySet;
 use tollgate::core::token::jwt::Unverified;
 use tollgate::core::token::verified::VerifiedToken;
@@ -183,6 +185,8 @@ const MORE_OF_PAYLOAD: &[Member] = &[
     (r#""s_hash":1"#, OfAnotherKind),
     (r#""events":{}"#, OfAnotherKind),
     (r#""cnf":{"jkt":"x"}"#, Spoiling),
+    (r#""cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}"#, Fine),
+    (r#""cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I","x5t#S256":"x"}"#, Spoiling),
     (r#""x":[{"a":1,"a":1}]"#, Spoiling),
     (r#""x":1e400"#, Spoiling),
     (r#""x":01"#, Spoiling),
@@ -221,6 +225,17 @@ pub(crate) static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
 });
 
 impl Issuer {
+    /// The public half of its key.
+    pub(crate) fn x(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.key.public_key())
+    }
+
+    /// RFC 7638 section 3, by hand.
+    pub(crate) fn thumbprint(&self) -> Thumbprint {
+        let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, self.x());
+        Thumbprint::parse(&URL_SAFE_NO_PAD.encode(digest(&SHA256, jwk.as_bytes()))).unwrap()
+    }
+
     pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
         let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = self.key.sign(text.as_bytes());

@@ -6,6 +6,7 @@
 mod choices;
 mod config;
 mod cookie;
+mod dpop;
 mod forms;
 mod headers;
 mod jwks;

@@ -69,7 +69,7 @@ async fn the_status_tells_of_issuers_routes_and_refusals_and_of_no_secret() {
     let upstream = Upstream::start().await;
     let rest = format!(
         "clients: {{ web: {{ mode: token, login: page, issuer: discovered, secret: hunter2hunter2, redirect_uri: \"http://gate.localhost/b\" }} }}
-routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{0}\" }}, {{ path: /trial/*, to: \"{0}\", report_only: true }}]
+routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{0}\" }}, {{ path: /trial/*, to: \"{0}\", report_only: true, dpop: required }}]
 ",
         upstream.url()
     );
@@ -97,7 +97,11 @@ routes: [{{ name: \"<b>x</b>\", path: /x/*, to: \"{0}\" }}, {{ path: /trial/*, t
         (&status["routes"][0]["report_only"], &status["routes"][1]["report_only"]),
         (&json!(false), &json!(true))
     );
-    assert!(html.contains("<td>token, report only</td>"), "{html}");
+    assert_eq!(
+        (&status["routes"][0]["dpop"], &status["routes"][1]["dpop"]),
+        (&json!("allowed"), &json!("required"))
+    );
+    assert!(html.contains("<td>token, bound to a key, report only</td>"), "{html}");
     assert!(
         html.contains("no_credential") && html.contains("&lt;b&gt;x") && !html.contains("<b>x"),
         "{html}"

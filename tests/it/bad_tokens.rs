@@ -94,7 +94,7 @@ async fn every_attack_of_rfc_8725_is_401_and_reaches_nothing() {
         for path in ["/api/x", "/public/x"] {
             let answer = client.get(path, &[("Authorization", &bearer)]).await;
             assert_eq!(answer.status, 401, "{attack} at {path}");
-            let challenge = answer.header("www-authenticate").unwrap_or_default();
+            let challenge = answer.challenge().unwrap_or_default();
             assert!(challenge.contains(r#"error="invalid_token""#), "{attack}: {challenge}");
         }
     }

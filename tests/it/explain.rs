@@ -117,11 +117,10 @@ async fn compare(gateway: &Gateway, upstream: &Upstream, requests: Vec<Asked>) {
                 let label = kind.rsplit(':').next().unwrap();
                 assert!(verdict.contains(&format!(" {label}: ")), "{told}");
             }
-            match answer.header("www-authenticate") {
-                Some(challenge) => {
-                    assert!(verdict.contains(&format!("WWW-Authenticate: {challenge}\n")), "{told}")
-                }
-                None => assert!(!verdict.contains("WWW-Authenticate"), "{told}"),
+            let challenges = answer.all("www-authenticate");
+            assert_eq!(verdict.matches("WWW-Authenticate: ").count(), challenges.len(), "{told}");
+            for challenge in challenges {
+                assert!(verdict.contains(&format!("WWW-Authenticate: {challenge}\n")), "{told}");
             }
             assert_eq!(upstream.received().len(), before);
         }
@@ -202,6 +201,41 @@ async fn nobody_can_tell_either_where_a_route_only_reports() {
     let arguments = ["GET", "/x", "--token", &away, "--jwks", "jwks.json"];
     let (code, text) = explain(gateway.folder(), &arguments).await;
     assert!(code == 0 && text.contains("verdict   passes\n"), "{code}: {text}");
+}
+
+#[tokio::test]
+async fn it_says_what_a_bound_token_needs() {
+    const JKT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "routes:
+  - {{ path: /api/*, to: \"{to}\" }}
+  - {{ path: /bound/*, to: \"{to}\", dpop: required, require: {{ scope: api:read }} }}
+"
+    ))
+    .await;
+    let bound = gateway.issuer.token_with(json!({ "scope": "api:read", "cnf": { "jkt": JKT } }));
+    let free = gateway.issuer.token("alice", "api:read");
+    let proof = format!("?   proof           with each request one of the key {JKT} must come in DPoP");
+    for (path, token, code, told) in [
+        ("/bound/x", bound.clone(), 0, proof.as_str()),
+        ("/bound/x", format!("DPoP {bound}"), 0, "ok  dpop: a token is bound to a key"),
+        ("/api/x", bound.clone(), 0, proof.as_str()),
+        ("/api/x", format!("Bearer {bound}"), 1, "refused: 401 bound_token_as_bearer"),
+        ("/api/x", format!("DPoP {free}"), 1, "refused: 401 token_not_bound"),
+        ("/bound/x", free.clone(), 1, "NO  dpop: a token is bound to a key"),
+        ("/bound/x", free.clone(), 1, "refused: 401 bearer_not_allowed"),
+        ("/bound/x", free, 1, "ok  scope api:read"),
+    ] {
+        let (found, text) = explain(gateway.folder(), &["GET", path, "--token", &token]).await;
+        assert!(found == code && text.contains(told), "{told}: {found}: {text}");
+    }
+    let arguments = ["GET", "/bound/x", "--token", &bound];
+    assert!(explain(gateway.folder(), &arguments).await.1.contains(&format!("cnf is {{\"jkt\":\"{JKT}\"}}")));
+    let (_, text) = explain(gateway.folder(), &["GET", "/bound/x"]).await;
+    assert!(text.contains("WWW-Authenticate: DPoP realm=") && !text.contains("Bearer"), "{text}");
+    assert!(text.contains("-   dpop: a token is bound to a key"), "{text}");
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ async fn refusals_look_as_the_contract_says() {
         assert_eq!(problem["request_id"].as_str(), answer.header("x-request-id"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("server"), None);
-        match (challenge, answer.header("www-authenticate")) {
+        match (challenge, answer.challenge()) {
             (Some(wanted), Some(given)) => assert!(given.contains(wanted), "{path}: {given}"),
             (None, None) => {}
             other => panic!("{path}: {other:?}"),
@@ -183,7 +183,7 @@ async fn a_person_gets_a_page_and_a_program_a_problem() {
     let page = client.get("/api/x", &[("Sec-Fetch-Mode", "navigate"), ("Accept", "text/html")]).await;
     assert_eq!(page.status, 401);
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
-    assert!(page.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="api", "#));
+    assert!(page.challenge().unwrap().starts_with(r#"Bearer realm="api", "#));
     assert_eq!(page.header("cache-control"), Some("no-store"));
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
@@ -202,7 +202,7 @@ async fn no_token_no_error_and_two_are_one_too_many() {
     let gateway = Gateway::start(&upstream).await;
     let mut client = gateway.connect().await;
     let anonymous = client.get("/api/x", &[]).await;
-    assert!(!anonymous.header("www-authenticate").unwrap().contains("error"));
+    assert!(!anonymous.challenge().unwrap().contains("error"));
     let bearer = gateway.bearer("alice", "api:read");
     let two = client.get("/api/x", &[("Authorization", &bearer), ("Authorization", &bearer)]).await;
     assert_eq!(two.status, 400);

@@ -14,6 +14,7 @@ mod check_live;
 mod cookies;
 mod cors;
 mod csrf;
+mod dpop;
 mod drain;
 mod edges;
 mod ended;

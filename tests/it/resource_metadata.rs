@@ -35,7 +35,7 @@ async fn ask(client: &mut Client, method: &str, target: &str, host: &str) -> Ans
 
 /// The URL that a challenge gives for the metadata.
 fn metadata_url(answer: &Answer) -> String {
-    let challenge = answer.header("www-authenticate").unwrap();
+    let challenge = answer.challenge().unwrap();
     let (_, rest) = challenge.split_once("resource_metadata=\"").unwrap_or_else(|| panic!("{challenge}"));
     rest.split_once('"').unwrap().0.to_owned()
 }
@@ -85,6 +85,8 @@ async fn metadata_says_whose_tokens_and_which_scopes() {
             "authorization_servers": ["http://127.0.0.1:9/issuer"],
             "scopes_supported": ["api:read", "a", "b"],
             "bearer_methods_supported": ["header"],
+            "dpop_signing_alg_values_supported":
+                ["ES256", "ES384", "ES512", "Ed25519", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"],
         })
     );
     let both = ask(&mut client, "GET", &format!("{WELL_KNOWN}/named"), HOST).await.json();
@@ -107,7 +109,7 @@ async fn metadata_says_whose_tokens_and_which_scopes() {
         assert_eq!(answer.status, status, "{method} {host} {target}");
         if status == 404 || status == 405 {
             assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-            assert_eq!(answer.header("www-authenticate"), None);
+            assert_eq!(answer.challenge(), None);
         }
         if status == 405 {
             assert_eq!(answer.header("allow"), Some("GET, HEAD, OPTIONS"));
@@ -182,11 +184,11 @@ async fn a_challenge_says_what_a_token_must_have() {
     let metadata = format!("resource_metadata=\"http://{HOST}{WELL_KNOWN}");
     let anonymous = client.get("/api/x/y", &[]).await;
     let wanted = format!("Bearer realm=\"api\", {metadata}/api\", scope=\"api:read a\"");
-    assert_eq!(anonymous.header("www-authenticate"), Some(&*wanted));
+    assert_eq!(anonymous.challenge(), Some(&*wanted));
     let other = gateway.bearer("alice", "other b");
     let lacking = client.get("/api/x/y", &[("Authorization", &other)]).await;
     assert_eq!(lacking.status, 403);
-    let challenge = lacking.header("www-authenticate").unwrap();
+    let challenge = lacking.challenge().unwrap();
     assert!(
         challenge
             .starts_with(&format!("Bearer realm=\"api\", {metadata}/api\", error=\"insufficient_scope\", "))
@@ -194,11 +196,11 @@ async fn a_challenge_says_what_a_token_must_have() {
     assert!(challenge.ends_with(", scope=\"api:read b\""), "{challenge}");
     let step_up = client.get("/api/admin/y", &[("Authorization", &other)]).await;
     assert_eq!(step_up.status, 401);
-    let challenge = step_up.header("www-authenticate").unwrap();
+    let challenge = step_up.challenge().unwrap();
     assert!(challenge.contains("error=\"insufficient_user_authentication\""), "{challenge}");
     assert!(challenge.ends_with(", acr_values=\"gold silver\", max_age=\"300\""), "{challenge}");
     let bad = client.get("/public/x", &[("Authorization", "Bearer opaque")]).await;
-    let challenge = bad.header("www-authenticate").unwrap();
+    let challenge = bad.challenge().unwrap();
     assert!(
         challenge.starts_with(&format!("Bearer realm=\"api\", {metadata}/public\", error=\"invalid_token\"")),
         "{challenge}"

@@ -430,7 +430,7 @@ async fn a_script_without_a_session_is_told_where_to_sign_in_and_never_sent_ther
             format!("{OWN}/oauth/login?client_id=web-app&return_to={return_to}")
         );
         assert_eq!(problem["type"], "urn:tollgate:refusal:no_session");
-        assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer "));
+        assert!(answer.challenge().unwrap().starts_with("Bearer "));
     }
     // A bad token is no matter of sessions.
     let answer = world.ask("GET", "/api/x", &FETCH, &[("Authorization", "Bearer a.b.c")]).await;
@@ -504,7 +504,7 @@ async fn a_page_that_needs_a_stronger_sign_in_leads_there_and_a_script_is_told()
         (answer.status, answer.json()["login_url"].as_str()),
         (401, Some(&*format!("{OWN}{stronger}")))
     );
-    assert!(answer.header("www-authenticate").unwrap().contains("insufficient_user_authentication"));
+    assert!(answer.challenge().unwrap().contains("insufficient_user_authentication"));
     assert!(upstream.received().is_empty());
 }
 

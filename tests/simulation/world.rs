@@ -174,7 +174,7 @@ fn stamp(millis: i64) -> Timestamp {
 }
 
 fn shape(index: usize) -> Shape {
-    Shape { scope: Scope::parse(["a", "a b"][index]), resource: None }
+    Shape { scope: Scope::parse(["a", "a b"][index]), ..Shape::default() }
 }
 
 impl World {

@@ -250,6 +250,13 @@ const ROUTE: &[Key] = &[
         "true",
     ),
     key(
+        "dpop",
+        One("`allowed` or `required`"),
+        Default("allowed"),
+        "Tokens that are bound to a key (DPoP, RFC 9449) are taken with a proof of it, everywhere. `required`: no others are, and no session cookie.",
+        "required",
+    ),
+    key(
         "resource",
         One("a URL"),
         Otherwise("`public_url`, or the host asked for, and the first literal segments of `path`"),
@@ -425,7 +432,7 @@ const LIMITS: &[Key] = &[
         "token_memory",
         One("a size"),
         Default("64MiB"),
-        "For access tokens that were verified and are not verified again. `0`: each is, every time.",
+        "For access tokens that were verified and are not verified again. `0`: each is, every time. Half as much may be taken by the proofs of possession that were used.",
         "256MiB",
     ),
     key(

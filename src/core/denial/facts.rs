@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::{Denial, SessionEnd};
+use crate::core::token::dpop::Wrong;
 use crate::core::token::security_event::{Code, Refused};
 
 /// How loudly a refusal is logged.
@@ -51,6 +52,16 @@ impl Denial {
                 label,
                 Some("invalid_token"),
                 "The access token is not valid",
+                detail,
+                Info,
+            )
+        };
+        let proof = |label, detail| {
+            row(
+                StatusCode::UNAUTHORIZED,
+                label,
+                Some("invalid_dpop_proof"),
+                "The DPoP proof is not valid",
                 detail,
                 Info,
             )
@@ -143,7 +154,7 @@ impl Denial {
                 "no_credential",
                 None,
                 "This needs an access token",
-                "Send an access token as Authorization: Bearer.",
+                "Send an access token in the Authorization header.",
                 Info,
             ),
             Self::SeveralCredentials => bad("several_credentials", "Send one credential, once."),
@@ -172,6 +183,26 @@ impl Denial {
             }
             Self::ProofRequired => {
                 token("proof_required", "The token is bound to a key whose proof cannot be checked here.")
+            }
+            Self::BoundTokenAsBearer => token(
+                "bound_token_as_bearer",
+                "The token is bound to a key: send it as Authorization: DPoP, with a proof in the DPoP header.",
+            ),
+            Self::TokenNotBound => {
+                token("token_not_bound", "The token is bound to no key; send it as Authorization: Bearer.")
+            }
+            Self::BearerNotAllowed => token(
+                "bearer_not_allowed",
+                "Only tokens that are bound to a key are taken here, as Authorization: DPoP with a proof.",
+            ),
+            Self::ProofMissing => {
+                proof("proof_missing", "A token with the scheme DPoP needs a proof in the DPoP header.")
+            }
+            Self::ProofInvalid(why) => proof("proof_invalid", why),
+            Self::ProofOutOfTime => proof("proof_out_of_time", Wrong::OutOfTime.why()),
+            Self::ProofOfAnotherKey => token("proof_of_another_key", Wrong::OfAnotherKey.why()),
+            Self::ProofReplayed => {
+                proof("proof_replayed", "The proof was used before: make one for each request.")
             }
             Self::IssuerNotAccepted => {
                 token("issuer_not_accepted", "Tokens of this issuer are not accepted on this route.")
@@ -251,6 +282,15 @@ impl Denial {
                 "invalid_scope",
                 "The scope is wider than what was granted",
                 "scope may narrow what was granted, never widen it.",
+            ),
+            Self::InvalidDpopProof(why) => {
+                refused("invalid_dpop_proof", "invalid_dpop_proof", "The DPoP proof is not valid", why)
+            }
+            Self::DpopProofForged => refused(
+                "dpop_proof_forged",
+                "invalid_dpop_proof",
+                "The DPoP proof is not valid",
+                Wrong::Forged.why(),
             ),
             Self::NotANavigation => row(
                 StatusCode::FORBIDDEN,

@@ -2,7 +2,7 @@
 //! one table. A refusal that is not in here cannot be sent.
 //!
 //! Sources: RFC 9110 (status), RFC 6750 section 3.1 (bearer errors), RFC 9470 (step-up),
-//! RFC 6749 section 5.2 (token endpoint errors), RFC 6585 (429, 431).
+//! RFC 6749 section 5.2 (token endpoint errors), RFC 9449 sections 5 and 7.1 (DPoP), RFC 6585 (429, 431).
 //!
 //! How a refusal is written (problem+json, OAuth JSON) is decided in `edge::respond`; what it says
 //! is decided here. `detail` never repeats what the caller sent.
@@ -60,6 +60,22 @@ pub enum Denial {
     TokenLivesTooLong,
     /// A token bound to a key (`cnf`, RFC 7800) whose proof Tollgate cannot check.
     ProofRequired,
+    /// A token that is bound to a key came as if it was anybody's (RFC 9449 section 7.1).
+    BoundTokenAsBearer,
+    /// A token that is bound to no key came with the scheme `DPoP`.
+    TokenNotBound,
+    /// A token of anybody's, where only those are taken that are bound to a key.
+    BearerNotAllowed,
+    /// A token came with the scheme `DPoP` and without a proof.
+    ProofMissing,
+    /// What came as a proof (RFC 9449 section 4.3) is none, or not of this request; the text says what would be right.
+    ProofInvalid(&'static str),
+    /// The proof was made too long ago, or in the future.
+    ProofOutOfTime,
+    /// The proof was made with another key than the token is bound to.
+    ProofOfAnotherKey,
+    /// The proof was used before.
+    ProofReplayed,
     IssuerNotAccepted,
     ClientNotAccepted,
     Revoked,
@@ -97,6 +113,10 @@ pub enum Denial {
     UnauthorizedClient,
     UnsupportedGrantType,
     InvalidScope,
+    /// RFC 9449 section 5 `invalid_dpop_proof`, of a request for a token; the text says what would be right.
+    InvalidDpopProof(&'static str),
+    /// The same, and whoever has the proof's key did not make it.
+    DpopProofForged,
     /// A sign-in begins and ends with a browser that goes there.
     NotANavigation,
     /// The browser comes back from the AS to a sign-in that is over, or was never its own.

@@ -32,6 +32,7 @@ pub struct Route {
     pub session: Option<TakesSession>,
     /// What would be refused for want of a good credential is reported and passes as nobody's.
     pub report_only: bool,
+    pub dpop: Dpop,
     pub resource: resource::Resource,
     pub upstream: UpstreamName,
     /// Who speaks CORS with pages of other origins.
@@ -49,6 +50,26 @@ pub struct TakesSession {
     pub signs_in: bool,
     /// A request here is use of the session.
     pub counts_as_use: bool,
+}
+
+/// `routes[].dpop`: what becomes of tokens that are good for whoever has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dpop {
+    /// They are taken, beside those that are bound to a key.
+    #[default]
+    Allowed,
+    /// Only tokens that are bound to a key (RFC 9449) are.
+    Required,
+}
+
+impl Dpop {
+    /// As it is configured.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Required => "required",
+        }
+    }
 }
 
 /// `routes[].cors`

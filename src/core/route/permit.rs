@@ -262,6 +262,7 @@ mod tests {
             access,
             session: None,
             report_only,
+            dpop: crate::core::route::Dpop::Allowed,
             resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,

@@ -11,8 +11,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
-use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
+use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::scope_values::ScopeValues;
 use crate::core::token::verified::VerifiedToken;
@@ -128,6 +128,8 @@ pub struct TokenFacts<'a> {
     /// `auth_time`.
     pub signed_in_at: Option<Timestamp>,
     pub claims: &'a Map<String, Value>,
+    /// It is bound to a key, which whoever brought it has proven.
+    pub is_bound: bool,
 }
 
 impl<'a> From<&'a VerifiedToken> for TokenFacts<'a> {
@@ -139,6 +141,7 @@ impl<'a> From<&'a VerifiedToken> for TokenFacts<'a> {
             acr: token.acr(),
             signed_in_at: token.signed_in_at(),
             claims: token.claims(),
+            is_bound: token.bound_to().is_some(),
         }
     }
 }
@@ -157,6 +160,9 @@ pub fn judge(
     token: Option<TokenFacts<'_>>,
     now: Timestamp,
 ) -> Result<(), Denial> {
+    if route.dpop == Dpop::Required && token.is_some_and(|token| !token.is_bound) {
+        return Err(Denial::BearerNotAllowed);
+    }
     match (&route.access, token) {
         (Access::Public, _) | (Access::PublicOf(_), None) => Ok(()),
         (Access::PublicOf(issuers), Some(token)) => {
@@ -348,6 +354,7 @@ mod tests {
                 acr: self.acr.as_deref(),
                 signed_in_at: self.signed_in_at,
                 claims: &self.claims,
+                is_bound: false,
             }
         }
     }
@@ -378,6 +385,7 @@ mod tests {
             access,
             session: None,
             report_only: false,
+            dpop: crate::core::route::Dpop::Allowed,
             resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,
@@ -403,6 +411,7 @@ mod tests {
                 acr: None,
                 signed_in_at: None,
                 claims: &claims,
+                is_bound: false,
             };
             judge(&route, &path, Some(token), NOW)
         };
@@ -418,6 +427,25 @@ mod tests {
         assert_eq!(judge(&protected, &path, None, NOW), Err(Denial::NoCredential));
         assert_eq!(judge(&protected, &path, Some(Brought::new(&json!({})).facts()), NOW), Ok(()));
         assert_eq!(judge(&route("/*", Access::Public), &path, None, NOW), Ok(()));
+    }
+
+    #[test]
+    fn a_route_may_take_only_tokens_that_are_bound_to_a_key() {
+        let path = CanonicalPath::parse(b"/x").unwrap();
+        let brought = Brought::new(&json!({}));
+        let protected = || Access::Protected(Requirements::default());
+        for (access, without) in [
+            (protected(), Err(Denial::NoCredential)),
+            (Access::Public, Ok(())),
+            (Access::PublicOf(vec![IssuerName::new("demo")]), Ok(())),
+        ] {
+            let route = Route { dpop: Dpop::Required, ..route("/*", access) };
+            let of = |is_bound| judge(&route, &path, Some(TokenFacts { is_bound, ..brought.facts() }), NOW);
+            assert_eq!((of(false), of(true)), (Err(Denial::BearerNotAllowed), Ok(())));
+            assert_eq!(judge(&route, &path, None, NOW), without, "who brings nothing is another matter");
+        }
+        let bound = TokenFacts { is_bound: true, ..brought.facts() };
+        assert_eq!(judge(&route("/*", protected()), &path, Some(bound), NOW), Ok(()));
     }
 
     #[test]

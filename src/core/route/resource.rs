@@ -3,13 +3,15 @@
 //!
 //! The identifier and the place of its metadata follow from each other, so nothing is described that is not at the
 //! gateway itself: a client must not use metadata whose `resource` is not the one that it asked for (section 3.3).
-//! Of a route it says nothing but its resource, its issuers and the scopes that it asks for.
+//! Of a route it says nothing but its resource, its issuers, the scopes that it asks for, and whether tokens must be bound
+//! to a key.
 
 use serde_json::{Value, json};
 
 use crate::core::request::Origin;
-use crate::core::route::Route;
 use crate::core::route::path::{CanonicalPath, PathPattern};
+use crate::core::route::{Dpop, Route};
+use crate::core::token::dpop::ALGORITHMS;
 
 /// Where metadata is, before the path of the resource.
 pub const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -105,9 +107,15 @@ pub fn metadata<'r, 'i>(
         "resource": resource,
         "authorization_servers": servers,
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": ALGORITHMS,
     });
-    if let (false, Some(members)) = (scopes.is_empty(), metadata.as_object_mut()) {
+    let Some(members) = metadata.as_object_mut() else { return Some(metadata) };
+    if !scopes.is_empty() {
         members.insert("scopes_supported".to_owned(), scopes.into());
+    }
+    // Where one of its routes takes others, the resource does not always ask for them.
+    if routes.iter().all(|route| route.dpop == Dpop::Required) {
+        members.insert("dpop_bound_access_tokens_required".to_owned(), true.into());
     }
     Some(metadata)
 }
@@ -227,6 +235,7 @@ mod tests {
             access,
             session: None,
             report_only: false,
+            dpop: crate::core::route::Dpop::Allowed,
             upstream: UpstreamName::new("u"),
             cors: CorsSpeaker::Gateway,
             sharing: Sharing::default(),
@@ -258,8 +267,15 @@ mod tests {
                 "authorization_servers": ["https://corp.example"],
                 "scopes_supported": ["read", "write", "a", "b"],
                 "bearer_methods_supported": ["header"],
+                "dpop_signing_alg_values_supported": ALGORITHMS,
             })
         );
+        let bound = |route: &Route| Route { dpop: Dpop::Required, ..route.clone() };
+        let required = |routes: [&Route; 2]| {
+            metadata(routes, issuers, &at).unwrap().get("dpop_bound_access_tokens_required").cloned()
+        };
+        assert_eq!(required([&bound(&one), &bound(&two)]), Some(json!(true)));
+        assert_eq!(required([&bound(&one), &two]), None);
         let of_other = Access::Protected(Requirements {
             clients: Some(vec![(other.clone(), "c".to_owned())]),
             ..Requirements::default()

@@ -346,6 +346,7 @@ mod tests {
             access: Access::Public,
             session: None,
             report_only: false,
+            dpop: crate::core::route::Dpop::Allowed,
             resource: crate::core::route::resource::Resource::default(),
             upstream: UpstreamName::new("upstream"),
             cors: CorsSpeaker::Gateway,

@@ -120,6 +120,7 @@ mod tests {
                 acr,
                 signed_in_at: signed_in_at.map(Timestamp::from_secs),
                 claims: &claims,
+                is_bound: false,
             };
             assert_eq!(step_up.is_done(facts, now), is_done, "{acr:?} {signed_in_at:?}");
             assert!(StepUp::default().is_done(facts, now), "nothing was asked");

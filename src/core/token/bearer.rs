@@ -1,6 +1,6 @@
-//! Finds the one access token that a request carries (RFC 6750 section 2): in `Authorization`, once, or as a
-//! WebSocket's subprotocol, and nowhere else. It must never pick one of two credentials, and never take one
-//! from the query (RFC 9700 section 4.3.2).
+//! Finds the one access token that a request carries (RFC 6750 section 2, RFC 9449 section 7.1): in `Authorization`,
+//! once, or as a WebSocket's subprotocol, and nowhere else. It must never pick one of two credentials, and never take
+//! one from the query (RFC 9700 section 4.3.2).
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -8,10 +8,19 @@ use http::header::AUTHORIZATION;
 use crate::core::denial::Denial;
 use crate::core::token::subprotocol::{self, Offered};
 
+/// How whoever sends a token says that it may be used (RFC 9110 section 11.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// By having it (RFC 6750).
+    Bearer,
+    /// By having the key that it is bound to, of which a proof comes along (RFC 9449).
+    Dpop,
+}
+
 /// Where a request carries its token.
 #[derive(Clone, Copy, Debug)]
 pub enum Carried<'a> {
-    Authorization(Spelled<'a>),
+    Authorization(Scheme, Spelled<'a>),
     /// Whether it may is not decided here.
     Subprotocol(Offered<'a>),
 }
@@ -21,7 +30,7 @@ impl Carried<'_> {
     /// As [`Spelled::text`], for a token in `Authorization`.
     pub fn check_spelling(self) -> Result<(), Denial> {
         match self {
-            Self::Authorization(token) => token.text().map(drop),
+            Self::Authorization(_, token) => token.text().map(drop),
             Self::Subprotocol(_) => Ok(()),
         }
     }
@@ -67,25 +76,46 @@ impl<'a> Spelled<'a> {
 /// The token of a request, wherever it is; `None` when it carries none at all.
 ///
 /// # Errors
-/// As [`bearer`]; `SeveralCredentials` also for a subprotocol beside another, or beside `Authorization`,
+/// As [`authorization`]; `SeveralCredentials` also for a subprotocol beside another, or beside `Authorization`,
 /// whatever its scheme.
 pub fn carried<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<Carried<'a>>, Denial> {
     let offered = subprotocol::offered(headers)?;
     if offered.is_some() && headers.contains_key(AUTHORIZATION) {
         return Err(Denial::SeveralCredentials);
     }
-    let bearer = bearer(headers, query)?;
-    Ok(bearer.map(Carried::Authorization).or(offered.map(Carried::Subprotocol)))
+    let token = authorization(headers, query)?;
+    let token = token.map(|(scheme, token)| Carried::Authorization(scheme, token));
+    Ok(token.or(offered.map(Carried::Subprotocol)))
 }
 
-/// The bearer token of a request; `None` when it has no `Authorization` at all. `query` is without
-/// its `?`, as it came.
+/// The scheme by which a request says that it may use its token; `None` when it brings none, or by another scheme.
+pub fn scheme(headers: &HeaderMap) -> Option<Scheme> {
+    let name = headers.get(AUTHORIZATION)?.as_bytes().split(|byte| *byte == b' ').next()?;
+    Scheme::named(name)
+}
+
+impl Scheme {
+    fn named(name: &[u8]) -> Option<Self> {
+        if name.eq_ignore_ascii_case(b"bearer") {
+            Some(Self::Bearer)
+        } else if name.eq_ignore_ascii_case(b"dpop") {
+            Some(Self::Dpop)
+        } else {
+            None
+        }
+    }
+}
+
+/// The token in `Authorization`; `None` when there is no such field at all. `query` is without its `?`, as it came.
 ///
 /// # Errors
 /// `SeveralCredentials` for two `Authorization` fields; `TokenInQuery` for an `access_token`
 /// parameter in any spelling; `NoCredential` for another scheme (RFC 6750 section 3.1: no error
 /// code).
-fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<Spelled<'a>>, Denial> {
+fn authorization<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&str>,
+) -> Result<Option<(Scheme, Spelled<'a>)>, Denial> {
     if query.is_some_and(names_access_token) {
         return Err(Denial::TokenInQuery);
     }
@@ -98,14 +128,13 @@ fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option<Spel
         Some(at) => field.as_bytes().split_at(at),
         None => (field.as_bytes(), &[][..]),
     };
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Err(Denial::NoCredential);
-    }
+    let scheme = Scheme::named(scheme).ok_or(Denial::NoCredential)?;
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
-    Ok(Some(Spelled(rest.get(spaces..).unwrap_or_default())))
+    Ok(Some((scheme, Spelled(rest.get(spaces..).unwrap_or_default()))))
 }
 
-const MALFORMED: Denial = Denial::TokenMalformed("Authorization must be Bearer, one space and one token.");
+const MALFORMED: Denial =
+    Denial::TokenMalformed("Authorization must be Bearer or DPoP, one space and one token.");
 
 fn names_access_token(query: &str) -> bool {
     // A name that is not spelled out has a percent sign in it.
@@ -152,7 +181,7 @@ mod tests {
     }
 
     fn text(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
-        bearer(headers, None)?.map(Spelled::text).transpose()
+        authorization(headers, None)?.map(|(_, token)| token.text()).transpose()
     }
 
     #[test]
@@ -161,25 +190,29 @@ mod tests {
             let headers = with(&[spelling.as_bytes()]);
             assert_eq!(text(&headers), Ok(Some("a.b-c_~+/==")), "{spelling}");
         }
-        assert_eq!(bearer(&HeaderMap::new(), None), Ok(None));
+        assert_eq!(authorization(&HeaderMap::new(), None), Ok(None));
     }
 
     #[test]
     fn two_authorization_fields_are_refused_even_when_equal() {
         let headers = with(&[b"Bearer a", b"Bearer a"]);
-        assert_eq!(bearer(&headers, None), Err(Denial::SeveralCredentials));
+        assert_eq!(authorization(&headers, None), Err(Denial::SeveralCredentials));
         let headers = with(&[b"Basic eDp5", b"Bearer a"]);
-        assert_eq!(bearer(&headers, None), Err(Denial::SeveralCredentials));
+        assert_eq!(authorization(&headers, None), Err(Denial::SeveralCredentials));
     }
 
     #[test]
     fn a_token_in_the_query_is_refused_in_every_spelling_of_its_name() {
         for query in ["access_token=x", "a=b&access_token", "%61ccess_token=x", "a=1&access%5ftoken=x"] {
-            assert_eq!(bearer(&HeaderMap::new(), Some(query)), Err(Denial::TokenInQuery), "{query}");
-            assert_eq!(bearer(&with(&[b"Bearer a"]), Some(query)), Err(Denial::TokenInQuery), "{query}");
+            assert_eq!(authorization(&HeaderMap::new(), Some(query)), Err(Denial::TokenInQuery), "{query}");
+            assert_eq!(
+                authorization(&with(&[b"Bearer a"]), Some(query)),
+                Err(Denial::TokenInQuery),
+                "{query}"
+            );
         }
         for query in ["", "access_tokens=x", "x=access_token", "Access_Token=x"] {
-            assert_eq!(bearer(&HeaderMap::new(), Some(query)), Ok(None), "{query}");
+            assert_eq!(authorization(&HeaderMap::new(), Some(query)), Ok(None), "{query}");
         }
     }
 
@@ -211,8 +244,8 @@ mod tests {
 
     #[test]
     fn another_scheme_is_no_credential_and_never_a_pass() {
-        for other in ["Basic eDp5", "DPoP abc", "Bearerx abc", "", "Token abc"] {
-            assert_eq!(bearer(&with(&[other.as_bytes()]), None), Err(Denial::NoCredential), "{other}");
+        for other in ["Basic eDp5", "DPoPx abc", "DPoP\tabc", "Bearerx abc", "", "Token abc"] {
+            assert_eq!(authorization(&with(&[other.as_bytes()]), None), Err(Denial::NoCredential), "{other}");
         }
     }
 
@@ -224,7 +257,7 @@ mod tests {
             assert!(matches!(text(&with(&[bad])), Err(Denial::TokenMalformed(_))), "{bad:?}");
         }
         assert!(matches!(text(&with(&[b"Bearer \xff"])), Err(Denial::TokenMalformed(_))));
-        assert_eq!(bearer(&with(&[b"Bearer\ta"]), None), Err(Denial::NoCredential));
+        assert_eq!(authorization(&with(&[b"Bearer\ta"]), None), Err(Denial::NoCredential));
     }
 
     #[test]
@@ -240,7 +273,9 @@ mod tests {
         }
         let headers = with(&[b"Bearer a"]);
         let token = Spelled::from("a");
-        assert!(matches!(carried(&headers, None), Ok(Some(Carried::Authorization(found))) if found == token));
+        assert!(
+            matches!(carried(&headers, None), Ok(Some(Carried::Authorization(_, found))) if found == token)
+        );
         assert!(carried(&HeaderMap::new(), None).unwrap().is_none());
     }
 

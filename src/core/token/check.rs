@@ -18,7 +18,7 @@ pub enum Check {
     Algorithm,
     Type,
     Times,
-    /// That it is not bound to a key whose proof cannot be checked.
+    /// That it is bound to nothing, or to a key whose proof can be checked.
     Binding,
     /// That its issuer publishes the key.
     Key,

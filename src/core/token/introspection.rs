@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
+use crate::core::token::binding::bound_to;
 use crate::core::token::jwt::{check_audience, check_times, says_another_kind};
 use crate::core::token::verified::VerifiedToken;
 use crate::core::token::{TokenRules, json};
@@ -111,26 +112,26 @@ impl Answer {
     }
 }
 
-/// It must be a bearer token, and something must say that it is an access token: `token_type` (RFC 7662 section 2.2),
-/// which refresh tokens do not have (RFC 6749 section 5.1), or what servers say in its place or beside it. Nothing may
-/// say that it is something else.
+/// Something must say that it is an access token: `token_type` (RFC 7662 section 2.2), which refresh tokens do not have
+/// (RFC 6749 section 5.1), or what servers say in its place or beside it. Nothing may say that it is something else. One
+/// that is bound to a key is a token of DPoP, and no bearer token (RFC 9449 section 6.2); and the other way round.
 fn check_kind(claims: &Map<String, Value>) -> Result<(), Denial> {
-    if claims.contains_key("cnf") {
-        return Err(Denial::ProofRequired);
-    }
+    let is_bound = bound_to(claims)?.is_some();
     // Whether it says so; `None` where it says nothing.
     let says = |name: &str, words: &[&str]| {
         claims.get(name).map(|value| {
             value.as_str().is_some_and(|text| words.iter().any(|word| word.eq_ignore_ascii_case(text)))
         })
     };
-    if says("token_type", &["DPoP", "PoP", "mac"]) == Some(true) {
+    let others: &[&str] = if is_bound { &["PoP", "mac"] } else { &["DPoP", "PoP", "mac"] };
+    if says("token_type", others) == Some(true) {
         return Err(Denial::ProofRequired);
     }
+    let scheme = if is_bound { "DPoP" } else { "Bearer" };
     let signs = [
-        says("token_type", &["Bearer", "access_token"]), // the latter Duende IdentityServer, Stytch
-        says("token_use", &["access_token", "access"]),  // Ory Hydra, Amazon Cognito
-        says("typ", &["Bearer", "at+jwt", "application/at+jwt"]), // Keycloak
+        says("token_type", &[scheme, "access_token"]), // the latter Duende IdentityServer, Stytch
+        says("token_use", &["access_token", "access"]), // Ory Hydra, Amazon Cognito
+        says("typ", &[scheme, "at+jwt", "application/at+jwt"]), // Keycloak
     ];
     let is_another = signs.contains(&Some(false)) || says_another_kind(claims);
     let is_an_access_token = signs.contains(&Some(true)) && !is_another;
@@ -312,16 +313,34 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_needs_a_proof_is_no_bearer_token() {
+    fn a_token_that_needs_a_proof_is_bound_to_a_key_and_no_bearer_token() {
+        const JKT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
         for bound in [
             json!({"cnf": {"jkt": "x"}}),
             json!({"cnf": {}}),
             json!({"token_type": "DPoP"}),
             json!({"token_type": "dpop"}),
             json!({"token_type": "DPoP", "cnf": {"jkt": "x"}}),
+            json!({"token_type": "DPoP", "cnf": {"x5t#S256": JKT}}),
+            json!({"token_type": "PoP", "cnf": {"jkt": JKT}}),
         ] {
             assert_eq!(changed(bound.clone()), Denial::ProofRequired, "{bound}");
         }
+        let to_key = |more: Value| with(with(answer(), json!({"cnf": {"jkt": JKT}})), more);
+        for good in [
+            json!({"token_type": "DPoP"}),
+            json!({"token_type": "dpop", "typ": "DPoP"}), // Keycloak
+            json!({"token_type": "access_token"}),
+            json!({"token_type": null, "token_use": "access_token"}),
+        ] {
+            let token = judge(&to_key(good.clone())).unwrap();
+            assert_eq!(token.bound_to().map(String::from).as_deref(), Some(JKT), "{good}");
+        }
+        for contradiction in [json!({"token_type": "Bearer"}), json!({"token_type": "DPoP", "typ": "Bearer"})]
+        {
+            assert_eq!(judge(&to_key(contradiction.clone())).unwrap_err(), Denial::WrongTokenType);
+        }
+        assert_eq!(judge(&answer()).unwrap().bound_to(), None);
     }
 
     #[test]

@@ -35,10 +35,10 @@ pub struct Key {
     kid: Option<String>,
     /// RFC 7638, SHA-256; empty for a shared secret.
     thumbprint: String,
-    material: Material,
+    verifier: Verifier,
 }
 
-enum Material {
+enum Verifier {
     /// One parsed key for each algorithm that it may verify.
     Public(Vec<(Algorithm, ParsedPublicKey)>),
     /// One key for each algorithm that the operator listed; all of one secret.
@@ -115,8 +115,8 @@ impl KeySet {
             }
             Ok((*algorithm, hmac::Key::new(hash, secret)))
         };
-        let material = Material::Secret(algorithms.iter().map(keyed).collect::<Result<_, _>>()?);
-        Ok(Self { keys: vec![Key { kid: None, thumbprint: String::new(), material }], any_kid: true })
+        let verifier = Verifier::Secret(algorithms.iter().map(keyed).collect::<Result<_, _>>()?);
+        Ok(Self { keys: vec![Key { kid: None, thumbprint: String::new(), verifier }], any_kid: true })
     }
 
     pub fn len(&self) -> usize {
@@ -205,12 +205,12 @@ impl Key {
     /// Whether `signature` is this key's, over `message`, with `algorithm`. An algorithm that the key
     /// is not for never holds.
     pub fn signed(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        match &self.material {
-            Material::Public(parsed) => parsed
+        match &self.verifier {
+            Verifier::Public(parsed) => parsed
                 .iter()
                 .find(|(own, _)| *own == algorithm)
                 .is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok()),
-            Material::Secret(keyed) => keyed
+            Verifier::Secret(keyed) => keyed
                 .iter()
                 .find(|(own, _)| *own == algorithm)
                 .is_some_and(|(_, key)| hmac::verify(key, message, signature).is_ok()),
@@ -218,9 +218,9 @@ impl Key {
     }
 
     fn algorithms(&self) -> impl Iterator<Item = Algorithm> + '_ {
-        let (parsed, keyed): (&[_], &[_]) = match &self.material {
-            Material::Public(parsed) => (parsed, &[]),
-            Material::Secret(keyed) => (&[], keyed),
+        let (parsed, keyed): (&[_], &[_]) = match &self.verifier {
+            Verifier::Public(parsed) => (parsed, &[]),
+            Verifier::Secret(keyed) => (&[], keyed),
         };
         parsed.iter().map(|(own, _)| *own).chain(keyed.iter().map(|(own, _)| *own))
     }
@@ -232,25 +232,42 @@ impl Key {
             Some(Value::String(kid)) => Some(kid.clone()),
             Some(_) => return Err("kid is not a string"),
         };
-        check_purpose(&jwk)?;
-        let (family, thumbprint, key) = read_material(&jwk)?;
-        let algorithms = match jwk.get("alg") {
-            None => family.algorithms().to_vec(),
-            Some(Value::String(name)) => {
-                let pinned = Algorithm::parse(name).ok_or("its alg is not one that Tollgate verifies")?;
-                if !family.algorithms().contains(&pinned) {
-                    return Err("its alg does not fit its kty and crv");
-                }
-                vec![pinned]
-            }
-            Some(_) => return Err("alg is not a string"),
-        };
+        let Material { algorithms, thumbprint, numbers } = read_jwk(&jwk)?;
         let parsed = algorithms
             .into_iter()
-            .map(|algorithm| Ok((algorithm, parse_for(algorithm, &key)?)))
+            .map(|algorithm| Ok((algorithm, parse_for(algorithm, &numbers)?)))
             .collect::<Result<_, &'static str>>()?;
-        Ok(Self { kid, thumbprint, material: Material::Public(parsed) })
+        Ok(Self { kid, thumbprint, verifier: Verifier::Public(parsed) })
     }
+}
+
+/// What a JWK for signatures holds, before any of it is made a key.
+pub(super) struct Material {
+    /// Which it may verify, by its `kty`, `crv` and `alg`.
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) thumbprint: String,
+    pub(super) numbers: DecodingKey,
+}
+
+/// Reads a JWK, whoever it comes from.
+///
+/// # Errors
+/// Why it is no key that verifies.
+pub(super) fn read_jwk(jwk: &Map<String, Value>) -> Result<Material, &'static str> {
+    check_purpose(jwk)?;
+    let (family, thumbprint, numbers) = read_material(jwk)?;
+    let algorithms = match jwk.get("alg") {
+        None => family.algorithms().to_vec(),
+        Some(Value::String(name)) => {
+            let pinned = Algorithm::parse(name).ok_or("its alg is not one that Tollgate verifies")?;
+            if !family.algorithms().contains(&pinned) {
+                return Err("its alg does not fit its kty and crv");
+            }
+            vec![pinned]
+        }
+        Some(_) => return Err("alg is not a string"),
+    };
+    Ok(Material { algorithms, thumbprint, numbers })
 }
 
 /// `use`, `key_ops` (RFC 7517 sections 4.2 and 4.3), and no private half.
@@ -393,7 +410,7 @@ fn without_leading_zeros(bytes: &[u8]) -> &[u8] {
 }
 
 /// Parsed once here, so that no request pays for it. A point off its curve fails here.
-fn parse_for(algorithm: Algorithm, key: &DecodingKey) -> Result<ParsedPublicKey, &'static str> {
+pub(super) fn parse_for(algorithm: Algorithm, key: &DecodingKey) -> Result<ParsedPublicKey, &'static str> {
     const BAD: &str = "its numbers are no public key";
     if let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() {
         let components = RsaPublicKeyComponents { n: without_leading_zeros(n), e: without_leading_zeros(e) };

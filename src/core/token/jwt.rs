@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
+use crate::core::token::binding::bound_to;
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::jwks::{Key, KeySet, Miss};
 use crate::core::token::verified::{Times, VerifiedToken, date};
@@ -128,9 +129,7 @@ impl<'t> Unverified<'t> {
         let typed = self.header.check_type(rules, &self.claims);
         typed.map_err(|denial| Check::Type.failed(denial))?;
         let times = check_times(&self.claims, rules, now).map_err(|denial| Check::Times.failed(denial))?;
-        if self.claims.contains_key("cnf") {
-            return Err(Check::Binding.failed(Denial::ProofRequired));
-        }
+        bound_to(&self.claims).map_err(|denial| Check::Binding.failed(denial))?;
         Ok(Plausible { token: self, rules, now, times })
     }
 
@@ -675,9 +674,16 @@ mod tests {
     }
 
     #[test]
-    fn a_token_bound_to_a_key_is_refused_until_its_proof_can_be_checked() {
-        let bound = json!({"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}});
-        assert_eq!(changed(bound).unwrap_err(), Denial::ProofRequired);
+    fn a_token_is_bound_to_the_key_that_it_names_and_refused_where_no_proof_of_it_can_be_checked() {
+        const JKT: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+        let bound = changed(json!({"cnf": {"jkt": JKT}})).unwrap();
+        assert_eq!(bound.bound_to().map(String::from).as_deref(), Some(JKT));
+        assert_eq!(changed(json!({})).unwrap().bound_to(), None);
+        for other in
+            [json!({"x5t#S256": JKT}), json!({"jkt": JKT, "x5t#S256": JKT}), json!({"jkt": "x"}), json!({})]
+        {
+            assert_eq!(changed(json!({ "cnf": other })).unwrap_err(), Denial::ProofRequired);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - `bearer`: finds the one credential of a request (RFC 6750 section 2)
 //! - `subprotocol`: the same where a page opens a WebSocket
 //! - `check`: what is looked at, one by one
+//! - `binding`: to which key a token is bound; `dpop`: the proofs by which its holder shows that key (RFC 9449)
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
 //! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
 //! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
@@ -16,7 +17,9 @@
 //! - `json`: JSON objects without repeated members
 
 pub mod bearer;
+pub mod binding;
 pub mod check;
+pub mod dpop;
 pub mod fingerprint;
 pub mod freshness;
 pub mod id;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
+use crate::core::token::binding::{Thumbprint, bound_to};
 use crate::core::token::scope_values::ScopeValues;
 use crate::core::token::{TokenRules, json};
 
@@ -18,6 +19,8 @@ use crate::core::token::{TokenRules, json};
 pub struct VerifiedToken {
     claims: Map<String, Value>,
     expires_at: Timestamp,
+    /// The key whose holder alone it is good for.
+    bound_to: Option<Box<Thumbprint>>,
     // At hand without a search among the claims.
     kid: Option<Box<str>>,
     id: Option<Box<str>>,
@@ -37,7 +40,8 @@ impl VerifiedToken {
     /// Of claims whose truth, audience and times were found good: those that Tollgate uses, read by their names.
     ///
     /// # Errors
-    /// `TokenMalformed` for an identifier that would escape comparison.
+    /// `TokenMalformed` for an identifier that would escape comparison; `ProofRequired` for a binding that cannot be
+    /// checked.
     pub(super) fn of_claims(
         claims: Map<String, Value>,
         kid: Option<String>,
@@ -46,6 +50,7 @@ impl VerifiedToken {
         now: Timestamp,
     ) -> Result<Self, Denial> {
         check_identifier(claims.get("sub"))?;
+        let bound_to = bound_to(&claims)?.map(Box::new);
         let named = |names: &[String]| -> Result<Option<Box<str>>, Denial> {
             let value = first_present(&claims, names);
             check_identifier(value)?;
@@ -75,6 +80,7 @@ impl VerifiedToken {
             id,
             kid: kid.map(Into::into),
             expires_at,
+            bound_to,
             signed_in_at,
             claims,
         })
@@ -115,6 +121,11 @@ impl VerifiedToken {
         self.kid.as_deref()
     }
 
+    /// The key that it is bound to (RFC 9449 section 6): who does not prove that key must not be served by it.
+    pub fn bound_to(&self) -> Option<Thumbprint> {
+        self.bound_to.as_deref().copied()
+    }
+
     pub fn scope(&self) -> &ScopeValues {
         &self.scope
     }
@@ -152,7 +163,7 @@ impl VerifiedToken {
     pub fn size(&self) -> usize {
         let texts = [&self.subject, &self.acr, &self.client, &self.session, &self.id, &self.kid];
         let texts = texts.into_iter().flatten();
-        let texts = texts.map(|text| text.len()).chain([self.scope.heap()]);
+        let texts = texts.map(|text| text.len()).chain([self.scope.heap(), size_of::<Thumbprint>()]);
         texts.map(|length| (json::HEAP + size_of::<String>()).saturating_add(length)).fold(
             size_of::<Self>().saturating_add(json::size_of_members(&self.claims)),
             usize::saturating_add,

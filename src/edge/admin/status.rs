@@ -87,6 +87,7 @@ struct Route<'a> {
     upstream: &'a str,
     public: bool,
     report_only: bool,
+    dpop: &'static str,
 }
 
 /// A server of an upstream: whether it answers its health checks and can be reached.
@@ -198,6 +199,7 @@ impl<'a> Status<'a> {
             upstream: route.upstream.as_str(),
             public: !matches!(route.access, crate::core::route::policy::Access::Protected(_)),
             report_only: route.report_only,
+            dpop: route.dpop.name(),
         });
         let servers = gate.metrics.servers().into_iter();
         let servers = servers.map(|(upstream, server, healthy)| Server { upstream, server, healthy });

@@ -163,7 +163,7 @@ impl Scene {
             &self.remembers,
             &self.live,
             token,
-            Brought::ByIssuer(&IssuerName::new("demo")),
+            Brought::ByIssuer(&IssuerName::new("demo"), None),
             self.now(),
         )
         .await
@@ -176,7 +176,7 @@ impl Scene {
             &self.judges,
             &self.live,
             token,
-            Brought::ByIssuer(&IssuerName::new("demo")),
+            Brought::ByIssuer(&IssuerName::new("demo"), None),
             self.now(),
         )
         .await;
@@ -315,7 +315,8 @@ async fn while_keys_are_too_old_a_remembered_token_waits_for_one_deadline_and_no
     let looks = || scene.world.looks.load(Ordering::SeqCst);
     let before = looks();
     let issuer = IssuerName::new("demo");
-    let verdict = authenticate(&scene.remembers, &scene.live, &token, Brought::ByIssuer(&issuer), now).await;
+    let verdict =
+        authenticate(&scene.remembers, &scene.live, &token, Brought::ByIssuer(&issuer, None), now).await;
     assert_eq!(verdict.unwrap_err(), Denial::KeysUnavailable);
     let deadline = scene.live.issuers.iter().next().unwrap().settings.timeout;
     assert!(began.elapsed() >= deadline);
@@ -430,6 +431,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         forwarding: Forwarding::default(),
         session: None,
         report_only: false,
+        dpop: crate::core::route::Dpop::Allowed,
         resource: Resource::default(),
     });
     let mut live = live(AUDIENCE, SUBJECT, Some(&scene.live));

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::time::{Instant, sleep};
 
 use super::coordinate::{beat, change, take_back};
@@ -49,6 +50,8 @@ pub(super) struct Flight {
     /// What is exchanged.
     pub grant: Grant,
     pub shape: Shape,
+    /// Of the shape's key, by the page.
+    pub proof: Option<HeaderValue>,
     pub used: bool,
     pub recovers: bool,
 }
@@ -113,7 +116,8 @@ impl UnderWay {
             Ok((false, None)) => return Heard::Failed(Denial::AuthorizationServerUnavailable),
             Err(denial) => return self.fail(denial).await,
         }
-        match ask_token_endpoint(&self.gate, &self.live, self.client.as_ref().into(), &form).await {
+        let client = self.client.as_ref().into();
+        match ask_token_endpoint(&self.gate, &self.live, client, &form, self.flight.proof.as_ref()).await {
             ServerAnswer::Tokens(answer) => self.arrived(*answer).await,
             ServerAnswer::InvalidGrant(_) => {
                 self.end(SessionEnd::InvalidGrant, Denial::SessionEnded(SessionEnd::InvalidGrant)).await.0
@@ -165,7 +169,8 @@ impl UnderWay {
 
     async fn arrived(&self, answer: TokenAnswer) -> Heard {
         let newest = answer.refresh_token.clone().unwrap_or_else(|| self.flight.grant.refresh_token.clone());
-        let judged = match judge(&self.gate, &self.live, &self.client, &answer, For::RefreshToken).await {
+        let exchanged = For::RefreshToken(self.flight.shape.key);
+        let judged = match judge(&self.gate, &self.live, &self.client, &answer, exchanged).await {
             Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged)
                 .and_then(|()| self.was_not_taken_back())
                 .map(|()| judged),
@@ -388,6 +393,7 @@ impl UnderWay {
                 expires_in: self.life_of(answer, judged),
                 scope: answer.scope.clone(),
                 id_token: None,
+                dpop_nonce: answer.dpop_nonce.clone(),
             }),
             used,
             cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &successor)?,

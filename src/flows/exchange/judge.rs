@@ -22,6 +22,7 @@ use crate::core::session::oauth::answer::{
 };
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
+use crate::core::token::binding::Thumbprint;
 use crate::core::token::id::TokenId;
 use crate::core::token::id_token::{Expected, VerifiedIdToken};
 use crate::core::token::verified::VerifiedToken;
@@ -68,14 +69,23 @@ impl Judged {
     }
 }
 
-/// What was exchanged for the tokens.
+/// What was exchanged for the tokens, and the key that was proven with it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum For<'a> {
     /// A page's, which checks the nonce.
-    Code,
-    /// Of a sign-in by the gateway.
+    Code(Option<Thumbprint>),
+    /// Of a sign-in by the gateway, which has no key.
     OwnCode(&'a OwnSignIn),
-    RefreshToken,
+    RefreshToken(Option<Thumbprint>),
+}
+
+impl For<'_> {
+    const fn key(self) -> Option<Thumbprint> {
+        match self {
+            Self::Code(key) | Self::RefreshToken(key) => key,
+            Self::OwnCode(_) => None,
+        }
+    }
 }
 
 /// What the gateway asked for when it signed somebody in.
@@ -123,14 +133,14 @@ pub(super) async fn judge(
             )
         }
         (Some(token), _) => {
-            let in_time_at = matches!(exchanged, For::Code).then_some(now);
+            let in_time_at = matches!(exchanged, For::Code(_)).then_some(now);
             let id = identified(token, &rules.iss, &client.client_id, rules.clock_skew, in_time_at);
             Some(id.ok_or_else(|| {
                 mismatch(client, "the ID token is not for this client of this issuer, or has expired")
             })?)
         }
     };
-    let brought = Brought::ByIssuer(&client.issuer);
+    let brought = Brought::ByIssuer(&client.issuer, exchanged.key());
     let verified = authenticate(gate, live, answer.access_token.expose(), brought, now).await;
     let opaque = TokenId::of(&rules.iss, None, answer.access_token.expose());
     let mut judged = Judged {
@@ -150,7 +160,15 @@ pub(super) async fn judge(
         }
         Err(denial) => judged.add_refused(client, rules, &answer.access_token, denial)?,
     }
+    if answer.is_bound() && exchanged.key().is_none() {
+        judged.unusable = Some(Denial::BoundTokenAsBearer);
+    }
     Ok(judged)
+}
+
+/// Whether the AS bound the token to a key that was not proven by whoever would get it.
+const fn is_bound_to_others(denial: &Denial) -> bool {
+    matches!(denial, Denial::BoundTokenAsBearer | Denial::ProofOfAnotherKey)
 }
 
 impl Judged {
@@ -203,7 +221,7 @@ impl Judged {
                 self.id = TokenId::of(&rules.iss, jti, token.expose());
             }
         }
-        self.unusable = (!client.accept_any_access_token).then_some(denial);
+        self.unusable = (!client.accept_any_access_token || is_bound_to_others(&denial)).then_some(denial);
         Ok(())
     }
 }
@@ -269,6 +287,14 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial) {
             client = %client.name,
             issuer = %client.issuer,
             "the AS gave an access token that was revoked here before it came: it may still sign with a revoked key"
+        );
+        return;
+    }
+    if is_bound_to_others(denial) {
+        tracing::error!(
+            client = %client.name,
+            issuer = %client.issuer,
+            "the AS bound an access token to a key of which no proof came with the request: it is of use to nobody"
         );
         return;
     }

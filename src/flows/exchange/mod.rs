@@ -8,6 +8,7 @@
 pub(in crate::flows) mod coordinate;
 mod flight;
 mod judge;
+mod page_key;
 pub(in crate::flows) mod receipts;
 pub(in crate::flows) mod refresh;
 pub(in crate::flows) mod session_cookie;
@@ -18,10 +19,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::config::settings::{Client, GrantType};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
 use crate::core::session::exchange::Windows;
+use crate::core::session::oauth::answer::PageTokens;
 use crate::core::session::oauth::request::{Parameters, TokenRequest};
 use crate::core::session::origin::may_touch_cookie;
 use crate::flows::Gate;
@@ -113,6 +117,11 @@ fn warn_of_long_life(gate: &Gate, client: &Client, expires_in: Option<Duration>)
 /// The gateway's own fault; the session stays.
 fn log_invalid_client(client: &Client) {
     tracing::error!(client = %client.name, issuer = %client.issuer, "the AS answered invalid_client: the client's credential in the configuration is wrong there");
+}
+
+/// What the AS wants in the page's next proof.
+fn nonce_header(page: &PageTokens) -> Option<HeaderValue> {
+    page.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok())
 }
 
 const fn outcome_of_end(end: SessionEnd) -> ExchangeOutcome {

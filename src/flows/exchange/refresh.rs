@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::coordinate::{change, take_back, wait_for};
 use super::flight::Flight;
-use super::{At, OAuthAnswer, OAuthRefusal, outcome_of_end, session_cookie, windows};
+use super::{At, OAuthAnswer, OAuthRefusal, nonce_header, outcome_of_end, page_key, session_cookie, windows};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
@@ -41,20 +41,38 @@ pub(super) async fn refresh(
             return Err(OAuthRefusal::of(denial, at.client, None));
         }
     };
-    let shape = Shape { scope, resource: at.client.resource.clone() };
+    let page_key = match page_key::proven(at).await {
+        Ok(page_key) => page_key,
+        Err(denial) => return Found::new(Err(denial), ExchangeOutcome::Refused).told(at, &grant),
+    };
+    let key = page_key.as_ref().map(|page_key| page_key.key);
+    let asked = Asked {
+        shape: Shape { scope, resource: at.client.resource.clone(), key },
+        proof: page_key.map(|page_key| page_key.proof),
+        used,
+    };
     let found = match at.gate.revocations.admits_grant(&GrantFacts::of(&grant), at.gate.clock.now()) {
-        Ok(true) => answer_for(at, &grant, &shape, used, Instant::now() + at.patience()).await,
+        Ok(true) => answer_for(at, &grant, &asked, Instant::now() + at.patience()).await,
         Ok(false) => taken_back(at, &grant).await,
         Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
     };
-    at.gate.metrics.exchanged(&at.client.name, found.outcome);
-    found.answer(at, &grant)
+    found.told(at, &grant)
+}
+
+/// What a request asks for.
+struct Asked {
+    shape: Shape,
+    /// Of the shape's key, for the AS.
+    proof: Option<HeaderValue>,
+    /// It counts as use of the session.
+    used: bool,
 }
 
 /// A session for a new access token in the middle of a request. `patience`: the request goes on without it then.
 pub(in crate::flows) async fn renew(at: At<'_>, grant: &Grant, used: bool, patience: Duration) -> Found {
-    let shape = Shape { scope: None, resource: at.client.resource.clone() };
-    let found = answer_for(at, grant, &shape, used, Instant::now() + patience).await;
+    let shape = Shape { resource: at.client.resource.clone(), ..Shape::default() };
+    let asked = Asked { shape, proof: None, used };
+    let found = answer_for(at, grant, &asked, Instant::now() + patience).await;
     at.gate.metrics.exchanged(&at.client.name, found.outcome);
     found
 }
@@ -99,7 +117,9 @@ impl Found {
         Self { result, outcome, age: Duration::ZERO, with_cookie: true }
     }
 
-    fn answer(self, at: At<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
+    /// Counted, and as an answer.
+    fn told(self, at: At<'_>, grant: &Grant) -> Result<OAuthAnswer, OAuthRefusal> {
+        at.gate.metrics.exchanged(&at.client.name, self.outcome);
         let refusal = |denial| OAuthRefusal::of(denial, at.client, Some(grant));
         let answer = self.result.map_err(refusal)?;
         let now = at.gate.clock.now();
@@ -116,6 +136,7 @@ impl Found {
             status: StatusCode::OK,
             body: Bytes::from(body),
             set_cookie,
+            dpop_nonce: nonce_header(page),
             client: at.client.name.clone(),
             subject: answer.subject.clone(),
             family: Some(grant.family),
@@ -186,7 +207,8 @@ impl Presented {
 }
 
 /// Presents the grant until there is an answer, or the browser has waited long enough.
-async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool, until: Instant) -> Found {
+async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: Instant) -> Found {
+    let (shape, used) = (&asked.shape, asked.used);
     let windows = windows(at.live, at.client);
     loop {
         let Ok(airborne) = timeout_at(until, at.gate.exchanges.take_off()).await else {
@@ -215,8 +237,8 @@ async fn answer_for(at: At<'_>, grant: &Grant, shape: &Shape, used: bool, until:
         match presented {
             Presented::Begin { grant: exchanged, recovers } => {
                 let Some(watch) = watch else { return late() };
-                let (presented, shape) = (Holder::of(grant), shape.clone());
-                let flight = Flight { id: new, presented, grant: *exchanged, shape, used, recovers };
+                let (presented, shape, proof) = (Holder::of(grant), shape.clone(), asked.proof.clone());
+                let flight = Flight { id: new, presented, grant: *exchanged, shape, proof, used, recovers };
                 flight.begin(at, windows.timeouts, watch, airborne);
                 let outcome = if recovers { ExchangeOutcome::Recovered } else { ExchangeOutcome::Rotated };
                 if let Some(found) = heard(at, waiting, until, used, outcome).await {

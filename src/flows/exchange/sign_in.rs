@@ -13,8 +13,11 @@ use tokio::sync::oneshot;
 use super::coordinate::{change, key};
 pub(in crate::flows) use super::judge::OwnSignIn;
 use super::judge::{For, Judged, is_our_outage, judge, log_unusable};
+use super::page_key::{self, PageKey};
 use super::receipts;
-use super::{At, OAuthAnswer, OAuthRefusal, log_invalid_client, session_cookie, warn_of_long_life};
+use super::{
+    At, OAuthAnswer, OAuthRefusal, log_invalid_client, nonce_header, session_cookie, warn_of_long_life,
+};
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
@@ -57,8 +60,8 @@ async fn signed_in(
             "redirect_uri must be the one that the gateway has for this client.",
         ));
     }
-    let code = Code { code, verifier, by_gateway: None };
     let prepared = prepare(at).await?;
+    let code = Code { code, verifier, by: By::Page(page_key::proven(at).await?) };
     // Asked before the code is spent: without the store there would be no session to note.
     at.gate.store.get(&key(prepared.family)).await.map_err(|_| Denial::StoreUnavailable)?;
     let made = prepared.exchange(at, &code).await?;
@@ -74,6 +77,7 @@ async fn signed_in(
         status: StatusCode::OK,
         body: Bytes::from(body),
         set_cookie,
+        dpop_nonce: nonce_header(&made.page),
         client: at.client.name.clone(),
         subject: made.subject.map(|subject| subject.sub),
         family: made.session.map(|session| session.family),
@@ -86,8 +90,25 @@ async fn signed_in(
 pub(in crate::flows) struct Code {
     pub(in crate::flows) code: SecretString,
     pub(in crate::flows) verifier: SecretString,
-    /// What the gateway asked for; `None`: a page did, and checks what came.
-    pub(in crate::flows) by_gateway: Option<OwnSignIn>,
+    pub(in crate::flows) by: By,
+}
+
+/// Who brings a code.
+#[derive(Clone, Debug)]
+pub(in crate::flows) enum By {
+    /// The gateway, which asked for this.
+    Gateway(OwnSignIn),
+    /// A page, which checks what came, and may have proven a key.
+    Page(Option<PageKey>),
+}
+
+impl By {
+    const fn page_key(&self) -> Option<&PageKey> {
+        match self {
+            Self::Page(page_key) => page_key.as_ref(),
+            Self::Gateway(_) => None,
+        }
+    }
 }
 
 /// Everything that can be said before a code is spent.
@@ -131,7 +152,7 @@ impl Prepared {
             client: Arc::clone(at.client),
             family,
             form: ServerForm::code(&code.code, &code.verifier, redirect_uri, resource),
-            by_gateway: code.by_gateway.clone(),
+            by: code.by.clone(),
         };
         at.gate.errands.spawn(async move {
             exchange.run(sender).await;
@@ -202,14 +223,14 @@ struct CodeExchange {
     client: Arc<Client>,
     family: FamilyId,
     form: ServerForm,
-    by_gateway: Option<OwnSignIn>,
+    by: By,
 }
 
 impl CodeExchange {
     async fn run(self, waiting: oneshot::Sender<Result<SignedIn, Denial>>) {
-        let result = match ask_token_endpoint(&self.gate, &self.live, self.client.as_ref().into(), &self.form)
-            .await
-        {
+        let client = self.client.as_ref().into();
+        let proof = self.by.page_key().map(|page_key| &page_key.proof);
+        let result = match ask_token_endpoint(&self.gate, &self.live, client, &self.form, proof).await {
             ServerAnswer::Tokens(answer) => self.session(*answer).await,
             ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => {
                 Err(Denial::FromAuthorizationServer(said))
@@ -238,7 +259,10 @@ impl CodeExchange {
     }
 
     async fn judged_session(&self, answer: TokenAnswer) -> Result<SignedIn, Denial> {
-        let exchanged = self.by_gateway.as_ref().map_or(For::Code, For::OwnCode);
+        let exchanged = match &self.by {
+            By::Gateway(asked) => For::OwnCode(asked),
+            By::Page(page_key) => For::Code(page_key.as_ref().map(|page_key| page_key.key)),
+        };
         let judged = judge(&self.gate, &self.live, &self.client, &answer, exchanged).await;
         let judged = judged.map_err(|denial| match denial {
             Denial::KeysUnavailable => self.cannot_be_judged(&denial),
@@ -273,6 +297,7 @@ impl CodeExchange {
             expires_in,
             scope: answer.scope,
             id_token: answer.id_token,
+            dpop_nonce: answer.dpop_nonce,
         };
         let session = match grant {
             Some(grant) => {

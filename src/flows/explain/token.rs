@@ -82,7 +82,7 @@ fn about(check: Check, says: Says<'_>, issuer: &IssuerState, now: Timestamp) -> 
             format!("typ is {typ}; accepted: {wanted}{told}")
         }
         Check::Times => times(says.claims, rules, now),
-        Check::Binding if says.claims.contains_key("cnf") => "it has a cnf".to_owned(),
+        Check::Binding if says.claims.contains_key("cnf") => format!("cnf is {}", value(says.claims, "cnf")),
         Check::Binding => "it is bound to no key".to_owned(),
         Check::Key => {
             let kids: Vec<String> =

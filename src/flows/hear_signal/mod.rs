@@ -26,7 +26,7 @@ use crate::core::revocation::{Kind, Revocation, Rule, Target, TokenFacts, Whose}
 use crate::core::secret::Secret;
 use crate::core::session::oauth::request::media_type;
 use crate::core::time::Timestamp;
-use crate::core::token::bearer::{Carried, carried};
+use crate::core::token::bearer::{Carried, Scheme, carried};
 use crate::core::token::id::TokenId;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::security_event::event::{Event, EventType, Follows, Named, StreamStatus};
@@ -129,7 +129,9 @@ async fn verify<'l>(
 fn is_proven(headers: &HeaderMap, signal: &Signal) -> bool {
     let Some(token) = &signal.token else { return true };
     match carried(headers, None) {
-        Ok(Some(Carried::Authorization(sent))) => Secret::new(sent.bytes().to_vec()) == *token,
+        Ok(Some(Carried::Authorization(Scheme::Bearer, sent))) => {
+            Secret::new(sent.bytes().to_vec()) == *token
+        }
         _ => false,
     }
 }

@@ -51,7 +51,7 @@ pub(in crate::flows) fn whom_to_ask<'a>(
 ) -> Option<&'a Arc<IssuerState>> {
     let issuer = only_one(&live.issuers, |issuer| match brought {
         Brought::ByRequest { to, .. } => to.takes_issuer(issuer),
-        Brought::ByIssuer(name) => issuer == name,
+        Brought::ByIssuer(name, _) => issuer == name,
     })?;
     token.text().is_ok_and(is_opaque).then_some(issuer)
 }

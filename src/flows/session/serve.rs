@@ -134,7 +134,7 @@ fn is_told_by_id_token(at: At<'_>) -> bool {
 }
 
 async fn verify(at: At<'_>, held: &Held, now: Timestamp) -> Result<Arc<Remembered>, Denial> {
-    let brought = Brought::ByIssuer(&at.client.issuer);
+    let brought = Brought::ByIssuer(&at.client.issuer, None);
     authenticate(at.gate, at.live, held.access_token.expose(), brought, now).await
 }
 

@@ -24,7 +24,7 @@ use crate::core::session::step_up::StepUp;
 use crate::core::session::transaction::{self, LIFETIME, Transaction, client_named_by, state_id};
 use crate::flows::Gate;
 use crate::flows::exchange::At;
-use crate::flows::exchange::sign_in::{Code, OwnSignIn, prepare};
+use crate::flows::exchange::sign_in::{By, Code, OwnSignIn, prepare};
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{Keep, StoreKey, Value};
 use crate::state::live::Live;
@@ -175,7 +175,7 @@ async fn session(
     let code = Code {
         code: answer.code().map_err(over)?,
         verifier: transaction.verifier.clone(),
-        by_gateway: Some(OwnSignIn {
+        by: By::Gateway(OwnSignIn {
             nonce: transaction.nonce.clone(),
             needs_id_token: request_of(at.client, login).asks_for_id_token(),
         }),

@@ -31,6 +31,11 @@ impl Answer {
         all.first().copied()
     }
 
+    /// The first of what would help; a scheme that would do as well may follow (RFC 9449 section 7.1).
+    pub fn challenge(&self) -> Option<&str> {
+        self.all("www-authenticate").first().copied()
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))

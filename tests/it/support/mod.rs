@@ -1,6 +1,7 @@
 //! What the tests need around a gateway.
 //!
 //! - `issuer`: an issuer of tokens whose keys are in a file
+//! - `holder`: whoever has the key that a token is bound to
 //! - `upstream`: an upstream that records what it received, byte for byte
 //! - `http2_upstream`: one that speaks HTTP/2, and TLS
 //! - `client`: an HTTP/1.1 client that sends what it is told, also what no client should
@@ -16,6 +17,7 @@ pub mod alone;
 pub mod client;
 pub mod frames;
 pub mod gateway;
+pub mod holder;
 pub mod http2_upstream;
 pub mod issuer;
 #[allow(dead_code)] // Sentinels and clusters are for the tests of the store alone.

@@ -39,6 +39,8 @@ struct Page<'a> {
     token_type: &'a str,
     expires_in: Option<u64>,
     scope: Option<Scope>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dpop_nonce: Option<&'a str>,
 }
 
 impl Answer {
@@ -57,6 +59,7 @@ impl Answer {
                 token_type: &page.token_type,
                 expires_in: page.expires_in.map(|life| life.as_secs()),
                 scope: page.scope.clone(),
+                dpop_nonce: page.dpop_nonce.as_deref(),
             }),
             used: self.used,
             cookie: self.cookie.expose(),
@@ -68,6 +71,7 @@ impl Answer {
             page.access_token.expose().len()
                 + page.token_type.len()
                 + page.scope.as_ref().map_or(0, |scope| scope.to_string().len())
+                + page.dpop_nonce.as_ref().map_or(0, String::len)
         });
         let texts = page + self.cookie.expose().len() + self.subject.as_ref().map_or(0, String::len);
         let mut bytes = Secret::new(Vec::with_capacity(256 + texts));
@@ -88,6 +92,7 @@ impl Answer {
                 expires_in: page.expires_in.map(Duration::from_secs),
                 scope: page.scope,
                 id_token: None,
+                dpop_nonce: page.dpop_nonce.map(ToOwned::to_owned),
             }),
             used: form.used,
             cookie: form.cookie.into(),
@@ -109,6 +114,7 @@ mod tests {
                 expires_in: expires_in.map(Duration::from_secs),
                 scope: Scope::parse("a b"),
                 id_token: None,
+                dpop_nonce: expires_in.map(|_| "nonce".to_owned()),
             }),
             used: true,
             cookie: "sealed".into(),
@@ -127,6 +133,7 @@ mod tests {
             assert_eq!(read.cookie, written.cookie);
             let (read, written) = (read.page.as_ref(), written.page.as_ref());
             assert_eq!(read.map(|page| page.expires_in), written.map(|page| page.expires_in));
+            assert_eq!(read.map(|page| &page.dpop_nonce), written.map(|page| &page.dpop_nonce));
             assert!(
                 read.zip(written).is_none_or(|(read, written)| read.access_token == written.access_token)
             );

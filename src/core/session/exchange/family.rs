@@ -178,7 +178,7 @@ impl Family {
 
     /// Why this grant would get nothing if it was presented now, where that is so; nothing comes of having asked.
     pub fn is_over_for(&self, grant: &Grant, windows: Windows, now: Now) -> Option<SessionEnd> {
-        let shape = Shape { scope: None, resource: None };
+        let shape = Shape::default();
         match self.clone().present(grant, &shape, false, windows, now, FlightId(0)) {
             Decision::Over { end, .. } => Some(end),
             Decision::Replay => Some(SessionEnd::ReuseDetected),

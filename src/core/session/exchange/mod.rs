@@ -45,6 +45,7 @@ use crate::core::denial::SessionEnd;
 use crate::core::session::grant::{Generation, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::core::time::Timestamp;
+use crate::core::token::binding::Thumbprint;
 use crate::core::token::id::TokenId;
 
 /// By how much clocks may differ.
@@ -55,6 +56,9 @@ const SLACK: Duration = Duration::from_secs(300);
 pub struct Shape {
     pub scope: Option<Scope>,
     pub resource: Option<String>,
+    /// To whose holder the access token is bound (RFC 9449 section 5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Thumbprint>,
 }
 
 /// Names a flight, so that one that was given up cannot end what it no longer is. Random.

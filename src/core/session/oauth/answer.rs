@@ -14,12 +14,14 @@ use serde_json::{Map, Value};
 use super::Scope;
 use crate::core::secret::SecretString;
 use crate::core::time::Timestamp;
+use crate::core::token::dpop::DPOP_NONCE;
 use crate::core::token::json::object;
 
 /// The most bytes that an answer of a token endpoint may have.
 pub const LIMIT: usize = 128 * 1024;
 const LONGEST_ERROR: usize = 100;
 const LONGEST_DESCRIPTION: usize = 500;
+const LONGEST_NONCE: usize = 1000;
 /// An `expires_in` beyond it is a mistake.
 const LONGEST_LIFETIME: u64 = 10 * 365 * 24 * 3600;
 
@@ -43,13 +45,15 @@ pub struct ServerError {
     pub error: String,
     pub description: Option<String>,
     pub uri: Option<String>,
+    /// For the next proof of possession (RFC 9449 section 8).
+    pub dpop_nonce: Option<String>,
 }
 
 impl ServerError {
     /// What an authorization endpoint says of itself (section 4.1.2.1), as far as it may be shown.
     pub fn read(error: &str, description: Option<&str>) -> Option<Self> {
         let description = description.map(printable).filter(|text| !text.is_empty());
-        is_code(error).then(|| Self { error: error.to_owned(), description, uri: None })
+        is_code(error).then(|| Self { error: error.to_owned(), description, uri: None, dpop_nonce: None })
     }
 }
 
@@ -64,9 +68,16 @@ pub struct TokenAnswer {
     pub refresh_token: Option<SecretString>,
     /// RFC 8693 section 2.2.1.
     pub issued_token_type: Option<String>,
+    /// For the next proof of possession (RFC 9449 section 8.2).
+    pub dpop_nonce: Option<String>,
 }
 
 impl TokenAnswer {
+    /// Whether the access token is only for whoever proves a key (RFC 9449 section 5).
+    pub fn is_bound(&self) -> bool {
+        self.token_type.eq_ignore_ascii_case("DPoP")
+    }
+
     /// The JSON for a native client: its refresh token is its own.
     pub fn to_native_json(&self) -> SecretString {
         let body = Body {
@@ -133,12 +144,14 @@ pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServerAnswe
     };
     if status == StatusCode::OK {
         return match tokens(&members) {
-            Ok(answer) => ServerAnswer::Tokens(Box::new(answer)),
+            Ok(answer) => {
+                ServerAnswer::Tokens(Box::new(TokenAnswer { dpop_nonce: dpop_nonce(headers), ..answer }))
+            }
             Err(why) => Unusable(why),
         };
     }
     if status.is_client_error() {
-        refusal(&members)
+        refusal(&members, dpop_nonce(headers))
     } else {
         Unusable("the AS answered with an unexpected status")
     }
@@ -152,6 +165,14 @@ pub fn is_json(headers: &HeaderMap) -> bool {
         .and_then(|text| text.split(';').next())
         .unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The nonce that came along (RFC 9449 section 8.1); two, or what is none, are none.
+fn dpop_nonce(headers: &HeaderMap) -> Option<String> {
+    let mut fields = headers.get_all(DPOP_NONCE).iter();
+    let nonce = fields.next()?.to_str().ok()?;
+    let is_one = fields.next().is_none() && !nonce.is_empty() && nonce.len() <= LONGEST_NONCE;
+    (is_one && nonce.chars().all(|c| c != ' ' && is_error_character(c))).then(|| nonce.to_owned())
 }
 
 fn tokens(members: &Map<String, Value>) -> Result<TokenAnswer, &'static str> {
@@ -180,6 +201,7 @@ fn tokens(members: &Map<String, Value>) -> Result<TokenAnswer, &'static str> {
             Some(Value::String(text)) if is_code(text) => Some(text.clone()),
             Some(_) => return Err("the AS's answer has an issued_token_type that cannot be read"),
         },
+        dpop_nonce: None,
     })
 }
 
@@ -209,14 +231,14 @@ fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, &'static str> {
         .ok_or("the AS's answer has an expires_in that is no number of seconds")
 }
 
-fn refusal(members: &Map<String, Value>) -> ServerAnswer {
+fn refusal(members: &Map<String, Value>, dpop_nonce: Option<String>) -> ServerAnswer {
     let Some(error) = members.get("error").and_then(Value::as_str).filter(|text| is_code(text)) else {
         return ServerAnswer::Unusable("the AS refused without an OAuth error");
     };
     let description = members.get("error_description").and_then(Value::as_str).map(printable);
     let uri = members.get("error_uri").and_then(Value::as_str).filter(|text| is_error_uri(text));
-    let said =
-        Box::new(ServerError { error: error.to_owned(), description, uri: uri.map(ToOwned::to_owned) });
+    let uri = uri.map(ToOwned::to_owned);
+    let said = Box::new(ServerError { error: error.to_owned(), description, uri, dpop_nonce });
     match error {
         "invalid_grant" => ServerAnswer::InvalidGrant(said),
         "invalid_client" => ServerAnswer::InvalidClient(said),
@@ -255,6 +277,8 @@ pub struct PageTokens {
     pub scope: Option<Scope>,
     /// On a code exchange only.
     pub id_token: Option<SecretString>,
+    /// For the page's next proof; it travels in a header.
+    pub dpop_nonce: Option<String>,
 }
 
 impl PageTokens {
@@ -430,6 +454,7 @@ mod tests {
             expires_in: expires_in.map(Duration::from_secs),
             scope: None,
             id_token: None,
+            dpop_nonce: None,
         }
     }
 

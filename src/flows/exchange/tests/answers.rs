@@ -60,6 +60,7 @@ async fn other_errors_of_the_server_go_to_the_page_and_keep_the_cookie() {
         error: "invalid_target".into(),
         description: Some("no such thing".into()),
         uri: None,
+        dpop_nonce: None,
     }));
     assert_eq!(refusal.denial, expected);
     assert!(refusal.set_cookie.is_none());

@@ -99,7 +99,7 @@ impl Scene {
             &self.live,
             self.client(),
             &answered(&token, id_token),
-            judge::For::RefreshToken,
+            judge::For::RefreshToken(None),
         )
         .await
         .unwrap();
@@ -178,6 +178,7 @@ fn answered(token: &str, id_token: Option<&str>) -> crate::core::session::oauth:
         id_token: id_token.map(Into::into),
         refresh_token: None,
         issued_token_type: None,
+        dpop_nonce: None,
     }
 }
 

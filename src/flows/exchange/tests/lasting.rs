@@ -14,6 +14,7 @@ use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
 use crate::core::route::table::Found;
 use crate::core::route::{CorsSpeaker, Route};
+use crate::core::token::binding::Thumbprint;
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::open_requests::{lasts, look};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
@@ -29,6 +30,7 @@ fn route() -> Arc<Route> {
         access: Access::Protected(Requirements { scope: vec!["api:read".into()], ..Requirements::default() }),
         session: None,
         report_only: false,
+        dpop: crate::core::route::Dpop::Allowed,
         resource: Resource::default(),
         upstream: UpstreamName::new("upstream"),
         cors: CorsSpeaker::Gateway,
@@ -91,7 +93,12 @@ impl Scene {
 
     /// Uses a token as a request does.
     async fn brings(&self, token: &str) -> Arc<Caller> {
-        let brought = Brought::ByIssuer(&self.live.settings.issuers[0].name);
+        self.brings_with(token, None).await
+    }
+
+    /// The same, with this key proven.
+    async fn brings_with(&self, token: &str, key: Option<Thumbprint>) -> Arc<Caller> {
+        let brought = Brought::ByIssuer(&self.live.settings.issuers[0].name, key);
         let found = authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.unwrap();
         receipts::used(&self.gate, &self.live, &found, self.clock.now());
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
@@ -164,6 +171,34 @@ async fn a_token_of_somebody_else_or_for_less_keeps_nothing_and_one_for_less_hid
     scene.refreshed(&cookie, "for less", json!({ "scope": "api:write" })).await;
     scene.pass(30);
     assert_eq!(scene.ending(&open), None);
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_another_key_or_to_none_keeps_nothing() {
+    let [one, other] = [1, 2].map(|byte| Some(Thumbprint::from_digest([byte; 32])));
+    for (before, after, keeps) in
+        [(one, one, true), (one, other, false), (one, None, false), (None, one, false), (None, None, true)]
+    {
+        let scene = scene();
+        // It makes the session known by the token's name.
+        scene.opens_session().await;
+        let caller = async |jti: &str, key: Option<Thumbprint>| {
+            let cnf = key.map_or(json!({}), |key| json!({ "cnf": { "jkt": key.to_string() } }));
+            let Instead::With(token) = minute(&scene, jti, cnf) else { panic!() };
+            scene.brings_with(token["access_token"].as_str().unwrap(), key).await
+        };
+        let first = caller("first", before).await;
+        let open = scene.gate.open_requests.enter(first.clone(), None);
+        lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        scene.pass(30);
+        let second = caller("second", after).await;
+        let id = open.token().marks().unwrap().id;
+        let (family, _) = receipts::family_of(&*scene.store, id).await.unwrap();
+        scene.gate.open_requests.renewed(family, &second, scene.clock.now());
+        scene.pass(31);
+        assert_eq!(scene.ending(&open), (!keeps).then_some(Ending::Expired), "{before:?} {after:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod answers;
 mod backchannel;
 mod bounded;
 mod by_gateway;
+mod dpop;
 mod generations;
 mod in_session;
 mod lasting;
@@ -95,6 +96,8 @@ struct FakeServer {
     /// It answers what it is asked to revoke with 503.
     revokes_nothing: AtomicBool,
     next: Mutex<VecDeque<Instead>>,
+    /// For proofs of possession, one an answer.
+    nonces: Mutex<VecDeque<String>>,
     jwks: Mutex<Value>,
     /// Members of its metadata beside the usual.
     metadata: Mutex<Value>,
@@ -115,6 +118,7 @@ impl FakeServer {
             revoked: Mutex::default(),
             revokes_nothing: AtomicBool::new(false),
             next: Mutex::default(),
+            nonces: Mutex::default(),
             jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
             introspection: Mutex::default(),
             metadata: Mutex::new(json!({})),
@@ -178,7 +182,11 @@ impl HttpClient for FakeServer {
                     assert!(bounds.answer_bytes <= 256 * 1024 && bounds.deadline <= Duration::from_secs(60));
                     self.arrived.fetch_add(1, Ordering::SeqCst);
                     self.answers.acquire().await.unwrap().forget();
-                    self.token_endpoint(&parts.headers, &body)
+                    let mut answered = self.token_endpoint(&parts.headers, &body)?;
+                    if let Some(nonce) = self.nonces.lock().unwrap().pop_front() {
+                        answered.headers_mut().insert("dpop-nonce", HeaderValue::try_from(nonce).unwrap());
+                    }
+                    Ok(answered)
                 }
                 (Method::POST, "/introspect") => match &*self.introspection.lock().unwrap() {
                     Some(said) => Ok(answer(200, "application/json", said.to_string())),

@@ -28,7 +28,7 @@ impl Scene {
     async fn uses(&self, answer: &serde_json::Value) {
         let token = answer["access_token"].as_str().unwrap();
         let now = self.clock.now();
-        let brought = Brought::ByIssuer(&IssuerName::new("demo"));
+        let brought = Brought::ByIssuer(&IssuerName::new("demo"), None);
         let verified = authenticate(&self.gate, &self.live, token, brought, now).await;
         receipts::used(&self.gate, &self.live, &verified.unwrap(), self.clock.now());
         assert_eq!(self.gate.errands.finished(Duration::from_secs(60)).await, 0);
@@ -155,7 +155,7 @@ async fn sign_out_on_one_replica_counts_on_all() {
 /// A replica notes its flight, and dies.
 async fn nobody_flies(scene: &Scene, cookie: &str, sent: bool) {
     let grant = scene.grant_of(cookie);
-    let shape = Shape { scope: None, resource: Some("https://api.example".into()) };
+    let shape = Shape { resource: Some("https://api.example".into()), ..Shape::default() };
     let windows = windows(&scene.live, &scene.live.settings.clients[0]);
     let noted = coordinate::change(&scene.gate, &grant, windows.timeouts, |family, now| {
         family.present(&grant, &shape, true, windows, now, FlightId(7));

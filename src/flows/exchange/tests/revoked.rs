@@ -20,7 +20,7 @@ impl Scene {
 
     /// Whether an access token is taken here now.
     pub(super) async fn takes(&self, token: &str) -> Result<(), Denial> {
-        let brought = Brought::ByIssuer(&IssuerName::new("demo"));
+        let brought = Brought::ByIssuer(&IssuerName::new("demo"), None);
         authenticate(&self.gate, &self.live, token, brought, self.clock.now()).await.map(drop)
     }
 

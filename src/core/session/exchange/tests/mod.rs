@@ -25,7 +25,7 @@ fn now(seconds: i64) -> Now {
 }
 
 fn shape(scope: &str) -> Shape {
-    Shape { scope: Scope::parse(scope), resource: None }
+    Shape { scope: Scope::parse(scope), ..Shape::default() }
 }
 
 /// A family as its store keeps it, and the grants that were given out for it, by generation.

@@ -1,0 +1,44 @@
+//! The public key that a proof brings along (RFC 9449 section 4.2, `jwk`). It shows nothing but that whoever made the
+//! proof has the other half; whose it is, its thumbprint says (RFC 7638), which the token names.
+//!
+//! What holds for an issuer's keys holds for it: one that is too weak, of another use, or has its private half beside
+//! it is none ([`crate::core::token::jwks`]).
+
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+use crate::core::token::Algorithm;
+use crate::core::token::binding::Thumbprint;
+use crate::core::token::jwks::{Material, parse_for, read_jwk};
+
+/// A key that somebody brought, and may have signed with.
+pub(super) struct BroughtKey {
+    algorithm: Algorithm,
+    thumbprint: Thumbprint,
+    numbers: DecodingKey,
+}
+
+impl BroughtKey {
+    /// Reads it. Nothing that is costly is done yet.
+    ///
+    /// # Errors
+    /// Why it is no key for this algorithm.
+    pub(super) fn read(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Self, &'static str> {
+        let Material { algorithms, thumbprint, numbers } = read_jwk(jwk)?;
+        if !algorithms.contains(&algorithm) {
+            return Err("its alg does not fit its kty and crv");
+        }
+        let thumbprint = Thumbprint::parse(&thumbprint).ok_or("it has no thumbprint")?;
+        Ok(Self { algorithm, thumbprint, numbers })
+    }
+
+    pub(super) const fn thumbprint(&self) -> Thumbprint {
+        self.thumbprint
+    }
+
+    /// Whether it signed this. A point off its curve signed nothing.
+    pub(super) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let key = parse_for(self.algorithm, &self.numbers);
+        key.is_ok_and(|key| key.verify_sig(message, signature).is_ok())
+    }
+}

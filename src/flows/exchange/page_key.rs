@@ -1,0 +1,64 @@
+//! The key of a page that asks for tokens which are bound to it (RFC 9449 section 5). The page makes its proof for the
+//! token endpoint of the authorization server, which judges it; the gateway passes it on as it came.
+//!
+//! The gateway judges it too, before anything comes of it: an answer that is at hand is given without asking anybody, and
+//! must go to nobody who has not the key that it is bound to.
+
+use http::{HeaderValue, Method};
+use tokio::time::timeout;
+
+use super::At;
+use crate::core::denial::Denial;
+use crate::core::token::binding::Thumbprint;
+use crate::core::token::dpop::uri::HttpUri;
+use crate::core::token::dpop::{DPOP, Proof, Request, Wrong, carried};
+use crate::flows::keep_keys_fresh::endpoints;
+use crate::state::used_proofs::Use;
+
+/// A page's proof, and the key that it is of.
+#[derive(Clone, Debug)]
+pub(in crate::flows) struct PageKey {
+    pub(super) key: Thumbprint,
+    /// As it came.
+    pub(super) proof: HeaderValue,
+}
+
+/// The key that the page proves; `None` where it proves none, and gets tokens that are good for whoever has them.
+///
+/// # Errors
+/// `InvalidDpopProof`, `DpopProofForged`; `AuthorizationServerUnavailable` while nobody knows where the AS is; `Overloaded`.
+pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
+    let invalid = |wrong: Wrong| match wrong {
+        Wrong::Forged => Denial::DpopProofForged,
+        Wrong::WrongUri => Denial::InvalidDpopProof(
+            "The proof's htu must be the authorization server's token endpoint, as its metadata has it.",
+        ),
+        other => Denial::InvalidDpopProof(other.why()),
+    };
+    let Some(text) = carried(at.head.headers).map_err(invalid)? else { return Ok(None) };
+    let proof = Proof::parse(text).map_err(invalid)?;
+    let field = at.head.headers.get(DPOP).ok_or(Denial::Internal)?;
+    let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or(Denial::Internal)?;
+    let known = timeout(at.patience(), endpoints(at.gate, issuer)).await;
+    let known = known.map_err(|_| Denial::AuthorizationServerUnavailable)??;
+    let uri = known.token.as_ref().and_then(|url| HttpUri::parse(url.as_str()));
+    let request = Request {
+        method: &Method::POST,
+        uri: &uri.ok_or(Denial::AuthorizationServerUnavailable)?,
+        token: None,
+        clock_skew: issuer.settings.rules.clock_skew,
+        has_nonces: true,
+    };
+    let now = at.gate.clock.now();
+    let proven = proof.verify(&request, now).map_err(invalid)?;
+    match at.gate.used_proofs.note(&proven, now) {
+        Use::First => {}
+        Use::Again => {
+            return Err(Denial::InvalidDpopProof("The proof was used before: make one for each request."));
+        }
+        Use::NoRoom => return Err(Denial::Overloaded),
+    }
+    let mut proof = field.clone();
+    proof.set_sensitive(true);
+    Ok(Some(PageKey { key: proven.key, proof }))
+}

@@ -1,0 +1,91 @@
+//! May whoever brings this token use it? One that is bound to a key is for its holder alone, who shows it with a proof
+//! of each request (RFC 9449 section 7); one that is bound to nothing is for whoever has it. Neither passes as the other.
+//!
+//! The token was found good before: so nobody without one has a proof judged. Reads memory only.
+
+use crate::core::denial::Denial;
+use crate::core::request::RequestHead;
+use crate::core::route::path::CanonicalPath;
+use crate::core::token::bearer::Scheme;
+use crate::core::token::binding::Thumbprint;
+use crate::core::token::dpop::uri::HttpUri;
+use crate::core::token::dpop::{Proof, Request, carried};
+use crate::flows::Gate;
+use crate::state::live::Live;
+use crate::state::used_proofs::Use;
+use crate::state::verified_tokens::Remembered;
+
+/// By what it may be used.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// By having it.
+    Having,
+    /// By a proof of this request, which was judged by this path.
+    Proof { head: &'a RequestHead<'a>, path: &'a CanonicalPath },
+    /// Its issuer gave it to whoever proved this key, or to nobody who proved any.
+    Issuance(Option<Thumbprint>),
+}
+
+impl<'a> By<'a> {
+    /// As the request says.
+    pub const fn scheme(scheme: Scheme, head: &'a RequestHead<'a>, path: &'a CanonicalPath) -> Self {
+        match scheme {
+            Scheme::Bearer => Self::Having,
+            Scheme::Dpop => Self::Proof { head, path },
+        }
+    }
+}
+
+/// Whether it may be used. `text`: its own.
+///
+/// # Errors
+/// `BoundTokenAsBearer` and `TokenNotBound` where token and scheme do not go together; what is wrong with the proof;
+/// `ProofReplayed`; `Overloaded` while it cannot be told whether it was used.
+pub(in crate::flows) fn prove_possession(
+    gate: &Gate,
+    live: &Live,
+    found: &Remembered,
+    text: &[u8],
+    by: By<'_>,
+) -> Result<(), Denial> {
+    match (found.token().bound_to(), by) {
+        (None, By::Having | By::Issuance(_)) => Ok(()),
+        (None, By::Proof { .. }) => Err(Denial::TokenNotBound),
+        (Some(_), By::Having | By::Issuance(None)) => Err(Denial::BoundTokenAsBearer),
+        (Some(key), By::Issuance(Some(proven))) => {
+            if key == proven {
+                Ok(())
+            } else {
+                Err(Denial::ProofOfAnotherKey)
+            }
+        }
+        (Some(key), By::Proof { head, path }) => proven(gate, live, found, (text, key), head, path),
+    }
+}
+
+/// The clock is read anew: the token's issuer may have been asked meanwhile.
+fn proven(
+    gate: &Gate,
+    live: &Live,
+    found: &Remembered,
+    token: (&[u8], Thumbprint),
+    head: &RequestHead<'_>,
+    path: &CanonicalPath,
+) -> Result<(), Denial> {
+    let proof = Proof::parse(carried(head.headers)?.ok_or(Denial::ProofMissing)?)?;
+    let host = head.host_name().ok_or(Denial::UnknownHost)?;
+    let request = Request {
+        method: head.method,
+        uri: &HttpUri::new(live.settings.public_url.at(host), path),
+        token: Some(token),
+        clock_skew: found.beside.issuer.settings.rules.clock_skew,
+        has_nonces: false,
+    };
+    let now = gate.clock.now();
+    let proven = proof.verify(&request, now)?;
+    match gate.used_proofs.note(&proven, now) {
+        Use::First => Ok(()),
+        Use::Again => Err(Denial::ProofReplayed),
+        Use::NoRoom => Err(Denial::Overloaded),
+    }
+}
