@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
@@ -17,6 +18,7 @@ use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, RouteName};
 use crate::core::request::{METHODS, Origin};
 use crate::core::route::forwarding::{Forwarding, SentPath};
+use crate::core::route::identity::RouteIdentity;
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::resource::Resource;
@@ -42,7 +44,11 @@ pub(super) struct Around<'a> {
 }
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
-pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Vec<Arc<Upstream>>) {
+pub(super) fn read(
+    root: &Keys<'_>,
+    around: &Around<'_>,
+    identity: &mut identity::Reading,
+) -> (Vec<Arc<Route>>, Vec<Arc<Upstream>>) {
     let mut upstreams = Upstreams::read(root, around.network);
     let Some(list) = root.get("routes").filter(Value::is_list) else { return Default::default() };
     let items = list.items();
@@ -52,7 +58,8 @@ pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Ve
     let mut read: Vec<(Keys<'_>, Route)> = Vec::new();
     for item in items {
         let Some(keys) = item.keys() else { continue };
-        if let Some(route) = route(&keys, around, &mut upstreams) {
+        let said = identity.of_route(&keys);
+        if let Some(route) = route(&keys, around, &mut upstreams, said) {
             read.push((keys, route));
         }
     }
@@ -95,7 +102,12 @@ fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
 }
 
 /// `name` is still empty where the file gives none.
-fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
+fn route(
+    keys: &Keys<'_>,
+    around: &Around<'_>,
+    upstreams: &mut Upstreams<'_>,
+    identity: RouteIdentity,
+) -> Option<Route> {
     let path = keys.get("path").and_then(|value| path(&value));
     let given = keys.get("host").map(|value| host(&value));
     let is_host_read = !matches!(given, Some(None));
@@ -104,7 +116,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
-    let forwarding = forwarding(keys, path.as_ref());
+    let forwarding = Forwarding { identity, ..forwarding(keys, path.as_ref()) };
     let name = keys.text("name").unwrap_or_default();
     let words = [("gateway", CorsSpeaker::Gateway), ("upstream", CorsSpeaker::Upstream)];
     let cors = keys.word("cors", &words, CorsSpeaker::Gateway);
@@ -288,6 +300,7 @@ fn forwarding(keys: &Keys<'_>, path: Option<&PathPattern>) -> Forwarding {
         path: rewritten.or(stripped),
         timeouts: upstreams::timeouts(keys),
         body_limit: keys.get("body_limit").and_then(|value| value.size(0..=u64::MAX)),
+        ..Forwarding::default()
     }
 }
 

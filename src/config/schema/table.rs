@@ -3,7 +3,7 @@
 
 use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values};
 use super::Need::{Default, Otherwise, Required};
-use super::identity::IDENTITY;
+use super::identity::{IDENTITY, ROUTE_IDENTITY};
 use super::parties::{CLIENT, ISSUER};
 use super::store::STORE;
 use super::upstreams::{OWN_TIMEOUTS, UPSTREAM};
@@ -283,6 +283,13 @@ const ROUTE: &[Key] = &[
         Otherwise("`limits.body`"),
         "The largest request body on this route.",
         "1GiB",
+    ),
+    key(
+        "identity",
+        Section(ROUTE_IDENTITY),
+        Otherwise("`identity` of the file"),
+        "What the upstream of this route learns of the caller. A key that is given here takes the place of the same key of `identity`; the others stay. The keys that sign assertions are those of `identity.assertion`.",
+        "",
     ),
 ];
 

@@ -12,11 +12,13 @@ use http::{HeaderMap, HeaderName, Method, Request, Response};
 use serde_json::json;
 
 use super::*;
-use crate::config::settings::{AccessTokenForwarding, Identity, Issuer, KeySource, Settings};
+use crate::config::settings::{Identity, Issuer, KeySource, Settings};
 use crate::core::cors::Sharing;
+use crate::core::identity_headers::WhichList;
 use crate::core::ids::{IssuerName, RouteName, UpstreamName};
 use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use crate::core::route::forwarding::Forwarding;
+use crate::core::route::identity::RouteIdentity;
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
@@ -83,9 +85,9 @@ fn live(audience: &str, subject_header: &'static str, before: Option<&Live>) -> 
     issuer.timeout = Duration::from_millis(100);
     let issuers = vec![Arc::new(issuer)];
     let identity = Identity {
-        headers: vec![(HeaderName::from_static(subject_header), "sub".to_owned())],
-        access_token: AccessTokenForwarding::Strip,
-        assertion: None,
+        headers: vec![vec![(HeaderName::from_static(subject_header), "sub".to_owned())]],
+        default: RouteIdentity::default(),
+        assertion_keys: None,
     };
     let settings =
         Settings { issuers: issuers.clone(), identity, ..testing::settings("https://gate.example") };
@@ -181,7 +183,7 @@ impl Scene {
         match (remembered, judged) {
             (Ok(remembered), Ok(judged)) => {
                 assert_eq!(remembered.token().claims(), judged.token().claims());
-                assert_eq!(remembered.identity(), judged.identity());
+                assert_eq!(remembered.identity(WhichList::default()), judged.identity(WhichList::default()));
                 Ok(())
             }
             (Err(remembered), Err(judged)) => {
@@ -407,12 +409,18 @@ fn memory_and_judgement_agree_whatever_happens_in_between() {
 
 #[tokio::test]
 async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
-    use crate::core::assertion::{Assertions, Binding};
+    use crate::core::assertion::{AssertionRules, Assertions, Binding};
     use crate::core::request::RequestHead;
     use crate::core::signing::SigningKey;
     use crate::flows::admit::{admit, read_target};
 
     let mut scene = Scene::new().await;
+    let rules = AssertionRules {
+        header: HeaderName::from_static("x-auth-assertion"),
+        ttl: Duration::from_secs(60),
+        binding: Binding::Upstream,
+    };
+    let identity = RouteIdentity { assertion: Some(rules), ..RouteIdentity::default() };
     let route = Arc::new(Route {
         name: RouteName::new("/api/*"),
         path: PathPattern::parse("/api/*").unwrap(),
@@ -425,7 +433,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         upstream: UpstreamName::new("api"),
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
-        forwarding: Forwarding::default(),
+        forwarding: Forwarding { identity, ..Forwarding::default() },
         session: None,
         report_only: false,
         resource: Resource::default(),
@@ -434,9 +442,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     live.routes = RouteTable::build(&[route]).unwrap();
     let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let key = SigningKey::from_pem(pem.as_bytes()).unwrap();
-    let (header, issuer) = (HeaderName::from_static("x-auth-assertion"), "https://gate.example".to_owned());
-    let assertions =
-        Assertions::new(header, Duration::from_secs(60), Binding::Upstream, issuer, vec![key]).unwrap();
+    let assertions = Assertions::new("https://gate.example".to_owned(), vec![key]).unwrap();
     live.assertions = Some(Arc::new(assertions));
     scene.live = Arc::new(live);
 
