@@ -11,6 +11,7 @@ use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
+use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
 use crate::config::settings::{Client, Issuer, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
@@ -18,7 +19,6 @@ use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, RouteName};
 use crate::core::request::{METHODS, Origin};
 use crate::core::route::forwarding::{Forwarding, SentPath};
-use crate::core::route::identity::RouteIdentity;
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::resource::Resource;
@@ -59,7 +59,8 @@ pub(super) fn read(
     for item in items {
         let Some(keys) = item.keys() else { continue };
         let said = identity.of_route(&keys);
-        if let Some(route) = route(&keys, around, &mut upstreams, said) {
+        if let Some(mut route) = route(&keys, around, &mut upstreams) {
+            route.forwarding.identity = said;
             read.push((keys, route));
         }
     }
@@ -102,12 +103,7 @@ fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
 }
 
 /// `name` is still empty where the file gives none.
-fn route(
-    keys: &Keys<'_>,
-    around: &Around<'_>,
-    upstreams: &mut Upstreams<'_>,
-    identity: RouteIdentity,
-) -> Option<Route> {
+fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
     let path = keys.get("path").and_then(|value| path(&value));
     let given = keys.get("host").map(|value| host(&value));
     let is_host_read = !matches!(given, Some(None));
@@ -116,7 +112,7 @@ fn route(
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
-    let forwarding = Forwarding { identity, ..forwarding(keys, path.as_ref()) };
+    let forwarding = forwarding(keys, path.as_ref());
     let name = keys.text("name").unwrap_or_default();
     let words = [("gateway", CorsSpeaker::Gateway), ("upstream", CorsSpeaker::Upstream)];
     let cors = keys.word("cors", &words, CorsSpeaker::Gateway);
@@ -156,73 +152,6 @@ fn route(
         sharing,
         forwarding,
     })
-}
-
-/// `resource`: at the gateway itself, and an audience of tokens that the route takes.
-fn resource(
-    value: &Value<'_>,
-    host: Option<&HostPattern>,
-    access: &Access,
-    around: &Around<'_>,
-) -> Option<Resource> {
-    let text = value.text()?;
-    let resource = Resource::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()?;
-    if let (Some(public), Some(origin)) = (&around.network.public_url, resource.origin()) {
-        let is_here = match host {
-            None => origin == public,
-            Some(pattern) => {
-                let name = origin.host_name();
-                pattern.covers(name) && public.at(name) == *origin
-            }
-        };
-        if !is_here {
-            let here = match host {
-                Some(HostPattern::Exact(name)) => public.at(name),
-                Some(HostPattern::Below(name)) => public.at(&format!("<name>.{name}")),
-                None => public.clone(),
-            };
-            value.wrong(format!(
-                "is not where this route is served, and clients look for its metadata there (RFC 9728 section 3): begin it with `{}`",
-                here.as_str()
-            ));
-            return None;
-        }
-    }
-    let takes = |issuer: &&Issuer| access.takes_issuer(&issuer.name);
-    let is_audience = |issuer: &Issuer| issuer.rules.audiences.contains(&text);
-    // An issuer that could not be read has its own mistake, and may be the one.
-    let all_read = around.issuers.len() == around.issuer_names.len();
-    if all_read && !around.issuers.iter().filter(takes).any(is_audience) {
-        value.wrong(
-            "is in no `audience` of an issuer whose tokens the route takes, so a token for it would be refused; add it there",
-        );
-    }
-    Some(resource)
-}
-
-/// Two spellings of one resource would have one place for their metadata.
-fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Network) {
-    let Some(public) = &network.public_url else { return };
-    let identifier = |route: &Route| {
-        let at = match &route.host {
-            Some(HostPattern::Exact(name)) => public.at(name),
-            _ => public.clone(),
-        };
-        route.resource.identifier(&at)
-    };
-    for (keys, route) in routes.iter().filter(|(keys, _)| keys.has("resource")) {
-        let mine = identifier(route);
-        let other = routes
-            .iter()
-            .map(|(_, other)| identifier(other))
-            .any(|other| other != mine && other.trim_end_matches('/') == mine.trim_end_matches('/'));
-        if other {
-            keys.wrong(
-                "resource",
-                "another route's resource is the same but for a `/` at its end; write both the same way",
-            );
-        }
-    }
 }
 
 /// With the pages of these clients; where the cookie of `session` may be used, with what that needs.
