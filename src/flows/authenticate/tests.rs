@@ -420,7 +420,9 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         ttl: Duration::from_secs(60),
         binding: Binding::Upstream,
     };
-    let identity = RouteIdentity { assertion: Some(rules), ..RouteIdentity::default() };
+    // A list of its own, beside one that it must not get.
+    let headers = WhichList::nth(1);
+    let identity = RouteIdentity { headers, assertion: Some(rules), ..RouteIdentity::default() };
     let route = Arc::new(Route {
         name: RouteName::new("/api/*"),
         path: PathPattern::parse("/api/*").unwrap(),
@@ -440,6 +442,8 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     });
     let mut live = live(AUDIENCE, SUBJECT, Some(&scene.live));
     live.routes = RouteTable::build(&[route]).unwrap();
+    let lists = &mut Arc::get_mut(&mut live.settings).unwrap().identity.headers;
+    lists.insert(0, vec![(HeaderName::from_static("x-other"), "sub".to_owned())]);
     let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let key = SigningKey::from_pem(pem.as_bytes()).unwrap();
     let assertions = Assertions::new("https://gate.example".to_owned(), vec![key]).unwrap();
@@ -459,7 +463,8 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         let target = read_target(&scene.live, &head).unwrap();
         let admitted = admit(&scene.remembers, &scene.live, &head, target, NOW).now_or_never().unwrap();
         let permit = admitted.unwrap().permit;
-        assert!(permit.assertion().is_some() && permit.identity().len() == 1);
+        let [(name, _)] = permit.identity() else { panic!("{:?}", permit.identity()) };
+        assert!(permit.assertion().is_some() && name == SUBJECT);
     };
     request();
     assert_eq!(allocation_counter::measure(request).count_total, 2);
