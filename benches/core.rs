@@ -26,7 +26,7 @@ use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::Jwk;
 use serde_json::{Value, json};
 use tollgate::core::cors::Sharing;
-use tollgate::core::identity_headers::{ReservedHeaders, identity_headers};
+use tollgate::core::identity_headers::{IdentityHeaders, ReservedHeaders};
 use tollgate::core::ids::{IssuerName, RouteName, UpstreamName};
 use tollgate::core::revocation::TokenFacts as RevocationFacts;
 use tollgate::core::route::forwarding::Forwarding;
@@ -231,7 +231,7 @@ fn header_plan(table: &mut Table, verified: &VerifiedToken) {
         ("x-auth-scope", "scope"),
         ("x-auth-issuer", "iss"),
     ];
-    let plan = ours.map(|(header, claim)| (HeaderName::from_static(header), claim.to_owned()));
+    let plan = [ours.map(|(header, claim)| (HeaderName::from_static(header), claim.to_owned())).to_vec()];
     let reserved = ReservedHeaders::new(ours.iter().map(|(header, _)| *header));
     let sent = [
         "host",
@@ -253,7 +253,7 @@ fn header_plan(table: &mut Table, verified: &VerifiedToken) {
     table.add("header plan", || {
         let gone = black_box(&sent).iter().filter(|name| reserved.is_reserved(name)).count();
         assert_eq!(gone, 1, "Authorization");
-        identity_headers(&plan, TokenFacts::from(verified))
+        IdentityHeaders::of(&plan, TokenFacts::from(verified))
     });
 }
 

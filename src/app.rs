@@ -290,23 +290,23 @@ fn assertions(
     store: &Path,
     before: Option<&Live>,
 ) -> Result<Option<Arc<Assertions>>, StartError> {
-    let Some(asked) = &settings.identity.assertion else { return Ok(None) };
+    let Some(asked) = &settings.identity.assertion_keys else { return Ok(None) };
     let is_same = |before: &&Live| {
-        before.settings.identity.assertion.as_ref() == Some(asked)
+        before.settings.identity.assertion_keys.as_ref() == Some(asked)
             && before.settings.public_url == settings.public_url
     };
     if let Some(before) = before.filter(is_same) {
         return Ok(before.assertions.clone());
     }
-    let mut pems = asked.keys.clone();
+    let mut pems = asked.clone();
     if pems.is_empty() {
         pems.push(key_files::assertion_key(store)?);
     }
     let keys: Result<Vec<_>, _> = pems.iter().map(|pem| SigningKey::from_pem(pem.expose())).collect();
     let keys = keys.map_err(StartError::AssertionKey)?;
     let issuer = settings.public_url.as_str().to_owned();
-    let made = Assertions::new(asked.header.clone(), asked.ttl, asked.binding, issuer, keys);
-    made.map(|assertions| Some(Arc::new(assertions)))
+    Assertions::new(issuer, keys)
+        .map(|assertions| Some(Arc::new(assertions)))
         .map_err(|error| StartError::AssertionKey(error.to_string()))
 }
 

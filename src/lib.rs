@@ -45,6 +45,7 @@
 //! | which route wins | `core/route/table.rs` |
 //! | what a route may require | `core/route/policy.rs` |
 //! | what a route is called, and said of it | `core/route/resource.rs` |
+//! | what a route says of the caller | `core/route/identity.rs`, read in `config/identity.rs` |
 //! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
 //! | status and words of a refusal | `core/denial/` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |

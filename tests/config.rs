@@ -5,6 +5,8 @@
 
 #[path = "config/defaults.rs"]
 mod defaults;
+#[path = "config/identity.rs"]
+mod identity;
 #[path = "config/json_schema.rs"]
 mod json_schema;
 
@@ -20,6 +22,7 @@ use tollgate::config::{self, Loaded, error::ConfigErrors, schema};
 use tollgate::core::assertion::Binding;
 use tollgate::core::cors::Sharing;
 use tollgate::core::route::CorsSpeaker;
+use tollgate::core::route::identity::RouteIdentity;
 use tollgate::core::route::policy::{Access, ClaimValue, Requirements};
 use tollgate::core::token::Algorithm;
 use tollgate::core::token::security_event::event::EventType;
@@ -235,7 +238,8 @@ fn what_the_file_leaves_out_has_the_documented_default() {
     assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(settings.log.level, tracing::Level::INFO);
     assert_eq!(settings.log.subject, SubjectInLog::Plain);
-    let headers: Vec<_> = settings.identity.headers.iter().map(|(n, c)| (n.as_str(), c.as_str())).collect();
+    let headers: Vec<_> =
+        settings.identity.headers.iter().flatten().map(|(n, c)| (n.as_str(), c.as_str())).collect();
     let default = [
         ("x-auth-subject", "sub"),
         ("x-auth-client", "client_id"),
@@ -243,7 +247,9 @@ fn what_the_file_leaves_out_has_the_documented_default() {
         ("x-auth-issuer", "iss"),
     ];
     assert_eq!(headers, default);
-    assert_eq!(settings.identity.access_token, AccessTokenForwarding::Strip);
+    assert_eq!(settings.identity.default, RouteIdentity::default());
+    assert_eq!(settings.routes[0].forwarding.identity, RouteIdentity::default());
+    assert!(settings.identity.assertion_keys.is_none());
 }
 
 /// A file in which every key of the schema stands.
@@ -334,6 +340,10 @@ routes:
     timeouts: { connect: 1s, read: 2s, write: 3s }
     body_limit: 1KiB
     strip_prefix: /a
+    identity:
+      headers: { X-Staff: email }
+      access_token: strip
+      assertion: { header: X-Signed, ttl: 30s, bind: request }
   - { path: /b, to: "http://10.0.0.1:3000/", public: true, issuers: [corp, old], cors: gateway, rewrite: /x }
   - { path: /c, to: several, public: false, issuers: keys }
   - { path: /d, to: several, issuers: corp, sign_in: desk, extends_session: false }
@@ -346,7 +356,7 @@ upstreams:
     tls: { ca: gate.pem, server_name: gate.example.com, certificate: gate.pem, key: gate.key }
     timeouts: { connect: 1s, read: 2s, write: 3s }
     retries: 2
-identity: { headers: { X-User: sub }, access_token: forward }
+identity: { headers: { X-User: sub }, access_token: forward, assertion: { keys: [{ file: gate.key }] } }
 sessions: { idle_timeout: 1h, absolute_timeout: 1d, grace: 10s, keys: [{ file: cookie.1 }] }
 signals:
   okta:
@@ -1759,16 +1769,18 @@ fn an_assertion_has_a_header_of_its_own_and_keys_that_sign() {
         let text = good().with(&format!("identity: {{ assertion: {assertion} }}")).text();
         let read = |path: &Path| fs::read(path);
         config::parse(&text, folder.path(), &env, &read)
-            .map(|loaded| loaded.settings.identity.assertion)
+            .map(|loaded| {
+                let identity = loaded.settings.identity;
+                (identity.default.assertion.unwrap(), identity.assertion_keys.unwrap().len())
+            })
             .map_err(|errors| errors.to_string())
     };
-    let assertion = told("{}").unwrap().unwrap();
+    let (assertion, keys) = told("{}").unwrap();
     assert_eq!((assertion.header.as_str(), assertion.ttl), ("x-auth-assertion", Duration::from_secs(60)));
-    assert_eq!((assertion.binding, assertion.keys.len()), (Binding::Upstream, 0));
-    let assertion =
-        told("{ header: X-Caller, ttl: 10s, bind: request, keys: [{ file: a }] }").unwrap().unwrap();
-    assert_eq!((assertion.header.as_str(), assertion.binding), ("x-caller", Binding::Request));
-    assert_eq!(assertion.keys.len(), 1);
+    assert_eq!((assertion.binding, keys), (Binding::Upstream, 0));
+    let (assertion, keys) =
+        told("{ header: X-Caller, ttl: 10s, bind: request, keys: [{ file: a }] }").unwrap();
+    assert_eq!((assertion.header.as_str(), assertion.binding, keys), ("x-caller", Binding::Request, 1));
     for (wrong, why) in [
         ("{ header: Cookie }", "another meaning"),
         ("{ header: X_Auth_Subject }", "identity headers"),

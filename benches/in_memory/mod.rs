@@ -62,11 +62,11 @@ impl Gateway {
             settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
         let revocations = Arc::new(Revocations::new([7; 16]));
         revocations.is_complete(Instant::now(), None);
-        let assertions = settings.identity.assertion.as_ref().map(|asked| {
+        let assertions = settings.identity.assertion_keys.as_ref().map(|_| {
             let pem = new_assertion_key().expect("a key");
             let key = SigningKey::from_pem(pem.as_bytes()).expect("a key");
             let issuer = settings.public_url.as_str().to_owned();
-            Assertions::new(asked.header.clone(), asked.ttl, asked.binding, issuer, vec![key]).expect("a key")
+            Assertions::new(issuer, vec![key]).expect("a key")
         });
         let live = Live {
             routes: RouteTable::build(&settings.routes).expect("routes"),

@@ -1,5 +1,9 @@
-//! `identity:` — which headers tell the upstream who is calling. Such a header is removed from every
-//! request that comes in, so none may be one that requests need, or that means something to others.
+//! `identity:` and `routes[].identity` — what tells the upstream who is calling. A header of either is removed from
+//! every request that comes in, whatever its route, so none may be one that requests need, or that means something to
+//! others.
+//!
+//! What a route says takes the place of what `identity` says under the same key: `headers` as a whole, the keys of
+//! `assertion` one by one. The keys that sign are everybody's.
 
 use std::time::Duration;
 
@@ -7,9 +11,10 @@ use http::HeaderName;
 
 use crate::config::keys::assertion_keys;
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{AccessTokenForwarding, Assertion, Identity};
-use crate::core::assertion::Binding;
-use crate::core::identity_headers::ReservedHeaders;
+use crate::config::settings::Identity;
+use crate::core::assertion::{AssertionRules, Binding};
+use crate::core::identity_headers::{HeaderList, ReservedHeaders, WhichList};
+use crate::core::route::identity::RouteIdentity;
 
 /// Headers that HTTP (RFC 9110), browsers or the upstream need for something else, folded; beside
 /// those that `core::identity_headers` reserves.
@@ -63,36 +68,146 @@ const DEFAULT: [(HeaderName, &str); 4] = [
     (HeaderName::from_static("x-auth-issuer"), "iss"),
 ];
 
-pub(super) fn read(root: &Keys<'_>) -> Identity {
-    let keys = root.section("identity");
-    let headers = match keys.get("headers") {
-        Some(value) => headers(&value),
-        None => DEFAULT.into_iter().map(|(name, claim)| (name, claim.to_owned())).collect(),
-    };
-    let assertion = assertion(&keys.section("assertion"), keys.has("assertion"), &headers);
-    let words = [("strip", AccessTokenForwarding::Strip), ("forward", AccessTokenForwarding::Forward)];
-    let access_token = keys.word("access_token", &words, AccessTokenForwarding::Strip);
-    Identity { headers, access_token, assertion }
+/// What upstreams learn, while it is read: first `identity`, then route by route.
+pub(super) struct Reading {
+    identity: Identity,
+    names: Names,
 }
 
-/// `identity`: the headers that are taken already.
-fn assertion(keys: &Keys<'_>, is_on: bool, identity: &[(HeaderName, String)]) -> Option<Assertion> {
+pub(super) fn read(root: &Keys<'_>) -> Reading {
+    let keys = root.section("identity");
+    let mut names = Names::default();
+    let headers = match keys.get("headers") {
+        Some(value) => headers(&value, &mut names),
+        None => {
+            let headers = DEFAULT.into_iter().map(|(name, claim)| (name, claim.to_owned()));
+            headers.inspect(|(name, _)| names.note(name, Carries::Claim, "the default")).collect()
+        }
+    };
+    let is_on = keys.has("assertion");
+    let keys_of_it = keys.section("assertion");
+    let rules = assertion(&keys_of_it, None, is_on, &mut names).filter(|_| is_on);
+    let assertion_keys = keys_of_it.get("keys").map(|value| assertion_keys(&value)).unwrap_or_default();
+    let default = RouteIdentity {
+        headers: WhichList::default(),
+        forwards_access_token: access_token(&keys, false),
+        assertion: rules,
+    };
+    let assertion_keys = is_on.then_some(assertion_keys);
+    Reading { identity: Identity { headers: vec![headers], default, assertion_keys }, names }
+}
+
+impl Reading {
+    /// What the upstream of a route learns. `route`: its keys.
+    pub(super) fn of_route(&mut self, route: &Keys<'_>) -> RouteIdentity {
+        let keys = route.section("identity");
+        let default = self.identity.default.clone();
+        let headers = match keys.get("headers") {
+            Some(value) => {
+                let own = headers(&value, &mut self.names);
+                self.list(own)
+            }
+            None => default.headers,
+        };
+        let forwards_access_token = access_token(&keys, default.forwards_access_token);
+        let is_own = keys.get("assertion").is_some_and(|value| value.keys().is_some());
+        let own = assertion(&keys.section("assertion"), default.assertion.as_ref(), is_own, &mut self.names);
+        let assertion = match keys.get("assertion") {
+            None => default.assertion,
+            Some(_) if is_own => own,
+            Some(value) => {
+                value.word(&[("off", ())]);
+                None
+            }
+        };
+        if assertion.is_some() {
+            self.identity.assertion_keys.get_or_insert_default();
+        }
+        RouteIdentity { headers, forwards_access_token, assertion }
+    }
+
+    /// Routes that say the same share it: each list is made of each token.
+    fn list(&mut self, own: HeaderList) -> WhichList {
+        let lists = &mut self.identity.headers;
+        let at = lists.iter().position(|list| *list == own).unwrap_or_else(|| {
+            lists.push(own);
+            lists.len().saturating_sub(1)
+        });
+        WhichList::nth(at)
+    }
+
+    pub(super) fn finish(self) -> Identity {
+        self.identity
+    }
+}
+
+/// Whether some route of the file has assertions made, where `identity` has none.
+pub(super) fn is_asserted_on_a_route(root: &Keys<'_>) -> bool {
+    let Some(routes) = root.get("routes").filter(Value::is_list) else { return false };
+    routes.items().iter().filter_map(Value::keys).any(|route| {
+        route.section("identity").get("assertion").is_some_and(|assertion| assertion.keys().is_some())
+    })
+}
+
+/// Whether the access token goes on.
+fn access_token(keys: &Keys<'_>, default: bool) -> bool {
+    keys.word("access_token", &[("strip", false), ("forward", true)], default)
+}
+
+/// `inherited`: what holds for keys that are not given.
+fn assertion(
+    keys: &Keys<'_>,
+    inherited: Option<&AssertionRules>,
+    is_on: bool,
+    names: &mut Names,
+) -> Option<AssertionRules> {
     let header = match keys.get("header") {
-        None => Some(ASSERTION),
+        None => Some(inherited.map_or(ASSERTION, |rules| rules.header.clone())),
         Some(value) => value.text().and_then(|text| own_header(&value, &text)),
     };
-    let taken =
-        |header: &HeaderName| identity.iter().any(|(name, _)| fold(name.as_str()) == fold(header.as_str()));
-    if is_on && header.as_ref().is_some_and(taken) {
-        let key = if keys.has("header") { "header" } else { "" };
-        keys.wrong(key, "is one of the identity headers too; choose another name");
+    // One that is inherited was looked at where it stands.
+    let is_named_here = keys.has("header") || inherited.is_none();
+    if let Some(header) = header.as_ref().filter(|_| is_on && is_named_here) {
+        let (key, place) = match keys.get("header") {
+            Some(value) => ("header", value.place.to_string()),
+            None => ("", keys.place.to_string()),
+        };
+        if let Some(other) = names.other_use(header, Carries::Assertion) {
+            keys.wrong(key, format!("is one of the identity headers too ({other}); choose another name"));
+        }
+        names.note(header, Carries::Assertion, place);
     }
-    let ttl =
-        keys.duration("ttl", Duration::from_secs(60), Duration::from_secs(10)..=Duration::from_secs(3600));
+    let (ttl, binding) =
+        inherited.map_or((Duration::from_secs(60), Binding::Upstream), |rules| (rules.ttl, rules.binding));
+    let ttl = keys.duration("ttl", ttl, Duration::from_secs(10)..=Duration::from_secs(3600));
     let words = [("upstream", Binding::Upstream), ("request", Binding::Request)];
-    let binding = keys.word("bind", &words, Binding::Upstream);
-    let keys = keys.get("keys").map(|value| assertion_keys(&value)).unwrap_or_default();
-    header.filter(|_| is_on).map(|header| Assertion { header, ttl, binding, keys })
+    let binding = keys.word("bind", &words, binding);
+    header.map(|header| AssertionRules { header, ttl, binding })
+}
+
+/// What an upstream finds in a header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    Claim,
+    Assertion,
+}
+
+/// The names that are given out so far, folded, with where they stand. An upstream may be behind several routes: what is
+/// a signed assertion on one must not be on another what a claim says, which may be of its caller's choice.
+#[derive(Default)]
+struct Names(Vec<(String, Carries, String)>);
+
+impl Names {
+    fn note(&mut self, header: &HeaderName, carries: Carries, place: impl Into<String>) {
+        self.0.push((fold(header.as_str()), carries, place.into()));
+    }
+
+    /// Where the name carries something else.
+    fn other_use(&self, header: &HeaderName, carries: Carries) -> Option<&str> {
+        let fold = fold(header.as_str());
+        let other = self.0.iter().find(|(name, other, _)| *name == fold && *other != carries)?;
+        Some(&other.2)
+    }
 }
 
 /// A header that nobody needs for anything else.
@@ -112,8 +227,8 @@ fn own_header(value: &Value<'_>, written: &str) -> Option<HeaderName> {
     Some(name)
 }
 
-fn headers(value: &Value<'_>) -> Vec<(HeaderName, String)> {
-    let mut headers: Vec<(HeaderName, String)> = Vec::new();
+fn headers(value: &Value<'_>, names: &mut Names) -> HeaderList {
+    let mut headers = HeaderList::new();
     let mut folded: Vec<(String, &str)> = Vec::new();
     for (written, value) in value.named("header") {
         if value.is_list() {
@@ -130,6 +245,10 @@ fn headers(value: &Value<'_>) -> Vec<(HeaderName, String)> {
             continue;
         }
         folded.push((fold, written));
+        if let Some(other) = names.other_use(&name, Carries::Claim) {
+            value.wrong(format!("is the header of an assertion too ({other}); choose another name"));
+        }
+        names.note(&name, Carries::Claim, value.place.to_string());
         headers.push((name, claim));
     }
     headers

@@ -21,7 +21,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let sessions = sessions::sessions(root);
     let limits = sessions::limits(root);
     let log = sessions::log(root);
-    let identity = identity::read(root);
+    let mut identity = identity::read(root);
     let store = store::read(root);
     let mut issuers = issuers::read(root, &network);
     let issuer_names = names(root, "issuers");
@@ -46,7 +46,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         pages: &clients.pages,
         natives: &native_names,
     };
-    let (routes, upstreams) = routes::read(root, &around);
+    let (routes, upstreams) = routes::read(root, &around, &mut identity);
     let sessions_of_clients = clients.pages.iter().filter_map(|client| client.session.as_ref());
     let sharing = Sharing { credentials: true, ..routes::sharing(&clients.pages, sessions_of_clients) };
     Some(Settings {
@@ -60,7 +60,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         sharing,
         upstreams,
         routes,
-        identity,
+        identity: identity.finish(),
         sessions,
         signals: signals.into_iter().map(Arc::new).collect(),
         store: store?,

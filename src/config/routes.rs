@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
+use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
 use crate::config::settings::{Client, Issuer, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
@@ -42,7 +44,11 @@ pub(super) struct Around<'a> {
 }
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
-pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Vec<Arc<Upstream>>) {
+pub(super) fn read(
+    root: &Keys<'_>,
+    around: &Around<'_>,
+    identity: &mut identity::Reading,
+) -> (Vec<Arc<Route>>, Vec<Arc<Upstream>>) {
     let mut upstreams = Upstreams::read(root, around.network);
     let Some(list) = root.get("routes").filter(Value::is_list) else { return Default::default() };
     let items = list.items();
@@ -52,7 +58,9 @@ pub(super) fn read(root: &Keys<'_>, around: &Around<'_>) -> (Vec<Arc<Route>>, Ve
     let mut read: Vec<(Keys<'_>, Route)> = Vec::new();
     for item in items {
         let Some(keys) = item.keys() else { continue };
-        if let Some(route) = route(&keys, around, &mut upstreams) {
+        let said = identity.of_route(&keys);
+        if let Some(mut route) = route(&keys, around, &mut upstreams) {
+            route.forwarding.identity = said;
             read.push((keys, route));
         }
     }
@@ -152,73 +160,6 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
     })
 }
 
-/// `resource`: at the gateway itself, and an audience of tokens that the route takes.
-fn resource(
-    value: &Value<'_>,
-    host: Option<&HostPattern>,
-    access: &Access,
-    around: &Around<'_>,
-) -> Option<Resource> {
-    let text = value.text()?;
-    let resource = Resource::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()?;
-    if let (Some(public), Some(origin)) = (&around.network.public_url, resource.origin()) {
-        let is_here = match host {
-            None => origin == public,
-            Some(pattern) => {
-                let name = origin.host_name();
-                pattern.covers(name) && public.at(name) == *origin
-            }
-        };
-        if !is_here {
-            let here = match host {
-                Some(HostPattern::Exact(name)) => public.at(name),
-                Some(HostPattern::Below(name)) => public.at(&format!("<name>.{name}")),
-                None => public.clone(),
-            };
-            value.wrong(format!(
-                "is not where this route is served, and clients look for its metadata there (RFC 9728 section 3): begin it with `{}`",
-                here.as_str()
-            ));
-            return None;
-        }
-    }
-    let takes = |issuer: &&Issuer| access.takes_issuer(&issuer.name);
-    let is_audience = |issuer: &Issuer| issuer.rules.audiences.contains(&text);
-    // An issuer that could not be read has its own mistake, and may be the one.
-    let all_read = around.issuers.len() == around.issuer_names.len();
-    if all_read && !around.issuers.iter().filter(takes).any(is_audience) {
-        value.wrong(
-            "is in no `audience` of an issuer whose tokens the route takes, so a token for it would be refused; add it there",
-        );
-    }
-    Some(resource)
-}
-
-/// Two spellings of one resource would have one place for their metadata.
-fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Network) {
-    let Some(public) = &network.public_url else { return };
-    let identifier = |route: &Route| {
-        let at = match &route.host {
-            Some(HostPattern::Exact(name)) => public.at(name),
-            _ => public.clone(),
-        };
-        route.resource.identifier(&at)
-    };
-    for (keys, route) in routes.iter().filter(|(keys, _)| keys.has("resource")) {
-        let mine = identifier(route);
-        let other = routes
-            .iter()
-            .map(|(_, other)| identifier(other))
-            .any(|other| other != mine && other.trim_end_matches('/') == mine.trim_end_matches('/'));
-        if other {
-            keys.wrong(
-                "resource",
-                "another route's resource is the same but for a `/` at its end; write both the same way",
-            );
-        }
-    }
-}
-
 /// With the pages of these clients; where the cookie of `session` may be used, with what that needs.
 pub(super) fn sharing<'a>(
     clients: impl IntoIterator<Item = &'a Client>,
@@ -294,6 +235,7 @@ fn forwarding(keys: &Keys<'_>, path: Option<&PathPattern>) -> Forwarding {
         path: rewritten.or(stripped),
         timeouts: upstreams::timeouts(keys),
         body_limit: keys.get("body_limit").and_then(|value| value.size(0..=u64::MAX)),
+        ..Forwarding::default()
     }
 }
 

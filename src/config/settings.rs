@@ -17,11 +17,12 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 use url::Url;
 
-use crate::core::assertion::Binding;
 use crate::core::cors::Sharing;
+use crate::core::identity_headers::HeaderList;
 use crate::core::ids::{IssuerName, UpstreamName};
 use crate::core::request::Origin;
 use crate::core::route::Route;
+use crate::core::route::identity::RouteIdentity;
 use crate::core::secret::Secret;
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
@@ -278,29 +279,27 @@ impl Default for Timeouts {
     }
 }
 
+/// What upstreams learn of callers; each route has its own of it.
 #[derive(Debug)]
 pub struct Identity {
-    /// Header and the claim that fills it.
-    pub headers: Vec<(HeaderName, String)>,
-    /// Whether the access token goes on to the upstream.
-    pub access_token: AccessTokenForwarding,
-    pub assertion: Option<Assertion>,
+    /// The lists of headers that routes name: the first is that of `identity`, the others are those of routes.
+    pub headers: Vec<HeaderList>,
+    /// What a route has that says nothing of its own.
+    pub default: RouteIdentity,
+    /// Keys of assertions, PKCS#8 PEM. The first signs, all are published; an empty list: one is made and kept in the
+    /// store folder. `None`: nothing is signed.
+    pub assertion_keys: Option<Vec<Secret<Vec<u8>>>>,
 }
 
-/// What is signed for upstreams, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assertion {
-    pub header: HeaderName,
-    pub ttl: Duration,
-    pub binding: Binding,
-    /// PKCS#8 PEM. The first signs, all are published; none: one is made and kept in the store folder.
-    pub keys: Vec<Secret<Vec<u8>>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessTokenForwarding {
-    Strip,
-    Forward,
+impl Settings {
+    /// Every header by which an upstream is told who calls, on whatever route. Several routes may lead to one upstream,
+    /// which believes a header wherever it comes from; so nobody else may set it on any.
+    pub fn identity_names(&self) -> impl Iterator<Item = &HeaderName> {
+        let of_routes = self.routes.iter().map(|route| &route.forwarding.identity);
+        let assertions = std::iter::once(&self.identity.default).chain(of_routes);
+        let assertions = assertions.filter_map(|identity| Some(&identity.assertion.as_ref()?.header));
+        self.identity.headers.iter().flatten().map(|(name, _)| name).chain(assertions)
+    }
 }
 
 #[derive(Debug)]

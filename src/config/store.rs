@@ -8,6 +8,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use crate::config::certificates;
+use crate::config::identity;
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Store, Topology};
 use crate::core::percent;
@@ -55,8 +56,8 @@ fn needs_what_replicas_share(value: &Value<'_>, root: &Keys<'_>) {
     if !root.section("sessions").has("keys") {
         value.wrong("with Redis `sessions.keys` must be given, the same on every replica, or none opens the cookies of another; `tollgate keys cookie` makes one");
     }
-    let identity = root.section("identity");
-    if identity.has("assertion") && !identity.section("assertion").has("keys") {
+    let asserts = root.section("identity").has("assertion") || identity::is_asserted_on_a_route(root);
+    if asserts && !root.section("identity").section("assertion").has("keys") {
         value.wrong("with Redis `identity.assertion.keys` must be given, or every replica would sign with its own; `tollgate keys assertion` makes one");
     }
     if !root.section("admin").has("token") {

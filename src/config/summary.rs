@@ -2,10 +2,12 @@
 
 use crate::config::Loaded;
 use crate::config::settings::{
-    Balance, Client, ClientCertificates, ClientCredential, Issuer, KeySource, Listener, NativeClient,
-    OnOutage, Server, Serves, Settings, Signal, SignalKeys, Store, Upstream,
+    Balance, Client, ClientCertificates, ClientCredential, Identity, Issuer, KeySource, Listener,
+    NativeClient, OnOutage, Server, Serves, Settings, Signal, SignalKeys, Store, Upstream,
 };
 use crate::config::values::{show_duration, show_size};
+use crate::core::assertion::Binding;
+use crate::core::route::identity::RouteIdentity;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::HostPattern;
 use crate::core::route::{Dpop, Route, TakesSession};
@@ -38,7 +40,8 @@ pub fn summary(file: &str, loaded: &Loaded) -> String {
     }
     let mut heading = "routes";
     for route in &settings.routes {
-        line(std::mem::take(&mut heading), show_route(route));
+        let identity = show_identity(&settings.identity, &route.forwarding.identity);
+        line(std::mem::take(&mut heading), format!("{}{identity}", show_route(route)));
     }
     let mut heading = "upstreams";
     for upstream in settings.upstreams.iter().filter(|upstream| !upstream.name.as_str().contains("://")) {
@@ -225,6 +228,29 @@ pub fn show_route(route: &Route) -> String {
         route.path.as_str(),
         route.upstream
     )
+}
+
+/// What the upstream of a route learns of the caller, where `identity` of the file says something else.
+fn show_identity(all: &Identity, own: &RouteIdentity) -> String {
+    let mut told = Vec::new();
+    if own.headers != all.default.headers {
+        let names: Vec<&str> = own.headers.of(&all.headers).iter().map(|(name, _)| name.as_str()).collect();
+        told.push(if names.is_empty() { "no headers".to_owned() } else { names.join(", ") });
+    }
+    if own.forwards_access_token != all.default.forwards_access_token {
+        let goes = if own.forwards_access_token { "the access token" } else { "no access token" };
+        told.push(goes.to_owned());
+    }
+    if own.assertion != all.default.assertion {
+        told.push(own.assertion.as_ref().map_or_else(
+            || "no assertion".to_owned(),
+            |rules| {
+                let each = if rules.binding == Binding::Request { ", one a request" } else { "" };
+                format!("an assertion of {} in {}{each}", show_duration(rules.ttl), rules.header)
+            },
+        ));
+    }
+    if told.is_empty() { String::new() } else { format!("; tells who calls by {}", told.join(", ")) }
 }
 
 fn show_upstream(upstream: &Upstream) -> String {

@@ -31,11 +31,17 @@ pub enum Binding {
     Request,
 }
 
-/// What is signed, with which keys.
-pub struct Assertions {
+/// How a route has them made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssertionRules {
+    /// Carries it.
     pub header: HeaderName,
+    pub ttl: Duration,
     pub binding: Binding,
-    ttl: Duration,
+}
+
+/// Who signs, with which keys.
+pub struct Assertions {
     /// `iss`: `public_url`.
     issuer: String,
     /// The first signs, all are published.
@@ -114,19 +120,13 @@ impl Assertions {
     ///
     /// # Errors
     /// Without any key.
-    pub fn new(
-        header: HeaderName,
-        ttl: Duration,
-        binding: Binding,
-        issuer: String,
-        keys: Vec<SigningKey>,
-    ) -> Result<Self, NoKey> {
+    pub fn new(issuer: String, keys: Vec<SigningKey>) -> Result<Self, NoKey> {
         let first = keys.first().ok_or(NoKey)?;
         let jose = json!({ "alg": first.algorithm().name(), "kid": first.kid(), "typ": TYPE });
         let jose_header = URL_SAFE_NO_PAD.encode(jose.to_string());
         let public: Vec<_> = keys.iter().map(SigningKey::public_jwk).collect();
         let jwks = Bytes::from(json!({ "keys": public }).to_string());
-        Ok(Self { header, binding, ttl, issuer, keys, jose_header, jwks })
+        Ok(Self { issuer, keys, jose_header, jwks })
     }
 
     /// The public halves of all keys, as a JWK Set (RFC 7517 section 5).
@@ -134,7 +134,7 @@ impl Assertions {
         &self.jwks
     }
 
-    /// `iss`: of the issuer of the token.
+    /// `iss`: of the issuer of the token. `ttl`: at most.
     ///
     /// # Errors
     /// When the key does not sign.
@@ -143,12 +143,13 @@ impl Assertions {
         caller: &Caller,
         iss: &str,
         about: About<'_>,
+        ttl: Duration,
         now: Timestamp,
     ) -> Result<Made, SigningFailed> {
         // Client and subject as the identity headers say them: in a session not only the access token names them, nor the
         // session.
         let (token, subject) = (caller.token(), caller.subject_told());
-        let ends = now.plus(self.ttl).min(token.good_until());
+        let ends = now.plus(ttl).min(token.good_until());
         let claims = Claims {
             iss: &self.issuer,
             aud: about.upstream.as_str(),
@@ -181,10 +182,7 @@ impl Assertions {
 
 impl fmt::Debug for Assertions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Assertions")
-            .field("header", &self.header)
-            .field("keys", &self.keys)
-            .finish_non_exhaustive()
+        f.debug_struct("Assertions").field("keys", &self.keys).finish_non_exhaustive()
     }
 }
 
@@ -194,6 +192,7 @@ mod tests {
 
     use super::*;
     use crate::core::denial::Denial;
+    use crate::core::identity_headers::WhichList;
     use crate::core::signing::write_pem;
     use crate::core::token::TokenRules;
     use crate::core::token::jwks::KeySet;
@@ -209,10 +208,10 @@ mod tests {
         SigningKey::from_pem(write_pem(der.as_ref()).as_bytes()).unwrap()
     }
 
-    fn assertions(binding: Binding) -> Assertions {
-        let header = HeaderName::from_static("x-auth-assertion");
-        let keys = vec![p256(), p256()];
-        Assertions::new(header, Duration::from_secs(60), binding, GATE.to_owned(), keys).unwrap()
+    const TTL: Duration = Duration::from_secs(60);
+
+    fn assertions() -> Assertions {
+        Assertions::new(GATE.to_owned(), vec![p256(), p256()]).unwrap()
     }
 
     fn caller(changes: Value) -> Caller<()> {
@@ -236,10 +235,10 @@ mod tests {
 
     #[test]
     fn it_says_who_calls_for_one_upstream_and_verifies_by_the_published_keys() {
-        let assertions = assertions(Binding::Upstream);
+        let assertions = assertions();
         let upstream = UpstreamName::new("api");
         let about = About { upstream: &upstream, request: None };
-        let made = assertions.make(&caller(json!({ "sid": "s-1" })), ISS, about, NOW).unwrap();
+        let made = assertions.make(&caller(json!({ "sid": "s-1" })), ISS, about, TTL, NOW).unwrap();
         let claims = claims_of(&made);
         assert_eq!((&claims["iss"], &claims["aud"]), (&json!(GATE), &json!("api")));
         assert_eq!(claims["sub_id"], json!({ "format": "iss_sub", "iss": ISS, "sub": "alice" }));
@@ -259,10 +258,10 @@ mod tests {
 
     #[test]
     fn it_is_no_access_token_even_where_its_issuer_would_be_one() {
-        let assertions = assertions(Binding::Upstream);
+        let assertions = assertions();
         let upstream = UpstreamName::new("https://api.example.com");
         let about = About { upstream: &upstream, request: None };
-        let made = assertions.make(&caller(json!({})), ISS, about, NOW).unwrap();
+        let made = assertions.make(&caller(json!({})), ISS, about, TTL, NOW).unwrap();
         let set = KeySet::parse(assertions.jwks()).unwrap().0;
         let rules = TokenRules { iss: GATE.to_owned(), ..rules() };
         let judged = Unverified::parse(made.value.to_str().unwrap(), 8192).unwrap().verify(&set, &rules, NOW);
@@ -271,11 +270,12 @@ mod tests {
 
     #[test]
     fn of_a_session_it_says_what_the_headers_say() {
-        let assertions = assertions(Binding::Upstream);
+        let assertions = assertions();
         let upstream = UpstreamName::new("api");
         let about = About { upstream: &upstream, request: None };
         let headers = ["sub", "client_id"]
             .map(|claim| (HeaderName::from_static(claim_header(claim)), claim.to_owned()));
+        let headers = [headers.to_vec()];
         let id_token = |claims: Value| claims.as_object().unwrap().clone();
         for (access_token, session, id_token, sub, client, sid) in [
             (json!({}), None, None, Some("alice"), "web-app", None),
@@ -296,11 +296,11 @@ mod tests {
         ] {
             let caller =
                 caller(access_token).of_session("session-client", session, id_token.as_ref(), &headers);
-            let claims = claims_of(&assertions.make(&caller, ISS, about, NOW).unwrap());
+            let claims = claims_of(&assertions.make(&caller, ISS, about, TTL, NOW).unwrap());
             let header = |claim| {
                 let name = claim_header(claim);
                 caller
-                    .identity()
+                    .identity(WhichList::default())
                     .iter()
                     .find(|(known, _)| known == name)
                     .map(|(_, value)| value.to_str().unwrap())
@@ -313,23 +313,23 @@ mod tests {
 
     #[test]
     fn one_for_a_request_names_it_and_has_an_id() {
-        let assertions = assertions(Binding::Request);
+        let assertions = assertions();
         let upstream = UpstreamName::new("api");
         let request = RequestFacts { method: &Method::DELETE, path: "/a%2C/b", id: [7; 16] };
         let about = About { upstream: &upstream, request: Some(request) };
-        let claims = claims_of(&assertions.make(&caller(json!({})), ISS, about, NOW).unwrap());
+        let claims = claims_of(&assertions.make(&caller(json!({})), ISS, about, TTL, NOW).unwrap());
         assert_eq!((&claims["method"], &claims["path"]), (&json!("DELETE"), &json!("/a%2C/b")));
         assert_eq!(claims["jti"].as_str().unwrap().len(), 22);
     }
 
     #[test]
     fn it_does_not_outlive_its_token() {
-        let assertions = assertions(Binding::Upstream);
+        let assertions = assertions();
         let upstream = UpstreamName::new("api");
         let about = About { upstream: &upstream, request: None };
         let short = caller(json!({ "exp": NOW.as_secs() + 10 }));
         let skew = rules().clock_skew.as_secs();
-        let made = assertions.make(&short, ISS, about, NOW).unwrap();
+        let made = assertions.make(&short, ISS, about, TTL, NOW).unwrap();
         let left = (10 + skew).min(60);
         assert_eq!(claims_of(&made)["exp"].as_i64().unwrap() - NOW.as_secs(), i64::try_from(left).unwrap());
         assert_eq!(made.fresh_until, NOW.plus(Duration::from_millis(left * 500)));
@@ -353,16 +353,8 @@ mod tests {
         for (der, algorithm) in [(rsa.as_ref(), "RS256"), (p384.as_ref(), "ES384"), (ed.as_ref(), "EdDSA")] {
             let key = SigningKey::from_pem(write_pem(der).as_bytes()).unwrap();
             assert_eq!(key.algorithm().name(), algorithm);
-            let header = HeaderName::from_static("x-a");
-            let assertions = Assertions::new(
-                header,
-                Duration::from_secs(60),
-                Binding::Upstream,
-                GATE.to_owned(),
-                vec![key],
-            );
-            let assertions = assertions.unwrap();
-            let made = assertions.make(&caller(json!({})), ISS, about, NOW).unwrap();
+            let assertions = Assertions::new(GATE.to_owned(), vec![key]).unwrap();
+            let made = assertions.make(&caller(json!({})), ISS, about, TTL, NOW).unwrap();
             let (set, skipped) = KeySet::parse(assertions.jwks()).unwrap();
             assert!(skipped.is_empty(), "{skipped:?}");
             let (signed, signature) = made.value.to_str().unwrap().rsplit_once('.').unwrap();

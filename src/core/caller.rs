@@ -1,12 +1,12 @@
-//! Who calls: a verified token, and what upstreams are told of it. Their headers are made once, with the token, so
-//! that the same caller costs nothing the next time, and never gets those of another.
+//! Who calls: a verified token, and what upstreams are told of it. Their headers are made once, with the token and for
+//! all routes, so that the same caller costs nothing the next time, and never gets those of another.
 
 use std::fmt;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
-use crate::core::identity_headers::identity_headers;
+use crate::core::identity_headers::{HeaderList, IdentityHeaders, WhichList};
 use crate::core::revocation::marks::TokenMarks;
 use crate::core::route::policy::TokenFacts;
 use crate::core::session::grant::FamilyId;
@@ -17,7 +17,7 @@ use crate::core::token::verified::VerifiedToken;
 #[derive(Debug)]
 #[repr(C)] // in this order: see `VerifiedToken`
 pub struct Caller<B: ?Sized = dyn Beside> {
-    identity: Vec<(HeaderName, HeaderValue)>,
+    identity: IdentityHeaders,
     /// Where the session says it and not the token.
     client: Option<String>,
     /// As the session knows it, where it does.
@@ -55,9 +55,9 @@ struct Named {
 }
 
 impl<B> Caller<B> {
-    /// `headers`: header and the claim that fills it.
-    pub fn new(token: VerifiedToken, headers: &[(HeaderName, String)], beside: B) -> Self {
-        let identity = identity_headers(headers, TokenFacts::from(&token));
+    /// `headers`: the lists of the configuration.
+    pub fn new(token: VerifiedToken, headers: &[HeaderList], beside: B) -> Self {
+        let identity = IdentityHeaders::of(headers, TokenFacts::from(&token));
         Self { token, identity, client: None, session: None, by_id_token: None, beside }
     }
 }
@@ -89,12 +89,12 @@ impl<B: ?Sized> Caller<B> {
         client: &str,
         session: Option<&str>,
         id_token: Option<&Map<String, Value>>,
-        headers: &[(HeaderName, String)],
+        headers: &[HeaderList],
     ) -> Caller<()> {
         let token = self.token.clone();
         let facts = TokenFacts { client: Some(token.client().unwrap_or(client)), ..TokenFacts::from(&token) };
         let claims = id_token.unwrap_or(facts.claims);
-        let identity = identity_headers(headers, TokenFacts { claims, ..facts });
+        let identity = IdentityHeaders::of(headers, TokenFacts { claims, ..facts });
         let client = token.client().is_none().then(|| client.to_owned());
         let subject =
             |claims: &Map<String, Value>| claims.get("sub").and_then(Value::as_str).map(str::to_owned);
@@ -125,15 +125,14 @@ impl<B: ?Sized> Caller<B> {
         &self.token
     }
 
-    /// The identity headers to set, after every reserved one was removed.
-    pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.identity
+    /// The identity headers by one list, to set after every reserved one was removed.
+    pub fn identity(&self, which: WhichList) -> &[(HeaderName, HeaderValue)] {
+        self.identity.by(which)
     }
 
     /// How many bytes of memory it takes with what is beside it, rather too many than too few.
     pub fn size(&self) -> usize {
-        let values = self.identity.iter().map(|(_, value)| value.len().saturating_add(120));
         let beside = size_of_val(&self.beside);
-        self.token.size().saturating_add(values.fold(beside, usize::saturating_add))
+        self.token.size().saturating_add(beside).saturating_add(self.identity.size())
     }
 }

@@ -18,27 +18,80 @@ use serde_json::Value;
 use crate::core::percent;
 use crate::core::route::policy::{TokenFacts, claim};
 
-/// The identity headers of a request, in the order of `headers` (header and the claim that fills it).
-/// `scope` and `client_id` are what the issuer's claim names make of them; a claim that is not
-/// there leaves its header out.
-pub fn identity_headers(
-    headers: &[(HeaderName, String)],
-    token: TokenFacts<'_>,
-) -> Vec<(HeaderName, HeaderValue)> {
-    // In one piece of memory: every request of the caller reads them all.
-    let mut text = String::new();
-    let write = |(name, claim): &(HeaderName, String)| {
-        let start = text.len();
-        if write_value(token, claim, &mut text).is_none() {
-            text.truncate(start);
-            return None;
+/// Headers, each with the claim that fills it.
+pub type HeaderList = Vec<(HeaderName, String)>;
+
+/// One of the lists of a configuration: the first is that of `identity`, the others are those of routes. It means
+/// nothing in another configuration, so headers that were made by one must not outlive it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WhichList(usize);
+
+impl WhichList {
+    /// The one at this place.
+    pub const fn nth(at: usize) -> Self {
+        Self(at)
+    }
+
+    /// What stands in it.
+    pub fn of(self, lists: &[HeaderList]) -> &[(HeaderName, String)] {
+        lists.get(self.0).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// The identity headers of a caller by each list of a configuration, so that no route makes them anew.
+#[derive(Debug)]
+pub struct IdentityHeaders {
+    /// Of one list after the other.
+    all: Vec<(HeaderName, HeaderValue)>,
+    /// Where those of each list begin, but for the first.
+    starts: Box<[usize]>,
+}
+
+impl IdentityHeaders {
+    /// In the order of `lists` and of each. `scope` and `client_id` are what the issuer's claim names make of them; a
+    /// claim that is not there leaves its header out.
+    pub fn of(lists: &[HeaderList], token: TokenFacts<'_>) -> Self {
+        // In one piece of memory: every request of the caller reads them all.
+        let mut text = String::new();
+        let mut write = |claim: &str| {
+            let start = text.len();
+            if write_value(token, claim, &mut text).is_none() {
+                text.truncate(start);
+                return None;
+            }
+            Some(start..text.len())
+        };
+        let mut places = Vec::new();
+        for (list, headers) in lists.iter().enumerate() {
+            let written = headers.iter().filter_map(|(name, claim)| Some((list, name, write(claim)?)));
+            places.extend(written);
         }
-        Some((name.clone(), start..text.len()))
-    };
-    let places: Vec<_> = headers.iter().filter_map(write).collect();
-    let text = Bytes::from(text);
-    let value = |place| HeaderValue::from_maybe_shared(text.slice(place)).ok();
-    places.into_iter().filter_map(|(name, place)| Some((name, value(place)?))).collect()
+        let text = Bytes::from(text);
+        let (mut all, mut starts) = (Vec::with_capacity(places.len()), Vec::new());
+        for (list, name, place) in places {
+            starts.resize(list.max(starts.len()), all.len());
+            let value = HeaderValue::from_maybe_shared(text.slice(place)).ok();
+            all.extend(value.map(|value| (name.clone(), value)));
+        }
+        starts.resize(lists.len().saturating_sub(1), all.len());
+        Self { all, starts: starts.into() }
+    }
+
+    /// Those of one list; none where there is no such list.
+    pub fn by(&self, WhichList(at): WhichList) -> &[(HeaderName, HeaderValue)] {
+        let start = match at.checked_sub(1) {
+            None => Some(0),
+            Some(before) => self.starts.get(before).copied(),
+        };
+        let end = self.starts.get(at).copied().unwrap_or(self.all.len());
+        start.and_then(|start| self.all.get(start..end)).unwrap_or_default()
+    }
+
+    /// How many bytes of memory they take, rather too many than too few.
+    pub fn size(&self) -> usize {
+        let values = self.all.iter().map(|(_, value)| value.len().saturating_add(120));
+        values.fold(size_of_val(&*self.starts), usize::saturating_add)
+    }
 }
 
 fn write_value(token: TokenFacts<'_>, name: &str, text: &mut String) -> Option<()> {
@@ -142,10 +195,16 @@ pub struct ReservedHeaders {
 }
 
 impl ReservedHeaders {
-    /// The names that are always reserved, and the configured identity headers.
-    pub fn new<'a>(identity: impl Iterator<Item = &'a str>) -> Self {
-        let names = RESERVED.into_iter().chain(identity).map(|name| name.bytes().map(folded).collect());
-        Self { names: names.collect() }
+    /// The names that are always reserved, and those that are configured, on whatever route.
+    pub fn new<'a>(configured: impl Iterator<Item = &'a str>) -> Self {
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        for name in RESERVED.into_iter().chain(configured) {
+            let name = name.bytes().map(folded).collect();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Self { names }
     }
 
     /// Whether a header of this name, in any spelling, must not come from outside. Allocates nothing.
@@ -195,12 +254,64 @@ mod tests {
             claims: claims.as_object().unwrap_or(&none),
             is_bound: false,
         };
-        let names: Vec<(HeaderName, String)> =
-            names.iter().map(|(h, c)| (HeaderName::from_static(h), (*c).to_owned())).collect();
-        identity_headers(&names, token)
-            .into_iter()
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-            .collect()
+        let names = list(names);
+        let made = IdentityHeaders::of(&[names], token);
+        shown(made.by(WhichList::default()))
+    }
+
+    fn list(names: &[(&'static str, &str)]) -> HeaderList {
+        names.iter().map(|(h, c)| (HeaderName::from_static(h), (*c).to_owned())).collect()
+    }
+
+    fn shown(headers: &[(HeaderName, HeaderValue)]) -> Vec<(String, String)> {
+        let shown = |(name, value): &(HeaderName, HeaderValue)| {
+            (name.to_string(), value.to_str().unwrap().to_owned())
+        };
+        headers.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn each_list_has_its_own_headers_and_none_of_another() {
+        let issuer = IssuerName::new("demo");
+        let (scope, claims) = (ScopeValues::default(), json!({ "sub": "alice", "email": "a@x" }));
+        let token = TokenFacts {
+            issuer: &issuer,
+            client: None,
+            scope: &scope,
+            acr: None,
+            signed_in_at: None,
+            claims: claims.as_object().unwrap(),
+        };
+        // Of one name, of several, of none, and of what this token does not have; in every order.
+        let kinds: [(HeaderList, &[(&str, &str)]); 5] = [
+            (list(&[("x-user", "sub")]), &[("x-user", "alice")]),
+            (list(&[("x-user", "email"), ("x-id", "sub")]), &[("x-user", "a@x"), ("x-id", "alice")]),
+            (list(&[]), &[]),
+            (list(&[("x-user", "nick")]), &[]),
+            (list(&[("x-gone", "nick"), ("x-id", "sub")]), &[("x-id", "alice")]),
+        ];
+        let order = |mut at: usize| -> Vec<usize> {
+            let mut next = || {
+                let next = at % kinds.len();
+                at /= kinds.len();
+                next
+            };
+            (0..4).map(|_| next()).collect()
+        };
+        for at in 0..kinds.len().pow(4) {
+            for length in 0..=4 {
+                let order = &order(at)[..length];
+                let lists: Vec<HeaderList> = order.iter().map(|kind| kinds[*kind].0.clone()).collect();
+                let made = IdentityHeaders::of(&lists, token);
+                for (which, kind) in order.iter().enumerate() {
+                    let expected = kinds[*kind].1.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+                    let expected: Vec<_> = expected.collect();
+                    assert_eq!(shown(made.by(WhichList::nth(which))), expected, "{order:?} {which}");
+                }
+                assert_eq!(made.by(WhichList::nth(length)), []);
+                assert_eq!(made.by(WhichList::nth(length + 1)), []);
+            }
+        }
     }
 
     fn header_of(claim: &Value) -> Option<String> {

@@ -42,9 +42,7 @@ impl Serving {
         let before_them = before.map(|before| &before.upstreams);
         let upstreams = Upstreams::new(&settings.upstreams, metrics, before_them, brought)
             .map_err(ListenError::Upstream)?;
-        let identity = settings.identity.headers.iter().map(|(name, _)| name);
-        let assertion = settings.identity.assertion.iter().map(|assertion| &assertion.header);
-        let reserved = ReservedHeaders::new(identity.chain(assertion).map(HeaderName::as_str));
+        let reserved = ReservedHeaders::new(settings.identity_names().map(HeaderName::as_str));
         let pages = Pages::new(settings.public_url.is_https())?;
         let asked = settings.limits.requests_per_address.map(|limit| {
             let known = before.and_then(|before| before.asked.clone()).filter(|asked| asked.is(limit));

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::config::settings::AccessTokenForwarding;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
@@ -208,18 +207,19 @@ fn permit(
     found: Option<Proven>,
     now: Timestamp,
 ) -> Result<Permit, NotPermitted> {
-    let forwards = forwards_access_token(live);
+    let identity = &matched.route().forwarding.identity;
+    let (forwards, asserts) = (identity.forwards_access_token, identity.assertion.is_some());
     let Some(Proven { token, of_session }) = found else {
         return Permit::grant(matched, query, None, forwards, now);
     };
-    let asserted = live.assertions.as_ref().map(|assertions| (assertions, token.clone()));
+    let asserted = asserts.then(|| token.clone());
     let (caller, held) = match of_session {
         Some((caller, held)) => (caller, Some(held)),
         None => (token as Arc<Caller>, None),
     };
     let mut permit = Permit::grant(matched, query, Some(caller), forwards, now)?;
-    if let (Some((assertions, token)), Some(caller)) = (asserted, permit.caller()) {
-        match assertion(gate, assertions, &permit, head.method, caller, &token, now) {
+    if let (Some(token), Some(caller)) = (asserted, permit.caller()) {
+        match assertion(gate, live, &permit, head.method, caller, &token, now) {
             Ok(assertion) => permit.assert(assertion),
             Err(denial) => return Err(permit.withdraw(denial)),
         }
@@ -310,11 +310,6 @@ async fn session_of(
             (if counts_as_absent { Ok(None) } else { Err(denial) }, Some(Box::new(side)))
         }
     }
-}
-
-/// Whether the access token goes on to the upstream.
-pub(in crate::flows) fn forwards_access_token(live: &Live) -> bool {
-    live.settings.identity.access_token == AccessTokenForwarding::Forward
 }
 
 async fn judge(

@@ -24,7 +24,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::verified::VerifiedToken;
-use crate::flows::admit::{self, OwnEndpoint, Target, find_route, read_target};
+use crate::flows::admit::{OwnEndpoint, Target, find_route, read_target};
 use crate::flows::authenticate::{self, Brought};
 use crate::flows::describe_resource::describe_resource;
 use crate::flows::explain::token::Told;
@@ -150,23 +150,23 @@ impl Story<'_> {
             Ok(token) => {
                 let headers = &self.live.settings.identity.headers;
                 let caller = |token| -> Arc<Caller> { Arc::new(Caller::new(token, headers, ())) };
-                let forwards = admit::forwards_access_token(self.live);
+                let forwards = route.forwarding.identity.forwards_access_token;
                 Permit::grant(matched, query, token.map(caller), forwards, self.now)
             }
             Err(denial) => Permit::without_credential(matched, query, denial),
         };
         let permit = permit.map_err(|not| (not.denial, Some(not.route)))?;
         let upstream = self.live.settings.upstreams.iter().find(|upstream| upstream.name == route.upstream);
-        let upstream = upstream.cloned().ok_or((Denial::Internal, Some(route)))?;
-        let asserted = self.live.settings.identity.assertion.as_ref().filter(|_| permit.token().is_some());
-        let asserted = asserted.map(|assertion| assertion.header.clone());
+        let upstream = upstream.cloned().ok_or_else(|| (Denial::Internal, Some(route.clone())))?;
+        let asserted = route.forwarding.identity.assertion.as_ref().filter(|_| permit.token().is_some());
+        let asserted = asserted.map(|rules| rules.header.clone());
         Ok(Verdict::Passes(Box::new(permit), upstream, asserted))
     }
 
     fn own(&mut self, endpoint: OwnEndpoint, target: &Target) -> Result<Verdict, Denial> {
         let served = match endpoint {
             OwnEndpoint::Unknown => Err(Denial::NoRoute),
-            OwnEndpoint::AssertionKeys if self.live.settings.identity.assertion.is_none() => {
+            OwnEndpoint::AssertionKeys if self.live.settings.identity.assertion_keys.is_none() => {
                 Err(Denial::NoRoute)
             }
             OwnEndpoint::Events if self.live.transmitters.is_empty() => Err(Denial::NoRoute),

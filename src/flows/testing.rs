@@ -11,12 +11,12 @@ use futures_util::future::BoxFuture;
 use http::HeaderName;
 
 use crate::config::settings::{
-    self, AccessTokenForwarding, Admin, Identity, Limits, Log, LogFormat, Patience, Sessions, Settings,
-    SubjectInLog,
+    self, Admin, Identity, Limits, Log, LogFormat, Patience, Sessions, Settings, SubjectInLog,
 };
 use crate::core::cors::Sharing;
 use crate::core::request::Origin;
 use crate::core::revocation::{Change, Revocation, RevocationId};
+use crate::core::route::identity::RouteIdentity;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
     Clock, Found, Keep, Listed, Part, RevocationLog, Store, StoreFault, StoreKey, Value, Version,
@@ -37,9 +37,9 @@ pub(crate) fn settings(public_url: &str) -> Settings {
         upstreams: vec![],
         routes: vec![],
         identity: Identity {
-            headers: vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())],
-            access_token: AccessTokenForwarding::Strip,
-            assertion: None,
+            headers: vec![vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())]],
+            default: RouteIdentity::default(),
+            assertion_keys: None,
         },
         sessions: Sessions {
             idle_timeout: Duration::from_secs(3600),

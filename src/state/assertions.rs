@@ -1,4 +1,4 @@
-//! Assertions that were made and are still fresh, by token and upstream, so that a caller costs one signature in half an
+//! Assertions that were made and are still fresh, by token, upstream and lifetime, so that a caller costs one signature in half an
 //! assertion's life. Bounded in bytes; when there is no room, those that were used only once go first.
 
 use std::sync::{Arc, Weak};
@@ -16,12 +16,13 @@ use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::state::verified_tokens::Remembered;
 
-type For = (Fingerprint, UpstreamName);
+/// For whom, to whom, for how long: two routes to one upstream may differ in it, and neither gets that of the other.
+type For = (Fingerprint, UpstreamName, Duration);
 
 #[derive(Clone, Debug)]
 struct Kept {
     made: Made,
-    /// By these keys and rules, and no others.
+    /// By these keys, and no others.
     by: Arc<Assertions>,
     /// Of this caller; only compared. An opaque token's issuer may say something else of it the next time.
     of: Weak<Caller>,
@@ -59,7 +60,7 @@ impl MadeAssertions {
         }
     }
 
-    /// One that is fresh and was made of this caller by these keys and rules. After a clock was set back, what it made
+    /// One that is fresh and was made of this caller by these keys. After a clock was set back, what it made
     /// before is from the future to whoever reads it.
     pub fn get(
         &self,
@@ -81,10 +82,8 @@ impl MadeAssertions {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
-    use crate::core::assertion::{About, Binding};
+    use crate::core::assertion::About;
     use crate::core::signing::SigningKey;
     use crate::core::token::jwks::KeySet;
     use crate::core::token::jwt::Unverified;
@@ -93,9 +92,7 @@ mod tests {
     fn assertions() -> Arc<Assertions> {
         let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let key = SigningKey::from_pem(pem.as_bytes()).unwrap();
-        let (header, ttl) = (HeaderName::from_static("x-auth-assertion"), Duration::from_secs(60));
-        let issuer = "https://gate.example".to_owned();
-        Arc::new(Assertions::new(header, ttl, Binding::Upstream, issuer, vec![key]).unwrap())
+        Arc::new(Assertions::new("https://gate.example".to_owned(), vec![key]).unwrap())
     }
 
     fn caller() -> Arc<Caller> {
@@ -105,15 +102,17 @@ mod tests {
         Arc::new(Caller::new(token, &[], ()))
     }
 
+    const TTL: Duration = Duration::from_secs(60);
+
     fn whose(token: &str) -> For {
-        (Fingerprint::of(token), UpstreamName::new("api"))
+        (Fingerprint::of(token), UpstreamName::new("api"), TTL)
     }
 
     #[test]
     fn one_serves_for_half_its_life_and_not_before_it_was_made() {
         let (kept, by, of) = (MadeAssertions::new(1 << 20), assertions(), caller());
         let about = About { upstream: &UpstreamName::new("api"), request: None };
-        let made = by.make(&of, ISS, about, NOW).unwrap();
+        let made = by.make(&of, ISS, about, TTL, NOW).unwrap();
         kept.keep(whose("a"), Arc::clone(&by), &of, made.clone());
         let at = |now| kept.get(&whose("a"), &by, &of, now);
         let seconds = Duration::from_secs;
@@ -128,13 +127,15 @@ mod tests {
         assert_eq!(at(NOW.minus(Duration::from_millis(1001))), None, "a clock that was set back");
         assert_eq!(kept.get(&whose("a"), &by, &caller(), NOW), None, "another caller");
         assert_eq!(kept.get(&whose("a"), &assertions(), &of, NOW), None, "other keys");
+        let (token, upstream, _) = whose("a");
+        assert_eq!(kept.get(&(token, upstream, TTL * 2), &by, &of, NOW), None, "another lifetime");
     }
 
     #[test]
     fn what_is_kept_of_a_caller_that_is_gone_counts_too() {
         let (kept, by) = (MadeAssertions::new(1 << 20), assertions());
         let about = About { upstream: &UpstreamName::new("api"), request: None };
-        let made = by.make(&caller(), ISS, about, NOW).unwrap();
+        let made = by.make(&caller(), ISS, about, TTL, NOW).unwrap();
         let least = made.value.len() + size_of::<Remembered>();
         for n in 0..100_u64 {
             kept.keep(whose(&n.to_string()), Arc::clone(&by), &caller(), made.clone());

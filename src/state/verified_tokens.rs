@@ -3,7 +3,8 @@
 //! that nobody who has many good tokens can push out those in use.
 //!
 //! It must never say that a token is good for longer than the judgement holds: only while its times are right, its
-//! issuer is configured as it was, and its issuer's keys are the very ones it was verified with. Whether it was taken
+//! issuer is of the configuration at work, by whose lists its headers were made, and its issuer's keys are the very ones
+//! it was verified with. Whether it was taken
 //! back is asked each time, elsewhere. Of an opaque token only what was made of it is kept here; how long its issuer's word
 //! counts is for `state::introspections`.
 
@@ -11,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use ahash::RandomState;
-use http::HeaderName;
 use prometheus::IntCounter;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::core::caller::{Beside, Caller};
+use crate::core::identity_headers::HeaderList;
 use crate::core::revocation::marks::TokenMarks;
 use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
@@ -83,7 +84,7 @@ impl Found {
     }
 
     /// Of this token. `headers`: see [`Caller::new`].
-    pub fn of(self, token: VerifiedToken, headers: &[(HeaderName, String)]) -> Arc<Remembered> {
+    pub fn of(self, token: VerifiedToken, headers: &[HeaderList]) -> Arc<Remembered> {
         let mut made = Caller::new(token, headers, self);
         let size = ROOM.saturating_add(made.size());
         made.beside.size = u64::try_from(size).unwrap_or(u64::MAX);

@@ -92,3 +92,36 @@ for (const bind of ['upstream', 'request']) {
     assert.equal(answer.status, 401);
   });
 }
+
+test('routes before one service say who calls each in its own way, and nobody else does', async (t) => {
+  const [upstream, gateway, as] = [await Upstream.start(), await Gateway.reserve(), await issuer()];
+  t.after(() => Promise.all([gateway.stop(), upstream.stop()]));
+  await gateway.start({
+    issuers: { as: { url: ISSUER, audience: AUDIENCE, jwks_file: 'jwks.json' } },
+    routes: [
+      { path: '/plain/*', to: upstream.url },
+      { path: '/signed/*', to: upstream.url, identity: { headers: { 'X-User': 'sub' }, assertion: { header: 'X-Signed' } } },
+      { path: '/open/*', to: upstream.url, public: true },
+    ],
+  }, { files: { 'jwks.json': as.jwks } });
+  const keys = createRemoteJWKSet(new URL(`${gateway.url}/.well-known/jwks.json`));
+  const token = await as.token('alice');
+  const forged = { 'X-User': 'forged', X_User: 'forged', 'X-Signed': 'forged', 'X-Auth-Subject': 'forged' };
+  const told = async (path, headers) => {
+    const answer = await request('GET', `${gateway.url}${path}`, { headers: { ...forged, ...headers } });
+    assert.equal(answer.status, 200);
+    const names = Object.entries(answer.json.headers).filter(([, value]) => `${value}`.includes('forged'));
+    assert.deepEqual(names, [], path);
+    const { 'x-user': user, 'x-auth-subject': subject, 'x-signed': signed } = answer.json.headers;
+    return { user, subject, signed };
+  };
+  const Authorization = `Bearer ${token}`;
+  for (let round = 0; round < 2; round += 1) {
+    assert.deepEqual(await told('/plain/x', { Authorization }), { user: undefined, subject: 'alice', signed: undefined });
+    const { user, subject, signed } = await told('/signed/x', { Authorization });
+    assert.deepEqual([user, subject], ['alice', undefined]);
+    const { payload } = await jwtVerify(signed, keys, { issuer: gateway.url, audience: upstream.url, typ: 'tollgate+jwt' });
+    assert.equal(payload.sub, 'alice');
+    assert.deepEqual(await told('/open/x', {}), { user: undefined, subject: undefined, signed: undefined });
+  }
+});

@@ -3,7 +3,7 @@
 
 use http::HeaderName;
 use serde_json::{Map, Value, json};
-use tollgate::core::identity_headers::{ReservedHeaders, identity_headers};
+use tollgate::core::identity_headers::{IdentityHeaders, ReservedHeaders, WhichList};
 use tollgate::core::ids::IssuerName;
 use tollgate::core::percent;
 use tollgate::core::route::policy::TokenFacts;
@@ -23,8 +23,9 @@ fn header_of(claim: Value) -> Option<String> {
         claims: &claims,
         is_bound: false,
     };
-    let made = identity_headers(&[(HeaderName::from_static("x-c"), "c".to_owned())], facts);
-    made.first().map(|(_, value)| value.to_str().unwrap().to_owned())
+    let lists = [vec![(HeaderName::from_static("x-c"), "c".to_owned())]];
+    let made = IdentityHeaders::of(&lists, facts);
+    made.by(WhichList::default()).first().map(|(_, value)| value.to_str().unwrap().to_owned())
 }
 
 /// As an upstream reads it: what HTTP drops at both ends is gone.

@@ -131,6 +131,39 @@ async fn compare(gateway: &Gateway, upstream: &Upstream, requests: Vec<Asked>) {
 }
 
 #[tokio::test]
+async fn of_a_route_with_an_identity_of_its_own_it_says_what_its_upstream_gets() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "identity: {{ assertion: {{}} }}
+routes:
+  - {{ path: /plain/*, to: \"{to}\" }}
+  - {{ path: /own/*, to: \"{to}\", identity: {{ headers: {{ X-User: email, X-Auth-Scope: sub }}, access_token: forward, assertion: {{ header: X-Signed }} }} }}
+  - {{ path: /none/*, to: \"{to}\", identity: {{ headers: {{}}, assertion: off }} }}
+"
+    ))
+    .await;
+    let token = || Some(gateway.issuer.token_with(json!({ "sub": "alice", "email": "a@x", "scope": "s" })));
+    let paths = ["/plain/x", "/own/x", "/none/x"];
+    compare(&gateway, &upstream, paths.map(|path| ("GET", path, token())).to_vec()).await;
+    let names = ["x-user", "x-auth-subject", "x-auth-scope", "x-signed", "x-auth-assertion"];
+    for (path, seen) in paths.into_iter().zip(upstream.received()) {
+        let (code, text) = explain(gateway.folder(), &["GET", path, "--token", &token().unwrap()]).await;
+        assert_eq!(code, 0, "{text}");
+        for name in names {
+            assert_eq!(
+                text.contains(&format!(" {name}: ")),
+                seen.header(name).is_some(),
+                "{path} {name}: {text}"
+            );
+        }
+        assert_eq!(text.contains("but for Authorization"), seen.header("authorization").is_some(), "{text}");
+        let user = seen.header("x-user").map(|value| format!("x-user: {value}\n"));
+        assert!(user.is_none_or(|line| text.contains(&line)), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn it_says_what_a_gateway_with_this_configuration_does() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream).await;

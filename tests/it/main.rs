@@ -31,6 +31,7 @@ mod reload;
 mod report_only;
 mod resource_metadata;
 mod revocations;
+mod route_identity;
 mod sessions;
 mod shared_secrets;
 mod shared_signals;

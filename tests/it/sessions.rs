@@ -224,6 +224,33 @@ async fn headers_and_assertion_name_the_same_client_of_a_session() {
 }
 
 #[tokio::test]
+async fn a_session_is_told_of_on_each_route_in_the_way_of_that_route() {
+    let upstream = Upstream::start().await;
+    let own = format!(
+        "  - {{ path: /own/*, to: \"{}\", identity: {{ headers: {{ X-User: sub, X-App: client_id }}, \
+         access_token: forward, assertion: {{ header: X-Signed }} }} }}\n",
+        upstream.url()
+    );
+    let world = World::with(&upstream.url(), &own).await;
+    let mut cookie = world.session();
+    for path in ["/own/x", "/api/x", "/own/x", "/api/x"] {
+        let answer = world.get(path, &FETCH, &cookie).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.head);
+        if answer.header("set-cookie").is_some() {
+            cookie = next(&answer);
+        }
+        let got = upstream.received().pop().unwrap();
+        let of = |name| got.header(name);
+        let (own, plain) = ((of("x-user"), of("x-app")), (of("x-auth-subject"), of("x-auth-client")));
+        let told = (Some("alice"), Some("web-app"));
+        let is_own = path == "/own/x";
+        assert_eq!(if is_own { own } else { plain }, told, "{path}");
+        assert_eq!(if is_own { plain } else { own }, (None, None), "{path}");
+        assert_eq!((of("authorization").is_some(), of("x-signed").is_some()), (is_own, is_own), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_assertion_names_the_session_that_its_access_token_does_not_name() {
     let upstream = Upstream::start().await;
     let world = World::with(&upstream.url(), "identity: { assertion: {} }").await;

@@ -4,6 +4,7 @@
 //!
 //! A key enters this table when it works, not before.
 
+mod identity;
 mod json;
 mod parties;
 mod signals;

@@ -1,8 +1,9 @@
-//! The table itself, but for issuers and clients. A row: name, form, what holds without it, meaning,
+//! The table itself, but for what has a file beside it. A row: name, form, what holds without it, meaning,
 //! example.
 
 use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values};
 use super::Need::{Default, Otherwise, Required};
+use super::identity::{IDENTITY, ROUTE_IDENTITY};
 use super::parties::{CLIENT, ISSUER};
 use super::signals::SIGNAL;
 use super::store::STORE;
@@ -298,6 +299,13 @@ const ROUTE: &[Key] = &[
         "The largest request body on this route.",
         "1GiB",
     ),
+    key(
+        "identity",
+        Section(ROUTE_IDENTITY),
+        Otherwise("`identity` of the file"),
+        "What the upstream of this route learns of the caller. A key that is given here takes the place of the same key of `identity`; the others stay. The keys that sign assertions are those of `identity.assertion`.",
+        "",
+    ),
 ];
 
 const REQUIRE: &[Key] = &[
@@ -329,55 +337,6 @@ const REQUIRE: &[Key] = &[
         Otherwise("any time"),
         "The sign-in was not longer ago than this (RFC 9470).",
         "5m",
-    ),
-];
-
-const IDENTITY: &[Key] = &[
-    key(
-        "headers",
-        Values { name: "header", value: "the name of a claim" },
-        Default("{ X-Auth-Subject: sub, X-Auth-Client: client_id, X-Auth-Scope: scope, X-Auth-Issuer: iss }"),
-        "Headers that the upstream gets, and the claims that fill them. What a caller sends under these names is removed.",
-        "{ X-User: sub }",
-    ),
-    key(
-        "access_token",
-        One("`strip` or `forward`"),
-        Default("strip"),
-        "Whether `Authorization` goes on to the upstream.",
-        "forward",
-    ),
-    key(
-        "assertion",
-        Section(ASSERTION),
-        Otherwise("off"),
-        "A signed statement of who calls, for upstreams that want proof. Its public keys stand at `/.well-known/jwks.json`.",
-        "{ bind: upstream }",
-    ),
-];
-
-const ASSERTION: &[Key] = &[
-    key(
-        "header",
-        One("a header"),
-        Default("X-Auth-Assertion"),
-        "The header that carries it. What a caller sends under this name is removed.",
-        "X-Identity-Token",
-    ),
-    key("ttl", One("a duration"), Default("60s"), "How long it is valid; 10s to 1h.", "30s"),
-    key(
-        "bind",
-        One("`upstream` or `request`"),
-        Default("upstream"),
-        "What it is for. `upstream`: any request to this upstream; made once and reused for half its life. `request`: also names the method and the path; signed for each request.",
-        "request",
-    ),
-    key(
-        "keys",
-        Secrets,
-        Otherwise("one is made and kept in `store` (`assertion.key`)"),
-        "Keys that sign, in PKCS#8 PEM: RSA of 2048 bits or more, P-256, P-384 or Ed25519. The first signs, all are published. `tollgate keys assertion` makes one. Required with Redis.",
-        "[{ file: keys/assertion.1 }, { file: keys/assertion.2 }]",
     ),
 ];
 

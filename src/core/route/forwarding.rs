@@ -1,11 +1,12 @@
 //! How a permitted request is sent on: which path, how long each phase may take, how large its body may
-//! be. All of it acts after judging; the judged path stays what requirements saw.
+//! be, what is said of the caller. All of it acts after judging; the judged path stays what requirements saw.
 //!
 //! The sent path is put together from whole segments of the judged path and of the configuration, each in
 //! its canonical spelling, so that it is as unambiguous as what came.
 
 use std::time::Duration;
 
+use crate::core::route::identity::RouteIdentity;
 use crate::core::route::path::{CanonicalPath, PathPattern, PatternSegment, raw_segments};
 
 /// What `routes[]` says of sending a request on.
@@ -16,6 +17,7 @@ pub struct Forwarding {
     pub timeouts: PhaseTimeouts,
     /// The largest body, in bytes, where it differs from `limits.body`.
     pub body_limit: Option<u64>,
+    pub identity: RouteIdentity,
 }
 
 /// Deadlines of one route where they differ from its upstream's.

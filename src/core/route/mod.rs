@@ -5,9 +5,11 @@
 //! - `policy`: what a route requires of a token
 //! - `resource`: what a route is called by those who ask for tokens for it
 //! - `forwarding`: how a permitted request is sent on
+//! - `identity`: what its upstream learns of the caller
 //! - `permit`: the only way to an upstream
 
 pub mod forwarding;
+pub mod identity;
 pub mod path;
 pub mod permit;
 pub mod policy;

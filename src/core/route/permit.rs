@@ -179,7 +179,8 @@ impl Permit {
 
     /// The identity headers to set, after every reserved one was removed.
     pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
-        self.caller.as_deref().map(Caller::identity).unwrap_or_default()
+        let which = self.route.forwarding.identity.headers;
+        self.caller.as_deref().map(|caller| caller.identity(which)).unwrap_or_default()
     }
 
     /// Adds what the gateway asserts of the caller; where nobody proved themselves there is nothing to say.
@@ -249,6 +250,7 @@ mod tests {
             (HeaderName::from_static("x-auth-scope"), "scope".to_owned()),
             (HeaderName::from_static("x-auth-tenant"), "tenant".to_owned()),
         ];
+        let headers = [headers.to_vec()];
         let caller = token.map(|token| -> Arc<Caller> { Arc::new(Caller::new(token, &headers, ())) });
         Permit::grant(matched(access, false, path), Some("q=%61".to_owned()), caller, access_token, NOW)
     }
@@ -328,7 +330,7 @@ mod tests {
 
     #[test]
     fn what_is_only_reported_goes_on_as_nobodys() {
-        let headers = [(HeaderName::from_static("x-auth-subject"), "sub".to_owned())];
+        let headers = [vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())]];
         let query = || Some("a=1&access_token=x&b".to_owned());
         let asked = |report_only| matched(own_account(), report_only, "/users/bob");
         let alice: Arc<Caller> =
@@ -367,7 +369,7 @@ mod tests {
 
     #[test]
     fn what_holds_on_a_route_that_only_reports_is_a_permit_as_elsewhere() {
-        let headers = [(HeaderName::from_static("x-auth-subject"), "sub".to_owned())];
+        let headers = [vec![(HeaderName::from_static("x-auth-subject"), "sub".to_owned())]];
         let alice: Arc<Caller> =
             Arc::new(Caller::new(token(json!({ "auth_time": NOW.as_secs() - 10 })), &headers, ()));
         let asked = matched(own_account(), true, "/users/alice");

@@ -369,7 +369,7 @@ async fn the_wire_comes_through_the_gateway_as_it_happens_and_does_not_show_itse
     until(r#"{"authorization_server":"up"}"#).await;
     let (_, token) = world.alice().await;
     let told = until(r#""leg":"gateway-as","from":"gateway","to":"AS""#).await;
-    assert!(told.contains("content-type: text/event-stream"), "{told}");
+    assert!(told.to_ascii_lowercase().contains("content-type: text/event-stream"), "{told}");
     world.press("/app/authorization-server/stop", &json!({})).await;
     let bearer = format!("Bearer {token}");
     Browser::new().get(&world.url("/api/hello"), &[("Authorization", &bearer)]).await.unwrap();

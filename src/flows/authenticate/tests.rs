@@ -12,11 +12,13 @@ use http::{HeaderMap, HeaderName, Method, Request, Response};
 use serde_json::json;
 
 use super::*;
-use crate::config::settings::{AccessTokenForwarding, Identity, Issuer, KeySource, Settings};
+use crate::config::settings::{Identity, Issuer, KeySource, Settings};
 use crate::core::cors::Sharing;
+use crate::core::identity_headers::WhichList;
 use crate::core::ids::{IssuerName, RouteName, UpstreamName};
 use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use crate::core::route::forwarding::Forwarding;
+use crate::core::route::identity::RouteIdentity;
 use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
@@ -84,9 +86,9 @@ fn live(audience: &str, subject_header: &'static str, before: Option<&Live>) -> 
     issuer.timeout = Duration::from_millis(100);
     let issuers = vec![Arc::new(issuer)];
     let identity = Identity {
-        headers: vec![(HeaderName::from_static(subject_header), "sub".to_owned())],
-        access_token: AccessTokenForwarding::Strip,
-        assertion: None,
+        headers: vec![vec![(HeaderName::from_static(subject_header), "sub".to_owned())]],
+        default: RouteIdentity::default(),
+        assertion_keys: None,
     };
     let settings =
         Settings { issuers: issuers.clone(), identity, ..testing::settings("https://gate.example") };
@@ -183,7 +185,7 @@ impl Scene {
         match (remembered, judged) {
             (Ok(remembered), Ok(judged)) => {
                 assert_eq!(remembered.token().claims(), judged.token().claims());
-                assert_eq!(remembered.identity(), judged.identity());
+                assert_eq!(remembered.identity(WhichList::default()), judged.identity(WhichList::default()));
                 Ok(())
             }
             (Err(remembered), Err(judged)) => {
@@ -410,12 +412,20 @@ fn memory_and_judgement_agree_whatever_happens_in_between() {
 
 #[tokio::test]
 async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
-    use crate::core::assertion::{Assertions, Binding};
+    use crate::core::assertion::{AssertionRules, Assertions, Binding};
     use crate::core::request::RequestHead;
     use crate::core::signing::SigningKey;
     use crate::flows::admit::{admit, read_target};
 
     let mut scene = Scene::new().await;
+    let rules = AssertionRules {
+        header: HeaderName::from_static("x-auth-assertion"),
+        ttl: Duration::from_secs(60),
+        binding: Binding::Upstream,
+    };
+    // A list of its own, beside one that it must not get.
+    let headers = WhichList::nth(1);
+    let identity = RouteIdentity { headers, assertion: Some(rules), ..RouteIdentity::default() };
     let route = Arc::new(Route {
         name: RouteName::new("/api/*"),
         path: PathPattern::parse("/api/*").unwrap(),
@@ -428,7 +438,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         upstream: UpstreamName::new("api"),
         cors: CorsSpeaker::Gateway,
         sharing: Sharing::default(),
-        forwarding: Forwarding::default(),
+        forwarding: Forwarding { identity, ..Forwarding::default() },
         session: None,
         report_only: false,
         dpop: crate::core::route::Dpop::Allowed,
@@ -436,11 +446,11 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     });
     let mut live = live(AUDIENCE, SUBJECT, Some(&scene.live));
     live.routes = RouteTable::build(&[route]).unwrap();
+    let lists = &mut Arc::get_mut(&mut live.settings).unwrap().identity.headers;
+    lists.insert(0, vec![(HeaderName::from_static("x-other"), "sub".to_owned())]);
     let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let key = SigningKey::from_pem(pem.as_bytes()).unwrap();
-    let (header, issuer) = (HeaderName::from_static("x-auth-assertion"), "https://gate.example".to_owned());
-    let assertions =
-        Assertions::new(header, Duration::from_secs(60), Binding::Upstream, issuer, vec![key]).unwrap();
+    let assertions = Assertions::new("https://gate.example".to_owned(), vec![key]).unwrap();
     live.assertions = Some(Arc::new(assertions));
     scene.live = Arc::new(live);
 
@@ -457,7 +467,8 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         let target = read_target(&scene.live, &head).unwrap();
         let admitted = admit(&scene.remembers, &scene.live, &head, target, NOW).now_or_never().unwrap();
         let permit = admitted.unwrap().permit;
-        assert!(permit.assertion().is_some() && permit.identity().len() == 1);
+        let [(name, _)] = permit.identity() else { panic!("{:?}", permit.identity()) };
+        assert!(permit.assertion().is_some() && name == SUBJECT);
     };
     request();
     assert_eq!(allocation_counter::measure(request).count_total, 2);

@@ -94,15 +94,14 @@ async fn a_refresh_and_other_rules_forget_what_was_said() {
 
 #[tokio::test]
 async fn what_an_upstream_is_told_follows_the_newest_answer() {
-    use crate::core::assertion::{Assertions, Binding};
+    use crate::core::assertion::Assertions;
     use crate::core::signing::{self, write_pem};
     let scene = Scene::new();
     let der = SigningKey::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap();
     let key = signing::SigningKey::from_pem(write_pem(der.as_ref()).as_bytes()).unwrap();
-    let header = http::HeaderName::from_static("x-auth-assertion");
-    let ttl = Duration::from_secs(120);
-    let made = Assertions::new(header, ttl, Binding::Upstream, "https://gate.example".to_owned(), vec![key]);
-    let with_assertions = Live { assertions: Some(Arc::new(made.unwrap())), ..live(DEMO, ROUTES, None) };
+    let made = Assertions::new("https://gate.example".to_owned(), vec![key]);
+    let routes = ROUTES.replace("path: /api/*", "path: /api/*, identity: { assertion: { ttl: 2m } }");
+    let with_assertions = Live { assertions: Some(Arc::new(made.unwrap())), ..live(DEMO, &routes, None) };
     scene.gate.live.store(Arc::new(with_assertions));
     let told = async || {
         let permit = scene.get("/api/x", "opaque").await.unwrap();

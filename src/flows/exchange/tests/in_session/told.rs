@@ -1,11 +1,12 @@
 //! What upstreams and pages are told of a session.
 
 use super::*;
-use crate::core::assertion::Binding;
+use crate::core::identity_headers::WhichList;
 use crate::core::signing::SigningKey;
 
 fn subject_told(served: &InSession) -> Option<&str> {
-    let (_, value) = served.caller.identity().iter().find(|(name, _)| name == "x-auth-subject")?;
+    let headers = served.caller.identity(WhichList::default());
+    let (_, value) = headers.iter().find(|(name, _)| name == "x-auth-subject")?;
     value.to_str().ok()
 }
 
@@ -66,8 +67,7 @@ async fn who_is_told_of_a_session_by_assertion_hears_which_it_is_also_after_a_re
     assert_eq!(served.caller.session_told(), None, "no header has a name for it");
     let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let keys = vec![SigningKey::from_pem(pem.as_bytes()).unwrap()];
-    let (header, ttl) = (HeaderName::from_static("x-auth-assertion"), Duration::from_secs(60));
-    let assertions = Assertions::new(header, ttl, Binding::Upstream, OWN.to_owned(), keys).unwrap();
+    let assertions = Assertions::new(OWN.to_owned(), keys).unwrap();
     scene.reload_with(session_client(IdentityFrom::AccessToken), Some(Arc::new(assertions)));
     let [first, second] = [scene.ask(&cookie).await.unwrap(), scene.ask(&cookie).await.unwrap()];
     assert_eq!((first.caller.session_told(), subject_told(&first)), (Some("sid-1"), Some("alice")));

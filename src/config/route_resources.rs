@@ -1,0 +1,77 @@
+//! `routes[].resource` — by what tokens for a route are asked for (RFC 8707, RFC 9728).
+
+use crate::config::network::Network;
+use crate::config::read::{Keys, Value};
+use crate::config::routes::Around;
+use crate::config::settings::Issuer;
+use crate::core::route::Route;
+use crate::core::route::policy::Access;
+use crate::core::route::resource::Resource;
+use crate::core::route::table::HostPattern;
+
+/// `resource`: at the gateway itself, and an audience of tokens that the route takes.
+pub(super) fn resource(
+    value: &Value<'_>,
+    host: Option<&HostPattern>,
+    access: &Access,
+    around: &Around<'_>,
+) -> Option<Resource> {
+    let text = value.text()?;
+    let resource = Resource::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()?;
+    if let (Some(public), Some(origin)) = (&around.network.public_url, resource.origin()) {
+        let is_here = match host {
+            None => origin == public,
+            Some(pattern) => {
+                let name = origin.host_name();
+                pattern.covers(name) && public.at(name) == *origin
+            }
+        };
+        if !is_here {
+            let here = match host {
+                Some(HostPattern::Exact(name)) => public.at(name),
+                Some(HostPattern::Below(name)) => public.at(&format!("<name>.{name}")),
+                None => public.clone(),
+            };
+            value.wrong(format!(
+                "is not where this route is served, and clients look for its metadata there (RFC 9728 section 3): begin it with `{}`",
+                here.as_str()
+            ));
+            return None;
+        }
+    }
+    let takes = |issuer: &&Issuer| access.takes_issuer(&issuer.name);
+    let is_audience = |issuer: &Issuer| issuer.rules.audiences.contains(&text);
+    // An issuer that could not be read has its own mistake, and may be the one.
+    let all_read = around.issuers.len() == around.issuer_names.len();
+    if all_read && !around.issuers.iter().filter(takes).any(is_audience) {
+        value.wrong(
+            "is in no `audience` of an issuer whose tokens the route takes, so a token for it would be refused; add it there",
+        );
+    }
+    Some(resource)
+}
+
+/// Two spellings of one resource would have one place for their metadata.
+pub(super) fn tell_resources_apart(routes: &[(Keys<'_>, Route)], network: &Network) {
+    let Some(public) = &network.public_url else { return };
+    let identifier = |route: &Route| {
+        let at = match &route.host {
+            Some(HostPattern::Exact(name)) => public.at(name),
+            _ => public.clone(),
+        };
+        route.resource.identifier(&at)
+    };
+    for (keys, route) in routes.iter().filter(|(keys, _)| keys.has("resource")) {
+        let mine = identifier(route);
+        let other = routes
+            .iter()
+            .map(|(_, other)| identifier(other))
+            .any(|other| other != mine && other.trim_end_matches('/') == mine.trim_end_matches('/'));
+        if other {
+            keys.wrong(
+                "resource",
+                "another route's resource is the same but for a `/` at its end; write both the same way",
+            );
+        }
+    }
+}
