@@ -189,9 +189,10 @@ pub fn show_route(route: &Route) -> String {
             format!("; or the session of {client}, for which navigations sign in")
         }
     };
+    let slash = if route.path.keeps_encoded_slashes() { "; encoded slashes stay" } else { "" };
     let report_only = if route.report_only { "; report only" } else { "" };
     format!(
-        "{}{space}{host}{} -> {}: {access}{session}{report_only}",
+        "{}{space}{host}{} -> {}: {access}{session}{slash}{report_only}",
         methods.join(","),
         route.path.as_str(),
         route.upstream
