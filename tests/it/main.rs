@@ -16,6 +16,7 @@ mod cors;
 mod csrf;
 mod drain;
 mod edges;
+mod encoded_slash;
 mod ended;
 mod explain;
 mod floods;
