@@ -479,8 +479,9 @@ fn no_error_repeats_what_a_variable_holds() {
     let every_name = ["HELD", "HELD_NAME", "HELD_CASE", "HELD_PORT", "HELD_DOT", "HELD_URL", "HELD_SPELT"];
     let mut cases: Vec<Parts> = Vec::new();
     for name in every_name {
-        for key in ["host", "issuers", "clients", "sign_in", "methods", "resource", "strip_prefix", "rewrite"]
-        {
+        let keys =
+            ["host", "issuers", "clients", "sign_in", "methods", "resource", "strip_prefix", "rewrite"];
+        for key in keys.into_iter().chain(["encoded_slash"]) {
             cases.push(good().route(&format!("{key}: \"${{{name}}}\"")));
         }
         cases.push(again(&format!("  - {{ path: \"${{{name}}}/\", to: \"http://10.0.0.1:3000\" }}\n")));

@@ -8,9 +8,9 @@
 //! other paths).
 //!
 //! A path with another reading (see [`CanonicalPath::lenient_reading`]) is looked up in both, and found
-//! only when both lead to the same route. An encoded slash is part of its segment; the route must say that it keeps
-//! them, and the path with slashes in their place must not lead to a route that was written for it. `find` allocates nothing for a path with one reading, unless
-//! it has an escape in it.
+//! only when both lead to the same route. An encoded slash is part of its segment: the route must keep such
+//! slashes, and with slashes in their place the path must not lead to a route that was written for it. `find`
+//! allocates nothing for a path with one reading, unless it has an escape in it.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -139,7 +139,8 @@ pub enum Found {
 }
 
 const TWO_WAYS: &str = "Services read what follows a semicolon, or double encoding, in two ways; here they lead to different routes.";
-const SPLIT: &str = "Some services take an encoded slash for a slash; here that leads to a path which has a route of its own.";
+const SPLIT: &str =
+    "Some services take an encoded slash for a slash; here that leads to a path that is not this route's.";
 
 /// Finds the most specific route.
 #[derive(Debug, Default)]
