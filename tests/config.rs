@@ -339,12 +339,13 @@ routes:
     cors: upstream
     timeouts: { connect: 1s, read: 2s, write: 3s }
     body_limit: 1KiB
+    encoded_slash: keep
     strip_prefix: /a
     identity:
       headers: { X-Staff: email }
       access_token: strip
       assertion: { header: X-Signed, ttl: 30s, bind: request }
-  - { path: /b, to: "http://10.0.0.1:3000/", public: true, issuers: [corp, old], cors: gateway, rewrite: /x }
+  - { path: /b, to: "http://10.0.0.1:3000/", public: true, issuers: [corp, old], cors: gateway, encoded_slash: refuse, rewrite: /x }
   - { path: /c, to: several, public: false, issuers: keys }
   - { path: /d, to: several, issuers: corp, sign_in: desk, extends_session: false }
 upstreams:
@@ -517,8 +518,9 @@ fn no_error_repeats_what_a_variable_holds() {
     let every_name = ["HELD", "HELD_NAME", "HELD_CASE", "HELD_PORT", "HELD_DOT", "HELD_URL", "HELD_SPELT"];
     let mut cases: Vec<Parts> = Vec::new();
     for name in every_name {
-        for key in ["host", "issuers", "clients", "sign_in", "methods", "resource", "strip_prefix", "rewrite"]
-        {
+        let keys =
+            ["host", "issuers", "clients", "sign_in", "methods", "resource", "strip_prefix", "rewrite"];
+        for key in keys.into_iter().chain(["encoded_slash"]) {
             cases.push(good().route(&format!("{key}: \"${{{name}}}\"")));
         }
         cases.push(again(&format!("  - {{ path: \"${{{name}}}/\", to: \"http://10.0.0.1:3000\" }}\n")));
@@ -1320,6 +1322,52 @@ fn a_route_says_how_it_is_sent_on() {
 }
 
 #[test]
+fn a_route_says_whether_it_takes_encoded_slashes() {
+    let routes = |lines: &str| Parts { routes: lines.to_owned(), ..good() }.text();
+    let one = |path: &str, more: &str| {
+        routes(&format!("  - {{ path: \"{path}\", to: \"http://10.0.0.1:3000\"{more} }}\n"))
+    };
+    for (more, keeps) in [("", false), (", encoded_slash: refuse", false), (", encoded_slash: keep", true)] {
+        let route = settings(&one("/a/{b}", more)).routes[0].clone();
+        assert_eq!(route.path.keeps_encoded_slashes(), keeps, "{more}");
+        let text = config::summary::summary("config.yaml", &parse(&one("/a/{b}", more)).unwrap());
+        assert_eq!(text.contains("a valid token; encoded slashes stay\n"), keeps, "{text}");
+    }
+    only_error(
+        &one("/a", ", encoded_slash: decode"),
+        "routes[0].encoded_slash",
+        "write one of `refuse`, `keep`",
+    );
+    only_error(&one("/a/b%2Fc", ""), "routes[0].path", "add `encoded_slash: keep`");
+    assert!(parse(&one("/a/b%2Fc", ", encoded_slash: keep, strip_prefix: \"/a/b%2Fc\"")).is_ok());
+    only_error(&one("/a/b%2fc", ", encoded_slash: keep"), "routes[0].path", "write `b%2Fc`");
+    only_error(&one("/oauth%2Fc", ", encoded_slash: keep"), "routes[0].path", "belong to Tollgate");
+    only_error(&one("/a", ", rewrite: \"/b%2Fc\""), "routes[0].rewrite", "`encoded_slash: keep`");
+    let hidden =
+        format!("{}{}", good().routes, "  - { path: /x/a%2Fb, to: \"http://u\", encoded_slash: keep }\n");
+    let beside = |path: &str| {
+        let more = format!("  - {{ path: \"{path}\", to: \"http://u\" }}\n");
+        let loaded = parse(&routes(&format!("{hidden}{more}"))).unwrap();
+        loaded
+            .warnings
+            .into_iter()
+            .find(|warning| warning.path == "routes[1].path")
+            .map(|warning| warning.message)
+    };
+    assert!(beside("/x/a/*").unwrap().contains("would find what routes[2] covers"));
+    assert_eq!(beside("/x/*"), None);
+    let both = format!(
+        "{}{}",
+        "  - { path: \"/a/{x}\", to: \"http://u\", encoded_slash: keep }\n",
+        "  - { path: \"/a/{y}\", to: \"http://u\" }\n"
+    );
+    assert!(
+        errors(&routes(&both))[0].contains("could match the same request"),
+        "it makes no path more specific"
+    );
+}
+
+#[test]
 fn two_routes_that_could_match_one_request_are_both_told() {
     let routes = "  - { path: \"/a/{x}\", to: \"http://u\" }\n  - { path: /b, to: \"http://u\" }\n  - { path: \"/a/{y}\", to: \"http://u\", methods: GET }\n  - { path: \"/a/{y}\", to: \"http://u\", methods: [GET, POST] }\n";
     let told = errors(&Parts { routes: routes.to_owned(), ..good() }.text());
@@ -1457,15 +1505,13 @@ fn times_and_sizes_stay_within_reason() {
 }
 
 #[test]
-fn keys_of_later_capabilities_are_unknown_keys() {
+fn keys_that_do_nothing_are_unknown_keys() {
     let later = ["routes_: []", "identity: { assertions: {} }", "log: { colour: red }"];
     for line in later {
         let told = errors(&good().with(line).text());
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("unknown key"), "{told:?}");
     }
-    let key = "encoded_slash: keep";
-    assert!(errors(&good().route(key).text())[0].contains("unknown key"), "{key}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod read;
 mod redact;
 mod report;
 mod resolve;
+mod route_paths;
 mod route_resources;
 mod route_sessions;
 mod routes;

@@ -11,6 +11,7 @@ use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
+use crate::config::route_paths;
 use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
 use crate::config::settings::{Client, Issuer, SessionMode, Upstream};
@@ -68,7 +69,11 @@ pub(super) fn read(
     tell_resources_apart(&read, around.network);
     let (places, routes): (Vec<Keys<'_>>, Vec<Arc<Route>>) =
         read.into_iter().map(|(keys, route)| (keys, Arc::new(route))).unzip();
-    for conflict in RouteTable::build(&routes).err().unwrap_or_default() {
+    let table = RouteTable::build(&routes);
+    if let Ok(table) = &table {
+        route_paths::warn_of_hidden(table, &places, &routes);
+    }
+    for conflict in table.err().unwrap_or_default() {
         let (Some(first), Some(second)) = (places.get(conflict.first), places.get(conflict.second)) else {
             list.wrong(format!("two routes conflict: {}", conflict.why));
             continue;
@@ -104,7 +109,7 @@ fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
 
 /// `name` is still empty where the file gives none.
 fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
-    let path = keys.get("path").and_then(|value| path(&value));
+    let path = route_paths::read(keys);
     let given = keys.get("host").map(|value| host(&value));
     let is_host_read = !matches!(given, Some(None));
     let host = given.flatten();
@@ -178,25 +183,6 @@ pub(super) fn sharing<'a>(
         }
     }
     Sharing { origins, credentials: !csrf_headers.is_empty(), csrf_headers }
-}
-
-fn path(value: &Value<'_>) -> Option<PathPattern> {
-    let text = value.text()?;
-    let pattern = match PathPattern::parse(&text) {
-        Ok(pattern) => pattern,
-        Err(why) => {
-            value.wrong(value.untold(&why, &text));
-            return None;
-        }
-    };
-    if pattern.covers_own_paths() {
-        value.wrong(
-            "`/oauth`, `/.well-known/oauth-protected-resource` and `/.well-known/jwks.json` belong to Tollgate; \
-             serve this under another path",
-        );
-        return None;
-    }
-    Some(pattern)
 }
 
 fn host(value: &Value<'_>) -> Option<HostPattern> {

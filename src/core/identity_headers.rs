@@ -281,6 +281,7 @@ mod tests {
             acr: None,
             signed_in_at: None,
             claims: claims.as_object().unwrap(),
+            is_bound: false,
         };
         // Of one name, of several, of none, and of what this token does not have; in every order.
         let kinds: [(HeaderList, &[(&str, &str)]); 5] = [

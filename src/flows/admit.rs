@@ -13,7 +13,7 @@ use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
 use crate::core::revocation::GrantFacts;
 use crate::core::route::Route;
-use crate::core::route::path::CanonicalPath;
+use crate::core::route::path::{CanonicalPath, EncodedSlash, SLASH};
 use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
 use crate::core::route::resource::WELL_KNOWN;
@@ -119,7 +119,8 @@ pub enum OwnEndpoint {
     Unknown,
 }
 
-/// Reads target and host; refuses what has two readings or is not served here.
+/// Reads target and host; refuses what has two readings or is not served here. Whether an encoded slash in the path
+/// counts is for its route to say; Tollgate's own endpoints have none, but resources may.
 ///
 /// # Errors
 /// [`Denial::AmbiguousTarget`]; [`Denial::UnknownHost`] when the host is neither that of `public_url`
@@ -130,7 +131,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
         Some(at) => head.target.split_at(at),
         None => (head.target, &[][..]),
     };
-    let path = CanonicalPath::parse(path)?;
+    let path = CanonicalPath::parse_with(path, EncodedSlash::Keep)?;
     let query = query.split_first().map(|(_, query)| read_query(query)).transpose()?;
     let name = head.host_name().ok_or(Denial::UnknownHost)?;
     if live.settings.public_url.host_name() != name && !live.routes.names_host(name) {
@@ -148,6 +149,9 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
         path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
         _ => OwnEndpoint::Unknown,
     });
+    if path.has_encoded_slash() && own.is_some_and(|own| own != OwnEndpoint::ResourceMetadata) {
+        return Err(Denial::AmbiguousTarget(SLASH));
+    }
     Ok(Target { path, query, own })
 }
 
@@ -348,12 +352,12 @@ pub(in crate::flows) fn find_route(
         return Err(Denial::NoRoute);
     }
     let host = head.host_name().ok_or(Denial::UnknownHost)?;
+    let encoded_slash = path.has_encoded_slash();
     match live.routes.find(host, head.method, path) {
         Found::Route(matched) => Ok(matched),
         Found::MethodNotAllowed { allow } => Err(Denial::MethodNotAllowed { allow }),
-        Found::Ambiguous => Err(Denial::AmbiguousTarget(
-            "Services read what follows a semicolon, or double encoding, in two ways; here they lead to different routes.",
-        )),
+        Found::Ambiguous(why) => Err(Denial::AmbiguousTarget(why)),
+        Found::Nothing if encoded_slash => Err(Denial::AmbiguousTarget(SLASH)),
         Found::Nothing => Err(Denial::NoRoute),
     }
 }

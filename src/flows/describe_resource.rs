@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
 use crate::core::route::Route;
+use crate::core::route::path::SLASH;
 use crate::core::route::resource::{WELL_KNOWN, metadata};
 use crate::core::route::table::HostPattern;
 use crate::flows::admit::Target;
@@ -14,7 +15,7 @@ use crate::state::live::Live;
 /// The metadata of the resource that the target names, as it is known under the host that was asked.
 ///
 /// # Errors
-/// `NoRoute` where no route belongs to that resource.
+/// `NoRoute` where no route belongs to that resource; `AmbiguousTarget` where it has an encoded slash besides.
 pub fn describe_resource(live: &Live, head: &RequestHead<'_>, target: &Target) -> Result<Value, Denial> {
     let path = target.path.as_str().strip_prefix(WELL_KNOWN).ok_or(Denial::NoRoute)?;
     let host = head.host_name().ok_or(Denial::UnknownHost)?;
@@ -25,5 +26,10 @@ pub fn describe_resource(live: &Live, head: &RequestHead<'_>, target: &Target) -
     };
     let routes = live.settings.routes.iter().map(AsRef::as_ref).filter(belongs);
     let issuers = live.settings.issuers.iter().map(|issuer| (&issuer.name, issuer.rules.iss.as_str()));
-    metadata(routes, issuers, &at).ok_or(Denial::NoRoute)
+    let described = metadata(routes, issuers, &at);
+    described.ok_or(if target.path.has_encoded_slash() {
+        Denial::AmbiguousTarget(SLASH)
+    } else {
+        Denial::NoRoute
+    })
 }

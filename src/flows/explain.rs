@@ -215,7 +215,10 @@ impl Story<'_> {
         let alone = RouteTable::build(std::slice::from_ref(other)).ok()?;
         match alone.find(host, self.head.method, path.clone()) {
             Found::Nothing => None,
-            Found::Ambiguous => Some("the path has two readings"),
+            Found::Ambiguous(_) if path.has_encoded_slash() && !other.path.keeps_encoded_slashes() => {
+                Some("it does not say `encoded_slash: keep`")
+            }
+            Found::Ambiguous(_) => Some("the path has two readings"),
             Found::MethodNotAllowed { .. } => Some("it does not have this method"),
             Found::Route(_) => Some(match winner {
                 None => "another is more specific, and nothing falls back",

@@ -2,7 +2,7 @@
 //! character in it, however often it decodes.
 
 use tollgate::core::percent;
-use tollgate::core::route::path::CanonicalPath;
+use tollgate::core::route::path::{CanonicalPath, EncodedSlash};
 
 use crate::choices::Choices;
 
@@ -66,6 +66,7 @@ fn a_path_is_refused_or_has_one_spelling_in_which_nobody_finds_another() {
             made.push_str(choices.any(&PIECES));
         }
         for asked in [made.as_bytes(), bytes] {
+            may_keep_its_slashes(asked);
             let Ok(path) = CanonicalPath::parse(asked) else { continue };
             let text = path.as_str();
             assert_eq!(CanonicalPath::parse(text.as_bytes()).as_ref(), Ok(&path), "{text} changes again");
@@ -91,4 +92,29 @@ fn a_path_is_refused_or_has_one_spelling_in_which_nobody_finds_another() {
             }
         }
     });
+}
+
+/// Where encoded slashes are kept it is the same, but that those who take them for slashes find more segments.
+fn may_keep_its_slashes(asked: &[u8]) {
+    let strict = CanonicalPath::parse(asked);
+    match CanonicalPath::parse_with(asked, EncodedSlash::Keep) {
+        Err(_) => assert!(strict.is_err(), "{asked:?}"),
+        Ok(path) if !path.has_encoded_slash() => assert_eq!(strict.as_ref(), Ok(&path)),
+        Ok(path) => {
+            assert!(strict.is_err(), "{asked:?}");
+            let text = path.as_str();
+            for segment in readings(text).flatten() {
+                assert!(!matches!(&segment[..], b"." | b".."), "{text}");
+                assert!(
+                    segment.iter().all(|b| !matches!(b, 0..=0x1f | 0x7f | b'/' | b'\\' | b';')),
+                    "{text}"
+                );
+            }
+            let pieces = text.trim_end_matches('/').replace("%2F", "/");
+            assert!(pieces.split('/').skip(1).all(|piece| !piece.is_empty()), "{text}");
+            let judged: Vec<Vec<u8>> = path.segments().map(|segment| segment.as_bytes().to_vec()).collect();
+            let asked_for = asked.split(|byte| *byte == b'/').skip(1).map(percent::decode);
+            assert!(asked_for.filter(|s| !s.is_empty()).eq(judged), "{text} is another path");
+        }
+    }
 }

@@ -27,6 +27,7 @@ routes:
   - {{ path: /read, to: \"{to}\", methods: GET, public: true }}
   - {{ path: /read, to: \"{to}\", methods: PUT }}
   - {{ path: /own-cors/*, to: \"{to}\", cors: upstream }}
+  - {{ path: \"/kept/{{id}}\", to: \"{to}\", methods: GET, encoded_slash: keep }}
 "
     ))
     .await
@@ -92,6 +93,11 @@ async fn a_preflight_for_a_method_that_the_path_lacks_learns_those_that_it_has()
     assert_eq!(preflight(&mut client, "/nothing", APP, "GET").await.status, 404);
     assert_eq!(preflight(&mut client, "/oauth/login", APP, "GET").await.status, 404);
     assert_eq!(preflight(&mut client, "/api/..%2fx", APP, "GET").await.status, 400);
+    for method in ["GET", "PUT"] {
+        assert_eq!(preflight(&mut client, "/kept/a%2Fb", APP, method).await.status, 204, "{method}");
+        assert_eq!(preflight(&mut client, "/read%2Fx", APP, method).await.status, 400, "{method}");
+        assert_eq!(preflight(&mut client, "/api/a%2Fb", APP, method).await.status, 400, "{method}");
+    }
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ async fn gateway(upstream: &Upstream) -> Gateway {
   - {{ path: \"/api/users/{{id}}/*\", to: \"{to}\", require: {{ scope: api:read, claims: {{ sub: \"{{id}}\" }} }}, strip_prefix: /api }}
   - {{ path: /api/step-up, to: \"{to}\", require: {{ acr: gold, signed_in_within: 5m }} }}
   - {{ path: /api/read, to: \"{to}\", methods: GET }}
+  - {{ path: \"/kept/{{id}}\", to: \"{to}\", encoded_slash: keep, require: {{ claims: {{ sub: \"{{id}}\" }} }} }}
   - {{ path: /trial/*, to: \"{to}\", report_only: true, require: {{ any_scope: [a, b] }} }}
 "
     ))
@@ -64,6 +65,14 @@ fn requests(gateway: &Gateway) -> Vec<Asked> {
         ("GET", "/api/../page", good()),
         ("GET", "/api;x/y", good()),
         ("GET", "/api/x?access_token=hidden", good()),
+        ("GET", "/kept/a%2Flice", with(json!({ "sub": "a/lice" }))),
+        ("GET", "/kept/%61%2flice/?x", with(json!({ "sub": "a/lice" }))),
+        ("GET", "/kept/alice%2Fx", good()),
+        ("GET", "/kept/alice%2f..%2fa", good()),
+        ("GET", "/kept%2Falice", good()),
+        ("GET", "/api/a%2Fb", good()),
+        ("GET", "/oauth/token%2Fx", None),
+        ("GET", "/.well-known/oauth-protected-resource/kept%2Fx", None),
         ("GET", "/api/x", with(json!({ "aud": "else" }))),
         ("GET", "/api/x", with(json!({ "exp": now - 100, "iat": now - 200 }))),
         ("GET", "/api/x", with(json!({ "iss": "https://else" }))),
@@ -171,6 +180,22 @@ async fn it_says_what_a_gateway_with_this_configuration_does() {
     let lines = gateway.logged(requests(&gateway).len()).await;
     let reported = lines.iter().filter(|line| line.get("report_only").is_some()).count();
     assert_eq!(reported, 2, "the trials of the list");
+}
+
+#[tokio::test]
+async fn it_says_which_route_does_not_take_an_encoded_slash() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    for (path, told) in [
+        ("/api/a%2fb", "not /api/* it does not say `encoded_slash: keep`"),
+        ("/kept%2Fx", "not /* it does not say `encoded_slash: keep`"),
+    ] {
+        let (code, text) = explain(gateway.folder(), &["GET", &format!("http://{HOST}{path}")]).await;
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(code == 1 && squeezed(&text).contains(&squeezed(told)), "{text}");
+    }
+    let (code, text) = explain(gateway.folder(), &["GET", &format!("http://{HOST}/kept/a%2fb")]).await;
+    assert!(code == 1 && text.contains("/kept/a%2Fb") && text.contains("encoded slashes stay"), "{text}");
 }
 
 #[tokio::test]

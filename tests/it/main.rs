@@ -17,6 +17,7 @@ mod csrf;
 mod dpop;
 mod drain;
 mod edges;
+mod encoded_slash;
 mod ended;
 mod explain;
 mod floods;

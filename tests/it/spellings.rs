@@ -76,7 +76,7 @@ async fn over_http_2(gateway: &Gateway, fields: &[(&str, &str)], trailers: &[(&s
 // Paths.
 
 /// What a segment of a path may be spelled with.
-const PIECES: [&str; 40] = [
+const PIECES: [&str; 43] = [
     "/",
     "/",
     "/",
@@ -94,6 +94,9 @@ const PIECES: [&str; 40] = [
     "%2f",
     "%2F",
     "%252f",
+    "x%2fy",
+    "/x%2Fadmin",
+    "/admin%2fx",
     "\\",
     "%5c",
     "%255c",
@@ -118,7 +121,7 @@ const PIECES: [&str; 40] = [
     "x",
     "%",
 ];
-const BEGINNINGS: [&str; 14] = [
+const BEGINNINGS: [&str; 18] = [
     "/public/",
     "/public",
     "/api/",
@@ -129,6 +132,10 @@ const BEGINNINGS: [&str; 14] = [
     "/%2561dmin/",
     "/public;/",
     "/public%2f",
+    "/public/x%2f",
+    "/api/admin%2F",
+    "/api/x%2Fy",
+    "/kept%2f",
     "/./",
     "//",
     "/%70ublic/",
@@ -143,15 +150,28 @@ fn spelled_path(choices: &mut Choices) -> String {
     path
 }
 
-/// The first segment that an upstream finds which decodes so many times, cuts `;parameters` off and resolves dots.
-fn first_segment(path: &str, times: usize, cut: bool) -> Vec<u8> {
+/// What becomes of an encoded slash at an upstream.
+#[derive(Clone, Copy)]
+enum Slash {
+    /// It decodes, then looks for slashes.
+    Splits,
+    /// It looks for slashes, then decodes.
+    IsData,
+}
+
+/// The first segments that an upstream finds which decodes so many times, cuts `;parameters` off and resolves dots.
+fn first_segments(path: &str, slash: Slash, times: usize, cut: bool) -> [Vec<u8>; 2] {
     let path = path.split(['?', '#']).next().unwrap();
-    let mut bytes = path.as_bytes().to_vec();
-    for _ in 0..times {
-        bytes = tollgate::core::percent::decode(&bytes);
-    }
+    let decoded =
+        |text: &[u8]| (0..times).fold(text.to_vec(), |bytes, _| tollgate::core::percent::decode(&bytes));
+    let segments: Vec<Vec<u8>> = match slash {
+        Slash::Splits => {
+            decoded(path.as_bytes()).split(|byte| matches!(byte, b'/' | b'\\')).map(<[u8]>::to_vec).collect()
+        }
+        Slash::IsData => path.split('/').map(|segment| decoded(segment.as_bytes())).collect(),
+    };
     let mut resolved: Vec<&[u8]> = Vec::new();
-    for segment in bytes.split(|byte| matches!(byte, b'/' | b'\\')) {
+    for segment in &segments {
         let segment = if cut { segment.split(|byte| *byte == b';').next().unwrap() } else { segment };
         match segment {
             b"" | b"." => {}
@@ -159,15 +179,19 @@ fn first_segment(path: &str, times: usize, cut: bool) -> Vec<u8> {
             _ => resolved.push(segment),
         }
     }
-    resolved.first().map(|first| first.to_vec()).unwrap_or_default()
+    let mut resolved = resolved.into_iter().map(<[u8]>::to_vec);
+    [(); 2].map(|()| resolved.next().unwrap_or_default())
 }
 
 /// Whether a caller with `scopes` may reach what any upstream makes of this path.
 fn was_allowed(seen: &Received, scopes: &[&str]) -> bool {
-    [(1, false), (1, true), (2, false), (2, true), (3, false), (3, true)].into_iter().all(|(times, cut)| {
-        let needed: &[&str] = match &first_segment(seen.path(), times, cut)[..] {
-            b"api" => &["api:read"],
-            b"admin" => &["api:read", "admin"],
+    let ways = [(1, false), (1, true), (2, false), (2, true), (3, false), (3, true)];
+    let ways = ways.into_iter().flat_map(|way| [(Slash::Splits, way), (Slash::IsData, way)]);
+    ways.into_iter().all(|(slash, (times, cut))| {
+        let [first, second] = first_segments(seen.path(), slash, times, cut);
+        let needed: &[&str] = match (&first[..], &second[..]) {
+            (b"admin", _) | (b"api", b"admin") => &["api:read", "admin"],
+            (b"api", _) => &["api:read"],
             _ => &[],
         };
         needed.iter().all(|scope| scopes.contains(scope))
@@ -179,20 +203,29 @@ async fn no_spelling_of_a_path_reaches_an_upstream_under_a_weaker_policy() {
     let upstream = Upstream::start().await;
     let to = upstream.url();
     // Everything has a route: what is not known to be protected is public.
-    let gateway = Gateway::with(&format!(
-        "routes:
-  - {{ path: /*, to: \"{to}\", public: true }}
-  - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
+    for slash in ["refuse", "keep"] {
+        let gateway = Gateway::with(&format!(
+            "routes:
+  - {{ path: /*, to: \"{to}\", public: true, encoded_slash: {slash} }}
+  - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }}, encoded_slash: {slash} }}
+  - {{ path: /api/admin/*, to: \"{to}\", require: {{ scope: [api:read, admin] }} }}
   - {{ path: /admin/*, to: \"{to}\", require: {{ scope: [api:read, admin] }} }}
 "
-    ))
-    .await;
+        ))
+        .await;
+        let slashes = no_path_reaches(&upstream, &gateway).await;
+        assert!(if slash == "keep" { slashes > 50 } else { slashes == 0 }, "{slashes} with encoded slashes");
+    }
+}
+
+/// How many that had an encoded slash passed where they may.
+async fn no_path_reaches(upstream: &Upstream, gateway: &Gateway) -> usize {
     let callers: [(&str, &[&str]); 3] =
         [("", &[]), ("api:read", &["api:read"]), ("api:read admin", &["api:read", "admin"])];
     let bearers = callers.map(|(scope, _)| gateway.bearer("alice", scope));
     let mut choices = Choices(7);
-    let mut client = Persistent::new(&gateway);
-    let (mut passed, mut refused) = (0, 0);
+    let mut client = Persistent::new(gateway);
+    let (mut passed, mut refused, mut slashes) = (0, 0, 0);
     for round in 0..1_500 {
         let path = spelled_path(&mut choices);
         let at = choices.below(3);
@@ -202,7 +235,7 @@ async fn no_spelling_of_a_path_reaches_an_upstream_under_a_weaker_policy() {
             let mut fields =
                 vec![(":method", "GET"), (":scheme", "http"), (":authority", HOST), (":path", &path)];
             fields.extend(bearer.map(|bearer| ("authorization", bearer)));
-            over_http_2(&gateway, &fields, &[]).await;
+            over_http_2(gateway, &fields, &[]).await;
         } else {
             let field = bearer.map(|bearer| format!("Authorization: {bearer}\r\n")).unwrap_or_default();
             let text = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{field}\r\n");
@@ -213,10 +246,14 @@ async fn no_spelling_of_a_path_reaches_an_upstream_under_a_weaker_policy() {
         for seen in &seen {
             let (scope, scopes) = callers[at];
             assert!(was_allowed(seen, scopes), "{path:?} reached {:?} with {scope:?}", seen.path());
+            let sent = seen.path().split('?').next().unwrap();
+            assert!(!sent.contains("%2f"), "it has one spelling: {sent}");
+            slashes += usize::from(sent.contains("%2F"));
         }
         if seen.is_empty() { refused += 1 } else { passed += 1 }
     }
     assert!(passed > 100 && refused > 100, "{passed} passed and {refused} did not: that proves nothing");
+    slashes
 }
 
 // Names.

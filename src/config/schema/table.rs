@@ -272,6 +272,13 @@ const ROUTE: &[Key] = &[
         "upstream",
     ),
     key(
+        "encoded_slash",
+        One("`refuse` or `keep`"),
+        Default("refuse"),
+        "What `%2F` in a path is. `refuse`: 400. `keep`: part of its segment, never a slash, and sent as it is; only for services that take it so too, because one that decodes it finds another path than the one that was judged (see [security.md](security.md#encoded-slashes)).",
+        "keep",
+    ),
+    key(
         "strip_prefix",
         One("a path"),
         Otherwise("the path is sent as it was judged"),

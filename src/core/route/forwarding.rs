@@ -48,7 +48,7 @@ impl SentPath {
     /// # Errors
     /// What is wrong and what would be right, when the paths of `pattern` do not begin with `prefix`.
     pub fn strip(prefix: &str, pattern: &PathPattern) -> Result<Self, String> {
-        let prefix = PathPattern::parse(prefix)?;
+        let prefix = PathPattern::parse_with(prefix, pattern.encoded_slash())?;
         let count = prefix.segments().len();
         if count == 0 {
             return Err("there is nothing to take off in `/`: remove the key".to_owned());
@@ -70,7 +70,7 @@ impl SentPath {
     /// # Errors
     /// What is wrong and what would be right.
     pub fn rewrite(template: &str, pattern: &PathPattern) -> Result<Self, String> {
-        let template = PathPattern::parse(template)?;
+        let template = PathPattern::parse_with(template, pattern.encoded_slash())?;
         let parts = template.segments().iter().map(|segment| match segment {
             PatternSegment::Literal(text) => Ok(Part::Literal(spelled(text))),
             PatternSegment::Parameter(name) => {
@@ -122,6 +122,7 @@ fn spelled(literal: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::route::path::EncodedSlash;
 
     fn sent(made: Result<SentPath, String>, path: &str) -> String {
         let judged = CanonicalPath::parse(path.as_bytes()).unwrap();
@@ -159,6 +160,25 @@ mod tests {
     }
 
     #[test]
+    fn an_encoded_slash_stays_in_its_segment() {
+        let keep = |text: &str| PathPattern::parse_with(text, EncodedSlash::Keep).unwrap();
+        let sent = |made: Result<SentPath, String>, path: &str| {
+            let judged = CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep).unwrap();
+            made.unwrap().of(&judged).as_str().to_owned()
+        };
+        let pattern = keep("/api/a%2Fb/{id}/*");
+        let path = "/api/a%2fb/g%2Fn/x%2Fy/";
+        assert_eq!(sent(SentPath::strip("/api", &pattern), path), "/a%2Fb/g%2Fn/x%2Fy/");
+        assert_eq!(sent(SentPath::strip("/api/a%2Fb", &pattern), path), "/g%2Fn/x%2Fy/");
+        assert_eq!(sent(SentPath::strip("/api/a%2Fb/{id}", &pattern), path), "/x%2Fy/");
+        assert_eq!(sent(SentPath::rewrite("/v2/{id}/*", &pattern), path), "/v2/g%2Fn/x%2Fy/");
+        assert_eq!(sent(SentPath::rewrite("/v%2F2/{id}", &pattern), path), "/v%2F2/g%2Fn/");
+        assert!(SentPath::strip("/api/a/b", &pattern).unwrap_err().contains("does not begin with it"));
+        let strict = SentPath::rewrite("/v%2F2/{id}", &super::tests::pattern("/api/{id}"));
+        assert!(strict.unwrap_err().contains("`encoded_slash: keep`"));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_with_a_remedy() {
         let strip = |prefix: &str| SentPath::strip(prefix, &pattern("/api/{tenant}/*")).unwrap_err();
         assert!(strip("/other").contains("does not begin with it"));
@@ -187,27 +207,34 @@ mod tests {
             )
             .collect::<Result<_, _>>()
             .unwrap();
-        bolero::check!().with_type::<(Vec<u8>, Vec<u8>, bool)>().for_each(|(first, rest, slash)| {
-            let end: &[u8] = if *slash { b"/" } else { b"" };
-            let path = [b"/a/", first.as_slice(), b"/", rest.as_slice(), end].concat();
-            let Ok(judged) = CanonicalPath::parse(&path) else { return };
-            for way in &ways {
-                let sent = way.of(&judged);
-                let again = CanonicalPath::parse(sent.as_str().as_bytes());
-                // What is cut off may have been all that had a second reading; then it is still said to have one.
-                assert_eq!(again.as_ref().map(CanonicalPath::as_str), Ok(sent.as_str()), "{judged:?}");
-                assert!(judged.lenient_reading().is_some() || sent.lenient_reading().is_none(), "{judged:?}");
-                let known: Vec<&str> = raw_segments(judged.as_str()).chain(["v2", "n%25", "w"]).collect();
-                assert!(
-                    raw_segments(sent.as_str()).all(|segment| known.contains(&segment)),
-                    "{judged:?} {sent:?}"
-                );
-                assert_eq!(
-                    sent.as_str().ends_with('/'),
-                    judged.as_str().ends_with('/') || sent.as_str() == "/",
-                    "{judged:?} {sent:?}"
-                );
-            }
-        });
+        bolero::check!().with_type::<(Vec<u8>, Vec<u8>, bool, bool)>().for_each(
+            |(first, rest, slash, kept)| {
+                let end: &[u8] = if *slash { b"/" } else { b"" };
+                let inner: &[u8] = if *kept { b"/a%2fb" } else { b"" };
+                let path = [b"/a/", first.as_slice(), inner, b"/", rest.as_slice(), end].concat();
+                let Ok(judged) = CanonicalPath::parse_with(&path, EncodedSlash::Keep) else { return };
+                for way in &ways {
+                    let sent = way.of(&judged);
+                    let again = CanonicalPath::parse_with(sent.as_str().as_bytes(), EncodedSlash::Keep);
+                    assert!(again.as_ref() == Ok(&sent) || judged.lenient_reading().is_some(), "{judged:?}");
+                    // What is cut off may have been all that had a second reading; then it is still said to have one.
+                    assert_eq!(again.as_ref().map(CanonicalPath::as_str), Ok(sent.as_str()), "{judged:?}");
+                    assert!(
+                        judged.lenient_reading().is_some() || sent.lenient_reading().is_none(),
+                        "{judged:?}"
+                    );
+                    let known: Vec<&str> = raw_segments(judged.as_str()).chain(["v2", "n%25", "w"]).collect();
+                    assert!(
+                        raw_segments(sent.as_str()).all(|segment| known.contains(&segment)),
+                        "{judged:?} {sent:?}"
+                    );
+                    assert_eq!(
+                        sent.as_str().ends_with('/'),
+                        judged.as_str().ends_with('/') || sent.as_str() == "/",
+                        "{judged:?} {sent:?}"
+                    );
+                }
+            },
+        );
     }
 }

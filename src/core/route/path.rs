@@ -8,6 +8,8 @@
 //! [`CanonicalPath::lenient_reading`]): `;parameters`, which some upstreams cut off, and harmless double
 //! encoding, which some upstreams decode twice. Both readings must lead to the same route.
 //!
+//! An escaped slash is refused too, unless who asks leaves it to the route (see [`EncodedSlash`]).
+//!
 //! One trailing slash makes no difference to judging: many upstreams serve `/x/` as `/x`.
 //!
 //! This module must never repair a path: it normalises the spelling of what has one reading, and
@@ -18,24 +20,32 @@ use std::borrow::Cow;
 use crate::core::denial::Denial;
 use crate::core::percent;
 
+mod encoded_slash;
+
+pub use encoded_slash::EncodedSlash;
+
 /// A request's path in its one canonical spelling: what is judged is what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanonicalPath {
     text: String,
-    /// No upstream reads anything else in it.
+    /// No upstream reads anything else in it, but for what it makes of an encoded slash.
     one_reading: bool,
+    encoded_slash: bool,
 }
 
 const START: &str = "The path must start with a slash.";
 const EMPTY_SEGMENT: &str = "The path must not contain an empty segment.";
 const DOT_SEGMENT: &str = "The path must not contain a dot segment, in any spelling.";
-const SLASH: &str = "The path must not contain an encoded slash, or a backslash in any spelling.";
+/// Said of an encoded slash by whoever does not take it.
+pub const SLASH: &str = "The path must not contain an encoded slash, or a backslash in any spelling.";
 const CONTROL: &str = "The path must not contain a control character, in any spelling.";
 const FRAGMENT: &str = "The request target must not contain a fragment.";
 const RAW: &str = "The path contains a character that must be percent-encoded.";
 const ESCAPE: &str = "A percent sign in the path must be followed by two hexadecimal digits.";
 const UTF8: &str = "The path is not valid UTF-8 after decoding.";
 const TOO_OFTEN: &str = "The path is percent-encoded more than twice.";
+const SLASH_IN_DOUBT: &str =
+    "Beside an encoded slash the path must not contain a semicolon or double encoding.";
 
 impl CanonicalPath {
     /// Reads the path part of a request target, without its query.
@@ -43,14 +53,25 @@ impl CanonicalPath {
     /// # Errors
     /// [`Denial::AmbiguousTarget`] with what is wrong, when the path has not exactly one reading.
     pub fn parse(path: &[u8]) -> Result<Self, Denial> {
+        Self::parse_with(path, EncodedSlash::Refuse)
+    }
+
+    /// Reads it likewise. With [`EncodedSlash::Keep`] an escaped slash is part of its segment, and whoever takes such
+    /// a path must see to [`Self::has_encoded_slash`].
+    ///
+    /// # Errors
+    /// As [`Self::parse`] does.
+    pub fn parse_with(path: &[u8], slash: EncodedSlash) -> Result<Self, Denial> {
         match std::str::from_utf8(path) {
-            Ok(plain) if is_plain(path) => Ok(Self { text: plain.to_owned(), one_reading: true }),
-            _ => Self::parse_segments(path),
+            Ok(plain) if is_plain(path) => {
+                Ok(Self { text: plain.to_owned(), one_reading: true, encoded_slash: false })
+            }
+            _ => Self::parse_segments(path, slash),
         }
     }
 
     /// Reads segment by segment, whatever is in them.
-    fn parse_segments(path: &[u8]) -> Result<Self, Denial> {
+    fn parse_segments(path: &[u8], slash: EncodedSlash) -> Result<Self, Denial> {
         let Some((b'/', rest)) = path.split_first() else {
             return Err(Denial::AmbiguousTarget(START));
         };
@@ -65,9 +86,13 @@ impl CanonicalPath {
                 }
                 break;
             }
-            one_reading &= write_segment(segment, &mut text).map_err(Denial::AmbiguousTarget)?;
+            one_reading &= write_segment(segment, slash, &mut text).map_err(Denial::AmbiguousTarget)?;
         }
-        Ok(Self { text, one_reading })
+        let encoded_slash = text.contains(encoded_slash::SPELLED);
+        if encoded_slash && !one_reading {
+            return Err(Denial::AmbiguousTarget(SLASH_IN_DOUBT));
+        }
+        Ok(Self { text, one_reading, encoded_slash })
     }
 
     pub fn as_str(&self) -> &str {
@@ -85,7 +110,8 @@ impl CanonicalPath {
         if text.is_empty() || self.text.ends_with('/') {
             text.push('/');
         }
-        Self { text, one_reading: self.one_reading }
+        let encoded_slash = text.contains(encoded_slash::SPELLED);
+        Self { text, one_reading: self.one_reading, encoded_slash }
     }
 
     /// What the most lenient upstream would read: decoded twice, `;parameters` cut off. `None` for
@@ -106,7 +132,7 @@ impl CanonicalPath {
             text.push('/');
             without_parameters(&twice).iter().for_each(|&byte| push_escaped(byte, &mut text));
         }
-        Some(Self { text, one_reading: true })
+        Some(Self { text, one_reading: true, encoded_slash: false })
     }
 }
 
@@ -147,7 +173,7 @@ pub(super) fn decoded(segment: &str) -> Cow<'_, str> {
 }
 
 /// Appends one segment in its canonical spelling. Says whether it has only one reading.
-fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str> {
+fn write_segment(segment: &[u8], slash: EncodedSlash, out: &mut String) -> Result<bool, &'static str> {
     // Most segments are plain, also beside one that is not.
     if segment.iter().all(|byte| is_unreserved(*byte))
         && let Ok(plain) = std::str::from_utf8(segment)
@@ -157,7 +183,7 @@ fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str>
         return Ok(true);
     }
     let start = out.len();
-    let (mut escaped_bytes, mut percent, mut semicolon) = (false, false, false);
+    let (mut escaped_bytes, mut percent, mut semicolon, mut slashes) = (false, false, false, false);
     let mut bytes = segment.iter();
     while let Some(&byte) = bytes.next() {
         let (byte, escaped) = if byte == b'%' {
@@ -170,7 +196,10 @@ fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str>
         } else {
             (byte, false)
         };
-        never_in_a_segment(byte)?;
+        match (byte, slash) {
+            (b'/', EncodedSlash::Keep) => slashes = true,
+            _ => never_in_a_segment(byte)?,
+        }
         semicolon |= byte == b';';
         match (byte, escaped) {
             (_, _) if is_unreserved(byte) => out.push(char::from(byte)),
@@ -188,17 +217,20 @@ fn write_segment(segment: &[u8], out: &mut String) -> Result<bool, &'static str>
         }
     }
     let written = out.get(start..).unwrap_or_default();
-    if !escaped_bytes && !percent && !semicolon && !written.starts_with('.') {
+    if !escaped_bytes && !percent && !semicolon && !slashes && !written.starts_with('.') {
         return Ok(true);
     }
     let once = percent::decode(written.as_bytes());
     if escaped_bytes && std::str::from_utf8(&once).is_err() {
         return Err(UTF8);
     }
-    no_dot_segment(&once)?;
+    once.split(|&b| b == b'/').try_for_each(no_dot_segment)?;
     let twice = percent::decode(&once);
     if twice == once {
         return Ok(!semicolon);
+    }
+    if slashes {
+        return Err(SLASH_IN_DOUBT);
     }
     twice.iter().try_for_each(|&byte| never_in_a_segment(byte))?;
     no_dot_segment(&twice)?;
@@ -254,6 +286,7 @@ pub(super) fn push_escaped(byte: u8, out: &mut String) {
 pub struct PathPattern {
     text: String,
     segments: Vec<PatternSegment>,
+    slash: EncodedSlash,
 }
 
 /// One segment of a pattern; in the order of precedence.
@@ -272,12 +305,20 @@ impl PathPattern {
     /// # Errors
     /// What is wrong and what would be right, as one sentence for the operator.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_with(text, EncodedSlash::Refuse)
+    }
+
+    /// Reads a pattern, and whether its paths may have encoded slashes.
+    ///
+    /// # Errors
+    /// As [`Self::parse`] does.
+    pub fn parse_with(text: &str, slash: EncodedSlash) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix('/') else {
             return Err(format!("a path starts with `/`: write `/{text}`"));
         };
         let mut segments: Vec<PatternSegment> = Vec::new();
         if rest.is_empty() {
-            return Ok(Self { text: text.to_owned(), segments });
+            return Ok(Self { text: text.to_owned(), segments, slash });
         }
         let mut spelled = rest.split('/').peekable();
         while let Some(segment) = spelled.next() {
@@ -303,11 +344,11 @@ impl PathPattern {
                         "`*` stands for whole segments: write `*` or `{{name}}` instead of `{segment}`"
                     ));
                 }
-                _ => literal(segment)?,
+                _ => literal(segment, slash)?,
             };
             segments.push(segment);
         }
-        Ok(Self { text: text.to_owned(), segments })
+        Ok(Self { text: text.to_owned(), segments, slash })
     }
 
     pub fn as_str(&self) -> &str {
@@ -333,10 +374,10 @@ impl PathPattern {
     /// and `/.well-known/*` do not lie under them; Tollgate's own endpoints simply come first.)
     pub fn covers_own_paths(&self) -> bool {
         let literals = self.segments.iter().map_while(|segment| match segment {
-            PatternSegment::Literal(text) => Some(text.as_str()),
+            PatternSegment::Literal(text) => Some(text.split('/')),
             _ => None,
         });
-        is_own(literals)
+        is_own(literals.flatten())
     }
 
     /// Its first segments up to a `{name}` or `*`, in their canonical spelling; empty where there are none.
@@ -396,9 +437,9 @@ fn parameter(segment: &str, before: &[PatternSegment]) -> Result<PatternSegment,
     Ok(made)
 }
 
-fn literal(segment: &str) -> Result<PatternSegment, String> {
+fn literal(segment: &str, slash: EncodedSlash) -> Result<PatternSegment, String> {
     let mut canonical = String::with_capacity(segment.len());
-    match write_segment(segment.as_bytes(), &mut canonical) {
+    match write_segment(segment.as_bytes(), slash, &mut canonical) {
         Ok(_) if canonical != segment => {
             Err(format!("write `{canonical}` instead of `{segment}`: one path has one spelling"))
         }
@@ -420,6 +461,11 @@ fn literal(segment: &str) -> Result<PatternSegment, String> {
             Err(format!("write `{escaped}` instead of `{segment}`: a path is percent-encoded"))
         }
         Err(FRAGMENT) => Err("a path has no fragment: drop `#` and what follows".to_owned()),
+        Err(SLASH) if write_segment(segment.as_bytes(), EncodedSlash::Keep, &mut String::new()).is_ok() => {
+            Err(format!(
+                "`{segment}` has an encoded slash, which is refused: add `encoded_slash: keep` to the route"
+            ))
+        }
         Err(why) => Err(format!("no request could have `{segment}`. {why}")),
     }
 }
@@ -581,7 +627,8 @@ pub(super) mod tests {
         bolero::check!().with_iterations(5_000).with_max_len(128).with_type::<Vec<u8>>().for_each(|pieces| {
             let folded: Vec<u8> = pieces.iter().map(|b| if *b < 200 { b % 32 } else { *b }).collect();
             for text in [spelled(&folded), pieces.clone()] {
-                assert_eq!(CanonicalPath::parse(&text), CanonicalPath::parse_segments(&text));
+                let by_segment = CanonicalPath::parse_segments(&text, EncodedSlash::Refuse);
+                assert_eq!(CanonicalPath::parse(&text), by_segment);
                 let Ok(path) = CanonicalPath::parse(&text) else { continue };
                 assert_eq!(CanonicalPath::parse(path.as_str().as_bytes()).as_ref(), Ok(&path));
                 assert!(path.as_str().starts_with('/') && path.as_str().is_ascii());
@@ -714,7 +761,8 @@ pub(super) mod tests {
             ("/a;b", "two readings"),
             ("/x%2561", "two readings"),
             ("/x/../y", "no request could have `..`"),
-            ("/x%2fy", "no request could have"),
+            ("/x%2fy", "add `encoded_slash: keep`"),
+            ("/x%2f..", "no request could have"),
             ("/x#y", "fragment"),
             ("/x?y", "write `x%3Fy`"),
             ("/%zz", "hexadecimal"),

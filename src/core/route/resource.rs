@@ -127,6 +127,7 @@ mod tests {
     use crate::core::ids::{IssuerName, RouteName, UpstreamName};
     use crate::core::route::CorsSpeaker;
     use crate::core::route::forwarding::Forwarding;
+    use crate::core::route::path::EncodedSlash;
     use crate::core::route::policy::{Access, Requirements};
 
     fn origin(text: &str) -> Origin {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     fn of(pattern: &str) -> Resource {
-        Resource::of(&PathPattern::parse(pattern).unwrap())
+        Resource::of(&PathPattern::parse_with(pattern, EncodedSlash::Keep).unwrap())
     }
 
     #[test]
@@ -148,6 +149,7 @@ mod tests {
             ("/{tenant}/api", "", ""),
             ("/a/b", "/a/b", "/a/b"),
             ("/a%20b/%C3%A9/*", "/a%20b/%C3%A9", "/a%20b/%C3%A9"),
+            ("/projects/group%2Fname/{id}", "/projects/group%2Fname", "/projects/group%2Fname"),
         ] {
             let made = of(pattern);
             assert_eq!(made.identifier(&at), format!("https://gate.example{resource}"), "{pattern}");

@@ -8,8 +8,9 @@
 //! other paths).
 //!
 //! A path with another reading (see [`CanonicalPath::lenient_reading`]) is looked up in both, and found
-//! only when both lead to the same route. `find` allocates nothing for a path with one reading, unless
-//! it has an escape in it.
+//! only when both lead to the same route. An encoded slash is part of its segment: the route must keep such
+//! slashes, and with slashes in their place the path must not lead to a route that was written for it. `find`
+//! allocates nothing for a path with one reading, unless it has an escape in it.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use ahash::{HashMap, HashSet};
 use http::Method;
 
 use crate::core::route::Route;
-use crate::core::route::path::{CanonicalPath, PatternSegment, decoded, raw_segments};
+use crate::core::route::path::{CanonicalPath, PathPattern, PatternSegment, SLASH, decoded, raw_segments};
 
 /// `routes[].host`: an exact host or `*.example.com`, lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -131,10 +132,15 @@ pub enum Found {
     MethodNotAllowed {
         allow: Vec<Method>,
     },
-    /// Upstreams may read the path in two ways, and the ways lead to different routes.
-    Ambiguous,
+    /// Upstreams may read the path in two ways, and the ways lead to different routes; or it has an encoded slash that
+    /// the route does not take. Why, for who asked.
+    Ambiguous(&'static str),
     Nothing,
 }
+
+const TWO_WAYS: &str = "Services read what follows a semicolon, or double encoding, in two ways; here they lead to different routes.";
+const SPLIT: &str =
+    "Some services take an encoded slash for a slash; here that leads to a path that is not this route's.";
 
 /// Finds the most specific route.
 #[derive(Debug, Default)]
@@ -196,12 +202,17 @@ impl RouteTable {
 
     /// Finds the route for a request. `host` is lower case and has no port.
     pub fn find(&self, host: &str, method: &Method, path: CanonicalPath) -> Found {
-        let route = match self.lookup(host, &path) {
-            None => return Found::Nothing,
-            Some(methods) => match methods.route(method) {
-                None => return Found::MethodNotAllowed { allow: methods.allowed() },
-                Some(route) => route,
-            },
+        let Some(methods) = self.lookup(host, &path) else { return Found::Nothing };
+        if path.has_encoded_slash() {
+            if !methods.keep_encoded_slashes(method) {
+                return Found::Ambiguous(SLASH);
+            }
+            if !self.is_safe_split(host, methods, &path) {
+                return Found::Ambiguous(SPLIT);
+            }
+        }
+        let Some(route) = methods.route(method) else {
+            return Found::MethodNotAllowed { allow: methods.allowed() };
         };
         let agrees = |reading: &CanonicalPath| {
             self.lookup(host, reading)
@@ -211,8 +222,32 @@ impl RouteTable {
         if path.lenient_reading().as_ref().is_none_or(agrees) {
             Found::Route(Matched { route: route.clone(), path })
         } else {
-            Found::Ambiguous
+            Found::Ambiguous(TWO_WAYS)
         }
+    }
+
+    /// Whether an upstream that takes encoded slashes for slashes finds nothing in this path that Tollgate or a route
+    /// was meant for: nothing at all, or a route that covers whatever `found` does anyway.
+    fn is_safe_split(&self, host: &str, found: &Methods, path: &CanonicalPath) -> bool {
+        let split = path.split_reading();
+        let other = self.lookup(host, &split).and_then(Methods::pattern);
+        let covers = |other: &PathPattern| found.pattern().is_some_and(|mine| other.covers_all_of(mine));
+        !split.is_own() && other.is_none_or(covers)
+    }
+
+    /// The index of the route for which no request ever reaches this one: with slashes in the place of the encoded
+    /// slashes in its pattern, all its paths are that route's.
+    pub fn hidden_by(&self, route: &Route) -> Option<usize> {
+        let host = match &route.host {
+            None => String::new(),
+            Some(HostPattern::Exact(name)) => name.clone(),
+            Some(HostPattern::Below(name)) => format!("any.{name}"),
+        };
+        let methods = self.lookup(&host, &route.path.split_example()?)?;
+        let (index, other) = methods.named.iter().chain(methods.any.as_ref()).next()?;
+        let is_open = |route: &Route| route.path.segments().last() == Some(&PatternSegment::Rest);
+        let takes_all = is_open(other) || !is_open(route);
+        (takes_all && !other.path.covers_all_of(&route.path)).then_some(*index)
     }
 
     /// Whether some route names this host (lower case, without port).
@@ -310,6 +345,23 @@ impl Methods {
         self.named.push((index, route.clone()));
     }
 
+    fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.named.iter().chain(self.any.as_ref()).map(|(_, route)| route)
+    }
+
+    /// The pattern that they share, but for the names of its parameters.
+    fn pattern(&self) -> Option<&PathPattern> {
+        self.all().next().map(|route| &route.path)
+    }
+
+    /// Whether the route for this method takes encoded slashes; where there is none, whether all do.
+    fn keep_encoded_slashes(&self, method: &Method) -> bool {
+        match self.route(method) {
+            Some(route) => route.path.keeps_encoded_slashes(),
+            None => self.all().all(|route| route.path.keeps_encoded_slashes()),
+        }
+    }
+
     fn route(&self, method: &Method) -> Option<&Arc<Route>> {
         let names_it = |(_, route): &&(usize, Arc<Route>)| {
             route.methods.as_ref().is_some_and(|all| all.contains(method))
@@ -329,11 +381,14 @@ impl Methods {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::percent;
     use crate::core::route::CorsSpeaker;
-    use crate::core::route::path::PathPattern;
+    use crate::core::route::path::EncodedSlash;
     use crate::core::route::path::tests::{UPSTREAMS, upstream_reads};
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 
@@ -355,13 +410,22 @@ mod tests {
         })
     }
 
+    /// The same, with `encoded_slash: keep`.
+    fn keeping(path: &str, methods: Option<&[Method]>) -> Arc<Route> {
+        let mut made = Arc::unwrap_or_clone(route("/", None, methods));
+        made.name = RouteName::new(path);
+        made.path = PathPattern::parse_with(path, EncodedSlash::Keep).unwrap();
+        Arc::new(made)
+    }
+
     fn found(table: &RouteTable, host: &str, method: &Method, path: &str) -> String {
-        match table.find(host, method, CanonicalPath::parse(path.as_bytes()).unwrap()) {
+        let path = CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep).unwrap();
+        match table.find(host, method, path) {
             Found::Route(matched) => matched.route().name.to_string(),
             Found::MethodNotAllowed { allow } => {
                 format!("405 {}", allow.iter().map(Method::as_str).collect::<Vec<_>>().join(","))
             }
-            Found::Ambiguous => "400".to_owned(),
+            Found::Ambiguous(_) => "400".to_owned(),
             Found::Nothing => "404".to_owned(),
         }
     }
@@ -517,6 +581,86 @@ mod tests {
     }
 
     #[test]
+    fn an_encoded_slash_is_found_in_its_segment_by_routes_that_keep_it() {
+        let (get, post): (&[Method], &[Method]) = (&[Method::GET], &[Method::POST]);
+        let table = RouteTable::build(&[
+            route("/*", None, None),
+            keeping("/api/*", None),
+            route("/api/admin/*", None, None),
+            keeping("/api/projects/{id}", None),
+            keeping("/api/projects/{id}/members", None),
+            keeping("/x/a%2Fb", None),
+            route("/x/*", None, None),
+            keeping("/files/{path}", Some(get)),
+            route("/files/{path}", None, Some(post)),
+            keeping("/put/*", Some(&[Method::PUT])),
+        ])
+        .unwrap();
+        for (path, expected) in [
+            ("/api/a%2fb", "/api/*"),
+            ("/api/x/a%2Fb/c", "/api/*"),
+            ("/api/projects/group%2Fname", "/api/projects/{id}"),
+            ("/api/projects/group%2Fname/", "/api/projects/{id}"),
+            ("/api/projects/a%2Fb%2Fc/members", "/api/projects/{id}/members"),
+            ("/x/a%2Fb", "/x/a%2Fb"),
+            ("/x/a/b", "/x/*"),
+            ("/files/a%2Fb", "/files/{path}"),
+            ("/put/a%2Fb", "405 PUT"),
+            // The most specific route does not keep it, and nothing falls back.
+            ("/a%2Fb", "400"),
+            ("/x/a%2Fc", "400"),
+            ("/api/admin/a%2Fb", "400"),
+            // Decoded, it is where another route was written for.
+            ("/api/admin%2Fusers", "400"),
+            ("/api/projects%2F7", "400"),
+            ("/api/projects/group%2Fmembers", "400"),
+            ("/api%2Fadmin/users", "400"),
+        ] {
+            assert_eq!(found(&table, "h", &Method::GET, path), expected, "{path}");
+        }
+        for (method, path, expected) in [
+            (Method::POST, "/files/a%2Fb", "400"),
+            (Method::PUT, "/files/a%2Fb", "400"),
+            (Method::PUT, "/files/a", "405 GET,POST"),
+        ] {
+            assert_eq!(found(&table, "h", &method, path), expected, "{method} {path}");
+        }
+        let all = RouteTable::build(&[keeping("/*", None)]).unwrap();
+        for (path, expected) in [
+            ("/a%2Fb", "/*"),
+            ("/oauth%2Ftoken", "400"),
+            ("/.well-known%2Fjwks.json", "400"),
+            ("/.well-known/oauth-protected-resource%2Fx", "400"),
+            ("/x/oauth%2Ftoken", "/*"),
+        ] {
+            assert_eq!(found(&all, "h", &Method::GET, path), expected, "{path}");
+        }
+        let none = RouteTable::build(&[keeping("/a/{b}", None)]).unwrap();
+        assert_eq!(found(&none, "h", &Method::GET, "/a/b%2Fc"), "/a/{b}");
+        assert_eq!(found(&none, "h", &Method::GET, "/a%2Fb"), "404");
+    }
+
+    #[test]
+    fn a_route_whose_own_encoded_slash_is_another_ones_slash_is_hidden() {
+        let hidden = |path: &str, other: &str| {
+            let routes = [route("/*", None, None), keeping(path, None), route(other, None, None)];
+            RouteTable::build(&routes).unwrap().hidden_by(&routes[1])
+        };
+        for (path, other, by) in [
+            ("/x/a%2Fb", "/x/a/*", Some(2)),
+            ("/x/a%2Fb", "/x/a/b", Some(2)),
+            ("/x/a%2Fb/{id}", "/x/a/{b}/{c}", Some(2)),
+            ("/x/a%2Fb/*", "/x/a/*", Some(2)),
+            ("/x/a%2Fb/*", "/x/a/b", None),
+            ("/x/a%2Fb", "/x/*", None),
+            ("/x/a%2Fb", "/x/b/*", None),
+            ("/x/{a}", "/x/a/*", None),
+        ] {
+            assert_eq!(hidden(path, other), by, "{path} {other}");
+        }
+    }
+
+    #[test]
     fn equal_rank_is_a_conflict() {
         let get: &[Method] = &[Method::GET];
         let both: &[Method] = &[Method::POST, Method::GET];
@@ -551,7 +695,7 @@ mod tests {
     mod naive {
         use super::*;
 
-        fn covers(pattern: &str, path: &str) -> bool {
+        pub(super) fn covers(pattern: &str, path: &str) -> bool {
             let mut want = pattern.split('/').skip(1).filter(|s| !s.is_empty());
             let mut have = path.split('/').skip(1).filter(|s| !s.is_empty());
             loop {
@@ -699,7 +843,7 @@ mod tests {
             "%25",
             "",
         ];
-        let permitted = std::sync::atomic::AtomicU32::new(0);
+        let permitted = AtomicU32::new(0);
         bolero::check!().with_iterations(3_000).with_type::<([[u8; 4]; 8], [[u8; 6]; 16])>().for_each(
             |(routes, requests)| {
                 let mut kept: Vec<Arc<Route>> = vec![route("/*", None, None)];
@@ -713,7 +857,7 @@ mod tests {
                         pieces.iter().map(|p| PIECES[usize::from(*p) % PIECES.len()]).collect();
                     let Ok(path) = CanonicalPath::parse(format!("/{text}").as_bytes()) else { continue };
                     let Found::Route(matched) = table.find("h", &Method::GET, path) else { continue };
-                    permitted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    permitted.fetch_add(1, Ordering::Relaxed);
                     let sent = matched.path().as_str();
                     for (times, cut) in UPSTREAMS {
                         let read: String = upstream_reads(sent, times, cut)
@@ -727,6 +871,78 @@ mod tests {
             },
         );
         assert!(permitted.into_inner() > 1_000, "too few requests were permitted to prove anything");
+    }
+
+    /// Routes of `a`, `b`, `a%2Fb`, `{name}` and `*`; those that keep encoded slashes and those that do not.
+    fn arbitrary_routes(choices: &[[u8; 5]; 8]) -> Vec<Arc<Route>> {
+        let mut routes: Vec<Arc<Route>> = vec![route("/*", None, None)];
+        for [a, b, c, d, keep] in choices {
+            let mut made = Arc::unwrap_or_clone(arbitrary_route(routes.len(), &[*a, *b, *c, *d, 7, 0]));
+            if keep % 4 > 0 {
+                let text = made.path.as_str().replace("/c", "/a%2Fb");
+                made.path = PathPattern::parse_with(&text, EncodedSlash::Keep).unwrap();
+            }
+            routes.push(Arc::new(made));
+        }
+        without_conflicts(routes)
+    }
+
+    /// The same promise of encoded slashes. An upstream that takes one for data finds the route that was judged. One that
+    /// takes it for a slash finds that one, or what has no route of its own: the other covers all that this one does.
+    #[test]
+    fn no_encoded_slash_reaches_an_upstream_past_a_route_that_was_written_for_it() {
+        const PIECES: [&str; 12] =
+            ["/", "/", "/", "a", "b", "a", "b", "%2F", "%2f", "a%2Fb", "%61%2fb", ".."];
+        let (permitted, elsewhere) = (AtomicU32::new(0), AtomicU32::new(0));
+        bolero::check!().with_iterations(6_000).with_type::<([[u8; 5]; 8], [[u8; 7]; 16])>().for_each(
+            |(routes, requests)| {
+                let kept = arbitrary_routes(routes);
+                let table = RouteTable::build(&kept).unwrap();
+                for pieces in requests {
+                    let text: String =
+                        pieces.iter().map(|p| PIECES[usize::from(*p) % PIECES.len()]).collect();
+                    let path = CanonicalPath::parse_with(format!("/{text}").as_bytes(), EncodedSlash::Keep);
+                    let Ok(path) = path else { continue };
+                    let Found::Route(matched) = table.find("h", &Method::GET, path) else { continue };
+                    if !matched.path().has_encoded_slash() {
+                        continue;
+                    }
+                    let (route, sent) = (matched.route(), matched.path().as_str());
+                    assert!(route.path.keeps_encoded_slashes(), "{sent} is not for {:?}", route.path);
+                    permitted.fetch_add(1, Ordering::Relaxed);
+                    for (times, cut) in UPSTREAMS {
+                        // Cut at slashes, then decoded; written as a pattern has it.
+                        let as_data: String = raw_segments(sent)
+                            .map(|s| (0..times).fold(s.as_bytes().to_vec(), |s, _| percent::decode(&s)))
+                            .map(|s| format!("/{}", String::from_utf8(s).unwrap().replace('/', "%2F")))
+                            .collect();
+                        let found = naive::find(&kept, "h", &Method::GET, &as_data);
+                        assert_eq!(route.name.as_str(), found, "{sent} is read as {as_data}");
+                        let split: String = upstream_reads(sent, times, cut)
+                            .iter()
+                            .map(|segment| format!("/{}", String::from_utf8_lossy(segment)))
+                            .collect();
+                        let found = naive::find(&kept, "h", &Method::GET, &split);
+                        if route.name.as_str() == found {
+                            continue;
+                        }
+                        elsewhere.fetch_add(1, Ordering::Relaxed);
+                        let other = kept.iter().find(|other| other.name.as_str() == found).unwrap();
+                        for rest in ["", "/y", "/y/y/y/y/y"] {
+                            let mine = route.path.as_str().replace("/*", rest);
+                            assert!(
+                                naive::covers(other.path.as_str(), &mine),
+                                "{sent} of {:?} is read as {split} of {:?}",
+                                route.path,
+                                other.path
+                            );
+                        }
+                    }
+                }
+            },
+        );
+        assert!(permitted.into_inner() > 300, "too few requests were permitted to prove anything");
+        assert!(elsewhere.into_inner() > 100, "and too few of them could be read otherwise");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use url::{Position, Url};
 
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
-use crate::core::route::path::CanonicalPath;
+use crate::core::route::path::{CanonicalPath, EncodedSlash};
 
 /// The longest, in bytes: it travels in a cookie.
 pub const LONGEST: usize = 1_500;
@@ -77,7 +77,8 @@ impl Places<'_> {
 
     /// A path of ours that the gateway itself would serve: to one of its endpoints nothing leads.
     fn own_path(&self, url: &Url) -> Result<String, Denial> {
-        let is_served = CanonicalPath::parse(url.path().as_bytes()).is_ok_and(|path| !path.is_own());
+        let path = CanonicalPath::parse_with(url.path().as_bytes(), EncodedSlash::Keep);
+        let is_served = path.is_ok_and(|path| !path.is_own());
         if url.origin().ascii_serialization() != self.own.as_str() || !is_served {
             return Err(ELSEWHERE);
         }
@@ -111,6 +112,8 @@ mod tests {
             ("/", "/"),
             ("/app?x=1&y=%2F#part", "/app?x=1&y=%2F#part"),
             ("/app?x=//evil.example", "/app?x=//evil.example"),
+            // Its route says whether it takes it.
+            ("/app/a%2Fb", "/app/a%2Fb"),
             ("/app?x=a\\b", "/app?x=a\\b"),
             ("/caf\u{e9}", "/caf%C3%A9"),
             ("/a/../b", "/b"),
@@ -164,7 +167,9 @@ mod tests {
             "/x/../oauth/logout",
             "/.well-known/jwks.json",
             "https://gate.example/oauth/logout",
-            "/a%2fb",
+            "/%2fevil.example",
+            "/a%2f..%2fb",
+            "/oauth/a%2fb",
         ] {
             assert_eq!(read(&[OWN, "https://app.example"], &[], Some(elsewhere)), None, "{elsewhere:?}");
         }
