@@ -3,7 +3,7 @@
 //! place are equal, and places that a request could not name are equal to none.
 
 use crate::core::request::Origin;
-use crate::core::route::path::CanonicalPath;
+use crate::core::route::path::{CanonicalPath, EncodedSlash};
 
 /// An `http` or `https` URI, down to its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl HttpUri {
         let host_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (origin, rest) = text.split_at_checked(after_scheme.checked_add(host_ends)?)?;
         let path = rest.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/");
-        let path = match CanonicalPath::parse(path.as_bytes()) {
+        let path = match CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep) {
             Ok(canonical) => canonical.as_str().to_owned(),
             Err(_) => path.to_owned(),
         };
@@ -64,6 +64,17 @@ mod tests {
         ] {
             assert_eq!(HttpUri::parse(text), Some(at(path)), "{text}");
         }
+    }
+
+    /// Of a route with `encoded_slash: keep`.
+    #[test]
+    fn an_encoded_slash_has_two_spellings_and_is_no_slash() {
+        let path = CanonicalPath::parse_with(b"/a%2fb", EncodedSlash::Keep).unwrap();
+        let request = HttpUri::new(Origin::parse("https://api.example").unwrap(), &path);
+        for text in ["https://api.example/a%2fb", "https://api.example/%61%2Fb?x"] {
+            assert_eq!(HttpUri::parse(text).as_ref(), Some(&request), "{text}");
+        }
+        assert_ne!(HttpUri::parse("https://api.example/a/b"), Some(request));
     }
 
     #[test]
