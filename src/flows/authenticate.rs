@@ -1,6 +1,7 @@
 //! Who brings this access token: whether it was found good before, else its form, its issuer, the keys and the judgement;
-//! and each time, whether it was taken back, and whether whoever brings it may use it (`prove_possession`). Reads memory only, except that a key nobody knows is asked for once, in one
-//! flight, with a deadline. Opaque tokens are for `introspect`.
+//! and each time, whether it was taken back, and whether whoever brings it may use it (`prove_possession`). Reads memory
+//! only, except that a key nobody knows is asked for once, in one flight, with a deadline. Opaque tokens are for
+//! `introspect`.
 //!
 //! A token that is remembered is judged as the whole judgement would judge it: what can change with time, keys or
 //! configuration is compared, and where it did change the whole judgement follows.
