@@ -16,13 +16,10 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mimalloc as _; // the allocator of the product
 use tollgate::core::token::fingerprint::FingerprintKey;
 
 use in_memory::{Gateway, request, token};
-
-/// The allocator of the product.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const TOKENS: usize = 10_000;
 const ROUNDS: usize = 9;

@@ -41,6 +41,13 @@ routes:
     require: { scope: "\${NOT_SET}" }
 `;
 
+test('malloc is the one that the program was built with, for all that asks for memory', async (t) => {
+  const { code, text } = await run(['--version'], { cwd: await folder(t), env: { MIMALLOC_VERBOSE: '1' } });
+  assert.equal(code, 0, text);
+  // It speaks only where `malloc` leads to it: nothing else of its library is asked for by name.
+  assert.match(text, /mimalloc: process init/);
+});
+
 test('check accepts a good config', async (t) => {
   const { code, text } = await run(['check'], { cwd: await folder(t, { 'config.yaml': GOOD }) });
   assert.equal(code, 0, text);
