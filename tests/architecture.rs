@@ -175,6 +175,17 @@ fn a_file_that_is_too_long_is_seen() {
 }
 
 #[test]
+fn a_module_that_is_missing_in_a_list_is_seen() {
+    let list = "//! Tokens.\n//!\n//! - `jwt`, `jwks`: judged\n//! - `check`: looked at; `id`: known by\n";
+    let all =
+        "mod check;\npub mod jwt;\npub(crate) mod jwks;\nmod id;\n#[cfg(test)]\nmod testing;\nmod within {}";
+    assert_none(&faults_of("src/core/token/mod.rs", &format!("{list}{all}")));
+    assert_eq!(faults_of("src/core/token/mod.rs", &format!("{list}{all}\nmod other;")).len(), 1);
+    // Who lists none need not list all.
+    assert_none(&faults_of("src/core/token/mod.rs", "//! Tokens.\nmod other;"));
+}
+
+#[test]
 fn a_promise_without_a_test_is_seen() {
     let tree = tempfile::tempdir().expect("a folder");
     fs::create_dir_all(tree.path().join("tests/e2e")).expect("folders");

@@ -3,13 +3,15 @@
 //!
 //! - `tree`: text → tree, and a place in the tree → its line
 //! - `schema`: the keys that there are; `walk`: the tree against them
-//! - `read`, `expand`, `values`: one scalar, one variable, one duration
-//! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `introspection`, `clients`, `native_clients`, `cookies`,
-//!   `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`: what each part means and what contradicts it; `resolve`: all parts in order
-//! - `redact`: the whole for people to look at
+//! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
+//! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `introspection`, `clients`, `login`, `native_clients`, `cookies`,
+//!   `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`, `route_paths`, `route_resources`,
+//!   `route_sessions`: what each part means and what contradicts it; `resolve`: all parts in order
+//! - `settings`: what comes out of it
+//! - `redact`: the whole for people to look at; `summary`: what it does, in short
 //! - `report`, `error`: what was found on the way
 //!
-//! Nothing in here reads the process: environment and files are arguments.
+//! Only [`load`] reads files, and nothing reads the environment: to all the rest both are arguments.
 
 pub mod error;
 pub mod keys;

@@ -22,12 +22,13 @@
 //! - `sign_in_endpoints`: `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire
 //! - `backchannel_logout`: `/oauth/backchannel-logout` on the wire
 //! - `shared_signals`: `/oauth/events` on the wire
-//! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire
+//! - `session_endpoint`: `/oauth/session` on the wire
+//! - `resource_metadata`: `/.well-known/oauth-protected-resource` on the wire; `published`: documents that anybody may read
 //! - `serving`: one configuration as the proxy works with it
 //! - `timeouts`: how long a client is waited for
 //! - `upstreams`: the servers behind: which one, how it is reached, how it fares
 //! - `attempt`: one try to send a request to a server, and whether another is safe
-//! - `admin`: `/metrics`, `/livez`, `/readyz`
+//! - `admin`: what operators ask at the admin listener
 //! - `access_log`: one line a request
 //! - `drain`: whether the gateway is on its way out
 

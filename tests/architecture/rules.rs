@@ -126,6 +126,7 @@ pub(crate) fn faults(root: &Path) -> Vec<String> {
         }
         check_proofs(&source, &path, &mut report);
         check_statics(&source, &mut report);
+        check_map(&source, &mut report);
         if source.lines_before_tests > LONGEST_FILE {
             let lines = source.lines_before_tests;
             report(1, format!("{lines} lines before its tests; cut it at {LONGEST_FILE}"));
@@ -273,6 +274,15 @@ fn check_statics(source: &Source, report: &mut impl FnMut(usize, String)) {
         if has_state {
             report(token.line, "state has one owner, built in app.rs: no static with a state".to_owned());
         }
+    }
+}
+
+/// A header that lists modules, as ``//! - `name`: what it is``, lists them all.
+fn check_map(source: &Source, report: &mut impl FnMut(usize, String)) {
+    let listed: Vec<&str> = source.header.split("- `").skip(1).flat_map(|item| item.split('`')).collect();
+    for (name, line) in source.modules(false).filter(|(name, _)| !listed.is_empty() && !listed.contains(name))
+    {
+        report(line, format!("the list of modules above does not say what `{name}` is"));
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct NamedPath {
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) tokens: Vec<Spanned>,
+    /// Its first lines, as far as they are about all of it (`//!`).
+    pub(crate) header: String,
     /// Lines before the first `#[cfg(test)]` module.
     pub(crate) lines_before_tests: usize,
     module: Vec<String>,
@@ -48,7 +50,8 @@ impl Source {
             .zip(tokens.iter().skip(1))
             .find(|(a, b)| a.in_test && is_ident(a, "mod") && ident(b).is_some())
             .map_or(text.lines().count(), |(a, _)| a.line - 1);
-        Self { tokens, lines_before_tests, module: module.iter().map(ToString::to_string).collect() }
+        let header = text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join("\n");
+        Self { tokens, header, lines_before_tests, module: module.iter().map(ToString::to_string).collect() }
     }
 
     /// Makes all of it a test: the file of a module that is declared under `#[cfg(test)]`.
@@ -61,13 +64,19 @@ impl Source {
 
     /// The modules in files of their own that are declared under `#[cfg(test)]`.
     pub(crate) fn test_modules(&self) -> Vec<Vec<String>> {
-        let declares =
-            |at: usize| self.tokens[at].in_test && self.is_ident(at, "mod") && self.is_punct(at + 2, ";");
-        (0..self.tokens.len())
-            .filter(|at| declares(*at))
-            .filter_map(|at| self.ident(at + 1))
-            .map(|name| self.module.iter().cloned().chain([name.to_owned()]).collect())
+        self.modules(true)
+            .map(|(name, _)| self.module.iter().cloned().chain([name.to_owned()]).collect())
             .collect()
+    }
+
+    /// Names and lines of the modules in files of their own, those for tests or the others.
+    pub(crate) fn modules(&self, for_tests: bool) -> impl Iterator<Item = (&str, usize)> {
+        let declares = move |at: &usize| {
+            self.tokens[*at].in_test == for_tests && self.is_ident(*at, "mod") && self.is_punct(*at + 2, ";")
+        };
+        (0..self.tokens.len())
+            .filter(declares)
+            .filter_map(|at| self.ident(at + 1).map(|name| (name, self.tokens[at].line)))
     }
 
     pub(crate) fn is_ident(&self, at: usize, name: &str) -> bool {

@@ -12,6 +12,7 @@
 //! - `security_event`: what a transmitter of shared signals says happened (RFC 8417)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
 //! - `verified`: what a good token is to the rest; `scope_values`: what it grants
+//! - `id`: what a token is known by once it was handed out
 //! - `fingerprint`: what tells one token's text from all others
 //! - `freshness`: when keys are good, old or worth fetching, as a decision
 //! - `json`: JSON objects without repeated members

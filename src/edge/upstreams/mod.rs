@@ -2,6 +2,7 @@
 //! off the hot path; a request waits only for the first resolution.
 //!
 //! - `server`: address, protocol, TLS, timeouts of one server
+//! - `authorities`: by whom its certificate may be signed
 //! - `lookup`: the addresses of a name
 //! - `balance`: the order among several servers
 //! - `upgrade`: connections for requests that may switch protocols

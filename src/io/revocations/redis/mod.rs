@@ -4,6 +4,7 @@
 //!
 //! - `scripts`: what is asked of Redis
 //! - `follower`: the task that keeps tables and file in step with the log
+//! - `local`: the replica's own file
 //! - `awaited`: who waits until it has a change of their own
 //! - `resync`: what it does where the log does not lead from what it knows to what there is
 //!
