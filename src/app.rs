@@ -244,7 +244,10 @@ async fn end(gate: &Gate, background: Background, exchanges: Duration) {
     }
     let left = gate.errands.finished(ERRANDS).await;
     if left > 0 {
-        tracing::warn!(left, "calls to authorization servers were cut off at the end of the drain");
+        tracing::warn!(
+            left,
+            "errands (revocations at authorization servers, writes to the store) were cut off at the end of the drain"
+        );
     }
     let _ = background.stop.send(true);
     let _ = tokio::time::timeout(Duration::from_secs(1), join_all(background.tasks)).await;

@@ -24,12 +24,13 @@
 //! - The path that was judged is the path that is sent, byte for byte; `strip_prefix` and `rewrite` act after judging.
 //! - What is reserved is removed from every request on every path; ours is set last.
 //! - A refresh token leaves the gateway only sealed, in an HttpOnly cookie. No outage clears it.
-//! - In `session` mode no token of any kind leaves it, but to an upstream where the operator says so.
+//! - In `session` mode no page gets a token of any kind. An access token leaves the gateway to an upstream alone, where the
+//!   operator says so, and the ID token in a sign-out, as the hint by which the authorization server knows whose it is.
 //! - A session is used by requests of its client's pages alone. Its next cookie never replaces a newer one.
 //! - Secrets have a type that never prints. No log holds a token, a cookie or a query.
 //! - What was revoked is refused. A list that is not known, or too old, closes the gate.
-//! - The hot path reads memory. It waits for an issuer or an authorization server alone, with a deadline; for the store
-//!   where a session is first seen.
+//! - The hot path reads memory. It waits for an issuer or an authorization server, with a deadline; for the store
+//!   where a session is first seen or changes; and for the first address of an upstream's name.
 //! - Doubt closes the gate.
 //!
 //! # To change X, open Y

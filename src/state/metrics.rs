@@ -195,10 +195,14 @@ impl Metrics {
             )?,
             tokens_verified: counter(
                 "tokens_verified_total",
-                "Access tokens found good.",
+                "Access tokens that are good by signature, claims and times; a revocation may refuse them all the same.",
                 &["issuer", "path"],
             )?,
-            exchanges: counter("exchanges_total", "Exchanges at /oauth/token.", &["client", "outcome"])?,
+            exchanges: counter(
+                "exchanges_total",
+                "Refresh tokens exchanged, at /oauth/token or for a session.",
+                &["client", "outcome"],
+            )?,
             sign_ins: counter("sign_ins_total", "Sign-ins completed or failed.", &["client", "result"])?,
             as_request_duration: histogram(
                 "as_request_duration_seconds",

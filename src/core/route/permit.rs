@@ -1,5 +1,6 @@
-//! Leave to go to an upstream. [`Permit::grant`] is the only maker and judges by the route's policy
-//! itself, so that there is no permit without a judgement; `edge` cannot name an upstream without one.
+//! Leave to go to an upstream; `edge` cannot name one without it. Whoever brings something or nothing gets it of
+//! [`Permit::grant`], which judges by the route's policy itself. [`Permit::preflight`] judges nobody, as a browser asks it of
+//! nobody's behalf: it takes the proof that the request is one, for a route whose upstream speaks CORS itself.
 //!
 //! Where a route says `report_only`, what it would refuse goes on as nobody's: such a permit is made of the denial,
 //! holds it, and has no way to name a caller. Elsewhere a denial is all that becomes of a denial.
@@ -198,7 +199,7 @@ impl Permit {
         self.assertion.as_ref()
     }
 
-    /// The same, with the access token of the caller's session: no request brought it.
+    /// Sends the access token of the caller's session, where the route forwards one: no request brought it.
     pub fn use_session_token(&mut self, token: &SecretString) {
         self.of_session = self.forward_access_token.then(|| token.clone());
     }

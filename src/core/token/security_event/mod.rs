@@ -5,7 +5,7 @@
 //! [`VerifiedSecurityEvent`] (it is good, and says what happened to whom). Whether it came before is not known here.
 //!
 //! What it must never do: take a token of another kind. `typ` is `secevent+jwt` and nothing else, `events` is there, and
-//! `exp` and `sub`, which every access token has, are not (SSF section 4.1.3). Nor take a word about somebody whom the
+//! `exp`, which every access token has, and `sub` are not (SSF section 4.1.3). Nor take a word about somebody whom the
 //! transmitter has no say over, or of a kind that it may not use: [`SignalRules`].
 //!
 //! It does not expire, so `iat` bounds its life: what is older than [`MEMORY`] is refused, and what must be known so that
