@@ -11,7 +11,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
-use crate::core::request::{RequestHead, check_method};
+use crate::core::request::{Host, RequestHead, check_method};
 
 /// The most header fields in one request.
 const FIELDS: usize = 100;
@@ -125,7 +125,7 @@ pub(crate) fn head<'r>(
     Ok(RequestHead {
         method: &request.method,
         target,
-        host,
+        host: Host::read(host),
         headers: &request.headers,
         upgrades: may_upgrade(request),
         client_address,

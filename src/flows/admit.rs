@@ -123,8 +123,8 @@ pub enum OwnEndpoint {
 /// counts is for its route to say; Tollgate's own endpoints have none, but resources may.
 ///
 /// # Errors
-/// [`Denial::AmbiguousTarget`]; [`Denial::UnknownHost`] when the host is neither that of `public_url`
-/// nor of any route. Ports are not compared: behind a load balancer or a container's port mapping the
+/// [`Denial::AmbiguousTarget`]; [`Denial::HeaderTooLarge`] when its one spelling is too long; [`Denial::BadRequest`] when the host is none; [`Denial::UnknownHost`] when it is neither
+/// that of `public_url` nor of any route. Ports are not compared: behind a load balancer or a container's port mapping the
 /// port that the client used need not be one that the gateway knows.
 pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial> {
     let (path, query) = match head.target.iter().position(|&b| b == b'?') {
@@ -133,7 +133,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     };
     let path = CanonicalPath::parse_with(path, EncodedSlash::Keep)?;
     let query = query.split_first().map(|(_, query)| read_query(query)).transpose()?;
-    let name = head.host_name().ok_or(Denial::UnknownHost)?;
+    let name = head.host_name()?;
     if live.settings.public_url.host_name() != name && !live.routes.names_host(name) {
         return Err(Denial::UnknownHost);
     }
@@ -351,7 +351,7 @@ pub(in crate::flows) fn find_route(
     if own.is_some() {
         return Err(Denial::NoRoute);
     }
-    let host = head.host_name().ok_or(Denial::UnknownHost)?;
+    let host = head.host_name()?;
     let encoded_slash = path.has_encoded_slash();
     match live.routes.find(host, head.method, path) {
         Found::Route(matched) => Ok(matched),
@@ -376,6 +376,7 @@ mod tests {
     use crate::core::cors::Sharing;
     use crate::core::ids::{IssuerName, RouteName, UpstreamName};
 
+    use crate::core::request::Host;
     use crate::core::route::CorsSpeaker;
     use crate::core::route::path::PathPattern;
     use crate::core::route::policy::{Access, Requirements};
@@ -469,7 +470,7 @@ mod tests {
             &RequestHead {
                 method,
                 target: target.as_bytes(),
-                host,
+                host: Host::read(host),
                 headers,
                 upgrades: false,
                 client_address,
@@ -518,6 +519,12 @@ mod tests {
         ] {
             let refused = read(host, "/x").err();
             assert_eq!(refused, (!known).then_some(Denial::UnknownHost), "{host}");
+        }
+        // RFC 9112 section 3.2: what is no host at all is a bad request.
+        for host in
+            ["localhost:x", "x/y.shop.example", "x y.shop.example", "u@a.shop.example", ".shop.example"]
+        {
+            assert!(matches!(read(host, "/x"), Err(Denial::BadRequest(_))), "{host}");
         }
     }
 

@@ -91,7 +91,7 @@ pub(crate) async fn explain(
     let verdict = match story.judged(means).await {
         Ok(verdict) => verdict,
         Err((denial, route)) => {
-            let at = head.host_name().map(|host| live.settings.public_url.at(host));
+            let at = head.host_name().ok().map(|host| live.settings.public_url.at(host));
             let used = bearer::scheme(head.headers);
             let challenges = www_authenticate(&denial, route.as_deref().zip(at.as_ref()), used);
             Verdict::Refused { denial, challenges }
@@ -211,7 +211,7 @@ impl Story<'_> {
         winner: Option<&Route>,
         path: &CanonicalPath,
     ) -> Option<&'static str> {
-        let host = self.head.host_name()?;
+        let host = self.head.host_name().ok()?;
         let alone = RouteTable::build(std::slice::from_ref(other)).ok()?;
         match alone.find(host, self.head.method, path.clone()) {
             Found::Nothing => None,

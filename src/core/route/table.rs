@@ -503,6 +503,12 @@ mod tests {
         {
             assert_eq!(table.names_host(host), named, "{host}");
         }
+        for sent in
+            ["evil.test/x.b.example", "evil.test#.b.example", "<b>.example", ".b.example", "b..example"]
+        {
+            let name = crate::core::request::host_name(sent);
+            assert!(!name.is_some_and(|name| table.names_host(name)), "{sent}");
+        }
     }
 
     #[test]
