@@ -11,6 +11,19 @@ use crate::core::denial::Denial;
 pub const METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
+/// The longest target that a request can be sent with, in bytes: the `http` crate takes no longer one. A path may grow
+/// threefold when it is brought into its one spelling, so that what came may be shorter.
+pub const LONGEST_TARGET: usize = 65_534;
+
+/// Whether a target of this path and query (without its `?`) can be sent.
+///
+/// # Errors
+/// [`Denial::HeaderTooLarge`]
+pub fn check_length(path: &str, query: Option<&str>) -> Result<(), Denial> {
+    let query = query.map_or(0, |query| query.len().saturating_add("?".len()));
+    if path.len().saturating_add(query) > LONGEST_TARGET { Err(Denial::HeaderTooLarge) } else { Ok(()) }
+}
+
 /// The head of a request, as it came.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
-use crate::core::request::RequestHead;
+use crate::core::request::{RequestHead, check_length};
 use crate::core::revocation::GrantFacts;
 use crate::core::route::Route;
 use crate::core::route::path::{CanonicalPath, EncodedSlash, SLASH};
@@ -49,6 +49,12 @@ impl From<Denial> for Refusal {
     /// A refusal before any route was found.
     fn from(denial: Denial) -> Self {
         Self { denial, route: None, caller: None, session: None }
+    }
+}
+
+impl From<NotPermitted> for Refusal {
+    fn from(NotPermitted { denial, route, caller }: NotPermitted) -> Self {
+        Self { denial, route: Some(route), caller, session: None }
     }
 }
 
@@ -133,6 +139,7 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     };
     let path = CanonicalPath::parse_with(path, EncodedSlash::Keep)?;
     let query = query.split_first().map(|(_, query)| read_query(query)).transpose()?;
+    check_length(path.as_str(), query.as_deref())?;
     let name = head.host_name()?;
     if live.settings.public_url.host_name() != name && !live.routes.names_host(name) {
         return Err(Denial::UnknownHost);
@@ -195,9 +202,7 @@ pub async fn admit(
     };
     match judged {
         Ok(permit) => Ok(Admitted { permit, session }),
-        Err(NotPermitted { denial, route, caller }) => {
-            Err(Refusal { denial, route: Some(route), caller, session })
-        }
+        Err(not) => Err(Refusal { session, ..not.into() }),
     }
 }
 
@@ -513,7 +518,7 @@ mod tests {
             ("shop.example", false),
             ("127.0.0.1:8080", false),
             ("localhost.", false),
-            ("localhost:x", false),
+            ("a.shop.example.", false),
             ("", false),
             ("evil.example", false),
         ] {
@@ -538,6 +543,21 @@ mod tests {
             ["*", "", "http://localhost/x", "/a/../b", "/a#b", "/a?b#c", "/a?b c", "/a?\r\nX: y", "/a?\u{e9}"]
         {
             assert!(matches!(read("localhost", bad), Err(Denial::AmbiguousTarget(_))), "{bad:?}");
+        }
+    }
+
+    /// What browsers send as it is grows threefold when it is escaped.
+    #[test]
+    fn a_target_that_grows_beyond_what_can_be_sent_is_too_large() {
+        for (path, query, fits) in [
+            (21_844, None, true),
+            (21_845, None, false),
+            (21_000, Some(2_532), true),
+            (21_000, Some(2_534), false),
+        ] {
+            let query = query.map(|length| format!("?{}", "q".repeat(length))).unwrap_or_default();
+            let read = read("localhost", &format!("/{}{query}", "|".repeat(path)));
+            assert_eq!(read.err(), (!fits).then_some(Denial::HeaderTooLarge), "{path} {}", query.len());
         }
     }
 

@@ -70,7 +70,7 @@ pub fn answer_preflight(
         (found, Ok(_)) => found?,
     };
     let route = matched.route().clone();
-    if let Some(permit) = Permit::preflight(matched, target.query, preflight) {
+    if let Some(permit) = Permit::preflight(matched, target.query, preflight)? {
         return Ok(Answered::ByUpstream(Box::new(permit)));
     }
     let Some(reader) = route.sharing.reader(head.headers) else {

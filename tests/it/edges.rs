@@ -31,6 +31,43 @@ async fn a_head_that_is_too_large_is_431() {
     assert!(upstream.received().is_empty());
 }
 
+/// What browsers send as it is grows threefold in its one spelling, and a rewrite may add to that. More than 64 KiB no
+/// request can be sent with.
+#[tokio::test]
+async fn a_target_that_grows_too_large_is_431() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let longer = "x".repeat(1_000);
+    let gateway = Gateway::with(&format!(
+        "routes:
+  - {{ path: /*, to: \"{to}\", public: true }}
+  - {{ path: /api/*, to: \"{to}\" }}
+  - {{ path: /longer/*, to: \"{to}\", public: true, rewrite: \"/{longer}/*\" }}
+  - {{ path: /trial/*, to: \"{to}\", report_only: true, rewrite: \"/{longer}/*\" }}
+  - {{ path: /theirs/*, to: \"{to}\", public: true, cors: upstream, rewrite: \"/{longer}/*\" }}
+"
+    ))
+    .await;
+    let (fits, grown) = ("|".repeat(21_700), "|".repeat(22_000));
+    for path in ["/", "/api/", "/oauth/", "/longer/", "/trial/", "/theirs/"] {
+        let answer = gateway.connect().await.get(&format!("{path}{grown}"), &[]).await;
+        assert_eq!(answer.status, 431, "{path}");
+        if path != "/oauth/" {
+            assert_eq!(answer.json()["type"], "urn:tollgate:refusal:header_too_large", "{path}");
+        }
+    }
+    let mut client = gateway.connect().await;
+    for (path, status) in [("/", 200), ("/api/", 401), ("/longer/", 431), ("/trial/", 431), ("/theirs/", 431)]
+    {
+        let answer = client.get(&format!("{path}{fits}"), &[]).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+    let asks = [("Origin", "https://app.example"), ("Access-Control-Request-Method", "GET")];
+    client.send(request("OPTIONS", &format!("/theirs/{fits}"), &asks, b"")).await;
+    assert_eq!(client.answer().await.status, 431);
+    assert_eq!(upstream.only().path().len(), 1 + 3 * fits.len());
+}
+
 #[tokio::test]
 async fn one_host_or_400() {
     let upstream = Upstream::start().await;
