@@ -277,12 +277,17 @@ pub(crate) fn ends_a_request(status: StatusCode) -> bool {
 }
 
 /// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of `Authorization`
-/// (RFC 9111 section 3.5), and of a cookie only where it is said: that it depends on it, and, where the upstream does not
-/// speak of caches itself, that it is for one person alone.
+/// (RFC 9111 section 3.5), and of a cookie only where it is said: where the upstream does not speak of caches itself, that it
+/// is for one person alone.
 pub(crate) fn is_for_one_person(answer: &mut HeaderMap) {
     if !answer.contains_key(header::CACHE_CONTROL) {
         answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
+}
+
+/// Where a session counts, an answer depends on whether one came along, also the one that nobody's session led to: a cache
+/// must not give that to somebody who has one, nor theirs to others (RFC 9110 section 12.5.5).
+pub(crate) fn depends_on_cookie(answer: &mut HeaderMap) {
     if !varies_by(answer, b"cookie") {
         answer.append(header::VARY, HeaderValue::from_static("Cookie"));
     }

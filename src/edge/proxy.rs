@@ -360,6 +360,9 @@ impl ProxyHttp for Proxy {
             if context.is_served_in_session() {
                 headers::is_for_one_person(&mut parts.headers);
             }
+            if context.route().is_some_and(|route| route.session.is_some()) {
+                headers::depends_on_cookie(&mut parts.headers);
+            }
             if let Some(cookie) = context.cookie_that_leaves().await {
                 headers::set_session_cookie(&mut parts.headers, cookie);
             }

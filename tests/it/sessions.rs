@@ -546,7 +546,9 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     {
         let answer = world.get("/public/x", fields, cookie).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "{fields:?} {cookie}");
-        assert!(!answer.all("vary").contains(&"Cookie"), "everybody gets the same");
+        // RFC 9110 section 12.5.5: whoever comes with a session would be given what is for nobody otherwise.
+        assert!(answer.all("vary").contains(&"Cookie"), "{}", answer.head);
+        assert_eq!(answer.header("cache-control"), None, "and the upstream says who may keep it");
         assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), None);
     }
     assert_eq!(world.exchanges(), 0);
