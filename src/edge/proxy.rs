@@ -99,6 +99,7 @@ impl Proxy {
     async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Way, Denial> {
         let live = context.live().clone();
         let limits = &live.settings.limits;
+        request_head::complete(session.req_header_mut())?;
         // HTTP/2 frames a body without any header that says so.
         let may_be_preflight = session.req_header().method == Method::OPTIONS && session.is_body_empty();
         let request: &RequestHeader = session.req_header();

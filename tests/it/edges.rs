@@ -68,6 +68,29 @@ async fn a_target_that_grows_too_large_is_431() {
     assert_eq!(upstream.only().path().len(), 1 + 3 * fits.len());
 }
 
+/// RFC 9112 section 3.2.2 with RFC 9110 section 4.2.1: the path of an `http` URL may be empty, also before a query.
+#[tokio::test]
+async fn the_absolute_form_without_a_path_asks_for_the_root() {
+    let upstream = Upstream::start().await;
+    let gateway =
+        Gateway::with(&format!("routes: [{{ path: /, to: \"{}\", public: true }}]", upstream.url())).await;
+    let mut client = gateway.connect().await;
+    for (target, seen) in [
+        (format!("http://{HOST}"), "/"),
+        (format!("http://{HOST}?x=1"), "/?x=1"),
+        (format!("HTTP://{HOST}/?x=1"), "/?x=1"),
+        (format!("http://{HOST}?"), "/?"),
+        (format!("http://{HOST}?//evil.example"), "/?//evil.example"),
+    ] {
+        let answer = client.get(&target, &[]).await;
+        assert_eq!((answer.status, upstream.received().pop().unwrap().path()), (200, seen), "{target}");
+    }
+    assert_eq!(client.get("http://evil.example?x=1", &[]).await.status, 400);
+    let logged = gateway.logged(5).await;
+    assert_eq!(logged[1]["path"], "/");
+    assert_eq!(upstream.received().len(), 5);
+}
+
 #[tokio::test]
 async fn one_host_or_400() {
     let upstream = Upstream::start().await;
