@@ -22,6 +22,7 @@ use crate::core::session::{cookie, transaction};
 use crate::core::token::dpop::DPOP;
 use crate::core::token::subprotocol::{self, ForUpstream};
 use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
+use crate::edge::timeouts::is_final;
 use crate::state::live::Live;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -258,7 +259,7 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     } else {
         0
     };
-    if answer.status.is_informational() && answer.status != StatusCode::SWITCHING_PROTOCOLS {
+    if !is_final(answer.status) {
         return Ok(planted);
     }
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
@@ -269,11 +270,6 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     }
     answer.headers.insert(X_REQUEST_ID, value(request_id)?);
     Ok(planted)
-}
-
-/// Whether this is the answer to a request, and not one of those that go before it (RFC 9110 section 15.2).
-pub(crate) fn ends_a_request(status: StatusCode) -> bool {
-    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of `Authorization`

@@ -1,8 +1,6 @@
 //! Which of Tollgate's own endpoints a request goes to, and what the log keeps of it. What each answers is said in a file of
 //! its own.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
@@ -128,7 +126,7 @@ impl Proxy {
     ) -> pingora::Result<()> {
         context.endpoint = Some(self.session_endpoint.clone());
         let live = context.live().clone();
-        let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+        let client = context.client_address();
         let outcome = session_endpoint::answer(&self.gate, &live, session, target, client).await;
         if let Some(denial) = &outcome.denial {
             self.note(context, denial);

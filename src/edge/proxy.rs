@@ -112,7 +112,7 @@ impl Proxy {
         if self.gate.metrics.in_flight().get() > self.most_requests {
             return Err(Denial::Overloaded);
         }
-        let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+        let client = context.client_address();
         if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))
         {
             return Err(Denial::TooManyRequests { retry_after });
@@ -357,7 +357,7 @@ impl ProxyHttp for Proxy {
         headers::choose_subprotocol(&mut parts, &session.req_header().headers);
         self.end_connection_if_draining(session);
         let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
-        if headers::ends_a_request(parts.status) {
+        if is_final(parts.status) {
             if context.is_served_in_session() {
                 headers::is_for_one_person(&mut parts.headers);
             }
