@@ -35,8 +35,9 @@ use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
 use crate::edge::{attempt, body, request_head};
-use crate::flows::admit::{self, Admitted, OwnEndpoint, Target};
+use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::{Gate, open_requests, ports};
 
 /// The gateway's public side.
@@ -48,22 +49,6 @@ pub(crate) struct Proxy {
     pub(crate) most_requests: i64,
     /// The label of requests that found no route.
     pub(crate) unrouted: RouteName,
-    /// The label of `/oauth/token`.
-    pub(crate) token_endpoint: RouteName,
-    /// Those of `/oauth/login`, `/oauth/callback` and `/oauth/logout`.
-    pub(crate) login: RouteName,
-    pub(crate) callback: RouteName,
-    pub(crate) logout: RouteName,
-    /// The label of `/oauth/session`.
-    pub(crate) session_endpoint: RouteName,
-    /// The label of `/oauth/backchannel-logout`.
-    pub(crate) backchannel_logout: RouteName,
-    /// The label of `/oauth/events`, where there are transmitters.
-    pub(crate) events: RouteName,
-    /// The label of `/.well-known/oauth-protected-resource`.
-    pub(crate) resource_metadata: RouteName,
-    /// The label of `/.well-known/jwks.json`, where there are keys.
-    pub(crate) assertion_keys: RouteName,
 }
 
 /// Where a request that was not refused goes on.
@@ -164,12 +149,8 @@ impl Proxy {
         preflight: &Preflight,
         context: &mut Context,
     ) -> Result<Way, Denial> {
-        context.endpoint = match target.own {
-            Some(OwnEndpoint::Token) => Some(self.token_endpoint.clone()),
-            Some(OwnEndpoint::Logout) => Some(self.logout.clone()),
-            Some(OwnEndpoint::Session) => Some(self.session_endpoint.clone()),
-            _ => None,
-        };
+        let is_for_pages = |own: &OwnEndpoint| !own.methods_for_pages().is_empty();
+        context.endpoint = target.own.filter(is_for_pages).and_then(OwnEndpoint::label);
         match answer_preflight(context.live(), head, target, preflight) {
             Ok(Answered::ByUpstream(permit)) => {
                 context.permit = Some(*permit);

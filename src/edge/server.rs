@@ -23,7 +23,6 @@ use pingora::server::configuration::ServerConf;
 
 use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
-use crate::core::route::resource::WELL_KNOWN;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
 use crate::edge::connection_guard::{Connections, HeaderBounds, MostOfOne};
@@ -139,15 +138,6 @@ pub fn stand_by(
         serving: serving.clone(),
         drain: drain.clone(),
         unrouted: RouteName::new("-"),
-        token_endpoint: RouteName::new("/oauth/token"),
-        login: RouteName::new("/oauth/login"),
-        callback: RouteName::new("/oauth/callback"),
-        logout: RouteName::new("/oauth/logout"),
-        session_endpoint: RouteName::new("/oauth/session"),
-        backchannel_logout: RouteName::new("/oauth/backchannel-logout"),
-        events: RouteName::new("/oauth/events"),
-        resource_metadata: RouteName::new(WELL_KNOWN),
-        assertion_keys: RouteName::new("/.well-known/jwks.json"),
     };
     let mut proxy = HttpProxy::new(proxy, configuration);
     proxy.handle_init_modules();

@@ -16,7 +16,6 @@ use crate::core::route::Route;
 use crate::core::route::path::{CanonicalPath, EncodedSlash, SLASH};
 use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
-use crate::core::route::resource::WELL_KNOWN;
 use crate::core::route::table::{Found, Matched};
 use crate::core::session::grant::FamilyId;
 use crate::core::session::ride::Ride;
@@ -26,6 +25,7 @@ use crate::flows::Gate;
 use crate::flows::assert::assertion;
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::exchange::{At, receipts, session_cookie};
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::By;
 use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
 use crate::state::live::Live;
@@ -100,31 +100,6 @@ impl Target {
     }
 }
 
-/// Tollgate's own paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnEndpoint {
-    /// `/oauth/token`
-    Token,
-    /// `/oauth/login`
-    Login,
-    /// `/oauth/callback`
-    Callback,
-    /// `/oauth/logout`
-    Logout,
-    /// `/oauth/session`
-    Session,
-    /// `/oauth/backchannel-logout`
-    BackchannelLogout,
-    /// `/oauth/events`: shared signals, where transmitters are configured.
-    Events,
-    /// `/.well-known/jwks.json`: the keys of the assertions.
-    AssertionKeys,
-    /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
-    ResourceMetadata,
-    /// Reserved and not served: 404.
-    Unknown,
-}
-
 /// Reads target and host; refuses what has two readings or is not served here. Whether an encoded slash in the path
 /// counts is for its route to say; Tollgate's own endpoints have none, but resources may.
 ///
@@ -144,30 +119,11 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     if live.settings.public_url.host_name() != name && !live.routes.names_host(name) {
         return Err(Denial::UnknownHost);
     }
-    let own = path.is_own().then(|| match path.as_str() {
-        "/oauth/token" => OwnEndpoint::Token,
-        "/oauth/login" => OwnEndpoint::Login,
-        path if is_callback(path) => OwnEndpoint::Callback,
-        "/oauth/logout" => OwnEndpoint::Logout,
-        "/oauth/session" => OwnEndpoint::Session,
-        "/oauth/backchannel-logout" => OwnEndpoint::BackchannelLogout,
-        "/oauth/events" => OwnEndpoint::Events,
-        "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
-        path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
-        _ => OwnEndpoint::Unknown,
-    });
+    let own = path.is_own().then(|| OwnEndpoint::at(path.as_str()));
     if path.has_encoded_slash() && own.is_some_and(|own| own != OwnEndpoint::ResourceMetadata) {
         return Err(Denial::AmbiguousTarget(SLASH));
     }
     Ok(Target { path, query, own })
-}
-
-/// `/oauth/callback`, or that of one client.
-fn is_callback(path: &str) -> bool {
-    path.strip_prefix("/oauth/callback").is_some_and(|rest| {
-        rest.is_empty()
-            || rest.strip_prefix('/').is_some_and(|client| !client.is_empty() && !client.contains('/'))
-    })
 }
 
 /// The query goes on as it came; it only must not end the request line or the query early.

@@ -24,12 +24,13 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::verified::VerifiedToken;
-use crate::flows::admit::{OwnEndpoint, Target, find_route, read_target};
+use crate::flows::admit::{Target, find_route, read_target};
 use crate::flows::authenticate::{self, Brought};
 use crate::flows::describe_resource::describe_resource;
 use crate::flows::explain::token::Told;
 use crate::flows::introspect::whom_to_ask;
 use crate::flows::keep_keys_fresh::Means;
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::By;
 use crate::state::live::Live;
 
