@@ -45,8 +45,6 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// How long connections without a request stay open once another process has taken over the sockets. Who asks more often
 /// than that learns from an answer that the connection ends.
 pub const IDLE: Duration = Duration::from_secs(5);
-/// How long a connection may wait for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How much more than the largest header is read while one is due: a header that is a little too large is answered, and a
 /// body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
@@ -154,7 +152,7 @@ pub fn stand_by(
     let header = HeaderBounds {
         patience: settings.patience.header,
         bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
-        between: KEEP_ALIVE,
+        between: settings.patience.next_request,
     };
     let entrance = |(socket, listener)| {
         Entrance::new(socket, door(listener)?, header, proxy.clone(), public_connections.clone())

@@ -1,7 +1,7 @@
 //! The edges of HTTP/1.1: sizes, bodies, connections that live on, upstreams that fail.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::address::Address;
 use crate::support::client::{HOST, request};
@@ -89,6 +89,23 @@ async fn the_absolute_form_without_a_path_asks_for_the_root() {
     let logged = gateway.logged(5).await;
     assert_eq!(logged[1]["path"], "/");
     assert_eq!(upstream.received().len(), 5);
+}
+
+#[tokio::test]
+async fn a_kept_connection_waits_75_seconds_for_its_next_request_and_no_longer() {
+    let upstream = Upstream::start().await;
+    let short = Duration::from_millis(200);
+    let routes = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
+    let gateway = Gateway::adjusted(&routes, |settings| {
+        assert_eq!(settings.patience.next_request, Duration::from_secs(75), "unless this test is in a hurry");
+        settings.patience.next_request = short;
+    })
+    .await;
+    let mut client = gateway.connect().await;
+    assert!(client.get("/x", &[]).await.keeps_alive());
+    let began = Instant::now();
+    assert!(client.is_closed().await);
+    assert!((short / 2..short * 40).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
