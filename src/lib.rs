@@ -51,6 +51,7 @@
 //! | status and words of a refusal | `core/denial/` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
+//! | which paths are Tollgate's own | `core/route/path.rs`; what is there: `flows/own_endpoint.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | how the gateway signs people in | `flows/sign_in/`, `core/session/transaction.rs`, `core/session/authorization.rs` |
 //! | where a sign-in may lead | `core/session/return_to.rs` |

@@ -1142,6 +1142,10 @@ fn routes_say_one_thing_and_nothing_against_it() {
         "routes[0].require.claims.sub",
         "quote it: `\"{id}\"`",
     );
+    for lost in ["1e15", "-9007199254740991.0"] {
+        let text = one(&format!("require: {{ claims: {{ level: {lost} }} }}"));
+        only_error(&text, "routes[0].require.claims.level", "64 bits");
+    }
     only_error(&one("require: { claims: {} }"), "routes[0].require.claims", "no claim");
     only_error(
         &one("require: { signed_in_within: 0s }"),

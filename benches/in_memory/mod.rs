@@ -16,7 +16,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
 use serde_json::json;
 use tollgate::core::assertion::Assertions;
-use tollgate::core::request::RequestHead;
+use tollgate::core::request::{Host, RequestHead};
 use tollgate::core::route::table::RouteTable;
 use tollgate::core::secret::Secret;
 use tollgate::core::session::sealed::KeyRing;
@@ -101,7 +101,7 @@ impl Gateway {
         let head = RequestHead {
             method: &Method::GET,
             target: target.as_bytes(),
-            host: "localhost",
+            host: Host::read("localhost"),
             headers,
             upgrades: false,
             client_address: IpAddr::from([127, 0, 0, 1]),

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::Surroundings;
 use crate::config::settings::{KeySource, Settings};
 use crate::core::denial::Denial;
-use crate::core::request::RequestHead;
+use crate::core::request::{Host, RequestHead};
 use crate::core::secret::{Secret, SecretString};
 use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::Unverified;
@@ -126,7 +126,7 @@ impl Asked {
         let head = RequestHead {
             method: &self.method,
             target: self.target.as_bytes(),
-            host: &self.host,
+            host: Host::read(&self.host),
             headers: &self.headers,
             upgrades: false,
             client_address: std::net::Ipv4Addr::LOCALHOST.into(),

@@ -25,6 +25,7 @@ use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requireme
 use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
 use crate::core::route::{CorsSpeaker, Dpop, Route};
+use crate::core::token::json::is_exact;
 
 /// What the routes are read against.
 pub(super) struct Around<'a> {
@@ -364,6 +365,9 @@ fn claims(value: &Value<'_>, path: Option<&PathPattern>) -> Vec<ClaimRequirement
 
 fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimValue> {
     if let Some(literal) = value.literal() {
+        if literal.as_number().is_some_and(|number| !is_exact(number)) {
+            value.wrong("no token could pass: a number so large loses digits wherever JSON is read; claims are compared with whole numbers of 64 bits, or with text");
+        }
         return Some(ClaimValue::Literal(literal));
     }
     // What a variable holds is never a parameter: braces count where they stand in the file.

@@ -344,6 +344,8 @@ pub struct Patience {
     pub stream_stopped: Duration,
     /// How long a client may leave an answer unread.
     pub answer_unread: Duration,
+    /// How long a connection may wait for its next request.
+    pub next_request: Duration,
     /// How long an HTTP/2 connection may be without a request.
     pub http2_idle: Duration,
     /// How long a connection that was upgraded may be silent on both sides, and an upgrade unanswered. WebSockets
@@ -359,6 +361,7 @@ impl Default for Patience {
             body_rate: 256,
             stream_stopped: Duration::from_secs(90),
             answer_unread: Duration::from_secs(60),
+            next_request: Duration::from_secs(75),
             http2_idle: Duration::from_secs(75),
             conversation_silent: Duration::from_secs(3600),
         }

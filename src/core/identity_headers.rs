@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::core::percent;
 use crate::core::route::policy::{TokenFacts, claim};
+use crate::core::token::json::is_exact;
 
 /// Headers, each with the claim that fills it.
 pub type HeaderList = Vec<(HeaderName, String)>;
@@ -133,9 +134,10 @@ fn write_list<'m, T: ?Sized + 'm>(
 fn write_single(value: &Value, out: &mut String) -> Option<()> {
     match value {
         Value::String(text) => write_text(text, out),
-        Value::Number(number) => out.push_str(&number.to_string()),
+        // Of another two might make one header.
+        Value::Number(number) if is_exact(number) => out.push_str(&number.to_string()),
         Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
-        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+        Value::Number(_) | Value::Null | Value::Array(_) | Value::Object(_) => return None,
     }
     Some(())
 }
@@ -432,6 +434,31 @@ mod tests {
             (json!(""), json!(null)),
         ] {
             assert_ne!(header_of(&one), header_of(&other), "{one} {other}");
+        }
+    }
+
+    /// JSON has numbers of any length; what does not fit 64 bits is read as the next of some that do not lie close.
+    #[test]
+    fn a_number_whose_digits_were_lost_makes_no_header() {
+        let read = |text: &str| {
+            let claims = crate::core::token::json::object(format!("{{\"n\":{text}}}").as_bytes()).unwrap();
+            header_of(&claims["n"])
+        };
+        for lost in [
+            "18446744073709551616",
+            "18446744073709551617",
+            "-9223372036854775809",
+            "9007199254740991.0",
+            "1e300",
+            "-1e15",
+        ] {
+            assert_eq!(read(lost), None, "{lost}");
+            assert_eq!(read(&format!("[\"a\",{lost}]")), None, "{lost}");
+        }
+        for whole in
+            ["18446744073709551615", "-9223372036854775808", "9007199254740993", "-1.5", "999999999999999.0"]
+        {
+            assert_eq!(read(whole).as_deref(), Some(whole));
         }
     }
 

@@ -3,7 +3,6 @@
 //!
 //! It must never send again what a server may have acted on.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::Version;
@@ -62,7 +61,7 @@ fn server(context: &mut Context, upstream: &Upstream) -> Option<Arc<Server>> {
         return context.server.clone();
     }
     context.tries = context.tries.saturating_add(1);
-    let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+    let client = context.client_address();
     upstream.choose(context.permit.as_ref()?, client, context.server.as_ref())
 }
 

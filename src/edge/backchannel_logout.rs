@@ -13,6 +13,7 @@ use crate::edge::proxy::Proxy;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::{body, request_head};
 use crate::flows::backchannel_logout::{SignedOut, backchannel_logout, body_limit};
+use crate::flows::own_endpoint::OwnEndpoint;
 
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -23,7 +24,7 @@ impl Proxy {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        context.endpoint = Some(self.backchannel_logout.clone());
+        context.endpoint = OwnEndpoint::BackchannelLogout.label();
         let request_id = context.request_id().to_owned();
         let answer = match self.signed_out(session, context).await {
             Ok(signed_out) => {

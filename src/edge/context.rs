@@ -167,7 +167,7 @@ impl Context {
             client: self.client(),
             subject: self.subject(),
             family: self.family,
-            address: self.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client),
+            address: self.client_address(),
             took,
             upstream: self.server.as_ref().map(|server| server.upstream.as_str()),
             bytes: finish.bytes,
@@ -293,6 +293,11 @@ impl Context {
     /// Whether the listener serves nothing and sends everybody to https.
     pub(crate) fn redirects_to_https(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| matches!(connection.door(), Door::RedirectToHttps))
+    }
+
+    /// The client's; nobody's where it is not known.
+    pub(crate) fn client_address(&self) -> IpAddr {
+        self.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client)
     }
 
     pub(crate) fn request_id(&self) -> &str {

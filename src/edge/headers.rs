@@ -22,6 +22,7 @@ use crate::core::session::{cookie, transaction};
 use crate::core::token::dpop::DPOP;
 use crate::core::token::subprotocol::{self, ForUpstream};
 use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
+use crate::edge::timeouts::is_final;
 use crate::state::live::Live;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -258,7 +259,7 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     } else {
         0
     };
-    if answer.status.is_informational() && answer.status != StatusCode::SWITCHING_PROTOCOLS {
+    if !is_final(answer.status) {
         return Ok(planted);
     }
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
@@ -271,18 +272,18 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     Ok(planted)
 }
 
-/// Whether this is the answer to a request, and not one of those that go before it (RFC 9110 section 15.2).
-pub(crate) fn ends_a_request(status: StatusCode) -> bool {
-    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
-}
-
 /// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of `Authorization`
-/// (RFC 9111 section 3.5), and of a cookie only where it is said: that it depends on it, and, where the upstream does not
-/// speak of caches itself, that it is for one person alone.
+/// (RFC 9111 section 3.5), and of a cookie only where it is said: where the upstream does not speak of caches itself, that it
+/// is for one person alone.
 pub(crate) fn is_for_one_person(answer: &mut HeaderMap) {
     if !answer.contains_key(header::CACHE_CONTROL) {
         answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
+}
+
+/// Where a session counts, an answer depends on whether one came along, also the one that nobody's session led to: a cache
+/// must not give that to somebody who has one, nor theirs to others (RFC 9110 section 12.5.5).
+pub(crate) fn depends_on_cookie(answer: &mut HeaderMap) {
     if !varies_by(answer, b"cookie") {
         answer.append(header::VARY, HeaderValue::from_static("Cookie"));
     }

@@ -16,7 +16,7 @@ use crate::edge::respond::{Answer, Form};
 use crate::edge::{body, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::Target;
-use crate::flows::answer_preflight::TOKEN_ENDPOINT_METHODS;
+use crate::flows::own_endpoint::TOKEN_METHODS;
 use crate::flows::token_endpoint::{self, OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
 
@@ -69,7 +69,7 @@ async fn token(
         Method::POST => Some(body::read_whole(session, BODY, BODY_DEADLINE).await.map_err(refusal)?),
         Method::DELETE => None,
         _ => {
-            return Err(refusal(Denial::MethodNotAllowed { allow: TOKEN_ENDPOINT_METHODS.to_vec() }));
+            return Err(refusal(Denial::MethodNotAllowed { allow: TOKEN_METHODS.to_vec() }));
         }
     };
     let request = session.req_header();

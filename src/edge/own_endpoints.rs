@@ -1,8 +1,6 @@
 //! Which of Tollgate's own endpoints a request goes to, and what the log keeps of it. What each answers is said in a file of
 //! its own.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
@@ -11,7 +9,8 @@ use crate::edge::oauth_endpoints::{self, Outcome};
 use crate::edge::proxy::{Proxy, reply};
 use crate::edge::sign_in_endpoints::{self, Asked};
 use crate::edge::{published, resource_metadata, respond, session_endpoint};
-use crate::flows::admit::{OwnEndpoint, Target};
+use crate::flows::admit::Target;
+use crate::flows::own_endpoint::OwnEndpoint;
 
 impl Proxy {
     pub(super) async fn answer_own(
@@ -32,7 +31,8 @@ impl Proxy {
             }
             Some(OwnEndpoint::ResourceMetadata) => self.describe_resource(session, context, target).await,
             Some(OwnEndpoint::AssertionKeys) => {
-                context.endpoint = context.live().assertions.as_ref().map(|_| self.assertion_keys.clone());
+                context.endpoint =
+                    OwnEndpoint::AssertionKeys.label().filter(|_| context.live().assertions.is_some());
                 match published::assertion_keys(context.live(), &session.req_header().method) {
                     Ok(answer) => reply(session, context, answer).await,
                     Err(denial) => self.refuse(session, context, &denial).await,
@@ -50,7 +50,7 @@ impl Proxy {
         context: &mut Context,
         target: &Target,
     ) -> pingora::Result<()> {
-        context.endpoint = Some(self.resource_metadata.clone());
+        context.endpoint = OwnEndpoint::ResourceMetadata.label();
         let request_id = context.request_id().to_owned();
         let (answer, denial) =
             resource_metadata::answer(context.live(), session, target, request_id.as_str());
@@ -67,7 +67,7 @@ impl Proxy {
         target: &Target,
     ) -> pingora::Result<()> {
         let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
-        context.endpoint = Some(self.token_endpoint.clone());
+        context.endpoint = OwnEndpoint::Token.label();
         let live = context.live().clone();
         let outcome = oauth_endpoints::answer(&self.gate, &live, session, target, &who).await;
         context.who = Some(who);
@@ -82,12 +82,7 @@ impl Proxy {
         endpoint: OwnEndpoint,
     ) -> pingora::Result<()> {
         let Some(who) = context.who.take() else { return Err(context.fail(Denial::Internal)) };
-        let label = match endpoint {
-            OwnEndpoint::Login => &self.login,
-            OwnEndpoint::Callback => &self.callback,
-            _ => &self.logout,
-        };
-        context.endpoint = Some(label.clone());
+        context.endpoint = endpoint.label();
         let serving = context.serving.clone();
         let asked = Asked {
             gate: &self.gate,
@@ -126,9 +121,9 @@ impl Proxy {
         context: &mut Context,
         target: &Target,
     ) -> pingora::Result<()> {
-        context.endpoint = Some(self.session_endpoint.clone());
+        context.endpoint = OwnEndpoint::Session.label();
         let live = context.live().clone();
-        let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+        let client = context.client_address();
         let outcome = session_endpoint::answer(&self.gate, &live, session, target, client).await;
         if let Some(denial) = &outcome.denial {
             self.note(context, denial);

@@ -35,8 +35,9 @@ use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
 use crate::edge::{attempt, body, request_head};
-use crate::flows::admit::{self, Admitted, OwnEndpoint, Target};
+use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::{Gate, open_requests, ports};
 
 /// The gateway's public side.
@@ -48,22 +49,6 @@ pub(crate) struct Proxy {
     pub(crate) most_requests: i64,
     /// The label of requests that found no route.
     pub(crate) unrouted: RouteName,
-    /// The label of `/oauth/token`.
-    pub(crate) token_endpoint: RouteName,
-    /// Those of `/oauth/login`, `/oauth/callback` and `/oauth/logout`.
-    pub(crate) login: RouteName,
-    pub(crate) callback: RouteName,
-    pub(crate) logout: RouteName,
-    /// The label of `/oauth/session`.
-    pub(crate) session_endpoint: RouteName,
-    /// The label of `/oauth/backchannel-logout`.
-    pub(crate) backchannel_logout: RouteName,
-    /// The label of `/oauth/events`, where there are transmitters.
-    pub(crate) events: RouteName,
-    /// The label of `/.well-known/oauth-protected-resource`.
-    pub(crate) resource_metadata: RouteName,
-    /// The label of `/.well-known/jwks.json`, where there are keys.
-    pub(crate) assertion_keys: RouteName,
 }
 
 /// Where a request that was not refused goes on.
@@ -99,6 +84,7 @@ impl Proxy {
     async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Way, Denial> {
         let live = context.live().clone();
         let limits = &live.settings.limits;
+        request_head::complete(session.req_header_mut())?;
         // HTTP/2 frames a body without any header that says so.
         let may_be_preflight = session.req_header().method == Method::OPTIONS && session.is_body_empty();
         let request: &RequestHeader = session.req_header();
@@ -111,7 +97,7 @@ impl Proxy {
         if self.gate.metrics.in_flight().get() > self.most_requests {
             return Err(Denial::Overloaded);
         }
-        let client = context.who.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |who| who.client);
+        let client = context.client_address();
         if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))
         {
             return Err(Denial::TooManyRequests { retry_after });
@@ -163,12 +149,8 @@ impl Proxy {
         preflight: &Preflight,
         context: &mut Context,
     ) -> Result<Way, Denial> {
-        context.endpoint = match target.own {
-            Some(OwnEndpoint::Token) => Some(self.token_endpoint.clone()),
-            Some(OwnEndpoint::Logout) => Some(self.logout.clone()),
-            Some(OwnEndpoint::Session) => Some(self.session_endpoint.clone()),
-            _ => None,
-        };
+        let is_for_pages = |own: &OwnEndpoint| !own.methods_for_pages().is_empty();
+        context.endpoint = target.own.filter(is_for_pages).and_then(OwnEndpoint::label);
         match answer_preflight(context.live(), head, target, preflight) {
             Ok(Answered::ByUpstream(permit)) => {
                 context.permit = Some(*permit);
@@ -356,9 +338,12 @@ impl ProxyHttp for Proxy {
         headers::choose_subprotocol(&mut parts, &session.req_header().headers);
         self.end_connection_if_draining(session);
         let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
-        if headers::ends_a_request(parts.status) {
+        if is_final(parts.status) {
             if context.is_served_in_session() {
                 headers::is_for_one_person(&mut parts.headers);
+            }
+            if context.route().is_some_and(|route| route.session.is_some()) {
+                headers::depends_on_cookie(&mut parts.headers);
             }
             if let Some(cookie) = context.cookie_that_leaves().await {
                 headers::set_session_cookie(&mut parts.headers, cookie);

@@ -11,7 +11,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
-use crate::core::request::{RequestHead, check_method};
+use crate::core::request::{Host, RequestHead, check_method};
 
 /// The most header fields in one request.
 const FIELDS: usize = 100;
@@ -85,6 +85,26 @@ pub(crate) fn host(request: &RequestHeader) -> Result<Cow<'_, str>, Denial> {
     Ok(Cow::Borrowed(host))
 }
 
+/// Puts the path into an absolute-form target that has none before its query: there it means `/` (RFC 9110 section 4.2.1).
+pub(crate) fn complete(request: &mut RequestHeader) -> Result<(), Denial> {
+    let raw = request.raw_path();
+    if raw.first() == Some(&b'/') {
+        return Ok(());
+    }
+    let Some(rest) = without_scheme(raw) else { return Ok(()) };
+    let (before, behind) =
+        raw.split_at(raw.len().saturating_sub(rest.len()).saturating_add(end_of_authority(rest)));
+    if behind.first() == Some(&b'?') {
+        let whole = [before, b"/", behind].concat();
+        request.set_raw_path(&whole).map_err(|_| Denial::BadRequest("The target is no URL."))?;
+    }
+    Ok(())
+}
+
+fn end_of_authority(rest: &[u8]) -> usize {
+    rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len())
+}
+
 /// The target in origin form. An absolute-form target must name the same host as `Host` does.
 pub(crate) fn target<'r>(request: &'r RequestHeader, host: &str) -> Result<&'r [u8], Denial> {
     let raw = request.raw_path();
@@ -92,8 +112,7 @@ pub(crate) fn target<'r>(request: &'r RequestHeader, host: &str) -> Result<&'r [
         return Ok(raw);
     }
     let Some(rest) = without_scheme(raw) else { return Ok(raw) };
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
+    let (authority, target) = rest.split_at(end_of_authority(rest));
     if !authority.eq_ignore_ascii_case(host.as_bytes()) {
         return Err(Denial::BadRequest("The target names another host than the Host header."));
     }
@@ -125,7 +144,7 @@ pub(crate) fn head<'r>(
     Ok(RequestHead {
         method: &request.method,
         target,
-        host,
+        host: Host::read(host),
         headers: &request.headers,
         upgrades: may_upgrade(request),
         client_address,
@@ -179,12 +198,16 @@ mod tests {
     #[test]
     fn absolute_form_is_reduced_when_it_names_the_same_host() {
         let of = |text: &str| {
-            target(&request(text, &[]), "a.example")
-                .map(|target| String::from_utf8_lossy(target).into_owned())
+            let mut request = request(text, &[]);
+            complete(&mut request).unwrap();
+            target(&request, "a.example").map(|target| String::from_utf8_lossy(target).into_owned())
         };
         assert_eq!(of("http://A.example/x?y").unwrap(), "/x?y");
         assert_eq!(of("HTTP://a.example").unwrap(), "/");
+        assert_eq!(of("http://a.example?x=1").unwrap(), "/?x=1");
+        assert_eq!(of("http://a.example?").unwrap(), "/?");
         assert!(of("http://b.example/x").is_err());
+        assert!(of("http://b.example?x").is_err());
         assert!(of("http://u@a.example/x").is_err());
         assert_eq!(of("/http://b.example/x").unwrap(), "/http://b.example/x");
     }

@@ -23,7 +23,6 @@ use pingora::server::configuration::ServerConf;
 
 use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
-use crate::core::route::resource::WELL_KNOWN;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
 use crate::edge::connection_guard::{Connections, HeaderBounds, MostOfOne};
@@ -46,8 +45,6 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// How long connections without a request stay open once another process has taken over the sockets. Who asks more often
 /// than that learns from an answer that the connection ends.
 pub const IDLE: Duration = Duration::from_secs(5);
-/// How long a connection may wait for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How much more than the largest header is read while one is due: a header that is a little too large is answered, and a
 /// body may come with it.
 const BEYOND_HEADER: usize = 128 * 1024;
@@ -139,15 +136,6 @@ pub fn stand_by(
         serving: serving.clone(),
         drain: drain.clone(),
         unrouted: RouteName::new("-"),
-        token_endpoint: RouteName::new("/oauth/token"),
-        login: RouteName::new("/oauth/login"),
-        callback: RouteName::new("/oauth/callback"),
-        logout: RouteName::new("/oauth/logout"),
-        session_endpoint: RouteName::new("/oauth/session"),
-        backchannel_logout: RouteName::new("/oauth/backchannel-logout"),
-        events: RouteName::new("/oauth/events"),
-        resource_metadata: RouteName::new(WELL_KNOWN),
-        assertion_keys: RouteName::new("/.well-known/jwks.json"),
     };
     let mut proxy = HttpProxy::new(proxy, configuration);
     proxy.handle_init_modules();
@@ -164,7 +152,7 @@ pub fn stand_by(
     let header = HeaderBounds {
         patience: settings.patience.header,
         bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
-        between: KEEP_ALIVE,
+        between: settings.patience.next_request,
     };
     let entrance = |(socket, listener)| {
         Entrance::new(socket, door(listener)?, header, proxy.clone(), public_connections.clone())

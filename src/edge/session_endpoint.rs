@@ -13,7 +13,7 @@ use crate::edge::request_head;
 use crate::edge::respond::{Answer, Form};
 use crate::flows::Gate;
 use crate::flows::admit::{SessionSide, Target};
-use crate::flows::answer_preflight::SESSION_ENDPOINT_METHODS;
+use crate::flows::own_endpoint::SESSION_METHODS;
 use crate::flows::session::who::{NobodySignedIn, SignedIn, who};
 use crate::state::live::Live;
 
@@ -71,8 +71,8 @@ async fn asked(
     address: IpAddr,
 ) -> Result<SignedIn, NobodySignedIn> {
     let request = session.req_header();
-    if !SESSION_ENDPOINT_METHODS.contains(&request.method) {
-        return Err(Denial::MethodNotAllowed { allow: SESSION_ENDPOINT_METHODS.to_vec() }.into());
+    if !SESSION_METHODS.contains(&request.method) {
+        return Err(Denial::MethodNotAllowed { allow: SESSION_METHODS.to_vec() }.into());
     }
     let host = request_head::host(request)?;
     let head = request_head::head(request, &host, address)?;

@@ -13,6 +13,7 @@ use crate::edge::proxy::Proxy;
 use crate::edge::respond::{self, Answer, Form};
 use crate::edge::{body, request_head};
 use crate::flows::hear_signal::{Heard, body_limit, hear_signal};
+use crate::flows::own_endpoint::OwnEndpoint;
 
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -23,7 +24,7 @@ impl Proxy {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        context.endpoint = Some(self.events.clone());
+        context.endpoint = OwnEndpoint::Events.label();
         let request_id = context.request_id().to_owned();
         let answer = match self.heard(session, context).await {
             Ok(heard) => {

@@ -19,7 +19,8 @@ pub(crate) fn set_timeouts(session: &mut Session, draining: bool, upgrades: bool
     session.set_write_timeout(Some(patience.answer_unread));
 }
 
-/// Whether after this answer nothing of HTTP follows for the request: a switch of protocols is the last of it.
+/// Whether after this answer nothing of HTTP follows for the request (RFC 9110 section 15.2): a switch of protocols is the
+/// last of it.
 pub(crate) fn is_final(status: StatusCode) -> bool {
     !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }

@@ -10,13 +10,12 @@ use std::sync::atomic::AtomicBool;
 
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
-use crate::core::request::RequestHead;
+use crate::core::request::{RequestHead, check_length};
 use crate::core::revocation::GrantFacts;
 use crate::core::route::Route;
 use crate::core::route::path::{CanonicalPath, EncodedSlash, SLASH};
 use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
-use crate::core::route::resource::WELL_KNOWN;
 use crate::core::route::table::{Found, Matched};
 use crate::core::session::grant::FamilyId;
 use crate::core::session::ride::Ride;
@@ -26,6 +25,7 @@ use crate::flows::Gate;
 use crate::flows::assert::assertion;
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::exchange::{At, receipts, session_cookie};
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::By;
 use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
 use crate::state::live::Live;
@@ -49,6 +49,12 @@ impl From<Denial> for Refusal {
     /// A refusal before any route was found.
     fn from(denial: Denial) -> Self {
         Self { denial, route: None, caller: None, session: None }
+    }
+}
+
+impl From<NotPermitted> for Refusal {
+    fn from(NotPermitted { denial, route, caller }: NotPermitted) -> Self {
+        Self { denial, route: Some(route), caller, session: None }
     }
 }
 
@@ -94,37 +100,12 @@ impl Target {
     }
 }
 
-/// Tollgate's own paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnEndpoint {
-    /// `/oauth/token`
-    Token,
-    /// `/oauth/login`
-    Login,
-    /// `/oauth/callback`
-    Callback,
-    /// `/oauth/logout`
-    Logout,
-    /// `/oauth/session`
-    Session,
-    /// `/oauth/backchannel-logout`
-    BackchannelLogout,
-    /// `/oauth/events`: shared signals, where transmitters are configured.
-    Events,
-    /// `/.well-known/jwks.json`: the keys of the assertions.
-    AssertionKeys,
-    /// `/.well-known/oauth-protected-resource` and all below (RFC 9728).
-    ResourceMetadata,
-    /// Reserved and not served: 404.
-    Unknown,
-}
-
 /// Reads target and host; refuses what has two readings or is not served here. Whether an encoded slash in the path
 /// counts is for its route to say; Tollgate's own endpoints have none, but resources may.
 ///
 /// # Errors
-/// [`Denial::AmbiguousTarget`]; [`Denial::UnknownHost`] when the host is neither that of `public_url`
-/// nor of any route. Ports are not compared: behind a load balancer or a container's port mapping the
+/// [`Denial::AmbiguousTarget`]; [`Denial::HeaderTooLarge`] when its one spelling is too long; [`Denial::BadRequest`] when the host is none; [`Denial::UnknownHost`] when it is neither
+/// that of `public_url` nor of any route. Ports are not compared: behind a load balancer or a container's port mapping the
 /// port that the client used need not be one that the gateway knows.
 pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial> {
     let (path, query) = match head.target.iter().position(|&b| b == b'?') {
@@ -133,34 +114,16 @@ pub fn read_target(live: &Live, head: &RequestHead<'_>) -> Result<Target, Denial
     };
     let path = CanonicalPath::parse_with(path, EncodedSlash::Keep)?;
     let query = query.split_first().map(|(_, query)| read_query(query)).transpose()?;
-    let name = head.host_name().ok_or(Denial::UnknownHost)?;
+    check_length(path.as_str(), query.as_deref())?;
+    let name = head.host_name()?;
     if live.settings.public_url.host_name() != name && !live.routes.names_host(name) {
         return Err(Denial::UnknownHost);
     }
-    let own = path.is_own().then(|| match path.as_str() {
-        "/oauth/token" => OwnEndpoint::Token,
-        "/oauth/login" => OwnEndpoint::Login,
-        path if is_callback(path) => OwnEndpoint::Callback,
-        "/oauth/logout" => OwnEndpoint::Logout,
-        "/oauth/session" => OwnEndpoint::Session,
-        "/oauth/backchannel-logout" => OwnEndpoint::BackchannelLogout,
-        "/oauth/events" => OwnEndpoint::Events,
-        "/.well-known/jwks.json" => OwnEndpoint::AssertionKeys,
-        path if path.starts_with(WELL_KNOWN) => OwnEndpoint::ResourceMetadata,
-        _ => OwnEndpoint::Unknown,
-    });
+    let own = path.is_own().then(|| OwnEndpoint::at(path.as_str()));
     if path.has_encoded_slash() && own.is_some_and(|own| own != OwnEndpoint::ResourceMetadata) {
         return Err(Denial::AmbiguousTarget(SLASH));
     }
     Ok(Target { path, query, own })
-}
-
-/// `/oauth/callback`, or that of one client.
-fn is_callback(path: &str) -> bool {
-    path.strip_prefix("/oauth/callback").is_some_and(|rest| {
-        rest.is_empty()
-            || rest.strip_prefix('/').is_some_and(|client| !client.is_empty() && !client.contains('/'))
-    })
 }
 
 /// The query goes on as it came; it only must not end the request line or the query early.
@@ -195,9 +158,7 @@ pub async fn admit(
     };
     match judged {
         Ok(permit) => Ok(Admitted { permit, session }),
-        Err(NotPermitted { denial, route, caller }) => {
-            Err(Refusal { denial, route: Some(route), caller, session })
-        }
+        Err(not) => Err(Refusal { session, ..not.into() }),
     }
 }
 
@@ -351,7 +312,7 @@ pub(in crate::flows) fn find_route(
     if own.is_some() {
         return Err(Denial::NoRoute);
     }
-    let host = head.host_name().ok_or(Denial::UnknownHost)?;
+    let host = head.host_name()?;
     let encoded_slash = path.has_encoded_slash();
     match live.routes.find(host, head.method, path) {
         Found::Route(matched) => Ok(matched),
@@ -376,6 +337,7 @@ mod tests {
     use crate::core::cors::Sharing;
     use crate::core::ids::{IssuerName, RouteName, UpstreamName};
 
+    use crate::core::request::Host;
     use crate::core::route::CorsSpeaker;
     use crate::core::route::path::PathPattern;
     use crate::core::route::policy::{Access, Requirements};
@@ -469,7 +431,7 @@ mod tests {
             &RequestHead {
                 method,
                 target: target.as_bytes(),
-                host,
+                host: Host::read(host),
                 headers,
                 upgrades: false,
                 client_address,
@@ -512,12 +474,18 @@ mod tests {
             ("shop.example", false),
             ("127.0.0.1:8080", false),
             ("localhost.", false),
-            ("localhost:x", false),
+            ("a.shop.example.", false),
             ("", false),
             ("evil.example", false),
         ] {
             let refused = read(host, "/x").err();
             assert_eq!(refused, (!known).then_some(Denial::UnknownHost), "{host}");
+        }
+        // RFC 9112 section 3.2: what is no host at all is a bad request.
+        for host in
+            ["localhost:x", "x/y.shop.example", "x y.shop.example", "u@a.shop.example", ".shop.example"]
+        {
+            assert!(matches!(read(host, "/x"), Err(Denial::BadRequest(_))), "{host}");
         }
     }
 
@@ -531,6 +499,21 @@ mod tests {
             ["*", "", "http://localhost/x", "/a/../b", "/a#b", "/a?b#c", "/a?b c", "/a?\r\nX: y", "/a?\u{e9}"]
         {
             assert!(matches!(read("localhost", bad), Err(Denial::AmbiguousTarget(_))), "{bad:?}");
+        }
+    }
+
+    /// What browsers send as it is grows threefold when it is escaped.
+    #[test]
+    fn a_target_that_grows_beyond_what_can_be_sent_is_too_large() {
+        for (path, query, fits) in [
+            (21_844, None, true),
+            (21_845, None, false),
+            (21_000, Some(2_532), true),
+            (21_000, Some(2_534), false),
+        ] {
+            let query = query.map(|length| format!("?{}", "q".repeat(length))).unwrap_or_default();
+            let read = read("localhost", &format!("/{}{query}", "|".repeat(path)));
+            assert_eq!(read.err(), (!fits).then_some(Denial::HeaderTooLarge), "{path} {}", query.len());
         }
     }
 

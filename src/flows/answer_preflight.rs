@@ -17,16 +17,9 @@ use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::route::table::Matched;
 use crate::core::token::bearer::{Carried, carried};
-use crate::flows::admit::{OwnEndpoint, Refusal, Target, find_route};
+use crate::flows::admit::{Refusal, Target, find_route};
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
-
-/// The methods of `/oauth/token`.
-pub const TOKEN_ENDPOINT_METHODS: [Method; 2] = [Method::POST, Method::DELETE];
-/// The methods of `/oauth/logout`.
-pub const LOGOUT_METHODS: [Method; 1] = [Method::POST];
-
-/// The methods of `/oauth/session`.
-pub const SESSION_ENDPOINT_METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 
 /// What becomes of a preflight.
 #[derive(Debug)]
@@ -49,12 +42,7 @@ pub fn answer_preflight(
     target: Target,
     preflight: &Preflight,
 ) -> Result<Answered, Refusal> {
-    let own: Option<&[Method]> = match target.own {
-        Some(OwnEndpoint::Token) => Some(&TOKEN_ENDPOINT_METHODS),
-        Some(OwnEndpoint::Logout) => Some(&LOGOUT_METHODS),
-        Some(OwnEndpoint::Session) => Some(&SESSION_ENDPOINT_METHODS),
-        _ => None,
-    };
+    let own = target.own.map(OwnEndpoint::methods_for_pages).filter(|methods| !methods.is_empty());
     if let Some(methods) = own {
         let reader = live.settings.sharing.reader(head.headers).ok_or(Denial::OriginNotAllowed)?;
         return Ok(Answered::Here { headers: reader.preflight_headers(methods), route: None });
@@ -70,7 +58,7 @@ pub fn answer_preflight(
         (found, Ok(_)) => found?,
     };
     let route = matched.route().clone();
-    if let Some(permit) = Permit::preflight(matched, target.query, preflight) {
+    if let Some(permit) = Permit::preflight(matched, target.query, preflight)? {
         return Ok(Answered::ByUpstream(Box::new(permit)));
     }
     let Some(reader) = route.sharing.reader(head.headers) else {

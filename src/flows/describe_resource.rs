@@ -18,7 +18,7 @@ use crate::state::live::Live;
 /// `NoRoute` where no route belongs to that resource; `AmbiguousTarget` where it has an encoded slash besides.
 pub fn describe_resource(live: &Live, head: &RequestHead<'_>, target: &Target) -> Result<Value, Denial> {
     let path = target.path.as_str().strip_prefix(WELL_KNOWN).ok_or(Denial::NoRoute)?;
-    let host = head.host_name().ok_or(Denial::UnknownHost)?;
+    let host = head.host_name()?;
     let at = live.settings.public_url.at(host);
     let belongs = |route: &&Route| {
         route.host.as_ref().is_none_or(|pattern: &HostPattern| pattern.covers(host))

@@ -24,12 +24,13 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::verified::VerifiedToken;
-use crate::flows::admit::{OwnEndpoint, Target, find_route, read_target};
+use crate::flows::admit::{Target, find_route, read_target};
 use crate::flows::authenticate::{self, Brought};
 use crate::flows::describe_resource::describe_resource;
 use crate::flows::explain::token::Told;
 use crate::flows::introspect::whom_to_ask;
 use crate::flows::keep_keys_fresh::Means;
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::By;
 use crate::state::live::Live;
 
@@ -91,7 +92,7 @@ pub(crate) async fn explain(
     let verdict = match story.judged(means).await {
         Ok(verdict) => verdict,
         Err((denial, route)) => {
-            let at = head.host_name().map(|host| live.settings.public_url.at(host));
+            let at = head.host_name().ok().map(|host| live.settings.public_url.at(host));
             let used = bearer::scheme(head.headers);
             let challenges = www_authenticate(&denial, route.as_deref().zip(at.as_ref()), used);
             Verdict::Refused { denial, challenges }
@@ -211,7 +212,7 @@ impl Story<'_> {
         winner: Option<&Route>,
         path: &CanonicalPath,
     ) -> Option<&'static str> {
-        let host = self.head.host_name()?;
+        let host = self.head.host_name().ok()?;
         let alone = RouteTable::build(std::slice::from_ref(other)).ok()?;
         match alone.find(host, self.head.method, path.clone()) {
             Found::Nothing => None,

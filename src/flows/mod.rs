@@ -18,6 +18,7 @@ pub mod introspect;
 pub mod keep_keys_fresh;
 pub mod logout;
 pub mod open_requests;
+pub mod own_endpoint;
 pub mod pass_through;
 pub mod ports;
 pub mod prove_possession;

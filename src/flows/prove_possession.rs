@@ -73,7 +73,7 @@ fn proven(
     path: &CanonicalPath,
 ) -> Result<(), Denial> {
     let proof = Proof::parse(carried(head.headers)?.ok_or(Denial::ProofMissing)?)?;
-    let host = head.host_name().ok_or(Denial::UnknownHost)?;
+    let host = head.host_name()?;
     let request = Request {
         method: head.method,
         uri: &HttpUri::new(live.settings.public_url.at(host), path),

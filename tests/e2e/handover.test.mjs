@@ -7,6 +7,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
 import net from 'node:net';
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { Gateway, hasEnded } from './support/gateway.mjs';
@@ -16,6 +17,16 @@ import { Upstream } from './support/upstream.mjs';
 import { World } from './support/world.mjs';
 
 const tls = (name) => readFile(new URL(`../data/tls/${name}`, import.meta.url), 'utf8');
+
+const [ISSUER, AUDIENCE, SECRET] = ['http://127.0.0.1:9', 'https://api.example.com', '0123456789abcdef'.repeat(4)];
+
+/** An access token of that issuer, which lives for longer than any test. */
+function accessToken() {
+  const now = Math.floor(Date.now() / 1000);
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const signed = `${part({ alg: 'HS256', typ: 'at+jwt' })}.${part({ iss: ISSUER, aud: AUDIENCE, sub: 'alice', client_id: 'c', jti: 'j', iat: now, exp: now + 3600 })}`;
+  return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
+}
 
 /** A gateway with all kinds of listeners; `issuer` has its keys in a file, so nothing else is needed. */
 async function scene(t) {
@@ -30,8 +41,8 @@ async function scene(t) {
       { address: `127.0.0.1:${securePort}`, tls: [{ certificate: 'gate.pem', key: 'gate.key' }] },
       { address: `127.0.0.1:${redirectPort}`, redirect: 'https' },
     ],
-    issuers: { as: { url: 'http://127.0.0.1:9', audience: 'https://api.example.com', shared_secret: '0123456789abcdef'.repeat(4) } },
-    routes: [{ path: '/api/*', to: upstream.url, public: true }],
+    issuers: { as: { url: ISSUER, audience: AUDIENCE, shared_secret: SECRET } },
+    routes: [{ path: '/api/*', to: upstream.url, public: true }, { path: '/private/*', to: upstream.url }],
   };
   const files = { 'gate.pem': await tls('localhost.pem'), 'gate.key': await tls('localhost.key') };
   await gateway.start(config, { files });
@@ -70,6 +81,8 @@ async function load({ gateway, secure, redirect }) {
   };
   const keptSecure = new https.Agent({ keepAlive: true, maxSockets: 1, ca });
   const posting = kept();
+  // One token all along: whoever accepted it before accepts it after, and so does whoever comes next.
+  const headers = { authorization: `Bearer ${accessToken()}` };
   const clients = [
     client('new connections', async () => expect(await request('GET', `${gateway.url}/api/x`), 200)),
     client('new connections, slow', async () => expect(await request('GET', `${gateway.url}/api/slow`), 200)),
@@ -82,6 +95,7 @@ async function load({ gateway, secure, redirect }) {
     }),
     client('new TLS connections', () => getSecurely(`${secure}/api/x`, { ca, agent: false })),
     client('kept TLS connection', () => getSecurely(`${secure}/api/slow`, { agent: keptSecure })),
+    client('one access token', async () => expect(await request('GET', `${gateway.url}/private/x`, { headers }), 200)),
     client('redirect', async () => expect(await request('GET', `${redirect}/api/x`), 308)),
     client('readiness', async () => expect(await request('GET', `${gateway.admin}/readyz`), 200)),
     client('metrics', async () => expect(await request('GET', `${gateway.admin}/metrics`), 200)),

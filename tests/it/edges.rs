@@ -1,7 +1,7 @@
 //! The edges of HTTP/1.1: sizes, bodies, connections that live on, upstreams that fail.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::address::Address;
 use crate::support::client::{HOST, request};
@@ -29,6 +29,83 @@ async fn a_head_that_is_too_large_is_431() {
         (431, &json!("urn:tollgate:refusal:token_too_large"))
     );
     assert!(upstream.received().is_empty());
+}
+
+/// What browsers send as it is grows threefold in its one spelling, and a rewrite may add to that. More than 64 KiB no
+/// request can be sent with.
+#[tokio::test]
+async fn a_target_that_grows_too_large_is_431() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let longer = "x".repeat(1_000);
+    let gateway = Gateway::with(&format!(
+        "routes:
+  - {{ path: /*, to: \"{to}\", public: true }}
+  - {{ path: /api/*, to: \"{to}\" }}
+  - {{ path: /longer/*, to: \"{to}\", public: true, rewrite: \"/{longer}/*\" }}
+  - {{ path: /trial/*, to: \"{to}\", report_only: true, rewrite: \"/{longer}/*\" }}
+  - {{ path: /theirs/*, to: \"{to}\", public: true, cors: upstream, rewrite: \"/{longer}/*\" }}
+"
+    ))
+    .await;
+    let (fits, grown) = ("|".repeat(21_700), "|".repeat(22_000));
+    for path in ["/", "/api/", "/oauth/", "/longer/", "/trial/", "/theirs/"] {
+        let answer = gateway.connect().await.get(&format!("{path}{grown}"), &[]).await;
+        assert_eq!(answer.status, 431, "{path}");
+        if path != "/oauth/" {
+            assert_eq!(answer.json()["type"], "urn:tollgate:refusal:header_too_large", "{path}");
+        }
+    }
+    let mut client = gateway.connect().await;
+    for (path, status) in [("/", 200), ("/api/", 401), ("/longer/", 431), ("/trial/", 431), ("/theirs/", 431)]
+    {
+        let answer = client.get(&format!("{path}{fits}"), &[]).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+    let asks = [("Origin", "https://app.example"), ("Access-Control-Request-Method", "GET")];
+    client.send(request("OPTIONS", &format!("/theirs/{fits}"), &asks, b"")).await;
+    assert_eq!(client.answer().await.status, 431);
+    assert_eq!(upstream.only().path().len(), 1 + 3 * fits.len());
+}
+
+/// RFC 9112 section 3.2.2 with RFC 9110 section 4.2.1: the path of an `http` URL may be empty, also before a query.
+#[tokio::test]
+async fn the_absolute_form_without_a_path_asks_for_the_root() {
+    let upstream = Upstream::start().await;
+    let gateway =
+        Gateway::with(&format!("routes: [{{ path: /, to: \"{}\", public: true }}]", upstream.url())).await;
+    let mut client = gateway.connect().await;
+    for (target, seen) in [
+        (format!("http://{HOST}"), "/"),
+        (format!("http://{HOST}?x=1"), "/?x=1"),
+        (format!("HTTP://{HOST}/?x=1"), "/?x=1"),
+        (format!("http://{HOST}?"), "/?"),
+        (format!("http://{HOST}?//evil.example"), "/?//evil.example"),
+    ] {
+        let answer = client.get(&target, &[]).await;
+        assert_eq!((answer.status, upstream.received().pop().unwrap().path()), (200, seen), "{target}");
+    }
+    assert_eq!(client.get("http://evil.example?x=1", &[]).await.status, 400);
+    let logged = gateway.logged(5).await;
+    assert_eq!(logged[1]["path"], "/");
+    assert_eq!(upstream.received().len(), 5);
+}
+
+#[tokio::test]
+async fn a_kept_connection_waits_75_seconds_for_its_next_request_and_no_longer() {
+    let upstream = Upstream::start().await;
+    let short = Duration::from_millis(200);
+    let routes = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
+    let gateway = Gateway::adjusted(&routes, |settings| {
+        assert_eq!(settings.patience.next_request, Duration::from_secs(75), "unless this test is in a hurry");
+        settings.patience.next_request = short;
+    })
+    .await;
+    let mut client = gateway.connect().await;
+    assert!(client.get("/x", &[]).await.keeps_alive());
+    let began = Instant::now();
+    assert!(client.is_closed().await);
+    assert!((short / 2..short * 40).contains(&began.elapsed()), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

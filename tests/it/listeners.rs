@@ -27,6 +27,7 @@ async fn gateway(upstream: &Upstream, authority: &Authority, client_certificates
   - {{ path: /public/*, to: \"{to}\", public: true }}
   - {{ path: /api/*, to: \"{to}\" }}
   - {{ path: /public/*, to: \"{to}\", public: true, host: a.other.test }}
+  - {{ path: /below/*, to: \"{to}\", public: true, host: \"*.other.test\" }}
 "
     );
     let listen = format!(
@@ -105,7 +106,17 @@ async fn the_redirecting_listener_sends_everybody_to_the_same_place_under_https(
         ("GET", "/public/x?q=%41&r", HOST, Some("https://gate.localhost:8080/public/x?q=%41&r")),
         ("POST", "/%61pi", "gate.localhost", Some("https://gate.localhost:8080/api")),
         ("GET", "/oauth/token", "a.other.test:80", Some("https://a.other.test:8080/oauth/token")),
+        ("GET", "/x", "b.c.other.test", Some("https://b.c.other.test:8080/x")),
         ("GET", "/", "evil.example", None),
+        ("GET", "/", "evil.example/x.other.test", None),
+        ("GET", "/", "evil.example?x.other.test", None),
+        ("GET", "/", "evil.example#.other.test", None),
+        ("GET", "/", "evil.example\\.other.test", None),
+        ("GET", "/", "<evil>.other.test", None),
+        ("GET", "/", "a..other.test", None),
+        ("GET", "/", ".other.test", None),
+        ("GET", "/", "a.other.test.", None),
+        ("GET", "/", &format!("{}.other.test", "a".repeat(30_000)), None),
         ("GET", "//evil.example", HOST, None),
     ] {
         client

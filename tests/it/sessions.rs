@@ -17,7 +17,7 @@ use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{AUDIENCE, Issuer};
 use crate::support::upstream::{PAUSE, Received, Upstream};
-use crate::support::{eventually, until};
+use crate::support::{eventually, until, within};
 
 const COOKIE: &str = "__Host-Http-tollgate-web-app";
 const OWN: &str = "http://gate.localhost:8080";
@@ -46,6 +46,11 @@ impl World {
     }
 
     async fn with(to: &str, more: &str) -> Self {
+        Self::answering_within("5s", to, more).await
+    }
+
+    /// `timeout`: how long a request waits for its exchange.
+    async fn answering_within(timeout: &str, to: &str, more: &str) -> Self {
         let (issuer, exchanges) = (Issuer::new(), Arc::new(AtomicUsize::new(0)));
         let (keys, count) = (issuer.jwks().to_string(), Arc::clone(&exchanges));
         let waits = Arc::new(AtomicBool::new(false));
@@ -77,7 +82,7 @@ impl World {
         }))
         .await;
         let config = format!(
-            "issuers: {{ as: {{ url: \"{}\", audience: \"{AUDIENCE}\" }} }}
+            "issuers: {{ as: {{ url: \"{}\", audience: \"{AUDIENCE}\", timeout: {timeout} }} }}
 clients: {{ web-app: {{ mode: session, scope: openid, origins: [\"{OWN}\", \"{LISTED}\"] }} }}
 routes:
   - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
@@ -546,7 +551,9 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
     {
         let answer = world.get("/public/x", fields, cookie).await;
         assert_eq!((answer.status, answer.header("set-cookie")), (200, None), "{fields:?} {cookie}");
-        assert!(!answer.all("vary").contains(&"Cookie"), "everybody gets the same");
+        // RFC 9110 section 12.5.5: whoever comes with a session would be given what is for nobody otherwise.
+        assert!(answer.all("vary").contains(&"Cookie"), "{}", answer.head);
+        assert_eq!(answer.header("cache-control"), None, "and the upstream says who may keep it");
         assert_eq!(upstream.received().pop().unwrap().header("x-auth-subject"), None);
     }
     assert_eq!(world.exchanges(), 0);
@@ -588,4 +595,37 @@ async fn a_page_asks_who_is_signed_in_before_it_shows_anything() {
     let lines: Vec<Value> = world.gateway.logged(8).await;
     assert_eq!(lines[0]["route"], "/oauth/session", "{}", lines[0]);
     assert_eq!(HOST, "gate.localhost:8080");
+}
+
+/// What SIGTERM sets off. By the time of a stop the authorization server may have replaced the refresh token already.
+#[tokio::test]
+async fn a_stop_waits_for_an_exchange_whether_somebody_waits_for_it_or_not() {
+    let upstream = Upstream::start().await;
+    for (timeout, status) in [("5s", 200), ("1s", 503)] {
+        let world = World::answering_within(timeout, &upstream.url(), "").await;
+        world.waits.store(true, Ordering::SeqCst);
+        let cookie = world.session();
+        let mut client = world.gateway.connect().await;
+        client.send(request("GET", "/api/x", &[&FETCH[..], &[("Cookie", &*cookie)]].concat(), b"")).await;
+        eventually("the exchange", || world.exchanges() == 1).await;
+        if status == 503 {
+            assert_eq!(client.answer().await.status, 503, "nobody waits for it from here on");
+        }
+        let World { server, gateway, exchanges, .. } = world;
+        let (public, gate) = (gateway.public, gateway.app.gate.clone());
+        let mut stopping = tokio::spawn(gateway.app.stop(Duration::ZERO));
+        until("a closed listener", async || TcpStream::connect(public).await.is_err()).await;
+        // All else that a stop waits for here takes a second at most.
+        let over = tokio::time::timeout(Duration::from_millis(1_500), &mut stopping).await;
+        assert!(over.is_err(), "it waits for the authorization server");
+        server.release(1);
+        if status == 200 {
+            let answer = client.answer().await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            next(&answer);
+        }
+        within("the stop", stopping).await.unwrap();
+        let under_way = gate.exchanges.hold().landed(Duration::ZERO).await;
+        assert_eq!((under_way, exchanges.load(Ordering::SeqCst)), (0, 1), "it landed, and was not cut off");
+    }
 }

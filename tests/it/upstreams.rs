@@ -79,6 +79,55 @@ routes:
     assert_eq!(upstream.received().len(), 3);
 }
 
+/// What `host: client` hands on is a host, whatever an attacker would like the service to read there.
+#[tokio::test]
+async fn what_is_no_host_reaches_no_upstream_under_a_wildcard() {
+    let (upstream, newer) = (Upstream::start().await, Http2Upstream::start(None).await);
+    let gateway = Gateway::with(&format!(
+        "upstreams:
+  old: {{ url: \"{}\", host: client }}
+  new: {{ url: \"h2c://{}\", host: client }}
+routes:
+  - {{ path: /old/*, to: old, public: true, host: \"*.other.test\" }}
+  - {{ path: /new/*, to: new, public: true, host: \"*.other.test\" }}
+",
+        upstream.url(),
+        newer.address
+    ))
+    .await;
+    let ask = async |path: &str, host: &str| {
+        let mut client = gateway.connect().await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        client.answer().await.status
+    };
+    let long = format!("{}.other.test", "a".repeat(30_000));
+    for (host, status) in [
+        ("evil.example/x.other.test", 400),
+        ("evil.example?x.other.test", 400),
+        ("evil.example#x.other.test", 400),
+        ("evil.example\\x.other.test", 400),
+        ("evil.example x.other.test", 400),
+        ("u@evil.example:1@x.other.test", 400),
+        ("<x>.other.test", 400),
+        ("a..other.test", 400),
+        (".other.test", 400),
+        ("[::1].other.test", 400),
+        ("a.other.test:70000", 400),
+        (&long, 400),
+        ("a.other.test.", 421),
+        ("other.test", 421),
+    ] {
+        for path in ["/old/x", "/new/x"] {
+            assert_eq!(ask(path, host).await, status, "{path} {host}");
+        }
+    }
+    assert!(upstream.received().is_empty() && newer.noted().is_empty());
+    for host in ["a.other.test", "a_1.b-2.other.test:81", "A.other.test:"] {
+        assert_eq!((ask("/old/x", host).await, ask("/new/x", host).await), (200, 200), "{host}");
+    }
+    assert_eq!(upstream.received()[1].header("host"), Some("a_1.b-2.other.test:81"));
+}
+
 #[tokio::test]
 async fn a_route_has_its_own_deadlines_and_body_limit() {
     let upstream = Upstream::start().await;

@@ -199,15 +199,9 @@ impl Denial {
     }
 
     /// Whether the cookie that came along must be cleared with the refusal. Only a session that is
-    /// over for certain: an outage, or a cookie that does not open, never clears one. After a newer sign-in the
-    /// browser may have the newer cookie by now, under the same name.
+    /// over for certain, and as its end says: an outage, or a cookie that does not open, never clears one.
     pub fn clears_cookie(&self) -> bool {
-        match self {
-            Self::SessionEnded(end) => {
-                !matches!(end, SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother)
-            }
-            _ => false,
-        }
+        matches!(self, Self::SessionEnded(end) if end.clears_cookie())
     }
 }
 

@@ -4,9 +4,10 @@
 //!
 //! Refused is what readers disagree about: empty and dot segments in any spelling, escaped slashes and
 //! backslashes, control characters, the double encoding of all these, and whatever RFC 3986 does not
-//! let into a path. Two spellings stay possible and are looked up twice (see
+//! let into a path. Two spellings stay possible and are looked up once more (see
 //! [`CanonicalPath::lenient_reading`]): `;parameters`, which some upstreams cut off, and harmless double
-//! encoding, which some upstreams decode twice. Both readings must lead to the same route.
+//! encoding, which some upstreams decode twice; and what some cut off with the rest of the path behind it (see
+//! [`CanonicalPath::cut_readings`]). All readings must lead to the same route.
 //!
 //! An escaped slash is refused too, unless who asks leaves it to the route (see [`EncodedSlash`]).
 //!
@@ -133,6 +134,29 @@ impl CanonicalPath {
             without_parameters(&twice).iter().for_each(|&byte| push_escaped(byte, &mut text));
         }
         Some(Self { text, one_reading: true, encoded_slash: false })
+    }
+
+    /// What upstreams read that cut the whole path off at its first semicolon, segments too (Jetty before 9.3, Shiro): one
+    /// that they find before they decode, after that, or after decoding twice. `lenient` is the reading of that name, and these
+    /// are beginnings of it. None for a path without semicolons.
+    ///
+    /// They answer for those between them and the beginnings of the canonical path as [`Self::lenient_reading`] does: what
+    /// changes in the segments that are left is matched by no literal of a route that won in both whole readings.
+    pub(super) fn cut_readings(&self, lenient: &Self) -> impl Iterator<Item = Self> {
+        let mut ends: Vec<usize> = (0..=2_u8)
+            .filter_map(|decodings| {
+                raw_segments(&self.text).position(|segment| {
+                    let spelled = segment.as_bytes().to_vec();
+                    (0..decodings).fold(spelled, |bytes, _| percent::decode(&bytes)).contains(&b';')
+                })
+            })
+            .collect();
+        ends.dedup();
+        ends.into_iter().map(|end| {
+            let kept = raw_segments(&lenient.text).take(end.saturating_add(1));
+            let text = kept.flat_map(|segment| ["/", segment]).collect();
+            Self { text, one_reading: true, encoded_slash: false }
+        })
     }
 }
 
@@ -605,6 +629,26 @@ pub(super) mod tests {
         }
     }
 
+    #[test]
+    fn a_path_may_end_at_its_first_semicolon_as_it_stands_or_decoded() {
+        for (path, ends) in [
+            ("/a/b%20c", &[][..]),
+            ("/a/%2561b", &[]),
+            ("/a/b;x", &["/a/b"]),
+            ("/a/b;x/", &["/a/b"]),
+            ("/a/b;x/c;y/d", &["/a/b"]),
+            ("/a/b%3Bx/c", &["/a/b"]),
+            ("/a/%2562%253Bx/c", &["/a/b"]),
+            ("/a/b%253Bx/c%3By/d;z/e", &["/a/b/c/d", "/a/b/c", "/a/b"]),
+            ("/%2561/b;x/c", &["/a/b"]),
+        ] {
+            let path = CanonicalPath::parse(path.as_bytes()).unwrap();
+            let lenient = path.lenient_reading();
+            let cut: Vec<_> = lenient.iter().flat_map(|lenient| path.cut_readings(lenient)).collect();
+            assert_eq!(cut.iter().map(CanonicalPath::as_str).collect::<Vec<_>>(), ends, "{path:?}");
+        }
+    }
+
     /// Texts made of the pieces that attacks are made of, besides arbitrary bytes.
     pub(in super::super) fn spelled(pieces: &[u8]) -> Vec<u8> {
         const PIECES: [&str; 32] = [
@@ -636,23 +680,35 @@ pub(super) mod tests {
         });
     }
 
-    /// An upstream that decodes `times` times, cuts parameters off before or after that or not at all, and
-    /// resolves what it then finds.
-    pub(in super::super) fn upstream_reads(path: &str, times: usize, cut: (bool, bool)) -> Vec<Vec<u8>> {
-        let cut_off = |bytes: &[u8]| -> Vec<u8> {
-            let kept: Vec<&[u8]> = bytes.split(|&b| b == b'/').map(without_parameters).collect();
-            kept.join(&b'/')
-        };
-        let mut bytes = path.as_bytes().to_vec();
-        if cut.0 {
-            bytes = cut_off(&bytes);
+    /// What an upstream takes off for parameters.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(in super::super) enum Cut {
+        Nothing,
+        /// What follows a semicolon in its segment.
+        InSegments,
+        /// What follows the first semicolon, segments too (Jetty before 9.3, Shiro).
+        Path,
+    }
+
+    impl Cut {
+        fn off(self, bytes: Vec<u8>) -> Vec<u8> {
+            match self {
+                Self::Nothing => bytes,
+                Self::InSegments => {
+                    let kept: Vec<&[u8]> = bytes.split(|&b| b == b'/').map(without_parameters).collect();
+                    kept.join(&b'/')
+                }
+                Self::Path => without_parameters(&bytes).to_vec(),
+            }
         }
-        for _ in 0..times {
-            bytes = percent::decode(&bytes);
-        }
-        if cut.1 {
-            bytes = cut_off(&bytes);
-        }
+    }
+
+    /// An upstream that decodes so many times less one, and cuts off before each time and after the last; then it
+    /// resolves what it finds.
+    pub(in super::super) fn upstream_reads(path: &str, cuts: &[Cut]) -> Vec<Vec<u8>> {
+        let (first, then) = cuts.split_first().unwrap();
+        let bytes = first.off(path.as_bytes().to_vec());
+        let bytes = then.iter().fold(bytes, |bytes, cut| cut.off(percent::decode(&bytes)));
         let mut resolved: Vec<Vec<u8>> = Vec::new();
         for segment in bytes.split(|b| matches!(b, b'/' | b'\\')) {
             match segment {
@@ -664,20 +720,22 @@ pub(super) mod tests {
         resolved
     }
 
-    pub(in super::super) const UPSTREAMS: [(usize, (bool, bool)); 12] = [
-        (1, (false, false)),
-        (1, (true, false)),
-        (1, (false, true)),
-        (1, (true, true)),
-        (2, (false, false)),
-        (2, (true, false)),
-        (2, (false, true)),
-        (2, (true, true)),
-        (3, (false, false)),
-        (3, (true, false)),
-        (3, (false, true)),
-        (3, (true, true)),
-    ];
+    /// Those that decode once, twice or three times, and cut off before that, after it, both or never; and those that cut
+    /// the path off in between.
+    pub(in super::super) fn upstreams() -> Vec<Vec<Cut>> {
+        use Cut::{InSegments, Nothing, Path};
+        let mut all = vec![vec![Nothing, Path, Nothing], vec![Nothing, Path, Nothing, Nothing]];
+        for decodings in 1..=3 {
+            for first in [Nothing, InSegments, Path] {
+                for last in [Nothing, InSegments, Path] {
+                    let mut cuts = vec![Nothing; decodings + 1];
+                    (cuts[0], cuts[decodings]) = (first, last);
+                    all.push(cuts);
+                }
+            }
+        }
+        all
+    }
 
     #[test]
     fn no_upstream_finds_other_segments_than_were_judged() {
@@ -687,11 +745,17 @@ pub(super) mod tests {
             let bytes = |path: &CanonicalPath| -> Vec<Vec<u8>> {
                 raw_segments(path.as_str()).map(|segment| percent::decode(segment.as_bytes())).collect()
             };
-            let (strict, lenient) =
-                (bytes(&path), path.lenient_reading().map_or(bytes(&path), |path| bytes(&path)));
-            for (times, cut) in UPSTREAMS {
-                let read = upstream_reads(path.as_str(), times, cut);
-                assert_eq!(read.len(), strict.len(), "{path:?} reads {read:?}");
+            let most_lenient = path.lenient_reading();
+            let (strict, lenient) = (bytes(&path), bytes(most_lenient.as_ref().unwrap_or(&path)));
+            let ends: Vec<usize> = most_lenient
+                .iter()
+                .flat_map(|lenient| path.cut_readings(lenient))
+                .map(|cut| bytes(&cut).len())
+                .collect();
+            for cuts in upstreams() {
+                let read = upstream_reads(path.as_str(), &cuts);
+                let ends_early = cuts.contains(&Cut::Path) && ends.contains(&read.len());
+                assert!(read.len() == strict.len() || ends_early, "{path:?} reads {read:?}");
                 for (at, segment) in read.iter().enumerate() {
                     let judged = *segment == strict[at] || *segment == lenient[at];
                     // In between lies only what no literal of a pattern can be.

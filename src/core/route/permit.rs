@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use crate::core::caller::Caller;
 use crate::core::cors::Preflight;
 use crate::core::denial::Denial;
+use crate::core::request::check_length;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::policy::judge;
 use crate::core::route::table::Matched;
@@ -59,7 +60,8 @@ impl Permit {
     /// request; a public route needs nobody. `forward_access_token`: whether it goes on in `Authorization`.
     ///
     /// # Errors
-    /// The requirement that does not hold, unless the route only reports it.
+    /// The requirement that does not hold, unless the route only reports it; [`Denial::HeaderTooLarge`] where what is sent is
+    /// too long.
     pub fn grant(
         matched: Matched,
         query: Option<String>,
@@ -73,7 +75,7 @@ impl Permit {
         }
         let forward_access_token = forward_access_token && caller.is_some();
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        Ok(Self {
+        let permit = Self {
             route,
             path,
             sent,
@@ -83,13 +85,22 @@ impl Permit {
             forward_access_token,
             of_session: None,
             reported: None,
-        })
+        };
+        permit.if_it_fits()
+    }
+
+    /// The same, where what it sends is a target that a request can have: a `rewrite` may have made a longer one of it.
+    fn if_it_fits(self) -> Result<Self, NotPermitted> {
+        match check_length(self.sent_path().as_str(), self.query()) {
+            Ok(()) => Ok(self),
+            Err(denial) => Err(self.withdraw(denial)),
+        }
     }
 
     /// For a request whose credential did not hold.
     ///
     /// # Errors
-    /// The same denial, unless the route only reports it.
+    /// The same denial, unless the route only reports it; [`Denial::HeaderTooLarge`] as in [`Self::grant`].
     pub fn without_credential(
         matched: Matched,
         query: Option<String>,
@@ -114,7 +125,7 @@ impl Permit {
             return Err(NotPermitted { denial, route, caller });
         }
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        Ok(Self {
+        let permit = Self {
             route,
             path,
             sent,
@@ -124,15 +135,26 @@ impl Permit {
             forward_access_token: false,
             of_session: None,
             reported: Some(reported),
-        })
+        };
+        permit.if_it_fits()
     }
 
     /// Leave for a preflight to go to an upstream that speaks CORS itself: for nobody, with nothing of
     /// a caller. `None` where the gateway speaks CORS.
-    pub fn preflight(matched: Matched, query: Option<String>, _: &Preflight) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`Denial::HeaderTooLarge`] as in [`Self::grant`].
+    pub fn preflight(
+        matched: Matched,
+        query: Option<String>,
+        _: &Preflight,
+    ) -> Result<Option<Self>, NotPermitted> {
         let (route, path) = matched.into_parts();
+        if route.cors != CorsSpeaker::Upstream {
+            return Ok(None);
+        }
         let sent = route.forwarding.path.as_ref().map(|sent| sent.of(&path));
-        (route.cors == CorsSpeaker::Upstream).then_some(Self {
+        let permit = Self {
             route,
             path,
             sent,
@@ -142,7 +164,8 @@ impl Permit {
             forward_access_token: false,
             of_session: None,
             reported: None,
-        })
+        };
+        permit.if_it_fits().map(Some)
     }
 
     pub fn route(&self) -> &Arc<Route> {

@@ -14,6 +14,7 @@ use crate::core::ids::IssuerName;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
+use crate::core::token::json::is_exact;
 use crate::core::token::scope_values::ScopeValues;
 use crate::core::token::verified::VerifiedToken;
 
@@ -307,9 +308,12 @@ impl ClaimValue {
     }
 }
 
-/// `3` and `3.0` are the same number; whole numbers are compared exactly.
+/// `3` and `3.0` are the same number; whole numbers are compared exactly, and those whose digits were lost equal none.
 #[allow(clippy::float_cmp)]
 fn same_number(one: &Number, other: &Number) -> bool {
+    if !is_exact(one) || !is_exact(other) {
+        return false;
+    }
     if one.is_f64() || other.is_f64() { one.as_f64() == other.as_f64() } else { one == other }
 }
 
@@ -478,6 +482,8 @@ mod tests {
     fn claims_are_compared_by_type_and_lists_contain() {
         let brought = Brought::new(&json!({
             "tier": "gold", "level": 3, "ratio": 0.5, "staff": true, "nothing": null, "big": 9_007_199_254_740_993_u64,
+            "huge": 18_446_744_073_709_551_616.0, "tiny": -9_223_372_036_854_775_809.0,
+            "rounded": 9_007_199_254_740_991.0, "exact": 999_999_999_999_999.0,
             "groups": ["a", 7, true, ["deep"]],
             "https://example.com/roles": ["admin"],
             "realm_access": { "roles": ["ops"], "a.b": { "c.d": 1 } },
@@ -491,6 +497,17 @@ mod tests {
             ("level", json!("3"), false),
             ("ratio", json!(0.5), true),
             ("big", json!(9_007_199_254_740_992_u64), false),
+            ("big", json!(9_007_199_254_740_993_u64), true),
+            ("big", json!(9_007_199_254_740_992.0), false),
+            // What does not fit 64 bits has lost digits by now, and could be any of many.
+            ("huge", json!(18_446_744_073_709_551_616.0), false),
+            ("huge", json!(u64::MAX), false),
+            ("tiny", json!(-9_223_372_036_854_775_809.0), false),
+            ("tiny", json!(i64::MIN), false),
+            ("rounded", json!(9_007_199_254_740_991.0), false),
+            ("rounded", json!(9_007_199_254_740_991_u64), false),
+            ("exact", json!(999_999_999_999_999.0), true),
+            ("exact", json!(999_999_999_999_999_u64), true),
             ("staff", json!(true), true),
             ("staff", json!(false), false),
             ("staff", json!("true"), false),

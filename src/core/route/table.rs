@@ -7,8 +7,8 @@
 //! have the method, the answer is 405, even if a less specific route had it (its policy was written for
 //! other paths).
 //!
-//! A path with another reading (see [`CanonicalPath::lenient_reading`]) is looked up in both, and found
-//! only when both lead to the same route. An encoded slash is part of its segment: the route must keep such
+//! A path with other readings (see [`CanonicalPath::lenient_reading`] and [`CanonicalPath::cut_readings`]) is looked up in
+//! each, and found only when all lead to the same route. An encoded slash is part of its segment: the route must keep such
 //! slashes, and with slashes in their place the path must not lead to a route that was written for it. `find`
 //! allocates nothing for a path with one reading, unless it has an escape in it.
 
@@ -132,13 +132,13 @@ pub enum Found {
     MethodNotAllowed {
         allow: Vec<Method>,
     },
-    /// Upstreams may read the path in two ways, and the ways lead to different routes; or it has an encoded slash that
+    /// Upstreams may read the path in several ways, and the ways lead to different routes; or it has an encoded slash that
     /// the route does not take. Why, for who asked.
     Ambiguous(&'static str),
     Nothing,
 }
 
-const TWO_WAYS: &str = "Services read what follows a semicolon, or double encoding, in two ways; here they lead to different routes.";
+const TWO_WAYS: &str = "Services read what follows a semicolon, or double encoding, in several ways; here they lead to different routes.";
 const SPLIT: &str =
     "Some services take an encoded slash for a slash; here that leads to a path that is not this route's.";
 
@@ -219,7 +219,10 @@ impl RouteTable {
                 .and_then(|methods| methods.route(method))
                 .is_some_and(|other| Arc::ptr_eq(route, other) && same_judgement(route, &path, reading))
         };
-        if path.lenient_reading().as_ref().is_none_or(agrees) {
+        let in_all_readings = path
+            .lenient_reading()
+            .is_none_or(|lenient| agrees(&lenient) && path.cut_readings(&lenient).all(|cut| agrees(&cut)));
+        if in_all_readings {
             Found::Route(Matched { route: route.clone(), path })
         } else {
             Found::Ambiguous(TWO_WAYS)
@@ -389,7 +392,7 @@ mod tests {
     use crate::core::percent;
     use crate::core::route::CorsSpeaker;
     use crate::core::route::path::EncodedSlash;
-    use crate::core::route::path::tests::{UPSTREAMS, upstream_reads};
+    use crate::core::route::path::tests::{upstream_reads, upstreams};
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 
     fn route(path: &str, host: Option<&str>, methods: Option<&[Method]>) -> Arc<Route> {
@@ -503,6 +506,12 @@ mod tests {
         {
             assert_eq!(table.names_host(host), named, "{host}");
         }
+        for sent in
+            ["evil.test/x.b.example", "evil.test#.b.example", "<b>.example", ".b.example", "b..example"]
+        {
+            let name = crate::core::request::host_name(sent);
+            assert!(!name.is_some_and(|name| table.names_host(name)), "{sent}");
+        }
     }
 
     #[test]
@@ -562,14 +571,26 @@ mod tests {
             }],
             ..Requirements::default()
         });
-        let table =
-            RouteTable::build(&[route("/*", None, None), route("/admin/*", None, None), Arc::new(own)])
-                .unwrap();
+        let table = RouteTable::build(&[
+            route("/*", None, None),
+            route("/admin/*", None, None),
+            route("/metrics", None, None),
+            Arc::new(own),
+        ])
+        .unwrap();
         for (path, expected) in [
             ("/admin;x/y", "400"),
             ("/admin%3Bx/y", "400"),
             ("/%2561dmin/y", "400"),
             ("/admin/y;v=1", "/admin/*"),
+            ("/admin/y;v=1/z", "/admin/*"),
+            ("/other;x/y", "/*"),
+            // Some cut the whole path off there (Jetty before 9.3, Shiro), and some decode first.
+            ("/metrics;x/y", "400"),
+            ("/metrics%3Bx/y", "400"),
+            ("/metrics%253Bx/y", "400"),
+            ("/a/metrics;x/y", "/*"),
+            ("/metrics/y;x/z", "/*"),
             ("/admin/50%25ab", "/admin/*"),
             ("/other;x", "/*"),
             ("/users/alice;x/a", "400"),
@@ -859,8 +880,8 @@ mod tests {
                     let Found::Route(matched) = table.find("h", &Method::GET, path) else { continue };
                     permitted.fetch_add(1, Ordering::Relaxed);
                     let sent = matched.path().as_str();
-                    for (times, cut) in UPSTREAMS {
-                        let read: String = upstream_reads(sent, times, cut)
+                    for cuts in upstreams() {
+                        let read: String = upstream_reads(sent, &cuts)
                             .iter()
                             .map(|segment| format!("/{}", String::from_utf8_lossy(segment)))
                             .collect();
@@ -910,7 +931,8 @@ mod tests {
                     let (route, sent) = (matched.route(), matched.path().as_str());
                     assert!(route.path.keeps_encoded_slashes(), "{sent} is not for {:?}", route.path);
                     permitted.fetch_add(1, Ordering::Relaxed);
-                    for (times, cut) in UPSTREAMS {
+                    for cuts in upstreams() {
+                        let times = cuts.len() - 1;
                         // Cut at slashes, then decoded; written as a pattern has it.
                         let as_data: String = raw_segments(sent)
                             .map(|s| (0..times).fold(s.as_bytes().to_vec(), |s, _| percent::decode(&s)))
@@ -918,7 +940,7 @@ mod tests {
                             .collect();
                         let found = naive::find(&kept, "h", &Method::GET, &as_data);
                         assert_eq!(route.name.as_str(), found, "{sent} is read as {as_data}");
-                        let split: String = upstream_reads(sent, times, cut)
+                        let split: String = upstream_reads(sent, &cuts)
                             .iter()
                             .map(|segment| format!("/{}", String::from_utf8_lossy(segment)))
                             .collect();

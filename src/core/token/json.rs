@@ -5,7 +5,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// Reads one JSON object, whole, without repeated members. Nesting is bounded by `serde_json` (128).
 ///
@@ -16,6 +16,15 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Err
         Value::Object(members) => Ok(members),
         _ => Err(serde_json::Error::custom("not a JSON object")),
     }
+}
+
+/// A double keeps fifteen digits for certain (RFC 8259 section 6), and `serde_json` may read the next of it.
+const SIXTEEN_DIGITS: f64 = 1e15;
+
+/// Whether no other whole number is read as this one. What does not fit 64 bits, or is written as a fraction or with an
+/// exponent, is read as a double, and from sixteen digits on that may be one of others, too.
+pub(crate) fn is_exact(number: &Number) -> bool {
+    !number.is_f64() || number.as_f64().is_some_and(|double| double.abs() < SIXTEEN_DIGITS)
 }
 
 /// What a text takes beside its place and its bytes: what an allocator rounds up and writes before it.

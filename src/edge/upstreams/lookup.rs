@@ -1,11 +1,14 @@
-//! The addresses of a server's name. They are looked up off the hot path; only the first request waits.
+//! The addresses of a server's name. They are looked up off the hot path; only while there are none yet do requests wait,
+//! all of them for one look-up.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// How long a resolved name counts as fresh.
 const FRESH: Duration = Duration::from_secs(10);
@@ -19,7 +22,8 @@ pub(super) struct Lookup {
     found: ArcSwapOption<Found>,
     /// Which address is used: the same one until it cannot be reached.
     turn: AtomicUsize,
-    running: AtomicBool,
+    /// Of the look-up that began last; it closes when that ends.
+    running: Mutex<Option<watch::Receiver<()>>>,
 }
 
 #[derive(Debug)]
@@ -30,8 +34,8 @@ struct Found {
 
 impl Lookup {
     pub(super) fn new(name: String, port: u16, deadline: Duration) -> Self {
-        let (turn, running) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { name, port, deadline, found: ArcSwapOption::empty(), turn, running }
+        let (found, turn, running) = (ArcSwapOption::empty(), AtomicUsize::new(0), Mutex::new(None));
+        Self { name, port, deadline, found, turn, running }
     }
 
     /// The address to connect to. `None`: the name does not resolve.
@@ -39,10 +43,14 @@ impl Lookup {
         match self.known() {
             Some((address, true)) => Some(address),
             Some((address, false)) => {
-                self.look_up_behind();
+                drop(self.under_way());
                 Some(address)
             }
-            None => self.now().await,
+            None => {
+                // Nothing is ever sent: that it has ended is what comes.
+                let _ = self.under_way().changed().await;
+                self.known().map(|(address, _)| address)
+            }
         }
     }
 
@@ -64,37 +72,45 @@ impl Lookup {
         addresses.get(turn).copied()
     }
 
-    fn look_up_behind(self: &Arc<Self>) {
-        if !self.running.swap(true, Ordering::AcqRel) {
-            let lookup = self.clone();
-            tokio::spawn(async move {
-                lookup.now().await;
-                lookup.running.store(false, Ordering::Release);
-            });
+    /// The look-up that is under way; one begins where none is. It belongs to no request: whoever waits may go.
+    fn under_way(self: &Arc<Self>) -> watch::Receiver<()> {
+        let mut running = self.running.lock();
+        if let Some(running) = running.as_ref().filter(|running| running.has_changed().is_ok()) {
+            return running.clone();
         }
+        let (ends, waits) = watch::channel(());
+        let lookup = self.clone();
+        tokio::spawn(async move {
+            lookup.look_up().await;
+            drop(ends);
+        });
+        *running = Some(waits.clone());
+        waits
     }
 
-    async fn now(&self) -> Option<SocketAddr> {
+    async fn look_up(&self) {
         let looking = tokio::net::lookup_host((self.name.as_str(), self.port));
         let addresses: Vec<_> = match tokio::time::timeout(self.deadline, looking).await {
             Ok(Ok(addresses)) => addresses.collect(),
             Ok(Err(error)) => {
                 tracing::warn!(name = %self.name, %error, "an upstream's name does not resolve");
-                return None;
+                return;
             }
             Err(_) => {
                 tracing::warn!(name = %self.name, "an upstream's name did not resolve in time");
-                return None;
+                return;
             }
         };
-        let chosen = self.chosen(&addresses)?;
-        self.found.store(Some(Arc::new(Found { addresses, at: Instant::now() })));
-        Some(chosen)
+        if !addresses.is_empty() {
+            self.found.store(Some(Arc::new(Found { addresses, at: Instant::now() })));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -110,6 +126,29 @@ mod tests {
         assert_eq!(first, lookup.address().await.unwrap());
         assert_eq!(lookup.next(), 2);
         assert_ne!(first, lookup.address().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn requests_without_an_address_wait_for_one_look_up_and_may_leave_it() {
+        let lookup = Arc::new(Lookup::new("localhost".to_owned(), 81, Duration::from_secs(2)));
+        // Nothing else runs here until this test waits.
+        let first = lookup.under_way();
+        let waits = lookup.address();
+        let leaves = lookup.address();
+        assert!(first.same_channel(&lookup.under_way()));
+        assert_eq!(leaves.now_or_never(), None);
+        assert!(first.same_channel(&lookup.under_way()), "nobody began another");
+        assert!(waits.await.is_some());
+        assert_eq!(lookup.known().map(|(_, is_fresh)| is_fresh), Some(true));
+
+        let nowhere = Arc::new(Lookup::new("no-such-host.invalid".to_owned(), 81, Duration::from_secs(2)));
+        let first = nowhere.under_way();
+        let all = std::iter::repeat_with(|| nowhere.address()).take(20);
+        assert_eq!(futures_util::future::join_all(all).await, vec![None; 20]);
+        assert!(
+            first.has_changed().is_err() && !first.same_channel(&nowhere.under_way()),
+            "and the next begins anew"
+        );
     }
 
     #[tokio::test]

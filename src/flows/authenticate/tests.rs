@@ -413,7 +413,7 @@ fn memory_and_judgement_agree_whatever_happens_in_between() {
 #[tokio::test]
 async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     use crate::core::assertion::{AssertionRules, Assertions, Binding};
-    use crate::core::request::RequestHead;
+    use crate::core::request::{Host, RequestHead};
     use crate::core::signing::SigningKey;
     use crate::flows::admit::{admit, read_target};
 
@@ -459,7 +459,7 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
         let head = RequestHead {
             method: &Method::GET,
             target: b"/api/things/1?a=b",
-            host: "gate.example",
+            host: Host::read("gate.example"),
             headers: &headers,
             upgrades: false,
             client_address: IpAddr::from([127, 0, 0, 1]),

@@ -48,7 +48,7 @@ pub async fn login(
         return Err(Denial::NotANavigation.into());
     }
     // The callback is there, and no cookie that is set elsewhere would be.
-    if head.host_name() != Some(live.settings.public_url.host_name()) {
+    if head.host_name() != Ok(live.settings.public_url.host_name()) {
         return Err(ELSEWHERE.into());
     }
     let parameters = Parameters::from_form(query.unwrap_or_default().as_bytes())?;

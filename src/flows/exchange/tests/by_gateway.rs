@@ -321,7 +321,7 @@ async fn a_sign_in_is_for_a_known_client_at_the_gateways_own_host_and_leads_nowh
     }
     assert!(browser.cookies.is_empty());
     let headers = browser.goes("none");
-    let elsewhere = RequestHead { host: "other.example", ..head(&Method::GET, &headers) };
+    let elsewhere = RequestHead { host: Host::read("other.example"), ..head(&Method::GET, &headers) };
     let begun = login::login(&scene.gate, &scene.live, &elsewhere, Some("client_id=web-app")).await;
     assert!(matches!(begun.unwrap_err().denial, Denial::InvalidRequest(_)));
 }

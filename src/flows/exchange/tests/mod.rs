@@ -34,7 +34,7 @@ use crate::config::settings::{
     ClientCredential, CookieSettings, Issuer, KeySource, NativeClient, SameSite, Settings,
 };
 use crate::core::ids::{ClientName, IssuerName};
-use crate::core::request::Origin;
+use crate::core::request::{Host, Origin};
 use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
@@ -422,7 +422,7 @@ fn head<'a>(method: &'a Method, headers: &'a HeaderMap) -> RequestHead<'a> {
     RequestHead {
         method,
         target: b"/oauth/token",
-        host: "gate.example",
+        host: Host::read("gate.example"),
         headers,
         upgrades: false,
         client_address: IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::*;
-use crate::core::request::RequestHead;
+use crate::core::request::{Host, RequestHead};
 use crate::core::revocation::wanted::Wanted;
 use crate::core::revocation::{Change, Revocation, Rule, Target};
 use crate::core::route::permit::Permit;
@@ -240,7 +240,7 @@ impl Scene {
         let head = RequestHead {
             method: &Method::GET,
             target: target.as_bytes(),
-            host: "localhost:8080",
+            host: Host::read("localhost:8080"),
             headers: &headers,
             upgrades: false,
             client_address: address,
