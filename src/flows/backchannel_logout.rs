@@ -136,6 +136,7 @@ fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now:
         made_at: now,
         made_by: Some(rules.iss.clone()),
         reason: Some("back-channel logout".to_owned()),
+        held_by: Vec::new(),
     }
 }
 

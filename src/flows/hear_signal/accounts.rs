@@ -5,26 +5,22 @@
 //! could be taken ([`MEMORY`]), and an older one changes nothing. Of two that happened in the same moment the one that
 //! closes counts.
 //!
-//! One target has one block, so its maker is a list: whoever holds it. A transmitter takes back its own word alone; what an
-//! operator, or another transmitter, holds as well stays until they let go. Two of them who speak of one account at the
-//! same moment may not see each other; then the latter holds it alone.
+//! A transmitter takes back its own word alone; what an operator, or another transmitter, holds as well stays until they let
+//! go (`core::revocation::holders`).
 
 use bytes::Bytes;
 
 use super::{Word, reason};
-use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use crate::core::revocation::holders::{Hand, Holder};
+use crate::core::revocation::{Change, Kind, Revocation, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::core::token::security_event::MEMORY;
 use crate::core::token::security_event::event::{Event, Named};
 use crate::flows::heard::key_of;
 use crate::flows::ports::{Keep, StoreFault, Value};
-use crate::flows::revoke::carry_out;
+use crate::flows::revoke::blocks::{TRIES, see, too_often};
+use crate::flows::revoke::end_named;
 use crate::state::metrics::SignalResult;
-
-/// How often somebody else may be faster.
-const TRIES: usize = 16;
-/// A maker without a name.
-const NAMELESS: &str = "operator";
 
 /// What was said of an account, and when that was so. The later is greater, then the one that closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +73,7 @@ pub(super) async fn change(
     Err(StoreFault::Unavailable("an account is changed all the time".to_owned()))
 }
 
+/// Does what a word says, once: whatever somebody else does to the block meanwhile is looked at again.
 async fn carry(
     word: &Word<'_>,
     event: &Event,
@@ -84,80 +81,55 @@ async fn carry(
     is_disabled: bool,
     known: Option<Said>,
 ) -> Result<SignalResult, StoreFault> {
+    let own = own_block(word, event, person)?;
+    for _ in 0..TRIES {
+        let seen = see(word.gate, own.id()).await?;
+        let change = if is_disabled {
+            Some(Change::Add(own.clone().beside(seen.entry.as_ref(), word.now)))
+        } else {
+            let was_disabled = known.is_some_and(|known| known.is_disabled);
+            let_go(word, &own, seen.entry.as_ref(), was_disabled)
+        };
+        let Some(change) = change else { return Ok(SignalResult::Ignored) };
+        if !word.gate.revocation_log.append_if(&[seen], std::slice::from_ref(&change)).await? {
+            continue;
+        }
+        let what = match (is_disabled, &change) {
+            (true, _) => "revoked",
+            (false, Change::Lift(_)) => "lifted a revocation",
+            (false, Change::Add(_)) => "let go of a revocation",
+        };
+        word.audit(event, what, &Revocation { until: change.revocation().until, ..own.clone() });
+        if is_disabled {
+            end_named(word.gate, std::slice::from_ref(change.revocation())).await?;
+        }
+        return Ok(SignalResult::Applied);
+    }
+    Err(too_often())
+}
+
+/// What its transmitter alone makes of an account that it disables.
+fn own_block(word: &Word<'_>, event: &Event, person: &Named) -> Result<Revocation, StoreFault> {
     let target =
         Target { kind: Kind::Sub, whose: Whose::Of(person.iss.clone()), value: person.value.clone() };
-    let own = Revocation {
-        target,
-        rule: Rule::Block,
-        until: None,
-        made_at: word.now,
-        made_by: Some(word.iss().to_owned()),
-        reason: Some(reason(event)),
-    };
-    let standing = word.gate.revocation_log.find(own.id()).await?;
-    let standing = standing.filter(|standing| standing.until.is_none_or(|until| word.now < until));
-    if is_disabled {
-        suspend(word, event, own, standing).await
-    } else {
-        let_in(word, event, own, standing, known).await
+    let own = Holder { hand: hand(word), until: None, made_at: word.now, reason: Some(reason(event)) };
+    Revocation::block(target, vec![own]).ok_or_else(too_often)
+}
+
+/// What becomes of the block of an account that is enabled.
+fn let_go(
+    word: &Word<'_>,
+    own: &Revocation,
+    standing: Option<&Revocation>,
+    was_disabled: bool,
+) -> Option<Change> {
+    match standing {
+        Some(standing) => standing.without(&hand(word), word.now),
+        // A Redis that lost it may yet get it back from a replica, unless its log says that it was lifted.
+        None => was_disabled.then(|| Change::Lift(own.clone())),
     }
 }
 
-async fn suspend(
-    word: &Word<'_>,
-    event: &Event,
-    own: Revocation,
-    standing: Option<Revocation>,
-) -> Result<SignalResult, StoreFault> {
-    let block = match standing {
-        None => own,
-        // Whoever held it goes on to; an end that they set does not count while the account is disabled.
-        Some(standing) => {
-            let mut holders = holders(&standing);
-            holders.retain(|holder| holder != word.iss());
-            holders.push(word.iss().to_owned());
-            Revocation { made_by: Some(holders.join(" ")), ..own }
-        }
-    };
-    carry_out(word.gate, std::slice::from_ref(&block)).await?;
-    word.audit(event, "revoked", &block);
-    Ok(SignalResult::Applied)
-}
-
-async fn let_in(
-    word: &Word<'_>,
-    event: &Event,
-    own: Revocation,
-    standing: Option<Revocation>,
-    known: Option<Said>,
-) -> Result<SignalResult, StoreFault> {
-    // A replica may not have written down yet what another one just did.
-    let was_disabled = known.is_some_and(|known| known.is_disabled);
-    let Some(standing) = standing.or_else(|| was_disabled.then_some(own)) else {
-        return Ok(SignalResult::Ignored);
-    };
-    let mut holders = holders(&standing);
-    let held = holders.len();
-    holders.retain(|holder| holder != word.iss());
-    if holders.len() == held {
-        return Ok(SignalResult::Ignored);
-    }
-    let change = match holders.join(" ") {
-        none if none.is_empty() => Change::Lift(standing),
-        others => Change::Add(Revocation { made_by: Some(others), ..standing }),
-    };
-    word.gate.revocation_log.append(std::slice::from_ref(&change)).await?;
-    let what =
-        if matches!(change, Change::Lift(_)) { "lifted a revocation" } else { "let go of a revocation" };
-    word.audit(
-        event,
-        what,
-        &Revocation { made_by: Some(word.iss().to_owned()), ..change.revocation().clone() },
-    );
-    Ok(SignalResult::Applied)
-}
-
-fn holders(block: &Revocation) -> Vec<String> {
-    let made_by = block.made_by.as_deref().unwrap_or(NAMELESS);
-    made_by.split(' ').filter(|holder| !holder.is_empty()).map(ToOwned::to_owned).collect()
+fn hand(word: &Word<'_>) -> Hand {
+    Hand::Transmitter(word.iss().to_owned())
 }

@@ -221,6 +221,7 @@ impl Word<'_> {
             made_at: self.now,
             made_by: Some(self.iss().to_owned()),
             reason: Some(reason(event)),
+            held_by: Vec::new(),
         }
     }
 

@@ -98,3 +98,70 @@ async fn nobody_lets_in_whom_another_shut_out() {
     here.is_told(&here.set_of(SECOND, ENABLED, json!({}), json!({}))).await.unwrap();
     assert!(!here.is_blocked());
 }
+
+impl Listening {
+    /// An operator blocks alice, for `seconds`.
+    async fn operator_blocks(&self, name: &str, seconds: Option<u64>) -> Revocation {
+        let until = seconds.map(|seconds| self.clock.now().plus(Duration::from_secs(seconds)).to_rfc3339());
+        let wanted =
+            json!({ "kind": "sub", "value": "alice", "block": true, "until": until, "reason": "left" });
+        let made = revoke(&self.gate, vec![serde_json::from_value(wanted).unwrap()], Some(name.into())).await;
+        made.unwrap().remove(0)
+    }
+
+    /// Whether what is made for alice now is taken.
+    async fn takes_alice(&self) -> bool {
+        let number = self.said.fetch_add(1, Ordering::SeqCst);
+        let claims = with(
+            claims_at(self.clock.now()),
+            json!({ "iss": AS, "jti": format!("t-{number}"), "sub": "alice" }),
+        );
+        self.takes(&keys().p256.sign(&claims)).await.is_ok()
+    }
+}
+
+#[tokio::test]
+async fn an_operators_end_is_the_end_of_nobody_elses_block() {
+    for operator_is_first in [true, false] {
+        let here = Listening::new();
+        assert!(here.takes_alice().await);
+        if operator_is_first {
+            here.operator_blocks("bob", Some(600)).await;
+        }
+        here.is_told(&here.set(DISABLED, json!({}))).await.unwrap();
+        if !operator_is_first {
+            let made = here.operator_blocks("bob", Some(600)).await;
+            assert_eq!(made.until, None, "an operator is told when it ends");
+            assert_eq!(made.holders().len(), 2);
+        }
+        here.pass(601);
+        assert!(!here.takes_alice().await, "it is disabled, whenever bob's block ends");
+        here.is_told(&here.set(ENABLED, json!({}))).await.unwrap();
+        assert!(here.takes_alice().await, "bob's is over");
+        assert!(!here.is_blocked());
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_enabled_stays_blocked_for_as_long_as_an_operator_said() {
+    let here = Listening::new();
+    here.operator_blocks("bob", Some(60)).await;
+    // Of operators the latest counts.
+    let bobs = here.operator_blocks("eve", Some(600)).await;
+    here.is_told(&here.set(DISABLED, json!({}))).await.unwrap();
+    here.pass(1);
+    here.is_told(&here.set(ENABLED, json!({}))).await.unwrap();
+    assert_eq!(here.listed(), [bobs], "with its end, its maker and its reason");
+    assert!(!here.takes_alice().await);
+    here.pass(600);
+    assert!(here.takes_alice().await);
+}
+
+#[tokio::test]
+async fn whoever_lifts_a_block_by_hand_lifts_all_of_it() {
+    let here = Listening::new();
+    here.is_told(&here.set(DISABLED, json!({}))).await.unwrap();
+    let both = here.operator_blocks("bob", None).await;
+    lift(&here.gate, both.id()).await.unwrap();
+    assert!(here.takes_alice().await);
+}
