@@ -369,11 +369,24 @@ fn when_it_happened_is_what_was_said_where_that_is_sensible() {
         assert_eq!(at(json!({ "event_timestamp": no_moment }), none()), EARLIER, "{no_moment}");
     }
     let ahead = NOW.as_secs() + 30;
-    assert_eq!(
-        at(json!({ "event_timestamp": ahead }), json!({ "iat": ahead })),
-        NOW.as_secs(),
-        "never in the future"
-    );
+    assert_eq!(at(json!({ "event_timestamp": ahead }), json!({ "iat": ahead })), ahead, "by its clock");
+}
+
+#[test]
+fn when_it_happened_is_known_to_the_part_of_a_second_also_in_that_of_iat() {
+    let at = |said: Value, issued_at: Value| {
+        let event = set(&format!("{CAEP}session-revoked"), json!({ "event_timestamp": said }));
+        only(judge(&with(event, json!({ "iat": issued_at })))).at.as_millis() - EARLIER * 1000
+    };
+    let of = |fraction: f64| {
+        #[allow(clippy::cast_precision_loss)] // far from where a second is lost
+        let seconds = EARLIER as f64;
+        json!(seconds + fraction)
+    };
+    assert_eq!(at(of(0.25), json!(EARLIER)), 250);
+    assert_eq!(at(of(0.75), of(0.5)), 750);
+    assert_eq!(at(of(-0.5), json!(EARLIER)), -500);
+    assert_eq!(at(of(1.0), of(0.5)), 500, "in another second it is later than the token");
 }
 
 #[test]

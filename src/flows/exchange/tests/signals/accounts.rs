@@ -165,3 +165,31 @@ async fn whoever_lifts_a_block_by_hand_lifts_all_of_it() {
     lift(&here.gate, both.id()).await.unwrap();
     assert!(here.takes_alice().await);
 }
+
+#[tokio::test]
+async fn of_a_transmitter_whose_clock_is_ahead_the_latest_word_counts_too() {
+    for (earlier, later) in [(ENABLED, DISABLED), (DISABLED, ENABLED)] {
+        let here = Listening::new();
+        let ahead = |seconds: i64| json!({ "iat": here.clock.now().as_secs() + seconds });
+        let (delayed, latest) = (here.set(earlier, ahead(15)), here.set(later, ahead(20)));
+        here.is_told(&latest).await.unwrap();
+        here.pass(5);
+        here.is_told(&delayed).await.unwrap();
+        assert_eq!(here.is_blocked(), later == DISABLED, "{later}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_words_of_one_second_the_later_counts() {
+    for (earlier, later) in [(ENABLED, DISABLED), (DISABLED, ENABLED)] {
+        let here = Listening::new();
+        let now = here.clock.now().as_secs();
+        let at = |fraction: &str| format!("{now}.{fraction}").parse::<f64>().unwrap();
+        let said = |event, fraction| {
+            here.set_of(TRANSMITTER, event, json!({ "event_timestamp": at(fraction) }), json!({ "iat": now }))
+        };
+        here.is_told(&said(later, "75")).await.unwrap();
+        here.is_told(&said(earlier, "25")).await.unwrap();
+        assert_eq!(here.is_blocked(), later == DISABLED, "{later}");
+    }
+}
