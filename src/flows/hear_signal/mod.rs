@@ -3,7 +3,7 @@
 //! here that becomes revocations, by the same list as an operator's, or takes one back ([`accounts`]).
 //!
 //! A session that is named is refused outright, a person up to when it happened: everything that began by then, or, as far
-//! as the clocks may differ, until the word came. So a word that comes late ends nothing that began after it.
+//! as the clocks may differ, until the word came (a clock that is ahead dates tokens so, too). So a word that comes late ends nothing that began after it.
 //!
 //! It must never answer that something was taken back before that is durable, nor note the token as heard before:
 //! whoever was told 503 sends it again. One that comes again after that is answered as at first, and changes nothing
@@ -212,7 +212,7 @@ impl Word<'_> {
         let target = Target { kind, whose: Whose::Of(named.iss.clone()), value: named.value.clone() };
         let rule = match kind {
             Kind::Sid => Rule::Outright,
-            _ => Rule::Before(self.now.min(event.at.plus(self.signal.rules.clock_skew))),
+            _ => Rule::Before(self.now.clamp(event.at, event.at.plus(self.signal.rules.clock_skew))),
         };
         Revocation {
             until: Some(hold(self.live, &target).ends(self.now)),

@@ -214,12 +214,24 @@ async fn what_happened_before_ends_nothing_that_began_after_it() {
 }
 
 #[tokio::test]
-async fn the_moment_is_the_events_and_never_ahead() {
-    for (event, moment) in [(0, 0), (-20, 0), (-100, -70), (20, 0), (-40 * 86_400, 0)] {
+async fn the_moment_is_the_events_by_its_transmitters_clock_which_may_differ_by_the_skew() {
+    // When it was issued, when it happened, and the moment: from now.
+    for (iat, event, moment) in [
+        (0, 0, 0),
+        (0, -20, 0),
+        (0, -100, -70),
+        (0, 20, 0),
+        (0, -40 * 86_400, 0),
+        // A clock that is ahead dates tokens so, too.
+        (20, 20, 20),
+        (20, 10, 10),
+        (30, -10, 0),
+    ] {
         let here = Listening::new();
         let now = here.clock.now().as_secs();
         let payload = json!({ "event_timestamp": now + event, "initiating_entity": "policy" });
-        here.is_told(&here.set_of(TRANSMITTER, REVOKED, payload, json!({}))).await.unwrap();
+        let set = here.set_of(TRANSMITTER, REVOKED, payload, json!({ "iat": now + iat }));
+        here.is_told(&set).await.unwrap();
         let listed = here.listed();
         let [made] = &listed[..] else { panic!("one revocation: {listed:?}") };
         assert_eq!(made.rule, Rule::Before(Timestamp::from_secs(now + moment)), "{event}");
