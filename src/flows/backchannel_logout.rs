@@ -24,7 +24,7 @@ use crate::core::token::TokenRules;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::logout_token::{Over, Plausible, VerifiedLogoutToken};
 use crate::core::token::to_client::Wrong;
-use crate::flows::heard::{Once, audit, is_of_a_browser, names_people};
+use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
 use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
@@ -52,7 +52,7 @@ pub fn body_limit(live: &Live) -> usize {
 ///
 /// # Errors
 /// `InvalidRequest`, `LogoutTokenRefused`, `LogoutTokenForged` or `LogoutTokenOver` (400); `TooManyDenials` (429) before work for who had too
-/// many; `KeysUnavailable` or `StoreUnavailable` (503) when it is to be sent again.
+/// many; `KeysUnavailable`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
 pub async fn backchannel_logout(
     gate: &Arc<Gate>,
     live: &Live,
@@ -112,11 +112,17 @@ async fn verify(
         unavailable => unavailable,
     })?;
     let token = plausible.verify(&keys).map_err(refused)?;
+    check_signer(gate, &issuer.settings.rules.iss, token.kid(), now).map_err(|denial| match denial {
+        Denial::Revoked => refused(denial.into()),
+        unavailable => unavailable,
+    })?;
     Ok((token, issuer.clone()))
 }
 
 fn is_forged(wrong: Wrong) -> bool {
-    [Denial::UnknownKey, Denial::BadSignature].into_iter().any(|denial| Wrong::from(denial) == wrong)
+    [Denial::UnknownKey, Denial::BadSignature, Denial::Revoked]
+        .into_iter()
+        .any(|denial| Wrong::from(denial) == wrong)
 }
 
 fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now: Timestamp) -> Revocation {

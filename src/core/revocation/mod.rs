@@ -308,6 +308,21 @@ impl Revocation {
         named == Some(value) && self.target.is_of(grant.iss) && self.reaches(grant.signed_in_at, now)
     }
 
+    /// Whether nothing that this key of this issuer signs is to be believed, whenever it did. A watermark dates what was
+    /// issued, and says nothing of who signs.
+    pub fn refuses_signer(&self, iss: &str, kid: Option<&str>, now: Timestamp) -> bool {
+        let Target { kind, value, .. } = &self.target;
+        let named = match kind {
+            Kind::Kid => kid,
+            Kind::Issuer => Some(iss),
+            _ => None,
+        };
+        named == Some(value)
+            && self.target.is_of(iss)
+            && !matches!(self.rule, Rule::Before(_))
+            && self.is_in_force(now)
+    }
+
     fn reaches(&self, since: Timestamp, now: Timestamp) -> bool {
         let reaches = match self.rule {
             Rule::Outright | Rule::Block => true,

@@ -22,16 +22,15 @@ use crate::config::settings::Signal;
 use crate::core::denial::Denial;
 use crate::core::ids::SignalName;
 use crate::core::request::RequestHead;
-use crate::core::revocation::{Kind, Revocation, Rule, Target, TokenFacts, Whose};
+use crate::core::revocation::{Kind, Revocation, Rule, Target, Whose};
 use crate::core::secret::Secret;
 use crate::core::session::oauth::request::media_type;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, Scheme, carried};
-use crate::core::token::id::TokenId;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::security_event::event::{Event, EventType, Follows, Named, StreamStatus};
 use crate::core::token::security_event::{Code, Plausible, Refused, VerifiedSecurityEvent};
-use crate::flows::heard::{Once, audit, is_of_a_browser, names_people};
+use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
 use crate::flows::keep_keys_fresh::{Means, keys_for};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
@@ -121,7 +120,10 @@ async fn verify<'l>(
         tracing::warn!(%signal, err, why = wrong.why, "a shared signal was refused although its transmitter made it");
         refused(wrong)
     })?;
-    check_not_revoked(gate, &signal.rules.iss, &heard, text, now)?;
+    check_signer(gate, &signal.rules.iss, heard.kid(), now).map_err(|denial| match denial {
+        Denial::Revoked => refused(denial.into()),
+        unavailable => unavailable,
+    })?;
     Ok((heard, transmitter))
 }
 
@@ -134,31 +136,6 @@ fn is_proven(headers: &HeaderMap, signal: &Signal) -> bool {
         }
         _ => false,
     }
-}
-
-/// What a stolen key signs is no word of its owner's: an operator took back the key, or the whole issuer.
-fn check_not_revoked(
-    gate: &Gate,
-    iss: &str,
-    heard: &VerifiedSecurityEvent,
-    text: &str,
-    now: Timestamp,
-) -> Result<(), Denial> {
-    let facts = TokenFacts {
-        id: TokenId::of(iss, Some(heard.id()), text),
-        iss,
-        jti: Some(heard.id()),
-        sid: None,
-        sub: None,
-        client: None,
-        kid: heard.kid(),
-        issued_at: heard.issued_at(),
-    };
-    let marks = gate.revocations.marks_of(&facts);
-    gate.revocations.admit_token(&marks, heard.issued_at(), now).map_err(|denial| match denial {
-        Denial::Revoked => Denial::SecurityEventRefused(denial.into()),
-        unavailable => unavailable,
-    })
 }
 
 /// The word of a transmitter that proved to be its own.

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::revocation::{Kind, Rule};
 use crate::core::token::testing::new_p256;
 use crate::flows::backchannel_logout::{SignedOut, backchannel_logout};
+use crate::flows::revoke::revoke;
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
@@ -164,6 +165,32 @@ async fn while_it_cannot_be_written_down_the_issuer_is_told_to_send_it_again() {
     scene.is_told(&token).await.unwrap();
     assert!(matches!(scene.is_told(&token).await, Err(Denial::LogoutTokenOver(_))));
     assert_eq!(scene.takes(&session.1).await, Err(Denial::Revoked));
+}
+
+#[tokio::test]
+async fn what_a_key_signs_that_an_operator_took_back_signs_nobody_out() {
+    let (kid, now) = (keys().p256.kid(), Scene::strict().clock.now().to_rfc3339());
+    for (wanted, signs) in [
+        (json!({ "kind": "kid", "value": kid }), false),
+        (json!({ "kind": "kid", "value": kid, "issuer": "*" }), false),
+        (json!({ "kind": "issuer", "value": "demo" }), false),
+        // Dates what it issued, and says nothing of who signs.
+        (json!({ "kind": "issuer", "value": "demo", "before": now }), true),
+        (json!({ "kind": "kid", "value": "another" }), true),
+    ] {
+        let scene = Scene::strict();
+        scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1", "jti": "before" }))).await.unwrap();
+        revoke(&scene.gate, vec![serde_json::from_value(wanted.clone()).unwrap()], None).await.unwrap();
+        let told = scene.is_told(&logout_token(&scene, json!({ "sid": "sid-2" }))).await;
+        let is_out = scene.log.all().iter().any(|entry| entry.target.value == "sid-2");
+        assert_eq!((told.is_ok(), is_out), (signs, signs), "{wanted}: {told:?}");
+        if let Err(refusal) = told {
+            assert!(
+                matches!(refusal, Denial::LogoutTokenForged(why) if why.contains("revoked")),
+                "{refusal:?}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -397,6 +397,23 @@ async fn a_key_that_an_operator_took_back_says_nothing_any_more() {
 }
 
 #[tokio::test]
+async fn a_watermark_on_the_issuer_dates_what_it_issued_and_not_its_words() {
+    let here = Listening::new();
+    let session = here.signed_in("alice", "1", "t").await;
+    let said = |changes: Value| here.set_of(AS, REVOKED, json!({}), changes);
+    let (now, set) = (here.clock.now(), said(json!({ "iat": here.clock.now().as_secs() - 10 })));
+    let before = now.minus(Duration::from_secs(5)).to_rfc3339();
+    let wanted = json!({ "kind": "issuer", "value": "demo", "before": before });
+    revoke(&here.gate, vec![serde_json::from_value(wanted).unwrap()], None).await.unwrap();
+    here.is_told(&set).await.unwrap();
+    assert!(here.is_out(&session).await);
+    assert!(here.listed().iter().any(|entry| entry.target.value == "alice"));
+    let outright = json!({ "kind": "issuer", "value": "demo" });
+    revoke(&here.gate, vec![serde_json::from_value(outright).unwrap()], None).await.unwrap();
+    refused(here.is_told(&said(json!({}))).await, Code::InvalidKey);
+}
+
+#[tokio::test]
 async fn while_the_keys_are_away_the_transmitter_is_told_to_send_it_again() {
     let here = Listening::new();
     let there = std::mem::replace(&mut *here.server.jwks.lock().unwrap(), json!("nothing"));
