@@ -1,6 +1,7 @@
 //! What a transmitter of shared signals says means for the sessions here and the access tokens that they handed out.
 
 mod accounts;
+mod cut_short;
 
 use std::collections::HashMap;
 

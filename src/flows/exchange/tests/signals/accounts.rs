@@ -101,7 +101,7 @@ async fn nobody_lets_in_whom_another_shut_out() {
 
 impl Listening {
     /// An operator blocks alice, for `seconds`.
-    async fn operator_blocks(&self, name: &str, seconds: Option<u64>) -> Revocation {
+    pub(super) async fn operator_blocks(&self, name: &str, seconds: Option<u64>) -> Revocation {
         let until = seconds.map(|seconds| self.clock.now().plus(Duration::from_secs(seconds)).to_rfc3339());
         let wanted =
             json!({ "kind": "sub", "value": "alice", "block": true, "until": until, "reason": "left" });
