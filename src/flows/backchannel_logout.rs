@@ -25,7 +25,7 @@ use crate::core::token::jwt::Unverified;
 use crate::core::token::logout_token::{Over, Plausible, VerifiedLogoutToken};
 use crate::core::token::to_client::Wrong;
 use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
-use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::keep_keys_fresh::{Means, keys_for_word};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
 use crate::flows::{Gate, brake};
@@ -52,7 +52,7 @@ pub fn body_limit(live: &Live) -> usize {
 ///
 /// # Errors
 /// `InvalidRequest`, `LogoutTokenRefused`, `LogoutTokenForged` or `LogoutTokenOver` (400); `TooManyDenials` (429) before work for who had too
-/// many; `KeysUnavailable`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
+/// many; `KeysUnavailable`, `KeyNotKnownYet`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
 pub async fn backchannel_logout(
     gate: &Arc<Gate>,
     live: &Live,
@@ -106,7 +106,7 @@ async fn verify(
     let issuer = issuer.ok_or_else(|| refused(Denial::UnknownIssuer.into()))?;
     let plausible = Plausible::check(unverified, &issuer.settings.rules, now).map_err(refused)?;
     brake::before_work(gate, live, head.client_address, now)?;
-    let keys = keys_for(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys = keys_for_word(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => refused(denial.into()),
         unavailable => unavailable,

@@ -31,7 +31,7 @@ use crate::core::token::jwt::Unverified;
 use crate::core::token::security_event::event::{Event, EventType, Follows, Named, StreamStatus};
 use crate::core::token::security_event::{Code, Plausible, Refused, VerifiedSecurityEvent};
 use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
-use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::keep_keys_fresh::{Means, keys_for_word};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
 use crate::flows::{Gate, brake};
@@ -59,7 +59,7 @@ pub fn body_limit(live: &Live) -> usize {
 /// Takes back, or gives again, what the token in the body says. `body` is whole and within its limit.
 ///
 /// # Errors
-/// `SecurityEventRefused` (400); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
+/// `SecurityEventRefused` (400); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`, `KeyNotKnownYet`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
 pub async fn hear_signal(
     gate: &Arc<Gate>,
     live: &Live,
@@ -109,7 +109,8 @@ async fn verify<'l>(
         return Err(refused(Refused::new(Code::AuthenticationFailed, why)));
     }
     let plausible = Plausible::check(unverified, &signal.rules, now).map_err(refused)?;
-    let keys = keys_for(Means::of(gate), &transmitter.signer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys =
+        keys_for_word(Means::of(gate), &transmitter.signer, now, |keys| plausible.key_is_known(keys)).await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => refused(denial.into()),
         unavailable => unavailable,

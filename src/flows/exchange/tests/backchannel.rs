@@ -205,7 +205,23 @@ async fn while_the_issuers_keys_are_away_it_is_told_to_send_it_again() {
 }
 
 #[tokio::test]
-async fn keys_that_nobody_knows_cost_one_fetch() {
+async fn what_a_key_signs_that_was_published_just_now_is_not_lost() {
+    let scene = Scene::strict();
+    scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1" }))).await.unwrap();
+    let new = new_p256("brand-new");
+    *scene.server.jwks.lock().unwrap() = json!({ "keys": [new.jwk()] });
+    scene.pass(4);
+    let now = scene.clock.now().as_secs();
+    let claims = json!({ "iss": AS, "aud": "web-app", "iat": now, "exp": now + 120, "jti": "new", "sid": "sid-2", "events": { EVENT: {} } });
+    let token = new.sign_as(&json!({"alg": "ES256", "kid": "brand-new", "typ": "logout+jwt"}), &claims);
+    let rest = Duration::from_secs(6);
+    assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::KeyNotKnownYet { retry_after: rest });
+    scene.pass(6);
+    scene.is_told(&token).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_that_nobody_knows_cost_one_fetch_a_cooldown() {
     let scene = Scene::strict();
     scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1" }))).await.unwrap();
     let now = scene.clock.now().as_secs();
@@ -216,12 +232,17 @@ async fn keys_that_nobody_knows_cost_one_fetch() {
         });
         let token = new_p256("x").sign_as(&json!({"alg": "ES256", "kid": kid}), &claims);
         let refused = scene.is_told(&token).await.unwrap_err();
+        let rest = Duration::from_secs(10);
+        assert_eq!(refused, Denial::KeyNotKnownYet { retry_after: rest }, "nobody was asked since it came");
+        assert!(crate::core::brake::counts(&refused));
+        scene.pass(10);
+        let refused = scene.is_told(&token).await.unwrap_err();
         assert!(matches!(refused, Denial::LogoutTokenForged(why) if why.contains("does not publish")));
     }
     let text = String::from_utf8(scene.gate.metrics.render().unwrap()).unwrap();
     let fetches = text.lines().find(|line| line.starts_with("tollgate_key_fetches_total")).unwrap();
     let count: u32 = fetches.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(count <= 2, "{fetches}");
+    assert_eq!(count, 4, "{fetches}");
 }
 
 #[tokio::test]

@@ -426,7 +426,27 @@ async fn while_the_keys_are_away_the_transmitter_is_told_to_send_it_again() {
 }
 
 #[tokio::test]
-async fn keys_that_nobody_knows_cost_one_fetch_and_count_against_the_address() {
+async fn what_a_key_signs_that_was_published_just_now_is_not_lost() {
+    let here = Listening::new();
+    here.is_told(&here.set_of(AS, VERIFICATION, json!({}), json!({}))).await.unwrap();
+    let new = new_p256("brand-new");
+    *here.server.jwks.lock().unwrap() = json!({ "keys": [new.jwk()] });
+    here.pass(4);
+    let claims = json!({
+        "iss": AS, "aud": OWN, "iat": here.clock.now().as_secs(), "jti": "new", "events": { DISABLED: {} },
+        "sub_id": { "format": "iss_sub", "iss": AS, "sub": "alice" },
+    });
+    let header = json!({ "alg": "ES256", "kid": "brand-new", "typ": "secevent+jwt" });
+    let set = new.sign_as(&header, &claims);
+    let rest = Duration::from_secs(6);
+    assert_eq!(here.is_told(&set).await.unwrap_err(), Denial::KeyNotKnownYet { retry_after: rest });
+    here.pass(6);
+    here.is_told(&set).await.unwrap();
+    assert!(here.is_blocked());
+}
+
+#[tokio::test]
+async fn keys_that_nobody_knows_cost_one_fetch_a_cooldown_and_count_against_the_address() {
     let here = Listening::new();
     here.is_told(&here.set_of(AS, VERIFICATION, json!({}), json!({}))).await.unwrap();
     for number in 0..5 {
@@ -434,12 +454,18 @@ async fn keys_that_nobody_knows_cost_one_fetch_and_count_against_the_address() {
         let claims = json!({
             "iss": AS, "aud": OWN, "iat": here.clock.now().as_secs(), "jti": "x", "events": { VERIFICATION: {} },
         });
-        let refusal = here.is_told(&keys().p256.sign_as(&header, &claims)).await.unwrap_err();
+        let set = keys().p256.sign_as(&header, &claims);
+        let refusal = here.is_told(&set).await.unwrap_err();
+        assert!(crate::core::brake::counts(&refusal), "{refusal:?}");
+        let rest = Duration::from_secs(10);
+        assert_eq!(refusal, Denial::KeyNotKnownYet { retry_after: rest }, "nobody was asked since it came");
+        here.pass(10);
+        let refusal = here.is_told(&set).await.unwrap_err();
         assert!(crate::core::brake::counts(&refusal), "{refusal:?}");
         assert!(matches!(refusal, Denial::SecurityEventRefused(refused) if refused.code == Code::InvalidKey));
     }
     let text = String::from_utf8(here.gate.metrics.render().unwrap()).unwrap();
     let fetches = text.lines().find(|line| line.starts_with("tollgate_key_fetches_total")).unwrap();
     let count: u32 = fetches.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(count <= 2, "{fetches}");
+    assert_eq!(count, 6, "{fetches}");
 }
