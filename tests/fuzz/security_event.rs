@@ -160,7 +160,7 @@ fn a_well_signed_security_event_is_accepted_when_nothing_spoils_it_and_only_then
             assert!(event.at.as_secs() <= NOW.plus(RULES.clock_skew).as_secs(), "{payload}");
             let named: Vec<&Named> = match &event.follows {
                 Follows::Over { sessions, everything_of } => sessions.iter().chain(everything_of).collect(),
-                Follows::Disabled(named) | Follows::Enabled(named) => vec![named],
+                Follows::Disabled(named) | Follows::Enabled(named) | Follows::Purged(named) => vec![named],
                 Follows::Stream(_) | Follows::Nothing => continue,
             };
             let is_hers = |named: &&Named| named.iss == SUBJECTS_OF && named.value == "alice";

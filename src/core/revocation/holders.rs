@@ -33,6 +33,8 @@ pub enum Hand {
     Operator(Option<String>),
     /// The `iss` of a transmitter.
     Transmitter(String),
+    /// The same of an account that it says is gone: it does not let go any more.
+    ForGood(String),
 }
 
 impl Hand {
@@ -44,7 +46,7 @@ impl Hand {
     pub fn name(&self) -> &str {
         match self {
             Self::Operator(name) => name.as_deref().unwrap_or(NAMELESS),
-            Self::Transmitter(iss) => iss,
+            Self::Transmitter(iss) | Self::ForGood(iss) => iss,
         }
     }
 }

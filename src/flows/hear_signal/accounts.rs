@@ -1,4 +1,4 @@
-//! Suspends accounts and lets them in again (RISC 1.0 sections 2.3 and 2.4): a block of the list, which stands until it is
+//! Suspends accounts, for good where they are gone, and lets them in again (RISC 1.0 sections 2.2 to 2.4): a block of the list, which stands until it is
 //! lifted.
 //!
 //! Words may come in any order, and again: the latest of a transmitter about an account is kept for as long as an older one
@@ -80,16 +80,42 @@ impl Kept {
     }
 }
 
+/// What an account is from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    Disabled,
+    Enabled,
+    /// Gone for good. That is held beside what else its transmitter says, and kept apart from it: nothing later takes it
+    /// back but an operator.
+    Purged,
+}
+
+impl Account {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Disabled | Self::Enabled => "account",
+            Self::Purged => "purged",
+        }
+    }
+
+    fn hand(self, iss: &str) -> Hand {
+        match self {
+            Self::Disabled | Self::Enabled => Hand::Transmitter(iss.to_owned()),
+            Self::Purged => Hand::ForGood(iss.to_owned()),
+        }
+    }
+}
+
 /// Suspends an account, or lets it in again, unless its transmitter said something later of it.
 pub(super) async fn change(
     word: &Word<'_>,
     event: &Event,
     person: &Named,
-    is_disabled: bool,
+    to: Account,
 ) -> Result<SignalResult, StoreFault> {
-    let key = key_of("account", &[word.iss(), &person.iss, &person.value]);
-    let own = own_block(word, event, person)?;
-    let said = Said { at: event.at, is_disabled };
+    let key = key_of(to.kind(), &[word.iss(), &person.iss, &person.value]);
+    let own = own_block(word, event, person, to)?;
+    let said = Said { at: event.at, is_disabled: to != Account::Enabled };
     let (mut result, mut was_disabled, mut has_changed) = (None, false, false);
     for _ in 0..TRIES {
         // First: whoever changes the block after this, by a word that is not kept yet, is noticed when it is changed here.
@@ -160,10 +186,11 @@ async fn carry(
 }
 
 /// What its transmitter alone makes of an account that it disables.
-fn own_block(word: &Word<'_>, event: &Event, person: &Named) -> Result<Revocation, StoreFault> {
+fn own_block(word: &Word<'_>, event: &Event, person: &Named, to: Account) -> Result<Revocation, StoreFault> {
     let target =
         Target { kind: Kind::Sub, whose: Whose::Of(person.iss.clone()), value: person.value.clone() };
-    let own = Holder { hand: hand(word), until: None, made_at: word.now, reason: Some(reason(event)) };
+    let own =
+        Holder { hand: to.hand(word.iss()), until: None, made_at: word.now, reason: Some(reason(event)) };
     Revocation::block(target, vec![own]).ok_or_else(too_often)
 }
 
@@ -175,12 +202,8 @@ fn let_go(
     was_disabled: bool,
 ) -> Option<Change> {
     match standing {
-        Some(standing) => standing.without(&hand(word), word.now),
+        Some(standing) => standing.without(&Account::Enabled.hand(word.iss()), word.now),
         // A Redis that lost it may yet get it back from a replica, unless its log says that it was lifted.
         None => was_disabled.then(|| Change::Lift(own.clone())),
     }
-}
-
-fn hand(word: &Word<'_>) -> Hand {
-    Hand::Transmitter(word.iss().to_owned())
 }

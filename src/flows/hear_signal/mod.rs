@@ -38,6 +38,7 @@ use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 use crate::state::metrics::SignalResult;
 use crate::state::transmitters::Transmitter;
+use accounts::Account;
 
 /// How long it is known what was heard, so that it is done once. Later it is done again, which changes nothing but the end
 /// of entries.
@@ -175,8 +176,9 @@ impl Word<'_> {
                 all.iter().for_each(|revocation| self.audit(event, "revoked", revocation));
                 Ok(SignalResult::Applied)
             }
-            Follows::Disabled(person) => accounts::change(self, event, person, true).await,
-            Follows::Enabled(person) => accounts::change(self, event, person, false).await,
+            Follows::Disabled(person) => accounts::change(self, event, person, Account::Disabled).await,
+            Follows::Enabled(person) => accounts::change(self, event, person, Account::Enabled).await,
+            Follows::Purged(person) => accounts::change(self, event, person, Account::Purged).await,
             Follows::Stream(status) => {
                 self.tell_of_stream(*status);
                 Ok(SignalResult::Acknowledged)
@@ -222,14 +224,28 @@ impl Word<'_> {
     }
 
     fn tell_of_stream(&self, status: Option<StreamStatus>) {
-        let signal = &self.signal.name;
-        match status {
-            Some(StreamStatus::Enabled) => {
-                tracing::info!(%signal, "a transmitter of shared signals sends again");
-            }
-            Some(StreamStatus::Paused | StreamStatus::Disabled) | None => {
-                tracing::warn!(%signal, "a transmitter of shared signals sends nothing from here on: its stream was paused or disabled");
-            }
+        let (signal, said) = (&self.signal.name, said_of_stream(status));
+        if status == Some(StreamStatus::Enabled) {
+            tracing::info!(%signal, "{said}");
+        } else {
+            tracing::warn!(%signal, "{said}");
+        }
+    }
+}
+
+/// No more than its transmitter said.
+const fn said_of_stream(status: Option<StreamStatus>) -> &'static str {
+    match status {
+        Some(StreamStatus::Enabled) => "a transmitter of shared signals sends again",
+        Some(StreamStatus::Paused) => {
+            "a transmitter of shared signals sends nothing from here on: its stream was paused"
+        }
+        Some(StreamStatus::Disabled) => {
+            "a transmitter of shared signals sends nothing from here on: its stream was disabled"
+        }
+        None => {
+            "a transmitter of shared signals says that its stream has changed, and not to what, or nothing that is known: look \
+             there whether it still sends"
         }
     }
 }
@@ -245,7 +261,9 @@ fn reason(event: &Event) -> String {
 fn subject_of(follows: &Follows) -> Option<String> {
     match follows {
         Follows::Over { everything_of, .. } => everything_of.first().map(|named| named.value.clone()),
-        Follows::Disabled(named) | Follows::Enabled(named) => Some(named.value.clone()),
+        Follows::Disabled(named) | Follows::Enabled(named) | Follows::Purged(named) => {
+            Some(named.value.clone())
+        }
         Follows::Stream(_) | Follows::Nothing => None,
     }
 }
@@ -253,4 +271,16 @@ fn subject_of(follows: &Follows) -> Option<String> {
 fn unavailable(fault: &StoreFault) -> Denial {
     tracing::error!(%fault, "a shared signal cannot be written down; its transmitter was told to send it again");
     Denial::StoreUnavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_stream_nothing_is_told_that_its_transmitter_did_not_say() {
+        let ends = |status| said_of_stream(status).contains("sends nothing from here on");
+        assert!(ends(Some(StreamStatus::Paused)) && ends(Some(StreamStatus::Disabled)));
+        assert!(!ends(Some(StreamStatus::Enabled)) && !ends(None));
+    }
 }

@@ -23,6 +23,7 @@ pub enum EventType {
     CredentialChange,
     AccountDisabled,
     AccountEnabled,
+    AccountPurged,
     SessionsRevoked,
     /// The transmitter asks whether anybody listens.
     Verification,
@@ -39,11 +40,12 @@ const SSE: &str = "https://schemas.openid.net/secevent/sse/event-type/";
 
 impl EventType {
     /// Those by which something is taken back or given again.
-    pub const USED: [Self; 5] = [
+    pub const USED: [Self; 6] = [
         Self::SessionRevoked,
         Self::CredentialChange,
         Self::AccountDisabled,
         Self::AccountEnabled,
+        Self::AccountPurged,
         Self::SessionsRevoked,
     ];
 
@@ -54,6 +56,7 @@ impl EventType {
             Self::CredentialChange => "credential-change",
             Self::AccountDisabled => "account-disabled",
             Self::AccountEnabled => "account-enabled",
+            Self::AccountPurged => "account-purged",
             Self::SessionsRevoked => "sessions-revoked",
             Self::Verification => "verification",
             Self::StreamUpdated => "stream-updated",
@@ -64,7 +67,13 @@ impl EventType {
     fn of(uri: &str) -> Self {
         let is = |family: &str, name: Self| uri.strip_prefix(family) == Some(name.name());
         let caep = [Self::SessionRevoked, Self::CredentialChange].into_iter().find(|name| is(CAEP, *name));
-        let risc = [Self::AccountDisabled, Self::AccountEnabled, Self::SessionsRevoked, Self::Verification];
+        let risc = [
+            Self::AccountDisabled,
+            Self::AccountEnabled,
+            Self::AccountPurged,
+            Self::SessionsRevoked,
+            Self::Verification,
+        ];
         let risc = || risc.into_iter().find(|name| is(RISC, *name));
         let of_stream = || {
             let all = [Self::Verification, Self::StreamUpdated];
@@ -94,6 +103,8 @@ pub enum Follows {
     Disabled(Named),
     /// The account is suspended no longer.
     Enabled(Named),
+    /// The account is gone for good.
+    Purged(Named),
     /// The stream itself has another status, as far as the event says which.
     Stream(Option<StreamStatus>),
     Nothing,
@@ -143,8 +154,11 @@ pub(super) fn read(
         read.push(Event { kind, follows, at, reason: reason(payload) });
     }
     let has = |kind: EventType| read.iter().any(|event| event.kind == kind);
-    if has(EventType::AccountDisabled) && has(EventType::AccountEnabled) {
-        return Err(Refused::invalid("The token says that an account is disabled and enabled."));
+    let is_shut_out = has(EventType::AccountDisabled) || has(EventType::AccountPurged);
+    if is_shut_out && has(EventType::AccountEnabled) {
+        return Err(Refused::invalid(
+            "The token says that an account is enabled, and that it is disabled or purged.",
+        ));
     }
     Ok(read)
 }
@@ -170,6 +184,7 @@ fn follows(
         }
         EventType::AccountDisabled => Follows::Disabled(subject()?.account()?),
         EventType::AccountEnabled => Follows::Enabled(subject()?.account()?),
+        EventType::AccountPurged => Follows::Purged(subject()?.account()?),
         EventType::StreamUpdated => {
             let status = payload.get("status").and_then(Value::as_str);
             Follows::Stream(status.and_then(|status| match status {

@@ -122,6 +122,12 @@ fn each_event_says_what_follows_from_it() {
             EventType::AccountEnabled,
             Follows::Enabled(of_issuer("alice")),
         ),
+        (
+            format!("{RISC}account-purged"),
+            json!({}),
+            EventType::AccountPurged,
+            Follows::Purged(of_issuer("alice")),
+        ),
         (format!("{SSF}verification"), json!({ "state": "x" }), EventType::Verification, Follows::Nothing),
         (format!("{RISC}verification"), json!({ "state": "x" }), EventType::Verification, Follows::Nothing),
         (
@@ -131,7 +137,7 @@ fn each_event_says_what_follows_from_it() {
             Follows::Stream(Some(StreamStatus::Paused)),
         ),
         (format!("{SSF}stream-updated"), json!({}), EventType::StreamUpdated, Follows::Stream(None)),
-        (format!("{RISC}account-purged"), json!({}), EventType::Other, Follows::Nothing),
+        (format!("{RISC}identifier-changed"), json!({}), EventType::Other, Follows::Nothing),
         (format!("{RISC}session-revoked"), json!({}), EventType::Other, Follows::Nothing),
         (format!("{CAEP}session-revoked/"), json!({}), EventType::Other, Follows::Nothing),
         ("https://else.example/event".to_owned(), json!(7), EventType::Other, Follows::Nothing),
@@ -287,7 +293,7 @@ fn what_is_no_set_of_this_transmitter_is_refused() {
         (
             json!({ "events": { format!("{RISC}account-disabled"): {}, format!("{RISC}account-enabled"): {} } }),
             Code::InvalidRequest,
-            "disabled and enabled",
+            "enabled, and that it is disabled",
         ),
     ] {
         refused(judge(&with(revoked(), changes)), code, why);
@@ -337,11 +343,13 @@ fn a_transmitter_uses_what_it_may() {
     for uri in [
         format!("{RISC}account-disabled"),
         format!("{RISC}account-enabled"),
+        format!("{RISC}account-purged"),
         format!("{RISC}sessions-revoked"),
     ] {
         refused(judge_by(&rules, &signed(&set(&uri, json!({})))), Code::AccessDenied, "may not use");
     }
-    for uri in [format!("{SSF}verification"), format!("{SSF}stream-updated"), format!("{RISC}account-purged")]
+    for uri in
+        [format!("{SSF}verification"), format!("{SSF}stream-updated"), format!("{RISC}identifier-changed")]
     {
         assert!(judge_by(&rules, &signed(&set(&uri, json!({})))).is_ok(), "{uri}");
     }

@@ -25,6 +25,7 @@ const REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/sessi
 const CHANGED: &str = "https://schemas.openid.net/secevent/caep/event-type/credential-change";
 const DISABLED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-disabled";
 const ENABLED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-enabled";
+const PURGED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-purged";
 const ALL_REVOKED: &str = "https://schemas.openid.net/secevent/risc/event-type/sessions-revoked";
 const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
 

@@ -193,3 +193,27 @@ async fn of_two_words_of_one_second_the_later_counts() {
         assert_eq!(here.is_blocked(), later == DISABLED, "{later}");
     }
 }
+
+#[tokio::test]
+async fn an_account_that_is_gone_stays_out_until_an_operator_lifts_that() {
+    let here = Listening::new();
+    here.is_told(&here.set(PURGED, json!({ "jti": "gone" }))).await.unwrap();
+    assert!(!here.takes_alice().await);
+    for event in [ENABLED, DISABLED, ENABLED] {
+        here.pass(1);
+        here.is_told(&here.set(event, json!({}))).await.unwrap();
+        assert!(!here.takes_alice().await, "{event}");
+    }
+    let held = here.listed();
+    assert_eq!((held.len(), held[0].made_by.as_deref()), (1, Some(TRANSMITTER)));
+    assert_eq!(held[0].reason.as_deref(), Some("account-purged"));
+    lift(&here.gate, held[0].id()).await.unwrap();
+    here.is_told(&here.set(PURGED, json!({ "jti": "gone", "iat": here.clock.now().as_secs() - 3 })))
+        .await
+        .unwrap();
+    here.pass(86_401);
+    let again = here.clock.now().as_secs() - 86_404;
+    here.is_told(&here.set(PURGED, json!({ "jti": "again", "iat": again }))).await.unwrap();
+    assert!(here.takes_alice().await, "whoever says the same once more");
+    assert_eq!(here.counts("first", "account-purged", "ignored"), 1);
+}
