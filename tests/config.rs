@@ -464,7 +464,7 @@ fn long_forms_mean_what_they_say() {
     );
     let corp = &settings.signals[1];
     assert!(matches!(&corp.keys, SignalKeys::OfIssuer(name) if name.as_str() == "corp"));
-    assert_eq!((corp.rules.algorithms.as_slice(), corp.rules.events.len()), (&[Algorithm::Es256][..], 5));
+    assert_eq!((corp.rules.algorithms.as_slice(), corp.rules.events.len()), (&[Algorithm::Es256][..], 6));
     let names: Vec<_> = settings.called().iter().map(|called| called.name.to_string()).collect();
     assert_eq!(names, ["corp", "keys", "file", "old", "signals/okta", "signals/url", "signals/file"]);
     let store = &settings.store;

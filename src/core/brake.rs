@@ -22,6 +22,7 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::UnsupportedHeader
         | Denial::WrongTokenType
         | Denial::UnknownKey
+        | Denial::KeyNotKnownYet { .. }
         | Denial::BadSignature
         | Denial::WrongAudience
         | Denial::TokenNotYetValid

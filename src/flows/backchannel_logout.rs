@@ -24,8 +24,8 @@ use crate::core::token::TokenRules;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::logout_token::{Over, Plausible, VerifiedLogoutToken};
 use crate::core::token::to_client::Wrong;
-use crate::flows::heard::{Once, audit, is_of_a_browser, names_people};
-use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
+use crate::flows::keep_keys_fresh::{Means, keys_for_word};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
 use crate::flows::{Gate, brake};
@@ -52,7 +52,7 @@ pub fn body_limit(live: &Live) -> usize {
 ///
 /// # Errors
 /// `InvalidRequest`, `LogoutTokenRefused`, `LogoutTokenForged` or `LogoutTokenOver` (400); `TooManyDenials` (429) before work for who had too
-/// many; `KeysUnavailable` or `StoreUnavailable` (503) when it is to be sent again.
+/// many; `KeysUnavailable`, `KeyNotKnownYet`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
 pub async fn backchannel_logout(
     gate: &Arc<Gate>,
     live: &Live,
@@ -106,17 +106,23 @@ async fn verify(
     let issuer = issuer.ok_or_else(|| refused(Denial::UnknownIssuer.into()))?;
     let plausible = Plausible::check(unverified, &issuer.settings.rules, now).map_err(refused)?;
     brake::before_work(gate, live, head.client_address, now)?;
-    let keys = keys_for(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys = keys_for_word(Means::of(gate), issuer, now, |keys| plausible.key_is_known(keys)).await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => refused(denial.into()),
         unavailable => unavailable,
     })?;
     let token = plausible.verify(&keys).map_err(refused)?;
+    check_signer(gate, &issuer.settings.rules.iss, token.kid(), now).map_err(|denial| match denial {
+        Denial::Revoked => refused(denial.into()),
+        unavailable => unavailable,
+    })?;
     Ok((token, issuer.clone()))
 }
 
 fn is_forged(wrong: Wrong) -> bool {
-    [Denial::UnknownKey, Denial::BadSignature].into_iter().any(|denial| Wrong::from(denial) == wrong)
+    [Denial::UnknownKey, Denial::BadSignature, Denial::Revoked]
+        .into_iter()
+        .any(|denial| Wrong::from(denial) == wrong)
 }
 
 fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now: Timestamp) -> Revocation {
@@ -136,6 +142,7 @@ fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now:
         made_at: now,
         made_by: Some(rules.iss.clone()),
         reason: Some("back-channel logout".to_owned()),
+        held_by: Vec::new(),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the receivers of other servers' words have in common ([`super::backchannel_logout`], [`super::hear_signal`]):
-//! they are not for browsers, a word counts once, and what is taken back by it is audited as an operator's.
+//! they are not for browsers, who signs must not have been taken back, a word counts once, and what is taken back by it is audited as an operator's.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
 use crate::config::settings::SubjectInLog;
+use crate::core::denial::Denial;
 use crate::core::digest::of_parts;
 use crate::core::hex;
 use crate::core::request::RequestHead;
@@ -19,6 +20,19 @@ use crate::state::live::Live;
 /// looked at: no page of anybody's can use up what its visitor's address may get wrong.
 pub(in crate::flows) fn is_of_a_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
+}
+
+/// What a stolen key signs is no word of its owner's: whether an operator took back the key, or the whole issuer.
+///
+/// # Errors
+/// [`Denial::Revoked`]; `RevocationsUnavailable` while nobody can tell.
+pub(in crate::flows) fn check_signer(
+    gate: &Gate,
+    iss: &str,
+    kid: Option<&str>,
+    now: Timestamp,
+) -> Result<(), Denial> {
+    if gate.revocations.admits_signer(iss, kid, now)? { Ok(()) } else { Err(Denial::Revoked) }
 }
 
 /// A name of the store for what these parts say together.

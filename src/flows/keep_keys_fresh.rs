@@ -91,6 +91,49 @@ pub(crate) async fn keys_for(
     now: Timestamp,
     knows: impl Fn(&KeySet) -> bool,
 ) -> Result<Arc<KeySet>, Denial> {
+    look_for_keys(means, issuer, now, knows).await.map_err(|none| match none {
+        NoKeys::Unknown { .. } => Denial::UnknownKey,
+        NoKeys::Unavailable => Denial::KeysUnavailable,
+    })
+}
+
+/// The same for what another server says once, and sends again after a 503 alone: that its key is unknown is a refusal only
+/// where its issuer was asked after it came.
+///
+/// # Errors
+/// As [`keys_for`]; `KeyNotKnownYet` while the issuer is not asked again.
+pub(crate) async fn keys_for_word(
+    means: Means<'_>,
+    issuer: &IssuerState,
+    now: Timestamp,
+    knows: impl Fn(&KeySet) -> bool,
+) -> Result<Arc<KeySet>, Denial> {
+    look_for_keys(means, issuer, now, knows).await.map_err(|none| match none {
+        NoKeys::Unavailable => Denial::KeysUnavailable,
+        NoKeys::Unknown { was_asked: true } => Denial::UnknownKey,
+        NoKeys::Unknown { was_asked: false } => match issuer.looks_again(means.clock.now()) {
+            // In whole seconds, not before.
+            Some(rest) => Denial::KeyNotKnownYet { retry_after: rest.max(Duration::from_secs(1)) },
+            None => Denial::UnknownKey,
+        },
+    })
+}
+
+/// Why there are no keys to judge a token with.
+enum NoKeys {
+    /// `was_asked`: its issuer, after the token came.
+    Unknown {
+        was_asked: bool,
+    },
+    Unavailable,
+}
+
+async fn look_for_keys(
+    means: Means<'_>,
+    issuer: &IssuerState,
+    now: Timestamp,
+    knows: impl Fn(&KeySet) -> bool,
+) -> Result<Arc<KeySet>, NoKeys> {
     if let Some(keys) = issuer.fresh_keys(now).filter(|keys| knows(keys)) {
         return Ok(keys);
     }
@@ -98,20 +141,24 @@ pub(crate) async fn keys_for(
         means.metrics.unknown_kid(&issuer.settings.name);
     }
     let decided = async {
+        let mut was_asked = false;
         loop {
             let mut landings = issuer.landings();
             let known = issuer.keys().filter(|keys| knows(keys));
-            match consult(means, issuer, known.is_some()) {
-                Decision::Use | Decision::UseAndRefresh => return known.ok_or(Denial::KeysUnavailable),
+            let decision = consult(means, issuer, known.is_some());
+            was_asked |= decision == Decision::FetchAndWait;
+            match decision {
+                Decision::Use | Decision::UseAndRefresh => return known.ok_or(NoKeys::Unavailable),
+                // One that is under way may have begun before the token came.
                 Decision::Wait | Decision::FetchAndWait => {
-                    landings.changed().await.map_err(|_| Denial::KeysUnavailable)?;
+                    landings.changed().await.map_err(|_| NoKeys::Unavailable)?;
                 }
-                Decision::RefuseUnknownKey => return Err(Denial::UnknownKey),
-                Decision::RefuseUnavailable => return Err(Denial::KeysUnavailable),
+                Decision::RefuseUnknownKey => return Err(NoKeys::Unknown { was_asked }),
+                Decision::RefuseUnavailable => return Err(NoKeys::Unavailable),
             }
         }
     };
-    tokio::time::timeout(issuer.settings.timeout, decided).await.unwrap_or(Err(Denial::KeysUnavailable))
+    tokio::time::timeout(issuer.settings.timeout, decided).await.unwrap_or(Err(NoKeys::Unavailable))
 }
 
 /// Forgets what an issuer said of opaque tokens, fetches its keys now, whatever their age, and waits for the end of it. An

@@ -199,6 +199,16 @@ pub trait RevocationLog: Debug + Send + Sync {
     /// Whether they were made is then not known; to make them again does no harm.
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>>;
 
+    /// Makes these changes, all or none, if each of these blocks still is what was found of it. Gives whether it was.
+    ///
+    /// # Errors
+    /// As [`Self::append`]. Whoever asks again may find what they made.
+    fn append_if<'a>(
+        &'a self,
+        found: &'a [Seen],
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Result<bool, StoreFault>>;
+
     /// The revocation of this id, in force or ended.
     ///
     /// # Errors
@@ -226,6 +236,13 @@ pub trait RevocationLog: Debug + Send + Sync {
     fn health(&self) -> StoreHealth {
         StoreHealth::Up
     }
+}
+
+/// What [`RevocationLog::find`] found of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub id: RevocationId,
+    pub entry: Option<Revocation>,
 }
 
 /// Which part of the list.

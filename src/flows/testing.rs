@@ -19,7 +19,7 @@ use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::route::identity::RouteIdentity;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    Clock, Found, Keep, Listed, Part, RevocationLog, Store, StoreFault, StoreKey, Value, Version,
+    Clock, Found, Keep, Listed, Part, RevocationLog, Seen, Store, StoreFault, StoreKey, Value, Version,
 };
 use crate::state::revocations::Revocations;
 
@@ -195,11 +195,22 @@ impl MemoryLog {
 
 impl RevocationLog for MemoryLog {
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
+    }
+
+    fn append_if<'a>(
+        &'a self,
+        found: &'a [Seen],
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         async move {
             if self.away.load(Ordering::SeqCst) {
                 return Err(StoreFault::Unavailable("it is away in this test".to_owned()));
             }
             let mut list = self.list.lock().unwrap();
+            if !found.iter().all(|seen| list.get(&seen.id) == seen.entry.as_ref()) {
+                return Ok(false);
+            }
             for change in changes {
                 match change {
                     Change::Lift(gone) => drop(list.remove(&gone.id())),
@@ -213,7 +224,7 @@ impl RevocationLog for MemoryLog {
                 }
             }
             self.tables.lock().unwrap().iter().for_each(|tables| tables.apply(changes));
-            Ok(())
+            Ok(true)
         }
         .boxed()
     }

@@ -128,6 +128,11 @@ impl IssuerState {
         (decision, flight)
     }
 
+    /// After how long a key that is unknown is looked for again; `None`: never, its keys are not fetched.
+    pub fn looks_again(&self, now: Timestamp) -> Option<Duration> {
+        self.is_fetched().then(|| self.freshness().rest(&self.limits, now))
+    }
+
     /// Begins a fetch whatever the age of the keys; `None` while one is under way, or where none are fetched.
     pub fn begin_fetch(&self, now: Timestamp) -> Option<Flight> {
         let mut freshness = self.freshness();

@@ -39,7 +39,7 @@ fn revocation(gateway: &Gateway, kind: Kind, value: &str) -> Revocation {
     let target = Target { kind, whose, value: value.to_owned() };
     let rule = if kind == Kind::Sub { Rule::Block } else { Rule::Outright };
     let made_at = gateway.app.gate.clock.now();
-    Revocation { target, rule, until: None, made_at, made_by: None, reason: None }
+    Revocation { target, rule, until: None, made_at, made_by: None, reason: None, held_by: Vec::new() }
 }
 
 async fn change(gateway: &Gateway, change: Change) {

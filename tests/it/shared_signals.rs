@@ -190,6 +190,8 @@ async fn an_account_that_is_disabled_is_shut_out_until_it_is_enabled() {
     client.send(request("POST", &query, &[TYPE], said.as_bytes())).await;
     assert_eq!(client.answer().await.status, 202, "an address may have a query");
     assert_eq!(status(&mut client, &token).await, 401, "however young the token");
+    let listed = asked_as_operator(&gateway, "/revocations?kind=sub").await.json()["revocations"][0].clone();
+    assert_eq!((&listed["held_by"][0]["name"], &listed["until"]), (&json!(ISS), &Value::Null), "{listed}");
     let said = set(&gateway.issuer, ISS, ENABLED, &json!({ "iat": now() - 1 }));
     assert_eq!(tell(&mut client, &said, &[]).await.status, 202);
     assert_eq!(status(&mut client, &token).await, 200);

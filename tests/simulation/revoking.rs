@@ -228,8 +228,15 @@ impl World {
                 (Rule::Block, ends.map(|ends| Timestamp::from_secs(after(ends).as_secs())))
             }
         };
-        let revocation =
-            Revocation { target: target.clone(), rule, until, made_at: here, made_by: None, reason: None };
+        let revocation = Revocation {
+            target: target.clone(),
+            rule,
+            until,
+            made_at: here,
+            made_by: None,
+            reason: None,
+            held_by: Vec::new(),
+        };
         self.count(if Revoking::names(&revocation, &self.revoking.grant) {
             "revoked"
         } else {
@@ -315,6 +322,7 @@ impl World {
                     made_at: here,
                     made_by: None,
                     reason: None,
+                    held_by: Vec::new(),
                 }));
             }
         }

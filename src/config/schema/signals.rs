@@ -37,7 +37,7 @@ pub(super) const SIGNAL: &[Key] = &[
         "events",
         OneOrMany("the name of an event"),
         Otherwise("all of these"),
-        "What it may use: `session-revoked`, `credential-change`, `account-disabled`, `account-enabled`, `sessions-revoked`.",
+        "What it may use: `session-revoked`, `credential-change`, `account-disabled`, `account-enabled`, `account-purged`, `sessions-revoked`.",
         "[session-revoked, credential-change]",
     ),
     key(

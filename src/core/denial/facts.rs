@@ -406,6 +406,12 @@ impl Denial {
             Self::KeysUnavailable => {
                 away("keys_unavailable", None, "The issuer's keys are not available", SHORTLY)
             }
+            Self::KeyNotKnownYet { .. } => {
+                let title = "The issuer's keys are asked for again later";
+                let detail =
+                    "The token was signed with a key that was not published when they were asked for last.";
+                row(StatusCode::SERVICE_UNAVAILABLE, "key_not_known_yet", later, title, detail, Info)
+            }
             Self::IntrospectionUnavailable => {
                 let title = "The token's issuer cannot be asked about it";
                 away("introspection_unavailable", None, title, SHORTLY)

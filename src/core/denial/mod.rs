@@ -156,6 +156,11 @@ pub enum Denial {
 
     // What we depend on.
     KeysUnavailable,
+    /// Its key is none of those at hand, and those were asked for before it came: nobody can tell until they are asked for again.
+    /// Of what another server says once, and sends again after a 503 alone.
+    KeyNotKnownYet {
+        retry_after: Duration,
+    },
     /// The issuer of an opaque token cannot be asked about it.
     IntrospectionUnavailable,
     AuthorizationServerUnavailable,
@@ -191,9 +196,9 @@ impl Denial {
             | Self::StoreUnavailable
             | Self::RevocationsUnavailable
             | Self::Overloaded => Some(Duration::from_secs(2)),
-            Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::TooManyRequests { retry_after }
+            | Self::TooManyDenials { retry_after, .. }
+            | Self::KeyNotKnownYet { retry_after } => Some(*retry_after),
             _ => None,
         }
     }
@@ -231,6 +236,7 @@ mod tests {
     fn what_is_unavailable_says_when_to_come_back() {
         for denial in [
             Denial::KeysUnavailable,
+            Denial::KeyNotKnownYet { retry_after: Duration::from_secs(9) },
             Denial::IntrospectionUnavailable,
             Denial::AuthorizationServerUnavailable,
             Denial::StoreUnavailable,

@@ -157,6 +157,22 @@ impl GrantMarks {
     }
 }
 
+/// The marks of one who signs.
+#[derive(Clone, Debug)]
+pub struct SignerMarks {
+    pub kid: Option<Pair>,
+    pub issuer: Mark,
+}
+
+impl SignerMarks {
+    pub fn of(key: &MarkKey, iss: &str, kid: Option<&str>) -> Self {
+        Self {
+            kid: kid.map(|kid| key.pair(Kind::Kid, iss, kid)),
+            issuer: key.mark(Kind::Issuer, None, iss.as_bytes()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

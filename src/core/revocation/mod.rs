@@ -8,6 +8,7 @@
 //!
 //! A token is known by `iss` and `jti`, never by its text (see [`TokenId`]).
 
+pub mod holders;
 pub mod marks;
 mod record;
 pub mod standing;
@@ -26,6 +27,7 @@ use crate::core::session::grant::{FamilyId, Grant};
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 use crate::core::token::verified::VerifiedToken;
+use holders::Holder;
 
 /// What a revocation names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,6 +123,9 @@ pub struct Revocation {
     /// Who asked for it, as far as that is known.
     pub made_by: Option<String>,
     pub reason: Option<String>,
+    /// Who holds a block, where that is not an operator alone; see [`Revocation::holders`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_by: Vec<Holder>,
 }
 
 /// Names a revocation by what it says: one target has at most one of each rule, so that saying it twice changes
@@ -301,6 +306,21 @@ impl Revocation {
             Kind::Jti | Kind::Token | Kind::Kid => None,
         };
         named == Some(value) && self.target.is_of(grant.iss) && self.reaches(grant.signed_in_at, now)
+    }
+
+    /// Whether nothing that this key of this issuer signs is to be believed, whenever it did. A watermark dates what was
+    /// issued, and says nothing of who signs.
+    pub fn refuses_signer(&self, iss: &str, kid: Option<&str>, now: Timestamp) -> bool {
+        let Target { kind, value, .. } = &self.target;
+        let named = match kind {
+            Kind::Kid => kid,
+            Kind::Issuer => Some(iss),
+            _ => None,
+        };
+        named == Some(value)
+            && self.target.is_of(iss)
+            && !matches!(self.rule, Rule::Before(_))
+            && self.is_in_force(now)
     }
 
     fn reaches(&self, since: Timestamp, now: Timestamp) -> bool {

@@ -69,7 +69,8 @@ impl SomeChange {
             _ => Rule::Outright,
         };
         let until = self.until.map(|until| Timestamp::from_secs(moment(until).as_secs()));
-        let revocation = Revocation { target, rule, until, made_at: moment(0), made_by: None, reason: None };
+        let (made_at, held_by) = (moment(0), Vec::new());
+        let revocation = Revocation { target, rule, until, made_at, made_by: None, reason: None, held_by };
         if self.lifts { Change::Lift(revocation) } else { Change::Add(revocation) }
     }
 }

@@ -94,6 +94,12 @@ impl Freshness {
         }
     }
 
+    /// For how long no fetch begins because of an unknown `kid`.
+    pub fn rest(&self, limits: &Limits, now: Timestamp) -> Duration {
+        let tried = self.tried_at.filter(|_| !self.rested(limits.cooldown, now));
+        tried.map_or(Duration::ZERO, |tried| limits.cooldown.saturating_sub(now.since(tried)))
+    }
+
     /// A fetch begins.
     pub const fn begin(&mut self, now: Timestamp) {
         self.in_flight = true;
@@ -183,6 +189,10 @@ mod tests {
     fn a_new_kid_is_fetched_once_a_cooldown_and_refused_between() {
         let freshness = fetched(0);
         assert_eq!(freshness.decide(&LIMITS, false, at(9)), Decision::RefuseUnknownKey);
+        let rest = |seconds| freshness.rest(&LIMITS, at(seconds)).as_secs();
+        assert_eq!([rest(0), rest(9), rest(10), rest(99)], [10, 1, 0, 0]);
+        assert_eq!([rest(-1), rest(-11)], [10, 0], "by a clock that was set back");
+        assert_eq!(Freshness::default().rest(&LIMITS, at(0)), Duration::ZERO);
         assert_eq!(freshness.decide(&LIMITS, false, at(10)), Decision::FetchAndWait);
     }
 

@@ -39,6 +39,7 @@ pub struct VerifiedLogoutToken {
     over: Over,
     subject: Option<String>,
     id: String,
+    kid: Option<String>,
     issued_at: Timestamp,
     expires_at: Timestamp,
 }
@@ -89,7 +90,8 @@ impl<'t, 'r> Plausible<'t, 'r> {
         let id = proven.identifier("jti")?.ok_or(Wrong("The token has no jti."))?;
         let (issuer, times) = (rules.issuer.clone(), proven.times);
         let (issued_at, expires_at) = (times.issued_at, times.expires_at);
-        Ok(VerifiedLogoutToken { issuer, clients, over, subject, id, issued_at, expires_at })
+        let kid = proven.kid.clone();
+        Ok(VerifiedLogoutToken { issuer, clients, over, subject, id, kid, issued_at, expires_at })
     }
 }
 
@@ -128,6 +130,11 @@ impl VerifiedLogoutToken {
     /// `jti`; never empty.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The name that its issuer gave the key that signed it.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
     }
 
     pub fn issued_at(&self) -> Timestamp {

@@ -36,6 +36,7 @@ impl From<Denial> for Wrong {
         match denial {
             Denial::TokenTooLarge => Self("The token exceeds limits.token."),
             Denial::WrongAudience => Self("The token has no aud."),
+            Denial::Revoked => Self("The token's key was revoked here."),
             other => Self(other.facts().detail),
         }
     }
@@ -61,6 +62,8 @@ pub(super) struct Proven {
     pub(super) claims: Map<String, Value>,
     pub(super) times: Times,
     pub(super) algorithm: Algorithm,
+    /// The name that its issuer gave the key that signed it.
+    pub(super) kid: Option<String>,
 }
 
 impl<'t, 'r> ToClient<'t, 'r> {
@@ -105,9 +108,9 @@ impl<'t, 'r> ToClient<'t, 'r> {
     /// # Errors
     /// When no key of these signed it.
     pub(super) fn verify(self, keys: &KeySet) -> Result<Proven, Wrong> {
-        self.token.signer(keys)?;
+        let kid = self.token.signer(keys)?.kid().map(ToOwned::to_owned);
         let algorithm = self.token.says().algorithm;
-        Ok(Proven { claims: self.token.into_claims(), times: self.times, algorithm })
+        Ok(Proven { claims: self.token.into_claims(), times: self.times, algorithm, kid })
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{Answer, as_json, plain};
 use crate::config::settings::SubjectInLog;
+use crate::core::revocation::holders::Holder;
 use crate::core::revocation::wanted::{Mistake, Wanted};
 use crate::core::revocation::{Kind, Revocation, RevocationId, Rule, Whose};
 use crate::flows::Gate;
@@ -52,11 +53,36 @@ struct Shown<'r> {
     made_by: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'r str>,
+    /// Each of those who hold a block, where that is not an operator alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    held_by: Vec<ShownHolder>,
+}
+
+/// One who holds a block, until when and why.
+#[derive(Debug, Serialize)]
+struct ShownHolder {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    made_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl ShownHolder {
+    fn of(holder: &Holder) -> Self {
+        Self {
+            name: holder.hand.name().to_owned(),
+            until: holder.until.map(crate::core::time::Timestamp::to_rfc3339),
+            made_at: holder.made_at.to_rfc3339(),
+            reason: holder.reason.clone(),
+        }
+    }
 }
 
 impl<'r> Shown<'r> {
     fn of(revocation: &'r Revocation, live: &Live) -> Self {
-        let Revocation { target, rule, until, made_at, made_by, reason } = revocation;
+        let Revocation { target, rule, until, made_at, made_by, reason, held_by } = revocation;
         let name = |iss: &str| match live.issuers.by_iss(iss) {
             Some(issuer) => issuer.settings.name.as_str().to_owned(),
             None => iss.to_owned(),
@@ -78,6 +104,7 @@ impl<'r> Shown<'r> {
             made_at: made_at.to_rfc3339(),
             made_by: made_by.as_deref(),
             reason: reason.as_deref(),
+            held_by: held_by.iter().map(ShownHolder::of).collect(),
         }
     }
 }

@@ -214,6 +214,7 @@ fn revocation(kind: Kind, value: &str, rule: Rule) -> Revocation {
         made_at: NOW,
         made_by: None,
         reason: None,
+        held_by: Vec::new(),
     }
 }
 

@@ -1,30 +1,35 @@
-//! Suspends accounts and lets them in again (RISC 1.0 sections 2.3 and 2.4): a block of the list, which stands until it is
+//! Suspends accounts, for good where they are gone, and lets them in again (RISC 1.0 sections 2.2 to 2.4): a block of the list, which stands until it is
 //! lifted.
 //!
 //! Words may come in any order, and again: the latest of a transmitter about an account is kept for as long as an older one
 //! could be taken ([`MEMORY`]), and an older one changes nothing. Of two that happened in the same moment the one that
 //! closes counts.
 //!
-//! One target has one block, so its maker is a list: whoever holds it. A transmitter takes back its own word alone; what an
-//! operator, or another transmitter, holds as well stays until they let go. Two of them who speak of one account at the
-//! same moment may not see each other; then the latter holds it alone.
+//! A word is kept before it is carried out, with since when it waits for that, and kept again when it is. So what was
+//! cut short, by an outage or a crash, is found by whoever comes again, with whatever word, and made good. What is done is not
+//! done again: an operator may have lifted the block meanwhile.
+//!
+//! A transmitter takes back its own word alone; what an operator, or another transmitter, holds as well stays until they let
+//! go (`core::revocation::holders`).
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{Word, reason};
-use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use crate::core::revocation::holders::{Hand, Holder};
+use crate::core::revocation::{Change, Kind, Revocation, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::core::token::security_event::MEMORY;
 use crate::core::token::security_event::event::{Event, Named};
 use crate::flows::heard::key_of;
-use crate::flows::ports::{Keep, StoreFault, Value};
-use crate::flows::revoke::carry_out;
+use crate::flows::ports::{Found, Keep, Seen, StoreFault, StoreKey, Value, Version};
+use crate::flows::revoke::blocks::{TRIES, see, too_often};
+use crate::flows::revoke::end_named;
 use crate::state::metrics::SignalResult;
 
-/// How often somebody else may be faster.
-const TRIES: usize = 16;
-/// A maker without a name.
-const NAMELESS: &str = "operator";
+/// How long it may take to carry out a word: calls to a store have deadlines of seconds.
+const UNDER_WAY: Duration = Duration::from_secs(60);
 
 /// What was said of an account, and when that was so. The later is greater, then the one that closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,14 +38,71 @@ struct Said {
     is_disabled: bool,
 }
 
-impl Said {
+/// The latest word about an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kept {
+    said: Said,
+    /// Since when it is to be carried out, by the store's clock; `None`: that is done.
+    waits_since: Option<Timestamp>,
+}
+
+impl Kept {
     fn to_bytes(self) -> Bytes {
-        format!("{} {}", self.at.as_millis(), u8::from(self.is_disabled)).into()
+        let Self { said: Said { at, is_disabled }, waits_since } = self;
+        let mut text = format!("{} {}", at.as_millis(), u8::from(is_disabled));
+        if let Some(since) = waits_since {
+            text.push_str(&format!(" {}", since.as_millis()));
+        }
+        text.into()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (at, is_disabled) = std::str::from_utf8(bytes).ok()?.split_once(' ')?;
-        Some(Self { at: Timestamp::from_millis(at.parse().ok()?), is_disabled: is_disabled == "1" })
+        let mut words = std::str::from_utf8(bytes).ok()?.split(' ');
+        let at = Timestamp::from_millis(words.next()?.parse().ok()?);
+        let is_disabled = words.next()? == "1";
+        let waits_since = words.next().map(|since| since.parse().map(Timestamp::from_millis)).transpose();
+        Some(Self { said: Said { at, is_disabled }, waits_since: waits_since.ok()? })
+    }
+
+    /// Whether somebody may carry it out at this moment.
+    fn is_under_way(self, now: Timestamp) -> bool {
+        self.waits_since.is_some_and(|since| now < since.plus(UNDER_WAY))
+    }
+
+    async fn put(
+        self,
+        word: &Word<'_>,
+        key: &StoreKey,
+        in_place_of: Option<Version>,
+    ) -> Result<Option<Version>, StoreFault> {
+        let value = Value { bytes: self.to_bytes(), lifetime: MEMORY + MEMORY, keep: Keep::Durably };
+        word.gate.store.put_if(key, in_place_of, value).await
+    }
+}
+
+/// What an account is from here on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Account {
+    Disabled,
+    Enabled,
+    /// Gone for good. That is held beside what else its transmitter says, and kept apart from it: nothing later takes it
+    /// back but an operator.
+    Purged,
+}
+
+impl Account {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Disabled | Self::Enabled => "account",
+            Self::Purged => "purged",
+        }
+    }
+
+    fn hand(self, iss: &str) -> Hand {
+        match self {
+            Self::Disabled | Self::Enabled => Hand::Transmitter(iss.to_owned()),
+            Self::Purged => Hand::ForGood(iss.to_owned()),
+        }
     }
 }
 
@@ -49,115 +111,99 @@ pub(super) async fn change(
     word: &Word<'_>,
     event: &Event,
     person: &Named,
-    is_disabled: bool,
+    to: Account,
 ) -> Result<SignalResult, StoreFault> {
-    let store = &word.gate.store;
-    let key = key_of("account", &[word.iss(), &person.iss, &person.value]);
-    let said = Said { at: event.at, is_disabled };
-    let mut result = None;
+    let key = key_of(to.kind(), &[word.iss(), &person.iss, &person.value]);
+    let own = own_block(word, event, person, to)?;
+    let said = Said { at: event.at, is_disabled: to != Account::Enabled };
+    let (mut result, mut was_disabled, mut has_changed) = (None, false, false);
     for _ in 0..TRIES {
-        let found = store.get(&key).await?.value;
-        let known = found.as_ref().and_then(|(_, bytes)| Said::from_bytes(bytes));
-        if let Some(later) = known.filter(|known| *known >= said) {
-            return match result {
-                None => Ok(SignalResult::Ignored),
-                Some(done) if later == said => Ok(done),
-                // What was done here before that was known is undone.
-                Some(_) => carry(word, event, person, later.is_disabled, known).await,
-            };
+        // First: whoever changes the block after this, by a word that is not kept yet, is noticed when it is changed here.
+        let seen = see(word.gate, own.id()).await?;
+        let Found { value, now } = word.gate.store.get(&key).await?;
+        let (mut version, bytes) = value.unzip();
+        let known = bytes.and_then(|bytes| Kept::from_bytes(&bytes));
+        was_disabled |= known.is_some_and(|known| known.said.is_disabled);
+        let kept = match known.filter(|known| known.said >= said) {
+            Some(known) if known.waits_since.is_none() && !has_changed => {
+                return Ok(result.unwrap_or(SignalResult::Ignored));
+            }
+            Some(known) => Kept { waits_since: None, ..known },
+            None => {
+                let waiting = Kept { said, waits_since: Some(now) };
+                version = waiting.put(word, &key, version).await?;
+                if version.is_none() {
+                    continue;
+                }
+                // While an older word is under way nobody knows that it changes nothing any more.
+                let may_change = known.is_some_and(|known| known.is_under_way(now));
+                Kept { said, waits_since: may_change.then_some(now) }
+            }
+        };
+        let Some(done) = carry(word, event, &own, seen, kept.said.is_disabled, was_disabled).await? else {
+            continue;
+        };
+        has_changed |= done == SignalResult::Applied;
+        if kept.said == said {
+            result = result.or(Some(done));
         }
-        let done = carry(word, event, person, is_disabled, known).await?;
-        let done = *result.get_or_insert(done);
-        let value = Value { bytes: said.to_bytes(), lifetime: MEMORY + MEMORY, keep: Keep::Durably };
-        let version = found.map(|(version, _)| version);
-        if store.put_if(&key, version, value).await?.is_some() {
-            return Ok(done);
+        if kept.put(word, &key, version).await?.is_some() {
+            return Ok(result.unwrap_or(SignalResult::Ignored));
         }
     }
-    Err(StoreFault::Unavailable("an account is changed all the time".to_owned()))
+    Err(too_often())
 }
 
+/// Does what a word says with the block as it was seen; `None` when that is not what it is any more.
 async fn carry(
     word: &Word<'_>,
     event: &Event,
-    person: &Named,
+    own: &Revocation,
+    seen: Seen,
     is_disabled: bool,
-    known: Option<Said>,
-) -> Result<SignalResult, StoreFault> {
+    was_disabled: bool,
+) -> Result<Option<SignalResult>, StoreFault> {
+    let standing = seen.entry.as_ref();
+    let change = if is_disabled {
+        Some(Change::Add(own.clone().beside(standing, word.now)))
+    } else {
+        let_go(word, own, standing, was_disabled)
+    };
+    let Some(change) = change else { return Ok(Some(SignalResult::Ignored)) };
+    if !word.gate.revocation_log.append_if(&[seen], std::slice::from_ref(&change)).await? {
+        return Ok(None);
+    }
+    let what = match (is_disabled, &change) {
+        (true, _) => "revoked",
+        (false, Change::Lift(_)) => "lifted a revocation",
+        (false, Change::Add(_)) => "let go of a revocation",
+    };
+    word.audit(event, what, &Revocation { until: change.revocation().until, ..own.clone() });
+    if is_disabled {
+        end_named(word.gate, std::slice::from_ref(change.revocation())).await?;
+    }
+    Ok(Some(SignalResult::Applied))
+}
+
+/// What its transmitter alone makes of an account that it disables.
+fn own_block(word: &Word<'_>, event: &Event, person: &Named, to: Account) -> Result<Revocation, StoreFault> {
     let target =
         Target { kind: Kind::Sub, whose: Whose::Of(person.iss.clone()), value: person.value.clone() };
-    let own = Revocation {
-        target,
-        rule: Rule::Block,
-        until: None,
-        made_at: word.now,
-        made_by: Some(word.iss().to_owned()),
-        reason: Some(reason(event)),
-    };
-    let standing = word.gate.revocation_log.find(own.id()).await?;
-    let standing = standing.filter(|standing| standing.until.is_none_or(|until| word.now < until));
-    if is_disabled {
-        suspend(word, event, own, standing).await
-    } else {
-        let_in(word, event, own, standing, known).await
-    }
+    let own =
+        Holder { hand: to.hand(word.iss()), until: None, made_at: word.now, reason: Some(reason(event)) };
+    Revocation::block(target, vec![own]).ok_or_else(too_often)
 }
 
-async fn suspend(
+/// What becomes of the block of an account that is enabled.
+fn let_go(
     word: &Word<'_>,
-    event: &Event,
-    own: Revocation,
-    standing: Option<Revocation>,
-) -> Result<SignalResult, StoreFault> {
-    let block = match standing {
-        None => own,
-        // Whoever held it goes on to; an end that they set does not count while the account is disabled.
-        Some(standing) => {
-            let mut holders = holders(&standing);
-            holders.retain(|holder| holder != word.iss());
-            holders.push(word.iss().to_owned());
-            Revocation { made_by: Some(holders.join(" ")), ..own }
-        }
-    };
-    carry_out(word.gate, std::slice::from_ref(&block)).await?;
-    word.audit(event, "revoked", &block);
-    Ok(SignalResult::Applied)
-}
-
-async fn let_in(
-    word: &Word<'_>,
-    event: &Event,
-    own: Revocation,
-    standing: Option<Revocation>,
-    known: Option<Said>,
-) -> Result<SignalResult, StoreFault> {
-    // A replica may not have written down yet what another one just did.
-    let was_disabled = known.is_some_and(|known| known.is_disabled);
-    let Some(standing) = standing.or_else(|| was_disabled.then_some(own)) else {
-        return Ok(SignalResult::Ignored);
-    };
-    let mut holders = holders(&standing);
-    let held = holders.len();
-    holders.retain(|holder| holder != word.iss());
-    if holders.len() == held {
-        return Ok(SignalResult::Ignored);
+    own: &Revocation,
+    standing: Option<&Revocation>,
+    was_disabled: bool,
+) -> Option<Change> {
+    match standing {
+        Some(standing) => standing.without(&Account::Enabled.hand(word.iss()), word.now),
+        // A Redis that lost it may yet get it back from a replica, unless its log says that it was lifted.
+        None => was_disabled.then(|| Change::Lift(own.clone())),
     }
-    let change = match holders.join(" ") {
-        none if none.is_empty() => Change::Lift(standing),
-        others => Change::Add(Revocation { made_by: Some(others), ..standing }),
-    };
-    word.gate.revocation_log.append(std::slice::from_ref(&change)).await?;
-    let what =
-        if matches!(change, Change::Lift(_)) { "lifted a revocation" } else { "let go of a revocation" };
-    word.audit(
-        event,
-        what,
-        &Revocation { made_by: Some(word.iss().to_owned()), ..change.revocation().clone() },
-    );
-    Ok(SignalResult::Applied)
-}
-
-fn holders(block: &Revocation) -> Vec<String> {
-    let made_by = block.made_by.as_deref().unwrap_or(NAMELESS);
-    made_by.split(' ').filter(|holder| !holder.is_empty()).map(ToOwned::to_owned).collect()
 }

@@ -3,7 +3,7 @@
 //! here that becomes revocations, by the same list as an operator's, or takes one back ([`accounts`]).
 //!
 //! A session that is named is refused outright, a person up to when it happened: everything that began by then, or, as far
-//! as the clocks may differ, until the word came. So a word that comes late ends nothing that began after it.
+//! as the clocks may differ, until the word came (a clock that is ahead dates tokens so, too). So a word that comes late ends nothing that began after it.
 //!
 //! It must never answer that something was taken back before that is durable, nor note the token as heard before:
 //! whoever was told 503 sends it again. One that comes again after that is answered as at first, and changes nothing
@@ -22,23 +22,23 @@ use crate::config::settings::Signal;
 use crate::core::denial::Denial;
 use crate::core::ids::SignalName;
 use crate::core::request::RequestHead;
-use crate::core::revocation::{Kind, Revocation, Rule, Target, TokenFacts, Whose};
+use crate::core::revocation::{Kind, Revocation, Rule, Target, Whose};
 use crate::core::secret::Secret;
 use crate::core::session::oauth::request::media_type;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, Scheme, carried};
-use crate::core::token::id::TokenId;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::security_event::event::{Event, EventType, Follows, Named, StreamStatus};
 use crate::core::token::security_event::{Code, Plausible, Refused, VerifiedSecurityEvent};
-use crate::flows::heard::{Once, audit, is_of_a_browser, names_people};
-use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::heard::{Once, audit, check_signer, is_of_a_browser, names_people};
+use crate::flows::keep_keys_fresh::{Means, keys_for_word};
 use crate::flows::ports::StoreFault;
 use crate::flows::revoke::{carry_out, hold};
 use crate::flows::{Gate, brake};
 use crate::state::live::Live;
 use crate::state::metrics::SignalResult;
 use crate::state::transmitters::Transmitter;
+use accounts::Account;
 
 /// How long it is known what was heard, so that it is done once. Later it is done again, which changes nothing but the end
 /// of entries.
@@ -60,7 +60,7 @@ pub fn body_limit(live: &Live) -> usize {
 /// Takes back, or gives again, what the token in the body says. `body` is whole and within its limit.
 ///
 /// # Errors
-/// `SecurityEventRefused` (400); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
+/// `SecurityEventRefused` (400); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`, `KeyNotKnownYet`, `StoreUnavailable` or `RevocationsUnavailable` (503) when it is to be sent again.
 pub async fn hear_signal(
     gate: &Arc<Gate>,
     live: &Live,
@@ -110,7 +110,8 @@ async fn verify<'l>(
         return Err(refused(Refused::new(Code::AuthenticationFailed, why)));
     }
     let plausible = Plausible::check(unverified, &signal.rules, now).map_err(refused)?;
-    let keys = keys_for(Means::of(gate), &transmitter.signer, now, |keys| plausible.key_is_known(keys)).await;
+    let keys =
+        keys_for_word(Means::of(gate), &transmitter.signer, now, |keys| plausible.key_is_known(keys)).await;
     let keys = keys.map_err(|denial| match denial {
         Denial::UnknownKey => refused(denial.into()),
         unavailable => unavailable,
@@ -121,7 +122,10 @@ async fn verify<'l>(
         tracing::warn!(%signal, err, why = wrong.why, "a shared signal was refused although its transmitter made it");
         refused(wrong)
     })?;
-    check_not_revoked(gate, &signal.rules.iss, &heard, text, now)?;
+    check_signer(gate, &signal.rules.iss, heard.kid(), now).map_err(|denial| match denial {
+        Denial::Revoked => refused(denial.into()),
+        unavailable => unavailable,
+    })?;
     Ok((heard, transmitter))
 }
 
@@ -134,31 +138,6 @@ fn is_proven(headers: &HeaderMap, signal: &Signal) -> bool {
         }
         _ => false,
     }
-}
-
-/// What a stolen key signs is no word of its owner's: an operator took back the key, or the whole issuer.
-fn check_not_revoked(
-    gate: &Gate,
-    iss: &str,
-    heard: &VerifiedSecurityEvent,
-    text: &str,
-    now: Timestamp,
-) -> Result<(), Denial> {
-    let facts = TokenFacts {
-        id: TokenId::of(iss, Some(heard.id()), text),
-        iss,
-        jti: Some(heard.id()),
-        sid: None,
-        sub: None,
-        client: None,
-        kid: heard.kid(),
-        issued_at: heard.issued_at(),
-    };
-    let marks = gate.revocations.marks_of(&facts);
-    gate.revocations.admit_token(&marks, heard.issued_at(), now).map_err(|denial| match denial {
-        Denial::Revoked => Denial::SecurityEventRefused(denial.into()),
-        unavailable => unavailable,
-    })
 }
 
 /// The word of a transmitter that proved to be its own.
@@ -197,8 +176,9 @@ impl Word<'_> {
                 all.iter().for_each(|revocation| self.audit(event, "revoked", revocation));
                 Ok(SignalResult::Applied)
             }
-            Follows::Disabled(person) => accounts::change(self, event, person, true).await,
-            Follows::Enabled(person) => accounts::change(self, event, person, false).await,
+            Follows::Disabled(person) => accounts::change(self, event, person, Account::Disabled).await,
+            Follows::Enabled(person) => accounts::change(self, event, person, Account::Enabled).await,
+            Follows::Purged(person) => accounts::change(self, event, person, Account::Purged).await,
             Follows::Stream(status) => {
                 self.tell_of_stream(*status);
                 Ok(SignalResult::Acknowledged)
@@ -212,7 +192,7 @@ impl Word<'_> {
         let target = Target { kind, whose: Whose::Of(named.iss.clone()), value: named.value.clone() };
         let rule = match kind {
             Kind::Sid => Rule::Outright,
-            _ => Rule::Before(self.now.min(event.at.plus(self.signal.rules.clock_skew))),
+            _ => Rule::Before(self.now.clamp(event.at, event.at.plus(self.signal.rules.clock_skew))),
         };
         Revocation {
             until: Some(hold(self.live, &target).ends(self.now)),
@@ -221,6 +201,7 @@ impl Word<'_> {
             made_at: self.now,
             made_by: Some(self.iss().to_owned()),
             reason: Some(reason(event)),
+            held_by: Vec::new(),
         }
     }
 
@@ -243,14 +224,28 @@ impl Word<'_> {
     }
 
     fn tell_of_stream(&self, status: Option<StreamStatus>) {
-        let signal = &self.signal.name;
-        match status {
-            Some(StreamStatus::Enabled) => {
-                tracing::info!(%signal, "a transmitter of shared signals sends again");
-            }
-            Some(StreamStatus::Paused | StreamStatus::Disabled) | None => {
-                tracing::warn!(%signal, "a transmitter of shared signals sends nothing from here on: its stream was paused or disabled");
-            }
+        let (signal, said) = (&self.signal.name, said_of_stream(status));
+        if status == Some(StreamStatus::Enabled) {
+            tracing::info!(%signal, "{said}");
+        } else {
+            tracing::warn!(%signal, "{said}");
+        }
+    }
+}
+
+/// No more than its transmitter said.
+const fn said_of_stream(status: Option<StreamStatus>) -> &'static str {
+    match status {
+        Some(StreamStatus::Enabled) => "a transmitter of shared signals sends again",
+        Some(StreamStatus::Paused) => {
+            "a transmitter of shared signals sends nothing from here on: its stream was paused"
+        }
+        Some(StreamStatus::Disabled) => {
+            "a transmitter of shared signals sends nothing from here on: its stream was disabled"
+        }
+        None => {
+            "a transmitter of shared signals says that its stream has changed, and not to what, or nothing that is known: look \
+             there whether it still sends"
         }
     }
 }
@@ -266,7 +261,9 @@ fn reason(event: &Event) -> String {
 fn subject_of(follows: &Follows) -> Option<String> {
     match follows {
         Follows::Over { everything_of, .. } => everything_of.first().map(|named| named.value.clone()),
-        Follows::Disabled(named) | Follows::Enabled(named) => Some(named.value.clone()),
+        Follows::Disabled(named) | Follows::Enabled(named) | Follows::Purged(named) => {
+            Some(named.value.clone())
+        }
         Follows::Stream(_) | Follows::Nothing => None,
     }
 }
@@ -274,4 +271,16 @@ fn subject_of(follows: &Follows) -> Option<String> {
 fn unavailable(fault: &StoreFault) -> Denial {
     tracing::error!(%fault, "a shared signal cannot be written down; its transmitter was told to send it again");
     Denial::StoreUnavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_stream_nothing_is_told_that_its_transmitter_did_not_say() {
+        let ends = |status| said_of_stream(status).contains("sends nothing from here on");
+        assert!(ends(Some(StreamStatus::Paused)) && ends(Some(StreamStatus::Disabled)));
+        assert!(!ends(Some(StreamStatus::Enabled)) && !ends(None));
+    }
 }

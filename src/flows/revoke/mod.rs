@@ -6,6 +6,7 @@
 //!
 //! It must never answer that something was taken back which is not durable. To ask again does no harm.
 
+pub(in crate::flows) mod blocks;
 pub(in crate::flows) mod reach;
 
 use std::collections::BTreeSet;
@@ -42,7 +43,8 @@ impl From<StoreFault> for RevokeError {
     }
 }
 
-/// Takes back what is `wanted`, all or, when there is a mistake, nothing. `by`: who asks.
+/// Takes back what is `wanted`, all or, when there is a mistake, nothing. `by`: who asks. Gives the entries as they stand: of a
+/// block also what others hold of it.
 ///
 /// # Errors
 /// Mistakes; or the store failed.
@@ -54,11 +56,12 @@ pub async fn revoke(
     let live = gate.live.load_full();
     let now = gate.clock.now();
     let revocations = read(&live, wanted, now, by).map_err(RevokeError::Mistakes)?;
-    carry_out(gate, &revocations).await?;
-    Ok(revocations)
+    let made = blocks::add(gate, &revocations, now).await?;
+    end_named(gate, &made).await?;
+    Ok(made)
 }
 
-/// Takes back what these name.
+/// Takes back what these name; none is a block.
 ///
 /// # Errors
 /// The store failed; some of it may have been done.
@@ -205,6 +208,7 @@ fn changes_of(issued: &[Issued], now: Timestamp) -> Vec<Change> {
         made_at: now,
         made_by: None,
         reason: None,
+        held_by: Vec::new(),
     };
     last.map(named).map(Change::Add).collect()
 }
@@ -219,6 +223,7 @@ pub(in crate::flows) fn take_back_session(gate: &Arc<Gate>, live: &Live, grant: 
         made_at: now,
         made_by: None,
         reason: Some("a spent session cookie was presented".to_owned()),
+        held_by: Vec::new(),
     };
     append_in_background(gate, grant.family, move |now| {
         let session = Change::Add(session.clone());
@@ -278,6 +283,7 @@ pub(in crate::flows) async fn name_everything(
         made_at: now,
         made_by: None,
         reason: Some("signed out everywhere".to_owned()),
+        held_by: Vec::new(),
     };
     gate.revocation_log.append(&[Change::Add(revocation.clone())]).await?;
     Ok(revocation)

@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 
 use crate::core::denial::Denial;
-use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, TokenMarks};
+use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, SignerMarks, TokenMarks};
 use crate::core::revocation::standing::{End, Standing};
 use crate::core::revocation::{Change, GrantFacts, Kind, Target, TokenFacts, Whose};
 use crate::core::time::Timestamp;
@@ -25,6 +25,8 @@ use table::{Scoped, Table};
 /// stay in a processor's cache.
 const TOKENS: usize = 256;
 const OTHERS: usize = 16;
+/// What no watermark reaches.
+const YOUNGEST: Timestamp = Timestamp::from_millis(i64::MAX);
 /// Changes that may wait for who listens.
 const WAITING: usize = 100_000;
 
@@ -124,6 +126,18 @@ impl Revocations {
             || self.sub.refuses(marks.sub.as_ref(), since, now)
             || self.client.refuses(Some(&marks.client), since, now)
             || self.issuer.refuses(marks.issuer, since, now);
+        Ok(!refused)
+    }
+
+    /// Whether what this key of an issuer signs may be believed; `false`: key or issuer were taken back.
+    ///
+    /// # Errors
+    /// As [`Self::admits_grant`].
+    pub fn admits_signer(&self, iss: &str, kid: Option<&str>, now: Timestamp) -> Result<bool, Denial> {
+        self.check_fresh()?;
+        let marks = SignerMarks::of(&self.key, iss, kid);
+        let refused = self.kid.refuses(marks.kid.as_ref(), YOUNGEST, now)
+            || self.issuer.refuses(marks.issuer, YOUNGEST, now);
         Ok(!refused)
     }
 
@@ -319,6 +333,8 @@ mod tests {
             let grant = facts.grant();
             let grant_refused = list.values().any(|revocation| revocation.refuses_grant(&grant, now));
             assert_eq!(tables.admits_grant(&grant, now), Ok(!grant_refused));
+            let signer_refused = list.values().any(|entry| entry.refuses_signer(token.iss, token.kid, now));
+            assert_eq!(tables.admits_signer(token.iss, token.kid, now), Ok(!signer_refused));
             tables.sweep(now);
             assert_eq!(check(), refused, "after what has ended was forgotten");
             assert_eq!(tables.admits_grant(&grant, now), Ok(!grant_refused));

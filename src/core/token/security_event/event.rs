@@ -2,8 +2,9 @@
 //! types are no mistake: a stream may have been asked for more than is used here.
 //!
 //! When it happened is `event_timestamp` (CAEP section 2), else `toe` (RFC 8417 section 2.2), as far as that is a moment in
-//! the month before the SET was issued; else the SET's `iat`, which is later and so reaches more. It is never in the
-//! future.
+//! the month before the SET was issued, or in the second of that, which may be written without its parts; else the SET's
+//! `iat`, which is later and so reaches more. It is a moment of the transmitter's clock, which may be ahead of ours by
+//! `clock_skew`: two of its words are told apart by it.
 
 use serde_json::{Map, Value};
 
@@ -22,6 +23,7 @@ pub enum EventType {
     CredentialChange,
     AccountDisabled,
     AccountEnabled,
+    AccountPurged,
     SessionsRevoked,
     /// The transmitter asks whether anybody listens.
     Verification,
@@ -38,11 +40,12 @@ const SSE: &str = "https://schemas.openid.net/secevent/sse/event-type/";
 
 impl EventType {
     /// Those by which something is taken back or given again.
-    pub const USED: [Self; 5] = [
+    pub const USED: [Self; 6] = [
         Self::SessionRevoked,
         Self::CredentialChange,
         Self::AccountDisabled,
         Self::AccountEnabled,
+        Self::AccountPurged,
         Self::SessionsRevoked,
     ];
 
@@ -53,6 +56,7 @@ impl EventType {
             Self::CredentialChange => "credential-change",
             Self::AccountDisabled => "account-disabled",
             Self::AccountEnabled => "account-enabled",
+            Self::AccountPurged => "account-purged",
             Self::SessionsRevoked => "sessions-revoked",
             Self::Verification => "verification",
             Self::StreamUpdated => "stream-updated",
@@ -63,7 +67,13 @@ impl EventType {
     fn of(uri: &str) -> Self {
         let is = |family: &str, name: Self| uri.strip_prefix(family) == Some(name.name());
         let caep = [Self::SessionRevoked, Self::CredentialChange].into_iter().find(|name| is(CAEP, *name));
-        let risc = [Self::AccountDisabled, Self::AccountEnabled, Self::SessionsRevoked, Self::Verification];
+        let risc = [
+            Self::AccountDisabled,
+            Self::AccountEnabled,
+            Self::AccountPurged,
+            Self::SessionsRevoked,
+            Self::Verification,
+        ];
         let risc = || risc.into_iter().find(|name| is(RISC, *name));
         let of_stream = || {
             let all = [Self::Verification, Self::StreamUpdated];
@@ -93,6 +103,8 @@ pub enum Follows {
     Disabled(Named),
     /// The account is suspended no longer.
     Enabled(Named),
+    /// The account is gone for good.
+    Purged(Named),
     /// The stream itself has another status, as far as the event says which.
     Stream(Option<StreamStatus>),
     Nothing,
@@ -111,7 +123,7 @@ pub enum StreamStatus {
 pub struct Event {
     pub kind: EventType,
     pub follows: Follows,
-    /// When it happened; never in the future.
+    /// When it happened, by the transmitter's clock: in the future by `clock_skew` at most.
     pub at: Timestamp,
     /// Who or what made it happen, in the transmitter's words.
     pub reason: Option<String>,
@@ -122,7 +134,6 @@ pub(super) fn read(
     claims: &Map<String, Value>,
     rules: &SignalRules,
     issued_at: Timestamp,
-    now: Timestamp,
 ) -> Result<Vec<Event>, Refused> {
     let events = claims.get("events").and_then(Value::as_object);
     let mut read = Vec::new();
@@ -130,7 +141,7 @@ pub(super) fn read(
         let kind = EventType::of(uri);
         let Some(payload) = payload.as_object() else {
             if kind == EventType::Other {
-                read.push(Event { kind, follows: Follows::Nothing, at: issued_at.min(now), reason: None });
+                read.push(Event { kind, follows: Follows::Nothing, at: issued_at, reason: None });
                 continue;
             }
             return Err(Refused::invalid("An event must be an object (RFC 8417 section 2.2)."));
@@ -139,12 +150,15 @@ pub(super) fn read(
             return Err(Refused::new(Code::AccessDenied, "This transmitter may not use this type of event."));
         }
         let follows = follows(kind, claims, payload, rules)?;
-        let at = happened_at(claims, payload, issued_at).min(now);
+        let at = happened_at(claims, payload, issued_at);
         read.push(Event { kind, follows, at, reason: reason(payload) });
     }
     let has = |kind: EventType| read.iter().any(|event| event.kind == kind);
-    if has(EventType::AccountDisabled) && has(EventType::AccountEnabled) {
-        return Err(Refused::invalid("The token says that an account is disabled and enabled."));
+    let is_shut_out = has(EventType::AccountDisabled) || has(EventType::AccountPurged);
+    if is_shut_out && has(EventType::AccountEnabled) {
+        return Err(Refused::invalid(
+            "The token says that an account is enabled, and that it is disabled or purged.",
+        ));
     }
     Ok(read)
 }
@@ -170,6 +184,7 @@ fn follows(
         }
         EventType::AccountDisabled => Follows::Disabled(subject()?.account()?),
         EventType::AccountEnabled => Follows::Enabled(subject()?.account()?),
+        EventType::AccountPurged => Follows::Purged(subject()?.account()?),
         EventType::StreamUpdated => {
             let status = payload.get("status").and_then(Value::as_str);
             Follows::Stream(status.and_then(|status| match status {
@@ -195,7 +210,7 @@ fn takes_credential_away(payload: &Map<String, Value>) -> Result<bool, Refused> 
 fn happened_at(claims: &Map<String, Value>, payload: &Map<String, Value>, issued_at: Timestamp) -> Timestamp {
     let said = date(payload, "event_timestamp").ok().flatten();
     let said = said.or_else(|| date(claims, "toe").ok().flatten());
-    let is_sensible = |at: &Timestamp| (issued_at.minus(MEMORY)..=issued_at).contains(at);
+    let is_sensible = |at: &Timestamp| *at >= issued_at.minus(MEMORY) && at.as_secs() <= issued_at.as_secs();
     said.filter(is_sensible).unwrap_or(issued_at)
 }
 

@@ -119,7 +119,6 @@ impl From<Failed> for Refused {
 pub struct Plausible<'t, 'r> {
     token: Unverified<'t>,
     rules: &'r SignalRules,
-    now: Timestamp,
     issued_at: Timestamp,
     id: String,
 }
@@ -129,7 +128,6 @@ pub struct Plausible<'t, 'r> {
 pub struct Proven<'r> {
     claims: Map<String, Value>,
     rules: &'r SignalRules,
-    now: Timestamp,
     issued_at: Timestamp,
     id: String,
     kid: Option<String>,
@@ -177,7 +175,7 @@ impl<'t, 'r> Plausible<'t, 'r> {
         }
         let issued_at = issued_at(says.claims, rules, now)?;
         let id = identifier(says.claims.get("jti"), "The token's jti must be a string, and not empty.")?;
-        Ok(Self { token, rules, now, issued_at, id })
+        Ok(Self { token, rules, issued_at, id })
     }
 
     /// Whether these keys could decide about it: `false` only for a key that a newer set may have.
@@ -190,9 +188,9 @@ impl<'t, 'r> Plausible<'t, 'r> {
     /// # Errors
     /// When no key of these signed it.
     pub fn prove(self, keys: &KeySet) -> Result<Proven<'r>, Refused> {
-        let Self { token, rules, now, issued_at, id } = self;
+        let Self { token, rules, issued_at, id } = self;
         let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
-        Ok(Proven { claims: token.into_claims(), rules, now, issued_at, id, kid })
+        Ok(Proven { claims: token.into_claims(), rules, issued_at, id, kid })
     }
 }
 
@@ -202,12 +200,12 @@ impl Proven<'_> {
     /// # Errors
     /// The first thing that is wrong.
     pub fn read(self) -> Result<VerifiedSecurityEvent, Refused> {
-        let Self { claims, rules, now, issued_at, id, kid } = self;
+        let Self { claims, rules, issued_at, id, kid } = self;
         let audiences = jwt::audiences(&claims).map_err(Refused::from)?;
         if !audiences.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
             return Err(Refused::new(Code::InvalidAudience, "The token's aud does not name this gateway."));
         }
-        let events = event::read(&claims, rules, issued_at, now)?;
+        let events = event::read(&claims, rules, issued_at)?;
         Ok(VerifiedSecurityEvent { id, kid, issued_at, events })
     }
 }

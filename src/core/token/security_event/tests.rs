@@ -122,6 +122,12 @@ fn each_event_says_what_follows_from_it() {
             EventType::AccountEnabled,
             Follows::Enabled(of_issuer("alice")),
         ),
+        (
+            format!("{RISC}account-purged"),
+            json!({}),
+            EventType::AccountPurged,
+            Follows::Purged(of_issuer("alice")),
+        ),
         (format!("{SSF}verification"), json!({ "state": "x" }), EventType::Verification, Follows::Nothing),
         (format!("{RISC}verification"), json!({ "state": "x" }), EventType::Verification, Follows::Nothing),
         (
@@ -131,7 +137,7 @@ fn each_event_says_what_follows_from_it() {
             Follows::Stream(Some(StreamStatus::Paused)),
         ),
         (format!("{SSF}stream-updated"), json!({}), EventType::StreamUpdated, Follows::Stream(None)),
-        (format!("{RISC}account-purged"), json!({}), EventType::Other, Follows::Nothing),
+        (format!("{RISC}identifier-changed"), json!({}), EventType::Other, Follows::Nothing),
         (format!("{RISC}session-revoked"), json!({}), EventType::Other, Follows::Nothing),
         (format!("{CAEP}session-revoked/"), json!({}), EventType::Other, Follows::Nothing),
         ("https://else.example/event".to_owned(), json!(7), EventType::Other, Follows::Nothing),
@@ -287,7 +293,7 @@ fn what_is_no_set_of_this_transmitter_is_refused() {
         (
             json!({ "events": { format!("{RISC}account-disabled"): {}, format!("{RISC}account-enabled"): {} } }),
             Code::InvalidRequest,
-            "disabled and enabled",
+            "enabled, and that it is disabled",
         ),
     ] {
         refused(judge(&with(revoked(), changes)), code, why);
@@ -337,11 +343,13 @@ fn a_transmitter_uses_what_it_may() {
     for uri in [
         format!("{RISC}account-disabled"),
         format!("{RISC}account-enabled"),
+        format!("{RISC}account-purged"),
         format!("{RISC}sessions-revoked"),
     ] {
         refused(judge_by(&rules, &signed(&set(&uri, json!({})))), Code::AccessDenied, "may not use");
     }
-    for uri in [format!("{SSF}verification"), format!("{SSF}stream-updated"), format!("{RISC}account-purged")]
+    for uri in
+        [format!("{SSF}verification"), format!("{SSF}stream-updated"), format!("{RISC}identifier-changed")]
     {
         assert!(judge_by(&rules, &signed(&set(&uri, json!({})))).is_ok(), "{uri}");
     }
@@ -369,11 +377,24 @@ fn when_it_happened_is_what_was_said_where_that_is_sensible() {
         assert_eq!(at(json!({ "event_timestamp": no_moment }), none()), EARLIER, "{no_moment}");
     }
     let ahead = NOW.as_secs() + 30;
-    assert_eq!(
-        at(json!({ "event_timestamp": ahead }), json!({ "iat": ahead })),
-        NOW.as_secs(),
-        "never in the future"
-    );
+    assert_eq!(at(json!({ "event_timestamp": ahead }), json!({ "iat": ahead })), ahead, "by its clock");
+}
+
+#[test]
+fn when_it_happened_is_known_to_the_part_of_a_second_also_in_that_of_iat() {
+    let at = |said: Value, issued_at: Value| {
+        let event = set(&format!("{CAEP}session-revoked"), json!({ "event_timestamp": said }));
+        only(judge(&with(event, json!({ "iat": issued_at })))).at.as_millis() - EARLIER * 1000
+    };
+    let of = |fraction: f64| {
+        #[allow(clippy::cast_precision_loss)] // far from where a second is lost
+        let seconds = EARLIER as f64;
+        json!(seconds + fraction)
+    };
+    assert_eq!(at(of(0.25), json!(EARLIER)), 250);
+    assert_eq!(at(of(0.75), of(0.5)), 750);
+    assert_eq!(at(of(-0.5), json!(EARLIER)), -500);
+    assert_eq!(at(of(1.0), of(0.5)), 500, "in another second it is later than the token");
 }
 
 #[test]

@@ -122,8 +122,15 @@ impl Scene {
     async fn revokes(&self, kind: Kind, value: &str) {
         let target = Target { kind, whose: Whose::Of(AS.into()), value: value.to_owned() };
         let made_at = self.clock.now();
-        let revocation =
-            Revocation { target, rule: Rule::Outright, until: None, made_at, made_by: None, reason: None };
+        let revocation = Revocation {
+            target,
+            rule: Rule::Outright,
+            until: None,
+            made_at,
+            made_by: None,
+            reason: None,
+            held_by: Vec::new(),
+        };
         crate::flows::ports::RevocationLog::append(&*self.log, &[Change::Add(revocation)]).await.unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! What a transmitter of shared signals says means for the sessions here and the access tokens that they handed out.
 
 mod accounts;
+mod cut_short;
 
 use std::collections::HashMap;
 
@@ -24,6 +25,7 @@ const REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/sessi
 const CHANGED: &str = "https://schemas.openid.net/secevent/caep/event-type/credential-change";
 const DISABLED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-disabled";
 const ENABLED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-enabled";
+const PURGED: &str = "https://schemas.openid.net/secevent/risc/event-type/account-purged";
 const ALL_REVOKED: &str = "https://schemas.openid.net/secevent/risc/event-type/sessions-revoked";
 const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
 
@@ -214,12 +216,24 @@ async fn what_happened_before_ends_nothing_that_began_after_it() {
 }
 
 #[tokio::test]
-async fn the_moment_is_the_events_and_never_ahead() {
-    for (event, moment) in [(0, 0), (-20, 0), (-100, -70), (20, 0), (-40 * 86_400, 0)] {
+async fn the_moment_is_the_events_by_its_transmitters_clock_which_may_differ_by_the_skew() {
+    // When it was issued, when it happened, and the moment: from now.
+    for (iat, event, moment) in [
+        (0, 0, 0),
+        (0, -20, 0),
+        (0, -100, -70),
+        (0, 20, 0),
+        (0, -40 * 86_400, 0),
+        // A clock that is ahead dates tokens so, too.
+        (20, 20, 20),
+        (20, 10, 10),
+        (30, -10, 0),
+    ] {
         let here = Listening::new();
         let now = here.clock.now().as_secs();
         let payload = json!({ "event_timestamp": now + event, "initiating_entity": "policy" });
-        here.is_told(&here.set_of(TRANSMITTER, REVOKED, payload, json!({}))).await.unwrap();
+        let set = here.set_of(TRANSMITTER, REVOKED, payload, json!({ "iat": now + iat }));
+        here.is_told(&set).await.unwrap();
         let listed = here.listed();
         let [made] = &listed[..] else { panic!("one revocation: {listed:?}") };
         assert_eq!(made.rule, Rule::Before(Timestamp::from_secs(now + moment)), "{event}");
@@ -385,6 +399,23 @@ async fn a_key_that_an_operator_took_back_says_nothing_any_more() {
 }
 
 #[tokio::test]
+async fn a_watermark_on_the_issuer_dates_what_it_issued_and_not_its_words() {
+    let here = Listening::new();
+    let session = here.signed_in("alice", "1", "t").await;
+    let said = |changes: Value| here.set_of(AS, REVOKED, json!({}), changes);
+    let (now, set) = (here.clock.now(), said(json!({ "iat": here.clock.now().as_secs() - 10 })));
+    let before = now.minus(Duration::from_secs(5)).to_rfc3339();
+    let wanted = json!({ "kind": "issuer", "value": "demo", "before": before });
+    revoke(&here.gate, vec![serde_json::from_value(wanted).unwrap()], None).await.unwrap();
+    here.is_told(&set).await.unwrap();
+    assert!(here.is_out(&session).await);
+    assert!(here.listed().iter().any(|entry| entry.target.value == "alice"));
+    let outright = json!({ "kind": "issuer", "value": "demo" });
+    revoke(&here.gate, vec![serde_json::from_value(outright).unwrap()], None).await.unwrap();
+    refused(here.is_told(&said(json!({}))).await, Code::InvalidKey);
+}
+
+#[tokio::test]
 async fn while_the_keys_are_away_the_transmitter_is_told_to_send_it_again() {
     let here = Listening::new();
     let there = std::mem::replace(&mut *here.server.jwks.lock().unwrap(), json!("nothing"));
@@ -396,7 +427,27 @@ async fn while_the_keys_are_away_the_transmitter_is_told_to_send_it_again() {
 }
 
 #[tokio::test]
-async fn keys_that_nobody_knows_cost_one_fetch_and_count_against_the_address() {
+async fn what_a_key_signs_that_was_published_just_now_is_not_lost() {
+    let here = Listening::new();
+    here.is_told(&here.set_of(AS, VERIFICATION, json!({}), json!({}))).await.unwrap();
+    let new = new_p256("brand-new");
+    *here.server.jwks.lock().unwrap() = json!({ "keys": [new.jwk()] });
+    here.pass(4);
+    let claims = json!({
+        "iss": AS, "aud": OWN, "iat": here.clock.now().as_secs(), "jti": "new", "events": { DISABLED: {} },
+        "sub_id": { "format": "iss_sub", "iss": AS, "sub": "alice" },
+    });
+    let header = json!({ "alg": "ES256", "kid": "brand-new", "typ": "secevent+jwt" });
+    let set = new.sign_as(&header, &claims);
+    let rest = Duration::from_secs(6);
+    assert_eq!(here.is_told(&set).await.unwrap_err(), Denial::KeyNotKnownYet { retry_after: rest });
+    here.pass(6);
+    here.is_told(&set).await.unwrap();
+    assert!(here.is_blocked());
+}
+
+#[tokio::test]
+async fn keys_that_nobody_knows_cost_one_fetch_a_cooldown_and_count_against_the_address() {
     let here = Listening::new();
     here.is_told(&here.set_of(AS, VERIFICATION, json!({}), json!({}))).await.unwrap();
     for number in 0..5 {
@@ -404,12 +455,18 @@ async fn keys_that_nobody_knows_cost_one_fetch_and_count_against_the_address() {
         let claims = json!({
             "iss": AS, "aud": OWN, "iat": here.clock.now().as_secs(), "jti": "x", "events": { VERIFICATION: {} },
         });
-        let refusal = here.is_told(&keys().p256.sign_as(&header, &claims)).await.unwrap_err();
+        let set = keys().p256.sign_as(&header, &claims);
+        let refusal = here.is_told(&set).await.unwrap_err();
+        assert!(crate::core::brake::counts(&refusal), "{refusal:?}");
+        let rest = Duration::from_secs(10);
+        assert_eq!(refusal, Denial::KeyNotKnownYet { retry_after: rest }, "nobody was asked since it came");
+        here.pass(10);
+        let refusal = here.is_told(&set).await.unwrap_err();
         assert!(crate::core::brake::counts(&refusal), "{refusal:?}");
         assert!(matches!(refusal, Denial::SecurityEventRefused(refused) if refused.code == Code::InvalidKey));
     }
     let text = String::from_utf8(here.gate.metrics.render().unwrap()).unwrap();
     let fetches = text.lines().find(|line| line.starts_with("tollgate_key_fetches_total")).unwrap();
     let count: u32 = fetches.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(count <= 2, "{fetches}");
+    assert_eq!(count, 6, "{fetches}");
 }

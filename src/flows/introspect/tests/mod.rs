@@ -274,6 +274,7 @@ impl Scene {
             made_at: self.clock.now(),
             made_by: None,
             reason: None,
+            held_by: Vec::new(),
         };
         self.gate.revocation_log.append(&[Change::Add(noted)]).await.unwrap();
     }

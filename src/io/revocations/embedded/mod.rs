@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::file::ListFile;
 use super::reading::Shelf;
 use crate::core::revocation::{Change, Revocation, RevocationId};
-use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault, StoreHealth};
+use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth};
 use crate::io::store_file::{Backend, Phase, StoreFileError};
 use crate::state::revocations::Revocations;
 use writer::{Append, Errand, Writer};
@@ -148,12 +148,12 @@ impl EmbeddedLog {
         answered.map_err(|error| error.to_string())
     }
 
-    async fn write(&self, changes: &[Change]) -> Result<(), StoreFault> {
+    async fn write(&self, found: &[Seen], changes: &[Change]) -> Result<bool, StoreFault> {
         if changes.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         loop {
-            if let Some(answer) = self.send(changes)? {
+            if let Some(answer) = self.send(found, changes)? {
                 return answer.await.map_err(|_| writer_ended())?;
             }
             self.changed_from_closed().await;
@@ -163,15 +163,16 @@ impl EmbeddedLog {
     /// `None`: the file is closed.
     fn send(
         &self,
+        found: &[Seen],
         changes: &[Change],
-    ) -> Result<Option<oneshot::Receiver<Result<(), StoreFault>>>, StoreFault> {
+    ) -> Result<Option<oneshot::Receiver<Result<bool, StoreFault>>>, StoreFault> {
         // Nothing is sent behind the errand that closes the file: that needs the phase first.
         let phase = self.shared.phase.borrow();
         if !phase.is_open()? {
             return Ok(None);
         }
         let (answer, answered) = oneshot::channel();
-        let append = Append { changes: changes.to_vec(), answer };
+        let append = Append { found: found.to_vec(), changes: changes.to_vec(), answer };
         self.errands.send(Errand::Append(append)).map_err(|_| writer_ended())?;
         Ok(Some(answered))
     }
@@ -236,8 +237,17 @@ impl Exclusive for EmbeddedLog {
 
 impl RevocationLog for EmbeddedLog {
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
+    }
+
+    fn append_if<'a>(
+        &'a self,
+        found: &'a [Seen],
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         async move {
-            timeout(self.tuning.patience, self.write(changes)).await.unwrap_or(Err(StoreFault::Deadline))
+            let written = timeout(self.tuning.patience, self.write(found, changes)).await;
+            written.unwrap_or(Err(StoreFault::Deadline))
         }
         .boxed()
     }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{ENDED, Shared, Tuning};
 use crate::core::revocation::Change;
-use crate::flows::ports::StoreFault;
+use crate::flows::ports::{Seen, StoreFault};
 use crate::io::revocations::file::ListFile;
 use crate::io::revocations::loading::Loading;
 use crate::io::store_file::{Phase, StoreFileError};
@@ -35,8 +35,11 @@ pub(super) enum Errand {
 
 /// Changes that belong together.
 pub(super) struct Append {
+    /// They are made only if this is what the list has.
+    pub(super) found: Vec<Seen>,
     pub(super) changes: Vec<Change>,
-    pub(super) answer: oneshot::Sender<Result<(), StoreFault>>,
+    /// Whether they were made.
+    pub(super) answer: oneshot::Sender<Result<bool, StoreFault>>,
 }
 
 /// What becomes of the file, which is on the shelf while it is open.
@@ -160,12 +163,18 @@ impl Writer {
         }
     }
 
-    /// Writes these changes and those that wait behind them. Gives the errand that ended the row.
+    /// Writes these changes and those that wait behind them. Gives the errand that ended the row. What depends on the list is
+    /// written alone: what comes before it in the row is not there yet.
     fn write_together(&mut self, first: Append) -> Option<Errand> {
+        if !first.found.is_empty() {
+            let written = self.write_if(&first.found, first.changes);
+            let _ = first.answer.send(written);
+            return None;
+        }
         let (mut changes, mut answers, mut next) = (first.changes, vec![first.answer], None);
         while changes.len() < TOGETHER {
             match self.errands.try_recv() {
-                Ok(Errand::Append(append)) => {
+                Ok(Errand::Append(append)) if append.found.is_empty() => {
                     changes.extend(append.changes);
                     answers.push(append.answer);
                 }
@@ -176,11 +185,24 @@ impl Writer {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        let written = self.write(changes);
+        let written = self.write(changes).map(|()| true);
         for answer in answers {
             let _ = answer.send(written.clone());
         }
         next
+    }
+
+    fn write_if(&mut self, found: &[Seen], changes: Vec<Change>) -> Result<bool, StoreFault> {
+        for Seen { id, entry } in found {
+            let there = match self.shared.shelf.with(|file| file.find(*id)) {
+                Some(Ok(there)) => there,
+                Some(Err(_)) | None => return Err(self.shared.fault()),
+            };
+            if there != *entry {
+                return Ok(false);
+            }
+        }
+        self.write(changes).map(|()| true)
     }
 
     fn write(&mut self, changes: Vec<Change>) -> Result<(), StoreFault> {

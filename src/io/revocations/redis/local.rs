@@ -267,6 +267,7 @@ mod tests {
             made_at,
             made_by: None,
             reason: None,
+            held_by: Vec::new(),
         })
     }
 

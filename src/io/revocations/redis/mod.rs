@@ -29,7 +29,7 @@ use tokio::time::{sleep, timeout};
 
 use super::embedded::sweep;
 use crate::core::revocation::{Change, Revocation, RevocationId};
-use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, StoreFault, StoreHealth};
+use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth};
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store_file::Backend;
 use crate::state::revocations::Revocations;
@@ -165,20 +165,29 @@ impl Exclusive for RedisLog {
 
 impl RevocationLog for RedisLog {
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
+    }
+
+    fn append_if<'a>(
+        &'a self,
+        found: &'a [Seen],
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Result<bool, StoreFault>> {
         async move {
             if changes.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             let Shared { link, names, awaited, is_followed, wake, .. } = &*self.shared;
             let nonce = scripts::nonce();
             let own = awaited.wait_for(nonce);
-            link.ask(async |line| scripts::append(line, names, changes, nonce).await).await?;
-            if !is_followed.load(Ordering::Acquire) {
-                return Ok(());
+            let made =
+                link.ask(async |line| scripts::append(line, names, found, changes, nonce).await).await?;
+            if !made || !is_followed.load(Ordering::Acquire) {
+                return Ok(made);
             }
             wake.notify_one();
             // The server that took it may have died before anybody else heard of it.
-            own.within(OWN).await
+            own.within(OWN).await.map(|()| true)
         }
         .boxed()
     }

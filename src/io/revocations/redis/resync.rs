@@ -167,7 +167,7 @@ impl Follower {
         }
         if !again.is_empty() {
             let again: Vec<_> = again.into_iter().map(Change::Add).collect();
-            link.ask(async |line| scripts::append(line, names, &again, scripts::nonce()).await).await?;
+            link.ask(async |line| scripts::append(line, names, &[], &again, scripts::nonce()).await).await?;
             tracing::warn!(count = again.len(), "Redis had lost revocations, and has them again");
         }
         Ok(())

@@ -12,7 +12,7 @@ use redis::{Cmd, RedisResult};
 
 use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;
-use crate::flows::ports::{StoreFault, random};
+use crate::flows::ports::{Seen, StoreFault, random};
 use crate::io::revocations::file::Position;
 use crate::io::store::redis::link::{Line, Link};
 use crate::io::system::SystemRandomness;
@@ -35,9 +35,14 @@ for _, id in ipairs(ended) do
 end
 ";
 
-/// Of each change ARGV has: `A` or `L`, id, nonce, before, until, bytes.
+/// ARGV: how many conditions; of each an id and the record that must be there, empty: none. Then of each change: `A` or `L`,
+/// id, nonce, before, until, bytes. Gives whether they were made.
 const APPEND: &str = "
-for at = 2, #ARGV, 6 do
+local changes = 3 + 2 * tonumber(ARGV[2])
+for at = 3, changes - 1, 2 do
+  if (redis.call('HGET', records, ARGV[at]) or '') ~= ARGV[at+1] then return 0 end
+end
+for at = changes, #ARGV, 6 do
   local op, id, nonce, before, till, bytes = ARGV[at], ARGV[at+1], ARGV[at+2], ARGV[at+3], ARGV[at+4], ARGV[at+5]
   if op == 'L' then
     redis.call('HDEL', records, id)
@@ -58,6 +63,7 @@ for at = 2, #ARGV, 6 do
   redis.call('XADD', log, 'MAXLEN', '~', 100000, string.format('%.0f-0', next),
     'o', op, 'n', nonce, 'r', before .. ':' .. till .. ':' .. bytes)
 end
+return 1
 ";
 
 /// ARGV: from which number, how many. Gives epoch, number of the last change, and a part of the log.
@@ -128,14 +134,20 @@ pub(super) fn nonce() -> u64 {
     u64::from_be_bytes(random(&SystemRandomness))
 }
 
-/// Makes these changes; the entry of the last has the nonce `last`.
+/// Makes these changes if these blocks are what was found of them, and gives whether they are; the entry of the last has the
+/// nonce `last`.
 pub(super) async fn append(
     line: &Line,
     names: &Names,
+    found: &[Seen],
     changes: &[Change],
     last: u64,
-) -> RedisResult<Result<(), StoreFault>> {
+) -> RedisResult<Result<bool, StoreFault>> {
     let mut command = names.script([BEGIN, APPEND]);
+    command.arg(found.len());
+    for Seen { id, entry } in found {
+        command.arg(id.as_bytes()).arg(entry.as_ref().map(as_kept).unwrap_or_default());
+    }
     for (at, change) in changes.iter().enumerate() {
         let revocation = change.revocation();
         let op = if matches!(change, Change::Add(_)) { "A" } else { "L" };
@@ -143,7 +155,13 @@ pub(super) async fn append(
         command.arg(op).arg(change.id().as_bytes()).arg(&nonce.to_be_bytes());
         command.arg(before(revocation)).arg(digits(revocation.until)).arg(revocation.to_bytes());
     }
-    line.query::<()>(&mut command).await.map(Ok)
+    line.query::<bool>(&mut command).await.map(Ok)
+}
+
+/// As a block is kept there, of which nothing is merged: what was read of it makes the same bytes.
+fn as_kept(block: &Revocation) -> Vec<u8> {
+    let head = format!("{}:{}:", before(block), digits(block.until));
+    [head.into_bytes(), block.to_bytes()].concat()
 }
 
 fn before(revocation: &Revocation) -> String {

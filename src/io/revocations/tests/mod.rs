@@ -25,7 +25,8 @@ fn now() -> Timestamp {
 fn revocation(kind: Kind, value: impl std::fmt::Display, rule: Rule) -> Revocation {
     let target = Target { kind, whose: Whose::Of(ISS.to_owned()), value: value.to_string() };
     let until = Some(now().plus(Duration::from_secs(86_400)));
-    Revocation { target, rule, until, made_at: now(), made_by: Some("a test".to_owned()), reason: None }
+    let (made_at, made_by) = (now(), Some("a test".to_owned()));
+    Revocation { target, rule, until, made_at, made_by, reason: None, held_by: Vec::new() }
 }
 
 fn jti(value: impl std::fmt::Display) -> Revocation {

@@ -3,6 +3,8 @@
 use futures_util::future::join_all;
 
 use super::*;
+use crate::core::revocation::holders::{Hand, Holder};
+use crate::flows::ports::Seen;
 
 /// Runs the whole suite against an empty list, which `tables` follow. Values of different parts never meet.
 pub(super) async fn holds_for(log: &dyn RevocationLog, tables: &Revocations) {
@@ -11,6 +13,8 @@ pub(super) async fn holds_for(log: &dyn RevocationLog, tables: &Revocations) {
         of_two_moments_the_later_counts(log, tables).await;
         what_is_lifted_is_gone_and_may_come_again(log, tables).await;
         changes_are_made_in_their_order(log, tables).await;
+        a_block_is_changed_while_it_is_what_was_found(log, tables).await;
+        of_all_who_change_one_block_at_once_each_sees_what_the_others_made_of_it(log).await;
         changes_at_once_leave_tables_that_agree_with_the_list(log, tables).await;
         the_list_is_given_in_parts_in_the_order_of_ids(log).await;
     };
@@ -87,6 +91,43 @@ async fn changes_are_made_in_their_order(log: &dyn RevocationLog, tables: &Revoc
         .unwrap();
     assert!(refuses(tables, &comes) && !refuses(tables, &goes));
     assert!(log.find(comes.id()).await.unwrap().is_some() && log.find(goes.id()).await.unwrap().is_none());
+}
+
+async fn a_block_is_changed_while_it_is_what_was_found(log: &dyn RevocationLog, tables: &Revocations) {
+    let (bare, ends) = (block("dave"), Revocation { until: Some(now().plus(LONG)), ..block("dave") });
+    let seen = |entry: Option<&Revocation>| [Seen { id: bare.id(), entry: entry.cloned() }];
+    let (add, beside) = (|block: &Revocation| Change::Add(block.clone()), jti("beside"));
+    assert!(!log.append_if(&seen(Some(&bare)), &[add(&bare)]).await.unwrap(), "there is none");
+    assert!(!refuses(tables, &bare) && log.find(bare.id()).await.unwrap().is_none());
+    assert!(log.append_if(&seen(None), &[add(&bare), add(&beside)]).await.unwrap());
+    assert!(refuses(tables, &bare) && refuses(tables, &beside), "when it is answered");
+    for other in [None, Some(&ends)] {
+        let both = [Change::Lift(bare.clone()), Change::Lift(beside.clone())];
+        assert!(!log.append_if(&seen(other), &both).await.unwrap(), "{other:?}");
+    }
+    assert!(refuses(tables, &bare) && refuses(tables, &beside), "all or nothing");
+    assert!(log.append_if(&seen(Some(&bare)), &[add(&ends)]).await.unwrap());
+    let both = [seen(Some(&ends)), [Seen { id: beside.id(), entry: None }]].concat();
+    assert!(!log.append_if(&both, &[Change::Lift(ends.clone())]).await.unwrap(), "each of them");
+    assert!(log.append_if(&seen(Some(&ends)), &[Change::Lift(ends.clone())]).await.unwrap());
+    assert!(!refuses(tables, &bare));
+}
+
+async fn of_all_who_change_one_block_at_once_each_sees_what_the_others_made_of_it(log: &dyn RevocationLog) {
+    let joins = |n: usize| async move {
+        let hand = Hand::Transmitter(format!("https://transmitter-{n}.example"));
+        let holder = Holder { hand, until: None, made_at: now(), reason: None };
+        let own = Revocation::block(block("erin").target, vec![holder]).unwrap();
+        until("its turn", async || {
+            let Ok(entry) = log.find(own.id()).await else { return false };
+            let joined = own.clone().beside(entry.as_ref(), now());
+            log.append_if(&[Seen { id: own.id(), entry }], &[Change::Add(joined)]).await == Ok(true)
+        })
+        .await;
+    };
+    join_all((0..8).map(joins)).await;
+    let held = log.find(block("erin").id()).await.unwrap().unwrap();
+    assert_eq!(held.holders().len(), 8);
 }
 
 async fn changes_at_once_leave_tables_that_agree_with_the_list(
