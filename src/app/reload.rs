@@ -30,6 +30,7 @@ impl App {
         self.gate.made_assertions.set_limit(settings.limits.token_memory / 2);
         self.gate.sessions.set_limit(settings.limits.token_memory / 2);
         self.gate.used_proofs.set_limit(settings.limits.token_memory / 2);
+        self.gate.used_page_proofs.set_limit(settings.limits.token_memory / 8);
         self.gate.live.store(live);
         self.running.adopt(prepared);
         let (were, are) = (before.settings.called(), settings.called());

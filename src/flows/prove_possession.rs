@@ -40,7 +40,7 @@ impl<'a> By<'a> {
 ///
 /// # Errors
 /// `BoundTokenAsBearer` and `TokenNotBound` where token and scheme do not go together; what is wrong with the proof;
-/// `ProofReplayed`; `Overloaded` while it cannot be told whether it was used.
+/// `ProofReplayed`; `NoRoomForProofs` while it cannot be told whether it was used.
 pub(in crate::flows) fn prove_possession(
     gate: &Gate,
     live: &Live,
@@ -86,6 +86,6 @@ fn proven(
     match gate.used_proofs.note(&proven, now) {
         Use::First => Ok(()),
         Use::Again => Err(Denial::ProofReplayed),
-        Use::NoRoom => Err(Denial::Overloaded),
+        Use::NoRoom => Err(Denial::NoRoomForProofs),
     }
 }

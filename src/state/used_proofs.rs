@@ -1,8 +1,10 @@
 //! Which proofs of possession were used (RFC 9449 section 11.1), for as long as each would be good by its age. Memory of
 //! this process alone: another replica, and this one after a restart, knows nothing of them.
 //!
-//! It must never forget one that could be used again: where there is no more room no new one is taken. Only whoever has a
-//! key, and a token or a session with it, can fill it; and no more than half of it with one key.
+//! It must never forget one that could be used again: where there is no more room no new one is taken. There are two:
+//! that of the routes is filled by whoever has a token and the key that it is bound to; that of the token endpoint by
+//! whoever has a session, or makes up codes for as long as the brake lets them, with any keys. Neither can keep the other
+//! from its work.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +65,11 @@ impl UsedProofs {
     pub fn set_limit(&self, limit: u64) {
         let most = usize::try_from(limit / ROOM).unwrap_or(usize::MAX);
         self.most.store(most.max(LEAST), Ordering::Relaxed);
+    }
+
+    /// How many are remembered.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Notes a proof that holds.

@@ -446,6 +446,14 @@ impl Denial {
                 SHORTLY,
                 Warn,
             ),
+            Self::NoRoomForProofs => row(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_room_for_proofs",
+                later,
+                "The gateway cannot take more DPoP proofs now",
+                SHORTLY,
+                Warn,
+            ),
             Self::Internal => row(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",

@@ -177,6 +177,8 @@ pub enum Denial {
     },
     /// More requests are under way than there is room for.
     Overloaded,
+    /// So many proofs of possession were used lately that nobody could tell whether another was.
+    NoRoomForProofs,
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
     Internal,
 }
@@ -190,7 +192,8 @@ impl Denial {
             | Self::AuthorizationServerUnavailable
             | Self::StoreUnavailable
             | Self::RevocationsUnavailable
-            | Self::Overloaded => Some(Duration::from_secs(2)),
+            | Self::Overloaded
+            | Self::NoRoomForProofs => Some(Duration::from_secs(2)),
             Self::TooManyRequests { retry_after } | Self::TooManyDenials { retry_after, .. } => {
                 Some(*retry_after)
             }

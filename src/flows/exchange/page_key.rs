@@ -26,7 +26,7 @@ pub(in crate::flows) struct PageKey {
 /// The key that the page proves; `None` where it proves none, and gets tokens that are good for whoever has them.
 ///
 /// # Errors
-/// `InvalidDpopProof`, `DpopProofForged`; `AuthorizationServerUnavailable` while nobody knows where the AS is; `Overloaded`.
+/// `InvalidDpopProof`, `DpopProofForged`; `AuthorizationServerUnavailable` while nobody knows where the AS is; `NoRoomForProofs`.
 pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
     let invalid = |wrong: Wrong| match wrong {
         Wrong::Forged => Denial::DpopProofForged,
@@ -51,12 +51,12 @@ pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
     };
     let now = at.gate.clock.now();
     let proven = proof.verify(&request, now).map_err(invalid)?;
-    match at.gate.used_proofs.note(&proven, now) {
+    match at.gate.used_page_proofs.note(&proven, now) {
         Use::First => {}
         Use::Again => {
             return Err(Denial::InvalidDpopProof("The proof was used before: make one for each request."));
         }
-        Use::NoRoom => return Err(Denial::Overloaded),
+        Use::NoRoom => return Err(Denial::NoRoomForProofs),
     }
     let mut proof = field.clone();
     proof.set_sensitive(true);

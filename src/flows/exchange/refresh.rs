@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::coordinate::{change, take_back, wait_for};
+use super::coordinate::{change, known, take_back, wait_for};
 use super::flight::Flight;
-use super::{At, OAuthAnswer, OAuthRefusal, nonce_header, outcome_of_end, page_key, session_cookie, windows};
+use super::page_key::{self, PageKey};
+use super::{At, OAuthAnswer, OAuthRefusal, nonce_header, outcome_of_end, session_cookie, windows};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
@@ -21,6 +22,7 @@ use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, Successor, With};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
+use crate::core::token::dpop::DPOP;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::logout::tokens_of;
 use crate::flows::ports::random;
@@ -41,22 +43,34 @@ pub(super) async fn refresh(
             return Err(OAuthRefusal::of(denial, at.client, None));
         }
     };
-    let page_key = match page_key::proven(at).await {
-        Ok(page_key) => page_key,
-        Err(denial) => return Found::new(Err(denial), ExchangeOutcome::Refused).told(at, &grant),
-    };
-    let key = page_key.as_ref().map(|page_key| page_key.key);
-    let asked = Asked {
-        shape: Shape { scope, resource: at.client.resource.clone(), key },
-        proof: page_key.map(|page_key| page_key.proof),
-        used,
-    };
     let found = match at.gate.revocations.admits_grant(&GrantFacts::of(&grant), at.gate.clock.now()) {
-        Ok(true) => answer_for(at, &grant, &asked, Instant::now() + at.patience()).await,
+        Ok(true) => match page_key_for(at, &grant).await {
+            Ok(page_key) => {
+                let key = page_key.as_ref().map(|page_key| page_key.key);
+                let shape = Shape { scope, resource: at.client.resource.clone(), key };
+                let asked = Asked { shape, proof: page_key.map(|page_key| page_key.proof), used };
+                answer_for(at, &grant, &asked, Instant::now() + at.patience()).await
+            }
+            Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
+        },
         Ok(false) => taken_back(at, &grant).await,
         Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
     };
     found.told(at, &grant)
+}
+
+/// The key that the page proves. A proof costs work and room, which nobody gets by a session that is over: it is left
+/// unread, and the session says so when it is presented.
+async fn page_key_for(at: At<'_>, grant: &Grant) -> Result<Option<PageKey>, Denial> {
+    if !at.head.headers.contains_key(DPOP) {
+        return Ok(None);
+    }
+    let known = timeout(at.patience(), known(at.gate, grant)).await;
+    let (family, now) = known.map_err(|_| Denial::StoreUnavailable)??;
+    if family.is_over_for(grant, windows(at.live, at.client), now).is_some() {
+        return Ok(None);
+    }
+    page_key::proven(at).await
 }
 
 /// What a request asks for.

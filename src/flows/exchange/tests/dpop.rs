@@ -1,9 +1,20 @@
 //! Pages that prove a key (RFC 9449 section 5): whom their proof reaches, and to whom an answer goes that is bound to it.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
+use crate::core::digest::of_parts;
+use crate::core::route::path::CanonicalPath;
+use crate::core::route::policy::Access;
+use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
-use crate::core::token::dpop::{DPOP, Proof};
+use crate::core::token::dpop::{DPOP, Proof, Proven};
 use crate::core::token::testing::TestKey;
+use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::prove_possession::By;
+use crate::state::used_proofs::{Use, UsedProofs};
 
 const REFRESH: &str = "grant_type=refresh_token&client_id=web-app";
 
@@ -242,5 +253,81 @@ async fn nonces_of_the_authorization_server_come_back_and_its_wish_for_one_costs
         scene.server.nonces.lock().unwrap().push_back(none.to_owned());
         let cookie = scene.signed_in_cookie().await;
         assert!(scene.refresh(&cookie).await.unwrap().dpop_nonce.is_none(), "{none:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_no_session_any_more_has_no_proof_looked_at() {
+    for ended_by in ["revocation", "sign-out", "timeout", "theft"] {
+        let scene = Scene::new();
+        let cookie = scene.signed_in_cookie().await;
+        match ended_by {
+            "revocation" => {
+                drop(scene.revoke(json!({ "kind": "client", "value": "web-app" })).await.unwrap())
+            }
+            "sign-out" => drop(scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap()),
+            "timeout" => scene.pass(3601),
+            _ => {
+                let next = cookie_of(&scene.refresh(&cookie).await.unwrap());
+                scene.pass(31);
+                scene.refresh(&next).await.unwrap();
+                scene.pass(31);
+            }
+        }
+        for number in 0..20 {
+            // A nonce says that it was made now, whenever it was.
+            let made = json!({ "jti": format!("p-{number}"), "nonce": "n" });
+            let made = proof_with(&scene, &keys().p256, made);
+            let refusal = scene.prove(&cookie, &made).await.unwrap_err();
+            assert!(matches!(refusal.denial, Denial::SessionEnded(_)), "{ended_by}: {:?}", refusal.denial);
+            assert!(clears(refusal.set_cookie.as_ref()), "{ended_by}");
+        }
+        assert_eq!(scene.gate.used_page_proofs.held(), 0, "{ended_by}");
+        assert!(scene.relayed().iter().all(Option::is_none));
+    }
+}
+
+#[tokio::test]
+async fn a_full_memory_of_pages_proofs_keeps_no_route_from_taking_one() {
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({})));
+    let cookie = scene.signed_in_cookie().await;
+    let key = &keys().p256;
+    scene.next(bound_to(&scene, thumbprint(key)));
+    let answer = scene.prove(&cookie, &proof(&scene, key, "p-1")).await.unwrap();
+    let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
+    fill(&scene.gate.used_page_proofs, scene.clock.now());
+    let refusal = scene.prove(&cookie_of(&answer), &proof(&scene, key, "p-2")).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::NoRoomForProofs);
+    let facts = refusal.denial.facts();
+    assert_eq!((facts.status, facts.label), (StatusCode::SERVICE_UNAVAILABLE, "no_room_for_proofs"));
+    assert!(refusal.denial.retry_after().is_some() && refusal.set_cookie.is_none());
+
+    let ath = URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
+    let of_token = json!({ "jti": "p-3", "htm": "GET", "htu": format!("{OWN}/api"), "ath": ath });
+    let mut headers = HeaderMap::new();
+    headers.insert(DPOP, HeaderValue::try_from(proof_with(&scene, key, of_token)).unwrap());
+    let path = CanonicalPath::parse(b"/api").unwrap();
+    let head = head(&Method::GET, &headers);
+    let brought = Brought::ByRequest {
+        to: &Access::Public,
+        from: head.client_address,
+        only_reports: false,
+        by: By::Proof { head: &head, path: &path },
+    };
+    let now = scene.clock.now();
+    authenticate(&scene.gate, &scene.live, token.as_str(), brought, now).await.unwrap();
+    assert_eq!(scene.gate.used_proofs.held(), 1);
+}
+
+/// Until nobody's proof has room.
+fn fill(used: &UsedProofs, now: Timestamp) {
+    for number in 0_u32.. {
+        let key = Thumbprint::from_digest(of_parts(&[&number.to_be_bytes()]));
+        let proof =
+            Proven { key, id: *key.bytes().first_chunk().unwrap(), until: now.plus(Duration::from_secs(60)) };
+        if used.note(&proof, now) == Use::NoRoom {
+            return;
+        }
     }
 }
