@@ -13,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ahash::RandomState;
 
 use crate::core::time::Timestamp;
-use crate::core::token::dpop::Proven;
+use crate::core::token::binding::Thumbprint;
+use crate::core::token::dpop::{Plausible, Proven};
 
 /// In so many parts, by the key that proofs are made with.
 const PARTS: usize = 32;
@@ -72,6 +73,14 @@ impl UsedProofs {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// Whether it was used, whoever made it.
+    pub fn knows(&self, proof: &Plausible<'_>, now: Timestamp) -> bool {
+        let Some(part) = self.part_of(&proof.key()) else { return false };
+        let mut part = lock(part);
+        self.sweep(&mut part, SWEPT, now);
+        part.used.contains(proof.id())
+    }
+
     /// Notes a proof that holds.
     pub fn note(&self, proof: &Proven, now: Timestamp) -> Use {
         match self.try_to_note(proof, now) {
@@ -84,8 +93,7 @@ impl UsedProofs {
     }
 
     fn try_to_note(&self, proof: &Proven, now: Timestamp) -> Use {
-        let [first, ..] = *proof.key.bytes();
-        let Some(part) = self.parts.get(usize::from(first) % PARTS) else { return Use::NoRoom };
+        let Some(part) = self.part_of(&proof.key) else { return Use::NoRoom };
         let mut part = lock(part);
         self.sweep(&mut part, SWEPT, now);
         if part.used.contains(&proof.id) {
@@ -99,6 +107,11 @@ impl UsedProofs {
         let over = proof.until.as_secs().saturating_add(1);
         part.ending.entry(over).or_default().push(proof.id);
         Use::First
+    }
+
+    fn part_of(&self, key: &Thumbprint) -> Option<&Mutex<Part>> {
+        let [first, ..] = *key.bytes();
+        self.parts.get(usize::from(first) % PARTS)
     }
 
     fn sweep(&self, part: &mut Part, most: usize, now: Timestamp) {
@@ -145,7 +158,6 @@ mod tests {
 
     use super::*;
     use crate::core::digest::of_parts;
-    use crate::core::token::binding::Thumbprint;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

@@ -151,7 +151,7 @@ fn judge(proof: &str, now: Timestamp) -> Result<Proven, Wrong> {
         clock_skew: Duration::from_secs(30),
         has_nonces: false,
     };
-    Proof::parse(proof)?.verify(&request, now)
+    Proof::parse(proof)?.check(&request, now)?.verify()
 }
 
 #[test]

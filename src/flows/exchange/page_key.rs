@@ -13,7 +13,7 @@ use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::uri::HttpUri;
 use crate::core::token::dpop::{DPOP, Proof, Request, Wrong, carried};
 use crate::flows::keep_keys_fresh::endpoints;
-use crate::state::used_proofs::Use;
+use crate::flows::prove_possession::{NotTaken, take_once};
 
 /// A page's proof, and the key that it is of.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(in crate::flows) struct PageKey {
 /// The key that the page proves; `None` where it proves none, and gets tokens that are good for whoever has them.
 ///
 /// # Errors
-/// `InvalidDpopProof`, `DpopProofForged`; `AuthorizationServerUnavailable` while nobody knows where the AS is; `NoRoomForProofs`.
+/// `InvalidDpopProof`, `DpopProofForged`, `DpopProofReplayed`; `AuthorizationServerUnavailable` while nobody knows where the AS is; `NoRoomForProofs`.
 pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
     let invalid = |wrong: Wrong| match wrong {
         Wrong::Forged => Denial::DpopProofForged,
@@ -50,14 +50,12 @@ pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
         has_nonces: true,
     };
     let now = at.gate.clock.now();
-    let proven = proof.verify(&request, now).map_err(invalid)?;
-    match at.gate.used_page_proofs.note(&proven, now) {
-        Use::First => {}
-        Use::Again => {
-            return Err(Denial::InvalidDpopProof("The proof was used before: make one for each request."));
-        }
-        Use::NoRoom => return Err(Denial::NoRoomForProofs),
-    }
+    let plausible = proof.check(&request, now).map_err(invalid)?;
+    let proven = take_once(&at.gate.used_page_proofs, plausible, now).map_err(|not| match not {
+        NotTaken::Wrong(wrong) => invalid(wrong),
+        NotTaken::Again => Denial::DpopProofReplayed,
+        NotTaken::NoRoom => Denial::NoRoomForProofs,
+    })?;
     let mut proof = field.clone();
     proof.set_sensitive(true);
     Ok(Some(PageKey { key: proven.key, proof }))

@@ -112,6 +112,14 @@ pub struct Request<'a> {
     pub has_nonces: bool,
 }
 
+/// A proof that holds for a request by all that it says; who made it is not known yet.
+#[derive(Debug)]
+pub struct Plausible<'t> {
+    proof: Proof<'t>,
+    id: [u8; 16],
+    until: Timestamp,
+}
+
 /// A proof that holds for a request, unless it was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proven {
@@ -172,11 +180,11 @@ impl<'t> Proof<'t> {
         self.key.thumbprint()
     }
 
-    /// The judgement, for this request and now.
+    /// The judgement but for its signature, for this request and now.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn verify(self, request: &Request<'_>, now: Timestamp) -> Result<Proven, Wrong> {
+    pub fn check(self, request: &Request<'_>, now: Timestamp) -> Result<Plausible<'t>, Wrong> {
         let key = self.key();
         if request.token.is_some_and(|(_, bound_to)| bound_to != key) {
             return Err(Wrong::OfAnotherKey);
@@ -187,10 +195,7 @@ impl<'t> Proof<'t> {
             _ => self.is_in_time(request.clock_skew, now)?,
         };
         let id = self.id()?;
-        if !self.is_signed() {
-            return Err(Wrong::Forged);
-        }
-        Ok(Proven { key, id, until })
+        Ok(Plausible { proof: self, id, until })
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -242,6 +247,28 @@ impl<'t> Proof<'t> {
         let decoded = URL_SAFE_NO_PAD.decode_slice(self.signature, &mut buffer);
         let signature = decoded.ok().and_then(|length| buffer.get(..length));
         signature.is_some_and(|signature| self.key.signed(self.signed.as_bytes(), signature))
+    }
+}
+
+impl Plausible<'_> {
+    /// Of whose holder it says that it is.
+    pub const fn key(&self) -> Thumbprint {
+        self.proof.key()
+    }
+
+    /// As [`Proven::id`]. Anybody can name another's: that it was used may be told of it, and it counts as used only by
+    /// what [`Self::verify`] gives.
+    pub const fn id(&self) -> &[u8; 16] {
+        &self.id
+    }
+
+    /// The costly part, at last.
+    ///
+    /// # Errors
+    /// [`Wrong::Forged`]
+    pub fn verify(self) -> Result<Proven, Wrong> {
+        let Self { proof, id, until } = self;
+        if proof.is_signed() { Ok(Proven { key: proof.key(), id, until }) } else { Err(Wrong::Forged) }
     }
 }
 

@@ -48,7 +48,7 @@ fn verify(proof: &str, key: Thumbprint) -> Result<Proven, Wrong> {
         clock_skew: Duration::from_secs(30),
         has_nonces: false,
     };
-    Proof::parse(proof)?.verify(&request, NOW)
+    Proof::parse(proof)?.check(&request, NOW)?.verify()
 }
 
 /// A proof of P-256 whose claims are changed.
@@ -62,7 +62,7 @@ fn the_proof_of_rfc_9449_holds_for_its_request() {
     let made = Timestamp::from_secs(1_562_262_616);
     let of = |uri: &HttpUri, method, now| {
         let request = Request { method, uri, token: None, clock_skew: Duration::ZERO, has_nonces: false };
-        Proof::parse(OF_RFC_9449).unwrap().verify(&request, now)
+        Proof::parse(OF_RFC_9449).unwrap().check(&request, now)?.verify()
     };
     let place = uri("https://server.example.com/token");
     let proven = of(&place, &Method::POST, made).unwrap();
@@ -176,7 +176,7 @@ fn a_nonce_tells_the_time_where_somebody_looks_at_it() {
     let proof = |changes: Value| key.sign_as(&header(key), &with(claims(), changes));
     let of = |has_nonces, changes: Value| {
         let request = Request { has_nonces, ..of_no_token() };
-        Proof::parse(&proof(changes)).unwrap().verify(&request, NOW).map(|proven| proven.until)
+        Proof::parse(&proof(changes)).unwrap().check(&request, NOW)?.verify().map(|proven| proven.until)
     };
     let late = json!({ "iat": NOW.as_secs() - 3600, "nonce": "n" });
     assert_eq!(of(true, late.clone()), Ok(NOW.plus(Duration::from_secs(90))), "as long as it may come again");
@@ -246,7 +246,7 @@ fn only_whoever_has_the_key_makes_its_proofs() {
     let off_its_curve = json!({ "jwk": with(key.jwk(), moved) });
     let proof =
         key.sign_text(Algorithm::Es256, &with(header(key), off_its_curve).to_string(), &claims().to_string());
-    assert_eq!(Proof::parse(&proof).unwrap().verify(&of_no_token(), NOW), refused);
+    assert_eq!(Proof::parse(&proof).unwrap().check(&of_no_token(), NOW).unwrap().verify(), refused);
     let by_secret = sign_hs256(b"0123456789abcdef0123456789abcdef", &header(key), &claims());
     assert_eq!(verify(&by_secret, other), refused);
 }

@@ -132,8 +132,29 @@ async fn what_is_no_proof_for_the_authorization_server_reaches_it_never_and_cost
     assert_eq!(scene.asked(), 1, "the sign-in alone");
     scene.counted("exchanges_total", "outcome=\"refused\"", 7);
     assert_eq!(scene.prove(&cookie, &good).await.unwrap().outcome, "rotated");
-    let again = scene.prove(&cookie, &good).await.unwrap_err();
-    assert!(matches!(again.denial, Denial::InvalidDpopProof(why) if why.contains("used before")));
+    assert_eq!(scene.prove(&cookie, &good).await.unwrap_err().denial, Denial::DpopProofReplayed);
+}
+
+#[tokio::test]
+async fn a_proof_that_was_used_is_known_before_its_signature_is_looked_at_and_only_its_holder_uses_it_up() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let good = proof(&scene, &keys().p256, "p-1");
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", "A".repeat(86));
+    for _ in 0..3 {
+        assert_eq!(scene.prove(&cookie, &forged).await.unwrap_err().denial, Denial::DpopProofForged);
+    }
+    assert_eq!(scene.prove(&cookie, &good).await.unwrap().outcome, "rotated");
+    for sent in [&good, &forged] {
+        let denial = scene.prove(&cookie, sent).await.unwrap_err().denial;
+        assert_eq!(denial, Denial::DpopProofReplayed);
+        assert!(crate::core::brake::counts(&denial));
+        assert_eq!(
+            (denial.facts().status, denial.facts().oauth_error),
+            (StatusCode::BAD_REQUEST, Some("invalid_dpop_proof"))
+        );
+    }
 }
 
 #[tokio::test]
