@@ -24,6 +24,7 @@ static HEADER: LazyLock<[&[Member]; 3]> = LazyLock::new(|| {
         jwk("", Fine),
         jwk(r#","kid":"any","ext":true,"key_ops":["verify"]"#, Fine),
         jwk(r#","use":"sig","alg":"EdDSA""#, Fine),
+        jwk(r#","key_ops":[]"#, Fine),
         jwk(r#","x5c":["MIIB"]"#, Fine),
         jwk(r#","d":"AAAA""#, Spoiling),
         jwk(r#","d":null"#, Spoiling),

@@ -296,6 +296,6 @@ fn read_header(bytes: &[u8]) -> Result<BroughtKey, Wrong> {
     let jwk = members.get("jwk").and_then(Value::as_object);
     let jwk = jwk.ok_or(Wrong::Invalid("The proof's header must have the public key as jwk."))?;
     BroughtKey::read(jwk, algorithm).map_err(|_| {
-        Wrong::Invalid("The proof's jwk must be a public key for signatures by its alg, and strong enough.")
+        Wrong::Invalid("The proof's jwk must be a public key for signatures by its alg, strong enough, and for verifying where it has key_ops.")
     })
 }

@@ -212,6 +212,7 @@ fn a_header_that_is_not_of_a_proof_is_refused() {
         json!({ "jwk": with(key.jwk(), json!({ "d": "AAAA" })) }),
         json!({ "jwk": with(key.jwk(), json!({ "use": "enc" })) }),
         json!({ "jwk": with(key.jwk(), json!({ "key_ops": ["encrypt"] })) }),
+        json!({ "jwk": with(key.jwk(), json!({ "key_ops": ["sign"] })) }),
         json!({ "jwk": with(key.jwk(), json!({ "alg": "ES384" })) }),
         json!({ "jwk": with(key.jwk(), json!({ "crv": "secp256k1" })) }),
         json!({ "jwk": with(key.jwk(), json!({ "x": "AAAA" })) }),
@@ -222,10 +223,14 @@ fn a_header_that_is_not_of_a_proof_is_refused() {
         let proof = key.sign_text(Algorithm::Es256, &header.to_string(), &claims().to_string());
         assert!(matches!(Proof::parse(&proof), Err(Wrong::Invalid(_))), "{changes}");
     }
-    let exported = with(key.jwk(), json!({ "key_ops": ["verify"], "ext": true, "kid": null }));
-    for changes in
-        [json!({ "jwk": exported }), json!({ "typ": "application/DPoP+JWT" }), json!({ "kid": "x" })]
-    {
+    let exported =
+        |key_ops| json!({ "jwk": with(key.jwk(), json!({ "key_ops": key_ops, "ext": true, "kid": null })) });
+    for changes in [
+        exported(json!(["verify"])),
+        exported(json!([])),
+        json!({ "typ": "application/DPoP+JWT" }),
+        json!({ "kid": "x" }),
+    ] {
         let proof = key.sign_as(&with(header(key), changes.clone()), &claims());
         assert!(verify(&proof, thumbprint(key)).is_ok(), "{changes}");
     }
