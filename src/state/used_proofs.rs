@@ -7,7 +7,7 @@
 //! from its work.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
@@ -16,10 +16,14 @@ use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::{Plausible, Proven};
 
-/// In so many parts, by the key that proofs are made with.
+/// In so many parts, so that not everybody waits for one lock. By the proof: who chooses its `jti` may choose the part, and
+/// gains nothing by it, because no part has a limit of its own.
 const PARTS: usize = 32;
+/// How many of each key there are is counted in so many places. A key has its place by a hash under a secret of the
+/// process: nobody knows with whom they share it, and hardly anybody shares it with a flood.
+const PLACES: usize = 1 << u16::BITS;
 /// What one takes, in its two places, rather too many bytes than too few.
-const ROOM: u64 = 72;
+const ROOM: u64 = 76;
 /// There is room for so many, whatever the configuration says.
 const LEAST: usize = 64 * 1024;
 /// How many that are over are dropped with each new one: more than come, and never so many that somebody waits.
@@ -41,6 +45,9 @@ pub enum Use {
 #[derive(Debug)]
 pub struct UsedProofs {
     parts: [Mutex<Part>; PARTS],
+    /// How many there are of each key, by its place.
+    of_key: Box<[AtomicU32]>,
+    places: RandomState,
     /// In all parts.
     held: AtomicUsize,
     most: AtomicUsize,
@@ -49,15 +56,21 @@ pub struct UsedProofs {
 #[derive(Debug, Default)]
 struct Part {
     used: HashSet<Id, RandomState>,
-    /// The same, by the second from which on they are too old.
-    ending: BTreeMap<i64, Vec<Id>>,
+    /// The same with the places of their keys, by the second from which on they are too old.
+    ending: BTreeMap<i64, Vec<(Id, u16)>>,
 }
 
 impl UsedProofs {
     /// `limit`: in bytes.
     pub fn new(limit: u64) -> Self {
+        Self::with_places(limit, RandomState::new())
+    }
+
+    fn with_places(limit: u64, places: RandomState) -> Self {
         let parts = std::array::from_fn(|_| Mutex::default());
-        let made = Self { parts, held: AtomicUsize::new(0), most: AtomicUsize::new(LEAST) };
+        let of_key = std::iter::repeat_with(AtomicU32::default).take(PLACES).collect();
+        let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(LEAST));
+        let made = Self { parts, of_key, places, held, most };
         made.set_limit(limit);
         made
     }
@@ -75,7 +88,7 @@ impl UsedProofs {
 
     /// Whether it was used, whoever made it.
     pub fn knows(&self, proof: &Plausible<'_>, now: Timestamp) -> bool {
-        let Some(part) = self.part_of(&proof.key()) else { return false };
+        let Some(part) = self.part_of(proof.id()) else { return false };
         let mut part = lock(part);
         self.sweep(&mut part, SWEPT, now);
         part.used.contains(proof.id())
@@ -93,36 +106,54 @@ impl UsedProofs {
     }
 
     fn try_to_note(&self, proof: &Proven, now: Timestamp) -> Use {
-        let Some(part) = self.part_of(&proof.key) else { return Use::NoRoom };
+        let place = self.place_of(&proof.key);
+        let (Some(part), Some(of_key)) = (self.part_of(&proof.id), self.of_key.get(usize::from(place)))
+        else {
+            return Use::NoRoom;
+        };
         let mut part = lock(part);
         self.sweep(&mut part, SWEPT, now);
         if part.used.contains(&proof.id) {
             return Use::Again;
         }
-        if !self.has_room(part.used.len()) {
+        // Those who look at once in several parts may all find the last room: a few more than there should be.
+        if !self.has_room(of_key.load(Ordering::Relaxed)) {
             return Use::NoRoom;
         }
         self.held.fetch_add(1, Ordering::Relaxed);
+        of_key.fetch_add(1, Ordering::Relaxed);
         part.used.insert(proof.id);
         let over = proof.until.as_secs().saturating_add(1);
-        part.ending.entry(over).or_default().push(proof.id);
+        part.ending.entry(over).or_default().push((proof.id, place));
         Use::First
     }
 
-    fn part_of(&self, key: &Thumbprint) -> Option<&Mutex<Part>> {
-        let [first, ..] = *key.bytes();
+    fn part_of(&self, id: &Id) -> Option<&Mutex<Part>> {
+        let [first, ..] = *id;
         self.parts.get(usize::from(first) % PARTS)
     }
 
-    fn sweep(&self, part: &mut Part, most: usize, now: Timestamp) {
-        self.held.fetch_sub(part.sweep(most, now), Ordering::Relaxed);
+    fn place_of(&self, key: &Thumbprint) -> u16 {
+        let [one, two, ..] = self.places.hash_one(key.bytes()).to_ne_bytes();
+        u16::from_ne_bytes([one, two])
     }
 
-    /// Whether one more may be kept in a part with so many. One part may fill half of all; beyond that there is room for
+    fn sweep(&self, part: &mut Part, most: usize, now: Timestamp) {
+        let mut dropped = 0;
+        part.sweep(most, now, |place| {
+            dropped += 1;
+            if let Some(of_key) = self.of_key.get(usize::from(place)) {
+                of_key.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+        self.held.fetch_sub(dropped, Ordering::Relaxed);
+    }
+
+    /// Whether one more may be kept of a key with so many. One key may fill half of all; beyond that there is room for
     /// those with less than a quarter.
-    fn has_room(&self, in_part: usize) -> bool {
+    fn has_room(&self, of_key: u32) -> bool {
         let (held, most) = (self.held.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
-        held < most && (held < most / 2 || in_part < most / 4)
+        held < most && (held < most / 2 || usize::try_from(of_key).is_ok_and(|of_key| of_key < most / 4))
     }
 }
 
@@ -131,9 +162,8 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 }
 
 impl Part {
-    /// Drops some of what is over; how many it were.
-    fn sweep(&mut self, most: usize, now: Timestamp) -> usize {
-        let mut dropped = 0;
+    /// Drops some of what is over, and tells the places of their keys.
+    fn sweep(&mut self, most: usize, now: Timestamp, mut dropped: impl FnMut(u16)) {
         for _ in 0..most {
             let Some(mut oldest) = self.ending.first_entry() else {
                 // What a flood took is given back.
@@ -144,11 +174,13 @@ impl Part {
                 break;
             }
             match oldest.get_mut().pop() {
-                Some(id) => dropped += usize::from(self.used.remove(&id)),
+                Some((id, place)) => {
+                    self.used.remove(&id);
+                    dropped(place);
+                }
                 None => drop(oldest.remove()),
             }
         }
-        dropped
     }
 }
 
@@ -200,15 +232,26 @@ mod tests {
         assert_eq!(taken(&used, "a", 0..LEAST, 60, NOW), LEAST / 2, "one key has half of it");
         assert_eq!(used.note(&proof("a", LEAST as u64, 60), NOW), Use::NoRoom);
         assert_eq!(used.note(&proof("a", 7, 60), NOW), Use::Again, "none was forgotten for it");
-        // All others together have the rest, and none of them more than a quarter. A few have their place beside the first.
-        let others: usize = (0..64).map(|key| taken(&used, &format!("key {key}"), 0..64, 60, NOW)).sum();
-        assert!((55 * 64..=64 * 64).contains(&others), "{others}");
-        assert_eq!(used.held.load(Ordering::Relaxed), LEAST / 2 + others);
         let later = NOW.plus(Duration::from_secs(61));
         assert_eq!(taken(&used, "a", LEAST..LEAST + LEAST / 4, 200, later), LEAST / 4);
         let held: usize = used.parts.iter().map(|part| part.lock().unwrap().used.len()).sum();
-        assert_eq!(used.held.load(Ordering::Relaxed), held);
+        assert_eq!(used.held(), held);
         assert!(held < LEAST / 2, "{held}");
+        let of_keys: u32 = used.of_key.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        assert_eq!(usize::try_from(of_keys), Ok(held));
+    }
+
+    #[test]
+    fn a_flood_with_one_key_leaves_room_to_all_others() {
+        let used = UsedProofs::with_places(0, RandomState::with_seeds(1, 2, 3, 4));
+        taken(&used, "flood", 0..LEAST, 60, NOW);
+        // One in 65,536 shares its place.
+        let others: usize = (0..1000).map(|key| taken(&used, &format!("key {key}"), 0..8, 60, NOW)).sum();
+        assert!(others >= 999 * 8, "{others}");
+        // None of them more than a quarter of all.
+        assert_eq!(taken(&used, "second", 0..LEAST, 60, NOW), LEAST / 4);
+        assert_eq!(used.note(&proof("flood", LEAST as u64, 60), NOW), Use::NoRoom);
+        assert_eq!(used.note(&proof("third", 1, 60), NOW), Use::First);
     }
 
     #[test]
