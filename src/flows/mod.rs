@@ -113,8 +113,9 @@ impl Gate {
     pub fn new(live: Arc<Live>, metrics: Metrics, operators: Operators, ports: Ports) -> Self {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
         let sessions = Sessions::new(live.settings.limits.token_memory / 2);
-        let used_proofs = UsedProofs::new(live.settings.limits.token_memory / 2);
-        let used_page_proofs = UsedProofs::new(live.settings.limits.token_memory / 8);
+        let clock_skew = live.settings.largest_clock_skew();
+        let used_proofs = UsedProofs::new(live.settings.limits.token_memory / 2, clock_skew);
+        let used_page_proofs = UsedProofs::new(live.settings.limits.token_memory / 8, clock_skew);
         Self {
             fingerprint_key: FingerprintKey::from_random(&ports::random(&*random)),
             verified_tokens: VerifiedTokens::new(live.settings.limits.token_memory),

@@ -114,6 +114,7 @@ pub(in crate::flows) fn take_once(
     match used.note(&proven, now) {
         Use::First => Ok(proven),
         Use::Again => Err(NotTaken::Again),
+        Use::TooOld => Err(NotTaken::Wrong(Wrong::OutOfTime)),
         Use::NoRoom => Err(NotTaken::NoRoom),
     }
 }

@@ -41,7 +41,7 @@ pub const ALGORITHMS: [&str; 11] =
     ["ES256", "ES384", "ES512", "Ed25519", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
 /// How old a proof may be, beside what clocks may differ by.
-const LIFE: Duration = Duration::from_secs(60);
+pub const LIFE: Duration = Duration::from_secs(60);
 /// The longest proof: one of RSA with 8192 bits, with room for claims of others.
 const LONGEST: usize = 8 * 1024;
 /// The largest signature that can hold: RSA of 8192 bits, in bytes.
@@ -117,7 +117,7 @@ pub struct Request<'a> {
 pub struct Plausible<'t> {
     proof: Proof<'t>,
     id: [u8; 16],
-    until: Timestamp,
+    made_at: Timestamp,
 }
 
 /// A proof that holds for a request, unless it was used before.
@@ -126,8 +126,9 @@ pub struct Proven {
     pub key: Thumbprint,
     /// What tells it from all other proofs: of its key and its `jti`.
     pub id: [u8; 16],
-    /// From here on it would be refused for its age.
-    pub until: Timestamp,
+    /// By its `iat`: it is refused for its age once [`LIFE`] and what clocks may differ by are over. Where a nonce stands in
+    /// for that, when it came; then nobody here knows until when it may come again.
+    pub made_at: Timestamp,
 }
 
 impl std::fmt::Debug for Proof<'_> {
@@ -185,17 +186,16 @@ impl<'t> Proof<'t> {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(self, request: &Request<'_>, now: Timestamp) -> Result<Plausible<'t>, Wrong> {
-        let key = self.key();
-        if request.token.is_some_and(|(_, bound_to)| bound_to != key) {
+        if request.token.is_some_and(|(_, bound_to)| bound_to != self.key()) {
             return Err(Wrong::OfAnotherKey);
         }
         self.is_of(request)?;
-        let until = match self.text("nonce") {
-            Some(_) if request.has_nonces => now.plus(LIFE).plus(request.clock_skew),
+        let made_at = match self.text("nonce") {
+            Some(_) if request.has_nonces => now,
             _ => self.is_in_time(request.clock_skew, now)?,
         };
         let id = self.id()?;
-        Ok(Plausible { proof: self, id, until })
+        Ok(Plausible { proof: self, id, made_at })
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -224,14 +224,14 @@ impl<'t> Proof<'t> {
         }
     }
 
-    /// Point 11. Until when it is.
+    /// Point 11. When it was made.
     fn is_in_time(&self, clock_skew: Duration, now: Timestamp) -> Result<Timestamp, Wrong> {
         const NO_DATE: Wrong = Wrong::Invalid("The proof's iat must be a number of seconds.");
         let made_at = date(&self.claims, "iat").ok().flatten().ok_or(NO_DATE)?;
         let ends = date(&self.claims, "exp").map_err(|_| Wrong::Invalid("The proof's exp is no date."))?;
         let until = made_at.plus(LIFE).plus(clock_skew);
         let is_too_old = now >= until || ends.is_some_and(|ends| now >= ends.plus(clock_skew));
-        if is_too_old || made_at > now.plus(clock_skew) { Err(Wrong::OutOfTime) } else { Ok(until) }
+        if is_too_old || made_at > now.plus(clock_skew) { Err(Wrong::OutOfTime) } else { Ok(made_at) }
     }
 
     /// Section 11.1: of key and `jti`, so that nobody uses up the names of others.
@@ -267,8 +267,8 @@ impl Plausible<'_> {
     /// # Errors
     /// [`Wrong::Forged`]
     pub fn verify(self) -> Result<Proven, Wrong> {
-        let Self { proof, id, until } = self;
-        if proof.is_signed() { Ok(Proven { key: proof.key(), id, until }) } else { Err(Wrong::Forged) }
+        let Self { proof, id, made_at } = self;
+        if proof.is_signed() { Ok(Proven { key: proof.key(), id, made_at }) } else { Err(Wrong::Forged) }
     }
 }
 

@@ -345,8 +345,7 @@ async fn a_full_memory_of_pages_proofs_keeps_no_route_from_taking_one() {
 fn fill(used: &UsedProofs, now: Timestamp) {
     for number in 0_u32.. {
         let key = Thumbprint::from_digest(of_parts(&[&number.to_be_bytes()]));
-        let proof =
-            Proven { key, id: *key.bytes().first_chunk().unwrap(), until: now.plus(Duration::from_secs(60)) };
+        let proof = Proven { key, id: *key.bytes().first_chunk().unwrap(), made_at: now };
         if used.note(&proof, now) == Use::NoRoom {
             return;
         }
