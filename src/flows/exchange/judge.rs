@@ -22,7 +22,7 @@ use crate::core::session::oauth::answer::{
 };
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
-use crate::core::token::binding::Thumbprint;
+use crate::core::token::binding::{Thumbprint, names_another};
 use crate::core::token::id::TokenId;
 use crate::core::token::id_token::{Expected, VerifiedIdToken};
 use crate::core::token::verified::VerifiedToken;
@@ -158,7 +158,10 @@ pub(super) async fn judge(
             judged.add_verified(client, rules, found.token())?;
             judged.verified = Some(found);
         }
-        Err(denial) => judged.add_refused(client, rules, &answer.access_token, denial)?,
+        Err(denial) => {
+            let denial = binding_first(&answer.access_token, exchanged.key(), denial);
+            judged.add_refused(client, rules, &answer.access_token, denial)?;
+        }
     }
     if answer.is_bound() && exchanged.key().is_none() {
         judged.unusable = Some(Denial::BoundTokenAsBearer);
@@ -169,6 +172,16 @@ pub(super) async fn judge(
 /// Whether the AS bound the token to a key that was not proven by whoever would get it.
 const fn is_bound_to_others(denial: &Denial) -> bool {
     matches!(denial, Denial::BoundTokenAsBearer | Denial::ProofOfAnotherKey)
+}
+
+/// Whose key it is for counts before whatever else is wrong with a token, for it counts whatever the client takes.
+fn binding_first(token: &SecretString, key: Option<Thumbprint>, denial: Denial) -> Denial {
+    let is_others = claims_from_token_endpoint(token).is_some_and(|claims| names_another(&claims, key));
+    match key {
+        Some(_) if is_others => Denial::ProofOfAnotherKey,
+        None if is_others => Denial::BoundTokenAsBearer,
+        _ => denial,
+    }
 }
 
 impl Judged {

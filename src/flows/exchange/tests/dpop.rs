@@ -227,13 +227,16 @@ async fn a_token_that_is_bound_to_a_key_nobody_proved_goes_to_nobody() {
             Scene::with(Client { accept_any_access_token: accepts_any, ..client() }, Duration::from_secs(5));
         scene.next(access_token(&scene, json!({})));
         let mut cookie = scene.signed_in_cookie().await;
-        let sent = proof(&scene, &keys().p256, "p-1");
+        let [sent, second, third] = ["p-1", "p-2", "p-3"].map(|jti| proof(&scene, &keys().p256, jti));
         let opaque = Instead::With(json!({ "access_token": "opaque", "token_type": "dpop" }));
         for (proof, instead) in [
             (Some(&sent), bound_to(&scene, mallory)),
             (None, bound_to(&scene, mallory)),
             // By the word of the AS alone.
             (None, opaque),
+            // Not for here, and by the word of the token alone.
+            (Some(&second), elsewhere(&scene, mallory)),
+            (None, elsewhere(&scene, mallory)),
         ] {
             scene.next(instead);
             let result = match proof {
@@ -248,8 +251,33 @@ async fn a_token_that_is_bound_to_a_key_nobody_proved_goes_to_nobody() {
             next.split(';').next().unwrap().clone_into(&mut cookie);
         }
         scene.next(access_token(&scene, json!({ "jti": "t-9" })));
-        assert!(scene.refresh(&cookie).await.is_ok());
+        let cookie = cookie_of(&scene.refresh(&cookie).await.unwrap());
+        // Of the key that was proven it is what the client says that it takes.
+        scene.next(elsewhere(&scene, thumbprint(&keys().p256)));
+        assert_eq!(scene.prove(&cookie, &third).await.is_ok(), accepts_any);
     }
+}
+
+/// An access token for other APIs that is bound to this key, which its AS does not say.
+fn elsewhere(scene: &Scene, key: Thumbprint) -> Instead {
+    access_token(scene, json!({ "aud": "https://elsewhere.example", "cnf": { "jkt": key.to_string() } }))
+}
+
+#[tokio::test]
+async fn whose_key_a_token_is_for_is_seen_while_the_keys_of_its_issuer_are_away() {
+    let before = Scene::strict();
+    before.next(access_token(&before, json!({})));
+    let cookie = before.signed_in_cookie().await;
+    // A gateway that never had the keys.
+    let scene = Scene::strict();
+    *scene.server.jwks.lock().unwrap() = json!("no keys");
+    "refresh-token-0".clone_into(&mut scene.server.current.lock().unwrap());
+    let key = &keys().p256;
+    scene.next(bound_to(&scene, thumbprint(key)));
+    let cookie = cookie_of(&scene.prove(&cookie, &proof(&scene, key, "p-1")).await.unwrap());
+    scene.next(bound_to(&scene, thumbprint(&keys().ed)));
+    let refusal = scene.prove(&cookie, &proof(&scene, key, "p-2")).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
 }
 
 #[tokio::test]
