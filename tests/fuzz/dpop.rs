@@ -138,6 +138,9 @@ const MORE_OF_PAYLOAD: &[Member] = &[
     (r#""exp":1800000001"#, Fine),
     (r#""exp":1799999970"#, Spoiling),
     (r#""exp":"x""#, Spoiling),
+    (r#""nbf":1800000030"#, Fine),
+    (r#""nbf":1800000031"#, Spoiling),
+    (r#""nbf":null"#, Spoiling),
     (r#""x":[{"a":1,"a":1}]"#, Spoiling),
     (r#""x":01"#, Spoiling),
 ];

@@ -337,6 +337,17 @@ routes: [{{ path: /*, to: \"http://{}\" }}]
         let answer = client.answer().await;
         assert_eq!((answer.status, reason(&answer).as_str()), (401, "bound_token_as_bearer"));
     }
+    // A bearer token may come so. A proof that comes along is not for the service either.
+    let free = gateway.issuer.token("alice", "");
+    let (proof, protocol) = (
+        alice.proof("GET", &url("/chat"), &free),
+        format!("tollgate.bearer.{}", URL_SAFE_NO_PAD.encode(&free)),
+    );
+    let mut client = gateway.connect().await;
+    client.send(shake(&[("Sec-WebSocket-Protocol", &protocol), ("Origin", origin), ("DPoP", &proof)])).await;
+    let mut peer = accept(&listener).await;
+    let head = peer.take_head().await.unwrap().to_ascii_lowercase();
+    assert!(head.contains("x-auth-subject: alice") && !head.contains("dpop"), "{head}");
 }
 
 #[tokio::test]

@@ -230,8 +230,13 @@ impl<'t> Proof<'t> {
         let made_at = date(&self.claims, "iat").ok().flatten().ok_or(NO_DATE)?;
         let ends = date(&self.claims, "exp").map_err(|_| Wrong::Invalid("The proof's exp is no date."))?;
         let until = made_at.plus(LIFE).plus(clock_skew);
+        let begins = date(&self.claims, "nbf").map_err(|_| Wrong::Invalid("The proof's nbf is no date."))?;
         let is_too_old = now >= until || ends.is_some_and(|ends| now >= ends.plus(clock_skew));
-        if is_too_old || made_at > now.plus(clock_skew) { Err(Wrong::OutOfTime) } else { Ok(made_at) }
+        if is_too_old || made_at.max(begins.unwrap_or(made_at)) > now.plus(clock_skew) {
+            Err(Wrong::OutOfTime)
+        } else {
+            Ok(made_at)
+        }
     }
 
     /// Section 11.1: of key and `jti`, so that nobody uses up the names of others.

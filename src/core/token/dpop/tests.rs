@@ -167,7 +167,13 @@ fn a_proof_is_of_this_minute() {
     }
     assert_eq!(judged(json!({ "exp": NOW.as_secs() - 30 })), Err(Wrong::OutOfTime));
     assert!(judged(json!({ "exp": NOW.as_secs() + 1 })).is_ok());
-    assert!(matches!(judged(json!({ "exp": "x" })), Err(Wrong::Invalid(_))));
+    assert_eq!(judged(json!({ "nbf": NOW.as_secs() + 31 })), Err(Wrong::OutOfTime), "RFC 7519 section 4.1.5");
+    for fine in [NOW.as_secs() + 30, NOW.as_secs(), 0] {
+        assert!(judged(json!({ "nbf": fine })).is_ok(), "{fine}");
+    }
+    for date in ["exp", "nbf"] {
+        assert!(matches!(judged(json!({ date: "x" })), Err(Wrong::Invalid(_))));
+    }
 }
 
 #[test]
