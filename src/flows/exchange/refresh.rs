@@ -10,10 +10,9 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::coordinate::{change, known, take_back, wait_for};
+use super::coordinate::{change, take_back, wait_for};
 use super::flight::Flight;
-use super::page_key::{self, PageKey};
-use super::{At, OAuthAnswer, OAuthRefusal, nonce_header, outcome_of_end, session_cookie, windows};
+use super::{At, OAuthAnswer, OAuthRefusal, nonce_header, outcome_of_end, page_key, session_cookie, windows};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
@@ -22,7 +21,6 @@ use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, Successor, With};
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
-use crate::core::token::dpop::DPOP;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::logout::tokens_of;
 use crate::flows::ports::random;
@@ -44,14 +42,9 @@ pub(super) async fn refresh(
         }
     };
     let found = match at.gate.revocations.admits_grant(&GrantFacts::of(&grant), at.gate.clock.now()) {
-        Ok(true) => match page_key_for(at, &grant).await {
-            Ok(page_key) => {
-                let key = page_key.as_ref().map(|page_key| page_key.key);
-                let shape = Shape { scope, resource: at.client.resource.clone(), key };
-                let asked = Asked { shape, proof: page_key.map(|page_key| page_key.proof), used };
-                answer_for(at, &grant, &asked, Instant::now() + at.patience()).await
-            }
-            Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
+        Ok(true) => match asked(at, &grant, scope, used).await {
+            Ok(asked) => answer_for(at, &grant, &asked, Instant::now() + at.patience()).await,
+            Err(found) => found,
         },
         Ok(false) => taken_back(at, &grant).await,
         Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
@@ -59,18 +52,47 @@ pub(super) async fn refresh(
     found.told(at, &grant)
 }
 
-/// The key that the page proves. A proof costs work and room, which nobody gets by a session that is over: it is left
-/// unread, and the session says so when it is presented.
-async fn page_key_for(at: At<'_>, grant: &Grant) -> Result<Option<PageKey>, Denial> {
-    if !at.head.headers.contains_key(DPOP) {
-        return Ok(None);
+/// What a request of a page asks for. A proof costs work and room, which nobody gets by a session that is over.
+///
+/// # Errors
+/// How the request ended, where it comes to no exchange.
+async fn asked(at: At<'_>, grant: &Grant, scope: Option<Scope>, used: bool) -> Result<Asked, Found> {
+    let refused = |denial| Found::new(Err(denial), ExchangeOutcome::Refused);
+    let resource = at.client.resource.clone();
+    let Some(brought) = page_key::brought(at).map_err(refused)? else {
+        return Ok(Asked { shape: Shape { scope, resource, key: None }, proof: None, used });
+    };
+    let shape = Shape { scope, resource, key: Some(brought.claimed()) };
+    if let Some(found) = over(at, grant, &shape, used).await {
+        return Err(found);
     }
-    let known = timeout(at.patience(), known(at.gate, grant)).await;
-    let (family, now) = known.map_err(|_| Denial::StoreUnavailable)??;
-    if family.is_over_for(grant, windows(at.live, at.client), now).is_some() {
-        return Ok(None);
+    let proof = brought.prove(at).await.map_err(refused)?.proof;
+    Ok(Asked { shape, proof: Some(proof), used })
+}
+
+/// How a request ends whose session is over, whoever has the key that it names; `None`: it is not over, and nothing came
+/// of having asked.
+async fn over(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<Found> {
+    let (windows, no_flight) = (windows(at.live, at.client), FlightId(0));
+    let mut presented = None;
+    let put = change(at.gate, grant, windows.timeouts, |family, now| {
+        let newest = family.successor().cloned();
+        let mut tried = family.clone();
+        let decision = tried.present(grant, shape, used, windows, now, no_flight);
+        presented = matches!(decision, Decision::Over { .. } | Decision::Replay).then(|| {
+            *family = tried;
+            Presented::of(decision, newest.as_ref(), family, grant)
+        });
+    });
+    let is_put = matches!(timeout(at.patience(), put).await, Ok(Ok(())));
+    if !is_put {
+        return Some(unconfirmed(at, grant, windows.timeouts, no_flight, presented));
     }
-    page_key::proven(at).await
+    match presented? {
+        Presented::Replay { revoke, issued } => Some(replayed(at, grant, revoke, issued)),
+        Presented::Over { end, revoke } => Some(ended(at, end, revoke)),
+        _ => None,
+    }
 }
 
 /// What a request asks for.
@@ -276,10 +298,7 @@ async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: Instant) ->
                 return Found { age, with_cookie, ..found };
             }
             Presented::Replay { revoke, issued } => return replayed(at, grant, revoke, issued),
-            Presented::Over { end, revoke } => {
-                revoke_all(at, revoke);
-                return Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end));
-            }
+            Presented::Over { end, revoke } => return ended(at, end, revoke),
             Presented::Unreadable => {
                 tracing::error!(family = %grant.family, "what the store holds of a session does not open with its cookie");
                 return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
@@ -353,6 +372,11 @@ fn revoke_all(at: At<'_>, tokens: Vec<SecretString>) {
     for token in tokens {
         revoke_in_background(at.gate, at.live, at.client, token);
     }
+}
+
+fn ended(at: At<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> Found {
+    revoke_all(at, revoke);
+    Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end))
 }
 
 fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: Vec<Issued>) -> Found {

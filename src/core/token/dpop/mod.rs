@@ -256,11 +256,6 @@ impl<'t> Proof<'t> {
 }
 
 impl Plausible<'_> {
-    /// Of whose holder it says that it is.
-    pub const fn key(&self) -> Thumbprint {
-        self.proof.key()
-    }
-
     /// As [`Proven::id`]. Anybody can name another's: that it was used may be told of it, and it counts as used only by
     /// what [`Self::verify`] gives.
     pub const fn id(&self) -> &[u8; 16] {
