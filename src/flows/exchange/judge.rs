@@ -159,8 +159,8 @@ pub(super) async fn judge(
             judged.verified = Some(found);
         }
         Err(denial) => {
-            let denial = binding_first(&answer.access_token, exchanged.key(), denial);
             judged.add_refused(client, rules, &answer.access_token, denial)?;
+            judged.unusable = bound_to_others(&answer.access_token, exchanged.key()).or(judged.unusable);
         }
     }
     if answer.is_bound() && exchanged.key().is_none() {
@@ -174,14 +174,11 @@ const fn is_bound_to_others(denial: &Denial) -> bool {
     matches!(denial, Denial::BoundTokenAsBearer | Denial::ProofOfAnotherKey)
 }
 
-/// Whose key it is for counts before whatever else is wrong with a token, for it counts whatever the client takes.
-fn binding_first(token: &SecretString, key: Option<Thumbprint>, denial: Denial) -> Denial {
-    let is_others = claims_from_token_endpoint(token).is_some_and(|claims| names_another(&claims, key));
-    match key {
-        Some(_) if is_others => Denial::ProofOfAnotherKey,
-        None if is_others => Denial::BoundTokenAsBearer,
-        _ => denial,
-    }
+/// Whose key a token is for counts whatever else is wrong with it, and whatever the client takes.
+fn bound_to_others(token: &SecretString, key: Option<Thumbprint>) -> Option<Denial> {
+    let names_another = names_another(&claims_from_token_endpoint(token)?, key);
+    let denial = if key.is_some() { Denial::ProofOfAnotherKey } else { Denial::BoundTokenAsBearer };
+    names_another.then_some(denial)
 }
 
 impl Judged {
