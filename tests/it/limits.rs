@@ -398,7 +398,9 @@ routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
     let used = proof();
     let made_up = || "x".to_owned();
     let again = || used.clone();
-    let cases: [(&str, &String, &dyn Fn() -> String, &str, usize); 4] = [
+    /// Address, body, proof, what is said of it, and how often that server is asked.
+    type Case<'a> = (&'a str, &'a str, &'a dyn Fn() -> String, &'a str, usize);
+    let cases: [Case<'_>; 4] = [
         ("192.0.2.1", &code, &proof, "use_dpop_nonce", 120),
         ("192.0.2.2", &native, &made_up, "invalid_dpop_proof", 120),
         ("192.0.2.3", &native, &proof, "use_dpop_nonce", 120),
