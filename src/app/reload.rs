@@ -30,6 +30,10 @@ impl App {
         self.gate.made_assertions.set_limit(settings.limits.token_memory / 2);
         self.gate.sessions.set_limit(settings.limits.token_memory / 2);
         self.gate.used_proofs.set_limit(settings.limits.token_memory / 2);
+        self.gate.used_page_proofs.set_limit(settings.limits.token_memory / 8);
+        for used in [&self.gate.used_proofs, &self.gate.used_page_proofs] {
+            used.allow_clock_skew(settings.largest_clock_skew(), || self.gate.clock.now());
+        }
         self.gate.live.store(live);
         self.running.adopt(prepared);
         let (were, are) = (before.settings.called(), settings.called());

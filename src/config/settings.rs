@@ -300,6 +300,11 @@ impl Settings {
         let assertions = assertions.filter_map(|identity| Some(&identity.assertion.as_ref()?.header));
         self.identity.headers.iter().flatten().map(|(name, _)| name).chain(assertions)
     }
+
+    /// By how much the clock of any issuer's callers may differ from ours.
+    pub fn largest_clock_skew(&self) -> Duration {
+        self.issuers.iter().map(|issuer| issuer.rules.clock_skew).max().unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]

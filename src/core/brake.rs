@@ -34,6 +34,9 @@ pub fn counts(denial: &Denial) -> bool {
         | Denial::ProofOfAnotherKey
         | Denial::ProofReplayed
         | Denial::DpopProofForged
+        | Denial::DpopProofReplayed
+        // A session's is `FromAuthorizationServer`. An honest page, or native client, meets it once a sign-in or refresh.
+        | Denial::ProofRefusedThere(_)
         | Denial::TokenInactive { was_good: false }
         | Denial::LogoutTokenForged(_)
         | Denial::ClientCredentialRefused { .. } => true,

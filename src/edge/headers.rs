@@ -130,9 +130,14 @@ fn remove_reserved(headers: &mut HeaderMap, plan: &Outgoing<'_>) {
     }
     // A proof is of this request and this gateway, and is shown to nobody who could show it again; one that no token came
     // with is not for us.
-    if plan.received.contains_key(DPOP) && plan.received.contains_key(header::AUTHORIZATION) {
+    if plan.received.contains_key(DPOP) && brings_token(plan.received) {
         headers.remove(DPOP);
     }
+}
+
+/// Whether a token came, in whatever way and of whatever worth.
+fn brings_token(received: &HeaderMap) -> bool {
+    received.contains_key(header::AUTHORIZATION) || !matches!(subprotocol::offered(received), Ok(None))
 }
 
 fn remove_our_cookies(headers: &mut HeaderMap, live: &Live) {

@@ -110,8 +110,9 @@ pub(super) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id: &str) -
             HeaderValue::from_static("Basic realm=\"oauth\", charset=\"UTF-8\""),
         );
     }
-    if let Denial::FromAuthorizationServer(said) | Denial::ClientCredentialRefused { said, .. } =
-        &refusal.denial
+    if let Denial::FromAuthorizationServer(said)
+    | Denial::ProofRefusedThere(said)
+    | Denial::ClientCredentialRefused { said, .. } = &refusal.denial
         && let Some(nonce) = said.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok())
     {
         answer.set(DPOP_NONCE, nonce);

@@ -51,7 +51,9 @@ impl Pages {
     pub(crate) fn refusal(&self, denial: &Denial, again: Option<&str>, request_id: &str) -> Answer {
         let facts = denial.facts();
         let said = match denial {
-            Denial::SignInRefused(said) | Denial::FromAuthorizationServer(said) => Some(
+            Denial::SignInRefused(said)
+            | Denial::FromAuthorizationServer(said)
+            | Denial::ProofRefusedThere(said) => Some(
                 said.description
                     .as_ref()
                     .map_or_else(|| said.error.clone(), |more| format!("{}: {more}", said.error)),

@@ -234,7 +234,9 @@ fn oauth_error(denial: &Denial, login_url: Option<&str>) -> Answer {
             error_uri: None,
             login_url,
         },
-        Denial::FromAuthorizationServer(said) | Denial::ClientCredentialRefused { said, .. } => OAuthError {
+        Denial::FromAuthorizationServer(said)
+        | Denial::ProofRefusedThere(said)
+        | Denial::ClientCredentialRefused { said, .. } => OAuthError {
             error: &said.error,
             error_description: said.description.as_deref(),
             error_uri: said.uri.as_deref(),

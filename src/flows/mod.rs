@@ -78,8 +78,10 @@ pub struct Gate {
     pub fingerprint_key: FingerprintKey,
     pub verified_tokens: VerifiedTokens,
     pub made_assertions: MadeAssertions,
-    /// Proofs of possession that were used.
+    /// Proofs of possession that were used with tokens on routes.
     pub used_proofs: UsedProofs,
+    /// Those of pages that ask for tokens. Apart, so that whoever fills one of the two fills it alone.
+    pub used_page_proofs: UsedProofs,
     pub brake: Brake,
     /// What is under way for somebody, and must end when that is taken back.
     pub open_requests: Arc<OpenRequests>,
@@ -112,7 +114,9 @@ impl Gate {
     pub fn new(live: Arc<Live>, metrics: Metrics, operators: Operators, ports: Ports) -> Self {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
         let sessions = Sessions::new(live.settings.limits.token_memory / 2);
-        let used_proofs = UsedProofs::new(live.settings.limits.token_memory / 2);
+        let clock_skew = live.settings.largest_clock_skew();
+        let used_proofs = UsedProofs::new(live.settings.limits.token_memory / 2, clock_skew);
+        let used_page_proofs = UsedProofs::new(live.settings.limits.token_memory / 8, clock_skew);
         Self {
             fingerprint_key: FingerprintKey::from_random(&ports::random(&*random)),
             verified_tokens: VerifiedTokens::new(live.settings.limits.token_memory),
@@ -123,6 +127,7 @@ impl Gate {
             seen_tokens: KnownTokens::default(),
             revoked_there: KnownTokens::default(),
             used_proofs,
+            used_page_proofs,
             brake: Brake::default(),
             open_requests: Arc::default(),
             errands: Errands::default(),

@@ -102,9 +102,7 @@ async fn answered(
             let nonce = answer.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok());
             Ok((Bytes::copy_from_slice(answer.to_native_json().expose().as_bytes()), nonce))
         }
-        ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => {
-            Err(Denial::FromAuthorizationServer(said))
-        }
+        ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => Err(Denial::of_unproven(said)),
         ServerAnswer::InvalidClient(said) => match request.proof {
             Proof::Brought { by_basic, .. } => Err(Denial::ClientCredentialRefused { said, by_basic }),
             Proof::Lent => {

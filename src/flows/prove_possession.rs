@@ -6,13 +6,14 @@
 use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
 use crate::core::route::path::CanonicalPath;
+use crate::core::time::Timestamp;
 use crate::core::token::bearer::Scheme;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::uri::HttpUri;
-use crate::core::token::dpop::{Proof, Request, carried};
+use crate::core::token::dpop::{Plausible, Proof, Proven, Request, Wrong, carried};
 use crate::flows::Gate;
 use crate::state::live::Live;
-use crate::state::used_proofs::Use;
+use crate::state::used_proofs::{Use, UsedProofs};
 use crate::state::verified_tokens::Remembered;
 
 /// By what it may be used.
@@ -40,7 +41,7 @@ impl<'a> By<'a> {
 ///
 /// # Errors
 /// `BoundTokenAsBearer` and `TokenNotBound` where token and scheme do not go together; what is wrong with the proof;
-/// `ProofReplayed`; `Overloaded` while it cannot be told whether it was used.
+/// `ProofReplayed`; `NoRoomForProofs` while it cannot be told whether it was used.
 pub(in crate::flows) fn prove_possession(
     gate: &Gate,
     live: &Live,
@@ -82,10 +83,38 @@ fn proven(
         has_nonces: false,
     };
     let now = gate.clock.now();
-    let proven = proof.verify(&request, now)?;
-    match gate.used_proofs.note(&proven, now) {
-        Use::First => Ok(()),
-        Use::Again => Err(Denial::ProofReplayed),
-        Use::NoRoom => Err(Denial::Overloaded),
+    match take_once(&gate.used_proofs, proof.check(&request, now)?, now) {
+        Ok(_) => Ok(()),
+        Err(NotTaken::Wrong(wrong)) => Err(wrong.into()),
+        Err(NotTaken::Again) => Err(Denial::ProofReplayed),
+        Err(NotTaken::NoRoom) => Err(Denial::NoRoomForProofs),
+    }
+}
+
+/// Why a proof that is plausible is not taken.
+pub(in crate::flows) enum NotTaken {
+    Wrong(Wrong),
+    /// It was used before.
+    Again,
+    /// Nobody can say whether it was.
+    NoRoom,
+}
+
+/// Takes a proof for the one request that it may be of. That it was used is looked up before its signature: sent again and
+/// again it costs no more. It is noted after its signature: nobody uses up the proofs of others.
+pub(in crate::flows) fn take_once(
+    used: &UsedProofs,
+    proof: Plausible<'_>,
+    now: Timestamp,
+) -> Result<Proven, NotTaken> {
+    if used.knows(&proof, now) {
+        return Err(NotTaken::Again);
+    }
+    let proven = proof.verify().map_err(NotTaken::Wrong)?;
+    match used.note(&proven, now) {
+        Use::First => Ok(proven),
+        Use::Again => Err(NotTaken::Again),
+        Use::TooOld => Err(NotTaken::Wrong(Wrong::OutOfTime)),
+        Use::NoRoom => Err(NotTaken::NoRoom),
     }
 }

@@ -145,6 +145,7 @@ pub struct Metrics {
     planted_cookies: IntCounterVec,
     connections: IntGaugeVec,
     streams_ended: IntCounterVec,
+    used_proofs: IntGaugeVec,
     config_reloads: IntCounterVec,
     store_up: IntGauge,
     revocations: IntGaugeVec,
@@ -254,6 +255,7 @@ impl Metrics {
                 "Requests that were ended under way, because their access did.",
                 &["cause"],
             )?,
+            used_proofs: gauge("used_proofs", "Used proofs of possession that are remembered.", &["at"])?,
             config_reloads: counter(
                 "config_reloads_total",
                 "Configurations that were read again: taken over or not.",
@@ -424,6 +426,13 @@ impl Metrics {
             Currency::Unknown => f64::NAN,
             Currency::Current { age } | Currency::Stale { age } => age.as_secs_f64(),
         });
+    }
+
+    /// How many used proofs of possession are remembered, as the next reading shall say it.
+    pub fn used_proofs(&self, on_routes: usize, at_token_endpoint: usize) {
+        for (at, held) in [("routes", on_routes), ("token_endpoint", at_token_endpoint)] {
+            self.used_proofs.with_label_values(&[at]).set(i64::try_from(held).unwrap_or(i64::MAX));
+        }
     }
 
     /// `listener`: `public` or `admin`.

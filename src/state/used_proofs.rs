@@ -1,24 +1,42 @@
 //! Which proofs of possession were used (RFC 9449 section 11.1), for as long as each would be good by its age. Memory of
 //! this process alone: another replica, and this one after a restart, knows nothing of them.
 //!
-//! It must never forget one that could be used again: where there is no more room no new one is taken. Only whoever has a
-//! key, and a token or a session with it, can fill it; and no more than half of it with one key.
+//! It must never forget one that could be used again: where there is no more room no new one is taken. What may come again
+//! depends on the largest `clock_skew` that ever counted here; when a reload raises it, those that were forgotten by then
+//! stay too old.
+//!
+//! One with a nonce of the authorization server can come again for as long as that server takes it, and is remembered for
+//! as long as others are: after that it is that server which knows it.
+//!
+//! There are two memories:
+//! that of the routes is filled by whoever has a token and the key that it is bound to; that of the token endpoint by
+//! whoever has a session, or makes up codes for as long as the brake lets them, with any keys. Neither can keep the other
+//! from its work.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ahash::RandomState;
 
 use crate::core::time::Timestamp;
-use crate::core::token::dpop::Proven;
+use crate::core::token::binding::Thumbprint;
+use crate::core::token::dpop::{LIFE, Plausible, Proven};
 
-/// In so many parts, by the key that proofs are made with.
+/// In so many parts, so that not everybody waits for one lock. By the proof: who chooses its `jti` may choose the part, and
+/// gains nothing by it, because no part has a limit of its own.
 const PARTS: usize = 32;
+/// How many of each key there are is counted in so many places. A key has its place by a hash under a secret of the
+/// process: nobody knows with whom they share it, and hardly anybody shares it with a flood.
+const PLACES: usize = 1 << u16::BITS;
 /// What one takes, in its two places, rather too many bytes than too few.
-const ROOM: u64 = 72;
+const ROOM: u64 = 76;
 /// There is room for so many, whatever the configuration says.
 const LEAST: usize = 64 * 1024;
+/// [`LIFE`], in seconds.
+#[allow(clippy::cast_possible_wrap)] // a minute
+const LIFE_SECS: i64 = LIFE.as_secs() as i64;
 /// How many that are over are dropped with each new one: more than come, and never so many that somebody waits.
 const SWEPT: usize = 8;
 /// And in each part where there is no room for one.
@@ -31,30 +49,46 @@ type Id = [u8; 16];
 pub enum Use {
     First,
     Again,
-    /// Nobody can say, because there is no room for it.
+    /// Nobody can say: it may have been forgotten.
+    TooOld,
+    /// Nobody could say, because there is no room for it.
     NoRoom,
 }
 
 #[derive(Debug)]
 pub struct UsedProofs {
     parts: [Mutex<Part>; PARTS],
+    /// How many there are of each key, by its place.
+    of_key: Box<[AtomicU32]>,
+    places: RandomState,
     /// In all parts.
     held: AtomicUsize,
     most: AtomicUsize,
+    /// The largest that ever counted, in seconds: proofs are remembered for so long beside their life.
+    clock_skew: AtomicI64,
+    /// Those that were made in this second or before may have been forgotten, though their age alone does not tell.
+    forgotten: AtomicI64,
 }
 
 #[derive(Debug, Default)]
 struct Part {
     used: HashSet<Id, RandomState>,
-    /// The same, by the second from which on they are too old.
-    ending: BTreeMap<i64, Vec<Id>>,
+    /// The same with the places of their keys, by the second in which they were made.
+    made: BTreeMap<i64, Vec<(Id, u16)>>,
 }
 
 impl UsedProofs {
-    /// `limit`: in bytes.
-    pub fn new(limit: u64) -> Self {
+    /// `limit`: in bytes. `clock_skew`: the largest by which clocks may differ.
+    pub fn new(limit: u64, clock_skew: Duration) -> Self {
+        Self::with_places(limit, clock_skew, RandomState::new())
+    }
+
+    fn with_places(limit: u64, clock_skew: Duration, places: RandomState) -> Self {
         let parts = std::array::from_fn(|_| Mutex::default());
-        let made = Self { parts, held: AtomicUsize::new(0), most: AtomicUsize::new(LEAST) };
+        let of_key = std::iter::repeat_with(AtomicU32::default).take(PLACES).collect();
+        let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(LEAST));
+        let (clock_skew, forgotten) = (AtomicI64::new(whole_seconds(clock_skew)), AtomicI64::new(i64::MIN));
+        let made = Self { parts, of_key, places, held, most, clock_skew, forgotten };
         made.set_limit(limit);
         made
     }
@@ -65,45 +99,104 @@ impl UsedProofs {
         self.most.store(most.max(LEAST), Ordering::Relaxed);
     }
 
+    /// Clocks may differ by this from now on, or by less. Called before any request is judged by it. `now` is asked after
+    /// whatever was dropped by the one before.
+    pub fn allow_clock_skew(&self, largest: Duration, now: impl FnOnce() -> Timestamp) {
+        let largest = whole_seconds(largest);
+        let before = self.clock_skew.fetch_max(largest, Ordering::SeqCst);
+        if largest > before {
+            self.forgotten.fetch_max(now().as_secs() - LIFE_SECS - before, Ordering::SeqCst);
+        }
+    }
+
+    /// How many are remembered.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was used, whoever made it.
+    pub fn knows(&self, proof: &Plausible<'_>, now: Timestamp) -> bool {
+        let Some(part) = self.part_of(proof.id()) else { return false };
+        let mut part = lock(part);
+        self.sweep(&mut part, SWEPT, now);
+        part.used.contains(proof.id())
+    }
+
     /// Notes a proof that holds.
     pub fn note(&self, proof: &Proven, now: Timestamp) -> Use {
         match self.try_to_note(proof, now) {
             Use::NoRoom => {
-                self.parts.iter().for_each(|part| self.sweep(&mut lock(part), SWEPT_FOR_ROOM, now));
+                self.sweep_all(now);
                 self.try_to_note(proof, now)
             }
             told => told,
         }
     }
 
+    fn sweep_all(&self, now: Timestamp) {
+        self.parts.iter().for_each(|part| self.sweep(&mut lock(part), SWEPT_FOR_ROOM, now));
+    }
+
     fn try_to_note(&self, proof: &Proven, now: Timestamp) -> Use {
-        let [first, ..] = *proof.key.bytes();
-        let Some(part) = self.parts.get(usize::from(first) % PARTS) else { return Use::NoRoom };
+        let place = self.place_of(&proof.key);
+        let (Some(part), Some(of_key)) = (self.part_of(&proof.id), self.of_key.get(usize::from(place)))
+        else {
+            return Use::NoRoom;
+        };
         let mut part = lock(part);
         self.sweep(&mut part, SWEPT, now);
         if part.used.contains(&proof.id) {
             return Use::Again;
         }
-        if !self.has_room(part.used.len()) {
+        let made_in = proof.made_at.as_secs();
+        if made_in <= self.forgotten.load(Ordering::SeqCst) {
+            return Use::TooOld;
+        }
+        // Those who look at once in several parts may all find the last room: a few more than there should be.
+        if !self.has_room(of_key.load(Ordering::Relaxed)) {
             return Use::NoRoom;
         }
         self.held.fetch_add(1, Ordering::Relaxed);
+        of_key.fetch_add(1, Ordering::Relaxed);
         part.used.insert(proof.id);
-        let over = proof.until.as_secs().saturating_add(1);
-        part.ending.entry(over).or_default().push(proof.id);
+        part.made.entry(made_in).or_default().push((proof.id, place));
         Use::First
     }
 
-    fn sweep(&self, part: &mut Part, most: usize, now: Timestamp) {
-        self.held.fetch_sub(part.sweep(most, now), Ordering::Relaxed);
+    fn part_of(&self, id: &Id) -> Option<&Mutex<Part>> {
+        let [first, ..] = *id;
+        self.parts.get(usize::from(first) % PARTS)
     }
 
-    /// Whether one more may be kept in a part with so many. One part may fill half of all; beyond that there is room for
-    /// those with less than a quarter.
-    fn has_room(&self, in_part: usize) -> bool {
-        let (held, most) = (self.held.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
-        held < most && (held < most / 2 || in_part < most / 4)
+    fn place_of(&self, key: &Thumbprint) -> u16 {
+        let [one, two, ..] = self.places.hash_one(key.bytes()).to_ne_bytes();
+        u16::from_ne_bytes([one, two])
     }
+
+    fn sweep(&self, part: &mut Part, most: usize, now: Timestamp) {
+        let mut dropped = 0;
+        // A second more, for those made at the end of theirs.
+        let over = now.as_secs() - LIFE_SECS - self.clock_skew.load(Ordering::SeqCst) - 1;
+        part.sweep(most, over, |place| {
+            dropped += 1;
+            if let Some(of_key) = self.of_key.get(usize::from(place)) {
+                of_key.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+        self.held.fetch_sub(dropped, Ordering::Relaxed);
+    }
+
+    /// Whether one more may be kept of a key with so many. One key may fill half of all; beyond that there is room for
+    /// those with less than a quarter.
+    fn has_room(&self, of_key: u32) -> bool {
+        let (held, most) = (self.held.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
+        held < most && (held < most / 2 || usize::try_from(of_key).is_ok_and(|of_key| of_key < most / 4))
+    }
+}
+
+/// The next larger, where it is none.
+fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i64::MAX / 2)
 }
 
 fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
@@ -111,90 +204,126 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 }
 
 impl Part {
-    /// Drops some of what is over; how many it were.
-    fn sweep(&mut self, most: usize, now: Timestamp) -> usize {
-        let mut dropped = 0;
+    /// Drops some of what was made in this second or before, and tells the places of their keys.
+    fn sweep(&mut self, most: usize, over: i64, mut dropped: impl FnMut(u16)) {
         for _ in 0..most {
-            let Some(mut oldest) = self.ending.first_entry() else {
+            let Some(mut oldest) = self.made.first_entry() else {
                 // What a flood took is given back.
                 self.used.shrink_to(LEAST / PARTS);
                 break;
             };
-            if *oldest.key() > now.as_secs() {
+            if *oldest.key() > over {
                 break;
             }
             match oldest.get_mut().pop() {
-                Some(id) => dropped += usize::from(self.used.remove(&id)),
+                Some((id, place)) => {
+                    self.used.remove(&id);
+                    dropped(place);
+                }
                 None => drop(oldest.remove()),
             }
         }
-        dropped
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::core::digest::of_parts;
-    use crate::core::token::binding::Thumbprint;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const SKEW: Duration = Duration::from_secs(30);
 
-    fn proof(key: &str, jti: u64, lives: u64) -> Proven {
+    fn after(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    fn proof(key: &str, jti: u64, made_at: Timestamp) -> Proven {
         let [digest, key_digest] = [jti.to_string(), key.to_owned()].map(|text| of_parts(&[text.as_bytes()]));
         let key = Thumbprint::from_digest(key_digest);
         let id = *of_parts(&[&key_digest, &digest]).first_chunk().unwrap();
-        Proven { key, id, until: NOW.plus(Duration::from_secs(lives)) }
+        Proven { key, id, made_at }
     }
 
     #[test]
     fn a_proof_is_used_once_for_as_long_as_it_would_be_good() {
-        let used = UsedProofs::new(1 << 20);
-        let one = proof("a", 1, 60);
+        let used = UsedProofs::new(1 << 20, SKEW);
+        let one = proof("a", 1, NOW);
         assert_eq!(used.note(&one, NOW), Use::First);
-        for later in [0, 1, 59, 60] {
-            let then = NOW.plus(Duration::from_secs(later));
+        for later in [0, 1, 89, 90] {
+            let then = after(later);
+            used.sweep_all(then);
             assert_eq!(used.note(&one, then), Use::Again, "{later}");
-            let other = proof("a", 1000 + later, 200);
+            let other = proof("a", 1000 + later, then);
             assert_eq!(used.note(&other, then), Use::First);
             assert_eq!(used.note(&other, then), Use::Again);
         }
-        assert_eq!(used.note(&proof("b", 1, 60), NOW), Use::First, "another key's");
+        assert_eq!(used.note(&proof("b", 1, NOW), NOW), Use::First, "another key's");
+        used.sweep_all(after(91));
+        assert_eq!(used.note(&one, after(91)), Use::First, "its age is for others to judge");
+    }
+
+    #[test]
+    fn none_comes_again_when_clocks_may_differ_by_more() {
+        let used = UsedProofs::new(1 << 20, SKEW);
+        let (forgotten, remembered) = (proof("a", 1, NOW), proof("a", 2, after(1)));
+        for made in [&forgotten, &remembered] {
+            assert_eq!(used.note(made, after(1)), Use::First);
+        }
+        used.sweep_all(after(91));
+        assert_eq!(used.held(), 1);
+        used.allow_clock_skew(Duration::from_secs(300), || after(91));
+        let late = after(301);
+        used.sweep_all(late);
+        assert_eq!(used.note(&forgotten, late), Use::TooOld);
+        assert_eq!(used.note(&remembered, late), Use::Again);
+        // Of those that came never, too old is what was too old before, and nothing else.
+        assert_eq!(used.note(&proof("a", 3, after(1)), late), Use::TooOld);
+        assert_eq!(used.note(&proof("a", 4, after(2)), late), Use::First);
+        // It may be smaller again, and larger after that.
+        used.allow_clock_skew(Duration::ZERO, || late);
+        used.sweep_all(after(302));
+        used.allow_clock_skew(Duration::from_millis(299_001), || after(302));
+        assert_eq!(used.note(&remembered, after(302)), Use::Again);
+        used.sweep_all(after(362));
+        assert_eq!(used.note(&remembered, after(362)), Use::TooOld);
     }
 
     /// How many of so many proofs of a key are taken.
-    fn taken(
-        used: &UsedProofs,
-        key: &str,
-        jtis: std::ops::Range<usize>,
-        lives: u64,
-        now: Timestamp,
-    ) -> usize {
-        jtis.filter(|jti| used.note(&proof(key, *jti as u64, lives), now) == Use::First).count()
+    fn taken(used: &UsedProofs, key: &str, jtis: std::ops::Range<usize>, now: Timestamp) -> usize {
+        jtis.filter(|jti| used.note(&proof(key, *jti as u64, now), now) == Use::First).count()
     }
 
     #[test]
     fn what_is_over_makes_room_and_what_is_not_never_does() {
-        let used = UsedProofs::new(0);
-        assert_eq!(taken(&used, "a", 0..LEAST, 60, NOW), LEAST / 2, "one key has half of it");
-        assert_eq!(used.note(&proof("a", LEAST as u64, 60), NOW), Use::NoRoom);
-        assert_eq!(used.note(&proof("a", 7, 60), NOW), Use::Again, "none was forgotten for it");
-        // All others together have the rest, and none of them more than a quarter. A few have their place beside the first.
-        let others: usize = (0..64).map(|key| taken(&used, &format!("key {key}"), 0..64, 60, NOW)).sum();
-        assert!((55 * 64..=64 * 64).contains(&others), "{others}");
-        assert_eq!(used.held.load(Ordering::Relaxed), LEAST / 2 + others);
-        let later = NOW.plus(Duration::from_secs(61));
-        assert_eq!(taken(&used, "a", LEAST..LEAST + LEAST / 4, 200, later), LEAST / 4);
+        let used = UsedProofs::new(0, SKEW);
+        assert_eq!(taken(&used, "a", 0..LEAST, NOW), LEAST / 2, "one key has half of it");
+        assert_eq!(used.note(&proof("a", LEAST as u64, NOW), NOW), Use::NoRoom);
+        assert_eq!(used.note(&proof("a", 7, NOW), NOW), Use::Again, "none was forgotten for it");
+        assert_eq!(taken(&used, "a", LEAST..LEAST + LEAST / 4, after(91)), LEAST / 4);
         let held: usize = used.parts.iter().map(|part| part.lock().unwrap().used.len()).sum();
-        assert_eq!(used.held.load(Ordering::Relaxed), held);
+        assert_eq!(used.held(), held);
         assert!(held < LEAST / 2, "{held}");
+        let of_keys: u32 = used.of_key.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        assert_eq!(usize::try_from(of_keys), Ok(held));
+    }
+
+    #[test]
+    fn a_flood_with_one_key_leaves_room_to_all_others() {
+        let used = UsedProofs::with_places(0, SKEW, RandomState::with_seeds(1, 2, 3, 4));
+        taken(&used, "flood", 0..LEAST, NOW);
+        // One in 65,536 shares its place.
+        let others: usize = (0..1000).map(|key| taken(&used, &format!("key {key}"), 0..8, NOW)).sum();
+        assert!(others >= 999 * 8, "{others}");
+        // None of them more than a quarter of all.
+        assert_eq!(taken(&used, "second", 0..LEAST, NOW), LEAST / 4);
+        assert_eq!(used.note(&proof("flood", LEAST as u64, NOW), NOW), Use::NoRoom);
+        assert_eq!(used.note(&proof("third", 1, NOW), NOW), Use::First);
     }
 
     #[test]
     fn it_may_take_as_many_bytes_as_the_configuration_says() {
-        let used = UsedProofs::new(0);
+        let used = UsedProofs::new(0, SKEW);
         assert_eq!(used.most.load(Ordering::Relaxed), LEAST);
         used.set_limit(ROOM * 1_000_000);
         assert_eq!(used.most.load(Ordering::Relaxed), 1_000_000);
@@ -202,13 +331,13 @@ mod tests {
 
     #[test]
     fn many_at_once_are_told_apart() {
-        let used = UsedProofs::new(1 << 20);
+        let used = UsedProofs::new(1 << 20, SKEW);
         let first = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for jti in 0..500 {
-                        if used.note(&proof("a", jti, 60), NOW) == Use::First {
+                        if used.note(&proof("a", jti, NOW), NOW) == Use::First {
                             first.fetch_add(1, Ordering::Relaxed);
                         }
                     }

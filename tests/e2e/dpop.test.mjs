@@ -226,7 +226,7 @@ test('an opaque token is bound by the word of its issuer', async (t) => {
   assert.equal(opaque.as.introspections.filter(({ token }) => token === accessToken).length, 1, 'its issuer was asked once');
 });
 
-test('the code of docs/spa.md makes proofs that count', async () => {
+test('the code of docs/spa.md makes proofs that count', async (t) => {
   const code = blocksOfSpaMd('js').find((block) => block.startsWith('// dpop.js'));
   const { newKey, proof } = await import(`data:text/javascript,${encodeURIComponent(code)}`);
   const key = await newKey();
@@ -236,10 +236,19 @@ test('the code of docs/spa.md makes proofs that count', async () => {
   const answer = await world.refresh(browser, { headers: { dpop: await proof(key, 'POST', await tokenEndpoint()) } });
   assert.equal(answer.status, 200, answer.text);
   const accessToken = answer.json.access_token;
-  for (const url of ['/api/bound/things?x=1#y', '/api/public/x'].map((path) => world.gateway.url + path)) {
+  for (const url of ['/api/bound/things?x=1#y', '/api/public/x', '/api/b\u00fccher und \u{1f4d6}?t=\u00fc', '/api/x/../bound/./things'].map((path) => world.gateway.url + path)) {
     const headers = { authorization: `DPoP ${accessToken}`, dpop: await proof(key, 'GET', url, { accessToken }) };
-    const passed = await new Browser().fetch('GET', url, { headers });
-    assert.equal(passed.status, 200, passed.text);
+    // As browsers' `fetch` sends it.
+    const passed = await fetch(url, { headers });
+    assert.equal(passed.status, 200, `${url} ${await passed.text()}`);
+  }
+  // A page writes paths, from where it is.
+  t.after(() => delete globalThis.location);
+  globalThis.location = { href: `${world.gateway.url}/api/shop/cart?x=1#y` };
+  for (const [path, url] of [['/api/bound/things?x=1', '/api/bound/things'], ['../b\u00fccher', '/api/b%C3%BCcher'], ['?page=2', '/api/shop/cart']]) {
+    const headers = { authorization: `DPoP ${accessToken}`, dpop: await proof(key, 'GET', path, { accessToken }) };
+    const passed = await fetch(world.gateway.url + url, { headers });
+    assert.equal(passed.status, 200, `${path} ${await passed.text()}`);
   }
   const nonce = answer.headers['dpop-nonce'];
   assert.equal((await world.refresh(browser, { headers: { dpop: await proof(key, 'POST', await tokenEndpoint(), { nonce }) } })).status, 200);

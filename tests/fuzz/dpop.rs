@@ -24,6 +24,7 @@ static HEADER: LazyLock<[&[Member]; 3]> = LazyLock::new(|| {
         jwk("", Fine),
         jwk(r#","kid":"any","ext":true,"key_ops":["verify"]"#, Fine),
         jwk(r#","use":"sig","alg":"EdDSA""#, Fine),
+        jwk(r#","key_ops":[]"#, Fine),
         jwk(r#","x5c":["MIIB"]"#, Fine),
         jwk(r#","d":"AAAA""#, Spoiling),
         jwk(r#","d":null"#, Spoiling),
@@ -88,7 +89,8 @@ const PAYLOAD: [&[Member]; 5] = [
         (r#""htu":"https:\/\/api.example/a/b""#, Fine),
         (r#""htu":"HTTPS://API.example:443/a/%62?q#f""#, Fine),
         (r#""htu":"https://api.example/a/b/""#, Spoiling),
-        (r#""htu":"https://api.example/a/x/../b""#, Spoiling),
+        (r#""htu":"https://api.example/a/x/../b""#, Fine),
+        (r#""htu":"https://api.example/a/b/x/..""#, Spoiling),
         (r#""htu":"https://api.example/a%2fb""#, Spoiling),
         (r#""htu":"https://api.example\\/a/b""#, Spoiling),
         (r#""htu":"https://u@api.example/a/b""#, Spoiling),
@@ -136,6 +138,9 @@ const MORE_OF_PAYLOAD: &[Member] = &[
     (r#""exp":1800000001"#, Fine),
     (r#""exp":1799999970"#, Spoiling),
     (r#""exp":"x""#, Spoiling),
+    (r#""nbf":1800000030"#, Fine),
+    (r#""nbf":1800000031"#, Spoiling),
+    (r#""nbf":null"#, Spoiling),
     (r#""x":[{"a":1,"a":1}]"#, Spoiling),
     (r#""x":01"#, Spoiling),
 ];
@@ -151,7 +156,7 @@ fn judge(proof: &str, now: Timestamp) -> Result<Proven, Wrong> {
         clock_skew: Duration::from_secs(30),
         has_nonces: false,
     };
-    Proof::parse(proof)?.verify(&request, now)
+    Proof::parse(proof)?.check(&request, now)?.verify()
 }
 
 #[test]

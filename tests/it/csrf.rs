@@ -32,10 +32,16 @@ const TYPES: [Option<&str>; 5] = [
 ];
 const ASKS: [(&str, &str); 3] = [("POST", "authorization_code"), ("POST", "refresh_token"), ("DELETE", "")];
 
-/// Discovery, and a token endpoint that knows no code.
+/// Discovery, and a token endpoint that knows no code, and looks at proofs first: at one that is none, and at one without its nonce.
 pub fn authorization_server(asked: &Received) -> Vec<u8> {
     let issuer = format!("http://{}", asked.header("host").unwrap());
     let (status, body) = match asked.path() {
+        "/token" if asked.header("dpop") == Some("x") => {
+            ("400 Bad Request", r#"{"error":"invalid_dpop_proof"}"#.to_owned())
+        }
+        "/token" if asked.header("dpop").is_some() => {
+            ("400 Bad Request", r#"{"error":"use_dpop_nonce"}"#.to_owned())
+        }
         "/token" => ("400 Bad Request", r#"{"error":"invalid_grant"}"#.to_owned()),
         "/jwks" => ("200 OK", r#"{"keys":[]}"#.to_owned()),
         _ => (

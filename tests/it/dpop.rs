@@ -6,7 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tollgate::flows::ports::Clock as _;
 
+use crate::keys::MovedClock;
 use crate::streams::{HANDSHAKE, SWITCHES, TEXT, accept};
 use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::gateway::Gateway;
@@ -335,6 +337,17 @@ routes: [{{ path: /*, to: \"http://{}\" }}]
         let answer = client.answer().await;
         assert_eq!((answer.status, reason(&answer).as_str()), (401, "bound_token_as_bearer"));
     }
+    // A bearer token may come so. A proof that comes along is not for the service either.
+    let free = gateway.issuer.token("alice", "");
+    let (proof, protocol) = (
+        alice.proof("GET", &url("/chat"), &free),
+        format!("tollgate.bearer.{}", URL_SAFE_NO_PAD.encode(&free)),
+    );
+    let mut client = gateway.connect().await;
+    client.send(shake(&[("Sec-WebSocket-Protocol", &protocol), ("Origin", origin), ("DPoP", &proof)])).await;
+    let mut peer = accept(&listener).await;
+    let head = peer.take_head().await.unwrap().to_ascii_lowercase();
+    assert!(head.contains("x-auth-subject: alice") && !head.contains("dpop"), "{head}");
 }
 
 #[tokio::test]
@@ -352,4 +365,59 @@ async fn a_proof_is_of_a_request_over_http_2_as_well() {
             .unwrap();
         assert_eq!(http2.ask(request, &[]).await.unwrap().status, status, "once, and never again");
     }
+}
+
+/// What was forgotten because it was too old is too old for ever, whatever is configured after that.
+#[tokio::test]
+async fn a_used_proof_comes_never_again_when_a_reload_lets_clocks_differ_by_more() {
+    let upstream = Upstream::start().await;
+    let rest = format!(
+        "issuers: {{ test: {{ url: \"http://127.0.0.1:9/issuer\", audience: \"https://api.example.com\", jwks_file: jwks.json, clock_skew: 0s }} }}
+routes: [{{ path: /*, to: \"{}\" }}]
+",
+        upstream.url()
+    );
+    let clock = std::sync::Arc::new(MovedClock::default());
+    let moved = clock.clone();
+    let gateway = Gateway::outside(&rest, |outside| outside.clock = moved).unwrap();
+    gateway.wait_until_ready().await;
+    let alice = Holder::new();
+    let claims = json!({ "sub": "alice", "cnf": { "jkt": alice.thumbprint() } });
+    let token = gateway.issuer.token_with(claims);
+    let made = |ago: i64| {
+        let iat = json!({ "iat": clock.now().as_secs() - ago });
+        alice.proof_with("GET", &url("/x"), &token, &json!({}), &iat)
+    };
+    let mut client = gateway.connect().await;
+    let authorization = format!("DPoP {token}");
+    let mut prove = async |proof: String| {
+        client.send(request("GET", "/x", &[("Authorization", &authorization), ("DPoP", &proof)], b"")).await;
+        let answer = client.answer().await;
+        if answer.status == 200 { "passes".to_owned() } else { reason(&answer) }
+    };
+    let used = made(0);
+    assert_eq!(prove(used.clone()).await, "passes");
+    assert_eq!(prove(used.clone()).await, "proof_replayed");
+    clock.later(62);
+    assert_eq!(prove(used.clone()).await, "proof_out_of_time");
+    let mut more = 1;
+    loop {
+        assert_eq!(prove(made(0)).await, "passes");
+        more += 1;
+        let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+        if metrics.contains(&format!("tollgate_used_proofs{{at=\"routes\"}} {}\n", more - 1)) {
+            break;
+        }
+        assert!(more < 2000, "it is dropped while others come");
+    }
+    let text = gateway.text.replace("clock_skew: 0s", "clock_skew: 5m");
+    let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &|path: &std::path::Path| {
+        std::fs::read(path)
+    });
+    gateway.app.reload(loaded.unwrap().settings).unwrap();
+    assert_eq!(prove(used).await, "proof_out_of_time");
+    assert_eq!(prove(made(59)).await, "passes");
+    // It counts for all that was made since.
+    clock.later(120);
+    assert_eq!(prove(made(110)).await, "passes");
 }

@@ -94,7 +94,13 @@ impl Key {
 
 /// The clock of this machine, moved on.
 #[derive(Debug, Default)]
-struct MovedClock(AtomicI64);
+pub struct MovedClock(AtomicI64);
+
+impl MovedClock {
+    pub fn later(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+}
 
 impl Clock for MovedClock {
     fn now(&self) -> Timestamp {
@@ -139,7 +145,7 @@ impl World {
     }
 
     fn later(&self, seconds: i64) {
-        self.clock.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+        self.clock.later(seconds);
     }
 
     /// An operator's refresh.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
+use crate::support::holder::Holder;
 use crate::support::issuer::Issuer;
 use crate::support::tls::Http2;
 use crate::support::until;
@@ -369,4 +370,73 @@ routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
     assert_eq!(asked(), 5);
     // Tokens are no longer looked at either.
     assert_eq!(Behind::new(&gateway, "192.0.2.1").await.status("/api/x", Some("junk")).await, 429);
+}
+
+/// A proof of possession, whatever it is, takes nobody out of the brake: an authorization server may look at it before it
+/// looks at the code.
+#[tokio::test]
+async fn a_proof_of_possession_is_no_way_around_the_brake() {
+    let server = Upstream::answering(Arc::new(crate::csrf::authorization_server)).await;
+    let back = format!("http://{HOST}/back");
+    let config = format!(
+        "trusted_proxies: 127.0.0.1
+limits: {{ denials_per_address: 120/h }}
+issuers: {{ fake: {{ url: \"{}\", audience: \"https://api.example.com\" }} }}
+clients:
+  web-app: {{ mode: token, login: page, redirect_uri: \"{back}\" }}
+  phone: {{ mode: native }}
+routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
+",
+        server.url()
+    );
+    let gateway = Gateway::unready(&config, |_| {}).unwrap();
+    let asked = || server.received().iter().filter(|asked| asked.path() == "/token").count();
+    let holder = Holder::new();
+    let verifier = "v".repeat(43);
+    let code = format!(
+        "grant_type=authorization_code&client_id=web-app&code=made-up&redirect_uri={back}&code_verifier={verifier}"
+    );
+    let native = "grant_type=refresh_token&client_id=phone&refresh_token=made-up".to_owned();
+    let token_endpoint = format!("{}/token", server.url());
+    let proof = || holder.proof("POST", &token_endpoint, "");
+    let used = proof();
+    let made_up = || "x".to_owned();
+    let again = || used.clone();
+    /// Address, body, proof, what is said of it, and how often that server is asked.
+    type Case<'a> = (&'a str, &'a str, &'a dyn Fn() -> String, &'a str, usize);
+    let cases: [Case<'_>; 4] = [
+        ("192.0.2.1", &code, &proof, "use_dpop_nonce", 120),
+        ("192.0.2.2", &native, &made_up, "invalid_dpop_proof", 120),
+        ("192.0.2.3", &native, &proof, "use_dpop_nonce", 120),
+        // The first time it is somebody's.
+        ("192.0.2.4", &code, &again, "invalid_dpop_proof", 1),
+    ];
+    for (address, body, proof, error, reach_it) in cases {
+        let before = asked();
+        let mut client = gateway.connect().await;
+        let mut send = async || {
+            let (origin, proof) = (format!("http://{HOST}"), proof());
+            let form = "application/x-www-form-urlencoded";
+            let fields = [
+                ("Content-Type", form),
+                ("Origin", &*origin),
+                ("X-Forwarded-For", address),
+                ("DPoP", &*proof),
+            ];
+            client.send(request("POST", "/oauth/token", &fields, body.as_bytes())).await;
+            client.answer().await
+        };
+        for turn in 0..120 {
+            let answer = send().await;
+            let expected = if turn == 0 && reach_it == 1 { "use_dpop_nonce" } else { error };
+            assert_eq!((answer.status, &answer.json()["error"]), (400, &json!(expected)), "{address} {turn}");
+        }
+        let answer = send().await;
+        assert_eq!(
+            (answer.status, &answer.json()["error"]),
+            (429, &json!("temporarily_unavailable")),
+            "{address}"
+        );
+        assert_eq!(asked() - before, reach_it, "{address}");
+    }
 }

@@ -398,7 +398,7 @@ const LIMITS: &[Key] = &[
         "token_memory",
         One("a size"),
         Default("64MiB"),
-        "For access tokens that were verified and are not verified again. `0`: each is, every time. Half as much may be taken by the proofs of possession that were used.",
+        "For access tokens that were verified and are not verified again. `0`: each is, every time. Half as much may be taken by the proofs of possession that were used with tokens, and an eighth by those at `/oauth/token`.",
         "256MiB",
     ),
     key(

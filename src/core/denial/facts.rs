@@ -17,6 +17,7 @@ pub enum LogLevel {
     Error,
 }
 
+const REPLAYED: &str = "The proof was used before: make one for each request.";
 const SHORTLY: &str = "Try again shortly.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
 
@@ -201,9 +202,7 @@ impl Denial {
             Self::ProofInvalid(why) => proof("proof_invalid", why),
             Self::ProofOutOfTime => proof("proof_out_of_time", Wrong::OutOfTime.why()),
             Self::ProofOfAnotherKey => token("proof_of_another_key", Wrong::OfAnotherKey.why()),
-            Self::ProofReplayed => {
-                proof("proof_replayed", "The proof was used before: make one for each request.")
-            }
+            Self::ProofReplayed => proof("proof_replayed", REPLAYED),
             Self::IssuerNotAccepted => {
                 token("issuer_not_accepted", "Tokens of this issuer are not accepted on this route.")
             }
@@ -292,6 +291,9 @@ impl Denial {
                 "The DPoP proof is not valid",
                 Wrong::Forged.why(),
             ),
+            Self::DpopProofReplayed => {
+                refused("dpop_proof_replayed", "invalid_dpop_proof", "The DPoP proof is not valid", REPLAYED)
+            }
             Self::NotANavigation => row(
                 StatusCode::FORBIDDEN,
                 "not_a_navigation",
@@ -379,9 +381,13 @@ impl Denial {
                 "error and error_description are the authorization server's.",
                 Info,
             ),
-            Self::FromAuthorizationServer(_) => row(
+            Self::FromAuthorizationServer(_) | Self::ProofRefusedThere(_) => row(
                 StatusCode::BAD_REQUEST,
-                "from_authorization_server",
+                if matches!(self, Self::ProofRefusedThere(_)) {
+                    "proof_refused_there"
+                } else {
+                    "from_authorization_server"
+                },
                 None,
                 "The authorization server refused",
                 "error and error_description are the authorization server's.",
@@ -449,6 +455,14 @@ impl Denial {
                 "overloaded",
                 later,
                 "The gateway is busy",
+                SHORTLY,
+                Warn,
+            ),
+            Self::NoRoomForProofs => row(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_room_for_proofs",
+                later,
+                "The gateway cannot take more DPoP proofs now",
                 SHORTLY,
                 Warn,
             ),

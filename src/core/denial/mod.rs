@@ -117,6 +117,8 @@ pub enum Denial {
     InvalidDpopProof(&'static str),
     /// The same, and whoever has the proof's key did not make it.
     DpopProofForged,
+    /// The same, and it came before.
+    DpopProofReplayed,
     /// A sign-in begins and ends with a browser that goes there.
     NotANavigation,
     /// The browser comes back from the AS to a sign-in that is over, or was never its own.
@@ -141,6 +143,9 @@ pub enum Denial {
     SecurityEventRefused(Refused),
     /// Any other OAuth error of the AS, passed on as it came (already checked to be printable).
     FromAuthorizationServer(Box<ServerError>),
+    /// The AS does not take the proof of possession that came with a code or of a native client, or wants its nonce in it;
+    /// in its words. Whoever sent it has shown nothing yet.
+    ProofRefusedThere(Box<ServerError>),
     /// The AS did not take the credentials that the caller brought for its client.
     ClientCredentialRefused {
         said: Box<ServerError>,
@@ -182,11 +187,22 @@ pub enum Denial {
     },
     /// More requests are under way than there is room for.
     Overloaded,
+    /// So many proofs of possession were used lately that nobody could tell whether another was.
+    NoRoomForProofs,
     /// Tollgate itself failed; nothing about it leaves the process but the request id.
     Internal,
 }
 
 impl Denial {
+    /// What the AS said of a request of somebody who has shown nothing yet. It may look at the proof before it looks at
+    /// what is to be exchanged.
+    pub fn of_unproven(said: Box<ServerError>) -> Self {
+        match said.error.as_str() {
+            "invalid_dpop_proof" | "use_dpop_nonce" => Self::ProofRefusedThere(said),
+            _ => Self::FromAuthorizationServer(said),
+        }
+    }
+
     /// After how long it is worth trying again (`Retry-After`, RFC 9110 section 10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -195,7 +211,8 @@ impl Denial {
             | Self::AuthorizationServerUnavailable
             | Self::StoreUnavailable
             | Self::RevocationsUnavailable
-            | Self::Overloaded => Some(Duration::from_secs(2)),
+            | Self::Overloaded
+            | Self::NoRoomForProofs => Some(Duration::from_secs(2)),
             Self::TooManyRequests { retry_after }
             | Self::TooManyDenials { retry_after, .. }
             | Self::KeyNotKnownYet { retry_after } => Some(*retry_after),

@@ -73,6 +73,12 @@ pub(super) fn bound_to(claims: &Map<String, Value>) -> Result<Option<Thumbprint>
     jkt.and_then(Thumbprint::parse).map(Some).ok_or(Denial::ProofRequired)
 }
 
+/// Whether the claims of a token that nobody verified name a key, and not this one.
+pub fn names_another(claims: &Map<String, Value>, key: Option<Thumbprint>) -> bool {
+    let jkt = claims.get("cnf").and_then(|confirmation| confirmation.get("jkt"));
+    jkt.is_some_and(|jkt| key.is_none() || jkt.as_str().and_then(Thumbprint::parse) != key)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -113,6 +119,21 @@ mod tests {
             json!({ "jkt": JKT.replace('-', "+") }),
         ] {
             assert_eq!(of(&json!({ "cnf": cnf })), Err(Denial::ProofRequired), "{cnf}");
+        }
+    }
+
+    #[test]
+    fn a_token_names_another_key_where_it_does_not_name_this_one_alone() {
+        let key = Thumbprint::parse(JKT);
+        for (claims, of_key, of_none) in [
+            (json!({ "sub": "alice" }), false, false),
+            (json!({ "cnf": { "x5t#S256": JKT } }), false, false),
+            (json!({ "cnf": { "jkt": JKT } }), false, true),
+            (json!({ "cnf": { "jkt": format!("A{}", &JKT[1..]) } }), true, true),
+            (json!({ "cnf": { "jkt": null } }), true, true),
+        ] {
+            let names = |key| names_another(claims.as_object().unwrap(), key);
+            assert_eq!((names(key), names(None)), (of_key, of_none), "{claims}");
         }
     }
 

@@ -232,7 +232,7 @@ impl Key {
             Some(Value::String(kid)) => Some(kid.clone()),
             Some(_) => return Err("kid is not a string"),
         };
-        let Material { algorithms, thumbprint, numbers } = read_jwk(&jwk)?;
+        let Material { algorithms, thumbprint, numbers } = read_jwk(&jwk, ShownBy::Issuer)?;
         let parsed = algorithms
             .into_iter()
             .map(|algorithm| Ok((algorithm, parse_for(algorithm, &numbers)?)))
@@ -249,12 +249,22 @@ pub(super) struct Material {
     pub(super) numbers: DecodingKey,
 }
 
-/// Reads a JWK, whoever it comes from.
+/// Who shows a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShownBy {
+    /// Its issuer, which says by it what it is for.
+    Issuer,
+    /// Whoever signed with its other half. Browsers export that public key with a `key_ops` of nothing, where it was not
+    /// made to verify there (Web Cryptography API, «export key»).
+    Signer,
+}
+
+/// Reads a JWK.
 ///
 /// # Errors
 /// Why it is no key that verifies.
-pub(super) fn read_jwk(jwk: &Map<String, Value>) -> Result<Material, &'static str> {
-    check_purpose(jwk)?;
+pub(super) fn read_jwk(jwk: &Map<String, Value>, by: ShownBy) -> Result<Material, &'static str> {
+    check_purpose(jwk, by)?;
     let (family, thumbprint, numbers) = read_material(jwk)?;
     let algorithms = match jwk.get("alg") {
         None => family.algorithms().to_vec(),
@@ -271,7 +281,7 @@ pub(super) fn read_jwk(jwk: &Map<String, Value>) -> Result<Material, &'static st
 }
 
 /// `use`, `key_ops` (RFC 7517 sections 4.2 and 4.3), and no private half.
-fn check_purpose(jwk: &Map<String, Value>) -> Result<(), &'static str> {
+fn check_purpose(jwk: &Map<String, Value>, by: ShownBy) -> Result<(), &'static str> {
     match jwk.get("use") {
         None => {}
         Some(Value::String(purpose)) if purpose == "sig" => {}
@@ -279,6 +289,7 @@ fn check_purpose(jwk: &Map<String, Value>) -> Result<(), &'static str> {
     }
     match jwk.get("key_ops") {
         None => {}
+        Some(Value::Array(operations)) if operations.is_empty() && by == ShownBy::Signer => {}
         Some(Value::Array(operations)) => check_operations(operations, jwk.contains_key("use"))?,
         Some(_) => return Err("key_ops does not name verify"),
     }

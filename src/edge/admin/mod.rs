@@ -138,6 +138,7 @@ impl Admin {
         let healths = [self.gate.store.health(), self.gate.revocation_log.health()];
         self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
         self.gate.metrics.revocations(&self.gate.revocations);
+        self.gate.metrics.used_proofs(self.gate.used_proofs.held(), self.gate.used_page_proofs.held());
         match self.gate.metrics.render() {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
             Err(error) => {

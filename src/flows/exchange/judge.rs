@@ -22,7 +22,7 @@ use crate::core::session::oauth::answer::{
 };
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
-use crate::core::token::binding::Thumbprint;
+use crate::core::token::binding::{Thumbprint, names_another};
 use crate::core::token::id::TokenId;
 use crate::core::token::id_token::{Expected, VerifiedIdToken};
 use crate::core::token::verified::VerifiedToken;
@@ -158,7 +158,10 @@ pub(super) async fn judge(
             judged.add_verified(client, rules, found.token())?;
             judged.verified = Some(found);
         }
-        Err(denial) => judged.add_refused(client, rules, &answer.access_token, denial)?,
+        Err(denial) => {
+            judged.add_refused(client, rules, &answer.access_token, denial)?;
+            judged.unusable = bound_to_others(&answer.access_token, exchanged.key()).or(judged.unusable);
+        }
     }
     if answer.is_bound() && exchanged.key().is_none() {
         judged.unusable = Some(Denial::BoundTokenAsBearer);
@@ -169,6 +172,13 @@ pub(super) async fn judge(
 /// Whether the AS bound the token to a key that was not proven by whoever would get it.
 const fn is_bound_to_others(denial: &Denial) -> bool {
     matches!(denial, Denial::BoundTokenAsBearer | Denial::ProofOfAnotherKey)
+}
+
+/// Whose key a token is for counts whatever else is wrong with it, and whatever the client takes.
+fn bound_to_others(token: &SecretString, key: Option<Thumbprint>) -> Option<Denial> {
+    let names_another = names_another(&claims_from_token_endpoint(token)?, key);
+    let denial = if key.is_some() { Denial::ProofOfAnotherKey } else { Denial::BoundTokenAsBearer };
+    names_another.then_some(denial)
 }
 
 impl Judged {

@@ -13,7 +13,7 @@ use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::uri::HttpUri;
 use crate::core::token::dpop::{DPOP, Proof, Request, Wrong, carried};
 use crate::flows::keep_keys_fresh::endpoints;
-use crate::state::used_proofs::Use;
+use crate::flows::prove_possession::{NotTaken, take_once};
 
 /// A page's proof, and the key that it is of.
 #[derive(Clone, Debug)]
@@ -23,42 +23,76 @@ pub(in crate::flows) struct PageKey {
     pub(super) proof: HeaderValue,
 }
 
+/// A proof that came along. Nothing but its form is known to be right.
+pub(super) struct Brought<'a> {
+    proof: Proof<'a>,
+    field: &'a HeaderValue,
+}
+
+/// The proof that the page brings, if any.
+///
+/// # Errors
+/// `InvalidDpopProof`
+pub(super) fn brought(at: At<'_>) -> Result<Option<Brought<'_>>, Denial> {
+    let Some(text) = carried(at.head.headers).map_err(invalid)? else { return Ok(None) };
+    let proof = Proof::parse(text).map_err(invalid)?;
+    let field = at.head.headers.get(DPOP).ok_or(Denial::Internal)?;
+    Ok(Some(Brought { proof, field }))
+}
+
 /// The key that the page proves; `None` where it proves none, and gets tokens that are good for whoever has them.
 ///
 /// # Errors
-/// `InvalidDpopProof`, `DpopProofForged`; `AuthorizationServerUnavailable` while nobody knows where the AS is; `Overloaded`.
+/// As [`brought`] and [`Brought::prove`].
 pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
-    let invalid = |wrong: Wrong| match wrong {
+    match brought(at)? {
+        None => Ok(None),
+        Some(brought) => brought.prove(at).await.map(Some),
+    }
+}
+
+impl Brought<'_> {
+    /// The key that it names, whoever made it.
+    pub(super) const fn claimed(&self) -> Thumbprint {
+        self.proof.key()
+    }
+
+    /// The judgement; it counts as used from here on.
+    ///
+    /// # Errors
+    /// `InvalidDpopProof`, `DpopProofForged`, `DpopProofReplayed`; `AuthorizationServerUnavailable` while nobody knows where
+    /// the AS is; `NoRoomForProofs`.
+    pub(super) async fn prove(self, at: At<'_>) -> Result<PageKey, Denial> {
+        let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or(Denial::Internal)?;
+        let known = timeout(at.patience(), endpoints(at.gate, issuer)).await;
+        let known = known.map_err(|_| Denial::AuthorizationServerUnavailable)??;
+        let uri = known.token.as_ref().and_then(|url| HttpUri::parse(url.as_str()));
+        let request = Request {
+            method: &Method::POST,
+            uri: &uri.ok_or(Denial::AuthorizationServerUnavailable)?,
+            token: None,
+            clock_skew: issuer.settings.rules.clock_skew,
+            has_nonces: true,
+        };
+        let now = at.gate.clock.now();
+        let plausible = self.proof.check(&request, now).map_err(invalid)?;
+        let proven = take_once(&at.gate.used_page_proofs, plausible, now).map_err(|not| match not {
+            NotTaken::Wrong(wrong) => invalid(wrong),
+            NotTaken::Again => Denial::DpopProofReplayed,
+            NotTaken::NoRoom => Denial::NoRoomForProofs,
+        })?;
+        let mut proof = self.field.clone();
+        proof.set_sensitive(true);
+        Ok(PageKey { key: proven.key, proof })
+    }
+}
+
+fn invalid(wrong: Wrong) -> Denial {
+    match wrong {
         Wrong::Forged => Denial::DpopProofForged,
         Wrong::WrongUri => Denial::InvalidDpopProof(
             "The proof's htu must be the authorization server's token endpoint, as its metadata has it.",
         ),
         other => Denial::InvalidDpopProof(other.why()),
-    };
-    let Some(text) = carried(at.head.headers).map_err(invalid)? else { return Ok(None) };
-    let proof = Proof::parse(text).map_err(invalid)?;
-    let field = at.head.headers.get(DPOP).ok_or(Denial::Internal)?;
-    let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or(Denial::Internal)?;
-    let known = timeout(at.patience(), endpoints(at.gate, issuer)).await;
-    let known = known.map_err(|_| Denial::AuthorizationServerUnavailable)??;
-    let uri = known.token.as_ref().and_then(|url| HttpUri::parse(url.as_str()));
-    let request = Request {
-        method: &Method::POST,
-        uri: &uri.ok_or(Denial::AuthorizationServerUnavailable)?,
-        token: None,
-        clock_skew: issuer.settings.rules.clock_skew,
-        has_nonces: true,
-    };
-    let now = at.gate.clock.now();
-    let proven = proof.verify(&request, now).map_err(invalid)?;
-    match at.gate.used_proofs.note(&proven, now) {
-        Use::First => {}
-        Use::Again => {
-            return Err(Denial::InvalidDpopProof("The proof was used before: make one for each request."));
-        }
-        Use::NoRoom => return Err(Denial::Overloaded),
     }
-    let mut proof = field.clone();
-    proof.set_sensitive(true);
-    Ok(Some(PageKey { key: proven.key, proof }))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::coordinate::{change, take_back, wait_for};
 use super::flight::Flight;
@@ -41,22 +41,58 @@ pub(super) async fn refresh(
             return Err(OAuthRefusal::of(denial, at.client, None));
         }
     };
-    let page_key = match page_key::proven(at).await {
-        Ok(page_key) => page_key,
-        Err(denial) => return Found::new(Err(denial), ExchangeOutcome::Refused).told(at, &grant),
-    };
-    let key = page_key.as_ref().map(|page_key| page_key.key);
-    let asked = Asked {
-        shape: Shape { scope, resource: at.client.resource.clone(), key },
-        proof: page_key.map(|page_key| page_key.proof),
-        used,
-    };
     let found = match at.gate.revocations.admits_grant(&GrantFacts::of(&grant), at.gate.clock.now()) {
-        Ok(true) => answer_for(at, &grant, &asked, Instant::now() + at.patience()).await,
+        Ok(true) => match asked(at, &grant, scope, used).await {
+            Ok(asked) => answer_for(at, &grant, &asked, Instant::now() + at.patience()).await,
+            Err(found) => found,
+        },
         Ok(false) => taken_back(at, &grant).await,
         Err(denial) => Found::new(Err(denial), ExchangeOutcome::Refused),
     };
     found.told(at, &grant)
+}
+
+/// What a request of a page asks for. A proof costs work and room, which nobody gets by a session that is over.
+///
+/// # Errors
+/// How the request ended, where it comes to no exchange.
+async fn asked(at: At<'_>, grant: &Grant, scope: Option<Scope>, used: bool) -> Result<Asked, Found> {
+    let refused = |denial| Found::new(Err(denial), ExchangeOutcome::Refused);
+    let resource = at.client.resource.clone();
+    let Some(brought) = page_key::brought(at).map_err(refused)? else {
+        return Ok(Asked { shape: Shape { scope, resource, key: None }, proof: None, used });
+    };
+    let shape = Shape { scope, resource, key: Some(brought.claimed()) };
+    if let Some(found) = over(at, grant, &shape, used).await {
+        return Err(found);
+    }
+    let proof = brought.prove(at).await.map_err(refused)?.proof;
+    Ok(Asked { shape, proof: Some(proof), used })
+}
+
+/// How a request ends whose session is over, whoever has the key that it names; `None`: it is not over, and nothing came
+/// of having asked.
+async fn over(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<Found> {
+    let (windows, no_flight) = (windows(at.live, at.client), FlightId(0));
+    let mut presented = None;
+    let put = change(at.gate, grant, windows.timeouts, |family, now| {
+        let newest = family.successor().cloned();
+        let mut tried = family.clone();
+        let decision = tried.present(grant, shape, used, windows, now, no_flight);
+        presented = matches!(decision, Decision::Over { .. } | Decision::Replay).then(|| {
+            *family = tried;
+            Presented::of(decision, newest.as_ref(), family, grant)
+        });
+    });
+    let is_put = matches!(timeout(at.patience(), put).await, Ok(Ok(())));
+    if !is_put {
+        return Some(unconfirmed(at, grant, windows.timeouts, no_flight, presented));
+    }
+    match presented? {
+        Presented::Replay { revoke, issued } => Some(replayed(at, grant, revoke, issued)),
+        Presented::Over { end, revoke } => Some(ended(at, end, revoke)),
+        _ => None,
+    }
 }
 
 /// What a request asks for.
@@ -262,10 +298,7 @@ async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: Instant) ->
                 return Found { age, with_cookie, ..found };
             }
             Presented::Replay { revoke, issued } => return replayed(at, grant, revoke, issued),
-            Presented::Over { end, revoke } => {
-                revoke_all(at, revoke);
-                return Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end));
-            }
+            Presented::Over { end, revoke } => return ended(at, end, revoke),
             Presented::Unreadable => {
                 tracing::error!(family = %grant.family, "what the store holds of a session does not open with its cookie");
                 return Found::new(Err(Denial::StoreUnavailable), ExchangeOutcome::Refused);
@@ -339,6 +372,11 @@ fn revoke_all(at: At<'_>, tokens: Vec<SecretString>) {
     for token in tokens {
         revoke_in_background(at.gate, at.live, at.client, token);
     }
+}
+
+fn ended(at: At<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> Found {
+    revoke_all(at, revoke);
+    Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end))
 }
 
 fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: Vec<Issued>) -> Found {

@@ -232,9 +232,7 @@ impl CodeExchange {
         let proof = self.by.page_key().map(|page_key| &page_key.proof);
         let result = match ask_token_endpoint(&self.gate, &self.live, client, &self.form, proof).await {
             ServerAnswer::Tokens(answer) => self.session(*answer).await,
-            ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => {
-                Err(Denial::FromAuthorizationServer(said))
-            }
+            ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => Err(Denial::of_unproven(said)),
             ServerAnswer::InvalidClient(_) => {
                 log_invalid_client(&self.client);
                 Err(Denial::AuthorizationServerUnavailable)

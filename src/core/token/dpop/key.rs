@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::core::token::Algorithm;
 use crate::core::token::binding::Thumbprint;
-use crate::core::token::jwks::{Material, parse_for, read_jwk};
+use crate::core::token::jwks::{Material, ShownBy, parse_for, read_jwk};
 
 /// A key that somebody brought, and may have signed with.
 pub(super) struct BroughtKey {
@@ -24,7 +24,7 @@ impl BroughtKey {
     /// # Errors
     /// Why it is no key for this algorithm.
     pub(super) fn read(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Self, &'static str> {
-        let Material { algorithms, thumbprint, numbers } = read_jwk(jwk)?;
+        let Material { algorithms, thumbprint, numbers } = read_jwk(jwk, ShownBy::Signer)?;
         if !algorithms.contains(&algorithm) {
             return Err("its alg does not fit its kty and crv");
         }

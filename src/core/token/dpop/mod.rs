@@ -41,7 +41,7 @@ pub const ALGORITHMS: [&str; 11] =
     ["ES256", "ES384", "ES512", "Ed25519", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
 /// How old a proof may be, beside what clocks may differ by.
-const LIFE: Duration = Duration::from_secs(60);
+pub const LIFE: Duration = Duration::from_secs(60);
 /// The longest proof: one of RSA with 8192 bits, with room for claims of others.
 const LONGEST: usize = 8 * 1024;
 /// The largest signature that can hold: RSA of 8192 bits, in bytes.
@@ -112,14 +112,23 @@ pub struct Request<'a> {
     pub has_nonces: bool,
 }
 
+/// A proof that holds for a request by all that it says; who made it is not known yet.
+#[derive(Debug)]
+pub struct Plausible<'t> {
+    proof: Proof<'t>,
+    id: [u8; 16],
+    made_at: Timestamp,
+}
+
 /// A proof that holds for a request, unless it was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proven {
     pub key: Thumbprint,
     /// What tells it from all other proofs: of its key and its `jti`.
     pub id: [u8; 16],
-    /// From here on it would be refused for its age.
-    pub until: Timestamp,
+    /// By its `iat`: it is refused for its age once [`LIFE`] and what clocks may differ by are over. Where a nonce stands in
+    /// for that, when it came; then nobody here knows until when it may come again.
+    pub made_at: Timestamp,
 }
 
 impl std::fmt::Debug for Proof<'_> {
@@ -172,25 +181,21 @@ impl<'t> Proof<'t> {
         self.key.thumbprint()
     }
 
-    /// The judgement, for this request and now.
+    /// The judgement but for its signature, for this request and now.
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn verify(self, request: &Request<'_>, now: Timestamp) -> Result<Proven, Wrong> {
-        let key = self.key();
-        if request.token.is_some_and(|(_, bound_to)| bound_to != key) {
+    pub fn check(self, request: &Request<'_>, now: Timestamp) -> Result<Plausible<'t>, Wrong> {
+        if request.token.is_some_and(|(_, bound_to)| bound_to != self.key()) {
             return Err(Wrong::OfAnotherKey);
         }
         self.is_of(request)?;
-        let until = match self.text("nonce") {
-            Some(_) if request.has_nonces => now.plus(LIFE).plus(request.clock_skew),
+        let made_at = match self.text("nonce") {
+            Some(_) if request.has_nonces => now,
             _ => self.is_in_time(request.clock_skew, now)?,
         };
         let id = self.id()?;
-        if !self.is_signed() {
-            return Err(Wrong::Forged);
-        }
-        Ok(Proven { key, id, until })
+        Ok(Plausible { proof: self, id, made_at })
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -219,14 +224,19 @@ impl<'t> Proof<'t> {
         }
     }
 
-    /// Point 11. Until when it is.
+    /// Point 11. When it was made.
     fn is_in_time(&self, clock_skew: Duration, now: Timestamp) -> Result<Timestamp, Wrong> {
         const NO_DATE: Wrong = Wrong::Invalid("The proof's iat must be a number of seconds.");
         let made_at = date(&self.claims, "iat").ok().flatten().ok_or(NO_DATE)?;
         let ends = date(&self.claims, "exp").map_err(|_| Wrong::Invalid("The proof's exp is no date."))?;
         let until = made_at.plus(LIFE).plus(clock_skew);
+        let begins = date(&self.claims, "nbf").map_err(|_| Wrong::Invalid("The proof's nbf is no date."))?;
         let is_too_old = now >= until || ends.is_some_and(|ends| now >= ends.plus(clock_skew));
-        if is_too_old || made_at > now.plus(clock_skew) { Err(Wrong::OutOfTime) } else { Ok(until) }
+        if is_too_old || made_at.max(begins.unwrap_or(made_at)) > now.plus(clock_skew) {
+            Err(Wrong::OutOfTime)
+        } else {
+            Ok(made_at)
+        }
     }
 
     /// Section 11.1: of key and `jti`, so that nobody uses up the names of others.
@@ -242,6 +252,23 @@ impl<'t> Proof<'t> {
         let decoded = URL_SAFE_NO_PAD.decode_slice(self.signature, &mut buffer);
         let signature = decoded.ok().and_then(|length| buffer.get(..length));
         signature.is_some_and(|signature| self.key.signed(self.signed.as_bytes(), signature))
+    }
+}
+
+impl Plausible<'_> {
+    /// As [`Proven::id`]. Anybody can name another's: that it was used may be told of it, and it counts as used only by
+    /// what [`Self::verify`] gives.
+    pub const fn id(&self) -> &[u8; 16] {
+        &self.id
+    }
+
+    /// The costly part, at last.
+    ///
+    /// # Errors
+    /// [`Wrong::Forged`]
+    pub fn verify(self) -> Result<Proven, Wrong> {
+        let Self { proof, id, made_at } = self;
+        if proof.is_signed() { Ok(Proven { key: proof.key(), id, made_at }) } else { Err(Wrong::Forged) }
     }
 }
 
@@ -269,6 +296,6 @@ fn read_header(bytes: &[u8]) -> Result<BroughtKey, Wrong> {
     let jwk = members.get("jwk").and_then(Value::as_object);
     let jwk = jwk.ok_or(Wrong::Invalid("The proof's header must have the public key as jwk."))?;
     BroughtKey::read(jwk, algorithm).map_err(|_| {
-        Wrong::Invalid("The proof's jwk must be a public key for signatures by its alg, and strong enough.")
+        Wrong::Invalid("The proof's jwk must be a public key for signatures by its alg, strong enough, and for verifying where it has key_ops.")
     })
 }

@@ -48,7 +48,7 @@ fn verify(proof: &str, key: Thumbprint) -> Result<Proven, Wrong> {
         clock_skew: Duration::from_secs(30),
         has_nonces: false,
     };
-    Proof::parse(proof)?.verify(&request, NOW)
+    Proof::parse(proof)?.check(&request, NOW)?.verify()
 }
 
 /// A proof of P-256 whose claims are changed.
@@ -62,12 +62,12 @@ fn the_proof_of_rfc_9449_holds_for_its_request() {
     let made = Timestamp::from_secs(1_562_262_616);
     let of = |uri: &HttpUri, method, now| {
         let request = Request { method, uri, token: None, clock_skew: Duration::ZERO, has_nonces: false };
-        Proof::parse(OF_RFC_9449).unwrap().verify(&request, now)
+        Proof::parse(OF_RFC_9449).unwrap().check(&request, now)?.verify()
     };
     let place = uri("https://server.example.com/token");
     let proven = of(&place, &Method::POST, made).unwrap();
     assert_eq!(proven.key.to_string(), JKT);
-    assert_eq!(proven.until, made.plus(LIFE));
+    assert_eq!(proven.made_at, made);
     assert_eq!(
         of(&place, &Method::GET, made),
         Err(Wrong::Invalid("The proof's htm must be the method of this request."))
@@ -101,7 +101,7 @@ fn a_proof_of_each_kind_of_key_holds_and_says_whose_it_is() {
     for key in [&keys().rsa, &keys().p256, &keys().p384, &keys().ed] {
         let proof = key.sign_as(&header(key), &claims());
         let proven = verify(&proof, thumbprint(key)).unwrap();
-        assert_eq!((proven.key, proven.until), (thumbprint(key), NOW.plus(Duration::from_secs(90))));
+        assert_eq!((proven.key, proven.made_at), (thumbprint(key), NOW));
         let other = if key.kid() == "rsa" { &keys().p256 } else { &keys().rsa };
         assert_eq!(verify(&proof, thumbprint(other)), Err(Wrong::OfAnotherKey));
     }
@@ -161,13 +161,19 @@ fn a_proof_is_of_this_minute() {
     for (seconds, holds) in [(-90, false), (-89, true), (0, true), (30, true), (31, false)] {
         assert_eq!(at(seconds).map(drop), if holds { Ok(()) } else { Err(Wrong::OutOfTime) }, "{seconds}");
     }
-    assert_eq!(at(-50).unwrap().until, NOW.plus(Duration::from_secs(40)));
+    assert_eq!(at(-50).unwrap().made_at, NOW.minus(Duration::from_secs(50)));
     for bad in [json!(null), json!("1800000000"), json!(-1), json!(1e300), json!([0])] {
         assert!(matches!(judged(json!({ "iat": bad })), Err(Wrong::Invalid(_))), "{bad}");
     }
     assert_eq!(judged(json!({ "exp": NOW.as_secs() - 30 })), Err(Wrong::OutOfTime));
     assert!(judged(json!({ "exp": NOW.as_secs() + 1 })).is_ok());
-    assert!(matches!(judged(json!({ "exp": "x" })), Err(Wrong::Invalid(_))));
+    assert_eq!(judged(json!({ "nbf": NOW.as_secs() + 31 })), Err(Wrong::OutOfTime), "RFC 7519 section 4.1.5");
+    for fine in [NOW.as_secs() + 30, NOW.as_secs(), 0] {
+        assert!(judged(json!({ "nbf": fine })).is_ok(), "{fine}");
+    }
+    for date in ["exp", "nbf"] {
+        assert!(matches!(judged(json!({ date: "x" })), Err(Wrong::Invalid(_))));
+    }
 }
 
 #[test]
@@ -176,10 +182,10 @@ fn a_nonce_tells_the_time_where_somebody_looks_at_it() {
     let proof = |changes: Value| key.sign_as(&header(key), &with(claims(), changes));
     let of = |has_nonces, changes: Value| {
         let request = Request { has_nonces, ..of_no_token() };
-        Proof::parse(&proof(changes)).unwrap().verify(&request, NOW).map(|proven| proven.until)
+        Proof::parse(&proof(changes)).unwrap().check(&request, NOW)?.verify().map(|proven| proven.made_at)
     };
     let late = json!({ "iat": NOW.as_secs() - 3600, "nonce": "n" });
-    assert_eq!(of(true, late.clone()), Ok(NOW.plus(Duration::from_secs(90))), "as long as it may come again");
+    assert_eq!(of(true, late.clone()), Ok(NOW), "when it came");
     assert_eq!(of(false, late), Err(Wrong::OutOfTime));
     for none in [json!(null), json!(["n"]), json!(7)] {
         let late = json!({ "iat": NOW.as_secs() - 3600, "nonce": none });
@@ -212,6 +218,7 @@ fn a_header_that_is_not_of_a_proof_is_refused() {
         json!({ "jwk": with(key.jwk(), json!({ "d": "AAAA" })) }),
         json!({ "jwk": with(key.jwk(), json!({ "use": "enc" })) }),
         json!({ "jwk": with(key.jwk(), json!({ "key_ops": ["encrypt"] })) }),
+        json!({ "jwk": with(key.jwk(), json!({ "key_ops": ["sign"] })) }),
         json!({ "jwk": with(key.jwk(), json!({ "alg": "ES384" })) }),
         json!({ "jwk": with(key.jwk(), json!({ "crv": "secp256k1" })) }),
         json!({ "jwk": with(key.jwk(), json!({ "x": "AAAA" })) }),
@@ -222,10 +229,14 @@ fn a_header_that_is_not_of_a_proof_is_refused() {
         let proof = key.sign_text(Algorithm::Es256, &header.to_string(), &claims().to_string());
         assert!(matches!(Proof::parse(&proof), Err(Wrong::Invalid(_))), "{changes}");
     }
-    let exported = with(key.jwk(), json!({ "key_ops": ["verify"], "ext": true, "kid": null }));
-    for changes in
-        [json!({ "jwk": exported }), json!({ "typ": "application/DPoP+JWT" }), json!({ "kid": "x" })]
-    {
+    let exported =
+        |key_ops| json!({ "jwk": with(key.jwk(), json!({ "key_ops": key_ops, "ext": true, "kid": null })) });
+    for changes in [
+        exported(json!(["verify"])),
+        exported(json!([])),
+        json!({ "typ": "application/DPoP+JWT" }),
+        json!({ "kid": "x" }),
+    ] {
         let proof = key.sign_as(&with(header(key), changes.clone()), &claims());
         assert!(verify(&proof, thumbprint(key)).is_ok(), "{changes}");
     }
@@ -246,7 +257,7 @@ fn only_whoever_has_the_key_makes_its_proofs() {
     let off_its_curve = json!({ "jwk": with(key.jwk(), moved) });
     let proof =
         key.sign_text(Algorithm::Es256, &with(header(key), off_its_curve).to_string(), &claims().to_string());
-    assert_eq!(Proof::parse(&proof).unwrap().verify(&of_no_token(), NOW), refused);
+    assert_eq!(Proof::parse(&proof).unwrap().check(&of_no_token(), NOW).unwrap().verify(), refused);
     let by_secret = sign_hs256(b"0123456789abcdef0123456789abcdef", &header(key), &claims());
     assert_eq!(verify(&by_secret, other), refused);
 }

@@ -1,6 +1,9 @@
 //! The URI that a proof is for (RFC 9449 section 4.2, `htu`): scheme, host and path, without query and fragment,
-//! normalised as RFC 3986 sections 6.2.2 and 6.2.3 have it. Two are compared after that, so that two spellings of one
-//! place are equal, and places that a request could not name are equal to none.
+//! normalised as RFC 3986 sections 6.2.2 and 6.2.3 have it (RFC 9449 section 4.3). Two are compared after that, so that two
+//! spellings of one place are equal, and places that a request could not name are equal to none. A request's own path
+//! never has dot segments; what a program wrote before its HTTP client took them out may have.
+
+use std::borrow::Cow;
 
 use crate::core::request::Origin;
 use crate::core::route::path::{CanonicalPath, EncodedSlash};
@@ -30,12 +33,42 @@ impl HttpUri {
         let host_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (origin, rest) = text.split_at_checked(after_scheme.checked_add(host_ends)?)?;
         let path = rest.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/");
+        let path = without_dot_segments(path);
         let path = match CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep) {
             Ok(canonical) => canonical.as_str().to_owned(),
-            Err(_) => path.to_owned(),
+            Err(_) => path.into_owned(),
         };
         Some(Self { origin: Origin::parse(origin)?, path })
     }
+}
+
+/// As RFC 3986 section 5.2.4 has it, of segments that are dots in any spelling (section 6.2.2.2).
+fn without_dot_segments(path: &str) -> Cow<'_, str> {
+    let dots = |segment: &str| match segment.to_ascii_lowercase().replace("%2e", ".").as_str() {
+        "." => 1,
+        ".." => 2,
+        _ => 0,
+    };
+    let Some(rest) = path.strip_prefix('/').filter(|rest| rest.split('/').any(|segment| dots(segment) > 0))
+    else {
+        return Cow::Borrowed(path);
+    };
+    let mut kept = Vec::new();
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        match dots(segment) {
+            0 => {
+                kept.push(segment);
+                continue;
+            }
+            1 => {}
+            _ => drop(kept.pop()),
+        }
+        if segments.peek().is_none() {
+            kept.push(""); // what they stood in is a folder
+        }
+    }
+    Cow::Owned(format!("/{}", kept.join("/")))
 }
 
 #[cfg(test)]
@@ -58,6 +91,12 @@ mod tests {
             ("https://api.example/a/b#y?x", "/a/b"),
             ("https://api.example/%61/%7eb", "/a/~b"),
             ("https://api.example/%c3%a9", "/%C3%A9"),
+            ("https://api.example/x/../a/b", "/a/b"),
+            ("https://api.example/./a/%2e/x/.%2E/%62?x/../y", "/a/b"),
+            ("https://api.example/../a/x/y/../../b", "/a/b"),
+            ("https://api.example/a/b/.", "/a/b/"),
+            ("https://api.example/a/b/x/..", "/a/b/"),
+            ("https://api.example/..", "/"),
             ("https://api.example", "/"),
             ("https://api.example?x", "/"),
             ("https://api.example/", "/"),
@@ -87,8 +126,11 @@ mod tests {
             "https://api.example/a/B",
             "https://api.example/a/b/",
             "https://api.example/a//b",
-            "https://api.example/x/../a/b",
+            "https://api.example/x/a/b/..",
             "https://api.example/a/b/.",
+            "https://api.example/a/.../b",
+            "https://api.example/a/..;/a/b",
+            "https://api.example/x/%252e%252e/a/b",
             "https://api.example/a%2fb",
             "https://api.example/a/b%3f",
             "https://api.example//a/b",

@@ -1,9 +1,20 @@
 //! Pages that prove a key (RFC 9449 section 5): whom their proof reaches, and to whom an answer goes that is bound to it.
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
+use crate::core::digest::of_parts;
+use crate::core::route::path::CanonicalPath;
+use crate::core::route::policy::Access;
+use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
-use crate::core::token::dpop::{DPOP, Proof};
+use crate::core::token::dpop::{DPOP, Proof, Proven};
 use crate::core::token::testing::TestKey;
+use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::prove_possession::By;
+use crate::state::used_proofs::{Use, UsedProofs};
 
 const REFRESH: &str = "grant_type=refresh_token&client_id=web-app";
 
@@ -121,8 +132,29 @@ async fn what_is_no_proof_for_the_authorization_server_reaches_it_never_and_cost
     assert_eq!(scene.asked(), 1, "the sign-in alone");
     scene.counted("exchanges_total", "outcome=\"refused\"", 7);
     assert_eq!(scene.prove(&cookie, &good).await.unwrap().outcome, "rotated");
-    let again = scene.prove(&cookie, &good).await.unwrap_err();
-    assert!(matches!(again.denial, Denial::InvalidDpopProof(why) if why.contains("used before")));
+    assert_eq!(scene.prove(&cookie, &good).await.unwrap_err().denial, Denial::DpopProofReplayed);
+}
+
+#[tokio::test]
+async fn a_proof_that_was_used_is_known_before_its_signature_is_looked_at_and_only_its_holder_uses_it_up() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let good = proof(&scene, &keys().p256, "p-1");
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", "A".repeat(86));
+    for _ in 0..3 {
+        assert_eq!(scene.prove(&cookie, &forged).await.unwrap_err().denial, Denial::DpopProofForged);
+    }
+    assert_eq!(scene.prove(&cookie, &good).await.unwrap().outcome, "rotated");
+    for sent in [&good, &forged] {
+        let denial = scene.prove(&cookie, sent).await.unwrap_err().denial;
+        assert_eq!(denial, Denial::DpopProofReplayed);
+        assert!(crate::core::brake::counts(&denial));
+        assert_eq!(
+            (denial.facts().status, denial.facts().oauth_error),
+            (StatusCode::BAD_REQUEST, Some("invalid_dpop_proof"))
+        );
+    }
 }
 
 #[tokio::test]
@@ -195,13 +227,16 @@ async fn a_token_that_is_bound_to_a_key_nobody_proved_goes_to_nobody() {
             Scene::with(Client { accept_any_access_token: accepts_any, ..client() }, Duration::from_secs(5));
         scene.next(access_token(&scene, json!({})));
         let mut cookie = scene.signed_in_cookie().await;
-        let sent = proof(&scene, &keys().p256, "p-1");
+        let [sent, second, third] = ["p-1", "p-2", "p-3"].map(|jti| proof(&scene, &keys().p256, jti));
         let opaque = Instead::With(json!({ "access_token": "opaque", "token_type": "dpop" }));
         for (proof, instead) in [
             (Some(&sent), bound_to(&scene, mallory)),
             (None, bound_to(&scene, mallory)),
             // By the word of the AS alone.
             (None, opaque),
+            // Not for here, and by the word of the token alone.
+            (Some(&second), elsewhere(&scene, mallory)),
+            (None, elsewhere(&scene, mallory)),
         ] {
             scene.next(instead);
             let result = match proof {
@@ -216,8 +251,33 @@ async fn a_token_that_is_bound_to_a_key_nobody_proved_goes_to_nobody() {
             next.split(';').next().unwrap().clone_into(&mut cookie);
         }
         scene.next(access_token(&scene, json!({ "jti": "t-9" })));
-        assert!(scene.refresh(&cookie).await.is_ok());
+        let cookie = cookie_of(&scene.refresh(&cookie).await.unwrap());
+        // Of the key that was proven it is what the client says that it takes.
+        scene.next(elsewhere(&scene, thumbprint(&keys().p256)));
+        assert_eq!(scene.prove(&cookie, &third).await.is_ok(), accepts_any);
     }
+}
+
+/// An access token for other APIs that is bound to this key, which its AS does not say.
+fn elsewhere(scene: &Scene, key: Thumbprint) -> Instead {
+    access_token(scene, json!({ "aud": "https://elsewhere.example", "cnf": { "jkt": key.to_string() } }))
+}
+
+#[tokio::test]
+async fn whose_key_a_token_is_for_is_seen_while_the_keys_of_its_issuer_are_away() {
+    let before = Scene::strict();
+    before.next(access_token(&before, json!({})));
+    let cookie = before.signed_in_cookie().await;
+    // A gateway that never had the keys.
+    let scene = Scene::strict();
+    *scene.server.jwks.lock().unwrap() = json!("no keys");
+    "refresh-token-0".clone_into(&mut scene.server.current.lock().unwrap());
+    let key = &keys().p256;
+    scene.next(bound_to(&scene, thumbprint(key)));
+    let cookie = cookie_of(&scene.prove(&cookie, &proof(&scene, key, "p-1")).await.unwrap());
+    scene.next(bound_to(&scene, thumbprint(&keys().ed)));
+    let refusal = scene.prove(&cookie, &proof(&scene, key, "p-2")).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
 }
 
 #[tokio::test]
@@ -242,5 +302,80 @@ async fn nonces_of_the_authorization_server_come_back_and_its_wish_for_one_costs
         scene.server.nonces.lock().unwrap().push_back(none.to_owned());
         let cookie = scene.signed_in_cookie().await;
         assert!(scene.refresh(&cookie).await.unwrap().dpop_nonce.is_none(), "{none:?}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_no_session_any_more_has_no_proof_looked_at() {
+    for ended_by in ["revocation", "sign-out", "timeout", "theft"] {
+        let scene = Scene::new();
+        let cookie = scene.signed_in_cookie().await;
+        match ended_by {
+            "revocation" => {
+                drop(scene.revoke(json!({ "kind": "client", "value": "web-app" })).await.unwrap())
+            }
+            "sign-out" => drop(scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap()),
+            "timeout" => scene.pass(3601),
+            _ => {
+                let next = cookie_of(&scene.refresh(&cookie).await.unwrap());
+                scene.pass(31);
+                scene.refresh(&next).await.unwrap();
+                scene.pass(31);
+            }
+        }
+        for number in 0..20 {
+            // A nonce says that it was made now, whenever it was.
+            let made = json!({ "jti": format!("p-{number}"), "nonce": "n" });
+            let made = proof_with(&scene, &keys().p256, made);
+            let refusal = scene.prove(&cookie, &made).await.unwrap_err();
+            assert!(matches!(refusal.denial, Denial::SessionEnded(_)), "{ended_by}: {:?}", refusal.denial);
+            assert!(clears(refusal.set_cookie.as_ref()), "{ended_by}");
+        }
+        assert_eq!(scene.gate.used_page_proofs.held(), 0, "{ended_by}");
+        assert!(scene.relayed().iter().all(Option::is_none));
+    }
+}
+
+#[tokio::test]
+async fn a_full_memory_of_pages_proofs_keeps_no_route_from_taking_one() {
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({})));
+    let cookie = scene.signed_in_cookie().await;
+    let key = &keys().p256;
+    scene.next(bound_to(&scene, thumbprint(key)));
+    let answer = scene.prove(&cookie, &proof(&scene, key, "p-1")).await.unwrap();
+    let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
+    fill(&scene.gate.used_page_proofs, scene.clock.now());
+    let refusal = scene.prove(&cookie_of(&answer), &proof(&scene, key, "p-2")).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::NoRoomForProofs);
+    let facts = refusal.denial.facts();
+    assert_eq!((facts.status, facts.label), (StatusCode::SERVICE_UNAVAILABLE, "no_room_for_proofs"));
+    assert!(refusal.denial.retry_after().is_some() && refusal.set_cookie.is_none());
+
+    let ath = URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes()));
+    let of_token = json!({ "jti": "p-3", "htm": "GET", "htu": format!("{OWN}/api"), "ath": ath });
+    let mut headers = HeaderMap::new();
+    headers.insert(DPOP, HeaderValue::try_from(proof_with(&scene, key, of_token)).unwrap());
+    let path = CanonicalPath::parse(b"/api").unwrap();
+    let head = head(&Method::GET, &headers);
+    let brought = Brought::ByRequest {
+        to: &Access::Public,
+        from: head.client_address,
+        only_reports: false,
+        by: By::Proof { head: &head, path: &path },
+    };
+    let now = scene.clock.now();
+    authenticate(&scene.gate, &scene.live, token.as_str(), brought, now).await.unwrap();
+    assert_eq!(scene.gate.used_proofs.held(), 1);
+}
+
+/// Until nobody's proof has room.
+fn fill(used: &UsedProofs, now: Timestamp) {
+    for number in 0_u32.. {
+        let key = Thumbprint::from_digest(of_parts(&[&number.to_be_bytes()]));
+        let proof = Proven { key, id: *key.bytes().first_chunk().unwrap(), made_at: now };
+        if used.note(&proof, now) == Use::NoRoom {
+            return;
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::flows::revoke::{RevokeError, lift, revoke};
 use crate::state::revocations::Revocations;
 
 impl Scene {
-    async fn revoke(&self, wanted: Value) -> Result<Vec<Revocation>, RevokeError> {
+    pub(super) async fn revoke(&self, wanted: Value) -> Result<Vec<Revocation>, RevokeError> {
         let wanted: Wanted = serde_json::from_value(wanted).unwrap();
         revoke(&self.gate, vec![wanted], None).await
     }
