@@ -101,9 +101,10 @@ pub(in crate::flows) fn windows(live: &Live, client: &Client) -> Windows {
     Windows { grace: live.settings.sessions.grace, timeouts: session_cookie::timeouts(client) }
 }
 
-/// Says once a client that a page can use an access token after its session went idle.
+/// Says once a client that a page can use an access token after its session went idle. One of `session` mode has no
+/// token to use: its session is judged at each request.
 fn warn_of_long_life(gate: &Gate, client: &Client, expires_in: Option<Duration>) {
-    let outlives = expires_in.is_some_and(|life| life > client.idle_timeout);
+    let outlives = client.session.is_none() && expires_in.is_some_and(|life| life > client.idle_timeout);
     if outlives && gate.exchanges.first_warning_of(&client.name) {
         tracing::warn!(
             client = %client.name,

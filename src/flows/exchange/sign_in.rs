@@ -204,14 +204,16 @@ pub(in crate::flows) struct SignedIn {
 pub(in crate::flows) struct Session {
     pub(in crate::flows) family: FamilyId,
     cookie: SecretString,
+    /// Unless it is used before.
     ends_at: Timestamp,
+    cookie_kept_until: Timestamp,
     /// To be revoked when the browser did not wait for it.
     refresh_token: SecretString,
 }
 
 impl Session {
     pub(in crate::flows) fn set_cookie(&self, client: &Client, now: Timestamp) -> Option<HeaderValue> {
-        session_cookie::set(client, &self.cookie, self.ends_at, now)
+        session_cookie::set(client, &self.cookie, self.cookie_kept_until, now)
     }
 }
 
@@ -383,6 +385,7 @@ impl CodeExchange {
             family: self.family,
             cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &grant)?,
             ends_at: grant.ends_at(session_cookie::timeouts(&self.client)),
+            cookie_kept_until: session_cookie::kept_until(&self.client, &grant),
             refresh_token: grant.refresh_token.clone(),
         })
     }

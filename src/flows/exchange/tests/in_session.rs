@@ -225,7 +225,7 @@ async fn at_the_end_of_its_access_token_a_request_exchanges_and_brings_the_next_
     assert_eq!(served.found.token().id(), Some("token-1"));
     let ride = served.ride.unwrap();
     assert_eq!((ride.generation, ride.until), (Some(1), scene.clock.now().plus(Duration::from_secs(30))));
-    assert!(ride.set_cookie.to_str().unwrap().contains("; Path=/; Max-Age=3600; Secure; HttpOnly"));
+    assert!(ride.set_cookie.to_str().unwrap().contains("; Path=/; Max-Age=86110; Secure; HttpOnly"));
     let next = cookie_in(&ride.set_cookie);
     assert_eq!((scene.good(&next).await, scene.asked()), (None, 1));
     assert_eq!(scene.replica().good(&next).await, None, "its tokens are in the store");
