@@ -118,16 +118,6 @@ pub(in crate::flows) async fn change_known<T>(
     Err(Denial::StoreUnavailable)
 }
 
-/// What is known of the family of `grant` now, which is not changed.
-///
-/// # Errors
-/// [`Denial::StoreUnavailable`]
-pub(in crate::flows) async fn known(gate: &Gate, grant: &Grant) -> Result<(Family, Now), Denial> {
-    let found = gate.store.get(&key(grant.family)).await.map_err(|fault| unavailable(&fault))?;
-    let now = Now { store: found.now, here: gate.clock.now() };
-    Ok((read(&found)?.unwrap_or_else(|| Family::of(grant)), now))
-}
-
 /// What is known of a family; `None`: nothing.
 ///
 /// # Errors

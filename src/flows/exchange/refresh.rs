@@ -83,6 +83,41 @@ pub(in crate::flows) async fn end_taken_back(at: At<'_>, grant: &Grant) {
     at.gate.metrics.exchanged(&at.client.name, found.outcome);
 }
 
+/// Ends a session that would get nothing any more, as its next exchange would: of a spent cookie the log hears, and it
+/// takes the whole family along. `None`: it goes on, and nothing was done.
+///
+/// # Errors
+/// [`Denial::StoreUnavailable`]; it is then not known whether the store has it.
+pub(in crate::flows) async fn end_where_over(
+    at: At<'_>,
+    grant: &Grant,
+) -> Result<Option<SessionEnd>, Denial> {
+    let windows = windows(at.live, at.client);
+    let mut presented = None;
+    let put = change(at.gate, grant, windows.timeouts, |family, now| {
+        let newest = family.successor().cloned();
+        let decision = family.ends_for(grant, windows, now);
+        presented = decision.map(|decision| Presented::of(decision, newest.as_ref(), family, grant));
+    });
+    let put = put.await;
+    let end = match presented {
+        Some(Presented::Replay { revoke, issued }) => {
+            let found = replayed(at, grant, revoke, issued);
+            at.gate.metrics.exchanged(&at.client.name, found.outcome);
+            SessionEnd::ReuseDetected
+        }
+        Some(Presented::Over { end, revoke }) => {
+            revoke_all(at, revoke);
+            end
+        }
+        _ => return put.map(|()| None),
+    };
+    if let Some(known) = at.gate.sessions.family(grant.family) {
+        known.ends();
+    }
+    put.map(|()| Some(end))
+}
+
 fn presented_grant(at: At<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
     let grant = session_cookie::read(at.live, at.client, at.head.headers)?.ok_or(Denial::NoSession)?;
     let widens =

@@ -176,14 +176,15 @@ impl Family {
         self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
     }
 
-    /// Why this grant would get nothing if it was presented now, where that is so; nothing comes of having asked.
-    pub fn is_over_for(&self, grant: &Grant, windows: Windows, now: Now) -> Option<SessionEnd> {
-        let shape = Shape::default();
-        match self.clone().present(grant, &shape, false, windows, now, FlightId(0)) {
-            Decision::Over { end, .. } => Some(end),
-            Decision::Replay => Some(SessionEnd::ReuseDetected),
-            _ => None,
-        }
+    /// What comes of presenting a grant that would get nothing now. For any other: `None`, and nothing comes of having
+    /// asked.
+    pub fn ends_for(&mut self, grant: &Grant, windows: Windows, now: Now) -> Option<Decision> {
+        let mut presented = self.clone();
+        let decision = presented.present(grant, &Shape::default(), false, windows, now, FlightId(0));
+        matches!(decision, Decision::Over { .. } | Decision::Replay).then(|| {
+            *self = presented;
+            decision
+        })
     }
 
     /// Why the session is over, if it is, and whether the refresh token of this generation is still
