@@ -91,11 +91,7 @@ pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, D
 /// # Errors
 /// [`Denial::StoreUnavailable`]: it is not known to be over. With `everywhere` also [`Denial::SessionEnded`]: it was over
 /// before, and signs nobody out elsewhere; and what [`everything_of`] says.
-pub(in crate::flows) async fn end_session(
-    at: At<'_>,
-    grant: &Grant,
-    everywhere: bool,
-) -> Result<(), Denial> {
+pub(in crate::flows) async fn end_session(at: At<'_>, grant: &Grant, everywhere: bool) -> Result<(), Denial> {
     let At { gate, live, client, .. } = at;
     let timeouts = session_cookie::timeouts(client);
     // Before the session ends: whoever could not be signed out elsewhere may ask again.

@@ -34,7 +34,7 @@ use crate::flows::ports::random;
 use crate::flows::revoke::{reach, take_back_in_background};
 use crate::flows::session::tokens::{self, SessionTokens};
 use crate::flows::{Gate, brake};
-use crate::state::exchanges::{Airborne, CodeExchanging};
+use crate::state::exchanges::{Airborne, Place};
 use crate::state::live::Live;
 
 /// For a page, which gets the tokens.
@@ -117,7 +117,7 @@ pub(in crate::flows) struct Prepared {
     previous: Option<Grant>,
     family: FamilyId,
     /// Held for as long as the exchange takes.
-    held: (CodeExchanging, Airborne),
+    held: (Place, Airborne),
 }
 
 /// Makes ready for a code exchange. The caller asks the store before it goes on.

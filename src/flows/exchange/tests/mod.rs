@@ -45,7 +45,7 @@ use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
 use crate::flows::testing::{self, MemoryLog, MemoryStore};
 use crate::flows::token_endpoint::{sign_out, token};
 use crate::flows::{Operators, Ports};
-use crate::state::exchanges::CODE_EXCHANGES;
+use crate::state::exchanges::{CODE_EXCHANGES, PASSED_REFRESHES};
 use crate::state::issuer_keys::Issuers;
 use crate::state::metrics::Metrics;
 use crate::state::transmitters::Transmitters;
