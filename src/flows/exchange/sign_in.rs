@@ -138,7 +138,8 @@ pub(in crate::flows) async fn prepare(at: At<'_>) -> Result<Prepared, Denial> {
 }
 
 impl Prepared {
-    /// Spends the code. The session whose cookie came along is over when there is a new one.
+    /// Spends the code. The session whose cookie came along is over when there is a new one; also without one when a
+    /// page has the tokens, which may be somebody else's.
     ///
     /// # Errors
     /// Why there is no session; the code is of no use any more.
@@ -162,7 +163,8 @@ impl Prepared {
             Ok(Ok(result)) => result?,
             Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
         };
-        if let Some(previous) = &previous {
+        let takes_its_place = new.session.is_some() || matches!(code.by, By::Page(_));
+        if let Some(previous) = previous.as_ref().filter(|_| takes_its_place) {
             end_previous(at, previous, new.subject.as_ref()).await;
             new.ended_previous = true;
         }
