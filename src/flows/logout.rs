@@ -23,6 +23,7 @@ use crate::core::session::exchange::{Family, Issued, Successor};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
+use crate::core::token::bearer;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::exchange::coordinate::change;
@@ -68,6 +69,7 @@ async fn signed_out(
     client: &Arc<Client>,
     parameters: &Parameters,
 ) -> Result<Option<Grant>, Denial> {
+    bearer::at_most_one(head.headers)?;
     may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
     let everywhere = is_everywhere(parameters)?;
     let Some(grant) = session_cookie::read(live, client, head.headers)? else {

@@ -560,6 +560,30 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
 }
 
 #[tokio::test]
+async fn two_authorization_headers_are_one_too_many_for_a_session_too() {
+    let world = World::start("http://127.0.0.1:9").await;
+    let cookie = world.session();
+    let session = "/oauth/session?client_id=web-app";
+    let cases = [
+        ("GET", session),
+        ("POST", "/oauth/logout?client_id=web-app"),
+        ("DELETE", "/oauth/token?client_id=web-app"),
+    ];
+    for (method, path) in cases {
+        let fields =
+            [("Cookie", cookie.as_str()), ("Authorization", "Bearer a"), ("Authorization", "Bearer b")];
+        let answer = world.ask(method, path, &FETCH, &fields).await;
+        assert_eq!(
+            (answer.status, answer.header("set-cookie")),
+            (400, None),
+            "{method} {path}: {}",
+            answer.head
+        );
+    }
+    assert_eq!(world.get(session, &FETCH, &cookie).await.status, 200, "it goes on");
+}
+
+#[tokio::test]
 async fn a_page_asks_who_is_signed_in_before_it_shows_anything() {
     let world = World::start("http://127.0.0.1:9").await;
     let path = "/oauth/session?client_id=web-app";
