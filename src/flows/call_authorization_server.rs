@@ -81,8 +81,8 @@ pub async fn ask_token_endpoint(
         Ok(Ok(response)) => {
             unrepeated(answer::read(response.status(), response.headers(), response.body()), form)
         }
-        Ok(Err(why)) => ServerAnswer::Unusable(why),
-        Err(_) => ServerAnswer::Unusable(said(HttpFault::Deadline)),
+        Ok(Err(why)) => ServerAnswer::Unusable(why.into()),
+        Err(_) => ServerAnswer::Unusable(said(HttpFault::Deadline).into()),
     }
 }
 
@@ -99,7 +99,7 @@ fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
         ServerAnswer::InvalidGrant(said) => ServerAnswer::InvalidGrant(told(said)),
         ServerAnswer::InvalidClient(said) => ServerAnswer::InvalidClient(told(said)),
         ServerAnswer::Refused(said) if form.is_repeated_in(&said.error) => {
-            ServerAnswer::Unusable("the AS repeated a secret in the name of its error")
+            ServerAnswer::Unusable("the AS repeated a secret in the name of its error".into())
         }
         ServerAnswer::Refused(said) => ServerAnswer::Refused(told(said)),
         other => other,

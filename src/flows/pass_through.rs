@@ -98,7 +98,7 @@ async fn answered(
     };
     let asked = AsClient { client_id: &client.client_id, issuer: &client.issuer, proof };
     let asking = ask_token_endpoint(gate, live, asked, &request.form, head.headers.get(DPOP));
-    let late = ServerAnswer::Unusable("the AS did not answer in time");
+    let late = ServerAnswer::Unusable("the AS did not answer in time".into());
     match tokio::time::timeout(patience(live, client, refreshes), asking).await.unwrap_or(late) {
         ServerAnswer::Tokens(answer) => {
             let nonce = answer.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok());
@@ -114,9 +114,9 @@ async fn answered(
                 Err(Denial::AuthorizationServerUnavailable)
             }
         },
-        ServerAnswer::Unusable(why) => {
-            tracing::error!(client = %client.name, issuer = %client.issuer, why, "a native client's request brought no answer");
-            Err(Denial::AuthorizationServerUnavailable)
+        ServerAnswer::Unusable(outage) => {
+            tracing::error!(client = %client.name, issuer = %client.issuer, why = outage.why, "a native client's request brought no answer");
+            Err(outage.denial())
         }
     }
 }
@@ -139,7 +139,9 @@ fn count(
     if parameters.get("grant_type") == Some(GrantType::RefreshToken.name()) {
         let outcome = match result {
             Ok(_) => ExchangeOutcome::Rotated,
-            Err(Denial::AuthorizationServerUnavailable) => ExchangeOutcome::AsUnavailable,
+            Err(Denial::AuthorizationServerUnavailable | Denial::AuthorizationServerBusy { .. }) => {
+                ExchangeOutcome::AsUnavailable
+            }
             Err(Denial::FromAuthorizationServer(said)) if said.error == "invalid_grant" => {
                 ExchangeOutcome::InvalidGrant
             }

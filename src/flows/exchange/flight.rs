@@ -127,9 +127,9 @@ impl UnderWay {
                 log_invalid_client(&self.client);
                 self.fail(Denial::AuthorizationServerUnavailable).await
             }
-            ServerAnswer::Unusable(why) => {
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "an exchange brought no answer; the session is kept");
-                self.fail(Denial::AuthorizationServerUnavailable).await
+            ServerAnswer::Unusable(outage) => {
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why = outage.why, "an exchange brought no answer; the session is kept");
+                self.fail(outage.denial()).await
             }
         }
     }

@@ -146,7 +146,9 @@ impl Found {
                 outcome
             }
             Err(Denial::SessionEnded(end)) => outcome_of_end(*end),
-            Err(Denial::AuthorizationServerUnavailable) => ExchangeOutcome::AsUnavailable,
+            Err(Denial::AuthorizationServerUnavailable | Denial::AuthorizationServerBusy { .. }) => {
+                ExchangeOutcome::AsUnavailable
+            }
             Ok(_) | Err(_) => ExchangeOutcome::Refused,
         };
         Self { result, outcome, age: Duration::ZERO, with_cookie: true }

@@ -243,9 +243,9 @@ impl CodeExchange {
                 log_invalid_client(&self.client);
                 Err(Denial::AuthorizationServerUnavailable)
             }
-            ServerAnswer::Unusable(why) => {
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a code exchange brought no answer");
-                Err(Denial::AuthorizationServerUnavailable)
+            ServerAnswer::Unusable(outage) => {
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why = outage.why, "a code exchange brought no answer");
+                Err(outage.denial())
             }
         };
         if let Err(Ok(SignedIn { session: Some(session), .. })) = waiting.send(result) {

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
-use http::header::{CONTENT_TYPE, COOKIE, HeaderName, ORIGIN};
+use http::header::{CONTENT_TYPE, COOKIE, HeaderName, ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -80,6 +80,8 @@ impl Randomness for Counted {
 enum Instead {
     Fault(HttpFault),
     Answer(u16, &'static str, String),
+    /// 429, and come back after so many seconds.
+    Later(u64),
     /// Its work, with these members put into the answer (`null` takes one out).
     With(Value),
 }
@@ -133,6 +135,11 @@ impl FakeServer {
             Some(Instead::Fault(fault)) => return Err(fault),
             Some(Instead::Answer(status, content_type, body)) => {
                 return Ok(answer(status, content_type, body));
+            }
+            Some(Instead::Later(seconds)) => {
+                let mut answered = answer(429, "application/json", "{}".to_owned());
+                answered.headers_mut().insert(RETRY_AFTER, seconds.into());
+                return Ok(answered);
             }
             Some(Instead::With(members)) => members,
             None => json!({}),

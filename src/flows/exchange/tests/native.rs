@@ -138,6 +138,16 @@ async fn outages_and_our_own_wrong_secret_are_503() {
     }
 }
 
+#[tokio::test]
+async fn a_server_that_wants_to_be_asked_later_says_when() {
+    let scene = public();
+    scene.next(Instead::Later(30));
+    let refused = ask(&scene, None, "grant_type=refresh_token&client_id=cli&refresh_token=t").await;
+    let retry_after = Duration::from_secs(30);
+    assert_eq!(refused.unwrap_err().denial, Denial::AuthorizationServerBusy { retry_after });
+    scene.counted("exchanges_total", "outcome=\"as_unavailable\"", 1);
+}
+
 /// It may have replaced the refresh token, and nobody else keeps what it answers.
 #[tokio::test(start_paused = true)]
 async fn a_refresh_is_waited_for_longer_than_anything_else() {
