@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::config::settings::{Client, GrantType};
+use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
 use crate::core::session::exchange::Windows;
@@ -64,12 +64,7 @@ fn permitted_request(
     parameters: &Parameters,
 ) -> Result<TokenRequest, Denial> {
     may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
-    let request = TokenRequest::read(head.headers, parameters, client.resource.as_deref())?;
-    let grant = match &request {
-        TokenRequest::Code { .. } => GrantType::AuthorizationCode,
-        TokenRequest::Refresh { .. } => GrantType::RefreshToken,
-    };
-    if client.grants.contains(&grant) { Ok(request) } else { Err(Denial::UnauthorizedClient) }
+    TokenRequest::read(head.headers, parameters, &client.grants, client.resource.as_deref())
 }
 
 fn count_refused(gate: &Gate, client: &Client, parameters: &Parameters) {

@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::config::settings::{
-    ClientCredential, CookieSettings, Issuer, KeySource, NativeClient, SameSite, Settings,
+    ClientCredential, CookieSettings, GrantType, Issuer, KeySource, NativeClient, SameSite, Settings,
 };
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
