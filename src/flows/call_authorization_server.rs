@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use url::Url;
 
 use crate::config::settings::{Client, ClientCredential};
@@ -160,11 +160,23 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
     let bounds = Bounds { deadline: REVOCATION_DEADLINE, answer_bytes: REVOCATION_ANSWER };
     match send(gate, issuer, AsEndpoint::Revocation, request, bounds).await {
         Ok(response) if response.status().is_success() => Revocation::Done,
-        Ok(response) if response.status() == StatusCode::BAD_REQUEST => {
+        Ok(response) => not_revoked(&response),
+        Err(fault) => Revocation::Failed(said(fault)),
+    }
+}
+
+/// What an AS says that did not revoke a token. Of its errors one alone will be the same next time (RFC 7009 section
+/// 2.2.1).
+fn not_revoked(response: &Response<Bytes>) -> Revocation {
+    match answer::read(response.status(), response.headers(), response.body()) {
+        ServerAnswer::Refused(said) if said.error == "unsupported_token_type" => {
             Revocation::Impossible("the AS does not revoke this kind of token")
         }
-        Ok(_) => Revocation::Failed("the AS did not revoke it"),
-        Err(fault) => Revocation::Failed(said(fault)),
+        ServerAnswer::InvalidClient(_) => Revocation::Failed(
+            "the AS answered invalid_client: the client's credential in the configuration is wrong there",
+        ),
+        ServerAnswer::Unusable(outage) => Revocation::Failed(outage.why),
+        _ => Revocation::Failed("the AS did not revoke it"),
     }
 }
 

@@ -95,8 +95,8 @@ struct FakeServer {
     arrived: AtomicUsize,
     token_requests: Mutex<Vec<(HeaderMap, String)>>,
     revoked: Mutex<Vec<String>>,
-    /// It answers what it is asked to revoke with 503.
-    revokes_nothing: AtomicBool,
+    /// It answers what it is asked to revoke with this status and this error.
+    revokes_nothing: Mutex<Option<(u16, &'static str)>>,
     next: Mutex<VecDeque<Instead>>,
     /// For proofs of possession, one an answer.
     nonces: Mutex<VecDeque<String>>,
@@ -118,7 +118,7 @@ impl FakeServer {
             made: AtomicUsize::new(0),
             token_requests: Mutex::default(),
             revoked: Mutex::default(),
-            revokes_nothing: AtomicBool::new(false),
+            revokes_nothing: Mutex::default(),
             next: Mutex::default(),
             nonces: Mutex::default(),
             jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
@@ -202,8 +202,11 @@ impl HttpClient for FakeServer {
                 (Method::POST, "/revoke") => {
                     let token = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "token").unwrap().1;
                     self.revoked.lock().unwrap().push(token.into_owned());
-                    let status = if self.revokes_nothing.load(Ordering::SeqCst) { 503 } else { 200 };
-                    Ok(answer(status, "application/json", String::new()))
+                    let refused = *self.revokes_nothing.lock().unwrap();
+                    Ok(refused.map_or_else(
+                        || answer(200, "application/json", String::new()),
+                        |(status, error)| answer(status, "application/json", json!({ "error": error }).to_string()),
+                    ))
                 }
                 (Method::GET, path) if path.contains("/.well-known/") => {
                     let mut metadata = json!({
