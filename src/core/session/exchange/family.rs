@@ -88,7 +88,7 @@ pub struct Family {
     issued: Vec<Issued>,
     over: Option<Over>,
     signed_in_at: Timestamp,
-    /// The last use that no exchange tells of.
+    /// The last use that [`Self::successor`] does not tell of.
     #[serde(default)]
     used_at: Option<Timestamp>,
     /// When no grant of this family can be good any more, so that nothing need be known of it.
@@ -383,7 +383,7 @@ impl Family {
             // Sealed by us, so given out by us, before this memory began.
             self.latest = generation;
             self.flight = None;
-            self.successor = None;
+            self.forget_successor();
             self.links.clear();
         }
         if generation > self.proven {
@@ -447,9 +447,17 @@ impl Family {
             windows.timeouts.ended(self.signed_in_at, self.last_use(next.last_used_at), now.here)
         };
         if !needed || self.successor.as_ref().is_some_and(|next| ended(next).is_some()) {
-            self.successor = None;
+            self.forget_successor();
         }
         self.drop_links();
+    }
+
+    /// The newest grant is with its browser, or of no use. That the session was used at its exchange nobody else may have
+    /// noted, and it may be asked for before the next one lands.
+    fn forget_successor(&mut self) {
+        if let Some(next) = self.successor.take() {
+            self.use_at(next.last_used_at);
+        }
     }
 
     /// Keeps the links that a generation within its window, or an unproven one, may still need.
