@@ -14,6 +14,7 @@ use crate::config::settings::{Client, ClientCredential};
 use crate::core::ids::IssuerName;
 use crate::core::metadata::Endpoints;
 use crate::core::secret::SecretString;
+use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
 use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
 use crate::core::session::oauth::request::ServerForm;
@@ -26,8 +27,6 @@ use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
 use crate::state::metrics::AsEndpoint;
 
-/// How long the gateway itself waits for a token endpoint; browsers are answered long before.
-pub const FLIGHT: Duration = Duration::from_secs(60);
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(10);
 const REVOCATION_ANSWER: usize = 16 * 1024;
 /// Pauses before the second and each later attempt to revoke a token.
