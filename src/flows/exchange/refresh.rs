@@ -93,8 +93,14 @@ pub(in crate::flows) async fn end_where_over(
     grant: &Grant,
 ) -> Result<Option<SessionEnd>, Denial> {
     let windows = windows(at.live, at.client);
+    // Of uses the store hears once in a while.
+    let known = at.gate.sessions.family(grant.family);
+    let used_at = known.as_ref().map(|known| known.used_at());
     let mut presented = None;
     let put = change(at.gate, grant, windows.timeouts, |family, now| {
+        if let Some(used_at) = used_at {
+            family.use_at(used_at);
+        }
         let newest = family.successor().cloned();
         let decision = family.ends_for(grant, windows, now);
         presented = decision.map(|decision| Presented::of(decision, newest.as_ref(), family, grant));
@@ -112,7 +118,7 @@ pub(in crate::flows) async fn end_where_over(
         }
         _ => return put.map(|()| None),
     };
-    if let Some(known) = at.gate.sessions.family(grant.family) {
+    if let Some(known) = known {
         known.ends();
     }
     put.map(|()| Some(end))

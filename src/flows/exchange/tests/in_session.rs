@@ -12,7 +12,7 @@ use crate::core::revocation::wanted::Wanted;
 use crate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use crate::core::session::oauth::Scope;
 use crate::flows::exchange::coordinate::change;
-use crate::flows::logout::end_family;
+use crate::flows::logout::{end_family, end_session};
 use crate::flows::ports::random;
 use crate::flows::revoke::{reach, revoke, take_back};
 use crate::flows::session::tokens::{self, SessionTokens};

@@ -84,6 +84,32 @@ async fn a_browser_keeps_the_cookie_of_a_session_that_is_used_between_exchanges(
     scene.revoked(&["refresh-token-0"]).await;
 }
 
+/// The store hears of a use once in a while; who signs out everywhere is asked of what is known here, too.
+#[tokio::test]
+async fn who_was_there_lately_signs_out_everywhere() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(20_000).await;
+    for seconds in [3000, 300] {
+        scene.pass(seconds);
+        scene.good(&cookie).await;
+    }
+    scene.pass(3400);
+    let (grant, headers) = (scene.grant_in(&cookie), asks(&cookie));
+    let head = head(&Method::POST, &headers);
+    let at = At { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    assert_eq!(end_session(at, &grant, true).await, Ok(()));
+    // And of one that was idle the server hears.
+    let scene = Scene::in_session();
+    let cookie = scene.session(20_000).await;
+    scene.good(&cookie).await;
+    scene.pass(3600);
+    let grant = scene.grant_in(&cookie);
+    let at = At { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    let over = Err(Denial::SessionEnded(SessionEnd::IdleTimeout));
+    assert_eq!(end_session(at, &grant, true).await, over);
+    scene.revoked(&["refresh-token-s"]).await;
+}
+
 #[tokio::test]
 async fn what_was_used_without_an_exchange_counts_at_the_next_one() {
     let scene = Scene::in_session();
