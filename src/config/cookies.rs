@@ -4,6 +4,7 @@
 use crate::config::clients::Mode;
 use crate::config::read::Keys;
 use crate::config::settings::{CookieSettings, SameSite};
+use crate::core::session::cookie;
 
 /// Where the cookie of a client in `token` mode must be sent to; in `session` mode it is sent everywhere.
 const TOKEN_ENDPOINT: &str = "/oauth/token";
@@ -34,8 +35,8 @@ pub(super) fn read(client: &str, keys: &Keys<'_>, mode: Mode) -> CookieSettings 
             format!("a cookie with this path is not sent to {TOKEN_ENDPOINT}; use `{TOKEN_ENDPOINT}`, `/oauth` or `/`"),
         );
     }
-    let prefix = if is_session { "__Host-Http-" } else { "__Secure-" };
-    let name = keys.text("name").unwrap_or_else(|| format!("{prefix}tollgate-{client}"));
+    let prefix = if is_session { cookie::BY_HOST } else { cookie::BY_PATH };
+    let name = keys.text("name").unwrap_or_else(|| format!("{prefix}{client}"));
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if keys.has("name") && (name.len() > 128 || !name.bytes().all(token)) {
         keys.wrong(

@@ -3,7 +3,7 @@
 //! public sockets like anybody else.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -26,6 +26,14 @@ pub(super) struct Cookie {
     path: String,
     pub(super) name: String,
     pub(super) value: String,
+    /// `None`: until the browser ends.
+    until: Option<Instant>,
+}
+
+impl Cookie {
+    fn is_kept(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
 }
 
 /// A browser with one cookie jar.
@@ -160,13 +168,19 @@ impl Browser {
         let path = cookie.attribute("path").filter(|path| path.starts_with('/')).unwrap_or("/").to_owned();
         let mut jar = self.jar();
         jar.retain(|kept| kept.name != cookie.name || kept.path != path || kept.host != host);
-        if cookie.attribute("max-age").and_then(|age| age.parse::<i64>().ok()).is_none_or(|age| age > 0) {
-            jar.push(Cookie { host, path, name: cookie.name, value: cookie.value });
-        }
+        let max_age = cookie.attribute("max-age").and_then(|age| age.parse::<i64>().ok());
+        // One that is too far away to be told is as good as none.
+        let until = max_age.and_then(|age| {
+            Instant::now().checked_add(Duration::from_secs(u64::try_from(age).unwrap_or_default()))
+        });
+        jar.push(Cookie { host, path, name: cookie.name, value: cookie.value, until });
     }
 
+    /// What is in it; whose time is over is forgotten (RFC 6265 section 5.3).
     fn jar(&self) -> MutexGuard<'_, Vec<Cookie>> {
-        self.jar.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut jar = self.jar.lock().unwrap_or_else(PoisonError::into_inner);
+        jar.retain(Cookie::is_kept);
+        jar
     }
 }
 
@@ -240,5 +254,17 @@ mod tests {
         assert_eq!(sent(&browser, "http://localhost:8080/oauth/token"), Some("s=2".into()));
         set("s=; Path=/oauth/token; Max-Age=0");
         assert_eq!(sent(&browser, "http://localhost:8080/oauth/token"), None);
+    }
+
+    #[test]
+    fn a_cookie_is_forgotten_when_its_time_is_over() {
+        let browser = Browser::new();
+        let url = Url::parse("http://localhost:8080/").unwrap();
+        browser.keep(&url, &HeaderValue::from_static("a=1; Path=/; Max-Age=60"));
+        browser.keep(&url, &HeaderValue::from_static("b=2; Path=/"));
+        assert_eq!(sent(&browser, url.as_str()), Some("a=1; b=2".into()));
+        // Its minute is over.
+        browser.jar()[0].until = Some(Instant::now());
+        assert_eq!(sent(&browser, url.as_str()), Some("b=2".into()));
     }
 }

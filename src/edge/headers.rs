@@ -18,7 +18,7 @@ use crate::core::forwarded::Identifiers;
 use crate::core::identity_headers::ReservedHeaders;
 use crate::core::route::permit::Permit;
 use crate::core::route::{CorsSpeaker, Route};
-use crate::core::session::{cookie, transaction};
+use crate::core::session::cookie;
 use crate::core::token::dpop::DPOP;
 use crate::core::token::subprotocol::{self, ForUpstream};
 use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
@@ -167,12 +167,11 @@ fn take_off_our_subprotocols(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pi
     Ok(())
 }
 
-/// Whether a cookie of this name is a session, or a sign-in under way.
+/// Whether a cookie of this name is a session, or a sign-in under way. Browsers and other replicas still have those of
+/// clients that are gone or have another name, so what is named as ours by default counts whoever is configured.
 fn is_our_cookie(live: &Live, name: &[u8]) -> bool {
-    live.settings.clients.iter().any(|client| {
-        client.cookie.name.as_bytes() == name
-            || (client.login.is_some() && transaction::is_named_for(name, client.name.as_str()))
-    })
+    let is_configured = || live.settings.clients.iter().any(|client| client.cookie.name.as_bytes() == name);
+    cookie::is_by_default_ours(name) || is_configured()
 }
 
 /// Equal lengths given twice, or as a list, become one (RFC 9110 section 8.6); pingora has refused those that

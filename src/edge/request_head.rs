@@ -13,7 +13,8 @@ use pingora::proxy::Session;
 use crate::core::denial::Denial;
 use crate::core::request::{Host, RequestHead, check_method};
 
-/// The most header fields in one request.
+/// The most header fields in one request. All `Cookie` fields are one: HTTP/2 takes them apart, a browser a cookie each
+/// (RFC 9113 section 8.2.3).
 const FIELDS: usize = 100;
 
 /// How large a head of HTTP/2 is, in bytes, as RFC 9113 section 6.5.2 counts.
@@ -58,10 +59,16 @@ fn names_content_length(raw: &[u8]) -> bool {
 
 /// `size` is that of the whole head in bytes, as it came.
 pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Result<(), Denial> {
-    if size > limit || request.headers.len() > FIELDS {
+    if size > limit || has_too_many_fields(request) {
         return Err(Denial::HeaderTooLarge);
     }
     check_method(&request.method)
+}
+
+fn has_too_many_fields(request: &RequestHeader) -> bool {
+    let headers = &request.headers;
+    let crumbs = || headers.get_all(header::COOKIE).iter().count().saturating_sub(1);
+    headers.len() > FIELDS && headers.len() - crumbs() > FIELDS
 }
 
 /// The host that the request names, in lower case. Empty only for HTTP/1.0 without `Host`. In HTTP/2

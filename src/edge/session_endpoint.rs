@@ -57,7 +57,8 @@ pub(crate) async fn answer(
                 Some(WayIn::Told(url)) => Some(url.as_str()),
                 _ => None,
             };
-            let answer = Answer::refusal_with_way_in(&denial, Form::OAuth, "", login_url);
+            let mut answer = Answer::refusal_with_way_in(&denial, Form::OAuth, "", login_url);
+            answer.challenge(&denial, None, None);
             Outcome { answer, client: client.map(|client| client.name.clone()), denial: Some(denial), side }
         }
     }

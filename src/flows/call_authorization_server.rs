@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use url::Url;
 
 use crate::config::settings::{Client, ClientCredential};
 use crate::core::ids::IssuerName;
 use crate::core::metadata::Endpoints;
 use crate::core::secret::SecretString;
+use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
 use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
 use crate::core::session::oauth::request::ServerForm;
@@ -26,8 +27,6 @@ use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
 use crate::state::metrics::AsEndpoint;
 
-/// How long the gateway itself waits for a token endpoint; browsers are answered long before.
-pub const FLIGHT: Duration = Duration::from_secs(60);
 const REVOCATION_DEADLINE: Duration = Duration::from_secs(10);
 const REVOCATION_ANSWER: usize = 16 * 1024;
 /// Pauses before the second and each later attempt to revoke a token.
@@ -81,8 +80,8 @@ pub async fn ask_token_endpoint(
         Ok(Ok(response)) => {
             unrepeated(answer::read(response.status(), response.headers(), response.body()), form)
         }
-        Ok(Err(why)) => ServerAnswer::Unusable(why),
-        Err(_) => ServerAnswer::Unusable(said(HttpFault::Deadline)),
+        Ok(Err(why)) => ServerAnswer::Unusable(why.into()),
+        Err(_) => ServerAnswer::Unusable(said(HttpFault::Deadline).into()),
     }
 }
 
@@ -99,7 +98,7 @@ fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
         ServerAnswer::InvalidGrant(said) => ServerAnswer::InvalidGrant(told(said)),
         ServerAnswer::InvalidClient(said) => ServerAnswer::InvalidClient(told(said)),
         ServerAnswer::Refused(said) if form.is_repeated_in(&said.error) => {
-            ServerAnswer::Unusable("the AS repeated a secret in the name of its error")
+            ServerAnswer::Unusable("the AS repeated a secret in the name of its error".into())
         }
         ServerAnswer::Refused(said) => ServerAnswer::Refused(told(said)),
         other => other,
@@ -160,11 +159,23 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
     let bounds = Bounds { deadline: REVOCATION_DEADLINE, answer_bytes: REVOCATION_ANSWER };
     match send(gate, issuer, AsEndpoint::Revocation, request, bounds).await {
         Ok(response) if response.status().is_success() => Revocation::Done,
-        Ok(response) if response.status() == StatusCode::BAD_REQUEST => {
+        Ok(response) => not_revoked(&response),
+        Err(fault) => Revocation::Failed(said(fault)),
+    }
+}
+
+/// What an AS says that did not revoke a token. Of its errors one alone will be the same next time (RFC 7009 section
+/// 2.2.1).
+fn not_revoked(response: &Response<Bytes>) -> Revocation {
+    match answer::read(response.status(), response.headers(), response.body()) {
+        ServerAnswer::Refused(said) if said.error == "unsupported_token_type" => {
             Revocation::Impossible("the AS does not revoke this kind of token")
         }
-        Ok(_) => Revocation::Failed("the AS did not revoke it"),
-        Err(fault) => Revocation::Failed(said(fault)),
+        ServerAnswer::InvalidClient(_) => Revocation::Failed(
+            "the AS answered invalid_client: the client's credential in the configuration is wrong there",
+        ),
+        ServerAnswer::Unusable(outage) => Revocation::Failed(outage.why),
+        _ => Revocation::Failed("the AS did not revoke it"),
     }
 }
 

@@ -21,8 +21,9 @@ use crate::core::session::grant::FamilyId;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_sign_out;
 use crate::core::session::return_to::Places;
+use crate::core::token::bearer;
 use crate::flows::Gate;
-use crate::flows::exchange::session_cookie;
+use crate::flows::exchange::{At, session_cookie};
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::logout::{end_session, is_everywhere};
 use crate::flows::session::tokens;
@@ -68,6 +69,7 @@ pub async fn sign_out(
     const NOT_IN_SIGHT: Denial = Denial::InvalidRequest(
         "The session's cookie goes to /oauth/token alone: use DELETE /oauth/token with everywhere=true first.",
     );
+    bearer::at_most_one(head.headers).map_err(OAuthRefusal::before_client)?;
     let parameters =
         Parameters::from_form(query.unwrap_or_default().as_bytes()).map_err(OAuthRefusal::before_client)?;
     let client_id = parameters.client_id().map_err(OAuthRefusal::before_client)?;
@@ -87,7 +89,7 @@ pub async fn sign_out(
             // Without a hint the authorization server asks the person.
             hint = tokens::of(gate, grant).await.ok().flatten().and_then(|tokens| tokens.id_token);
         }
-        end_session(gate, live, client, grant, everywhere).await.map_err(refusal)?;
+        end_session(At { gate, live, client, head }, grant, everywhere).await.map_err(refusal)?;
     }
     let family = grant.as_ref().map(|grant| grant.family);
     Ok(SignedOut {

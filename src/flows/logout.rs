@@ -23,10 +23,11 @@ use crate::core::session::exchange::{Family, Issued, Successor};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
+use crate::core::token::bearer;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::exchange::coordinate::{change, known};
-use crate::flows::exchange::{session_cookie, windows};
+use crate::flows::exchange::coordinate::change;
+use crate::flows::exchange::{At, refresh, session_cookie};
 use crate::flows::revoke::{end_named, name_everything, reach, take_back};
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
@@ -68,12 +69,13 @@ async fn signed_out(
     client: &Arc<Client>,
     parameters: &Parameters,
 ) -> Result<Option<Grant>, Denial> {
+    bearer::at_most_one(head.headers)?;
     may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
     let everywhere = is_everywhere(parameters)?;
     let Some(grant) = session_cookie::read(live, client, head.headers)? else {
         return if everywhere { Err(Denial::NoSession) } else { Ok(None) };
     };
-    end_session(gate, live, client, &grant, everywhere).await?;
+    end_session(At { gate, live, client, head }, &grant, everywhere).await?;
     Ok(Some(grant))
 }
 
@@ -91,16 +93,11 @@ pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, D
 /// # Errors
 /// [`Denial::StoreUnavailable`]: it is not known to be over. With `everywhere` also [`Denial::SessionEnded`]: it was over
 /// before, and signs nobody out elsewhere; and what [`everything_of`] says.
-pub(in crate::flows) async fn end_session(
-    gate: &Arc<Gate>,
-    live: &Arc<Live>,
-    client: &Arc<Client>,
-    grant: &Grant,
-    everywhere: bool,
-) -> Result<(), Denial> {
+pub(in crate::flows) async fn end_session(at: At<'_>, grant: &Grant, everywhere: bool) -> Result<(), Denial> {
+    let At { gate, live, client, .. } = at;
     let timeouts = session_cookie::timeouts(client);
     // Before the session ends: whoever could not be signed out elsewhere may ask again.
-    let everything = if everywhere { everything_of(gate, live, client, grant).await? } else { None };
+    let everything = if everywhere { everything_of(at, grant).await? } else { None };
     let Ended { revoke, issued, is_stored } = end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
     for token in revoke {
         revoke_in_background(gate, live, client, token);
@@ -115,35 +112,32 @@ pub(in crate::flows) async fn end_session(
     Ok(())
 }
 
-/// Names everything of the person whose session it is, up to now; `None`: all of that was named before.
+/// Names everything of the person whose session it is, up to now; `None`: all of that was named before. A session that
+/// was over is ended as an exchange would end it: the cookie goes, and with it what shows that it was stolen.
 ///
 /// # Errors
 /// [`Denial::InvalidRequest`]: nobody knows whose it is. [`Denial::SessionEnded`]. [`Denial::StoreUnavailable`], or
 /// [`Denial::RevocationsUnavailable`]: it cannot be said now.
-async fn everything_of(
-    gate: &Gate,
-    live: &Live,
-    client: &Client,
-    grant: &Grant,
-) -> Result<Option<Revocation>, Denial> {
+async fn everything_of(at: At<'_>, grant: &Grant) -> Result<Option<Revocation>, Denial> {
     const WHOSE: Denial = Denial::InvalidRequest(
         "Nobody knows whose session this is: it can only be ended alone, without everywhere.",
     );
     let facts = GrantFacts::of(grant);
     let subject = facts.sub.ok_or(WHOSE)?;
-    let now = gate.clock.now();
+    let (gate, now) = (at.gate, at.gate.clock.now());
     // Of the person alone: no session has this family, nor any client this name.
     let person = GrantFacts { family: FamilyId::from_bytes([0; 16]), sid: None, client: "", ..facts.clone() };
     if !gate.revocations.admits_grant(&person, now)? {
         return Ok(None);
     }
-    let (family, at) = known(gate, grant).await?;
-    let over = family.is_over_for(grant, windows(live, client), at);
-    let end = if gate.revocations.admits_grant(&facts, now)? { over } else { Some(SessionEnd::Revoked) };
-    if let Some(end) = end {
+    if let Some(end) = refresh::end_where_over(at, grant).await? {
         return Err(Denial::SessionEnded(end));
     }
-    let named = name_everything(gate, live, facts.iss, subject).await;
+    if !gate.revocations.admits_grant(&facts, gate.clock.now())? {
+        refresh::end_taken_back(at, grant).await;
+        return Err(Denial::SessionEnded(SessionEnd::Revoked));
+    }
+    let named = name_everything(gate, at.live, facts.iss, subject).await;
     named.map(Some).map_err(|_| Denial::StoreUnavailable)
 }
 

@@ -4,7 +4,8 @@
 //!
 //! There is no session here: no cookie is read or set, nothing is remembered, and tokens are not judged
 //! before they are used. The gateway's secret is lent as `core::session::oauth::native` says, and to nobody
-//! else. It must never repeat a request: a refresh token may have been replaced although no answer came.
+//! else. It must never repeat a request: a refresh token may have been replaced although no answer came. So a refresh is
+//! waited for as long as an answer may take: nobody keeps what comes later, and the client has no other token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use http::{HeaderValue, StatusCode};
 use crate::config::settings::{ClientCredential, GrantType, NativeClient};
 use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
+use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::oauth::answer::ServerAnswer;
 use crate::core::session::oauth::native::{NativeRequest, Proof, Registered};
 use crate::core::session::oauth::request::Parameters;
@@ -84,7 +86,10 @@ async fn answered(
 ) -> Result<Answered, Denial> {
     dpop::carried(head.headers).map_err(|wrong| Denial::InvalidDpopProof(wrong.why()))?;
     // Anybody can begin one, and each may wait for a slow AS.
-    let Some(_place) = gate.exchanges.begin_code_exchange() else {
+    let refreshes = request.grant == GrantType::RefreshToken;
+    let exchanges = &gate.exchanges;
+    let place = if refreshes { exchanges.begin_passed_refresh() } else { exchanges.begin_code_exchange() };
+    let Some(_place) = place else {
         tracing::error!(client = %client.name, "too many requests wait for the AS; another was refused");
         return Err(Denial::AuthorizationServerUnavailable);
     };
@@ -93,11 +98,9 @@ async fn answered(
         Proof::Brought { authentication, .. } => call_authorization_server::Proof::Brought(authentication),
     };
     let asked = AsClient { client_id: &client.client_id, issuer: &client.issuer, proof };
-    let issuer = live.issuers.by_name(&client.issuer);
-    let patience = issuer.map_or(Duration::from_secs(5), |issuer| issuer.settings.timeout);
     let asking = ask_token_endpoint(gate, live, asked, &request.form, head.headers.get(DPOP));
-    let late = ServerAnswer::Unusable("the AS did not answer within `timeout`");
-    match tokio::time::timeout(patience, asking).await.unwrap_or(late) {
+    let late = ServerAnswer::Unusable("the AS did not answer in time".into());
+    match tokio::time::timeout(patience(live, client, refreshes), asking).await.unwrap_or(late) {
         ServerAnswer::Tokens(answer) => {
             let nonce = answer.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok());
             Ok((Bytes::copy_from_slice(answer.to_native_json().expose().as_bytes()), nonce))
@@ -110,11 +113,18 @@ async fn answered(
                 Err(Denial::AuthorizationServerUnavailable)
             }
         },
-        ServerAnswer::Unusable(why) => {
-            tracing::error!(client = %client.name, issuer = %client.issuer, why, "a native client's request brought no answer");
-            Err(Denial::AuthorizationServerUnavailable)
+        ServerAnswer::Unusable(outage) => {
+            tracing::error!(client = %client.name, issuer = %client.issuer, why = outage.why, "a native client's request brought no answer");
+            Err(outage.denial())
         }
     }
+}
+
+/// How long the caller waits for the AS.
+fn patience(live: &Live, client: &NativeClient, refreshes: bool) -> Duration {
+    let issuer = live.issuers.by_name(&client.issuer);
+    let timeout = issuer.map_or(Duration::from_secs(5), |issuer| issuer.settings.timeout);
+    if refreshes { FLIGHT } else { timeout }
 }
 
 /// A refresh counts among the exchanges; every other grant begins something, and counts among the sign-ins.
@@ -128,7 +138,9 @@ fn count(
     if parameters.get("grant_type") == Some(GrantType::RefreshToken.name()) {
         let outcome = match result {
             Ok(_) => ExchangeOutcome::Rotated,
-            Err(Denial::AuthorizationServerUnavailable) => ExchangeOutcome::AsUnavailable,
+            Err(Denial::AuthorizationServerUnavailable | Denial::AuthorizationServerBusy { .. }) => {
+                ExchangeOutcome::AsUnavailable
+            }
             Err(Denial::FromAuthorizationServer(said)) if said.error == "invalid_grant" => {
                 ExchangeOutcome::InvalidGrant
             }

@@ -21,6 +21,8 @@ use crate::core::session::grant::FamilyId;
 
 /// The most code exchanges at once. Anybody can begin one, and each may wait a minute for a slow AS.
 pub const CODE_EXCHANGES: usize = 1_000;
+/// The most refreshes of native clients at once, which wait as long; they take no place of somebody who signs in.
+pub const PASSED_REFRESHES: usize = 1_000;
 
 /// What those hear who wait for a flight.
 #[derive(Clone, Debug)]
@@ -41,6 +43,7 @@ pub struct Exchanges {
     flights: Arc<Flights>,
     air: Arc<watch::Sender<Air>>,
     code_exchanges: Arc<AtomicUsize>,
+    passed_refreshes: Arc<AtomicUsize>,
     warned: DashSet<ClientName>,
 }
 
@@ -92,11 +95,18 @@ impl Drop for Hold {
     }
 }
 
-/// Leave to exchange a code at the AS; it is given back when dropped.
+/// Leave to wait for an AS; it is given back when dropped.
 #[derive(Debug)]
-pub struct CodeExchanging(Arc<AtomicUsize>);
+pub struct Place(Arc<AtomicUsize>);
 
-impl Drop for CodeExchanging {
+impl Place {
+    fn among(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let place = Self(Arc::clone(taken));
+        (taken.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -152,9 +162,13 @@ impl Exchanges {
     }
 
     /// A place among the code exchanges; `None` when there are [`CODE_EXCHANGES`] already.
-    pub fn begin_code_exchange(&self) -> Option<CodeExchanging> {
-        let place = CodeExchanging(Arc::clone(&self.code_exchanges));
-        (self.code_exchanges.fetch_add(1, Ordering::AcqRel) < CODE_EXCHANGES).then_some(place)
+    pub fn begin_code_exchange(&self) -> Option<Place> {
+        Place::among(&self.code_exchanges, CODE_EXCHANGES)
+    }
+
+    /// A place among the refreshes of native clients; `None` when there are [`PASSED_REFRESHES`] already.
+    pub fn begin_passed_refresh(&self) -> Option<Place> {
+        Place::among(&self.passed_refreshes, PASSED_REFRESHES)
     }
 
     /// Whether nobody was told yet that this client's access tokens outlive its sessions. Says so once.

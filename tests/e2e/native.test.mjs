@@ -190,8 +190,20 @@ describe('a native client whose authorization server does not answer in time', (
     }
     await world.gateway.says("the client's credential in the configuration is wrong there");
     await world.as.pause();
-    const answer = await ask({ ...refresh, client_id: 'cli' });
+    const answer = await ask({ grant_type: 'authorization_code', client_id: 'cli', code: 'any' });
     await world.as.resume();
     assert.equal(answer.status, 503, answer.text);
+  });
+
+  test('a refresh gets the answer of an authorization server that is late', async () => {
+    let answered = false;
+    await world.as.pause();
+    const refreshed = ask({ grant_type: 'refresh_token', client_id: 'cli', refresh_token: 'any' }).finally(() => (answered = true));
+    // Whoever else waits as long is told that it is late.
+    const other = await ask({ grant_type: 'authorization_code', client_id: 'cli', code: 'any' });
+    const early = answered;
+    await world.as.resume();
+    assert.deepEqual([other.status, early], [503, false], other.text);
+    assert.equal((await refreshed).json.error, 'invalid_grant');
   });
 });

@@ -184,8 +184,8 @@ describe('with one gateway', () => {
     const calls = world.as.tokenCalls.length;
     const { code, verifier } = await world.authorize(browser, 'bob');
     for (const [fields, error] of [
-      [{ grant_type: 'client_credentials' }, ['unauthorized_client', 'unsupported_grant_type']],
-      [{ grant_type: 'password', username: 'a', password: 'b' }, ['unauthorized_client', 'unsupported_grant_type']],
+      [{ grant_type: 'client_credentials' }, ['unauthorized_client']],
+      [{ grant_type: 'password', username: 'a', password: 'b' }, ['unsupported_grant_type']],
       [{ grant_type: 'refresh_token', refresh_token: 'mine' }, ['invalid_request']],
       [{ grant_type: 'refresh_token', client_secret: 'mine' }, ['invalid_request']],
       [{ grant_type: 'authorization_code', code, redirect_uri: world.redirectUri }, ['invalid_request']],

@@ -50,3 +50,25 @@ async fn the_cookies_of_all_clients_stay_here_whatever_stands_around_them() {
     gateway.connect().await.get("/", &fields).await;
     assert_eq!(upstream.only().all("cookie"), ["a=1; b; __host-mine=theirs; c=\"__Host-mine=x\""]);
 }
+
+/// Browsers keep cookies for days, and replicas get a new configuration one after the other.
+#[tokio::test]
+async fn the_cookies_of_clients_that_are_gone_stay_here_too() {
+    let planting = |_: &crate::support::upstream::Received| {
+        b"HTTP/1.1 200 OK\r\n\
+          Set-Cookie: __Secure-tollgate-gone=evil; Path=/oauth/token; Secure\r\n\
+          Set-Cookie: __Host-Http-tollgate-gone=evil; Path=/; Secure; HttpOnly\r\n\
+          Set-Cookie: tollgate=theirs\r\n\
+          Content-Length: 0\r\n\r\n"
+            .to_vec()
+    };
+    let upstream = Upstream::answering(Arc::new(planting)).await;
+    let routes = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
+    let sent = "__Host-Http-tollgate-portal=v; a=1; __Secure-tollgate-app=v; __Host-Http-tollgate-portal-tx-x=v; __Secure-other=2";
+    for clients in [String::new(), clients()] {
+        let gateway = Gateway::with(&format!("{clients}{routes}")).await;
+        let answer = gateway.connect().await.get("/", &[("Cookie", sent)]).await;
+        assert_eq!(answer.all("set-cookie"), ["tollgate=theirs"]);
+        assert_eq!(upstream.received().last().unwrap().all("cookie"), ["a=1; __Secure-other=2"]);
+    }
+}

@@ -153,6 +153,33 @@ async fn http_2_with_prior_knowledge_and_http_1_share_a_listener_in_clear_text()
     assert_eq!(old.answer().await.status, 421);
 }
 
+/// A browser with many cookies sends each in a field of its own over HTTP/2.
+#[tokio::test]
+async fn the_cookies_of_a_browser_are_one_field_however_it_sends_them() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let crumbs: Vec<String> = (0..120).map(|at| format!("c{at}=v")).collect();
+    let ask = |crumbs: &[String], others: usize| {
+        let mut request = Request::get(format!("http://{HOST}/public/x"));
+        for crumb in crumbs {
+            request = request.header("cookie", crumb);
+        }
+        (0..others).fold(request, |request, _| request.header("x-many", "1")).body(()).unwrap()
+    };
+    let mut client = Http2::clear_text(gateway.public).await;
+    assert_eq!(client.ask(ask(&crumbs, 0), &[]).await.unwrap().status.as_u16(), 200);
+    let fields: Vec<_> = crumbs.iter().map(|crumb| ("Cookie", crumb.as_str())).collect();
+    assert_eq!(gateway.connect().await.get("/public/x", &fields).await.status, 200);
+    let together = crumbs.join("; ");
+    assert_eq!(gateway.connect().await.get("/public/x", &[("Cookie", &together)]).await.status, 200);
+    for received in upstream.received() {
+        assert_eq!(received.all("cookie"), [together.as_str()]);
+    }
+    assert_eq!(upstream.received().len(), 3);
+    // They are no way around the limit for others.
+    assert_eq!(client.ask(ask(&crumbs, 101), &[]).await.unwrap().status.as_u16(), 431);
+}
+
 #[tokio::test]
 async fn cookies_and_hosts_of_http_2_are_judged_as_those_of_http_1() {
     let upstream = Upstream::start().await;

@@ -567,6 +567,30 @@ async fn on_a_public_route_a_session_says_who_calls_and_one_that_does_not_hold_c
 }
 
 #[tokio::test]
+async fn two_authorization_headers_are_one_too_many_for_a_session_too() {
+    let world = World::start("http://127.0.0.1:9").await;
+    let cookie = world.session();
+    let session = "/oauth/session?client_id=web-app";
+    let cases = [
+        ("GET", session),
+        ("POST", "/oauth/logout?client_id=web-app"),
+        ("DELETE", "/oauth/token?client_id=web-app"),
+    ];
+    for (method, path) in cases {
+        let fields =
+            [("Cookie", cookie.as_str()), ("Authorization", "Bearer a"), ("Authorization", "Bearer b")];
+        let answer = world.ask(method, path, &FETCH, &fields).await;
+        assert_eq!(
+            (answer.status, answer.header("set-cookie")),
+            (400, None),
+            "{method} {path}: {}",
+            answer.head
+        );
+    }
+    assert_eq!(world.get(session, &FETCH, &cookie).await.status, 200, "it goes on");
+}
+
+#[tokio::test]
 async fn a_page_asks_who_is_signed_in_before_it_shows_anything() {
     let world = World::start("http://127.0.0.1:9").await;
     let path = "/oauth/session?client_id=web-app";
@@ -582,6 +606,9 @@ async fn a_page_asks_who_is_signed_in_before_it_shows_anything() {
     let nobody = world.ask("GET", path, &FETCH, &[]).await;
     assert_eq!((nobody.status, nobody.json()["error"].as_str()), (401, Some("login_required")));
     assert_eq!(nobody.json()["login_url"], format!("{OWN}/oauth/login?client_id=web-app&return_to=%2F"));
+    // RFC 9110 section 15.5.2; for no scheme of these does a browser ask its person.
+    let schemes: Vec<_> = nobody.all("www-authenticate").iter().map(|one| one.split(' ').next()).collect();
+    assert_eq!(schemes, [Some("Bearer"), Some("DPoP")], "{}", nobody.head);
     assert_eq!(world.ask("POST", path, &FETCH, &[]).await.status, 405);
     assert_eq!(world.ask("GET", "/oauth/session?client_id=x", &FETCH, &[]).await.status, 400);
     let asks = [("Origin", LISTED), ("Access-Control-Request-Method", "GET")];

@@ -3,7 +3,7 @@
 use tollgate::core::session::exchange::FlightId;
 use tollgate::core::session::grant::{Generation, Grant};
 
-use super::{Asked, BEAT, Flying, GRACE, IDLE_WITH_POLLS, SKEW, World};
+use super::{Asked, BEAT, Flying, GRACE, IDLE_WITH_POLLS, LOOKS, SKEW, World};
 use crate::events::{Change, Event, Outcome, Process, Request};
 
 impl World {
@@ -67,7 +67,7 @@ impl World {
                 replica.waiting.entry(flight).or_default().push(request);
                 if !ours && !replica.watched.contains_key(&flight) {
                     replica.watched.insert(flight, (None, self.now));
-                    self.after(10, Event::Look(process, flight));
+                    self.after(LOOKS.0, Event::Look(process, flight));
                 }
             }
             Outcome::AnswerAgain { next, with_cookie, used } => {

@@ -84,7 +84,10 @@ impl World {
                 self.requests.get_mut(&request).expect("it came").was_named = true;
                 self.count("taken back when presented");
                 if !self.is_in_touch(process.replica) {
-                    self.excuse = Some("a replica that is cut off goes by what was lifted meanwhile");
+                    self.is_excused(
+                        "a replica that is cut off goes by what was lifted meanwhile",
+                        grant.generation,
+                    );
                 }
                 self.change(process, Change::TakenBack(request), 0);
             }
@@ -125,7 +128,7 @@ impl World {
         let admits_token = self.revoking.admits_token(replica, token, self.here(replica));
         if admits && !admits_token {
             // By the server's clock it is older than its session by a replica's.
-            self.excuse = Some("the list names its new access token");
+            self.is_excused_by_loss("the list names its new access token", flight);
         }
         let was_named = !(admits && admits_token);
         self.flights.get_mut(&flight).expect("it flies").was_named = was_named;

@@ -6,7 +6,7 @@ use tollgate::core::session::exchange::{Arrival, Decision, Family, FlightId, Suc
 use tollgate::core::session::grant::Grant;
 use tollgate::core::time::Timestamp;
 
-use super::{Dice, Flying, LEASE, LOOK, SENT_LEASE, World, shape};
+use super::{Dice, Flying, LEASE, LOOKS, SENT_LEASE, World, shape};
 use crate::events::{Change, Event, Outcome, Process, Request, Said};
 
 impl World {
@@ -31,7 +31,7 @@ impl World {
         let token = self.as_token.clone();
         self.gives_access_token(flight);
         if self.faults.dies_rotating && self.dice.one_in(60) {
-            self.excuse = Some("the server replaced a token and died");
+            self.is_excused_by_loss("the server replaced a token and died", flight);
             return self.after(2_000, Event::AsAnswers(flight, Said::Error));
         }
         let delay = self.dice.roll(1_000);
@@ -83,7 +83,7 @@ impl World {
             }
         }
         self.replicas[process.replica].watched.insert(flight, next);
-        self.after(LOOK, Event::Look(process, flight));
+        self.after(LOOKS.1, Event::Look(process, flight));
     }
 
     pub(super) fn waiting(&mut self, process: Process, flight: FlightId) -> Vec<Request> {
@@ -112,7 +112,7 @@ impl World {
     pub(super) fn gives_up(&mut self, process: Process, flight: FlightId) {
         self.count("gave up");
         if self.rotation_at_risk == Some(flight) {
-            self.excuse = Some("its replica lost the store for longer than its lease");
+            self.is_excused_by_loss("its replica lost the store for longer than its lease", flight);
         }
         self.flights.get_mut(&flight).expect("it flies").over = true;
         self.present_again(process, flight);
@@ -124,16 +124,17 @@ impl World {
         }
         self.count("killed");
         let process = Process { replica, life: self.replicas[replica].life };
-        if self.rotation_at_risk.take_if(|flight| self.flights[flight].process == process).is_some() {
-            self.excuse = Some("the answer died with its replica");
+        if let Some(flight) = self.rotation_at_risk.take_if(|flight| self.flights[flight].process == process)
+        {
+            self.is_excused_by_loss("the answer died with its replica", flight);
         }
         // A POST that has left, and is still to be worked on, dies with its answer too.
-        let on_its_way = self.queue.values().any(|event| match event {
-            Event::AsWorks(flight) => self.flights[flight].process == process,
-            _ => false,
+        let on_its_way = self.queue.values().find_map(|event| match event {
+            Event::AsWorks(flight) if self.flights[flight].process == process => Some(*flight),
+            _ => None,
         });
-        if on_its_way && !self.faults.keeps_tokens {
-            self.excuse = Some("the answer will find no replica");
+        if let Some(flight) = on_its_way.filter(|_| !self.faults.keeps_tokens) {
+            self.is_excused_by_loss("the answer will find no replica", flight);
         }
         self.requests.retain(|_, asked| asked.process != process);
         let replica_state = &mut self.replicas[replica];

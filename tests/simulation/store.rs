@@ -4,7 +4,7 @@ use tollgate::core::denial::SessionEnd;
 use tollgate::core::session::exchange::{Family, FlightId, Landed, Now};
 
 use super::flights::{arrival, opened};
-use super::{BEAT, FLIGHT, LOOK, OWN_LEASE, World, shape, stamp};
+use super::{BEAT, FLIGHT, LOOKS, OWN_LEASE, World, shape, stamp};
 use crate::events::{Bytes, Change, Event, Outcome, Process};
 
 impl World {
@@ -168,7 +168,7 @@ impl World {
                 if arrival.recovers {
                     self.made_up_in_vain += 1;
                     if self.made_up_in_vain >= 2 {
-                        self.excuse = Some("three answers in a row were lost");
+                        self.is_excused("three answers in a row were lost", arrival.of);
                     }
                 }
                 if self.lost_store_at.is_some() {
@@ -228,7 +228,7 @@ impl World {
                 if self.now - came < FLIGHT {
                     self.change(process, Change::Land(flight), 700);
                 } else if !self.faults.keeps_tokens {
-                    self.excuse = Some("the store was away for longer than a flight");
+                    self.is_excused_by_loss("the store was away for longer than a flight", flight);
                 }
             }
             Change::Failed(flight) => {
@@ -238,7 +238,7 @@ impl World {
             Change::Ended(flight) => self.change(process, Change::Ended(flight), 700),
             Change::BreakLease(flight, _) => {
                 self.replicas[process.replica].watched.insert(flight, (None, self.now));
-                self.after(LOOK, Event::Look(process, flight));
+                self.after(LOOKS.0, Event::Look(process, flight));
             }
             // The list decides.
             Change::TakenBack(request) => {

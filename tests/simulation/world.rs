@@ -2,6 +2,7 @@
 
 mod browser;
 mod enforcing;
+mod excuse;
 mod flights;
 mod revoking;
 mod signing_in;
@@ -11,11 +12,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use tollgate::core::secret::Secret;
+use tollgate::core::session::exchange::lease;
 use tollgate::core::session::exchange::{FlightId, Issued, Shape, Windows};
 use tollgate::core::session::grant::{FamilyId, Generation, Grant, Subject, SubjectSource, Timeouts};
 use tollgate::core::session::oauth::Scope;
 use tollgate::core::time::Timestamp;
 
+use self::excuse::Excuse;
 use self::revoking::{Out, Revoking};
 use crate::events::{Change, Event, Process, Request};
 
@@ -56,19 +59,24 @@ impl Faults {
     };
 }
 
-/// As in `flows/exchange/coordinate.rs`, in milliseconds.
-const LEASE: i64 = 6_000;
-const SENT_LEASE: i64 = 65_000;
-const OWN_LEASE: i64 = 60_000;
-const BEAT: i64 = 1_500;
-const LOOK: i64 = 1_500;
+/// In milliseconds, as all that follows.
+const LEASE: i64 = millis(lease::LEASE);
+const SENT_LEASE: i64 = millis(lease::SENT_LEASE);
+const OWN_LEASE: i64 = millis(lease::OWN_LEASE);
+const BEAT: i64 = millis(lease::BEAT);
+const LOOKS: (i64, i64) = (millis(lease::LOOKS.0), millis(lease::LOOKS.1));
+const FLIGHT: i64 = millis(lease::FLIGHT);
 const PATIENCE: i64 = 5_000;
-const FLIGHT: i64 = 60_000;
 const GRACE: i64 = 30_000;
 /// How far the clocks of two replicas are apart.
 const SKEW: i64 = 60_000;
 const IDLE_WITH_POLLS: i64 = 400_000;
 const IDLE: i64 = 8 * 3_600_000;
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // they are short
+const fn millis(duration: Duration) -> i64 {
+    duration.as_millis() as i64
+}
 
 struct Dice(u64);
 
@@ -151,7 +159,7 @@ pub(crate) struct World {
     /// The server replaced a token for this flight, and its answer is in no store.
     rotation_at_risk: Option<FlightId>,
     /// Why an honest browser may be signed out.
-    excuse: Option<&'static str>,
+    excuse: Option<Excuse>,
     requests: HashMap<Request, Asked>,
     flights: HashMap<FlightId, Flying>,
     jar: Grant,
@@ -247,12 +255,16 @@ impl World {
             }
             let ((now, _), event) = self.queue.pop_first().expect("a burst was planned");
             self.now = now;
-            self.steps += 1;
-            self.history.push_back((now, event.clone()));
+            // Whoever waits looks often, and mostly sees nothing.
+            if !matches!(event, Event::Look(..)) {
+                self.steps += 1;
+                self.history.push_back((now, event.clone()));
+            }
             if self.history.len() > 150 {
                 self.history.pop_front();
             }
             self.step(event);
+            self.looks_at_excuse();
         }
     }
 
@@ -405,7 +417,8 @@ impl World {
                 self.count("store lost");
                 self.lost_store_at = Some(self.now);
                 self.record = None;
-                (self.proven, self.excuse) = (0, Some("the store was lost"));
+                self.proven = 0;
+                self.store_is_lost();
             }
             Event::SignsIn => self.signs_in(),
             Event::Signing(process, attempt, how_far) if self.lives(process) => {

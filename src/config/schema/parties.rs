@@ -73,7 +73,7 @@ pub(super) const ISSUER: &[Key] = &[
         "timeout",
         One("a duration"),
         Default("5s"),
-        "How long a call to it may take in all; at most 60s.",
+        "How long a call to it may take in all; at most 60s. An exchange whose browser was answered, and a native client's refresh, go on for up to 60s.",
         "3s",
     ),
     key(

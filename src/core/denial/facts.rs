@@ -422,7 +422,7 @@ impl Denial {
                 let title = "The token's issuer cannot be asked about it";
                 away("introspection_unavailable", None, title, SHORTLY)
             }
-            Self::AuthorizationServerUnavailable => {
+            Self::AuthorizationServerUnavailable | Self::AuthorizationServerBusy { .. } => {
                 away("as_unavailable", later, "The authorization server is not available", SESSION_STAYS)
             }
             Self::StoreUnavailable => {

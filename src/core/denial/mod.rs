@@ -169,6 +169,10 @@ pub enum Denial {
     /// The issuer of an opaque token cannot be asked about it.
     IntrospectionUnavailable,
     AuthorizationServerUnavailable,
+    /// It says when it wants to be asked again.
+    AuthorizationServerBusy {
+        retry_after: Duration,
+    },
     /// What must outlive a request cannot be read or written.
     StoreUnavailable,
     /// What was taken back is not known, or no longer known to be all.
@@ -215,7 +219,8 @@ impl Denial {
             | Self::NoRoomForProofs => Some(Duration::from_secs(2)),
             Self::TooManyRequests { retry_after }
             | Self::TooManyDenials { retry_after, .. }
-            | Self::KeyNotKnownYet { retry_after } => Some(*retry_after),
+            | Self::KeyNotKnownYet { retry_after }
+            | Self::AuthorizationServerBusy { retry_after } => Some(*retry_after),
             _ => None,
         }
     }

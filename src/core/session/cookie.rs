@@ -14,6 +14,15 @@ use crate::core::denial::Denial;
 /// The most bytes that a `Set-Cookie` of ours may have: browsers drop what passes 4,096.
 pub const LIMIT: usize = 4_000;
 
+/// How the names begin that cookies of `token` and of `session` mode have by default, those of sign-ins too.
+pub const BY_PATH: &str = "__Secure-tollgate-";
+pub const BY_HOST: &str = "__Host-Http-tollgate-";
+
+/// Whether a name is one that this gateway makes, whichever client has it, or had it before its configuration changed.
+pub fn is_by_default_ours(name: &[u8]) -> bool {
+    [BY_PATH, BY_HOST].iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
 /// The attributes of a cookie of ours. It is always `Secure` and `HttpOnly` and has no `Domain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes<'a> {
@@ -251,6 +260,24 @@ mod tests {
             };
             assert_eq!(read(&sent, "a"), Ok(None));
         });
+    }
+
+    #[test]
+    fn names_that_are_made_here_are_known_without_their_client() {
+        for ours in
+            [NAME, "__Host-Http-tollgate-gone", "__Host-Http-tollgate-web-tx-abc", "__Secure-tollgate-"]
+        {
+            assert!(is_by_default_ours(ours.as_bytes()), "{ours}");
+        }
+        for theirs in [
+            "",
+            "__Secure-tollgate",
+            "__secure-tollgate-web",
+            "__Host-tollgate-web",
+            "x__Secure-tollgate-web",
+        ] {
+            assert!(!is_by_default_ours(theirs.as_bytes()), "{theirs}");
+        }
     }
 
     #[test]

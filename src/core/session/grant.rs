@@ -128,7 +128,12 @@ impl Grant {
 
     /// When the session ends unless it is used before.
     pub fn ends_at(&self, timeouts: Timeouts) -> Timestamp {
-        self.signed_in_at.plus(timeouts.absolute).min(self.last_used_at.plus(timeouts.idle))
+        self.ends_at_latest(timeouts).min(self.last_used_at.plus(timeouts.idle))
+    }
+
+    /// When the session ends however it is used.
+    pub fn ends_at_latest(&self, timeouts: Timeouts) -> Timestamp {
+        self.signed_in_at.plus(timeouts.absolute)
     }
 
     /// The grant after an exchange at `now`. `refresh_token`: the one in the answer; none, and the

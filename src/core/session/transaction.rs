@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::hex;
 use crate::core::secret::{Secret, SecretString};
-use crate::core::session::cookie::Attributes;
+use crate::core::session::cookie::{Attributes, BY_HOST};
 use crate::core::session::step_up::StepUp;
 use crate::core::time::Timestamp;
 
@@ -24,7 +24,6 @@ pub const MOST: usize = 8;
 /// How many bytes their cookies may have together: servers and proxies bound what a header may have.
 pub const MOST_BYTES: usize = 6 * 1024;
 
-const PREFIX: &str = "__Host-Http-tollgate-";
 const INFIX: &str = "-tx-";
 /// Of the digest of the state: 96 bits.
 const NAME_LEN: usize = 16;
@@ -136,7 +135,7 @@ pub fn state_id(state: &SecretString) -> String {
 
 /// What the names of all transaction cookies of a client begin with.
 pub fn cookie_prefix(client: &str) -> String {
-    format!("{PREFIX}{client}{INFIX}")
+    format!("{BY_HOST}{client}{INFIX}")
 }
 
 /// The name of the cookie that belongs to a state.
@@ -147,7 +146,7 @@ pub fn cookie_name(client: &str, state: &SecretString) -> String {
 
 /// Whether a cookie of this name is a transaction's of the client.
 pub fn is_named_for(name: &[u8], client: &str) -> bool {
-    name.strip_prefix(PREFIX.as_bytes())
+    name.strip_prefix(BY_HOST.as_bytes())
         .and_then(|rest| rest.strip_prefix(client.as_bytes()))
         .is_some_and(|rest| rest.starts_with(INFIX.as_bytes()))
 }

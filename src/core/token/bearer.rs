@@ -88,6 +88,15 @@ pub fn carried<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Result<Option
     Ok(token.or(offered.map(Carried::Subprotocol)))
 }
 
+/// That no two credentials stand in `Authorization`, where no access token is taken.
+///
+/// # Errors
+/// `SeveralCredentials`.
+pub fn at_most_one(headers: &HeaderMap) -> Result<(), Denial> {
+    let second = headers.get_all(AUTHORIZATION).iter().nth(1);
+    if second.is_some() { Err(Denial::SeveralCredentials) } else { Ok(()) }
+}
+
 /// The scheme by which a request says that it may use its token; `None` when it brings none, or by another scheme.
 pub fn scheme(headers: &HeaderMap) -> Option<Scheme> {
     let name = headers.get(AUTHORIZATION)?.as_bytes().split(|byte| *byte == b' ').next()?;

@@ -15,23 +15,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::core::denial::Denial;
+use crate::core::session::exchange::lease::{BEAT, LEASE, LOOKS, OWN_LEASE, SENT_LEASE};
 use crate::core::session::exchange::{Family, FlightId, Now};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::flows::Gate;
-use crate::flows::call_authorization_server::FLIGHT;
 use crate::flows::ports::{Clock, Found, Keep, Store, StoreFault, StoreKey, Value};
 use crate::state::exchanges::{Heard, Waiting, Watch};
 
-/// How long a flight whose request has not left may go without a beat before others take it for dead.
-pub(super) const LEASE: Duration = Duration::from_secs(6);
-/// The same once its request has left: longer than any answer may take, for its replica alone may have lost the store.
-const SENT_LEASE: Duration = FLIGHT.saturating_add(Duration::from_secs(5));
-/// How long whoever flies goes on without a beat that the store took; what comes later is not put there any more.
-const OWN_LEASE: Duration = FLIGHT;
-/// How often whoever flies shows that it lives.
-pub(super) const BEAT: Duration = Duration::from_millis(1_500);
-/// How often a flight of another replica is looked at: soon at first, then less.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 /// How long a flight is watched through an outage of the store.
 const WATCH: Duration = Duration::from_secs(120);
 /// How often a change is tried that others were faster than; each failure is somebody's success.
@@ -116,16 +106,6 @@ pub(in crate::flows) async fn change_known<T>(
     }
     tracing::error!(family = %of, "a session is changed so often that no change of ours came through");
     Err(Denial::StoreUnavailable)
-}
-
-/// What is known of the family of `grant` now, which is not changed.
-///
-/// # Errors
-/// [`Denial::StoreUnavailable`]
-pub(in crate::flows) async fn known(gate: &Gate, grant: &Grant) -> Result<(Family, Now), Denial> {
-    let found = gate.store.get(&key(grant.family)).await.map_err(|fault| unavailable(&fault))?;
-    let now = Now { store: found.now, here: gate.clock.now() };
-    Ok((read(&found)?.unwrap_or_else(|| Family::of(grant)), now))
 }
 
 /// What is known of a family; `None`: nothing.

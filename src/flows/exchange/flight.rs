@@ -20,6 +20,7 @@ use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::answer::Answer;
+use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::exchange::tokens::SessionTokens;
 use crate::core::session::exchange::{Arrival, Family, FlightId, Issued, Landed, Now, Shape, Successor};
@@ -29,7 +30,7 @@ use crate::core::session::oauth::answer::{
 };
 use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
-use crate::flows::call_authorization_server::{FLIGHT, ask_token_endpoint, revoke_in_background};
+use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
 use crate::flows::ports::random;
 use crate::flows::revoke::take_back_in_background;
 use crate::flows::session::tokens;
@@ -127,9 +128,9 @@ impl UnderWay {
                 log_invalid_client(&self.client);
                 self.fail(Denial::AuthorizationServerUnavailable).await
             }
-            ServerAnswer::Unusable(why) => {
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "an exchange brought no answer; the session is kept");
-                self.fail(Denial::AuthorizationServerUnavailable).await
+            ServerAnswer::Unusable(outage) => {
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why = outage.why, "an exchange brought no answer; the session is kept");
+                self.fail(outage.denial()).await
             }
         }
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::config::settings::{Client, GrantType};
+use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
 use crate::core::session::exchange::Windows;
@@ -64,12 +64,7 @@ fn permitted_request(
     parameters: &Parameters,
 ) -> Result<TokenRequest, Denial> {
     may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
-    let request = TokenRequest::read(head.headers, parameters, client.resource.as_deref())?;
-    let grant = match &request {
-        TokenRequest::Code { .. } => GrantType::AuthorizationCode,
-        TokenRequest::Refresh { .. } => GrantType::RefreshToken,
-    };
-    if client.grants.contains(&grant) { Ok(request) } else { Err(Denial::UnauthorizedClient) }
+    TokenRequest::read(head.headers, parameters, &client.grants, client.resource.as_deref())
 }
 
 fn count_refused(gate: &Gate, client: &Client, parameters: &Parameters) {
@@ -101,9 +96,10 @@ pub(in crate::flows) fn windows(live: &Live, client: &Client) -> Windows {
     Windows { grace: live.settings.sessions.grace, timeouts: session_cookie::timeouts(client) }
 }
 
-/// Says once a client that a page can use an access token after its session went idle.
+/// Says once a client that a page can use an access token after its session went idle. One of `session` mode has no
+/// token to use: its session is judged at each request.
 fn warn_of_long_life(gate: &Gate, client: &Client, expires_in: Option<Duration>) {
-    let outlives = expires_in.is_some_and(|life| life > client.idle_timeout);
+    let outlives = client.session.is_none() && expires_in.is_some_and(|life| life > client.idle_timeout);
     if outlives && gate.exchanges.first_warning_of(&client.name) {
         tracing::warn!(
             client = %client.name,

@@ -119,6 +119,47 @@ pub(in crate::flows) async fn end_taken_back(at: At<'_>, grant: &Grant) {
     at.gate.metrics.exchanged(&at.client.name, found.outcome);
 }
 
+/// Ends a session that would get nothing any more, as its next exchange would: of a spent cookie the log hears, and it
+/// takes the whole family along. `None`: it goes on, and nothing was done.
+///
+/// # Errors
+/// [`Denial::StoreUnavailable`]; it is then not known whether the store has it.
+pub(in crate::flows) async fn end_where_over(
+    at: At<'_>,
+    grant: &Grant,
+) -> Result<Option<SessionEnd>, Denial> {
+    let windows = windows(at.live, at.client);
+    // Of uses the store hears once in a while.
+    let known = at.gate.sessions.family(grant.family);
+    let used_at = known.as_ref().map(|known| known.used_at());
+    let mut presented = None;
+    let put = change(at.gate, grant, windows.timeouts, |family, now| {
+        if let Some(used_at) = used_at {
+            family.use_at(used_at);
+        }
+        let newest = family.successor().cloned();
+        let decision = family.ends_for(grant, windows, now);
+        presented = decision.map(|decision| Presented::of(decision, newest.as_ref(), family, grant));
+    });
+    let put = put.await;
+    let end = match presented {
+        Some(Presented::Replay { revoke, issued }) => {
+            let found = replayed(at, grant, revoke, issued);
+            at.gate.metrics.exchanged(&at.client.name, found.outcome);
+            SessionEnd::ReuseDetected
+        }
+        Some(Presented::Over { end, revoke }) => {
+            revoke_all(at, revoke);
+            end
+        }
+        _ => return put.map(|()| None),
+    };
+    if let Some(known) = known {
+        known.ends();
+    }
+    put.map(|()| Some(end))
+}
+
 fn presented_grant(at: At<'_>, scope: Option<&Scope>) -> Result<Grant, Denial> {
     let grant = session_cookie::read(at.live, at.client, at.head.headers)?.ok_or(Denial::NoSession)?;
     let widens =
@@ -147,7 +188,9 @@ impl Found {
                 outcome
             }
             Err(Denial::SessionEnded(end)) => outcome_of_end(*end),
-            Err(Denial::AuthorizationServerUnavailable) => ExchangeOutcome::AsUnavailable,
+            Err(Denial::AuthorizationServerUnavailable | Denial::AuthorizationServerBusy { .. }) => {
+                ExchangeOutcome::AsUnavailable
+            }
             Ok(_) | Err(_) => ExchangeOutcome::Refused,
         };
         Self { result, outcome, age: Duration::ZERO, with_cookie: true }

@@ -54,15 +54,22 @@ pub(super) fn seal(gate: &Gate, live: &Live, client: &Client, grant: &Grant) -> 
     Ok(SecretString::new(sealed))
 }
 
-/// `Set-Cookie` with a sealed grant; the cookie lives as long as the session may, and never so short that it
+/// Until when the browser keeps the cookie of a grant. In `token` mode an exchange is the use, and the session goes
+/// idle when nobody came for the next; in `session` mode it is used between exchanges, which the cookie does not say.
+pub(in crate::flows) fn kept_until(client: &Client, grant: &Grant) -> Timestamp {
+    let timeouts = timeouts(client);
+    if client.session.is_some() { grant.ends_at_latest(timeouts) } else { grant.ends_at(timeouts) }
+}
+
+/// `Set-Cookie` with a sealed grant; the browser keeps it until then (see [`kept_until`]), and never so short that it
 /// removes itself: that a session is over is told with its next request.
 pub(in crate::flows) fn set(
     client: &Client,
     sealed: &SecretString,
-    ends_at: Timestamp,
+    until: Timestamp,
     now: Timestamp,
 ) -> Option<HeaderValue> {
-    let max_age = ends_at.since(now).max(Duration::from_secs(1));
+    let max_age = until.since(now).max(Duration::from_secs(1));
     cookie::set(attributes(client), sealed.expose(), max_age).ok()
 }
 

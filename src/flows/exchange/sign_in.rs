@@ -34,7 +34,7 @@ use crate::flows::ports::random;
 use crate::flows::revoke::{reach, take_back_in_background};
 use crate::flows::session::tokens::{self, SessionTokens};
 use crate::flows::{Gate, brake};
-use crate::state::exchanges::{Airborne, CodeExchanging};
+use crate::state::exchanges::{Airborne, Place};
 use crate::state::live::Live;
 
 /// For a page, which gets the tokens.
@@ -117,7 +117,7 @@ pub(in crate::flows) struct Prepared {
     previous: Option<Grant>,
     family: FamilyId,
     /// Held for as long as the exchange takes.
-    held: (CodeExchanging, Airborne),
+    held: (Place, Airborne),
 }
 
 /// Makes ready for a code exchange. The caller asks the store before it goes on.
@@ -138,7 +138,8 @@ pub(in crate::flows) async fn prepare(at: At<'_>) -> Result<Prepared, Denial> {
 }
 
 impl Prepared {
-    /// Spends the code. The session whose cookie came along is over when there is a new one.
+    /// Spends the code. The session whose cookie came along is over when there is a new one; also without one when a
+    /// page has the tokens, which may be somebody else's.
     ///
     /// # Errors
     /// Why there is no session; the code is of no use any more.
@@ -162,7 +163,8 @@ impl Prepared {
             Ok(Ok(result)) => result?,
             Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
         };
-        if let Some(previous) = &previous {
+        let takes_its_place = new.session.is_some() || matches!(code.by, By::Page(_));
+        if let Some(previous) = previous.as_ref().filter(|_| takes_its_place) {
             end_previous(at, previous, new.subject.as_ref()).await;
             new.ended_previous = true;
         }
@@ -204,14 +206,16 @@ pub(in crate::flows) struct SignedIn {
 pub(in crate::flows) struct Session {
     pub(in crate::flows) family: FamilyId,
     cookie: SecretString,
+    /// Unless it is used before.
     ends_at: Timestamp,
+    cookie_kept_until: Timestamp,
     /// To be revoked when the browser did not wait for it.
     refresh_token: SecretString,
 }
 
 impl Session {
     pub(in crate::flows) fn set_cookie(&self, client: &Client, now: Timestamp) -> Option<HeaderValue> {
-        session_cookie::set(client, &self.cookie, self.ends_at, now)
+        session_cookie::set(client, &self.cookie, self.cookie_kept_until, now)
     }
 }
 
@@ -237,9 +241,9 @@ impl CodeExchange {
                 log_invalid_client(&self.client);
                 Err(Denial::AuthorizationServerUnavailable)
             }
-            ServerAnswer::Unusable(why) => {
-                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why, "a code exchange brought no answer");
-                Err(Denial::AuthorizationServerUnavailable)
+            ServerAnswer::Unusable(outage) => {
+                tracing::error!(client = %self.client.name, issuer = %self.client.issuer, why = outage.why, "a code exchange brought no answer");
+                Err(outage.denial())
             }
         };
         if let Err(Ok(SignedIn { session: Some(session), .. })) = waiting.send(result) {
@@ -381,6 +385,7 @@ impl CodeExchange {
             family: self.family,
             cookie: session_cookie::seal(&self.gate, &self.live, &self.client, &grant)?,
             ends_at: grant.ends_at(session_cookie::timeouts(&self.client)),
+            cookie_kept_until: session_cookie::kept_until(&self.client, &grant),
             refresh_token: grant.refresh_token.clone(),
         })
     }

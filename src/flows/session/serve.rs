@@ -216,7 +216,8 @@ async fn with_answer(
 
 fn ride(at: At<'_>, next: &Grant, answer: &Answer, age: Duration) -> Option<Ride> {
     let now = at.gate.clock.now();
-    let set_cookie = session_cookie::set(at.client, &answer.cookie, answer.session_ends_at, now)?;
+    let kept_until = session_cookie::kept_until(at.client, next);
+    let set_cookie = session_cookie::set(at.client, &answer.cookie, kept_until, now)?;
     let until = now.plus(grace(at.live).saturating_sub(age));
     Some(Ride { set_cookie, family: next.family, generation: Some(next.generation), until })
 }
@@ -234,7 +235,7 @@ fn in_session(
     }
     let timeouts = session_cookie::timeouts(at.client);
     let last_used_at = grant.last_used_at.max(known.used_at());
-    let ends_at = grant.signed_in_at.plus(timeouts.absolute).min(last_used_at.plus(timeouts.idle));
+    let ends_at = grant.ends_at_latest(timeouts).min(last_used_at.plus(timeouts.idle));
     let caller = caller(at, &grant, &held, found.clone());
     InSession { caller, found, held, grant, ends_at, ride: None }
 }

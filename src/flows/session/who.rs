@@ -13,6 +13,7 @@ use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::time::Timestamp;
+use crate::core::token::bearer;
 use crate::flows::Gate;
 use crate::flows::admit::SessionSide;
 use crate::flows::exchange::At;
@@ -55,6 +56,7 @@ pub async fn who(
     head: &RequestHead<'_>,
     query: Option<&str>,
 ) -> Result<SignedIn, NobodySignedIn> {
+    bearer::at_most_one(head.headers)?;
     let client = client_asked_for(live, query)?;
     let at = At { gate, live, client, head };
     let nobody = |denial| NobodySignedIn { client: Some(Arc::clone(client)), ..NobodySignedIn::from(denial) };

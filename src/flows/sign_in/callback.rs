@@ -54,7 +54,8 @@ pub struct SignedIn {
 /// Ends a sign-in. `path`: where the browser came back to.
 ///
 /// # Errors
-/// Why nobody is signed in; nothing of a session is touched then.
+/// Why nobody is signed in; nothing of a session is touched then. With [`SignInRefusal::signed_in`] somebody is, and the
+/// session before is over.
 pub async fn callback(
     gate: &Arc<Gate>,
     live: &Arc<Live>,

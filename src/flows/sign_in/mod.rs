@@ -4,7 +4,8 @@
 //! - `login`: sends the browser to the authorization server
 //! - `callback`: takes it back, with a session
 //!
-//! Both are for browsers that go there, and touch nothing of a session but to begin one.
+//! Both are for browsers that go there, and touch nothing of a session but to begin one, which takes the place of the one
+//! before.
 
 pub mod callback;
 pub mod login;

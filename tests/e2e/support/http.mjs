@@ -95,30 +95,38 @@ export class Browser {
   /** The `Cookie` header that goes to `url`, or an empty text. */
   cookieHeader(url) {
     const { hostname, pathname } = new URL(url);
-    return this.cookies
+    return this.#kept()
       .filter((it) => it.host === hostname && (pathname === it.path || pathname.startsWith(it.path.replace(/\/?$/, '/'))))
       .map((it) => `${it.name}=${it.value}`)
       .join('; ');
   }
 
   cookie(name) {
-    return this.cookies.find((it) => it.name === name)?.value;
+    return this.#kept().find((it) => it.name === name)?.value;
+  }
+
+  /** What a browser would still have: it forgets a cookie when its time is over. */
+  #kept() {
+    this.cookies = this.cookies.filter((it) => it.until > Date.now());
+    return this.cookies;
   }
 
   #store(url, line) {
     const { hostname, pathname } = new URL(url);
     const [pair, ...attributes] = line.split(';').map((part) => part.trim());
     const at = pair.indexOf('=');
-    const cookie = { host: hostname, path: pathname.replace(/\/[^/]*$/, '') || '/', name: pair.slice(0, at), value: pair.slice(at + 1) };
-    let gone = cookie.value === '';
+    const cookie = { host: hostname, path: pathname.replace(/\/[^/]*$/, '') || '/', name: pair.slice(0, at), value: pair.slice(at + 1), until: Infinity };
+    let maxAge;
     for (const attribute of attributes) {
       const [name, value = ''] = attribute.split('=');
       if (/^path$/i.test(name)) cookie.path = value;
-      if (/^max-age$/i.test(name) && Number(value) <= 0) gone = true;
-      if (/^expires$/i.test(name) && Date.parse(value) < Date.now()) gone = true;
+      if (/^max-age$/i.test(name)) maxAge = Number(value);
+      if (/^expires$/i.test(name)) cookie.until = Date.parse(value);
     }
+    // RFC 6265 section 5.3: Max-Age has precedence.
+    if (maxAge !== undefined) cookie.until = Date.now() + maxAge * 1000;
     this.cookies = this.cookies.filter((it) => it.host !== cookie.host || it.name !== cookie.name || it.path !== cookie.path);
-    if (!gone) this.cookies.push(cookie);
+    this.cookies.push(cookie);
   }
 }
 

@@ -88,7 +88,7 @@ pub struct Family {
     issued: Vec<Issued>,
     over: Option<Over>,
     signed_in_at: Timestamp,
-    /// The last use that no exchange tells of.
+    /// The last use that [`Self::successor`] does not tell of.
     #[serde(default)]
     used_at: Option<Timestamp>,
     /// When no grant of this family can be good any more, so that nothing need be known of it.
@@ -176,14 +176,15 @@ impl Family {
         self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
     }
 
-    /// Why this grant would get nothing if it was presented now, where that is so; nothing comes of having asked.
-    pub fn is_over_for(&self, grant: &Grant, windows: Windows, now: Now) -> Option<SessionEnd> {
-        let shape = Shape::default();
-        match self.clone().present(grant, &shape, false, windows, now, FlightId(0)) {
-            Decision::Over { end, .. } => Some(end),
-            Decision::Replay => Some(SessionEnd::ReuseDetected),
-            _ => None,
-        }
+    /// What comes of presenting a grant that would get nothing now. For any other: `None`, and nothing comes of having
+    /// asked.
+    pub fn ends_for(&mut self, grant: &Grant, windows: Windows, now: Now) -> Option<Decision> {
+        let mut presented = self.clone();
+        let decision = presented.present(grant, &Shape::default(), false, windows, now, FlightId(0));
+        matches!(decision, Decision::Over { .. } | Decision::Replay).then(|| {
+            *self = presented;
+            decision
+        })
     }
 
     /// Why the session is over, if it is, and whether the refresh token of this generation is still
@@ -382,7 +383,7 @@ impl Family {
             // Sealed by us, so given out by us, before this memory began.
             self.latest = generation;
             self.flight = None;
-            self.successor = None;
+            self.forget_successor();
             self.links.clear();
         }
         if generation > self.proven {
@@ -446,9 +447,17 @@ impl Family {
             windows.timeouts.ended(self.signed_in_at, self.last_use(next.last_used_at), now.here)
         };
         if !needed || self.successor.as_ref().is_some_and(|next| ended(next).is_some()) {
-            self.successor = None;
+            self.forget_successor();
         }
         self.drop_links();
+    }
+
+    /// The newest grant is with its browser, or of no use. That the session was used at its exchange nobody else may have
+    /// noted, and it may be asked for before the next one lands.
+    fn forget_successor(&mut self) {
+        if let Some(next) = self.successor.take() {
+            self.use_at(next.last_used_at);
+        }
     }
 
     /// Keeps the links that a generation within its window, or an unproven one, may still need.

@@ -30,6 +30,7 @@
 
 pub mod answer;
 mod family;
+pub mod lease;
 mod record;
 pub mod seal;
 #[cfg(test)]

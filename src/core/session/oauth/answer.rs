@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Scope;
+use super::outage::Outage;
 use crate::core::secret::SecretString;
 use crate::core::time::Timestamp;
 use crate::core::token::dpop::DPOP_NONCE;
@@ -35,8 +36,8 @@ pub enum ServerAnswer {
     InvalidClient(Box<ServerError>),
     /// Any other OAuth error that concerns the caller.
     Refused(Box<ServerError>),
-    /// No answer of a working AS; says why, for the log.
-    Unusable(&'static str),
+    /// No answer of a working AS.
+    Unusable(Outage),
 }
 
 /// An error in an AS's words, as far as they may be shown (section 5.2).
@@ -129,31 +130,35 @@ fn exposed(token: Option<&SecretString>) -> Option<&str> {
 
 /// Sorts an answer of the token endpoint.
 pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServerAnswer {
-    use ServerAnswer::Unusable;
+    let unusable = |why: &'static str| ServerAnswer::Unusable(why.into());
+    let later = |why| ServerAnswer::Unusable(Outage::said(why, headers));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return later("the AS answered that it is not available");
+    }
     if status.is_server_error() {
-        return Unusable("the AS answered with a server error");
+        return unusable("the AS answered with a server error");
     }
     if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) {
-        return Unusable("the AS asks to come back later");
+        return later("the AS asks to come back later");
     }
     if !is_json(headers) {
-        return Unusable("the AS answered with something that is not JSON");
+        return unusable("the AS answered with something that is not JSON");
     }
     let Ok(members) = object(body) else {
-        return Unusable("the AS answered with JSON that cannot be read, or that has a member twice");
+        return unusable("the AS answered with JSON that cannot be read, or that has a member twice");
     };
     if status == StatusCode::OK {
         return match tokens(&members) {
             Ok(answer) => {
                 ServerAnswer::Tokens(Box::new(TokenAnswer { dpop_nonce: dpop_nonce(headers), ..answer }))
             }
-            Err(why) => Unusable(why),
+            Err(why) => unusable(why),
         };
     }
     if status.is_client_error() {
         refusal(&members, dpop_nonce(headers))
     } else {
-        Unusable("the AS answered with an unexpected status")
+        unusable("the AS answered with an unexpected status")
     }
 }
 
@@ -233,7 +238,7 @@ fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, &'static str> {
 
 fn refusal(members: &Map<String, Value>, dpop_nonce: Option<String>) -> ServerAnswer {
     let Some(error) = members.get("error").and_then(Value::as_str).filter(|text| is_code(text)) else {
-        return ServerAnswer::Unusable("the AS refused without an OAuth error");
+        return ServerAnswer::Unusable("the AS refused without an OAuth error".into());
     };
     let description = members.get("error_description").and_then(Value::as_str).map(printable);
     let uri = members.get("error_uri").and_then(Value::as_str).filter(|text| is_error_uri(text));
@@ -243,7 +248,7 @@ fn refusal(members: &Map<String, Value>, dpop_nonce: Option<String>) -> ServerAn
         "invalid_grant" => ServerAnswer::InvalidGrant(said),
         "invalid_client" => ServerAnswer::InvalidClient(said),
         "server_error" | "temporarily_unavailable" => {
-            ServerAnswer::Unusable("the AS says that it is not available")
+            ServerAnswer::Unusable("the AS says that it is not available".into())
         }
         _ => ServerAnswer::Refused(said),
     }

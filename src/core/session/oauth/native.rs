@@ -106,11 +106,7 @@ impl NativeRequest {
         parameters: &Parameters,
         client: Registered<'_>,
     ) -> Result<Self, Denial> {
-        let name = parameters.get("grant_type").ok_or(Denial::InvalidRequest("grant_type is missing."))?;
-        let grant = GrantType::named(name).ok_or(Denial::UnsupportedGrantType)?;
-        if !client.grants.contains(&grant) {
-            return Err(Denial::UnauthorizedClient);
-        }
+        let grant = parameters.grant_type(client.grants)?;
         let proof = if client.lends {
             lent(headers, parameters, grant)
         } else {

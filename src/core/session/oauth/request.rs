@@ -142,6 +142,17 @@ impl Parameters {
         }
     }
 
+    /// What is asked for, where the client may. Looked at before all that belongs to it.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when it is missing; `UnsupportedGrantType` when there is no such grant here; `UnauthorizedClient`
+    /// (RFC 6749 section 5.2).
+    pub fn grant_type(&self, grants: &[GrantType]) -> Result<GrantType, Denial> {
+        let name = self.get("grant_type").ok_or(Denial::InvalidRequest("grant_type is missing."))?;
+        let grant = GrantType::named(name).ok_or(Denial::UnsupportedGrantType)?;
+        if grants.contains(&grant) { Ok(grant) } else { Err(Denial::UnauthorizedClient) }
+    }
+
     /// # Errors
     /// [`Denial::InvalidRequest`] when it is missing.
     pub fn client_id(&self) -> Result<&str, Denial> {
@@ -164,32 +175,33 @@ pub enum TokenRequest {
 }
 
 impl TokenRequest {
-    /// `resource`: the client's configured one; a page may repeat it.
+    /// `grants`: those of the client. `resource`: its configured one; a page may repeat it.
     ///
     /// # Errors
-    /// Says which parameter is missing, wrong, or the gateway's own.
+    /// As [`Parameters::grant_type`]. Says which parameter is missing, wrong, or the gateway's own.
     pub fn read(
         headers: &HeaderMap,
         parameters: &Parameters,
+        grants: &[GrantType],
         resource: Option<&str>,
     ) -> Result<Self, Denial> {
+        let grant = parameters.grant_type(grants)?;
         parameters.bring_no_credential(headers)?;
         if parameters.has("refresh_token") {
             return Err(Denial::InvalidRequest(
                 "Leave refresh_token out: the gateway keeps it in the cookie.",
             ));
         }
-        let grant_type =
-            parameters.get("grant_type").ok_or(Denial::InvalidRequest("grant_type is missing."))?;
         if parameters.get("resource").is_some_and(|asked| Some(asked) != resource) {
             return Err(Denial::InvalidRequest(
                 "resource is the client's, from the gateway's configuration.",
             ));
         }
-        match grant_type {
-            "authorization_code" => Self::code(parameters),
-            "refresh_token" => Self::refresh(parameters),
-            _ => Err(Denial::UnsupportedGrantType),
+        match grant {
+            GrantType::AuthorizationCode => Self::code(parameters),
+            GrantType::RefreshToken => Self::refresh(parameters),
+            // No client with a cookie has another.
+            _ => Err(Denial::UnauthorizedClient),
         }
     }
 
@@ -322,6 +334,7 @@ mod tests {
     use serde_json::json;
 
     const FORM: &str = "application/x-www-form-urlencoded";
+    const PAGES: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
     fn read(content_type: &'static str, body: &str) -> Result<Parameters, Denial> {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
@@ -329,7 +342,7 @@ mod tests {
     }
 
     fn request(body: &str) -> Result<TokenRequest, Denial> {
-        TokenRequest::read(&HeaderMap::new(), &read(FORM, body)?, Some("https://api.example"))
+        TokenRequest::read(&HeaderMap::new(), &read(FORM, body)?, &PAGES, Some("https://api.example"))
     }
 
     #[test]
@@ -342,7 +355,7 @@ mod tests {
             assert_eq!(parameters.client_id().unwrap(), "web app");
             assert_eq!(parameters.get("scope"), None);
             assert!(matches!(
-                TokenRequest::read(&HeaderMap::new(), &parameters, None),
+                TokenRequest::read(&HeaderMap::new(), &parameters, &PAGES, None),
                 Ok(TokenRequest::Refresh { scope: None, background: false })
             ));
         }
@@ -396,8 +409,8 @@ mod tests {
         let parameters = read(FORM, "grant_type=refresh_token&client_id=a").unwrap();
         let basic = HeaderValue::from_static("Basic eDp5");
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, basic)]);
-        assert!(TokenRequest::read(&headers, &parameters, None).is_err());
-        assert!(TokenRequest::read(&HeaderMap::new(), &parameters, None).is_ok());
+        assert!(TokenRequest::read(&headers, &parameters, &PAGES, None).is_err());
+        assert!(TokenRequest::read(&HeaderMap::new(), &parameters, &PAGES, None).is_ok());
     }
 
     #[test]
@@ -417,6 +430,20 @@ mod tests {
     #[test]
     fn other_grants_and_foreign_resources_are_refused() {
         assert!(matches!(request("grant_type=password"), Err(Denial::UnsupportedGrantType)));
+        for (grant, others) in
+            [(GrantType::AuthorizationCode, &[GrantType::RefreshToken][..]), (GrantType::RefreshToken, &[])]
+        {
+            // Whatever else is right or wrong with it.
+            for more in ["", "&client_secret=x", "&code=c&resource=https://other.example"] {
+                let parameters = read(FORM, &format!("grant_type={}{more}", grant.name())).unwrap();
+                let read = TokenRequest::read(&HeaderMap::new(), &parameters, others, None);
+                assert!(matches!(read, Err(Denial::UnauthorizedClient)), "{grant:?} {more}");
+            }
+        }
+        for (name, grant) in GrantType::NAMES {
+            let refused = matches!(request(&format!("grant_type={name}")), Err(Denial::UnauthorizedClient));
+            assert_eq!(refused, !PAGES.contains(&grant), "{name}");
+        }
         assert!(matches!(request("client_id=a"), Err(Denial::InvalidRequest(_))));
         assert!(request("grant_type=refresh_token&resource=https://api.example").is_ok());
         assert!(request("grant_type=refresh_token&resource=https://other.example").is_err());
@@ -456,7 +483,7 @@ mod tests {
     fn any_body_is_read_without_harm() {
         bolero::check!().for_each(|body: &[u8]| {
             if let Ok(parameters) = Parameters::from_form(body) {
-                let _ = TokenRequest::read(&HeaderMap::new(), &parameters, None);
+                let _ = TokenRequest::read(&HeaderMap::new(), &parameters, &PAGES, None);
             }
             let _ = Parameters::from_json(body);
         });

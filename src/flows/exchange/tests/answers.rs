@@ -39,6 +39,22 @@ async fn no_outage_of_the_server_costs_the_session() {
 }
 
 #[tokio::test]
+async fn whoever_asks_is_told_when_the_server_wants_to_be_asked_again() {
+    let busy = Denial::AuthorizationServerBusy { retry_after: Duration::from_secs(30) };
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    for cookie in [Some(&*cookie), None] {
+        scene.next(Instead::Later(30));
+        let refresh = "grant_type=refresh_token&client_id=web-app".to_owned();
+        let body = if cookie.is_some() { refresh } else { code_exchange() };
+        let refusal = scene.post(cookie, &body).await.unwrap_err();
+        assert_eq!((refusal.denial, refusal.set_cookie), (busy.clone(), None));
+    }
+    scene.counted("exchanges_total", "outcome=\"as_unavailable\"", 1);
+    assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated", "nothing of it is remembered");
+}
+
+#[tokio::test]
 async fn the_servers_own_end_of_the_session_clears_the_cookie() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;

@@ -242,7 +242,9 @@ async fn the_callback_sees_the_session_before_and_ends_it() {
         browser.takes(&signed_in.set_cookies);
         let set = signed_in.set_cookies.last().unwrap().to_str().unwrap();
         assert!(
-            set.starts_with(SESSION) && set.contains("; Path=/; ") && set.ends_with("SameSite=Strict"),
+            set.starts_with(SESSION)
+                && set.contains("; Path=/; Max-Age=86400; ")
+                && set.ends_with("SameSite=Strict"),
             "{set}"
         );
         assert_ne!(browser.cookies.get(SESSION), before.as_ref());

@@ -12,7 +12,7 @@ use crate::core::revocation::wanted::Wanted;
 use crate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use crate::core::session::oauth::Scope;
 use crate::flows::exchange::coordinate::change;
-use crate::flows::logout::end_family;
+use crate::flows::logout::{end_family, end_session};
 use crate::flows::ports::random;
 use crate::flows::revoke::{reach, revoke, take_back};
 use crate::flows::session::tokens::{self, SessionTokens};
@@ -226,7 +226,7 @@ async fn at_the_end_of_its_access_token_a_request_exchanges_and_brings_the_next_
     assert_eq!(served.found.token().id(), Some("token-1"));
     let ride = served.ride.unwrap();
     assert_eq!((ride.generation, ride.until), (Some(1), scene.clock.now().plus(Duration::from_secs(30))));
-    assert!(ride.set_cookie.to_str().unwrap().contains("; Path=/; Max-Age=3600; Secure; HttpOnly"));
+    assert!(ride.set_cookie.to_str().unwrap().contains("; Path=/; Max-Age=86110; Secure; HttpOnly"));
     let next = cookie_in(&ride.set_cookie);
     assert_eq!((scene.good(&next).await, scene.asked()), (None, 1));
     assert_eq!(scene.replica().good(&next).await, None, "its tokens are in the store");

@@ -305,13 +305,18 @@ async fn a_session_that_is_used_at_another_replica_is_not_idle() {
     let open = scene.gate.open_requests.enter(first.clone(), Some(of_session(&scene, &cookie, &first)));
     lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
     scene.pass(3000);
-    scene.replica().refreshed(&cookie, "second", day).await;
+    let there = scene.replica();
+    let (second, _) = there.refreshed(&cookie, "second", day).await;
+    // That it was used is known also once its answer has arrived and the next exchange brings nothing.
+    scene.pass(31);
+    scene.next(Instead::Fault(HttpFault::Connect));
+    assert!(there.refresh(&second).await.is_err());
     let looks = async || {
         look(&scene.gate);
         assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
         open.ending()
     };
-    scene.pass(3000);
+    scene.pass(2969);
     assert_eq!(looks().await, None, "idle here for longer than an hour, and used there");
     assert_eq!(looks().await, None);
     scene.pass(3000);

@@ -19,19 +19,19 @@ mod signals;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
-use http::header::{CONTENT_TYPE, COOKIE, HeaderName, ORIGIN};
+use http::header::{CONTENT_TYPE, COOKIE, HeaderName, ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::config::settings::{
-    ClientCredential, CookieSettings, Issuer, KeySource, NativeClient, SameSite, Settings,
+    ClientCredential, CookieSettings, GrantType, Issuer, KeySource, NativeClient, SameSite, Settings,
 };
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::{Host, Origin};
@@ -45,7 +45,7 @@ use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
 use crate::flows::testing::{self, MemoryLog, MemoryStore};
 use crate::flows::token_endpoint::{sign_out, token};
 use crate::flows::{Operators, Ports};
-use crate::state::exchanges::CODE_EXCHANGES;
+use crate::state::exchanges::{CODE_EXCHANGES, PASSED_REFRESHES};
 use crate::state::issuer_keys::Issuers;
 use crate::state::metrics::Metrics;
 use crate::state::transmitters::Transmitters;
@@ -80,6 +80,8 @@ impl Randomness for Counted {
 enum Instead {
     Fault(HttpFault),
     Answer(u16, &'static str, String),
+    /// 429, and come back after so many seconds.
+    Later(u64),
     /// Its work, with these members put into the answer (`null` takes one out).
     With(Value),
 }
@@ -93,8 +95,8 @@ struct FakeServer {
     arrived: AtomicUsize,
     token_requests: Mutex<Vec<(HeaderMap, String)>>,
     revoked: Mutex<Vec<String>>,
-    /// It answers what it is asked to revoke with 503.
-    revokes_nothing: AtomicBool,
+    /// It answers what it is asked to revoke with this status and this error.
+    revokes_nothing: Mutex<Option<(u16, &'static str)>>,
     next: Mutex<VecDeque<Instead>>,
     /// For proofs of possession, one an answer.
     nonces: Mutex<VecDeque<String>>,
@@ -116,7 +118,7 @@ impl FakeServer {
             made: AtomicUsize::new(0),
             token_requests: Mutex::default(),
             revoked: Mutex::default(),
-            revokes_nothing: AtomicBool::new(false),
+            revokes_nothing: Mutex::default(),
             next: Mutex::default(),
             nonces: Mutex::default(),
             jwks: Mutex::new(json!({ "keys": [keys().p256.jwk()] })),
@@ -133,6 +135,11 @@ impl FakeServer {
             Some(Instead::Fault(fault)) => return Err(fault),
             Some(Instead::Answer(status, content_type, body)) => {
                 return Ok(answer(status, content_type, body));
+            }
+            Some(Instead::Later(seconds)) => {
+                let mut answered = answer(429, "application/json", "{}".to_owned());
+                answered.headers_mut().insert(RETRY_AFTER, seconds.into());
+                return Ok(answered);
             }
             Some(Instead::With(members)) => members,
             None => json!({}),
@@ -195,8 +202,11 @@ impl HttpClient for FakeServer {
                 (Method::POST, "/revoke") => {
                     let token = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "token").unwrap().1;
                     self.revoked.lock().unwrap().push(token.into_owned());
-                    let status = if self.revokes_nothing.load(Ordering::SeqCst) { 503 } else { 200 };
-                    Ok(answer(status, "application/json", String::new()))
+                    let refused = *self.revokes_nothing.lock().unwrap();
+                    Ok(refused.map_or_else(
+                        || answer(200, "application/json", String::new()),
+                        |(status, error)| answer(status, "application/json", json!({ "error": error }).to_string()),
+                    ))
                 }
                 (Method::GET, path) if path.contains("/.well-known/") => {
                     let mut metadata = json!({

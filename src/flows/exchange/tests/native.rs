@@ -139,6 +139,53 @@ async fn outages_and_our_own_wrong_secret_are_503() {
 }
 
 #[tokio::test]
+async fn a_server_that_wants_to_be_asked_later_says_when() {
+    let scene = public();
+    scene.next(Instead::Later(30));
+    let refused = ask(&scene, None, "grant_type=refresh_token&client_id=cli&refresh_token=t").await;
+    let retry_after = Duration::from_secs(30);
+    assert_eq!(refused.unwrap_err().denial, Denial::AuthorizationServerBusy { retry_after });
+    scene.counted("exchanges_total", "outcome=\"as_unavailable\"", 1);
+}
+
+/// It may have replaced the refresh token, and nobody else keeps what it answers.
+#[tokio::test(start_paused = true)]
+async fn a_refresh_is_waited_for_longer_than_anything_else() {
+    let timeout = Duration::from_secs(5);
+    let scene = public();
+    ask(&scene, None, &code()).await.unwrap();
+    scene.server.answers.forget_permits(PLENTY);
+    let refresh = "grant_type=refresh_token&client_id=cli&refresh_token=refresh-token-0";
+    let code = code();
+    let (refreshed, signed_in, ()) =
+        tokio::join!(ask(&scene, None, refresh), ask(&scene, None, &code), async {
+            tokio::time::sleep(timeout + Duration::from_secs(1)).await;
+            scene.server.answers.add_permits(PLENTY);
+        });
+    assert_eq!(signed_in.unwrap_err().denial, Denial::AuthorizationServerUnavailable);
+    assert_eq!(json_of(&refreshed.unwrap())["refresh_token"], "refresh-token-1");
+    // But not for ever.
+    scene.server.answers.forget_permits(PLENTY);
+    let began = tokio::time::Instant::now();
+    let refresh = refresh.replace("token-0", "token-1");
+    let denial = ask(&scene, None, &refresh).await.unwrap_err().denial;
+    assert_eq!((denial, began.elapsed().as_secs()), (Denial::AuthorizationServerUnavailable, 60));
+}
+
+#[tokio::test]
+async fn refreshes_that_wait_are_bounded_and_take_no_place_of_a_sign_in() {
+    let scene = public();
+    let places: Vec<_> = std::iter::from_fn(|| scene.gate.exchanges.begin_passed_refresh()).collect();
+    assert_eq!(places.len(), PASSED_REFRESHES);
+    let refresh = "grant_type=refresh_token&client_id=cli&refresh_token=refresh-token-0";
+    let denial = ask(&scene, None, refresh).await.unwrap_err().denial;
+    assert_eq!((denial, scene.asked()), (Denial::AuthorizationServerUnavailable, 0));
+    ask(&scene, None, &code()).await.unwrap();
+    drop(places);
+    ask(&scene, None, refresh).await.unwrap();
+}
+
+#[tokio::test]
 async fn our_secret_is_lent_to_a_bound_code_and_to_a_refresh_token_alone() {
     let scene = lending();
     assert!(ask(&scene, None, &code()).await.is_ok());

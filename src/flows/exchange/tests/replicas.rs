@@ -1,6 +1,7 @@
 //! Several gateways that share a store, and a store that goes away.
 
 use super::*;
+use crate::core::session::exchange::lease;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, FlightId, Shape};
 use crate::flows::authenticate::{Brought, authenticate};
@@ -172,13 +173,13 @@ async fn a_flight_that_shows_no_life_is_given_up_and_the_next_request_begins_ano
     let began = std::time::Instant::now();
     let answer = scene.refresh(&cookie).await.unwrap();
     assert_eq!((answer.outcome, scene.asked()), ("rotated", 2));
-    assert!(began.elapsed() >= coordinate::LEASE, "not before the lease is over");
+    assert!(began.elapsed() >= lease::LEASE, "not before the lease is over");
 }
 
 /// Its replica may have lost the store alone, and have an answer that replaced the refresh token.
 #[tokio::test]
 async fn a_flight_whose_request_has_left_keeps_its_lease_for_longer_than_an_answer_may_take() {
-    let scene = Scene::with(client(), coordinate::LEASE + Duration::from_secs(2));
+    let scene = Scene::with(client(), lease::LEASE + Duration::from_secs(2));
     let cookie = scene.signed_in_cookie().await;
     nobody_flies(&scene, &cookie, true).await;
     let refusal = scene.refresh(&cookie).await.unwrap_err();

@@ -199,6 +199,14 @@ async fn grants_that_the_client_does_not_have_are_refused() {
         Scene::with(Client { grants: vec![GrantType::RefreshToken], ..client() }, Duration::from_secs(5));
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
     assert_eq!((refusal.denial, scene.asked()), (Denial::UnauthorizedClient, 0));
+    for body in
+        ["grant_type=client_credentials&client_id=web-app", "grant_type=authorization_code&client_id=web-app"]
+    {
+        assert_eq!(scene.post(None, body).await.unwrap_err().denial, Denial::UnauthorizedClient, "{body}");
+    }
+    let unknown = "grant_type=password&client_id=web-app";
+    assert_eq!(scene.post(None, unknown).await.unwrap_err().denial, Denial::UnsupportedGrantType);
+    assert_eq!(scene.asked(), 0);
 }
 
 #[tokio::test]

@@ -343,16 +343,16 @@ async fn a_cookie_whose_session_is_over_signs_nobody_out_elsewhere() {
         let scene = Scene::strict();
         let claims = |jti: &str| json!({ "jti": jti, "sub": "alice" });
         let id_token = id_token_of("alice");
-        let (copy, _) = scene.signed_in_with(claims("t"), Some(&id_token)).await;
+        let (copy, first) = scene.signed_in_with(claims("t"), Some(&id_token)).await;
+        let mut newest = copy.clone();
         match over {
             Over::SignedOut => {
                 scene.delete(&headers(Some(&copy)), "client_id=web-app").await.unwrap();
             }
             Over::Spent => {
-                let mut cookie = copy.clone();
                 for jti in ["t1", "t2"] {
                     scene.next(access_token(&scene, claims(jti)));
-                    cookie = cookie_of(&scene.refresh(&cookie).await.unwrap());
+                    newest = cookie_of(&scene.refresh(&newest).await.unwrap());
                 }
                 scene.pass(31);
             }
@@ -365,7 +365,19 @@ async fn a_cookie_whose_session_is_over_signs_nobody_out_elsewhere() {
             let refusal = scene.delete(&headers(Some(&copy)), EVERYWHERE).await.unwrap_err();
             assert_eq!(refusal.denial, Denial::SessionEnded(end), "{over:?}");
             assert!(clears(refusal.set_cookie.as_ref()), "{over:?}");
+            // The authorization server hears of it, whoever ended the session.
+            scene.revoked(&["refresh-token-0"]).await;
         }
+        // What showed the theft is gone from the browser: so the family has ended for the thief, too.
+        if over == Over::Spent {
+            scene.counted("exchanges_total", "outcome=\"reuse_detected\"", 1);
+            while scene.families().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(scene.takes(&first).await.is_err(), "{over:?}");
+        let refusal = scene.refresh(&newest).await.unwrap_err();
+        assert!(matches!(refusal.denial, Denial::SessionEnded(_)), "{over:?}");
         assert_eq!(scene.takes(&other).await, Ok(()), "{over:?}");
         scene.next(access_token(&scene, claims("v")));
         scene.refresh(&there).await.unwrap();

@@ -203,7 +203,7 @@ async fn sign_out_ends_every_copy_of_the_cookie_and_can_be_repeated() {
 async fn a_server_that_revokes_nothing_is_asked_a_few_times_and_again_by_who_asks_again() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;
-    scene.server.revokes_nothing.store(true, Ordering::SeqCst);
+    let revokes_nothing = |how| *scene.server.revokes_nothing.lock().unwrap() = how;
     let asked = async || {
         for _ in 0..3 {
             scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
@@ -211,10 +211,30 @@ async fn a_server_that_revokes_nothing_is_asked_a_few_times_and_again_by_who_ask
         assert_eq!(scene.gate.errands.finished(Duration::from_secs(3600)).await, 0);
         std::mem::take(&mut *scene.server.revoked.lock().unwrap()).len()
     };
-    assert_eq!(asked().await, 5, "as often as for one who asks once");
-    scene.server.revokes_nothing.store(false, Ordering::SeqCst);
+    for how in [
+        (503, "temporarily_unavailable"),
+        (400, "invalid_client"),
+        (401, "invalid_client"),
+        (400, "invalid_request"),
+    ] {
+        revokes_nothing(Some(how));
+        assert_eq!(asked().await, 5, "as often as for one who asks once: {how:?}");
+    }
+    revokes_nothing(None);
     assert_eq!(asked().await, 1);
     assert_eq!(asked().await, 0, "it was told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_revokes_such_tokens_is_asked_once() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    *scene.server.revokes_nothing.lock().unwrap() = Some((400, "unsupported_token_type"));
+    for _ in 0..2 {
+        scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(3600)).await, 0);
+    }
+    scene.revoked(&["refresh-token-0"]).await;
 }
 
 #[tokio::test]

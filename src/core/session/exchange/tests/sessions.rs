@@ -22,6 +22,32 @@ fn timeouts_are_those_of_the_grant_that_would_be_used() {
     assert!(matches!(scene.present(0, 5000), other!(Decision::Replay)));
 }
 
+/// Streams of a session ask for it at replicas where nobody used it.
+#[test]
+fn the_last_use_is_known_while_the_next_exchange_is_under_way() {
+    let mut scene = Scene::new();
+    scene.exchange(0, 0, 100);
+    let last_use = |scene: &Scene| {
+        let exchanged = scene.family.successor().map_or(at(0), |next| next.last_used_at);
+        scene.family.last_use(exchanged)
+    };
+    assert_eq!(last_use(&scene), at(100));
+    scene.family.receipt_proven(1);
+    let flying = scene.begin(1, &Shape::default(), true, 200);
+    assert_eq!((scene.family.successor(), last_use(&scene)), (None, at(100)));
+    scene.land(&flying, 210);
+    assert_eq!(last_use(&scene), at(210));
+    // A poll is no use, also when what it brought is forgotten.
+    let flying = scene.begin(2, &Shape::default(), false, 300);
+    scene.land(&flying, 301);
+    scene.family.receipt_proven(3);
+    scene.begin(3, &Shape::default(), false, 400);
+    assert_eq!(last_use(&scene), at(210));
+    // Nor is one forgotten by a store that had lost a part.
+    scene.family.receipt_proven(9);
+    assert_eq!(last_use(&scene), at(210));
+}
+
 #[test]
 fn a_family_that_ends_in_mid_flight_gets_nothing() {
     let mut scene = Scene::new();

@@ -154,6 +154,29 @@ async fn a_code_that_is_refused_and_an_answer_without_a_refresh_token_make_no_se
 }
 
 #[tokio::test]
+async fn a_session_goes_on_whose_successor_a_sign_in_did_not_bring() {
+    let scene = Scene::with(in_session_mode(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let claims = || json!({ "sub": "alice", "client_id": "web-app" });
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.next(verified(&scene, &asked, claims()));
+    let arrived = scene.arrive(&browser.goes("same-origin"), &asked.answered("code-1")).await.unwrap();
+    let Arrived::SignedIn(signed_in) = arrived else { panic!("not signed in") };
+    browser.takes(&signed_in.set_cookies);
+    let before = browser.cookies[SESSION].clone();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let Instead::With(mut without) = verified(&scene, &asked, claims()) else { unreachable!() };
+    without["refresh_token"] = Value::Null;
+    scene.next(Instead::With(without));
+    let refused = scene.arrive(&browser.goes("same-origin"), &asked.answered("code-1")).await;
+    let refusal = refused.unwrap_err();
+    assert_eq!(refusal.denial, Denial::NoRefreshToken);
+    browser.takes(&refusal.set_cookies);
+    assert_eq!(browser.cookies.get(SESSION), Some(&before));
+    assert_eq!(scene.ended(&before).await, None);
+}
+
+#[tokio::test]
 async fn while_the_store_is_away_no_code_is_spent_and_the_same_sign_in_goes_on_later() {
     let scene = Scene::with(by_gateway(), Duration::from_secs(5));
     let mut browser = Browser::default();

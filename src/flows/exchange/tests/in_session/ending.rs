@@ -35,6 +35,81 @@ async fn a_session_that_is_used_lives_on_and_one_that_is_polled_goes_idle() {
     scene.revoked(&["refresh-token-s"]).await;
 }
 
+/// As a browser keeps it: until Max-Age is over.
+struct Jar {
+    cookie: String,
+    until: Timestamp,
+}
+
+impl Jar {
+    fn of(scene: &Scene, set_cookie: &HeaderValue) -> Self {
+        let text = set_cookie.to_str().unwrap();
+        let max_age = text.split("; Max-Age=").nth(1).unwrap().split(';').next().unwrap();
+        let until = scene.clock.now().plus(Duration::from_secs(max_age.parse().unwrap()));
+        Self { cookie: cookie_in(set_cookie), until }
+    }
+
+    fn sends(&self, scene: &Scene) -> &str {
+        assert!(scene.clock.now() < self.until, "the browser forgot the cookie of a session in use");
+        &self.cookie
+    }
+}
+
+#[tokio::test]
+async fn a_browser_keeps_the_cookie_of_a_session_that_is_used_between_exchanges() {
+    let scene = Scene::in_session();
+    let idle = 3600;
+    let first = scene.session(300).await;
+    scene.pass(295);
+    scene.next_tokens(
+        json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 4 * idle }),
+        Some(&id_token_of("alice")),
+    );
+    let jar = Jar::of(&scene, &scene.ask(&first).await.unwrap().ride.unwrap().set_cookie);
+    for _ in 0..6 {
+        scene.pass(idle / 2);
+        assert_eq!(scene.good(jar.sends(&scene)).await, None);
+        let asked = asks(jar.sends(&scene));
+        let asked = head(&Method::GET, &asked);
+        let said = who(&scene.gate, &scene.live, &asked, Some("client_id=web-app")).await.unwrap();
+        let said: Value = serde_json::from_slice(&said.body).unwrap();
+        assert_eq!(said["session_expires_in"], idle);
+    }
+    assert_eq!(scene.asked(), 1);
+    // Nobody keeps one that is of no use any more.
+    assert_eq!(jar.until, scene.grant_in(&jar.cookie).signed_in_at.plus(Duration::from_secs(24 * 3600)));
+    // And whoever comes back to an idle session hears so, and so does the authorization server.
+    scene.pass(idle);
+    scene.is_over(jar.sends(&scene), SessionEnd::IdleTimeout).await;
+    scene.revoked(&["refresh-token-0"]).await;
+}
+
+/// The store hears of a use once in a while; who signs out everywhere is asked of what is known here, too.
+#[tokio::test]
+async fn who_was_there_lately_signs_out_everywhere() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(20_000).await;
+    for seconds in [3000, 300] {
+        scene.pass(seconds);
+        scene.good(&cookie).await;
+    }
+    scene.pass(3400);
+    let (grant, headers) = (scene.grant_in(&cookie), asks(&cookie));
+    let head = head(&Method::POST, &headers);
+    let at = At { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    assert_eq!(end_session(at, &grant, true).await, Ok(()));
+    // And of one that was idle the server hears.
+    let scene = Scene::in_session();
+    let cookie = scene.session(20_000).await;
+    scene.good(&cookie).await;
+    scene.pass(3600);
+    let grant = scene.grant_in(&cookie);
+    let at = At { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    let over = Err(Denial::SessionEnded(SessionEnd::IdleTimeout));
+    assert_eq!(end_session(at, &grant, true).await, over);
+    scene.revoked(&["refresh-token-s"]).await;
+}
+
 #[tokio::test]
 async fn what_was_used_without_an_exchange_counts_at_the_next_one() {
     let scene = Scene::in_session();
