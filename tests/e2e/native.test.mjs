@@ -177,10 +177,13 @@ describe('a native client whose authorization server does not answer in time', (
 
   test('the authorization server fails: 503, and nothing is repeated', async () => {
     const refresh = { grant_type: 'refresh_token', client_id: 'lent', refresh_token: 'any' };
+    const code = { grant_type: 'authorization_code', client_id: 'lent', code: 'any', code_verifier: 'v'.repeat(43), redirect_uri: REGISTERED };
     for (const [name, fault] of Object.entries(faults)) {
+      // A refresh is waited for much longer.
+      const hangs = ['never answers', 'sends its header and then nothing'].includes(name);
       const calls = world.as.callsOf('fault').length;
       world.as.tokenFault = fault;
-      const answer = await ask(refresh);
+      const answer = await ask(hangs ? code : refresh);
       world.as.endFault();
       assert.equal(answer.status, 503, `${name}: ${answer.text}`);
       assert.ok(Number(answer.headers['retry-after']) > 0, 'Retry-After');
@@ -196,14 +199,17 @@ describe('a native client whose authorization server does not answer in time', (
   });
 
   test('a refresh gets the answer of an authorization server that is late', async () => {
-    let answered = false;
-    await world.as.pause();
-    const refreshed = ask({ grant_type: 'refresh_token', client_id: 'cli', refresh_token: 'any' }).finally(() => (answered = true));
-    // Whoever else waits as long is told that it is late.
-    const other = await ask({ grant_type: 'authorization_code', client_id: 'cli', code: 'any' });
-    const early = answered;
-    await world.as.resume();
-    assert.deepEqual([other.status, early], [503, false], other.text);
+    const held = () => new Promise((resolve) => world.as.holdNextTokenCall(resolve));
+    let isAnswered = false;
+    let arrived = held();
+    const refreshed = ask({ grant_type: 'refresh_token', client_id: 'cli', refresh_token: 'any' }).finally(() => (isAnswered = true));
+    const answersRefresh = await arrived;
+    // Whoever asks for something else after it is told that the server is late.
+    arrived = held();
+    const code = await ask({ grant_type: 'authorization_code', client_id: 'cli', code: 'any' });
+    assert.deepEqual([code.status, isAnswered], [503, false], code.text);
+    (await arrived)();
+    answersRefresh();
     assert.equal((await refreshed).json.error, 'invalid_grant');
   });
 });
