@@ -55,7 +55,7 @@
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | how the gateway signs people in | `flows/sign_in/`, `core/session/transaction.rs`, `core/session/authorization.rs` |
 //! | where a sign-in may lead | `core/session/return_to.rs` |
-//! | how a session ends | `flows/logout.rs`, `flows/end_session.rs` |
+//! | how a session ends | `flows/sign_out/` |
 //! | which requests may use a session | `core/session/csrf.rs` |
 //! | what a session is served with | `flows/session/`, remembered in `state/sessions.rs` |
 //! | who is sent to sign-in | `core/session/way_in.rs`, answered in `edge/refusing.rs` |

@@ -17,10 +17,10 @@ use crate::edge::request_head;
 use crate::edge::respond::{Answer, Form};
 use crate::flows::Gate;
 use crate::flows::admit::Target;
-use crate::flows::end_session::{self, By, SignedOut};
 use crate::flows::own_endpoint::{LOGOUT_METHODS, OwnEndpoint};
 use crate::flows::sign_in::callback::{self, Arrived};
 use crate::flows::sign_in::{SignInRefusal, login};
+use crate::flows::sign_out::logout::{By, SignedOut, log_out};
 use crate::flows::token_endpoint::OAuthRefusal;
 use crate::state::live::Live;
 
@@ -140,5 +140,5 @@ async fn signed_out(asked: Asked<'_>, by: By) -> Result<SignedOut, OAuthRefusal>
     asked.is_by(LOGOUT_METHODS).map_err(refusal)?;
     let host = request_head::host(asked.request).map_err(refusal)?;
     let head = request_head::head(asked.request, &host, asked.who.client).map_err(refusal)?;
-    end_session::sign_out(asked.gate, asked.live, &head, asked.query(), by).await
+    log_out(asked.gate, asked.live, &head, asked.query(), by).await
 }

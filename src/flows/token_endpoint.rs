@@ -1,5 +1,5 @@
 //! `POST` and `DELETE /oauth/token`: whose request it is decides what becomes of it. A client with a cookie
-//! goes to `exchange` and `logout`; a native client goes to `pass_through`, and has nothing to sign out of.
+//! goes to `exchange` and `sign_out`; a native client goes to `pass_through`, and has nothing to sign out of.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::core::session::grant::{FamilyId, Grant};
 use crate::core::session::oauth::native::named_client;
 use crate::core::session::oauth::request::Parameters;
 use crate::flows::exchange::session_cookie;
-use crate::flows::{Gate, exchange, logout, pass_through};
+use crate::flows::sign_out::delete_token::delete_token;
+use crate::flows::{Gate, exchange, pass_through};
 use crate::state::live::Live;
 
 /// What `/oauth/token` answers. Everything of it may be shown to the caller; the log gets names and labels.
@@ -111,7 +112,7 @@ pub async fn sign_out(
     let parameters =
         Parameters::from_form(query.unwrap_or_default().as_bytes()).map_err(OAuthRefusal::before_client)?;
     match find_client(live, &HeaderMap::new(), &parameters).map_err(OAuthRefusal::before_client)? {
-        Named::WithCookie(client) => logout::sign_out(gate, live, head, &client, &parameters).await,
+        Named::WithCookie(client) => delete_token(gate, live, head, &client, &parameters).await,
         Named::Native(client) => {
             Err(OAuthRefusal { client: Some(client.name.clone()), ..OAuthRefusal::before_client(NO_SESSION) })
         }

@@ -89,7 +89,7 @@ impl World {
             Change::Seen(generation) => Outcome::Did(family.token_seen(*generation)),
             Change::TakenBack(request) => {
                 let generation = self.requests.get(request)?.grant.generation;
-                let was_over = family.refuses(generation);
+                let was_over = family.refuse_and_mark(generation);
                 family.end(SessionEnd::Revoked, Some(generation));
                 let revoke = was_over.is_none_or(|(_, revoke)| revoke);
                 Outcome::Over { end: SessionEnd::Revoked, revoke, of: generation }

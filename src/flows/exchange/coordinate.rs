@@ -187,7 +187,7 @@ pub(super) async fn beat(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight:
 }
 
 /// Takes back a flight that may or may not have been noted before the store failed.
-pub(super) fn take_back(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
+pub(super) fn forget_flight(gate: &Arc<Gate>, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
     let (gate, grant) = (Arc::clone(gate), grant.clone());
     tokio::spawn(async move {
         for _ in 0..SENT_LEASE.as_secs() {

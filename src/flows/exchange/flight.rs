@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::{Instant, sleep};
 
-use super::coordinate::{beat, change, take_back};
+use super::coordinate::{beat, change, forget_flight};
 use super::judge::{For, Judged, is_our_outage, judge, log_unusable, same_person, same_subject};
 use super::receipts;
 use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
@@ -32,7 +32,7 @@ use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
 use crate::flows::ports::random;
-use crate::flows::revoke::take_back_in_background;
+use crate::flows::revoke::name_tokens_in_background;
 use crate::flows::session::tokens;
 use crate::state::exchanges::{Airborne, Heard, Watch};
 use crate::state::live::Live;
@@ -139,7 +139,7 @@ impl UnderWay {
     async fn fail(&self, denial: Denial) -> Heard {
         let Flight { grant, id, .. } = &self.flight;
         if change(&self.gate, grant, self.timeouts, |family, _| family.failed(*id)).await.is_err() {
-            take_back(&self.gate, grant, self.timeouts, *id);
+            forget_flight(&self.gate, grant, self.timeouts, *id);
         }
         Heard::Failed(denial)
     }
@@ -162,7 +162,7 @@ impl UnderWay {
             // A later generation goes on: that must not clear its cookie.
             Ok((false, None)) => (Heard::Failed(Denial::AuthorizationServerUnavailable), false),
             Err(denial) => {
-                take_back(&self.gate, grant, self.timeouts, *id);
+                forget_flight(&self.gate, grant, self.timeouts, *id);
                 (Heard::Failed(denial), true)
             }
         }
@@ -173,7 +173,7 @@ impl UnderWay {
         let exchanged = For::RefreshToken(self.flight.shape.key);
         let judged = match judge(&self.gate, &self.live, &self.client, &answer, exchanged).await {
             Ok(judged) => same_subject(&self.client, &self.flight.grant, &judged)
-                .and_then(|()| self.was_not_taken_back())
+                .and_then(|()| self.is_not_known_to_be_taken_back())
                 .map(|()| judged),
             Err(denial) => Err(denial),
         };
@@ -198,7 +198,7 @@ impl UnderWay {
     }
 
     /// What was taken back while the AS was asked. A list that went out of date meanwhile costs nobody what came.
-    fn was_not_taken_back(&self) -> Result<(), Denial> {
+    fn is_not_known_to_be_taken_back(&self) -> Result<(), Denial> {
         let (grant, now) = (GrantFacts::of(&self.flight.grant), self.gate.clock.now());
         match self.gate.revocations.admits_grant(&grant, now) {
             Ok(false) => Err(Denial::SessionEnded(SessionEnd::Revoked)),
@@ -256,7 +256,7 @@ impl UnderWay {
         match landed.await {
             Ok(Ok((Landed::Kept { pushed_out }, answer, issued))) => {
                 if let Some(token) = pushed_out {
-                    take_back_in_background(&self.gate, grant.family, vec![token]);
+                    name_tokens_in_background(&self.gate, grant.family, vec![token]);
                 }
                 self.note_receipt(issued).await;
                 self.hold_tokens(tokens);

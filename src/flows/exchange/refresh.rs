@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::coordinate::{change, take_back, wait_for};
+use super::coordinate::{change, forget_flight, wait_for};
 use super::flight::Flight;
 use super::{At, OAuthAnswer, OAuthRefusal, nonce_header, outcome_of_end, page_key, session_cookie, windows};
 use crate::core::denial::{Denial, SessionEnd};
@@ -22,9 +22,9 @@ use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, 
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::logout::tokens_of;
 use crate::flows::ports::random;
-use crate::flows::revoke::take_back_session;
+use crate::flows::revoke::name_session;
+use crate::flows::sign_out::tokens_of;
 use crate::state::exchanges::{Heard, Waiting};
 use crate::state::metrics::ExchangeOutcome;
 
@@ -365,7 +365,7 @@ fn unconfirmed(
             return Found { result, ..replayed(at, grant, revoke, issued) };
         }
         Some(Presented::Over { revoke, .. }) => revoke_all(at, revoke),
-        Some(Presented::Begin { .. }) => take_back(at.gate, grant, timeouts, new),
+        Some(Presented::Begin { .. }) => forget_flight(at.gate, grant, timeouts, new),
         _ => {}
     }
     Found::new(result, ExchangeOutcome::Refused)
@@ -400,7 +400,7 @@ async fn taken_back(at: At<'_>, grant: &Grant) -> Found {
     let mut tokens = vec![grant.refresh_token.clone()];
     let ended = change(at.gate, grant, session_cookie::timeouts(at.client), |family, _| {
         let newest = family.successor().cloned();
-        let was_over = family.refuses(grant.generation);
+        let was_over = family.refuse_and_mark(grant.generation);
         family.end(SessionEnd::Revoked, Some(grant.generation));
         let revokes = was_over.is_none_or(|(_, revoke)| revoke);
         tokens = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
@@ -432,7 +432,7 @@ fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: Vec<Is
         "a spent session cookie was presented: a copy of it is in other hands; the session was ended"
     );
     revoke_all(at, revoke);
-    take_back_session(at.gate, at.live, grant, issued);
+    name_session(at.gate, at.live, grant, issued);
     let ended = Err(Denial::SessionEnded(SessionEnd::ReuseDetected));
     Found { with_cookie: false, ..Found::new(ended, ExchangeOutcome::ReuseDetected) }
 }

@@ -29,10 +29,10 @@ use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer}
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
-use crate::flows::logout::{Ended, end_family};
 use crate::flows::ports::random;
-use crate::flows::revoke::{reach, take_back_in_background};
+use crate::flows::revoke::{name_tokens_in_background, reach};
 use crate::flows::session::tokens::{self, SessionTokens};
+use crate::flows::sign_out::{Ended, end_family};
 use crate::flows::{Gate, brake};
 use crate::state::exchanges::{Airborne, Place};
 use crate::state::live::Live;
@@ -185,7 +185,7 @@ async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
     // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
     let Ended { revoke, issued, .. } =
         end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
-    take_back_in_background(at.gate, previous.family, issued);
+    name_tokens_in_background(at.gate, previous.family, issued);
     for token in revoke {
         revoke_in_background(at.gate, at.live, at.client, token);
     }

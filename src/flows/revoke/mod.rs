@@ -180,7 +180,7 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
         for family in families {
             if ended.insert((family, before.map(Timestamp::as_secs))) {
                 let issued = reach::end(gate, family, before).await?;
-                take_back(gate, &issued).await?;
+                name_tokens(gate, &issued).await?;
             }
         }
     }
@@ -191,7 +191,7 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
 ///
 /// # Errors
 /// The list cannot be written now.
-pub(in crate::flows) async fn take_back(gate: &Gate, issued: &[Issued]) -> Result<(), StoreFault> {
+pub(in crate::flows) async fn name_tokens(gate: &Gate, issued: &[Issued]) -> Result<(), StoreFault> {
     let now = gate.clock.now();
     let named = |token: &&Issued| !gate.revocations.names_token(token.id, now);
     let issued: Vec<Issued> = issued.iter().filter(named).cloned().collect();
@@ -214,7 +214,7 @@ fn changes_of(issued: &[Issued], now: Timestamp) -> Vec<Change> {
 }
 
 /// Names a session that was stolen, and the access tokens that it handed out.
-pub(in crate::flows) fn take_back_session(gate: &Arc<Gate>, live: &Live, grant: &Grant, issued: Vec<Issued>) {
+pub(in crate::flows) fn name_session(gate: &Arc<Gate>, live: &Live, grant: &Grant, issued: Vec<Issued>) {
     let (target, now) = (Target::family(grant.family), gate.clock.now());
     let session = Revocation {
         until: Some(hold(live, &target).ends(now)),
@@ -232,7 +232,7 @@ pub(in crate::flows) fn take_back_session(gate: &Arc<Gate>, live: &Live, grant: 
 }
 
 /// Names the access tokens of a session that has ended.
-pub(in crate::flows) fn take_back_in_background(gate: &Arc<Gate>, family: FamilyId, issued: Vec<Issued>) {
+pub(in crate::flows) fn name_tokens_in_background(gate: &Arc<Gate>, family: FamilyId, issued: Vec<Issued>) {
     append_in_background(gate, family, move |now| changes_of(&issued, now));
 }
 

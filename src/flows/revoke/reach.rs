@@ -20,7 +20,7 @@ use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::exchange::coordinate::change_known;
 use crate::flows::ports::{Keep, StoreFault, StoreKey, Value, Version};
-use crate::flows::revoke::take_back;
+use crate::flows::revoke::name_tokens;
 use crate::state::live::Live;
 
 /// How often a change is tried that others were faster than.
@@ -105,7 +105,7 @@ async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<(),
         for oldest in entries.drain(..too_many) {
             tracing::warn!("somebody has so many sessions that the oldest is ended");
             let issued = end(gate, FamilyId::from_bytes(oldest.family), None).await?;
-            take_back(gate, &issued).await?;
+            name_tokens(gate, &issued).await?;
         }
         if put(gate, key, expected, &entries).await? {
             return Ok(());

@@ -141,7 +141,7 @@ impl Family {
         new: FlightId,
     ) -> Decision {
         let presented = grant.generation;
-        if let Some((end, revoke)) = self.refuses(presented) {
+        if let Some((end, revoke)) = self.refuse_and_mark(presented) {
             return Decision::Over { end, revoke };
         }
         self.drop_stale(windows, now);
@@ -189,7 +189,7 @@ impl Family {
 
     /// Why the session is over, if it is, and whether the refresh token of this generation is still
     /// to be revoked at the AS; it counts as revoked from here on.
-    pub fn refuses(&mut self, presented: Generation) -> Option<(SessionEnd, bool)> {
+    pub fn refuse_and_mark(&mut self, presented: Generation) -> Option<(SessionEnd, bool)> {
         let over = self.over.as_mut()?;
         let revoke = over.end.revokes_tokens() && over.revoked.is_none_or(|revoked| presented > revoked);
         if revoke {

@@ -12,10 +12,10 @@ use crate::config::settings::{IdentityFrom, Login, SessionMode};
 use crate::core::session::authorization::login_path;
 use crate::core::session::exchange::Family;
 use crate::core::session::step_up::StepUp;
-use crate::flows::end_session::{self, By, SignedOut};
 use crate::flows::sign_in::SignInRefusal;
 use crate::flows::sign_in::callback::{self, Arrived, SignedIn};
 use crate::flows::sign_in::login::{self, Begun};
+use crate::flows::sign_out::logout::{By, SignedOut, log_out};
 
 const SESSION: &str = "__Host-Http-tollgate-web";
 const AT_AS: &str = "https://as.example/auth?";
@@ -157,12 +157,12 @@ impl Scene {
         headers.insert(COOKIE, HeaderValue::try_from(format!("{SESSION}={cookie}")).unwrap());
         let grant = session_cookie::read(&self.live, client, &headers).unwrap().unwrap();
         let timeouts = session_cookie::timeouts(client);
-        let refuses = |family: &mut Family, _| family.refuses(grant.generation).map(|(end, _)| end);
+        let refuses = |family: &mut Family, _| family.refuse_and_mark(grant.generation).map(|(end, _)| end);
         coordinate::change(&self.gate, &grant, timeouts, refuses).await.unwrap()
     }
 
     async fn log_out(&self, headers: &HeaderMap, query: &str, by: By) -> Result<SignedOut, OAuthRefusal> {
-        end_session::sign_out(&self.gate, &self.live, &head(&Method::POST, headers), Some(query), by).await
+        log_out(&self.gate, &self.live, &head(&Method::POST, headers), Some(query), by).await
     }
 }
 

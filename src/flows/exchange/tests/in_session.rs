@@ -12,12 +12,12 @@ use crate::core::revocation::wanted::Wanted;
 use crate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use crate::core::session::oauth::Scope;
 use crate::flows::exchange::coordinate::change;
-use crate::flows::logout::{end_family, end_session};
 use crate::flows::ports::random;
-use crate::flows::revoke::{reach, revoke, take_back};
+use crate::flows::revoke::{name_tokens, reach, revoke};
 use crate::flows::session::tokens::{self, SessionTokens};
 use crate::flows::session::who::who;
 use crate::flows::session::{self, InSession, NotInSession, Wants};
+use crate::flows::sign_out::{end_family, end_session};
 
 const PAGE: Wants = Wants { signs_in: false, counts: true };
 const POLL: Wants = Wants { signs_in: false, counts: false };

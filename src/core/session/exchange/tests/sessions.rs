@@ -68,7 +68,7 @@ fn a_newer_sign_in_of_the_same_person_revokes_nothing_that_its_grant_may_hang_on
         let flying = scene.begin(1, &Shape::default(), true, 1);
         scene.family.end(end, Some(0));
         assert_eq!(scene.land(&flying, 2), Landed::TooLate { revoke: revokes });
-        assert_eq!(scene.family.refuses(1), Some((end, revokes)));
+        assert_eq!(scene.family.refuse_and_mark(1), Some((end, revokes)));
     }
 }
 

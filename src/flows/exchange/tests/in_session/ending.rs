@@ -195,7 +195,7 @@ async fn a_session_that_was_signed_out_elsewhere_is_over_here() {
     let elsewhere = scene.replica();
     let (grant, timeouts) = (scene.grant_in(&cookie), session_cookie::timeouts(scene.client()));
     let ended = end_family(&elsewhere.gate, &grant, timeouts, SessionEnd::Revoked).await;
-    take_back(&elsewhere.gate, &ended.issued).await.unwrap();
+    name_tokens(&elsewhere.gate, &ended.issued).await.unwrap();
     scene.is_over(&cookie, SessionEnd::Revoked).await;
     scene.replica().is_over(&cookie, SessionEnd::Revoked).await;
     assert_eq!(scene.asked(), 0);

@@ -1,83 +1,30 @@
-//! `DELETE /oauth/token?client_id=`: sign-out in `token` mode, under the cookie's path so that the
-//! browser sends it.
+//! A person ends a session. What all ways to do so share: it is over here at once, for every copy of its cookie and on every
+//! replica; the refresh token is revoked at the AS in the background, and so are the access tokens that it handed out.
+//! `everywhere` signs the person out on every device.
 //!
-//! The session is over here at once, for every copy of its cookie and on every replica; the refresh token is
-//! revoked at the AS in the background. So are the access tokens that it handed out; `everywhere=true` signs the person
-//! out on every device. Signing out twice, or without a session, is 204 all the same.
+//! - `delete_token`: where a page asks, in `token` mode
+//! - `logout`: where a browser asks, here and at the authorization server
 //!
 //! It must never take a cookie whose session is over for leave to sign its person out elsewhere: such copies lie about,
 //! and a thief who was noticed could keep their owner out for ever.
 
+pub mod delete_token;
+pub mod logout;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::StatusCode;
-
-use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
-use crate::core::request::RequestHead;
 use crate::core::revocation::{GrantFacts, Revocation};
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, Issued, Successor};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
-use crate::core::session::origin::may_touch_cookie;
-use crate::core::token::bearer;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::exchange::coordinate::change;
 use crate::flows::exchange::{At, refresh, session_cookie};
-use crate::flows::revoke::{end_named, name_everything, reach, take_back};
-use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
-use crate::state::live::Live;
-
-/// Ends the session that the cookie stands for. The cookie is cleared even when it does not open:
-/// whoever signs out must not be signed in again by a key that comes back.
-///
-/// # Errors
-/// Foreign origin, several cookies, a parameter that is not supported, or `everywhere` without a session; and those of
-/// [`end_session`].
-pub(in crate::flows) async fn sign_out(
-    gate: &Arc<Gate>,
-    live: &Arc<Live>,
-    head: &RequestHead<'_>,
-    client: &Arc<Client>,
-    parameters: &Parameters,
-) -> Result<OAuthAnswer, OAuthRefusal> {
-    let grant = signed_out(gate, live, head, client, parameters)
-        .await
-        .map_err(|denial| OAuthRefusal::of(denial, client, None))?;
-    let family = grant.as_ref().map(|grant| grant.family);
-    Ok(OAuthAnswer {
-        dpop_nonce: None,
-        status: StatusCode::NO_CONTENT,
-        body: Bytes::new(),
-        set_cookie: session_cookie::clear(client),
-        client: client.name.clone(),
-        subject: grant.and_then(|grant| grant.subject).map(|subject| subject.sub),
-        family,
-        outcome: "signed_out",
-    })
-}
-
-/// Gives the grant whose session it was, once its end is in the store.
-async fn signed_out(
-    gate: &Arc<Gate>,
-    live: &Arc<Live>,
-    head: &RequestHead<'_>,
-    client: &Arc<Client>,
-    parameters: &Parameters,
-) -> Result<Option<Grant>, Denial> {
-    bearer::at_most_one(head.headers)?;
-    may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
-    let everywhere = is_everywhere(parameters)?;
-    let Some(grant) = session_cookie::read(live, client, head.headers)? else {
-        return if everywhere { Err(Denial::NoSession) } else { Ok(None) };
-    };
-    end_session(At { gate, live, client, head }, &grant, everywhere).await?;
-    Ok(Some(grant))
-}
+use crate::flows::revoke::{end_named, name_everything, name_tokens, reach};
 
 /// Whether the person signs out on every device.
 pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, Denial> {
@@ -103,7 +50,7 @@ pub(in crate::flows) async fn end_session(at: At<'_>, grant: &Grant, everywhere:
         revoke_in_background(gate, live, client, token);
     }
     is_stored?;
-    take_back(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
+    name_tokens(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
     let (late, over) = (Arc::clone(gate), grant.clone());
     gate.errands.spawn(async move { reach::forget(&late, &over).await });
     if let Some(everything) = everything {
@@ -163,7 +110,7 @@ pub(in crate::flows) async fn end_family(
     let is_stored = change(gate, grant, timeouts, |family, _| {
         issued = family.issued().to_vec();
         let newest = family.successor().cloned();
-        let before = family.refuses(grant.generation).map(|(before, _)| before);
+        let before = family.refuse_and_mark(grant.generation).map(|(before, _)| before);
         family.end(end, Some(grant.generation));
         let revokes = end.revokes_tokens() && before.is_none_or(SessionEnd::revokes_tokens);
         revoke = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use url::Url;
 
+use super::{end_session, is_everywhere};
 use crate::config::settings::{Client, Login};
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
@@ -25,7 +26,6 @@ use crate::core::token::bearer;
 use crate::flows::Gate;
 use crate::flows::exchange::{At, session_cookie};
 use crate::flows::keep_keys_fresh::endpoints;
-use crate::flows::logout::{end_session, is_everywhere};
 use crate::flows::session::tokens;
 use crate::flows::token_endpoint::OAuthRefusal;
 use crate::state::live::Live;
@@ -56,7 +56,7 @@ pub struct SignedOut {
 ///
 /// # Errors
 /// As for `DELETE /oauth/token`; the cookie stays then.
-pub async fn sign_out(
+pub async fn log_out(
     gate: &Arc<Gate>,
     live: &Arc<Live>,
     head: &RequestHead<'_>,
