@@ -208,6 +208,8 @@ async fn whatever_is_cut_short_or_overtaken_the_latest_word_counts_in_the_end() 
                 let shown =
                     format!("{older} {newer} {was_disabled} {is_newer_in_trouble} {is_sent_again} {at:?}");
                 assert_eq!(here.is_blocked(), newer == DISABLED, "{shown}");
+                let reasons: Vec<_> = here.listed().into_iter().filter_map(|entry| entry.reason).collect();
+                assert!(reasons.iter().all(|reason| reason == "account-disabled"), "{shown}: {reasons:?}");
                 came_to_it
             })
             .await;
