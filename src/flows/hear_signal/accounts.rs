@@ -21,7 +21,7 @@ use crate::core::revocation::holders::{Hand, Holder};
 use crate::core::revocation::{Change, Kind, Revocation, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::core::token::security_event::MEMORY;
-use crate::core::token::security_event::event::{Event, Named};
+use crate::core::token::security_event::event::{Event, EventType, Named};
 use crate::flows::heard::key_of;
 use crate::flows::ports::{Found, Keep, Seen, StoreFault, StoreKey, Value, Version};
 use crate::flows::revoke::blocks::{TRIES, see, too_often};
@@ -98,6 +98,15 @@ impl Account {
         }
     }
 
+    /// The event by which this was said, where it was this or its opposite.
+    const fn told_by(self, said: Said) -> EventType {
+        match (self, said.is_disabled) {
+            (Self::Purged, _) => EventType::AccountPurged,
+            (_, true) => EventType::AccountDisabled,
+            (_, false) => EventType::AccountEnabled,
+        }
+    }
+
     fn hand(self, iss: &str) -> Hand {
         match self {
             Self::Disabled | Self::Enabled => Hand::Transmitter(iss.to_owned()),
@@ -114,12 +123,12 @@ pub(super) async fn change(
     to: Account,
 ) -> Result<SignalResult, StoreFault> {
     let key = key_of(to.kind(), &[word.iss(), &person.iss, &person.value]);
-    let own = own_block(word, event, person, to)?;
+    let id = own_block(word, event, person, to)?.id();
     let said = Said { at: event.at, is_disabled: to != Account::Enabled };
     let (mut result, mut was_disabled, mut has_changed) = (None, false, false);
     for _ in 0..TRIES {
         // First: whoever changes the block after this, by a word that is not kept yet, is noticed when it is changed here.
-        let seen = see(word.gate, own.id()).await?;
+        let seen = see(word.gate, id).await?;
         let Found { value, now } = word.gate.store.get(&key).await?;
         let (mut version, bytes) = value.unzip();
         let known = bytes.and_then(|bytes| Kept::from_bytes(&bytes));
@@ -140,11 +149,16 @@ pub(super) async fn change(
                 Kept { said, waits_since: may_change.then_some(now) }
             }
         };
-        let Some(done) = carry(word, event, &own, seen, kept.said.is_disabled, was_disabled).await? else {
+        let is_own = kept.said == said;
+        // What another word says is not done for this one's reason.
+        let told = Event { kind: to.told_by(kept.said), reason: None, ..event.clone() };
+        let told = if is_own { event } else { &told };
+        let block = own_block(word, told, person, to)?;
+        let Some(done) = carry(word, told, &block, seen, kept.said.is_disabled, was_disabled).await? else {
             continue;
         };
         has_changed |= done == SignalResult::Applied;
-        if kept.said == said {
+        if is_own {
             result = result.or(Some(done));
         }
         if kept.put(word, &key, version).await?.is_some() {

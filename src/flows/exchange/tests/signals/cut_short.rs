@@ -23,6 +23,8 @@ enum Trouble {
     IsOvertaken,
     /// The same, and then the list cannot be written.
     IsOvertakenAndAway,
+    /// The same, but the call is made, and the next is not.
+    IsOvertakenAndCutShort,
 }
 
 /// Store and list of one replica, in trouble at one call.
@@ -49,12 +51,17 @@ impl Troubled {
                 call.await?;
                 return Err(StoreFault::Deadline);
             }
-            Trouble::IsOvertaken | Trouble::IsOvertakenAndAway => {}
+            Trouble::IsOvertaken | Trouble::IsOvertakenAndAway | Trouble::IsOvertakenAndCutShort => {}
         }
         self.reached.add_permits(1);
         self.goes_on.acquire().await.unwrap().forget();
         self.log.goes_away(trouble == Trouble::IsOvertakenAndAway);
-        call.await
+        let done = call.await;
+        if trouble == Trouble::IsOvertakenAndCutShort {
+            *self.trouble.lock().unwrap() = Trouble::IsAway;
+            self.left.store(0, Ordering::SeqCst);
+        }
+        done
     }
 }
 
@@ -144,6 +151,7 @@ impl Listening {
             }
         };
         self.log.goes_away(false);
+        troubled.left.store(-1, Ordering::SeqCst);
         if told.is_err() {
             self.is_told(set).await.unwrap();
         }
@@ -157,9 +165,13 @@ where
     F: Fn(Listening, Arc<Troubled>, (Trouble, i64)) -> G,
     G: Future<Output = bool>,
 {
-    for trouble in
-        [Trouble::IsAway, Trouble::LosesTheAnswer, Trouble::IsOvertaken, Trouble::IsOvertakenAndAway]
-    {
+    for trouble in [
+        Trouble::IsAway,
+        Trouble::LosesTheAnswer,
+        Trouble::IsOvertaken,
+        Trouble::IsOvertakenAndAway,
+        Trouble::IsOvertakenAndCutShort,
+    ] {
         let mut calls = 0;
         loop {
             let (here, troubled) = Listening::careful();
@@ -175,9 +187,8 @@ where
 #[tokio::test]
 async fn whatever_is_cut_short_or_overtaken_the_latest_word_counts_in_the_end() {
     for (older, newer) in [(ENABLED, DISABLED), (DISABLED, ENABLED)] {
-        for (was_disabled, is_newer_in_trouble) in
-            [(false, false), (false, true), (true, false), (true, true)]
-        {
+        for choices in 0..8 {
+            let [was_disabled, is_newer_in_trouble, is_sent_again] = [1, 2, 4].map(|bit| choices & bit != 0);
             in_every_trouble(async |here: Listening, troubled: Arc<Troubled>, at| {
                 let ago =
                     |event, seconds| here.set(event, json!({ "toe": here.clock.now().as_secs() - seconds }));
@@ -186,10 +197,19 @@ async fn whatever_is_cut_short_or_overtaken_the_latest_word_counts_in_the_end() 
                 }
                 let (one, other) = (ago(older, 2), ago(newer, 1));
                 let (one, other) = if is_newer_in_trouble { (other, one) } else { (one, other) };
-                let elsewhere = async { drop(here.other_is_told(&other).await.unwrap()) };
+                let elsewhere = async {
+                    here.other_is_told(&other).await.unwrap();
+                    // By whoever did not wait for the answer. Cut short as well it is more than is promised.
+                    if is_sent_again && at.0 != Trouble::IsOvertakenAndCutShort {
+                        here.other_is_told(&one).await.unwrap();
+                    }
+                };
                 let came_to_it = here.is_told_in_trouble(&troubled, at, &one, elsewhere).await;
-                let shown = format!("{older} {newer} {was_disabled} {is_newer_in_trouble} {at:?}");
+                let shown =
+                    format!("{older} {newer} {was_disabled} {is_newer_in_trouble} {is_sent_again} {at:?}");
                 assert_eq!(here.is_blocked(), newer == DISABLED, "{shown}");
+                let reasons: Vec<_> = here.listed().into_iter().filter_map(|entry| entry.reason).collect();
+                assert!(reasons.iter().all(|reason| reason == "account-disabled"), "{shown}: {reasons:?}");
                 came_to_it
             })
             .await;
