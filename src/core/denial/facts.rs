@@ -19,6 +19,7 @@ pub enum LogLevel {
 
 const REPLAYED: &str = "The proof was used before: make one for each request.";
 const SHORTLY: &str = "Try again shortly.";
+const SERVERS_WORDS: &str = "error and error_description are the authorization server's.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
 
 /// What a refusal looks like from outside.
@@ -89,6 +90,9 @@ impl Denial {
             |label, title, detail| row(StatusCode::TOO_MANY_REQUESTS, label, later, title, detail, Info);
         let unusable = |label, title, detail| {
             row(StatusCode::BAD_GATEWAY, label, Some("server_error"), title, detail, Error)
+        };
+        let from_server = |label| {
+            row(StatusCode::BAD_REQUEST, label, None, "The authorization server refused", SERVERS_WORDS, Info)
         };
         match self {
             Self::AmbiguousTarget(why) => bad("ambiguous_target", why),
@@ -378,21 +382,11 @@ impl Denial {
                 "client_credential_refused",
                 Some("invalid_client"),
                 "The authorization server does not take the client's credentials",
-                "error and error_description are the authorization server's.",
+                SERVERS_WORDS,
                 Info,
             ),
-            Self::FromAuthorizationServer(_) | Self::ProofRefusedThere(_) => row(
-                StatusCode::BAD_REQUEST,
-                if matches!(self, Self::ProofRefusedThere(_)) {
-                    "proof_refused_there"
-                } else {
-                    "from_authorization_server"
-                },
-                None,
-                "The authorization server refused",
-                "error and error_description are the authorization server's.",
-                Info,
-            ),
+            Self::FromAuthorizationServer(_) => from_server("from_authorization_server"),
+            Self::ProofRefusedThere(_) => from_server("proof_refused_there"),
             Self::AnswerMismatch => unusable(
                 "answer_mismatch",
                 "The authorization server's answer does not fit the session",
