@@ -15,9 +15,9 @@ pub mod system;
 pub mod upstream_reach;
 
 #[cfg(test)]
-mod key_fetching;
-#[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 /// Makes aws-lc-rs the one cryptography of this process, for rustls and for jsonwebtoken. Must come
 /// first in `main` and in tests: whoever installs first wins, and the server's own choice would be `ring`.

@@ -152,9 +152,12 @@ async fn made_up_codes_cannot_pile_up_at_a_slow_server() {
     let places: Vec<_> =
         std::iter::from_fn(|| scene.gate.exchanges.begin_code_exchange()).take(CODE_EXCHANGES).collect();
     assert_eq!(places.len(), CODE_EXCHANGES - 1, "the browser is gone, its exchange is still under way");
+    let none_left = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(none_left.denial, Denial::AuthorizationServerUnavailable);
     drop(places);
     scene.server.answers.add_permits(PLENTY);
     assert!(scene.post(None, &code_exchange()).await.is_ok());
+    assert_eq!(scene.asked(), 2, "the one that found no place never went");
 }
 
 #[tokio::test]

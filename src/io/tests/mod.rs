@@ -1,0 +1,3 @@
+//! Fetching over real connections, with time that stands.
+
+mod key_fetching;
