@@ -34,7 +34,7 @@ use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
-use crate::edge::{attempt, body, request_head};
+use crate::edge::{attempt, body, pipelining, request_head};
 use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::own_endpoint::OwnEndpoint;
@@ -238,6 +238,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
+        pipelining::bear(session, context.connection.as_deref(), context.upgrades);
         attempt::peer(session, context, &self.gate.metrics).await.map_err(|denial| context.fail(denial))
     }
 
@@ -290,6 +291,9 @@ impl ProxyHttp for Proxy {
         if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
             return Err(context.fail(Denial::BodyTooSlow));
         }
+        if end_of_stream {
+            pipelining::body_is_complete(context.connection.as_deref(), context.upgrades);
+        }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
         if context.body_bytes > context.body_limit() {
             return Err(context.fail(Denial::BodyTooLarge));
@@ -337,6 +341,7 @@ impl ProxyHttp for Proxy {
         }
         headers::choose_subprotocol(&mut parts, &session.req_header().headers);
         self.end_connection_if_draining(session);
+        pipelining::before_answer(session, context.connection.as_deref());
         let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
         if is_final(parts.status) {
             if context.is_served_in_session() {
@@ -430,6 +435,7 @@ impl ProxyHttp for Proxy {
             bytes: session.body_bytes_sent(),
         });
         context.is_noted = true;
+        pipelining::after_answer(session, context.connection.as_deref());
     }
 
     /// Said by `note` and the access log, without query and token.

@@ -28,6 +28,7 @@ mod keys;
 mod limits;
 mod listeners;
 mod oauth_endpoints;
+mod pipelining;
 mod reload;
 mod report_only;
 mod resource_metadata;
