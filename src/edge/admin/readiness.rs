@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::Admin;
 use crate::flows::ports::StoreHealth;
+use crate::state::issuer_keys::IssuerState;
+use crate::state::live::Live;
 use crate::state::revocations::Currency;
 
 /// What `/readyz` says. `degraded` names what is missing while requests are still served.
@@ -31,12 +33,6 @@ impl Admin {
                 Currency::Current { .. } => None,
             }
         };
-        let issuers =
-            without_keys.iter().map(|issuer| format!("issuer {}: no keys yet", issuer.settings.name));
-        let transmitters = live.transmitters.iter().filter(|transmitter| !transmitter.signer.keys_ready());
-        let transmitters = transmitters.map(|transmitter| {
-            format!("signals {}: no keys yet, nothing that it sends is taken", transmitter.settings.name)
-        });
         let store = match self.gate.store.health() {
             StoreHealth::Up => None,
             StoreHealth::Away { alone: false, .. } => Some("store: away, what needs it is refused"),
@@ -51,17 +47,52 @@ impl Admin {
                 Some("revocations: the list is followed, but cannot be kept on this machine")
             }
         };
-        let unasked = live.issuers.iter().filter(|issuer| {
-            issuer.introspections().is_some_and(|introspections| introspections.trouble().is_some())
-        });
-        let unasked = unasked.map(|issuer| {
-            format!("issuer {}: could not be asked about an opaque token", issuer.settings.name)
-        });
-        let degraded = issuers
-            .chain(unasked)
-            .chain(transmitters)
+        let degraded = issuers(&live)
+            .into_iter()
+            .chain(transmitters(&live))
+            .chain(servers(&self.gate.metrics.servers()))
             .chain(store.into_iter().chain(list).map(str::to_owned))
             .collect();
         Readiness { ready: because.is_none(), because, degraded }
     }
+}
+
+/// What is missing of a signer's keys.
+fn keys(of: &IssuerState) -> Option<&'static str> {
+    match of.last_error() {
+        _ if !of.keys_ready() => Some("no keys yet"),
+        Some(_) if of.is_fetched() => Some("could not be asked for its keys, those from before count"),
+        _ => None,
+    }
+}
+
+fn issuers(live: &Live) -> Vec<String> {
+    let trouble = live.issuers.iter().flat_map(|issuer| {
+        let unasked =
+            issuer.introspections().is_some_and(|introspections| introspections.trouble().is_some());
+        let unasked = unasked.then_some("could not be asked about an opaque token");
+        let name = &issuer.settings.name;
+        keys(issuer).into_iter().chain(unasked).map(move |what| format!("issuer {name}: {what}"))
+    });
+    trouble.collect()
+}
+
+fn transmitters(live: &Live) -> Vec<String> {
+    let trouble = live.transmitters.iter().filter_map(|transmitter| {
+        let rest = if transmitter.signer.keys_ready() { "" } else { ", nothing that it sends is taken" };
+        Some(format!("signals {}: {}{rest}", transmitter.settings.name, keys(&transmitter.signer)?))
+    });
+    trouble.collect()
+}
+
+/// `all`: upstream, server and whether it is well, in their order.
+fn servers(all: &[(String, String, bool)]) -> Vec<String> {
+    let trouble = all.chunk_by(|(one, ..), (other, ..)| one == other).filter_map(|of_one| {
+        let (upstream, ..) = of_one.first()?;
+        let sick: Vec<&str> =
+            of_one.iter().filter(|(.., well)| !well).map(|(_, server, _)| server.as_str()).collect();
+        let which = if sick.len() == of_one.len() { "no server is well" } else { "not well" };
+        (!sick.is_empty()).then(|| format!("upstream {upstream}: {which}: {}", sick.join(", ")))
+    });
+    trouble.collect()
 }
