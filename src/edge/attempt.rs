@@ -48,7 +48,8 @@ pub(crate) async fn peer(
         // comes in chunks, which a client of HTTP/1.0 cannot read.
         peer.options.set_http_version(1, 1);
         if upgrades {
-            peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
+            let silent = context.live().settings.patience.conversation_silent;
+            peer.options.read_timeout = peer.options.read_timeout.max(Some(silent));
             may_switch(&mut peer);
         }
     }
