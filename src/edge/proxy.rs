@@ -430,7 +430,7 @@ impl ProxyHttp for Proxy {
             method: &request.method,
             path: &path,
             route: context.label().unwrap_or(&self.unrouted),
-            status: session.response_written().map(|answer| answer.status),
+            status: session.response_written().map(|answer| answer.status).filter(|status| is_final(*status)),
             outcome: context.outcome,
             bytes: session.body_bytes_sent(),
         });
