@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use super::authorities::{self, Unreadable};
 use super::{Server, Upstream, Upstreams};
 use crate::config::settings::{HealthCheck, Settings};
+use crate::edge::timeouts::is_final;
 
 /// Asks the servers of every upstream that has `health`.
 pub(crate) struct Prober {
@@ -136,8 +137,13 @@ async fn ask(
     session.write_request_header(Box::new(request)).await?;
     session.finish_request_body().await?;
     session.set_read_timeout(Some(check.timeout));
-    session.read_response_header().await?;
-    Ok(session.response_header().map_or(0, |answer| answer.status.as_u16()))
+    loop {
+        session.read_response_header().await?;
+        let Some(answer) = session.response_header() else { return Ok(0) };
+        if is_final(answer.status) {
+            return Ok(answer.status.as_u16());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -164,10 +170,26 @@ mod tests {
         address
     }
 
+    fn check() -> HealthCheck {
+        let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(5));
+        HealthCheck { path: "/healthz".to_owned(), interval, timeout }
+    }
+
+    #[tokio::test]
+    async fn the_answer_that_counts_is_the_final_one() {
+        let connector = Connector::new(None);
+        for (answer, is_good) in [
+            ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", false),
+        ] {
+            let server = server_at(&[answering(answer).await]);
+            assert_eq!(is_well(&server, &check(), &connector).await, is_good, "{answer}");
+        }
+    }
+
     #[tokio::test]
     async fn a_name_is_well_where_one_of_its_addresses_is_and_requests_go_there() {
-        let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(5));
-        let check = HealthCheck { path: "/healthz".to_owned(), interval, timeout };
         let connector = Connector::new(None);
         // Bound and never listening: nobody else gets the port.
         let held = TcpSocket::new_v4().unwrap();
@@ -183,7 +205,7 @@ mod tests {
             (&[], false),
         ] {
             let server = server_at(addresses);
-            assert_eq!(is_well(&server, &check, &connector).await, is_good, "{addresses:?}");
+            assert_eq!(is_well(&server, &check(), &connector).await, is_good, "{addresses:?}");
             if is_good {
                 let at = server.peer().await.unwrap()._address;
                 assert_eq!(at.as_inet(), Some(&well), "{addresses:?}");
