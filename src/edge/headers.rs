@@ -263,11 +263,11 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     } else {
         0
     };
-    if !is_final(answer.status) {
-        return Ok(planted);
-    }
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(&mut answer.headers);
+    }
+    if !is_final(answer.status) {
+        return Ok(planted);
     }
     if let Some(length) = one_content_length(&answer.headers) {
         answer.headers.insert(header::CONTENT_LENGTH, value(length)?);

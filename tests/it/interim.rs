@@ -30,3 +30,18 @@ async fn a_client_that_leaves_after_an_interim_answer_got_none() {
     let counted = |status: u16| metrics.contains(&format!("status=\"{status}\"}}"));
     assert!(counted(499) && !counted(103), "{metrics}");
 }
+
+#[tokio::test]
+async fn what_is_of_one_connection_goes_no_further_in_interim_answers_too() {
+    let upstream = hinting("Connection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n").await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/public/x", &[], b"")).await;
+    let early = client.first("GET").await.unwrap();
+    assert_eq!((early.status, early.header("link")), (103, Some("</a.css>")));
+    for name in ["connection", "x-hop", "keep-alive"] {
+        assert_eq!(early.header(name), None, "{early:?}");
+    }
+    upstream.release(1);
+    assert_eq!(client.answer().await.status, 200);
+}
