@@ -95,6 +95,9 @@ pub(crate) fn failed_to_connect(
 /// hand, nothing of an answer has come, and the time is not over.
 pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
     context.failed_addresses = 0;
+    if context.failure == Some(Denial::UpstreamUnavailable) {
+        context.came_to("failed");
+    }
     if *error.esource() != ErrorSource::Upstream || context.failure.is_some() {
         error.set_retry(false);
         return;
@@ -143,7 +146,7 @@ const fn is_connecting(kind: &ErrorType) -> bool {
     )
 }
 
-fn note(session: &Session, context: &Context, error: &Error, metrics: &Metrics) {
+fn note(session: &Session, context: &mut Context, error: &Error, metrics: &Metrics) {
     let Some(server) = &context.server else { return };
     let cause = error.root_cause().downcast_ref::<std::io::Error>().map(ToString::to_string);
     let broken_off = session.response_written().is_some();
@@ -156,5 +159,9 @@ fn note(session: &Session, context: &Context, error: &Error, metrics: &Metrics) 
         (Denial::UpstreamTimeout, _) => "timeout",
         _ => "failed",
     };
-    metrics.upstream_answered(&server.upstream, &server.authority, result);
+    if context.sent.is_some() {
+        context.came_to(result);
+    } else {
+        metrics.upstream_answered(&server.upstream, &server.authority, result);
+    }
 }

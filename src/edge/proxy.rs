@@ -269,7 +269,9 @@ impl ProxyHttp for Proxy {
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
         };
-        headers::to_upstream(request, &plan)
+        headers::to_upstream(request, &plan)?;
+        context.sent = context.server.clone();
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -321,7 +323,6 @@ impl ProxyHttp for Proxy {
             if let Some(upstream) = &context.upstream {
                 upstream.reached(server);
             }
-            self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
         if is_final(answer.status)
             && let (Some(open), Some(permit)) = (&context.open, &context.permit)
@@ -420,7 +421,8 @@ impl ProxyHttp for Proxy {
         FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        context.count_sent(error.is_none());
         let request = session.req_header();
         let path = match &context.permit {
             Some(permit) => Cow::Borrowed(permit.path().as_str()),
