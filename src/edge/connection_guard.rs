@@ -548,7 +548,7 @@ mod tests {
         assert!(connection.hears_early());
         let serving = tokio::spawn(async move {
             guarded.write_all(b"answer").await.unwrap();
-            guarded.shutdown().await;
+            Shutdown::shutdown(&mut guarded).await;
         });
         // With bytes unread a socket that closes says that it is reset, which may overtake the answer.
         let mut seen = Vec::new();
