@@ -106,8 +106,8 @@ impl Drop for Context {
         if let Some(open) = &self.open {
             self.gate.open_requests.leave(open);
         }
-        self.note_if_ended();
         self.count_sent(false);
+        self.note_if_ended();
         self.gate.metrics.in_flight().dec();
         if let Some(connection) = &self.connection {
             connection.request_ended();
