@@ -148,11 +148,8 @@ fn headers(
         length += 1;
     }
     let told = |name| if is_trusted(peer, trusted) { single(received, name) } else { None };
-    let client_scheme = match told(X_FORWARDED_PROTO) {
-        Some("http") => "http",
-        Some("https") => "https",
-        _ => scheme,
-    };
+    let proxies = chain.iter().take(length).filter(|hop| is_trusted(**hop, trusted)).count();
+    let client_scheme = client_scheme(received, proxies).unwrap_or(scheme);
     let client_host = told(X_FORWARDED_HOST).filter(|told| is_authority(told)).unwrap_or(host);
 
     let (mut addresses, mut forwarded) = (String::with_capacity(48), String::with_capacity(96));
@@ -182,6 +179,18 @@ fn headers(
         set(FORWARDED, &forwarded),
     ];
     all.into_iter().flatten().collect()
+}
+
+/// How the client came to the outermost of so many trusted proxies: each adds to the right how it was asked itself, or one of
+/// them sets the field for all. What lies further left anybody may have written.
+fn client_scheme(received: &HeaderMap, proxies: usize) -> Option<&'static str> {
+    let fields = received.get_all(X_FORWARDED_PROTO).iter().rev();
+    let members = fields.flat_map(|value| value.as_bytes().rsplit(|&b| b == b','));
+    match members.take(proxies).last()?.trim_ascii() {
+        b"http" => Some("http"),
+        b"https" => Some("https"),
+        _ => None,
+    }
 }
 
 /// `;host=…;proto=…`, the host in quotes where it is no token (RFC 7239 section 4).
@@ -381,6 +390,31 @@ mod tests {
             set("10.0.0.1", false, "inner.example", &odd),
             expected(["10.0.0.1", "http", "inner.example", "for=10.0.0.1;host=inner.example;proto=http"])
         );
+    }
+
+    #[test]
+    fn the_scheme_is_what_the_outermost_trusted_proxy_was_asked_with() {
+        let scheme = |peer: &str, hops: &str, told: &[&str]| {
+            let told = told.iter().map(|value| ("x-forwarded-proto", *value));
+            let sent: Vec<_> = [("x-forwarded-for", hops)].into_iter().chain(told).collect();
+            set(peer, false, "inner.example", &sent).swap_remove(1).1
+        };
+        let (one, two) = ("203.0.113.9", "203.0.113.9, 10.0.0.2");
+        for (peer, hops, told, expected) in [
+            ("10.0.0.1", two, &["https,http"][..], "https"),
+            ("10.0.0.1", two, &["https", "http"], "https"),
+            ("10.0.0.1", two, &["https"], "https"),
+            ("10.0.0.1", two, &["https , http, http"], "http"),
+            ("10.0.0.1", one, &["https, http"], "http"),
+            ("10.0.0.1", one, &["http,https"], "https"),
+            ("10.0.0.1", one, &["https, gopher"], "http"),
+            ("10.0.0.1", one, &["https,"], "http"),
+            ("10.0.0.1", two, &["HTTPS,http"], "http"),
+            ("10.0.0.1", two, &[], "http"),
+            ("192.0.2.1", two, &["https,https"], "http"),
+        ] {
+            assert_eq!(scheme(peer, hops, told), expected, "{peer} {hops} {told:?}");
+        }
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub(crate) async fn peer(
         // comes in chunks, which a client of HTTP/1.0 cannot read.
         peer.options.set_http_version(1, 1);
         if upgrades {
-            peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
+            let silent = context.live().settings.patience.conversation_silent;
+            peer.options.read_timeout = peer.options.read_timeout.max(Some(silent));
             may_switch(&mut peer);
         }
     }
@@ -94,6 +95,9 @@ pub(crate) fn failed_to_connect(
 /// hand, nothing of an answer has come, and the time is not over.
 pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
     context.failed_addresses = 0;
+    if context.failure == Some(Denial::UpstreamUnavailable) {
+        context.came_to("failed");
+    }
     if *error.esource() != ErrorSource::Upstream || context.failure.is_some() {
         error.set_retry(false);
         return;
@@ -142,7 +146,7 @@ const fn is_connecting(kind: &ErrorType) -> bool {
     )
 }
 
-fn note(session: &Session, context: &Context, error: &Error, metrics: &Metrics) {
+fn note(session: &Session, context: &mut Context, error: &Error, metrics: &Metrics) {
     let Some(server) = &context.server else { return };
     let cause = error.root_cause().downcast_ref::<std::io::Error>().map(ToString::to_string);
     let broken_off = session.response_written().is_some();
@@ -155,5 +159,9 @@ fn note(session: &Session, context: &Context, error: &Error, metrics: &Metrics) 
         (Denial::UpstreamTimeout, _) => "timeout",
         _ => "failed",
     };
-    metrics.upstream_answered(&server.upstream, &server.authority, result);
+    if context.sent.is_some() {
+        context.came_to(result);
+    } else {
+        metrics.upstream_answered(&server.upstream, &server.authority, result);
+    }
 }

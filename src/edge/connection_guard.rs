@@ -11,7 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
+use crate::edge::pipelining;
 use crate::edge::recurring::Recurring;
 
 /// How a client begins HTTP/2 (RFC 9113 section 3.4).
@@ -46,6 +47,8 @@ const HEADER: u8 = 1;
 const BUSY: u8 = 2;
 /// Answered; the next request may come.
 const IDLE: u8 = 3;
+/// A request is being answered, and all of it has come (HTTP/1.x).
+const COMPLETE: u8 = 4;
 
 /// The open connections of one listener.
 #[derive(Debug)]
@@ -106,6 +109,7 @@ pub(crate) struct Connection {
     pub(crate) let_in: LetIn,
     pub(crate) recurring: Recurring,
     phase: AtomicU8,
+    hears_early: AtomicBool,
     all: Arc<Connections>,
     door: Arc<Door>,
 }
@@ -124,6 +128,16 @@ impl Connection {
     /// A request's header is complete.
     pub(crate) fn request_begins(&self) {
         self.enter(BUSY);
+    }
+
+    /// All of it has come, and it is being answered.
+    pub(crate) fn request_is_complete(&self) {
+        self.enter(COMPLETE);
+    }
+
+    /// Whether something came that is not of the request that is being answered.
+    pub(crate) fn hears_early(&self) -> bool {
+        self.hears_early.load(Ordering::Acquire)
     }
 
     /// A request was answered.
@@ -168,8 +182,15 @@ impl Place {
         all.awaited.fetch_add(1, Ordering::AcqRel);
         all.gauge.inc();
         let (all, door) = (all.clone(), door.clone());
-        let (let_in, recurring, phase) = (LetIn::default(), Recurring::default(), AtomicU8::new(FRESH));
-        Some(Self(Arc::new(Connection { let_in, recurring, phase, all, door }), counted))
+        let connection = Connection {
+            let_in: LetIn::default(),
+            recurring: Recurring::default(),
+            phase: AtomicU8::new(FRESH),
+            hears_early: AtomicBool::new(false),
+            all,
+            door,
+        };
+        Some(Self(Arc::new(connection), counted))
     }
 }
 
@@ -251,6 +272,7 @@ impl Guarded {
                 self.header_bytes = count;
             }
             HEADER => self.header_bytes = self.header_bytes.saturating_add(count),
+            COMPLETE if !self.is_http2 => self.place.0.hears_early.store(true, Ordering::Release),
             _ => return Ok(()),
         }
         if self.header_bytes > self.bounds.bytes && !self.is_http2 {
@@ -341,6 +363,9 @@ impl AsyncWrite for Guarded {
 impl Shutdown for Guarded {
     async fn shutdown(&mut self) {
         self.io.shutdown().await;
+        if self.place.0.hears_early() {
+            pipelining::linger(&mut self.io).await;
+        }
     }
 }
 
@@ -507,6 +532,32 @@ mod tests {
         guarded.place.0.request_ended();
         client.write_all(&[b'x'; 1001]).await.unwrap();
         assert_eq!(end(&mut guarded).await, io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn whoever_speaks_before_the_answer_still_gets_it_and_then_the_end() {
+        let (mut guarded, mut client, _) = pair().await;
+        let connection = guarded.place.0.clone();
+        connection.request_begins();
+        client.write_all(b"body").await.unwrap();
+        guarded.read_exact(&mut [0; 4]).await.unwrap();
+        assert!(!connection.hears_early());
+        connection.request_is_complete();
+        client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        guarded.read_exact(&mut [0; 1]).await.unwrap();
+        assert!(connection.hears_early());
+        let serving = tokio::spawn(async move {
+            guarded.write_all(b"answer").await.unwrap();
+            Shutdown::shutdown(&mut guarded).await;
+        });
+        // With bytes unread a socket that closes says that it is reset, which may overtake the answer.
+        let mut seen = Vec::new();
+        client.read_to_end(&mut seen).await.unwrap();
+        assert_eq!(seen, b"answer");
+        assert!(!serving.is_finished(), "it waits for what is on its way");
+        client.write_all(b"Host: x\r\n\r\n").await.unwrap();
+        drop(client);
+        serving.await.unwrap();
     }
 
     #[tokio::test]

@@ -66,6 +66,8 @@ pub(crate) struct Context {
     pub(crate) body_bytes: u64,
     pub(crate) inflow: Option<Arc<Inflow>>,
     pub(crate) upstream_answered: bool,
+    /// It is at this server, and what became of it there is not counted yet.
+    pub(crate) sent: Option<Arc<Server>>,
     /// A session's cookie, for whatever answer is given.
     pub(crate) ride: Option<Ride>,
     /// It was the session cookie that was to prove who calls; whether one came.
@@ -104,6 +106,7 @@ impl Drop for Context {
         if let Some(open) = &self.open {
             self.gate.open_requests.leave(open);
         }
+        self.count_sent(false);
         self.note_if_ended();
         self.gate.metrics.in_flight().dec();
         if let Some(connection) = &self.connection {
@@ -131,6 +134,7 @@ impl Context {
             body_bytes: 0,
             inflow: None,
             upstream_answered: false,
+            sent: None,
             ride: None,
             by_session: None,
             refused_by: None,
@@ -172,6 +176,18 @@ impl Context {
             upstream: self.server.as_ref().map(|server| server.upstream.as_str()),
             bytes: finish.bytes,
         });
+    }
+
+    /// What became of it at the server that it was sent to: each time it was sent counts once.
+    pub(crate) fn came_to(&mut self, result: &'static str) {
+        if let Some(server) = self.sent.take() {
+            self.gate.metrics.upstream_answered(&server.upstream, &server.authority, result);
+        }
+    }
+
+    /// It is over, and its upstream is not to blame. `is_whole`: nothing of the answer is missing.
+    pub(crate) fn count_sent(&mut self, is_whole: bool) {
+        self.came_to(if is_whole || self.upstream_answered { "ok" } else { "abandoned" });
     }
 
     /// Of a request that was ended from outside pingora tells nobody.

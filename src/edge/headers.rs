@@ -263,11 +263,16 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     } else {
         0
     };
-    if !is_final(answer.status) {
-        return Ok(planted);
-    }
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(&mut answer.headers);
+    }
+    if answer.status == StatusCode::NO_CONTENT || !is_final(answer.status) {
+        // They end with their head, and nothing may say otherwise (RFC 9110 section 8.6, RFC 9112 section 6.1).
+        answer.headers.remove(header::TRANSFER_ENCODING);
+        answer.headers.remove(header::CONTENT_LENGTH);
+    }
+    if !is_final(answer.status) {
+        return Ok(planted);
     }
     if let Some(length) = one_content_length(&answer.headers) {
         answer.headers.insert(header::CONTENT_LENGTH, value(length)?);

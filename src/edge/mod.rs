@@ -6,6 +6,7 @@
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `guarded_app`: takes connections, the last ones too
 //! - `connection_guard`: what happens below HTTP: deadlines, counts
+//! - `pipelining`: what a client says before it has its answer
 //! - `recurring`: what the requests of one connection share
 //! - `proxy`: the way of a request through pingora's phases
 //! - `context`: what is known of one request
@@ -50,6 +51,7 @@ mod listening;
 mod oauth_endpoints;
 mod own_endpoints;
 mod pages;
+mod pipelining;
 mod proxy;
 mod published;
 mod recurring;

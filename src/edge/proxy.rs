@@ -34,7 +34,7 @@ use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
-use crate::edge::{attempt, body, request_head};
+use crate::edge::{attempt, body, pipelining, request_head};
 use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::own_endpoint::OwnEndpoint;
@@ -238,6 +238,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         context: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
+        pipelining::bear(session, context.connection.as_deref(), context.upgrades);
         attempt::peer(session, context, &self.gate.metrics).await.map_err(|denial| context.fail(denial))
     }
 
@@ -268,7 +269,9 @@ impl ProxyHttp for Proxy {
             host: as_asked.as_ref().unwrap_or(&server.host_header),
             forwarded: &forwarded.headers,
         };
-        headers::to_upstream(request, &plan)
+        headers::to_upstream(request, &plan)?;
+        context.sent = context.server.clone();
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -289,6 +292,9 @@ impl ProxyHttp for Proxy {
         }
         if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
             return Err(context.fail(Denial::BodyTooSlow));
+        }
+        if end_of_stream {
+            pipelining::body_is_complete(context.connection.as_deref(), context.upgrades);
         }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
         if context.body_bytes > context.body_limit() {
@@ -317,7 +323,6 @@ impl ProxyHttp for Proxy {
             if let Some(upstream) = &context.upstream {
                 upstream.reached(server);
             }
-            self.gate.metrics.upstream_answered(&server.upstream, &server.authority, "ok");
         }
         if is_final(answer.status)
             && let (Some(open), Some(permit)) = (&context.open, &context.permit)
@@ -337,6 +342,7 @@ impl ProxyHttp for Proxy {
         }
         headers::choose_subprotocol(&mut parts, &session.req_header().headers);
         self.end_connection_if_draining(session);
+        pipelining::before_answer(session, context.connection.as_deref());
         let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
         if is_final(parts.status) {
             if context.is_served_in_session() {
@@ -415,7 +421,8 @@ impl ProxyHttp for Proxy {
         FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        context.count_sent(error.is_none());
         let request = session.req_header();
         let path = match &context.permit {
             Some(permit) => Cow::Borrowed(permit.path().as_str()),
@@ -425,11 +432,12 @@ impl ProxyHttp for Proxy {
             method: &request.method,
             path: &path,
             route: context.label().unwrap_or(&self.unrouted),
-            status: session.response_written().map(|answer| answer.status),
+            status: session.response_written().map(|answer| answer.status).filter(|status| is_final(*status)),
             outcome: context.outcome,
             bytes: session.body_bytes_sent(),
         });
         context.is_noted = true;
+        pipelining::after_answer(session, context.connection.as_deref());
     }
 
     /// Said by `note` and the access log, without query and token.

@@ -416,14 +416,14 @@ impl Metrics {
     }
 
     /// How many revocations there are and how current they are, as the next reading shall say it. Without a list the
-    /// lag is not a number.
+    /// lag is infinite: every comparison with a number that is none is false, and an alert would be silent.
     pub fn revocations(&self, list: &Revocations) {
         for kind in Kind::ALL {
             let count = i64::try_from(list.count(kind)).unwrap_or(i64::MAX);
             self.revocations.with_label_values(&[kind.label()]).set(count);
         }
         self.revocation_lag.set(match list.currency() {
-            Currency::Unknown => f64::NAN,
+            Currency::Unknown => f64::INFINITY,
             Currency::Current { age } | Currency::Stale { age } => age.as_secs_f64(),
         });
     }
@@ -498,5 +498,14 @@ mod tests {
             text.contains(r#"tollgate_exchanges_total{client="web-app",outcome="answered_again"} 1"#),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_list_that_is_not_there_is_infinitely_behind() {
+        let metrics = Metrics::new().unwrap();
+        metrics.revocations(&Revocations::new([1; 16]));
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        // A spelling that Prometheus reads.
+        assert!(text.contains("\ntollgate_revocation_lag_seconds inf\n"), "{text}");
     }
 }

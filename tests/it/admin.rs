@@ -8,6 +8,7 @@ use crate::support::address::Address;
 use crate::support::client::{Answer, Client, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::AUDIENCE;
+use crate::support::until;
 use crate::support::upstream::{Received, Upstream};
 
 const GOOD: &str = "0123456789abcdef0123456789abcdef";
@@ -214,8 +215,12 @@ async fn an_issuers_keys_are_fetched_at_once_when_an_operator_asks() {
     assert_eq!(refresh("near", &[("Authorization", &bearer)]).await.status, 404);
 
     *published.lock().unwrap() = json!({ "no": "keys" });
+    let degraded = async || ask(&gateway, "GET", "/readyz", &[]).await.json()["degraded"].clone();
+    assert_eq!(degraded().await, json!([]));
     let told = refresh("far", &[("Authorization", &bearer)]).await;
     assert_eq!(told.status, 502);
+    let away = "issuer far: could not be asked for its keys, those from before count";
+    assert_eq!(degraded().await, json!([away]));
     assert!(told.json()["error"].as_str().is_some_and(|why| !why.is_empty()), "{told:?}");
     let good = format!("Bearer {}", other.token("alice", ""));
     assert_eq!(
@@ -224,4 +229,36 @@ async fn an_issuers_keys_are_fetched_at_once_when_an_operator_asks() {
         "good keys outlive a failed fetch"
     );
     let _: Value = told.json();
+}
+
+#[tokio::test]
+async fn servers_that_are_not_well_are_degraded_and_the_gateway_is_ready() {
+    let (one, two) = (Address::reserve(), Address::reserve());
+    let upstream = Upstream::on(two.listen(), Arc::new(crate::support::upstream::plain));
+    let gateway = Gateway::with(&format!(
+        "upstreams: {{ api: {{ url: [\"{}\", \"{}\"] }} }}\nroutes: [{{ path: /*, to: api, public: true }}]\n",
+        one.url(),
+        two.url()
+    ))
+    .await;
+    let degraded = async || {
+        let ready = ask(&gateway, "GET", "/readyz", &[]).await;
+        assert_eq!(ready.status, 200);
+        let all = ready.json()["degraded"].as_array().unwrap().clone();
+        let all = all.iter().map(|what| what.as_str().unwrap().to_owned());
+        all.filter(|what| what.starts_with("upstream")).collect::<Vec<_>>()
+    };
+    assert_eq!(degraded().await, Vec::<String>::new());
+    for _ in 0..2 {
+        assert_eq!(gateway.connect().await.get("/", &[]).await.status, 200);
+    }
+    assert_eq!(degraded().await, [format!("upstream api: not well: {}", one.authority())]);
+    drop(upstream);
+    let mut both = [one.authority(), two.authority()];
+    both.sort();
+    until("both to be known", async || {
+        assert_eq!(gateway.connect().await.get("/", &[]).await.status, 502);
+        degraded().await == [format!("upstream api: no server is well: {}", both.join(", "))]
+    })
+    .await;
 }

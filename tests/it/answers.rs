@@ -230,6 +230,32 @@ async fn no_answer_harms_the_next_one_over_http_2() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n---\n"));
 }
 
+#[tokio::test]
+async fn an_answer_that_ends_with_its_head_says_nothing_else() {
+    let framings = ["Transfer-Encoding: chunked", "Content-Length: 5", "Content-Length: 0", "X-A: b"];
+    let upstream = Upstream::answering(Arc::new(move |seen: &Received| {
+        let at: usize = seen.path().strip_prefix("/public/").unwrap().parse().unwrap();
+        let field = framings[at];
+        let early = format!("HTTP/1.1 103 Early Hints\r\n{field}\r\n\r\n");
+        let body = if at == 0 { "0\r\n\r\n" } else { "" };
+        format!("{early}HTTP/1.1 204 No Content\r\n{field}\r\n\r\n{body}").into_bytes()
+    }))
+    .await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    for (at, field) in framings.iter().enumerate() {
+        client.send(request("GET", &format!("/public/{at}"), &[], b"")).await;
+        for status in [103, 204] {
+            let answer = client.first("GET").await.unwrap();
+            assert_eq!(answer.status, status, "{field}");
+            for name in ["transfer-encoding", "content-length"] {
+                assert_eq!(answer.header(name), None, "{field}: {answer:?}");
+            }
+            assert!(answer.keeps_alive(), "{field}: {answer:?}");
+        }
+    }
+}
+
 /// Bytes that wait on a pooled connection before its next request are no answer to it.
 #[tokio::test]
 async fn what_an_upstream_says_unasked_is_nobodys_answer() {

@@ -197,7 +197,10 @@ async fn an_upstream_is_not_blamed_for_a_client_that_stops() {
     let lines = gateway.logged(2).await;
     assert!(lines.iter().all(|line| line["outcome"] == "body_too_slow"), "{lines:?}");
     let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
-    assert!(!metrics.contains("tollgate_upstream_requests_total{"), "{metrics}");
+    let mut sent = metrics.lines().filter(|line| line.starts_with("tollgate_upstream_requests_total{"));
+    let counted = sent.next().unwrap();
+    assert!(counted.contains("result=\"abandoned\"") && counted.ends_with(" 2"), "{metrics}");
+    assert_eq!(sent.next(), None, "{metrics}");
 }
 
 /// 8 MB of body, of which the upstream wants nothing.

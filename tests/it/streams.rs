@@ -87,6 +87,34 @@ async fn a_websocket_carries_frames_both_ways_and_may_be_silent_for_long() {
 }
 
 #[tokio::test]
+async fn a_websocket_may_be_silent_for_as_long_as_its_upstream_may_where_that_is_longer() {
+    let short = Duration::from_millis(100);
+    for (read, lives) in [(Duration::from_secs(60), true), (short, false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let routes = format!("routes: [{{ path: /*, to: \"http://{to}\", public: true }}]");
+        let gateway = Gateway::adjusted(&routes, |settings| {
+            Arc::get_mut(&mut settings.upstreams[0]).unwrap().timeouts.read = read;
+            settings.patience.conversation_silent = short;
+        })
+        .await;
+        let mut client = gateway.connect().await;
+        client.send(request("GET", "/chat", &HANDSHAKE, b"")).await;
+        let mut peer = accept(&listener).await;
+        peer.take_head().await.unwrap();
+        peer.send(SWITCHES).await;
+        assert_eq!(client.interim().await, 101);
+        if lives {
+            assert!(!client.hears_soon().await);
+            peer.send(TEXT).await;
+            client.take(TEXT).await;
+        } else {
+            assert!(client.is_closed().await);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_websocket_lives_however_soon_its_upstream_switches() {
     let (listener, gateway) = stage(Duration::from_secs(60)).await;
     let bearer = gateway.bearer("alice", "");

@@ -1,7 +1,7 @@
 //! The servers behind the gateway: how they are spoken with, how requests are spread over them, and what
 //! becomes of a request when one of them fails.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::{Http2Upstream, Tls};
 use crate::support::tls::Authority;
-use crate::support::upstream::{Received, Upstream, plain};
+use crate::support::upstream::{PAUSE, Received, Upstream, plain};
 use crate::support::{eventually, until, within};
 use http::Version;
 use tollgate::config::settings::Settings;
@@ -587,6 +587,67 @@ async fn an_answer_that_has_begun_is_never_begun_again() {
     let seen = client.rest().await;
     assert!(seen.starts_with("HTTP/1.1 200") && seen.ends_with("half"), "{seen}");
     assert_eq!(upstream.received().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_sent_counts_once_with_what_became_of_it() {
+    let upstream = Upstream::answering(Arc::new(|request: &Received| match request.path() {
+        "/half" => b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nhalf".to_vec(),
+        "/part" => {
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n", PAUSE, b"0\r\n\r\n"]
+                .concat()
+        }
+        "/odd" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: odd\r\nConnection: close\r\n\r\n".to_vec(),
+        "/nothing" => Vec::new(),
+        _ => plain(request),
+    }))
+    .await;
+    let of_client = |path: &str| {
+        format!("upstreams: {{ api: {{ url: \"{}\" }} }}
+routes: [{{ path: /*, to: api, public: true }}, {{ path: {path}, to: api, public: true, timeouts: {{ read: 50ms }} }}]
+", upstream.url())
+    };
+    let gateway = Gateway::with(&of_client("/slow/hold")).await;
+    let mut expected: HashMap<&str, usize> = HashMap::new();
+    for (path, leaves_after, result, times) in [
+        ("/x", None, "ok", 1),
+        ("/half", None, "failed", 1),
+        ("/odd", None, "failed", 1),
+        ("/nothing", None, "failed", 2),
+        ("/slow/hold", None, "timeout", 1),
+        ("/hold", Some(None), "abandoned", 1),
+        ("/part", Some(Some("part")), "ok", 1),
+    ] {
+        let before = upstream.received().len();
+        let mut client = gateway.connect().await;
+        client.send(request("GET", path, &[("Connection", "close")], b"")).await;
+        eventually("the request to arrive", || upstream.received().len() > before).await;
+        match leaves_after {
+            Some(Some(part)) => client.until(part.as_bytes()).await,
+            Some(None) => {}
+            None => drop(client.rest().await),
+        }
+        drop(client);
+        *expected.entry(result).or_default() += times;
+        let all: usize = expected.values().sum();
+        until(path, async || counted(&gateway).await.values().sum::<usize>() == all).await;
+        let counted = counted(&gateway).await;
+        assert!(expected.iter().all(|(result, count)| counted[*result] == *count), "{path}: {counted:?}");
+    }
+    // Nothing is counted late.
+    assert_eq!(counted(&gateway).await.values().sum::<usize>(), upstream.received().len());
+}
+
+/// What became of the requests that were sent to upstreams, and of how many.
+async fn counted(gateway: &Gateway) -> HashMap<String, usize> {
+    let told = metrics(gateway).await;
+    let series =
+        told.lines().filter_map(|line| line.strip_prefix("tollgate_upstream_requests_total{result=\""));
+    let counts = series.map(|line| {
+        let result = line.split_once('"').unwrap().0;
+        (result.to_owned(), line.rsplit(' ').next().unwrap().parse().unwrap())
+    });
+    counts.collect()
 }
 
 /// Well while the flag is set.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Readiness;
+use super::readiness::Readiness;
 use crate::config::settings::{self, OnOutage};
 use crate::core::revocation::Kind;
 use crate::core::time::Timestamp;

@@ -1,4 +1,5 @@
-//! Asks servers over and over how they are, each on a connection of its own.
+//! Asks servers over and over how they are, each on a connection of its own, and at all addresses of its name until one
+//! is well.
 
 use std::sync::{Arc, Weak};
 
@@ -9,11 +10,13 @@ use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
 use tokio::task::AbortHandle;
 
 use super::authorities::{self, Unreadable};
 use super::{Server, Upstream, Upstreams};
 use crate::config::settings::{HealthCheck, Settings};
+use crate::edge::timeouts::is_final;
 
 /// Asks the servers of every upstream that has `health`.
 pub(crate) struct Prober {
@@ -98,15 +101,26 @@ async fn keep_asking(upstream: Weak<Upstream>, check: HealthCheck, connector: Ar
     }
 }
 
+/// Asks at one address after the other until one is well, which requests then go to. Only where all have failed has the
+/// check: a name may have addresses at which nobody listens (`localhost` as `::1`).
 async fn is_well(server: &Server, check: &HealthCheck, connector: &Connector) -> bool {
-    let answer = tokio::time::timeout(check.timeout, ask(server, check, connector)).await;
-    matches!(answer, Ok(Ok(200..=399)))
+    for peer in server.peers().await {
+        let answer = ask(server, peer.clone(), check, connector);
+        if let Ok(Ok(200..=399)) = tokio::time::timeout(check.timeout, answer).await {
+            return true;
+        }
+        server.not_well_at(&peer);
+    }
+    false
 }
 
 /// The status of the answer.
-async fn ask(server: &Server, check: &HealthCheck, connector: &Connector) -> pingora::Result<u16> {
-    let unreachable = |_| pingora::Error::new(pingora::ErrorType::ConnectNoRoute);
-    let mut peer = server.peer().await.map_err(unreachable)?;
+async fn ask(
+    server: &Server,
+    mut peer: Box<HttpPeer>,
+    check: &HealthCheck,
+    connector: &Connector,
+) -> pingora::Result<u16> {
     // A connection that is full is not kept for the next check.
     peer.options.max_h2_streams = 1;
     let (mut session, _) = connector.get_http_session(&*peer).await?;
@@ -123,6 +137,79 @@ async fn ask(server: &Server, check: &HealthCheck, connector: &Connector) -> pin
     session.write_request_header(Box::new(request)).await?;
     session.finish_request_body().await?;
     session.set_read_timeout(Some(check.timeout));
-    session.read_response_header().await?;
-    Ok(session.response_header().map_or(0, |answer| answer.status.as_u16()))
+    loop {
+        session.read_response_header().await?;
+        let Some(answer) = session.response_header() else { return Ok(0) };
+        if is_final(answer.status) {
+            return Ok(answer.status.as_u16());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::super::server::tests::server_at;
+    use super::*;
+
+    /// Answers everybody so.
+    async fn answering(answer: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                socket.read(&mut [0; 1024]).await.unwrap();
+                socket.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        address
+    }
+
+    fn check() -> HealthCheck {
+        let (interval, timeout) = (Duration::from_secs(10), Duration::from_secs(5));
+        HealthCheck { path: "/healthz".to_owned(), interval, timeout }
+    }
+
+    #[tokio::test]
+    async fn the_answer_that_counts_is_the_final_one() {
+        let connector = Connector::new(None);
+        for (answer, is_good) in [
+            ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", false),
+            ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", false),
+        ] {
+            let server = server_at(&[answering(answer).await]);
+            assert_eq!(is_well(&server, &check(), &connector).await, is_good, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_well_where_one_of_its_addresses_is_and_requests_go_there() {
+        let connector = Connector::new(None);
+        // Bound and never listening: nobody else gets the port.
+        let held = TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let nobody = held.local_addr().unwrap();
+        let sick = answering("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").await;
+        let well = answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        for (addresses, is_good) in [
+            (&[nobody, well][..], true),
+            (&[sick, nobody, well], true),
+            (&[well, nobody], true),
+            (&[nobody, sick], false),
+            (&[], false),
+        ] {
+            let server = server_at(addresses);
+            assert_eq!(is_well(&server, &check(), &connector).await, is_good, "{addresses:?}");
+            if is_good {
+                let at = server.peer().await.unwrap()._address;
+                assert_eq!(at.as_inet(), Some(&well), "{addresses:?}");
+            }
+        }
+    }
 }

@@ -60,6 +60,30 @@ impl Lookup {
         self.found.load().as_ref().map_or(0, |found| found.addresses.len())
     }
 
+    /// All of them, the one in use first; none where the name does not resolve.
+    pub(super) async fn addresses(self: &Arc<Self>) -> Vec<SocketAddr> {
+        self.address().await;
+        let Some(found) = self.found.load_full() else { return Vec::new() };
+        let mut addresses = found.addresses.clone();
+        let turn = self.turn.load(Ordering::Relaxed).checked_rem(addresses.len());
+        addresses.rotate_left(turn.unwrap_or_default());
+        addresses
+    }
+
+    /// This address will not do: the next one gets its turn, unless somebody saw to that already.
+    pub(super) fn next_after(&self, address: SocketAddr) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        let found = self.found.load();
+        let has_it = |found: &Arc<Found>| {
+            let at = turn.checked_rem(found.addresses.len());
+            at.and_then(|at| found.addresses.get(at)) == Some(&address)
+        };
+        if found.as_ref().is_some_and(has_it) {
+            let next = turn.wrapping_add(1);
+            let _ = self.turn.compare_exchange(turn, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// The address in use, and whether it is fresh.
     fn known(&self) -> Option<(SocketAddr, bool)> {
         let found = self.found.load();
@@ -108,10 +132,32 @@ impl Lookup {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    /// What a name was found to have.
+    pub(in crate::edge::upstreams) fn found(addresses: &[SocketAddr]) -> Arc<Lookup> {
+        let lookup = Lookup::new("several.test".to_owned(), 81, Duration::from_secs(2));
+        lookup.found.store(Some(Arc::new(Found { addresses: addresses.to_vec(), at: Instant::now() })));
+        Arc::new(lookup)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_will_not_do_loses_its_turn_once_whoever_says_so() {
+        let [one, two, three] =
+            ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(|text| text.parse().unwrap());
+        let lookup = found(&[one, two, three]);
+        lookup.next_after(one);
+        lookup.next_after(one);
+        assert_eq!(lookup.addresses().await, [two, three, one]);
+        lookup.next_after(three);
+        assert_eq!(lookup.address().await, Some(two), "it was not in use");
+        let nowhere = Arc::new(Lookup::new("no-such-host.invalid".to_owned(), 81, Duration::from_secs(2)));
+        nowhere.next_after(one);
+        assert_eq!(nowhere.addresses().await, []);
+    }
 
     #[tokio::test]
     async fn a_name_is_resolved_once_and_the_next_address_gets_its_turn() {

@@ -104,6 +104,23 @@ impl Server {
         Ok(peer)
     }
 
+    /// Wherever it may be, where requests go now first; nowhere where its name does not resolve.
+    pub(super) async fn peers(&self) -> Vec<Box<HttpPeer>> {
+        let addresses = match &self.lookup {
+            Some(lookup) => lookup.addresses().await.into_iter().map(PeerAddress::Inet).collect(),
+            None => vec![self.template._address.clone()],
+        };
+        let at = |address| Box::new(HttpPeer { _address: address, ..self.template.clone() });
+        addresses.into_iter().map(at).collect()
+    }
+
+    /// It is not well there: requests go to its next address.
+    pub(super) fn not_well_at(&self, peer: &HttpPeer) {
+        if let (Some(lookup), PeerAddress::Inet(address)) = (&self.lookup, &peer._address) {
+            lookup.next_after(*address);
+        }
+    }
+
     /// An address of it could not be reached: the next one's turn. Gives how many are worth a try.
     pub(crate) fn next_address(&self) -> usize {
         self.lookup.as_ref().map_or(1, |lookup| lookup.next()).min(ADDRESSES)
@@ -159,6 +176,7 @@ fn group(tls: &UpstreamTls, server: &settings::Server) -> u64 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::lookup::tests::found;
     use super::*;
     use crate::config::settings::{Balance, SentHost};
 
@@ -176,9 +194,14 @@ pub(super) mod tests {
         }
     }
 
-    fn server(url: &str) -> Server {
+    pub(in crate::edge::upstreams) fn server(url: &str) -> Server {
         let upstream = upstream(&[url]);
         Server::new(&upstream, &upstream.servers[0], None, None).unwrap()
+    }
+
+    /// A server whose name has these addresses.
+    pub(in crate::edge::upstreams) fn server_at(addresses: &[SocketAddr]) -> Server {
+        Server { lookup: Some(found(addresses)), ..server("http://several.test:81") }
     }
 
     #[tokio::test]
