@@ -163,7 +163,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                socket.read(&mut [0; 1024]).await.unwrap();
+                let _ = socket.read(&mut [0; 1024]).await.unwrap();
                 socket.write_all(answer.as_bytes()).await.unwrap();
             }
         });
