@@ -8,11 +8,11 @@ use std::sync::Arc;
 use http::Version;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
-use crate::edge::upstreams::{Server, Upstream, may_switch, set_timeouts};
+use crate::edge::upstreams::{Server, Upstream, may_switch, over_http1, set_timeouts};
 use crate::state::metrics::Metrics;
 
 /// Where this try goes. No permit, no upstream.
@@ -40,17 +40,24 @@ pub(crate) async fn peer(
             return Err(denial);
         }
     };
-    set_timeouts(&mut peer, upstream.settings.timeouts.but(route.forwarding.timeouts));
+    let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
+    set_timeouts(&mut peer, timeouts);
+    if let Some(inflow) = &context.inflow {
+        inflow.upstream_may_pause(timeouts.write);
+    }
     let upgrades = context.upgrades;
     let is_old = session.req_header().version == Version::HTTP_10;
-    if (upgrades || is_old) && peer.options.alpn.get_min_http_version() == 1 {
-        // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6); and an answer of HTTP/2 without a length
-        // comes in chunks, which a client of HTTP/1.0 cannot read.
-        peer.options.set_http_version(1, 1);
-        if upgrades {
-            peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
-            may_switch(&mut peer);
-        }
+    let may_be_http1 = peer.options.alpn.get_min_http_version() == 1;
+    let may_be_http2 = peer.options.alpn.get_max_http_version() == 2;
+    // An upgrade is HTTP/1.1 on both sides (RFC 9113 section 8.6); and an answer of HTTP/2 without a length
+    // comes in chunks, which a client of HTTP/1.0 cannot read.
+    context.forces_http1 = (upgrades || is_old || context.wanted_http1) && may_be_http1 && may_be_http2;
+    if context.forces_http1 {
+        over_http1(&mut peer);
+    }
+    if upgrades && may_be_http1 {
+        peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
+        may_switch(&mut peer);
     }
     Ok(peer)
 }
@@ -73,7 +80,10 @@ pub(crate) fn failed_to_connect(
     metrics: &Metrics,
 ) {
     let (Some(upstream), Some(server)) = (context.upstream.clone(), context.server.clone()) else { return };
-    let again = if !is_connecting(error.etype()) {
+    let again = if speaks_http2_alone(context, error) {
+        context.failed_addresses = 0;
+        false
+    } else if !is_connecting(error.etype()) {
         context.failed_addresses = 0;
         // A kept HTTP/2 connection takes no more requests; the next try makes a new one.
         context.may_try_again()
@@ -106,12 +116,32 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
         error.set_retry(false);
         return;
     }
-    let safe = session.req_header().method.is_idempotent()
-        && !session.as_ref().retry_buffer_truncated()
-        && session.response_written().is_none();
+    let is_whole = !session.as_ref().retry_buffer_truncated() && session.response_written().is_none();
+    if *error.etype() == ErrorType::H2Downgrade && !context.wanted_http1 {
+        if let Some(server) = &context.server {
+            server.is_asked_over_http2_again();
+        }
+        context.wanted_http1 = true;
+        error.set_retry(is_whole);
+        note(session, context, error, metrics);
+        return;
+    }
+    let safe = is_whole && (session.req_header().method.is_idempotent() || is_unprocessed(error));
     let in_time = denial(error.etype()) != Denial::UpstreamTimeout;
     error.set_retry(safe && in_time && context.may_try_again());
     note(session, context, error, metrics);
+}
+
+/// Whether a server of HTTP/2 says that it did nothing with the request: `REFUSED_STREAM`, or a stream above the last that
+/// its `GOAWAY` names (RFC 9113 section 8.7). pingora tells these from others by deciding that they be tried again.
+fn is_unprocessed(error: &Error) -> bool {
+    *error.etype() == ErrorType::H2Error && error.retry == RetryType::Decided(true)
+}
+
+/// Whether the handshake failed because we did not offer HTTP/2, so far as anybody can tell: that says nothing of how the
+/// server is, and another would say the same.
+fn speaks_http2_alone(context: &Context, error: &Error) -> bool {
+    context.forces_http1 && *error.etype() == ErrorType::TLSHandshakeFailure
 }
 
 /// What an error of an upstream is to the client.
@@ -150,7 +180,8 @@ fn note(session: &Session, context: &Context, error: &Error, metrics: &Metrics) 
         request_id = %context.request_id(), upstream = %server.upstream, server = server.authority,
         kind = error.etype().as_str(), cause, broken_off, tried_again = error.retry(), "an upstream failed"
     );
-    let result = match (denial(error.etype()), is_connecting(error.etype())) {
+    let unreachable = is_connecting(error.etype()) && !speaks_http2_alone(context, error);
+    let result = match (denial(error.etype()), unreachable) {
         (_, true) => "connect_failed",
         (Denial::UpstreamTimeout, _) => "timeout",
         _ => "failed",

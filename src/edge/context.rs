@@ -87,6 +87,10 @@ pub(crate) struct Context {
     pub(crate) method: Method,
     /// Whether the client asks for a WebSocket.
     pub(crate) upgrades: bool,
+    /// Whether this try is over HTTP/1.1 to a server that may speak HTTP/2.
+    pub(crate) forces_http1: bool,
+    /// Whether a server wanted it over HTTP/1.1.
+    pub(crate) wanted_http1: bool,
     /// Of the upstream's answer.
     pub(crate) status: Option<StatusCode>,
     /// Of its body, so far.
@@ -143,6 +147,8 @@ impl Context {
             open: None,
             method: Method::GET,
             upgrades: false,
+            forces_http1: false,
+            wanted_http1: false,
             status: None,
             bytes: 0,
             is_noted: false,

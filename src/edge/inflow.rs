@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 
-use crate::config::settings::Patience;
+use crate::config::settings::{Patience, Timeouts};
 use crate::core::pace::Pace;
 use crate::edge::endable_app::LetIn;
 
@@ -31,6 +31,8 @@ struct State {
     pace: Pace,
     /// When something last came, or was answered.
     moved: Instant,
+    /// After how long without it the request ends.
+    stopped_after: Duration,
     is_complete: bool,
     /// The upstream is answering and has not ended.
     is_conversation: bool,
@@ -43,6 +45,7 @@ impl Inflow {
         let state = State {
             pace: Pace::new(patience.body_pause, patience.body_rate, Duration::ZERO),
             moved: began,
+            stopped_after: patience.stream_stopped,
             is_complete: false,
             is_conversation: false,
             was_given_up: false,
@@ -62,6 +65,13 @@ impl Inflow {
         state.is_complete |= is_end;
         let in_time = state.pace.came(bytes, self.began.elapsed());
         in_time || state.is_conversation || state.is_complete
+    }
+
+    /// The upstream may leave the body unread for as long, and it is not the client who stops then: what it may take longer
+    /// than others comes on top.
+    pub(crate) fn upstream_may_pause(&self, write: Duration) {
+        let more = write.saturating_sub(Timeouts::default().write);
+        self.state.lock().stopped_after = self.patience.stream_stopped.saturating_add(more);
     }
 
     /// The upstream began to answer.
@@ -92,11 +102,11 @@ impl Inflow {
             let due = {
                 let mut state = self.state.lock();
                 let now = Instant::now();
-                let due = state.moved.checked_add(self.patience.stream_stopped).unwrap_or(now);
+                let due = state.moved.checked_add(state.stopped_after).unwrap_or(now);
                 if due > now {
                     due
                 } else if state.is_complete || state.is_conversation {
-                    now.checked_add(self.patience.stream_stopped).unwrap_or(now)
+                    now.checked_add(state.stopped_after).unwrap_or(now)
                 } else {
                     state.was_given_up = true;
                     return;

@@ -220,7 +220,12 @@ impl ProxyHttp for Proxy {
         let patience = context.live().settings.patience;
         context.upgrades = request_head::may_upgrade(session.req_header());
         set_timeouts(session, self.drain.has_begun(), context.upgrades, &patience);
-        context.inflow = Some(Inflow::of(session.req_header(), patience));
+        let inflow = Inflow::of(session.req_header(), patience);
+        // Of no body not even the end passes by, on the way to a server of HTTP/2.
+        if !context.upgrades && session.is_body_empty() {
+            inflow.came(0, true);
+        }
+        context.inflow = Some(inflow);
         context.who = Some(self.identify(session, context));
         context.method = session.req_header().method.clone();
         match self.judge(session, context).await {
@@ -271,6 +276,7 @@ impl ProxyHttp for Proxy {
         headers::to_upstream(request, &plan)
     }
 
+    /// What it refuses is the client's doing. pingora goes on with any other error while a server of HTTP/2 may still answer.
     async fn request_body_filter(
         &self,
         session: &mut Session,
@@ -288,11 +294,11 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
-            return Err(context.fail(Denial::BodyTooSlow));
+            return Err(context.fail(Denial::BodyTooSlow).into_down());
         }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
         if context.body_bytes > context.body_limit() {
-            return Err(context.fail(Denial::BodyTooLarge));
+            return Err(context.fail(Denial::BodyTooLarge).into_down());
         }
         Ok(())
     }
