@@ -13,6 +13,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
 use crate::edge::upstreams::{Server, Upstream, may_switch, over_http1, set_timeouts};
+use crate::edge::watched::Watch;
 use crate::state::metrics::Metrics;
 
 /// Where this try goes. No permit, no upstream.
@@ -20,7 +21,7 @@ use crate::state::metrics::Metrics;
 /// # Errors
 /// [`Denial::UpstreamUnavailable`] when no server is well, or no name resolves.
 pub(crate) async fn peer(
-    session: &Session,
+    session: &mut Session,
     context: &mut Context,
     metrics: &Metrics,
 ) -> Result<Box<HttpPeer>, Denial> {
@@ -58,6 +59,16 @@ pub(crate) async fn peer(
     if upgrades && may_be_http1 {
         peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
         may_switch(&mut peer);
+    }
+    let may_be_http2 = may_be_http2 && !context.forces_http1;
+    context.watch = None;
+    if let Some(inflow) = context.inflow.clone().filter(|_| may_be_http2 && !session.is_body_done()) {
+        peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
+        // Where the upstream takes no more of it, pingora looks at neither side but for this long time.
+        if let Some(connection) = context.connection.as_ref().filter(|_| !session.is_http2()) {
+            connection.let_in.tell_of_body(inflow.clone());
+        }
+        context.watch = Some(Watch::new(inflow, timeouts.read));
     }
     Ok(peer)
 }
@@ -104,6 +115,12 @@ pub(crate) fn failed_to_connect(
 /// hand, nothing of an answer has come, and the time is not over.
 pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
     context.failed_addresses = 0;
+    if context.inflow.as_ref().is_some_and(|inflow| inflow.upstream_was_silent()) {
+        context.failure = Some(Denial::UpstreamTimeout);
+        error.set_retry(false);
+        note(session, context, error, metrics);
+        return;
+    }
     if *error.esource() != ErrorSource::Upstream || context.failure.is_some() {
         error.set_retry(false);
         return;

@@ -37,6 +37,8 @@ struct State {
     /// The upstream is answering and has not ended.
     is_conversation: bool,
     was_given_up: bool,
+    /// The upstream was to answer, and did not, or not to the end.
+    upstream_was_silent: bool,
 }
 
 impl Inflow {
@@ -49,6 +51,7 @@ impl Inflow {
             is_complete: false,
             is_conversation: false,
             was_given_up: false,
+            upstream_was_silent: false,
         };
         Arc::new(Self { let_in: LetIn::default(), began, patience, state: Mutex::new(state) })
     }
@@ -89,6 +92,36 @@ impl Inflow {
 
     pub(crate) fn is_complete(&self) -> bool {
         self.state.lock().is_complete
+    }
+
+    /// Something passed, either way.
+    pub(crate) fn moves(&self) {
+        self.state.lock().moved = Instant::now();
+    }
+
+    /// Whether it ended because the upstream was silent.
+    pub(crate) fn upstream_was_silent(&self) -> bool {
+        self.state.lock().upstream_was_silent
+    }
+
+    /// Ends when nothing has passed for as long and it was for the upstream to speak: it has the whole body, or is answering.
+    pub(crate) async fn is_silent(&self, patience: Duration) {
+        loop {
+            let due = {
+                let mut state = self.state.lock();
+                let now = Instant::now();
+                let due = state.moved.checked_add(patience).unwrap_or(now);
+                if due > now {
+                    due
+                } else if state.is_complete || state.is_conversation {
+                    state.upstream_was_silent = true;
+                    return;
+                } else {
+                    now.checked_add(patience).unwrap_or(now)
+                }
+            };
+            tokio::time::sleep_until(due.into()).await;
+        }
     }
 
     /// Whether the request was ended because its body stopped.

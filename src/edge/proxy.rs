@@ -228,6 +228,7 @@ impl ProxyHttp for Proxy {
         context.inflow = Some(inflow);
         context.who = Some(self.identify(session, context));
         context.method = session.req_header().method.clone();
+        context.is_http2 = session.is_http2();
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
             Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
@@ -300,6 +301,9 @@ impl ProxyHttp for Proxy {
         if context.body_bytes > context.body_limit() {
             return Err(context.fail(Denial::BodyTooLarge).into_down());
         }
+        if end_of_stream {
+            context.awaits_upstream(session);
+        }
         Ok(())
     }
 
@@ -309,6 +313,7 @@ impl ProxyHttp for Proxy {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        context.is_not_watched(session);
         if !headers::has_one_reading(answer, context.upgrades) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
@@ -362,6 +367,7 @@ impl ProxyHttp for Proxy {
         if let (1.., Some(server)) = (planted, &context.server) {
             self.gate.metrics.planted_cookies(&server.upstream, planted);
         }
+        context.awaits_upstream(session);
         Ok(())
     }
 
@@ -398,6 +404,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         _: bool,
     ) -> Box<Error> {
+        context.is_not_watched(session);
         attempt::broke_off(session, context, &mut error, &self.gate.metrics);
         error
     }
@@ -422,6 +429,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Context) {
+        context.is_not_watched(session);
         let request = session.req_header();
         let path = match &context.permit {
             Some(permit) => Cow::Borrowed(permit.path().as_str()),

@@ -420,3 +420,138 @@ async fn a_body_that_is_too_large_is_refused_at_once_on_its_way_to_http_2() {
     assert_eq!(within("the refusal", answer).await.unwrap().status(), 413);
     drop(body);
 }
+
+/// Twelve pieces, over three times as long as the upstream may be silent.
+const PIECES: usize = 12;
+const BETWEEN: Duration = Duration::from_millis(100);
+const SILENCE: &str = ", timeouts: { read: 400ms }";
+
+#[tokio::test]
+async fn an_upload_may_take_longer_than_its_upstream_may_be_silent() {
+    let upstream = playing(None, |_, stream| echo(stream)).await;
+    let gateway = Gateway::with(&h2c(upstream, SILENCE)).await;
+    let mut old = gateway.connect().await;
+    let mut new = Http2::clear_text(gateway.public).await;
+    let head = format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {PIECES}\r\n\r\n");
+    old.send(head).await;
+    let (answer, mut body) = new.sender.send_request(post("/x"), false).unwrap();
+    let mut clock = tokio::time::interval(BETWEEN);
+    for at in 1..=PIECES {
+        clock.tick().await;
+        old.send("x").await;
+        body.send_data(Bytes::from("x"), at == PIECES).unwrap();
+    }
+    let first = old.answer().await;
+    assert_eq!((first.status, first.body.len()), (200, PIECES));
+    assert_eq!(within("an answer", answer).await.unwrap().status(), 200);
+    // The connection is what it was.
+    assert!(first.keeps_alive());
+    old.send(request("POST", "/x", &[], b"again")).await;
+    assert_eq!(old.answer().await.body, b"again");
+    assert_eq!(old.get("/x", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_silent_once_it_has_the_body_is_504() {
+    let (_folder, identity, tls) = secured();
+    for secure in [false, true] {
+        let count = Arc::new(AtomicUsize::new(0));
+        let upstream = playing(secure.then_some(&identity), {
+            let count = count.clone();
+            move |_, (request, respond)| {
+                count.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    body_of(request.into_body()).await;
+                    std::future::pending::<()>().await;
+                    drop(respond);
+                }
+            }
+        })
+        .await;
+        let gateway = Gateway::with(&match secure {
+            true => routed(&format!("https://{upstream}"), &format!("{tls}{SILENCE}")),
+            false => h2c(upstream, SILENCE),
+        })
+        .await;
+        for method in ["POST", "PUT"] {
+            let mut client = gateway.connect().await;
+            client.send(request(method, "/x", &[], b"body")).await;
+            assert_eq!(client.answer().await.status, 504, "{method} secure: {secure}");
+            let mut client = Http2::clear_text(gateway.public).await;
+            let asked = Request::builder().method(method).uri(format!("http://{HOST}/x")).body(()).unwrap();
+            assert_eq!(client.ask(asked, &[b"body"]).await.unwrap().status, 504, "{method} secure: {secure}");
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 4, "each once");
+        for line in gateway.logged(4).await {
+            assert_eq!(line["outcome"], "upstream_timeout", "{line}");
+        }
+        let told = metrics(&gateway).await;
+        assert!(
+            told.lines().any(|line| line.contains("result=\"timeout\"") && line.ends_with(" 4")),
+            "{told}"
+        );
+    }
+}
+
+/// As in gRPC: it lasts while either side speaks, and ends when both are silent.
+#[tokio::test]
+async fn a_conversation_lasts_while_either_side_speaks() {
+    let upstream = playing(None, |_, (request, mut respond)| async move {
+        let mut stream = respond.send_response(ok(), false).unwrap();
+        stream.send_data(Bytes::from("hello"), false).unwrap();
+        body_of(request.into_body()).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let gateway = Gateway::with(&h2c(upstream, SILENCE)).await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    let (answer, mut body) = client.sender.send_request(post("/x"), false).unwrap();
+    let mut answer = within("an answer", answer).await.unwrap().into_body();
+    within("a piece", answer.data()).await.unwrap().unwrap();
+    let mut clock = tokio::time::interval(BETWEEN);
+    for _ in 0..PIECES {
+        clock.tick().await;
+        body.send_data(Bytes::from("x"), false).unwrap();
+        assert!(futures_util::poll!(Box::pin(answer.data())).is_pending(), "it ended");
+    }
+    assert!(within("its end", answer.data()).await.unwrap().is_err());
+    assert_eq!(outcome(&gateway, 1).await, "upstream_timeout");
+}
+
+/// The server may speak HTTP/2, and does not.
+#[tokio::test]
+async fn what_is_sent_over_http_1_after_all_is_as_it_was() {
+    let (_folder, identity, tls) = secured();
+    let offers = Tls { identity: &identity, protocols: &["http/1.1"], clients: None };
+    let upstream = Http2Upstream::start(Some(offers)).await;
+    let gateway = Gateway::with(&routed(&format!("https://{}", upstream.address), &tls)).await;
+    let mut client = gateway.connect().await;
+    for _ in 0..3 {
+        client.send(request("POST", "/x", &[], b"body")).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, &answer.body[..], answer.keeps_alive()), (200, &b"ok"[..], true));
+    }
+    let mut client = Http2::clear_text(gateway.public).await;
+    assert_eq!(client.ask(post("/x"), &[b"body"]).await.unwrap().body, b"ok");
+    assert!(upstream.noted().iter().all(|one| one.connection == 0 && one.version == Version::HTTP_11));
+}
+
+/// `timeouts.write` is over, and no answer comes: nobody waits for ever.
+#[tokio::test]
+async fn an_upload_that_its_upstream_stops_to_take_ends() {
+    let upstream = playing(None, |_, stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let gateway = Gateway::adjusted(&h2c(upstream, ", timeouts: { write: 200ms }"), |settings| {
+        settings.patience.stream_stopped = Duration::from_secs(1);
+    })
+    .await;
+    let mut client = gateway.connect().await;
+    client.send(request("POST", "/x", &[], &[b'x'; 200_000])).await;
+    client.rest().await;
+    assert_eq!(outcome(&gateway, 1).await, "upstream_timeout");
+    let mut client = Http2::clear_text(gateway.public).await;
+    assert!(client.ask(post("/x"), &[&[b'x'; 200_000]]).await.is_err());
+}
