@@ -4,17 +4,22 @@
 //! It must never send again what a server may have acted on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Version;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
+use crate::config::settings::Timeouts;
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
 use crate::edge::upstreams::{Server, Upstream, may_switch, over_http1, set_timeouts};
 use crate::edge::watched::Watch;
 use crate::state::metrics::Metrics;
+
+/// What pingora waits for an upstream where `watched` knows better when it is silent.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where this try goes. No permit, no upstream.
 ///
@@ -43,9 +48,6 @@ pub(crate) async fn peer(
     };
     let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
     set_timeouts(&mut peer, timeouts);
-    if let Some(inflow) = &context.inflow {
-        inflow.upstream_may_pause(timeouts.write);
-    }
     let upgrades = context.upgrades;
     let is_old = session.req_header().version == Version::HTTP_10;
     let may_be_http1 = peer.options.alpn.get_min_http_version() == 1;
@@ -61,16 +63,31 @@ pub(crate) async fn peer(
         may_switch(&mut peer);
     }
     let may_be_http2 = may_be_http2 && !context.forces_http1;
-    context.watch = None;
-    if let Some(inflow) = context.inflow.clone().filter(|_| may_be_http2 && !session.is_body_done()) {
-        peer.options.read_timeout = Some(context.live().settings.patience.conversation_silent);
-        // Where the upstream takes no more of it, pingora looks at neither side but for this long time.
-        if let Some(connection) = context.connection.as_ref().filter(|_| !session.is_http2()) {
-            connection.let_in.tell_of_body(inflow.clone());
-        }
-        context.watch = Some(Watch::new(inflow, timeouts.read));
-    }
+    watch(session, context, &mut peer, timeouts, may_be_http2);
     Ok(peer)
+}
+
+/// Sees to it that a body that is still to come, on its way over HTTP/2, ends when it should, and not before.
+fn watch(
+    session: &mut Session,
+    context: &mut Context,
+    peer: &mut HttpPeer,
+    timeouts: Timeouts,
+    may_be_http2: bool,
+) {
+    context.watch = None;
+    let Some(inflow) = &context.inflow else { return };
+    let is_watched = may_be_http2 && !session.is_body_done();
+    inflow.upstream_may_take(timeouts, is_watched);
+    if !is_watched {
+        return;
+    }
+    peer.options.read_timeout = Some(LONG.max(timeouts.read));
+    // Where the upstream takes no more of it, pingora looks at neither side but for this long time.
+    if let Some(connection) = context.connection.as_ref().filter(|_| !context.is_http2) {
+        connection.let_in.tell_of_body(inflow.clone());
+    }
+    context.watch = Some(Watch::new(inflow.clone(), timeouts.read));
 }
 
 /// The server for this try: another address of the last one, or the next.
@@ -115,7 +132,7 @@ pub(crate) fn failed_to_connect(
 /// hand, nothing of an answer has come, and the time is not over.
 pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
     context.failed_addresses = 0;
-    if context.inflow.as_ref().is_some_and(|inflow| inflow.upstream_was_silent()) {
+    if context.upstream_was_silent() {
         context.failure = Some(Denial::UpstreamTimeout);
         error.set_retry(false);
         note(session, context, error, metrics);
@@ -134,7 +151,9 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
         return;
     }
     let is_whole = !session.as_ref().retry_buffer_truncated() && session.response_written().is_none();
-    if *error.etype() == ErrorType::H2Downgrade && !context.wanted_http1 {
+    let decided = error.retry == RetryType::Decided(true);
+    if *error.etype() == ErrorType::H2Downgrade && decided && !context.wanted_http1 {
+        // It did nothing with it (RFC 9113 section 7), and is asked once more, as it wants to be.
         if let Some(server) = &context.server {
             server.is_asked_over_http2_again();
         }

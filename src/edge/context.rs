@@ -200,7 +200,7 @@ impl Context {
             Some(Ending::SessionOver) => "ended_session_over",
             Some(Ending::RevocationsUnavailable) => "ended_revocations_unavailable",
             // One over HTTP/1.1 whose client stops is ended before, and hears why.
-            None if stopped && self.watch.is_some() && !self.is_http2 => {
+            None if stopped && (self.upstream_was_silent() || !self.is_http2) => {
                 Denial::UpstreamTimeout.facts().label
             }
             None if stopped => Denial::BodyTooSlow.facts().label,
@@ -218,6 +218,10 @@ impl Context {
         if let Some(watch) = &mut self.watch {
             watch.put_on(session);
         }
+    }
+
+    pub(crate) fn upstream_was_silent(&self) -> bool {
+        self.inflow.as_ref().is_some_and(|inflow| inflow.upstream_was_silent())
     }
 
     /// Gives its session back as what it is.

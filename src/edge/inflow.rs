@@ -33,6 +33,8 @@ struct State {
     moved: Instant,
     /// After how long without it the request ends.
     stopped_after: Duration,
+    /// Where it is watched (`watched`): how long an upstream that is to speak may be silent.
+    silence: Option<Duration>,
     is_complete: bool,
     /// The upstream is answering and has not ended.
     is_conversation: bool,
@@ -48,6 +50,7 @@ impl Inflow {
             pace: Pace::new(patience.body_pause, patience.body_rate, Duration::ZERO),
             moved: began,
             stopped_after: patience.stream_stopped,
+            silence: None,
             is_complete: false,
             is_conversation: false,
             was_given_up: false,
@@ -70,11 +73,13 @@ impl Inflow {
         in_time || state.is_conversation || state.is_complete
     }
 
-    /// The upstream may leave the body unread for as long, and it is not the client who stops then: what it may take longer
-    /// than others comes on top.
-    pub(crate) fn upstream_may_pause(&self, write: Duration) {
-        let more = write.saturating_sub(Timeouts::default().write);
-        self.state.lock().stopped_after = self.patience.stream_stopped.saturating_add(more);
+    /// The upstream may leave the body unread for `write`, and it is not the client who stops then: what it may take longer
+    /// than others comes on top. Where it is watched all that passes is told from here on, either way.
+    pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, is_watched: bool) {
+        let more = timeouts.write.saturating_sub(Timeouts::default().write);
+        let mut state = self.state.lock();
+        state.stopped_after = self.patience.stream_stopped.saturating_add(more);
+        state.silence = is_watched.then_some(timeouts.read);
     }
 
     /// The upstream began to answer.
@@ -129,19 +134,26 @@ impl Inflow {
         self.state.lock().was_given_up
     }
 
-    /// Ends when the body has stopped for too long.
+    /// Ends when the body has stopped for too long; where it is watched, also when nothing passes and nobody sees it:
+    /// pingora looks at the client no more once the upstream takes no more of the body.
     pub(crate) async fn stops(&self) {
         loop {
             let due = {
                 let mut state = self.state.lock();
                 let now = Instant::now();
-                let due = state.moved.checked_add(state.stopped_after).unwrap_or(now);
+                let is_for_upstream = state.is_complete || state.is_conversation;
+                let patience = match state.silence {
+                    Some(silence) if is_for_upstream => state.stopped_after.saturating_add(silence),
+                    _ => state.stopped_after,
+                };
+                let due = state.moved.checked_add(patience).unwrap_or(now);
                 if due > now {
                     due
-                } else if state.is_complete || state.is_conversation {
-                    now.checked_add(state.stopped_after).unwrap_or(now)
+                } else if is_for_upstream && state.silence.is_none() {
+                    now.checked_add(patience).unwrap_or(now)
                 } else {
                     state.was_given_up = true;
+                    state.upstream_was_silent |= is_for_upstream;
                     return;
                 }
             };
