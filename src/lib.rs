@@ -73,7 +73,7 @@
 //! | a metric | `state/metrics.rs` |
 //! | a line of the access log | `edge/access_log.rs` |
 //! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs` |
-//! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/body.rs`, `edge/server.rs` |
+//! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/watched.rs`, `edge/body.rs`, `edge/server.rs` |
 
 pub mod cli;
 pub mod config;

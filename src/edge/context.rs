@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderValue, Method, StatusCode, Version};
+use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use crate::core::caller::Caller;
@@ -23,6 +24,7 @@ use crate::edge::headers::Identification;
 use crate::edge::inflow::Inflow;
 use crate::edge::serving::Serving;
 use crate::edge::upstreams::{Server, Upstream};
+use crate::edge::watched::Watch;
 use crate::flows::Gate;
 use crate::flows::admit::SessionSide;
 use crate::flows::session::may_leave;
@@ -89,6 +91,13 @@ pub(crate) struct Context {
     pub(crate) method: Method,
     /// Whether the client asks for a WebSocket.
     pub(crate) upgrades: bool,
+    /// Whether this try is over HTTP/1.1 to a server that may speak HTTP/2.
+    pub(crate) forces_http1: bool,
+    pub(crate) is_http2: bool,
+    /// Over a request with a body that may go over HTTP/2.
+    pub(crate) watch: Option<Watch>,
+    /// Whether a server wanted it over HTTP/1.1.
+    pub(crate) wanted_http1: bool,
     /// Of the upstream's answer.
     pub(crate) status: Option<StatusCode>,
     /// Of its body, so far.
@@ -147,6 +156,10 @@ impl Context {
             open: None,
             method: Method::GET,
             upgrades: false,
+            forces_http1: false,
+            is_http2: false,
+            watch: None,
+            wanted_http1: false,
             status: None,
             bytes: 0,
             is_noted: false,
@@ -202,6 +215,10 @@ impl Context {
             Some(Ending::Expired) => "ended_expired",
             Some(Ending::SessionOver) => "ended_session_over",
             Some(Ending::RevocationsUnavailable) => "ended_revocations_unavailable",
+            // One over HTTP/1.1 whose client stops is ended before, and hears why.
+            None if stopped && (self.upstream_was_silent() || !self.is_http2) => {
+                Denial::UpstreamTimeout.facts().label
+            }
             None if stopped => Denial::BodyTooSlow.facts().label,
             None => return,
         };
@@ -210,6 +227,24 @@ impl Context {
         let path = self.permit.as_ref().map_or(route.as_str(), |permit| permit.path().as_str());
         let (method, status, bytes) = (&self.method, self.status, self.bytes);
         self.note(&Finish { method, path, route, status, outcome, bytes });
+    }
+
+    /// Where it is watched, its upstream is waited for from here on.
+    pub(crate) fn awaits_upstream(&mut self, session: &mut Session) {
+        if let Some(watch) = &mut self.watch {
+            watch.put_on(session);
+        }
+    }
+
+    pub(crate) fn upstream_was_silent(&self) -> bool {
+        self.inflow.as_ref().is_some_and(|inflow| inflow.upstream_was_silent())
+    }
+
+    /// Gives its session back as what it is.
+    pub(crate) fn is_not_watched(&mut self, session: &mut Session) {
+        if let Some(watch) = &mut self.watch {
+            watch.take_off(session);
+        }
     }
 
     /// The configuration that this request began with.

@@ -7,6 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -31,16 +32,41 @@ pub(crate) struct Endable<A> {
 
 /// Where whoever serves a request finds as what it was let in.
 #[derive(Debug, Default)]
-pub(crate) struct LetIn(Mutex<Option<Arc<OpenRequest>>>);
+pub(crate) struct LetIn {
+    open: Mutex<Option<Arc<OpenRequest>>>,
+    /// A body over HTTP/1.1 whose upstream may stop to take it. One of HTTP/2 is known from the start.
+    body: Mutex<Option<Arc<Inflow>>>,
+    has_body: AtomicBool,
+}
 
 impl LetIn {
     /// The request was let in: whoever serves it hears from `open` when it must end.
     pub(crate) fn tell(&self, open: Arc<OpenRequest>) {
-        *self.0.lock() = Some(open);
+        *self.open.lock() = Some(open);
+    }
+
+    /// The request ends, too, when its body stops.
+    pub(crate) fn tell_of_body(&self, inflow: Arc<Inflow>) {
+        *self.body.lock() = Some(inflow);
+        self.has_body.store(true, Ordering::Release);
     }
 
     fn take(&self) -> Option<Arc<OpenRequest>> {
-        self.0.lock().take()
+        self.open.lock().take()
+    }
+
+    fn take_body(&self) -> Option<Arc<Inflow>> {
+        if !self.has_body.load(Ordering::Acquire) {
+            return None;
+        }
+        self.has_body.store(false, Ordering::Release);
+        self.body.lock().take()
+    }
+
+    /// What is left of the request before, which may have been over before anybody looked.
+    fn forget(&self) {
+        self.take();
+        self.take_body();
     }
 }
 
@@ -65,9 +91,18 @@ struct UntilEnded<'all> {
     serving: Option<Serving<'all>>,
     place: Option<Place>,
     open: Option<Arc<OpenRequest>>,
+    /// Ends when its body, of HTTP/1.1, has stopped.
+    stops: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl UntilEnded<'_> {
+    fn has_stopped(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(inflow) = self.place.as_ref().and_then(|place| place.let_in().take_body()) {
+            self.stops = Some(Box::pin(async move { inflow.stops().await }));
+        }
+        self.stops.as_mut().is_some_and(|stops| stops.as_mut().poll(cx).is_ready())
+    }
+
     /// Else it is heard of when it is.
     fn is_ended(&self, cx: &Context<'_>) -> bool {
         self.open.as_ref().is_some_and(|open| open.poll_ending(cx).is_ready())
@@ -92,7 +127,8 @@ impl Future for UntilEnded<'_> {
             if let Poll::Ready(reusable) = serving.as_mut().poll(cx) {
                 return Poll::Ready(reusable);
             }
-            if !(self.was_let_in() && self.is_ended(cx)) {
+            let ends = self.has_stopped(cx) || (self.was_let_in() && self.is_ended(cx));
+            if !ends {
                 return Poll::Pending;
             }
         }
@@ -117,10 +153,11 @@ where
     {
         if !session.is_http2() {
             let place = Connection::of(session.digest()).map(Place::Connection);
-            // The request before may have been over before anybody looked.
-            place.as_ref().and_then(|place| place.let_in().take());
+            if let Some(place) = &place {
+                place.let_in().forget();
+            }
             let serving = Some(self.inner.process_new_http(session, shutdown));
-            return Box::pin(UntilEnded { serving, place, open: None });
+            return Box::pin(UntilEnded { serving, place, open: None, stops: None });
         }
         let inflow = Inflow::new(self.patience);
         session.req_header_mut().extensions_mut().insert(inflow.clone());
@@ -138,7 +175,7 @@ where
         } else {
             serving
         };
-        Box::pin(UntilEnded { serving: Some(serving), place, open: None })
+        Box::pin(UntilEnded { serving: Some(serving), place, open: None, stops: None })
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -17,6 +17,7 @@
 //! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `inflow`: bodies that trickle or stop
+//! - `watched`: when the upstream of a body is silent for too long
 //! - `endable_app`: requests that are ended from outside
 //! - `own_endpoints`: which of Tollgate's own endpoints a request goes to
 //! - `oauth_endpoints`: `/oauth/token` on the wire
@@ -66,3 +67,4 @@ mod shared_signals;
 mod sign_in_endpoints;
 mod timeouts;
 mod upstreams;
+mod watched;

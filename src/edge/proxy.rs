@@ -220,9 +220,15 @@ impl ProxyHttp for Proxy {
         let patience = context.live().settings.patience;
         context.upgrades = request_head::may_upgrade(session.req_header());
         set_timeouts(session, self.drain.has_begun(), context.upgrades, &patience);
-        context.inflow = Some(Inflow::of(session.req_header(), patience));
+        let inflow = Inflow::of(session.req_header(), patience);
+        // Of no body not even the end passes by, on the way to a server of HTTP/2.
+        if !context.upgrades && session.is_body_empty() {
+            inflow.came(0, true);
+        }
+        context.inflow = Some(inflow);
         context.who = Some(self.identify(session, context));
         context.method = session.req_header().method.clone();
+        context.is_http2 = session.is_http2();
         match self.judge(session, context).await {
             Ok(Way::Upstream) => return Ok(false),
             Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
@@ -274,6 +280,7 @@ impl ProxyHttp for Proxy {
         Ok(())
     }
 
+    /// What it refuses is the client's doing. pingora goes on with any other error while a server of HTTP/2 may still answer.
     async fn request_body_filter(
         &self,
         session: &mut Session,
@@ -291,14 +298,17 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
-            return Err(context.fail(Denial::BodyTooSlow));
+            return Err(context.fail(Denial::BodyTooSlow).into_down());
         }
         if end_of_stream {
             pipelining::body_is_complete(context.connection.as_deref(), context.upgrades);
         }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
         if context.body_bytes > context.body_limit() {
-            return Err(context.fail(Denial::BodyTooLarge));
+            return Err(context.fail(Denial::BodyTooLarge).into_down());
+        }
+        if end_of_stream {
+            context.awaits_upstream(session);
         }
         Ok(())
     }
@@ -309,6 +319,7 @@ impl ProxyHttp for Proxy {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
+        context.is_not_watched(session);
         if !headers::has_one_reading(answer, context.upgrades) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
@@ -362,6 +373,7 @@ impl ProxyHttp for Proxy {
         if let (1.., Some(server)) = (planted, &context.server) {
             self.gate.metrics.planted_cookies(&server.upstream, planted);
         }
+        context.awaits_upstream(session);
         Ok(())
     }
 
@@ -398,6 +410,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         _: bool,
     ) -> Box<Error> {
+        context.is_not_watched(session);
         attempt::broke_off(session, context, &mut error, &self.gate.metrics);
         error
     }
@@ -422,6 +435,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        context.is_not_watched(session);
         context.count_sent(error.is_none());
         let request = session.req_header();
         let path = match &context.permit {

@@ -97,7 +97,9 @@ impl Proxy {
             ErrorSource::Upstream => Some(attempt::denial(error.etype())),
             ErrorSource::Downstream => match error.etype() {
                 ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
-                ErrorType::WriteError
+                // Over HTTP/2 it has reset its stream, or its connection is lost.
+                ErrorType::H2Error
+                | ErrorType::WriteError
                 | ErrorType::WriteTimedout
                 | ErrorType::ReadError
                 | ErrorType::ConnectionClosed => None,

@@ -307,14 +307,22 @@ fn server_options(http2_idle: Duration) -> HttpServerOptions {
     options
 }
 
+/// Requests on one HTTP/2 connection at a time.
+const STREAMS: u32 = 100;
+/// What a client may send of one body over HTTP/2 before it was read. A connection has room for as much of each, so that a
+/// balancer's other clients do not wait for one whose upstream does not read. What all may fill is bounded by the
+/// requests under way, which are counted.
+const UPLOAD_WINDOW: u32 = 256 * 1024;
+
 /// Bounds on what one HTTP/2 connection may cost (RFC 9113 section 10.5); those on resets, CONTINUATION
 /// and settings are the codec's own.
 fn http2_options(largest_header: usize) -> H2Options {
     let mut options = default_h2_options();
     options
         .max_header_list_size(u32::try_from(largest_header).unwrap_or(u32::MAX))
-        .initial_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(UPLOAD_WINDOW)
+        .initial_connection_window_size(STREAMS * UPLOAD_WINDOW)
         .max_send_buffer_size(64 * 1024);
     options
 }

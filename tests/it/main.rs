@@ -24,6 +24,7 @@ mod floods;
 mod gateway;
 mod gateway_sign_in;
 mod handover;
+mod http2_upstreams;
 mod interim;
 mod keys;
 mod limits;

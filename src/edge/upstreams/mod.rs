@@ -27,7 +27,7 @@ use ahash::HashMap;
 use balance::Balancer;
 pub(crate) use health::Prober;
 use serde_json::Value;
-pub(crate) use server::{Server, may_switch, set_timeouts};
+pub(crate) use server::{Server, may_switch, over_http1, set_timeouts};
 
 use self::authorities::Brought;
 use crate::config::settings;

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -23,7 +24,11 @@ use crate::core::ids::UpstreamName;
 /// How long an unused connection to a server is kept.
 const IDLE: Duration = Duration::from_secs(30);
 /// Requests on one HTTP/2 connection at a time, where the server allows as many.
-const STREAMS: usize = 128;
+const STREAMS: u32 = 128;
+/// What a server may send of one answer over HTTP/2 before it was read, and of all answers on a connection: enough for each
+/// of them, so that one whose client does not read takes nothing from the others (RFC 9113 section 5.2.2).
+const ANSWER_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = STREAMS * ANSWER_WINDOW;
 
 /// Addresses of a name that one request tries.
 const ADDRESSES: usize = 3;
@@ -38,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) host_header: HeaderValue,
     template: HttpPeer,
     lookup: Option<Arc<Lookup>>,
+    /// Of its connections; see [`Self::is_asked_over_http2_again`].
+    generation: Arc<AtomicU64>,
     pub(super) standing: Arc<Standing>,
 }
 
@@ -67,7 +74,9 @@ impl Server {
         let deadline = upstream.timeouts.connect;
         set_timeouts(&mut template, upstream.timeouts);
         template.options.idle_timeout = Some(IDLE);
-        template.options.max_h2_streams = STREAMS;
+        template.options.max_h2_streams = STREAMS as usize;
+        template.options.h2_stream_window_size = Some(ANSWER_WINDOW);
+        template.options.h2_connection_window_size = Some(CONNECTION_WINDOW);
         match (secure, settings.prior_knowledge) {
             (true, _) => template.options.set_http_version(2, 1),
             (false, true) => template.options.set_http_version(2, 2),
@@ -87,6 +96,7 @@ impl Server {
                 Some(before) => before.lookup.clone(),
                 None => literal.is_none().then(|| Arc::new(Lookup::new(name, port, deadline))),
             },
+            generation: before.map(|before| before.generation.clone()).unwrap_or_default(),
             standing: before.map(|before| before.standing.clone()).unwrap_or_default(),
         })
     }
@@ -97,6 +107,7 @@ impl Server {
     /// [`Denial::UpstreamUnavailable`] when its name does not resolve.
     pub(crate) async fn peer(&self) -> Result<Box<HttpPeer>, Denial> {
         let mut peer = Box::new(self.template.clone());
+        peer.group_key = peer.group_key.wrapping_add(self.generation.load(Ordering::Relaxed));
         if let Some(lookup) = &self.lookup {
             let address = lookup.address().await.ok_or(Denial::UpstreamUnavailable)?;
             peer._address = PeerAddress::Inet(address);
@@ -121,6 +132,12 @@ impl Server {
         }
     }
 
+    /// It wanted one request over HTTP/1.1 (RFC 9113 section 7). pingora would give it no other from then on, and remembers
+    /// that by what tells its connections apart: so they are others from here on.
+    pub(crate) fn is_asked_over_http2_again(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// An address of it could not be reached: the next one's turn. Gives how many are worth a try.
     pub(crate) fn next_address(&self) -> usize {
         self.lookup.as_ref().map_or(1, |lookup| lookup.next()).min(ADDRESSES)
@@ -133,6 +150,13 @@ pub(crate) fn set_timeouts(peer: &mut HttpPeer, timeouts: Timeouts) {
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.write);
+}
+
+/// Prepares a connection for a request that must not go over HTTP/2, whatever the server offers. It is kept for others of
+/// its kind alone: those that may go over HTTP/2 would else find it, and stay with it.
+pub(crate) fn over_http1(peer: &mut HttpPeer) {
+    peer.options.set_http_version(1, 1);
+    peer.group_key = peer.group_key.rotate_left(32);
 }
 
 /// Prepares a connection for a request that may switch protocols. It serves this request alone.
@@ -213,6 +237,9 @@ pub(super) mod tests {
         assert!(options.connection_timeout.is_some() && options.total_connection_timeout.is_some());
         assert!(options.read_timeout.is_some() && options.write_timeout.is_some());
         assert!(options.max_h2_streams >= 100);
+        let window = |size: Option<u32>| size.unwrap() as usize;
+        let all = options.max_h2_streams * window(options.h2_stream_window_size);
+        assert!(all <= window(options.h2_connection_window_size), "no answer takes another's room");
         let v6 = server("https://[::1]/").peer().await.unwrap();
         assert_eq!(v6._address, PeerAddress::Inet("[::1]:443".parse().unwrap()));
         assert_eq!(v6.sni, "::1");

@@ -158,6 +158,10 @@ async fn answer(
     notes: Notes,
 ) -> Result<(), h2::Error> {
     let (head, mut stream) = request.into_parts();
+    if head.uri.path() == "/only-http-1" {
+        respond.send_reset(h2::Reason::HTTP_1_1_REQUIRED);
+        return Ok(());
+    }
     let mut body = Vec::new();
     while let Some(piece) = stream.data().await {
         let piece = piece?;
