@@ -127,7 +127,7 @@ impl Future for UntilEnded<'_> {
             if let Poll::Ready(reusable) = serving.as_mut().poll(cx) {
                 return Poll::Ready(reusable);
             }
-            if !self.has_stopped(cx) && !(self.was_let_in() && self.is_ended(cx)) {
+            if !(self.has_stopped(cx) || self.was_let_in() && self.is_ended(cx)) {
                 return Poll::Pending;
             }
         }
