@@ -203,9 +203,9 @@ impl Custom for Watched {
         self.session.is_body_done()
     }
 
-    /// The watch is off by then: a session ends as what it is.
+    /// Of the answer's body; the session itself is finished without the watch.
     async fn finish(&mut self) -> Result<()> {
-        Ok(())
+        self.session.finish_body().await
     }
 
     fn is_body_empty(&mut self) -> bool {

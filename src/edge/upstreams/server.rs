@@ -30,6 +30,9 @@ const STREAMS: u32 = 128;
 const ANSWER_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = STREAMS * ANSWER_WINDOW;
 
+/// Generations of a server's connections: pingora forgets none of them, so they are bounded.
+const GENERATIONS: u64 = 4096;
+
 /// Addresses of a name that one request tries.
 const ADDRESSES: usize = 3;
 
@@ -135,7 +138,8 @@ impl Server {
     /// It wanted one request over HTTP/1.1 (RFC 9113 section 7). pingora would give it no other from then on, and remembers
     /// that by what tells its connections apart: so they are others from here on.
     pub(crate) fn is_asked_over_http2_again(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        let next = |generation| (generation < GENERATIONS).then_some(generation + 1);
+        let _ = self.generation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     /// An address of it could not be reached: the next one's turn. Gives how many are worth a try.
@@ -243,6 +247,20 @@ pub(super) mod tests {
         let v6 = server("https://[::1]/").peer().await.unwrap();
         assert_eq!(v6._address, PeerAddress::Inet("[::1]:443".parse().unwrap()));
         assert_eq!(v6.sni, "::1");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_wants_http_1_1_has_other_connections_from_then_on_and_not_for_ever_others() {
+        let server = server("https://127.0.0.1:1");
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..2 * GENERATIONS {
+            let mut peer = server.peer().await.unwrap();
+            seen.insert(peer.group_key);
+            over_http1(&mut peer);
+            assert!(!seen.contains(&peer.group_key), "apart from those over HTTP/2");
+            server.is_asked_over_http2_again();
+        }
+        assert_eq!(seen.len() as u64, GENERATIONS + 1);
     }
 
     #[tokio::test]
