@@ -40,20 +40,22 @@
 //! | what a token must be like | `core/token/jwt.rs`, an opaque one `core/token/introspection.rs` |
 //! | what an ID token or a logout token must be like | `core/token/id_token.rs`, `core/token/logout_token.rs` |
 //! | what a security event must be like, and what it says | `core/token/security_event/` |
-//! | what a proof of possession must be like | `core/token/dpop/`, asked for in `flows/prove_possession.rs` |
+//! | what a proof of possession must be like | `core/token/dpop/`, asked for in `flows/prove_possession.rs`; which were used: `state/used_proofs.rs`; a page's, for the token endpoint: `flows/exchange/page_key.rs` |
 //! | how an issuer is asked about opaque tokens | `flows/introspect/`, remembered in `state/introspections.rs` |
 //! | which path is ambiguous | `core/route/path.rs` |
 //! | which route wins | `core/route/table.rs` |
 //! | what a route may require | `core/route/policy.rs` |
-//! | what a route is called, and said of it | `core/route/resource.rs` |
+//! | what a route is called, and said of it | `core/route/resource.rs`, `flows/describe_resource.rs` |
 //! | what a route says of the caller | `core/route/identity.rs`, read in `config/identity.rs` |
 //! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
-//! | status and words of a refusal | `core/denial/` |
+//! | status and words of a refusal | `core/denial/`; how it looks: `edge/respond.rs`, `edge/pages.rs` |
+//! | what counts against an address | `core/brake.rs`, `flows/brake.rs` |
+//! | who may read an answer | `core/cors.rs`, `flows/answer_preflight.rs` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
-//! | which paths are Tollgate's own | `core/route/path.rs`; what is there: `flows/own_endpoint.rs` |
+//! | which paths are Tollgate's own | `core/route/path.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
-//! | how the gateway signs people in | `flows/sign_in/`, `core/session/transaction.rs`, `core/session/authorization.rs` |
+//! | how the gateway signs people in | `flows/sign_in/`; what travels: `core/session/transaction.rs`, `core/session/authorization.rs` |
 //! | where a sign-in may lead | `core/session/return_to.rs` |
 //! | how a session ends | `flows/sign_out/` |
 //! | which requests may use a session | `core/session/csrf.rs` |
@@ -66,14 +68,18 @@
 //! | what becomes of a logout token | `flows/backchannel_logout.rs` |
 //! | what follows from a shared signal | `flows/hear_signal/`; its transmitters in `state/transmitters.rs` |
 //! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/` |
-//! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs` |
+//! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs`; all stores pass `io/store/tests/suite.rs` |
 //! | where the list of revocations is kept | `io/revocations/` |
 //! | when keys are fetched | `core/token/freshness.rs` |
-//! | a key of config.yaml | `config/schema/`, then the file of its section |
-//! | a metric | `state/metrics.rs` |
+//! | a key of config.yaml | `config/schema/`, then the file of its section, `config/settings.rs`, and docs/configuration.md (tests compare them) |
+//! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
+//! | what `schema` prints | `config/schema/json.rs` |
+//! | what a reload can follow | `app/reload.rs`, `edge/serving.rs` |
+//! | a metric | `state/metrics.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/access_log.rs` |
-//! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs` |
+//! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs`; what the two processes say: `io/handover.rs` |
 //! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/watched.rs`, `edge/body.rs`, `edge/server.rs` |
+//! | the page of the demo | `demo/page/`; what the wire shows: `demo/wire/shorten.rs` |
 
 pub mod cli;
 pub mod config;

@@ -29,6 +29,21 @@ fn the_sources_keep_the_rules_of_the_house() {
 }
 
 #[test]
+fn the_map_leads_to_files_that_there_are() {
+    let map = fs::read_to_string(project().join("src/lib.rs")).expect("src/lib.rs");
+    let named = map
+        .lines()
+        .filter(|line| line.starts_with("//! |"))
+        .flat_map(|row| row.split('`').skip(1).step_by(2));
+    let paths: Vec<&str> = named.filter(|name| name.contains('/') && !name.contains(' ')).collect();
+    assert!(paths.len() > 50, "{paths:?}");
+    for path in paths {
+        let there = [format!("src/{path}"), path.to_owned()].iter().any(|path| project().join(path).exists());
+        assert!(there, "src/lib.rs leads to {path}");
+    }
+}
+
+#[test]
 fn every_promise_names_a_test_that_exists() {
     let page = fs::read_to_string(project().join("docs/promises.md")).expect("docs/promises.md");
     assert!(page.contains(".rs::"), "docs/promises.md names no test at all");
