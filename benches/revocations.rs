@@ -125,15 +125,7 @@ fn entry(kind: Kind, value: &str) -> Change {
     };
     let rule = if kind.takes_before() { Rule::Before(NOW) } else { Rule::Outright };
     let until = Some(NOW.plus(Duration::from_secs(10 * 365 * 86_400)));
-    Change::Add(Revocation {
-        target,
-        rule,
-        until,
-        made_at: NOW,
-        made_by: None,
-        reason: None,
-        held_by: Vec::new(),
-    })
+    Change::Add(Revocation { until, ..Revocation::new(target, rule, NOW) })
 }
 
 /// What asking for these tokens takes, for few of them and for many.

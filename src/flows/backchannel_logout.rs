@@ -137,12 +137,9 @@ fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now:
     let target = Target { kind, whose: Whose::Of(rules.iss.clone()), value: value.clone() };
     Revocation {
         until: Some(hold(live, &target).ends(now)),
-        target,
-        rule,
-        made_at: now,
         made_by: Some(rules.iss.clone()),
         reason: Some("back-channel logout".to_owned()),
-        held_by: Vec::new(),
+        ..Revocation::new(target, rule, now)
     }
 }
 

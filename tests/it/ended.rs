@@ -38,8 +38,7 @@ fn revocation(gateway: &Gateway, kind: Kind, value: &str) -> Revocation {
     let whose = if kind == Kind::Issuer { Whose::All } else { Whose::Of(ISS.to_owned()) };
     let target = Target { kind, whose, value: value.to_owned() };
     let rule = if kind == Kind::Sub { Rule::Block } else { Rule::Outright };
-    let made_at = gateway.app.gate.clock.now();
-    Revocation { target, rule, until: None, made_at, made_by: None, reason: None, held_by: Vec::new() }
+    Revocation::new(target, rule, gateway.app.gate.clock.now())
 }
 
 async fn change(gateway: &Gateway, change: Change) {

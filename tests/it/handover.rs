@@ -163,16 +163,7 @@ async fn what_the_new_process_takes_back_ends_at_the_old_one_too() {
     let taken = taken.unwrap();
     let leaving = tokio::spawn(gateway.app.leave(to_new));
     let target = Target { kind: Kind::Jti, whose: Whose::Of(ISS.into()), value: "alice".into() };
-    let made_at = taken.gate.clock.now();
-    let revocation = Revocation {
-        target,
-        rule: Rule::Outright,
-        until: None,
-        made_at,
-        made_by: None,
-        reason: None,
-        held_by: Vec::new(),
-    };
+    let revocation = Revocation::new(target, Rule::Outright, taken.gate.clock.now());
     taken.gate.revocation_log.append(&[Change::Add(revocation)]).await.unwrap();
     assert!(busy.is_closed().await, "ended, by the old process");
     upstream.release(2);

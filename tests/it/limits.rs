@@ -318,13 +318,11 @@ routes:
     }
 }
 
-#[tokio::test]
-async fn made_up_codes_count_and_reach_the_authorization_server_no_more() {
-    let server = Upstream::answering(Arc::new(crate::csrf::authorization_server)).await;
-    let back = format!("http://{HOST}/back");
+/// A client with a page and a native one, of this authorization server; `denials`: what one address may have.
+fn with_clients(server: &Upstream, back: &str, denials: &str) -> Gateway {
     let config = format!(
         "trusted_proxies: 127.0.0.1
-limits: {{ denials_per_address: 4/h }}
+limits: {{ denials_per_address: {denials} }}
 issuers: {{ fake: {{ url: \"{}\", audience: \"https://api.example.com\" }} }}
 clients:
   web-app: {{ mode: token, login: page, redirect_uri: \"{back}\" }}
@@ -333,7 +331,14 @@ routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
 ",
         server.url()
     );
-    let gateway = Gateway::unready(&config, |_| {}).unwrap();
+    Gateway::unready(&config, |_| {}).unwrap()
+}
+
+#[tokio::test]
+async fn made_up_codes_count_and_reach_the_authorization_server_no_more() {
+    let server = Upstream::answering(Arc::new(crate::csrf::authorization_server)).await;
+    let back = format!("http://{HOST}/back");
+    let gateway = with_clients(&server, &back, "4/h");
     let asked = || server.received().iter().filter(|asked| asked.path() == "/token").count();
     let verifier = "v".repeat(43);
     let code = format!(
@@ -378,18 +383,7 @@ routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
 async fn a_proof_of_possession_is_no_way_around_the_brake() {
     let server = Upstream::answering(Arc::new(crate::csrf::authorization_server)).await;
     let back = format!("http://{HOST}/back");
-    let config = format!(
-        "trusted_proxies: 127.0.0.1
-limits: {{ denials_per_address: 120/h }}
-issuers: {{ fake: {{ url: \"{}\", audience: \"https://api.example.com\" }} }}
-clients:
-  web-app: {{ mode: token, login: page, redirect_uri: \"{back}\" }}
-  phone: {{ mode: native }}
-routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
-",
-        server.url()
-    );
-    let gateway = Gateway::unready(&config, |_| {}).unwrap();
+    let gateway = with_clients(&server, &back, "120/h");
     let asked = || server.received().iter().filter(|asked| asked.path() == "/token").count();
     let holder = Holder::new();
     let verifier = "v".repeat(43);

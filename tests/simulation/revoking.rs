@@ -228,15 +228,7 @@ impl World {
                 (Rule::Block, ends.map(|ends| Timestamp::from_secs(after(ends).as_secs())))
             }
         };
-        let revocation = Revocation {
-            target: target.clone(),
-            rule,
-            until,
-            made_at: here,
-            made_by: None,
-            reason: None,
-            held_by: Vec::new(),
-        };
+        let revocation = Revocation { until, ..Revocation::new(target.clone(), rule, here) };
         self.count(if Revoking::names(&revocation, &self.revoking.grant) {
             "revoked"
         } else {
@@ -316,13 +308,8 @@ impl World {
             if here < until {
                 self.count("named");
                 self.append(ListChange::Add(Revocation {
-                    target: Target::token(token.id),
-                    rule: Rule::Outright,
                     until: Some(Timestamp::from_secs(until.as_secs())),
-                    made_at: here,
-                    made_by: None,
-                    reason: None,
-                    held_by: Vec::new(),
+                    ..Revocation::new(Target::token(token.id), Rule::Outright, here)
                 }));
             }
         }

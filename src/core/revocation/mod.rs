@@ -253,6 +253,11 @@ impl Target {
 }
 
 impl Revocation {
+    /// One that nobody in particular made, for no reason, and that stays until it is lifted.
+    pub const fn new(target: Target, rule: Rule, made_at: Timestamp) -> Self {
+        Self { target, rule, until: None, made_at, made_by: None, reason: None, held_by: Vec::new() }
+    }
+
     pub fn id(&self) -> RevocationId {
         let Target { kind, whose, value } = &self.target;
         let whose = match whose {

@@ -131,7 +131,7 @@ impl Wanted {
             (Rule::Outright, Kind::Kid | Kind::Issuer) => None,
             _ => Some(hold(&target).ends(made_at)),
         };
-        Ok(Revocation { target, rule, until, made_at, made_by, reason: self.reason, held_by: Vec::new() })
+        Ok(Revocation { until, made_by, reason: self.reason, ..Revocation::new(target, rule, made_at) })
     }
 
     fn target(

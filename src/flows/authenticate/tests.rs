@@ -207,15 +207,8 @@ fn token() -> String {
 }
 
 fn revocation(kind: Kind, value: &str, rule: Rule) -> Revocation {
-    Revocation {
-        target: Target { kind, whose: Whose::Of(ISS.to_owned()), value: value.to_owned() },
-        rule,
-        until: None,
-        made_at: NOW,
-        made_by: None,
-        reason: None,
-        held_by: Vec::new(),
-    }
+    let target = Target { kind, whose: Whose::Of(ISS.to_owned()), value: value.to_owned() };
+    Revocation::new(target, rule, NOW)
 }
 
 #[tokio::test]

@@ -196,12 +196,9 @@ impl Word<'_> {
         };
         Revocation {
             until: Some(hold(self.live, &target).ends(self.now)),
-            target,
-            rule,
-            made_at: self.now,
             made_by: Some(self.iss().to_owned()),
             reason: Some(reason(event)),
-            held_by: Vec::new(),
+            ..Revocation::new(target, rule, self.now)
         }
     }
 

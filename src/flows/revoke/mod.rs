@@ -202,13 +202,8 @@ pub(in crate::flows) async fn name_tokens(gate: &Gate, issued: &[Issued]) -> Res
 fn changes_of(issued: &[Issued], now: Timestamp) -> Vec<Change> {
     let last = issued.iter().map(|token| (token, token.known_until())).filter(|(_, last)| now < *last);
     let named = |(token, last): (&Issued, Timestamp)| Revocation {
-        target: Target::token(token.id),
-        rule: Rule::Outright,
         until: Some(last),
-        made_at: now,
-        made_by: None,
-        reason: None,
-        held_by: Vec::new(),
+        ..Revocation::new(Target::token(token.id), Rule::Outright, now)
     };
     last.map(named).map(Change::Add).collect()
 }
@@ -218,12 +213,8 @@ pub(in crate::flows) fn name_session(gate: &Arc<Gate>, live: &Live, grant: &Gran
     let (target, now) = (Target::family(grant.family), gate.clock.now());
     let session = Revocation {
         until: Some(hold(live, &target).ends(now)),
-        target,
-        rule: Rule::Outright,
-        made_at: now,
-        made_by: None,
         reason: Some("a spent session cookie was presented".to_owned()),
-        held_by: Vec::new(),
+        ..Revocation::new(target, Rule::Outright, now)
     };
     append_in_background(gate, grant.family, move |now| {
         let session = Change::Add(session.clone());
@@ -275,15 +266,10 @@ pub(in crate::flows) async fn name_everything(
 ) -> Result<Revocation, StoreFault> {
     let now = gate.clock.now();
     let target = Target { kind: Kind::Sub, whose: Whose::Of(iss.to_owned()), value: subject.to_owned() };
-    let until = Some(hold(live, &target).ends(now));
     let revocation = Revocation {
-        target,
-        rule: Rule::Before(now),
-        until,
-        made_at: now,
-        made_by: None,
+        until: Some(hold(live, &target).ends(now)),
         reason: Some("signed out everywhere".to_owned()),
-        held_by: Vec::new(),
+        ..Revocation::new(target, Rule::Before(now), now)
     };
     gate.revocation_log.append(&[Change::Add(revocation.clone())]).await?;
     Ok(revocation)

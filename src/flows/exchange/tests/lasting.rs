@@ -121,16 +121,7 @@ impl Scene {
 
     async fn revokes(&self, kind: Kind, value: &str) {
         let target = Target { kind, whose: Whose::Of(AS.into()), value: value.to_owned() };
-        let made_at = self.clock.now();
-        let revocation = Revocation {
-            target,
-            rule: Rule::Outright,
-            until: None,
-            made_at,
-            made_by: None,
-            reason: None,
-            held_by: Vec::new(),
-        };
+        let revocation = Revocation::new(target, Rule::Outright, self.clock.now());
         crate::flows::ports::RevocationLog::append(&*self.log, &[Change::Add(revocation)]).await.unwrap();
     }
 }

@@ -224,9 +224,7 @@ impl Store for RevokedWhileNoted {
 async fn a_sign_in_that_is_taken_back_while_it_is_noted_brings_nothing() {
     let mut scene = Scene::strict();
     let target = Target { kind: Kind::Sid, whose: Whose::All, value: "sid-1".to_owned() };
-    let (rule, made_at) = (Rule::Outright, scene.clock.now());
-    let held_by = Vec::new();
-    let revocation = Revocation { target, rule, until: None, made_at, made_by: None, reason: None, held_by };
+    let revocation = Revocation::new(target, Rule::Outright, scene.clock.now());
     let (store, log) = (scene.store.clone(), scene.log.clone());
     Arc::get_mut(&mut scene.gate).unwrap().store = Arc::new(RevokedWhileNoted { store, log, revocation });
     let Instead::With(mut members) = access_token(&scene, json!({ "jti": "t" })) else { unreachable!() };

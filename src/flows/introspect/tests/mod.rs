@@ -267,15 +267,8 @@ impl Scene {
 
     /// As a token without an id is taken back that was handed out.
     async fn revoke_text(&self, token: &str) {
-        let noted = Revocation {
-            target: Target::token(TokenId::of("https://as.example", None, token)),
-            rule: Rule::Outright,
-            until: None,
-            made_at: self.clock.now(),
-            made_by: None,
-            reason: None,
-            held_by: Vec::new(),
-        };
+        let target = Target::token(TokenId::of("https://as.example", None, token));
+        let noted = Revocation::new(target, Rule::Outright, self.clock.now());
         self.gate.revocation_log.append(&[Change::Add(noted)]).await.unwrap();
     }
 

@@ -259,16 +259,7 @@ mod tests {
 
     fn some(n: usize) -> Change {
         let target = Target { kind: Kind::Jti, whose: Whose::All, value: n.to_string() };
-        let made_at = Timestamp::from_secs(1);
-        Change::Add(Revocation {
-            target,
-            rule: Rule::Outright,
-            until: None,
-            made_at,
-            made_by: None,
-            reason: None,
-            held_by: Vec::new(),
-        })
+        Change::Add(Revocation::new(target, Rule::Outright, Timestamp::from_secs(1)))
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,8 +25,7 @@ fn now() -> Timestamp {
 fn revocation(kind: Kind, value: impl std::fmt::Display, rule: Rule) -> Revocation {
     let target = Target { kind, whose: Whose::Of(ISS.to_owned()), value: value.to_string() };
     let until = Some(now().plus(Duration::from_secs(86_400)));
-    let (made_at, made_by) = (now(), Some("a test".to_owned()));
-    Revocation { target, rule, until, made_at, made_by, reason: None, held_by: Vec::new() }
+    Revocation { until, made_by: Some("a test".to_owned()), ..Revocation::new(target, rule, now()) }
 }
 
 fn jti(value: impl std::fmt::Display) -> Revocation {
