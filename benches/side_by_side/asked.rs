@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::Failure;
 use crate::load::Extent;
-use crate::parts::Part;
+use crate::part::Part;
 
 /// From so many rounds on, figures may be shown to others.
 pub(crate) const ROUNDS_TO_PUBLISH: usize = 15;

@@ -15,11 +15,13 @@
 #![allow(clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a program for people who measure")]
 
 mod asked;
+mod bench;
 mod chart;
 mod exchange;
 mod load;
+mod measuring;
 mod memory;
-mod parts;
+mod part;
 mod place;
 mod process;
 mod refusals;
@@ -36,7 +38,9 @@ use std::error::Error;
 use std::path::Path;
 
 use asked::{Asked, ROUNDS_TO_PUBLISH, asked};
-use parts::{Bench, Measuring, Part};
+use bench::Bench;
+use measuring::Measuring;
+use part::Part;
 use place::Place;
 use results::Run;
 use tokens::{Algorithm, Tokens};

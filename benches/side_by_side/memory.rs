@@ -9,8 +9,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
+use crate::bench::Bench;
 use crate::load::{self, Load};
-use crate::parts::Bench;
 use crate::place::{ANSWER, Place, Running};
 use crate::refusals::{self, PATH, connect, head};
 use crate::results::Results;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::load::Load;
-use crate::parts::Part;
+use crate::part::Part;
 use crate::results::{Results, Run, Spread};
-use crate::systems::{self, BARE, Group, KNOWN};
+use crate::systems::{self, BARE, Group};
 use crate::{Failure, chart, tables};
 
 const BEGIN: &str = "<!-- what follows is written by `make bench`, up to the next such mark -->";
@@ -64,7 +64,7 @@ fn beside_nginx(results: &Results) -> String {
     let mut text = String::from(
         "| CPU time a request, nginx = 1 | one token | 10,000 tokens | least to greatest | CPU |\n|---|---|---|---|---|\n",
     );
-    for (name, group) in rows(results) {
+    for (name, group) in results.rows() {
         let ratio =
             |load| results.ratio(name, load).map_or_else(String::new, |ratio| format!("{:.2}", ratio.median));
         let (one, many) = (ratio(Load::One), ratio(Load::Many));
@@ -107,25 +107,6 @@ fn beyond_bare(results: &Results) -> String {
     text
 }
 
-/// Names that were measured, with the headings they stand under.
-pub(crate) fn rows(results: &Results) -> Vec<(&'static str, Group)> {
-    let was_measured = |name: &str| results.systems.iter().any(|measured| measured == name);
-    systems::all()
-        .iter()
-        .filter(|system| was_measured(system.name))
-        .map(|system| (system.name, system.group))
-        .collect()
-}
-
 fn least_to_greatest(spread: Spread) -> String {
     format!("{:.2} to {:.2}", spread.least, spread.greatest)
-}
-
-/// What a person would say of it, for the chart's foot.
-pub(crate) fn sentence(results: &Results) -> Option<String> {
-    let known = results.ratio_to(BARE, KNOWN, Load::Many.name())?.median;
-    let beyond = results.beyond_bare(KNOWN, Load::Many)?.median;
-    Some(format!(
-        "A request whose token was seen before costs {known:.2} times what a bare pingora proxy takes: {beyond:.0} µs more."
-    ))
 }

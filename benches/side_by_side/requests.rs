@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::Failure;
+use crate::bench::Bench;
 use crate::load;
-use crate::parts::Bench;
 use crate::place::{Place, Running};
 use crate::results::Results;
 

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::load::{Extent, Load};
-use crate::parts::Part;
+use crate::part::Part;
 use crate::place::Place;
-use crate::systems::{BARE, NGINX, System};
+use crate::systems::{self, BARE, Group, NGINX, System};
 use crate::tokens::Algorithm;
 
 /// What one run measured, or several, by its parts.
@@ -82,6 +82,13 @@ impl Results {
             verifications: Vec::new(),
             measured: BTreeMap::new(),
         })
+    }
+
+    /// The systems that were measured, with the groups that they stand in.
+    pub(crate) fn rows(&self) -> Vec<(&'static str, Group)> {
+        let was_measured = |name: &str| self.systems.iter().any(|measured| measured == name);
+        let all = systems::all().into_iter();
+        all.filter(|system| was_measured(system.name)).map(|system| (system.name, system.group)).collect()
     }
 
     /// One figure of one system in this round.

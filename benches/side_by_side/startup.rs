@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Failure;
-use crate::parts::Bench;
+use crate::bench::Bench;
 use crate::place::{ANSWER, Place};
 use crate::refusals::{self, PATH};
 use crate::results::Results;
