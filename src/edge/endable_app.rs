@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
@@ -159,7 +160,7 @@ where
             let serving = Some(self.inner.process_new_http(session, shutdown));
             return Box::pin(UntilEnded { serving, place, open: None, stops: None });
         }
-        let inflow = Inflow::new(self.patience);
+        let inflow = Inflow::new(self.patience, Instant::now());
         session.req_header_mut().extensions_mut().insert(inflow.clone());
         let place = Some(Place::Stream(inflow.clone()));
         let has_body = !session.is_body_done();

@@ -44,8 +44,7 @@ struct State {
 }
 
 impl Inflow {
-    pub(crate) fn new(patience: Patience) -> Arc<Self> {
-        let began = Instant::now();
+    pub(crate) fn new(patience: Patience, began: Instant) -> Arc<Self> {
         let state = State {
             pace: Pace::new(patience.body_pause, patience.body_rate, Duration::ZERO),
             moved: began,
@@ -60,16 +59,25 @@ impl Inflow {
     }
 
     /// The one that watches over this request, or a new one.
-    pub(crate) fn of(request: &RequestHeader, patience: Patience) -> Arc<Self> {
-        request.extensions.get::<Arc<Self>>().cloned().unwrap_or_else(|| Self::new(patience))
+    pub(crate) fn of(request: &RequestHeader, patience: Patience, began: Instant) -> Arc<Self> {
+        request.extensions.get::<Arc<Self>>().cloned().unwrap_or_else(|| Self::new(patience, began))
+    }
+
+    /// The request has no body.
+    pub(crate) fn has_none(&self) {
+        self.state.lock().is_complete = true;
     }
 
     /// Some of the body came, perhaps with its end. False when it came too slowly.
     pub(crate) fn came(&self, bytes: usize, is_end: bool) -> bool {
         let mut state = self.state.lock();
-        state.moved = Instant::now();
+        if state.is_complete && bytes == 0 {
+            return true; // the end of no body may pass by
+        }
+        let now = Instant::now();
+        state.moved = now;
         state.is_complete |= is_end;
-        let in_time = state.pace.came(bytes, self.began.elapsed());
+        let in_time = state.pace.came(bytes, now.saturating_duration_since(self.began));
         in_time || state.is_conversation || state.is_complete
     }
 
@@ -90,9 +98,14 @@ impl Inflow {
     /// The upstream has answered.
     pub(crate) fn answer_ended(&self) {
         let mut state = self.state.lock();
-        state.moved = Instant::now();
-        state.pace = Pace::new(self.patience.body_pause, self.patience.body_rate, self.began.elapsed());
         state.is_conversation = false;
+        if state.is_complete && state.silence.is_none() {
+            return; // for nothing more
+        }
+        let now = Instant::now();
+        state.moved = now;
+        let since = now.saturating_duration_since(self.began);
+        state.pace = Pace::new(self.patience.body_pause, self.patience.body_rate, since);
     }
 
     pub(crate) fn is_complete(&self) -> bool {

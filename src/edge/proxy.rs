@@ -220,10 +220,10 @@ impl ProxyHttp for Proxy {
         let patience = context.live().settings.patience;
         context.upgrades = request_head::may_upgrade(session.req_header());
         set_timeouts(session, self.drain.has_begun(), context.upgrades, &patience);
-        let inflow = Inflow::of(session.req_header(), patience);
+        let inflow = Inflow::of(session.req_header(), patience, context.started);
         // Of no body not even the end passes by, on the way to a server of HTTP/2.
         if !context.upgrades && session.is_body_empty() {
-            inflow.came(0, true);
+            inflow.has_none();
         }
         context.inflow = Some(inflow);
         context.who = Some(self.identify(session, context));
