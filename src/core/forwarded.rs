@@ -4,7 +4,8 @@
 //!
 //! Only what a trusted proxy says is believed, hop by hop from the right. What lies to the left of the
 //! client in `X-Forwarded-For` anybody may have written: it is neither believed nor passed on. `Forwarded`
-//! is written and not read: a proxy that is trusted must send `X-Forwarded-For`.
+//! is written and not read: a proxy that is trusted must send `X-Forwarded-For`. Nor is `X-Forwarded-Host` read, of nobody:
+//! what an upstream is told is the host by which the route was found, or it would act for a host whose rules were not asked.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -111,7 +112,8 @@ pub struct Told {
 
 impl Told {
     /// `host` is the one that was asked for, with its port where it came with one; `scheme` is that of the
-    /// connection itself. What the request says of both counts only when the peer is a trusted proxy.
+    /// connection itself. The host is never another; what the request says of addresses and of the scheme counts only when
+    /// the peer is a trusted proxy.
     pub fn of(
         peer: IpAddr,
         received: &HeaderMap,
@@ -147,10 +149,8 @@ fn headers(
         *place = hop;
         length += 1;
     }
-    let told = |name| if is_trusted(peer, trusted) { single(received, name) } else { None };
     let proxies = chain.iter().take(length).filter(|hop| is_trusted(**hop, trusted)).count();
     let client_scheme = client_scheme(received, proxies).unwrap_or(scheme);
-    let client_host = told(X_FORWARDED_HOST).filter(|told| is_authority(told)).unwrap_or(host);
 
     let (mut addresses, mut forwarded) = (String::with_capacity(48), String::with_capacity(96));
     for (i, hop) in chain.iter().take(length).rev().enumerate() {
@@ -163,14 +163,14 @@ fn headers(
         // IPv6 in brackets, and so in quotes (RFC 7239 section 6).
         let (before, after) = if hop.is_ipv4() { ("for=", "") } else { ("for=\"[", "]\"") };
         forwarded.extend([before, addresses.get(at..).unwrap_or_default(), after]);
-        // What the client asked for, and what we were asked for by the last of several hops.
+        // How the client asked, and how the last of several hops asked us.
         if i == 0 {
-            write_asked_for(client_host, client_scheme, &mut forwarded);
+            write_asked_for(host, client_scheme, &mut forwarded);
         } else if i + 1 == length {
             write_asked_for(host, scheme, &mut forwarded);
         }
     }
-    let host = Some(client_host).filter(|host| is_authority(host));
+    let host = Some(host).filter(|host| is_authority(host));
     let set = |name, text: &str| Some((name, HeaderValue::from_str(text).ok()?));
     let all = [
         set(X_FORWARDED_FOR, &addresses),
@@ -349,7 +349,7 @@ mod tests {
     const SENT: [(&str, &str); 3] = [
         ("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2"),
         ("x-forwarded-proto", "https"),
-        ("x-forwarded-host", "shop.example"),
+        ("x-forwarded-host", "other.example"),
     ];
 
     #[test]
@@ -377,18 +377,18 @@ mod tests {
     #[test]
     fn what_a_trusted_proxy_says_goes_on_from_the_client_inwards() {
         assert_eq!(
-            set("10.0.0.1", false, "inner.example", &SENT),
+            set("10.0.0.1", false, "shop.example", &SENT),
             expected([
                 "203.0.113.9, 10.0.0.2, 10.0.0.1",
                 "https",
                 "shop.example",
-                "for=203.0.113.9;host=shop.example;proto=https, for=10.0.0.2, for=10.0.0.1;host=inner.example;proto=http",
+                "for=203.0.113.9;host=shop.example;proto=https, for=10.0.0.2, for=10.0.0.1;host=shop.example;proto=http",
             ])
         );
         let odd = [("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a\";for=1.1.1.1")];
         assert_eq!(
-            set("10.0.0.1", false, "inner.example", &odd),
-            expected(["10.0.0.1", "http", "inner.example", "for=10.0.0.1;host=inner.example;proto=http"])
+            set("10.0.0.1", false, "shop.example", &odd),
+            expected(["10.0.0.1", "http", "shop.example", "for=10.0.0.1;host=shop.example;proto=http"])
         );
     }
 

@@ -37,7 +37,7 @@ pub const ROOT: &[Key] = &[
         "trusted_proxies",
         OneOrMany("a network"),
         Otherwise("none"),
-        "Proxies whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed: networks or addresses.",
+        "Proxies whose `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Request-Id` and `traceparent` are believed: networks or addresses. They must set these or remove what clients sent. `X-Forwarded-Host` is believed of nobody.",
         "[10.0.0.0/8]",
     ),
     key(
