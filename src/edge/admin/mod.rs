@@ -81,6 +81,7 @@ impl Admin {
         let healths = [self.gate.store.health(), self.gate.revocation_log.health()];
         self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
         self.gate.metrics.revocations(&self.gate.revocations);
+        self.tell_ages_of_keys();
         self.gate.metrics.used_proofs(self.gate.used_proofs.held(), self.gate.used_page_proofs.held());
         match self.gate.metrics.render() {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
@@ -89,6 +90,14 @@ impl Admin {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "")
             }
         }
+    }
+
+    fn tell_ages_of_keys(&self) {
+        let (live, now) = (self.gate.live.load(), self.gate.clock.now());
+        let fetched =
+            live.issuers.iter().chain(live.transmitters.own().iter()).filter(|one| one.is_fetched());
+        let ages: Vec<_> = fetched.map(|one| (&one.settings.name, one.keys_age(now))).collect();
+        self.gate.metrics.keys_ages(&ages);
     }
 
     fn status<'a>(&self, live: &'a Live, readiness: &'a Readiness) -> Status<'a> {
