@@ -58,6 +58,7 @@ fn needs_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
             "limits.connections_per_address",
             before.limits.connections_per_address != after.limits.connections_per_address,
         ),
+        ("timeouts.keep_alive", before.patience.next_request != after.patience.next_request),
         ("log", log(before) != log(after)),
     ]
     .into_iter()

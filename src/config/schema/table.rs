@@ -97,6 +97,13 @@ pub const ROOT: &[Key] = &[
         "/var/lib/tollgate",
     ),
     key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),
+    key(
+        "timeouts",
+        Section(TIMEOUTS),
+        Otherwise("the defaults below"),
+        "How long clients are waited for. Deadlines towards upstreams: `upstreams.<name>.timeouts`.",
+        "",
+    ),
     key("log", Section(LOG), Otherwise("the defaults below"), "What the log looks like.", ""),
 ];
 
@@ -375,6 +382,23 @@ const SESSIONS: &[Key] = &[
         Otherwise("one is made and kept in `store`"),
         "Keys that seal cookies, as `tollgate keys cookie` prints them. The first seals, all open.",
         "[{ file: keys/cookie.1 }]",
+    ),
+];
+
+const TIMEOUTS: &[Key] = &[
+    key(
+        "keep_alive",
+        One("a duration"),
+        Default("75s"),
+        "How long a client's connection may be open without a request; at most 1d. Longer than a balancer in front keeps its connections without one.",
+        "620s",
+    ),
+    key(
+        "lame_duck",
+        One("a duration"),
+        Default("1s"),
+        "How long new connections are still served after SIGTERM, while `/readyz` is 503 already, so that balancers can notice; at most 5m. See docs/deployment.md.",
+        "15s",
     ),
 ];
 
