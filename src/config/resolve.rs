@@ -68,6 +68,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         limits,
         patience,
         lame_duck,
+        trace_sampled: root.section("trace").flag("sampled"),
         log,
         shown,
     })

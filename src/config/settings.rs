@@ -64,6 +64,8 @@ pub struct Settings {
     pub patience: Patience,
     /// How long new connections are taken after SIGTERM, while readiness fails.
     pub lame_duck: Duration,
+    /// Whether a new `traceparent` asks for its trace to be recorded.
+    pub trace_sampled: bool,
     pub log: Log,
     /// All of it as the file says it, without its secrets.
     pub shown: serde_json::Value,

@@ -74,8 +74,14 @@ pub struct Identifiers {
 }
 
 /// Keeps the ids that a trusted proxy sent, when they are there once and well-formed; else makes new
-/// ones from random bytes: 16 for the request, 16 for the trace, 8 for its parent.
-pub fn identifiers(from_trusted_proxy: bool, headers: &HeaderMap, random: [u8; 40]) -> Identifiers {
+/// ones from random bytes: 16 for the request, 16 for the trace, 8 for its parent. `sampled`: what a new trace says of
+/// itself.
+pub fn identifiers(
+    from_trusted_proxy: bool,
+    headers: &HeaderMap,
+    random: [u8; 40],
+    sampled: bool,
+) -> Identifiers {
     let (request, trace, parent) = (&random[..16], &random[16..32], &random[32..]);
     let sent = |name| if from_trusted_proxy { single(headers, name) } else { None };
     let trace_parent = sent(TRACEPARENT).and_then(TraceParent::parse);
@@ -84,7 +90,8 @@ pub fn identifiers(from_trusted_proxy: bool, headers: &HeaderMap, random: [u8; 4
             .and_then(RequestId::parse)
             .unwrap_or_else(|| RequestId::from_random(part(request))),
         keeps_trace_state: trace_parent.is_some(),
-        trace_parent: trace_parent.unwrap_or_else(|| TraceParent::from_random(part(trace), part(parent))),
+        trace_parent: trace_parent
+            .unwrap_or_else(|| TraceParent::from_random(part(trace), part(parent), sampled)),
     }
 }
 
@@ -285,19 +292,21 @@ mod tests {
         random.split_at_mut(32).1.copy_from_slice(&[3; 8]);
         random
     };
-    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
     #[test]
     fn ids_are_kept_from_trusted_proxies_when_well_formed() {
         let sent = headers(&[("x-request-id", "abcdef-0123"), ("traceparent", TRACE)]);
-        let kept = identifiers(true, &sent, RANDOM);
+        let kept = identifiers(true, &sent, RANDOM, true);
         assert_eq!((kept.request_id.as_str(), kept.trace_parent.as_str()), ("abcdef-0123", TRACE));
         assert!(kept.keeps_trace_state);
-        let fresh = identifiers(false, &HeaderMap::new(), RANDOM);
+        let fresh = identifiers(false, &HeaderMap::new(), RANDOM, false);
         assert!(!fresh.keeps_trace_state);
         assert_eq!(fresh.request_id.as_str(), "01".repeat(16));
-        let trace = format!("00-{}-{}-00", "02".repeat(16), "03".repeat(8));
-        assert_eq!(fresh.trace_parent.as_str(), trace);
+        let trace = format!("00-{}-{}", "02".repeat(16), "03".repeat(8));
+        assert_eq!(fresh.trace_parent.as_str(), format!("{trace}-00"));
+        let sampled = identifiers(false, &sent, RANDOM, true);
+        assert_eq!(sampled.trace_parent.as_str(), format!("{trace}-01"));
         for (trusted, refused) in [
             (false, sent.clone()),
             (true, headers(&[("x-request-id", "a b"), ("traceparent", "00-x")])),
@@ -311,7 +320,7 @@ mod tests {
                 ]),
             ),
         ] {
-            assert_eq!(identifiers(trusted, &refused, RANDOM), fresh, "{refused:?}");
+            assert_eq!(identifiers(trusted, &refused, RANDOM, false), fresh, "{refused:?}");
         }
     }
 

@@ -61,6 +61,7 @@ pub(crate) fn settings(public_url: &str) -> Settings {
         },
         patience: Patience::default(),
         lame_duck: Duration::ZERO,
+        trace_sampled: false,
         log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
         shown: serde_json::Value::Null,
     }

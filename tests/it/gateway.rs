@@ -305,6 +305,25 @@ async fn the_host_that_was_judged_is_the_host_that_is_told_whatever_a_trusted_pr
 }
 
 #[tokio::test]
+async fn a_new_trace_is_sampled_where_the_operator_says_so_and_a_proxys_is_as_it_came() {
+    let upstream = Upstream::start().await;
+    let route = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
+    let theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    for (top, flags) in [
+        ("", "-00"),
+        ("trace: { sampled: true }\n", "-01"),
+        ("trace: { sampled: true }\ntrusted_proxies: 127.0.0.1\n", "-00"),
+    ] {
+        let gateway = Gateway::with(&format!("{top}{route}")).await;
+        assert_eq!(gateway.connect().await.get("/", &[("traceparent", theirs)]).await.status, 200);
+        let seen = upstream.received().pop().unwrap();
+        let sent = seen.header("traceparent").unwrap();
+        assert!(sent.ends_with(flags), "{top}: {sent}");
+        assert_eq!(sent == theirs, top.contains("trusted"));
+    }
+}
+
+#[tokio::test]
 async fn our_cookies_stay_here_and_no_upstream_plants_one() {
     let planting = |_: &crate::support::upstream::Received| {
         b"HTTP/1.1 103 Early Hints\r\nSet-Cookie: __Secure-tollgate-spa=early\r\n\r\n\

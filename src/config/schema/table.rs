@@ -104,6 +104,13 @@ pub const ROOT: &[Key] = &[
         "How long clients are waited for. Deadlines towards upstreams: `upstreams.<name>.timeouts`.",
         "",
     ),
+    key(
+        "trace",
+        Section(TRACE),
+        Otherwise("the defaults below"),
+        "What upstreams are told of the trace of a request (W3C Trace Context).",
+        "",
+    ),
     key("log", Section(LOG), Otherwise("the defaults below"), "What the log looks like.", ""),
 ];
 
@@ -401,6 +408,14 @@ const TIMEOUTS: &[Key] = &[
         "15s",
     ),
 ];
+
+const TRACE: &[Key] = &[key(
+    "sampled",
+    One("true or false"),
+    Default("false"),
+    "Whether a new `traceparent` says that its trace is recorded. Services that follow it, as those of OpenTelemetry do, record nothing with `false`. That of a trusted proxy goes on as it is.",
+    "true",
+)];
 
 const LIMITS: &[Key] = &[
     key(
