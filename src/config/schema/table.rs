@@ -317,7 +317,7 @@ const ROUTE: &[Key] = &[
         "body_limit",
         One("a size"),
         Otherwise("`limits.body`"),
-        "The largest request body on this route.",
+        "The largest request body on this route. What a client streams (gRPC, a long upload) counts from the request's beginning to its end: give such a route more than one stream ever sends.",
         "1GiB",
     ),
     key(
@@ -432,7 +432,13 @@ const LIMITS: &[Key] = &[
         "The largest request header in all; 1KiB to 64KiB. It has at most 100 fields.",
         "16KiB",
     ),
-    key("body", One("a size"), Default("10MiB"), "The largest request body.", "1MiB"),
+    key(
+        "body",
+        One("a size"),
+        Default("10MiB"),
+        "The largest request body, all of it together: a client that streams (gRPC) is cut off where one request has sent more. `body_limit` of a route lifts it; WebSockets have no limit.",
+        "1MiB",
+    ),
     key(
         "token_memory",
         One("a size"),
