@@ -55,14 +55,13 @@ impl Standing {
             && self.aside_until.compare_exchange(until, now.saturating_add(FIRST), Relaxed, Relaxed).is_ok()
     }
 
-    /// It could not be reached. True when it was well before.
+    /// It could not be reached. True when that is news.
     pub(super) fn could_not_connect(&self, now: u64) -> bool {
-        let is_news = self.is_well(now);
-        self.failed_at.store(now, Relaxed);
+        let failed_at = self.failed_at.swap(now, Relaxed);
         let before = self.failures.fetch_add(1, Relaxed);
         let aside = FIRST.saturating_mul(1 << before.min(8)).min(LONGEST);
         self.aside_until.store(now.saturating_add(aside), Relaxed);
-        is_news
+        before == 0 || now >= failed_at.saturating_add(REMEMBERED)
     }
 
     /// It was reached. True when it had not been before.
