@@ -121,7 +121,9 @@ impl Parts {
     fn text(&self) -> String {
         let clients =
             if self.clients.is_empty() { String::new() } else { format!("clients:\n{}", self.clients) };
-        format!("{}issuers:\n{}{clients}routes:\n{}", self.top, self.issuers, self.routes)
+        // Somebody in front speaks TLS.
+        let in_front = if self.top.contains("trusted_proxies:") { "" } else { "trusted_proxies: 10.0.0.1\n" };
+        format!("{}issuers:\n{}{clients}routes:\n{}{in_front}", self.top, self.issuers, self.routes)
     }
 
     /// One more line at the top.
@@ -1053,7 +1055,8 @@ fn a_trial_is_warned_about() {
 #[test]
 fn a_resource_is_at_the_gateway_and_an_audience_of_an_issuer_that_the_route_takes() {
     let audience = |of: &str, other: &str, more: &str| {
-        let mut parts = good();
+        // Routes are written behind it.
+        let mut parts = good().with("trusted_proxies: 10.0.0.1");
         parts.issuers = format!(
             "  corp: {{ url: \"https://login.example.com\", audience: {of} }}\n  other: {{ url: \"https://other\", audience: {other} }}\n"
         );
@@ -2116,6 +2119,36 @@ fn what_is_shown_of_a_configuration_holds_no_secret() {
         !text.contains("hunter2") && !text.contains("0123456789abcdef") && !text.contains("0a0a"),
         "{text}"
     );
+}
+
+#[test]
+fn a_proxy_that_must_be_there_and_is_not_named_is_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), "gate", &["gate.example.com"]);
+    let at = folder.path().display();
+    let tls =
+        format!("{{ address: 0.0.0.0:443, tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}] }}");
+    let warned = |public_url: &str, listen: &str, more: &str| {
+        let rest = "issuers: { corp: { url: \"https://login.example.com\", audience: api } }\nroutes: [{ path: /x, to: \"http://10.0.0.1:3000\" }]\n";
+        let text = format!("public_url: {public_url}\nlisten: {listen}\n{more}{rest}");
+        parse(&text).unwrap().warnings.into_iter().find(|warning| warning.path == "listen")
+    };
+    let (public, clear) = ("https://gate.example.com", "0.0.0.0:8080");
+    let warning = warned(public, clear, "").unwrap();
+    assert_eq!(warning.line, 2);
+    for part in ["`trusted_proxies: [10.0.0.0/8]`", "one address", "`http`", "`tls`"] {
+        assert!(warning.message.contains(part), "{part}: {}", warning.message);
+    }
+    let redirects = "[0.0.0.0:8080, { address: 0.0.0.0:80, redirect: https }]";
+    assert!(warned(public, redirects, "").is_some());
+    for (public_url, listen, more) in [
+        (public, clear, "trusted_proxies: 10.0.0.1\n"),
+        (public, tls.as_str(), ""),
+        (public, &format!("[{clear}, {tls}]"), ""),
+        ("http://localhost:8080", clear, ""),
+    ] {
+        assert_eq!(warned(public_url, listen, more), None, "{public_url} {listen} {more}");
+    }
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::{App, StartError, live};
 use crate::config::settings::{Listener, Settings};
-use crate::core::ids::IssuerName;
 
 impl App {
     /// Takes over `settings`. Gives the keys that changed and count only after a restart.
@@ -26,6 +25,9 @@ impl App {
         let live = Arc::new(live(settings.clone(), store, &*self.gate.random, Some(&before))?);
         let prepared = self.running.prepare(live.clone())?;
         self.gate.http.serve(&settings.called()).map_err(StartError::Issuers)?;
+        let now = self.gate.clock.now();
+        live.issuers.doubt_changed(&before.issuers, now);
+        live.transmitters.own().doubt_changed(before.transmitters.own(), now);
         self.gate.verified_tokens.set_limit(settings.limits.token_memory);
         self.gate.made_assertions.set_limit(settings.limits.token_memory / 2);
         self.gate.sessions.set_limit(settings.limits.token_memory / 2);
@@ -36,10 +38,6 @@ impl App {
         }
         self.gate.live.store(live);
         self.running.adopt(prepared);
-        let (were, are) = (before.settings.called(), settings.called());
-        let stays = |name: &IssuerName| are.iter().any(|called| called.name == *name);
-        let gone = were.iter().map(|called| &called.name).filter(|name| !stays(name));
-        gone.for_each(|name| self.gate.metrics.forget_issuer(name));
         Ok(restart)
     }
 }
@@ -60,6 +58,7 @@ fn needs_restart(before: &Settings, after: &Settings) -> Vec<&'static str> {
             "limits.connections_per_address",
             before.limits.connections_per_address != after.limits.connections_per_address,
         ),
+        ("timeouts.keep_alive", before.patience.next_request != after.patience.next_request),
         ("log", log(before) != log(after)),
     ]
     .into_iter()

@@ -18,9 +18,6 @@ use crate::flows::reload::Reloaded;
 use crate::io::handover::{Channel, Successor};
 use crate::io::supervisor;
 
-/// How long new connections are taken after SIGTERM, so that balancers can see `/readyz` fail.
-const LAME_DUCK: Duration = Duration::from_secs(1);
-
 /// How long its files may take to be read again: on a file system that hangs, or from a pipe, they never come, and
 /// signals must still be heard.
 const READING: Duration = Duration::from_secs(10);
@@ -67,8 +64,14 @@ struct Signals {
     quit: Signal,
 }
 
-/// Told to end: how long new connections are still taken.
-struct End(Duration);
+/// Told to end.
+#[derive(Clone, Copy)]
+enum End {
+    /// By SIGTERM: after `timeouts.lame_duck`, so that balancers can see `/readyz` fail.
+    AfterLameDuck,
+    /// By SIGINT: with no new connections from then on.
+    AtOnce,
+}
 
 impl Signals {
     fn listen() -> io::Result<Self> {
@@ -82,8 +85,8 @@ impl Signals {
 
     async fn end(&mut self) -> End {
         tokio::select! {
-            () = received(&mut self.terminate) => End(LAME_DUCK),
-            () = received(&mut self.interrupt) => End(Duration::ZERO),
+            () = received(&mut self.terminate) => End::AfterLameDuck,
+            () = received(&mut self.interrupt) => End::AtOnce,
         }
     }
 }
@@ -101,7 +104,7 @@ async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Res
         None => App::start(settings.clone(), outside)?,
         Some(predecessor) => tokio::select! {
             app = take_over(predecessor, settings.clone(), outside) => app?,
-            End(_) = signals.end() => return Ok(()),
+            _ = signals.end() => return Ok(()),
         },
     };
     supervisor::ready();
@@ -110,8 +113,8 @@ async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Res
     let mut requests = app.gate.operators.reloads.listen();
     let last = loop {
         tokio::select! {
-            () = received(&mut signals.terminate) => break Last::Told(End(LAME_DUCK)),
-            () = received(&mut signals.interrupt) => break Last::Told(End(Duration::ZERO)),
+            () = received(&mut signals.terminate) => break Last::Told(End::AfterLameDuck),
+            () = received(&mut signals.interrupt) => break Last::Told(End::AtOnce),
             () = received(&mut signals.hangup) => drop(read_again(&app, &source, &mut files).await),
             () = received(&mut signals.quit) => if let Some(last) = hand_over(&app, &mut signals).await {
                 break last;
@@ -125,9 +128,17 @@ async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Res
     drop(requests);
     let drained = async {
         match last {
-            Last::Told(End(lame_duck)) => {
+            Last::Told(end) => {
                 supervisor::stopping();
-                tracing::info!("draining: no new connections soon, requests in flight are finished");
+                let lame_duck = match end {
+                    End::AfterLameDuck => app.gate.live.load().settings.lame_duck,
+                    End::AtOnce => Duration::ZERO,
+                };
+                let seconds = lame_duck.as_secs_f64();
+                tracing::info!(
+                    seconds,
+                    "draining: after that no new connections, requests in flight are finished"
+                );
                 app.stop(lame_duck).await;
             }
             Last::HandedOver(to) => {
@@ -138,7 +149,7 @@ async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Res
     };
     tokio::select! {
         () = drained => tracing::info!("stopped"),
-        End(_) = signals.end() => tracing::warn!("stopped at once, by another signal"),
+        _ = signals.end() => tracing::warn!("stopped at once, by another signal"),
     }
     Ok(())
 }

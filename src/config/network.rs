@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{Admin, Listener};
+use crate::config::settings::{Admin, Listener, Serves};
 use crate::config::{admin, listeners};
 use crate::core::request::Origin;
 
@@ -34,6 +34,9 @@ impl Network {
                 key,
                 format!("`listen` and `admin`{default} take the same address; give one another port"),
             );
+        }
+        if public_url.as_ref().is_some_and(Origin::is_https) && !root.has("trusted_proxies") {
+            warn_of_unnamed_proxy(root, &listeners);
         }
         let listen = listeners.iter().map(|listener| listener.address).collect();
         let network = Self { public_url, listen, admin, trusted_proxies: trusted_proxies(root) };
@@ -115,6 +118,18 @@ pub(super) fn address(value: &Value<'_>) -> Option<SocketAddr> {
         value.wrong(format!("`{written}` is not an address; {remedy}"));
     }
     address.ok()
+}
+
+/// Where `public_url` is https and nobody else is believed.
+fn warn_of_unnamed_proxy(root: &Keys<'_>, listeners: &[Listener]) {
+    let speaks_tls = |listener: &Listener| matches!(listener.serves, Serves::Tls(_));
+    if listeners.is_empty() || listeners.iter().any(speaks_tls) {
+        return;
+    }
+    root.warn(
+        "listen",
+        "no listener has `tls` and `public_url` is https, so a proxy in front speaks it, which `trusted_proxies` does not name: all clients count as one address (`denials_per_address`, `connections_per_address`), and upstreams are told `http`; write the proxy's addresses, like `trusted_proxies: [10.0.0.0/8]`, or give a listener `tls`",
+    );
 }
 
 fn trusted_proxies(root: &Keys<'_>) -> Vec<IpNet> {

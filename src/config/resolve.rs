@@ -10,7 +10,7 @@ use crate::config::network::Network;
 use crate::config::read::Keys;
 use crate::config::routes;
 use crate::config::sessions;
-use crate::config::settings::{Patience, Settings};
+use crate::config::settings::Settings;
 use crate::config::signals;
 use crate::config::store;
 use crate::core::cors::Sharing;
@@ -20,6 +20,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let (network, listen) = Network::read(root);
     let sessions = sessions::sessions(root);
     let limits = sessions::limits(root);
+    let (patience, lame_duck) = sessions::timeouts(root);
     let log = sessions::log(root);
     let mut identity = identity::read(root);
     let store = store::read(root);
@@ -65,7 +66,9 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         signals: signals.into_iter().map(Arc::new).collect(),
         store: store?,
         limits,
-        patience: Patience::default(),
+        patience,
+        lame_duck,
+        trace_sampled: root.section("trace").flag("sampled"),
         log,
         shown,
     })

@@ -1,10 +1,10 @@
-//! `sessions:`, `limits:`, `log:` — how long, how large, how loud.
+//! `sessions:`, `limits:`, `timeouts:`, `log:` — how long, how large, how loud.
 
 use std::time::Duration;
 
 use crate::config::keys::cookie_keys;
 use crate::config::read::Keys;
-use crate::config::settings::{Limits, Log, LogFormat, Sessions, SubjectInLog};
+use crate::config::settings::{Limits, Log, LogFormat, Patience, Sessions, SubjectInLog};
 use crate::config::values::show_duration;
 use crate::core::token::DEFAULT_TOKEN_LIMIT;
 
@@ -68,6 +68,14 @@ pub(super) fn limits(root: &Keys<'_>) -> Limits {
         requests_per_address: rate(&keys, "requests_per_address", None),
         denials_per_address: rate(&keys, "denials_per_address", Some((120, 60 * SECOND))),
     }
+}
+
+/// How long a client may take, and how long new ones are taken after SIGTERM.
+pub(super) fn timeouts(root: &Keys<'_>) -> (Patience, Duration) {
+    let keys = root.section("timeouts");
+    let keep_alive = keys.duration("keep_alive", 75 * SECOND, SECOND..=DAY);
+    let lame_duck = keys.duration("lame_duck", SECOND, Duration::ZERO..=300 * SECOND);
+    (Patience { next_request: keep_alive, http2_idle: keep_alive, ..Patience::default() }, lame_duck)
 }
 
 /// How often in how long; `0` is `None`.

@@ -62,6 +62,10 @@ pub struct Settings {
     pub store: Store,
     pub limits: Limits,
     pub patience: Patience,
+    /// How long new connections are taken after SIGTERM, while readiness fails.
+    pub lame_duck: Duration,
+    /// Whether a new `traceparent` asks for its trace to be recorded.
+    pub trace_sampled: bool,
     pub log: Log,
     /// All of it as the file says it, without its secrets.
     pub shown: serde_json::Value,
@@ -335,7 +339,8 @@ pub struct Limits {
     pub denials_per_address: Option<(u32, Duration)>,
 }
 
-/// How long clients may take. No key sets these; tests shorten them.
+/// How long clients may take. `timeouts.keep_alive` sets how long they may wait with their next request, and no key sets the
+/// rest; tests shorten them.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// From a connection's beginning, or a request's first byte, to the end of its header.

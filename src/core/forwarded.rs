@@ -4,7 +4,8 @@
 //!
 //! Only what a trusted proxy says is believed, hop by hop from the right. What lies to the left of the
 //! client in `X-Forwarded-For` anybody may have written: it is neither believed nor passed on. `Forwarded`
-//! is written and not read: a proxy that is trusted must send `X-Forwarded-For`.
+//! is written and not read: a proxy that is trusted must send `X-Forwarded-For`. Nor is `X-Forwarded-Host` read, of nobody:
+//! what an upstream is told is the host by which the route was found, or it would act for a host whose rules were not asked.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -73,8 +74,14 @@ pub struct Identifiers {
 }
 
 /// Keeps the ids that a trusted proxy sent, when they are there once and well-formed; else makes new
-/// ones from random bytes: 16 for the request, 16 for the trace, 8 for its parent.
-pub fn identifiers(from_trusted_proxy: bool, headers: &HeaderMap, random: [u8; 40]) -> Identifiers {
+/// ones from random bytes: 16 for the request, 16 for the trace, 8 for its parent. `sampled`: what a new trace says of
+/// itself.
+pub fn identifiers(
+    from_trusted_proxy: bool,
+    headers: &HeaderMap,
+    random: [u8; 40],
+    sampled: bool,
+) -> Identifiers {
     let (request, trace, parent) = (&random[..16], &random[16..32], &random[32..]);
     let sent = |name| if from_trusted_proxy { single(headers, name) } else { None };
     let trace_parent = sent(TRACEPARENT).and_then(TraceParent::parse);
@@ -83,7 +90,8 @@ pub fn identifiers(from_trusted_proxy: bool, headers: &HeaderMap, random: [u8; 4
             .and_then(RequestId::parse)
             .unwrap_or_else(|| RequestId::from_random(part(request))),
         keeps_trace_state: trace_parent.is_some(),
-        trace_parent: trace_parent.unwrap_or_else(|| TraceParent::from_random(part(trace), part(parent))),
+        trace_parent: trace_parent
+            .unwrap_or_else(|| TraceParent::from_random(part(trace), part(parent), sampled)),
     }
 }
 
@@ -111,7 +119,8 @@ pub struct Told {
 
 impl Told {
     /// `host` is the one that was asked for, with its port where it came with one; `scheme` is that of the
-    /// connection itself. What the request says of both counts only when the peer is a trusted proxy.
+    /// connection itself. The host is never another; what the request says of addresses and of the scheme counts only when
+    /// the peer is a trusted proxy.
     pub fn of(
         peer: IpAddr,
         received: &HeaderMap,
@@ -147,10 +156,8 @@ fn headers(
         *place = hop;
         length += 1;
     }
-    let told = |name| if is_trusted(peer, trusted) { single(received, name) } else { None };
     let proxies = chain.iter().take(length).filter(|hop| is_trusted(**hop, trusted)).count();
     let client_scheme = client_scheme(received, proxies).unwrap_or(scheme);
-    let client_host = told(X_FORWARDED_HOST).filter(|told| is_authority(told)).unwrap_or(host);
 
     let (mut addresses, mut forwarded) = (String::with_capacity(48), String::with_capacity(96));
     for (i, hop) in chain.iter().take(length).rev().enumerate() {
@@ -163,14 +170,14 @@ fn headers(
         // IPv6 in brackets, and so in quotes (RFC 7239 section 6).
         let (before, after) = if hop.is_ipv4() { ("for=", "") } else { ("for=\"[", "]\"") };
         forwarded.extend([before, addresses.get(at..).unwrap_or_default(), after]);
-        // What the client asked for, and what we were asked for by the last of several hops.
+        // How the client asked, and how the last of several hops asked us.
         if i == 0 {
-            write_asked_for(client_host, client_scheme, &mut forwarded);
+            write_asked_for(host, client_scheme, &mut forwarded);
         } else if i + 1 == length {
             write_asked_for(host, scheme, &mut forwarded);
         }
     }
-    let host = Some(client_host).filter(|host| is_authority(host));
+    let host = Some(host).filter(|host| is_authority(host));
     let set = |name, text: &str| Some((name, HeaderValue::from_str(text).ok()?));
     let all = [
         set(X_FORWARDED_FOR, &addresses),
@@ -285,19 +292,21 @@ mod tests {
         random.split_at_mut(32).1.copy_from_slice(&[3; 8]);
         random
     };
-    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
     #[test]
     fn ids_are_kept_from_trusted_proxies_when_well_formed() {
         let sent = headers(&[("x-request-id", "abcdef-0123"), ("traceparent", TRACE)]);
-        let kept = identifiers(true, &sent, RANDOM);
+        let kept = identifiers(true, &sent, RANDOM, true);
         assert_eq!((kept.request_id.as_str(), kept.trace_parent.as_str()), ("abcdef-0123", TRACE));
         assert!(kept.keeps_trace_state);
-        let fresh = identifiers(false, &HeaderMap::new(), RANDOM);
+        let fresh = identifiers(false, &HeaderMap::new(), RANDOM, false);
         assert!(!fresh.keeps_trace_state);
         assert_eq!(fresh.request_id.as_str(), "01".repeat(16));
-        let trace = format!("00-{}-{}-00", "02".repeat(16), "03".repeat(8));
-        assert_eq!(fresh.trace_parent.as_str(), trace);
+        let trace = format!("00-{}-{}", "02".repeat(16), "03".repeat(8));
+        assert_eq!(fresh.trace_parent.as_str(), format!("{trace}-00"));
+        let sampled = identifiers(false, &sent, RANDOM, true);
+        assert_eq!(sampled.trace_parent.as_str(), format!("{trace}-01"));
         for (trusted, refused) in [
             (false, sent.clone()),
             (true, headers(&[("x-request-id", "a b"), ("traceparent", "00-x")])),
@@ -311,7 +320,7 @@ mod tests {
                 ]),
             ),
         ] {
-            assert_eq!(identifiers(trusted, &refused, RANDOM), fresh, "{refused:?}");
+            assert_eq!(identifiers(trusted, &refused, RANDOM, false), fresh, "{refused:?}");
         }
     }
 
@@ -349,7 +358,7 @@ mod tests {
     const SENT: [(&str, &str); 3] = [
         ("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.2"),
         ("x-forwarded-proto", "https"),
-        ("x-forwarded-host", "shop.example"),
+        ("x-forwarded-host", "other.example"),
     ];
 
     #[test]
@@ -377,18 +386,18 @@ mod tests {
     #[test]
     fn what_a_trusted_proxy_says_goes_on_from_the_client_inwards() {
         assert_eq!(
-            set("10.0.0.1", false, "inner.example", &SENT),
+            set("10.0.0.1", false, "shop.example", &SENT),
             expected([
                 "203.0.113.9, 10.0.0.2, 10.0.0.1",
                 "https",
                 "shop.example",
-                "for=203.0.113.9;host=shop.example;proto=https, for=10.0.0.2, for=10.0.0.1;host=inner.example;proto=http",
+                "for=203.0.113.9;host=shop.example;proto=https, for=10.0.0.2, for=10.0.0.1;host=shop.example;proto=http",
             ])
         );
         let odd = [("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a\";for=1.1.1.1")];
         assert_eq!(
-            set("10.0.0.1", false, "inner.example", &odd),
-            expected(["10.0.0.1", "http", "inner.example", "for=10.0.0.1;host=inner.example;proto=http"])
+            set("10.0.0.1", false, "shop.example", &odd),
+            expected(["10.0.0.1", "http", "shop.example", "for=10.0.0.1;host=shop.example;proto=http"])
         );
     }
 

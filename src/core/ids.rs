@@ -77,9 +77,9 @@ impl RequestId {
 pub struct TraceParent(String);
 
 impl TraceParent {
-    /// A new trace from 192 random bits: 128 of trace id, 64 of parent id; not sampled, because
-    /// Tollgate records no spans of its own.
-    pub fn from_random(trace: [u8; 16], parent: [u8; 8]) -> Self {
+    /// A new trace from 192 random bits: 128 of trace id, 64 of parent id. Tollgate records no spans of its own; `sampled`
+    /// says to whoever decides by it that they should (W3C Trace Context section 3.2.2.5.1).
+    pub fn from_random(trace: [u8; 16], parent: [u8; 8], sampled: bool) -> Self {
         let trace = u128::from_be_bytes(trace).max(1).to_be_bytes();
         let parent = u64::from_be_bytes(parent).max(1).to_be_bytes();
         let mut text = String::with_capacity(55);
@@ -88,7 +88,7 @@ impl TraceParent {
         let _ = hex::write(&mut text, &trace);
         text.push('-');
         let _ = hex::write(&mut text, &parent);
-        text.push_str("-00");
+        text.push_str(if sampled { "-01" } else { "-00" });
         Self(text)
     }
 
@@ -139,7 +139,10 @@ mod tests {
         ] {
             assert!(TraceParent::parse(bad).is_none(), "{bad}");
         }
-        let made = TraceParent::from_random([7; 16], [9; 8]);
-        assert_eq!(TraceParent::parse(made.as_str()), Some(made));
+        for (sampled, flags) in [(false, "-00"), (true, "-01")] {
+            let made = TraceParent::from_random([7; 16], [9; 8], sampled);
+            assert!(made.as_str().ends_with(flags));
+            assert_eq!(TraceParent::parse(made.as_str()), Some(made));
+        }
     }
 }

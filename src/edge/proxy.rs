@@ -74,7 +74,12 @@ impl Proxy {
             None => ports::random(&*self.gate.random),
         };
         Identification {
-            ids: forwarded::identifiers(forwarded::is_trusted(peer, trusted), received, random),
+            ids: forwarded::identifiers(
+                forwarded::is_trusted(peer, trusted),
+                received,
+                random,
+                live.settings.trace_sampled,
+            ),
             peer,
             client: forwarded::client_address(peer, received, trusted),
         }

@@ -159,8 +159,13 @@ pub fn stand_by(
     };
     let public = sockets.into_iter().zip(&settings.listen).map(entrance).collect::<Result<_, _>>()?;
     let metrics = gate.metrics.clone();
-    let app = Admin { gate, started_with: settings.clone(), drain: drain.clone(), pages: Pages::new(false)? };
-    let app = Arc::new(app);
+    let app = Arc::new(Admin {
+        gate,
+        started_with: settings.clone(),
+        serving: serving.clone(),
+        drain: drain.clone(),
+        pages: Pages::new(false)?,
+    });
     let admin = Entrance::new(admin, Door::ClearText, header, app, admin_connections)?;
     Ok(Standby { started_with: settings.clone(), serving, prober, metrics, drain, log, public, admin })
 }

@@ -234,13 +234,10 @@ async fn until(mut stop: watch::Receiver<bool>, look: impl Fn()) {
     }
 }
 
-/// Begins what is due, and says how old the keys are.
+/// Begins what is due.
 pub(crate) fn look(means: Means<'_>, issuers: &Issuers) {
     for issuer in issuers.iter() {
         consult(means, issuer, true);
-        if let Some(age) = issuer.keys_age(means.clock.now()) {
-            means.metrics.keys_age(&issuer.settings.name, age);
-        }
     }
 }
 

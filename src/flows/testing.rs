@@ -60,6 +60,8 @@ pub(crate) fn settings(public_url: &str) -> Settings {
             denials_per_address: Some((20, Duration::from_secs(60))),
         },
         patience: Patience::default(),
+        lame_duck: Duration::ZERO,
+        trace_sampled: false,
         log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
         shown: serde_json::Value::Null,
     }

@@ -143,6 +143,11 @@ impl IssuerState {
         Some(Flight { known: self.known.clone(), began: now, limits: self.limits, is_open: true })
     }
 
+    /// Has its keys fetched again, however young they are; those at hand count until then.
+    fn doubt_keys(&self, now: Timestamp) {
+        self.freshness().doubt(now);
+    }
+
     /// Changes whenever a fetch ended. Take it before [`Self::consult`], so that none is missed.
     pub fn landings(&self) -> watch::Receiver<u64> {
         self.known.landed.subscribe()
@@ -184,14 +189,15 @@ impl Known {
     }
 }
 
-/// Keys are kept over a reload when they come from the same place, trusted for the same reason.
+/// Keys are kept over a reload when they are the same issuer's and come from the same place. Whom that place is known by (`ca`)
+/// does not say whose keys these are; see [`Issuers::doubt_changed`].
 fn is_same_source(before: &Issuer, now: &Issuer) -> bool {
     let same_place = match (&before.keys, &now.keys) {
         (KeySource::Discovery(a), KeySource::Discovery(b)) => a == b,
         (KeySource::JwksUri(a), KeySource::JwksUri(b)) => a == b,
         _ => false,
     };
-    same_place && before.rules.iss == now.rules.iss && before.ca == now.ca
+    same_place && before.rules.iss == now.rules.iss
 }
 
 /// What was said of opaque tokens is kept over a reload while it would be asked for and judged as before.
@@ -274,6 +280,16 @@ impl Issuers {
             Arc::new(IssuerState { place, ..IssuerState::new(issuer.clone(), before.map(Arc::as_ref)) })
         };
         Self { all: settings.iter().enumerate().map(state).collect() }
+    }
+
+    /// Whose `ca` is another than `before` has its keys fetched again. To be called when the new one counts.
+    pub fn doubt_changed(&self, before: &Self, now: Timestamp) {
+        for issuer in &self.all {
+            let was = before.by_name(&issuer.settings.name);
+            if was.is_some_and(|was| was.settings.ca != issuer.settings.ca) {
+                issuer.doubt_keys(now);
+            }
+        }
     }
 
     /// Whether it is one of these, and not one of the same name of another configuration.
@@ -447,7 +463,22 @@ mod tests {
         assert!(after(same()));
         assert!(after(Issuer { timeout: Duration::from_secs(1), ..same() }));
         assert!(!after(issuer("https://other.example", KeySource::Discovery(None))));
-        assert!(!after(Issuer { ca: Some(vec![1]), ..same() }));
+        assert!(after(Issuer { ca: Some(vec![1]), ..same() }));
         assert!(!after(issuer(ISS, KeySource::JwksUri("https://as.example/jwks".parse().unwrap()))));
+    }
+
+    #[test]
+    fn a_change_of_ca_has_the_keys_fetched_again_with_the_next_look_and_any_other_change_does_not() {
+        let later = NOW.plus(Duration::from_secs(11));
+        let decided = |changed: Issuer| {
+            let before = Issuers::new(&[Arc::new(issuer(ISS, KeySource::Discovery(None)))], None);
+            succeed(before.iter().next().unwrap());
+            let after = Issuers::new(&[Arc::new(changed)], Some(&before));
+            after.doubt_changed(&before, NOW.plus(Duration::from_secs(1)));
+            after.iter().next().unwrap().consult(true, later).0
+        };
+        let same = || issuer(ISS, KeySource::Discovery(None));
+        assert_eq!(decided(Issuer { ca: Some(vec![1]), ..same() }), Decision::UseAndRefresh);
+        assert_eq!(decided(Issuer { timeout: Duration::from_secs(1), ..same() }), Decision::Use);
     }
 }

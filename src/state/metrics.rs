@@ -353,13 +353,20 @@ impl Metrics {
         self.key_fetches.with_label_values(&[issuer.as_str(), if ok { "ok" } else { "failed" }]).inc();
     }
 
-    pub fn keys_age(&self, issuer: &IssuerName, age: Duration) {
-        self.keys_age.with_label_values(&[issuer.as_str()]).set(age.as_secs_f64());
-    }
-
-    /// Nothing more is said of this issuer's keys: a reload took it away.
-    pub fn forget_issuer(&self, issuer: &IssuerName) {
-        let _ = self.keys_age.remove_label_values(&[issuer.as_str()]);
+    /// How old the keys are of those from whom they are fetched, as the next reading shall say it, and nothing of anybody else.
+    /// Infinitely old while none were ever read: an alert must not be silent because there is no number yet.
+    pub fn keys_ages(&self, ages: &[(&IssuerName, Option<Duration>)]) {
+        for family in self.keys_age.collect() {
+            let named = family.get_metric().iter().flat_map(|series| series.get_label());
+            let gone = named
+                .map(prometheus::proto::LabelPair::value)
+                .filter(|told| !ages.iter().any(|(own, _)| own.as_str() == *told));
+            gone.for_each(|name| drop(self.keys_age.remove_label_values(&[name])));
+        }
+        for (issuer, age) in ages {
+            let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
+            self.keys_age.with_label_values(&[issuer.as_str()]).set(age);
+        }
     }
 
     pub fn unknown_kid(&self, issuer: &IssuerName) {
@@ -507,5 +514,26 @@ mod tests {
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         // A spelling that Prometheus reads.
         assert!(text.contains("\ntollgate_revocation_lag_seconds inf\n"), "{text}");
+    }
+
+    #[test]
+    fn keys_that_were_never_read_are_infinitely_old_and_of_whom_they_are_not_fetched_nothing_is_said() {
+        let metrics = Metrics::new().unwrap();
+        let (read, unread, gone) =
+            (IssuerName::new("read"), IssuerName::new("unread"), IssuerName::new("signals/gone"));
+        let age = Some(Duration::from_secs(7));
+        let told = |ages: &[_]| {
+            metrics.keys_ages(ages);
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            let lines = text.lines().filter_map(|line| line.strip_prefix("tollgate_keys_age_seconds"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let all = [(&gone, age), (&read, age), (&unread, None)];
+        assert_eq!(
+            told(&all),
+            ["{issuer=\"read\"} 7", "{issuer=\"signals/gone\"} 7", "{issuer=\"unread\"} inf"]
+        );
+        assert_eq!(told(&[(&read, None)]), ["{issuer=\"read\"} inf"]);
+        assert!(told(&[]).is_empty());
     }
 }

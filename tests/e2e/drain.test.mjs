@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Gateway, hasEnded } from './support/gateway.mjs';
 import { Browser, request, until } from './support/http.mjs';
 import { World } from './support/world.mjs';
 
@@ -52,4 +53,40 @@ test('SIGTERM with nothing to do ends at once', async (t) => {
   world.gateway.signal('SIGTERM');
   assert.deepEqual(await world.gateway.exited, { code: 0, signal: null });
   assert.ok(performance.now() - begun < 10_000, `ended after ${performance.now() - begun} ms`);
+});
+
+/** A gateway that is to be a lame duck for five minutes. */
+async function lameDuck(t) {
+  const gateway = await Gateway.reserve();
+  t.after(() => gateway.stop());
+  return gateway.start({
+    issuers: { test: { url: 'http://127.0.0.1:9', audience: 'api', shared_secret: '0123456789abcdef0123456789abcdef' } },
+    routes: [{ path: '/api/*', to: 'http://127.0.0.1:9' }],
+    timeouts: { lame_duck: '5m' },
+  });
+}
+
+const readiness = (gateway) => request('GET', `${gateway.admin}/readyz`).then((answer) => answer.status);
+
+test('after SIGTERM new connections are served for as long as lame_duck says, while it is not ready; a second one ends it', async (t) => {
+  const gateway = await lameDuck(t);
+  gateway.signal('SIGTERM');
+  await until('readiness to fail', async () => (await readiness(gateway)) === 503);
+  // Longer than the default: each request has a connection of its own, and an answer of the gateway's.
+  for (const begun = performance.now(); performance.now() - begun < 2500; ) {
+    assert.equal((await request('GET', `${gateway.url}/api/x`)).status, 401);
+  }
+  assert.equal(await readiness(gateway), 503);
+  gateway.signal('SIGTERM');
+  assert.deepEqual(await gateway.exited, { code: 0, signal: null });
+});
+
+test('a hand-over waits for no lame duck, and readiness does not fail', async (t) => {
+  const gateway = await lameDuck(t);
+  const { before } = await gateway.handOver();
+  await until('the old process to end', async () => {
+    assert.equal(await readiness(gateway), 200);
+    return hasEnded(before);
+  });
+  assert.equal((await request('GET', `${gateway.url}/api/x`)).status, 401);
 });

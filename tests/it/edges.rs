@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::address::Address;
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
+use crate::support::tls::Http2;
 use crate::support::upstream::{PAUSE, Received, Upstream};
 use crate::support::{eventually, within};
 use serde_json::json;
@@ -106,6 +107,22 @@ async fn a_kept_connection_waits_75_seconds_for_its_next_request_and_no_longer()
     let began = Instant::now();
     assert!(client.is_closed().await);
     assert!((short / 2..short * 40).contains(&began.elapsed()), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn how_long_a_connection_may_wait_for_its_next_request_is_configured() {
+    let upstream = Upstream::start().await;
+    let routes = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
+    let gateway = Gateway::with(&format!("timeouts: {{ keep_alive: 1s }}\n{routes}")).await;
+    let began = Instant::now();
+    let mut client = gateway.connect().await;
+    assert!(client.get("/x", &[]).await.keeps_alive());
+    let mut http2 = Http2::clear_text(gateway.public).await;
+    let asked = http::Request::get(format!("http://{HOST}/x")).body(()).unwrap();
+    assert_eq!(http2.ask(asked, &[]).await.unwrap().status, 200);
+    assert!(client.is_closed().await);
+    within("the end of the connection", http2.ended()).await;
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -281,6 +281,49 @@ async fn a_client_behind_a_trusted_proxy_is_known_by_its_address() {
 }
 
 #[tokio::test]
+async fn the_host_that_was_judged_is_the_host_that_is_told_whatever_a_trusted_proxy_passes_on() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "trusted_proxies: [127.0.0.0/8]\nroutes:\n  - {{ path: /*, host: a.example, to: \"{to}\", public: true }}\n  \
+         - {{ path: /*, host: b.example, to: \"{to}\", require: {{ scope: api:read }} }}\n"
+    ))
+    .await;
+    // As a proxy that leaves the client's own fields alone passes them on.
+    let fields = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.example\r\n\
+                  Forwarded: for=203.0.113.9;host=b.example\r\n";
+    let mut client = gateway.connect().await;
+    client.send(format!("GET / HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n")).await;
+    assert_eq!(client.answer().await.status, 200);
+    let seen = upstream.only();
+    assert_eq!(seen.header("x-forwarded-host"), Some("a.example"));
+    assert_eq!(
+        seen.header("forwarded"),
+        Some("for=203.0.113.9;host=a.example;proto=https, for=127.0.0.1;host=a.example;proto=http")
+    );
+    assert!(!seen.head.contains("b.example"), "{}", seen.head);
+}
+
+#[tokio::test]
+async fn a_new_trace_is_sampled_where_the_operator_says_so_and_a_proxys_is_as_it_came() {
+    let upstream = Upstream::start().await;
+    let route = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url());
+    let theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    for (top, flags) in [
+        ("", "-00"),
+        ("trace: { sampled: true }\n", "-01"),
+        ("trace: { sampled: true }\ntrusted_proxies: 127.0.0.1\n", "-00"),
+    ] {
+        let gateway = Gateway::with(&format!("{top}{route}")).await;
+        assert_eq!(gateway.connect().await.get("/", &[("traceparent", theirs)]).await.status, 200);
+        let seen = upstream.received().pop().unwrap();
+        let sent = seen.header("traceparent").unwrap();
+        assert!(sent.ends_with(flags), "{top}: {sent}");
+        assert_eq!(sent == theirs, top.contains("trusted"));
+    }
+}
+
+#[tokio::test]
 async fn our_cookies_stay_here_and_no_upstream_plants_one() {
     let planting = |_: &crate::support::upstream::Received| {
         b"HTTP/1.1 103 Early Hints\r\nSet-Cookie: __Secure-tollgate-spa=early\r\n\r\n\

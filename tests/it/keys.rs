@@ -19,13 +19,13 @@ use crate::support::upstream::{Received, Upstream};
 const OIDC: &str = "/.well-known/openid-configuration";
 
 /// An authorization server that publishes what it is told to, and counts who asks.
-struct Publisher {
-    server: Upstream,
+pub struct Publisher {
+    pub server: Upstream,
     documents: Arc<Mutex<HashMap<String, Value>>>,
 }
 
 impl Publisher {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let documents: Arc<Mutex<HashMap<String, Value>>> = Arc::default();
         let known = documents.clone();
         let answer = move |seen: &Received| match known.lock().unwrap().get(seen.path()) {
@@ -40,15 +40,15 @@ impl Publisher {
         Self { server: Upstream::answering(Arc::new(answer)).await, documents }
     }
 
-    fn publish(&self, path: &str, document: Value) {
+    pub fn publish(&self, path: &str, document: Value) {
         self.documents.lock().unwrap().insert(path.to_owned(), document);
     }
 
-    fn publish_keys(&self, path: &str, keys: &[&Key]) {
+    pub fn publish_keys(&self, path: &str, keys: &[&Key]) {
         self.publish(path, json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }));
     }
 
-    fn discovered_at(&self, jwks: &str) {
+    pub fn discovered_at(&self, jwks: &str) {
         let url = self.url();
         self.publish(OIDC, json!({ "issuer": url, "jwks_uri": format!("{url}{jwks}") }));
     }
@@ -57,23 +57,23 @@ impl Publisher {
         self.documents.lock().unwrap().remove(path);
     }
 
-    fn asked(&self, path: &str) -> usize {
+    pub fn asked(&self, path: &str) -> usize {
         self.server.received().iter().filter(|seen| seen.path() == path).count()
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.server.url()
     }
 }
 
 /// A key with a name.
-struct Key {
+pub struct Key {
     kid: &'static str,
     issuer: Issuer,
 }
 
 impl Key {
-    fn new(kid: &'static str) -> Self {
+    pub fn new(kid: &'static str) -> Self {
         Self { kid, issuer: Issuer::new() }
     }
 
@@ -84,7 +84,7 @@ impl Key {
     }
 
     /// `Authorization` with a token of `iss` that this key signed.
-    fn bearer(&self, iss: &str, now: Timestamp) -> String {
+    pub fn bearer(&self, iss: &str, now: Timestamp) -> String {
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": self.kid });
         let claims = json!({ "iss": iss, "aud": AUDIENCE, "sub": "alice", "client_id": "web-app", "jti": "1",
             "iat": now.as_secs(), "exp": now.as_secs() + 300 });

@@ -26,6 +26,7 @@ mod gateway_sign_in;
 mod handover;
 mod http2_upstreams;
 mod interim;
+mod issuer_changes;
 mod keys;
 mod limits;
 mod listeners;

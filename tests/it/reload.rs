@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use rustls::version::TLS13;
 use tollgate::config::settings::{Settings, SubjectInLog};
-use tollgate::core::ids::IssuerName;
 
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
@@ -16,7 +15,7 @@ use crate::support::upstream::Upstream;
 use crate::support::within;
 
 /// What the gateway was started with, with these routes; `change` has the last word.
-fn settings(gateway: &Gateway, routes: &str, change: impl FnOnce(String) -> String) -> Settings {
+pub fn settings(gateway: &Gateway, routes: &str, change: impl FnOnce(String) -> String) -> Settings {
     let text = change(gateway.text.replace(&gateway.rest, routes));
     let read = |path: &Path| std::fs::read(path);
     let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &read);
@@ -110,26 +109,6 @@ async fn keys_stay_and_what_needs_a_restart_is_said() {
     std::fs::remove_file(gateway.folder().join("data/cookie.key")).unwrap();
     assert_eq!(gateway.app.reload(settings(&gateway, &rest, |text| text)).unwrap(), Vec::<&str>::new());
     assert!(Arc::ptr_eq(&keys(), &sealed_with), "the key of the cookies too");
-}
-
-#[tokio::test]
-async fn nothing_more_is_said_of_an_issuer_that_went() {
-    let upstream = Upstream::start().await;
-    let rest = format!("routes: [{{ path: /*, to: \"{}\" }}]\n", upstream.url());
-    let gateway = Gateway::with(&rest).await;
-    let told = async || {
-        let text = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
-        text.contains("tollgate_keys_age_seconds{issuer=\"test\"}")
-    };
-    // Keys in a file have no age.
-    gateway.app.gate.metrics.keys_age(&IssuerName::new("test"), Duration::from_secs(7));
-    assert!(told().await);
-    let without = |text: String| {
-        let kept = text.lines().filter(|line| !line.starts_with("  test: "));
-        kept.map(|line| format!("{line}\n")).collect()
-    };
-    gateway.app.reload(settings(&gateway, &rest, without)).unwrap();
-    assert!(!told().await);
 }
 
 #[tokio::test]

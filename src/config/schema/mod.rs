@@ -6,6 +6,7 @@
 
 mod identity;
 mod json;
+mod limits;
 mod parties;
 mod signals;
 mod store;

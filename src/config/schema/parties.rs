@@ -80,7 +80,7 @@ pub(super) const ISSUER: &[Key] = &[
         "ca",
         One("a file"),
         Otherwise("the system's certificates"),
-        "Certificates (PEM) that are trusted for it, instead of the system's.",
+        "Certificates (PEM) that are trusted for it, instead of the system's. After a change its keys are fetched again; those from before count until that works.",
         "tls/corp-ca.pem",
     ),
     key("keys_refresh", One("a duration"), Default("10m"), "How often its keys are fetched again.", "5m"),

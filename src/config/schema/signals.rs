@@ -72,7 +72,7 @@ pub(super) const SIGNAL: &[Key] = &[
         "ca",
         One("a file"),
         Otherwise("the system's certificates"),
-        "Certificates (PEM) that are trusted for it, instead of the system's.",
+        "Certificates (PEM) that are trusted for it, instead of the system's. After a change its keys are fetched again; those from before count until that works.",
         "tls/corp-ca.pem",
     ),
 ];

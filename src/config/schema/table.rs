@@ -4,6 +4,7 @@
 use super::Form::{List, Named, One, OneOrEntries, OneOrKeys, OneOrMany, Secret, Secrets, Section, Values};
 use super::Need::{Default, Otherwise, Required};
 use super::identity::{IDENTITY, ROUTE_IDENTITY};
+use super::limits::{LIMITS, TIMEOUTS};
 use super::parties::{CLIENT, ISSUER};
 use super::signals::SIGNAL;
 use super::store::STORE;
@@ -37,7 +38,7 @@ pub const ROOT: &[Key] = &[
         "trusted_proxies",
         OneOrMany("a network"),
         Otherwise("none"),
-        "Proxies whose `X-Forwarded-For`, `X-Request-Id` and `traceparent` are believed: networks or addresses.",
+        "Proxies whose `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Request-Id` and `traceparent` are believed: networks or addresses. They must set these or remove what clients sent. `X-Forwarded-Host` is believed of nobody.",
         "[10.0.0.0/8]",
     ),
     key(
@@ -97,6 +98,20 @@ pub const ROOT: &[Key] = &[
         "/var/lib/tollgate",
     ),
     key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),
+    key(
+        "timeouts",
+        Section(TIMEOUTS),
+        Otherwise("the defaults below"),
+        "How long clients are waited for. Deadlines towards upstreams: `upstreams.<name>.timeouts`.",
+        "",
+    ),
+    key(
+        "trace",
+        Section(TRACE),
+        Otherwise("the defaults below"),
+        "What upstreams are told of the trace of a request (W3C Trace Context).",
+        "",
+    ),
     key("log", Section(LOG), Otherwise("the defaults below"), "What the log looks like.", ""),
 ];
 
@@ -303,7 +318,7 @@ const ROUTE: &[Key] = &[
         "body_limit",
         One("a size"),
         Otherwise("`limits.body`"),
-        "The largest request body on this route.",
+        "The largest request body on this route. What a client streams (gRPC, a long upload) counts from the request's beginning to its end: give such a route more than one stream ever sends.",
         "1GiB",
     ),
     key(
@@ -378,58 +393,13 @@ const SESSIONS: &[Key] = &[
     ),
 ];
 
-const LIMITS: &[Key] = &[
-    key(
-        "token",
-        One("a size"),
-        Default("8KiB"),
-        "The largest access token; 256 bytes to 64KiB, and no larger than `header`.",
-        "4KiB",
-    ),
-    key(
-        "header",
-        One("a size"),
-        Default("32KiB"),
-        "The largest request header in all; 1KiB to 64KiB. It has at most 100 fields.",
-        "16KiB",
-    ),
-    key("body", One("a size"), Default("10MiB"), "The largest request body.", "1MiB"),
-    key(
-        "token_memory",
-        One("a size"),
-        Default("64MiB"),
-        "For access tokens that were verified and are not verified again. `0`: each is, every time. Half as much may be taken by the proofs of possession that were used with tokens, and an eighth by those at `/oauth/token`.",
-        "256MiB",
-    ),
-    key(
-        "connections",
-        One("a number"),
-        Default("20000"),
-        "Connections open at once; more are closed unanswered. Fewer where the system allows fewer open files.",
-        "5000",
-    ),
-    key(
-        "connections_per_address",
-        One("a number"),
-        Default("1000"),
-        "The same from one address (IPv6: one /64). `trusted_proxies` are not counted.",
-        "100",
-    ),
-    key(
-        "requests_per_address",
-        One("a rate"),
-        Default("0"),
-        "How often one address (IPv6: one /64) may ask, behind `trusted_proxies` the client's; then 429. `0`: no limit.",
-        "600/m",
-    ),
-    key(
-        "denials_per_address",
-        One("a rate"),
-        Default("120/m"),
-        "How often one address may show bad credentials; then work for it is refused with 429. `0`: no limit.",
-        "30/m",
-    ),
-];
+const TRACE: &[Key] = &[key(
+    "sampled",
+    One("true or false"),
+    Default("false"),
+    "Whether a new `traceparent` says that its trace is recorded. Services that follow it, as those of OpenTelemetry do, record nothing with `false`. That of a trusted proxy goes on as it is.",
+    "true",
+)];
 
 const LOG: &[Key] = &[
     key(

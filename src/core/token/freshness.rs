@@ -18,6 +18,8 @@ pub struct Freshness {
     fetched_at: Option<Timestamp>,
     /// When the latest fetch began, whatever became of it.
     tried_at: Option<Timestamp>,
+    /// What was fetched up to then is fetched again, however young it is.
+    doubted_at: Option<Timestamp>,
     /// Failures since the last success.
     failures: u32,
     in_flight: bool,
@@ -81,7 +83,11 @@ impl Freshness {
         let may_fetch = !self.in_flight && self.rested(pause, now);
         if usable && kid_known {
             let old = age.is_some_and(|age| age >= limits.refresh) || self.is_ahead(limits.cooldown, now);
-            return if old && may_fetch { Decision::UseAndRefresh } else { Decision::Use };
+            return if (old || self.is_doubted(now)) && may_fetch {
+                Decision::UseAndRefresh
+            } else {
+                Decision::Use
+            };
         }
         if self.in_flight {
             Decision::Wait
@@ -119,6 +125,12 @@ impl Freshness {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// Whom the issuer is known by has changed: the keys at hand are used, and fetched again as soon as that may be. A fetch
+    /// that is under way began before, and does not count.
+    pub const fn doubt(&mut self, now: Timestamp) {
+        self.doubted_at = Some(now);
+    }
+
     /// Since the keys at hand were read; `None` when there never were any.
     pub fn age(&self, now: Timestamp) -> Option<Duration> {
         self.fetched_at.map(|fetched| now.since(fetched))
@@ -136,6 +148,12 @@ impl Freshness {
     /// A request that read the clock a moment before the fetch is no such case.
     fn is_ahead(&self, by: Duration, now: Timestamp) -> bool {
         self.fetched_at.is_some_and(|fetched| fetched.since(now) > by)
+    }
+
+    /// A doubt that lies ahead, because the clock was set back, waits until it is reached.
+    fn is_doubted(&self, now: Timestamp) -> bool {
+        self.doubted_at
+            .is_some_and(|doubted| doubted <= now && self.fetched_at.is_some_and(|at| at <= doubted))
     }
 
     /// Whether the latest fetch began at least `pause` ago. A clock that was set back by more than
@@ -241,6 +259,30 @@ mod tests {
         freshness.begin(at(20));
         freshness.succeeded();
         assert_eq!(freshness.decide(&LIMITS, true, at(40)), Decision::Use);
+    }
+
+    #[test]
+    fn keys_that_are_doubted_are_used_and_fetched_again_until_a_later_fetch_brought_some() {
+        let mut freshness = fetched(0);
+        freshness.begin(at(20));
+        freshness.doubt(at(21));
+        freshness.succeeded();
+        let decided = |freshness: &Freshness, seconds| freshness.decide(&LIMITS, true, at(seconds));
+        assert_eq!(decided(&freshness, 29), Decision::Use, "within the cooldown");
+        assert_eq!(decided(&freshness, 30), Decision::UseAndRefresh, "that fetch began before");
+        freshness.begin(at(30));
+        freshness.failed();
+        assert_eq!(
+            (decided(&freshness, 39), decided(&freshness, 40)),
+            (Decision::Use, Decision::UseAndRefresh)
+        );
+        assert_eq!(decided(&freshness, 19), Decision::Use, "a clock that was set back");
+        freshness.begin(at(40));
+        freshness.succeeded();
+        assert_eq!(decided(&freshness, 60), Decision::Use);
+        let mut without = Freshness::default();
+        without.doubt(at(0));
+        assert_eq!(without.decide(&LIMITS, false, at(0)), Decision::FetchAndWait);
     }
 
     /// What happens to an issuer, in any order.

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -23,6 +24,7 @@ use crate::core::ids::IssuerName;
 use crate::edge::connection_guard::Connection;
 use crate::edge::drain::Drain;
 use crate::edge::pages::Pages;
+use crate::edge::serving::Serving;
 use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::ports::StoreHealth;
@@ -41,6 +43,7 @@ pub(crate) struct Admin {
     pub(crate) gate: Arc<Gate>,
     /// What does not change without a restart counts from here.
     pub(crate) started_with: Arc<Settings>,
+    pub(crate) serving: Arc<ArcSwap<Serving>>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) pages: Pages,
 }
@@ -81,6 +84,8 @@ impl Admin {
         let healths = [self.gate.store.health(), self.gate.revocation_log.health()];
         self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
         self.gate.metrics.revocations(&self.gate.revocations);
+        self.tell_ages_of_keys();
+        self.serving.load().upstreams.tell(&self.gate.metrics);
         self.gate.metrics.used_proofs(self.gate.used_proofs.held(), self.gate.used_page_proofs.held());
         match self.gate.metrics.render() {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
@@ -89,6 +94,14 @@ impl Admin {
                 plain(StatusCode::INTERNAL_SERVER_ERROR, "")
             }
         }
+    }
+
+    fn tell_ages_of_keys(&self) {
+        let (live, now) = (self.gate.live.load(), self.gate.clock.now());
+        let fetched =
+            live.issuers.iter().chain(live.transmitters.own().iter()).filter(|one| one.is_fetched());
+        let ages: Vec<_> = fetched.map(|one| (&one.settings.name, one.keys_age(now))).collect();
+        self.gate.metrics.keys_ages(&ages);
     }
 
     fn status<'a>(&self, live: &'a Live, readiness: &'a Readiness) -> Status<'a> {

@@ -19,6 +19,7 @@ pub(super) struct Readiness {
 
 impl Admin {
     pub(super) fn readiness(&self) -> Readiness {
+        self.serving.load().upstreams.tell(&self.gate.metrics);
         let live = self.gate.live.load();
         let without_keys: Vec<_> = live.issuers.iter().filter(|issuer| !issuer.keys_ready()).collect();
         let none_has = !without_keys.is_empty() && without_keys.len() == live.issuers.iter().count();

@@ -21,13 +21,13 @@ mod upgrade;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ahash::HashMap;
 use balance::Balancer;
 pub(crate) use health::Prober;
 use serde_json::Value;
 pub(crate) use server::{Server, may_switch, over_http1, set_timeouts};
+use tokio::time::Instant;
 
 use self::authorities::Brought;
 use crate::config::settings;
@@ -97,6 +97,21 @@ impl Upstreams {
                 }
                 upstream.tell(server);
             }
+        }
+    }
+
+    /// Says of every server how it is now, and nothing of any other: what was heard of one may be too long ago, and a request
+    /// of before a reload may have heard of one that is gone.
+    pub(crate) fn tell(&self, metrics: &Metrics) {
+        for (upstream, authority, _) in metrics.servers() {
+            let upstream = UpstreamName::new(upstream);
+            let servers = self.get(&upstream).map(|upstream| &upstream.servers);
+            if !servers.is_some_and(|servers| servers.iter().any(|server| server.authority == authority)) {
+                metrics.forget_server(&upstream, &authority);
+            }
+        }
+        for upstream in self.0.values() {
+            upstream.servers.iter().for_each(|server| upstream.tell(server));
         }
     }
 
@@ -181,7 +196,8 @@ impl Upstream {
     }
 
     fn tell(&self, server: &Server) {
-        self.metrics.upstream_healthy(&server.upstream, &server.authority, server.standing.is_well());
+        let is_well = server.standing.is_well(self.now());
+        self.metrics.upstream_healthy(&server.upstream, &server.authority, is_well);
     }
 
     /// Milliseconds since it was first known.
@@ -197,5 +213,40 @@ fn who<'p>(permit: &'p Permit, name: &str, client: IpAddr) -> Cow<'p, str> {
         Some(Value::String(text)) => Cow::Borrowed(text),
         Some(value) => Cow::Owned(value.to_string()),
         None => Cow::Owned(client.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::server::tests::upstream;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_nobody_asks_for_is_not_out_for_ever_and_one_that_is_gone_not_told_of() {
+        let metrics = Metrics::new().unwrap();
+        let upstreams = |urls: &[&str], before| {
+            Upstreams::new(&[Arc::new(upstream(urls))], &metrics, before, None).unwrap()
+        };
+        let told = |upstreams: &Upstreams| {
+            upstreams.tell(&metrics);
+            metrics.servers().into_iter().map(|(_, server, well)| (server, well)).collect::<Vec<_>>()
+        };
+        let expected = |all: &[(&str, bool)]| {
+            all.iter().map(|(server, well)| ((*server).to_owned(), *well)).collect::<Vec<_>>()
+        };
+        let before = upstreams(&["http://10.0.0.1:1", "http://10.0.0.2:2"], None);
+        before.take_over(None);
+        let up = before.get(&UpstreamName::new("up")).unwrap().clone();
+        let first = up.servers[0].clone();
+        up.could_not_connect(&first);
+        let after = upstreams(&["http://10.0.0.1:1"], Some(&before));
+        after.take_over(Some(&before));
+        // A request of before the reload.
+        up.could_not_connect(&up.servers[1]);
+        assert_eq!(told(&after), expected(&[("10.0.0.1:1", false)]));
+        tokio::time::advance(std::time::Duration::from_secs(299)).await;
+        assert_eq!(told(&after), expected(&[("10.0.0.1:1", false)]));
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        assert_eq!(told(&after), expected(&[("10.0.0.1:1", true)]));
     }
 }

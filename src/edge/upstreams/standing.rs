@@ -1,6 +1,7 @@
 //! What is known of a server's health: what it was asked (actively) and what became of connections to it
 //! (passively). A server that cannot be reached is set aside for a moment that doubles each time; when the
-//! moment is over, one request tries it.
+//! moment is over, one request tries it. Where no request comes, nobody learns that it can be reached again: that it could
+//! not be says something for [`REMEMBERED`] and no longer.
 //!
 //! It must never set the only server aside; whoever chooses sees to that.
 
@@ -9,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 /// How long a server is set aside at first, in milliseconds; it doubles.
 const FIRST: u64 = 1_000;
 const LONGEST: u64 = 30_000;
+/// How long after a connection that failed, in milliseconds, a server is not well, if none was made since.
+const REMEMBERED: u64 = 300_000;
 /// Checks that must fail in a row.
 const FAILED_CHECKS: u32 = 2;
 
@@ -19,6 +22,8 @@ pub(super) struct Standing {
     aside_until: AtomicU64,
     /// Connections that failed in a row.
     failures: AtomicU32,
+    /// When the latest of them failed.
+    failed_at: AtomicU64,
     /// Health checks that failed in a row.
     failed_checks: AtomicU32,
     sick: AtomicBool,
@@ -30,9 +35,10 @@ impl Standing {
         !self.sick.load(Relaxed)
     }
 
-    /// Whether it is healthy, and its last connection did not fail.
-    pub(super) fn is_well(&self) -> bool {
-        self.is_healthy() && self.failures.load(Relaxed) == 0
+    /// Whether it is healthy, and its last connection did not fail lately.
+    pub(super) fn is_well(&self, now: u64) -> bool {
+        let failed_lately = now < self.failed_at.load(Relaxed).saturating_add(REMEMBERED);
+        self.is_healthy() && !(failed_lately && self.failures.load(Relaxed) > 0)
     }
 
     /// Whether a request should go there. After its time aside it says yes once, to whoever asks first.
@@ -49,12 +55,13 @@ impl Standing {
             && self.aside_until.compare_exchange(until, now.saturating_add(FIRST), Relaxed, Relaxed).is_ok()
     }
 
-    /// It could not be reached. True when it was well before.
+    /// It could not be reached. True when that is news.
     pub(super) fn could_not_connect(&self, now: u64) -> bool {
+        let failed_at = self.failed_at.swap(now, Relaxed);
         let before = self.failures.fetch_add(1, Relaxed);
         let aside = FIRST.saturating_mul(1 << before.min(8)).min(LONGEST);
         self.aside_until.store(now.saturating_add(aside), Relaxed);
-        before == 0
+        before == 0 || now >= failed_at.saturating_add(REMEMBERED)
     }
 
     /// It was reached. True when it had not been before.
@@ -121,5 +128,19 @@ mod tests {
         standing.checked(false);
         standing.is_no_longer_checked();
         assert!(standing.is_healthy());
+    }
+
+    #[test]
+    fn that_it_could_not_be_reached_counts_no_longer_when_nobody_has_tried_for_long() {
+        let standing = Standing::default();
+        assert!(standing.is_well(0));
+        assert!(standing.could_not_connect(1_000));
+        assert!(!standing.could_not_connect(61_000), "that is no news");
+        assert!(!standing.is_well(1_000 + REMEMBERED) && standing.is_well(61_000 + REMEMBERED));
+        assert!(standing.could_not_connect(61_000 + REMEMBERED), "and news again");
+        assert!(!standing.is_well(61_000 + REMEMBERED));
+        assert!(standing.reached() && standing.is_well(61_000 + REMEMBERED));
+        assert!(!standing.checked(false) && standing.checked(false));
+        assert!(!standing.is_well(u64::MAX), "what checks found is asked again and again");
     }
 }

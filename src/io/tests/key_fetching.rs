@@ -223,7 +223,7 @@ async fn the_background_refreshes_keys_when_they_are_old_and_not_before() {
     publish(&server, &[&new]);
     world.later(599);
     look(world.means(), &world.issuers);
-    assert!(world.metric(r#"tollgate_keys_age_seconds{issuer="demo"} 599"#));
+    assert_eq!(world.issuer().keys_age(world.clock.now()), Some(Duration::from_secs(599)));
     world.judge_of(&old).await.unwrap();
     assert_eq!(server.asked("/jwks"), 1);
     world.later(1);

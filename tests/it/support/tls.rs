@@ -132,6 +132,11 @@ impl Http2 {
         Self::over(socket).await
     }
 
+    /// Waits for the end of the connection.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.connection).await;
+    }
+
     /// Sends a request with its whole body, in one DATA frame a part, and an empty one with END_STREAM after
     /// them, as many clients do.
     pub async fn ask(&mut self, request: Request<()>, parts: &[&[u8]]) -> Result<Http2Answer, h2::Error> {
