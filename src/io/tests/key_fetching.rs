@@ -19,6 +19,7 @@ use crate::core::token::verified::VerifiedToken;
 use crate::flows::authenticate::judge;
 use crate::flows::keep_keys_fresh::{Means, endpoints_by, look};
 use crate::flows::ports::{Clock, HttpClient};
+use crate::flows::testing::lines::Lines;
 use crate::io::http_client::IssuerClients;
 use crate::io::testing::{Reply, TestServer, nobody};
 use crate::state::issuer_keys::testing::issuer;
@@ -351,36 +352,9 @@ async fn an_authorization_server_that_is_down_at_the_start_is_asked_again() {
     assert!(world.metric(r#"tollgate_key_fetches_total{issuer="demo",result="failed"} 2"#));
 }
 
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).matches(text).count()
-    }
-}
-
 #[tokio::test]
 async fn the_log_says_that_keys_are_missing_once_and_when_they_are_there_and_when_they_change() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // With a single subscriber `tracing` lets whichever thread logs first decide whether a line is
-    // wanted, and the other tests' threads want none; with two it asks them.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let lines = Lines::listen();
     let server = authorization_server(&[&keys().p256]).await;
     server.answer("/jwks", Reply::Status(500));
     let world = World::discovering(&server.url);
