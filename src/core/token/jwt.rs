@@ -313,9 +313,12 @@ impl Unverified<'_> {
     /// The key that signed it.
     pub(super) fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, Failed> {
         let algorithm = self.header.algorithm;
-        let candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| {
+        let mut candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| {
             Check::Key.failed(match miss {
-                Miss::Unknown | Miss::Ambiguous => Denial::UnknownKey,
+                Miss::Unknown => Denial::UnknownKey,
+                Miss::Ambiguous => Denial::TokenMalformed(
+                    "The token's header names no key (kid), and more than four of its issuer's would fit.",
+                ),
                 Miss::WrongAlgorithm => Denial::AlgorithmNotAllowed,
             })
         })?;
@@ -331,7 +334,7 @@ impl Unverified<'_> {
         })?;
         let signature = buffer.get(..length).unwrap_or_default();
         let signed = |key: &&Key| key.signed(algorithm, self.signed.as_bytes(), signature);
-        candidates.iter().find(signed).ok_or(Check::Signature.failed(Denial::BadSignature))
+        candidates.find(signed).ok_or(Check::Signature.failed(Denial::BadSignature))
     }
 }
 
@@ -386,6 +389,28 @@ mod tests {
             let verified = Unverified::parse(&token, 8192).unwrap().verify(&alone, &rules(), NOW).unwrap();
             assert_eq!(verified.kid(), Some(keys().p256.kid), "{header}");
         }
+    }
+
+    #[test]
+    fn a_token_that_names_no_key_is_known_by_whichever_of_those_that_fit_has_signed_it() {
+        let (old, new, stranger) =
+            (testing::new_p256("old"), testing::new_p256("new"), testing::new_p256("old"));
+        let set = |keys: &[&testing::TestKey]| {
+            KeySet::parse(&jwks(&keys.iter().map(|key| key.jwk()).collect::<Vec<_>>())).unwrap().0
+        };
+        let judge = |key: &testing::TestKey, keys: &KeySet| {
+            let token = key.sign_as(&json!({ "alg": "ES256", "typ": "at+jwt" }), &claims());
+            Ok::<_, Denial>(Unverified::parse(&token, 8192)?.verify(keys, &rules(), NOW)?)
+        };
+        let rolling = set(&[&old, &new]);
+        for key in [&old, &new] {
+            assert_eq!(judge(key, &rolling).unwrap().kid(), Some(key.kid()));
+        }
+        assert_eq!(judge(&stranger, &rolling).unwrap_err(), Denial::BadSignature);
+        let others: Vec<_> = ["a", "b", "c"].map(testing::new_p256).into();
+        let many = set(&[&old, &new, &others[0], &others[1], &others[2]]);
+        let denial = judge(&old, &many).unwrap_err();
+        assert!(matches!(denial, Denial::TokenMalformed(why) if why.contains("names no key")), "{denial:?}");
     }
 
     fn judge(token: &str) -> Result<VerifiedToken, Denial> {

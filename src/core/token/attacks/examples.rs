@@ -30,7 +30,7 @@ fn set_of(jwk: Value) -> KeySet {
 fn holds(set: &KeySet, algorithm: Algorithm, token: &str) {
     let (text, signature) = token.rsplit_once('.').unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    let key = set.candidates(None, algorithm).unwrap().first().unwrap();
+    let key = set.candidates(None, algorithm).unwrap().next().unwrap();
     assert!(key.signed(algorithm, text.as_bytes(), &signature), "{}", algorithm.name());
     assert!(!key.signed(algorithm, &text.as_bytes()[1..], &signature));
     let mut flipped = signature.clone();
@@ -165,7 +165,7 @@ fn the_macs_of_rfc_4231_hold() {
     ] {
         let mac: Vec<u8> =
             (0..mac.len()).step_by(2).map(|at| u8::from_str_radix(&mac[at..at + 2], 16).unwrap()).collect();
-        let key = set.candidates(None, algorithm).unwrap().first().unwrap();
+        let key = set.candidates(None, algorithm).unwrap().next().unwrap();
         assert!(key.signed(algorithm, message, &mac), "{}", algorithm.name());
         for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
             assert!(!key.signed(other, message, &mac), "{} as {}", algorithm.name(), other.name());
