@@ -203,9 +203,18 @@ pub(super) fn says_another_kind(claims: &Map<String, Value>) -> bool {
 }
 
 /// Whether it has a member that OpenID Connect gives to ID tokens alone. Where `typ` says nothing, such a token is none
-/// for an API.
+/// for an API. Keycloak before 25, and its «Nonce backwards compatible» mapper since, write the `nonce` of the sign-in into
+/// access tokens too; by another claim its tokens say what they are, and its ID tokens say `ID` there. A hash of an access
+/// token or of a code is in no access token whatever it says.
 pub(super) fn has_marks_of_id_token(claims: &Map<String, Value>) -> bool {
-    ["nonce", "at_hash", "c_hash", "s_hash"].iter().any(|name| claims.contains_key(*name))
+    ["at_hash", "c_hash", "s_hash"].iter().any(|name| claims.contains_key(*name))
+        || claims.contains_key("nonce") && !says_access_token(claims)
+}
+
+/// Whether it says that it is an access token, in the claim by which Keycloak tells its tokens apart.
+fn says_access_token(claims: &Map<String, Value>) -> bool {
+    let said = claims.get("typ").and_then(Value::as_str);
+    said.is_some_and(|said| said.eq_ignore_ascii_case("Bearer") || said.eq_ignore_ascii_case("DPoP"))
 }
 
 /// A `typ` that does not say what kind of JWT it is.
