@@ -239,6 +239,12 @@ pub(super) fn is_type(typ: &str, wanted: &str) -> bool {
     short(typ).eq_ignore_ascii_case(short(wanted))
 }
 
+const NO_EXP: Denial =
+    Denial::TokenMalformed("The token does not say when it ends (exp), which is required.");
+const NO_IAT: Denial = Denial::TokenMalformed(
+    "The token does not say when it was issued (iat), which is required: how long it lives is told by it.",
+);
+
 /// RFC 7519 sections 4.1.4 to 4.1.6. A token is expired from `exp` on, not only after it.
 pub(super) fn check_times(
     claims: &Map<String, Value>,
@@ -246,9 +252,8 @@ pub(super) fn check_times(
     now: Timestamp,
 ) -> Result<Times, Denial> {
     let (issued_at, expires_at) = (date(claims, "iat")?, date(claims, "exp")?);
-    let (Some(issued_at), Some(expires_at)) = (issued_at, expires_at) else {
-        return Err(Denial::TokenLivesTooLong);
-    };
+    let expires_at = expires_at.ok_or(NO_EXP)?;
+    let issued_at = issued_at.ok_or(NO_IAT)?;
     if now >= expires_at.plus(rules.clock_skew) {
         return Err(Denial::TokenExpired);
     }
@@ -579,8 +584,13 @@ mod tests {
         let iat = NOW.as_secs() - 60;
         assert!(changed(json!({"exp": iat + day})).is_ok());
         assert_eq!(changed(json!({"exp": iat + day + 1})).unwrap_err(), Denial::TokenLivesTooLong);
-        assert_eq!(changed(json!({"exp": null})).unwrap_err(), Denial::TokenLivesTooLong);
-        assert_eq!(changed(json!({"iat": null})).unwrap_err(), Denial::TokenLivesTooLong);
+        for name in ["exp", "iat"] {
+            let denial = changed(json!({ name: null })).unwrap_err();
+            assert!(
+                matches!(denial, Denial::TokenMalformed(why) if why.contains(&format!("({name})"))),
+                "{denial:?}"
+            );
+        }
     }
 
     #[test]
