@@ -911,6 +911,27 @@ fn clients_must_be_able_to_do_what_they_are_for() {
 }
 
 #[test]
+fn a_client_that_is_an_audience_is_warned_of_unless_the_type_tells_its_tokens_apart() {
+    let of = |audience: &str, more: &str, client: &str| {
+        let mut parts = good().client(client);
+        parts.issuers =
+            format!("  corp: {{ url: \"https://login.example.com\", audience: {audience}, {more} }}\n");
+        let warnings = parse(&parts.text()).unwrap().warnings;
+        let found = warnings.into_iter().find(|warning| warning.message.contains("is also an `audience`"));
+        assert!(found.as_ref().is_none_or(|warning| warning.path.starts_with("clients.web")), "{found:?}");
+        found.map(|warning| warning.message)
+    };
+    let alone = of("web", "", "").unwrap();
+    assert!(alone.contains("every other `audience` there is a client, too"), "{alone}");
+    assert!(alone.contains("refused (`wrong_token_type`), unless its `typ` is `at+jwt`"), "{alone}");
+    assert!(alone.contains("issuers.corp.audience"), "{alone}");
+    let beside = of("[api, spa]", "token_type: jwt", "client_id: spa").unwrap();
+    assert!(!beside.contains("every other") && beside.contains("`wrong_token_type`"), "{beside}");
+    assert_eq!(of("[api, web]", "token_type: at+jwt", ""), None);
+    assert_eq!(of("api", "", ""), None);
+}
+
+#[test]
 fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
     let web = |cookie: &str| good().client(&format!("cookie: {{ {cookie} }}")).text();
     only_error(&web("path: /app"), "clients.web.cookie.path", "not sent to");

@@ -66,7 +66,7 @@ pub(super) const ISSUER: &[Key] = &[
         "max_token_lifetime",
         One("a duration"),
         Default("24h"),
-        "A token that lives longer is refused.",
+        "A token that lives longer is refused. So that it can be told, a token must say `iat` and `exp`.",
         "1h",
     ),
     key(

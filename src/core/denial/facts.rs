@@ -175,7 +175,10 @@ impl Denial {
             Self::UnsupportedHeader => {
                 token("unsupported_header", "The token's header asks for something that is not supported.")
             }
-            Self::WrongTokenType => token("wrong_token_type", "This is not an access token."),
+            Self::WrongTokenType => token(
+                "wrong_token_type",
+                "This is not an access token: its typ, its claims or its aud are those of another kind, such as an ID token.",
+            ),
             Self::UnknownKey => {
                 token("unknown_key", "The token was signed with a key that its issuer does not publish.")
             }

@@ -223,6 +223,16 @@ pub(super) fn is_unspecific(typ: Option<&str>) -> bool {
 }
 
 impl TokenRules {
+    /// Whether a token may come without a `typ` that says what kind of JWT it is.
+    pub fn takes_unspecific_types(&self) -> bool {
+        is_unspecific(self.token_type.as_deref())
+    }
+
+    /// Whether they are clients only: without a specific `typ` a token that is meant for these is an ID token.
+    pub fn are_clients(&self, audiences: &[impl AsRef<str>]) -> bool {
+        audiences.iter().all(|name| self.client_ids.iter().any(|client| client == name.as_ref()))
+    }
+
     fn asks_for_rfc_9068(&self) -> bool {
         self.token_type.as_deref().is_some_and(|only| is_type(only, "at+jwt"))
     }
@@ -296,9 +306,7 @@ impl Plausible<'_, '_> {
         let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
         let Unverified { header, claims, .. } = token;
         let audiences = check_audience(&claims, rules).map_err(|denial| Check::Audience.failed(denial))?;
-        // A token without a specific `typ` that is meant for clients only is an ID token.
-        let is_client = |name: &&str| rules.client_ids.iter().any(|client| client == name);
-        if is_unspecific(header.typ.as_deref()) && audiences.iter().all(is_client) {
+        if is_unspecific(header.typ.as_deref()) && rules.are_clients(&audiences) {
             return Err(Check::Audience.failed(Denial::WrongTokenType));
         }
         let verified = VerifiedToken::of_claims(claims, kid, times, rules, now);

@@ -9,6 +9,7 @@ mod dpop;
 mod generations;
 mod in_session;
 mod lasting;
+mod logged;
 mod native;
 mod replicas;
 mod requests;
