@@ -286,7 +286,7 @@ issuers:
     url: https://keys.example.com
     audience: api
     jwks_uri: https://keys.example.com/jwks
-    introspection: { client_id: gateway, private_key: { file: client.pem }, endpoint: https://keys.example.com/ask }
+    introspection: { client_id: gateway, private_key: { file: client.pem }, kid: asks, certificate: ca.pem, endpoint: https://keys.example.com/ask }
   file: { url: https://file.example.com, audience: api, jwks_file: keys.json }
   old: { url: https://old.example.com, audience: api, shared_secret: "0123456789abcdef0123456789abcdef" }
 clients:
@@ -296,6 +296,8 @@ clients:
     mode: token
     login: page
     private_key: { file: client.pem }
+    kid: "2026"
+    certificate: ca.pem
     origins: https://portal.example.com
     scope: openid offline_access
     resource: https://api.example.com
@@ -419,7 +421,9 @@ fn long_forms_mean_what_they_say() {
     assert_eq!(settings.issuers[3].rules.algorithms, [Algorithm::Hs256]);
     let portal = &settings.clients[0];
     assert!(
-        matches!(&portal.credential, ClientCredential::PrivateKey(key) if key.algorithm == Algorithm::Es256)
+        matches!(&portal.credential, ClientCredential::PrivateKey(key) if key.algorithm == Algorithm::Es256
+            && key.names.kid.as_deref() == Some("2026")
+            && key.names.certificate.as_deref() == Some("NLtWMsqntetVDImsJHdhdJAFbK8T5GIFqOirAs2MHcI"))
     );
     assert_eq!(portal.scope.as_deref(), Some("openid offline_access"));
     assert_eq!(portal.grants, [GrantType::RefreshToken]);
@@ -1050,6 +1054,39 @@ fn private_keys_are_read_and_their_algorithm_follows() {
         let settings = settings(&with(name, pem));
         let ClientCredential::PrivateKey(key) = &settings.clients[0].credential else { panic!() };
         assert_eq!(key.algorithm, algorithm);
+    }
+    let named = |pem: &str, more: &str| {
+        let key = key_file("named", pem);
+        let certificate = key_file("certificate", CERTIFICATE);
+        let more = more.replace("CERTIFICATE", &certificate);
+        good().client(&format!("private_key: {{ file: \"{key}\" }}, {more}")).text()
+    };
+    let names = |text: &str| {
+        let settings = settings(text);
+        let ClientCredential::PrivateKey(key) = &settings.clients[0].credential else { panic!() };
+        (key.algorithm, key.names.kid.clone(), key.names.certificate.is_some())
+    };
+    assert_eq!(names(&named(P256, "kid: k")), (Algorithm::Es256, Some("k".to_owned()), false));
+    assert_eq!(names(&named(P256, "certificate: \"CERTIFICATE\"")), (Algorithm::Es256, None, true));
+    let of_rsa = rcgen::CertificateParams::new(vec![])
+        .unwrap()
+        .self_signed(&rcgen::KeyPair::from_pem(RSA2048).unwrap())
+        .unwrap();
+    let of_rsa = format!("certificate: \"{}\"", key_file("of-rsa", &of_rsa.pem()));
+    assert_eq!(names(&named(RSA2048, &of_rsa)), (Algorithm::Ps256, None, true));
+    for other in [P384, ED25519, RSA2048] {
+        let text = named(other, "certificate: \"CERTIFICATE\"");
+        only_error(&text, "clients.web.certificate", "is not of `private_key`");
+    }
+    only_error(&named(P256, "certificate: nowhere.pem"), "clients.web.certificate", "cannot be read");
+    for alone in ["kid: k", "certificate: nowhere.pem"] {
+        let place = format!("clients.web.{}", alone.split(':').next().unwrap());
+        only_error(&good().client(alone).text(), &place, "belongs to a `private_key`");
+        only_error(
+            &good().client(&format!("secret: s, {alone}")).text(),
+            &place,
+            "belongs to a `private_key`",
+        );
     }
     only_error(&with("rsa1024", RSA1024), "clients.web.private_key", "2048");
     only_error(&with("sec1", SEC1), "clients.web.private_key", "openssl pkcs8");

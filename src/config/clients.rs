@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::cookies;
-use crate::config::keys::private_key;
+use crate::config::keys::{no_private_key, private_key};
 use crate::config::login;
 use crate::config::names::{unknown, valid_name};
 use crate::config::native_clients;
@@ -270,7 +270,10 @@ pub(super) fn credential(keys: &Keys<'_>) -> Option<ClientCredential> {
         );
     }
     let secret = keys.get("secret").map(|value| secret(&value));
-    let key = keys.get("private_key").map(|value| private_key(&value).map(ClientCredential::PrivateKey));
+    let key = keys.has("private_key").then(|| private_key(keys).map(ClientCredential::PrivateKey));
+    if key.is_none() {
+        no_private_key(keys);
+    }
     secret.or(key).unwrap_or(Some(ClientCredential::None))
 }
 

@@ -7,6 +7,56 @@ fn strict() -> Client {
     Client { accept_any_access_token: false, ..client() }
 }
 
+/// `invalid_client`, in words.
+fn invalid_client(description: &str) -> Instead {
+    let body = json!({ "error": "invalid_client", "error_description": description });
+    Instead::Answer(401, "application/json", body.to_string())
+}
+
+const NOT_BASIC: &str = "the client supports 'client_secret_post', but 'client_secret_basic' was requested";
+
+#[tokio::test]
+async fn what_the_server_says_of_our_own_credential_is_told_with_the_method_and_without_the_secret() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let lines = Lines::listen();
+    scene.next(invalid_client(NOT_BASIC));
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable);
+    let text = lines.text();
+    assert!(text.contains(NOT_BASIC) && text.contains("method=\"client_secret_basic\""), "{text}");
+    scene.next(invalid_client("AADSTS7000222: the secret is over"));
+    assert!(scene.post(None, &code_exchange()).await.is_err());
+    assert_eq!(lines.count("AADSTS7000222"), 1, "{}", lines.text());
+    scene.next(invalid_client("the secret s3cret is not one of web-app's"));
+    assert!(scene.post(None, &code_exchange()).await.is_err());
+    let text = lines.text();
+    assert!(!text.contains("s3cret") && lines.count("invalid_client") == 3, "{text}");
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_a_lent_credential_is_told_too() {
+    let lent = NativeClient {
+        name: ClientName::new("cli"),
+        client_id: "cli".into(),
+        issuer: IssuerName::new("demo"),
+        credential: ClientCredential::Secret("s3cret".into()),
+        redirect_uri: None,
+        grants: vec![GrantType::RefreshToken],
+        scope: None,
+        resource: None,
+    };
+    let scene = Scene::with_native(lent);
+    *scene.server.metadata.lock().unwrap() =
+        json!({ "token_endpoint_auth_methods_supported": ["client_secret_post"] });
+    let lines = Lines::listen();
+    scene.next(invalid_client("AADSTS7000222: the secret is over"));
+    let refused = scene.post(None, "grant_type=refresh_token&client_id=cli&refresh_token=r-1").await;
+    assert_eq!(refused.unwrap_err().denial, Denial::AuthorizationServerUnavailable);
+    let text = lines.text();
+    assert!(text.contains("AADSTS7000222") && text.contains("method=\"client_secret_post\""), "{text}");
+}
+
 #[tokio::test]
 async fn an_access_token_that_would_be_refused_is_told_with_what_to_change() {
     for (changes, reason, told) in [
