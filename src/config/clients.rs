@@ -424,6 +424,7 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
     for client in &clients {
         if let Some(issuer) = issuers.iter_mut().find(|issuer| issuer.name == *client.issuer()) {
             issuer.rules.client_ids.push(client.client_id().to_owned());
+            issuer.signs_in |= matches!(&client.kind, Kind::Pages(pages) if pages.login.is_some());
         }
     }
     let mut finished = Clients::default();

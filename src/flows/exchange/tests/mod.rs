@@ -280,6 +280,7 @@ fn issuer(timeout: Duration) -> Issuer {
         ca: None,
         keys_refresh: Duration::from_secs(600),
         introspection: None,
+        signs_in: false,
     }
 }
 
