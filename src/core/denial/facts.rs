@@ -328,7 +328,7 @@ impl Denial {
                 "step_up_not_done",
                 Some("access_denied"),
                 "A fresher or stronger sign-in was needed",
-                "You are signed in, but the authorization server did not ask again as it was told to.",
+                "You are signed in, but nothing shows that the authorization server asked again as it was told to.",
                 Warn,
             ),
             Self::NoRefreshToken => unusable(
