@@ -35,7 +35,7 @@ pub(super) struct Read<'a> {
 
 enum Kind {
     Pages(Box<Client>),
-    Native(NativeClient),
+    Native(Box<NativeClient>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,7 +141,7 @@ fn client(name: &str, keys: &Keys<'_>, around: &Around<'_>) -> Option<Kind> {
             let pages = Pages::read(name, keys, around, mode);
             Some(Kind::Pages(Box::new(pages.of(registration()?)?)))
         }
-        Mode::Native => native_clients::read(keys, registration()).map(Kind::Native),
+        Mode::Native => native_clients::read(keys, registration()).map(Box::new).map(Kind::Native),
     }
 }
 
@@ -435,7 +435,7 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
         }
         finished.known.push((client.name().as_str().to_owned(), issuer, client_id));
         match client.kind {
-            Kind::Native(native) => finished.native.push(native),
+            Kind::Native(native) => finished.native.push(*native),
             Kind::Pages(pages) => {
                 if pages.accept_any_access_token {
                     client.keys.warn(

@@ -344,6 +344,9 @@ fn advice(client: &Client, denial: &Denial) -> String {
                 "put its algorithm into issuers.{issuer}.algorithms, or let the AS sign with one of these"
             )
         }
+        Denial::UnknownKey | Denial::BadSignature => {
+            "see that the AS signs access tokens with a key of its jwks_uri".to_owned()
+        }
         Denial::UnknownIssuer => format!("let issuers.{issuer}.url be what the AS writes in `iss`"),
         // What a token is told by that has no `typ` of its own.
         Denial::WrongTokenType => format!(

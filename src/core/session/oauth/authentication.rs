@@ -156,13 +156,10 @@ fn form_encoded(text: &str) -> String {
 }
 
 fn header(algorithm: Algorithm, names: &KeyNames) -> Value {
-    let mut header = json!({ "alg": algorithm.name(), "typ": "JWT" });
-    for (name, value) in [("kid", &names.kid), ("x5t#S256", &names.certificate)] {
-        if let Some(value) = value {
-            header[name] = json!(value);
-        }
-    }
-    header
+    let members = [("alg", Some(algorithm.name())), ("typ", Some("JWT"))];
+    let named = [("kid", names.kid.as_deref()), ("x5t#S256", names.certificate.as_deref())];
+    let told = members.into_iter().chain(named).filter_map(|(name, value)| Some((name, value?)));
+    told.collect::<Value>()
 }
 
 fn claims(client_id: &str, iss: &str, jti: [u8; 16], now: Timestamp) -> Value {
