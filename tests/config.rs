@@ -288,7 +288,7 @@ issuers:
     url: https://keys.example.com
     audience: api
     jwks_uri: https://keys.example.com/jwks
-    introspection: { client_id: gateway, private_key: { file: client.pem }, endpoint: https://keys.example.com/ask }
+    introspection: { client_id: gateway, private_key: { file: client.pem }, kid: asks, certificate: ca.pem, endpoint: https://keys.example.com/ask }
   file: { url: https://file.example.com, audience: api, jwks_file: keys.json }
   old: { url: https://old.example.com, audience: api, shared_secret: "0123456789abcdef0123456789abcdef" }
 clients:
@@ -298,6 +298,8 @@ clients:
     mode: token
     login: page
     private_key: { file: client.pem }
+    kid: "2026"
+    certificate: ca.pem
     origins: https://portal.example.com
     scope: openid offline_access
     resource: https://api.example.com
@@ -421,7 +423,9 @@ fn long_forms_mean_what_they_say() {
     assert_eq!(settings.issuers[3].rules.algorithms, [Algorithm::Hs256]);
     let portal = &settings.clients[0];
     assert!(
-        matches!(&portal.credential, ClientCredential::PrivateKey(key) if key.algorithm == Algorithm::Es256)
+        matches!(&portal.credential, ClientCredential::PrivateKey(key) if key.algorithm == Algorithm::Es256
+            && key.names.kid.as_deref() == Some("2026")
+            && key.names.certificate.as_deref() == Some("NLtWMsqntetVDImsJHdhdJAFbK8T5GIFqOirAs2MHcI"))
     );
     assert_eq!(portal.scope.as_deref(), Some("openid offline_access"));
     assert_eq!(portal.grants, [GrantType::RefreshToken]);
@@ -913,6 +917,27 @@ fn clients_must_be_able_to_do_what_they_are_for() {
 }
 
 #[test]
+fn a_client_that_is_an_audience_is_warned_of_unless_the_type_tells_its_tokens_apart() {
+    let of = |audience: &str, more: &str, client: &str| {
+        let mut parts = good().client(client);
+        parts.issuers =
+            format!("  corp: {{ url: \"https://login.example.com\", audience: {audience}, {more} }}\n");
+        let warnings = parse(&parts.text()).unwrap().warnings;
+        let found = warnings.into_iter().find(|warning| warning.message.contains("is also an `audience`"));
+        assert!(found.as_ref().is_none_or(|warning| warning.path.starts_with("clients.web")), "{found:?}");
+        found.map(|warning| warning.message)
+    };
+    let alone = of("web", "", "").unwrap();
+    assert!(alone.contains("every other `audience` there is a client, too"), "{alone}");
+    assert!(alone.contains("refused (`wrong_token_type`), unless its `typ` is `at+jwt`"), "{alone}");
+    assert!(alone.contains("issuers.corp.audience"), "{alone}");
+    let beside = of("[api, spa]", "token_type: jwt", "client_id: spa").unwrap();
+    assert!(!beside.contains("every other") && beside.contains("`wrong_token_type`"), "{beside}");
+    assert_eq!(of("[api, web]", "token_type: at+jwt", ""), None);
+    assert_eq!(of("api", "", ""), None);
+}
+
+#[test]
 fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
     let web = |cookie: &str| good().client(&format!("cookie: {{ {cookie} }}")).text();
     only_error(&web("path: /app"), "clients.web.cookie.path", "not sent to");
@@ -1031,6 +1056,39 @@ fn private_keys_are_read_and_their_algorithm_follows() {
         let settings = settings(&with(name, pem));
         let ClientCredential::PrivateKey(key) = &settings.clients[0].credential else { panic!() };
         assert_eq!(key.algorithm, algorithm);
+    }
+    let named = |pem: &str, more: &str| {
+        let key = key_file("named", pem);
+        let certificate = key_file("certificate", CERTIFICATE);
+        let more = more.replace("CERTIFICATE", &certificate);
+        good().client(&format!("private_key: {{ file: \"{key}\" }}, {more}")).text()
+    };
+    let names = |text: &str| {
+        let settings = settings(text);
+        let ClientCredential::PrivateKey(key) = &settings.clients[0].credential else { panic!() };
+        (key.algorithm, key.names.kid.clone(), key.names.certificate.is_some())
+    };
+    assert_eq!(names(&named(P256, "kid: k")), (Algorithm::Es256, Some("k".to_owned()), false));
+    assert_eq!(names(&named(P256, "certificate: \"CERTIFICATE\"")), (Algorithm::Es256, None, true));
+    let of_rsa = rcgen::CertificateParams::new(vec![])
+        .unwrap()
+        .self_signed(&rcgen::KeyPair::from_pem(RSA2048).unwrap())
+        .unwrap();
+    let of_rsa = format!("certificate: \"{}\"", key_file("of-rsa", &of_rsa.pem()));
+    assert_eq!(names(&named(RSA2048, &of_rsa)), (Algorithm::Ps256, None, true));
+    for other in [P384, ED25519, RSA2048] {
+        let text = named(other, "certificate: \"CERTIFICATE\"");
+        only_error(&text, "clients.web.certificate", "is not of `private_key`");
+    }
+    only_error(&named(P256, "certificate: nowhere.pem"), "clients.web.certificate", "cannot be read");
+    for alone in ["kid: k", "certificate: nowhere.pem"] {
+        let place = format!("clients.web.{}", alone.split(':').next().unwrap());
+        only_error(&good().client(alone).text(), &place, "belongs to a `private_key`");
+        only_error(
+            &good().client(&format!("secret: s, {alone}")).text(),
+            &place,
+            "belongs to a `private_key`",
+        );
     }
     only_error(&with("rsa1024", RSA1024), "clients.web.private_key", "2048");
     only_error(&with("sec1", SEC1), "clients.web.private_key", "openssl pkcs8");

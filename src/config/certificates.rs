@@ -15,6 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Certificate, ClientIdentity};
 use crate::core::secret::Secret;
+use crate::core::session::oauth::authentication::certificate_thumbprint;
 use crate::core::time::Timestamp;
 
 /// `{ certificate, key }`: the chain, the server's own certificate first, and its private key.
@@ -74,6 +75,25 @@ fn private_key(value: &Value<'_>) -> Option<PrivateKeyDer<'static>> {
         value.wrong("holds no private key in PEM that is not encrypted (`-----BEGIN PRIVATE KEY-----`)");
     }
     key.ok()
+}
+
+/// `x5t#S256` of the certificate of a client's key, `pem`, which must be its own.
+pub(super) fn thumbprint(value: &Value<'_>, pem: Option<&Secret<Vec<u8>>>) -> Option<String> {
+    let chain = chain(value)?;
+    let thumbprint = certificate_thumbprint(chain.first()?);
+    // A key that cannot be read has been told.
+    let key = PrivateKeyDer::from_pem_slice(pem?.expose()).ok()?;
+    match CertifiedKey::from_der(chain, key, &default_provider()) {
+        Ok(_) => Some(thumbprint),
+        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            value.wrong("is not of `private_key`; name the two that belong together");
+            None
+        }
+        Err(error) => {
+            value.wrong(format!("cannot be used: {error}"));
+            None
+        }
+    }
 }
 
 /// The names that a certificate is for, in lower case, and its end.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::cookies;
-use crate::config::keys::private_key;
+use crate::config::keys::{no_private_key, private_key};
 use crate::config::login;
 use crate::config::names::{unknown, valid_name};
 use crate::config::native_clients;
@@ -22,6 +22,7 @@ use crate::config::settings::{
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::SecretString;
+use crate::core::token::TokenRules;
 
 /// What a client may ask for when the file does not say.
 pub(super) const DEFAULT_GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
@@ -34,7 +35,7 @@ pub(super) struct Read<'a> {
 
 enum Kind {
     Pages(Box<Client>),
-    Native(NativeClient),
+    Native(Box<NativeClient>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,7 +141,7 @@ fn client(name: &str, keys: &Keys<'_>, around: &Around<'_>) -> Option<Kind> {
             let pages = Pages::read(name, keys, around, mode);
             Some(Kind::Pages(Box::new(pages.of(registration()?)?)))
         }
-        Mode::Native => native_clients::read(keys, registration()).map(Kind::Native),
+        Mode::Native => native_clients::read(keys, registration()).map(Box::new).map(Kind::Native),
     }
 }
 
@@ -269,7 +270,10 @@ pub(super) fn credential(keys: &Keys<'_>) -> Option<ClientCredential> {
         );
     }
     let secret = keys.get("secret").map(|value| secret(&value));
-    let key = keys.get("private_key").map(|value| private_key(&value).map(ClientCredential::PrivateKey));
+    let key = keys.has("private_key").then(|| private_key(keys).map(ClientCredential::PrivateKey));
+    if key.is_none() {
+        no_private_key(keys);
+    }
     secret.or(key).unwrap_or(Some(ClientCredential::None))
 }
 
@@ -417,21 +421,21 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
         })
         .collect();
     login::tell_issuers_apart(&pages);
+    for client in &clients {
+        if let Some(issuer) = issuers.iter_mut().find(|issuer| issuer.name == *client.issuer()) {
+            issuer.rules.client_ids.push(client.client_id().to_owned());
+            issuer.signs_in |= matches!(&client.kind, Kind::Pages(pages) if pages.login.is_some());
+        }
+    }
     let mut finished = Clients::default();
     for client in clients {
         let (issuer, client_id) = (client.issuer().clone(), client.client_id().to_owned());
-        if let Some(issuer) = issuers.iter_mut().find(|known| known.name == issuer) {
-            issuer.rules.client_ids.push(client_id.clone());
-            if issuer.rules.audiences.contains(&client_id) {
-                client.keys.warn(
-                    "client_id",
-                    format!("is also an `audience` of the issuer `{}`: its ID tokens would look like access tokens", issuer.name),
-                );
-            }
+        if let Some(issuer) = issuers.iter().find(|known| known.name == issuer) {
+            warn_of_audience(&client.keys, &client_id, &issuer.rules);
         }
         finished.known.push((client.name().as_str().to_owned(), issuer, client_id));
         match client.kind {
-            Kind::Native(native) => finished.native.push(native),
+            Kind::Native(native) => finished.native.push(*native),
             Kind::Pages(pages) => {
                 if pages.accept_any_access_token {
                     client.keys.warn(
@@ -444,4 +448,22 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
         }
     }
     finished
+}
+
+/// A client that is an audience, too: what is for clients alone is taken for an ID token, unless its `typ` says what it is.
+fn warn_of_audience(keys: &Keys<'_>, client_id: &str, rules: &TokenRules) {
+    let TokenRules { issuer, audiences, .. } = rules;
+    if !audiences.iter().any(|audience| audience == client_id) || !rules.takes_unspecific_types() {
+        return;
+    }
+    let also =
+        if rules.are_clients(audiences) { ", and every other `audience` there is a client, too" } else { "" };
+    keys.warn(
+        "client_id",
+        format!(
+            "is also an `audience` of the issuer `{issuer}`{also}: a JWT for clients alone is taken for an ID token and refused \
+             (`wrong_token_type`), unless its `typ` is `at+jwt`; let the authorization server name the API in `aud`, and put \
+             that into `issuers.{issuer}.audience`"
+        ),
+    );
 }

@@ -93,7 +93,16 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         claims,
         client_ids: Vec::new(),
     };
-    Some(Issuer { name: issuer, rules, keys: source?, timeout, ca, keys_refresh, introspection })
+    Some(Issuer {
+        name: issuer,
+        rules,
+        keys: source?,
+        timeout,
+        ca,
+        keys_refresh,
+        introspection,
+        signs_in: false,
+    })
 }
 
 fn iss(value: &Value<'_>, network: &Network) -> Option<String> {

@@ -7,9 +7,11 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
-use crate::config::read::Value;
+use crate::config::certificates;
+use crate::config::read::{Keys, Value};
 use crate::config::settings::PrivateKey;
 use crate::core::secret::Secret;
+use crate::core::session::oauth::authentication::KeyNames;
 use crate::core::signing::SigningKey;
 
 /// The length of a cookie key, in bytes.
@@ -92,14 +94,35 @@ pub(super) fn assertion_keys(value: &Value<'_>) -> Vec<Secret<Vec<u8>>> {
     keys
 }
 
-/// A client's key for `private_key_jwt`, and the algorithm that follows from it.
-pub(super) fn private_key(value: &Value<'_>) -> Option<PrivateKey> {
-    let pem = value.secret()?;
-    match SigningKey::from_pem(pem.expose()) {
-        Ok(key) => Some(PrivateKey { pem, algorithm: key.algorithm() }),
-        Err(why) => {
-            value.wrong(why);
-            None
+/// A client's `private_key` for `private_key_jwt`, the algorithm that follows from it, and by what it is found there: `kid`
+/// and `certificate`.
+pub(super) fn private_key(keys: &Keys<'_>) -> Option<PrivateKey> {
+    let value = keys.get("private_key")?;
+    let pem = value.secret();
+    let key = pem.as_ref().map(|pem| SigningKey::from_pem(pem.expose()).map_err(|why| value.wrong(why)).ok());
+    let kid = keys.get("kid").map(|value| value.text());
+    let certificate = keys.get("certificate").map(|value| certificates::thumbprint(&value, pem.as_ref()));
+    let (pem, key) = (pem?, key??);
+    let names = KeyNames {
+        kid: match kid {
+            Some(kid) => Some(kid?),
+            None => None,
+        },
+        certificate: match certificate {
+            Some(thumbprint) => Some(thumbprint?),
+            None => None,
+        },
+    };
+    // Who finds certificates by their SHA-256 wants PSS with it: Entra ID.
+    let key = if names.certificate.is_some() { key.with_pss() } else { key };
+    Some(PrivateKey { pem, algorithm: key.algorithm(), names })
+}
+
+/// Where there is no `private_key`.
+pub(super) fn no_private_key(keys: &Keys<'_>) {
+    for name in ["kid", "certificate"] {
+        if keys.has(name) {
+            keys.wrong(name, "belongs to a `private_key`, and there is none; add that, or remove this");
         }
     }
 }

@@ -166,6 +166,8 @@ pub struct Issuer {
     pub keys_refresh: Duration,
     /// How it is asked about opaque tokens; `None`: they are refused.
     pub introspection: Option<Introspection>,
+    /// The gateway signs people in there, and so out.
+    pub signs_in: bool,
 }
 
 /// How an issuer is asked about opaque tokens (RFC 7662).

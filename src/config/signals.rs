@@ -177,7 +177,16 @@ fn called(
         claims: ClaimNames::default(),
         client_ids: Vec::new(),
     };
-    Issuer { name, rules, keys, timeout, ca, keys_refresh: KEYS_REFRESH, introspection: None }
+    Issuer {
+        name,
+        rules,
+        keys,
+        timeout,
+        ca,
+        keys_refresh: KEYS_REFRESH,
+        introspection: None,
+        signs_in: false,
+    }
 }
 
 /// The `iss` of each issuer that is named, by default of the only one.

@@ -251,7 +251,7 @@ mod tests {
         assert_eq!((set.len(), skipped.len()), (2, 0));
         let (signed, signature) = made.value.to_str().unwrap().rsplit_once('.').unwrap();
         let kid = read(signed.split('.').next().unwrap())["kid"].as_str().unwrap().to_owned();
-        let key = &set.candidates(Some(&kid), crate::core::token::Algorithm::Es256).unwrap()[0];
+        let key = set.candidates(Some(&kid), crate::core::token::Algorithm::Es256).unwrap().next().unwrap();
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
         assert!(key.signed(crate::core::token::Algorithm::Es256, signed.as_bytes(), &signature));
     }
@@ -360,7 +360,7 @@ mod tests {
             let (signed, signature) = made.value.to_str().unwrap().rsplit_once('.').unwrap();
             let algorithm = crate::core::token::Algorithm::parse(algorithm).unwrap();
             let kid = read(signed.split('.').next().unwrap())["kid"].as_str().unwrap().to_owned();
-            let key = &set.candidates(Some(&kid), algorithm).unwrap()[0];
+            let key = set.candidates(Some(&kid), algorithm).unwrap().next().unwrap();
             assert!(key.signed(algorithm, signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).unwrap()));
         }
     }

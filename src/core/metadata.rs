@@ -77,6 +77,36 @@ impl Endpoints {
     }
 }
 
+impl Endpoints {
+    /// What another document of the same issuer says beside this one, which counts where both say something: some servers
+    /// publish at the place of RFC 8414 less than at that of OpenID Connect Discovery. How clients prove themselves belongs to
+    /// the endpoint where they do.
+    #[must_use]
+    pub fn completed_by(mut self, other: Self) -> Self {
+        if self.token.is_none() {
+            self.token_auth_methods = other.token_auth_methods;
+        }
+        if self.introspection.is_none() {
+            self.introspection_auth_methods = other.introspection_auth_methods;
+        }
+        if self.authorization.is_none() {
+            self.names_itself = other.names_itself;
+        }
+        if self.delivery_methods.is_empty() {
+            self.delivery_methods = other.delivery_methods;
+        }
+        Self {
+            jwks_uri: self.jwks_uri.or(other.jwks_uri),
+            authorization: self.authorization.or(other.authorization),
+            token: self.token.or(other.token),
+            revocation: self.revocation.or(other.revocation),
+            introspection: self.introspection.or(other.introspection),
+            end_session: self.end_session.or(other.end_session),
+            ..self
+        }
+    }
+}
+
 /// RFC 8414 section 2: endpoints are https. Where the operator allowed an http issuer, they may be http.
 fn endpoint(
     document: &Map<String, Value>,
@@ -140,6 +170,45 @@ mod tests {
 
     fn parse(document: &Value, iss: &str) -> Result<Endpoints, MetadataError> {
         Endpoints::parse(document.to_string().as_bytes(), iss)
+    }
+
+    #[test]
+    fn a_second_document_completes_the_first_and_changes_nothing_of_it() {
+        let document = |place: &str, but: &[&str]| {
+            let mut document = json!({ "issuer": ISS, "authorization_response_iss_parameter_supported": place == "a",
+                "token_endpoint_auth_methods_supported": [place], "introspection_endpoint_auth_methods_supported": [place] });
+            for name in [
+                "jwks_uri",
+                "authorization_endpoint",
+                "token_endpoint",
+                "revocation_endpoint",
+                "introspection_endpoint",
+                "end_session_endpoint",
+            ] {
+                if !but.contains(&name) {
+                    document[name] = json!(format!("https://as.example/{place}/{name}"));
+                }
+            }
+            parse(&document, ISS).unwrap()
+        };
+        let (first, second) = (document("a", &[]), document("b", &[]));
+        assert_eq!(first.clone().completed_by(second.clone()), first);
+        let without = document("a", &["jwks_uri", "end_session_endpoint"]).completed_by(second.clone());
+        let expected = Endpoints {
+            jwks_uri: second.jwks_uri.clone(),
+            end_session: second.end_session.clone(),
+            ..first.clone()
+        };
+        assert_eq!(without, expected);
+        let without = document("a", &["authorization_endpoint", "token_endpoint", "introspection_endpoint"]);
+        let completed = without.completed_by(second.clone());
+        assert_eq!(
+            (&completed.token, &completed.token_auth_methods),
+            (&second.token, &second.token_auth_methods)
+        );
+        assert_eq!(completed.introspection_auth_methods, ["b"]);
+        assert_eq!((&completed.authorization, completed.names_itself), (&second.authorization, false));
+        assert_eq!((completed.revocation, completed.jwks_uri), (first.revocation, first.jwks_uri));
     }
 
     #[test]

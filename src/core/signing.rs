@@ -79,6 +79,12 @@ impl SigningKey {
         self.algorithm
     }
 
+    /// The same key where it is to sign with PSS, of RSA; any other as it is.
+    pub fn with_pss(self) -> Self {
+        let algorithm = if self.algorithm == Algorithm::Rs256 { Algorithm::Ps256 } else { self.algorithm };
+        Self { algorithm, ..self }
+    }
+
     /// Its thumbprint (RFC 7638).
     pub fn kid(&self) -> &str {
         &self.kid
@@ -103,8 +109,11 @@ impl SigningKey {
         match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &SystemRandom::new(), input, &mut signature)
-                    .map_err(|_| SigningFailed)?;
+                let padding: &dyn signature::RsaEncoding = match self.algorithm {
+                    Algorithm::Ps256 => &signature::RSA_PSS_SHA256,
+                    _ => &signature::RSA_PKCS1_SHA256,
+                };
+                pair.sign(padding, &SystemRandom::new(), input, &mut signature).map_err(|_| SigningFailed)?;
                 Ok(signature)
             }
             Pair::Ecdsa(pair) => {

@@ -30,10 +30,17 @@ pub(crate) async fn ask_issuer(
             return Err(lacks.join("; "));
         }
     }
-    Ok(match keys.len() {
+    let keys = match keys.len() {
         0 => "no keys: its tokens are opaque".to_owned(),
         several => count(several),
-    })
+    };
+    let ends_there = issuer.endpoints().is_some_and(|endpoints| endpoints.end_session.is_some());
+    if issuer.settings.signs_in && !ends_there {
+        return Ok(format!(
+            "{keys}; its metadata has no end_session_endpoint, so a sign-out ends the session here only"
+        ));
+    }
+    Ok(keys)
 }
 
 /// How a transmitter delivers that `POST /oauth/events` takes: RFC 8935, and the name of it in RISC before that.

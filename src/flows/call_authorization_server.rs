@@ -3,6 +3,7 @@
 //! A request to the token endpoint is sent once and never repeated: it may have been done although
 //! no answer came. A revocation may be repeated (RFC 7009 section 2.1: it is idempotent).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use http::{HeaderValue, Request, Response, header};
 use url::Url;
 
 use crate::config::settings::{Client, ClientCredential};
-use crate::core::ids::IssuerName;
+use crate::core::ids::{ClientName, IssuerName};
 use crate::core::metadata::Endpoints;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::lease::FLIGHT;
@@ -50,6 +51,28 @@ pub enum Proof<'a> {
     Brought(&'a Authentication),
 }
 
+impl AsClient<'_> {
+    /// Whether a text of the AS repeats what the gateway showed it. What a caller brought is his own.
+    fn is_repeated_in(self, text: &str) -> bool {
+        match self.proof {
+            Proof::Ours(credential) => Credential::from(credential).is_repeated_in(self.client_id, text),
+            Proof::Brought(_) => false,
+        }
+    }
+}
+
+impl<'a> From<&'a ClientCredential> for Credential<'a> {
+    fn from(credential: &'a ClientCredential) -> Self {
+        match credential {
+            ClientCredential::None => Self::None,
+            ClientCredential::Secret(secret) => Self::Secret(secret),
+            ClientCredential::PrivateKey(key) => {
+                Self::PrivateKey { pem: &key.pem, algorithm: key.algorithm, names: &key.names }
+            }
+        }
+    }
+}
+
 impl<'a> From<&'a Client> for AsClient<'a> {
     fn from(client: &'a Client) -> Self {
         Self { client_id: &client.client_id, issuer: &client.issuer, proof: Proof::Ours(&client.credential) }
@@ -78,17 +101,18 @@ pub async fn ask_token_endpoint(
     };
     match tokio::time::timeout(FLIGHT, whole).await {
         Ok(Ok(response)) => {
-            unrepeated(answer::read(response.status(), response.headers(), response.body()), form)
+            unrepeated(answer::read(response.status(), response.headers(), response.body()), client, form)
         }
         Ok(Err(why)) => ServerAnswer::Unusable(why.into()),
         Err(_) => ServerAnswer::Unusable(said(HttpFault::Deadline).into()),
     }
 }
 
-/// An AS that repeats in its error what it was sent must not carry a refresh token to the page.
-fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
+/// An AS that repeats in its error what it was sent must not carry a refresh token to the page, nor anything that is secret
+/// into the log.
+fn unrepeated(answer: ServerAnswer, client: AsClient<'_>, form: &ServerForm) -> ServerAnswer {
     let told = |mut said: Box<ServerError>| {
-        let fit = |text: &String| !form.is_repeated_in(text);
+        let fit = |text: &String| !form.is_repeated_in(text) && !client.is_repeated_in(text);
         said.description = said.description.take().filter(fit);
         said.uri = said.uri.take().filter(fit);
         said.dpop_nonce = said.dpop_nonce.take().filter(fit);
@@ -97,12 +121,35 @@ fn unrepeated(answer: ServerAnswer, form: &ServerForm) -> ServerAnswer {
     match answer {
         ServerAnswer::InvalidGrant(said) => ServerAnswer::InvalidGrant(told(said)),
         ServerAnswer::InvalidClient(said) => ServerAnswer::InvalidClient(told(said)),
+        // A short secret may be a part of some code by chance.
         ServerAnswer::Refused(said) if form.is_repeated_in(&said.error) => {
             ServerAnswer::Unusable("the AS repeated a secret in the name of its error".into())
         }
         ServerAnswer::Refused(said) => ServerAnswer::Refused(told(said)),
         other => other,
     }
+}
+
+/// Says in the log what an AS answered to the gateway's own credential, and how that was shown: it may be over, or the client
+/// may be registered there with another method.
+pub(in crate::flows) fn log_invalid_client(
+    live: &Live,
+    name: &ClientName,
+    credential: &ClientCredential,
+    issuer: &IssuerName,
+    said: &ServerError,
+) {
+    let endpoints = live.issuers.by_name(issuer).and_then(|issuer| issuer.endpoints());
+    let method =
+        endpoints.map(|endpoints| Credential::from(credential).method(&endpoints.token_auth_methods));
+    tracing::error!(
+        client = %name,
+        %issuer,
+        method,
+        error_description = said.description,
+        "the AS answered invalid_client: the client's credential in the configuration does not count there, or not by this \
+         method, with which the client must be registered"
+    );
 }
 
 /// Revokes a refresh token at the AS (RFC 7009), behind the caller's back and with a few attempts; once, however often
@@ -126,7 +173,7 @@ pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Cli
                 }
                 Revocation::Failed(why) => {
                     let Some(pause) = pauses.next() else {
-                        tracing::warn!(client = %client.name, why, "a refresh token could not be revoked at the AS");
+                        tracing::warn!(client = %client.name, %why, "a refresh token could not be revoked at the AS");
                         gate.revoked_there.forget(fingerprint);
                         return;
                     };
@@ -140,13 +187,13 @@ pub fn revoke_in_background(gate: &Arc<Gate>, live: &Arc<Live>, client: &Arc<Cli
 enum Revocation {
     Done,
     Impossible(&'static str),
-    Failed(&'static str),
+    Failed(Cow<'static, str>),
 }
 
 async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) -> Revocation {
     let (issuer, endpoints) = match issuer_of(gate, live, &client.issuer).await {
         Ok(found) => found,
-        Err(why) => return Revocation::Failed(why),
+        Err(why) => return Revocation::Failed(why.into()),
     };
     let Some(url) = &endpoints.revocation else {
         return Revocation::Impossible("the AS publishes no revocation endpoint");
@@ -159,23 +206,33 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
     let bounds = Bounds { deadline: REVOCATION_DEADLINE, answer_bytes: REVOCATION_ANSWER };
     match send(gate, issuer, AsEndpoint::Revocation, request, bounds).await {
         Ok(response) if response.status().is_success() => Revocation::Done,
-        Ok(response) => not_revoked(&response),
-        Err(fault) => Revocation::Failed(said(fault)),
+        Ok(response) => {
+            let answer = answer::read(response.status(), response.headers(), response.body());
+            let method = Credential::from(&client.credential).method(&endpoints.token_auth_methods);
+            not_revoked(unrepeated(answer, client.into(), form), method)
+        }
+        Err(fault) => Revocation::Failed(said(fault).into()),
     }
 }
 
 /// What an AS says that did not revoke a token. Of its errors one alone will be the same next time (RFC 7009 section
 /// 2.2.1).
-fn not_revoked(response: &Response<Bytes>) -> Revocation {
-    match answer::read(response.status(), response.headers(), response.body()) {
+fn not_revoked(answer: ServerAnswer, method: &str) -> Revocation {
+    match answer {
         ServerAnswer::Refused(said) if said.error == "unsupported_token_type" => {
             Revocation::Impossible("the AS does not revoke this kind of token")
         }
-        ServerAnswer::InvalidClient(_) => Revocation::Failed(
-            "the AS answered invalid_client: the client's credential in the configuration is wrong there",
-        ),
-        ServerAnswer::Unusable(outage) => Revocation::Failed(outage.why),
-        _ => Revocation::Failed("the AS did not revoke it"),
+        ServerAnswer::InvalidClient(said) => {
+            let said = said.description.map(|text| format!(": {text}")).unwrap_or_default();
+            Revocation::Failed(
+                format!(
+                    "the AS answered invalid_client: the client's credential does not count there, or not by {method}{said}"
+                )
+                .into(),
+            )
+        }
+        ServerAnswer::Unusable(outage) => Revocation::Failed(outage.why.into()),
+        _ => Revocation::Failed("the AS did not revoke it".into()),
     }
 }
 
@@ -212,17 +269,11 @@ pub(in crate::flows) fn post(
 ) -> Result<Request<Bytes>, &'static str> {
     let Authentication { authorization, fields } = match client.proof {
         Proof::Ours(credential) => {
-            let credential = match credential {
-                ClientCredential::None => Credential::None,
-                ClientCredential::Secret(secret) => Credential::Secret(secret),
-                ClientCredential::PrivateKey(key) => {
-                    Credential::PrivateKey { pem: &key.pem, algorithm: key.algorithm }
-                }
-            };
             let (iss, methods) = (&issuer.settings.rules.iss, endpoint.auth_methods);
-            authenticate(credential, client.client_id, iss, methods, ports::random(random), now).map_err(
-                |_| "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind",
-            )?
+            authenticate(credential.into(), client.client_id, iss, methods, ports::random(random), now)
+                .map_err(
+                    |_| "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind",
+                )?
         }
         Proof::Brought(authentication) => authentication.clone(),
     };

@@ -277,7 +277,7 @@ impl Story<'_> {
         for check in Check::ALL {
             let (outcome, about) = match &judged {
                 Err(Failed { check: failed, denial }) if *failed == check => {
-                    (Outcome::Fails, [denial.facts().detail, &told.about(check)].join(" "))
+                    (Outcome::Fails, [denial.facts().detail, &told.against(check, denial)].join(" "))
                 }
                 Err(Failed { check: failed, .. }) if *failed < check => (Outcome::NotReached, String::new()),
                 _ => (Outcome::Holds, told.about(check)),

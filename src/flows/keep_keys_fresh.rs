@@ -259,6 +259,31 @@ struct Fetch {
     issuer: IssuerState,
 }
 
+/// The first document that could be read, and where another may be.
+struct Found {
+    endpoints: Endpoints,
+    rest: Option<Url>,
+}
+
+/// Where a document may be that says more.
+struct Unasked {
+    url: Url,
+    /// What the first said.
+    endpoints: Endpoints,
+    /// What counts meanwhile.
+    set: Arc<Endpoints>,
+}
+
+/// With what the second document said before, while it cannot be read: no more of it than it was read for.
+fn remembering(endpoints: Endpoints, known: Option<&Endpoints>) -> Endpoints {
+    let Some(known) = known else { return endpoints };
+    Endpoints {
+        jwks_uri: endpoints.jwks_uri.or_else(|| known.jwks_uri.clone()),
+        end_session: endpoints.end_session.or_else(|| known.end_session.clone()),
+        ..endpoints
+    }
+}
+
 /// Why one URL brought nothing.
 enum Fault {
     Http(HttpFault),
@@ -268,21 +293,28 @@ enum Fault {
 
 impl Fetch {
     async fn carry_out(self, flight: Flight) {
-        let outcome = self.keys().await;
+        let mut unasked = None;
+        let outcome = self.keys(&mut unasked).await;
         self.metrics.keys_fetched(self.name(), outcome.is_ok());
         match outcome {
             Ok((keys, skipped)) => self.report_keys(flight, Arc::new(keys), &skipped),
             Err(error) => self.report_failure(flight, error),
         }
+        if let Some(unasked) = unasked {
+            self.complete_sign_out(unasked).await;
+        }
     }
 
-    async fn keys(&self) -> Result<(KeySet, Vec<Skipped>), String> {
+    /// `unasked`: what there is to read once nobody waits for keys any more.
+    async fn keys(&self, unasked: &mut Option<Unasked>) -> Result<(KeySet, Vec<Skipped>), String> {
         let url = match &self.settings().keys {
             KeySource::JwksUri(url) => url.clone(),
-            KeySource::Discovery(document) => match self.discovered_jwks_uri(document.as_ref()).await? {
-                Some(url) => url,
-                None => return Ok((KeySet::default(), Vec::new())),
-            },
+            KeySource::Discovery(document) => {
+                match self.discovered_jwks_uri(document.as_ref(), unasked).await? {
+                    Some(url) => url,
+                    None => return Ok((KeySet::default(), Vec::new())),
+                }
+            }
             KeySource::JwksFile { .. } | KeySource::SharedSecret(_) => {
                 return Err("its keys are not fetched".to_owned());
             }
@@ -304,34 +336,62 @@ impl Fetch {
 
     /// Discovers anew at each fetch, because documents change. What was discovered before stays good
     /// while the issuer's metadata cannot be read. `None`: it has no keys, because its tokens are opaque.
-    async fn discovered_jwks_uri(&self, document: Option<&Url>) -> Result<Option<Url>, String> {
-        let known = || self.issuer.endpoints().and_then(|endpoints| endpoints.jwks_uri.clone());
+    async fn discovered_jwks_uri(
+        &self,
+        document: Option<&Url>,
+        unasked: &mut Option<Unasked>,
+    ) -> Result<Option<Url>, String> {
+        let known = self.issuer.endpoints();
         let never_had_keys = self.issuer.keys().is_none_or(|keys| keys.is_empty());
         let has_none = self.settings().introspection.is_some() && never_had_keys;
-        match self.discover(document).await {
-            Ok(endpoints) => {
-                let jwks_uri = endpoints.jwks_uri.clone();
-                self.issuer.set_endpoints(endpoints);
-                if jwks_uri.is_none() && !has_none {
-                    return Err("its metadata has no jwks_uri; configure jwks_uri or jwks_file".to_owned());
+        let Found { mut endpoints, mut rest } = match self.discover(document).await {
+            Ok(found) => found,
+            Err(error) => return known.and_then(|known| known.jwks_uri.clone()).map(Some).ok_or(error),
+        };
+        let mut why = String::new();
+        if let Some(url) = rest.take_if(|_| endpoints.jwks_uri.is_none()) {
+            match self.read(&url).await {
+                Ok(other) => endpoints = endpoints.completed_by(other),
+                Err(fault) => {
+                    why = format!(" ({url}: {fault})");
+                    endpoints = remembering(endpoints, known.as_deref());
                 }
-                Ok(jwks_uri)
             }
-            Err(error) => known().map(Some).ok_or(error),
+        }
+        let jwks_uri = endpoints.jwks_uri.clone();
+        match rest.filter(|_| endpoints.end_session.is_none() && self.settings().signs_in) {
+            // Until it is read, what it said before stays good.
+            Some(url) => {
+                let set = self.issuer.set_endpoints(remembering(endpoints.clone(), known.as_deref()));
+                *unasked = Some(Unasked { url, endpoints, set });
+            }
+            None => drop(self.issuer.set_endpoints(endpoints)),
+        }
+        if jwks_uri.is_none() && !has_none {
+            return Err(format!("its metadata has no jwks_uri{why}; configure jwks_uri or jwks_file"));
+        }
+        Ok(jwks_uri)
+    }
+
+    /// Where people are signed out may stand at the second place alone. One that cannot be read changes nothing.
+    async fn complete_sign_out(&self, unasked: Unasked) {
+        let Unasked { url, endpoints, set } = unasked;
+        match self.read(&url).await {
+            Ok(other) => self.issuer.complete_endpoints(&set, endpoints.completed_by(other)),
+            Err(fault) => {
+                tracing::debug!(issuer = %self.name(), %url, %fault, "no end_session_endpoint was found there");
+            }
         }
     }
 
-    async fn discover(&self, document: Option<&Url>) -> Result<Endpoints, String> {
+    async fn discover(&self, document: Option<&Url>) -> Result<Found, String> {
         let iss = &self.settings().rules.iss;
         let places = document.map_or_else(|| metadata::locations(iss), |url| vec![url.clone()]);
         let mut errors = Vec::new();
-        for url in places {
-            let read = match self.get(AsEndpoint::Metadata, &url, MAX_METADATA).await {
-                Ok(body) => Endpoints::parse(&body, iss).map_err(|error| Fault::Content(error.to_string())),
-                Err(fault) => Err(fault),
-            };
-            match read {
-                Ok(endpoints) => return Ok(endpoints),
+        let mut places = places.into_iter();
+        while let Some(url) = places.next() {
+            match self.read(&url).await {
+                Ok(endpoints) => return Ok(Found { endpoints, rest: places.next() }),
                 Err(fault) => {
                     errors.push(format!("{url}: {fault}"));
                     if matches!(fault, Fault::Http(HttpFault::Connect | HttpFault::Deadline)) {
@@ -341,6 +401,12 @@ impl Fetch {
             }
         }
         Err(errors.join("; "))
+    }
+
+    /// One document.
+    async fn read(&self, url: &Url) -> Result<Endpoints, Fault> {
+        let body = self.get(AsEndpoint::Metadata, url, MAX_METADATA).await?;
+        Endpoints::parse(&body, &self.settings().rules.iss).map_err(|error| Fault::Content(error.to_string()))
     }
 
     async fn get(&self, endpoint: AsEndpoint, url: &Url, answer_bytes: usize) -> Result<Bytes, Fault> {

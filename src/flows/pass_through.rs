@@ -109,7 +109,13 @@ async fn answered(
         ServerAnswer::InvalidClient(said) => match request.proof {
             Proof::Brought { by_basic, .. } => Err(Denial::ClientCredentialRefused { said, by_basic }),
             Proof::Lent => {
-                tracing::error!(client = %client.name, issuer = %client.issuer, "the AS answered invalid_client: the client's credential in the configuration is wrong there");
+                call_authorization_server::log_invalid_client(
+                    live,
+                    &client.name,
+                    &client.credential,
+                    &client.issuer,
+                    &said,
+                );
                 Err(Denial::AuthorizationServerUnavailable)
             }
         },

@@ -1,6 +1,8 @@
 //! What tests of flows have in common: settings, and a store and a list of revocations in memory, which go away when they
 //! are told to.
 
+pub(crate) mod lines;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -84,8 +84,15 @@ impl IssuerState {
         self.known.endpoints.load_full()
     }
 
-    pub fn set_endpoints(&self, endpoints: Endpoints) {
-        self.known.endpoints.store(Some(Arc::new(endpoints)));
+    pub fn set_endpoints(&self, endpoints: Endpoints) -> Arc<Endpoints> {
+        let endpoints = Arc::new(endpoints);
+        self.known.endpoints.store(Some(endpoints.clone()));
+        endpoints
+    }
+
+    /// The same in place of `before`, unless others were discovered meanwhile.
+    pub fn complete_endpoints(&self, before: &Arc<Endpoints>, endpoints: Endpoints) {
+        self.known.endpoints.compare_and_swap(before, Some(Arc::new(endpoints)));
     }
 
     /// Whether it ever had keys (`/readyz`).
@@ -326,6 +333,7 @@ pub(crate) mod testing {
             ca: None,
             keys_refresh: Duration::from_secs(600),
             introspection: None,
+            signs_in: false,
         }
     }
 }

@@ -14,13 +14,22 @@ const byPrivateKey = {
   files: { 'client.pem': clientKey.privateKey.export({ type: 'pkcs8', format: 'pem' }) },
 };
 
-for (const [auth, alg, options] of [
+// Of two keys of one kind, one is named.
+const [ours] = byPrivateKey.registration.jwks.keys;
+const byNamedKey = {
+  ...byPrivateKey,
+  client: { ...byPrivateKey.client, kid: 'client' },
+  registration: { jwks: { keys: [{ ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' }), kid: 'next', use: 'sig', alg: 'ES256' }, ours] } },
+};
+
+for (const [auth, alg, options, more = ''] of [
   ['client_secret_basic', 'ES256', {}],
   ['client_secret_post', 'RS256', {}],
   ['private_key_jwt', 'EdDSA', byPrivateKey],
+  ['private_key_jwt', 'ES256', byNamedKey, ', of a key with a name'],
   ['none', 'ES256', {}],
 ]) {
-  test(`sign in, call, refresh, sign out: ${auth}, ${alg}`, async (t) => {
+  test(`sign in, call, refresh, sign out: ${auth}, ${alg}${more}`, async (t) => {
     const world = await World.start({ auth, alg, ...options });
     t.after(() => world.stop());
     const browser = new Browser();

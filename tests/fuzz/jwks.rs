@@ -112,7 +112,7 @@ fn what_is_fine_is_loaded_whatever_stands_beside_it() {
                 let found = set.candidates(Some(&kid), algorithm);
                 match (verifies.is_empty(), verifies.contains(&algorithm)) {
                     (true, _) => assert_eq!(found.unwrap_err(), Miss::Unknown, "{document}"),
-                    (false, true) => assert_eq!(found.unwrap().len(), 1, "{document}"),
+                    (false, true) => assert_eq!(found.unwrap().count(), 1, "{document}"),
                     (false, false) => assert_eq!(found.unwrap_err(), Miss::WrongAlgorithm, "{document}"),
                 }
             }

@@ -91,7 +91,10 @@ async fn everybody_who_is_there_is_said_to_be_there() {
     assert_eq!(code, 0, "{text}");
     assert!(text.starts_with("config.yaml is valid."), "{text}");
     for (of, says) in [
-        ("issuer one", "1 key"),
+        (
+            "issuer one",
+            "1 key; its metadata has no end_session_endpoint, so a sign-out ends the session here only",
+        ),
         ("upstream plain", "takes connections"),
         ("upstream secure", "its certificate counts"),
         ("store redis://127.0.0.1", "can be read and written"),

@@ -297,6 +297,29 @@ async fn it_says_what_a_bound_token_needs() {
 }
 
 #[tokio::test]
+async fn it_says_why_a_token_for_clients_alone_is_none_for_an_api() {
+    const AWAY: &str = "http://127.0.0.1:9";
+    let gateway = Gateway::unready(
+        &format!(
+            "issuers:
+  as: {{ url: \"{AWAY}\", audience: spa }}
+clients: {{ spa: {{ mode: native }} }}
+routes: [{{ path: /*, to: \"{AWAY}\" }}]
+"
+        ),
+        |_| {},
+    )
+    .unwrap();
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let claims = json!({ "iss": AWAY, "sub": "alice", "aud": "spa", "iat": now, "exp": now + 300 });
+    let token = gateway.issuer.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" }), &claims);
+    let arguments = ["GET", "/x", "--token", &token, "--jwks", "jwks.json"];
+    let (code, text) = explain(gateway.folder(), &arguments).await;
+    assert!(code == 1 && text.contains("accepted: spa; but this is for clients alone"), "{text}");
+    assert!(text.contains("refused: 401 wrong_token_type"), "{text}");
+}
+
+#[tokio::test]
 async fn it_says_how_far_a_token_came_and_what_is_missing() {
     let upstream = Upstream::start().await;
     let gateway = gateway(&upstream).await;

@@ -22,8 +22,8 @@ pub(super) const ISSUER: &[Key] = &[
     key(
         "discovery",
         One("a URL"),
-        Otherwise("found from `url` (RFC 8414, then OpenID Connect Discovery)"),
-        "The metadata document, where it is not at its usual place. At most one of `discovery`, `jwks_uri`, `jwks_file`, `shared_secret`.",
+        Otherwise("found from `url`"),
+        "The metadata document, where it is not at its usual place: that of RFC 8414, then that of OpenID Connect Discovery, which is also read for what the first lacks where that is `jwks_uri`, or `end_session_endpoint` and the gateway signs people in. At most one of `discovery`, `jwks_uri`, `jwks_file`, `shared_secret`.",
         "https://login.example.com/meta.json",
     ),
     key(
@@ -66,7 +66,7 @@ pub(super) const ISSUER: &[Key] = &[
         "max_token_lifetime",
         One("a duration"),
         Default("24h"),
-        "A token that lives longer is refused.",
+        "A token that lives longer is refused. So that it can be told, a token must say `iat` and `exp`.",
         "1h",
     ),
     key(
@@ -112,7 +112,7 @@ const INTROSPECTION: &[Key] = &[
         "secret",
         Secret,
         Otherwise("`private_key` is needed"),
-        "Its client secret. One of `secret` and `private_key`.",
+        "Its client secret. One of `secret` and `private_key`. It is shown as that of a client.",
         "{ file: introspection.txt }",
     ),
     key(
@@ -121,6 +121,20 @@ const INTROSPECTION: &[Key] = &[
         Otherwise("`secret` is needed"),
         "Its key for `private_key_jwt`, as of a client.",
         "{ file: keys/introspection.pem }",
+    ),
+    key(
+        "kid",
+        One("text"),
+        Otherwise("none"),
+        "The name of `private_key` there, as of a client.",
+        "tollgate-2026",
+    ),
+    key(
+        "certificate",
+        One("a file"),
+        Otherwise("none"),
+        "The certificate (PEM) of `private_key`, as of a client.",
+        "keys/introspection.crt",
     ),
     key(
         "endpoint",
@@ -220,7 +234,7 @@ pub(super) const CLIENT: &[Key] = &[
         "secret",
         Secret,
         Otherwise("none: a public client"),
-        "Its client secret. At most one of `secret` and `private_key`. In `native` mode the gateway lends it to `authorization_code` and `refresh_token` of every caller; without it, callers bring their own.",
+        "Its client secret. At most one of `secret` and `private_key`. It is shown by `client_secret_basic`, so register the client with that; by `client_secret_post` only where the metadata offers that and not the other. In `native` mode the gateway lends it to `authorization_code` and `refresh_token` of every caller; without it, callers bring their own.",
         "${WEB_APP_SECRET}",
     ),
     key(
@@ -229,6 +243,20 @@ pub(super) const CLIENT: &[Key] = &[
         Otherwise("none"),
         "Its key for `private_key_jwt`: PKCS#8 PEM; RSA of 2048 bits or more, P-256, P-384 or Ed25519.",
         "{ file: keys/portal.pem }",
+    ),
+    key(
+        "kid",
+        One("text"),
+        Otherwise("none"),
+        "The name of `private_key` among the keys that are registered for the client (`kid` of the assertion).",
+        "tollgate-2026",
+    ),
+    key(
+        "certificate",
+        One("a file"),
+        Otherwise("none"),
+        "The certificate (PEM) of `private_key`, by whose SHA-256 it is found there (`x5t#S256` of the assertion, RFC 7515 section 4.1.8), as at Entra ID. With it an RSA key signs by PS256, else by RS256.",
+        "keys/portal.crt",
     ),
     key(
         "origins",

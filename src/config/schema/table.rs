@@ -350,14 +350,14 @@ const REQUIRE: &[Key] = &[
         "acr",
         OneOrMany("text"),
         Otherwise("any"),
-        "One of these authentication contexts (RFC 9470).",
+        "One of these authentication contexts (RFC 9470), as `acr` of the access token says.",
         "[urn:example:mfa]",
     ),
     key(
         "signed_in_within",
         One("a duration"),
         Otherwise("any time"),
-        "The sign-in was not longer ago than this (RFC 9470).",
+        "The sign-in was not longer ago than this (RFC 9470), as `auth_time` of the access token says; one without is refused.",
         "5m",
     ),
 ];

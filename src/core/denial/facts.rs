@@ -175,7 +175,10 @@ impl Denial {
             Self::UnsupportedHeader => {
                 token("unsupported_header", "The token's header asks for something that is not supported.")
             }
-            Self::WrongTokenType => token("wrong_token_type", "This is not an access token."),
+            Self::WrongTokenType => token(
+                "wrong_token_type",
+                "This is not an access token: its typ, its claims or its aud are those of another kind, such as an ID token.",
+            ),
             Self::UnknownKey => {
                 token("unknown_key", "The token was signed with a key that its issuer does not publish.")
             }
@@ -325,7 +328,7 @@ impl Denial {
                 "step_up_not_done",
                 Some("access_denied"),
                 "A fresher or stronger sign-in was needed",
-                "You are signed in, but the authorization server did not ask again as it was told to.",
+                "You are signed in, but nothing shows that the authorization server asked again as it was told to.",
                 Warn,
             ),
             Self::NoRefreshToken => unusable(

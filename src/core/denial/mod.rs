@@ -43,7 +43,7 @@ pub enum Denial {
     SeveralCredentials,
     /// `access_token` in the query (RFC 9700 section 4.3.2).
     TokenInQuery,
-    /// Not a JWS in compact form with a readable header and claims; the text says which part.
+    /// Not a JWS in compact form with a readable header and claims, those that are required among them; the text says which part.
     TokenMalformed(&'static str),
     /// `iss` is none of the configured issuers, or absent.
     UnknownIssuer,
@@ -56,7 +56,7 @@ pub enum Denial {
     WrongAudience,
     TokenExpired,
     TokenNotYetValid,
-    /// Lives longer than `max_token_lifetime`, or has no `exp` or `iat` to tell.
+    /// Lives longer than `max_token_lifetime`.
     TokenLivesTooLong,
     /// A token bound to a key (`cnf`, RFC 7800) whose proof Tollgate cannot check.
     ProofRequired,

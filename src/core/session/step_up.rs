@@ -62,6 +62,16 @@ impl StepUp {
         };
         required.accept_sign_in(token, now).is_ok()
     }
+
+    /// The claims without which no token can show it.
+    pub fn untold(&self, token: TokenFacts<'_>) -> Vec<&'static str> {
+        let acr = !self.acr_values.is_empty() && token.acr.is_none();
+        let auth_time = self.max_age.is_some() && token.signed_in_at.is_none();
+        [("acr", acr), ("auth_time", auth_time)]
+            .into_iter()
+            .filter_map(|(name, untold)| untold.then_some(name))
+            .collect()
+    }
 }
 
 #[cfg(test)]

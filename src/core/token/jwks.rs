@@ -19,7 +19,8 @@ use crate::core::token::{Algorithm, json};
 
 /// Keys beyond this many are not loaded.
 pub const MAX_KEYS: usize = 1000;
-/// Keys of one `kid` beyond this many are not loaded (RFC 7517 section 4.5 allows several).
+/// Keys of one `kid` beyond this many are not loaded (RFC 7517 section 4.5 allows several), and where a token has no `kid`
+/// no more than this are tried.
 pub const MAX_KEYS_PER_KID: usize = 4;
 
 /// The keys of one issuer, as last read, in the order of their `kid`.
@@ -69,7 +70,7 @@ pub enum JwksError {
 pub enum Miss {
     /// No such `kid`, or without a `kid` no key that fits: a newer set may have it.
     Unknown,
-    /// No `kid`, and several keys would fit.
+    /// No `kid`, and more keys would fit than are tried.
     Ambiguous,
     /// The `kid` is known, and none of its keys may verify this algorithm.
     WrongAlgorithm,
@@ -149,33 +150,35 @@ impl KeySet {
         self.any_kid == other.any_kid && names(self) == names(other)
     }
 
-    /// The keys that a token may have been signed with: those of its `kid`, or, without one, the only
-    /// key that fits. At least one of them may verify `algorithm`; never more than
-    /// [`MAX_KEYS_PER_KID`].
+    /// The keys that a token may have been signed with: of those with its `kid`, or, without one, of all, whichever may
+    /// verify `algorithm`. At least one, and never more than [`MAX_KEYS_PER_KID`].
     ///
     /// # Errors
     /// See [`Miss`].
-    pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&[Key], Miss> {
+    pub fn candidates(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<impl Iterator<Item = &Key> + fmt::Debug, Miss> {
         let kid = if self.any_kid { None } else { kid };
-        let Some(kid) = kid else {
-            let mut fitting = self.keys.iter().filter(|key| key.verifies(algorithm));
-            return match (fitting.next(), fitting.next()) {
-                (Some(key), None) => Ok(std::slice::from_ref(key)),
-                (Some(_), Some(_)) => Err(Miss::Ambiguous),
-                (None, _) => Err(Miss::Unknown),
-            };
+        let among = match kid {
+            None => self.keys.as_slice(),
+            Some(kid) => self.named(kid),
         };
+        let fitting = || among.iter().filter(move |key| key.verifies(algorithm));
+        match fitting().take(MAX_KEYS_PER_KID + 1).count() {
+            0 if kid.is_none() || among.is_empty() => Err(Miss::Unknown),
+            0 => Err(Miss::WrongAlgorithm),
+            many if many > MAX_KEYS_PER_KID => Err(Miss::Ambiguous),
+            _ => Ok(fitting()),
+        }
+    }
+
+    fn named(&self, kid: &str) -> &[Key] {
         let start = self.keys.partition_point(|key| key.kid.as_deref() < Some(kid));
         let rest = self.keys.get(start..).unwrap_or_default();
         let same = rest.iter().take_while(|key| key.kid.as_deref() == Some(kid)).count();
-        let named = rest.get(..same).unwrap_or_default();
-        if named.is_empty() {
-            Err(Miss::Unknown)
-        } else if named.iter().any(|key| key.verifies(algorithm)) {
-            Ok(named)
-        } else {
-            Err(Miss::WrongAlgorithm)
-        }
+        rest.get(..same).unwrap_or_default()
     }
 }
 
@@ -658,14 +661,25 @@ mod tests {
     }
 
     #[test]
-    fn without_a_kid_only_the_one_key_that_fits_is_tried() {
+    fn without_a_kid_every_key_that_fits_is_tried_unless_they_are_too_many() {
         let keys = testing::keys();
         let (set, _) = KeySet::parse(&jwks(&[keys.rsa.jwk(), keys.p256.jwk()])).unwrap();
-        assert_eq!(set.candidates(None, Algorithm::Es256).unwrap().first().unwrap().kid(), Some("p256"));
+        let kids = |set: &KeySet| -> Result<Vec<String>, Miss> {
+            let found = set.candidates(None, Algorithm::Es256)?;
+            Ok(found.filter_map(|key| key.kid().map(ToOwned::to_owned)).collect())
+        };
+        assert_eq!(kids(&set).unwrap(), ["p256"]);
         assert_eq!(set.candidates(None, Algorithm::EdDsa).unwrap_err(), Miss::Unknown);
-        let other = testing::new_p256("other");
-        let (set, _) = KeySet::parse(&jwks(&[other.jwk(), keys.p256.jwk()])).unwrap();
-        assert_eq!(set.candidates(None, Algorithm::Es256).unwrap_err(), Miss::Ambiguous);
+        let mut published = vec![keys.rsa.jwk(), keys.p256.jwk()];
+        for number in 2..=MAX_KEYS_PER_KID {
+            published.push(with(testing::new_p256("x").jwk(), json!({ "kid": format!("p{number}") })));
+        }
+        let (set, _) = KeySet::parse(&jwks(&published)).unwrap();
+        assert_eq!(kids(&set).unwrap(), ["p2", "p256", "p3", "p4"]);
+        published.push(testing::new_p256("fifth").jwk());
+        let (set, _) = KeySet::parse(&jwks(&published)).unwrap();
+        assert_eq!(kids(&set), Err(Miss::Ambiguous));
+        assert_eq!(set.candidates(Some("fifth"), Algorithm::Es256).unwrap().count(), 1);
     }
 
     #[test]
@@ -680,7 +694,8 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!((set.len(), skipped.len()), (3, 0));
-        assert_eq!(set.candidates(Some("one"), Algorithm::Es256).unwrap().len(), 2);
+        let fitting = set.candidates(Some("one"), Algorithm::Es256).unwrap();
+        assert_eq!(fitting.count(), 1, "the other is for another algorithm");
         assert_eq!(set.candidates(Some("on"), Algorithm::Es256).unwrap_err(), Miss::Unknown);
         let many: Vec<_> = (0..6).map(|_| named(testing::new_p256("x").jwk())).collect();
         let (set, skipped) = KeySet::parse(&jwks(&many)).unwrap();

@@ -203,9 +203,18 @@ pub(super) fn says_another_kind(claims: &Map<String, Value>) -> bool {
 }
 
 /// Whether it has a member that OpenID Connect gives to ID tokens alone. Where `typ` says nothing, such a token is none
-/// for an API.
+/// for an API. Keycloak before 25, and its «Nonce backwards compatible» mapper since, write the `nonce` of the sign-in into
+/// access tokens too; by another claim its tokens say what they are, and its ID tokens say `ID` there. A hash of an access
+/// token or of a code is in no access token whatever it says.
 pub(super) fn has_marks_of_id_token(claims: &Map<String, Value>) -> bool {
-    ["nonce", "at_hash", "c_hash", "s_hash"].iter().any(|name| claims.contains_key(*name))
+    ["at_hash", "c_hash", "s_hash"].iter().any(|name| claims.contains_key(*name))
+        || claims.contains_key("nonce") && !says_access_token(claims)
+}
+
+/// Whether it says that it is an access token, in the claim by which Keycloak tells its tokens apart.
+fn says_access_token(claims: &Map<String, Value>) -> bool {
+    let said = claims.get("typ").and_then(Value::as_str);
+    said.is_some_and(|said| said.eq_ignore_ascii_case("Bearer") || said.eq_ignore_ascii_case("DPoP"))
 }
 
 /// A `typ` that does not say what kind of JWT it is.
@@ -214,6 +223,16 @@ pub(super) fn is_unspecific(typ: Option<&str>) -> bool {
 }
 
 impl TokenRules {
+    /// Whether a token may come without a `typ` that says what kind of JWT it is.
+    pub fn takes_unspecific_types(&self) -> bool {
+        is_unspecific(self.token_type.as_deref())
+    }
+
+    /// Whether they are clients only: without a specific `typ` a token that is meant for these is an ID token.
+    pub fn are_clients(&self, audiences: &[impl AsRef<str>]) -> bool {
+        audiences.iter().all(|name| self.client_ids.iter().any(|client| client == name.as_ref()))
+    }
+
     fn asks_for_rfc_9068(&self) -> bool {
         self.token_type.as_deref().is_some_and(|only| is_type(only, "at+jwt"))
     }
@@ -230,6 +249,12 @@ pub(super) fn is_type(typ: &str, wanted: &str) -> bool {
     short(typ).eq_ignore_ascii_case(short(wanted))
 }
 
+const NO_EXP: Denial =
+    Denial::TokenMalformed("The token does not say when it ends (exp), which is required.");
+const NO_IAT: Denial = Denial::TokenMalformed(
+    "The token does not say when it was issued (iat), which is required: how long it lives is told by it.",
+);
+
 /// RFC 7519 sections 4.1.4 to 4.1.6. A token is expired from `exp` on, not only after it.
 pub(super) fn check_times(
     claims: &Map<String, Value>,
@@ -237,9 +262,8 @@ pub(super) fn check_times(
     now: Timestamp,
 ) -> Result<Times, Denial> {
     let (issued_at, expires_at) = (date(claims, "iat")?, date(claims, "exp")?);
-    let (Some(issued_at), Some(expires_at)) = (issued_at, expires_at) else {
-        return Err(Denial::TokenLivesTooLong);
-    };
+    let expires_at = expires_at.ok_or(NO_EXP)?;
+    let issued_at = issued_at.ok_or(NO_IAT)?;
     if now >= expires_at.plus(rules.clock_skew) {
         return Err(Denial::TokenExpired);
     }
@@ -282,9 +306,7 @@ impl Plausible<'_, '_> {
         let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
         let Unverified { header, claims, .. } = token;
         let audiences = check_audience(&claims, rules).map_err(|denial| Check::Audience.failed(denial))?;
-        // A token without a specific `typ` that is meant for clients only is an ID token.
-        let is_client = |name: &&str| rules.client_ids.iter().any(|client| client == name);
-        if is_unspecific(header.typ.as_deref()) && audiences.iter().all(is_client) {
+        if is_unspecific(header.typ.as_deref()) && rules.are_clients(&audiences) {
             return Err(Check::Audience.failed(Denial::WrongTokenType));
         }
         let verified = VerifiedToken::of_claims(claims, kid, times, rules, now);
@@ -313,9 +335,12 @@ impl Unverified<'_> {
     /// The key that signed it.
     pub(super) fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, Failed> {
         let algorithm = self.header.algorithm;
-        let candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| {
+        let mut candidates = keys.candidates(self.kid(), algorithm).map_err(|miss| {
             Check::Key.failed(match miss {
-                Miss::Unknown | Miss::Ambiguous => Denial::UnknownKey,
+                Miss::Unknown => Denial::UnknownKey,
+                Miss::Ambiguous => Denial::TokenMalformed(
+                    "The token's header names no key (kid), and more than four of its issuer's would fit.",
+                ),
                 Miss::WrongAlgorithm => Denial::AlgorithmNotAllowed,
             })
         })?;
@@ -331,7 +356,7 @@ impl Unverified<'_> {
         })?;
         let signature = buffer.get(..length).unwrap_or_default();
         let signed = |key: &&Key| key.signed(algorithm, self.signed.as_bytes(), signature);
-        candidates.iter().find(signed).ok_or(Check::Signature.failed(Denial::BadSignature))
+        candidates.find(signed).ok_or(Check::Signature.failed(Denial::BadSignature))
     }
 }
 
@@ -386,6 +411,28 @@ mod tests {
             let verified = Unverified::parse(&token, 8192).unwrap().verify(&alone, &rules(), NOW).unwrap();
             assert_eq!(verified.kid(), Some(keys().p256.kid), "{header}");
         }
+    }
+
+    #[test]
+    fn a_token_that_names_no_key_is_known_by_whichever_of_those_that_fit_has_signed_it() {
+        let (old, new, stranger) =
+            (testing::new_p256("old"), testing::new_p256("new"), testing::new_p256("old"));
+        let set = |keys: &[&testing::TestKey]| {
+            KeySet::parse(&jwks(&keys.iter().map(|key| key.jwk()).collect::<Vec<_>>())).unwrap().0
+        };
+        let judge = |key: &testing::TestKey, keys: &KeySet| {
+            let token = key.sign_as(&json!({ "alg": "ES256", "typ": "at+jwt" }), &claims());
+            Ok::<_, Denial>(Unverified::parse(&token, 8192)?.verify(keys, &rules(), NOW)?)
+        };
+        let rolling = set(&[&old, &new]);
+        for key in [&old, &new] {
+            assert_eq!(judge(key, &rolling).unwrap().kid(), Some(key.kid()));
+        }
+        assert_eq!(judge(&stranger, &rolling).unwrap_err(), Denial::BadSignature);
+        let others: Vec<_> = ["a", "b", "c"].map(testing::new_p256).into();
+        let many = set(&[&old, &new, &others[0], &others[1], &others[2]]);
+        let denial = judge(&old, &many).unwrap_err();
+        assert!(matches!(denial, Denial::TokenMalformed(why) if why.contains("names no key")), "{denial:?}");
     }
 
     fn judge(token: &str) -> Result<VerifiedToken, Denial> {
@@ -545,8 +592,13 @@ mod tests {
         let iat = NOW.as_secs() - 60;
         assert!(changed(json!({"exp": iat + day})).is_ok());
         assert_eq!(changed(json!({"exp": iat + day + 1})).unwrap_err(), Denial::TokenLivesTooLong);
-        assert_eq!(changed(json!({"exp": null})).unwrap_err(), Denial::TokenLivesTooLong);
-        assert_eq!(changed(json!({"iat": null})).unwrap_err(), Denial::TokenLivesTooLong);
+        for name in ["exp", "iat"] {
+            let denial = changed(json!({ name: null })).unwrap_err();
+            assert!(
+                matches!(denial, Denial::TokenMalformed(why) if why.contains(&format!("({name})"))),
+                "{denial:?}"
+            );
+        }
     }
 
     #[test]

@@ -124,8 +124,8 @@ impl UnderWay {
                 self.end(SessionEnd::InvalidGrant, Denial::SessionEnded(SessionEnd::InvalidGrant)).await.0
             }
             ServerAnswer::Refused(said) => self.fail(Denial::FromAuthorizationServer(said)).await,
-            ServerAnswer::InvalidClient(_) => {
-                log_invalid_client(&self.client);
+            ServerAnswer::InvalidClient(said) => {
+                log_invalid_client(&self.live, &self.client, &said);
                 self.fail(Denial::AuthorizationServerUnavailable).await
             }
             ServerAnswer::Unusable(outage) => {

@@ -313,11 +313,50 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial) {
         issuer = %client.issuer,
         reason = facts.label,
         detail = facts.detail,
-        "the access token from the AS would be refused by this gateway: make the AS issue a JWT (or an opaque token, \
-         with `introspection` of the issuer) for one of issuers.{}.audience (often by clients.{}.resource or scope), or set \
-         clients.{}.accept_any_access_token: true if its APIs are not behind this gateway",
-        client.issuer,
-        client.name,
+        "the access token from the AS would be refused by this gateway: {}, or set clients.{}.accept_any_access_token: true if \
+         its APIs are not behind this gateway",
+        advice(client, denial),
         client.name,
     );
+}
+
+/// What to change there or here.
+fn advice(client: &Client, denial: &Denial) -> String {
+    let (issuer, name) = (&client.issuer, &client.name);
+    match denial {
+        Denial::TokenTooLarge => {
+            "raise limits.token (and limits.header, which a request with it must fit), or let the AS put \
+             less into it, such as a list of groups"
+                .to_owned()
+        }
+        Denial::TokenLivesTooLong => {
+            format!("raise issuers.{issuer}.max_token_lifetime, or let the AS issue tokens that end sooner")
+        }
+        Denial::TokenMalformed(_) => format!(
+            "make the AS issue a JWT that is as `detail` asks (often by clients.{name}.resource or scope), or let it be opaque, with \
+             `introspection` of the issuer"
+        ),
+        Denial::TokenExpired | Denial::TokenNotYetValid => {
+            format!("set the clocks here and at the AS, or raise issuers.{issuer}.clock_skew")
+        }
+        Denial::AlgorithmNotAllowed => {
+            format!(
+                "put its algorithm into issuers.{issuer}.algorithms, or let the AS sign with one of these"
+            )
+        }
+        Denial::UnknownKey | Denial::BadSignature => {
+            "see that the AS signs access tokens with a key of its jwks_uri".to_owned()
+        }
+        Denial::UnknownIssuer => format!("let issuers.{issuer}.url be what the AS writes in `iss`"),
+        // What a token is told by that has no `typ` of its own.
+        Denial::WrongTokenType => format!(
+            "it looks like an ID token or another that is none for an API. Where its `aud` names clients alone, make the AS name an \
+             API there (often by clients.{name}.resource or scope) and put that into issuers.{issuer}.audience; or make the AS issue \
+             at+jwt (RFC 9068); see docs/deployment.md"
+        ),
+        _ => format!(
+            "make the AS issue a JWT (or an opaque token, with `introspection` of the issuer) for one of issuers.{issuer}.audience \
+             (often by clients.{name}.resource or scope)"
+        ),
+    }
 }

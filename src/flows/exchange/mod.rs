@@ -25,11 +25,11 @@ use crate::config::settings::Client;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::request::RequestHead;
 use crate::core::session::exchange::Windows;
-use crate::core::session::oauth::answer::PageTokens;
+use crate::core::session::oauth::answer::{PageTokens, ServerError};
 use crate::core::session::oauth::request::{Parameters, TokenRequest};
 use crate::core::session::origin::may_touch_cookie;
-use crate::flows::Gate;
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
+use crate::flows::{Gate, call_authorization_server};
 use crate::state::live::Live;
 use crate::state::metrics::ExchangeOutcome;
 
@@ -111,8 +111,14 @@ fn warn_of_long_life(gate: &Gate, client: &Client, expires_in: Option<Duration>)
 }
 
 /// The gateway's own fault; the session stays.
-fn log_invalid_client(client: &Client) {
-    tracing::error!(client = %client.name, issuer = %client.issuer, "the AS answered invalid_client: the client's credential in the configuration is wrong there");
+fn log_invalid_client(live: &Live, client: &Client, said: &ServerError) {
+    call_authorization_server::log_invalid_client(
+        live,
+        &client.name,
+        &client.credential,
+        &client.issuer,
+        said,
+    );
 }
 
 /// What the AS wants in the page's next proof.

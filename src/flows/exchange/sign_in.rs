@@ -237,8 +237,8 @@ impl CodeExchange {
         let result = match ask_token_endpoint(&self.gate, &self.live, client, &self.form, proof).await {
             ServerAnswer::Tokens(answer) => self.session(*answer).await,
             ServerAnswer::InvalidGrant(said) | ServerAnswer::Refused(said) => Err(Denial::of_unproven(said)),
-            ServerAnswer::InvalidClient(_) => {
-                log_invalid_client(&self.client);
+            ServerAnswer::InvalidClient(said) => {
+                log_invalid_client(&self.live, &self.client, &said);
                 Err(Denial::AuthorizationServerUnavailable)
             }
             ServerAnswer::Unusable(outage) => {

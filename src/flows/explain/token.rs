@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::check::Check;
 use crate::core::token::jwt::{Says, Unverified};
@@ -32,6 +33,17 @@ impl<'a> Told<'a> {
     pub(super) fn claims(&self) -> Vec<(String, String)> {
         let claims = self.read.as_ref().map(|read| read.says().claims);
         claims.into_iter().flatten().map(|(name, value)| (shown(name), shown(&value.to_string()))).collect()
+    }
+
+    /// The same about the check that failed, and why it did where the facts alone seem to say that it holds.
+    pub(super) fn against(&self, check: Check, denial: &Denial) -> String {
+        let about = self.about(check);
+        match (check, denial) {
+            (Check::Audience, Denial::WrongTokenType) => format!(
+                "{about}; but this is for clients alone, and without the typ at+jwt that is taken for an ID token: the authorization server must name an API in aud"
+            ),
+            _ => about,
+        }
     }
 
     /// What there is to know about one check.

@@ -259,6 +259,7 @@ fn said_of_a_request(at: At<'_>, denial: &Denial) -> Denial {
         client = %at.client.name,
         issuer = %at.client.issuer,
         error = said.error,
+        error_description = said.description,
         "the AS refused to exchange a session's refresh token; the session is kept"
     );
     Denial::AuthorizationServerUnavailable

@@ -101,13 +101,26 @@ pub async fn callback(
         Err(Failed { denial, is_final: false }) => return Err(refusal(denial, client, Some(&transaction))),
     };
     let set_cookies = clear(&cookie).into_iter().chain(made.set_cookie).collect();
-    if !made.is_as_asked {
-        tracing::warn!(client = %client.name, "the AS did not ask again as the step-up told it to; acr or auth_time of its access token say so");
+    if let Some(untold) = made.not_as_asked {
+        log_not_as_asked(client, &untold);
         let denial = refusal(Denial::StepUpNotDone, client, Some(&transaction));
         return Err(SignInRefusal { set_cookies, signed_in: Some(Box::new(made.whose)), ..denial });
     }
     let (goes_to, client) = (transaction.return_to, client.name.clone());
     Ok(Arrived::SignedIn(Box::new(SignedIn { goes_to, set_cookies, client, whose: made.whose })))
+}
+
+fn log_not_as_asked(client: &Client, untold: &[&'static str]) {
+    if untold.is_empty() {
+        tracing::warn!(client = %client.name, "the AS did not ask again as the step-up told it to; acr or auth_time of its access token say so");
+    } else {
+        tracing::warn!(
+            client = %client.name,
+            absent = untold.join(" "),
+            "whether the AS asked again, as the step-up told it to, cannot be known: its access token does not say that; let the \
+             AS write these claims into access tokens, or no route can ask for them"
+        );
+    }
 }
 
 /// Whether a browser that comes from another site withholds the client's cookie here, and would send it else. Without it
@@ -155,8 +168,8 @@ struct Failed {
 struct Made {
     set_cookie: Option<HeaderValue>,
     whose: Whose,
-    /// Of a step-up.
-    is_as_asked: bool,
+    /// A step-up that was not done, and the claims of which there are none to show that it was.
+    not_as_asked: Option<Vec<&'static str>>,
 }
 
 async fn session(
@@ -189,13 +202,12 @@ async fn session(
     let session = made.session.ok_or_else(|| over(Denial::NoRefreshToken))?;
     let now = at.gate.clock.now();
     // Where the token cannot be judged here, no route of ours can ask for more.
-    let is_as_asked = made
-        .caller
-        .as_deref()
-        .map(Caller::token)
-        .is_none_or(|token| transaction.step_up.is_done(token.into(), now));
+    let not_as_asked = made.caller.as_deref().map(Caller::token).and_then(|token| {
+        let step_up = &transaction.step_up;
+        (!step_up.is_done(token.into(), now)).then(|| step_up.untold(token.into()))
+    });
     let whose = Whose { subject: made.subject.map(|subject| subject.sub), family: session.family };
-    Ok(Made { set_cookie: session.set_cookie(at.client, now), whose, is_as_asked })
+    Ok(Made { set_cookie: session.set_cookie(at.client, now), whose, not_as_asked })
 }
 
 /// Whether nobody has brought this state before, to any replica: a code is sent once, or an authorization server ends what

@@ -255,7 +255,7 @@ fn refusal(members: &Map<String, Value>, dpop_nonce: Option<String>) -> ServerAn
 }
 
 /// Section 5.2 and appendix A.7: `%x20-21 / %x23-5B / %x5D-7E`.
-const fn is_error_character(character: char) -> bool {
+pub(super) const fn is_error_character(character: char) -> bool {
     matches!(character, '\x20'..='\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e')
 }
 

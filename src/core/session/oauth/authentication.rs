@@ -7,19 +7,24 @@
 use std::fmt;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::core::secret::{Secret, SecretString};
+use crate::core::session::oauth::request::begins_in;
 use crate::core::signing::SigningKey;
 use crate::core::time::Timestamp;
 use crate::core::token::Algorithm;
 
 /// The longest that an assertion lives.
 pub const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
+
+const BASIC: &str = "client_secret_basic";
+const POST: &str = "client_secret_post";
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -32,7 +37,51 @@ pub enum Credential<'a> {
         /// PKCS#8, PEM.
         pem: &'a Secret<Vec<u8>>,
         algorithm: Algorithm,
+        names: &'a KeyNames,
     },
+}
+
+/// By what an AS finds the key among those that are registered for the client, in the header of assertions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyNames {
+    /// RFC 7515 section 4.1.4.
+    pub kid: Option<String>,
+    /// `x5t#S256`, of the key's certificate (RFC 7515 section 4.1.8).
+    pub certificate: Option<String>,
+}
+
+/// `x5t#S256` of a certificate.
+pub fn certificate_thumbprint(der: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, der))
+}
+
+impl Credential<'_> {
+    /// How it is shown, by its name at IANA (RFC 7591 section 2). `supported`: `token_endpoint_auth_methods_supported` of the
+    /// AS; empty means `client_secret_basic` (RFC 8414 section 2).
+    pub fn method(self, supported: &[String]) -> &'static str {
+        let offers = |method: &str| supported.iter().any(|offered| offered == method);
+        match self {
+            Self::None => "none",
+            Self::Secret(_) if !offers(BASIC) && offers(POST) => POST,
+            Self::Secret(_) => BASIC,
+            Self::PrivateKey { .. } => "private_key_jwt",
+        }
+    }
+
+    /// Whether `text`, which the AS sent back, repeats it, in any form in which it was sent.
+    pub fn is_repeated_in(self, client_id: &str, text: &str) -> bool {
+        match self {
+            Self::None => false,
+            // One that is short is looked for too: whoever chose it would not see it printed either.
+            Self::Secret(secret) => {
+                let pair = SecretString::new(STANDARD.encode(&*pair(client_id, secret)));
+                let encoded = SecretString::new(form_encoded(secret.expose()));
+                [secret, &encoded, &pair].into_iter().any(|form| begins_in(form, text, 1))
+            }
+            // An assertion begins as every JWT.
+            Self::PrivateKey { .. } => text.contains("eyJ"),
+        }
+    }
 }
 
 /// What a request to the AS carries for it.
@@ -52,8 +101,7 @@ impl fmt::Display for KeyUnusable {
     }
 }
 
-/// `supported`: `token_endpoint_auth_methods_supported` of the AS; empty means
-/// `client_secret_basic` (RFC 8414 section 2). `iss`: the AS's issuer. `jti`: 128 random bits.
+/// `supported`: as for [`Credential::method`]. `iss`: the AS's issuer. `jti`: 128 random bits.
 ///
 /// # Errors
 /// [`KeyUnusable`] for `private_key_jwt` only.
@@ -65,22 +113,20 @@ pub fn authenticate(
     jti: [u8; 16],
     now: Timestamp,
 ) -> Result<Authentication, KeyUnusable> {
-    let offers = |method: &str| supported.iter().any(|offered| offered == method);
     match credential {
         Credential::None => {
             Ok(Authentication { authorization: None, fields: vec![("client_id", client_id.into())] })
         }
-        Credential::Secret(secret) if !offers("client_secret_basic") && offers("client_secret_post") => {
-            Ok(Authentication {
-                authorization: None,
-                fields: vec![("client_id", client_id.into()), ("client_secret", secret.clone())],
-            })
-        }
+        Credential::Secret(secret) if credential.method(supported) == POST => Ok(Authentication {
+            authorization: None,
+            fields: vec![("client_id", client_id.into()), ("client_secret", secret.clone())],
+        }),
         Credential::Secret(secret) => {
             Ok(Authentication { authorization: basic(client_id, secret), fields: Vec::new() })
         }
-        Credential::PrivateKey { pem, algorithm } => {
-            let assertion = assertion(pem, algorithm, client_id, iss, jti, now)?;
+        Credential::PrivateKey { pem, algorithm, names } => {
+            let claims = claims(client_id, iss, jti, now);
+            let assertion = assertion(pem, &header(algorithm, names), algorithm, &claims)?;
             Ok(Authentication {
                 authorization: None,
                 fields: vec![
@@ -95,38 +141,54 @@ pub fn authenticate(
 
 /// Id and secret are form-encoded before base64 (RFC 6749 section 2.3.1).
 fn basic(client_id: &str, secret: &SecretString) -> Option<HeaderValue> {
-    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(secret.expose())));
+    let pair = pair(client_id, secret);
     let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(&*pair))).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-fn assertion(
-    pem: &Secret<Vec<u8>>,
-    algorithm: Algorithm,
-    client_id: &str,
-    iss: &str,
-    jti: [u8; 16],
-    now: Timestamp,
-) -> Result<SecretString, KeyUnusable> {
-    let header = json!({ "alg": algorithm.name(), "typ": "JWT" });
-    let claims = json!({
+fn pair(client_id: &str, secret: &SecretString) -> Zeroizing<String> {
+    Zeroizing::new(format!("{}:{}", form_encoded(client_id), form_encoded(secret.expose())))
+}
+
+fn form_encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+fn header(algorithm: Algorithm, names: &KeyNames) -> Value {
+    let members = [("alg", Some(algorithm.name())), ("typ", Some("JWT"))];
+    let named = [("kid", names.kid.as_deref()), ("x5t#S256", names.certificate.as_deref())];
+    let told = members.into_iter().chain(named).filter_map(|(name, value)| Some((name, value?)));
+    told.collect::<Value>()
+}
+
+fn claims(client_id: &str, iss: &str, jti: [u8; 16], now: Timestamp) -> Value {
+    json!({
         "iss": client_id,
         "sub": client_id,
         "aud": iss,
         "jti": URL_SAFE_NO_PAD.encode(jti),
         "iat": now.as_secs(),
         "exp": now.plus(ASSERTION_LIFETIME).as_secs(),
-    });
-    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    })
+}
+
+fn assertion(
+    pem: &Secret<Vec<u8>>,
+    header: &Value,
+    algorithm: Algorithm,
+    claims: &Value,
+) -> Result<SecretString, KeyUnusable> {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let input = format!("{}.{}", part(header), part(claims));
     let signature = sign(pem, algorithm, input.as_bytes())?;
     Ok(SecretString::new(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))))
 }
 
 fn sign(pem: &Secret<Vec<u8>>, algorithm: Algorithm, input: &[u8]) -> Result<Vec<u8>, KeyUnusable> {
-    let key = SigningKey::from_pem(pem.expose()).ok().filter(|key| key.algorithm() == algorithm);
+    let key = SigningKey::from_pem(pem.expose()).ok();
+    let key = key.map(|key| if algorithm == Algorithm::Ps256 { key.with_pss() } else { key });
+    let key = key.filter(|key| key.algorithm() == algorithm);
     key.and_then(|key| key.sign(input).ok()).ok_or(KeyUnusable)
 }
 
@@ -139,7 +201,6 @@ mod tests {
     use aws_lc_rs::signature::{
         self, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
     };
-    use serde_json::Value;
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -168,6 +229,51 @@ mod tests {
     }
 
     #[test]
+    fn the_method_has_a_name_and_is_the_one_that_is_used() {
+        let secret = SecretString::from("s");
+        let method = |credential: Credential<'_>, supported: &[&str]| {
+            let supported: Vec<_> = supported.iter().map(ToString::to_string).collect();
+            let made = authenticate(credential, "web", "https://as", &supported, [0; 16], NOW).unwrap();
+            (credential.method(&supported), made.authorization.is_some())
+        };
+        let by_secret = Credential::Secret(&secret);
+        assert_eq!(method(by_secret, &[]), (BASIC, true));
+        assert_eq!(method(by_secret, &[POST, BASIC]), (BASIC, true));
+        assert_eq!(method(by_secret, &[POST]), (POST, false));
+        assert_eq!(method(Credential::None, &[POST]), ("none", false));
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let pem = pem(key.to_pkcs8v1().unwrap().as_ref());
+        let names = KeyNames::default();
+        let by_key = Credential::PrivateKey { pem: &pem, algorithm: Algorithm::Es256, names: &names };
+        assert_eq!(method(by_key, &[POST]), ("private_key_jwt", false));
+        assert!(by_key.is_repeated_in("web", "no such key: eyJhbGciOi"));
+        assert!(!by_key.is_repeated_in("web", "AADSTS700027: the certificate is not registered"));
+    }
+
+    #[test]
+    fn a_secret_is_known_again_in_each_form_in_which_it_was_sent() {
+        let secret = SecretString::from("p:ä s%0123456789-and-more");
+        let credential = Credential::Secret(&secret);
+        let header = basic("web:app", &secret).unwrap();
+        let sent = header.to_str().unwrap();
+        for text in [
+            "not p: s%0123456789-and-more",
+            "cut: p: s%0123456789-",
+            "p%3A%C3%A4+s%250123456789-and-more",
+            sent,
+        ] {
+            assert!(credential.is_repeated_in("web:app", text), "{text}");
+        }
+        for text in
+            ["", "AADSTS7000222: the keys for app 'web:app' are expired", "p:", "Basic is not supported"]
+        {
+            assert!(!credential.is_repeated_in("web:app", text), "{text}");
+        }
+        let short = SecretString::from("abc");
+        assert!(Credential::Secret(&short).is_repeated_in("web", "secret abc is wrong"));
+    }
+
+    #[test]
     fn a_public_client_only_names_itself() {
         let made = authenticate(Credential::None, "web", "https://as", &[], [0; 16], NOW).unwrap();
         assert!(made.authorization.is_none());
@@ -179,8 +285,18 @@ mod tests {
     }
 
     fn signed(pem: &Secret<Vec<u8>>, algorithm: Algorithm) -> (String, Value, Vec<u8>) {
+        let (header, input, claims, signature) = named(pem, algorithm, &KeyNames::default());
+        assert_eq!(header, json!({ "alg": algorithm.name(), "typ": "JWT" }));
+        (input, claims, signature)
+    }
+
+    fn named(
+        pem: &Secret<Vec<u8>>,
+        algorithm: Algorithm,
+        names: &KeyNames,
+    ) -> (Value, String, Value, Vec<u8>) {
         let made = authenticate(
-            Credential::PrivateKey { pem, algorithm },
+            Credential::PrivateKey { pem, algorithm, names },
             "web",
             "https://as.example",
             &["client_secret_basic".into()],
@@ -194,8 +310,22 @@ mod tests {
         let (header, claims) = input.split_once('.').unwrap();
         let read =
             |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
-        assert_eq!(read(header)["alg"], algorithm.name());
-        (input.to_owned(), read(claims), URL_SAFE_NO_PAD.decode(signature).unwrap())
+        (read(header), input.to_owned(), read(claims), URL_SAFE_NO_PAD.decode(signature).unwrap())
+    }
+
+    #[test]
+    fn the_header_has_the_names_of_the_key_and_rsa_may_sign_with_pss() {
+        let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&key).unwrap();
+        let thumbprint = certificate_thumbprint(b"abc");
+        // The SHA-256 of `abc` (FIPS 180-2 appendix B.1).
+        assert_eq!(thumbprint, "ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0");
+        let names = KeyNames { kid: Some("2026".into()), certificate: Some(thumbprint.clone()) };
+        let (header, input, _, signature) = named(&pem(der.as_ref()), Algorithm::Ps256, &names);
+        assert_eq!(header, json!({ "alg": "PS256", "typ": "JWT", "kid": "2026", "x5t#S256": thumbprint }));
+        signature::UnparsedPublicKey::new(&signature::RSA_PSS_2048_8192_SHA256, key.public_key().as_ref())
+            .verify(input.as_bytes(), &signature)
+            .unwrap();
     }
 
     #[test]

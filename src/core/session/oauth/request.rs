@@ -13,6 +13,7 @@ use super::Scope;
 use super::grant_type::GrantType;
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
+use crate::core::session::oauth::answer::is_error_character;
 use crate::core::session::pkce;
 use crate::core::token::json::object;
 
@@ -35,6 +36,14 @@ pub fn media_type(headers: &HeaderMap) -> &str {
         (Some(Ok(text)), None) => text.split(';').next().unwrap_or_default().trim(),
         _ => "",
     }
+}
+
+/// Whether `text`, which an AS sent back, holds the beginning of a secret of `least` bytes or more, as far as such a text
+/// can hold it.
+pub(super) fn begins_in(secret: &SecretString, text: &str, least: usize) -> bool {
+    let shown = secret.expose().chars().filter(|c| is_error_character(*c));
+    let beginning = Zeroizing::new(shown.take(BEGINNING).collect::<String>());
+    beginning.len() >= least && text.contains(beginning.as_str())
 }
 
 /// The parameters of a request, each once; empty ones count as absent (RFC 6749 section 3.2).
@@ -302,11 +311,8 @@ impl ServerForm {
             "actor_token",
             "assertion",
         ];
-        self.0.iter().filter(|(name, _)| SECRETS.contains(name)).any(|(_, secret)| {
-            let shown = secret.expose().chars().filter(|c| !matches!(c, '"' | '\\'));
-            let beginning = Zeroizing::new(shown.take(BEGINNING).collect::<String>());
-            beginning.len() >= SHORTEST && text.contains(beginning.as_str())
-        })
+        let secrets = self.0.iter().filter(|(name, _)| SECRETS.contains(name)).map(|(_, secret)| secret);
+        secrets.into_iter().any(|secret| begins_in(secret, text, SHORTEST))
     }
 
     fn optional(&mut self, name: &'static str, value: Option<&str>) {

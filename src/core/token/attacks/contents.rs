@@ -177,6 +177,37 @@ fn an_id_token_is_refused() {
 }
 
 #[test]
+fn an_access_token_of_keycloak_may_repeat_the_nonce_and_no_id_token_passes_by_it() {
+    let own = TokenRules { audiences: vec![AUDIENCE.to_owned(), "web-app".to_owned()], ..rules() };
+    let judged = |typ: &Value, changes: Value| {
+        let token = signed(json!({ "typ": typ }), &with(claims(), with(json!({"nonce": "n"}), changes)));
+        judge_by(&own, &token).map(drop)
+    };
+    for typ in [json!("JWT"), json!(null)] {
+        for says in ["Bearer", "bearer", "DPoP"] {
+            assert_eq!(judged(&typ, json!({ "typ": says })), Ok(()), "{typ}: {says}");
+        }
+        for other in [
+            json!({}),
+            json!({"typ": "ID"}),
+            json!({"typ": "Refresh"}),
+            json!({"typ": ["Bearer"]}),
+            json!({"typ": "Bearer "}),
+            json!({"typ": "at+jwt"}),
+            json!({"token_type": "Bearer"}),
+            json!({"typ": "Bearer", "at_hash": "h"}),
+            json!({"typ": "Bearer", "c_hash": "h"}),
+            json!({"typ": "Bearer", "s_hash": "h"}),
+            json!({"typ": "Bearer", "token_use": "id"}),
+            json!({"typ": "Bearer", "events": {}}),
+            json!({"typ": "Bearer", "aud": "web-app"}),
+        ] {
+            assert_eq!(judged(&typ, other.clone()), Err(Denial::WrongTokenType), "{typ}: {other}");
+        }
+    }
+}
+
+#[test]
 fn logout_tokens_security_events_and_the_gateways_own_assertion_are_refused() {
     let events = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
     let event = with(claims(), json!({"events": events}));

@@ -30,7 +30,7 @@ fn set_of(jwk: Value) -> KeySet {
 fn holds(set: &KeySet, algorithm: Algorithm, token: &str) {
     let (text, signature) = token.rsplit_once('.').unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    let key = set.candidates(None, algorithm).unwrap().first().unwrap();
+    let key = set.candidates(None, algorithm).unwrap().next().unwrap();
     assert!(key.signed(algorithm, text.as_bytes(), &signature), "{}", algorithm.name());
     assert!(!key.signed(algorithm, &text.as_bytes()[1..], &signature));
     let mut flipped = signature.clone();
@@ -58,7 +58,8 @@ fn the_signatures_of_rfc_7515_hold() {
         let joe = TokenRules { iss: "joe".to_owned(), algorithms: Algorithm::ALL.to_vec(), ..rules() };
         assert_eq!(Unverified::parse(token, 8192).unwrap().iss(), "joe");
         let judged = Unverified::parse(token, 8192).unwrap().verify(set, &joe, NOW);
-        assert_eq!(judged.unwrap_err(), Denial::TokenLivesTooLong, "without iat nobody can tell");
+        let denial = judged.unwrap_err().denial;
+        assert!(matches!(denial, Denial::TokenMalformed(why) if why.contains("(iat)")), "{denial:?}");
     }
 }
 
@@ -165,7 +166,7 @@ fn the_macs_of_rfc_4231_hold() {
     ] {
         let mac: Vec<u8> =
             (0..mac.len()).step_by(2).map(|at| u8::from_str_radix(&mac[at..at + 2], 16).unwrap()).collect();
-        let key = set.candidates(None, algorithm).unwrap().first().unwrap();
+        let key = set.candidates(None, algorithm).unwrap().next().unwrap();
         assert!(key.signed(algorithm, message, &mac), "{}", algorithm.name());
         for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
             assert!(!key.signed(other, message, &mac), "{} as {}", algorithm.name(), other.name());

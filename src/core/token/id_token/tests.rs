@@ -257,6 +257,8 @@ fn an_id_token_that_could_be_an_access_token_is_refused() {
     assert_eq!(kinds(&signed(&with(good(), both.clone())), &rules(), None), ["access"]);
     let marked = with(with(good(), both), json!({"nonce": "n-1"}));
     assert_eq!(kinds(&signed(&marked), &rules(), Some("n-1")), ["id"]);
+    let bearer = with(marked, json!({"typ": "Bearer"}));
+    assert_eq!(kinds(&signed(&bearer), &rules(), Some("n-1")), ["access"]);
 }
 
 #[test]
@@ -266,7 +268,13 @@ fn whatever_a_token_says_it_is_never_of_two_kinds() {
     let types = [None, Some("JWT"), Some("at+jwt"), Some("logout+jwt"), Some("id+jwt")];
     let audiences =
         [json!("web-app"), json!(AUDIENCE), json!(["web-app", AUDIENCE]), json!(["web-app", "elsewhere"])];
-    let marks = [json!({}), json!({"nonce": "n-1"}), json!({"at_hash": "h"})];
+    let marks = [
+        json!({}),
+        json!({"nonce": "n-1"}),
+        json!({"at_hash": "h"}),
+        json!({"nonce": "n-1", "typ": "Bearer"}), // Keycloak
+        json!({"nonce": "n-1", "typ": "ID"}),
+    ];
     let events = [json!(null), json!({ EVENT: {} }), json!({"other": {}})];
     let own = TokenRules { audiences: vec!["web-app".into(), AUDIENCE.into()], ..rules() };
     for (typ, aud) in types.iter().flat_map(|typ| audiences.iter().map(move |aud| (typ, aud))) {

@@ -16,6 +16,7 @@ use crate::flows::sign_in::SignInRefusal;
 use crate::flows::sign_in::callback::{self, Arrived, SignedIn};
 use crate::flows::sign_in::login::{self, Begun};
 use crate::flows::sign_out::logout::{By, SignedOut, log_out};
+use crate::flows::testing::lines::Lines;
 
 const SESSION: &str = "__Host-Http-tollgate-web";
 const AT_AS: &str = "https://as.example/auth?";
@@ -282,6 +283,29 @@ async fn a_step_up_that_the_server_did_not_do_is_said_and_not_tried_for_ever() {
             }
             Ok(Arrived::Again { .. }) => panic!("to the same place again"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_step_up_of_which_the_token_tells_nothing_is_told_apart_from_one_that_was_not_done() {
+    for (query, claims, told) in [
+        ("acr_values=gold&max_age=300", json!({}), Some("absent=\"acr auth_time\"")),
+        ("acr_values=gold", json!({}), Some("absent=\"acr\"")),
+        ("max_age=300", json!({ "acr": "gold" }), Some("absent=\"auth_time\"")),
+        ("acr_values=gold", json!({ "acr": "bronze" }), None),
+        ("max_age=300", json!({ "auth_time": 1_600_000_000 }), None),
+    ] {
+        let scene =
+            Scene::with(Client { accept_any_access_token: false, ..by_gateway() }, Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, &format!("client_id=web-app&{query}")).await.unwrap();
+        scene.next(verified(&scene, &asked, with(json!({ "acr": null, "auth_time": null }), claims)));
+        let lines = Lines::listen();
+        let arrived = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+        assert_eq!(arrived.unwrap_err().denial, Denial::StepUpNotDone, "{query}");
+        let text = lines.text();
+        assert_eq!(text.contains("the AS did not ask again"), told.is_none(), "{query}: {text}");
+        assert!(told.is_none_or(|told| text.contains(told)), "{query}: {text}");
     }
 }
 

@@ -18,6 +18,7 @@ use crate::flows::session::tokens::{self, SessionTokens};
 use crate::flows::session::who::who;
 use crate::flows::session::{self, InSession, NotInSession, Wants};
 use crate::flows::sign_out::{end_family, end_session};
+use crate::flows::testing::lines::Lines;
 
 const PAGE: Wants = Wants { signs_in: false, counts: true };
 const POLL: Wants = Wants { signs_in: false, counts: false };
@@ -249,6 +250,19 @@ async fn many_requests_at_the_end_of_a_token_cost_one_exchange_and_all_succeed()
         join_all((0..20).map(|at| if at % 2 == 0 { one.good(&cookie) } else { two.good(&cookie) })).await;
     let cookies: HashSet<_> = all.into_iter().map(Option::unwrap).collect();
     assert_eq!((cookies.len(), one.asked()), (1, 1));
+}
+
+#[tokio::test]
+async fn why_the_server_refused_to_exchange_is_told_in_its_own_words_to_operators_alone() {
+    let scene = Scene::in_session();
+    let cookie = scene.session(300).await;
+    scene.pass(301);
+    let said = json!({ "error": "invalid_scope", "error_description": "AADSTS70011: no such scope" });
+    scene.next(Instead::Answer(400, "application/json", said.to_string()));
+    let lines = Lines::listen();
+    assert_eq!(scene.denied(&cookie).await.0, Denial::AuthorizationServerUnavailable);
+    let text = lines.text();
+    assert!(text.contains("invalid_scope") && text.contains("AADSTS70011: no such scope"), "{text}");
 }
 
 #[tokio::test]

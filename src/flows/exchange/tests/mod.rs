@@ -9,6 +9,7 @@ mod dpop;
 mod generations;
 mod in_session;
 mod lasting;
+mod logged;
 mod native;
 mod replicas;
 mod requests;
@@ -279,6 +280,7 @@ fn issuer(timeout: Duration) -> Issuer {
         ca: None,
         keys_refresh: Duration::from_secs(600),
         introspection: None,
+        signs_in: false,
     }
 }
 

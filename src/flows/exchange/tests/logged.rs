@@ -1,0 +1,82 @@
+//! What the log tells operators of a set-up that is wrong, here or at the authorization server.
+
+use super::*;
+use crate::flows::testing::lines::Lines;
+
+fn strict() -> Client {
+    Client { accept_any_access_token: false, ..client() }
+}
+
+/// `invalid_client`, in words.
+fn invalid_client(description: &str) -> Instead {
+    let body = json!({ "error": "invalid_client", "error_description": description });
+    Instead::Answer(401, "application/json", body.to_string())
+}
+
+const NOT_BASIC: &str = "the client supports 'client_secret_post', but 'client_secret_basic' was requested";
+
+#[tokio::test]
+async fn what_the_server_says_of_our_own_credential_is_told_with_the_method_and_without_the_secret() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let lines = Lines::listen();
+    scene.next(invalid_client(NOT_BASIC));
+    let refusal = scene.refresh(&cookie).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable);
+    let text = lines.text();
+    assert!(text.contains(NOT_BASIC) && text.contains("method=\"client_secret_basic\""), "{text}");
+    scene.next(invalid_client("AADSTS7000222: the secret is over"));
+    assert!(scene.post(None, &code_exchange()).await.is_err());
+    assert_eq!(lines.count("AADSTS7000222"), 1, "{}", lines.text());
+    scene.next(invalid_client("the secret s3cret is not one of web-app's"));
+    assert!(scene.post(None, &code_exchange()).await.is_err());
+    let text = lines.text();
+    assert!(!text.contains("s3cret") && lines.count("invalid_client") == 3, "{text}");
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_a_lent_credential_is_told_too() {
+    let lent = NativeClient {
+        name: ClientName::new("cli"),
+        client_id: "cli".into(),
+        issuer: IssuerName::new("demo"),
+        credential: ClientCredential::Secret("s3cret".into()),
+        redirect_uri: None,
+        grants: vec![GrantType::RefreshToken],
+        scope: None,
+        resource: None,
+    };
+    let scene = Scene::with_native(lent);
+    *scene.server.metadata.lock().unwrap() =
+        json!({ "token_endpoint_auth_methods_supported": ["client_secret_post"] });
+    let lines = Lines::listen();
+    scene.next(invalid_client("AADSTS7000222: the secret is over"));
+    let refused = scene.post(None, "grant_type=refresh_token&client_id=cli&refresh_token=r-1").await;
+    assert_eq!(refused.unwrap_err().denial, Denial::AuthorizationServerUnavailable);
+    let text = lines.text();
+    assert!(text.contains("AADSTS7000222") && text.contains("method=\"client_secret_post\""), "{text}");
+}
+
+#[tokio::test]
+async fn an_access_token_that_would_be_refused_is_told_with_what_to_change() {
+    for (changes, reason, told) in [
+        (json!({ "aud": "web-app" }), "wrong_token_type", "make the AS name an API there"),
+        (json!({ "aud": "else" }), "wrong_audience", "for one of issuers.demo.audience"),
+        (json!({ "iat": null }), "token_malformed", "as `detail` asks"),
+        (json!({ "exp": 1_800_000_000 }), "token_lives_too_long", "raise issuers.demo.max_token_lifetime"),
+        (json!({ "groups": "g".repeat(9000) }), "token_too_large", "raise limits.token"),
+    ] {
+        let mut issuer = issuer(Duration::from_secs(5));
+        issuer.rules.audiences.push("web-app".into());
+        let scene = Scene::of(strict(), issuer);
+        let lines = Lines::listen();
+        let header = json!({ "alg": "ES256", "kid": keys().p256.kid() });
+        let token = keys().p256.sign_as(&header, &with(claims_at(scene.clock.now()), changes));
+        scene.next(Instead::With(json!({ "access_token": token, "scope": null })));
+        let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
+        let text = lines.text();
+        assert!(text.contains(&format!("reason=\"{reason}\"")) && text.contains(told), "{reason}: {text}");
+        assert_eq!(text.contains("for one of issuers.demo.audience"), reason == "wrong_audience", "{text}");
+    }
+}
