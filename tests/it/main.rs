@@ -45,5 +45,6 @@ mod start;
 mod store;
 mod streams;
 mod support;
+mod unread;
 mod upstreams;
 mod websocket_tokens;
