@@ -329,7 +329,7 @@ impl ProxyHttp for Proxy {
         {
             context.upstream_answered = true;
             if let Some(inflow) = &context.inflow {
-                inflow.answer_begins();
+                inflow.answer_begins(|| headers::ends_with_head(answer, &context.method));
             }
             if let Some(upstream) = &context.upstream {
                 upstream.reached(server);

@@ -80,13 +80,14 @@ struct Watched {
     session: ServerSession,
     inflow: Arc<Inflow>,
     silence: Duration,
-    /// Nothing was waited for yet: the last of the body may only have left now.
+    /// What came last is with the server only now, however long it took to take it.
     is_new: bool,
     gives_back: Arc<Mutex<Option<ServerSession>>>,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        self.inflow.is_written_to(false);
         *self.gives_back.lock() = Some(std::mem::replace(&mut self.session, nobody()));
     }
 }
@@ -97,25 +98,34 @@ impl Custom for Watched {
         if std::mem::take(&mut self.is_new) {
             self.inflow.moves();
         }
-        tokio::select! {
+        let came = tokio::select! {
             biased;
-            came = self.session.read_body_or_idle(no_body_expected) => came,
+            came = self.session.read_body_or_idle(no_body_expected) => came?,
             () = self.inflow.is_silent(self.silence) => {
-                Error::e_explain(ErrorType::ReadTimedout, "the upstream is silent")
+                return Error::e_explain(ErrorType::ReadTimedout, "the upstream is silent");
             }
-        }
+        };
+        // The next is asked for once the server has taken this.
+        self.is_new = true;
+        Ok(came)
     }
 
+    /// However long the client takes to read it.
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        self.inflow.is_written_to(true);
         let written = self.session.response_duplex_vec(tasks).await;
-        // However long the client took to read it.
-        self.inflow.moves();
+        self.inflow.is_written_to(false);
+        // Also with a head, or with trailers.
+        if matches!(written, Ok(true)) {
+            self.inflow.answer_ended();
+        }
         written
     }
 
     async fn write_proxy_tasks(&mut self) -> Result<bool> {
+        self.inflow.is_written_to(true);
         let written = self.session.write_downstream_proxy_tasks().await;
-        self.inflow.moves();
+        self.inflow.is_written_to(false);
         written
     }
 
