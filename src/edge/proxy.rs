@@ -297,6 +297,11 @@ impl ProxyHttp for Proxy {
         if session.was_upgraded() {
             return Ok(());
         }
+        if body.is_none() && !end_of_stream && context.ends_with_trailers(session) {
+            // Nothing is sent for it, and the end comes by itself.
+            *body = Some(Bytes::new());
+            return Ok(());
+        }
         if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
             return Err(context.fail(Denial::BodyTooSlow).into_down());
         }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response};
 use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
 
 use crate::http2_upstreams::{SILENCE, Stream, body_of, h2c, ok, outcome, playing, post};
 use crate::support::gateway::Gateway;
@@ -44,6 +46,59 @@ async fn who_stops_after_a_whole_answer_is_the_client() {
         assert_eq!(within("an answer", answer).await.unwrap().status(), status);
         assert_eq!(outcome(&gateway, at + 1).await, "body_too_slow", "{status}");
     }
+}
+
+/// A request whose body ends with trailers.
+async fn with_trailers(gateway: &Gateway) -> (Http2, h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+    let mut client = Http2::clear_text(gateway.public).await;
+    let (answer, mut body) = client.sender.send_request(post("/x"), false).unwrap();
+    body.send_data(Bytes::from("body"), false).unwrap();
+    body.send_trailers(trailers()).unwrap();
+    (client, answer, body)
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_trailers_has_an_end() {
+    let (go, gone) = watch::channel(false);
+    let (heard, mut hears) = mpsc::unbounded_channel();
+    let upstream = playing(None, move |at, (request, mut respond)| {
+        let (mut gone, heard) = (gone.clone(), heard.clone());
+        async move {
+            let body = body_of(request.into_body()).await;
+            heard.send(Err(body)).unwrap();
+            if at == 1 {
+                gone.wait_for(|gone| *gone).await.unwrap();
+                respond.send_response(ok(), true).unwrap();
+                return;
+            }
+            let reset = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            heard.send(Ok(reset.unwrap())).unwrap();
+        }
+    })
+    .await;
+    let gateway = Gateway::with(&h2c(upstream, SILENCE)).await;
+    let (_client, answer, _body) = with_trailers(&gateway).await;
+    assert_eq!(within("an answer", answer).await.unwrap().status(), 504, "it was silent");
+    assert_eq!(outcome(&gateway, 1).await, "upstream_timeout");
+    assert_eq!(hears.recv().await.unwrap(), Err(b"body".to_vec()));
+    assert_eq!(within("the end", hears.recv()).await.unwrap(), Ok(Reason::CANCEL));
+
+    let stopped = Duration::from_millis(200);
+    let gateway =
+        Gateway::adjusted(&h2c(upstream, ""), |settings| settings.patience.stream_stopped = stopped).await;
+    let (_client, answer, _body) = with_trailers(&gateway).await;
+    tokio::pin!(answer);
+    assert!(tokio::time::timeout(stopped * 5, &mut answer).await.is_err(), "nobody stopped");
+    go.send(true).unwrap();
+    assert_eq!(within("an answer", answer).await.unwrap().status(), 200);
+    assert_eq!(outcome(&gateway, 1).await, "ok");
+
+    assert_eq!(hears.recv().await.unwrap(), Err(b"body".to_vec()));
+    let (_client, _answer, mut body) = with_trailers(&gateway).await;
+    assert_eq!(within("the body", hears.recv()).await.unwrap(), Err(b"body".to_vec()));
+    body.send_reset(Reason::CANCEL);
+    assert_eq!(within("its end", hears.recv()).await.unwrap(), Ok(Reason::CANCEL));
+    assert_eq!(outcome(&gateway, 2).await, "client_gone");
 }
 
 /// The last of the body waits for room for longer than the upstream may be silent; then its time begins.
