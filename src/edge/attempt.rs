@@ -64,22 +64,23 @@ pub(crate) async fn peer(
         may_switch(&mut peer);
     }
     let may_be_http2 = may_be_http2 && !context.forces_http1;
-    watch(session, context, &mut peer, timeouts, may_be_http2);
+    watch(session, context, &mut peer, timeouts, (may_be_http1, may_be_http2));
     Ok(peer)
 }
 
-/// Sees to it that a body that is still to come, on its way over HTTP/2, ends when it should, and not before.
+/// Sees to it that a body that is still to come, on its way over HTTP/2, ends when it should, and not before. `may_be`: over
+/// HTTP/1.1, over HTTP/2.
 fn watch(
     session: &mut Session,
     context: &mut Context,
     peer: &mut HttpPeer,
     timeouts: Timeouts,
-    may_be_http2: bool,
+    (may_be_http1, may_be_http2): (bool, bool),
 ) {
     context.watch = None;
     let Some(inflow) = &context.inflow else { return };
     let is_watched = may_be_http2 && !session.is_body_done();
-    inflow.upstream_may_take(timeouts, is_watched);
+    inflow.upstream_may_take(timeouts, may_be_http1, is_watched);
     if !is_watched {
         return;
     }

@@ -1,10 +1,10 @@
 //! Watches over one downstream connection, below HTTP: it counts it, and ends it when a request's
-//! header does not arrive in time or does not end, or no next request comes. pingora's own timeouts are
-//! per read, so that a header sent one byte a minute would keep a connection for ever; and it reads up to
-//! 1 MiB of header, from the beginning again at each piece that comes.
+//! header does not arrive in time or does not end, no next request comes, or nothing is read of what is written
+//! (`unread`). pingora's own timeouts are per read, so that a header sent one byte a minute would keep a connection
+//! for ever; and it reads up to 1 MiB of header, from the beginning again at each piece that comes.
 //!
-//! It must never touch the bytes. It has one timer, which is set anew only when it ends: a timer for each wait costs
-//! more than all else that is done here.
+//! It must never touch the bytes. It has one timer for what comes, which is set anew only when it ends: a timer for each
+//! wait costs more than all else that is done here.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,7 +25,7 @@ use pingora::protocols::{
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
 use prometheus::IntGauge;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::core::address::Whose;
@@ -35,6 +35,7 @@ use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
 use crate::edge::pipelining;
 use crate::edge::recurring::Recurring;
+use crate::edge::unread::Unread;
 
 /// How a client begins HTTP/2 (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -222,22 +223,25 @@ pub(crate) struct Guarded {
     timer: Option<Pin<Box<Sleep>>>,
     /// Read since a header is due.
     header_bytes: usize,
-    bounds: HeaderBounds,
+    bounds: Bounds,
+    unread: Unread,
 }
 
-/// What a header may take.
+/// What a connection may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HeaderBounds {
+pub(crate) struct Bounds {
     /// From the connection's beginning, or a request's first byte, to its header's end.
     pub(crate) patience: Duration,
     /// How much is read while a header is due.
     pub(crate) bytes: usize,
     /// From one request's end to the first byte of the next (HTTP/1.x).
     pub(crate) between: Duration,
+    /// How long what is written may be left unread.
+    pub(crate) unread: Duration,
 }
 
 impl Guarded {
-    pub(crate) fn new(io: Stream, place: Place, bounds: HeaderBounds) -> pingora::Result<Self> {
+    pub(crate) fn new(io: Stream, place: Place, bounds: Bounds) -> pingora::Result<Self> {
         let label = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(label, Some(Box::new(place.0.clone()))));
         let due = Instant::now().checked_add(bounds.patience).map(|at| (HEADER, at));
@@ -252,7 +256,19 @@ impl Guarded {
             timer: None,
             header_bytes: 0,
             bounds,
+            unread: Unread::new(bounds.unread),
         })
+    }
+
+    /// What came of writing to the client; `of_all`: of all that was written before.
+    fn wrote<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        of_all: bool,
+    ) -> Poll<io::Result<T>> {
+        let io = &self.io;
+        self.unread.judge(cx, written, of_all, || Some(io.get_socket_digest()?.tcp_info()?.tcpi_bytes_acked))
     }
 
     /// Bytes came: the first of a request start its deadline anew.
@@ -335,15 +351,21 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+        let me = self.get_mut();
+        let written = Pin::new(&mut me.io).poll_write(cx, bytes);
+        me.wrote(cx, written, false)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let me = self.get_mut();
+        let written = Pin::new(&mut me.io).poll_flush(cx);
+        me.wrote(cx, written, true)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+        let me = self.get_mut();
+        let written = Pin::new(&mut me.io).poll_shutdown(cx);
+        me.wrote(cx, written, true)
     }
 
     fn poll_write_vectored(
@@ -351,7 +373,9 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bytes)
+        let me = self.get_mut();
+        let written = Pin::new(&mut me.io).poll_write_vectored(cx, bytes);
+        me.wrote(cx, written, false)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -361,8 +385,9 @@ impl AsyncWrite for Guarded {
 
 #[async_trait]
 impl Shutdown for Guarded {
+    /// The end of TLS is written too, and may be left unread.
     async fn shutdown(&mut self) {
-        self.io.shutdown().await;
+        let _ = AsyncWriteExt::shutdown(self).await;
         if self.place.0.hears_early() {
             pipelining::linger(&mut self.io).await;
         }
@@ -445,14 +470,13 @@ impl Peek for Guarded {
 #[cfg(test)]
 mod tests {
     use pingora::protocols::l4::stream::Stream as TcpStream;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
     const SOON: Duration = Duration::from_millis(100);
-    const BOUNDS: HeaderBounds =
-        HeaderBounds { patience: SOON, bytes: 1000, between: Duration::from_secs(2) };
+    const BOUNDS: Bounds =
+        Bounds { patience: SOON, bytes: 1000, between: Duration::from_secs(2), unread: SOON };
 
     async fn pair() -> (Guarded, tokio::net::TcpStream, Arc<Connections>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -633,5 +657,57 @@ mod tests {
         assert_eq!(guarded.read(&mut [0; 16]).await.unwrap(), 1);
         assert_eq!(all.awaited(), 1);
         assert_eq!(end(&mut guarded).await, io::ErrorKind::TimedOut);
+    }
+
+    /// A connection whose buffers are small at both ends.
+    async fn narrow_pair(unread: Duration) -> (Guarded, tokio::net::TcpStream) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(32 * 1024).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        let client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut stream = TcpStream::from(listener.accept().await.unwrap().0);
+        stream.set_socket_digest(SocketDigest::from_raw_fd(std::os::fd::AsRawFd::as_raw_fd(&stream)));
+        let all = Connections::new(
+            IntGauge::new("connections", "x").unwrap(),
+            1,
+            MostOfOne { most: 1, but_for: Vec::new() },
+        );
+        let place = Place::take(&all, &Arc::new(Door::ClearText), None).unwrap();
+        (Guarded::new(Box::new(stream), place, Bounds { unread, ..BOUNDS }).unwrap(), client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_of_what_is_written_is_noticed_and_each_later_write_fails_at_once() {
+        let (mut guarded, client) = narrow_pair(SOON).await;
+        let piece = [b'x'; 4096];
+        let error = loop {
+            if let Err(error) = guarded.write_all(&piece).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let again = futures_util::poll!(Box::pin(guarded.write_all(&piece)));
+        assert!(matches!(again, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut));
+        drop(client);
+    }
+
+    /// For longer than `unread` no write ends.
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_and_without_pause_is_waited_for() {
+        let (mut guarded, mut client) = narrow_pair(SOON * 5).await;
+        let reading = tokio::spawn(async move {
+            let mut clock = tokio::time::interval(SOON / 10);
+            let (mut seen, mut piece) = (0, [0; 1024]);
+            while seen < 200_000 {
+                clock.tick().await;
+                seen += client.read(&mut piece).await.unwrap();
+            }
+        });
+        guarded.write_all(&[b'x'; 200_000]).await.unwrap();
+        guarded.flush().await.unwrap();
+        reading.await.unwrap();
     }
 }

@@ -236,6 +236,14 @@ impl Context {
         }
     }
 
+    /// The body has ended, and pingora does not know: trailers follow it. Gives whether it will hear of that.
+    pub(crate) fn ends_with_trailers(&mut self, session: &mut Session) -> bool {
+        self.watch.as_mut().is_some_and(|watch| {
+            watch.body_has_ended(session);
+            true
+        })
+    }
+
     pub(crate) fn upstream_was_silent(&self) -> bool {
         self.inflow.as_ref().is_some_and(|inflow| inflow.upstream_was_silent())
     }

@@ -16,7 +16,7 @@ use pingora::protocols::{GetSocketDigest, SocketDigest, Stream};
 use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
-use crate::edge::connection_guard::{Connections, Guarded, HeaderBounds, Place};
+use crate::edge::connection_guard::{Bounds, Connections, Guarded, Place};
 use crate::edge::door::Door;
 
 /// How long a stopping listener waits for the first request of connections that it has accepted.
@@ -33,7 +33,7 @@ pub(crate) struct GuardedApp<A> {
     backlog: Arc<Backlog>,
     /// True: connections that wait for a request are closed.
     closing: ShutdownWatch,
-    bounds: HeaderBounds,
+    bounds: Bounds,
 }
 
 /// A second, non-blocking handle on a listening socket: what the kernel had accepted before the listener closed
@@ -79,7 +79,7 @@ where
         connections: Arc<Connections>,
         backlog: Arc<Backlog>,
         closing: ShutdownWatch,
-        bounds: HeaderBounds,
+        bounds: Bounds,
     ) -> Self {
         Self { inner, door, connections, backlog, closing, bounds }
     }

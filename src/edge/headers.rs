@@ -313,9 +313,26 @@ pub(crate) fn set_session_cookie(answer: &mut HeaderMap, cookie: HeaderValue) {
 /// the end of the connection is then the end of the body.
 pub(crate) fn without_chunks(answer: &mut Parts, method: &Method) -> bool {
     answer.headers.remove(header::TRANSFER_ENCODING);
-    let has_none =
-        *method == Method::HEAD || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    !has_none && !answer.headers.contains_key(header::CONTENT_LENGTH)
+    !never_has_body(answer.status, method) && !answer.headers.contains_key(header::CONTENT_LENGTH)
+}
+
+/// Whether a final answer ends with its head, so far as its head says so (RFC 9112 section 6.3): pingora tells nobody of
+/// the end of a body that there is not.
+pub(crate) fn ends_with_head(answer: &ResponseHeader, method: &Method) -> bool {
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return false;
+    }
+    let is_empty = |length: &HeaderValue| {
+        let digits = length.as_bytes().trim_ascii();
+        !digits.is_empty() && digits.iter().all(|digit| *digit == b'0')
+    };
+    never_has_body(answer.status, method)
+        || answer.headers.get(header::CONTENT_LENGTH).is_some_and(is_empty)
+            && !answer.headers.contains_key(header::TRANSFER_ENCODING)
+}
+
+fn never_has_body(status: StatusCode, method: &Method) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Chooses the subprotocol that a page offered for want of one of its own, where the upstream chose none.

@@ -4,7 +4,8 @@
 //! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside (`endable_app`).
 //!
 //! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as
-//! in gRPC, and the upstream's own timeouts bound it.
+//! in gRPC, and the upstream's own timeouts bound it. An answer that was given whole, however it ended, is none: what is
+//! left of the body is judged again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,9 @@ use pingora::http::RequestHeader;
 use crate::config::settings::{Patience, Timeouts};
 use crate::core::pace::Pace;
 use crate::edge::endable_app::LetIn;
+
+/// How much longer than an upstream may take, and then say nothing, a body waits for it: pingora ends it first, and says so.
+const AFTER_UPSTREAM: Duration = Duration::from_secs(5);
 
 /// The body of one request.
 #[derive(Debug)]
@@ -33,11 +37,15 @@ struct State {
     moved: Instant,
     /// After how long without it the request ends.
     stopped_after: Duration,
+    /// The same once it was answered: nothing more is to be said.
+    stopped_after_answer: Duration,
     /// Where it is watched (`watched`): how long an upstream that is to speak may be silent.
     silence: Option<Duration>,
     is_complete: bool,
     /// The upstream is answering and has not ended.
     is_conversation: bool,
+    /// Some of the answer is being written: how long that takes is the client's doing, and bounded by `answer_unread`.
+    is_written_to: bool,
     was_given_up: bool,
     /// The upstream was to answer, and did not, or not to the end.
     upstream_was_silent: bool,
@@ -49,9 +57,11 @@ impl Inflow {
             pace: Pace::new(patience.body_pause, patience.body_rate, Duration::ZERO),
             moved: began,
             stopped_after: patience.stream_stopped,
+            stopped_after_answer: patience.stream_stopped,
             silence: None,
             is_complete: false,
             is_conversation: false,
+            is_written_to: false,
             was_given_up: false,
             upstream_was_silent: false,
         };
@@ -82,28 +92,42 @@ impl Inflow {
     }
 
     /// The upstream may leave the body unread for `write`, and it is not the client who stops then: what it may take longer
-    /// than others comes on top. Where it is watched all that passes is told from here on, either way.
-    pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, is_watched: bool) {
+    /// than others comes on top. One of HTTP/1.1 may then still be silent for `read`, before pingora answers for it. Where it
+    /// is watched all that passes is told from here on, either way.
+    pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, may_be_http1: bool, is_watched: bool) {
         let more = timeouts.write.saturating_sub(Timeouts::default().write);
         let mut state = self.state.lock();
-        state.stopped_after = self.patience.stream_stopped.saturating_add(more);
+        state.stopped_after_answer = self.patience.stream_stopped.saturating_add(more);
+        state.stopped_after = state.stopped_after_answer;
+        if may_be_http1 {
+            let until_answered = timeouts.write.saturating_add(timeouts.read).saturating_add(AFTER_UPSTREAM);
+            state.stopped_after = state.stopped_after.max(until_answered);
+        }
         state.silence = is_watched.then_some(timeouts.read);
     }
 
-    /// The upstream began to answer.
-    pub(crate) fn answer_begins(&self) {
-        self.state.lock().is_conversation = true;
+    /// The upstream began to answer. `is_whole`: its head is all of the answer.
+    pub(crate) fn answer_begins(&self, is_whole: impl FnOnce() -> bool) {
+        let is_complete = {
+            let mut state = self.state.lock();
+            state.is_conversation = true;
+            state.is_complete
+        };
+        if !is_complete && is_whole() {
+            self.answer_ended();
+        }
     }
 
     /// The upstream has answered.
     pub(crate) fn answer_ended(&self) {
         let mut state = self.state.lock();
         state.is_conversation = false;
-        if state.is_complete && state.silence.is_none() {
+        if state.is_complete {
             return; // for nothing more
         }
         let now = Instant::now();
         state.moved = now;
+        state.stopped_after = state.stopped_after_answer;
         let since = now.saturating_duration_since(self.began);
         state.pace = Pace::new(self.patience.body_pause, self.patience.body_rate, since);
     }
@@ -115,6 +139,14 @@ impl Inflow {
     /// Something passed, either way.
     pub(crate) fn moves(&self) {
         self.state.lock().moved = Instant::now();
+    }
+
+    /// The client is given some of the answer, or has taken it.
+    pub(crate) fn is_written_to(&self, is_written_to: bool) {
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_written_to, is_written_to) {
+            state.moved = Instant::now();
+        }
     }
 
     /// Whether it ended because the upstream was silent.
@@ -161,8 +193,9 @@ impl Inflow {
                 };
                 let due = state.moved.checked_add(patience).unwrap_or(now);
                 if due > now {
-                    due
-                } else if is_for_upstream && state.silence.is_none() {
+                    // It may be answered meanwhile, and then has less time.
+                    now.checked_add(state.stopped_after_answer).map_or(due, |look| look.min(due))
+                } else if state.is_written_to || is_for_upstream && state.silence.is_none() {
                     now.checked_add(patience).unwrap_or(now)
                 } else {
                     state.was_given_up = true;
@@ -171,6 +204,36 @@ impl Inflow {
                 }
             };
             tokio::time::sleep_until(due.into()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stopped_after(timeouts: Timeouts, may_be_http1: bool) -> (Duration, Duration) {
+        let inflow = Inflow::new(Patience::default(), Instant::now());
+        inflow.upstream_may_take(timeouts, may_be_http1, false);
+        let before = inflow.state.lock().stopped_after;
+        inflow.answer_ended();
+        let after = inflow.state.lock().stopped_after;
+        (before, after)
+    }
+
+    #[test]
+    fn an_upstream_of_http_1_has_all_its_time_before_the_client_is_the_one_who_stopped() {
+        let (none, second, day) = (Duration::ZERO, Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
+        let shortest = Patience::default().stream_stopped;
+        for read in [none, second, second * 60, second * 61, day] {
+            for write in [none, second, second * 60, second * 61, day] {
+                let timeouts = Timeouts { read, write, ..Timeouts::default() };
+                let (before, after) = stopped_after(timeouts, true);
+                assert!(before > read + write && before >= shortest, "{timeouts:?}: {before:?}");
+                assert!(after > write && after >= shortest && after <= before, "{timeouts:?}: {after:?}");
+                // Where pingora looks at neither side, it answers for nobody.
+                assert_eq!(stopped_after(timeouts, false), (after, after));
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::edge::connection_guard::{Connections, HeaderBounds};
+use crate::edge::connection_guard::{Bounds, Connections};
 use crate::edge::door::Door;
 use crate::edge::guarded_app::{Backlog, GuardedApp};
 use crate::edge::server::ListenError;
@@ -124,7 +124,7 @@ impl Entrance {
     pub(crate) fn new<A>(
         socket: ListeningSocket,
         door: Door,
-        header: HeaderBounds,
+        bounds: Bounds,
         app: Arc<A>,
         connections: Arc<Connections>,
     ) -> Result<Self, ListenError>
@@ -136,7 +136,7 @@ impl Entrance {
         let backlog = Arc::new(Backlog::new(socket.try_clone().map_err(fault)?));
         let ((stop, accepting), (close, closing)) = (watch::channel(false), watch::channel(false));
         let door = Arc::new(door);
-        let app = GuardedApp::new(app, door.clone(), connections.clone(), backlog.clone(), closing, header);
+        let app = GuardedApp::new(app, door.clone(), connections.clone(), backlog.clone(), closing, bounds);
         let mut service = Service::new(key.to_owned(), app);
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(is_at.to_string()).l4_buffer(buffers));

@@ -6,6 +6,7 @@
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `guarded_app`: takes connections, the last ones too
 //! - `connection_guard`: what happens below HTTP: deadlines, counts
+//! - `unread`: clients that read nothing of their answers
 //! - `pipelining`: what a client says before it has its answer
 //! - `recurring`: what the requests of one connection share
 //! - `proxy`: the way of a request through pingora's phases
@@ -66,5 +67,6 @@ mod session_endpoint;
 mod shared_signals;
 mod sign_in_endpoints;
 mod timeouts;
+mod unread;
 mod upstreams;
 mod watched;

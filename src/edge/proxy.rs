@@ -302,6 +302,11 @@ impl ProxyHttp for Proxy {
         if session.was_upgraded() {
             return Ok(());
         }
+        if body.is_none() && !end_of_stream && context.ends_with_trailers(session) {
+            // Nothing is sent for it, and the end comes by itself.
+            *body = Some(Bytes::new());
+            return Ok(());
+        }
         if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
             return Err(context.fail(Denial::BodyTooSlow).into_down());
         }
@@ -334,7 +339,7 @@ impl ProxyHttp for Proxy {
         {
             context.upstream_answered = true;
             if let Some(inflow) = &context.inflow {
-                inflow.answer_begins();
+                inflow.answer_begins(|| headers::ends_with_head(answer, &context.method));
             }
             if let Some(upstream) = &context.upstream {
                 upstream.reached(server);

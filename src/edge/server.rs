@@ -25,7 +25,7 @@ use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
-use crate::edge::connection_guard::{Connections, HeaderBounds, MostOfOne};
+use crate::edge::connection_guard::{Bounds, Connections, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
 use crate::edge::endable_app::Endable;
@@ -149,13 +149,14 @@ pub fn stand_by(
     let public_connections =
         Connections::new(gate.metrics.connections("public"), most.public, most_of_one.clone());
     let admin_connections = Connections::new(gate.metrics.connections("admin"), most.admin, most_of_one);
-    let header = HeaderBounds {
+    let bounds = Bounds {
         patience: settings.patience.header,
         bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
         between: settings.patience.next_request,
+        unread: settings.patience.answer_unread,
     };
     let entrance = |(socket, listener)| {
-        Entrance::new(socket, door(listener)?, header, proxy.clone(), public_connections.clone())
+        Entrance::new(socket, door(listener)?, bounds, proxy.clone(), public_connections.clone())
     };
     let public = sockets.into_iter().zip(&settings.listen).map(entrance).collect::<Result<_, _>>()?;
     let metrics = gate.metrics.clone();
@@ -166,7 +167,7 @@ pub fn stand_by(
         drain: drain.clone(),
         pages: Pages::new(false)?,
     });
-    let admin = Entrance::new(admin, Door::ClearText, header, app, admin_connections)?;
+    let admin = Entrance::new(admin, Door::ClearText, bounds, app, admin_connections)?;
     Ok(Standby { started_with: settings.clone(), serving, prober, metrics, drain, log, public, admin })
 }
 

@@ -16,7 +16,9 @@ pub(crate) fn set_timeouts(session: &mut Session, draining: bool, upgrades: bool
     session.set_ignore_info_resp(is_old);
     let pause = (!upgrades).then_some(patience.body_pause);
     session.set_read_timeout(pause);
-    session.set_write_timeout(Some(patience.answer_unread));
+    // Over HTTP/1.1 whoever leaves an answer unread is seen below HTTP (`unread`). Over HTTP/2 it is a stream's window.
+    let unread = session.is_http2().then_some(patience.answer_unread);
+    session.set_write_timeout(unread);
 }
 
 /// Whether after this answer nothing of HTTP follows for the request (RFC 9110 section 15.2): a switch of protocols is the

@@ -33,13 +33,15 @@ pub(crate) struct Watch {
     inflow: Arc<Inflow>,
     /// How long neither side may move.
     silence: Duration,
+    /// The body has ended, and the session does not say so.
+    body_has_ended: bool,
     /// Where the session is found when the watch is taken off. `None`: it is not on.
     within: Option<Arc<Mutex<Option<ServerSession>>>>,
 }
 
 impl Watch {
     pub(crate) const fn new(inflow: Arc<Inflow>, silence: Duration) -> Self {
-        Self { inflow, silence, within: None }
+        Self { inflow, silence, body_has_ended: false, within: None }
     }
 
     /// From here on the server is waited for.
@@ -55,10 +57,19 @@ impl Watch {
             inflow: self.inflow.clone(),
             silence: self.silence,
             is_new: true,
+            body_has_ended: self.body_has_ended,
             gives_back: within.clone(),
         };
         *session = ServerSession::new_custom(Box::new(watched));
         self.within = Some(within);
+    }
+
+    /// Trailers follow the body (RFC 9113 section 8.1). pingora takes them for more of it, which it goes on asking for: it
+    /// sends the end twice to a server of HTTP/2, and then looks at the client no more.
+    pub(crate) fn body_has_ended(&mut self, session: &mut Session) {
+        self.body_has_ended = true;
+        self.take_off(session);
+        self.put_on(session);
     }
 
     pub(crate) fn take_off(&mut self, session: &mut Session) {
@@ -80,13 +91,15 @@ struct Watched {
     session: ServerSession,
     inflow: Arc<Inflow>,
     silence: Duration,
-    /// Nothing was waited for yet: the last of the body may only have left now.
+    /// What came last is with the server only now, however long it took to take it.
     is_new: bool,
+    body_has_ended: bool,
     gives_back: Arc<Mutex<Option<ServerSession>>>,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        self.inflow.is_written_to(false);
         *self.gives_back.lock() = Some(std::mem::replace(&mut self.session, nobody()));
     }
 }
@@ -94,28 +107,40 @@ impl Drop for Watched {
 #[async_trait]
 impl Custom for Watched {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if self.body_has_ended && !no_body_expected {
+            return Ok(None);
+        }
         if std::mem::take(&mut self.is_new) {
             self.inflow.moves();
         }
-        tokio::select! {
+        let came = tokio::select! {
             biased;
-            came = self.session.read_body_or_idle(no_body_expected) => came,
+            came = self.session.read_body_or_idle(no_body_expected) => came?,
             () = self.inflow.is_silent(self.silence) => {
-                Error::e_explain(ErrorType::ReadTimedout, "the upstream is silent")
+                return Error::e_explain(ErrorType::ReadTimedout, "the upstream is silent");
             }
-        }
+        };
+        // The next is asked for once the server has taken this.
+        self.is_new = true;
+        Ok(came)
     }
 
+    /// However long the client takes to read it.
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        self.inflow.is_written_to(true);
         let written = self.session.response_duplex_vec(tasks).await;
-        // However long the client took to read it.
-        self.inflow.moves();
+        self.inflow.is_written_to(false);
+        // Also with a head, or with trailers.
+        if matches!(written, Ok(true)) {
+            self.inflow.answer_ended();
+        }
         written
     }
 
     async fn write_proxy_tasks(&mut self) -> Result<bool> {
+        self.inflow.is_written_to(true);
         let written = self.session.write_downstream_proxy_tasks().await;
-        self.inflow.moves();
+        self.inflow.is_written_to(false);
         written
     }
 
@@ -200,7 +225,7 @@ impl Custom for Watched {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.session.is_body_done()
+        self.body_has_ended || self.session.is_body_done()
     }
 
     /// Of the answer's body; the session itself is finished without the watch.

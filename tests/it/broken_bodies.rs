@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use tokio::net::{TcpListener, TcpStream};
+use tollgate::config::settings::Settings;
 
 use crate::support::client::{Client, HOST, request};
 use crate::support::frames::{DATA, END_HEADERS, End, HEADERS, RST_STREAM, RawHttp2, block, frame};
@@ -33,14 +34,28 @@ impl Stage {
 
     /// `pause`: how long a client may pause while it sends a body.
     async fn patient(pause: Duration) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to = listener.local_addr().unwrap();
-        let routes = format!("routes: [{{ path: /*, to: \"http://{to}\", public: true }}]");
-        let gateway = Gateway::adjusted(&routes, |settings| {
+        Self::adjusted(|settings| {
             settings.patience.body_pause = pause;
             settings.patience.stream_stopped = pause;
         })
-        .await;
+        .await
+    }
+
+    /// Nor may the upstream be silent for longer; it may pause while it takes a body, until it has answered.
+    async fn impatient(pause: Duration) -> Self {
+        Self::adjusted(|settings| {
+            settings.patience.body_pause = pause;
+            settings.patience.stream_stopped = pause;
+            Arc::get_mut(&mut settings.upstreams[0]).unwrap().timeouts.read = pause;
+        })
+        .await
+    }
+
+    async fn adjusted(adjust: impl FnOnce(&mut Settings)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let routes = format!("routes: [{{ path: /*, to: \"http://{to}\", public: true }}]");
+        let gateway = Gateway::adjusted(&routes, adjust).await;
         Self { listener, gateway }
     }
 
@@ -159,21 +174,52 @@ async fn a_fault_inside_a_body_of_http_2_ends_the_connection_to_the_upstream_and
     }
 }
 
+/// Early answers, to which method, and with which status. Most end with their head (RFC 9112 section 6.3), so that nothing of
+/// a body says that they did.
+const EARLY: [(&str, &str, u16); 4] = [
+    ("POST", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200),
+    ("POST", "HTTP/1.1 204 No Content\r\n\r\n", 204),
+    ("POST", "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", 401),
+    ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", 200),
+];
+
 #[tokio::test]
 async fn a_body_of_http_2_that_stops_ends_also_when_it_was_answered() {
-    for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"] {
-        let stage = Stage::patient(PAUSE).await;
+    for (method, answer, status) in EARLY.into_iter().chain([("POST", "", 408)]) {
+        let stage = Stage::impatient(PAUSE).await;
         let mut client = RawHttp2::connect(stage.gateway.public, &[]).await;
-        let head = frame(HEADERS, END_HEADERS, 1, &block(&POST));
+        let fields = [&[(":method", method)], &POST[1..]].concat();
+        let head = frame(HEADERS, END_HEADERS, 1, &block(&fields));
         client.send(&[head, frame(DATA, 0, 1, b"part")].concat()).await;
         let mut peer = stage.accept().await;
         peer.until(b"part").await;
         peer.send(answer).await;
         let seen = Stage::all_of(&mut peer).await;
         assert!(is_unfinished(&seen), "{seen}");
-        let end = client.end_of(1).await;
-        assert!(if answer.is_empty() { end.is_refusal() } else { end == End::Answered(200) }, "{end:?}");
+        assert_eq!(client.end_of(1).await, End::Answered(status), "{method} {answer}");
+        assert_eq!(stage.gateway.logged(1).await[0]["outcome"], "body_too_slow", "{method} {answer}");
         stage.serves_another().await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_ends_also_when_it_was_answered() {
+    for (method, answer, status) in EARLY {
+        let stage = Stage::impatient(PAUSE).await;
+        let mut client = stage.gateway.connect().await;
+        client.send(request(method, "/x", &[("Content-Length", "1000000")], b"")).await;
+        client.send("part").await;
+        let mut peer = stage.accept().await;
+        peer.until(b"part").await;
+        peer.send(answer).await;
+        assert_eq!(client.first(method).await.unwrap().status, status);
+        within(&format!("the end of a trickle after {method} {answer}"), async {
+            while client.try_send("x").await && !client.hears_within(PAUSE / 10).await {}
+        })
+        .await;
+        let seen = Stage::all_of(&mut peer).await;
+        assert!(is_unfinished(&seen), "{seen}");
+        assert_eq!(stage.gateway.logged(1).await[0]["outcome"], "body_too_slow", "{method} {answer}");
     }
 }
 

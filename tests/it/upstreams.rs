@@ -14,10 +14,10 @@ use crate::support::address::Address;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::{Http2Upstream, Tls};
-use crate::support::tls::Authority;
+use crate::support::tls::{Authority, Http2};
 use crate::support::upstream::{PAUSE, Received, Upstream, plain};
 use crate::support::{eventually, until, within};
-use http::Version;
+use http::{Request, Version};
 use tollgate::config::settings::Settings;
 
 /// An upstream `api` of these servers, and a public route to it.
@@ -195,7 +195,7 @@ async fn each_phase_towards_an_upstream_has_its_deadline() {
     let deadlines = |connect, read, write| {
         format!("public: true, timeouts: {{ connect: {connect}, read: {read}, write: {write} }}")
     };
-    let gateway = Gateway::with(&format!(
+    let rest = format!(
         "limits: {{ body: 1GiB }}
 routes:
   - {{ path: /connect, to: \"{deaf}\", {} }}
@@ -206,8 +206,11 @@ routes:
         deadlines("1m", "300ms", "1m"),
         // What was not taken in time may have been answered early, which is waited for.
         deadlines("1m", "300ms", "300ms"),
-    ))
-    .await;
+    );
+    // A client whose body stopped has less time than that.
+    let gateway =
+        Gateway::adjusted(&rest, |settings| settings.patience.stream_stopped = Duration::from_millis(400))
+            .await;
     for (path, length) in [("/connect", 0), ("/read", 0), ("/write", 64 << 20)] {
         let begun = Instant::now();
         let (mut reading, mut writing) = TcpStream::connect(gateway.public).await.unwrap().into_split();
@@ -224,6 +227,13 @@ routes:
         assert!(begun.elapsed() < Duration::from_secs(15), "{path}: long before the other deadlines");
         sending.abort();
     }
+    let mut client = Http2::clear_text(gateway.public).await;
+    let put = Request::put(format!("http://{HOST}/write")).body(()).unwrap();
+    let (answer, mut body) = client.sender.send_request(put, false).unwrap();
+    body.send_data(vec![b'x'; 64 << 20].into(), true).unwrap();
+    assert_eq!(within("an answer", answer).await.unwrap().status(), 504);
+    let lines = gateway.logged(4).await;
+    assert_eq!(lines[3]["outcome"], "upstream_timeout");
 }
 
 #[tokio::test]

@@ -70,6 +70,7 @@ impl Frame {
     fn status(&self) -> u16 {
         match self.payload[..] {
             [0x88, ..] => 200,
+            [0x89, ..] => 204,
             [0x8b, ..] => 304,
             [0x8c, ..] => 400,
             [0x8d, ..] => 404,

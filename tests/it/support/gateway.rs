@@ -100,7 +100,12 @@ impl Gateway {
 
     /// `top`: `public_url` and `listen`.
     pub async fn listening(top: &str, rest: &str) -> Self {
-        let gateway = Self::starting(top, &format!("{ISSUERS}{rest}"), |_| {}, |_| {}).unwrap();
+        Self::listening_as(top, rest, |_| {}).await
+    }
+
+    /// As `listening`, and then as `adjusted`.
+    pub async fn listening_as(top: &str, rest: &str, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let gateway = Self::starting(top, &format!("{ISSUERS}{rest}"), adjust, |_| {}).unwrap();
         gateway.wait_until_ready().await;
         gateway
     }

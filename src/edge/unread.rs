@@ -1,0 +1,161 @@
+//! Notices a client that reads nothing of what is written for it, below HTTP: a write, a flush or the end of TLS that waits.
+//! pingora has a timeout for a body's pieces alone, not for heads and ends; and its time is for a whole piece, which
+//! cuts off whoever reads without pause and slowly.
+//!
+//! What room there is in the socket's buffer says little: it is told of when a third is free, which may be a megabyte. What the
+//! client's side has confirmed of the stream says more (RFC 9293 section 3.8.6: with a closed window it confirms nothing new).
+//!
+//! It must cost nothing where nothing waits: no clock, no timer.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Into how many parts the patience is cut: after each it is looked at what was confirmed.
+const LOOKS: u32 = 4;
+
+/// So many bytes in that time are read by whoever reads at all: 70 a second with what clients are given.
+const LEAST: u64 = 4 * 1024;
+
+/// How what is written for one client fares.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    patience: Duration,
+    /// From the first time on that something waited.
+    waiting: Option<Box<Waiting>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    is_on: bool,
+    /// It is waited until all has left: that a buffer takes a little more is no end of it.
+    for_all: bool,
+    timer: Pin<Box<Sleep>>,
+    /// Of all that was written: how much the client's side had when it last had enough more.
+    confirmed: Option<u64>,
+    /// How often it was looked since then.
+    looks: u32,
+}
+
+impl Unread {
+    pub(crate) const fn new(patience: Duration) -> Self {
+        Self { patience, waiting: None }
+    }
+
+    /// What a write came to, or its end when nothing was read for too long. `of_all`: of all that was written before.
+    /// `confirmed`: how many bytes the client's side has, where that is known.
+    pub(crate) fn judge<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        of_all: bool,
+        confirmed: impl Fn() -> Option<u64>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            if let Some(waiting) = &mut self.waiting {
+                waiting.is_on &= waiting.for_all && !of_all;
+            }
+            return written;
+        }
+        if self.is_over(cx, of_all, confirmed) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was read in time")));
+        }
+        Poll::Pending
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>, of_all: bool, confirmed: impl Fn() -> Option<u64>) -> bool {
+        let between = self.patience / LOOKS;
+        let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting::new(between)));
+        if !waiting.is_on {
+            waiting.begin(between);
+        }
+        waiting.for_all |= of_all;
+        while waiting.looks <= LOOKS && waiting.timer.as_mut().poll(cx).is_ready() {
+            waiting.look(confirmed());
+            waiting.begin_look(between);
+        }
+        waiting.looks > LOOKS
+    }
+}
+
+impl Waiting {
+    fn new(between: Duration) -> Self {
+        Self { is_on: true, for_all: false, timer: Box::pin(sleep(between)), confirmed: None, looks: 0 }
+    }
+
+    fn begin(&mut self, between: Duration) {
+        (self.is_on, self.for_all, self.confirmed, self.looks) = (true, false, None, 0);
+        self.begin_look(between);
+    }
+
+    fn begin_look(&mut self, between: Duration) {
+        let now = Instant::now();
+        self.timer.as_mut().reset(now.checked_add(between).unwrap_or(now));
+    }
+
+    /// The first look finds what there was; what comes after that was read.
+    fn look(&mut self, confirmed: Option<u64>) {
+        let is_read = match (self.confirmed, confirmed) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(before), Some(now)) => now >= before.saturating_add(LEAST),
+        };
+        if is_read {
+            (self.looks, self.confirmed) = (1, confirmed);
+        } else {
+            self.looks = self.looks.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(40);
+
+    /// As with HTTP/2, where answers to pings are written while all else is stuck.
+    #[tokio::test]
+    async fn a_buffer_that_takes_a_little_more_is_no_end_of_the_waiting() {
+        for confirmed in [Some(7), None] {
+            let mut unread = Unread::new(PATIENCE);
+            let judged = poll_fn(|cx| {
+                let written = unread.judge(cx, Poll::Ready(Ok(1)), false, || confirmed);
+                assert!(matches!(written, Poll::Ready(Ok(1))));
+                unread.judge::<()>(cx, Poll::Pending, true, || confirmed)
+            });
+            let ended = tokio::time::timeout(PATIENCE * 100, judged).await.unwrap();
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_confirms_enough_is_waited_for_and_a_trickle_is_not() {
+        for (each_time, is_enough) in [(LEAST, true), (LEAST / 3, true), (LEAST / 5, false), (1, false)] {
+            let (mut unread, looks) = (Unread::new(PATIENCE), Cell::new(0));
+            let confirmed = || {
+                looks.set(looks.get() + 1);
+                Some(looks.get() * each_time)
+            };
+            let judged = poll_fn(|cx| {
+                let judged = unread.judge::<()>(cx, Poll::Pending, true, confirmed);
+                if looks.get() < 20 { judged } else { Poll::Ready(Ok(())) }
+            })
+            .await;
+            assert_eq!(judged.is_ok(), is_enough, "{each_time} bytes each time");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_wait_costs_no_timer() {
+        let mut unread = Unread::new(PATIENCE);
+        poll_fn(|cx| unread.judge(cx, Poll::Ready(Ok(())), false, || Some(1))).await.unwrap();
+        assert!(unread.waiting.is_none());
+    }
+}
