@@ -72,20 +72,22 @@ return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, '
   redis.call('XRANGE', log, ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])}
 ";
 
-/// Of each record ARGV has: id, before, until. Gives which of them (from 0) are not there, or with an earlier moment, each
-/// with whether it is there.
+/// Of each record ARGV has: id, before, until, and of a block how it is kept. Gives which of them (from 0) are not there,
+/// or with an earlier moment, or are another block, each with whether it is there.
 const BEHIND: &str = "
 local behind = {}
-for at = 1, #ARGV, 3 do
-  local before, till = ARGV[at+1], ARGV[at+2]
+for at = 1, #ARGV, 4 do
+  local before, till, block = ARGV[at+1], ARGV[at+2], ARGV[at+3]
   local there = redis.call('HGET', KEYS[1], ARGV[at])
   if not there then
-    behind[#behind + 1] = {(at - 1) / 3, 0}
+    behind[#behind + 1] = {(at - 1) / 4, 0}
+  elseif block ~= '' then
+    if there ~= block then behind[#behind + 1] = {(at - 1) / 4, 1} end
   else
     local b, u = string.match(there, '^(%d*):(%d*):')
     local is_later = b and before ~= '' and (b == '' or tonumber(before) > tonumber(b))
     local lasts = b and u ~= '' and (till == '' or tonumber(till) > tonumber(u))
-    if is_later or lasts then behind[#behind + 1] = {(at - 1) / 3, 1} end
+    if is_later or lasts then behind[#behind + 1] = {(at - 1) / 4, 1} end
   end
 end
 return behind
@@ -253,7 +255,8 @@ pub(super) async fn scan(
     Ok(records.map(|records| (next, records)).ok_or_else(unreadable))
 }
 
-/// Which of these are not there, or say less there than here; each with whether it is there.
+/// Which of these are not there, or say less there than here, or something else of who holds a block; each with whether it is
+/// there.
 pub(super) async fn behind(
     line: &Line,
     names: &Names,
@@ -264,6 +267,7 @@ pub(super) async fn behind(
     for change in changes {
         let revocation = change.revocation();
         command.arg(change.id().as_bytes()).arg(before(revocation)).arg(digits(revocation.until));
+        command.arg(if revocation.rule == Rule::Block { as_kept(revocation) } else { Vec::new() });
     }
     Ok(Ok(line.query(&mut command).await?))
 }

@@ -1,6 +1,8 @@
 //! Another master, one that lost everything, and none.
 
 use super::*;
+use crate::core::revocation::holders::{Hand, Holder};
+use crate::flows::ports::Seen;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_redis_that_lost_everything_gets_it_back_from_any_replica() {
@@ -299,5 +301,81 @@ async fn a_later_moment_that_a_failover_lost_is_given_back_and_nobody_forgets_it
     for replica in [&one, &two, &third] {
         until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
         assert!(knows(replica));
+    }
+}
+
+/// A block that this hand holds without an end.
+fn held_by(hand: Hand) -> Revocation {
+    let holder = Holder { hand, until: None, made_at: now(), reason: None };
+    Revocation::block(block("alice").target, vec![holder]).unwrap()
+}
+
+fn transmitter() -> Hand {
+    Hand::Transmitter("https://transmitter.example".to_owned())
+}
+
+fn bob() -> Hand {
+    Hand::Operator(Some("bob".to_owned()))
+}
+
+/// Who holds the block of alice, as this replica's Redis says; empty: nobody, or it cannot be asked.
+async fn holders(replica: &Replica) -> Vec<Hand> {
+    let found = replica.log.find(block("alice").id()).await.ok().flatten();
+    let mut hands: Vec<_> = found.iter().flat_map(Revocation::holders).map(|holder| holder.hand).collect();
+    hands.sort_by_key(|hand| hand.name().to_owned());
+    hands
+}
+
+async fn let_go(replica: &Replica, hand: &Hand) {
+    until("its turn", async || {
+        let Ok(Some(found)) = replica.log.find(block("alice").id()).await else { return false };
+        let seen = [Seen { id: found.id(), entry: Some(found.clone()) }];
+        let change = found.without(hand, now()).unwrap();
+        replica.log.append_if(&seen, &[change]).await == Ok(true)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_holds_a_block_holds_it_after_a_failover_that_lost_their_word_alone() {
+    for is_enabled_meanwhile in [false, true] {
+        let mut masters = Masters::start().await;
+        let (one, two) = masters.two_replicas().await;
+        let disabled = held_by(transmitter());
+        add(&*one.log, [disabled.clone()]).await;
+        assert!(masters.is_replicated());
+        masters.part();
+        let both = held_by(bob()).beside(Some(&disabled), now());
+        add(&*one.log, [both.clone()]).await;
+        one.has_kept(&both).await;
+        two.has_kept(&both).await;
+        // What a replica of the master still has is given back by one that hears of it late, too.
+        let late = two.stop().await;
+        masters.fail_over([&one, &one], std::slice::from_ref(&both)).await;
+        if is_enabled_meanwhile {
+            let_go(&one, &transmitter()).await;
+        }
+        let two = Replica::start(masters.settings(), late);
+        loaded(&two.tables).await;
+        let third = Replica::start(masters.settings(), folder());
+        loaded(&third.tables).await;
+        let names = if is_enabled_meanwhile { vec![bob()] } else { vec![bob(), transmitter()] };
+        for replica in [&one, &two, &third] {
+            until("all who hold it", async || holders(replica).await == names).await;
+            assert!(replica.refuses(&both));
+        }
+        if !is_enabled_meanwhile {
+            let_go(&two, &transmitter()).await;
+        }
+        add(&*third.log, [jti("after")]).await;
+        for replica in [&one, &two, &third] {
+            until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
+            assert_eq!(holders(replica).await, [bob()]);
+            assert!(replica.refuses(&both));
+        }
+        let_go(&one, &bob()).await;
+        for replica in [&one, &two, &third] {
+            until("the lift", async || !replica.refuses(&both)).await;
+        }
     }
 }

@@ -1,0 +1,172 @@
+//! What a replica puts into Redis again, because Redis had acknowledged it and lost it.
+//!
+//! What was acknowledged is kept, at the price that what was lifted, or made to end earlier, may be refused again where the
+//! log does not say so: of what was lifted since this replica last heard of it that is all that the lost log said. A replica
+//! that was away for long may have much of it. It gives it back all the same: it may be the only one that has what was
+//! acknowledged last, and nobody can tell the two apart. The log names what came back.
+//!
+//! A block may be held there by some and here by others: then by all of them, but for those of whom the log shows that they
+//! let go of it there.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Shared;
+use super::follower::{Follower, PAGE};
+use super::scripts;
+use crate::core::revocation::holders::Holder;
+use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
+use crate::core::time::Timestamp;
+use crate::flows::ports::{Seen, StoreFault};
+
+/// How often somebody else may change a block in between.
+const TRIES: usize = 16;
+/// How many ids one line of the log names.
+const NAMED: usize = 64;
+
+impl Follower {
+    /// Puts into Redis what it lost: of what it has, the later moment, and of blocks all who hold them.
+    pub(super) async fn give_back(
+        &mut self,
+        less: Vec<Revocation>,
+        lacking: Vec<Revocation>,
+        told: &mut Told,
+    ) -> Result<(), StoreFault> {
+        let shared = self.shared.clone();
+        let now = shared.clock.now();
+        let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
+        let is_block = |revocation: &Revocation| revocation.rule == Rule::Block;
+        let (mut blocks, mut again): (Vec<_>, Vec<_>) = less.into_iter().filter(holds).partition(is_block);
+        let (no_blocks, lacking): (Vec<_>, Vec<_>) = lacking.into_iter().filter(holds).partition(is_block);
+        blocks.extend(no_blocks);
+        if !lacking.is_empty() || !blocks.is_empty() {
+            told.read_on(&shared).await?;
+        }
+        // What Redis lacks because it was lifted is not lost.
+        let (mut gone, lost): (Vec<_>, Vec<_>) =
+            lacking.into_iter().partition(|lacking| told.lifted.contains(&lacking.id()));
+        again.extend(lost);
+        let mut given: Vec<_> = again.iter().map(Revocation::id).collect();
+        if !again.is_empty() {
+            let again: Vec<_> = again.into_iter().map(Change::Add).collect();
+            append(&shared, &[], &again).await?;
+        }
+        for block in blocks {
+            match give_back_block(&shared, &block, told, now).await? {
+                Given::Back => given.push(block.id()),
+                Given::NoMore => gone.push(block),
+                Given::Already => {}
+            }
+        }
+        self.lift_here(gone).await;
+        for ids in given.chunks(NAMED) {
+            let text: Vec<_> = ids.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                count = ids.len(),
+                ids = text.join(" "),
+                "Redis had lost revocations, and has them again; what was lifted while this process did not hear of it is to \
+                 be lifted once more"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What became of a block that is not there as it is here.
+enum Given {
+    Back,
+    /// All who hold it here hold it there, or let go of it there.
+    Already,
+    /// It was lifted.
+    NoMore,
+}
+
+/// Puts a block there beside what is there of it.
+async fn give_back_block(
+    shared: &Shared,
+    here: &Revocation,
+    told: &mut Told,
+    now: Timestamp,
+) -> Result<Given, StoreFault> {
+    let (Shared { link, names, .. }, id) = (shared, here.id());
+    for tried in 1..=TRIES {
+        let there = link.ask(async |line| scripts::find(line, names, id).await).await?;
+        told.read_on(shared).await?;
+        let all = match (&there, told.lost_of(here)) {
+            // Not by whoever lifts it: then all of it is lost.
+            (None, _) if !told.lifted.contains(&id) => here.clone(),
+            (None, None) => return Ok(Given::NoMore),
+            (Some(_), None) => return Ok(Given::Already),
+            (None, Some(lost)) => lost,
+            (Some(there), Some(lost)) => there.united(&lost, now),
+        };
+        if there.as_ref().is_some_and(|there| there.holders() == all.holders()) {
+            return Ok(Given::Already);
+        }
+        // One that another release wrote may never be what was read of it: then by whoever is known to hold it.
+        let found = if tried < TRIES { vec![Seen { id, entry: there }] } else { Vec::new() };
+        if append(shared, &found, &[Change::Add(all)]).await? {
+            return Ok(Given::Back);
+        }
+    }
+    Ok(Given::Already)
+}
+
+async fn append(shared: &Shared, found: &[Seen], changes: &[Change]) -> Result<bool, StoreFault> {
+    let Shared { link, names, .. } = shared;
+    link.ask(async |line| scripts::append(line, names, found, changes, scripts::nonce()).await).await
+}
+
+/// What the log in Redis says, as far as it was read.
+#[derive(Default)]
+pub(super) struct Told {
+    /// What was lifted last.
+    lifted: HashSet<RevocationId>,
+    /// Who held each block at any time.
+    holders: HashMap<RevocationId, Vec<Holder>>,
+    seq: u64,
+}
+
+impl Told {
+    /// Of a block those who hold it here by what the log never heard of: whoever else does not hold it there let go of it.
+    fn lost_of(&self, here: &Revocation) -> Option<Revocation> {
+        let known = self.holders.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
+        let mut holders = here.holders();
+        holders.retain(|holder| !known.iter().any(|known| known.is_or_follows(holder)));
+        Revocation::block(here.target.clone(), holders)
+    }
+
+    /// Reads on, to the end of the log.
+    async fn read_on(&mut self, shared: &Shared) -> Result<(), StoreFault> {
+        let Shared { link, names, .. } = shared;
+        loop {
+            let from = self.seq;
+            let read = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await?;
+            // Where the last page ended is read again.
+            let news = read.entries.iter().filter(|entry| entry.seq > from);
+            for change in news.filter_map(|entry| entry.change.as_ref()) {
+                self.takes(change);
+            }
+            let Some(last) = read.entries.last() else { return Ok(()) };
+            self.seq = last.seq;
+            if last.seq <= from || last.seq >= read.last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn takes(&mut self, change: &Change) {
+        let (revocation, id) = (change.revocation(), change.id());
+        match change {
+            Change::Add(_) => drop(self.lifted.remove(&id)),
+            Change::Lift(_) => drop(self.lifted.insert(id)),
+        }
+        if revocation.rule == Rule::Block {
+            let known = self.holders.entry(id).or_default();
+            for holder in revocation.holders() {
+                if !known.contains(&holder) {
+                    known.push(holder);
+                }
+            }
+        }
+    }
+}
