@@ -39,7 +39,7 @@ pub enum Hand {
 
 impl Hand {
     /// Whether what this one says comes in place of what that one said.
-    fn is(&self, other: &Self) -> bool {
+    pub fn is(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Operator(_), Self::Operator(_))) || self == other
     }
 
@@ -52,16 +52,11 @@ impl Hand {
 }
 
 impl Holder {
-    /// Whether this is what `other` says, or what the same hand said after it.
-    pub fn is_or_follows(&self, other: &Self) -> bool {
-        self.hand.is(&other.hand) && self.made_at >= other.made_at
-    }
-
-    /// Of two that one hand said.
+    /// Of two that one hand said. When was by clocks that differ.
     fn counts_over(&self, other: &Self) -> bool {
         // `None` is the latest.
         let end = |holder: &Self| (holder.until.is_none(), holder.until);
-        (self.made_at, end(self)) > (other.made_at, end(other))
+        (end(self), self.made_at) > (end(other), other.made_at)
     }
 
     fn is_in_force(&self, now: Timestamp) -> bool {
@@ -133,7 +128,7 @@ impl Revocation {
     }
 
     /// This block with all who hold it there or in `other`, of which one may know less than the other: nobody can say which. Of
-    /// what one hand says the later counts, and of one moment what lasts longer.
+    /// what one hand says that counts which lasts longer, and of one end the later.
     pub fn united(&self, other: &Self, now: Timestamp) -> Self {
         let mut holders = self.holders();
         for theirs in other.holders() {
@@ -262,19 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn of_what_one_hand_says_the_later_counts_and_of_one_moment_what_lasts_longer() {
-        let later = |until| {
-            let hand = Hand::Operator(Some("eve".to_owned()));
-            Revocation::block(alice(), vec![Holder { hand, until, made_at: at(5), reason: None }]).unwrap()
+    fn of_what_one_hand_says_that_counts_which_lasts_longer_and_of_one_end_the_later() {
+        let said = |when, until: Option<i64>| {
+            let (hand, until) = (Hand::Operator(Some("eve".to_owned())), until.map(at));
+            Revocation::block(alice(), vec![Holder { hand, until, made_at: at(when), reason: None }]).unwrap()
         };
-        let (bob, eve, endless) = (operator("bob", Some(600)), later(Some(at(60))), later(None));
+        let (bob, short, again, endless) =
+            (operator("bob", Some(600)), said(5, Some(60)), said(7, Some(600)), said(0, None));
         for (one, other, counts) in
-            [(&bob, &eve, &eve), (&eve, &endless, &endless), (&bob, &endless, &endless)]
+            [(&bob, &short, &bob), (&bob, &again, &again), (&again, &endless, &endless)]
         {
             assert_eq!(&one.united(other, at(6)), counts);
             assert_eq!(&other.united(one, at(6)), counts);
         }
-        assert_eq!(eve.united(&eve, at(100)), eve, "what is over is no other for it");
+        assert_eq!(short.united(&short, at(100)), short, "what is over is no other for it");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 use super::Shared;
 use super::follower::{Follower, PAGE};
 use super::scripts;
-use crate::core::revocation::holders::Holder;
+use crate::core::revocation::holders::{Hand, Holder};
 use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Seen, StoreFault};
@@ -123,6 +123,8 @@ pub(super) struct Told {
     lifted: HashSet<RevocationId>,
     /// Who held each block at any time.
     holders: HashMap<RevocationId, Vec<Holder>>,
+    /// Who let go of one of which the log does not say that they held it: of a Redis that had lost that.
+    let_go: HashMap<RevocationId, Vec<Hand>>,
     seq: u64,
 }
 
@@ -131,7 +133,8 @@ impl Told {
     fn lost_of(&self, here: &Revocation) -> Option<Revocation> {
         let known = self.holders.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
         let mut holders = here.holders();
-        holders.retain(|holder| !known.iter().any(|known| known.is_or_follows(holder)));
+        let let_go = self.let_go.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
+        holders.retain(|holder| !known.contains(holder) && !let_go.iter().any(|hand| hand.is(&holder.hand)));
         Revocation::block(here.target.clone(), holders)
     }
 
@@ -163,10 +166,55 @@ impl Told {
         if revocation.rule == Rule::Block {
             let known = self.holders.entry(id).or_default();
             for holder in revocation.holders() {
-                if !known.contains(&holder) {
-                    known.push(holder);
+                if known.contains(&holder) {
+                    continue;
                 }
+                if matches!(change, Change::Lift(_)) {
+                    self.let_go.entry(id).or_default().push(holder.hand.clone());
+                }
+                known.push(holder);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::revocation::{Kind, Target, Whose};
+
+    const ONE: &str = "https://one";
+    const TWO: &str = "https://two";
+
+    /// A block that these transmitters hold, each since then.
+    fn held(by: &[(&str, i64)]) -> Revocation {
+        let target = Target { kind: Kind::Sub, whose: Whose::All, value: "alice".to_owned() };
+        let holder = |(iss, since): &(&str, i64)| Holder {
+            hand: Hand::Transmitter((*iss).to_owned()),
+            until: None,
+            made_at: Timestamp::from_secs(*since),
+            reason: None,
+        };
+        Revocation::block(target, by.iter().map(holder).collect()).unwrap()
+    }
+
+    #[test]
+    fn what_the_log_never_heard_of_is_lost_and_who_let_go_there_is_not() {
+        let (add, lift) = (|by: &[_]| Change::Add(held(by)), |by: &[_]| Change::Lift(held(by)));
+        for (log, here, lost) in [
+            (vec![], vec![(ONE, 1), (TWO, 2)], vec![(ONE, 1), (TWO, 2)]),
+            (vec![add(&[(ONE, 1)])], vec![(ONE, 1), (TWO, 2)], vec![(TWO, 2)]),
+            (vec![add(&[(ONE, 1), (TWO, 2)]), add(&[(TWO, 2)])], vec![(ONE, 1), (TWO, 2)], vec![]),
+            (vec![add(&[(ONE, 1)]), lift(&[(ONE, 1)])], vec![(ONE, 1), (TWO, 2)], vec![(TWO, 2)]),
+            // The same hand once more, by whatever clock.
+            (vec![add(&[(ONE, 5)]), lift(&[(ONE, 5)])], vec![(ONE, 4)], vec![(ONE, 4)]),
+            // It let go of what that Redis had lost.
+            (vec![lift(&[(ONE, 9)])], vec![(ONE, 1), (TWO, 2)], vec![(TWO, 2)]),
+        ] {
+            let mut told = Told::default();
+            log.iter().for_each(|change| told.takes(change));
+            let lost = (!lost.is_empty()).then(|| held(&lost));
+            assert_eq!(told.lost_of(&held(&here)), lost, "{log:?}");
         }
     }
 }
