@@ -53,6 +53,7 @@ impl Follower {
     pub(super) async fn resync(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
         self.finish_writing().await;
         let Shared { link, names, .. } = &*self.shared.clone();
+        let server = link.ask(async |line| scripts::server(line, names).await).await?;
         let begin = link.ask(async |line| scripts::last(line, names).await).await?;
         if let Some(cursor) = self.cursor {
             tracing::warn!(
@@ -66,7 +67,8 @@ impl Follower {
         self.compare(how, reached).await?;
         let mut at = 0;
         loop {
-            let (next, records) = link.ask(async |line| scripts::scan(line, names, at).await).await?;
+            let scan = async |line: &_| scripts::scan(line, names, at, server.as_deref()).await;
+            let (next, records) = link.ask(scan).await?;
             self.check_still(reached)?;
             self.tables.apply(&records);
             self.keep(records, Mark::default()).await;
@@ -86,13 +88,9 @@ impl Follower {
         Ok(())
     }
 
-    /// Another connection may lead to another server, which has another log and counts the parts of its list otherwise:
-    /// then all begins anew.
+    /// Another connection may lead to another server. In a cluster one connection may, too: the server is asked who it is.
     fn check_still(&self, reached: u64) -> Result<(), StoreFault> {
-        if self.shared.link.times_reached() == reached {
-            return Ok(());
-        }
-        Err(StoreFault::Unavailable("the connection changed while the list was read".to_owned()))
+        if self.shared.link.times_reached() == reached { Ok(()) } else { Err(scripts::moved()) }
     }
 
     /// Answers those whose own change was in what was read whole, as far as the end of the log shows it.
