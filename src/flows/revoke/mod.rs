@@ -210,13 +210,13 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
             Rule::Before(before) => Some(before),
             Rule::Outright | Rule::Block => None,
         };
-        let mut over = Vec::new();
+        let mut over = BTreeSet::new();
         for family in families {
             if ended.insert((family, before.map(Timestamp::as_secs)))
                 && let Some(issued) = reach::end(gate, family, before).await?
             {
                 name_tokens(gate, &issued).await?;
-                over.push(family);
+                over.insert(family);
             }
         }
         reach::forget_ended(gate, &live, &revocation.target, &over).await;

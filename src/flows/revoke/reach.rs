@@ -5,6 +5,7 @@
 //! `client` only where its first token does not say that itself: to keep all sessions of a client together costs too much,
 //! and later tokens that do not name it are not reached before they expire.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -121,14 +122,14 @@ pub(in crate::flows) async fn forget(gate: &Gate, grant: &Grant) {
     let facts = [(Kind::Sid, grant.session_id.as_deref()), (Kind::Sub, subject)];
     for (kind, value) in facts {
         if let Some(value) = value {
-            let _ = take_out(gate, &key(kind, &grant.iss, value, 0), &[grant.family]).await;
+            let _ = take_out(gate, &key(kind, &grant.iss, value, 0), &BTreeSet::from([grant.family])).await;
         }
     }
 }
 
 /// The same of sessions that a revocation has ended: whoever asks for it again looks for what came since, and not once more
 /// for each that ever was.
-pub(super) async fn forget_ended(gate: &Gate, live: &Live, target: &Target, ended: &[FamilyId]) {
+pub(super) async fn forget_ended(gate: &Gate, live: &Live, target: &Target, ended: &BTreeSet<FamilyId>) {
     if !ended.is_empty() && matches!(target.kind, Kind::Sid | Kind::Sub) {
         for key in keys(live, target) {
             let _ = take_out(gate, &key, ended).await;
@@ -136,7 +137,7 @@ pub(super) async fn forget_ended(gate: &Gate, live: &Live, target: &Target, ende
     }
 }
 
-async fn take_out(gate: &Gate, key: &StoreKey, families: &[FamilyId]) -> Result<(), StoreFault> {
+async fn take_out(gate: &Gate, key: &StoreKey, families: &BTreeSet<FamilyId>) -> Result<(), StoreFault> {
     for _ in 0..ATTEMPTS {
         let Some((version, bytes)) = gate.store.get(key).await?.value else { return Ok(()) };
         let mut entries = read(key, &bytes)?;

@@ -36,39 +36,62 @@ impl Follower {
         let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
         let is_block = |revocation: &Revocation| revocation.rule == Rule::Block;
         let (mut blocks, mut again): (Vec<_>, Vec<_>) = less.into_iter().filter(holds).partition(is_block);
-        let (no_blocks, lacking): (Vec<_>, Vec<_>) = lacking.into_iter().filter(holds).partition(is_block);
-        blocks.extend(no_blocks);
-        if !lacking.is_empty() || !blocks.is_empty() {
+        let (lacking_blocks, lacking): (Vec<_>, Vec<_>) =
+            lacking.into_iter().filter(holds).partition(is_block);
+        if !lacking.is_empty() || !lacking_blocks.is_empty() {
             told.read_on(&shared).await?;
         }
         // What Redis lacks because it was lifted is not lost.
         let (mut gone, lost): (Vec<_>, Vec<_>) =
             lacking.into_iter().partition(|lacking| told.lifted.contains(&lacking.id()));
         again.extend(lost);
-        let mut given: Vec<_> = again.iter().map(Revocation::id).collect();
-        if !again.is_empty() {
-            let again: Vec<_> = again.into_iter().map(Change::Add).collect();
+        let mut given = again;
+        if !given.is_empty() {
+            let again: Vec<_> = given.iter().cloned().map(Change::Add).collect();
             append(&shared, &[], &again).await?;
         }
+        // All at once, which they mostly can be; else each by itself, as those of which something is there.
+        let (lost, others): (Vec<_>, Vec<_>) =
+            lacking_blocks.into_iter().partition(|block| !told.lifted.contains(&block.id()));
+        let nothing: Vec<_> = lost.iter().map(|block| Seen { id: block.id(), entry: None }).collect();
+        let lost_again: Vec<_> = lost.iter().cloned().map(Change::Add).collect();
+        if !lost.is_empty() && append(&shared, &nothing, &lost_again).await? {
+            given.extend(lost);
+        } else {
+            blocks.extend(lost);
+        }
+        blocks.extend(others);
         for block in blocks {
             match give_back_block(&shared, &block, told, now).await? {
-                Given::Back => given.push(block.id()),
+                Given::Back => given.push(block),
                 Given::NoMore => gone.push(block),
                 Given::Already => {}
             }
         }
         self.lift_here(gone).await;
-        for ids in given.chunks(NAMED) {
-            let text: Vec<_> = ids.iter().map(ToString::to_string).collect();
-            tracing::warn!(
-                count = ids.len(),
-                ids = text.join(" "),
-                "Redis had lost revocations, and has them again; what was lifted while this process did not hear of it is to \
-                 be lifted once more"
-            );
-        }
+        tell(&given);
         Ok(())
     }
+}
+
+fn tell(given: &[Revocation]) {
+    for until_lifted in until_lifted(given) {
+        tracing::warn!(
+            count = given.len(),
+            until_lifted,
+            "Redis had lost revocations, and has them again; one that was lifted while this process did not hear of it is to be \
+             lifted again"
+        );
+    }
+}
+
+/// The ids of those that stay until somebody lifts them, a line of the log each: among them may be one that was lifted. One
+/// line at least, where any was given back.
+fn until_lifted(given: &[Revocation]) -> Vec<String> {
+    let lasting = given.iter().filter(|revocation| revocation.until.is_none());
+    let ids: Vec<_> = lasting.map(|revocation| revocation.id().to_string()).collect();
+    let lines: Vec<_> = ids.chunks(NAMED).map(|ids| ids.join(" ")).collect();
+    if lines.is_empty() && !given.is_empty() { vec![String::new()] } else { lines }
 }
 
 /// What became of a block that is not there as it is here.
@@ -196,6 +219,17 @@ mod tests {
             reason: None,
         };
         Revocation::block(target, by.iter().map(holder).collect()).unwrap()
+    }
+
+    #[test]
+    fn what_comes_back_until_somebody_lifts_it_is_named() {
+        let block = held(&[(ONE, 1)]);
+        let ends = Revocation { until: Some(Timestamp::from_secs(9)), ..block.clone() };
+        assert_eq!(until_lifted(&[]), [] as [&str; 0]);
+        assert_eq!(until_lifted(std::slice::from_ref(&ends)), [""], "that anything came back is said");
+        assert_eq!(until_lifted(&[ends, block.clone()]), [block.id().to_string()]);
+        let lines = until_lifted(&vec![block; NAMED + 1]);
+        assert_eq!(lines.iter().map(|line| line.split(' ').count()).collect::<Vec<_>>(), [NAMED, 1]);
     }
 
     #[test]
