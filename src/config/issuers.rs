@@ -10,7 +10,7 @@ use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
 use crate::core::ids::IssuerName;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::{Algorithm, ClaimNames, TokenRules};
+use crate::core::token::{Algorithm, ClaimNames, LARGEST_CLOCK_SKEW, TokenRules};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         id: names("id", default.id),
     };
     let token_type = keys.text("token_type");
-    let clock_skew = keys.duration("clock_skew", 30 * SECOND, Duration::ZERO..=10 * MINUTE);
+    let clock_skew = keys.duration("clock_skew", 30 * SECOND, Duration::ZERO..=LARGEST_CLOCK_SKEW);
     let max_token_lifetime = keys.duration("max_token_lifetime", DAY, SECOND..=366 * DAY);
     let timeout = keys.duration("timeout", 5 * SECOND, SECOND / 10..=MINUTE);
     let keys_refresh = keys.duration("keys_refresh", 10 * MINUTE, 10 * SECOND..=DAY);

@@ -107,6 +107,15 @@ impl MemoryStore {
         held.values.iter().filter(|(key, (_, ends, _))| now < *ends && key.as_str().starts_with(kind)).count()
     }
 
+    /// How many bytes the values of a kind have that have not expired.
+    pub(crate) fn bytes_of(&self, kind: &str) -> usize {
+        let now = self.clock.now();
+        let held = self.held.lock().unwrap();
+        let of_kind =
+            held.values.iter().filter(|(key, (_, ends, _))| now < *ends && key.as_str().starts_with(kind));
+        of_kind.map(|(_, (_, _, value))| value.bytes.len()).sum()
+    }
+
     /// How often something was put.
     pub(crate) fn puts(&self) -> u64 {
         self.held.lock().unwrap().puts

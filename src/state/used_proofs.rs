@@ -2,8 +2,8 @@
 //! this process alone: another replica, and this one after a restart, knows nothing of them.
 //!
 //! It must never forget one that could be used again: where there is no more room no new one is taken. What may come again
-//! depends on the largest `clock_skew` that ever counted here; when a reload raises it, those that were forgotten by then
-//! stay too old.
+//! depends on the largest `clock_skew` that ever counted here; when a reload raises it, or the clock is set back, those that
+//! were forgotten by then stay too old.
 //!
 //! One with a nonce of the authorization server can come again for as long as that server takes it, and is remembered for
 //! as long as others are: after that it is that server which knows it.
@@ -177,8 +177,10 @@ impl UsedProofs {
         let mut dropped = 0;
         // A second more, for those made at the end of theirs.
         let over = now.as_secs() - LIFE_SECS - self.clock_skew.load(Ordering::SeqCst) - 1;
-        part.sweep(most, over, |place| {
+        part.sweep(most, over, |made_in, place| {
             dropped += 1;
+            // Too old by this clock, and for good: one that is set back would find it young again.
+            self.forgotten.fetch_max(made_in, Ordering::SeqCst);
             if let Some(of_key) = self.of_key.get(usize::from(place)) {
                 of_key.fetch_sub(1, Ordering::Relaxed);
             }
@@ -204,8 +206,8 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 }
 
 impl Part {
-    /// Drops some of what was made in this second or before, and tells the places of their keys.
-    fn sweep(&mut self, most: usize, over: i64, mut dropped: impl FnMut(u16)) {
+    /// Drops some of what was made in this second or before, and tells of each when it was made and the place of its key.
+    fn sweep(&mut self, most: usize, over: i64, mut dropped: impl FnMut(i64, u16)) {
         for _ in 0..most {
             let Some(mut oldest) = self.made.first_entry() else {
                 // What a flood took is given back.
@@ -218,7 +220,7 @@ impl Part {
             match oldest.get_mut().pop() {
                 Some((id, place)) => {
                     self.used.remove(&id);
-                    dropped(place);
+                    dropped(*oldest.key(), place);
                 }
                 None => drop(oldest.remove()),
             }
@@ -260,7 +262,24 @@ mod tests {
         }
         assert_eq!(used.note(&proof("b", 1, NOW), NOW), Use::First, "another key's");
         used.sweep_all(after(91));
-        assert_eq!(used.note(&one, after(91)), Use::First, "its age is for others to judge");
+        assert_eq!(used.note(&one, after(91)), Use::TooOld, "it was forgotten");
+    }
+
+    #[test]
+    fn none_comes_again_when_the_clock_is_set_back() {
+        let used = UsedProofs::new(1 << 20, SKEW);
+        let (forgotten, remembered) = (proof("a", 1, NOW), proof("a", 2, after(1)));
+        for made in [&forgotten, &remembered] {
+            assert_eq!(used.note(made, after(1)), Use::First);
+        }
+        used.sweep_all(after(91));
+        assert_eq!(used.held(), 1);
+        let back = after(5);
+        assert_eq!(used.note(&forgotten, back), Use::TooOld);
+        assert_eq!(used.note(&remembered, back), Use::Again);
+        // Nobody else is kept out for as long as the clock was ahead.
+        assert_eq!(used.note(&proof("a", 3, after(1)), back), Use::First);
+        assert_eq!(used.note(&proof("a", 4, back), back), Use::First);
     }
 
     #[test]

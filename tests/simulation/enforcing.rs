@@ -105,11 +105,14 @@ impl World {
         self.count += 1;
         let mut id = [0; 32];
         id[..8].copy_from_slice(&self.count.to_be_bytes());
+        // One that was asked for with another scope may say less, or more, than the one before.
+        let [says_other_sid, says_other_sub] = [self.dice.one_in(4), self.dice.one_in(4)];
         let Revoking { grant, says: [sid, sub, client], .. } = &self.revoking;
+        let [sid, sub] = [*sid != says_other_sid, *sub != says_other_sub];
         Out {
             id: TokenId::from_bytes(id),
             family: grant.family,
-            sid: grant.session_id.clone().filter(|_| *sid),
+            sid: grant.session_id.clone().filter(|_| sid),
             sub: sub.then_some(SUB),
             client: client.then_some(CLIENT),
             issued_at: self.now,

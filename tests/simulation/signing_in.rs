@@ -116,8 +116,8 @@ impl World {
                 self.after(delay, Event::Signing(process, attempt, Signing::Notes));
             }
             Signing::Notes if self.reaches_store(process) => {
-                let [says_sid, _, says_client] = self.revoking.says;
-                let noted = [(Kind::Sid, !says_sid), (Kind::Sub, true), (Kind::Client, !says_client)];
+                let [.., says_client] = self.revoking.says;
+                let noted = [(Kind::Sid, true), (Kind::Sub, true), (Kind::Client, !says_client)];
                 self.revoking.noted.extend(noted.into_iter().filter(|(_, is)| *is).map(|(kind, _)| kind));
                 self.change(process, Change::SignIn(attempt), 0);
             }

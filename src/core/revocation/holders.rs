@@ -39,7 +39,7 @@ pub enum Hand {
 
 impl Hand {
     /// Whether what this one says comes in place of what that one said.
-    fn is(&self, other: &Self) -> bool {
+    pub fn is(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Operator(_), Self::Operator(_))) || self == other
     }
 
@@ -52,6 +52,13 @@ impl Hand {
 }
 
 impl Holder {
+    /// Of two that one hand said. When was by clocks that differ.
+    fn counts_over(&self, other: &Self) -> bool {
+        // `None` is the latest.
+        let end = |holder: &Self| (holder.until.is_none(), holder.until);
+        (end(self), self.made_at) > (end(other), other.made_at)
+    }
+
     fn is_in_force(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
@@ -118,6 +125,23 @@ impl Revocation {
         }
         holders.extend(own);
         Self::block(self.target.clone(), holders).unwrap_or(self)
+    }
+
+    /// This block with all who hold it there or in `other`, of which one may know less than the other: nobody can say which. Of
+    /// what one hand says that counts which lasts longer, and of one end the later.
+    pub fn united(&self, other: &Self, now: Timestamp) -> Self {
+        let mut holders = self.holders();
+        for theirs in other.holders() {
+            match holders.iter_mut().find(|ours| ours.hand.is(&theirs.hand)) {
+                None => holders.push(theirs),
+                Some(ours) if theirs.counts_over(ours) => *ours = theirs,
+                Some(_) => {}
+            }
+        }
+        if holders.iter().any(|holder| holder.is_in_force(now)) {
+            holders.retain(|holder| holder.is_in_force(now));
+        }
+        Self::block(self.target.clone(), holders).unwrap_or_else(|| self.clone())
     }
 
     /// What becomes of this block when `hand` lets go of it; `None` when that does not hold it.
@@ -214,6 +238,39 @@ mod tests {
         assert_eq!(again.reason.as_deref(), Some("left; account-disabled"));
         let two = transmitter(TWO).beside(Some(&one), at(1));
         assert_eq!(let_go(&two, TWO, 2), Some(Change::Add(one)));
+    }
+
+    #[test]
+    fn of_two_that_know_of_others_nobody_is_lost_whichever_is_asked() {
+        let (bob, one, two) = (operator("bob", Some(60)), transmitter(ONE), transmitter(TWO));
+        let here = one.clone().beside(Some(&bob), at(1));
+        let there = two.beside(Some(&one), at(1));
+        for (some, others) in [(&here, &there), (&there, &here)] {
+            let all = some.united(others, at(1));
+            let names: std::collections::BTreeSet<_> =
+                all.holders().into_iter().map(|holder| holder.hand.name().to_owned()).collect();
+            assert_eq!(Vec::from_iter(names), ["bob", ONE, TWO]);
+            assert_eq!((all.holders().len(), all.until), (3, None));
+            assert_eq!(all.united(others, at(1)), all, "it has them already");
+            assert_eq!(all.united(others, at(60)).holders().len(), 2, "his is over");
+        }
+    }
+
+    #[test]
+    fn of_what_one_hand_says_that_counts_which_lasts_longer_and_of_one_end_the_later() {
+        let said = |when, until: Option<i64>| {
+            let (hand, until) = (Hand::Operator(Some("eve".to_owned())), until.map(at));
+            Revocation::block(alice(), vec![Holder { hand, until, made_at: at(when), reason: None }]).unwrap()
+        };
+        let (bob, short, again, endless) =
+            (operator("bob", Some(600)), said(5, Some(60)), said(7, Some(600)), said(0, None));
+        for (one, other, counts) in
+            [(&bob, &short, &bob), (&bob, &again, &again), (&again, &endless, &endless)]
+        {
+            assert_eq!(&one.united(other, at(6)), counts);
+            assert_eq!(&other.united(one, at(6)), counts);
+        }
+        assert_eq!(short.united(&short, at(100)), short, "what is over is no other for it");
     }
 
     #[test]

@@ -284,6 +284,11 @@ impl Revocation {
         self
     }
 
+    /// Whether it is a watermark that reaches to the moment in which it was made: nothing that there was then is left out.
+    pub fn is_up_to_when_it_was_made(&self) -> bool {
+        matches!(self.rule, Rule::Before(before) if before.as_secs() >= self.made_at.as_secs())
+    }
+
     /// Whether this token is refused because of it.
     pub fn refuses_token(&self, token: &TokenFacts<'_>, now: Timestamp) -> bool {
         let Target { kind, value, .. } = &self.target;
@@ -329,7 +334,8 @@ impl Revocation {
             && self.is_in_force(now)
     }
 
-    fn reaches(&self, since: Timestamp, now: Timestamp) -> bool {
+    /// Whether something of what it names, of `since`, is refused because of it.
+    pub fn reaches(&self, since: Timestamp, now: Timestamp) -> bool {
         let reaches = match self.rule {
             Rule::Outright | Rule::Block => true,
             Rule::Before(before) => since.as_secs() <= before.as_secs(),
@@ -348,9 +354,9 @@ pub struct Hold(Duration);
 
 impl Hold {
     /// Of the issuers that it concerns and their clients: the longest token, the longest session, and how far clocks
-    /// may differ.
+    /// may differ: twice, because a token may be dated so far ahead, and pass for so long after its end.
     pub fn new(max_token_lifetime: Duration, absolute_timeout: Duration, clock_skew: Duration) -> Self {
-        Self(max_token_lifetime.max(absolute_timeout).saturating_add(clock_skew))
+        Self(max_token_lifetime.max(absolute_timeout).saturating_add(clock_skew.saturating_mul(2)))
     }
 
     pub fn ends(self, made_at: Timestamp) -> Timestamp {

@@ -311,4 +311,12 @@ mod tests {
         let read = read(json!({ "kind": "sub", "value": "alice", "before": before })).unwrap();
         assert_eq!(read.rule, Rule::Before(NOW));
     }
+
+    /// A token may be dated ahead by `clock_skew`, and pass by as much after its end.
+    #[test]
+    fn a_revocation_outlives_the_last_token_that_it_refuses() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let hold = Hold::new(60 * MINUTE, Duration::ZERO, 10 * MINUTE);
+        assert_eq!(hold.ends(NOW), NOW.plus(80 * MINUTE));
+    }
 }

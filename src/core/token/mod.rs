@@ -120,6 +120,9 @@ impl Algorithm {
     }
 }
 
+/// The largest [`TokenRules::clock_skew`] that may be configured: so long after its end a token may still pass.
+pub const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(600);
+
 /// What one issuer's tokens must be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRules {

@@ -25,7 +25,7 @@ use crate::core::token::security_event::event::{Event, EventType, Named};
 use crate::flows::heard::key_of;
 use crate::flows::ports::{Found, Keep, Seen, StoreFault, StoreKey, Value, Version};
 use crate::flows::revoke::blocks::{TRIES, see, too_often};
-use crate::flows::revoke::end_named;
+use crate::flows::revoke::{end_named, end_where_made};
 use crate::state::metrics::SignalResult;
 
 /// How long it may take to carry out a word: calls to a store have deadlines of seconds.
@@ -184,7 +184,13 @@ async fn carry(
         let_go(word, own, standing, was_disabled)
     };
     let Some(change) = change else { return Ok(Some(SignalResult::Ignored)) };
-    if !word.gate.revocation_log.append_if(&[seen], std::slice::from_ref(&change)).await? {
+    let made = word.gate.revocation_log.append_if(&[seen], std::slice::from_ref(&change)).await;
+    let made = made.inspect_err(|fault| {
+        if is_disabled {
+            end_where_made(word.gate, fault, std::slice::from_ref(change.revocation()));
+        }
+    });
+    if !made? {
         return Ok(None);
     }
     let what = match (is_disabled, &change) {

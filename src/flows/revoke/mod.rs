@@ -21,6 +21,7 @@ use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::StoreFault;
 use crate::state::live::Live;
+use blocks::{TRIES, see, too_often};
 
 /// After this the sessions are looked for once more: a replica that did not know of the revocation yet may have let
 /// somebody in meanwhile.
@@ -56,7 +57,8 @@ pub async fn revoke(
     let live = gate.live.load_full();
     let now = gate.clock.now();
     let revocations = read(&live, wanted, now, by).map_err(RevokeError::Mistakes)?;
-    let made = blocks::add(gate, &revocations, now).await?;
+    let made = blocks::add(gate, &revocations, now).await;
+    let made = made.inspect_err(|fault| end_where_made(gate, fault, &revocations))?;
     end_named(gate, &made).await?;
     Ok(made)
 }
@@ -70,7 +72,8 @@ pub(in crate::flows) async fn carry_out(
     revocations: &[Revocation],
 ) -> Result<(), StoreFault> {
     let changes: Vec<_> = revocations.iter().cloned().map(Change::Add).collect();
-    gate.revocation_log.append(&changes).await?;
+    let made = gate.revocation_log.append(&changes).await;
+    made.inspect_err(|fault| end_where_made(gate, fault, revocations))?;
     end_named(gate, revocations).await
 }
 
@@ -82,13 +85,35 @@ pub(in crate::flows) async fn end_named(
     gate: &Arc<Gate>,
     revocations: &[Revocation],
 ) -> Result<(), StoreFault> {
+    end_later(gate, revocations);
+    end_now(gate, revocations).await
+}
+
+/// Ends them now, and looks for no others later.
+///
+/// # Errors
+/// The store failed.
+pub(in crate::flows) async fn end_now(gate: &Gate, revocations: &[Revocation]) -> Result<(), StoreFault> {
     let targets: Vec<_> = revocations.iter().filter(|entry| ends_sessions(entry)).cloned().collect();
-    if targets.is_empty() {
-        return Ok(());
-    }
-    let (late, again) = (Arc::clone(gate), targets.clone());
-    gate.errands.spawn(async move { look_again(&late, again).await });
     end_sessions(gate, &targets).await
+}
+
+/// Ends the sessions that entries of the list name in a while, however long the store is away.
+pub(in crate::flows) fn end_later(gate: &Arc<Gate>, revocations: &[Revocation]) {
+    let targets: Vec<_> = revocations.iter().filter(|entry| ends_sessions(entry)).cloned().collect();
+    if !targets.is_empty() {
+        let late = Arc::clone(gate);
+        gate.errands.spawn(async move { look_again(&late, targets).await });
+    }
+}
+
+/// What could not be confirmed may stand all the same, and nobody may ask again: then its sessions are ended.
+pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, revocations: &[Revocation]) {
+    match fault {
+        StoreFault::NotHereYet | StoreFault::Deadline => end_later(gate, revocations),
+        // While the store is away none of it is made, and everybody who asks would leave an errand.
+        StoreFault::Unavailable(_) => {}
+    }
 }
 
 /// Looks for the sessions once more, however long the store is away. What was lifted meanwhile ends nobody who came
@@ -113,14 +138,22 @@ async fn end_sessions_again(gate: &Gate, targets: &[Revocation]) -> Result<(), S
     Ok(())
 }
 
-/// Takes a revocation back. What it ended stays ended.
+/// Takes a revocation back, and gives it: a block with all who held it then, and nobody who came since. What it ended
+/// stays ended.
 ///
 /// # Errors
 /// The store failed.
 pub async fn lift(gate: &Gate, id: RevocationId) -> Result<Option<Revocation>, StoreFault> {
-    let Some(known) = gate.revocation_log.find(id).await? else { return Ok(None) };
-    gate.revocation_log.append(&[Change::Lift(known.clone())]).await?;
-    Ok(Some(known))
+    for _ in 0..TRIES {
+        let seen = see(gate, id).await?;
+        let Some(known) = seen.entry.clone() else { return Ok(None) };
+        // Of others nobody holds a part.
+        let found = if known.rule == Rule::Block { vec![seen] } else { Vec::new() };
+        if gate.revocation_log.append_if(&found, &[Change::Lift(known.clone())]).await? {
+            return Ok(Some(known));
+        }
+    }
+    Err(too_often())
 }
 
 fn read(
@@ -177,12 +210,16 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
             Rule::Before(before) => Some(before),
             Rule::Outright | Rule::Block => None,
         };
+        let mut over = BTreeSet::new();
         for family in families {
-            if ended.insert((family, before.map(Timestamp::as_secs))) {
-                let issued = reach::end(gate, family, before).await?;
+            if ended.insert((family, before.map(Timestamp::as_secs)))
+                && let Some(issued) = reach::end(gate, family, before).await?
+            {
                 name_tokens(gate, &issued).await?;
+                over.insert(family);
             }
         }
+        reach::forget_ended(gate, &live, &revocation.target, &over).await;
     }
     Ok(())
 }
@@ -254,23 +291,49 @@ fn append_in_background(
     });
 }
 
-/// Names everything of this person, up to now, on every device. Their sessions are still to be ended ([`end_named`]).
+/// Names everything of this person, up to now, on every device. Their sessions are still to be ended ([`end_now`], and
+/// [`end_later`]).
 ///
 /// # Errors
 /// The list cannot be written now.
 pub(in crate::flows) async fn name_everything(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     live: &Live,
     iss: &str,
     subject: &str,
 ) -> Result<Revocation, StoreFault> {
     let now = gate.clock.now();
-    let target = Target { kind: Kind::Sub, whose: Whose::Of(iss.to_owned()), value: subject.to_owned() };
+    let target = person(Whose::Of(iss.to_owned()), subject);
     let revocation = Revocation {
         until: Some(hold(live, &target).ends(now)),
         reason: Some("signed out everywhere".to_owned()),
         ..Revocation::new(target, Rule::Before(now), now)
     };
-    gate.revocation_log.append(&[Change::Add(revocation.clone())]).await?;
+    let made = gate.revocation_log.append(&[Change::Add(revocation.clone())]).await;
+    made.inspect_err(|fault| end_where_made(gate, fault, std::slice::from_ref(&revocation)))?;
     Ok(revocation)
+}
+
+/// The entries that name what of this person began by a moment, where that is `since` or later, as they stand.
+///
+/// # Errors
+/// The list cannot be read now.
+pub(in crate::flows) async fn watermarks_of(
+    gate: &Gate,
+    iss: &str,
+    subject: &str,
+    since: Timestamp,
+) -> Result<Vec<Revocation>, StoreFault> {
+    let mut named = Vec::new();
+    for whose in [Whose::Of(iss.to_owned()), Whose::All] {
+        let id = Revocation::new(person(whose, subject), Rule::Before(since), since).id();
+        named.extend(gate.revocation_log.find(id).await?);
+    }
+    let now = gate.clock.now();
+    named.retain(|entry| entry.reaches(since, now));
+    Ok(named)
+}
+
+fn person(whose: Whose, subject: &str) -> Target {
+    Target { kind: Kind::Sub, whose, value: subject.to_owned() }
 }

@@ -1,9 +1,11 @@
 //! Which sessions a revocation names. A session's record is kept by its family; beside it an index in the store says
-//! which families belong to a `sid` or `client` where their access tokens do not say so themselves: one that does is
-//! refused by that. A session is always found by its subject: a watermark may lie before tokens that it has handed out
-//! since, or that come while replicas learn of it. Of a `client` such tokens are not reached before they expire: to
-//! keep all sessions of a client together costs too much.
+//! which families belong to a `sid`, a subject, or a `client`. A session is always found by its subject: a watermark may lie
+//! before tokens that it has handed out since, or that come while replicas learn of it. So it is by its `sid`: that its
+//! first access token says it does not make later ones say it, which may have been asked for with less scope. By its
+//! `client` only where its first token does not say that itself: to keep all sessions of a client together costs too much,
+//! and later tokens that do not name it are not reached before they expire.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use crate::core::denial::{Denial, SessionEnd};
 use crate::core::digest::of_parts;
 use crate::core::hex;
 use crate::core::revocation::{Kind, Target, Whose};
-use crate::core::session::exchange::{Family, Issued};
+use crate::core::session::exchange::{Family, Issued, SLACK};
 use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::core::time::Timestamp;
 use crate::core::token::verified::VerifiedToken;
@@ -73,13 +75,12 @@ pub(in crate::flows) async fn note(
     most: usize,
 ) -> Result<(), StoreFault> {
     let longest = live.settings.issuers.iter().map(|issuer| issuer.rules.max_token_lifetime).max();
-    let until = grant.signed_in_at.plus(timeouts.absolute).plus(longest.unwrap_or_default());
-    let said = |of: fn(&VerifiedToken) -> Option<&str>| token.and_then(of);
+    let until = grant.signed_in_at.plus(timeouts.absolute).plus(longest.unwrap_or_default()).plus(SLACK);
     let subject = grant.subject.as_ref().map(|subject| subject.sub.as_str());
     let facts = [
-        (Kind::Sid, grant.session_id.as_deref(), said(VerifiedToken::session)),
+        (Kind::Sid, grant.session_id.as_deref(), None),
         (Kind::Sub, subject, None),
-        (Kind::Client, Some(grant.client_id.as_str()), said(VerifiedToken::client)),
+        (Kind::Client, Some(grant.client_id.as_str()), token.and_then(VerifiedToken::client)),
     ];
     for (kind, value, said) in facts {
         if let Some(value) = value.filter(|value| said != Some(value)) {
@@ -105,7 +106,7 @@ async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<(),
         for oldest in entries.drain(..too_many) {
             tracing::warn!("somebody has so many sessions that the oldest is ended");
             let issued = end(gate, FamilyId::from_bytes(oldest.family), None).await?;
-            name_tokens(gate, &issued).await?;
+            name_tokens(gate, &issued.unwrap_or_default()).await?;
         }
         if put(gate, key, expected, &entries).await? {
             return Ok(());
@@ -121,17 +122,27 @@ pub(in crate::flows) async fn forget(gate: &Gate, grant: &Grant) {
     let facts = [(Kind::Sid, grant.session_id.as_deref()), (Kind::Sub, subject)];
     for (kind, value) in facts {
         if let Some(value) = value {
-            let _ = take_out(gate, &key(kind, &grant.iss, value, 0), grant.family).await;
+            let _ = take_out(gate, &key(kind, &grant.iss, value, 0), &BTreeSet::from([grant.family])).await;
         }
     }
 }
 
-async fn take_out(gate: &Gate, key: &StoreKey, family: FamilyId) -> Result<(), StoreFault> {
+/// The same of sessions that a revocation has ended: whoever asks for it again looks for what came since, and not once more
+/// for each that ever was.
+pub(super) async fn forget_ended(gate: &Gate, live: &Live, target: &Target, ended: &BTreeSet<FamilyId>) {
+    if !ended.is_empty() && matches!(target.kind, Kind::Sid | Kind::Sub) {
+        for key in keys(live, target) {
+            let _ = take_out(gate, &key, ended).await;
+        }
+    }
+}
+
+async fn take_out(gate: &Gate, key: &StoreKey, families: &BTreeSet<FamilyId>) -> Result<(), StoreFault> {
     for _ in 0..ATTEMPTS {
         let Some((version, bytes)) = gate.store.get(key).await?.value else { return Ok(()) };
         let mut entries = read(key, &bytes)?;
         let before = entries.len();
-        entries.retain(|entry| entry.family != *family.as_bytes());
+        entries.retain(|entry| !families.contains(&FamilyId::from_bytes(entry.family)));
         if entries.len() == before || put(gate, key, Some(version), &entries).await? {
             return Ok(());
         }
@@ -165,15 +176,8 @@ fn read(key: &StoreKey, bytes: &Bytes) -> Result<Vec<Entry>, StoreFault> {
 /// # Errors
 /// The store failed.
 pub(super) async fn families(gate: &Gate, live: &Live, target: &Target) -> Result<Vec<FamilyId>, StoreFault> {
-    let all = || live.settings.issuers.iter().map(|issuer| issuer.rules.iss.as_str()).collect();
-    let issuers: Vec<&str> = match &target.whose {
-        Whose::Of(iss) => vec![iss],
-        Whose::All => all(),
-    };
-    let parts = if target.kind == Kind::Client { PARTS } else { 1 };
     let mut families = Vec::new();
-    for (iss, part) in issuers.into_iter().flat_map(|iss| (0..parts).map(move |part| (iss, part))) {
-        let key = key(target.kind, iss, &target.value, part);
+    for key in keys(live, target) {
         if let Some((_, bytes)) = gate.store.get(&key).await?.value {
             families.extend(read(&key, &bytes)?.into_iter().map(|entry| FamilyId::from_bytes(entry.family)));
         }
@@ -181,8 +185,19 @@ pub(super) async fn families(gate: &Gate, live: &Live, target: &Target) -> Resul
     Ok(families)
 }
 
-/// Ends a session, unless it began after `before`, and gives the access tokens that it handed out by then. Its refresh
-/// token is revoked at the AS when its holder next comes.
+/// The indexes of what is named.
+fn keys(live: &Live, target: &Target) -> Vec<StoreKey> {
+    let issuers: Vec<&str> = match &target.whose {
+        Whose::Of(iss) => vec![iss],
+        Whose::All => live.settings.issuers.iter().map(|issuer| issuer.rules.iss.as_str()).collect(),
+    };
+    let parts = if target.kind == Kind::Client { PARTS } else { 1 };
+    let key_of = |iss, part| key(target.kind, iss, &target.value, part);
+    issuers.into_iter().flat_map(|iss| (0..parts).map(move |part| key_of(iss, part))).collect()
+}
+
+/// Ends a session, unless it began after `before`, and gives the access tokens that it handed out by then; `None`: it goes
+/// on, or nobody knows it. Its refresh token is revoked at the AS when its holder next comes.
 ///
 /// # Errors
 /// The store failed.
@@ -190,20 +205,20 @@ pub(super) async fn end(
     gate: &Gate,
     family: FamilyId,
     before: Option<Timestamp>,
-) -> Result<Vec<Issued>, StoreFault> {
+) -> Result<Option<Vec<Issued>>, StoreFault> {
     let step = |known: &mut Family, _| {
         let began_later = before.is_some_and(|before| known.signed_in_at().as_secs() > before.as_secs());
         if began_later {
-            return Vec::new();
+            return None;
         }
         if known.over().is_none() {
             known.end(SessionEnd::Revoked, None);
         }
-        known.issued().to_vec()
+        Some(known.issued().to_vec())
     };
     let ended = change_known(&*gate.store, &*gate.clock, family, || None, step).await;
     match ended {
-        Ok(issued) => Ok(issued.unwrap_or_default()),
+        Ok(issued) => Ok(issued.flatten()),
         Err(Denial::StoreUnavailable) => {
             Err(StoreFault::Unavailable("a session could not be ended".to_owned()))
         }

@@ -18,13 +18,13 @@ use crate::core::revocation::{GrantFacts, Revocation};
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, Issued, Successor};
-use crate::core::session::grant::{FamilyId, Grant, Timeouts};
+use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
 use crate::flows::exchange::coordinate::change;
 use crate::flows::exchange::{At, refresh, session_cookie};
-use crate::flows::revoke::{end_named, name_everything, name_tokens, reach};
+use crate::flows::revoke::{end_later, end_now, name_everything, name_tokens, reach, watermarks_of};
 
 /// Whether the person signs out on every device.
 pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, Denial> {
@@ -44,7 +44,9 @@ pub(in crate::flows) async fn end_session(at: At<'_>, grant: &Grant, everywhere:
     let At { gate, live, client, .. } = at;
     let timeouts = session_cookie::timeouts(client);
     // Before the session ends: whoever could not be signed out elsewhere may ask again.
-    let everything = if everywhere { everything_of(at, grant).await? } else { None };
+    let everything = if everywhere { everything_of(at, grant).await? } else { Vec::new() };
+    // Also where this comes to nothing, or its browser leaves.
+    end_later(gate, &everything);
     let Ended { revoke, issued, is_stored } = end_family(gate, grant, timeouts, SessionEnd::Revoked).await;
     for token in revoke {
         revoke_in_background(gate, live, client, token);
@@ -53,39 +55,49 @@ pub(in crate::flows) async fn end_session(at: At<'_>, grant: &Grant, everywhere:
     name_tokens(gate, &issued).await.map_err(|_| Denial::StoreUnavailable)?;
     let (late, over) = (Arc::clone(gate), grant.clone());
     gate.errands.spawn(async move { reach::forget(&late, &over).await });
-    if let Some(everything) = everything {
-        end_named(gate, &[everything]).await.map_err(|_| Denial::StoreUnavailable)?;
-    }
-    Ok(())
+    end_now(gate, &everything).await.map_err(|_| Denial::StoreUnavailable)
 }
 
-/// Names everything of the person whose session it is, up to now; `None`: all of that was named before. A session that
-/// was over is ended as an exchange would end it: the cookie goes, and with it what shows that it was stolen.
+/// Names everything of the person whose session it is, up to now, and gives the entries that say so. Where that was done
+/// before, those entries as they stand: they reach no further than they did, and whoever asks again may do so because not
+/// all of it was carried out. A session that was over is ended as an exchange would end it: the cookie goes, and with it
+/// what shows that it was stolen.
+///
+/// Somebody who is blocked, and whose session is not over, is signed out all the same: they may be let in again.
 ///
 /// # Errors
 /// [`Denial::InvalidRequest`]: nobody knows whose it is. [`Denial::SessionEnded`]. [`Denial::StoreUnavailable`], or
 /// [`Denial::RevocationsUnavailable`]: it cannot be said now.
-async fn everything_of(at: At<'_>, grant: &Grant) -> Result<Option<Revocation>, Denial> {
+async fn everything_of(at: At<'_>, grant: &Grant) -> Result<Vec<Revocation>, Denial> {
     const WHOSE: Denial = Denial::InvalidRequest(
         "Nobody knows whose session this is: it can only be ended alone, without everywhere.",
     );
-    let facts = GrantFacts::of(grant);
-    let subject = facts.sub.ok_or(WHOSE)?;
-    let (gate, now) = (at.gate, at.gate.clock.now());
-    // Of the person alone: no session has this family, nor any client this name.
-    let person = GrantFacts { family: FamilyId::from_bytes([0; 16]), sid: None, client: "", ..facts.clone() };
-    if !gate.revocations.admits_grant(&person, now)? {
-        return Ok(None);
+    let GrantFacts { iss, sub, signed_in_at, .. } = GrantFacts::of(grant);
+    let subject = sub.ok_or(WHOSE)?;
+    let gate = at.gate;
+    // What is said of the session itself, not of its person.
+    let session = GrantFacts { sub: None, ..GrantFacts::of(grant) };
+    let admits = || gate.revocations.admits_grant(&session, gate.clock.now());
+    // Nothing is done while nobody can say.
+    let _ = admits()?;
+    // Of the list itself: another replica may have written it just now.
+    let named = watermarks_of(gate, iss, subject, signed_in_at).await;
+    let (everything, some): (Vec<_>, Vec<_>) = named
+        .map_err(|_| Denial::StoreUnavailable)?
+        .into_iter()
+        .partition(Revocation::is_up_to_when_it_was_made);
+    if !everything.is_empty() {
+        return Ok(everything);
     }
     if let Some(end) = refresh::end_where_over(at, grant).await? {
         return Err(Denial::SessionEnded(end));
     }
-    if !gate.revocations.admits_grant(&facts, gate.clock.now())? {
+    if !some.is_empty() || !admits()? {
         refresh::end_taken_back(at, grant).await;
         return Err(Denial::SessionEnded(SessionEnd::Revoked));
     }
-    let named = name_everything(gate, at.live, facts.iss, subject).await;
-    named.map(Some).map_err(|_| Denial::StoreUnavailable)
+    let named = name_everything(gate, at.live, iss, subject).await;
+    named.map(|named| vec![named]).map_err(|_| Denial::StoreUnavailable)
 }
 
 /// What is left to do of a session that has ended.

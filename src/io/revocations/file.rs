@@ -20,10 +20,12 @@ pub(super) const LIST: Kind = Kind {
     cache: 32 << 20,
 };
 type Id<'k> = &'k [u8; 16];
+/// End and id: see [`end_key`].
+type EndKey = [u8; 24];
 /// Id → [`Revocation::to_bytes`].
 const RECORDS: TableDefinition<'_, Id<'_>, &[u8]> = TableDefinition::new("records");
 /// End in whole seconds (8 bytes, big endian) and id, of those that end.
-const ENDS: TableDefinition<'_, &[u8; 24], ()> = TableDefinition::new("ends");
+const ENDS: TableDefinition<'_, &EndKey, ()> = TableDefinition::new("ends");
 /// The number of a commit, and which in it → what it took out. For a process that comes back to the file: what is
 /// not there any more it does not see.
 const LIFTED: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("lifted");
@@ -198,29 +200,40 @@ impl ListFile {
 
     /// Takes out what has ended, at most `limit` of it. Gives how many that were.
     pub(super) fn take_out_ended(&self, now: Timestamp, limit: usize) -> Result<usize, StoreFileError> {
+        let ended = self.ended(now, limit)?;
+        if !ended.is_empty() {
+            self.take_out(&ended)?;
+        }
+        Ok(ended.len())
+    }
+
+    /// What has ended, at most `limit` of it.
+    fn ended(&self, now: Timestamp, limit: usize) -> Result<Vec<EndKey>, StoreFileError> {
         let last = end_key(now.minus(GRACE), [0; 16]);
+        let read = || {
+            let ends = self.database.begin_read()?.open_table(ENDS)?;
+            let ended = ends.range::<&EndKey>(..&last)?.take(limit);
+            ended.map(|end| Ok(*end?.0.value())).collect::<Result<_, redb::Error>>()
+        };
+        read().map_err(|error| self.place.told(error))
+    }
+
+    /// Takes these out, but for those that were put again since they were seen: whoever writes beside this waits for nobody,
+    /// and they have another end now.
+    fn take_out(&self, ended: &[EndKey]) -> Result<(), StoreFileError> {
         let take_out = || {
-            let ended: Vec<[u8; 24]> = {
-                let transaction = self.database.begin_read()?;
-                let ends = transaction.open_table(ENDS)?;
-                let ended = ends.range::<&[u8; 24]>(..&last)?.take(limit);
-                ended.map(|end| Ok(*end?.0.value())).collect::<Result<_, redb::Error>>()?
-            };
-            if ended.is_empty() {
-                return Ok(0);
-            }
             let transaction = self.database.begin_write()?;
             {
                 let mut records = transaction.open_table(RECORDS)?;
                 let mut ends = transaction.open_table(ENDS)?;
-                for end in &ended {
-                    ends.remove(end)?;
+                for end in ended {
                     let [_, _, _, _, _, _, _, _, id @ ..] = end;
-                    records.remove(id)?;
+                    if ends.remove(end)?.is_some() {
+                        records.remove(id)?;
+                    }
                 }
             }
-            transaction.commit()?;
-            Ok(ended.len())
+            Ok(transaction.commit()?)
         };
         take_out().map_err(|error: redb::Error| self.place.told(error))
     }
@@ -343,7 +356,7 @@ fn count(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
 
 type Records<'t> = Table<'t, Id<'static>, &'static [u8]>;
 type About<'t> = Table<'t, &'static str, u64>;
-type Ends<'t> = Table<'t, &'static [u8; 24], ()>;
+type Ends<'t> = Table<'t, &'static EndKey, ()>;
 
 fn make(records: &mut Records<'_>, ends: &mut Ends<'_>, change: &Change) -> Result<(), redb::Error> {
     let id = change.id();
@@ -368,11 +381,45 @@ fn make(records: &mut Records<'_>, ends: &mut Ends<'_>, change: &Change) -> Resu
 }
 
 /// Sorts by the whole second in which it ends.
-fn end_key(end: Timestamp, id: [u8; 16]) -> [u8; 24] {
+fn end_key(end: Timestamp, id: [u8; 16]) -> EndKey {
     let seconds = u64::try_from(end.as_secs()).unwrap_or(0).to_be_bytes();
     let mut key = [0; 24];
     let (first, second) = key.split_at_mut(8);
     first.copy_from_slice(&seconds);
     second.copy_from_slice(&id);
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::revocation::{Kind as Of, Rule, Target, Whose};
+
+    #[test]
+    fn what_is_put_again_while_the_ended_are_taken_out_stays() {
+        let (folder, made_at) = (tempfile::tempdir().unwrap(), Timestamp::from_secs(1_800_000_000));
+        let file = ListFile::open(folder.path(), &Backend::default()).unwrap();
+        let ending = |value: &str, seconds| {
+            let target = Target { kind: Of::Sid, whose: Whose::All, value: value.to_owned() };
+            let until = Some(made_at.plus(Duration::from_secs(seconds)));
+            Revocation { until, ..Revocation::new(target, Rule::Outright, made_at) }
+        };
+        let put = |ending: &Revocation| file.write(&[Change::Add(ending.clone())]).unwrap();
+        let [renewed, over] = ["renewed", "over"].map(|value| ending(value, 10));
+        put(&renewed);
+        put(&over);
+        let now = made_at.plus(Duration::from_secs(100));
+        let ended = file.ended(now, 10).unwrap();
+        assert_eq!(ended.len(), 2);
+        // By whoever writes, before the commit of whoever takes out.
+        let renewed = ending("renewed", 1000);
+        put(&renewed);
+        file.take_out(&ended).unwrap();
+        assert_eq!(file.find(over.id()).unwrap(), None);
+        assert_eq!(file.find(renewed.id()).unwrap(), Some(renewed.clone()));
+        // It ends by its new end.
+        let later = made_at.plus(Duration::from_secs(1100));
+        assert_eq!(file.take_out_ended(later, 10).unwrap(), 1);
+        assert_eq!(file.find(renewed.id()).unwrap(), None);
+    }
 }

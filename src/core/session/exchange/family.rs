@@ -475,9 +475,9 @@ impl Family {
         self.signed_in_at
     }
 
-    /// When nothing need be known of it any more.
-    pub const fn keep_until(&self) -> Timestamp {
-        self.keep_until
+    /// When nothing need be known of it any more, nor of the access tokens that it handed out: the last may outlive it.
+    pub fn keep_until(&self) -> Timestamp {
+        self.issued.iter().map(Issued::known_until).fold(self.keep_until, Ord::max)
     }
 }
 

@@ -46,11 +46,14 @@ use crate::core::denial::SessionEnd;
 use crate::core::session::grant::{Generation, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::core::time::Timestamp;
+use crate::core::token::LARGEST_CLOCK_SKEW;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::id::TokenId;
 
-/// By how much clocks may differ.
-const SLACK: Duration = Duration::from_secs(300);
+/// By how much the clocks of replicas may differ.
+const CLOCKS: Duration = Duration::from_secs(300);
+/// For how long after its end an access token may still pass somewhere.
+pub const SLACK: Duration = LARGEST_CLOCK_SKEW.saturating_add(CLOCKS);
 
 /// What an exchange asks for. Only requests of one shape share an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,8 +137,8 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Until when a replica whose clock is behind may take it, by the clock of one that is ahead: so long it must be
-    /// known, and named where it was taken back.
+    /// Until when a replica whose clock is behind may take it, by the clock of one that is ahead, whatever `clock_skew` its
+    /// issuer has: so long it must be known, and named where it was taken back.
     pub fn known_until(&self) -> Timestamp {
         self.expires_at.plus(SLACK)
     }

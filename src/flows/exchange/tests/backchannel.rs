@@ -286,3 +286,16 @@ async fn whatever_is_no_logout_token_of_a_server_changes_nothing() {
     assert_eq!(scene.store.puts(), 0);
     scene.is_sent(&from_a_server(), &format!("state=x&{form}&more=y")).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_durable_and_came_late_ends_its_sessions_also_where_the_issuer_does_not_ask_again() {
+    let mut scene = Scene::strict();
+    let cut = scene.cut();
+    let session = scene.signed_in("alice", "sid-1", "t").await;
+    cut.is_late_once();
+    let refused = scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1" }))).await;
+    assert_eq!(refused.unwrap_err(), Denial::StoreUnavailable);
+    assert_eq!(scene.takes(&session.1).await, Ok(()), "nothing names it yet");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(scene.is_out(&session).await);
+}

@@ -1,5 +1,7 @@
 //! What the list of revocations means for sessions and for the access tokens that they handed out.
 
+mod again;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -7,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::core::revocation::wanted::Wanted;
 use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use crate::core::token::LARGEST_CLOCK_SKEW;
 use crate::flows::authenticate::{Brought, authenticate};
 use crate::flows::ports::{Found, RevocationLog as _, Store, StoreFault, StoreKey, Value as Kept, Version};
 use crate::flows::revoke::{RevokeError, lift, revoke};
@@ -145,6 +148,49 @@ async fn a_session_takes_along_the_access_tokens_that_do_not_say_that_they_are_i
         assert_eq!(scene.takes(&others).await.is_ok(), kind != "client", "{kind}");
         let refusal = scene.refresh(&cookie_of(&again)).await.unwrap_err();
         assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_sid_reaches_tokens_that_do_not_say_it_where_the_first_one_did() {
+    let scene = Scene::strict();
+    let says = json!({ "jti": "t", "sid": "sid-1" });
+    let (cookie, first) = scene.signed_in_with(says, Some(&id_token_of("alice"))).await;
+    // Asked for with less scope.
+    scene.next(access_token(&scene, json!({ "jti": "u" })));
+    let again = scene.refresh(&cookie).await.unwrap();
+    let second = body(&again)["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(scene.takes(&second).await, Ok(()));
+    scene.replica().revoke(json!({ "kind": "sid", "value": "sid-1" })).await.unwrap();
+    for token in [&first, &second] {
+        assert_eq!(scene.takes(token).await, Err(Denial::Revoked));
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_back_by_name_is_refused_for_as_long_as_its_issuers_clock_lets_it_pass() {
+    for is_taken_back_late in [false, true] {
+        let mut slow = issuer(Duration::from_secs(5));
+        slow.rules.clock_skew = LARGEST_CLOCK_SKEW;
+        let scene = Scene::of(Client { accept_any_access_token: false, ..client() }, slow);
+        let claims = json!({ "jti": "t", "sub": null, "client_id": null });
+        let (cookie, token) = scene.signed_in_with(claims, Some(&id_token_of("alice"))).await;
+        let sign_out = async || scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        if !is_taken_back_late {
+            sign_out().await;
+        }
+        // Five minutes and a second after its end.
+        scene.pass(540 + 301);
+        if is_taken_back_late {
+            assert_eq!(scene.takes(&token).await, Ok(()));
+            sign_out().await;
+        }
+        for seconds in [0, 298] {
+            scene.pass(seconds);
+            assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{is_taken_back_late} {seconds}");
+        }
+        scene.pass(1);
+        assert_eq!(scene.takes(&token).await, Err(Denial::TokenExpired));
     }
 }
 

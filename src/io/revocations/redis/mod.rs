@@ -7,11 +7,13 @@
 //! - `local`: the replica's own file
 //! - `awaited`: who waits until it has a change of their own
 //! - `resync`: what it does where the log does not lead from what it knows to what there is
+//! - `give_back`: what of that Redis had lost, and gets again
 //!
 //! A replica admits on what it knows for `max_staleness` at most, whatever `on_outage` says.
 
 mod awaited;
 mod follower;
+mod give_back;
 mod local;
 mod resync;
 mod scripts;

@@ -2,19 +2,18 @@
 //! and then follows the log from where that was when it began.
 //!
 //! What it has and Redis has not was lifted while it was away, when the log was only cut. But a Redis that lost what it
-//! had acknowledged (it came back empty, or another server took over without it) gets it back: what was acknowledged
-//! is kept, at the price that what was lifted, or made to end earlier, just before the loss may be refused again.
+//! had acknowledged (it came back empty, or another server took over without it) gets it back (`give_back`).
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::Shared;
 use super::follower::{File, Follower, PAGE};
+use super::give_back::Told;
 use super::local::PIECE;
 use super::scripts::{self, Entry, Read};
-use crate::core::revocation::{Change, Revocation, RevocationId};
+use crate::core::revocation::{Change, Revocation};
 use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::{Mark, Position};
 
@@ -54,6 +53,7 @@ impl Follower {
     pub(super) async fn resync(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
         self.finish_writing().await;
         let Shared { link, names, .. } = &*self.shared.clone();
+        let server = link.ask(async |line| scripts::server(line, names).await).await?;
         let begin = link.ask(async |line| scripts::last(line, names).await).await?;
         if let Some(cursor) = self.cursor {
             tracing::warn!(
@@ -67,7 +67,8 @@ impl Follower {
         self.compare(how, reached).await?;
         let mut at = 0;
         loop {
-            let (next, records) = link.ask(async |line| scripts::scan(line, names, at).await).await?;
+            let scan = async |line: &_| scripts::scan(line, names, at, server.as_deref()).await;
+            let (next, records) = link.ask(scan).await?;
             self.check_still(reached)?;
             self.tables.apply(&records);
             self.keep(records, Mark::default()).await;
@@ -87,13 +88,9 @@ impl Follower {
         Ok(())
     }
 
-    /// Another connection may lead to another server, which has another log and counts the parts of its list otherwise:
-    /// then all begins anew.
+    /// Another connection may lead to another server. In a cluster one connection may, too: the server is asked who it is.
     fn check_still(&self, reached: u64) -> Result<(), StoreFault> {
-        if self.shared.link.times_reached() == reached {
-            return Ok(());
-        }
-        Err(StoreFault::Unavailable("the connection changed while the list was read".to_owned()))
+        if self.shared.link.times_reached() == reached { Ok(()) } else { Err(scripts::moved()) }
     }
 
     /// Answers those whose own change was in what was read whole, as far as the end of the log shows it.
@@ -117,7 +114,7 @@ impl Follower {
     /// Looks for all that only this replica has.
     async fn compare(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
         let Shared { link, names, local, .. } = &*self.shared.clone();
-        let (mut after, mut lifted) = (None, Lifted::default());
+        let (mut after, mut told) = (None, Told::default());
         while matches!(self.file, File::Open) {
             let Some(piece) = local.piece(after).await else {
                 // It must not say that it is further: then it is compared when it is open again.
@@ -135,7 +132,7 @@ impl Follower {
             };
             match how {
                 Resync::Lift => self.lift_here(those(lacking)).await,
-                Resync::Keep => self.give_back(those(less), those(lacking), &mut lifted).await?,
+                Resync::Keep => self.give_back(those(less), those(lacking), &mut told).await?,
             }
             after = piece.next;
             if after.is_none() {
@@ -145,36 +142,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Puts into Redis what it lost: of what it has, the later moment.
-    async fn give_back(
-        &mut self,
-        less: Vec<Revocation>,
-        lacking: Vec<Revocation>,
-        lifted: &mut Lifted,
-    ) -> Result<(), StoreFault> {
-        let Shared { link, names, clock, .. } = &*self.shared.clone();
-        let now = clock.now();
-        let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
-        let mut again: Vec<_> = less.into_iter().filter(holds).collect();
-        let lacking: Vec<_> = lacking.into_iter().filter(holds).collect();
-        if !lacking.is_empty() {
-            // What Redis lacks because it was lifted is not lost.
-            lifted.read_on(&self.shared).await?;
-            let (gone, lost): (Vec<_>, Vec<_>) =
-                lacking.into_iter().partition(|lacking| lifted.ids.contains(&lacking.id()));
-            again.extend(lost);
-            self.lift_here(gone).await;
-        }
-        if !again.is_empty() {
-            let again: Vec<_> = again.into_iter().map(Change::Add).collect();
-            link.ask(async |line| scripts::append(line, names, &[], &again, scripts::nonce()).await).await?;
-            tracing::warn!(count = again.len(), "Redis had lost revocations, and has them again");
-        }
-        Ok(())
-    }
-
     /// It was lifted elsewhere.
-    async fn lift_here(&mut self, gone: Vec<Revocation>) {
+    pub(super) async fn lift_here(&mut self, gone: Vec<Revocation>) {
         let gone: Vec<_> = gone.into_iter().map(Change::Lift).collect();
         self.tables.apply(&gone);
         self.keep(gone, Mark::default()).await;
@@ -199,34 +168,5 @@ impl Follower {
         }
         let waiting = std::mem::take(&mut self.waiting);
         self.keep(waiting, Mark { position: self.cursor, ..Mark::default() }).await;
-    }
-}
-
-/// What the log says was lifted last, as far as it was read.
-#[derive(Default)]
-struct Lifted {
-    ids: HashSet<RevocationId>,
-    seq: u64,
-}
-
-impl Lifted {
-    /// Reads on, to the end of the log.
-    async fn read_on(&mut self, shared: &Shared) -> Result<(), StoreFault> {
-        let Shared { link, names, .. } = shared;
-        loop {
-            let from = self.seq;
-            let read = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await?;
-            for change in read.entries.iter().filter_map(|entry| entry.change.as_ref()) {
-                match change {
-                    Change::Add(again) => drop(self.ids.remove(&again.id())),
-                    Change::Lift(gone) => drop(self.ids.insert(gone.id())),
-                }
-            }
-            let Some(last) = read.entries.last() else { return Ok(()) };
-            self.seq = last.seq;
-            if last.seq <= from || last.seq >= read.last {
-                return Ok(());
-            }
-        }
     }
 }

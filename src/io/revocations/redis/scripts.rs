@@ -72,23 +72,36 @@ return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, '
   redis.call('XRANGE', log, ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])}
 ";
 
-/// Of each record ARGV has: id, before, until. Gives which of them (from 0) are not there, or with an earlier moment, each
-/// with whether it is there.
+/// Of each record ARGV has: id, before, until, and of a block how it is kept. Gives which of them (from 0) are not there,
+/// or with an earlier moment, or are another block, each with whether it is there.
 const BEHIND: &str = "
 local behind = {}
-for at = 1, #ARGV, 3 do
-  local before, till = ARGV[at+1], ARGV[at+2]
+for at = 1, #ARGV, 4 do
+  local before, till, block = ARGV[at+1], ARGV[at+2], ARGV[at+3]
   local there = redis.call('HGET', KEYS[1], ARGV[at])
   if not there then
-    behind[#behind + 1] = {(at - 1) / 3, 0}
+    behind[#behind + 1] = {(at - 1) / 4, 0}
+  elseif block ~= '' then
+    if there ~= block then behind[#behind + 1] = {(at - 1) / 4, 1} end
   else
     local b, u = string.match(there, '^(%d*):(%d*):')
     local is_later = b and before ~= '' and (b == '' or tonumber(before) > tonumber(b))
     local lasts = b and u ~= '' and (till == '' or tonumber(till) > tonumber(u))
-    if is_later or lasts then behind[#behind + 1] = {(at - 1) / 3, 1} end
+    if is_later or lasts then behind[#behind + 1] = {(at - 1) / 4, 1} end
   end
 end
 return behind
+";
+
+/// KEYS: records. Gives the run of the server that has them: the slot of a cluster may move to another, and back.
+const SERVER: &str = "
+local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+";
+
+/// ARGV: a cursor, how many. Gives that, and what HSCAN says.
+const SCAN: &str = "
+local found = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+return {server, found[1], found[2]}
 ";
 
 /// The names of the keys.
@@ -237,23 +250,58 @@ pub(super) async fn last(line: &Line, names: &Names) -> RedisResult<Result<Posit
     Ok(nonce.map(|nonce| Position { epoch, seq: last, nonce }).ok_or_else(unreadable))
 }
 
+/// Which run of which server has the list, where a connection may lead to several; `None`: it leads to one.
+pub(super) async fn server(line: &Line, names: &Names) -> RedisResult<Result<Option<String>, StoreFault>> {
+    if !line.leads_to_several() {
+        return Ok(Ok(None));
+    }
+    let mut command = redis::cmd("EVAL");
+    command.arg([SERVER, "return server"].concat()).arg(1).arg(names.records());
+    let server: String = line.query(&mut command).await?;
+    Ok(if server.is_empty() { Err(nameless()) } else { Ok(Some(server)) })
+}
+
 /// A part of all records, from the cursor `from` on, and the next cursor. The first is 0, and so is that behind the
-/// last.
+/// last. A cursor means something to one run of one server alone: `server` says which that is, as [`server`] does.
 pub(super) async fn scan(
     line: &Line,
     names: &Names,
     from: u64,
+    server: Option<&str>,
 ) -> RedisResult<Result<(u64, Vec<Change>), StoreFault>> {
-    let mut command = redis::cmd("HSCAN");
-    command.arg(names.records()).arg(from).arg("COUNT").arg(1000);
-    let (next, pairs): (u64, Vec<Vec<u8>>) = line.query(&mut command).await?;
+    const COUNT: usize = 1000;
+    let (next, pairs): (u64, Vec<Vec<u8>>) = if let Some(server) = server {
+        let mut command = redis::cmd("EVAL");
+        command.arg([SERVER, SCAN].concat()).arg(1).arg(names.records()).arg(from).arg(COUNT);
+        let (answers, next, pairs): (String, _, _) = line.query(&mut command).await?;
+        if answers != server {
+            return Ok(Err(moved()));
+        }
+        (next, pairs)
+    } else {
+        let mut command = redis::cmd("HSCAN");
+        command.arg(names.records()).arg(from).arg("COUNT").arg(COUNT);
+        line.query(&mut command).await?
+    };
     let records =
         pairs.chunks(2).map(|pair| pair.get(1).and_then(|record| revocation(record)).map(Change::Add));
     let records: Option<Vec<_>> = records.collect();
     Ok(records.map(|records| (next, records)).ok_or_else(unreadable))
 }
 
-/// Which of these are not there, or say less there than here; each with whether it is there.
+/// Another server has another log, and counts the parts of its list otherwise: then all begins anew.
+pub(super) fn moved() -> StoreFault {
+    StoreFault::Unavailable("another server answered while the list was read".to_owned())
+}
+
+fn nameless() -> StoreFault {
+    StoreFault::Unavailable(
+        "Redis does not say which server it is (run_id of INFO), and in a cluster the list cannot be read whole without".to_owned(),
+    )
+}
+
+/// Which of these are not there, or say less there than here, or something else of who holds a block; each with whether it is
+/// there.
 pub(super) async fn behind(
     line: &Line,
     names: &Names,
@@ -264,6 +312,7 @@ pub(super) async fn behind(
     for change in changes {
         let revocation = change.revocation();
         command.arg(change.id().as_bytes()).arg(before(revocation)).arg(digits(revocation.until));
+        command.arg(if revocation.rule == Rule::Block { as_kept(revocation) } else { Vec::new() });
     }
     Ok(Ok(line.query(&mut command).await?))
 }

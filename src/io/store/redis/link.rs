@@ -96,6 +96,11 @@ impl Line {
         self.connection.query(command).await
     }
 
+    /// Whether calls over it may be answered by one server and then by another.
+    pub(in crate::io) const fn leads_to_several(&self) -> bool {
+        matches!(self.connection, Connection::Cluster(_))
+    }
+
     pub(in crate::io) fn clock_says(&self, now: Timestamp) {
         if let Some(clock) = &self.clock {
             *clock.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), now);

@@ -198,7 +198,7 @@ pub(in crate::io) const ACL: [&str; 4] = [
      +del +exists +hdel +hget +hincrby +hscan +hset +xadd +xrange +zadd +zrange +zrem",
     "+role",
     "user gate on >acl-hunter2 resetchannels -@all +role +sentinel|masters",
-    "+ping +cluster|slots",
+    "+ping +info +cluster|slots",
 ];
 
 /// As on the command line.

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::core::revocation::holders::Hand;
 use crate::core::revocation::{Change, RevocationId};
 use crate::flows::ports::{
     Found, Listed, Part, RevocationLog, Seen, Store, StoreFault, StoreKey, Value as Kept, Version,
@@ -250,4 +251,44 @@ async fn what_an_operator_lifted_stays_lifted_once_the_word_was_carried_out() {
         came_to_it
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_transmitter_says_while_a_block_is_lifted_stands_or_is_told_to_whoever_lifted_it() {
+    for call in 0..2 {
+        let (here, troubled) = Listening::careful();
+        let block = here.operator_blocks("bob", None).await;
+        *troubled.trouble.lock().unwrap() = Trouble::IsOvertaken;
+        troubled.left.store(call, Ordering::SeqCst);
+        let (lifted, ()) = tokio::join!(lift(&here.gate, block.id()), async {
+            troubled.reached.acquire().await.unwrap().forget();
+            here.other_is_told(&here.set(DISABLED, json!({}))).await.unwrap();
+            troubled.goes_on.add_permits(1);
+        });
+        let holders = |block: &Revocation| block.holders().into_iter().map(|holder| holder.hand).collect();
+        let hands: Vec<Hand> = match here.is_blocked() {
+            true => holders(&here.listed()[0]),
+            false => holders(&lifted.unwrap().expect("what was lifted")),
+        };
+        assert!(hands.contains(&Hand::Transmitter(TRANSMITTER.to_owned())), "{call}: {hands:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_whose_answer_was_lost_ends_the_sessions_also_where_nobody_says_it_again() {
+    let mut was_lost = false;
+    for call in 0..10 {
+        let (here, troubled) = Listening::careful();
+        let id_token =
+            id_token(&json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": "alice" }));
+        let claims = json!({ "jti": "t", "sub": null, "client_id": null });
+        let (_, token) = here.signed_in_with(claims, Some(&id_token)).await;
+        *troubled.trouble.lock().unwrap() = Trouble::LosesTheAnswer;
+        troubled.left.store(call, Ordering::SeqCst);
+        let told = here.is_told(&here.set(DISABLED, json!({}))).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        was_lost |= told.is_err() && here.is_blocked();
+        assert_eq!(here.takes(&token).await.is_err(), here.is_blocked(), "{call}");
+    }
+    assert!(was_lost);
 }

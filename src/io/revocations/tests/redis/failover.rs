@@ -1,6 +1,8 @@
 //! Another master, one that lost everything, and none.
 
 use super::*;
+use crate::core::revocation::holders::{Hand, Holder};
+use crate::flows::ports::Seen;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_redis_that_lost_everything_gets_it_back_from_any_replica() {
@@ -92,21 +94,20 @@ async fn a_list_that_is_read_over_another_connection_is_read_from_its_beginning(
         scans.split_once(',').unwrap().0.parse::<usize>().unwrap()
     };
     let writer = Replica::of(&server).await;
-    add(&*writer.log, (0..5000).map(jti)).await;
+    for part in 0..5 {
+        add(&*writer.log, (part * 1000..(part + 1) * 1000).map(jti)).await;
+    }
     assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
     let _undisturbed = Replica::of(&server).await;
     let all = scans();
 
-    let (cable, faults) = (Cable::to(&server).await, Arc::new(Faults::default()));
+    let cable = Cable::to(&server).await;
     cable.pull();
-    let tuning = Tuning { backend: Backend { faults: Some(faults.clone()) }, ..Tuning::default() };
-    let reader = Replica::start_as(cable.settings(&server), folder(), Arc::new(SystemClock), false, tuning);
-    until("the file", async || reader.log.list(&Part::default()).await.is_ok()).await;
-    let before = faults.syncs.load(Ordering::SeqCst);
-    faults.hangs.store(true, Ordering::SeqCst);
-    assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
-    cable.plug_in();
-    until("the first part", async || faults.syncs.load(Ordering::SeqCst) > before).await;
+    let (reader, faults) = held_up_after_the_first_part(cable.settings(&server), || {
+        assert_eq!(server.ask("CONFIG RESETSTAT"), "+OK");
+        cable.plug_in();
+    })
+    .await;
     let reached = reader.link.times_reached();
     cable.cut();
     until("the next connection", async || reader.link.times_reached() > reached).await;
@@ -114,6 +115,59 @@ async fn a_list_that_is_read_over_another_connection_is_read_from_its_beginning(
     loaded(&reader.tables).await;
     assert!((0..5000).all(|n| reader.refuses(&jti(n))));
     assert!(scans() > all, "another server numbers its parts otherwise: {} after {all}", scans());
+}
+
+/// A reader whose disk hangs after the first part of the list.
+async fn held_up_after_the_first_part(settings: Redis, plug_in: impl FnOnce()) -> (Replica, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    let tuning = Tuning { backend: Backend { faults: Some(faults.clone()) }, ..Tuning::default() };
+    let reader = Replica::start_as(settings, folder(), Arc::new(SystemClock), false, tuning);
+    until("the file", async || reader.log.list(&Part::default()).await.is_ok()).await;
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.hangs.store(true, Ordering::SeqCst);
+    plug_in();
+    until("the first part", async || faults.syncs.load(Ordering::SeqCst) > before).await;
+    (reader, faults)
+}
+
+/// The slot of a cluster in which the list is moves from one server to another.
+fn move_the_list(servers: &[Server; 3]) {
+    let slot = servers[0].ask("CLUSTER KEYSLOT {revocations}");
+    let slot = slot.trim_start_matches(':');
+    let has_it = |server: &&Server| server.ask(&format!("CLUSTER COUNTKEYSINSLOT {slot}")) == ":4";
+    let from = servers.iter().find(has_it).unwrap();
+    let to = servers.iter().find(|server| server.port != from.port).unwrap();
+    let id = |server: &Server| server.ask_all("CLUSTER MYID").lines().nth(1).unwrap().to_owned();
+    let (source, target) = (id(from), id(to));
+    assert_eq!(to.ask(&format!("CLUSTER SETSLOT {slot} IMPORTING {source}")), "+OK");
+    assert_eq!(from.ask(&format!("CLUSTER SETSLOT {slot} MIGRATING {target}")), "+OK");
+    let keys = ["records", "ends", "log", "about"].map(|key| format!("{KEY}{key}")).join(" ");
+    let migrate = format!("MIGRATE 127.0.0.1 {} \"\" 0 30000 KEYS {keys}", to.port);
+    assert_eq!(from.ask(&migrate), "+OK");
+    for server in [to, from] {
+        assert_eq!(server.ask(&format!("CLUSTER SETSLOT {slot} NODE {target}")), "+OK");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_list_that_moves_in_its_cluster_while_it_is_read_is_read_from_its_beginning() {
+    let servers = cluster(Vec::new);
+    let asked = Redis { topology: Topology::Cluster, ..settings(&[&servers[0], &servers[1]]) };
+    let writer = Replica::start(asked.clone(), folder());
+    loaded(&writer.tables).await;
+    for part in 0..5 {
+        add(&*writer.log, (part * 1000..(part + 1) * 1000).map(jti)).await;
+    }
+    drop(writer.stop().await);
+    let cable = Cable::to(&servers[0]).await;
+    cable.pull();
+    let behind = Redis { topology: Topology::Cluster, ..cable.settings(&servers[0]) };
+    let (reader, faults) = held_up_after_the_first_part(behind, || cable.plug_in()).await;
+    // The library follows it by itself, over the same connection as far as anybody is told.
+    move_the_list(&servers);
+    faults.hangs.store(false, Ordering::SeqCst);
+    loaded(&reader.tables).await;
+    assert!((0..5000).all(|n| reader.refuses(&jti(n))));
 }
 
 /// A master, the server that takes over from it, and the Sentinel that says which it is.
@@ -299,5 +353,84 @@ async fn a_later_moment_that_a_failover_lost_is_given_back_and_nobody_forgets_it
     for replica in [&one, &two, &third] {
         until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
         assert!(knows(replica));
+    }
+}
+
+/// A block that this hand holds without an end.
+fn held_by(hand: Hand) -> Revocation {
+    let holder = Holder { hand, until: None, made_at: now(), reason: None };
+    Revocation::block(block("alice").target, vec![holder]).unwrap()
+}
+
+fn transmitter() -> Hand {
+    Hand::Transmitter("https://transmitter.example".to_owned())
+}
+
+fn bob() -> Hand {
+    Hand::Operator(Some("bob".to_owned()))
+}
+
+/// Who holds the block of alice, as this replica's Redis says; empty: nobody, or it cannot be asked.
+async fn holders(replica: &Replica) -> Vec<Hand> {
+    let found = replica.log.find(block("alice").id()).await.ok().flatten();
+    let mut hands: Vec<_> = found.iter().flat_map(Revocation::holders).map(|holder| holder.hand).collect();
+    hands.sort_by_key(|hand| hand.name().to_owned());
+    hands
+}
+
+async fn let_go(replica: &Replica, hand: &Hand) {
+    until("its turn", async || {
+        let Ok(Some(found)) = replica.log.find(block("alice").id()).await else { return false };
+        let seen = [Seen { id: found.id(), entry: Some(found.clone()) }];
+        let change = found.without(hand, now()).unwrap();
+        replica.log.append_if(&seen, &[change]).await == Ok(true)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_holds_a_block_holds_it_after_a_failover_that_lost_their_word_alone() {
+    for is_enabled_meanwhile in [false, true] {
+        let mut masters = Masters::start().await;
+        let (one, two) = masters.two_replicas().await;
+        let disabled = held_by(transmitter());
+        add(&*one.log, [disabled.clone()]).await;
+        assert!(masters.is_replicated());
+        masters.part();
+        let both = held_by(bob()).beside(Some(&disabled), now());
+        add(&*one.log, [both.clone()]).await;
+        for replica in [&one, &two] {
+            let part = Part { limit: 10, ..Part::default() };
+            let has_both = async || all(&*replica.log, part.clone()).await == [both.clone()];
+            until("the file", has_both).await;
+        }
+        // What a replica of the master still has is given back by one that hears of it late, too.
+        let late = two.stop().await;
+        masters.fail_over([&one, &one], std::slice::from_ref(&both)).await;
+        if is_enabled_meanwhile {
+            let_go(&one, &transmitter()).await;
+        }
+        let two = Replica::start(masters.settings(), late);
+        loaded(&two.tables).await;
+        let third = Replica::start(masters.settings(), folder());
+        loaded(&third.tables).await;
+        let names = if is_enabled_meanwhile { vec![bob()] } else { vec![bob(), transmitter()] };
+        for replica in [&one, &two, &third] {
+            until("all who hold it", async || holders(replica).await == names).await;
+            assert!(replica.refuses(&both));
+        }
+        if !is_enabled_meanwhile {
+            let_go(&two, &transmitter()).await;
+        }
+        add(&*third.log, [jti("after")]).await;
+        for replica in [&one, &two, &third] {
+            until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
+            assert_eq!(holders(replica).await, [bob()]);
+            assert!(replica.refuses(&both));
+        }
+        let_go(&one, &bob()).await;
+        for replica in [&one, &two, &third] {
+            until("the lift", async || !replica.refuses(&both)).await;
+        }
     }
 }

@@ -1,0 +1,253 @@
+//! What is cut short while access is taken back, and what becomes of it: later by itself, and when somebody asks again.
+
+use super::*;
+use crate::core::revocation::RevocationId;
+use crate::flows::ports::{Listed, Part, RevocationLog, Seen};
+
+/// Store and list of one replica, of which some calls fail.
+#[derive(Debug)]
+pub(in crate::flows::exchange::tests) struct Cut {
+    store: Arc<MemoryStore>,
+    log: Arc<MemoryLog>,
+    /// How many families are put before one is not; negative: it is over, or never to come.
+    puts: AtomicI64,
+    /// The same of changes of the list.
+    appends: AtomicI64,
+    /// What is appended is durable, and its writer does not hear of it.
+    is_late: std::sync::atomic::AtomicBool,
+}
+
+impl Store for Cut {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+        self.store.get(key)
+    }
+
+    fn put_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        value: Kept,
+    ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
+        async move {
+            if key.as_str().starts_with("family:") && self.puts.fetch_sub(1, Ordering::SeqCst) == 0 {
+                return Err(StoreFault::Unavailable("it is away in this test".to_owned()));
+            }
+            self.store.put_if(key, expected, value).await
+        }
+        .boxed()
+    }
+}
+
+impl RevocationLog for Cut {
+    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
+    }
+
+    fn append_if<'a>(
+        &'a self,
+        found: &'a [Seen],
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Result<bool, StoreFault>> {
+        async move {
+            if self.appends.fetch_sub(1, Ordering::SeqCst) == 0 {
+                return Err(StoreFault::Unavailable("it is away in this test".to_owned()));
+            }
+            let made = self.log.append_if(found, changes).await?;
+            if self.is_late.swap(false, Ordering::SeqCst) { Err(StoreFault::NotHereYet) } else { Ok(made) }
+        }
+        .boxed()
+    }
+
+    fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
+        self.log.find(id)
+    }
+
+    fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+        self.log.list(part)
+    }
+
+    fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()> {
+        self.log.follow(tables)
+    }
+}
+
+impl Scene {
+    /// Calls of this replica may fail from here on.
+    pub(in crate::flows::exchange::tests) fn cut(&mut self) -> Arc<Cut> {
+        let cut = Arc::new(Cut {
+            store: self.store.clone(),
+            log: self.log.clone(),
+            puts: AtomicI64::new(-1),
+            appends: AtomicI64::new(-1),
+            is_late: false.into(),
+        });
+        let gate = Arc::get_mut(&mut self.gate).unwrap();
+        (gate.store, gate.revocation_log) = (cut.clone(), cut.clone());
+        cut
+    }
+}
+
+impl Cut {
+    /// The next change of the list is durable, and whoever makes it does not hear of it.
+    pub(in crate::flows::exchange::tests) fn is_late_once(&self) {
+        self.is_late.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Two sessions of alice, whose access tokens do not say so.
+async fn two_sessions(scene: &Scene) -> [(String, String); 2] {
+    let claims = |jti: &str| json!({ "jti": jti, "sub": null, "client_id": null });
+    let id_token = id_token_of("alice");
+    let here = scene.signed_in_with(claims("t"), Some(&id_token)).await;
+    [here, scene.signed_in_with(claims("u"), Some(&id_token)).await]
+}
+
+/// Where a sign-out everywhere is cut short.
+const CUTS: [&str; 4] = ["its own family", "the other family", "its own tokens", "its watermark comes late"];
+
+fn cuts_short(cut: &Cut, at: &str) {
+    match at {
+        "its own family" => cut.puts.store(0, Ordering::SeqCst),
+        "the other family" => cut.puts.store(1, Ordering::SeqCst),
+        "its own tokens" => cut.appends.store(1, Ordering::SeqCst),
+        _ => cut.is_late_once(),
+    }
+}
+
+#[tokio::test]
+async fn who_asks_again_to_be_signed_out_everywhere_is_where_the_first_time_was_cut_short() {
+    for at in CUTS {
+        for elsewhere in [false, true] {
+            let mut scene = Scene::strict();
+            let cut = scene.cut();
+            let [(here, _), (there, other)] = two_sessions(&scene).await;
+            cuts_short(&cut, at);
+            let refusal = scene.delete(&headers(Some(&here)), EVERYWHERE).await.unwrap_err();
+            assert_eq!(refusal.denial, Denial::StoreUnavailable, "{at}");
+            assert!(refusal.set_cookie.is_none(), "{at}");
+            let watermark = scene.log.all();
+            assert_eq!(scene.takes(&other).await, Ok(()), "{at}: nothing names it yet");
+            scene.pass(61);
+            let (again, token) =
+                scene.signed_in_with(json!({ "jti": "w" }), Some(&id_token_of("alice"))).await;
+            // The process that was asked may have died.
+            let asked = if elsewhere { &scene.replica() } else { &scene };
+            let answer = asked.delete(&headers(Some(&here)), EVERYWHERE).await.unwrap();
+            assert_eq!(answer.status, StatusCode::NO_CONTENT, "{at}");
+            assert_eq!(scene.takes(&other).await, Err(Denial::Revoked), "{at}");
+            let refusal = scene.refresh(&there).await.unwrap_err();
+            assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{at}");
+            // The moment stays: whoever signed in since then is in.
+            assert!(watermark.iter().all(|entry| scene.log.all().contains(entry)), "{at}");
+            assert_eq!(scene.takes(&token).await, Ok(()), "{at}");
+            scene.next(access_token(&scene, json!({ "jti": "x" })));
+            scene.refresh(&again).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_ask_again_is_signed_out_everywhere_a_moment_later() {
+    for at in CUTS {
+        let mut scene = Scene::strict();
+        let cut = scene.cut();
+        let [(here, token), (there, other)] = two_sessions(&scene).await;
+        cuts_short(&cut, at);
+        scene.delete(&headers(Some(&here)), EVERYWHERE).await.unwrap_err();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        for token in [&token, &other] {
+            assert_eq!(scene.takes(token).await, Err(Denial::Revoked), "{at}");
+        }
+        assert!(scene.refresh(&there).await.is_err(), "{at}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_blocked_signs_out_everywhere_by_a_session_that_goes_on_and_by_no_other() {
+    let blocked = async |ends: bool| {
+        let scene = Scene::strict();
+        let [(here, _), (there, other)] = two_sessions(&scene).await;
+        let target = Target { kind: Kind::Sub, whose: Whose::Of(AS.to_owned()), value: "alice".to_owned() };
+        let block = Revocation::new(target, Rule::Block, scene.clock.now());
+        if ends {
+            scene.revoke(json!({ "kind": "sub", "value": "alice", "block": true })).await.unwrap();
+        } else {
+            // By whoever could not end her sessions.
+            scene.log.append(&[Change::Add(block.clone())]).await.unwrap();
+        }
+        let answered = scene.delete(&headers(Some(&here)), EVERYWHERE).await;
+        lift(&scene.gate, block.id()).await.unwrap();
+        let watermarks = scene.log.all().into_iter().filter(|entry| matches!(entry.rule, Rule::Before(_)));
+        let is_out =
+            scene.takes(&other).await == Err(Denial::Revoked) && scene.refresh(&there).await.is_err();
+        assert!(is_out, "after she was let in again: {ends}");
+        (answered.map(|answer| answer.status).map_err(|refusal| refusal.denial), watermarks.count())
+    };
+    assert_eq!(blocked(false).await, (Ok(StatusCode::NO_CONTENT), 1));
+    // The block has ended them all.
+    assert_eq!(blocked(true).await, (Err(Denial::SessionEnded(SessionEnd::Revoked)), 0));
+}
+
+#[tokio::test]
+async fn a_session_that_was_taken_back_for_another_reason_is_not_said_to_be_signed_out_everywhere() {
+    let now = Scene::new().clock.now();
+    for wanted in [
+        json!({ "kind": "issuer", "value": "demo" }),
+        json!({ "kind": "client", "value": "web-app" }),
+        json!({ "kind": "sub", "value": "alice", "before": now.to_rfc3339() }),
+    ] {
+        let scene = Scene::strict();
+        let (copy, _) = scene.signed_in("alice", "1", "t").await;
+        scene.pass(120);
+        let later = scene.signed_in("alice", "2", "u").await;
+        let made = scene.revoke(wanted.clone()).await.unwrap();
+        for _ in 0..2 {
+            let refusal = scene.delete(&headers(Some(&copy)), EVERYWHERE).await.unwrap_err();
+            assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{wanted}");
+            assert!(clears(refusal.set_cookie.as_ref()), "{wanted}");
+        }
+        let entries = scene.log.all();
+        let other =
+            |entry: &&Revocation| matches!(entry.target.kind, Kind::Sub) && entry.id() != made[0].id();
+        assert_eq!(entries.iter().find(other), None, "{wanted}");
+        if wanted["kind"] == "sub" {
+            assert!(!scene.is_out(&later).await, "{wanted}: it began later");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_durable_and_came_late_ends_its_sessions_all_the_same() {
+    for kind in ["sid", "sub", "family"] {
+        let mut scene = Scene::strict();
+        let cut = scene.cut();
+        let claims = json!({ "jti": "t", "sub": null, "client_id": null });
+        let (cookie, token) = scene.signed_in_with(claims, Some(&id_token_of("alice"))).await;
+        let grant = session_cookie::read(&scene.live, &client(), &headers(Some(&cookie))).unwrap().unwrap();
+        let value = match kind {
+            "sid" => "sid-1".to_owned(),
+            "sub" => "alice".to_owned(),
+            _ => grant.family.to_string(),
+        };
+        cut.is_late_once();
+        let refused = scene.revoke(json!({ "kind": kind, "value": value })).await;
+        assert!(matches!(refused, Err(RevokeError::Store(StoreFault::NotHereYet))), "{kind}");
+        assert_eq!(scene.takes(&token).await, Ok(()), "{kind}: nothing names it yet");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{kind}");
+    }
+}
+
+/// Whoever asks again and again makes nobody look at all that there ever was.
+#[tokio::test]
+async fn sessions_that_were_ended_are_not_looked_at_again() {
+    let scene = Scene::strict();
+    for _ in 0..20 {
+        two_sessions(&scene).await;
+    }
+    let index = || scene.store.bytes_of("families:");
+    let all = index();
+    scene.revoke(json!({ "kind": "sub", "value": "alice" })).await.unwrap();
+    scene.revoke(json!({ "kind": "sid", "value": "sid-1" })).await.unwrap();
+    assert!(index() < all / 2, "that of the client alone is left: {} of {all}", index());
+}

@@ -1,0 +1,254 @@
+//! What a replica puts into Redis again, because Redis had acknowledged it and lost it.
+//!
+//! What was acknowledged is kept, at the price that what was lifted, or made to end earlier, may be refused again where the
+//! log does not say so: of what was lifted since this replica last heard of it that is all that the lost log said. A replica
+//! that was away for long may have much of it. It gives it back all the same: it may be the only one that has what was
+//! acknowledged last, and nobody can tell the two apart. The log names what came back.
+//!
+//! A block may be held there by some and here by others: then by all of them, but for those of whom the log shows that they
+//! let go of it there.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Shared;
+use super::follower::{Follower, PAGE};
+use super::scripts;
+use crate::core::revocation::holders::{Hand, Holder};
+use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
+use crate::core::time::Timestamp;
+use crate::flows::ports::{Seen, StoreFault};
+
+/// How often somebody else may change a block in between.
+const TRIES: usize = 16;
+/// How many ids one line of the log names.
+const NAMED: usize = 64;
+
+impl Follower {
+    /// Puts into Redis what it lost: of what it has, the later moment, and of blocks all who hold them.
+    pub(super) async fn give_back(
+        &mut self,
+        less: Vec<Revocation>,
+        lacking: Vec<Revocation>,
+        told: &mut Told,
+    ) -> Result<(), StoreFault> {
+        let shared = self.shared.clone();
+        let now = shared.clock.now();
+        let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
+        let is_block = |revocation: &Revocation| revocation.rule == Rule::Block;
+        let (mut blocks, mut again): (Vec<_>, Vec<_>) = less.into_iter().filter(holds).partition(is_block);
+        let (lacking_blocks, lacking): (Vec<_>, Vec<_>) =
+            lacking.into_iter().filter(holds).partition(is_block);
+        if !lacking.is_empty() || !lacking_blocks.is_empty() {
+            told.read_on(&shared).await?;
+        }
+        // What Redis lacks because it was lifted is not lost.
+        let (mut gone, lost): (Vec<_>, Vec<_>) =
+            lacking.into_iter().partition(|lacking| told.lifted.contains(&lacking.id()));
+        again.extend(lost);
+        let mut given = again;
+        if !given.is_empty() {
+            let again: Vec<_> = given.iter().cloned().map(Change::Add).collect();
+            append(&shared, &[], &again).await?;
+        }
+        // All at once, which they mostly can be; else each by itself, as those of which something is there.
+        let (lost, others): (Vec<_>, Vec<_>) =
+            lacking_blocks.into_iter().partition(|block| !told.lifted.contains(&block.id()));
+        let nothing: Vec<_> = lost.iter().map(|block| Seen { id: block.id(), entry: None }).collect();
+        let lost_again: Vec<_> = lost.iter().cloned().map(Change::Add).collect();
+        if !lost.is_empty() && append(&shared, &nothing, &lost_again).await? {
+            given.extend(lost);
+        } else {
+            blocks.extend(lost);
+        }
+        blocks.extend(others);
+        for block in blocks {
+            match give_back_block(&shared, &block, told, now).await? {
+                Given::Back => given.push(block),
+                Given::NoMore => gone.push(block),
+                Given::Already => {}
+            }
+        }
+        self.lift_here(gone).await;
+        tell(&given);
+        Ok(())
+    }
+}
+
+fn tell(given: &[Revocation]) {
+    for until_lifted in until_lifted(given) {
+        tracing::warn!(
+            count = given.len(),
+            until_lifted,
+            "Redis had lost revocations, and has them again; one that was lifted while this process did not hear of it is to be \
+             lifted again"
+        );
+    }
+}
+
+/// The ids of those that stay until somebody lifts them, a line of the log each: among them may be one that was lifted. One
+/// line at least, where any was given back.
+fn until_lifted(given: &[Revocation]) -> Vec<String> {
+    let lasting = given.iter().filter(|revocation| revocation.until.is_none());
+    let ids: Vec<_> = lasting.map(|revocation| revocation.id().to_string()).collect();
+    let lines: Vec<_> = ids.chunks(NAMED).map(|ids| ids.join(" ")).collect();
+    if lines.is_empty() && !given.is_empty() { vec![String::new()] } else { lines }
+}
+
+/// What became of a block that is not there as it is here.
+enum Given {
+    Back,
+    /// All who hold it here hold it there, or let go of it there.
+    Already,
+    /// It was lifted.
+    NoMore,
+}
+
+/// Puts a block there beside what is there of it.
+async fn give_back_block(
+    shared: &Shared,
+    here: &Revocation,
+    told: &mut Told,
+    now: Timestamp,
+) -> Result<Given, StoreFault> {
+    let (Shared { link, names, .. }, id) = (shared, here.id());
+    for tried in 1..=TRIES {
+        let there = link.ask(async |line| scripts::find(line, names, id).await).await?;
+        told.read_on(shared).await?;
+        let all = match (&there, told.lost_of(here)) {
+            // Not by whoever lifts it: then all of it is lost.
+            (None, _) if !told.lifted.contains(&id) => here.clone(),
+            (None, None) => return Ok(Given::NoMore),
+            (Some(_), None) => return Ok(Given::Already),
+            (None, Some(lost)) => lost,
+            (Some(there), Some(lost)) => there.united(&lost, now),
+        };
+        if there.as_ref().is_some_and(|there| there.holders() == all.holders()) {
+            return Ok(Given::Already);
+        }
+        // One that another release wrote may never be what was read of it: then by whoever is known to hold it.
+        let found = if tried < TRIES { vec![Seen { id, entry: there }] } else { Vec::new() };
+        if append(shared, &found, &[Change::Add(all)]).await? {
+            return Ok(Given::Back);
+        }
+    }
+    Ok(Given::Already)
+}
+
+async fn append(shared: &Shared, found: &[Seen], changes: &[Change]) -> Result<bool, StoreFault> {
+    let Shared { link, names, .. } = shared;
+    link.ask(async |line| scripts::append(line, names, found, changes, scripts::nonce()).await).await
+}
+
+/// What the log in Redis says, as far as it was read.
+#[derive(Default)]
+pub(super) struct Told {
+    /// What was lifted last.
+    lifted: HashSet<RevocationId>,
+    /// Who held each block at any time.
+    holders: HashMap<RevocationId, Vec<Holder>>,
+    /// Who let go of one of which the log does not say that they held it: of a Redis that had lost that.
+    let_go: HashMap<RevocationId, Vec<Hand>>,
+    seq: u64,
+}
+
+impl Told {
+    /// Of a block those who hold it here by what the log never heard of: whoever else does not hold it there let go of it.
+    fn lost_of(&self, here: &Revocation) -> Option<Revocation> {
+        let known = self.holders.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
+        let mut holders = here.holders();
+        let let_go = self.let_go.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
+        holders.retain(|holder| !known.contains(holder) && !let_go.iter().any(|hand| hand.is(&holder.hand)));
+        Revocation::block(here.target.clone(), holders)
+    }
+
+    /// Reads on, to the end of the log.
+    async fn read_on(&mut self, shared: &Shared) -> Result<(), StoreFault> {
+        let Shared { link, names, .. } = shared;
+        loop {
+            let from = self.seq;
+            let read = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await?;
+            // Where the last page ended is read again.
+            let news = read.entries.iter().filter(|entry| entry.seq > from);
+            for change in news.filter_map(|entry| entry.change.as_ref()) {
+                self.takes(change);
+            }
+            let Some(last) = read.entries.last() else { return Ok(()) };
+            self.seq = last.seq;
+            if last.seq <= from || last.seq >= read.last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn takes(&mut self, change: &Change) {
+        let (revocation, id) = (change.revocation(), change.id());
+        match change {
+            Change::Add(_) => drop(self.lifted.remove(&id)),
+            Change::Lift(_) => drop(self.lifted.insert(id)),
+        }
+        if revocation.rule == Rule::Block {
+            let known = self.holders.entry(id).or_default();
+            for holder in revocation.holders() {
+                if known.contains(&holder) {
+                    continue;
+                }
+                if matches!(change, Change::Lift(_)) {
+                    self.let_go.entry(id).or_default().push(holder.hand.clone());
+                }
+                known.push(holder);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::revocation::{Kind, Target, Whose};
+
+    const ONE: &str = "https://one";
+    const TWO: &str = "https://two";
+
+    /// A block that these transmitters hold, each since then.
+    fn held(by: &[(&str, i64)]) -> Revocation {
+        let target = Target { kind: Kind::Sub, whose: Whose::All, value: "alice".to_owned() };
+        let holder = |(iss, since): &(&str, i64)| Holder {
+            hand: Hand::Transmitter((*iss).to_owned()),
+            until: None,
+            made_at: Timestamp::from_secs(*since),
+            reason: None,
+        };
+        Revocation::block(target, by.iter().map(holder).collect()).unwrap()
+    }
+
+    #[test]
+    fn what_comes_back_until_somebody_lifts_it_is_named() {
+        let block = held(&[(ONE, 1)]);
+        let ends = Revocation { until: Some(Timestamp::from_secs(9)), ..block.clone() };
+        assert_eq!(until_lifted(&[]), [] as [&str; 0]);
+        assert_eq!(until_lifted(std::slice::from_ref(&ends)), [""], "that anything came back is said");
+        assert_eq!(until_lifted(&[ends, block.clone()]), [block.id().to_string()]);
+        let lines = until_lifted(&vec![block; NAMED + 1]);
+        assert_eq!(lines.iter().map(|line| line.split(' ').count()).collect::<Vec<_>>(), [NAMED, 1]);
+    }
+
+    #[test]
+    fn what_the_log_never_heard_of_is_lost_and_who_let_go_there_is_not() {
+        let (add, lift) = (|by: &[_]| Change::Add(held(by)), |by: &[_]| Change::Lift(held(by)));
+        for (log, here, lost) in [
+            (vec![], vec![(ONE, 1), (TWO, 2)], vec![(ONE, 1), (TWO, 2)]),
+            (vec![add(&[(ONE, 1)])], vec![(ONE, 1), (TWO, 2)], vec![(TWO, 2)]),
+            (vec![add(&[(ONE, 1), (TWO, 2)]), add(&[(TWO, 2)])], vec![(ONE, 1), (TWO, 2)], vec![]),
+            (vec![add(&[(ONE, 1)]), lift(&[(ONE, 1)])], vec![(ONE, 1), (TWO, 2)], vec![(TWO, 2)]),
+            // The same hand once more, by whatever clock.
+            (vec![add(&[(ONE, 5)]), lift(&[(ONE, 5)])], vec![(ONE, 4)], vec![(ONE, 4)]),
+            // It let go of what that Redis had lost.
+            (vec![lift(&[(ONE, 9)])], vec![(ONE, 1), (TWO, 2)], vec![(TWO, 2)]),
+        ] {
+            let mut told = Told::default();
+            log.iter().for_each(|change| told.takes(change));
+            let lost = (!lost.is_empty()).then(|| held(&lost));
+            assert_eq!(told.lost_of(&held(&here)), lost, "{log:?}");
+        }
+    }
+}
