@@ -191,7 +191,7 @@ describe('a native client whose authorization server does not answer in time', (
       // Nothing is remembered of it, also no connection that the fault broke.
       await until('the authorization server to answer', async () => (await ask(refresh)).json.error === 'invalid_grant');
     }
-    await world.gateway.says("the client's credential in the configuration is wrong there");
+    await world.gateway.says("the client's credential in the configuration does not count there");
     await world.as.pause();
     const answer = await ask({ grant_type: 'authorization_code', client_id: 'cli', code: 'any' });
     await world.as.resume();
