@@ -206,6 +206,20 @@ fn the_example_at_the_top_level_is_valid_and_means_what_it_says() {
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
+/// The parser names a line behind the last.
+#[test]
+fn a_file_that_breaks_off_is_wrong_at_its_last_line() {
+    for (text, last) in [("a: b\nc", 2), ("a: b\nc\n", 2), ("a: b\nc\n\n", 3), ("a: {", 1), ("a: \"b\n\n", 2)]
+    {
+        let errors = parse(text).unwrap_err();
+        assert_eq!(
+            errors.mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(),
+            [last],
+            "{text:?}: {errors}"
+        );
+    }
+}
+
 #[test]
 fn what_the_file_leaves_out_has_the_documented_default() {
     let settings = settings(&good().client("").text());

@@ -105,6 +105,8 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Place>), Unreadable> {
         let message = error.to_string();
         let place = format!(" at line {line} column {column}");
         let mut message = message.replacen(&place, "", 1);
+        // The parser counts on behind the end.
+        let line = line.min(text.lines().count()).max(1);
         if text
             .lines()
             .nth(line.saturating_sub(1))
