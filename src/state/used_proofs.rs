@@ -265,8 +265,8 @@ mod tests {
         assert_eq!(used.note(&one, after(91)), Use::TooOld, "it was forgotten");
     }
 
-    #[test]
-    fn none_comes_again_when_the_clock_is_set_back() {
+    /// Of two proofs that were used the first is forgotten, in the 91st second.
+    fn one_of_two_forgotten() -> (UsedProofs, Proven, Proven) {
         let used = UsedProofs::new(1 << 20, SKEW);
         let (forgotten, remembered) = (proof("a", 1, NOW), proof("a", 2, after(1)));
         for made in [&forgotten, &remembered] {
@@ -274,6 +274,12 @@ mod tests {
         }
         used.sweep_all(after(91));
         assert_eq!(used.held(), 1);
+        (used, forgotten, remembered)
+    }
+
+    #[test]
+    fn none_comes_again_when_the_clock_is_set_back() {
+        let (used, forgotten, remembered) = one_of_two_forgotten();
         let back = after(5);
         assert_eq!(used.note(&forgotten, back), Use::TooOld);
         assert_eq!(used.note(&remembered, back), Use::Again);
@@ -284,13 +290,7 @@ mod tests {
 
     #[test]
     fn none_comes_again_when_clocks_may_differ_by_more() {
-        let used = UsedProofs::new(1 << 20, SKEW);
-        let (forgotten, remembered) = (proof("a", 1, NOW), proof("a", 2, after(1)));
-        for made in [&forgotten, &remembered] {
-            assert_eq!(used.note(made, after(1)), Use::First);
-        }
-        used.sweep_all(after(91));
-        assert_eq!(used.held(), 1);
+        let (used, forgotten, remembered) = one_of_two_forgotten();
         used.allow_clock_skew(Duration::from_secs(300), || after(91));
         let late = after(301);
         used.sweep_all(late);

@@ -1,6 +1,8 @@
 //! The key flow over real connections: discovery, one flight, rotation, and every way in which an
 //! authorization server can misbehave. Time is the tests' own.
 
+mod two_places;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -141,115 +143,6 @@ async fn keys_are_discovered_and_a_token_is_verified() {
     assert!(world.metric(r#"tollgate_key_fetches_total{issuer="demo",result="ok"} 1"#));
     assert!(world.metric(r#"tollgate_tokens_verified_total{issuer="demo",path="verified"} 1"#));
     assert!(world.metric(r#"tollgate_as_request_duration_seconds_count{endpoint="jwks",issuer="demo"} 1"#));
-}
-
-#[tokio::test]
-async fn rfc_8414_metadata_is_asked_for_first() {
-    let server = authorization_server(&[&keys().p256]).await;
-    server.answer(RFC8414, Reply::json(metadata(&server.url).to_string()));
-    let world = World::discovering(&server.url);
-    world.judge_of(&keys().p256).await.unwrap();
-    assert_eq!((server.asked(RFC8414), server.asked(OIDC)), (1, 0));
-}
-
-/// The metadata of an issuer at both places: `first` and `second` take these members out.
-fn publish_twice(server: &TestServer, first: &[&str], second: &[&str]) {
-    for (place, without) in [(RFC8414, first), (OIDC, second)] {
-        let mut document = metadata(&server.url);
-        document["end_session_endpoint"] = json!(format!("{}/out", server.url));
-        document["revocation_endpoint"] = json!(format!("{}{place}", server.url));
-        without.iter().for_each(|name| document[*name] = Value::Null);
-        server.answer(place, Reply::json(document.to_string()));
-    }
-}
-
-fn signing_in(iss: &str) -> World {
-    let timeout = Duration::from_millis(500);
-    World::new(Issuer { signs_in: true, timeout, ..issuer(iss, KeySource::Discovery(None)) })
-}
-
-/// Until a sign-out is known to lead there.
-async fn end_session_known(world: &World) {
-    while world.issuer().endpoints().is_none_or(|endpoints| endpoints.end_session.is_none()) {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn a_jwks_uri_that_stands_at_the_second_place_alone_is_found_there() {
-    let server = authorization_server(&[&keys().p256]).await;
-    publish_twice(&server, &["jwks_uri"], &[]);
-    let world = World::discovering(&server.url);
-    world.judge_of(&keys().p256).await.unwrap();
-    assert_eq!((server.asked(RFC8414), server.asked(OIDC)), (1, 1));
-    let endpoints = world.issuer().endpoints().unwrap();
-    assert_eq!(endpoints.revocation.as_ref().unwrap().path(), RFC8414, "what the first says counts");
-    // While the second cannot be read it is as it said before.
-    for bad in [Reply::Status(500), Reply::json(json!({"issuer": "https://evil.example"}).to_string())] {
-        server.answer(OIDC, bad);
-        world.later(600);
-        world.look().await;
-        world.judge_of(&keys().p256).await.unwrap();
-        assert!(world.issuer().last_error().is_none());
-    }
-    let world = World::discovering(&server.url);
-    assert_eq!(world.judge_of(&keys().p256).await, Err(Denial::KeysUnavailable));
-    let error = world.issuer().last_error().unwrap();
-    assert!(error.contains("no jwks_uri") && error.contains(OIDC), "{error}");
-}
-
-#[tokio::test]
-async fn where_people_sign_out_is_looked_for_at_the_second_place_where_the_gateway_signs_them_in() {
-    let server = authorization_server(&[&keys().p256]).await;
-    publish_twice(&server, &["end_session_endpoint"], &[]);
-    let world = World::discovering(&server.url);
-    world.judge_of(&keys().p256).await.unwrap();
-    assert_eq!(server.asked(OIDC), 0, "nobody signs in here");
-    let world = signing_in(&server.url);
-    world.judge_of(&keys().p256).await.unwrap();
-    end_session_known(&world).await;
-    let endpoints = world.issuer().endpoints().unwrap();
-    assert_eq!(endpoints.end_session.as_ref().unwrap().path(), "/out");
-    assert_eq!(endpoints.revocation.as_ref().unwrap().path(), RFC8414, "what the first says counts");
-    // One that says it itself is not asked twice.
-    publish_twice(&server, &[], &[]);
-    let asked = server.asked(OIDC);
-    world.later(600);
-    world.look().await;
-    assert_eq!(server.asked(OIDC), asked);
-}
-
-#[tokio::test]
-async fn a_second_place_that_is_away_or_anothers_costs_neither_keys_nor_what_it_said_before() {
-    let server = authorization_server(&[&keys().p256]).await;
-    publish_twice(&server, &["end_session_endpoint"], &[]);
-    let known = signing_in(&server.url);
-    known.judge_of(&keys().p256).await.unwrap();
-    end_session_known(&known).await;
-    let evil = json!({"issuer": "https://evil.example", "end_session_endpoint": "https://evil.example/out"});
-    for bad in [Reply::Status(404), Reply::Close, Reply::Hang, Reply::json(evil.to_string())] {
-        server.answer(OIDC, bad.clone());
-        let fresh = signing_in(&server.url);
-        for world in [&known, &fresh] {
-            let asked = server.asked(OIDC);
-            world.later(600);
-            world.look().await;
-            world.judge_of(&keys().p256).await.unwrap();
-            while server.asked(OIDC) == asked {
-                tokio::task::yield_now().await;
-            }
-            let endpoints = world.issuer().endpoints().unwrap();
-            assert!(endpoints.token.is_some(), "{bad:?}");
-            assert_eq!(endpoints.end_session.is_some(), std::ptr::eq(world, &known), "{bad:?}");
-        }
-    }
-    // It says that there is none any more.
-    publish_twice(&server, &["end_session_endpoint"], &["end_session_endpoint"]);
-    known.later(600);
-    known.look().await;
-    while known.issuer().endpoints().unwrap().end_session.is_some() {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
