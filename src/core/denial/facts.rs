@@ -230,6 +230,15 @@ impl Denial {
                 "A session is used by pages of the client's origins, which send its csrf_header with the value 1.",
                 Warn,
             ),
+            Self::PageLoadNotShown => row(
+                StatusCode::FORBIDDEN,
+                "page_load_not_shown",
+                Some("invalid_request"),
+                "Your browser does not say that it opens this page",
+                "Browsers do by Sec-Fetch-Mode and Sec-Fetch-Dest, from Chrome 80, Firefox 90 and Safari 16.4 on. A service worker \
+                 does not: let it leave the pages that sign in, and /oauth/, to the network.",
+                Warn,
+            ),
 
             Self::InsufficientScope { .. } => row(
                 StatusCode::FORBIDDEN,
@@ -306,7 +315,8 @@ impl Denial {
                 "not_a_navigation",
                 Some("invalid_request"),
                 "This is for browsers that go there",
-                "A page leads here with a link or location.assign; a script, a frame or a prefetch cannot sign anybody in.",
+                "A page leads here with a link or location.assign; a script, a frame or a prefetch cannot sign anybody in, \
+                 nor a service worker that asks in a page's place: let it leave /oauth/ to the network.",
                 Warn,
             ),
             Self::SignInNotUnderWay => refused(
