@@ -215,6 +215,7 @@ impl Found {
             status: StatusCode::OK,
             body: Bytes::from(body),
             set_cookie,
+            also_clears: Vec::new(),
             dpop_nonce: nonce_header(page),
             client: at.client.name.clone(),
             subject: answer.subject.clone(),
