@@ -956,7 +956,6 @@ fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
     let web = |cookie: &str| good().client(&format!("cookie: {{ {cookie} }}")).text();
     only_error(&web("path: /app"), "clients.web.cookie.path", "not sent to");
     only_error(&web("path: /oauth/tok"), "clients.web.cookie.path", "not sent to");
-    only_error(&web("path: \"\""), "clients.web.cookie.path", "not sent to");
     only_error(&web("name: __Host-x"), "clients.web.cookie.name", "`path: /`");
     for (name, prefix) in [("__host-http-x", "`__Host-Http-`"), ("__HOST-x", "`__Host-`")] {
         only_error(

@@ -18,6 +18,7 @@ pub enum LogLevel {
 }
 
 const REPLAYED: &str = "The proof was used before: make one for each request.";
+const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). A service worker does not: let it leave the pages that sign in, and /oauth/, to the network.";
 const SHORTLY: &str = "Try again shortly.";
 const SERVERS_WORDS: &str = "error and error_description are the authorization server's.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
@@ -230,15 +231,10 @@ impl Denial {
                 "A session is used by pages of the client's origins, which send its csrf_header with the value 1.",
                 Warn,
             ),
-            Self::PageLoadNotShown => row(
-                StatusCode::FORBIDDEN,
-                "page_load_not_shown",
-                Some("invalid_request"),
-                "Your browser does not say that it opens this page",
-                "Browsers do by Sec-Fetch-Mode and Sec-Fetch-Dest, from Chrome 80, Firefox 90 and Safari 16.4 on. A service worker \
-                 does not: let it leave the pages that sign in, and /oauth/, to the network.",
-                Warn,
-            ),
+            Self::PageLoadNotShown => {
+                let (title, error) = ("Your browser does not say that it opens this page", "invalid_request");
+                row(StatusCode::FORBIDDEN, "page_load_not_shown", Some(error), title, OPENS_PAGES, Warn)
+            }
 
             Self::InsufficientScope { .. } => row(
                 StatusCode::FORBIDDEN,
@@ -457,22 +453,14 @@ impl Denial {
                 "Too many denials",
                 "This address showed more bad credentials than limits.denials_per_address allows.",
             ),
-            Self::Overloaded => row(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                later,
-                "The gateway is busy",
-                SHORTLY,
-                Warn,
-            ),
-            Self::NoRoomForProofs => row(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no_room_for_proofs",
-                later,
-                "The gateway cannot take more DPoP proofs now",
-                SHORTLY,
-                Warn,
-            ),
+            Self::Overloaded => {
+                let title = "The gateway is busy";
+                row(StatusCode::SERVICE_UNAVAILABLE, "overloaded", later, title, SHORTLY, Warn)
+            }
+            Self::NoRoomForProofs => {
+                let title = "The gateway cannot take more DPoP proofs now";
+                row(StatusCode::SERVICE_UNAVAILABLE, "no_room_for_proofs", later, title, SHORTLY, Warn)
+            }
             Self::Internal => row(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
