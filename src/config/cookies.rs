@@ -6,7 +6,7 @@ use crate::config::read::Keys;
 use crate::config::settings::{CookieSettings, SameSite};
 use crate::core::session::cookie;
 
-/// Where the cookie of a client in `token` mode must be sent to; in `session` mode it is sent everywhere.
+/// Where the cookie of a client in `token` mode is sent to; in `session` mode it is sent everywhere.
 const TOKEN_ENDPOINT: &str = "/oauth/token";
 
 /// Prefixes that a browser keeps only with `Path=/`. What `__Secure-` and `__Http-` demand, ours have.
@@ -25,11 +25,7 @@ pub(super) fn read(client: &str, keys: &Keys<'_>, mode: Mode) -> CookieSettings 
             "in `session` mode the cookie goes with every request and its path is `/`; remove this",
         );
     }
-    let covers = match TOKEN_ENDPOINT.strip_prefix(path.as_str()) {
-        Some(rest) => rest.is_empty() || rest.starts_with('/') || path.ends_with('/'),
-        None => false,
-    };
-    if !is_session && !covers {
+    if !is_session && !cookie::PATHS.contains(&path.as_str()) {
         keys.wrong(
             "path",
             format!("a cookie with this path is not sent to {TOKEN_ENDPOINT}; use `{TOKEN_ENDPOINT}`, `/oauth` or `/`"),

@@ -47,6 +47,11 @@ impl RequestHead<'_> {
     pub fn host_name(&self) -> Result<&str, Denial> {
         self.host.name()
     }
+
+    /// `own`, the gateway as browsers see it, where its host was asked. Ports are not compared, as elsewhere.
+    pub fn asked_at<'o>(&self, own: &'o Origin) -> Option<&'o Origin> {
+        (self.host_name() == Ok(own.host_name())).then_some(own)
+    }
 }
 
 /// Whom a request is for, read once: the `Host` header or `:authority`, with or without a port.

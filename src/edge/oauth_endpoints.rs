@@ -88,7 +88,7 @@ const fn refusal(denial: Denial) -> OAuthRefusal {
 fn granted(given: OAuthAnswer) -> Outcome {
     let mut answer = Answer::json(given.status, given.body).no_store();
     answer.set(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    if let Some(cookie) = given.set_cookie {
+    for cookie in given.set_cookie.into_iter().chain(given.also_clears) {
         answer.set(header::SET_COOKIE, cookie);
     }
     if let Some(nonce) = given.dpop_nonce {

@@ -101,7 +101,7 @@ impl Answer {
             Form::Problem => problem(denial, request_id, login_url),
             Form::OAuth => oauth_error(denial, login_url),
             Form::SecurityEvent if denial.facts().status == StatusCode::BAD_REQUEST => not_taken(denial),
-            Form::SecurityEvent => problem(denial, request_id, None).no_store(),
+            Form::SecurityEvent => problem(denial, request_id, None),
             Form::Page(pages, again) => pages.refusal(denial, again.or(login_url), request_id),
         };
         if let Denial::MethodNotAllowed { allow } = denial
@@ -193,6 +193,7 @@ struct Problem<'a> {
     login_url: Option<&'a str>,
 }
 
+/// By whose cookie or token it came, no `Vary` says: nobody stores it, heuristically or otherwise (RFC 9111 section 4.2.2).
 fn problem(denial: &Denial, request_id: &str, login_url: Option<&str>) -> Answer {
     let facts = denial.facts();
     let problem = Problem {
@@ -209,7 +210,7 @@ fn problem(denial: &Denial, request_id: &str, login_url: Option<&str>) -> Answer
         body: serde_json::to_vec(&problem).unwrap_or_default().into(),
     };
     answer.set(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    answer
+    answer.no_store()
 }
 
 #[derive(Serialize)]

@@ -119,8 +119,11 @@ async fn sign_out(asked: Asked<'_>) -> Outcome {
     };
     let SignedOut { end_session, else_to, set_cookie, client, subject, family } = signed_out;
     let mut answer = match by {
+        // No redirect: the page whose form it was may allow its forms no other origin (CSP Level 3, form-action), and
+        // browsers hold a form's redirects to that. The page has the ID token in it, nothing keeps it, and no page is told
+        // where its visitor came from.
         By::Navigation => {
-            Answer::see_other(end_session.as_ref().map_or(else_to.as_str(), |url| url.as_str()))
+            asked.pages.goes_on(end_session.as_ref().map_or(else_to.as_str(), |url| url.as_str()))
         }
         By::Script => {
             let body = json!({ "end_session_url": end_session.as_ref().map(|url| url.as_str()) });

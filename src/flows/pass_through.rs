@@ -51,6 +51,7 @@ pub(in crate::flows) async fn pass_through(
             status: StatusCode::OK,
             body,
             set_cookie: None,
+            also_clears: Vec::new(),
             dpop_nonce,
             client: client.name.clone(),
             subject: None,

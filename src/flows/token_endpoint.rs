@@ -25,6 +25,8 @@ pub struct OAuthAnswer {
     /// JSON; empty with 204.
     pub body: Bytes,
     pub set_cookie: Option<HeaderValue>,
+    /// What lies under the cookie's name at other paths, after a sign-in.
+    pub also_clears: Vec<HeaderValue>,
     /// For the caller's next proof of possession (RFC 9449 section 8.2).
     pub dpop_nonce: Option<HeaderValue>,
     pub client: ClientName,

@@ -44,7 +44,10 @@ for (const [auth, alg, options, more = ''] of [
     assert.equal(signedIn.status, 200, signedIn.text);
     assert.equal(signedIn.headers['cache-control'], 'no-store');
     assertTokenAnswer(signedIn.json);
-    assertCookieLine(signedIn.setCookies);
+    const [line, ...cleared] = signedIn.setCookies;
+    assertCookieLine([line]);
+    const elsewhere = ['/', '/oauth', '/oauth/'].map((path) => `${COOKIE}=; Path=${path}; Max-Age=0; Secure; HttpOnly; SameSite=Strict`);
+    assert.deepEqual(cleared, elsewhere, 'and nothing else has its name');
 
     const answer = await world.call(browser, '/api/things?x=1', signedIn.json.access_token);
     assert.equal(answer.status, 200, answer.text);

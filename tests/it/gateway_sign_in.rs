@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::reload;
 use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::Issuer;
@@ -22,10 +24,10 @@ const fn going(site: &str) -> [(&str, &str); 3] {
 }
 
 /// Takes any code for the nonce of the sign-in.
-fn authorization_server(issuer: &Issuer, asked: &Received) -> Vec<u8> {
+fn authorization_server(issuer: &Issuer, asked: &Received, number: usize) -> Vec<u8> {
     let url = format!("http://{}", asked.header("host").unwrap());
     let body = match asked.path() {
-        "/token" => tokens(issuer, &url, &asked.raw_body),
+        "/token" => tokens(issuer, &url, &asked.raw_body, number),
         "/jwks" => issuer.jwks(),
         _ => json!({
             "issuer": url, "authorization_endpoint": format!("{url}/auth"), "token_endpoint": format!("{url}/token"),
@@ -39,10 +41,12 @@ fn authorization_server(issuer: &Issuer, asked: &Received) -> Vec<u8> {
         .into_bytes()
 }
 
-fn tokens(issuer: &Issuer, url: &str, form: &[u8]) -> Value {
+fn tokens(issuer: &Issuer, url: &str, form: &[u8], number: usize) -> Value {
     let form: BTreeMap<String, String> = form_urlencoded::parse(form).into_owned().collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let access_token = issuer.token_with(json!({ "iss": url, "sub": "alice", "scope": "api:read" }));
+    let access_token = issuer.token_with(json!({
+        "iss": url, "sub": "alice", "scope": "api:read", "jti": format!("token-{number}"),
+    }));
     let claims = json!({
         "iss": url, "aud": form.get("client_id"), "sub": "alice", "nonce": form.get("code"), "iat": now, "exp": now + 300,
     });
@@ -58,7 +62,8 @@ struct World {
     api: Upstream,
     gateway: Gateway,
     client: Client,
-    cookies: BTreeMap<String, String>,
+    /// By name and path (RFC 6265bis section 5.7).
+    cookies: BTreeMap<(String, String), String>,
 }
 
 impl World {
@@ -67,8 +72,15 @@ impl World {
     }
 
     async fn with(mode: &str) -> Self {
+        Self::of_pages_at(&[&format!("http://{HOST}"), LISTED], mode).await
+    }
+
+    async fn of_pages_at(origins: &[&str], mode: &str) -> Self {
         let issuer = Issuer::new();
-        let answer = move |asked: &Received| authorization_server(&issuer, asked);
+        let count = AtomicUsize::new(0);
+        let answer = move |asked: &Received| {
+            authorization_server(&issuer, asked, count.fetch_add(1, Ordering::Relaxed))
+        };
         let server = Upstream::answering(Arc::new(answer)).await;
         let planting = |_: &Received| {
             b"HTTP/1.1 200 OK\r\nSet-Cookie: __Host-Http-tollgate-web-app-tx-abcdefghijklmnop=evil; Path=/; Secure\r\n\
@@ -78,7 +90,7 @@ impl World {
         let api = Upstream::answering(Arc::new(planting)).await;
         let config = format!(
             "issuers: {{ as: {{ url: \"{}\", audience: \"https://api.example.com\" }} }}
-clients: {{ web-app: {{ {mode}, origins: [\"http://{HOST}\", \"{LISTED}\"] }} }}
+clients: {{ web-app: {{ {mode}, origins: {origins:?} }} }}
 routes: [{{ path: /api/*, to: \"{url}\" }}, {{ path: /open/*, to: \"{url}\", public: true }}]
 ",
             server.url(),
@@ -91,7 +103,13 @@ routes: [{{ path: /api/*, to: \"{url}\" }}, {{ path: /open/*, to: \"{url}\", pub
 
     /// As a browser: brings its cookies, and keeps what it gets.
     async fn send(&mut self, method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Answer {
-        let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let path = target.split('?').next().unwrap();
+        let is_sent = |at: &str| {
+            path.strip_prefix(at)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || at.ends_with('/'))
+        };
+        let sent = self.cookies.iter().filter(|((_, path), _)| is_sent(path));
+        let cookies: Vec<_> = sent.map(|((name, _), value)| format!("{name}={value}")).collect();
         let cookies = cookies.join("; ");
         let mut all = fields.to_vec();
         if !cookies.is_empty() {
@@ -102,10 +120,12 @@ routes: [{{ path: /api/*, to: \"{url}\" }}, {{ path: /open/*, to: \"{url}\", pub
         for cookie in answer.all("set-cookie") {
             let (pair, attributes) = cookie.split_once("; ").unwrap_or((cookie, ""));
             let (name, value) = pair.split_once('=').unwrap();
+            let path = attributes.split("; ").find_map(|one| one.strip_prefix("Path=")).unwrap_or("/");
+            let key = (name.to_owned(), path.to_owned());
             if attributes.contains("Max-Age=0;") {
-                self.cookies.remove(name);
+                self.cookies.remove(&key);
             } else {
-                self.cookies.insert(name.to_owned(), value.to_owned());
+                self.cookies.insert(key, value.to_owned());
             }
         }
         answer
@@ -118,6 +138,23 @@ routes: [{{ path: /api/*, to: \"{url}\" }}, {{ path: /open/*, to: \"{url}\", pub
         let query = to.strip_prefix(&format!("{}/auth?", self.server.url())).unwrap();
         let asked: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         format!("code={}&state={}", asked["nonce"], asked["state"])
+    }
+
+    /// Where the client's session cookie is kept.
+    fn paths(&self) -> Vec<&str> {
+        let ours = self.cookies.keys().filter(|(name, _)| name == "__Secure-tollgate-web-app");
+        ours.map(|(_, path)| path.as_str()).collect()
+    }
+
+    /// Asks for an access token; the status.
+    async fn exchange(&mut self) -> u16 {
+        let fields = [
+            ("Sec-Fetch-Mode", "cors"),
+            ("Sec-Fetch-Site", "same-origin"),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ];
+        let body = "grant_type=refresh_token&client_id=web-app";
+        self.send("POST", "/oauth/token", &fields, body).await.status
     }
 
     fn codes_spent(&self) -> usize {
@@ -141,7 +178,7 @@ fn page(answer: &Answer) -> &str {
 async fn a_browser_is_led_to_the_server_and_back_and_the_page_gets_its_token() {
     let mut world = World::start().await;
     let callback = world.begin("client_id=web-app&return_to=%2Fapp%3Fx%3D1").await;
-    let (name, _) = world.cookies.first_key_value().unwrap();
+    let ((name, _), _) = world.cookies.first_key_value().unwrap();
     assert!(name.starts_with("__Host-Http-tollgate-web-app-tx-"), "{name}");
 
     let answer = world.send("GET", &format!("/oauth/callback?{callback}"), &CROSS, "").await;
@@ -192,7 +229,7 @@ async fn a_browser_takes_along_what_the_gateway_must_know_again_and_nothing_that
     assert_eq!(answer.header("referrer-policy"), Some("no-referrer"));
     let set = answer.header("set-cookie").unwrap();
     assert!(set.ends_with("; Path=/; Max-Age=600; Secure; HttpOnly; SameSite=Lax"), "{set}");
-    world.cookies.insert("theirs".into(), "1".into());
+    world.cookies.insert(("theirs".into(), "/".into()), "1".into());
     let answer = world.send("GET", "/open/x", &[], "").await;
     assert_eq!(world.api.only().all("cookie"), ["theirs=1"]);
     assert_eq!(answer.all("set-cookie"), ["theirs=1"], "an upstream plants no sign-in");
@@ -228,7 +265,7 @@ async fn who_does_not_come_back_from_a_sign_in_of_his_own_gets_a_page_that_start
     let text = page(&answer);
     assert!(text.contains("access_denied: &lt;b&gt;no"), "{text}");
     assert!(text.contains("login?client_id=web-app&amp;return_to=%2Fapp"), "{text}");
-    assert!(world.cookies.contains_key("__Secure-tollgate-web-app"), "the session before goes on");
+    assert_eq!(world.paths(), ["/oauth/token"], "the session before goes on");
 }
 
 #[tokio::test]
@@ -282,8 +319,12 @@ async fn a_sign_out_leads_a_browser_to_the_server_and_tells_a_script_where() {
     let out = format!("{}/out?client_id=web-app", world.server.url());
     let form = [OWN[0], OWN[1], OWN[2], ("Origin", "http://gate.localhost:8080")];
     let answer = world.send("POST", "/oauth/logout?client_id=web-app", &form, "").await;
-    assert_eq!((answer.status, answer.header("location")), (303, Some(out.as_str())));
+    // No redirect: a form's page may hold its forms to its own origin.
+    assert_eq!((answer.status, answer.header("location")), (200, None));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let escaped = out.replace('/', "&#x2f;");
+    let text = page(&answer);
+    assert!(text.contains(&format!(r#"<meta http-equiv="refresh" content="0; url={escaped}">"#)), "{text}");
     let cleared = answer.header("set-cookie").unwrap();
     assert!(cleared.starts_with("__Secure-tollgate-web-app=; Path=/oauth/token; Max-Age=0;"), "{cleared}");
 
@@ -325,4 +366,42 @@ async fn in_session_mode_the_callback_comes_twice_so_that_it_sees_the_session_be
     let set = answer.all("set-cookie")[1];
     assert!(set.starts_with("__Host-Http-tollgate-web-app=") && set.contains("; Path=/; "), "{set}");
     assert!(page(&answer).contains(r#"content="0; url=&#x2f;">"#));
+}
+
+#[tokio::test]
+async fn a_cookie_whose_path_was_changed_is_alone_with_its_name_after_the_next_sign_in() {
+    for (first, second) in [("/oauth/token", "/"), ("/", "/oauth"), ("/oauth/", "/oauth/token")] {
+        let mut world = World::with(&format!("mode: token, cookie: {{ path: {first} }}")).await;
+        let callback = world.begin("client_id=web-app").await;
+        let target = format!("/oauth/callback?{callback}");
+        assert_eq!(world.send("GET", &target, &OWN, "").await.status, 200);
+        assert_eq!((world.exchange().await, world.paths()), (200, vec![first]));
+        let changed = reload::settings(&world.gateway, &world.gateway.rest, |text| {
+            text.replace(&format!("path: {first} }}"), &format!("path: {second} }}"))
+        });
+        world.gateway.app.reload(changed).unwrap();
+        assert_eq!(world.exchange().await, 200);
+        assert_eq!(world.paths().len(), 2, "as browsers keep them");
+        assert_eq!(world.exchange().await, 400, "nobody knows which is whose");
+        let callback = world.begin("client_id=web-app").await;
+        let target = format!("/oauth/callback?{callback}");
+        assert_eq!(world.send("GET", &target, &OWN, "").await.status, 200);
+        assert_eq!((world.exchange().await, world.paths()), (200, vec![second]));
+    }
+}
+
+#[tokio::test]
+async fn a_page_at_another_origin_alone_is_where_a_sign_in_leads_that_nobody_says_more_of() {
+    let mut world = World::of_pages_at(&[LISTED], "mode: session").await;
+    let script = [("Sec-Fetch-Site", "same-site"), ("Origin", LISTED), ("X-CSRF", "1")];
+    for target in ["/api/x", "/oauth/session?client_id=web-app"] {
+        let answer = world.send("GET", target, &script, "").await;
+        assert_eq!(answer.status, 401, "{target}");
+        let login_url = format!("http://{HOST}/oauth/login?client_id=web-app");
+        assert_eq!(answer.json()["login_url"], login_url, "{target}");
+    }
+    let callback = world.begin("client_id=web-app").await;
+    let answer = world.send("GET", &format!("/oauth/callback?{callback}"), &OWN, "").await;
+    let to = format!("{LISTED}/").replace('/', "&#x2f;");
+    assert!(page(&answer).contains(&format!("content=\"0; url={to}\"")), "{}", page(&answer));
 }

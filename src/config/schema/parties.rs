@@ -337,7 +337,7 @@ const COOKIE: &[Key] = &[
         "path",
         One("a path"),
         Otherwise("`/oauth/token`; in `session` mode `/`"),
-        "Its `Path`; must cover `/oauth/token`, and be `/` in `session` mode.",
+        "Its `Path`; must cover `/oauth/token`, and be `/` in `session` mode. With another path give it another `name`: browsers keep one of each path, and of two of a name none is used until the next sign-in.",
         "/oauth",
     ),
     key("same_site", One("`strict`, `lax` or `none`"), Default("strict"), "Its `SameSite`.", "lax"),

@@ -18,6 +18,7 @@ pub enum LogLevel {
 }
 
 const REPLAYED: &str = "The proof was used before: make one for each request.";
+const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). A service worker does not: let it leave the pages that sign in, and /oauth/, to the network.";
 const SHORTLY: &str = "Try again shortly.";
 const SERVERS_WORDS: &str = "error and error_description are the authorization server's.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
@@ -230,6 +231,10 @@ impl Denial {
                 "A session is used by pages of the client's origins, which send its csrf_header with the value 1.",
                 Warn,
             ),
+            Self::PageLoadNotShown => {
+                let (title, error) = ("Your browser does not say that it opens this page", "invalid_request");
+                row(StatusCode::FORBIDDEN, "page_load_not_shown", Some(error), title, OPENS_PAGES, Warn)
+            }
 
             Self::InsufficientScope { .. } => row(
                 StatusCode::FORBIDDEN,
@@ -306,7 +311,8 @@ impl Denial {
                 "not_a_navigation",
                 Some("invalid_request"),
                 "This is for browsers that go there",
-                "A page leads here with a link or location.assign; a script, a frame or a prefetch cannot sign anybody in.",
+                "A page leads here with a link or location.assign; a script, a frame or a prefetch cannot sign anybody in, \
+                 nor a service worker that asks in a page's place: let it leave /oauth/ to the network.",
                 Warn,
             ),
             Self::SignInNotUnderWay => refused(
@@ -447,22 +453,14 @@ impl Denial {
                 "Too many denials",
                 "This address showed more bad credentials than limits.denials_per_address allows.",
             ),
-            Self::Overloaded => row(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "overloaded",
-                later,
-                "The gateway is busy",
-                SHORTLY,
-                Warn,
-            ),
-            Self::NoRoomForProofs => row(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no_room_for_proofs",
-                later,
-                "The gateway cannot take more DPoP proofs now",
-                SHORTLY,
-                Warn,
-            ),
+            Self::Overloaded => {
+                let title = "The gateway is busy";
+                row(StatusCode::SERVICE_UNAVAILABLE, "overloaded", later, title, SHORTLY, Warn)
+            }
+            Self::NoRoomForProofs => {
+                let title = "The gateway cannot take more DPoP proofs now";
+                row(StatusCode::SERVICE_UNAVAILABLE, "no_room_for_proofs", later, title, SHORTLY, Warn)
+            }
             Self::Internal => row(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",

@@ -91,6 +91,8 @@ pub enum Denial {
     },
     /// A session cookie came with a request that is not known to be of one of the client's pages.
     CrossSiteRequest,
+    /// A person opens a page with a session, or signs in for one, and the browser does not say so (Fetch Metadata).
+    PageLoadNotShown,
 
     // What the credential allows.
     InsufficientScope {

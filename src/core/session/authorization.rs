@@ -72,11 +72,16 @@ impl AuthorizationRequest<'_> {
     }
 }
 
+/// The longest ID token that goes along as a hint, in bytes: an ID token may be far longer than an address that servers, and
+/// proxies in front of them, take.
+const LONGEST_HINT: usize = 4 * 1024;
+
 /// Who signs out at the authorization server (OpenID Connect RP-Initiated Logout 1.0 section 2).
 #[derive(Clone, Copy, Debug)]
 pub struct SignOutRequest<'a> {
     pub client_id: &'a str,
-    /// The ID token of the session; it says for whom it was made, and the `client_id` is not needed then.
+    /// The ID token of the session; it says for whom it was made, and the `client_id` is not needed then. One that is too
+    /// long for an address stays here.
     pub hint: Option<&'a SecretString>,
     pub back_to: Option<&'a str>,
 }
@@ -86,7 +91,7 @@ pub fn sign_out_url(endpoint: &Url, request: SignOutRequest<'_>) -> Url {
     let mut url = endpoint.clone();
     url.set_fragment(None);
     let mut query = url.query_pairs_mut();
-    match request.hint {
+    match request.hint.filter(|hint| hint.expose().len() <= LONGEST_HINT) {
         Some(hint) => query.append_pair("id_token_hint", hint.expose()),
         None => query.append_pair("client_id", request.client_id),
     };
@@ -308,6 +313,12 @@ mod tests {
             sign_out_url(&endpoint, request).as_str(),
             "https://as.example/out?x=1&id_token_hint=a.b.c&post_logout_redirect_uri=https%3A%2F%2Fgate.example%2Fbye%3Fa"
         );
+        for (length, named_by) in [(LONGEST_HINT, "id_token_hint"), (LONGEST_HINT + 1, "client_id")] {
+            let hint = "h".repeat(length).as_str().into();
+            let url = sign_out_url(&endpoint, SignOutRequest { hint: Some(&hint), back_to: None, ..request });
+            let names: Vec<_> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+            assert_eq!(names, ["x", named_by], "{length}");
+        }
     }
 
     #[test]

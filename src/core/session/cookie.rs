@@ -18,6 +18,9 @@ pub const LIMIT: usize = 4_000;
 pub const BY_PATH: &str = "__Secure-tollgate-";
 pub const BY_HOST: &str = "__Host-Http-tollgate-";
 
+/// The paths that a cookie for `/oauth/token` may have.
+pub const PATHS: [&str; 4] = ["/", "/oauth", "/oauth/", "/oauth/token"];
+
 /// Whether a name is one that this gateway makes, whichever client has it, or had it before its configuration changed.
 pub fn is_by_default_ours(name: &[u8]) -> bool {
     [BY_PATH, BY_HOST].iter().any(|prefix| name.starts_with(prefix.as_bytes()))
@@ -84,6 +87,18 @@ pub fn set(attributes: Attributes<'_>, value: &str, max_age: Duration) -> Result
 /// As [`set`].
 pub fn clear(attributes: Attributes<'_>) -> Result<HeaderValue, CookieFault> {
     set(attributes, "", Duration::ZERO)
+}
+
+/// The `Set-Cookie`s that take away what a browser keeps under this name at other paths, from before its path was changed:
+/// browsers tell cookies apart by their paths too (RFC 6265bis section 5.7) and send them all, and of two none is used. A
+/// name that is kept for the root was never anywhere else.
+pub fn clear_elsewhere(attributes: Attributes<'_>) -> Vec<HeaderValue> {
+    let is_for_root = |prefix: &[u8]| prefix.eq_ignore_ascii_case(b"__Host-");
+    if attributes.name.as_bytes().get(.."__Host-".len()).is_some_and(is_for_root) {
+        return Vec::new();
+    }
+    let others = PATHS.into_iter().filter(|path| *path != attributes.path);
+    others.filter_map(|path| clear(Attributes { path, ..attributes }).ok()).collect()
 }
 
 /// What an upstream gets of the `Cookie` fields.
@@ -217,6 +232,21 @@ mod tests {
         let fault = set(attributes, &"v".repeat(room + 1), Duration::ZERO).unwrap_err();
         assert_eq!(fault, CookieFault::TooLarge { bytes: LIMIT + 1 });
         assert_eq!(set(attributes, "v\r\nX: y", Duration::ZERO), Err(CookieFault::NotAHeader));
+    }
+
+    #[test]
+    fn a_cookie_is_taken_away_at_every_path_but_its_own() {
+        let cleared = |name, path| {
+            let attributes = Attributes { name, path, same_site: "Strict" };
+            let said = clear_elsewhere(attributes).into_iter();
+            said.map(|said| said.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let at = |path| format!("{NAME}=; Path={path}; Max-Age=0; Secure; HttpOnly; SameSite=Strict");
+        assert_eq!(cleared(NAME, "/oauth/token"), [at("/"), at("/oauth"), at("/oauth/")]);
+        assert_eq!(cleared(NAME, "/"), [at("/oauth"), at("/oauth/"), at("/oauth/token")]);
+        for name in ["__Host-Http-tollgate-web", "__host-mine"] {
+            assert!(cleared(name, "/").is_empty(), "{name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::fetch_metadata::{DEST, MODE, SITE, TwoReadings, only};
+use super::navigation::goes_there;
 use super::origin::is_same_origin;
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
@@ -18,8 +19,8 @@ use crate::core::request::Origin;
 pub struct Pages<'a> {
     /// The client's origins.
     pub listed: &'a [Origin],
-    /// The gateway as browsers see it.
-    pub own: &'a Origin,
+    /// The gateway as browsers see it; `None`: it was asked at another host.
+    pub own: Option<&'a Origin>,
     /// With the value `1`: a page sends it by script, after a preflight where it is another origin's.
     pub csrf_header: &'a HeaderName,
 }
@@ -38,9 +39,18 @@ pub struct Asked<'a> {
 /// Decides.
 ///
 /// # Errors
-/// [`Denial::CrossSiteRequest`] for everything that is not known to come from one of the client's pages.
+/// [`Denial::CrossSiteRequest`] for everything that is not known to come from one of the client's pages;
+/// [`Denial::PageLoadNotShown`] where a person opens a page, and the browser does not say enough of it.
 pub fn may_use_session(asked: Asked<'_>, pages: Pages<'_>) -> Result<(), Denial> {
-    if passes(asked, pages).unwrap_or(false) { Ok(()) } else { Err(Denial::CrossSiteRequest) }
+    if passes(asked, pages).unwrap_or(false) {
+        return Ok(());
+    }
+    let opens_page = asked.signs_in && reads(asked.method) && goes_there(asked.headers);
+    Err(if opens_page { Denial::PageLoadNotShown } else { Denial::CrossSiteRequest })
+}
+
+fn reads(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }
 
 fn passes(asked: Asked<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
@@ -73,8 +83,7 @@ fn passes(asked: Asked<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
 pub fn is_page_load(method: &Method, headers: &HeaderMap) -> Result<bool, TwoReadings> {
     let mode = only(headers, &MODE)?;
     let dest = only(headers, &DEST)?;
-    let reads = *method == Method::GET || *method == Method::HEAD;
-    Ok(reads && mode == Some(b"navigate") && dest == Some(b"document"))
+    Ok(reads(method) && mode == Some(b"navigate") && dest == Some(b"document"))
 }
 
 #[cfg(test)]
@@ -108,9 +117,58 @@ mod tests {
         let csrf_header = HeaderName::from_static("x-csrf");
         may_use_session(
             Asked { method, headers: &headers, upgrades, signs_in },
-            Pages { listed: &listed, own: &own, csrf_header: &csrf_header },
+            Pages { listed: &listed, own: Some(&own), csrf_header: &csrf_header },
         )
         .is_ok()
+    }
+
+    #[test]
+    fn a_person_whose_browser_does_not_say_that_it_opens_a_page_hears_that() {
+        const HTML: (&str, &str) = ("accept", "text/html");
+        let denied = |method: &Method, signs_in, fields: Fields<'_>| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let (own, csrf_header) = (Origin::parse(OWN).unwrap(), HeaderName::from_static("x-csrf"));
+            let listed = std::slice::from_ref(&own);
+            may_use_session(
+                Asked { method, headers: &headers, upgrades: false, signs_in },
+                Pages { listed, own: Some(&own), csrf_header: &csrf_header },
+            )
+            .unwrap_err()
+        };
+        let by_worker = [CROSS, NAVIGATE, ("sec-fetch-dest", "empty")];
+        for (what, method, signs_in, fields, is_said) in [
+            ("a browser of before", Method::GET, true, &[HTML][..], true),
+            ("one that names no destination", Method::GET, true, &[CROSS, NAVIGATE, HTML], true),
+            ("passed on by a service worker", Method::HEAD, true, &by_worker, true),
+            ("not a page", Method::GET, false, &by_worker, false),
+            ("a form", Method::POST, true, &by_worker, false),
+            ("in a frame", Method::GET, true, &[CROSS, NAVIGATE, ("sec-fetch-dest", "iframe")], false),
+            ("a script of before", Method::GET, true, &[HTML, EVIL], false),
+            ("a script", Method::GET, true, &[CORS, HTML], false),
+        ] {
+            let expected = if is_said { Denial::PageLoadNotShown } else { Denial::CrossSiteRequest };
+            assert_eq!(denied(&method, signs_in, fields), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn at_another_host_nothing_is_of_our_own_origin() {
+        let own = Origin::parse(OWN).unwrap();
+        let csrf_header = HeaderName::from_static("x-csrf");
+        for origin in [None, Some("null")] {
+            let fields = [SAME, CSRF].into_iter().chain(origin.map(|origin| ("origin", origin)));
+            let headers: HeaderMap = fields
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            let asked = Asked { method: &Method::GET, headers: &headers, upgrades: false, signs_in: false };
+            let listed = std::slice::from_ref(&own);
+            let passes =
+                |own| may_use_session(asked, Pages { listed, own, csrf_header: &csrf_header }).is_ok();
+            assert_eq!((passes(Some(&own)), passes(None)), (true, false), "{origin:?}");
+        }
     }
 
     #[test]

@@ -9,6 +9,10 @@ use super::fetch_metadata::{DEST, MODE, PURPOSE, SITE, only};
 /// A browser that says nothing of itself (all of them did so before 2023) goes there where it asks for a page and names no
 /// `Origin`, as a `fetch` across origins does. That is enough for a sign-in: what it sets is bound to a `SameSite=Lax`
 /// cookie, which comes along with navigations alone.
+///
+/// One that a service worker passes on (`fetch(event.request)`) is a navigation to nothing (`empty`). No page can make such a
+/// request: `mode: "navigate"` is a TypeError, and a request that anything is changed of is none any more (Fetch Standard
+/// section 5.4, constructor of `Request`). A worker sees those to its own origin alone; of a frame there it says `empty` too.
 pub fn goes_there(headers: &HeaderMap) -> bool {
     let is = |name: &HeaderName, expected: &[u8]| only(headers, name) == Ok(Some(expected));
     let says_something = [&MODE, &DEST, &SITE].iter().any(|name| headers.contains_key(*name));
@@ -16,10 +20,16 @@ pub fn goes_there(headers: &HeaderMap) -> bool {
         return false;
     }
     if says_something {
-        is(&MODE, b"navigate") && (is(&DEST, b"document") || !headers.contains_key(DEST))
+        let to_a_window = is(&DEST, b"document") || is(&DEST, b"empty") || !headers.contains_key(DEST);
+        is(&MODE, b"navigate") && to_a_window
     } else {
         asks_for_page(headers) && !headers.contains_key(header::ORIGIN)
     }
+}
+
+/// Whether the browser says of its requests what they are and what for, as it must for pages that take a session.
+pub fn says_what_it_opens(headers: &HeaderMap) -> bool {
+    headers.contains_key(MODE) && headers.contains_key(DEST)
 }
 
 /// Whether another site sent the browser here, so that it withheld the `SameSite=Strict` cookies.
@@ -61,6 +71,7 @@ mod tests {
 
     const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
     const DOCUMENT: (&str, &str) = ("sec-fetch-dest", "document");
+    const EMPTY: (&str, &str) = ("sec-fetch-dest", "empty");
     const CROSS: (&str, &str) = ("sec-fetch-site", "cross-site");
     const HTML: (&str, &str) = ("accept", "text/html,*/*;q=0.8");
 
@@ -70,6 +81,13 @@ mod tests {
             (&[NAVIGATE, DOCUMENT, CROSS, HTML][..], true),
             (&[NAVIGATE, DOCUMENT, ("sec-fetch-site", "none")], true),
             (&[NAVIGATE], true),
+            // Passed on by a service worker.
+            (&[NAVIGATE, EMPTY, CROSS, HTML], true),
+            (&[NAVIGATE, EMPTY, ("sec-purpose", "prefetch")], false),
+            (&[NAVIGATE, EMPTY, EMPTY], false),
+            (&[("sec-fetch-mode", "same-origin"), EMPTY, HTML], false),
+            (&[("sec-fetch-mode", "cors"), EMPTY, HTML], false),
+            (&[EMPTY, HTML], false),
             (&[NAVIGATE, ("sec-fetch-dest", "iframe"), HTML], false),
             (&[NAVIGATE, ("sec-fetch-dest", "object"), HTML], false),
             (&[NAVIGATE, DOCUMENT, ("sec-purpose", "prefetch")], false),
@@ -84,6 +102,19 @@ mod tests {
             (&[], false),
         ] {
             assert_eq!(goes_there(&headers(fields)), goes, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_browser_of_before_fetch_metadata_does_not_say_what_it_opens() {
+        for (fields, says) in [
+            (&[NAVIGATE, DOCUMENT, HTML][..], true),
+            (&[NAVIGATE, EMPTY, HTML], true),
+            // Chrome 76 to 79.
+            (&[NAVIGATE, CROSS, HTML], false),
+            (&[HTML], false),
+        ] {
+            assert_eq!(says_what_it_opens(&headers(fields)), says, "{fields:?}");
         }
     }
 

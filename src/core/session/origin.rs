@@ -12,11 +12,11 @@ use crate::core::denial::Denial;
 use crate::core::request::Origin;
 use crate::core::session::fetch_metadata::{MODE, SITE, TwoReadings, only};
 
-/// `listed`: the client's origins. `own`: the gateway as browsers see it.
+/// `listed`: the client's origins. `own`: the gateway as browsers see it; `None`: it was asked at another host.
 ///
 /// # Errors
 /// [`Denial::OriginNotAllowed`] for everything that is not known to come from a listed origin.
-pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: &Origin) -> Result<(), Denial> {
+pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: Option<&Origin>) -> Result<(), Denial> {
     let mode = only(headers, &MODE).map_err(denied)?;
     if mode.is_some_and(|mode| mode.eq_ignore_ascii_case(b"navigate")) {
         return Err(Denial::OriginNotAllowed);
@@ -28,7 +28,7 @@ pub fn may_touch_cookie(headers: &HeaderMap, listed: &[Origin], own: &Origin) ->
 ///
 /// # Errors
 /// As [`may_touch_cookie`].
-pub fn may_sign_out(headers: &HeaderMap, listed: &[Origin], own: &Origin) -> Result<(), Denial> {
+pub fn may_sign_out(headers: &HeaderMap, listed: &[Origin], own: Option<&Origin>) -> Result<(), Denial> {
     let site = only(headers, &SITE).map_err(denied)?;
     let passes = match only(headers, &header::ORIGIN).map_err(denied)? {
         origin @ (None | Some(b"null")) => is_same_origin(origin, site, listed, own),
@@ -42,14 +42,16 @@ const fn denied(_: TwoReadings) -> Denial {
 }
 
 /// Whether a page of the gateway's own origin asks, and that is among the client's. Browsers leave `Origin` out of such
-/// a request, or send `null` where the page says `no-referrer`.
+/// a request, or send `null` where the page says `no-referrer`. To another host of the gateway's, same-origin are the pages
+/// of that host.
 pub(super) fn is_same_origin(
     origin: Option<&[u8]>,
     site: Option<&[u8]>,
     listed: &[Origin],
-    own: &Origin,
+    own: Option<&Origin>,
 ) -> bool {
-    matches!(origin, None | Some(b"null")) && site == Some(b"same-origin") && listed.contains(own)
+    let is_own_listed = own.is_some_and(|own| listed.contains(own));
+    matches!(origin, None | Some(b"null")) && site == Some(b"same-origin") && is_own_listed
 }
 
 #[cfg(test)]
@@ -69,7 +71,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        may_touch_cookie(&map, &listed, &Origin::parse(OWN).unwrap()).is_ok()
+        may_touch_cookie(&map, &listed, Some(&Origin::parse(OWN).unwrap())).is_ok()
     }
 
     #[test]
@@ -141,7 +143,25 @@ mod tests {
                 map.append(*name, HeaderValue::from_static(value));
             }
             let own = Origin::parse(OWN).unwrap();
-            assert_eq!(may_sign_out(&map, &listed, &own).is_ok(), expected, "{headers:?}");
+            assert_eq!(may_sign_out(&map, &listed, Some(&own)).is_ok(), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn at_another_host_of_the_gateway_same_origin_is_not_our_own() {
+        let listed = [Origin::parse(OWN).unwrap()];
+        for (origin, at_ours, elsewhere) in
+            [(None, true, false), (Some("null"), true, false), (Some(OWN), true, true)]
+        {
+            let mut map = HeaderMap::new();
+            map.insert("sec-fetch-site", HeaderValue::from_static("same-origin"));
+            if let Some(origin) = origin {
+                map.insert("origin", HeaderValue::from_static(origin));
+            }
+            let passes = |own| may_touch_cookie(&map, &listed, own).is_ok();
+            assert_eq!((passes(Some(&listed[0])), passes(None)), (at_ours, elsewhere), "{origin:?}");
+            let passes = |own| may_sign_out(&map, &listed, own).is_ok();
+            assert_eq!((passes(Some(&listed[0])), passes(None)), (at_ours, elsewhere), "{origin:?}");
         }
     }
 }

@@ -6,8 +6,6 @@
 //! whoever comes from there without a cookie may have one, and is asked once more from a page of our own origin
 //! (RFC 6265bis section 5.2). That request is same-origin, so that there is no third.
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::csrf::is_page_load;
@@ -38,9 +36,9 @@ pub struct Refused<'a> {
 pub enum WayIn {
     /// To the same target, from a page of our own.
     OnceMore(String),
-    /// To sign-in: a path with its query.
+    /// To sign-in, which is at `public_url` alone: a URL.
     SignIn(String),
-    /// The same as a URL, for whoever is not sent there.
+    /// The same, for whoever is not sent there.
     Told(String),
 }
 
@@ -56,17 +54,21 @@ pub fn way_in(refused: Refused<'_>, client_id: &str, own: &Origin) -> Option<Way
         return Some(if comes_from_another_site(headers) && !refused.brought_cookie {
             WayIn::OnceMore(target.into_owned())
         } else {
-            WayIn::SignIn(sign_in(client_id, &target, refused.denial))
+            WayIn::SignIn(sign_in(own, client_id, Some(&target), refused.denial))
         });
     }
     let is_read = refused.method.is_safe();
-    let return_to = if refused.signs_in && is_read { target } else { page_of(headers, own) };
-    Some(WayIn::Told(format!("{}{}", own.as_str(), sign_in(client_id, &return_to, refused.denial))))
+    let return_to = if refused.signs_in && is_read { Some(&*target) } else { page_of(headers, own) };
+    Some(WayIn::Told(sign_in(own, client_id, return_to, refused.denial)))
 }
 
-fn sign_in(client_id: &str, return_to: &str, denial: &Denial) -> String {
-    let mut query = form_urlencoded::Serializer::new("/oauth/login?".to_owned());
-    query.append_pair("client_id", client_id).append_pair("return_to", return_to);
+/// `return_to`: else the sign-in leads to the client's pages, wherever they are.
+fn sign_in(own: &Origin, client_id: &str, return_to: Option<&str>, denial: &Denial) -> String {
+    let mut query = form_urlencoded::Serializer::new(format!("{}/oauth/login?", own.as_str()));
+    query.append_pair("client_id", client_id);
+    if let Some(return_to) = return_to {
+        query.append_pair("return_to", return_to);
+    }
     if let Denial::StepUp { acr_values, max_age } = denial {
         if !acr_values.is_empty() {
             query.append_pair("acr_values", &acr_values.join(" "));
@@ -78,11 +80,10 @@ fn sign_in(client_id: &str, return_to: &str, denial: &Denial) -> String {
     query.finish().replacen("?&", "?", 1)
 }
 
-/// The page of our own whose script asked, as a path; without one, the first.
-fn page_of<'a>(headers: &'a HeaderMap, own: &Origin) -> Cow<'a, str> {
-    let page = headers.get(header::REFERER).and_then(|referrer| referrer.to_str().ok());
-    let path = page.and_then(|page| page.strip_prefix(own.as_str()));
-    path.filter(|path| path.starts_with('/')).map_or(Cow::Borrowed("/"), Cow::Borrowed)
+/// The page of our own whose script asked, as a path, where the browser says so.
+fn page_of<'a>(headers: &'a HeaderMap, own: &Origin) -> Option<&'a str> {
+    let page = headers.get(header::REFERER)?.to_str().ok()?;
+    page.strip_prefix(own.as_str()).filter(|path| path.starts_with('/'))
 }
 
 fn is_in_advance(headers: &HeaderMap) -> bool {
@@ -121,7 +122,7 @@ mod tests {
     const NONE: Denial = Denial::NotSignedIn { ended: None };
 
     fn sign_in(more: &str) -> Option<WayIn> {
-        Some(WayIn::SignIn(format!("/oauth/login?{RETURN}{more}")))
+        Some(WayIn::SignIn(format!("https://gate.example/oauth/login?{RETURN}{more}")))
     }
 
     fn told(query: &str) -> Option<WayIn> {
@@ -143,8 +144,8 @@ mod tests {
             ("no browser", Asked(get, true, false, &[]), RETURN),
             ("in advance", Asked(get, true, false, &page(("sec-purpose", "prefetch;prerender"))), RETURN),
             ("in advance, of old", Asked(get, true, false, &page(("purpose", "prefetch"))), RETURN),
-            ("a form", Asked(&Method::POST, true, false, &PAGE), "client_id=0oa&return_to=%2F"),
-            ("an API", Asked(get, false, false, &PAGE), "client_id=0oa&return_to=%2F"),
+            ("a form", Asked(&Method::POST, true, false, &PAGE), "client_id=0oa"),
+            ("an API", Asked(get, false, false, &PAGE), "client_id=0oa"),
             ("a frame", Asked(get, true, false, &[mode, ("sec-fetch-dest", "iframe")]), RETURN),
         ] {
             assert_eq!(of(&NONE, &asked), told(return_to), "{what}");
@@ -176,15 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn a_script_comes_back_to_its_own_page_where_that_is_ours() {
+    fn a_script_comes_back_to_its_own_page_where_that_is_ours_and_else_to_the_client_s_pages() {
         let to = |referrer| of(&NONE, &Asked(&Method::POST, false, false, &[("referer", referrer)]));
         let back = |path: &str| told(&format!("client_id=0oa&return_to={path}"));
         assert_eq!(to("https://gate.example/app?x=1"), back("%2Fapp%3Fx%3D1"));
         for elsewhere in
             ["https://evil.example/app", "https://gate.example.evil/app", "https://gate.example:1/", "/app"]
         {
-            assert_eq!(to(elsewhere), back("%2F"), "{elsewhere}");
+            assert_eq!(to(elsewhere), told("client_id=0oa"), "{elsewhere}");
         }
+        assert_eq!(of(&NONE, &Asked(&Method::POST, false, false, &[])), told("client_id=0oa"));
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn permitted_request(
     client: &Client,
     parameters: &Parameters,
 ) -> Result<TokenRequest, Denial> {
-    may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
+    may_touch_cookie(head.headers, &client.origins, head.asked_at(&live.settings.public_url))?;
     TokenRequest::read(head.headers, parameters, &client.grants, client.resource.as_deref())
 }
 

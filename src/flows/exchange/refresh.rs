@@ -215,6 +215,7 @@ impl Found {
             status: StatusCode::OK,
             body: Bytes::from(body),
             set_cookie,
+            also_clears: Vec::new(),
             dpop_nonce: nonce_header(page),
             client: at.client.name.clone(),
             subject: answer.subject.clone(),
@@ -298,6 +299,10 @@ async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: Instant) ->
         let (watch, waiting) = at.gate.exchanges.watch(grant.family, new);
         let mut presented = None;
         let put = change(at.gate, grant, windows.timeouts, |family, now| {
+            // Of uses the store hears once in a while.
+            if let Some(known) = at.gate.sessions.family(grant.family) {
+                family.use_at(known.used_at());
+            }
             let newest = family.successor().cloned();
             let decision = family.present(grant, shape, used, windows, now, new);
             let found = Presented::of(decision, newest.as_ref(), family, grant);

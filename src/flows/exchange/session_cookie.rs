@@ -29,6 +29,16 @@ pub(in crate::flows) fn read(
     Ok(std::str::from_utf8(value).ok().and_then(|text| open(live, client, text)))
 }
 
+/// The grants in all cookies of the client's name, for a sign-in, which takes the place of them all. They are no credential:
+/// of several none is used.
+pub(super) fn read_all(live: &Live, client: &Client, headers: &HeaderMap) -> Vec<Grant> {
+    cookie::those(headers, |name| name == client.cookie.name.as_bytes())
+        .into_iter()
+        .filter_map(|(_, value)| open(live, client, std::str::from_utf8(value).ok()?))
+        .take(cookie::PATHS.len())
+        .collect()
+}
+
 /// The grant in the value of a cookie; `None` as in [`read`].
 pub(in crate::flows) fn open(live: &Live, client: &Client, sealed: &str) -> Option<Grant> {
     let plain = live.cookie_keys.open(binding(client), sealed)?;
@@ -76,6 +86,11 @@ pub(in crate::flows) fn set(
 /// `Set-Cookie` that takes the cookie away.
 pub(in crate::flows) fn clear(client: &Client) -> Option<HeaderValue> {
     cookie::clear(attributes(client)).ok()
+}
+
+/// `Set-Cookie`s that leave a sign-in's cookie alone with its name, at whatever path the one before was.
+pub(super) fn clear_elsewhere(client: &Client) -> Vec<HeaderValue> {
+    cookie::clear_elsewhere(attributes(client))
 }
 
 pub(in crate::flows) const fn timeouts(client: &Client) -> Timeouts {

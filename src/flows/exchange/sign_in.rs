@@ -73,10 +73,13 @@ async fn signed_in(
     };
     let ends_in = made.session.as_ref().map(|session| session.ends_at.since(now));
     let body = made.page.to_json(now.since(made.at), at.client.idle_timeout, ends_in);
+    let also_clears =
+        set_cookie.as_ref().map_or_else(Vec::new, |_| session_cookie::clear_elsewhere(at.client));
     Ok(OAuthAnswer {
         status: StatusCode::OK,
         body: Bytes::from(body),
         set_cookie,
+        also_clears,
         dpop_nonce: nonce_header(&made.page),
         client: at.client.name.clone(),
         subject: made.subject.map(|subject| subject.sub),
@@ -113,8 +116,8 @@ impl By {
 
 /// Everything that can be said before a code is spent.
 pub(in crate::flows) struct Prepared {
-    /// The session whose cookie came along.
-    previous: Option<Grant>,
+    /// The sessions whose cookies came along; several where the cookie's path was changed.
+    previous: Vec<Grant>,
     family: FamilyId,
     /// Held for as long as the exchange takes.
     held: (Place, Airborne),
@@ -125,7 +128,7 @@ pub(in crate::flows) struct Prepared {
 /// # Errors
 /// Whatever is against it; the code was not spent then.
 pub(in crate::flows) async fn prepare(at: At<'_>) -> Result<Prepared, Denial> {
-    let previous = session_cookie::read(at.live, at.client, at.head.headers)?;
+    let previous = session_cookie::read_all(at.live, at.client, at.head.headers);
     brake::before_work(at.gate, at.live, at.head.client_address, at.gate.clock.now())?;
     let airborne = tokio::time::timeout(at.patience(), at.gate.exchanges.take_off()).await;
     let airborne = airborne.map_err(|_| Denial::StoreUnavailable)?;
@@ -164,7 +167,7 @@ impl Prepared {
             Ok(Err(_)) | Err(_) => return Err(Denial::AuthorizationServerUnavailable),
         };
         let takes_its_place = new.session.is_some() || matches!(code.by, By::Page(_));
-        if let Some(previous) = previous.as_ref().filter(|_| takes_its_place) {
+        for previous in previous.iter().filter(|_| takes_its_place) {
             end_previous(at, previous, new.subject.as_ref()).await;
             new.ended_previous = true;
         }
@@ -214,8 +217,14 @@ pub(in crate::flows) struct Session {
 }
 
 impl Session {
-    pub(in crate::flows) fn set_cookie(&self, client: &Client, now: Timestamp) -> Option<HeaderValue> {
+    pub(super) fn set_cookie(&self, client: &Client, now: Timestamp) -> Option<HeaderValue> {
         session_cookie::set(client, &self.cookie, self.cookie_kept_until, now)
+    }
+
+    /// The same, alone with its name.
+    pub(in crate::flows) fn set_cookies(&self, client: &Client, now: Timestamp) -> Vec<HeaderValue> {
+        let elsewhere = session_cookie::clear_elsewhere(client);
+        self.set_cookie(client, now).into_iter().chain(elsewhere).collect()
     }
 }
 

@@ -135,12 +135,12 @@ fn presented(at: At<'_>, signs_in: bool) -> Result<Grant, Box<NotInSession>> {
 }
 
 /// # Errors
-/// [`Denial::CrossSiteRequest`]
+/// As [`may_use_session`].
 fn may_use(at: At<'_>, signs_in: bool) -> Result<(), Denial> {
     let mode = at.client.session.as_ref().ok_or(Denial::Internal)?;
     let asked =
         Asked { method: at.head.method, headers: at.head.headers, upgrades: at.head.upgrades, signs_in };
-    let own = &at.live.settings.public_url;
+    let own = at.head.asked_at(&at.live.settings.public_url);
     may_use_session(asked, Pages { listed: &at.client.origins, own, csrf_header: &mode.csrf_header })
 }
 

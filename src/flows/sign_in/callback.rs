@@ -100,7 +100,7 @@ pub async fn callback(
         Err(Failed { denial, is_final: true }) => return Err(is_over(denial)),
         Err(Failed { denial, is_final: false }) => return Err(refusal(denial, client, Some(&transaction))),
     };
-    let set_cookies = clear(&cookie).into_iter().chain(made.set_cookie).collect();
+    let set_cookies = clear(&cookie).into_iter().chain(made.set_cookies).collect();
     if let Some(untold) = made.not_as_asked {
         log_not_as_asked(client, &untold);
         let denial = refusal(Denial::StepUpNotDone, client, Some(&transaction));
@@ -166,7 +166,7 @@ struct Failed {
 }
 
 struct Made {
-    set_cookie: Option<HeaderValue>,
+    set_cookies: Vec<HeaderValue>,
     whose: Whose,
     /// A step-up that was not done, and the claims of which there are none to show that it was.
     not_as_asked: Option<Vec<&'static str>>,
@@ -207,7 +207,7 @@ async fn session(
         (!step_up.is_done(token.into(), now)).then(|| step_up.untold(token.into()))
     });
     let whose = Whose { subject: made.subject.map(|subject| subject.sub), family: session.family };
-    Ok(Made { set_cookie: session.set_cookie(at.client, now), whose, not_as_asked })
+    Ok(Made { set_cookies: session.set_cookies(at.client, now), whose, not_as_asked })
 }
 
 /// Whether nobody has brought this state before, to any replica: a code is sent once, or an authorization server ends what

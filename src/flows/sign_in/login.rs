@@ -6,16 +6,18 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 
 use super::{SignInRefusal, binding, clear, clients, request_of};
 use crate::config::settings::{Client, Login};
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
 use crate::core::request::RequestHead;
+use crate::core::route::path::{CanonicalPath, EncodedSlash};
+use crate::core::route::table::Found;
 use crate::core::secret::Secret;
 use crate::core::session::cookie;
-use crate::core::session::navigation::goes_there;
+use crate::core::session::navigation::{goes_there, says_what_it_opens};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::return_to::Places;
 use crate::core::session::step_up::StepUp;
@@ -55,6 +57,9 @@ pub async fn login(
     let (client, login) = client_of(live, &parameters)?;
     let places = Places { own: &live.settings.public_url, pages: &client.origins, listed: &login.return_to };
     let return_to = places.read(parameters.get("return_to"))?;
+    if leads_to_page_of(live, client, &return_to) && !says_what_it_opens(head.headers) {
+        return Err(Denial::PageLoadNotShown.into());
+    }
     let step_up = StepUp::read(parameters.get("acr_values"), parameters.get("max_age"))?;
     let asked = step_up.clone();
     let refusal = |denial| SignInRefusal::of(denial, client, Some(&return_to), &asked);
@@ -82,6 +87,20 @@ fn client_of<'l>(live: &'l Live, parameters: &Parameters) -> Result<(&'l Arc<Cli
     let known = clients(live).find(|(client, _)| client.client_id == client_id);
     let is_by_page = || live.settings.clients.iter().any(|client| client.client_id == client_id);
     known.ok_or_else(|| if is_by_page() { BY_PAGE } else { Denial::UnknownClient })
+}
+
+/// Whether a sign-in leads to a page that a browser opens by the client's session. One that does not say of a request
+/// what it opens is refused there, and would come back here for ever.
+fn leads_to_page_of(live: &Live, client: &Client, return_to: &str) -> bool {
+    let path = return_to.split(['?', '#']).next().unwrap_or_default();
+    let Ok(path) = CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep) else { return false };
+    match live.routes.find(live.settings.public_url.host_name(), &Method::GET, path) {
+        Found::Route(matched) => {
+            let takes = matched.route().session.as_ref();
+            takes.is_some_and(|takes| takes.signs_in && takes.client == client.name)
+        }
+        _ => false,
+    }
 }
 
 fn cookie(gate: &Gate, live: &Live, client: &Client, begun: &Transaction) -> Option<HeaderValue> {

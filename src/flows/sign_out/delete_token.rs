@@ -41,6 +41,7 @@ pub(in crate::flows) async fn delete_token(
         status: StatusCode::NO_CONTENT,
         body: Bytes::new(),
         set_cookie: session_cookie::clear(client),
+        also_clears: Vec::new(),
         client: client.name.clone(),
         subject: grant.and_then(|grant| grant.subject).map(|subject| subject.sub),
         family,
@@ -57,7 +58,7 @@ async fn signed_out(
     parameters: &Parameters,
 ) -> Result<Option<Grant>, Denial> {
     bearer::at_most_one(head.headers)?;
-    may_touch_cookie(head.headers, &client.origins, &live.settings.public_url)?;
+    may_touch_cookie(head.headers, &client.origins, head.asked_at(&live.settings.public_url))?;
     let everywhere = is_everywhere(parameters)?;
     let Some(grant) = session_cookie::read(live, client, head.headers)? else {
         return if everywhere { Err(Denial::NoSession) } else { Ok(None) };

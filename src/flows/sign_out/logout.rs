@@ -77,7 +77,7 @@ pub async fn log_out(
     let client = known.ok_or(OAuthRefusal::before_client(Denial::UnknownClient))?;
     let refusal = |denial| OAuthRefusal::of(denial, client, None);
     let login = client.login.as_ref().ok_or_else(|| refusal(BY_PAGE))?;
-    may_sign_out(head.headers, &client.origins, &live.settings.public_url).map_err(refusal)?;
+    may_sign_out(head.headers, &client.origins, head.asked_at(&live.settings.public_url)).map_err(refusal)?;
     let everywhere = is_everywhere(&parameters).map_err(refusal)?;
     let grant = session_cookie::read(live, client, head.headers).map_err(refusal)?;
     if everywhere && grant.is_none() {

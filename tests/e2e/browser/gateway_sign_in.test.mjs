@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { until } from '../support/http.mjs';
 import { call, Scene } from '../support/scene.mjs';
-import { SessionScene } from '../support/session_scene.mjs';
+import { call as sessionCall, SessionScene } from '../support/session_scene.mjs';
 import { CLIENT, COOKIE } from '../support/world.mjs';
 
 const subjectOf = (answer) => answer.json?.headers?.['x-auth-subject'] ?? JSON.stringify(answer);
@@ -172,11 +172,12 @@ for (const atThirdOrigin of [false, true]) {
       assert.equal((await call(await scene.open('/app/'))).failed?.error, 'invalid_grant');
     });
 
-    test('a form signs out too, and a form of anybody else does not', async () => {
-      const tab = await scene.open('/app/here');
+    test('a form signs out too, from a page that allows it the gateway alone, and a form of anybody else does not', async () => {
+      const from = `/app/here?csp=${encodeURIComponent(`form-action ${gate()}`)}`;
+      const tab = await scene.open(from);
       await leave(tab);
       await pass(tab);
-      await tab.waitForURL(`${scene.origin}/app/here`);
+      await tab.waitForURL(`${scene.origin}${from}`);
       const submit = (page) => page.evaluate((action) => {
         const form = Object.assign(document.createElement('form'), { method: 'POST', action });
         document.body.append(form);
@@ -220,6 +221,29 @@ describe('a client in session mode', () => {
     await until("alice's refresh token to be revoked", () => as.revocations.length === 1);
   });
 
+  test('a service worker that passes navigations on keeps nobody from signing in, and hears that pages are not its business', async () => {
+    await scene.newPerson();
+    const { gateway } = scene.world;
+    const tab = await scene.open();
+    await tab.evaluate(async () => {
+      const { serviceWorker } = navigator;
+      await serviceWorker.register('/page/worker.js', { scope: '/' });
+      await serviceWorker.ready;
+      if (!serviceWorker.controller) await new Promise((done) => (serviceWorker.oncontrollerchange = done));
+    });
+    await tab.evaluate((login) => location.assign(login), `/oauth/login?client_id=${CLIENT}&return_to=/page/here`);
+    await scene.pass(tab, 'alice');
+    await tab.waitForURL(`${gateway.url}/page/here`);
+    const { headers } = scene.pages.received.findLast(({ url }) => url === '/page/here');
+    assert.deepEqual([headers['sec-fetch-mode'], headers['sec-fetch-dest']], ['navigate', 'empty'], 'the worker asked for it');
+    assert.equal((await sessionCall(tab)).status, 200);
+    await tab.goto(`${gateway.url}/portal/here`);
+    assert.equal(await tab.innerText('h1'), 'Your browser does not say that it opens this page');
+    assert.match(await tab.innerText('body'), /service worker/);
+    await tab.goto(`${gateway.url}/page/`);
+    assert.equal((await sessionCall(tab)).status, 200, 'the session goes on');
+  });
+
   test('a sign-out by a form goes to the server with the ID token as a hint, a script gets none', async () => {
     await scene.newPerson();
     const { gateway, as } = scene.world;
@@ -238,6 +262,7 @@ describe('a client in session mode', () => {
     await tab.waitForURL(`${as.url}/session/end?**`);
     const { searchParams } = new URL(tab.url());
     assert.deepEqual([searchParams.get('id_token_hint')?.split('.').length, searchParams.get('client_id')], [3, null]);
+    assert.equal(await tab.evaluate(() => document.referrer), '');
     assert.equal(await scene.sessionCookie(), undefined);
     const told = await page.evaluate(async (logout) => (await fetch(logout, { method: 'POST' })).json(), logout);
     assert.deepEqual(told, { end_session_url: `${as.url}/session/end?client_id=${CLIENT}` });

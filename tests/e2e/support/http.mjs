@@ -126,7 +126,7 @@ export class Browser {
     // RFC 6265 section 5.3: Max-Age has precedence.
     if (maxAge !== undefined) cookie.until = Date.now() + maxAge * 1000;
     this.cookies = this.cookies.filter((it) => it.host !== cookie.host || it.name !== cookie.name || it.path !== cookie.path);
-    this.cookies.push(cookie);
+    if (cookie.until > Date.now()) this.cookies.push(cookie);
   }
 }
 

@@ -12,6 +12,13 @@ const doc = (name) => readFileSync(fileURLToPath(new URL(`../../../docs/${name}`
 export const blocksOfSpaMd = (language) => [...doc('spa.md').matchAll(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, 'gm'))].map(([, code]) => code);
 export const tollgateJs = () => doc('tollgate.js');
 
+/** A service worker that passes navigations on, and changes nothing of them. */
+const WORKER = `
+addEventListener('install', () => skipWaiting());
+addEventListener('activate', (event) => event.waitUntil(clients.claim()));
+addEventListener('fetch', (event) => event.request.mode === 'navigate' && event.respondWith(fetch(event.request)));
+`;
+
 export class Pages {
   /** What arrived: method, url, headers. */
   received = [];
@@ -22,11 +29,13 @@ export class Pages {
     this.received.push({ method, url, headers });
     incoming.resume();
     const { pathname, searchParams } = new URL(url, 'http://pages.invalid');
-    const answer = (type, body) => outgoing.writeHead(200, { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store' }).end(body);
+    const policy = searchParams.has('csp') && { 'content-security-policy': searchParams.get('csp') };
+    const answer = (type, body, more = policy) => outgoing.writeHead(200, { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-store', ...more }).end(body);
     if (pathname === '/app/tollgate.js') return answer('text/javascript', tollgateJs());
     if (pathname === '/app/sign_in.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// sign_in.js')));
     if (pathname === '/app/by_gateway.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// by_gateway.js')));
     if (pathname === '/app/socket.js') return answer('text/javascript', blocksOfSpaMd('js').find((code) => code.startsWith('// socket.js')));
+    if (pathname.endsWith('/worker.js')) return answer('text/javascript', WORKER, { 'service-worker-allowed': '/' });
     if (pathname.endsWith('/redirect')) return outgoing.writeHead(302, { location: searchParams.get('to') }).end();
     if (pathname.startsWith('/app/')) return answer('text/html', app(this.settings));
     if (pathname === '/clears') return outgoing.writeHead(204, { 'clear-site-data': '"cookies"' }).end();

@@ -42,10 +42,11 @@ fn in_session_mode() -> Client {
     Client { session: Some(session), cookie, accept_any_access_token: false, ..by_gateway() }
 }
 
-/// A browser: its cookies, without their paths.
+/// A browser: its cookies, one of each name.
 #[derive(Clone, Debug, Default)]
 struct Browser {
     cookies: BTreeMap<String, String>,
+    paths: BTreeMap<String, String>,
 }
 
 impl Browser {
@@ -53,10 +54,12 @@ impl Browser {
         for field in set_cookies {
             let (pair, attributes) = field.to_str().unwrap().split_once(';').unwrap();
             let (name, value) = pair.split_once('=').unwrap();
-            if attributes.contains("Max-Age=0;") {
-                self.cookies.remove(name);
-            } else {
+            let path = attributes.split("; ").find_map(|one| one.trim().strip_prefix("Path=")).unwrap();
+            if !attributes.contains("Max-Age=0;") {
                 self.cookies.insert(name.to_owned(), value.to_owned());
+                self.paths.insert(name.to_owned(), path.to_owned());
+            } else if self.paths.get(name).is_some_and(|kept| kept == path) {
+                self.cookies.remove(name);
             }
         }
     }
@@ -188,7 +191,7 @@ async fn a_sign_in_by_the_gateway_leads_back_with_a_session() {
     let signed_in = scene.back(&mut browser, &asked, "cross-site").await.unwrap();
     assert_eq!((signed_in.goes_to.as_str(), signed_in.whose.subject.as_deref()), ("/app?x=1", Some("alice")));
     assert_eq!(browser.transactions(), 0);
-    let set = signed_in.set_cookies.last().unwrap().to_str().unwrap();
+    let set = signed_in.set_cookies[1].to_str().unwrap();
     assert!(set.ends_with("; Path=/oauth/token; Max-Age=3600; Secure; HttpOnly; SameSite=Strict"), "{set}");
     let (_, form) = scene.server.token_requests.lock().unwrap()[0].clone();
     let form: BTreeMap<String, String> = form_urlencoded::parse(form.as_bytes()).into_owned().collect();
@@ -241,7 +244,7 @@ async fn the_callback_sees_the_session_before_and_ends_it() {
         let arrived = scene.arrive(&browser.goes(site), &asked.answered("code-1")).await.unwrap();
         let Arrived::SignedIn(signed_in) = arrived else { panic!("{site}") };
         browser.takes(&signed_in.set_cookies);
-        let set = signed_in.set_cookies.last().unwrap().to_str().unwrap();
+        let set = signed_in.set_cookies[1].to_str().unwrap();
         assert!(
             set.starts_with(SESSION)
                 && set.contains("; Path=/; Max-Age=86400; ")

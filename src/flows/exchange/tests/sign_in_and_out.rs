@@ -69,6 +69,26 @@ async fn a_sign_in_ends_the_session_whose_cookie_came_with_it() {
     assert!(scene.refresh(&cookie_of(&answer)).await.is_ok());
 }
 
+/// One of each path that the cookie had (RFC 6265bis section 5.7).
+#[tokio::test]
+async fn a_sign_in_takes_the_place_of_every_session_of_the_cookies_name() {
+    let scene = Scene::new();
+    let (one, two) = (scene.signed_in_cookie().await, scene.signed_in_cookie().await);
+    let both = format!("{one}; {COOKIE_NAME}={two}");
+    let answer = scene.post(Some(&both), &code_exchange()).await.unwrap();
+    let cleared: Vec<_> = answer.also_clears.iter().map(|said| said.to_str().unwrap().to_owned()).collect();
+    assert!(
+        cleared.iter().all(|said| said.contains("=; Path=/") && said.contains("; Max-Age=0;")),
+        "{cleared:?}"
+    );
+    assert_eq!(cleared.len(), 3);
+    for ended in [one, two] {
+        let refusal = scene.refresh(&ended).await.unwrap_err();
+        assert_eq!(refusal.denial.facts().label, "signed_in_again");
+    }
+    assert!(scene.refresh(&cookie_of(&answer)).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_second_sign_in_of_one_person_does_not_ask_the_server_to_end_their_grant() {
     let scene = Scene::new();

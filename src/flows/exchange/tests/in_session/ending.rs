@@ -130,6 +130,24 @@ async fn what_was_used_without_an_exchange_counts_at_the_next_one() {
     scene.is_over(&next, SessionEnd::IdleTimeout).await;
 }
 
+/// The store hears of a use once in a while; whoever comes back after the access token's end is asked of what is known
+/// here, too, and a poll's exchange takes none of it away.
+#[tokio::test]
+async fn who_was_there_lately_gets_the_next_access_token() {
+    for wants in [PAGE, POLL] {
+        let scene = Scene::in_session();
+        let cookie = scene.session(3000).await;
+        scene.pass(300);
+        scene.good(&cookie).await;
+        scene.pass(3400);
+        scene.next_tokens(json!({ "jti": "token-1", "exp": scene.clock.now().as_secs() + 10_000 }), None);
+        let served = scene.ask_with(&asks(&cookie), wants).await.expect("unused for less than the timeout");
+        let next = scene.grant_in(&cookie_in(&served.ride.unwrap().set_cookie));
+        let used = if wants.counts { 3700 } else { 300 };
+        assert_eq!(next.last_used_at, next.signed_in_at.plus(Duration::from_secs(used)));
+    }
+}
+
 #[tokio::test]
 async fn no_use_carries_a_session_over_its_absolute_timeout() {
     let scene = Scene::in_session();

@@ -1,0 +1,109 @@
+//! Who cannot come in by a session, and what they are told: a browser that does not say what it opens, and whoever asks at
+//! another host of the gateway.
+
+use super::*;
+
+/// What browsers before Fetch Metadata say of a navigation.
+const OF_BEFORE: [(&str, &str); 1] = [("Accept", "text/html,application/xhtml+xml")];
+/// A navigation that a service worker passes on.
+const BY_WORKER: [(&str, &str); 3] =
+    [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "empty")];
+/// Another host of the gateway's, where a route is.
+const OTHER: &str = "other.gate.localhost:8080";
+
+async fn at(world: &World, host: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+    let asked = String::from_utf8(request("GET", target, fields, b"")).unwrap();
+    let mut client = world.gateway.connect().await;
+    client.send(asked.replacen(HOST, host, 1).into_bytes()).await;
+    client.answer().await
+}
+
+#[tokio::test]
+async fn a_browser_that_does_not_say_what_it_opens_is_told_so_before_it_signs_in_for_a_page() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let login = |place: &str| format!("/oauth/login?client_id=web-app&return_to={place}");
+    let names_browsers = |answer: &Answer| {
+        let text = String::from_utf8(answer.body.clone()).unwrap();
+        text.contains("Safari 16.4") && text.contains("service worker") && !text.contains("oauth&#x2f;login")
+    };
+    for place in ["/app/x", "%2Fapp%2Fx%3Fy%3D1%23z", "/fresh/x"] {
+        let answer = world.ask("GET", &login(place), &OF_BEFORE, &[]).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (403, None), "{place}");
+        assert!(names_browsers(&answer), "{place}");
+        // One that does goes there, and so does a service worker in its place.
+        for fields in [&PAGE, &BY_WORKER] {
+            assert_eq!(world.ask("GET", &login(place), fields, &[]).await.status, 303, "{place}");
+        }
+    }
+    // What takes no session of a navigation may be where they are served: by scripts they are.
+    for place in ["/public/x", "/api/x", "/", "/nowhere"] {
+        assert_eq!(world.ask("GET", &login(place), &OF_BEFORE, &[]).await.status, 303, "{place}");
+    }
+    // The page itself says it too.
+    for fields in [&OF_BEFORE[..], &BY_WORKER] {
+        let answer = world.get("/app/x", fields, &world.session()).await;
+        assert_eq!((answer.status, answer.header("set-cookie")), (403, None), "{fields:?}");
+        assert!(names_browsers(&answer), "{fields:?}");
+    }
+    assert!(upstream.received().is_empty());
+    assert_eq!(world.exchanges(), 0);
+}
+
+#[tokio::test]
+async fn at_another_host_a_page_leads_to_the_one_where_sign_in_is() {
+    let upstream = Upstream::start().await;
+    let url = upstream.url();
+    let elsewhere =
+        format!("  - {{ path: /other/*, host: other.gate.localhost, to: \"{url}\", public: true }}");
+    let world = World::with(&url, &elsewhere).await;
+    let answer = at(&world, OTHER, "/app/x?y=1", &PAGE).await;
+    let sign_in = format!("{OWN}/oauth/login?client_id=web-app&return_to=%2Fapp%2Fx%3Fy%3D1");
+    assert_eq!((answer.status, answer.header("location")), (303, Some(&*sign_in)));
+    let target = sign_in.strip_prefix(OWN).unwrap();
+    assert_eq!(at(&world, OTHER, target, &PAGE).await.status, 400, "sign-in is not there");
+    assert_eq!(at(&world, HOST, target, &PAGE).await.status, 303);
+}
+
+#[tokio::test]
+async fn a_page_of_another_host_of_the_gateway_is_not_of_its_own_origin() {
+    let upstream = Upstream::start().await;
+    let url = upstream.url();
+    let elsewhere =
+        format!("  - {{ path: /other/*, host: other.gate.localhost, to: \"{url}\", public: true }}");
+    let world = World::with(&url, &elsewhere).await;
+    let cookie = world.session();
+    let fetch = |more: &[(&'static str, &'static str)]| [&FETCH[..], more].concat();
+    for origin in [&[][..], &[("Origin", "null")]] {
+        let fields = fetch(origin);
+        let with_cookie = [&fields[..], &[("Cookie", &*cookie)]].concat();
+        assert_eq!(at(&world, OTHER, "/api/x", &with_cookie).await.status, 403, "{origin:?}");
+    }
+    assert_eq!(world.exchanges(), 0);
+    assert_eq!(at(&world, HOST, "/api/x", &[&FETCH[..], &[("Cookie", &*cookie)]].concat()).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_refusal_may_be_stored_by_anybody() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    let (cookie, csrf) = (world.session(), [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "cors")]);
+    let (twice, bad) = (format!("{cookie}; {cookie}"), "Bearer a.b.c");
+    for (method, target, fields, status) in [
+        ("GET", "/api/x", &FETCH[..], 401),
+        ("GET", "/api/x", &[FETCH[0], FETCH[1], FETCH[2], ("Authorization", bad)], 401),
+        ("GET", "/api/x", &[csrf[0], csrf[1], ("Cookie", &*cookie)], 403),
+        ("GET", "/api/x", &[FETCH[0], FETCH[1], FETCH[2], ("Cookie", &*twice)], 400),
+        ("GET", "/admin/x", &[FETCH[0], FETCH[1], FETCH[2], ("Cookie", &*cookie)], 403),
+        ("GET", "/api/x/../y", &FETCH, 400),
+        ("GET", "/nowhere", &FETCH, 404),
+        ("TRACE", "/api/x", &FETCH, 405),
+        ("GET", "/app/x", &PAGE, 303),
+        ("GET", "/nowhere", &PAGE, 404),
+        ("GET", "/dead/x", &[FETCH[0], FETCH[1], FETCH[2], ("Cookie", &*cookie)], 502),
+    ] {
+        let answer = world.ask(method, target, fields, &[]).await;
+        assert_eq!(answer.status, status, "{method} {target}: {}", answer.head);
+        assert_eq!(answer.all("cache-control"), ["no-store"], "{method} {target}: {}", answer.head);
+    }
+}
