@@ -177,8 +177,13 @@ pub enum Keep {
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
+    /// Nothing of it was done.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+    /// It was begun, and may have been done.
+    #[error("the store did not finish: {0}")]
+    Unfinished(String),
+    /// It may have been done, or be done yet.
     #[error("the store did not answer within its deadline")]
     Deadline,
     /// It is durable, and this replica does not have it yet.

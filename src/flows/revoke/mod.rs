@@ -110,8 +110,10 @@ pub(in crate::flows) fn end_later(gate: &Arc<Gate>, revocations: &[Revocation]) 
 /// What could not be confirmed may stand all the same, and nobody may ask again: then its sessions are ended.
 pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, revocations: &[Revocation]) {
     match fault {
-        StoreFault::NotHereYet | StoreFault::Deadline => end_later(gate, revocations),
-        // While the store is away none of it is made, and everybody who asks would leave an errand.
+        StoreFault::NotHereYet | StoreFault::Deadline | StoreFault::Unfinished(_) => {
+            end_later(gate, revocations);
+        }
+        // While the store is away everybody who asks would leave an errand.
         StoreFault::Unavailable(_) => {}
     }
 }

@@ -127,7 +127,8 @@ impl Link {
         format!("{}{key}", self.settings.prefix)
     }
 
-    /// Does what `asking` asks, within the deadline.
+    /// Does what `asking` asks, within the deadline. Once it is sent nobody knows whether it is done: a connection may break
+    /// before the answer, the library may have sent it before, and Redis undoes nothing of a script that ends with an error.
     pub(in crate::io) async fn ask<T>(
         &self,
         asking: impl AsyncFnOnce(&Line) -> RedisResult<Result<T, StoreFault>>,
@@ -139,7 +140,7 @@ impl Link {
             Ok(Err(error)) => {
                 let why = told(&error);
                 self.fault(&line, &why);
-                Err(StoreFault::Unavailable(why))
+                Err(StoreFault::Unfinished(why))
             }
             Err(_) => {
                 self.fault(&line, NO_ANSWER);

@@ -50,7 +50,7 @@ impl Troubled {
             Trouble::IsAway => return Err(StoreFault::Deadline),
             Trouble::LosesTheAnswer => {
                 call.await?;
-                return Err(StoreFault::Deadline);
+                return Err(StoreFault::Unfinished("the connection broke".to_owned()));
             }
             Trouble::IsOvertaken | Trouble::IsOvertakenAndAway | Trouble::IsOvertakenAndCutShort => {}
         }
