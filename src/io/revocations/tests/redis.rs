@@ -15,6 +15,7 @@ use super::*;
 use crate::config::settings::{OnOutage, Redis, RedisCredentials, Topology};
 use crate::flows::ports::{Clock, Exclusive as _, StoreFault, StoreHealth};
 use crate::io::revocations::redis::{RedisLog, Tuning};
+use crate::io::store::redis::RedisStore;
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store::tests::TestClock;
 use crate::io::store::tests::redis::{ACL, Certificate, acl, credentials, settings};
