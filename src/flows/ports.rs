@@ -204,7 +204,8 @@ pub trait RevocationLog: Debug + Send + Sync {
     /// Whether they were made is then not known; to make them again does no harm.
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>>;
 
-    /// Makes these changes, all or none, if each of these blocks still is what was found of it. Gives whether it was.
+    /// Makes these changes, all or none, if each of these entries still is what was found of it: a block all of it, others at
+    /// least their moments. Gives whether it was.
     ///
     /// # Errors
     /// As [`Self::append`]. Whoever asks again may find what they made.
@@ -243,7 +244,7 @@ pub trait RevocationLog: Debug + Send + Sync {
     }
 }
 
-/// What [`RevocationLog::find`] found of a block.
+/// What [`RevocationLog::find`] found of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub id: RevocationId,

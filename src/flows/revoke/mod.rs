@@ -140,8 +140,8 @@ async fn end_sessions_again(gate: &Gate, targets: &[Revocation]) -> Result<(), S
     Ok(())
 }
 
-/// Takes a revocation back, and gives it: a block with all who held it then, and nobody who came since. What it ended
-/// stays ended.
+/// Takes a revocation back, and gives it as it stood then: a block with all who held it and nobody who came since, a watermark
+/// with its moment and none that was made later. What it ended stays ended.
 ///
 /// # Errors
 /// The store failed.
@@ -149,9 +149,7 @@ pub async fn lift(gate: &Gate, id: RevocationId) -> Result<Option<Revocation>, S
     for _ in 0..TRIES {
         let seen = see(gate, id).await?;
         let Some(known) = seen.entry.clone() else { return Ok(None) };
-        // Of others nobody holds a part.
-        let found = if known.rule == Rule::Block { vec![seen] } else { Vec::new() };
-        if gate.revocation_log.append_if(&found, &[Change::Lift(known.clone())]).await? {
+        if gate.revocation_log.append_if(&[seen], &[Change::Lift(known.clone())]).await? {
             return Ok(Some(known));
         }
     }
