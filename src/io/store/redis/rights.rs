@@ -66,6 +66,15 @@ pub(super) fn is_of_one_call(error: &RedisError) -> bool {
 /// The commands that may not be asked for over this line, in words; `None`: all may. `scratch`: how keys begin that nobody
 /// else has.
 pub(super) async fn missing(line: &Line, scratch: &str) -> RedisResult<Option<String>> {
+    let missing = try_all(line, scratch).await;
+    for on in [On::Text, On::Hash, On::Log, On::Sorted] {
+        // Where it is refused nothing was made.
+        let _ = call(line, scratch, "DEL", on, &[]).await;
+    }
+    missing
+}
+
+async fn try_all(line: &Line, scratch: &str) -> RedisResult<Option<String>> {
     if let Some(why) = refused(line.query::<Value>(&mut script("return 1", scratch)).await)? {
         return Ok(Some(format!("EVAL ({why})")));
     }
@@ -83,11 +92,6 @@ pub(super) async fn missing(line: &Line, scratch: &str) -> RedisResult<Option<St
     if let Some(why) = refused(line.all_answer().await)? {
         missing.push("PING");
         said.get_or_insert(why);
-    }
-    if !missing.contains(&"DEL") {
-        for on in [On::Text, On::Hash, On::Log, On::Sorted] {
-            call(line, scratch, "DEL", on, &[]).await?;
-        }
     }
     Ok(said.map(|said| format!("{} ({said})", missing.join(", "))))
 }
