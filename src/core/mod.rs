@@ -13,6 +13,7 @@ pub mod forwarded;
 pub mod hex;
 pub mod identity_headers;
 pub mod ids;
+mod kept;
 pub mod lasting;
 pub mod metadata;
 pub mod pace;

@@ -177,8 +177,13 @@ pub enum Keep {
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreFault {
+    /// Nothing of it was done.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+    /// It was begun, and may have been done.
+    #[error("the store did not finish: {0}")]
+    Unfinished(String),
+    /// It may have been done, or be done yet.
     #[error("the store did not answer within its deadline")]
     Deadline,
     /// It is durable, and this replica does not have it yet.
@@ -199,7 +204,8 @@ pub trait RevocationLog: Debug + Send + Sync {
     /// Whether they were made is then not known; to make them again does no harm.
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>>;
 
-    /// Makes these changes, all or none, if each of these blocks still is what was found of it. Gives whether it was.
+    /// Makes these changes, all or none, if each of these entries still is what was found of it: a block all of it, others at
+    /// least their moments. Gives whether it was.
     ///
     /// # Errors
     /// As [`Self::append`]. Whoever asks again may find what they made.
@@ -238,7 +244,7 @@ pub trait RevocationLog: Debug + Send + Sync {
     }
 }
 
-/// What [`RevocationLog::find`] found of a block.
+/// What [`RevocationLog::find`] found of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub id: RevocationId,

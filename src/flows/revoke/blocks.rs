@@ -12,7 +12,7 @@ use crate::flows::ports::{Seen, StoreFault};
 /// How often somebody else may be faster.
 pub(in crate::flows) const TRIES: usize = 16;
 
-/// What the list has of a block, in force or ended.
+/// What the list has of an entry, in force or ended.
 ///
 /// # Errors
 /// It cannot be read now.
@@ -49,5 +49,5 @@ pub(super) async fn add(
 }
 
 pub(in crate::flows) fn too_often() -> StoreFault {
-    StoreFault::Unavailable("a block is changed all the time".to_owned())
+    StoreFault::Unavailable("an entry of the list is changed all the time".to_owned())
 }

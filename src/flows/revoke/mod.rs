@@ -110,8 +110,10 @@ pub(in crate::flows) fn end_later(gate: &Arc<Gate>, revocations: &[Revocation]) 
 /// What could not be confirmed may stand all the same, and nobody may ask again: then its sessions are ended.
 pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, revocations: &[Revocation]) {
     match fault {
-        StoreFault::NotHereYet | StoreFault::Deadline => end_later(gate, revocations),
-        // While the store is away none of it is made, and everybody who asks would leave an errand.
+        StoreFault::NotHereYet | StoreFault::Deadline | StoreFault::Unfinished(_) => {
+            end_later(gate, revocations);
+        }
+        // While the store is away everybody who asks would leave an errand.
         StoreFault::Unavailable(_) => {}
     }
 }
@@ -138,8 +140,8 @@ async fn end_sessions_again(gate: &Gate, targets: &[Revocation]) -> Result<(), S
     Ok(())
 }
 
-/// Takes a revocation back, and gives it: a block with all who held it then, and nobody who came since. What it ended
-/// stays ended.
+/// Takes a revocation back, and gives it as it stood then: a block with all who held it and nobody who came since, a watermark
+/// with its moment and none that was made later. What it ended stays ended.
 ///
 /// # Errors
 /// The store failed.
@@ -147,9 +149,7 @@ pub async fn lift(gate: &Gate, id: RevocationId) -> Result<Option<Revocation>, S
     for _ in 0..TRIES {
         let seen = see(gate, id).await?;
         let Some(known) = seen.entry.clone() else { return Ok(None) };
-        // Of others nobody holds a part.
-        let found = if known.rule == Rule::Block { vec![seen] } else { Vec::new() };
-        if gate.revocation_log.append_if(&found, &[Change::Lift(known.clone())]).await? {
+        if gate.revocation_log.append_if(&[seen], &[Change::Lift(known.clone())]).await? {
             return Ok(Some(known));
         }
     }

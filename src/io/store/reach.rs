@@ -1,12 +1,13 @@
-//! Whether the store can be used: `tollgate check --live`. A Redis is connected to, read and written; of a folder, which a
-//! running gateway may have open, only that files can be made in it.
+//! Whether the store can be used: `tollgate check --live`. A Redis is connected to, read and written, and
+//! asked for all that its user must be allowed to; of a folder, which a running gateway may have open, only that files can be
+//! made in it.
 
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::redis::link::Link;
+use super::redis::link::{Link, Reached};
 use crate::config::settings::Store as Settings;
 use crate::flows::ports::{Clock, random};
 use crate::io::store_file::StoreFileError;
@@ -21,9 +22,14 @@ pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> Result<String,
     let made = takes_files(folder);
     made.map_err(|source| StoreFileError::Folder { path: folder.clone(), source }.to_string())?;
     let Some(redis) = &settings.redis else { return Ok("can be written".to_owned()) };
-    let evicts = Link::new(redis.clone(), clock).reach_once().await.map_err(|why| {
+    let Reached { missing, evicts } = Link::new(redis.clone(), clock).reach_once().await.map_err(|why| {
         format!("{why}; see that `store` names it rightly, its password included, and this machine may connect to it")
     })?;
+    if let Some(missing) = missing {
+        return Err(format!(
+            "its user may not use {missing}; grant what docs/deployment.md lists, or not all of it works"
+        ));
+    }
     Ok(match evicts {
         None => "can be read and written".to_owned(),
         Some(policy) => format!(

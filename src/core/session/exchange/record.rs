@@ -1,26 +1,19 @@
-//! The form in which a store keeps a family: a version, then MessagePack with the names of the fields, so that
-//! replicas of two releases can share a store.
+//! The form in which a store keeps a family.
 
 use super::Family;
+use crate::core::kept;
 
 const VERSION: u8 = 1;
 
 impl Family {
     /// The form that is kept.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
-        // Writing to memory has no reason to fail; what is cut short is not readable.
-        let written = rmp_serde::encode::write_named(&mut bytes, self);
-        if written.is_err() {
-            bytes.truncate(1);
-        }
-        bytes
+        kept::to_bytes(VERSION, self)
     }
 
     /// Reads what [`Self::to_bytes`] wrote; `None` for everything else.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (&version, rest) = bytes.split_first()?;
-        (version == VERSION).then(|| rmp_serde::from_slice(rest).ok()).flatten()
+        kept::from_bytes(VERSION, bytes)
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::revocation::{Kind, Rule};
 use crate::core::token::testing::new_p256;
 use crate::flows::backchannel_logout::{SignedOut, backchannel_logout};
+use crate::flows::ports::StoreFault;
 use crate::flows::revoke::revoke;
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -292,7 +293,7 @@ async fn what_is_durable_and_came_late_ends_its_sessions_also_where_the_issuer_d
     let mut scene = Scene::strict();
     let cut = scene.cut();
     let session = scene.signed_in("alice", "sid-1", "t").await;
-    cut.is_late_once();
+    cut.loses_an_answer(StoreFault::NotHereYet);
     let refused = scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1" }))).await;
     assert_eq!(refused.unwrap_err(), Denial::StoreUnavailable);
     assert_eq!(scene.takes(&session.1).await, Ok(()), "nothing names it yet");

@@ -154,7 +154,8 @@ impl EmbeddedLog {
         }
         loop {
             if let Some(answer) = self.send(found, changes)? {
-                return answer.await.map_err(|_| writer_ended())?;
+                // It may have ended in the midst of it.
+                return answer.await.map_err(|_| StoreFault::Unfinished(ENDED.to_owned()))?;
             }
             self.changed_from_closed().await;
         }

@@ -216,7 +216,7 @@ impl Writer {
             }
             Some(Err(error)) => {
                 self.fail(&error, changes);
-                Err(self.shared.fault())
+                Err(StoreFault::Unfinished(error.to_string()))
             }
             None => Err(self.shared.fault()),
         }

@@ -5,15 +5,18 @@
 //! that was away for long may have much of it. It gives it back all the same: it may be the only one that has what was
 //! acknowledged last, and nobody can tell the two apart. The log names what came back.
 //!
+//! An id is made of what an entry names, so one that was lifted and made again has its id again: a lift says nothing of what
+//! was made after it.
+//!
 //! A block may be held there by some and here by others: then by all of them, but for those of whom the log shows that they
 //! let go of it there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::Shared;
 use super::follower::{Follower, PAGE};
 use super::scripts;
-use crate::core::revocation::holders::{Hand, Holder};
+use crate::core::revocation::holders::Holder;
 use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Seen, StoreFault};
@@ -43,7 +46,7 @@ impl Follower {
         }
         // What Redis lacks because it was lifted is not lost.
         let (mut gone, lost): (Vec<_>, Vec<_>) =
-            lacking.into_iter().partition(|lacking| told.lifted.contains(&lacking.id()));
+            lacking.into_iter().partition(|lacking| told.has_lifted(lacking));
         again.extend(lost);
         let mut given = again;
         if !given.is_empty() {
@@ -52,7 +55,7 @@ impl Follower {
         }
         // All at once, which they mostly can be; else each by itself, as those of which something is there.
         let (lost, others): (Vec<_>, Vec<_>) =
-            lacking_blocks.into_iter().partition(|block| !told.lifted.contains(&block.id()));
+            lacking_blocks.into_iter().partition(|block| !told.is_lifted(block.id()));
         let nothing: Vec<_> = lost.iter().map(|block| Seen { id: block.id(), entry: None }).collect();
         let lost_again: Vec<_> = lost.iter().cloned().map(Change::Add).collect();
         if !lost.is_empty() && append(&shared, &nothing, &lost_again).await? {
@@ -116,7 +119,7 @@ async fn give_back_block(
         told.read_on(shared).await?;
         let all = match (&there, told.lost_of(here)) {
             // Not by whoever lifts it: then all of it is lost.
-            (None, _) if !told.lifted.contains(&id) => here.clone(),
+            (None, _) if !told.is_lifted(id) => here.clone(),
             (None, None) => return Ok(Given::NoMore),
             (Some(_), None) => return Ok(Given::Already),
             (None, Some(lost)) => lost,
@@ -142,22 +145,68 @@ async fn append(shared: &Shared, found: &[Seen], changes: &[Change]) -> Result<b
 /// What the log in Redis says, as far as it was read.
 #[derive(Default)]
 pub(super) struct Told {
-    /// What was lifted last.
-    lifted: HashSet<RevocationId>,
+    entries: HashMap<RevocationId, Heard>,
     /// Who held each block at any time.
     holders: HashMap<RevocationId, Vec<Holder>>,
-    /// Who let go of one of which the log does not say that they held it: of a Redis that had lost that.
-    let_go: HashMap<RevocationId, Vec<Hand>>,
+    /// Who let go of one of which the log does not say that they held it, as they held it then: of a Redis that had lost
+    /// that.
+    let_go: HashMap<RevocationId, Vec<Holder>>,
     seq: u64,
 }
 
+/// What the log says of one entry.
+struct Heard {
+    /// Whether that it was lifted came last.
+    is_lifted: bool,
+    /// The latest that it ever was.
+    latest: Made,
+}
+
+/// When an entry was made, and the moment of a watermark; each the later of two.
+#[derive(Clone, Copy)]
+struct Made {
+    at: Timestamp,
+    before: Option<Timestamp>,
+}
+
+impl Made {
+    const fn of(revocation: &Revocation) -> Self {
+        let before = match revocation.rule {
+            Rule::Before(before) => Some(before),
+            Rule::Outright | Rule::Block => None,
+        };
+        Self { at: revocation.made_at, before }
+    }
+
+    fn or_later(self, other: Self) -> Self {
+        Self { at: self.at.max(other.at), before: self.before.max(other.before) }
+    }
+
+    fn is_no_later_than(self, other: Self) -> bool {
+        self.at <= other.at && self.before <= other.before
+    }
+}
+
 impl Told {
+    fn is_lifted(&self, id: RevocationId) -> bool {
+        self.entries.get(&id).is_some_and(|heard| heard.is_lifted)
+    }
+
+    /// Whether it is this that was lifted, and not what was made after that.
+    fn has_lifted(&self, here: &Revocation) -> bool {
+        let heard = self.entries.get(&here.id());
+        heard.is_some_and(|heard| heard.is_lifted && Made::of(here).is_no_later_than(heard.latest))
+    }
+
     /// Of a block those who hold it here by what the log never heard of: whoever else does not hold it there let go of it.
     fn lost_of(&self, here: &Revocation) -> Option<Revocation> {
         let known = self.holders.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
         let mut holders = here.holders();
         let let_go = self.let_go.get(&here.id()).map(Vec::as_slice).unwrap_or_default();
-        holders.retain(|holder| !known.contains(holder) && !let_go.iter().any(|hand| hand.is(&holder.hand)));
+        let has_let_go = |holder: &Holder| {
+            let_go.iter().any(|gone| gone.hand.is(&holder.hand) && holder.made_at <= gone.made_at)
+        };
+        holders.retain(|holder| !known.contains(holder) && !has_let_go(holder));
         Revocation::block(here.target.clone(), holders)
     }
 
@@ -182,18 +231,17 @@ impl Told {
 
     fn takes(&mut self, change: &Change) {
         let (revocation, id) = (change.revocation(), change.id());
-        match change {
-            Change::Add(_) => drop(self.lifted.remove(&id)),
-            Change::Lift(_) => drop(self.lifted.insert(id)),
-        }
+        let (is_lifted, made) = (matches!(change, Change::Lift(_)), Made::of(revocation));
+        let heard = self.entries.entry(id).or_insert(Heard { is_lifted, latest: made });
+        *heard = Heard { is_lifted, latest: heard.latest.or_later(made) };
         if revocation.rule == Rule::Block {
             let known = self.holders.entry(id).or_default();
             for holder in revocation.holders() {
                 if known.contains(&holder) {
                     continue;
                 }
-                if matches!(change, Change::Lift(_)) {
-                    self.let_go.entry(id).or_default().push(holder.hand.clone());
+                if is_lifted {
+                    self.let_go.entry(id).or_default().push(holder.clone());
                 }
                 known.push(holder);
             }
@@ -204,6 +252,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::revocation::holders::Hand;
     use crate::core::revocation::{Kind, Target, Whose};
 
     const ONE: &str = "https://one";
@@ -244,11 +293,50 @@ mod tests {
             (vec![add(&[(ONE, 5)]), lift(&[(ONE, 5)])], vec![(ONE, 4)], vec![(ONE, 4)]),
             // It let go of what that Redis had lost.
             (vec![lift(&[(ONE, 9)])], vec![(ONE, 1), (TWO, 2)], vec![(TWO, 2)]),
+            // And came to it once more, of which that Redis never heard.
+            (vec![lift(&[(ONE, 9)])], vec![(ONE, 12)], vec![(ONE, 12)]),
+            (vec![lift(&[(ONE, 9)])], vec![(ONE, 9)], vec![]),
         ] {
             let mut told = Told::default();
             log.iter().for_each(|change| told.takes(change));
             let lost = (!lost.is_empty()).then(|| held(&lost));
             assert_eq!(told.lost_of(&held(&here)), lost, "{log:?}");
+        }
+    }
+    #[test]
+    fn what_was_made_after_the_lift_was_not_lifted() {
+        let made = |rule, at: i64| {
+            let target = Target { kind: Kind::Sub, whose: Whose::All, value: "alice".to_owned() };
+            Revocation::new(target, rule, Timestamp::from_secs(at))
+        };
+        let outright = |at| made(Rule::Outright, at);
+        let watermark = |before, at| made(Rule::Before(Timestamp::from_secs(before)), at);
+        let (add, lift) = (Change::Add, Change::Lift);
+        for (log, here, has_lifted) in [
+            (vec![], outright(5), false),
+            (vec![add(outright(5))], outright(5), false),
+            (vec![add(outright(5)), lift(outright(5))], outright(5), true),
+            (vec![add(outright(5)), lift(outright(5))], outright(6), false),
+            // Of a log that was cut, and of one that was away since before it was made again.
+            (vec![lift(outright(5))], outright(5), true),
+            (vec![lift(outright(5))], outright(4), true),
+            (vec![lift(outright(5))], outright(6), false),
+            // Whoever lifted it had seen less than the log.
+            (vec![add(outright(7)), lift(outright(5))], outright(7), true),
+            (vec![lift(outright(5)), add(outright(7))], outright(5), false),
+            (vec![lift(outright(5)), add(outright(7)), lift(outright(7))], outright(7), true),
+            (vec![lift(watermark(5, 5))], watermark(5, 5), true),
+            (vec![lift(watermark(5, 5))], watermark(3, 4), true),
+            (vec![lift(watermark(5, 5))], watermark(7, 7), false),
+            // By a clock that is behind.
+            (vec![lift(watermark(5, 9))], watermark(6, 8), false),
+            (vec![lift(watermark(5, 9))], watermark(5, 10), false),
+            // Another rule is another entry.
+            (vec![lift(outright(9))], watermark(5, 5), false),
+        ] {
+            let mut told = Told::default();
+            log.iter().for_each(|change| told.takes(change));
+            assert_eq!(told.has_lifted(&here), has_lifted, "{log:?} {here:?}");
         }
     }
 }

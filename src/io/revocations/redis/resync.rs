@@ -64,7 +64,7 @@ impl Follower {
             );
         }
         // What Redis forgot must not come over what is known here.
-        self.compare(how, reached).await?;
+        self.compare(how, reached, server.as_deref()).await?;
         let mut at = 0;
         loop {
             let scan = async |line: &_| scripts::scan(line, names, at, server.as_deref()).await;
@@ -112,7 +112,7 @@ impl Follower {
     }
 
     /// Looks for all that only this replica has.
-    async fn compare(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
+    async fn compare(&mut self, how: Resync, reached: u64, server: Option<&str>) -> Result<(), StoreFault> {
         let Shared { link, names, local, .. } = &*self.shared.clone();
         let (mut after, mut told) = (None, Told::default());
         while matches!(self.file, File::Open) {
@@ -122,7 +122,8 @@ impl Follower {
                 return Ok(());
             };
             debug_assert!(piece.changes.len() <= PIECE);
-            let behind = link.ask(async |line| scripts::behind(line, names, &piece.changes).await).await?;
+            let behind = async |line: &_| scripts::behind(line, names, &piece.changes, server).await;
+            let behind = link.ask(behind).await?;
             self.check_still(reached)?;
             let named =
                 behind.into_iter().filter_map(|(at, is_there)| Some((piece.changes.get(at)?, is_there)));

@@ -35,12 +35,20 @@ for _, id in ipairs(ended) do
 end
 ";
 
-/// ARGV: how many conditions; of each an id and the record that must be there, empty: none. Then of each change: `A` or `L`,
-/// id, nonce, before, until, bytes. Gives whether they were made.
+/// ARGV: how many conditions; of each an id, what the record there must begin with (empty: there is none), and how much of it
+/// that says (-1: the whole). Then of each change: `A` or `L`, id, nonce, before, until, bytes. Gives whether they were made.
+///
+/// In a cluster the library sends a call again whose connection broke: the nonce of its last change says that it was made, and
+/// nothing is made of it again, neither of what others made of it meanwhile.
 const APPEND: &str = "
-local changes = 3 + 2 * tonumber(ARGV[2])
-for at = 3, changes - 1, 2 do
-  if (redis.call('HGET', records, ARGV[at]) or '') ~= ARGV[at+1] then return 0 end
+local from = math.max(tonumber(redis.call('HGET', about, 'seq')) - 99, 0)
+for _, entry in ipairs(redis.call('XRANGE', log, string.format('%.0f-0', from), '+')) do
+  if entry[2][4] == ARGV[#ARGV-3] then return 1 end
+end
+local changes = 3 + 3 * tonumber(ARGV[2])
+for at = 3, changes - 1, 3 do
+  local there = redis.call('HGET', records, ARGV[at]) or ''
+  if string.sub(there, 1, tonumber(ARGV[at+2])) ~= ARGV[at+1] then return 0 end
 end
 for at = changes, #ARGV, 6 do
   local op, id, nonce, before, till, bytes = ARGV[at], ARGV[at+1], ARGV[at+2], ARGV[at+3], ARGV[at+4], ARGV[at+5]
@@ -72,8 +80,8 @@ return {redis.call('HGET', about, 'epoch'), tonumber(redis.call('HGET', about, '
   redis.call('XRANGE', log, ARGV[2] .. '-0', '+', 'COUNT', ARGV[3])}
 ";
 
-/// Of each record ARGV has: id, before, until, and of a block how it is kept. Gives which of them (from 0) are not there,
-/// or with an earlier moment, or are another block, each with whether it is there.
+/// KEYS: records. Of each record ARGV has: id, before, until, and of a block how it is kept. Gives which of them (from 0) are not
+/// there, or with an earlier moment, or are another block, each with whether it is there.
 const BEHIND: &str = "
 local behind = {}
 for at = 1, #ARGV, 4 do
@@ -90,12 +98,17 @@ for at = 1, #ARGV, 4 do
     if is_later or lasts then behind[#behind + 1] = {(at - 1) / 4, 1} end
   end
 end
-return behind
+return {server, behind}
 ";
 
 /// KEYS: records. Gives the run of the server that has them: the slot of a cluster may move to another, and back.
 const SERVER: &str = "
 local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+";
+
+/// In place of [`SERVER`], where there is one server.
+const ALONE: &str = "
+local server = ''
 ";
 
 /// ARGV: a cursor, how many. Gives that, and what HSCAN says.
@@ -147,7 +160,7 @@ pub(super) fn nonce() -> u64 {
     u64::from_be_bytes(random(&SystemRandomness))
 }
 
-/// Makes these changes if these blocks are what was found of them, and gives whether they are; the entry of the last has the
+/// Makes these changes if these entries are what was found of them, and gives whether they are; the entry of the last has the
 /// nonce `last`.
 pub(super) async fn append(
     line: &Line,
@@ -159,7 +172,10 @@ pub(super) async fn append(
     let mut command = names.script([BEGIN, APPEND]);
     command.arg(found.len());
     for Seen { id, entry } in found {
-        command.arg(id.as_bytes()).arg(entry.as_ref().map(as_kept).unwrap_or_default());
+        let expected = entry.as_ref().map(as_found).unwrap_or_default();
+        let counts = entry.as_ref().filter(|entry| entry.rule != Rule::Block).map(|_| expected.len());
+        command.arg(id.as_bytes()).arg(&expected);
+        command.arg(counts.map_or(Ok(-1), i64::try_from).unwrap_or(-1));
     }
     for (at, change) in changes.iter().enumerate() {
         let revocation = change.revocation();
@@ -173,8 +189,17 @@ pub(super) async fn append(
 
 /// As a block is kept there, of which nothing is merged: what was read of it makes the same bytes.
 fn as_kept(block: &Revocation) -> Vec<u8> {
-    let head = format!("{}:{}:", before(block), digits(block.until));
-    [head.into_bytes(), block.to_bytes()].concat()
+    [head(block).into_bytes(), block.to_bytes()].concat()
+}
+
+fn head(revocation: &Revocation) -> String {
+    format!("{}:{}:", before(revocation), digits(revocation.until))
+}
+
+/// What of an entry must be there still where it is to be changed: of a block all; of others the head, because the script
+/// merges two into it.
+fn as_found(entry: &Revocation) -> Vec<u8> {
+    if entry.rule == Rule::Block { as_kept(entry) } else { head(entry).into_bytes() }
 }
 
 fn before(revocation: &Revocation) -> String {
@@ -301,20 +326,23 @@ fn nameless() -> StoreFault {
 }
 
 /// Which of these are not there, or say less there than here, or something else of who holds a block; each with whether it is
-/// there.
+/// there. `server`: as of [`scan`].
 pub(super) async fn behind(
     line: &Line,
     names: &Names,
     changes: &[Change],
+    server: Option<&str>,
 ) -> RedisResult<Result<Vec<(usize, bool)>, StoreFault>> {
     let mut command = redis::cmd("EVAL");
-    command.arg(BEHIND).arg(1).arg(names.records());
+    let asks = if server.is_some() { SERVER } else { ALONE };
+    command.arg([asks, BEHIND].concat()).arg(1).arg(names.records());
     for change in changes {
         let revocation = change.revocation();
         command.arg(change.id().as_bytes()).arg(before(revocation)).arg(digits(revocation.until));
         command.arg(if revocation.rule == Rule::Block { as_kept(revocation) } else { Vec::new() });
     }
-    Ok(Ok(line.query(&mut command).await?))
+    let (answers, behind): (String, Vec<(usize, bool)>) = line.query(&mut command).await?;
+    Ok(if server.is_none_or(|server| answers == server) { Ok(behind) } else { Err(moved()) })
 }
 
 pub(super) async fn find(
@@ -336,4 +364,75 @@ pub(super) fn unreadable() -> StoreFault {
         "the list of revocations in Redis cannot be read: a newer Tollgate wrote it, or somebody else"
             .to_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::revocation::{Kind, Target, Whose};
+    use crate::io::store::redis::link::KeptLink;
+    use crate::io::store::tests::redis::settings;
+    use crate::io::store::tests::servers::Server;
+    use crate::io::system::SystemClock;
+
+    fn entry(rule: Rule, made_at: i64) -> Revocation {
+        let target = Target { kind: Kind::Sub, whose: Whose::All, value: "alice".to_owned() };
+        Revocation::new(target, rule, Timestamp::from_secs(made_at))
+    }
+
+    fn link_to(server: &Server) -> (Arc<KeptLink>, Names) {
+        let link = KeptLink::start(settings(&[server]), Arc::new(SystemClock));
+        let names = Names::of(&link);
+        (link, names)
+    }
+
+    #[tokio::test]
+    async fn what_the_library_sends_twice_is_made_once_and_said_to_be_made() {
+        let server = Server::start(&[]);
+        let (link, names) = link_to(&server);
+        let append = async |found: &[Seen], change: &Change, nonce| {
+            let changes = std::slice::from_ref(change);
+            let append = async |line: &_| append(line, &names, found, changes, nonce).await;
+            link.ask(append).await.unwrap()
+        };
+        for (round, rule) in
+            [Rule::Outright, Rule::Before(Timestamp::from_secs(1)), Rule::Block].into_iter().enumerate()
+        {
+            let nonces = |at: u64| 10 * round as u64 + at;
+            let (first, id) = (entry(rule, 1), entry(rule, 1).id());
+            let found = |entry: Option<&Revocation>| [Seen { id, entry: entry.cloned() }];
+            let (add, lift) = (Change::Add(first.clone()), Change::Lift(first.clone()));
+            for made in [true, true] {
+                assert_eq!(append(&found(None), &add, nonces(1)).await, made, "{rule:?}");
+            }
+            assert!(!append(&found(None), &add, nonces(2)).await, "another's: {rule:?}");
+            assert!(append(&found(Some(&first)), &lift, nonces(3)).await, "{rule:?}");
+            assert!(append(&found(Some(&first)), &lift, nonces(3)).await, "the same again: {rule:?}");
+            assert!(!append(&found(Some(&first)), &lift, nonces(4)).await, "it is gone: {rule:?}");
+            // Somebody made it anew before it came again.
+            let again = Change::Add(entry(rule, 2));
+            assert!(append(&found(None), &again, nonces(5)).await);
+            assert!(append(&found(Some(&first)), &lift, nonces(3)).await);
+            let there = link.ask(async |line| find(line, &names, id).await).await.unwrap();
+            assert_eq!(there, Some(entry(rule, 2)), "it stays");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_another_server_says_of_the_list_is_not_taken_for_what_was_asked() {
+        let server = Server::start(&[]);
+        let (link, names) = link_to(&server);
+        let changes = [Change::Add(entry(Rule::Outright, 1))];
+        let behind = async |server: Option<&str>| {
+            link.ask(async |line| behind(line, &names, &changes, server).await).await
+        };
+        let info = server.ask_all("INFO server");
+        let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap();
+        for server in [None, Some(run)] {
+            assert_eq!(behind(server).await, Ok(vec![(0, false)]), "{server:?}");
+        }
+        assert_eq!(behind(Some("another")).await, Err(moved()));
+    }
 }

@@ -2,17 +2,20 @@
 //! everything, and what a replica does alone.
 
 mod failover;
+mod refused;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::config::settings::{OnOutage, Redis, RedisCredentials, Topology};
 use crate::flows::ports::{Clock, Exclusive as _, StoreFault, StoreHealth};
 use crate::io::revocations::redis::{RedisLog, Tuning};
+use crate::io::store::redis::RedisStore;
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store::tests::TestClock;
 use crate::io::store::tests::redis::{ACL, Certificate, acl, credentials, settings};
@@ -164,6 +167,8 @@ struct Cable {
     port: u16,
     cut: tokio::sync::broadcast::Sender<()>,
     is_pulled: Arc<AtomicBool>,
+    /// Nothing that Redis says gets through.
+    is_mute: Arc<AtomicBool>,
     listening: tokio::task::JoinHandle<()>,
 }
 
@@ -172,24 +177,36 @@ impl Cable {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, to) = (listener.local_addr().unwrap().port(), server.address());
         let cut = tokio::sync::broadcast::Sender::new(1);
-        let is_pulled = Arc::new(AtomicBool::new(false));
-        let (cuts, pulled) = (cut.clone(), is_pulled.clone());
+        let (is_pulled, is_mute) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (cuts, pulled, mute) = (cut.clone(), is_pulled.clone(), is_mute.clone());
         let listening = tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 if pulled.load(Ordering::SeqCst) {
                     continue;
                 }
-                let mut cut = cuts.subscribe();
+                let (mut cut, mute) = (cuts.subscribe(), mute.clone());
                 tokio::spawn(async move {
                     let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+                    let ((mut said, mut asking), (mut answered, mut told)) = (near.split(), far.split());
+                    let answering = async {
+                        let mut bytes = vec![0; 65_536];
+                        while let Ok(length @ 1..) = answered.read(&mut bytes).await {
+                            if !mute.load(Ordering::SeqCst)
+                                && asking.write_all(&bytes[..length]).await.is_err()
+                            {
+                                break;
+                            }
+                        }
+                    };
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = tokio::io::copy(&mut said, &mut told) => {}
+                        () = answering => {}
                         _ = cut.recv() => {}
                     }
                 });
             }
         });
-        Self { port, cut, is_pulled, listening }
+        Self { port, cut, is_pulled, is_mute, listening }
     }
 
     /// Those of `server`, through it.

@@ -14,6 +14,7 @@ pub(super) async fn holds_for(log: &dyn RevocationLog, tables: &Revocations) {
         what_is_lifted_is_gone_and_may_come_again(log, tables).await;
         changes_are_made_in_their_order(log, tables).await;
         a_block_is_changed_while_it_is_what_was_found(log, tables).await;
+        a_watermark_is_lifted_while_it_is_what_was_found(log, tables).await;
         of_all_who_change_one_block_at_once_each_sees_what_the_others_made_of_it(log).await;
         changes_at_once_leave_tables_that_agree_with_the_list(log, tables).await;
         the_list_is_given_in_parts_in_the_order_of_ids(log).await;
@@ -111,6 +112,19 @@ async fn a_block_is_changed_while_it_is_what_was_found(log: &dyn RevocationLog, 
     assert!(!log.append_if(&both, &[Change::Lift(ends.clone())]).await.unwrap(), "each of them");
     assert!(log.append_if(&seen(Some(&ends)), &[Change::Lift(ends.clone())]).await.unwrap());
     assert!(!refuses(tables, &bare));
+}
+
+async fn a_watermark_is_lifted_while_it_is_what_was_found(log: &dyn RevocationLog, tables: &Revocations) {
+    let (early, late) = (before("frank", 200), before("frank", 100));
+    let longer = Revocation { until: late.until.map(|until| until.plus(LONG)), ..early.clone() };
+    add(log, [late.clone()]).await;
+    add(log, [longer]).await;
+    let both = log.find(late.id()).await.unwrap().unwrap();
+    let seen = |entry: &Revocation| [Seen { id: late.id(), entry: Some(entry.clone()) }];
+    assert!(!log.append_if(&seen(&early), &[Change::Lift(early.clone())]).await.unwrap());
+    assert!(refuses_aged(tables, &late, 101, now()), "somebody moved it");
+    assert!(log.append_if(&seen(&both), &[Change::Lift(both.clone())]).await.unwrap());
+    assert!(!refuses_aged(tables, &late, 1000, now()));
 }
 
 async fn of_all_who_change_one_block_at_once_each_sees_what_the_others_made_of_it(log: &dyn RevocationLog) {

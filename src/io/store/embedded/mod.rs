@@ -169,7 +169,10 @@ impl EmbeddedStore {
         loop {
             match self.look(key, expected, value)? {
                 Step::Answered(outcome) => return Ok(outcome),
-                Step::Written(answer) => return answer.await.map_err(|_| writer_ended())?.map(Some),
+                // It may have ended in the midst of it.
+                Step::Written(answer) => {
+                    return answer.await.map_err(|_| StoreFault::Unfinished(ENDED.to_owned()))?.map(Some);
+                }
                 // An error says that the sender is gone.
                 Step::Wait(mut written) => drop(written.changed().await),
                 Step::Closed => self.changed_from_closed().await,

@@ -195,7 +195,7 @@ impl Writer {
         for mut put in puts {
             let (unheard, _) = oneshot::channel();
             let answer = std::mem::replace(&mut put.answer, unheard);
-            let _ = answer.send(Err(StoreFault::Unavailable(why.clone())));
+            let _ = answer.send(Err(StoreFault::Unfinished(why.clone())));
             doubtful.push(put);
         }
         // What is left of the file is closed here.

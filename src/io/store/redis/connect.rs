@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
@@ -44,12 +44,13 @@ impl Connection {
         value("maxmemory").filter(|limit| *limit != "0").map(|_| policy.to_owned())
     }
 
-    /// Asks every server of a cluster that takes writes. One server is asked by what else is asked of it.
+    /// Asks every server of a cluster that takes writes, and gives the error where one answers with that. One server is asked by
+    /// what else is asked of it.
     pub(super) async fn all_answer(&self) -> RedisResult<()> {
         let Self::Cluster(connection) = self else { return Ok(()) };
-        let masters =
-            RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::AllSucceeded)));
-        connection.clone().route_command(redis::cmd("PING"), masters).await.map(drop)
+        // Of each its answer: what sums them up takes an error for one.
+        let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        connection.clone().route_command(redis::cmd("PING"), masters).await?.extract_error().map(drop)
     }
 }
 

@@ -4,6 +4,7 @@
 //! After any fault calls fail at once, until that task has found Redis well again over a new connection: so a Redis
 //! that hangs costs the requests under way their deadline, and later ones nothing. No call is ever repeated here.
 
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connect::{Connection, connect};
+use super::rights::{is_of_one_call, missing};
 use super::{DEADLINE, get, put};
 use crate::config::settings::{OnOutage, Redis, Topology};
 use crate::core::time::Timestamp;
@@ -28,6 +30,8 @@ const REACH: Duration = Duration::from_secs(5);
 /// Pauses between attempts to reach Redis.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
+/// How many refusals are told apart.
+const REFUSALS: usize = 32;
 
 pub(in crate::io) struct Link {
     settings: Redis,
@@ -37,6 +41,8 @@ pub(in crate::io) struct Link {
     trouble: Notify,
     /// The key that is written to see whether that works; no other process has it.
     heartbeat: String,
+    /// What Redis said of calls that it refuses, and told.
+    refusals: Mutex<HashSet<String>>,
 }
 
 #[derive(Clone)]
@@ -82,6 +88,14 @@ impl Drop for KeptLink {
     }
 }
 
+/// What is found out of a Redis at once.
+pub(in crate::io) struct Reached {
+    /// The commands that its user may not use, in words.
+    pub(in crate::io) missing: Option<String>,
+    /// How it throws away what it has no room for, where it does.
+    pub(in crate::io) evicts: Option<String>,
+}
+
 /// One connection, and what is known of the clock at its other end.
 pub(in crate::io) struct Line {
     /// The how manieth this is.
@@ -94,6 +108,11 @@ pub(in crate::io) struct Line {
 impl Line {
     pub(in crate::io) async fn query<T: FromRedisValue>(&self, command: &mut Cmd) -> RedisResult<T> {
         self.connection.query(command).await
+    }
+
+    /// Whether each server behind it that takes writes does.
+    pub(super) async fn all_answer(&self) -> RedisResult<()> {
+        self.connection.all_answer().await
     }
 
     /// Whether calls over it may be answered by one server and then by another.
@@ -119,7 +138,7 @@ impl Link {
         let id: [u8; 8] = random(&SystemRandomness);
         let heartbeat = format!("{}heartbeat:{:016x}", settings.prefix, u64::from_be_bytes(id));
         let state = watch::Sender::new(State::Starting { since: clock.now() });
-        Self { settings, clock, state, trouble: Notify::new(), heartbeat }
+        Self { settings, clock, state, trouble: Notify::new(), heartbeat, refusals: Mutex::default() }
     }
 
     /// The name of a key in Redis.
@@ -127,7 +146,8 @@ impl Link {
         format!("{}{key}", self.settings.prefix)
     }
 
-    /// Does what `asking` asks, within the deadline.
+    /// Does what `asking` asks, within the deadline. Once it is sent nobody knows whether it is done: a connection may break
+    /// before the answer, the library may have sent it before, and Redis undoes nothing of a script that ends with an error.
     pub(in crate::io) async fn ask<T>(
         &self,
         asking: impl AsyncFnOnce(&Line) -> RedisResult<Result<T, StoreFault>>,
@@ -138,8 +158,12 @@ impl Link {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 let why = told(&error);
-                self.fault(&line, &why);
-                Err(StoreFault::Unavailable(why))
+                if is_of_one_call(&error) {
+                    self.refused(&why)
+                } else {
+                    self.fault(&line, &why)
+                }
+                Err(StoreFault::Unfinished(why))
             }
             Err(_) => {
                 self.fault(&line, NO_ANSWER);
@@ -158,6 +182,20 @@ impl Link {
             let mut states = self.state.subscribe();
             // The sender is ours, so this ends with a state that is known.
             drop(states.wait_for(|state| !matches!(state, State::Starting { .. })).await);
+        }
+    }
+
+    /// One call is refused, and others may not be. Says so, each once for as long as the line holds.
+    fn refused(&self, why: &str) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusals.len() < REFUSALS && refusals.insert(why.to_owned()) {
+            let store = self.settings.to_string();
+            tracing::error!(
+                store,
+                why,
+                "the store refuses a call and answers others; see that its user may do all that docs/deployment.md lists: \
+                 tollgate check --live names what is missing"
+            );
         }
     }
 
@@ -214,6 +252,7 @@ impl Link {
             match self.reach().await {
                 Ok(line) => {
                     self.say_back(&line);
+                    self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
                     if line.number == 1 {
                         self.warn_of_eviction(&line).await;
                     }
@@ -228,27 +267,42 @@ impl Link {
         }
     }
 
-    /// Connects, reads and writes, and keeps nothing open. Gives how Redis throws away what it has no room for, where it
-    /// does.
-    pub(in crate::io) async fn reach_once(&self) -> Result<Option<String>, String> {
-        let line = self.reach().await?;
-        Ok(timeout(DEADLINE, line.connection.eviction()).await.ok().flatten())
+    /// Connects, reads and writes, and keeps nothing open.
+    pub(in crate::io) async fn reach_once(&self) -> Result<Reached, String> {
+        let line = self.connect().await?;
+        let scratch = self
+            .name(&format!("{{revocations}}:check:{:016x}", u64::from_be_bytes(random(&SystemRandomness))));
+        let missing = timeout(REACH, missing(&line, &scratch)).await.map_err(|_| NO_ANSWER.to_owned())?;
+        let missing = missing.map_err(|error| told(&error))?;
+        if missing.is_none() {
+            self.beat(&line).await?;
+        }
+        let evicts = timeout(DEADLINE, line.connection.eviction()).await.ok().flatten();
+        Ok(Reached { missing, evicts })
     }
 
     async fn reach(&self) -> Result<Line, String> {
+        let line = self.connect().await?;
+        self.beat(&line).await?;
+        Ok(line)
+    }
+
+    async fn connect(&self) -> Result<Line, String> {
         let connecting = timeout(REACH, connect(&self.settings)).await;
         let connection = connecting.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| told(&error))?;
         let one_clock = self.settings.topology != Topology::Cluster;
         let clock = one_clock.then(|| Mutex::new((Instant::now(), Timestamp::from_millis(0))));
-        let line = Line { number: self.times_reached() + 1, connection, clock };
-        self.beat(&line).await?;
-        Ok(line)
+        Ok(Line { number: self.times_reached() + 1, connection, clock })
     }
 
     /// Whether it can be read and written over this line.
     async fn beat(&self, line: &Line) -> Result<(), String> {
         let beating = async {
-            line.connection.all_answer().await?;
+            match line.all_answer().await {
+                Err(error) if !is_of_one_call(&error) => return Err(error),
+                // Who says that we may not ask does answer.
+                Ok(()) | Err(_) => {}
+            }
             let there = get(line, &self.heartbeat).await?;
             let expected = there.ok().and_then(|found| found.value).map(|(version, _)| version);
             let value = Value { bytes: Bytes::new(), lifetime: 10 * BEAT, keep: Keep::WhileRunning };
@@ -319,7 +373,7 @@ impl Link {
 const NO_ANSWER: &str = "no answer within a second";
 
 /// The error for operators: what the library says, without what was sent.
-fn told(error: &RedisError) -> String {
+pub(super) fn told(error: &RedisError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

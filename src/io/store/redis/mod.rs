@@ -7,6 +7,7 @@
 
 mod connect;
 pub(in crate::io) mod link;
+mod rights;
 
 use std::fmt;
 use std::sync::Arc;

@@ -341,7 +341,7 @@ async fn a_writer_that_ends_by_a_panic_is_told_and_nobody_waits_for_it() {
     faults.panics.store(true, Ordering::SeqCst);
     for expected in [Some(version), None] {
         let fault = store.put_if(&key("x"), expected, durable("y")).await;
-        assert!(matches!(fault, Err(StoreFault::Unavailable(_)) | Ok(None)), "{fault:?}");
+        assert!(matches!(fault, Err(StoreFault::Unfinished(_)) | Ok(None)), "{fault:?}");
     }
     until("the store to say so", async || matches!(store.health(), StoreHealth::Away { .. })).await;
     assert!(store.put_if(&key("new"), None, durable("y")).await.is_err());

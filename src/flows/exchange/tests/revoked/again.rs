@@ -13,8 +13,8 @@ pub(in crate::flows::exchange::tests) struct Cut {
     puts: AtomicI64,
     /// The same of changes of the list.
     appends: AtomicI64,
-    /// What is appended is durable, and its writer does not hear of it.
-    is_late: std::sync::atomic::AtomicBool,
+    /// What is appended is durable, and its writer hears of this fault.
+    loses: Mutex<Option<StoreFault>>,
 }
 
 impl Store for Cut {
@@ -53,7 +53,7 @@ impl RevocationLog for Cut {
                 return Err(StoreFault::Unavailable("it is away in this test".to_owned()));
             }
             let made = self.log.append_if(found, changes).await?;
-            if self.is_late.swap(false, Ordering::SeqCst) { Err(StoreFault::NotHereYet) } else { Ok(made) }
+            self.loses.lock().unwrap().take().map_or(Ok(made), Err)
         }
         .boxed()
     }
@@ -79,7 +79,7 @@ impl Scene {
             log: self.log.clone(),
             puts: AtomicI64::new(-1),
             appends: AtomicI64::new(-1),
-            is_late: false.into(),
+            loses: Mutex::default(),
         });
         let gate = Arc::get_mut(&mut self.gate).unwrap();
         (gate.store, gate.revocation_log) = (cut.clone(), cut.clone());
@@ -88,9 +88,9 @@ impl Scene {
 }
 
 impl Cut {
-    /// The next change of the list is durable, and whoever makes it does not hear of it.
-    pub(in crate::flows::exchange::tests) fn is_late_once(&self) {
-        self.is_late.store(true, Ordering::SeqCst);
+    /// The next change of the list is durable, and whoever makes it hears of this.
+    pub(in crate::flows::exchange::tests) fn loses_an_answer(&self, fault: StoreFault) {
+        *self.loses.lock().unwrap() = Some(fault);
     }
 }
 
@@ -103,14 +103,21 @@ async fn two_sessions(scene: &Scene) -> [(String, String); 2] {
 }
 
 /// Where a sign-out everywhere is cut short.
-const CUTS: [&str; 4] = ["its own family", "the other family", "its own tokens", "its watermark comes late"];
+const CUTS: [&str; 5] = [
+    "its own family",
+    "the other family",
+    "its own tokens",
+    "its watermark comes late",
+    "the answer to its watermark",
+];
 
 fn cuts_short(cut: &Cut, at: &str) {
     match at {
         "its own family" => cut.puts.store(0, Ordering::SeqCst),
         "the other family" => cut.puts.store(1, Ordering::SeqCst),
         "its own tokens" => cut.appends.store(1, Ordering::SeqCst),
-        _ => cut.is_late_once(),
+        "its watermark comes late" => cut.loses_an_answer(StoreFault::NotHereYet),
+        _ => cut.loses_an_answer(StoreFault::Unfinished("the connection broke".to_owned())),
     }
 }
 
@@ -218,7 +225,11 @@ async fn a_session_that_was_taken_back_for_another_reason_is_not_said_to_be_sign
 
 #[tokio::test(start_paused = true)]
 async fn what_is_durable_and_came_late_ends_its_sessions_all_the_same() {
-    for kind in ["sid", "sub", "family"] {
+    let broke = StoreFault::Unfinished("the connection broke".to_owned());
+    let faults = [StoreFault::NotHereYet, StoreFault::Deadline, broke];
+    let cases =
+        ["sid", "sub", "family"].into_iter().flat_map(|kind| faults.iter().map(move |fault| (kind, fault)));
+    for (kind, fault) in cases {
         let mut scene = Scene::strict();
         let cut = scene.cut();
         let claims = json!({ "jti": "t", "sub": null, "client_id": null });
@@ -229,9 +240,9 @@ async fn what_is_durable_and_came_late_ends_its_sessions_all_the_same() {
             "sub" => "alice".to_owned(),
             _ => grant.family.to_string(),
         };
-        cut.is_late_once();
+        cut.loses_an_answer(fault.clone());
         let refused = scene.revoke(json!({ "kind": kind, "value": value })).await;
-        assert!(matches!(refused, Err(RevokeError::Store(StoreFault::NotHereYet))), "{kind}");
+        assert!(matches!(refused, Err(RevokeError::Store(told)) if told == *fault), "{kind}");
         assert_eq!(scene.takes(&token).await, Ok(()), "{kind}: nothing names it yet");
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{kind}");

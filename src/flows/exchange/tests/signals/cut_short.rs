@@ -50,7 +50,7 @@ impl Troubled {
             Trouble::IsAway => return Err(StoreFault::Deadline),
             Trouble::LosesTheAnswer => {
                 call.await?;
-                return Err(StoreFault::Deadline);
+                return Err(StoreFault::Unfinished("the connection broke".to_owned()));
             }
             Trouble::IsOvertaken | Trouble::IsOvertakenAndAway | Trouble::IsOvertakenAndCutShort => {}
         }
@@ -271,6 +271,28 @@ async fn what_a_transmitter_says_while_a_block_is_lifted_stands_or_is_told_to_wh
             false => holders(&lifted.unwrap().expect("what was lifted")),
         };
         assert!(hands.contains(&Hand::Transmitter(TRANSMITTER.to_owned())), "{call}: {hands:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_watermark_that_is_moved_while_it_is_lifted_stands_or_is_told_to_whoever_lifted_it() {
+    for call in 0..2 {
+        let (here, troubled) = Listening::careful();
+        let wanted = serde_json::from_value(json!({ "kind": "sub", "value": "alice" })).unwrap();
+        let made = revoke(&here.gate, vec![wanted], None).await.unwrap().remove(0);
+        here.scene.pass(60);
+        // As she does who signs out everywhere.
+        let later = Revocation { rule: Rule::Before(here.clock.now()), ..made.clone() };
+        *troubled.trouble.lock().unwrap() = Trouble::IsOvertaken;
+        troubled.left.store(call, Ordering::SeqCst);
+        let (lifted, ()) = tokio::join!(lift(&here.gate, made.id()), async {
+            troubled.reached.acquire().await.unwrap().forget();
+            here.log.append(&[Change::Add(later.clone())]).await.unwrap();
+            troubled.goes_on.add_permits(1);
+        });
+        let there = here.listed().into_iter().chain(lifted.unwrap());
+        let known: Vec<_> = there.map(|entry| entry.rule).collect();
+        assert_eq!(known, [later.rule], "{call}");
     }
 }
 

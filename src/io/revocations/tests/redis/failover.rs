@@ -260,6 +260,42 @@ async fn what_was_answered_before_a_failover_holds_after_it_also_what_the_next_m
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_lifted_and_made_again_holds_after_a_failover_that_knows_the_lift_alone() {
+    let mut masters = Masters::start().await;
+    let (one, two) = masters.two_replicas().await;
+    let first = [jti("x"), before("alice", 1000), block("bob")];
+    add(&*one.log, first.clone()).await;
+    for named in &first {
+        lift(&*one.log, named).await;
+    }
+    let lifted = jti("lifted");
+    add(&*one.log, [lifted.clone()]).await;
+    lift(&*one.log, &lifted).await;
+    assert!(masters.is_replicated());
+    masters.part();
+    let made_at = now().plus(Duration::from_secs(1));
+    let again = |named: Revocation| Revocation { made_at, ..named };
+    let (x, watermark, bob) = (again(jti("x")), again(before("alice", 10)), again(block("bob")));
+    add(&*one.log, [x.clone(), watermark.clone(), bob.clone()]).await;
+    let knows = |replica: &Replica| {
+        let has_watermark = refuses_aged(&replica.tables, &watermark, 100, now());
+        has_watermark && replica.refuses(&x) && replica.refuses(&bob)
+    };
+    until("the other", async || knows(&two)).await;
+    one.has_kept(&x).await;
+    two.has_kept(&x).await;
+    masters.fail_over([&one, &two], &[x.clone(), bob.clone()]).await;
+    until("the next master to get what it lacks", async || server_has(&masters.next, 3)).await;
+    let third = Replica::start(masters.settings(), folder());
+    loaded(&third.tables).await;
+    add(&*third.log, [jti("after")]).await;
+    for replica in [&one, &two, &third] {
+        until("what was revoked after it", async || replica.refuses(&jti("after"))).await;
+        assert!(knows(replica) && !replica.refuses(&lifted));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_takes_the_numbers_of_what_a_failover_lost_counts_on_every_replica() {
     let mut masters = Masters::start().await;
     let (one, two) = masters.two_replicas().await;
