@@ -31,6 +31,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
+use crate::edge::confirmed;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
 use crate::edge::pipelining;
@@ -268,7 +269,7 @@ impl Guarded {
         of_all: bool,
     ) -> Poll<io::Result<T>> {
         let io = &self.io;
-        self.unread.judge(cx, written, of_all, || Some(io.get_socket_digest()?.tcp_info()?.tcpi_bytes_acked))
+        self.unread.judge(cx, written, of_all, || confirmed::of(io.id()))
     }
 
     /// Bytes came: the first of a request start its deadline anew.
@@ -668,8 +669,7 @@ mod tests {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
         let client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut stream = TcpStream::from(listener.accept().await.unwrap().0);
-        stream.set_socket_digest(SocketDigest::from_raw_fd(std::os::fd::AsRawFd::as_raw_fd(&stream)));
+        let stream = TcpStream::from(listener.accept().await.unwrap().0);
         let all = Connections::new(
             IntGauge::new("connections", "x").unwrap(),
             1,
