@@ -93,7 +93,8 @@ impl Inflow {
 
     /// The upstream may leave the body unread for `write`, and it is not the client who stops then: what it may take longer
     /// than others comes on top. One of HTTP/1.1 may then still be silent for `read`, before pingora answers for it. Where it
-    /// is watched all that passes is told from here on, either way.
+    /// is watched all that passes is told from here on, either way; and neither side may say anything for `read`, as in a
+    /// conversation that begins with the client, who leaves its side open and waits for what is to come.
     pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, may_be_http1: bool, is_watched: bool) {
         let more = timeouts.write.saturating_sub(Timeouts::default().write);
         let mut state = self.state.lock();
@@ -102,6 +103,9 @@ impl Inflow {
         if may_be_http1 {
             let until_answered = timeouts.write.saturating_add(timeouts.read).saturating_add(AFTER_UPSTREAM);
             state.stopped_after = state.stopped_after.max(until_answered);
+        }
+        if is_watched {
+            state.stopped_after = state.stopped_after.max(timeouts.read.saturating_add(AFTER_UPSTREAM));
         }
         state.silence = is_watched.then_some(timeouts.read);
     }
@@ -212,9 +216,9 @@ impl Inflow {
 mod tests {
     use super::*;
 
-    fn stopped_after(timeouts: Timeouts, may_be_http1: bool) -> (Duration, Duration) {
+    fn stopped_after(timeouts: Timeouts, may_be_http1: bool, is_watched: bool) -> (Duration, Duration) {
         let inflow = Inflow::new(Patience::default(), Instant::now());
-        inflow.upstream_may_take(timeouts, may_be_http1, false);
+        inflow.upstream_may_take(timeouts, may_be_http1, is_watched);
         let before = inflow.state.lock().stopped_after;
         inflow.answer_ended();
         let after = inflow.state.lock().stopped_after;
@@ -222,18 +226,29 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_of_http_1_has_all_its_time_before_the_client_is_the_one_who_stopped() {
+    fn an_upstream_has_all_its_time_before_the_client_is_the_one_who_stopped() {
         let (none, second, day) = (Duration::ZERO, Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
         let shortest = Patience::default().stream_stopped;
         for read in [none, second, second * 60, second * 61, day] {
             for write in [none, second, second * 60, second * 61, day] {
                 let timeouts = Timeouts { read, write, ..Timeouts::default() };
-                let (before, after) = stopped_after(timeouts, true);
-                assert!(before > read + write && before >= shortest, "{timeouts:?}: {before:?}");
-                assert!(after > write && after >= shortest && after <= before, "{timeouts:?}: {after:?}");
+                for is_watched in [false, true] {
+                    let (before, after) = stopped_after(timeouts, true, is_watched);
+                    assert!(before > read + write && before >= shortest, "{timeouts:?}: {before:?}");
+                    assert!(after > write && after >= shortest && after <= before, "{timeouts:?}: {after:?}");
+                    assert_eq!(stopped_after(timeouts, false, is_watched).1, after);
+                }
+                let (before, after) = stopped_after(timeouts, false, true);
+                assert!(before > read && before >= after, "{timeouts:?}: {before:?}");
                 // Where pingora looks at neither side, it answers for nobody.
-                assert_eq!(stopped_after(timeouts, false), (after, after));
+                assert_eq!(stopped_after(timeouts, false, false), (after, after));
             }
         }
+        let (before, after) = stopped_after(Timeouts::default(), false, true);
+        assert_eq!(
+            (before, after),
+            (shortest, shortest),
+            "with what upstreams have by default it is as it was"
+        );
     }
 }
