@@ -112,6 +112,7 @@ pub(crate) struct Connection {
     pub(crate) recurring: Recurring,
     phase: AtomicU8,
     hears_early: AtomicBool,
+    lingers: AtomicBool,
     all: Arc<Connections>,
     door: Arc<Door>,
 }
@@ -140,6 +141,17 @@ impl Connection {
     /// Whether something came that is not of the request that is being answered.
     pub(crate) fn hears_early(&self) -> bool {
         self.hears_early.load(Ordering::Acquire)
+    }
+
+    /// Some of the last request's body may still be on its way, and nobody reads it.
+    pub(crate) fn leaves_unread(&self) {
+        self.lingers.store(true, Ordering::Release);
+    }
+
+    /// Whether bytes may come after the last answer: a socket that closes over them says that it is reset, which may
+    /// overtake the answer.
+    fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Acquire) || self.hears_early()
     }
 
     /// A request was answered.
@@ -189,6 +201,7 @@ impl Place {
             recurring: Recurring::default(),
             phase: AtomicU8::new(FRESH),
             hears_early: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
             all,
             door,
         };
@@ -389,7 +402,7 @@ impl Shutdown for Guarded {
     /// The end of TLS is written too, and may be left unread.
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
-        if self.place.0.hears_early() {
+        if self.place.0.lingers() {
             pipelining::linger(&mut self.io).await;
         }
     }
