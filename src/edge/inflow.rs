@@ -51,6 +51,21 @@ struct State {
     upstream_was_silent: bool,
 }
 
+impl State {
+    fn is_for_upstream(&self) -> bool {
+        self.is_complete || self.is_conversation
+    }
+
+    /// After how long in which nothing passes it ends. A silent upstream is seen before (`watched`), unless pingora looks at
+    /// neither side because it takes no more.
+    fn patience(&self) -> Duration {
+        match self.silence {
+            Some(silence) if self.is_for_upstream() => self.stopped_after_answer.saturating_add(silence),
+            _ => self.stopped_after,
+        }
+    }
+}
+
 impl Inflow {
     pub(crate) fn new(patience: Patience, began: Instant) -> Arc<Self> {
         let state = State {
@@ -167,7 +182,7 @@ impl Inflow {
                 let due = state.moved.checked_add(patience).unwrap_or(now);
                 if due > now {
                     due
-                } else if state.is_complete || state.is_conversation {
+                } else if state.is_for_upstream() {
                     state.upstream_was_silent = true;
                     return;
                 } else {
@@ -190,11 +205,7 @@ impl Inflow {
             let due = {
                 let mut state = self.state.lock();
                 let now = Instant::now();
-                let is_for_upstream = state.is_complete || state.is_conversation;
-                let patience = match state.silence {
-                    Some(silence) if is_for_upstream => state.stopped_after.saturating_add(silence),
-                    _ => state.stopped_after,
-                };
+                let (is_for_upstream, patience) = (state.is_for_upstream(), state.patience());
                 let due = state.moved.checked_add(patience).unwrap_or(now);
                 if due > now {
                     // It may be answered meanwhile, and then has less time.
@@ -250,5 +261,34 @@ mod tests {
             (shortest, shortest),
             "with what upstreams have by default it is as it was"
         );
+    }
+
+    /// What it may be silent counts once, and what it may leave unread.
+    #[test]
+    fn an_upstream_that_takes_no_more_has_all_its_time_once() {
+        let hour = Duration::from_secs(60 * 60);
+        for write in [Duration::from_secs(1), Duration::from_secs(60), hour] {
+            for may_be_http1 in [false, true] {
+                let timeouts = Timeouts { read: hour, write, ..Timeouts::default() };
+                let all = hour + write.max(Timeouts::default().write);
+                let of = |passes: fn(&Inflow)| {
+                    let inflow = Inflow::new(Patience::default(), Instant::now());
+                    inflow.upstream_may_take(timeouts, may_be_http1, true);
+                    passes(&inflow);
+                    inflow.state.lock().patience()
+                };
+                let asked = of(|inflow| assert!(inflow.came(1, true)));
+                let answering = of(|inflow| inflow.answer_begins(|| false));
+                for patience in [asked, answering] {
+                    assert!(patience > all && patience < all + Duration::from_secs(60), "{patience:?}");
+                }
+                assert!(of(|inflow| assert!(inflow.came(1, false))) > hour, "nobody knows whose turn it is");
+                let answered = of(|inflow| {
+                    inflow.answer_begins(|| false);
+                    inflow.answer_ended();
+                });
+                assert!(answered < hour || write == hour, "it is the client's turn: {answered:?}");
+            }
+        }
     }
 }

@@ -298,7 +298,7 @@ fn tell_of_a_kernel_that_does_not_count() {
     if confirmed::is_counted() == Some(false) {
         tracing::warn!(
             "this kernel does not say what clients have confirmed of what was sent (Linux does since 4.1, gVisor does not), so one \
-             that reads nothing of an answer may keep its connection for an hour, and one that reads less than 400 bytes a second is cut off"
+             that reads nothing of an answer may keep its connection for an hour, and one that reads less than 400 bytes a second may be cut off"
         );
     }
 }
