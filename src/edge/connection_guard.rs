@@ -31,6 +31,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
+use crate::edge::confirmed;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
 use crate::edge::pipelining;
@@ -111,6 +112,7 @@ pub(crate) struct Connection {
     pub(crate) recurring: Recurring,
     phase: AtomicU8,
     hears_early: AtomicBool,
+    lingers: AtomicBool,
     all: Arc<Connections>,
     door: Arc<Door>,
 }
@@ -139,6 +141,17 @@ impl Connection {
     /// Whether something came that is not of the request that is being answered.
     pub(crate) fn hears_early(&self) -> bool {
         self.hears_early.load(Ordering::Acquire)
+    }
+
+    /// Some of the last request's body may still be on its way, and nobody reads it.
+    pub(crate) fn leaves_unread(&self) {
+        self.lingers.store(true, Ordering::Release);
+    }
+
+    /// Whether bytes may come after the last answer: a socket that closes over them says that it is reset, which may
+    /// overtake the answer.
+    fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Acquire) || self.hears_early()
     }
 
     /// A request was answered.
@@ -188,6 +201,7 @@ impl Place {
             recurring: Recurring::default(),
             phase: AtomicU8::new(FRESH),
             hears_early: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
             all,
             door,
         };
@@ -268,7 +282,7 @@ impl Guarded {
         of_all: bool,
     ) -> Poll<io::Result<T>> {
         let io = &self.io;
-        self.unread.judge(cx, written, of_all, || Some(io.get_socket_digest()?.tcp_info()?.tcpi_bytes_acked))
+        self.unread.judge(cx, written, of_all, || confirmed::of(io.id()))
     }
 
     /// Bytes came: the first of a request start its deadline anew.
@@ -388,7 +402,7 @@ impl Shutdown for Guarded {
     /// The end of TLS is written too, and may be left unread.
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
-        if self.place.0.hears_early() {
+        if self.place.0.lingers() {
             pipelining::linger(&mut self.io).await;
         }
     }
@@ -668,8 +682,7 @@ mod tests {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
         let client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut stream = TcpStream::from(listener.accept().await.unwrap().0);
-        stream.set_socket_digest(SocketDigest::from_raw_fd(std::os::fd::AsRawFd::as_raw_fd(&stream)));
+        let stream = TcpStream::from(listener.accept().await.unwrap().0);
         let all = Connections::new(
             IntGauge::new("connections", "x").unwrap(),
             1,

@@ -51,6 +51,21 @@ struct State {
     upstream_was_silent: bool,
 }
 
+impl State {
+    fn is_for_upstream(&self) -> bool {
+        self.is_complete || self.is_conversation
+    }
+
+    /// After how long in which nothing passes it ends. A silent upstream is seen before (`watched`), unless pingora looks at
+    /// neither side because it takes no more.
+    fn patience(&self) -> Duration {
+        match self.silence {
+            Some(silence) if self.is_for_upstream() => self.stopped_after_answer.saturating_add(silence),
+            _ => self.stopped_after,
+        }
+    }
+}
+
 impl Inflow {
     pub(crate) fn new(patience: Patience, began: Instant) -> Arc<Self> {
         let state = State {
@@ -93,7 +108,8 @@ impl Inflow {
 
     /// The upstream may leave the body unread for `write`, and it is not the client who stops then: what it may take longer
     /// than others comes on top. One of HTTP/1.1 may then still be silent for `read`, before pingora answers for it. Where it
-    /// is watched all that passes is told from here on, either way.
+    /// is watched all that passes is told from here on, either way; and neither side may say anything for `read`, as in a
+    /// conversation that begins with the client, who leaves its side open and waits for what is to come.
     pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, may_be_http1: bool, is_watched: bool) {
         let more = timeouts.write.saturating_sub(Timeouts::default().write);
         let mut state = self.state.lock();
@@ -102,6 +118,9 @@ impl Inflow {
         if may_be_http1 {
             let until_answered = timeouts.write.saturating_add(timeouts.read).saturating_add(AFTER_UPSTREAM);
             state.stopped_after = state.stopped_after.max(until_answered);
+        }
+        if is_watched {
+            state.stopped_after = state.stopped_after.max(timeouts.read.saturating_add(AFTER_UPSTREAM));
         }
         state.silence = is_watched.then_some(timeouts.read);
     }
@@ -163,7 +182,7 @@ impl Inflow {
                 let due = state.moved.checked_add(patience).unwrap_or(now);
                 if due > now {
                     due
-                } else if state.is_complete || state.is_conversation {
+                } else if state.is_for_upstream() {
                     state.upstream_was_silent = true;
                     return;
                 } else {
@@ -186,11 +205,7 @@ impl Inflow {
             let due = {
                 let mut state = self.state.lock();
                 let now = Instant::now();
-                let is_for_upstream = state.is_complete || state.is_conversation;
-                let patience = match state.silence {
-                    Some(silence) if is_for_upstream => state.stopped_after.saturating_add(silence),
-                    _ => state.stopped_after,
-                };
+                let (is_for_upstream, patience) = (state.is_for_upstream(), state.patience());
                 let due = state.moved.checked_add(patience).unwrap_or(now);
                 if due > now {
                     // It may be answered meanwhile, and then has less time.
@@ -212,9 +227,9 @@ impl Inflow {
 mod tests {
     use super::*;
 
-    fn stopped_after(timeouts: Timeouts, may_be_http1: bool) -> (Duration, Duration) {
+    fn stopped_after(timeouts: Timeouts, may_be_http1: bool, is_watched: bool) -> (Duration, Duration) {
         let inflow = Inflow::new(Patience::default(), Instant::now());
-        inflow.upstream_may_take(timeouts, may_be_http1, false);
+        inflow.upstream_may_take(timeouts, may_be_http1, is_watched);
         let before = inflow.state.lock().stopped_after;
         inflow.answer_ended();
         let after = inflow.state.lock().stopped_after;
@@ -222,17 +237,57 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_of_http_1_has_all_its_time_before_the_client_is_the_one_who_stopped() {
+    fn an_upstream_has_all_its_time_before_the_client_is_the_one_who_stopped() {
         let (none, second, day) = (Duration::ZERO, Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
         let shortest = Patience::default().stream_stopped;
         for read in [none, second, second * 60, second * 61, day] {
             for write in [none, second, second * 60, second * 61, day] {
                 let timeouts = Timeouts { read, write, ..Timeouts::default() };
-                let (before, after) = stopped_after(timeouts, true);
-                assert!(before > read + write && before >= shortest, "{timeouts:?}: {before:?}");
-                assert!(after > write && after >= shortest && after <= before, "{timeouts:?}: {after:?}");
+                for is_watched in [false, true] {
+                    let (before, after) = stopped_after(timeouts, true, is_watched);
+                    assert!(before > read + write && before >= shortest, "{timeouts:?}: {before:?}");
+                    assert!(after > write && after >= shortest && after <= before, "{timeouts:?}: {after:?}");
+                    assert_eq!(stopped_after(timeouts, false, is_watched).1, after);
+                }
+                let (before, after) = stopped_after(timeouts, false, true);
+                assert!(before > read && before >= after, "{timeouts:?}: {before:?}");
                 // Where pingora looks at neither side, it answers for nobody.
-                assert_eq!(stopped_after(timeouts, false), (after, after));
+                assert_eq!(stopped_after(timeouts, false, false), (after, after));
+            }
+        }
+        let (before, after) = stopped_after(Timeouts::default(), false, true);
+        assert_eq!(
+            (before, after),
+            (shortest, shortest),
+            "with what upstreams have by default it is as it was"
+        );
+    }
+
+    /// What it may be silent counts once, and what it may leave unread.
+    #[test]
+    fn an_upstream_that_takes_no_more_has_all_its_time_once() {
+        let hour = Duration::from_secs(60 * 60);
+        for write in [Duration::from_secs(1), Duration::from_secs(60), hour] {
+            for may_be_http1 in [false, true] {
+                let timeouts = Timeouts { read: hour, write, ..Timeouts::default() };
+                let all = hour + write.max(Timeouts::default().write);
+                let of = |passes: fn(&Inflow)| {
+                    let inflow = Inflow::new(Patience::default(), Instant::now());
+                    inflow.upstream_may_take(timeouts, may_be_http1, true);
+                    passes(&inflow);
+                    inflow.state.lock().patience()
+                };
+                let asked = of(|inflow| assert!(inflow.came(1, true)));
+                let answering = of(|inflow| inflow.answer_begins(|| false));
+                for patience in [asked, answering] {
+                    assert!(patience > all && patience < all + Duration::from_secs(60), "{patience:?}");
+                }
+                assert!(of(|inflow| assert!(inflow.came(1, false))) > hour, "nobody knows whose turn it is");
+                let answered = of(|inflow| {
+                    inflow.answer_begins(|| false);
+                    inflow.answer_ended();
+                });
+                assert!(answered < hour || write == hour, "it is the client's turn: {answered:?}");
             }
         }
     }

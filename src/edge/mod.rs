@@ -6,7 +6,7 @@
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `guarded_app`: takes connections, the last ones too
 //! - `connection_guard`: what happens below HTTP: deadlines, counts
-//! - `unread`: clients that read nothing of their answers
+//! - `unread`: clients that read nothing of their answers; `confirmed`: what the kernel says of that
 //! - `pipelining`: what a client says before it has its answer
 //! - `recurring`: what the requests of one connection share
 //! - `proxy`: the way of a request through pingora's phases
@@ -41,6 +41,7 @@ mod admin;
 mod attempt;
 mod backchannel_logout;
 mod body;
+mod confirmed;
 mod connection_guard;
 mod context;
 mod door;

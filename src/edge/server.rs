@@ -25,6 +25,7 @@ use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
+use crate::edge::confirmed;
 use crate::edge::connection_guard::{Bounds, Connections, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
@@ -130,6 +131,7 @@ pub fn stand_by(
     serving.load().upstreams.take_over(None);
     prober.ask(&serving.load().upstreams);
     let most = most_connections(settings.limits.connections);
+    tell_of_a_kernel_that_does_not_count();
     let proxy = Proxy {
         most_requests: i64::try_from(most.public).unwrap_or(i64::MAX),
         gate: gate.clone(),
@@ -290,6 +292,15 @@ fn most_connections(wanted: usize) -> Most {
         );
     }
     most
+}
+
+fn tell_of_a_kernel_that_does_not_count() {
+    if confirmed::is_counted() == Some(false) {
+        tracing::warn!(
+            "this kernel does not say what clients have confirmed of what was sent (Linux does since 4.1, gVisor does not), so one \
+             that reads nothing of an answer may keep its connection for an hour, and one that reads less than 400 bytes a second may be cut off"
+        );
+    }
 }
 
 fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {

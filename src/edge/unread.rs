@@ -4,6 +4,7 @@
 //!
 //! What room there is in the socket's buffer says little: it is told of when a third is free, which may be a megabyte. What the
 //! client's side has confirmed of the stream says more (RFC 9293 section 3.8.6: with a closed window it confirms nothing new).
+//! Where nobody knows that (`confirmed`), room is all there is to go by, and is waited for much longer: whoever reads is not cut off.
 //!
 //! It must cost nothing where nothing waits: no clock, no timer.
 
@@ -19,6 +20,10 @@ const LOOKS: u32 = 4;
 
 /// So many bytes in that time are read by whoever reads at all: 70 a second with what clients are given.
 const LEAST: u64 = 4 * 1024;
+
+/// How many times as long it is waited where nobody knows what was confirmed: an hour with what clients are given. A third of the
+/// largest buffer that Linux makes by itself, of 4 MiB, is then read at 400 bytes a second.
+const UNKNOWN: u32 = 60;
 
 /// How what is written for one client fares.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ struct Waiting {
     confirmed: Option<u64>,
     /// How often it was looked since then.
     looks: u32,
+    is_over: bool,
 }
 
 impl Unread {
@@ -73,21 +79,22 @@ impl Unread {
             waiting.begin(between);
         }
         waiting.for_all |= of_all;
-        while waiting.looks <= LOOKS && waiting.timer.as_mut().poll(cx).is_ready() {
+        while !waiting.is_over && waiting.timer.as_mut().poll(cx).is_ready() {
             waiting.look(confirmed());
             waiting.begin_look(between);
         }
-        waiting.looks > LOOKS
+        waiting.is_over
     }
 }
 
 impl Waiting {
     fn new(between: Duration) -> Self {
-        Self { is_on: true, for_all: false, timer: Box::pin(sleep(between)), confirmed: None, looks: 0 }
+        let timer = Box::pin(sleep(between));
+        Self { is_on: true, for_all: false, timer, confirmed: None, looks: 0, is_over: false }
     }
 
     fn begin(&mut self, between: Duration) {
-        (self.is_on, self.for_all, self.confirmed, self.looks) = (true, false, None, 0);
+        (self.is_on, self.for_all, self.confirmed, self.looks, self.is_over) = (true, false, None, 0, false);
         self.begin_look(between);
     }
 
@@ -98,15 +105,13 @@ impl Waiting {
 
     /// The first look finds what there was; what comes after that was read.
     fn look(&mut self, confirmed: Option<u64>) {
-        let is_read = match (self.confirmed, confirmed) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(before), Some(now)) => now >= before.saturating_add(LEAST),
-        };
-        if is_read {
-            (self.looks, self.confirmed) = (1, confirmed);
-        } else {
-            self.looks = self.looks.saturating_add(1);
+        self.looks = self.looks.saturating_add(1);
+        match (self.confirmed, confirmed) {
+            (_, None) => self.is_over = self.looks > LOOKS.saturating_mul(UNKNOWN),
+            (Some(before), Some(now)) if now < before.saturating_add(LEAST) => {
+                self.is_over = self.looks > LOOKS
+            }
+            (_, Some(_)) => (self.looks, self.confirmed) = (1, confirmed),
         }
     }
 }
@@ -118,10 +123,27 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(40);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// For how long nothing but this is confirmed before it ends: asked each time how much it is, by the number of the look.
+    async fn ends_after(confirmed: impl Fn(u64) -> Option<u64>) -> Duration {
+        let (mut unread, looks, began) = (Unread::new(PATIENCE), Cell::new(0), Instant::now());
+        let confirmed = || {
+            looks.set(looks.get() + 1);
+            confirmed(looks.get())
+        };
+        let judged = poll_fn(|cx| unread.judge::<()>(cx, Poll::Pending, true, confirmed));
+        assert_eq!(judged.await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        began.elapsed()
+    }
+
+    /// Up to a millisecond for each timer.
+    fn assert_about(ended: Duration, wanted: Duration) {
+        assert!((wanted..wanted + wanted / 100).contains(&ended), "{ended:?}, not {wanted:?}");
+    }
 
     /// As with HTTP/2, where answers to pings are written while all else is stuck.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_buffer_that_takes_a_little_more_is_no_end_of_the_waiting() {
         for confirmed in [Some(7), None] {
             let mut unread = Unread::new(PATIENCE);
@@ -135,21 +157,30 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn whoever_confirms_enough_is_waited_for_and_a_trickle_is_not() {
+        const STOPS: u64 = 10_000;
         for (each_time, is_enough) in [(LEAST, true), (LEAST / 3, true), (LEAST / 5, false), (1, false)] {
-            let (mut unread, looks) = (Unread::new(PATIENCE), Cell::new(0));
-            let confirmed = || {
-                looks.set(looks.get() + 1);
-                Some(looks.get() * each_time)
-            };
-            let judged = poll_fn(|cx| {
-                let judged = unread.judge::<()>(cx, Poll::Pending, true, confirmed);
-                if looks.get() < 20 { judged } else { Poll::Ready(Ok(())) }
-            })
-            .await;
-            assert_eq!(judged.is_ok(), is_enough, "{each_time} bytes each time");
+            let ended = ends_after(|look| Some(look.min(STOPS) * each_time)).await;
+            assert_eq!(ended > PATIENCE / LOOKS * 9_000, is_enough, "{each_time} bytes each time: {ended:?}");
         }
+        assert_about(ends_after(|_| Some(0)).await, PATIENCE / LOOKS * (LOOKS + 1));
+    }
+
+    /// What a kernel does not tell is nothing that a client did not read.
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_knows_what_was_confirmed_it_is_waited_an_hour() {
+        let hour = Duration::from_secs(60 * 60);
+        assert_about(ends_after(|_| None).await, hour + PATIENCE / LOOKS);
+    }
+
+    /// For want of a file, for instance.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_known_for_a_while_counts_once_it_is() {
+        let while_unknown = |look, known| (!(3..100).contains(&look)).then_some(known);
+        let after = |looks: u32| PATIENCE / LOOKS * looks;
+        assert_about(ends_after(|look| while_unknown(look, 7)).await, after(100));
+        assert_about(ends_after(|look| while_unknown(look, look.min(110) * LEAST)).await, after(110 + LOOKS));
     }
 
     #[tokio::test]

@@ -65,6 +65,49 @@ async fn a_token_of_the_operators_own_is_the_only_one() {
     assert!(!gateway.folder().join("data/admin.token").exists());
 }
 
+/// Nobody fills the memory with what nobody asked for.
+#[tokio::test]
+async fn a_body_is_waited_for_only_where_there_is_something_to_say_and_by_whoever_may() {
+    const ANNOUNCED: (&str, &str) = ("Content-Length", "4194304");
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let bearer = bearer(&gateway);
+    let authorized = ("Authorization", bearer.as_str());
+    let json = ("Content-Type", "application/json");
+    // No byte of the body is ever sent.
+    let announces = async |method: &str, path: &str, fields: &[(&str, &str)]| {
+        let fields = [&[ANNOUNCED][..], fields].concat();
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let mut client = Client::connect(gateway.admin).await;
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{}\r\n", gateway.admin, fields.concat());
+        client.send(head).await;
+        (client, method.to_owned())
+    };
+    for (method, path, fields, status) in [
+        ("GET", "/livez", &[][..], 200),
+        ("HEAD", "/livez", &[], 200),
+        ("GET", "/readyz", &[], 200),
+        ("GET", "/metrics", &[], 200),
+        ("GET", "/status", &[authorized], 200),
+        ("GET", "/revocations", &[authorized], 200),
+        ("GET", "/status", &[], 401),
+        ("POST", "/revocations", &[json], 401),
+        ("POST", "/reload", &[json], 401),
+    ] {
+        let (mut client, method) = announces(method, path, fields).await;
+        let answer = client.answer_to(&method).await.unwrap();
+        assert_eq!((answer.status, answer.keeps_alive()), (status, false), "{method} {path}");
+        assert!(client.is_closed().await, "{method} {path}");
+    }
+    // What is said where it is wanted is heard, and no more of it than is ever wanted.
+    let (mut client, method) = announces("POST", "/reload", &[json, authorized]).await;
+    client.send(vec![b' '; 2000]).await;
+    assert_eq!(client.answer_to(&method).await.unwrap().status, 413);
+    let (mut client, method) = announces("POST", "/revocations", &[json, authorized]).await;
+    client.send(vec![b' '; 4 << 20]).await;
+    assert_eq!(client.answer_to(&method).await.unwrap().status, 400, "no JSON");
+}
+
 #[tokio::test]
 async fn the_status_tells_of_issuers_routes_and_refusals_and_of_no_secret() {
     let upstream = Upstream::start().await;

@@ -101,6 +101,41 @@ async fn a_body_that_ends_with_trailers_has_an_end() {
     assert_eq!(outcome(&gateway, 2).await, "client_gone");
 }
 
+/// As in gRPC: a client subscribes, leaves its side open, and hears nothing until there is something to hear.
+#[tokio::test]
+async fn who_subscribes_may_wait_for_the_first_word_as_long_as_the_upstream_may_be_silent() {
+    const STOPPED: Duration = Duration::from_millis(300);
+    let (go, gone) = watch::channel(false);
+    let upstream = playing(None, move |_, (request, mut respond)| {
+        let mut gone = gone.clone();
+        async move {
+            let mut subscription = request.into_body();
+            assert_eq!(subscription.data().await.unwrap().unwrap(), "events of 7");
+            gone.wait_for(|gone| *gone).await.unwrap();
+            let mut stream = respond.send_response(ok(), false).unwrap();
+            stream.send_data(Bytes::from("event"), false).unwrap();
+            assert!(body_of(subscription).await.is_empty());
+            stream.send_trailers(trailers()).unwrap();
+        }
+    })
+    .await;
+    let gateway = Gateway::adjusted(&h2c(upstream, ", timeouts: { read: 1h }"), |settings| {
+        settings.patience.stream_stopped = STOPPED;
+    })
+    .await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    let (answer, mut body) = client.sender.send_request(post("/x"), false).unwrap();
+    body.send_data(Bytes::from("events of 7"), false).unwrap();
+    tokio::pin!(answer);
+    assert!(tokio::time::timeout(STOPPED * 6, &mut answer).await.is_err(), "nobody stopped");
+    go.send(true).unwrap();
+    let mut answer = within("an answer", answer).await.unwrap().into_body();
+    assert_eq!(within("an event", answer.data()).await.unwrap().unwrap(), "event");
+    body.send_data(Bytes::new(), true).unwrap();
+    assert!(within("its trailers", answer.trailers()).await.unwrap().is_some());
+    assert_eq!(outcome(&gateway, 1).await, "ok");
+}
+
 /// The last of the body waits for room for longer than the upstream may be silent; then its time begins.
 #[tokio::test]
 async fn what_an_upstream_takes_is_no_silence() {

@@ -538,7 +538,7 @@ async fn what_is_sent_over_http_1_after_all_is_as_it_was() {
     assert!(upstream.noted().iter().all(|one| one.connection == 0 && one.version == Version::HTTP_11));
 }
 
-/// `timeouts.write` is over, and no answer comes: nobody waits for ever.
+/// `timeouts.write` is over, and no answer comes, for longer than `timeouts.read`: nobody waits for ever.
 #[tokio::test]
 async fn an_upload_that_its_upstream_stops_to_take_ends() {
     let upstream = playing(None, |_, stream| async move {
@@ -546,10 +546,11 @@ async fn an_upload_that_its_upstream_stops_to_take_ends() {
         drop(stream);
     })
     .await;
-    let gateway = Gateway::adjusted(&h2c(upstream, ", timeouts: { write: 200ms }"), |settings| {
-        settings.patience.stream_stopped = Duration::from_secs(1);
-    })
-    .await;
+    let gateway =
+        Gateway::adjusted(&h2c(upstream, ", timeouts: { write: 200ms, read: 200ms }"), |settings| {
+            settings.patience.stream_stopped = Duration::from_secs(1);
+        })
+        .await;
     let mut client = gateway.connect().await;
     client.send(request("POST", "/x", &[], &[b'x'; 200_000])).await;
     client.rest().await;

@@ -11,6 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::config::settings::Admin;
 use crate::core::secret::Secret;
+use crate::edge::admin::revocations;
+
+/// So much may come where nothing is to be said, as `{}`.
+const LITTLE: usize = 1024;
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -61,6 +65,15 @@ impl Endpoint {
             Self::Revocations => "GET, HEAD, POST",
             Self::Revocation(_) => "DELETE",
             _ => "GET, HEAD",
+        }
+    }
+
+    /// How much of a body is read, of somebody who may ask. What needs no token reads nothing: anybody could fill the memory.
+    pub(super) fn most_of_body(&self, method: &Method) -> usize {
+        match self {
+            Self::Revocations if *method == Method::POST => revocations::BODY,
+            Self::Reload | Self::RefreshIssuer(_) | Self::Revocation(_) => LITTLE,
+            _ => 0,
         }
     }
 

@@ -154,12 +154,15 @@ struct Asked {
     body: Bytes,
 }
 
-/// The whole body, within its bounds.
-async fn body(session: &mut ServerSession) -> Result<Bytes, Answer> {
+/// The whole body, within its bounds. Of what takes none, none is read.
+async fn body(session: &mut ServerSession, most: usize) -> Result<Bytes, Answer> {
+    if most == 0 {
+        return Ok(Bytes::new());
+    }
     let mut body = BytesMut::new();
     let reading = async {
         while let Some(part) = session.read_request_body().await.map_err(drop)? {
-            if body.len().saturating_add(part.len()) > revocations::BODY {
+            if body.len().saturating_add(part.len()) > most {
                 return Ok(false);
             }
             body.extend_from_slice(&part);
@@ -168,7 +171,12 @@ async fn body(session: &mut ServerSession) -> Result<Bytes, Answer> {
     };
     match tokio::time::timeout(BODY_TIME, reading).await {
         Ok(Ok(true)) => Ok(body.freeze()),
-        Ok(Ok(false)) => Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 4 MiB.\n")),
+        Ok(Ok(false)) if most == revocations::BODY => {
+            Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 4 MiB.\n"))
+        }
+        Ok(Ok(false)) => {
+            Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "Nothing is to be said here: send no body.\n"))
+        }
         Ok(Err(())) | Err(_) => Err(plain(StatusCode::BAD_REQUEST, "The body could not be read.\n")),
     }
 }
@@ -219,7 +227,7 @@ impl ServeHttp for Admin {
         if let Some(connection) = &connection {
             connection.request_begins();
         }
-        let _answering = Answering(connection);
+        let _answering = Answering(connection.clone());
         // pingora would keep every connection; nobody needs that here.
         session.set_keepalive(None);
         let address = session.client_addr().and_then(|address| address.as_inet().map(SocketAddr::ip));
@@ -235,13 +243,16 @@ impl ServeHttp for Admin {
                 let who = Who { name, address: address.unwrap_or(IpAddr::from([0, 0, 0, 0])) };
                 let method = request.method.clone();
                 let query = request.uri.query().unwrap_or_default().to_owned();
-                match body(session).await {
+                match body(session, endpoint.most_of_body(&method)).await {
                     Ok(body) => self.answer(endpoint, Asked { who, method, query, body }).await,
                     Err(refused) => refused,
                 }
             }
             Err(refusal) => refused(refusal),
         };
+        if let Some(connection) = connection.filter(|_| !session.is_body_done()) {
+            connection.leaves_unread();
+        }
         if bodiless {
             answer.body_mut().clear();
         }
