@@ -16,7 +16,7 @@ use crate::core::route::table::Found;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::token::binding::Thumbprint;
 use crate::flows::authenticate::{Brought, authenticate};
-use crate::flows::open_requests::{lasts, look};
+use crate::flows::open_requests::{lasts, look, watch_open_requests};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 use crate::state::transmitters::Transmitters;
 
@@ -139,6 +139,26 @@ async fn it_ends_with_its_token_unless_its_session_has_got_another() {
     assert_eq!(kept.token().token().id(), Some("second"));
     scene.pass(2);
     assert_eq!(scene.ending(&kept), Some(Ending::Expired));
+}
+
+/// Within a second it is promised, on every replica; the rest of it is for the list to get there.
+#[tokio::test(start_paused = true)]
+async fn what_is_revoked_ends_half_a_second_later_at_most() {
+    let scene = scene();
+    let (_, first) = scene.opens_session().await;
+    let open = scene.opens(&first).await;
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    let watching = tokio::spawn(watch_open_requests(scene.gate.clone(), stopped));
+    // The first look is at once, and over.
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(open.ending(), None);
+    scene.revokes(Kind::Jti, "first").await;
+    let revoked = tokio::time::Instant::now();
+    let why = std::future::poll_fn(|context| open.poll_ending(context)).await;
+    assert_eq!(why, Ending::Revoked);
+    let took = revoked.elapsed();
+    assert!(took <= Duration::from_millis(500), "{took:?}");
+    watching.abort();
 }
 
 #[tokio::test]
