@@ -100,13 +100,9 @@ async fn for_whom_a_token_should_have_been_and_is_stands_in_one_line_with_the_re
         assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
         let text = lines.text();
         let wanted = r#"wanted="https://api.example.com""#;
-        for part in [
-            wanted,
-            said,
-            "a mapper of the kind «Audience»",
-            "clients.web.resource",
-            "docs/deployment.md",
-        ] {
+        for part in
+            [wanted, said, "a mapper of the kind «Audience»", "clients.web.resource", "docs/deployment.md"]
+        {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
         assert!(!text.contains(&"a".repeat(200)), "{text}");
