@@ -196,12 +196,12 @@ impl Audience {
     const SHOWN: usize = 200;
 
     fn of(rules: &TokenRules, token: &SecretString) -> Self {
-        let said =
-            match claims_from_token_endpoint(token).map(|claims| claims.get("aud").map(Value::to_string)) {
-                Some(Some(aud)) => aud.chars().take(Self::SHOWN).collect(),
-                Some(None) => "(there is none)".to_owned(),
-                None => "(the token is opaque)".to_owned(),
-            };
+        let claims = claims_from_token_endpoint(token);
+        let said = match claims.as_ref().map(|claims| claims.get("aud")) {
+            Some(Some(aud)) => aud.to_string().chars().take(Self::SHOWN).collect(),
+            Some(None) => "(there is none)".to_owned(),
+            None => "(the token is opaque)".to_owned(),
+        };
         Self { wanted: rules.audiences.join(" "), said }
     }
 }
@@ -386,8 +386,7 @@ fn advice(client: &Client, denial: &Denial) -> String {
         ),
         Denial::WrongAudience => format!(
             "its `aud` must have one of `wanted`, which is issuers.{issuer}.audience. Make the AS write it there: by clients.{name}.resource \
-             or scope, in Keycloak by a mapper of the kind «Audience», at Auth0 by clients.{name}.authorize; see docs/deployment.md. \
-             Where the API goes by what `aud` says, put that into issuers.{issuer}.audience"
+             or scope, in Keycloak by a mapper of the kind «Audience», at Auth0 by clients.{name}.authorize; see docs/deployment.md"
         ),
         _ => format!(
             "make the AS issue a JWT (or an opaque token, with `introspection` of the issuer) for one of issuers.{issuer}.audience \
