@@ -26,6 +26,7 @@ use crate::core::signing::SigningKey;
 use crate::edge::server::{self, Inherited, ListenError};
 use crate::flows::keep_keys_fresh::keep_keys_fresh;
 use crate::flows::open_requests::watch_open_requests;
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness, random};
 use crate::flows::{Gate, Operators, Ports};
 use crate::io::handover::Channel;
@@ -170,6 +171,7 @@ impl Standby {
         };
         let operators = Operators { token: Some(token), ..Operators::default() };
         let gate = Arc::new(Gate::new(Arc::new(live), metrics, operators, ports));
+        begin_counting(&gate, &settings);
         gate.revocation_log.load(&gate.revocations);
         let edge = server::stand_by(gate.clone(), outside.access_log, inherited)?;
         let (stop, stopped) = watch::channel(false);
@@ -233,6 +235,11 @@ impl App {
         // Nothing presses it.
         end(&self.gate, self.background, handover::LANDING).await;
     }
+}
+
+/// Whoever reads the metrics finds the series of those who are configured.
+fn begin_counting(gate: &Gate, settings: &Settings) {
+    gate.metrics.begin(settings, OwnEndpoint::Token.label().as_ref());
 }
 
 /// `exchanges`: how long those under way may take.

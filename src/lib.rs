@@ -75,7 +75,7 @@
 //! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
 //! | what `schema` prints | `config/schema/json.rs` |
 //! | what a reload can follow | `app/reload.rs`, `edge/serving.rs` |
-//! | a metric | `state/metrics.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
+//! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/access_log.rs` |
 //! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs`; what the two processes say: `io/handover.rs` |
 //! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/unread.rs`, `edge/confirmed.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/watched.rs`, `edge/body.rs`, `edge/server.rs` |

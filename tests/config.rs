@@ -2440,17 +2440,67 @@ fn the_documentation_names_every_key_and_no_other() {
     }
 }
 
+/// Every example of a configuration in the README and in docs/, with the page that has it. Routes alone stand under their key.
+fn documented_examples() -> Vec<(String, String)> {
+    let docs = fs::read_dir(Path::new(TOP).join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.chain([Path::new(TOP).join("README.md")]);
+    let examples = |page: PathBuf| {
+        let text = fs::read_to_string(&page).unwrap();
+        let name = page.file_name().unwrap().to_str().unwrap().to_owned();
+        let examples =
+            text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+        let examples = examples.map(|text| match text.starts_with("  - ") {
+            true => format!("routes:\n{text}"),
+            false => text,
+        });
+        examples.map(|example| (name.clone(), example)).collect::<Vec<_>>()
+    };
+    pages.filter(|page| page.extension().is_some_and(|kind| kind == "md")).flat_map(examples).collect()
+}
+
+/// What a part of a file needs beside it to be a whole one.
+const AROUND: &str = "
+public_url: https://gate.example.com
+listen: 127.0.0.1:8080
+trusted_proxies: [127.0.0.1/32]
+admin: { address: 127.0.0.1:8081, token: { file: admin } }
+issuers: { corp: { url: https://login.example.com, audience: [https://gate.example.com, https://api.example.com] } }
+routes: [{ path: /around/*, to: http://127.0.0.1:3000 }]
+sessions: { keys: [{ file: cookie }] }
+";
+
+/// `example` with all that it leaves out.
+fn completed(example: &str) -> String {
+    let around: serde_json::Map<String, serde_json::Value> = serde_yaml::from_str(AROUND).unwrap();
+    let mut file: serde_json::Map<String, serde_json::Value> = serde_yaml::from_str(example).unwrap();
+    for (key, value) in around {
+        file.entry(key).or_insert(value);
+    }
+    serde_json::to_string_pretty(&file).unwrap()
+}
+
 #[test]
-fn the_whole_examples_of_the_documentation_are_valid() {
-    let text = fs::read_to_string(Path::new(TOP).join("docs/configuration.md")).unwrap();
-    let examples: Vec<&str> =
-        text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    let whole: Vec<&&str> = examples.iter().filter(|example| example.contains("public_url:")).collect();
-    assert!(!whole.is_empty());
-    for example in whole {
-        let given = |_: &Path| Ok(b"0123456789abcdef0123456789abcdef".to_vec());
-        let read = config::parse(example, Path::new(""), &|_| Some("value".to_owned()), &given);
-        assert!(read.is_ok(), "{}\n{example}", read.unwrap_err());
+fn the_examples_of_the_documentation_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path(), "gate", &["gate.example.com"]);
+    let given = |file: &Path| match file.extension().and_then(|kind| kind.to_str()) {
+        Some(kind @ ("pem" | "key")) => fs::read(folder.path().join(format!("gate.{kind}"))),
+        _ => Ok(b"0123456789abcdef".repeat(4)),
+    };
+    let (mut whole, mut parts) = (BTreeSet::new(), BTreeSet::new());
+    for (page, example) in documented_examples() {
+        let is_whole = example.contains("public_url:");
+        let text = if is_whole { example } else { completed(&example) };
+        let read = config::parse(&text, Path::new(""), &|_| Some("value".to_owned()), &given);
+        assert!(read.is_ok(), "{}\n{page}\n{text}", read.unwrap_err());
+        let found = if is_whole { &mut whole } else { &mut parts };
+        found.insert(page);
+    }
+    for page in ["README.md", "configuration.md"] {
+        assert!(whole.contains(page), "{page}: {whole:?}");
+    }
+    for page in ["spa.md", "deployment.md"] {
+        assert!(parts.contains(page), "{page}: {parts:?}");
     }
 }
 

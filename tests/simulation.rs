@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use world::{Faults, World};
 
-/// How many schedules of how many steps each test drives: together at least 2,000 of 500.
+/// How many schedules of how many steps each of the nine tests drives: 4,500 in all.
 const SCHEDULES: u64 = 500;
 const STEPS: usize = 500;
 

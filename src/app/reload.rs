@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{App, StartError, live};
+use super::{App, StartError, begin_counting, live};
 use crate::config::settings::{Listener, Settings};
 
 impl App {
@@ -36,6 +36,7 @@ impl App {
         for used in [&self.gate.used_proofs, &self.gate.used_page_proofs] {
             used.allow_clock_skew(settings.largest_clock_skew(), || self.gate.clock.now());
         }
+        begin_counting(&self.gate, &settings);
         self.gate.live.store(live);
         self.running.adopt(prepared);
         Ok(restart)

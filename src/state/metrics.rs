@@ -1,6 +1,8 @@
 //! What operators see at `/metrics`: every series that Tollgate has, with typed labels, so that a
 //! label outside its closed set cannot be written.
 
+mod beginning;
+
 use std::time::Duration;
 
 use http::StatusCode;
@@ -33,6 +35,19 @@ pub enum ExchangeOutcome {
 }
 
 impl ExchangeOutcome {
+    pub const ALL: [Self; 10] = [
+        Self::Rotated,
+        Self::Coalesced,
+        Self::AnsweredAgain,
+        Self::Recovered,
+        Self::Expired,
+        Self::Revoked,
+        Self::InvalidGrant,
+        Self::ReuseDetected,
+        Self::AsUnavailable,
+        Self::Refused,
+    ];
+
     pub const fn label(self) -> &'static str {
         match self {
             Self::Rotated => "rotated",

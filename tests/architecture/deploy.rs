@@ -68,6 +68,54 @@ fn the_dashboard_shows_every_series_and_no_other() {
     assert!(unknown.is_empty(), "no such series: {unknown:?}");
 }
 
+/// What docs/metrics.md says of the series that are there before anything has happened: name, and labels if only some are.
+fn begin_at_zero() -> Vec<(String, String)> {
+    let page = read("docs/metrics.md");
+    let said = page.split("So these begin at 0").nth(1).and_then(|rest| rest.split(". ").next());
+    let names: Vec<_> =
+        said.expect("the sentence").split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(names.len() > 5, "{names:?}");
+    let parts = |name: String| match name.split_once('{') {
+        Some((name, labels)) => (name.to_owned(), labels.trim_end_matches('}').to_owned()),
+        None => (name, String::new()),
+    };
+    names.into_iter().map(parts).collect()
+}
+
+/// What an expression takes the growth of, by one of these functions.
+fn growths<'e>(expression: &'e str, functions: &[&str]) -> Vec<&'e str> {
+    let of = |function: &&str| {
+        let arguments = expression.split(&format!("{function}(tollgate_")).skip(1).collect::<Vec<_>>();
+        arguments.into_iter().filter_map(|rest| rest.split('[').next()).collect::<Vec<_>>()
+    };
+    functions.iter().flat_map(of).collect()
+}
+
+#[test]
+fn what_is_asked_for_its_first_event_begins_at_zero() {
+    let begin = begin_at_zero();
+    let begins = |growing: &str| {
+        begin.iter().any(|(name, labels)| {
+            growing.split('{').next() == Some(name.as_str()) && growing.contains(labels.as_str())
+        })
+    };
+    let rules: Value = serde_yaml::from_str(&read("deploy/alerts.yml")).expect("YAML");
+    let dashboard: Value = serde_json::from_str(&read("deploy/dashboard.json")).expect("JSON");
+    let (mut alerts, mut panels) = (Vec::new(), Vec::new());
+    all(&rules, "expr", &mut alerts);
+    all(&dashboard, "expr", &mut panels);
+    // A curve may miss a first event, a number or a rule may not.
+    let alerts = alerts.iter().flat_map(|rule| growths(rule, &["increase", "rate"]));
+    let panels = panels.iter().flat_map(|panel| growths(panel, &["increase"]));
+    let growing: Vec<_> = alerts.chain(panels).collect();
+    assert!(growing.len() > 4, "{growing:?}");
+    for series in growing {
+        assert!(begins(series), "tollgate_{series} appears with its first event, which nobody sees");
+    }
+    assert!(!begins("requests_total{status=\"500\"}"));
+    assert!(!begins("denials_total{reason=\"no_credential\"}"));
+}
+
 #[test]
 fn the_image_is_built_by_the_rust_that_is_needed() {
     let manifest = read("Cargo.toml");

@@ -1,5 +1,6 @@
 //! The JSON Schema takes what `check` takes, and tells the mistakes that an editor can tell.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use tollgate::cli::Next;
 use tollgate::config::schema::{self, json_schema};
 
-use crate::{TOP, command, full, good};
+use crate::{TOP, command, documented_examples, full, good};
 
 /// What is wrong with `value`, each with its place. Knows the words of JSON Schema that the schema uses, and no other.
 fn wrong(schema: &Value, value: &Value, at: &str) -> Vec<String> {
@@ -103,22 +104,20 @@ fn the_schema_takes_the_shipped_file_and_every_documented_example() {
     assert_eq!(wrong_in(&shipped), Vec::<String>::new());
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(wrong_in(&full(folder.path())), Vec::<String>::new());
-    let mut whole = 0;
-    for file in ["README.md", "docs/configuration.md", "docs/deployment.md"] {
-        let text = fs::read_to_string(Path::new(TOP).join(file)).unwrap();
-        for example in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-            // One that is a part of the file lacks what the file requires, and nothing else.
-            let is_whole = example.contains("public_url:");
-            if example.starts_with("  - ") {
-                continue;
-            }
-            let mut wrong = wrong_in(example);
-            wrong.retain(|wrong| is_whole || !(wrong.starts_with(": ") && wrong.ends_with(" is missing")));
-            assert_eq!(wrong, Vec::<String>::new(), "{file}\n{example}");
-            whole += usize::from(is_whole);
-        }
+    let (mut whole, mut pages) = (0, BTreeSet::new());
+    for (page, example) in documented_examples() {
+        // One that is a part of the file lacks what the file requires, and nothing else.
+        let is_whole = example.contains("public_url:");
+        let mut wrong = wrong_in(&example);
+        wrong.retain(|wrong| is_whole || !(wrong.starts_with(": ") && wrong.ends_with(" is missing")));
+        assert_eq!(wrong, Vec::<String>::new(), "{page}\n{example}");
+        whole += usize::from(is_whole);
+        pages.insert(page);
     }
     assert!(whole >= 2, "{whole}");
+    for page in ["README.md", "configuration.md", "deployment.md", "spa.md"] {
+        assert!(pages.contains(page), "{page} has no example: {pages:?}");
+    }
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { BINARY, run } from './support/gateway.mjs';
+import { SignJWT } from 'jose';
+import { BINARY, Gateway, run } from './support/gateway.mjs';
 import { request, until } from './support/http.mjs';
+import { Upstream } from './support/upstream.mjs';
 import { World } from './support/world.mjs';
 
 async function start(t) {
@@ -18,19 +21,64 @@ async function start(t) {
 const revoke = (world, ...args) => run(['revoke', ...args], { cwd: world.gateway.file(''), seconds: 170 });
 const lines = (count, prefix) => Array.from({ length: count }, (_, at) => JSON.stringify({ kind: 'jti', value: `${prefix}-${at + 1}` })).join('\n');
 
-test('a file of 100,000 lines is revoked with its progress shown, and again without harm', async (t) => {
-  const world = await start(t);
-  await writeFile(world.gateway.file('many.jsonl'), `# leaked\n\n${lines(100_000, 'many')}\n`);
-  const done = await revoke(world, '--file', 'many.jsonl', '--reason', 'a leak');
-  assert.equal(done.code, 0, done.text.slice(-500));
-  assert.match(done.text, /\n50000 of 100000\n/);
-  assert.match(done.text, /revoked 100000\n$/);
-  assert.equal(await world.gateway.metric('tollgate_revocations', { kind: 'jti' }), 100_000);
-  const again = await revoke(world, '--file', 'many.jsonl', '--from', '99000');
-  assert.match(again.text, /revoked 1003\n$/, 'comments and empty lines count as lines');
-  assert.equal(await world.gateway.metric('tollgate_revocations', { kind: 'jti' }), 100_000);
-  const [entry] = (await revoke(world, '--list', '--jti', 'many-77')).text.trim().split('\n').map((line) => JSON.parse(line));
-  assert.deepEqual([entry.kind, entry.value, entry.issuer, entry.reason], ['jti', 'many-77', 'as', 'a leak']);
+/** A gateway whose issuer's keys are a file, so that whether it is ready depends on the list alone; and tokens of that issuer. */
+async function alone(t) {
+  const [upstream, gateway] = [await Upstream.start(), await Gateway.reserve()];
+  t.after(() => Promise.all([gateway.stop(), upstream.stop()]));
+  const [issuer, audience] = ['http://127.0.0.1:9', 'https://api.example.com'];
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const jwks = JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'k1', alg: 'ES256', use: 'sig' }] });
+  const token = (jti) => new SignJWT({ sub: 'alice', jti }).setProtectedHeader({ alg: 'ES256', kid: 'k1', typ: 'at+jwt' }).setIssuer(issuer).setAudience(audience).setIssuedAt().setExpirationTime('1h').sign(privateKey);
+  const config = { issuers: { as: { url: issuer, audience, jwks_file: 'jwks.json' } }, routes: [{ path: '/api', to: upstream.url }] };
+  await gateway.start(config, { files: { 'jwks.json': jwks } });
+  const ask = async (by) => (await request('GET', `${gateway.url}/api`, { headers: { authorization: `Bearer ${by}` } })).status;
+  return { gateway, upstream, token, ask };
+}
+
+test('a list of 100,000', async (t) => {
+  const world = await alone(t);
+  const { gateway, upstream, ask } = world;
+  const [taken, kept] = [await world.token('many-100000'), await world.token('kept')];
+  assert.equal(await ask(taken), 200);
+
+  await t.test('a file of 100,000 lines is revoked with its progress shown, and again without harm', async () => {
+    await writeFile(gateway.file('many.jsonl'), `# leaked\n\n${lines(100_000, 'many')}\n`);
+    const done = await revoke(world, '--file', 'many.jsonl', '--reason', 'a leak');
+    assert.equal(done.code, 0, done.text.slice(-500));
+    assert.match(done.text, /\n50000 of 100000\n/);
+    assert.match(done.text, /revoked 100000\n$/);
+    assert.equal(await gateway.metric('tollgate_revocations', { kind: 'jti' }), 100_000);
+    const again = await revoke(world, '--file', 'many.jsonl', '--from', '99000');
+    assert.match(again.text, /revoked 1003\n$/, 'comments and empty lines count as lines');
+    assert.equal(await gateway.metric('tollgate_revocations', { kind: 'jti' }), 100_000);
+    const [entry] = (await revoke(world, '--list', '--jti', 'many-77')).text.trim().split('\n').map((line) => JSON.parse(line));
+    assert.deepEqual([entry.kind, entry.value, entry.issuer, entry.reason], ['jti', 'many-77', 'as', 'a leak']);
+    assert.equal(await ask(taken), 401);
+  });
+
+  await t.test('the list is loaded before anybody is let in again', async (t) => {
+    gateway.signal('SIGKILL');
+    await gateway.exited;
+    const arrived = upstream.received.length;
+    // From the first connection that is taken on. How many answers come before it is ready is the machine's affair: a start
+    // waits a second for the list.
+    const starting = gateway.start(undefined, { ready: false });
+    const isReady = async () => (await request('GET', `${gateway.admin}/readyz`).catch(() => {}))?.status === 200;
+    const answers = [];
+    for (let wasReady = false; !wasReady; ) {
+      wasReady = await isReady();
+      // Until it listens there is nobody to refuse.
+      const answer = await ask(taken).catch((error) => assert.match(error.code, /ECONNREFUSED|ECONNRESET/));
+      if (answer) answers.push({ answer, wasReady });
+    }
+    await starting;
+    t.diagnostic(`${answers.filter(({ wasReady }) => !wasReady).length} answers before it was seen to be ready`);
+    for (const { answer, wasReady } of answers) assert.ok(answer === 401 || (answer === 503 && !wasReady), JSON.stringify(answers));
+    assert.equal(answers.at(-1).wasReady, true);
+    assert.equal(upstream.received.length, arrived, 'none of it came through');
+    assert.equal(await gateway.metric('tollgate_revocations', { kind: 'jti' }), 100_000, 'once it is ready all are there');
+    assert.equal(await ask(kept), 200, 'another token of the same key is good');
+  });
 });
 
 test('a file with mistakes says every line, and nothing is revoked', async (t) => {
@@ -97,16 +145,4 @@ test('it says what is missing, and prints nothing that a terminal would obey', a
   const away = await revoke(world, '--jti', 'x');
   assert.equal(away.code, 1);
   assert.match(away.text, /does not answer; does the gateway run\?/);
-});
-
-test('the list is loaded before anybody is let in again', async (t) => {
-  const world = await start(t);
-  await writeFile(world.gateway.file('many.jsonl'), lines(20_000, 'many'));
-  assert.equal((await revoke(world, '--file', 'many.jsonl')).code, 0);
-  world.gateway.signal('SIGTERM');
-  await world.gateway.exited;
-  await world.restartGateway();
-  const ready = await request('GET', `${world.gateway.admin}/readyz`);
-  assert.equal(ready.status, 200);
-  assert.equal(await world.gateway.metric('tollgate_revocations', { kind: 'jti' }), 20_000, 'once it is ready all are there');
 });

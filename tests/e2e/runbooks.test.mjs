@@ -2,11 +2,17 @@
 // commands as a person types them.
 
 import assert from 'node:assert/strict';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readFile, rm, writeFile } from 'node:fs/promises';
-import { randomBytes } from 'node:crypto';
+import https from 'node:https';
 import { test } from 'node:test';
-import { run } from './support/gateway.mjs';
+import { SignJWT } from 'jose';
+import { AUDIENCE } from './support/authorization_server.mjs';
+import { Gateway, run } from './support/gateway.mjs';
 import { Browser, request, until } from './support/http.mjs';
+import { Authority, Folder } from './support/tools.mjs';
+import { Upstream } from './support/upstream.mjs';
 import { CLIENT, COOKIE, World } from './support/world.mjs';
 
 const claimsOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url'));
@@ -20,11 +26,44 @@ async function person(world, name) {
   return { name, browser, token: answer.json.access_token };
 }
 
-/** `tollgate revoke …` beside the gateway. */
-async function revoke(world, ...args) {
-  const done = await run(['revoke', ...args], { cwd: world.gateway.file(''), env: { ...world.startOptions.env, USER: 'operator' } });
+/** Every subcommand that was typed here, by the names of its flags. */
+const typed = new Set();
+const flagsOf = (words) => words.filter((word) => word.startsWith('--')).join(' ');
+
+/** `tollgate revoke …` beside the gateway. What changes something is in the log: who, what, why. */
+async function revoke({ gateway, startOptions }, ...args) {
+  typed.add(flagsOf(args));
+  const from = gateway.output.length;
+  const done = await run(['revoke', ...args], { cwd: gateway.file(''), env: { ...startOptions?.env, USER: 'operator' } });
   assert.equal(done.code, 0, done.text);
+  if (args.includes('--list')) return done.text;
+  const given = (flag) => (args.includes(flag) ? args[args.indexOf(flag) + 1] : undefined);
+  const kind = ['jti', 'sid', 'sub', 'client', 'kid', 'family', 'issuer'].find((kind) => given(`--${kind}`));
+  const id = given('--lift') ?? idOf(done.text);
+  const said = await until('the audit', () => audits(gateway, from).find((line) => line.id === id));
+  assert.deepEqual([said.name, said.who], ['operator', '127.0.0.1'], JSON.stringify(said));
+  if (!kind) {
+    assert.match(said.message, /^lifted/);
+    return done.text;
+  }
+  assert.match(said.message, /^revoked/);
+  assert.deepEqual([said.kind, said.reason, said.block], [kind, given('--reason'), args.includes('--block') || undefined]);
+  // An issuer is written down by its `iss`.
+  if (kind !== 'issuer') assert.equal(said.value, given(`--${kind}`));
   return done.text;
+}
+
+/** What was audited since then. */
+function audits(gateway, from) {
+  const lines = gateway.output.slice(from).split('\n').filter((line) => line.includes('"event":"audit"') && line.endsWith('}'));
+  return lines.map((line) => JSON.parse(line)).map(({ fields, ...line }) => ({ ...line, ...fields }));
+}
+
+/** `POST /issuers/as/refresh`, as the runbooks type it. */
+async function refreshKeys(gateway) {
+  const token = await readFile(gateway.file('data/admin.token'), 'utf8');
+  const headers = { authorization: `Basic ${Buffer.from(`me:${token.trim()}`).toString('base64')}` };
+  return request('POST', `${gateway.admin}/issuers/as/refresh`, { headers });
 }
 
 const idOf = (text) => /\(id ([0-9a-f]{32})\)/.exec(text)[1];
@@ -70,7 +109,6 @@ test('a leaked access token: it alone is refused, and the session goes on', asyn
   assert.equal(refresh.status, 200, refresh.text);
   alice.token = refresh.json.access_token;
   await assertIn(world, alice, 'her session');
-  assert.match(world.gateway.output, /"event":"audit"[^\n]*"name":"operator"[^\n]*"kind":"jti"[^\n]*"reason":"in a public repository"/);
 });
 
 test('a stolen refresh cookie: the session that the log names ends for thief and owner, and at the authorization server', async (t) => {
@@ -140,16 +178,104 @@ test('a lost device by its session at the issuer: the access tokens go too, alth
 test('a compromised signing key: what it signed is refused at once, whatever it says', async (t) => {
   const world = await start(t);
   const alice = await person(world, 'alice');
-  const text = await revoke(world, '--kid', headerOf(alice.token).kid, '--reason', 'key file was readable');
+  const compromised = headerOf(alice.token).kid;
+  await revoke(world, '--kid', compromised, '--reason', 'key file was readable');
   assert.equal(await api(world, alice), 401);
-  const token = await readFile(world.gateway.file('data/admin.token'), 'utf8');
-  const headers = { authorization: `Basic ${Buffer.from(`me:${token.trim()}`).toString('base64')}` };
-  const refreshed = await request('POST', `${world.gateway.admin}/issuers/as/refresh`, { headers });
+  // The authorization server still signs with it.
+  const cookie = alice.browser.cookie(COOKIE);
+  const early = await world.refresh(alice.browser);
+  assert.equal(early.status, 502, early.text);
+  assert.ok(!early.text.includes('access_token'), early.text);
+  assert.ok(cookie && alice.browser.cookie(COOKIE), 'the cookie stays');
+  world.as.rotateKey('fresh');
+  const refreshed = await refreshKeys(world.gateway);
   assert.equal(refreshed.status, 200, refreshed.text);
   await world.gateway.says(/"event":"audit"[^\n]*"name":"me"[^\n]*"issuer":"as"[^\n]*"outcome":"fetched"/);
-  await revoke(world, '--lift', idOf(text));
-  assert.equal(await api(world, alice), 200);
+  const late = await world.refresh(alice.browser);
+  assert.equal(late.status, 200, `the session stays: ${late.text}`);
+  assert.equal(headerOf(late.json.access_token).kid, 'fresh');
+  assert.equal(await api(world, alice), 401, 'what the old key signed');
+  alice.token = late.json.access_token;
+  await assertIn(world, alice, 'what the new key signs');
+  // What whoever had the key may have begun.
+  await nextSecond();
+  await revoke(world, '--issuer', 'as', '--before', new Date(Date.now() - 1000).toISOString());
+  await assertOut(world, alice, 'who was there in the time in question');
+  await assertIn(world, await person(world, 'alice'), 'signed in again');
 });
+
+test('an authority of an issuer that cannot be trusted any more: with a refresh the keys that it vouched for are gone, or after a restart', async (t) => {
+  const folder = await Folder.make();
+  const [bad, good] = [await Authority.make(folder, 'bad'), await Authority.make(folder, 'good')];
+  const [theirs, ours] = [await bad.gives('theirs', 'IP:127.0.0.1'), await good.gives('ours', 'IP:127.0.0.1')];
+  const [forged, real] = [signer('theirs'), signer('ours')];
+  const issuer = await KeyServer.start(theirs, forged);
+  const [upstream, gateway] = [await Upstream.start(), await Gateway.reserve()];
+  t.after(() => Promise.all([gateway.stop(), upstream.stop(), issuer.stop(), folder.remove()]));
+  const both = `${await readFile(bad.ca, 'utf8')}${await readFile(good.ca, 'utf8')}`;
+  const keys = { url: issuer.url, audience: AUDIENCE, jwks_uri: `${issuer.url}/jwks` };
+  await gateway.start({ issuers: { as: { ...keys, ca: 'ca.pem' } }, routes: [{ path: '/api', to: upstream.url }] }, { files: { 'ca.pem': both } });
+  const tokens = { forged: await forged.token(issuer.url), real: await real.token(issuer.url) };
+  const ask = async (token) => (await request('GET', `${gateway.url}/api`, { headers: { authorization: `Bearer ${token}` } })).status;
+  assert.equal(await ask(tokens.forged), 200, 'somebody stood in its place');
+
+  await writeFile(gateway.file('ca.pem'), await readFile(good.ca));
+  gateway.signal('SIGHUP');
+  await until('the reload', async () => (await gateway.metric('tollgate_config_reloads_total', { result: 'ok' })) > 0);
+  const refused = await refreshKeys(gateway);
+  assert.equal(refused.status, 502, 'who is there is not believed any more');
+  assert.equal(await ask(tokens.forged), 200, 'the keys of before still count');
+  const revoked = await revoke({ gateway }, '--issuer', 'as', '--reason', 'incident 18');
+  assert.equal(await ask(tokens.forged), 401, 'until the issuer is revoked');
+  await revoke({ gateway }, '--lift', idOf(revoked));
+  assert.equal(await ask(tokens.forged), 200);
+  gateway.signal('SIGTERM');
+  await gateway.exited;
+  await gateway.start(undefined, { ready: false });
+  assert.equal(await ask(tokens.forged), 503, 'or it is started again, and has no keys');
+
+  await issuer.becomes(ours, real);
+  const refreshed = await refreshKeys(gateway);
+  assert.equal(refreshed.status, 200, refreshed.text);
+  assert.equal(await ask(tokens.forged), 401, 'the keys of before are gone');
+  assert.equal(await ask(tokens.real), 200);
+});
+
+/** A key, and tokens of it. */
+function signer(kid) {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const jwks = JSON.stringify({ keys: [{ ...publicKey.export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' }] });
+  const token = (issuer) => new SignJWT({ sub: 'alice', jti: kid }).setProtectedHeader({ alg: 'ES256', kid, typ: 'at+jwt' }).setIssuer(issuer).setAudience(AUDIENCE).setIssuedAt().setExpirationTime('1h').sign(privateKey);
+  return { jwks, token };
+}
+
+/** Gives out a key set over TLS. */
+class KeyServer {
+  static async start(identity, { jwks }) {
+    const server = new KeyServer();
+    server.jwks = jwks;
+    server.server = https.createServer(await server.#read(identity), (_, outgoing) => outgoing.setHeader('content-type', 'application/json').end(server.jwks));
+    server.server.listen(0, '127.0.0.1');
+    await once(server.server, 'listening');
+    server.url = `https://127.0.0.1:${server.server.address().port}`;
+    return server;
+  }
+
+  /** From now on it shows this certificate and these keys. */
+  async becomes(identity, { jwks }) {
+    this.jwks = jwks;
+    this.server.setSecureContext(await this.#read(identity));
+    this.server.closeAllConnections();
+  }
+
+  async #read({ certificate, key }) {
+    return { cert: await readFile(certificate), key: await readFile(key) };
+  }
+
+  stop() {
+    this.server.close().closeAllConnections();
+  }
+}
 
 const newCookieKey = {
   'a fresh one in its place and a reload': async (world) => {
@@ -200,8 +326,9 @@ test('a compromised authorization server: nothing that it says counts until it i
 
 test('docs/security.md types no command that these tests do not try', async () => {
   const docs = await readFile(new URL('../../docs/security.md', import.meta.url), 'utf8');
-  const own = await readFile(new URL(import.meta.url), 'utf8');
-  const flags = [...docs.matchAll(/^tollgate revoke (.*)$/gm)].flatMap(([, line]) => line.match(/--[a-z-]+/g));
-  assert.ok(flags.length > 10);
-  for (const flag of new Set(flags)) assert.ok(own.includes(`'${flag}'`), flag);
+  const [, runbooks] = docs.split('### What to do when');
+  const section = runbooks.split('\n## ')[0];
+  const commands = [...section.matchAll(/tollgate revoke ([^`\n]*)/g)].map(([, line]) => flagsOf(line.replace(/#.*|"[^"]*"/g, '').split(/\s+/)));
+  assert.ok(commands.length > 10, section);
+  for (const command of new Set(commands)) assert.ok(typed.has(command), `tollgate revoke ${command}: ${[...typed].join(' | ')}`);
 });

@@ -14,12 +14,24 @@ use crate::support::upstream::{Received, Upstream};
 const GOOD: &str = "0123456789abcdef0123456789abcdef";
 
 async fn ask(gateway: &Gateway, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+    ask_with(gateway, (method, path), fields, "").await
+}
+
+async fn ask_with(
+    gateway: &Gateway,
+    (method, path): (&str, &str),
+    fields: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let mut client = Client::connect(gateway.admin).await;
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", gateway.admin);
     for (name, value) in fields {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    client.send(head + "\r\n").await;
+    if !body.is_empty() {
+        head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+    }
+    client.send(head + "\r\n" + body).await;
     client.answer_to(method).await.unwrap()
 }
 
@@ -48,6 +60,46 @@ async fn a_token_is_made_once_for_its_owner_alone_and_opens_what_health_does_not
     }
     let told = ask(&gateway, "POST", "/reload", &[("Authorization", &bearer)]).await;
     assert_eq!(told.status, 409, "this one was not started from a file");
+}
+
+#[tokio::test]
+async fn whatever_is_there_is_done_for_nobody_without_the_token() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let good = bearer(&gateway);
+    let entry = r#"{"kind":"jti","value":"x","issuer":"test"}"#;
+    let id = "0".repeat(32);
+    let one = format!("/revocations/{id}");
+    let all = [
+        ("GET", "/"),
+        ("GET", "/status"),
+        ("GET", "/config"),
+        ("POST", "/reload"),
+        ("GET", "/revocations"),
+        ("POST", "/revocations"),
+        ("DELETE", one.as_str()),
+        ("POST", "/issuers/test/refresh"),
+    ];
+    let wrong = format!("{good}x");
+    let heads = [("HEAD", "/"), ("HEAD", "/status"), ("HEAD", "/config"), ("HEAD", "/revocations")];
+    for asked in all.into_iter().chain(heads) {
+        for authorization in [None, Some(wrong.as_str()), Some("Bearer "), Some("Basic Og==")] {
+            let fields: Vec<_> = authorization.map(|value| ("Authorization", value)).into_iter().collect();
+            let body = if asked == ("POST", "/revocations") { entry } else { "" };
+            let answer = ask_with(&gateway, asked, &fields, body).await;
+            assert_eq!(answer.status, 401, "{asked:?} {authorization:?}");
+        }
+    }
+    let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    for line in ["tollgate_revocations{kind=\"jti\"} 0", "tollgate_config_reloads_total{result=\"failed\"} 0"]
+    {
+        assert!(metrics.contains(line), "{line}: something was done:\n{metrics}");
+    }
+    // All of it is there, for whoever has the token.
+    for (method, path) in all {
+        let answer = ask(&gateway, method, path, &[("Authorization", &good)]).await;
+        assert!(!matches!(answer.status, 401 | 405), "{method} {path}: {}", answer.status);
+    }
 }
 
 #[tokio::test]

@@ -348,7 +348,8 @@ async fn our_cookies_stay_here_and_no_upstream_plants_one() {
     assert_eq!(answer.all("set-cookie"), ["theirs=1"]);
     assert_eq!((answer.header("x-hop"), answer.header("keep-alive")), (None, None));
     let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
-    assert!(metrics.contains("tollgate_planted_cookies_total{"), "{metrics}");
+    let counted = metrics.lines().find(|line| line.starts_with("tollgate_planted_cookies_total{"));
+    assert!(counted.is_some_and(|line| line.ends_with(" 2")), "{metrics}");
 }
 
 #[tokio::test]

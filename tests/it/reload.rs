@@ -79,6 +79,44 @@ async fn a_request_keeps_the_configuration_that_it_began_with() {
 }
 
 #[tokio::test]
+async fn what_is_counted_begins_at_zero_for_whoever_is_configured() {
+    let upstream = Upstream::start().await;
+    let client = |name: &str| {
+        let callback = format!("http://{HOST}/cb");
+        format!(
+            "clients: {{ {name}: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{callback}\" }} }}\n"
+        )
+    };
+    let rest = |name: &str| format!("{}{}", client(name), route("/x/*", &upstream));
+    let gateway = Gateway::with(&rest("web")).await;
+    let metrics = async || String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    let fresh = metrics().await;
+    let page = include_str!("../../docs/metrics.md");
+    let said = page.split("So these begin at 0").nth(1).unwrap().split(". ").next().unwrap();
+    let said: Vec<_> = said.split('`').skip(1).step_by(2).collect();
+    assert!(said.len() > 5, "{said:?}");
+    for series in said {
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let begins = |line: &str| {
+            line.starts_with(&format!("tollgate_{name}{{"))
+                && line.contains(labels.trim_end_matches('}'))
+                && line.ends_with(" 0")
+        };
+        assert!(fresh.lines().any(begins), "{series} is not at 0 in:\n{fresh}");
+    }
+    let stolen =
+        |name: &str| format!("tollgate_exchanges_total{{client=\"{name}\",outcome=\"reuse_detected\"}} 0\n");
+    assert!(fresh.contains(&stolen("web")), "{fresh}");
+    assert!(
+        fresh.contains("tollgate_denials_total{reason=\"no_room_for_proofs\",route=\"/oauth/token\"} 0\n")
+    );
+    gateway.app.reload(settings(&gateway, &rest("other"), |text| text)).unwrap();
+    let reloaded = metrics().await;
+    assert!(reloaded.contains(&stolen("other")), "{reloaded}");
+    assert!(!reloaded.contains("client=\"web\""), "of a client that is no more:\n{reloaded}");
+}
+
+#[tokio::test]
 async fn keys_stay_and_what_needs_a_restart_is_said() {
     let upstream = Upstream::start().await;
     let rest = format!("routes: [{{ path: /*, to: \"{}\" }}]\n", upstream.url());

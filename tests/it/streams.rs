@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::alone::{resident, was_run_alone};
+use crate::support::alone::{most_resident, resident, was_run_alone};
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::{Tls, server_config};
@@ -485,12 +485,8 @@ async fn large(address: SocketAddr) {
     let head = request("POST", "/1", &[("Content-Length", &LARGE.to_string())], b"");
     socket.write_all(&head).await.unwrap();
     let before = resident();
-    let mut most = before;
-    for at in 0..LARGE / piece.len() {
+    for _ in 0..LARGE / piece.len() {
         socket.write_all(&piece).await.unwrap();
-        if at % 64 == 0 {
-            most = most.max(resident());
-        }
     }
     let mut client = Client::over(socket);
     assert_eq!(client.answer().await.body.len(), 1);
@@ -502,11 +498,9 @@ async fn large(address: SocketAddr) {
     let mut seen = 0;
     while seen < LARGE {
         seen += within("more of a large answer", socket.read(&mut buffer)).await.unwrap();
-        if seen % 64 == 0 {
-            most = most.max(resident());
-        }
     }
-    assert!(most - before < FLAT, "{} MB more", (most - before) >> 20);
+    let more = most_resident() - before;
+    assert!(more < FLAT, "{} MB more", more >> 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -543,7 +537,6 @@ async fn large_bodies_over_http_2_cost_no_memory_either_way() {
         Request::post(format!("http://{HOST}/{size}")).header("content-length", size).body(()).unwrap();
     let (answer, mut stream) = client.sender.send_request(post, false).unwrap();
     let before = resident();
-    let mut most = before;
     let mut left: usize = size;
     while left > 0 {
         stream.reserve_capacity(left.min(64 * 1024));
@@ -551,7 +544,6 @@ async fn large_bodies_over_http_2_cost_no_memory_either_way() {
         let piece = room.unwrap().unwrap().min(left);
         left -= piece;
         stream.send_data(Bytes::from(vec![b'x'; piece]), left == 0).unwrap();
-        most = most.max(resident());
     }
     let mut body = within("an answer", answer).await.unwrap().into_body();
     let mut seen = 0;
@@ -559,10 +551,10 @@ async fn large_bodies_over_http_2_cost_no_memory_either_way() {
         let piece = piece.unwrap();
         seen += piece.len();
         body.flow_control().release_capacity(piece.len()).unwrap();
-        most = most.max(resident());
     }
     assert_eq!(seen, size);
-    assert!(most - before < FLAT, "{} MB more", (most - before) >> 20);
+    let more = most_resident() - before;
+    assert!(more < FLAT, "{} MB more", more >> 20);
     upstream.abort();
 }
 

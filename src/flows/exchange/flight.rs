@@ -238,7 +238,7 @@ impl UnderWay {
         if let Some(denial) = &judged.unusable
             && !is_our_outage(denial)
         {
-            log_unusable(&self.client, denial);
+            log_unusable(&self.client, denial, judged);
         }
         let tokens = match self.keep_tokens(answer, judged, seed).await {
             Ok(tokens) => tokens,

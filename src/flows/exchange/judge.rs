@@ -46,6 +46,8 @@ pub(super) struct Judged {
     pub verified: Option<Arc<Caller>>,
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
+    /// For whom it is instead, where that is the reason.
+    audience: Option<Audience>,
 }
 
 impl Judged {
@@ -152,6 +154,7 @@ pub(super) async fn judge(
         expires_at: None,
         verified: None,
         unusable: None,
+        audience: None,
     };
     match verified {
         Ok(found) => {
@@ -179,6 +182,28 @@ fn bound_to_others(token: &SecretString, key: Option<Thumbprint>) -> Option<Deni
     let names_another = names_another(&claims_from_token_endpoint(token)?, key);
     let denial = if key.is_some() { Denial::ProofOfAnotherKey } else { Denial::BoundTokenAsBearer };
     names_another.then_some(denial)
+}
+
+/// For whom a token should have been, and is, in words for the log.
+#[derive(Clone, Debug)]
+struct Audience {
+    wanted: String,
+    said: String,
+}
+
+impl Audience {
+    /// Of what is said no more is repeated than a line has room for.
+    const SHOWN: usize = 200;
+
+    fn of(rules: &TokenRules, token: &SecretString) -> Self {
+        let claims = claims_from_token_endpoint(token);
+        let said = match claims.as_ref().map(|claims| claims.get("aud")) {
+            Some(Some(aud)) => aud.to_string().chars().take(Self::SHOWN).collect(),
+            Some(None) => "(there is none)".to_owned(),
+            None => "(the token is opaque)".to_owned(),
+        };
+        Self { wanted: rules.audiences.join(" "), said }
+    }
 }
 
 impl Judged {
@@ -230,6 +255,9 @@ impl Judged {
                 let jti = rules.claims.id.iter().find_map(|name| claims.get(name)?.as_str());
                 self.id = TokenId::of(&rules.iss, jti, token.expose());
             }
+        }
+        if matches!(denial, Denial::WrongAudience | Denial::WrongTokenType) {
+            self.audience = Some(Audience::of(rules, token));
         }
         self.unusable = (!client.accept_any_access_token || is_bound_to_others(&denial)).then_some(denial);
         Ok(())
@@ -290,7 +318,7 @@ pub(super) const fn is_our_outage(denial: &Denial) -> bool {
 }
 
 /// Says in the log what to change so that access tokens are of use here.
-pub(super) fn log_unusable(client: &Client, denial: &Denial) {
+pub(super) fn log_unusable(client: &Client, denial: &Denial, judged: &Judged) {
     let facts = denial.facts();
     if *denial == Denial::Revoked {
         tracing::error!(
@@ -313,6 +341,8 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial) {
         issuer = %client.issuer,
         reason = facts.label,
         detail = facts.detail,
+        wanted = judged.audience.as_ref().map(|audience| audience.wanted.as_str()),
+        aud = judged.audience.as_ref().map(|audience| audience.said.as_str()),
         "the access token from the AS would be refused by this gateway: {}, or set clients.{}.accept_any_access_token: true if \
          its APIs are not behind this gateway",
         advice(client, denial),
@@ -353,6 +383,10 @@ fn advice(client: &Client, denial: &Denial) -> String {
             "it looks like an ID token or another that is none for an API. Where its `aud` names clients alone, make the AS name an \
              API there (often by clients.{name}.resource or scope) and put that into issuers.{issuer}.audience; or make the AS issue \
              at+jwt (RFC 9068); see docs/deployment.md"
+        ),
+        Denial::WrongAudience => format!(
+            "its `aud` must have one of `wanted`, which is issuers.{issuer}.audience. Make the AS write it there: by clients.{name}.resource \
+             or scope, in Keycloak by a mapper of the kind «Audience», at Auth0 by clients.{name}.authorize; see docs/deployment.md"
         ),
         _ => format!(
             "make the AS issue a JWT (or an opaque token, with `introspection` of the issuer) for one of issuers.{issuer}.audience \

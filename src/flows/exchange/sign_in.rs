@@ -284,7 +284,7 @@ impl CodeExchange {
             Some(denial) if is_our_outage(denial) => return Err(self.cannot_be_judged(denial)),
             Some(Denial::Revoked) => return Err(Denial::SessionEnded(SessionEnd::Revoked)),
             Some(denial) => {
-                log_unusable(&self.client, denial);
+                log_unusable(&self.client, denial, &judged);
                 return Err(Denial::AccessTokenUnusable);
             }
         }

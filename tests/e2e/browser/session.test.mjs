@@ -174,6 +174,7 @@ describe('a page without tokens', () => {
     assert.match(answer.json.login_url, /\/oauth\/login\?client_id=web-app&return_to=%2Fportal%2Fother/);
     assert.deepEqual(await scene.ownCookies(), []);
     await scene.context.addCookies([{ name: COOKIE, value: copy, url: `https://gate.app.localhost/`, httpOnly: true, secure: true, sameSite: 'Strict' }].map(({ url, ...cookie }) => ({ ...cookie, domain: 'gate.app.localhost', path: '/' })));
+    assert.equal(await scene.sessionCookie(), copy, 'the browser has it');
     assert.equal((await call(other)).status, 401, 'and a copy of the cookie is of no use');
   });
 

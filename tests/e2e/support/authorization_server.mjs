@@ -7,6 +7,7 @@ import http from 'node:http';
 import { once } from 'node:events';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { Provider } from 'oidc-provider';
+import { createMemoryAdapter } from 'oidc-provider/lib/adapters/memory_adapter.js';
 import { freePort } from './ports.mjs';
 
 // Its advice for production is noise in a test.
@@ -23,8 +24,8 @@ const KEYS = [
   jwk('EdDSA', generateKeyPairSync('ed25519')),
 ];
 
-function jwk(alg, { privateKey }) {
-  return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid: `test-${alg.toLowerCase()}` };
+function jwk(alg, { privateKey }, kid = `test-${alg.toLowerCase()}`) {
+  return { ...privateKey.export({ format: 'jwk' }), alg, use: 'sig', kid };
 }
 
 export class AuthorizationServer {
@@ -47,6 +48,10 @@ export class AuthorizationServer {
   #server;
   #port;
   #provider;
+  #options;
+  /** What it remembers, whichever provider works with it: a rotation of keys makes another one. */
+  #memory = createMemoryAdapter();
+  #cookieKeys = [randomBytes(32).toString('base64url')];
   #hold;
   #holdAnswer;
   #faulty = new Set();
@@ -60,7 +65,8 @@ export class AuthorizationServer {
     const server = new AuthorizationServer();
     server.accessTokenSeconds = accessTokenSeconds;
     await server.#listen(await freePort());
-    server.#provider = server.#makeProvider({ clients, authMethods, alg, opaque, features, person });
+    server.#options = { clients, authMethods, alg, opaque, features, person, keys: KEYS };
+    server.#provider = server.#makeProvider(server.#options);
     return server;
   }
 
@@ -82,6 +88,13 @@ export class AuthorizationServer {
 
   async stop() {
     if (this.#server.listening) await this.pause();
+  }
+
+  /** Publishes and signs with a new key of `ES256` in the place of the old one. Sessions and grants go on. */
+  rotateKey(kid) {
+    const fresh = jwk('ES256', generateKeyPairSync('ec', { namedCurve: 'P-256' }), kid);
+    this.#options.keys = this.#options.keys.map((key) => (key.alg === 'ES256' ? fresh : key));
+    this.#provider = this.#makeProvider(this.#options);
   }
 
   /** The token endpoint works again; calls that it left without an answer end. */
@@ -131,12 +144,13 @@ export class AuthorizationServer {
     this.#port = this.#server.address().port;
   }
 
-  #makeProvider({ clients, authMethods, alg, opaque, features, person }) {
+  #makeProvider({ clients, authMethods, alg, opaque, features, person, keys }) {
     const provider = new Provider(this.url, {
       clients,
       ...(authMethods && { clientAuthMethods: authMethods }),
-      jwks: { keys: KEYS },
-      cookies: { keys: [randomBytes(32).toString('base64url')] },
+      adapter: this.#memory,
+      jwks: { keys },
+      cookies: { keys: this.#cookieKeys },
       // Its guard against requests to inner addresses refuses loopback.
       fetch: (url, { dispatcher, ...options }) => fetch(url, options),
       rotateRefreshToken: true,

@@ -23,7 +23,16 @@ pub fn was_run_alone(module: &str, name: &str) -> bool {
 
 /// Resident memory of this process, in bytes.
 pub fn resident() -> usize {
+    of_status("VmRSS:")
+}
+
+/// The most that it ever was, whoever looked meanwhile.
+pub fn most_resident() -> usize {
+    of_status("VmHWM:")
+}
+
+fn of_status(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }

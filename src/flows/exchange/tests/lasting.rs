@@ -16,7 +16,7 @@ use crate::core::route::table::Found;
 use crate::core::route::{CorsSpeaker, Route};
 use crate::core::token::binding::Thumbprint;
 use crate::flows::authenticate::{Brought, authenticate};
-use crate::flows::open_requests::{lasts, look};
+use crate::flows::open_requests::{lasts, look, watch_open_requests};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 use crate::state::transmitters::Transmitters;
 
@@ -50,6 +50,10 @@ fn permit(caller: Arc<Caller>, now: Timestamp) -> Permit {
 fn minute(scene: &Scene, jti: &str, changes: Value) -> Instead {
     let now = scene.clock.now().as_secs();
     access_token(scene, with(json!({ "jti": jti, "iat": now, "exp": now + 60 }), changes))
+}
+
+fn target(kind: Kind, value: &str) -> Target {
+    Target { kind, whose: Whose::Of(AS.into()), value: value.to_owned() }
 }
 
 /// With that route.
@@ -120,8 +124,7 @@ impl Scene {
     }
 
     async fn revokes(&self, kind: Kind, value: &str) {
-        let target = Target { kind, whose: Whose::Of(AS.into()), value: value.to_owned() };
-        let revocation = Revocation::new(target, Rule::Outright, self.clock.now());
+        let revocation = Revocation::new(target(kind, value), Rule::Outright, self.clock.now());
         crate::flows::ports::RevocationLog::append(&*self.log, &[Change::Add(revocation)]).await.unwrap();
     }
 }
@@ -139,6 +142,32 @@ async fn it_ends_with_its_token_unless_its_session_has_got_another() {
     assert_eq!(kept.token().token().id(), Some("second"));
     scene.pass(2);
     assert_eq!(scene.ending(&kept), Some(Ending::Expired));
+}
+
+/// Within a second it is promised, on every replica; the rest of it is for the list to get there.
+#[tokio::test(start_paused = true)]
+async fn what_is_revoked_ends_half_a_second_later_at_most() {
+    let scene = scene();
+    let (cookie, first) = scene.opens_session().await;
+    let (_, second) = scene.refreshed(&cookie, "second", json!({})).await;
+    let (before, open) = (scene.opens(&first).await, scene.opens(&second).await);
+    // As the log does it, and at once: this clock runs on while anybody waits.
+    let revoked = |jti| {
+        let revocation = Revocation::new(target(Kind::Jti, jti), Rule::Outright, scene.clock.now());
+        scene.gate.revocations.apply(&[Change::Add(revocation)]);
+        tokio::time::Instant::now()
+    };
+    let ending = async |open: &OpenRequest| std::future::poll_fn(|context| open.poll_ending(context)).await;
+    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    let watching = tokio::spawn(watch_open_requests(scene.gate.clone(), stopped));
+    revoked("first");
+    assert_eq!(ending(&before).await, Ending::Revoked);
+    // A look is just over; nothing is left to wait for but the next.
+    let moment = revoked("second");
+    assert_eq!((open.ending(), ending(&open).await), (None, Ending::Revoked));
+    let took = moment.elapsed();
+    assert!(took <= Duration::from_millis(500), "{took:?}");
+    watching.abort();
 }
 
 #[tokio::test]

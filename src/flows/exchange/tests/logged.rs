@@ -61,7 +61,7 @@ async fn what_the_server_says_of_a_lent_credential_is_told_too() {
 async fn an_access_token_that_would_be_refused_is_told_with_what_to_change() {
     for (changes, reason, told) in [
         (json!({ "aud": "web-app" }), "wrong_token_type", "make the AS name an API there"),
-        (json!({ "aud": "else" }), "wrong_audience", "for one of issuers.demo.audience"),
+        (json!({ "aud": "else" }), "wrong_audience", "which is issuers.demo.audience"),
         (json!({ "iat": null }), "token_malformed", "as `detail` asks"),
         (json!({ "exp": 1_800_000_000 }), "token_lives_too_long", "raise issuers.demo.max_token_lifetime"),
         (json!({ "groups": "g".repeat(9000) }), "token_too_large", "raise limits.token"),
@@ -77,6 +77,34 @@ async fn an_access_token_that_would_be_refused_is_told_with_what_to_change() {
         assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
         let text = lines.text();
         assert!(text.contains(&format!("reason=\"{reason}\"")) && text.contains(told), "{reason}: {text}");
-        assert_eq!(text.contains("for one of issuers.demo.audience"), reason == "wrong_audience", "{text}");
+        assert_eq!(text.contains("which is issuers.demo.audience"), reason == "wrong_audience", "{text}");
+    }
+}
+
+/// Keycloak without a mapper: its account console is all that an access token is for.
+#[tokio::test]
+async fn for_whom_a_token_should_have_been_and_is_stands_in_one_line_with_the_remedy() {
+    for (aud, said) in [
+        (json!("account"), r#"aud="\"account\"""#),
+        (json!(["account", "b\n"]), r#"aud="[\"account\",\"b\\n\"]""#),
+        (Value::Null, r#"aud="(there is none)""#),
+        (json!("a".repeat(1000)), &"a".repeat(199)),
+    ] {
+        let scene = Scene::of(strict(), issuer(Duration::from_secs(5)));
+        let lines = Lines::listen();
+        let header = json!({ "alg": "ES256", "kid": keys().p256.kid() });
+        let claims = with(claims_at(scene.clock.now()), json!({ "aud": aud }));
+        let token = keys().p256.sign_as(&header, &claims);
+        scene.next(Instead::With(json!({ "access_token": token, "scope": null })));
+        let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
+        let text = lines.text();
+        let wanted = r#"wanted="https://api.example.com""#;
+        for part in
+            [wanted, said, "a mapper of the kind «Audience»", "clients.web.resource", "docs/deployment.md"]
+        {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+        assert!(!text.contains(&"a".repeat(200)), "{text}");
     }
 }
