@@ -260,13 +260,7 @@ fn without_edge() -> ExitCode {
 
 #[cfg(feature = "edge")]
 fn run(loaded: Loaded, (path, name): (PathBuf, String)) -> ExitCode {
-    match crate::app::run(loaded, crate::app::Source { path, name }) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
-    }
+    crate::app::run(loaded, crate::app::Source { path, name })
 }
 
 #[cfg(feature = "edge")]

@@ -3,8 +3,9 @@
 //! successor; a successor that fails is told in the log, and this process stays.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::config::settings::Settings;
 use crate::config::{self, Loaded};
 use crate::flows::reload::Reloaded;
 use crate::io::handover::{Channel, Successor};
-use crate::io::supervisor;
+use crate::io::{log, supervisor};
+use crate::state::lines::Lines;
 
 /// How long its files may take to be read again: on a file system that hangs, or from a pipe, they never come, and
 /// signals must still be heard.
@@ -42,16 +44,30 @@ impl Source {
     }
 }
 
-/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once.
-///
-/// # Errors
-/// As [`App::start`].
-pub fn run(loaded: Loaded, source: Source) -> Result<(), StartError> {
-    crate::io::log::install(&loaded.settings.log);
+/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once. Says on standard error why it
+/// did not start.
+pub fn run(loaded: Loaded, source: Source) -> ExitCode {
+    let messages = match log::install(&loaded.settings.log) {
+        Ok(messages) => messages,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{}", StartError::Log(error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = run_saying(loaded, source, messages.lines());
+    if let Err(error) = &result {
+        messages.say(&error.to_string());
+    }
+    messages.finish();
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_saying(loaded: Loaded, source: Source, messages: &Arc<Lines>) -> Result<(), StartError> {
     warn(&loaded, &source);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let files = Files::new(loaded.files);
-    let result = runtime.block_on(serve(Arc::new(loaded.settings), files, source));
+    let settings = Arc::new(loaded.settings);
+    let result = runtime.block_on(serve(settings, messages.clone(), files, source));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -97,9 +113,14 @@ enum Last {
     HandedOver(Channel),
 }
 
-async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Result<(), StartError> {
+async fn serve(
+    settings: Arc<Settings>,
+    messages: Arc<Lines>,
+    mut files: Files,
+    source: Source,
+) -> Result<(), StartError> {
     let mut signals = Signals::listen()?;
-    let outside = Outside::system(&settings)?;
+    let outside = Outside { messages, ..Outside::system(&settings)? };
     let app = match Channel::to_predecessor()? {
         None => App::start(settings.clone(), outside)?,
         Some(predecessor) => tokio::select! {

@@ -17,7 +17,7 @@ use crate::core::revocation::Kind;
 use crate::core::token::security_event::event::EventType;
 use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
-pub use labels::{AsEndpoint, ExchangeOutcome, IntrospectionResult, SignalResult};
+pub use labels::{AsEndpoint, ExchangeOutcome, IntrospectionResult, Log, SignalResult};
 
 /// All series of one process. A clone writes to the same series.
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ pub struct Metrics {
     streams_ended: IntCounterVec,
     used_proofs: IntGaugeVec,
     config_reloads: IntCounterVec,
+    log_lines_lost: IntCounterVec,
     store_up: IntGauge,
     revocations: IntGaugeVec,
     revocation_lag: Gauge,
@@ -159,6 +160,11 @@ impl Metrics {
                 "Configurations that were read again: taken over or not.",
                 &["result"],
             )?,
+            log_lines_lost: counter(
+                "log_lines_lost_total",
+                "Lines that could not be written: their reader is too slow or gone, or the disk is full.",
+                &["log"],
+            )?,
             store_up: registered(
                 &registry,
                 IntGauge::new(
@@ -185,6 +191,10 @@ impl Metrics {
             )?,
             registry,
         };
+        // There from the beginning, so that the first is seen.
+        for log in [Log::Access, Log::Messages] {
+            metrics.log_lines_lost(log, 0);
+        }
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)
     }
@@ -313,6 +323,11 @@ impl Metrics {
 
     pub fn config_reloaded(&self, taken_over: bool) {
         self.config_reloads.with_label_values(&[if taken_over { "ok" } else { "failed" }]).inc();
+    }
+
+    /// So many more were lost.
+    pub fn log_lines_lost(&self, log: Log, lines: u64) {
+        self.log_lines_lost.with_label_values(&[log.label()]).inc_by(lines);
     }
 
     /// How the store fares, as the next reading shall say it.

@@ -25,11 +25,12 @@ use crate::edge::connection_guard::Connection;
 use crate::edge::drain::Drain;
 use crate::edge::pages::Pages;
 use crate::edge::serving::Serving;
-use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::ports::StoreHealth;
 use crate::flows::reload::Reloaded;
+use crate::flows::{Gate, Operators};
 use crate::state::live::Live;
+use crate::state::metrics::Log;
 use guard::{Endpoint, Refusal};
 use readiness::Readiness;
 use revocations::Who;
@@ -86,6 +87,10 @@ impl Admin {
         self.gate.metrics.revocations(&self.gate.revocations);
         self.tell_ages_of_keys();
         self.serving.load().upstreams.tell(&self.gate.metrics);
+        let Operators { access_log, messages, .. } = &self.gate.operators;
+        for (log, lines) in [(Log::Access, access_log), (Log::Messages, messages)] {
+            self.gate.metrics.log_lines_lost(log, lines.newly_lost());
+        }
         self.gate.metrics.used_proofs(self.gate.used_proofs.held(), self.gate.used_page_proofs.held());
         match self.gate.metrics.render() {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),

@@ -93,6 +93,24 @@ impl SignalResult {
     }
 }
 
+/// What is written of requests and of what we do: the label `log` of `log_lines_lost_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Log {
+    /// To standard output.
+    Access,
+    /// Our own, to standard error.
+    Messages,
+}
+
+impl Log {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Messages => "messages",
+        }
+    }
+}
+
 impl AsEndpoint {
     pub const fn label(self) -> &'static str {
         match self {
