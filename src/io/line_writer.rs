@@ -289,7 +289,8 @@ mod tests {
 
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            match (self.0, self.1.0.lock().is_empty()) {
+            let is_first = self.1.0.lock().is_empty();
+            match (self.0, is_first) {
                 (0, _) => self.1.write(bytes),
                 (_, true) => self.1.write(&bytes[..5]),
                 _ => {
