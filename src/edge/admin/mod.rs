@@ -27,7 +27,7 @@ use crate::edge::pages::Pages;
 use crate::edge::serving::Serving;
 use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::ports::StoreHealth;
-use crate::flows::reload::Reloaded;
+use crate::flows::reload::{NotReloaded, Reloaded};
 use crate::flows::{Gate, Operators};
 use crate::state::live::Live;
 use crate::state::metrics::Log;
@@ -116,20 +116,27 @@ impl Admin {
     async fn reload(&self, who: &Who) -> Answer {
         let told = self.gate.operators.reloads.ask().await;
         let outcome = match &told {
-            Some(Reloaded::TakenOver { .. }) => "taken_over",
-            Some(Reloaded::Refused { .. }) => "refused",
-            None => "no_file",
+            Ok(Reloaded::TakenOver { .. }) => "taken_over",
+            Ok(Reloaded::Refused { .. }) => "refused",
+            Err(NotReloaded::NoFile) => "no_file",
+            Err(NotReloaded::Ending) => "ending",
         };
         let (who, name) = (who.address, who.name.as_deref());
         tracing::info!(event = "audit", %who, name, outcome, "asked to read the configuration again");
         match told {
-            Some(Reloaded::TakenOver { after_restart }) => {
+            Ok(Reloaded::TakenOver { after_restart }) => {
                 as_json(StatusCode::OK, &json!({ "reloaded": true, "after_restart": after_restart }))
             }
-            Some(Reloaded::Refused { mistakes }) => {
+            Ok(Reloaded::Refused { mistakes }) => {
                 as_json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "reloaded": false, "mistakes": mistakes }))
             }
-            None => plain(StatusCode::CONFLICT, "The configuration was not read from a file.\n"),
+            Err(NotReloaded::NoFile) => {
+                plain(StatusCode::CONFLICT, "The configuration was not read from a file.\n")
+            }
+            Err(NotReloaded::Ending) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "This process is ending and reads no configuration again; ask the one that serves.\n",
+            ),
         }
     }
 
