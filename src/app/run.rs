@@ -3,6 +3,7 @@
 //! successor; a successor that fails is told in the log, and this process stays.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::files::Files;
 use super::{App, Outside, StartError, take_over};
 use crate::config::settings::Settings;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Seen};
 use crate::flows::reload::Reloaded;
 use crate::io::handover::{Channel, Successor};
 use crate::io::{log, supervisor};
@@ -34,13 +35,13 @@ pub struct Source {
 
 impl Source {
     /// The configuration, or every mistake in it as a line of text; and the files that were read.
-    fn read(&self) -> (Result<Loaded, Vec<String>>, Files) {
+    fn read(&self) -> (Result<Loaded, Vec<String>>, BTreeMap<PathBuf, Seen>) {
         let noted = RefCell::default();
         let env = |name: &str| std::env::var(name).ok();
         let loaded = config::load_noting(&self.path, &env, &noted);
         let told =
             loaded.map_err(|errors| errors.mistakes.iter().map(|mistake| mistake.show(&self.name)).collect());
-        (told, Files::new(noted.into_inner()))
+        (told, noted.into_inner())
     }
 }
 
@@ -218,7 +219,7 @@ async fn read_again(app: &App, source: &Source, files: &mut Files) -> Reloaded {
     let from = source.clone();
     let reading = tokio::time::timeout(READING, tokio::task::spawn_blocking(move || from.read()));
     let loaded = if let Ok(Ok((loaded, read))) = reading.await {
-        *files = read;
+        files.replace(read);
         loaded
     } else {
         files.look_again();
