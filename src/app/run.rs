@@ -16,8 +16,10 @@ use super::files::Files;
 use super::{App, Outside, StartError, take_over};
 use crate::config::settings::Settings;
 use crate::config::{self, Loaded, Seen};
+use crate::flows::ports::Clock as _;
 use crate::flows::reload::Reloaded;
 use crate::io::handover::{Channel, Successor};
+use crate::io::system::SystemClock;
 use crate::io::{log, supervisor};
 use crate::state::lines::Lines;
 
@@ -39,6 +41,7 @@ impl Source {
         let noted = RefCell::default();
         let env = |name: &str| std::env::var(name).ok();
         let loaded = config::load_noting(&self.path, &env, &noted);
+        let loaded = loaded.map(|loaded| loaded.with_dates_at(SystemClock.now()));
         let told =
             loaded.map_err(|errors| errors.mistakes.iter().map(|mistake| mistake.show(&self.name)).collect());
         (told, noted.into_inner())

@@ -6,12 +6,13 @@ mod labels;
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus::core::Collector;
+use prometheus::core::{Atomic, Collector, GenericGaugeVec};
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::config::settings::ShownCertificate;
 use crate::core::ids::{ClientName, IssuerName, RouteName, SignalName, UpstreamName};
 use crate::core::revocation::Kind;
 use crate::core::token::security_event::event::EventType;
@@ -46,6 +47,7 @@ pub struct Metrics {
     used_proofs: IntGaugeVec,
     config_reloads: IntCounterVec,
     log_lines_lost: IntCounterVec,
+    certificate_end: IntGaugeVec,
     store_up: IntGauge,
     revocations: IntGaugeVec,
     revocation_lag: Gauge,
@@ -165,6 +167,11 @@ impl Metrics {
                 "Lines that could not be written: their reader is too slow or gone, or the disk is full.",
                 &["log"],
             )?,
+            certificate_end: gauge(
+                "certificate_end_time_seconds",
+                "When a certificate ends that Tollgate shows, Unix time.",
+                &["certificate"],
+            )?,
             store_up: registered(
                 &registry,
                 IntGauge::new(
@@ -264,16 +271,19 @@ impl Metrics {
     /// How old the keys are of those from whom they are fetched, as the next reading shall say it, and nothing of anybody else.
     /// Infinitely old while none were ever read: an alert must not be silent because there is no number yet.
     pub fn keys_ages(&self, ages: &[(&IssuerName, Option<Duration>)]) {
-        for family in self.keys_age.collect() {
-            let named = family.get_metric().iter().flat_map(|series| series.get_label());
-            let gone = named
-                .map(prometheus::proto::LabelPair::value)
-                .filter(|told| !ages.iter().any(|(own, _)| own.as_str() == *told));
-            gone.for_each(|name| drop(self.keys_age.remove_label_values(&[name])));
-        }
+        keep_only(&self.keys_age, |told| ages.iter().any(|(own, _)| own.as_str() == told));
         for (issuer, age) in ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.keys_age.with_label_values(&[issuer.as_str()]).set(age);
+        }
+    }
+
+    /// When certificates end, as the next reading shall say it, and nothing of any other.
+    pub fn certificates(&self, shown: &[ShownCertificate]) {
+        keep_only(&self.certificate_end, |told| shown.iter().any(|own| own.file == told));
+        for certificate in shown {
+            let end = self.certificate_end.with_label_values(&[certificate.file.as_str()]);
+            end.set(certificate.ends_at.as_secs());
         }
     }
 
@@ -380,6 +390,15 @@ impl Metrics {
     }
 }
 
+/// Takes those series of a gauge away whose one label has none of these values.
+fn keep_only<P: Atomic>(gauge: &GenericGaugeVec<P>, is_kept: impl Fn(&str) -> bool) {
+    for family in gauge.collect() {
+        let named = family.get_metric().iter().flat_map(|series| series.get_label());
+        let gone = named.map(prometheus::proto::LabelPair::value).filter(|told| !is_kept(told));
+        gone.for_each(|name| drop(gauge.remove_label_values(&[name])));
+    }
+}
+
 fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     series: C,
@@ -393,6 +412,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::core::time::Timestamp;
 
     #[test]
     fn the_documentation_has_every_series_and_no_other() {
@@ -427,6 +447,26 @@ mod tests {
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         // A spelling that Prometheus reads.
         assert!(text.contains("\ntollgate_revocation_lag_seconds inf\n"), "{text}");
+    }
+
+    #[test]
+    fn the_end_of_each_certificate_is_told_and_of_one_that_is_gone_nothing() {
+        let metrics = Metrics::new().unwrap();
+        let shown = |file: &str, end| ShownCertificate {
+            file: file.to_owned(),
+            begins_at: Timestamp::from_secs(0),
+            ends_at: Timestamp::from_secs(end),
+        };
+        let told = |all: &[_]| {
+            metrics.certificates(all);
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            let lines =
+                text.lines().filter_map(|line| line.strip_prefix("tollgate_certificate_end_time_seconds"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let both = [shown("tls/a.pem", 1_800_000_000), shown("tls/b.pem", 7)];
+        assert_eq!(told(&both), ["{certificate=\"tls/a.pem\"} 1800000000", "{certificate=\"tls/b.pem\"} 7"]);
+        assert_eq!(told(&[shown("tls/b.pem", 9)]), ["{certificate=\"tls/b.pem\"} 9"]);
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl Admin {
         self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
         self.gate.metrics.revocations(&self.gate.revocations);
         self.tell_ages_of_keys();
+        self.gate.metrics.certificates(&self.gate.live.load().settings.certificates);
         self.serving.load().upstreams.tell(&self.gate.metrics);
         let Operators { access_log, messages, .. } = &self.gate.operators;
         for (log, lines) in [(Log::Access, access_log), (Log::Messages, messages)] {
