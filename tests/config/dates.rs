@@ -10,16 +10,16 @@ use tollgate::core::time::Timestamp;
 
 use super::{command, env};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3600);
 
-/// A certificate that counts from so many days from now on, until so many days from now.
+/// A certificate that counts from so many hours from now on, until so many hours from now.
 fn write(folder: &Path, name: &str, [from, to]: [i32; 2]) {
-    let day = |day: i32| match u32::try_from(day) {
-        Ok(later) => SystemTime::now() + DAY * later,
-        Err(_) => SystemTime::now() - DAY * day.unsigned_abs(),
+    let at = |hour: i32| match u32::try_from(hour) {
+        Ok(later) => SystemTime::now() + HOUR * later,
+        Err(_) => SystemTime::now() - HOUR * hour.unsigned_abs(),
     };
     let mut params = rcgen::CertificateParams::new(vec!["gate.example.com".to_owned()]).unwrap();
-    (params.not_before, params.not_after) = (day(from).into(), day(to).into());
+    (params.not_before, params.not_after) = (at(from).into(), at(to).into());
     let key = rcgen::KeyPair::generate().unwrap();
     fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
     fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
@@ -44,14 +44,14 @@ routes: [{ path: /*, to: api }]
 fn a_certificate_that_has_ended_ends_soon_or_does_not_count_yet_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let all = [
-        ("ended", [-9, -2]),
-        ("later", [3, 400]),
-        ("soon", [-9, 9]),
-        ("good", [-9, 99]),
-        ("client", [-9, 1]),
+        ("ended", [-99, -1]),
+        ("later", [1, 9999]),
+        ("soon", [-99, 9 * 24 + 12]),
+        ("good", [-99, 15 * 24]),
+        ("client", [-99, 36]),
     ];
-    for (name, days) in all {
-        write(folder.path(), name, days);
+    for (name, hours) in all {
+        write(folder.path(), name, hours);
     }
     fs::write(folder.path().join("config.yaml"), CONFIG).unwrap();
 
@@ -68,7 +68,7 @@ fn a_certificate_that_has_ended_ends_soon_or_does_not_count_yet_is_warned_of() {
         ("listen[0].tls[0].certificate", 5, "ended on "),
         ("listen[0].tls[1].certificate", 6, "counts from "),
         ("listen[0].tls[2].certificate", 7, "in 9 days; renew it"),
-        ("upstreams.api.tls.certificate", 14, "in 1 day; renew it"),
+        ("upstreams.api.tls.certificate", 12, "in 1 day; renew it"),
     ];
     assert_eq!(told.len(), said.len(), "{told:?}");
     for ((path, line, message), said) in told.iter().zip(said) {
