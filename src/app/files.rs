@@ -17,6 +17,8 @@ use crate::config::{Seen, look};
 const LOOK: Duration = Duration::from_secs(2);
 
 type Look = dyn Fn(&Path) -> Seen + Send + Sync;
+/// What was looked at, and what was seen.
+type Looked = (Arc<[PathBuf]>, Vec<Seen>);
 
 /// The files, as they were just before they were read: what changes meanwhile is not missed.
 pub(super) struct Files {
@@ -24,7 +26,7 @@ pub(super) struct Files {
     /// `None`: they are taken for read as the next look finds them.
     read: Option<Vec<Seen>>,
     /// A look that has not ended, perhaps at others, for whoever asks next.
-    looking: Option<JoinHandle<(Arc<[PathBuf]>, Vec<Seen>)>>,
+    looking: Option<JoinHandle<Looked>>,
     look: Arc<Look>,
 }
 

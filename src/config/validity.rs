@@ -35,7 +35,9 @@ impl Loaded {
                 self.warnings.push(Mistake { message, ..place.clone() });
             }
         }
-        self.warnings.sort_by_key(|warning| (warning.line, warning.column));
+        // What has no line stands last: how many more there are.
+        self.warnings.sort_by_key(|warning| (warning.line == 0, warning.line, warning.column));
+        self.warnings.dedup();
         self
     }
 }

@@ -330,7 +330,11 @@ mod tests {
     impl Write for Impatient {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0 += 1;
-            if self.0 % 3 == 0 { self.1.write(&bytes[..1]) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            if self.0.is_multiple_of(3) {
+                self.1.write(&bytes[..1])
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
         }
 
         fn flush(&mut self) -> io::Result<()> {

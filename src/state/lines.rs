@@ -55,7 +55,12 @@ impl Lines {
     #[must_use]
     pub fn write(&self, text: &[u8]) -> bool {
         let mut waiting = self.waiting.lock();
-        if waiting.stops || waiting.bytes.len().saturating_add(text.len()) > WAITING {
+        if waiting.stops {
+            // Whoever stopped it knows.
+            self.lose(&mut waiting, count(text));
+            return false;
+        }
+        if waiting.bytes.len().saturating_add(text.len()) > WAITING {
             return self.lose(&mut waiting, count(text));
         }
         let is_first = waiting.bytes.is_empty();
@@ -79,6 +84,7 @@ impl Lines {
         waiting.lost = waiting.lost.saturating_add(lines);
     }
 
+    /// True: nobody was told lately.
     fn lose(&self, waiting: &mut Waiting, lines: u64) -> bool {
         waiting.lost = waiting.lost.saturating_add(lines);
         self.uncounted.fetch_add(lines, Ordering::Relaxed);
