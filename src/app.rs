@@ -10,7 +10,9 @@ use handover::Reopening;
 pub use handover::{HandOverError, take_over};
 pub use run::{Source, run};
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,12 +34,14 @@ use crate::flows::{Gate, Operators, Ports};
 use crate::io::handover::Channel;
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
+use crate::io::line_writer::LineWriter;
 use crate::io::store::OpenStore;
 use crate::io::store_file::StoreFileError;
 use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::issuer_keys::Issuers;
+use crate::state::lines::Lines;
 use crate::state::live::Live;
-use crate::state::metrics::Metrics;
+use crate::state::metrics::{Log, Metrics};
 use crate::state::revocations::Revocations;
 use crate::state::transmitters::Transmitters;
 
@@ -73,6 +77,8 @@ pub enum StartError {
     HandOver(#[from] HandOverError),
     #[error("the runtime cannot be started: {0}")]
     Runtime(#[from] io::Error),
+    #[error("the log cannot be written: {0}")]
+    Log(io::Error),
 }
 
 /// The world outside, as the gateway meets it.
@@ -82,6 +88,8 @@ pub struct Outside {
     pub http: Arc<dyn HttpClient>,
     /// Where the access log goes.
     pub access_log: Box<dyn Write + Send>,
+    /// Where our own messages wait for whoever writes them.
+    pub messages: Arc<Lines>,
     /// What this process has open alone. [`App::start`] expects it open, [`take_over`] closed.
     pub exclusive: Vec<Arc<dyn Exclusive>>,
 }
@@ -99,10 +107,16 @@ impl Outside {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandomness),
             http: Arc::new(IssuerClients::new(&issuers)?),
-            access_log: Box::new(io::stdout()),
+            access_log: Box::new(own(io::stdout().as_fd()).map_err(StartError::Log)?),
+            messages: Arc::default(),
             exclusive: Vec::new(),
         })
     }
+}
+
+/// A file of our own: what the library keeps of standard output has a lock and a buffer.
+fn own(file: BorrowedFd<'_>) -> io::Result<File> {
+    file.try_clone_to_owned().map(File::from)
 }
 
 impl std::fmt::Debug for Outside {
@@ -120,6 +134,7 @@ pub struct Standby {
     background: Background,
     exclusive: Vec<Arc<dyn Exclusive>>,
     store: OpenStore,
+    access_log: LineWriter,
 }
 
 /// What goes on beside the requests.
@@ -138,6 +153,7 @@ pub struct App {
     exclusive: Vec<Arc<dyn Exclusive>>,
     reopening: Reopening,
     store: OpenStore,
+    access_log: LineWriter,
 }
 
 impl Standby {
@@ -169,11 +185,14 @@ impl Standby {
             revocations,
             revocation_log: store.revocations.clone(),
         };
-        let operators = Operators { token: Some(token), ..Operators::default() };
+        let operators = Operators { token: Some(token), messages: outside.messages, ..Operators::default() };
+        let (format, lines) = (settings.log.format, operators.access_log.clone());
+        let access_log = LineWriter::start(Log::Access, format, outside.access_log, lines);
+        let access_log = access_log.map_err(StartError::Log)?;
         let gate = Arc::new(Gate::new(Arc::new(live), metrics, operators, ports));
         begin_counting(&gate, &settings);
         gate.revocation_log.load(&gate.revocations);
-        let edge = server::stand_by(gate.clone(), outside.access_log, inherited)?;
+        let edge = server::stand_by(gate.clone(), inherited)?;
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
             tokio::spawn(follow_revocations(gate.clone(), stopped.clone())),
@@ -182,15 +201,16 @@ impl Standby {
         ];
         let mut exclusive = outside.exclusive;
         exclusive.extend(store.exclusive());
-        Ok(Self { gate, edge, background: Background { stop, tasks }, exclusive, store })
+        Ok(Self { gate, edge, background: Background { stop, tasks }, exclusive, store, access_log })
     }
 
     /// Lets clients in.
     fn serve(self) -> App {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.gate.metrics.started(since.as_secs_f64());
-        let Self { gate, edge, background, exclusive, store } = self;
-        App { gate, running: edge.serve(), background, exclusive, reopening: Reopening::default(), store }
+        let Self { gate, edge, background, exclusive, store, access_log } = self;
+        let (running, reopening) = (edge.serve(), Reopening::default());
+        App { gate, running, background, exclusive, reopening, store, access_log }
     }
 }
 
@@ -214,6 +234,8 @@ impl App {
                 tracing::error!(why, "not everything that the store holds was written");
             }
         }
+        // Last: its reader may never read again.
+        finish(self.access_log).await;
     }
 
     /// Drains and stops, after the process at the other end has taken over.
@@ -234,6 +256,14 @@ impl App {
         }
         // Nothing presses it.
         end(&self.gate, self.background, handover::LANDING).await;
+        finish(self.access_log).await;
+    }
+}
+
+/// Lets the access log be written to its end, for as long as somebody reads it.
+async fn finish(access_log: LineWriter) {
+    if let Ok(Err(lines)) = tokio::task::spawn_blocking(|| access_log.finish()).await {
+        tracing::warn!(lines, "nobody reads the access log, so its last lines are lost");
     }
 }
 

@@ -18,8 +18,10 @@ use revoke::Revoke;
 use crate::config::settings::Settings;
 use crate::config::{self, Loaded, keys, schema, summary};
 use crate::core::secret::Secret;
+use crate::flows::ports::Clock as _;
 use crate::io::admin_client::AdminClient;
 use crate::io::key_files::{self, made_admin_token};
+use crate::io::system::SystemClock;
 
 /// Where the configuration is looked for when no file is named, in this order.
 const PLACES: [&str; 2] = ["config.yaml", "/etc/tollgate/config.yaml"];
@@ -231,7 +233,7 @@ fn load(named: Option<PathBuf>, around: &mut Surroundings<'_>) -> Result<(String
         return Err(1);
     };
     match config::load(&around.folder.join(&path), around.env) {
-        Ok(loaded) => Ok((path.display().to_string(), loaded)),
+        Ok(loaded) => Ok((path.display().to_string(), loaded.with_dates_at(SystemClock.now()))),
         Err(mut errors) => {
             errors.file = path.display().to_string();
             let count = errors.mistakes.len();
@@ -260,13 +262,7 @@ fn without_edge() -> ExitCode {
 
 #[cfg(feature = "edge")]
 fn run(loaded: Loaded, (path, name): (PathBuf, String)) -> ExitCode {
-    match crate::app::run(loaded, crate::app::Source { path, name }) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
-    }
+    crate::app::run(loaded, crate::app::Source { path, name })
 }
 
 #[cfg(feature = "edge")]

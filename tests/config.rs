@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "config/dates.rs"]
+mod dates;
 #[path = "config/defaults.rs"]
 mod defaults;
 #[path = "config/identity.rs"]
@@ -422,6 +424,8 @@ fn long_forms_mean_what_they_say() {
     let folder = tempfile::tempdir().unwrap();
     let text = full(folder.path());
     let Loaded { settings, .. } = config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap();
+    let shown: Vec<&str> = settings.certificates.iter().map(|shown| shown.file.as_str()).collect();
+    assert_eq!(shown, ["gate.pem", "ca.pem"], "to clients and upstreams, and with a private key");
     let corp = &settings.issuers[0];
     assert_eq!(corp.rules.iss, "https://login.example.com/realms/main");
     assert_eq!(corp.rules.audiences, ["https://api.example.com"]);
@@ -1971,6 +1975,22 @@ fn listen_is_an_address_or_keys_or_a_list_of_either() {
     assert!(one.warnings[0].message.contains("`gate.example.com`"), "{:?}", one.warnings);
 }
 
+/// As systems do that let `[::]` take IPv4 too, which is what the gateway asks for nowhere and Linux does.
+#[test]
+fn addresses_of_two_families_are_in_each_others_way_at_the_widest_of_ipv6_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    for listen in [
+        "[0.0.0.0:443, \"[::1]:443\"]",
+        "[\"[2001:db8::1]:443\", 0.0.0.0:443]",
+        "[127.0.0.1:443, \"[::1]:443\"]",
+        "[\"[::]:443\", 0.0.0.0:80]",
+        "\"[::1]:8081\"",
+    ] {
+        let loaded = listening(folder.path(), listen);
+        assert!(loaded.is_ok(), "{listen}: {:?}", loaded.err());
+    }
+}
+
 #[test]
 fn a_certificate_may_be_for_an_address() {
     let folder = tempfile::tempdir().unwrap();
@@ -2231,7 +2251,12 @@ fn what_a_listener_cannot_do_is_told_with_its_place() {
     for (listen, place, message) in [
         ("[]", "listen", "the list is empty"),
         ("{ address: 0.0.0.0:80, redirect: https }", "listen", "nothing is served"),
-        ("[0.0.0.0:80, 0.0.0.0:80]", "listen[1]", "same address"),
+        ("[0.0.0.0:80, 0.0.0.0:80]", "listen[1]", "same address as listen[0]; give one another port"),
+        ("[0.0.0.0:80, 127.0.0.1:80]", "listen[1]", "same address as listen[0]; give"),
+        ("[\"[::1]:80\", \"[::]:80\"]", "listen[1]", "same address as listen[0]; give"),
+        ("[0.0.0.0:80, \"[::]:80\"]", "listen[1]", "`[::]` takes IPv4 too; leave the one of IPv4 out"),
+        ("[\"[::]:80\", 127.0.0.1:80]", "listen[1]", "`[::]` takes IPv4 too; leave the one of IPv4 out"),
+        ("\"[::]:8081\"", "listen", "`[::]` takes IPv4 too, so `listen` and `admin` (127.0.0.1:8081)"),
         ("[0.0.0.0:80, \"127.0.0.1:8081\"]", "listen", "same address"),
         ("{ address: x }", "listen.address", "is not an address"),
         ("{ tls: [] }", "listen", "`address` is missing"),

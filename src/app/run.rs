@@ -3,8 +3,10 @@
 //! successor; a successor that fails is told in the log, and this process stays.
 
 use std::cell::RefCell;
-use std::io;
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +15,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::files::Files;
 use super::{App, Outside, StartError, take_over};
 use crate::config::settings::Settings;
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Seen};
+use crate::flows::ports::Clock as _;
 use crate::flows::reload::Reloaded;
 use crate::io::handover::{Channel, Successor};
-use crate::io::supervisor;
+use crate::io::system::SystemClock;
+use crate::io::{log, supervisor};
+use crate::state::lines::Lines;
 
 /// How long its files may take to be read again: on a file system that hangs, or from a pipe, they never come, and
 /// signals must still be heard.
@@ -32,26 +37,41 @@ pub struct Source {
 
 impl Source {
     /// The configuration, or every mistake in it as a line of text; and the files that were read.
-    fn read(&self) -> (Result<Loaded, Vec<String>>, Files) {
+    fn read(&self) -> (Result<Loaded, Vec<String>>, BTreeMap<PathBuf, Seen>) {
         let noted = RefCell::default();
         let env = |name: &str| std::env::var(name).ok();
         let loaded = config::load_noting(&self.path, &env, &noted);
+        let loaded = loaded.map(|loaded| loaded.with_dates_at(SystemClock.now()));
         let told =
             loaded.map_err(|errors| errors.mistakes.iter().map(|mistake| mistake.show(&self.name)).collect());
-        (told, Files::new(noted.into_inner()))
+        (told, noted.into_inner())
     }
 }
 
-/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once.
-///
-/// # Errors
-/// As [`App::start`].
-pub fn run(loaded: Loaded, source: Source) -> Result<(), StartError> {
-    crate::io::log::install(&loaded.settings.log);
+/// Runs a gateway until SIGTERM or SIGINT, then drains it. A second signal ends at once. Says on standard error why it
+/// did not start.
+pub fn run(loaded: Loaded, source: Source) -> ExitCode {
+    let messages = match log::install(&loaded.settings.log) {
+        Ok(messages) => messages,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{}", StartError::Log(error));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = run_saying(loaded, source, messages.lines());
+    if let Err(error) = &result {
+        messages.say(&error.to_string());
+    }
+    messages.finish();
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_saying(loaded: Loaded, source: Source, messages: &Arc<Lines>) -> Result<(), StartError> {
     warn(&loaded, &source);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let files = Files::new(loaded.files);
-    let result = runtime.block_on(serve(Arc::new(loaded.settings), files, source));
+    let settings = Arc::new(loaded.settings);
+    let result = runtime.block_on(serve(settings, messages.clone(), files, source));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -97,9 +117,14 @@ enum Last {
     HandedOver(Channel),
 }
 
-async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Result<(), StartError> {
+async fn serve(
+    settings: Arc<Settings>,
+    messages: Arc<Lines>,
+    mut files: Files,
+    source: Source,
+) -> Result<(), StartError> {
     let mut signals = Signals::listen()?;
-    let outside = Outside::system(&settings)?;
+    let outside = Outside { messages, ..Outside::system(&settings)? };
     let app = match Channel::to_predecessor()? {
         None => App::start(settings.clone(), outside)?,
         Some(predecessor) => tokio::select! {
@@ -197,7 +222,7 @@ async fn read_again(app: &App, source: &Source, files: &mut Files) -> Reloaded {
     let from = source.clone();
     let reading = tokio::time::timeout(READING, tokio::task::spawn_blocking(move || from.read()));
     let loaded = if let Ok(Ok((loaded, read))) = reading.await {
-        *files = read;
+        files.replace(read);
         loaded
     } else {
         files.look_again();

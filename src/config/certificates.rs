@@ -14,17 +14,17 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Certificate, ClientIdentity};
+use crate::config::validity;
 use crate::core::secret::Secret;
 use crate::core::session::oauth::authentication::certificate_thumbprint;
-use crate::core::time::Timestamp;
 
 /// `{ certificate, key }`: the chain, the server's own certificate first, and its private key.
 pub(super) fn read(keys: &Keys<'_>) -> Option<Certificate> {
     let chain = keys.get("certificate").and_then(|value| Some((chain(&value)?, value)));
     let key = keys.get("key").and_then(|value| private_key(&value));
     let ((chain, value), key) = (chain?, key?);
-    let (names, ends_at) = match about(chain.first()?) {
-        Ok(about) => about,
+    let names = match names(chain.first()?) {
+        Ok(names) => names,
         Err(why) => {
             value.wrong(why);
             return None;
@@ -34,7 +34,10 @@ pub(super) fn read(keys: &Keys<'_>) -> Option<Certificate> {
         value.warn("names no host (subjectAltName), so clients will accept it for none");
     }
     match CertifiedKey::from_der(chain, key, &default_provider()) {
-        Ok(key) => Some(Certificate { names, ends_at, key: Arc::new(key) }),
+        Ok(key) => {
+            validity::note(&value, key.cert.first()?);
+            Some(Certificate { names, key: Arc::new(key) })
+        }
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             keys.wrong("key", "is not the key of this certificate; name the two that belong together");
             None
@@ -80,6 +83,7 @@ fn private_key(value: &Value<'_>) -> Option<PrivateKeyDer<'static>> {
 /// `x5t#S256` of the certificate of a client's key, `pem`, which must be its own.
 pub(super) fn thumbprint(value: &Value<'_>, pem: Option<&Secret<Vec<u8>>>) -> Option<String> {
     let chain = chain(value)?;
+    validity::note(value, chain.first()?);
     let thumbprint = certificate_thumbprint(chain.first()?);
     // A key that cannot be read has been told.
     let key = PrivateKeyDer::from_pem_slice(pem?.expose()).ok()?;
@@ -96,8 +100,8 @@ pub(super) fn thumbprint(value: &Value<'_>, pem: Option<&Secret<Vec<u8>>>) -> Op
     }
 }
 
-/// The names that a certificate is for, in lower case, and its end.
-fn about(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, Timestamp), String> {
+/// The names that a certificate is for, in lower case.
+fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, String> {
     let unreadable = |error| format!("its first certificate cannot be read: {error}");
     let (_, certificate) =
         X509Certificate::from_der(certificate).map_err(|error| unreadable(error.to_string()))?;
@@ -108,7 +112,7 @@ fn about(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, Timestamp), S
         GeneralName::IPAddress(bytes) => address(bytes).map(|ip| ip.to_string()),
         _ => None,
     });
-    Ok((names.collect(), Timestamp::from_secs(certificate.validity().not_after.timestamp())))
+    Ok(names.collect())
 }
 
 /// RFC 5280 section 4.2.1.6: four bytes, or sixteen.
@@ -165,7 +169,10 @@ pub(super) fn client_identity(keys: &Keys<'_>) -> Option<ClientIdentity> {
         return None;
     }
     match CertifiedKey::from_der(chain.clone(), key, &default_provider()) {
-        Ok(_) => Some(ClientIdentity { chain, key: der }),
+        Ok(_) => {
+            validity::note(&value, chain.first()?);
+            Some(ClientIdentity { chain, key: der })
+        }
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             keys.wrong("key", "is not the key of this certificate; name the two that belong together");
             None

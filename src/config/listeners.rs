@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::config::certificates;
-use crate::config::network::{address, same_socket};
+use crate::config::network::{Overlap, address, overlap};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{ClientCertificates, Listener, ServerTls, Serves};
 use crate::config::tree::Place;
@@ -20,9 +20,16 @@ pub(super) fn read(root: &Keys<'_>, public_url: Option<&Origin>) -> Vec<Listener
     let mut places: Vec<Place> = Vec::new();
     for entry in entries {
         let Some(listener) = listener(&entry, public_url) else { continue };
-        let same = |other: &Listener| same_socket(other.address, listener.address);
-        if let Some(other) = listeners.iter().position(same).and_then(|at| places.get(at)) {
-            entry.wrong(format!("takes the same address as {other}; give one another port"));
+        let mut before = listeners.iter().zip(&places);
+        let overlaps = before.find_map(|(other, at)| Some((overlap(other.address, listener.address)?, at)));
+        match overlaps {
+            None => {}
+            Some((Overlap::Same, other)) => {
+                entry.wrong(format!("takes the same address as {other}; give one another port"));
+            }
+            Some((Overlap::BothFamilies, other)) => entry.wrong(format!(
+                "takes the same address as {other}: `[::]` takes IPv4 too; leave the one of IPv4 out, or give one another port"
+            )),
         }
         listeners.push(listener);
         places.push(entry.place.clone());

@@ -4,7 +4,7 @@
 //! - `tree`: text → tree, and a place in the tree → its line
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
-//! - `network`, `admin`, `listeners`, `certificates`, `issuers`, `introspection`, `clients`, `login`, `native_clients`, `cookies`,
+//! - `network`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `clients`, `login`, `native_clients`, `cookies`,
 //!   `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`, `route_paths`, `route_resources`,
 //!   `route_sessions`: what each part means and what contradicts it; `resolve`: all parts in order
 //! - `settings`: what comes out of it
@@ -45,6 +45,7 @@ mod signals;
 mod store;
 mod tree;
 mod upstreams;
+mod validity;
 mod values;
 mod walk;
 
@@ -59,7 +60,7 @@ use std::time::SystemTime;
 use error::{ConfigErrors, Mistake};
 use read::Reader;
 use report::Report;
-use settings::Settings;
+use settings::{Settings, ShownCertificate};
 use tree::Place;
 
 /// The largest file that a configuration may name, in bytes.
@@ -69,8 +70,10 @@ const FILE_LIMIT: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Loaded {
     pub settings: Settings,
-    /// What somebody should know before using it, in the file's order.
+    /// What somebody should know before using it, in the file's order. For what depends on the time: [`Self::with_dates_at`].
     pub warnings: Vec<Mistake>,
+    /// Certificates that Tollgate shows, each with its place and no message.
+    dated: Vec<(Mistake, ShownCertificate)>,
     /// Every key that was looked for, as [`schema::paths`] writes them.
     pub asked: BTreeSet<String>,
     /// Every file that was read, as it was just before.
@@ -165,6 +168,7 @@ fn parse_as(
     match settings {
         Some(settings) if report.is_clean() => Ok(Loaded {
             settings,
+            dated: report.dated(text),
             warnings: report.warnings(text),
             asked: asked.into_inner(),
             files: BTreeMap::new(),

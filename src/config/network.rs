@@ -27,12 +27,21 @@ impl Network {
         let public_url = root.get("public_url").and_then(|value| public_url(&value));
         let listeners = listeners::read(root, public_url.as_ref());
         let admin = admin::read(root);
-        if listeners.iter().any(|listener| same_socket(listener.address, admin.address)) {
+        let overlaps = listeners.iter().find_map(|listener| overlap(listener.address, admin.address));
+        if let Some(overlap) = overlaps {
             let key = if root.has("admin") { "admin" } else { "listen" };
             let default = if root.has("admin") { String::new() } else { format!(" ({DEFAULT_ADMIN})") };
+            let both = format!("`listen` and `admin`{default}");
             root.wrong(
                 key,
-                format!("`listen` and `admin`{default} take the same address; give one another port"),
+                match overlap {
+                    Overlap::Same => format!("{both} take the same address; give one another port"),
+                    Overlap::BothFamilies => {
+                        format!(
+                            "`[::]` takes IPv4 too, so {both} take the same address; give one another port"
+                        )
+                    }
+                },
             );
         }
         if public_url.as_ref().is_some_and(Origin::is_https) && !root.has("trusted_proxies") {
@@ -80,10 +89,25 @@ fn reaches(listener: SocketAddr, ip: IpAddr) -> bool {
     ours == ip || ip.is_unspecified() || (ours.is_unspecified() && ip.is_loopback())
 }
 
-pub(super) fn same_socket(a: SocketAddr, b: SocketAddr) -> bool {
+/// How two addresses are in each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overlap {
+    Same,
+    /// One is `[::]`, and the other of IPv4.
+    BothFamilies,
+}
+
+/// A socket at `[::]` takes IPv4 too (RFC 3493 section 5.3); one at `0.0.0.0` takes no IPv6.
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> Option<Overlap> {
+    if a.port() == 0 || a.port() != b.port() {
+        return None;
+    }
     let (one, other) = (a.ip().to_canonical(), b.ip().to_canonical());
-    let overlap = one == other || one.is_unspecified() || other.is_unspecified();
-    a.port() != 0 && a.port() == b.port() && overlap
+    let takes = |wide: IpAddr, ip: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || ip.is_ipv4());
+    if one != other && !takes(one, other) && !takes(other, one) {
+        return None;
+    }
+    Some(if one.is_ipv4() == other.is_ipv4() { Overlap::Same } else { Overlap::BothFamilies })
 }
 
 /// An origin; where it is none, the message ends with `right`. Repeats no password.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::config::expand::{Environment, expand};
 use crate::config::report::Report;
+use crate::config::settings::ShownCertificate;
 use crate::config::tree::{Node, Place};
 use crate::config::values::{self, meant, show_duration, show_size};
 use crate::core::secret::Secret;
@@ -128,6 +129,11 @@ impl<'a> Keys<'a> {
     pub(super) fn warn(&self, key: &str, message: impl Into<String>) {
         self.reader.report.warn(&self.place_of(key), message);
     }
+
+    /// All that were noted by [`Value::shows`] so far.
+    pub(super) fn certificates(&self) -> Vec<ShownCertificate> {
+        self.reader.report.certificates()
+    }
 }
 
 impl<'a> Value<'a> {
@@ -137,6 +143,11 @@ impl<'a> Value<'a> {
 
     pub(super) fn warn(&self, message: impl Into<String>) {
         self.reader.report.warn(&self.place, message);
+    }
+
+    /// This names a certificate that Tollgate shows.
+    pub(super) fn shows(&self, certificate: ShownCertificate) {
+        self.reader.report.shows(&self.place, certificate);
     }
 
     pub(super) fn keys(&self) -> Option<Keys<'a>> {

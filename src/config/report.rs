@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use crate::config::error::{ConfigErrors, Mistake};
+use crate::config::settings::ShownCertificate;
 use crate::config::tree::{self, Place};
 
 /// More than this nobody reads at once, and each costs a pass over the text.
@@ -13,6 +14,7 @@ const SHOWN: usize = 50;
 pub(super) struct Report {
     wrong: RefCell<Vec<(Place, String)>>,
     warnings: RefCell<Vec<(Place, String)>>,
+    shown: RefCell<Vec<(Place, ShownCertificate)>>,
 }
 
 impl Report {
@@ -24,6 +26,28 @@ impl Report {
     /// It can be used, and somebody should know this.
     pub(super) fn warn(&self, place: &Place, message: impl Into<String>) {
         self.warnings.borrow_mut().push((place.clone(), message.into()));
+    }
+
+    /// It names a certificate that Tollgate shows.
+    pub(super) fn shows(&self, place: &Place, certificate: ShownCertificate) {
+        self.shown.borrow_mut().push((place.clone(), certificate));
+    }
+
+    /// Those certificates, each file once.
+    pub(super) fn certificates(&self) -> Vec<ShownCertificate> {
+        let mut certificates: Vec<ShownCertificate> = Vec::new();
+        for (_, shown) in &*self.shown.borrow() {
+            if !certificates.iter().any(|other| other.file == shown.file) {
+                certificates.push(shown.clone());
+            }
+        }
+        certificates
+    }
+
+    /// Where each of them stands.
+    pub(super) fn dated(&self, text: &str) -> Vec<(Mistake, ShownCertificate)> {
+        let shown = self.shown.borrow();
+        shown.iter().map(|(place, shown)| (located(place, String::new(), text), shown.clone())).collect()
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -41,18 +65,17 @@ impl Report {
 
 fn in_order(found: Vec<(Place, String)>, text: &str) -> Vec<Mistake> {
     let more = found.len().saturating_sub(SHOWN);
-    let mut mistakes: Vec<Mistake> = found
-        .into_iter()
-        .take(SHOWN)
-        .map(|(place, message)| {
-            let (line, column) = tree::locate(text, &place);
-            Mistake { path: place.to_string(), line, column, message }
-        })
-        .collect();
+    let mut mistakes: Vec<Mistake> =
+        found.into_iter().take(SHOWN).map(|(place, message)| located(&place, message, text)).collect();
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     if more > 0 {
         let message = format!("and {more} more; correct these first");
         mistakes.push(Mistake { path: String::new(), line: 0, column: 0, message });
     }
     mistakes
+}
+
+fn located(place: &Place, message: String, text: &str) -> Mistake {
+    let (line, column) = tree::locate(text, place);
+    Mistake { path: place.to_string(), line, column, message }
 }

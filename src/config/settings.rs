@@ -67,6 +67,8 @@ pub struct Settings {
     /// Whether a new `traceparent` asks for its trace to be recorded.
     pub trace_sampled: bool,
     pub log: Log,
+    /// Those that Tollgate shows, each file once.
+    pub certificates: Vec<ShownCertificate>,
     /// All of it as the file says it, without its secrets.
     pub shown: serde_json::Value,
 }
@@ -125,7 +127,6 @@ pub struct ServerTls {
 pub struct Certificate {
     /// Host names, in lower case, and IP addresses; `*.` stands for one label.
     pub names: Vec<String>,
-    pub ends_at: Timestamp,
     pub key: Arc<CertifiedKey>,
 }
 
@@ -139,6 +140,15 @@ impl Certificate {
             }
         })
     }
+}
+
+/// A certificate that Tollgate shows, to clients, upstreams or authorization servers, and from when until when it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// As the configuration names it.
+    pub file: String,
+    pub begins_at: Timestamp,
+    pub ends_at: Timestamp,
 }
 
 /// Whether clients show certificates of their own.

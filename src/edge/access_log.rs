@@ -1,32 +1,22 @@
 //! One line a request, to standard output: who asked for what, by which route, and what became of
-//! it. A request leaves its line in memory; a thread writes what has gathered every few milliseconds, so that a slow
-//! terminal or pipe does not slow requests, and no request has to wake anybody.
+//! it. A request leaves its line in memory (`state::lines`), and `io::line_writer` writes what has gathered.
 //!
-//! It must never hold a token, a cookie or a query. When the writer cannot keep up, lines are dropped
-//! and counted in the log itself; a stop writes all that was taken.
+//! It must never hold a token, a cookie or a query.
 
 use std::borrow::Cow;
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 
 use crate::config::settings::{LogFormat, SubjectInLog};
 use crate::core::hex;
 use crate::core::session::grant::FamilyId;
+use crate::state::lines::Lines;
 
-/// Lines that may wait for the writer, in bytes.
-const WAITING: usize = 4 * 1024 * 1024;
-/// How long lines gather before they are written.
-const GATHER: Duration = Duration::from_millis(10);
-/// Lines are written together up to so many bytes: what a pipe takes in one piece (POSIX PIPE_BUF on Linux), so that
-/// the lines of two processes, of which one hands over to the other, do not mix.
-const TOGETHER: usize = 4096;
 /// The longest path that is written whole, in bytes.
 const PATH: usize = 2 * 1024;
 
@@ -59,134 +49,23 @@ pub(crate) struct Entry<'a> {
 /// The log, as requests see it.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
-    format: LogFormat,
-    subject: SubjectInLog,
-    shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// Between requests and the writer.
-#[derive(Debug, Default)]
-struct Shared {
-    waiting: Mutex<Waiting>,
-    /// The first line waits, or the log stops.
-    has_work: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    lines: Vec<u8>,
-    dropped: u64,
-    stops: bool,
+    pub(crate) format: LogFormat,
+    pub(crate) subject: SubjectInLog,
+    pub(crate) lines: Arc<Lines>,
 }
 
 impl AccessLog {
-    /// # Errors
-    /// When no thread can be had.
-    pub(crate) fn start(
-        format: LogFormat,
-        subject: SubjectInLog,
-        sink: Box<dyn Write + Send>,
-    ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let writer = Writer { format, sink, shared: shared.clone() };
-        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { format, subject, shared, writer: Mutex::new(Some(thread)) })
-    }
-
     pub(crate) fn write(&self, entry: &Entry<'_>) {
         let line = match self.format {
             LogFormat::Json => json(entry, self.subject),
             LogFormat::Text => text(entry, self.subject),
         };
-        let mut waiting = self.shared.waiting.lock();
-        if waiting.stops || waiting.lines.len().saturating_add(line.len()) > WAITING {
-            waiting.dropped = waiting.dropped.saturating_add(1);
-            return;
-        }
-        let is_first = waiting.lines.is_empty();
-        waiting.lines.extend_from_slice(&line);
-        drop(waiting);
-        if is_first {
-            self.shared.has_work.notify_one();
+        if self.lines.write(&line) {
+            tracing::warn!(
+                "who reads the access log is too slow: lines are lost (tollgate_log_lines_lost_total)"
+            );
         }
     }
-
-    /// As [`Self::stop`], from within a runtime.
-    pub(crate) async fn stopped(self: Arc<Self>) {
-        let _ = tokio::task::spawn_blocking(move || self.stop()).await;
-    }
-
-    /// Writes what was taken so far, then ends. Blocks until that is done.
-    pub(crate) fn stop(&self) {
-        let Some(writer) = self.writer.lock().take() else { return };
-        self.shared.waiting.lock().stops = true;
-        self.shared.has_work.notify_one();
-        let _ = writer.join();
-    }
-}
-
-struct Writer {
-    format: LogFormat,
-    sink: Box<dyn Write + Send>,
-    shared: Arc<Shared>,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let mut lines = Vec::new();
-        loop {
-            let (dropped, stops) = self.take(&mut lines);
-            self.write(&lines, dropped);
-            if stops {
-                return;
-            }
-        }
-    }
-
-    /// Takes what has gathered, and says how many lines had no room, and whether these are the last.
-    fn take(&self, lines: &mut Vec<u8>) -> (u64, bool) {
-        lines.clear();
-        let mut waiting = self.shared.waiting.lock();
-        while waiting.lines.is_empty() && !waiting.stops {
-            self.shared.has_work.wait(&mut waiting);
-        }
-        if !waiting.stops {
-            // Only a stop says anything meanwhile.
-            self.shared.has_work.wait_for(&mut waiting, GATHER);
-        }
-        std::mem::swap(&mut waiting.lines, lines);
-        (std::mem::take(&mut waiting.dropped), waiting.stops)
-    }
-
-    /// A write that fails is not tried again: there is nobody left to tell.
-    fn write(&mut self, lines: &[u8], dropped: u64) {
-        let mut rest = lines;
-        while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(whole_lines(rest));
-            let _ = self.sink.write_all(piece);
-            rest = behind;
-        }
-        if dropped > 0 {
-            let said = match self.format {
-                LogFormat::Json => format!("{{\"dropped_lines\":{dropped}}}\n"),
-                LogFormat::Text => format!("{dropped} lines dropped\n"),
-            };
-            let _ = self.sink.write_all(said.as_bytes());
-        }
-        let _ = self.sink.flush();
-    }
-}
-
-/// How long the lines are that go out together: as many as fit, one at least.
-fn whole_lines(lines: &[u8]) -> usize {
-    let ends = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
-    let first = || lines.iter().position(|byte| *byte == b'\n');
-    if lines.len() <= TOGETHER {
-        return lines.len();
-    }
-    let end = lines.get(..TOGETHER).and_then(ends).or_else(first);
-    end.map_or(lines.len(), |end| end.saturating_add(1))
 }
 
 struct Line<'a> {
@@ -319,7 +198,6 @@ fn shown(subject: &str, how: SubjectInLog) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
     use super::*;
 
@@ -343,30 +221,15 @@ mod tests {
         }
     }
 
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
-    fn a_stop_loses_no_line() {
-        let sink = Sink::default();
-        let log = AccessLog::start(LogFormat::Json, SubjectInLog::Plain, Box::new(sink.clone())).unwrap();
-        for _ in 0..1000 {
-            log.write(&entry("/api/x"));
-        }
-        log.stop();
-        let written = String::from_utf8(sink.0.lock().clone()).unwrap();
-        assert_eq!(written.lines().count(), 1000);
+    fn a_request_leaves_its_line() {
+        let log = AccessLog { format: LogFormat::Json, subject: SubjectInLog::Plain, lines: Arc::default() };
+        log.write(&entry("/api/x"));
+        log.write(&entry("/api/y"));
+        let mut written = Vec::new();
+        log.lines.take(&mut written);
+        let written = String::from_utf8(written).unwrap();
+        assert_eq!(written.lines().count(), 2);
         let first: serde_json::Value = serde_json::from_str(written.lines().next().unwrap()).unwrap();
         assert_eq!(first["time"], "1970-01-01T00:00:00.000Z");
         assert_eq!(first["duration_ms"], 1.234);
@@ -405,69 +268,6 @@ mod tests {
         assert_eq!(read["report_only"], "scope_missing");
         assert_eq!(read["family"], FamilyId::from_bytes([1; 16]).to_string());
         assert_eq!(read.as_object().unwrap().len(), 15);
-    }
-
-    /// What each write brought.
-    #[derive(Clone, Default)]
-    struct Pieces(Arc<Mutex<Vec<Vec<u8>>>>);
-
-    impl Write for Pieces {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().push(bytes.to_vec());
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn lines_are_written_whole_and_many_in_one_piece_that_a_pipe_takes() {
-        let sink = Pieces::default();
-        let log = AccessLog::start(LogFormat::Json, SubjectInLog::Plain, Box::new(sink.clone())).unwrap();
-        let long = format!("/{}", "x".repeat(PATH));
-        (0..100).for_each(|at| log.write(&entry(if at % 9 == 0 { &long } else { "/api/x" })));
-        log.stop();
-        let pieces = sink.0.lock().clone();
-        assert!(pieces.iter().all(|piece| piece.ends_with(b"\n") && piece.len() <= TOGETHER));
-        assert_eq!(pieces.concat().iter().filter(|byte| **byte == b'\n').count(), 100);
-        assert!(pieces.len() < 50, "{}", pieces.len());
-        let longer = [&b"x".repeat(2 * TOGETHER)[..], b"\n", b"y\n"].concat();
-        assert_eq!(whole_lines(&longer), 2 * TOGETHER + 1, "a line is never cut");
-    }
-
-    /// A reader that does not read.
-    struct Stuck(std::sync::mpsc::Receiver<()>, Sink);
-
-    impl Write for Stuck {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let _ = self.0.recv();
-            self.1.write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn who_reads_too_slowly_loses_lines_and_is_told_how_many() {
-        let (reads, sink) = (std::sync::mpsc::channel(), Sink::default());
-        let stuck = Stuck(reads.1, sink.clone());
-        let log = AccessLog::start(LogFormat::Json, SubjectInLog::Plain, Box::new(stuck)).unwrap();
-        let long = format!("/{}", "x".repeat(PATH));
-        let lines = 2 * WAITING / PATH + 100;
-        (0..lines).for_each(|_| log.write(&entry(&long)));
-        assert!(log.shared.waiting.lock().lines.len() <= WAITING);
-        drop(reads.0);
-        log.stop();
-        let written = String::from_utf8(sink.0.lock().clone()).unwrap();
-        let dropped = written.lines().filter_map(|line| line.strip_prefix(r#"{"dropped_lines":"#));
-        let dropped: usize = dropped.map(|rest| rest.trim_end_matches('}').parse::<usize>().unwrap()).sum();
-        assert!(dropped > 0);
-        let whole = written.lines().filter(|line| line.contains("request_id")).count();
-        assert_eq!(whole + dropped, lines);
     }
 
     #[test]

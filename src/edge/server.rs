@@ -8,7 +8,7 @@
 //! Where another process has taken over the sockets, they stay open and readiness does not fail: whoever asks at
 //! these addresses is served.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -72,8 +72,6 @@ pub enum ListenError {
     Upstream(String),
     #[error("the pages cannot be set up: {0}")]
     Pages(#[from] minijinja::Error),
-    #[error("the access log cannot be started: {0}")]
-    AccessLog(io::Error),
 }
 
 /// A gateway that runs.
@@ -89,7 +87,6 @@ pub struct Running {
     prober: Prober,
     metrics: Metrics,
     drain: Arc<Drain>,
-    log: Arc<AccessLog>,
     public_services: Vec<Listening>,
     admin_service: Listening,
 }
@@ -102,7 +99,6 @@ pub struct Standby {
     prober: Prober,
     metrics: Metrics,
     drain: Arc<Drain>,
-    log: Arc<AccessLog>,
     public: Vec<Entrance>,
     admin: Entrance,
 }
@@ -111,21 +107,17 @@ pub struct Standby {
 ///
 /// # Errors
 /// When an address cannot be had, or an upstream cannot be reached securely.
-pub fn stand_by(
-    gate: Arc<Gate>,
-    access_log: Box<dyn Write + Send>,
-    mut inherited: Inherited,
-) -> Result<Standby, ListenError> {
+pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, ListenError> {
     let live = gate.live.load_full();
     let settings = &live.settings;
     let sockets = settings.listen.iter().map(|listener| inherited.listen("listen", listener.address));
     let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
     let admin = inherited.listen("admin", settings.admin.address)?;
-    let log = AccessLog::start(settings.log.format, settings.log.subject, access_log);
-    let log = Arc::new(log.map_err(ListenError::AccessLog)?);
+    let (format, subject) = (settings.log.format, settings.log.subject);
+    let log = Arc::new(AccessLog { format, subject, lines: gate.operators.access_log.clone() });
     let drain = Arc::new(Drain::default());
     let serving =
-        Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), &gate.metrics, log.clone(), None, None)?));
+        Arc::new(ArcSwap::from_pointee(Serving::new(live.clone(), &gate.metrics, log, None, None)?));
     let configuration = Arc::new(configuration(settings)?);
     let prober = Prober::new(configuration.clone());
     serving.load().upstreams.take_over(None);
@@ -170,13 +162,13 @@ pub fn stand_by(
         pages: Pages::new(false)?,
     });
     let admin = Entrance::new(admin, Door::ClearText, bounds, app, admin_connections)?;
-    Ok(Standby { started_with: settings.clone(), serving, prober, metrics, drain, log, public, admin })
+    Ok(Standby { started_with: settings.clone(), serving, prober, metrics, drain, public, admin })
 }
 
 impl Standby {
     /// Lets clients in.
     pub fn serve(self) -> Running {
-        let Self { started_with, serving, prober, metrics, drain, log, public, admin } = self;
+        let Self { started_with, serving, prober, metrics, drain, public, admin } = self;
         let public_services: Vec<_> = public.into_iter().map(Entrance::open).collect();
         let admin_service = admin.open();
         Running {
@@ -187,7 +179,6 @@ impl Standby {
             prober,
             metrics,
             drain,
-            log,
             public_services,
             admin_service,
         }
@@ -212,7 +203,8 @@ impl Running {
         let doors = doors.collect::<Result<_, ListenError>>()?;
         self.prober.prepare(&live.settings)?;
         let brought = authorities::brought(&live.settings, &self.started_with)?;
-        let (log, before) = (self.log.clone(), self.serving.load());
+        let before = self.serving.load();
+        let log = before.log.clone();
         let serving = Serving::new(live, &self.metrics, log, Some(&before), brought.as_ref())?;
         Ok(Prepared { serving, doors })
     }
@@ -249,7 +241,6 @@ impl Running {
         tokio::time::sleep(lame_duck).await;
         join_all(self.public_services.into_iter().map(|service| service.stop(DRAIN))).await;
         self.admin_service.stop(Duration::from_secs(1)).await;
-        self.log.stopped().await;
     }
 
     /// Drains and stops, while another process serves at the same sockets.
@@ -257,7 +248,6 @@ impl Running {
         self.drain.begin_unnoticed();
         let services = self.public_services.into_iter().chain([self.admin_service]);
         join_all(services.map(|service| service.leave(IDLE, DRAIN))).await;
-        self.log.stopped().await;
     }
 }
 

@@ -41,6 +41,7 @@ use crate::state::assertions::MadeAssertions;
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::known_tokens::KnownTokens;
+use crate::state::lines::Lines;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 use crate::state::open_requests::OpenRequests;
@@ -58,6 +59,10 @@ use reload::Reloads;
 pub struct Operators {
     pub refusals: Refusals,
     pub reloads: Reloads,
+    /// The lines of requests, which `app` has written.
+    pub access_log: Arc<Lines>,
+    /// Our own messages.
+    pub messages: Arc<Lines>,
     /// What they prove themselves with; without it nobody can.
     pub token: Option<Secret<Vec<u8>>>,
 }

@@ -65,6 +65,7 @@ pub(crate) fn settings(public_url: &str) -> Settings {
         lame_duck: Duration::ZERO,
         trace_sampled: false,
         log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
+        certificates: vec![],
         shown: serde_json::Value::Null,
     }
 }

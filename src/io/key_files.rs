@@ -1,9 +1,9 @@
-//! Keys that nobody configured: made once, kept in the store folder, readable by the owner alone.
+//! Keys that nobody configured: made once, kept in the store folder, readable by the owner alone; one that others can read is refused.
 //!
 //! It must never overwrite a key: what an old key has sealed would be lost.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -36,8 +36,10 @@ pub enum KeyFileError {
     File { path: PathBuf, source: io::Error },
     #[error("the key file {path} {why}")]
     NoSigningKey { path: PathBuf, why: String },
-    #[error("the key file {path} is readable by others; run: chmod 600 {path}")]
-    Exposed { path: PathBuf },
+    #[error(
+        "the key file {path} is open to others than its owner and group (mode {mode:04o}); run: chmod 600 {path}"
+    )]
+    Exposed { path: PathBuf, mode: u32 },
     #[error(
         "the key file {path} does not hold 64 hexadecimal digits; restore it, or remove it and a new one is made"
     )]
@@ -134,12 +136,32 @@ fn read(path: &Path) -> Result<Option<Zeroizing<String>>, KeyFileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fault(error)),
     };
-    if file.metadata().map_err(fault)?.permissions().mode() & 0o077 != 0 {
-        return Err(KeyFileError::Exposed { path: path.to_owned() });
-    }
+    keep_for_owner(&file, path)?;
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(fault)?;
     Ok(Some(text))
+}
+
+/// Others than owner and group may not even look. Whoever gives a folder to a group gives it the files in it, as Kubernetes does at
+/// each start of a pod with `fsGroup`: that is taken back where it can be, and is no reason not to start.
+fn keep_for_owner(file: &File, path: &Path) -> Result<(), KeyFileError> {
+    let fault = |source| KeyFileError::File { path: path.to_owned(), source };
+    let mode = file.metadata().map_err(fault)?.permissions().mode() & 0o777;
+    if mode & 0o007 != 0 {
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+    }
+    if mode & 0o070 != 0 {
+        let (path, mode) = (path.display(), format!("{mode:04o}"));
+        match file.set_permissions(Permissions::from_mode(0o600)) {
+            Ok(()) => {
+                tracing::warn!(%path, mode, "a key file was open to its group; it is its owner's alone now")
+            }
+            Err(error) => {
+                tracing::warn!(%path, mode, %error, "a key file is open to its group, which cannot be changed; make it its owner's alone (chmod 600)");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes a new key beside its place and links it there, so that of two processes that start at once
@@ -209,12 +231,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(COOKIE_KEY);
         fs::write(&path, "00").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         let damaged = cookie_key(folder.path(), &Counting::default());
         assert!(matches!(damaged, Err(KeyFileError::Malformed { .. })), "{damaged:?}");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let exposed = cookie_key(folder.path(), &Counting::default());
-        assert!(matches!(exposed, Err(KeyFileError::Exposed { .. })), "{exposed:?}");
+        for mode in [0o644, 0o604, 0o602, 0o661] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let exposed = cookie_key(folder.path(), &Counting::default()).unwrap_err();
+            assert!(matches!(exposed, KeyFileError::Exposed { .. }), "{exposed:?}");
+            assert!(
+                exposed.to_string().contains(&format!("others than its owner and group (mode {mode:04o})"))
+            );
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "left as it is");
+        }
+    }
+
+    /// What the kubelet does to each file of a volume when a pod with `fsGroup` starts.
+    #[test]
+    fn a_key_that_was_given_to_a_group_is_its_owners_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, source) = (folder.path().join(ADMIN_TOKEN), Counting::default());
+        let first = admin_token(folder.path(), &source).unwrap();
+        for mode in [0o660, 0o640, 0o670] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert!(admin_token(folder.path(), &source).unwrap() == first);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+        assert!(made_admin_token(folder.path()).unwrap() == Some(first), "a command that reads it");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod folder;
 pub mod handover;
 pub mod http_client;
 pub mod key_files;
+pub mod line_writer;
 pub mod log;
 pub mod revocations;
 pub mod store;

@@ -1,9 +1,12 @@
 //! The machine's clock and randomness.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Randomness};
+
+/// How long whoever writes our messages has for the last one.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// The wall clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +28,7 @@ impl Randomness for SystemRandomness {
     fn fill(&self, bytes: &mut [u8]) {
         if aws_lc_rs::rand::fill(bytes).is_err() {
             tracing::error!("the operating system has no randomness; Tollgate ends");
+            std::thread::sleep(LAST_WORDS);
             std::process::abort();
         }
     }

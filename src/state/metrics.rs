@@ -2,139 +2,24 @@
 //! label outside its closed set cannot be written.
 
 mod beginning;
+mod labels;
 
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus::core::Collector;
+use prometheus::core::{Atomic, Collector, GenericGaugeVec};
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::config::settings::ShownCertificate;
 use crate::core::ids::{ClientName, IssuerName, RouteName, SignalName, UpstreamName};
 use crate::core::revocation::Kind;
 use crate::core::token::security_event::event::EventType;
 use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
-
-/// How an exchange ended: the label `outcome` of `exchanges_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ExchangeOutcome {
-    Rotated,
-    Coalesced,
-    AnsweredAgain,
-    /// Exchanged with the successor's grant: the answer before was lost.
-    Recovered,
-    Expired,
-    Revoked,
-    InvalidGrant,
-    ReuseDetected,
-    AsUnavailable,
-    Refused,
-}
-
-impl ExchangeOutcome {
-    pub const ALL: [Self; 10] = [
-        Self::Rotated,
-        Self::Coalesced,
-        Self::AnsweredAgain,
-        Self::Recovered,
-        Self::Expired,
-        Self::Revoked,
-        Self::InvalidGrant,
-        Self::ReuseDetected,
-        Self::AsUnavailable,
-        Self::Refused,
-    ];
-
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Rotated => "rotated",
-            Self::Coalesced => "coalesced",
-            Self::AnsweredAgain => "answered_again",
-            Self::Recovered => "recovered",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::InvalidGrant => "invalid_grant",
-            Self::ReuseDetected => "reuse_detected",
-            Self::AsUnavailable => "as_unavailable",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// Which endpoint of an AS was called: the label `endpoint` of `as_request_duration_seconds`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AsEndpoint {
-    Metadata,
-    Jwks,
-    Token,
-    Revocation,
-    Introspection,
-}
-
-/// What came of asking an issuer about an opaque token: the label `result` of `introspections_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum IntrospectionResult {
-    /// A good token.
-    Active,
-    Inactive,
-    /// Active, and not for here: another audience, no access token, expired.
-    Refused,
-    /// There was no answer.
-    Failed,
-    /// It was not asked: too many calls were under way.
-    Overloaded,
-}
-
-impl IntrospectionResult {
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Overloaded => "overloaded",
-        }
-    }
-}
-
-/// What came of an event that a transmitter told of: the label `result` of `signals_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SignalResult {
-    /// Something was taken back, or given again.
-    Applied,
-    /// About the stream itself.
-    Acknowledged,
-    /// Of a type that is not used, or nothing follows from it, or something later is known.
-    Ignored,
-    /// It was heard before.
-    Repeated,
-}
-
-impl SignalResult {
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Acknowledged => "acknowledged",
-            Self::Ignored => "ignored",
-            Self::Repeated => "repeated",
-        }
-    }
-}
-
-impl AsEndpoint {
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Metadata => "metadata",
-            Self::Jwks => "jwks",
-            Self::Token => "token",
-            Self::Revocation => "revocation",
-            Self::Introspection => "introspection",
-        }
-    }
-}
+pub use labels::{AsEndpoint, ExchangeOutcome, IntrospectionResult, Log, SignalResult};
 
 /// All series of one process. A clone writes to the same series.
 #[derive(Clone, Debug)]
@@ -162,6 +47,8 @@ pub struct Metrics {
     streams_ended: IntCounterVec,
     used_proofs: IntGaugeVec,
     config_reloads: IntCounterVec,
+    log_lines_lost: IntCounterVec,
+    certificate_end: IntGaugeVec,
     store_up: IntGauge,
     revocations: IntGaugeVec,
     revocation_lag: Gauge,
@@ -276,6 +163,16 @@ impl Metrics {
                 "Configurations that were read again: taken over or not.",
                 &["result"],
             )?,
+            log_lines_lost: counter(
+                "log_lines_lost_total",
+                "Lines that could not be written: their reader is too slow or gone, or the disk is full.",
+                &["log"],
+            )?,
+            certificate_end: gauge(
+                "certificate_end_time_seconds",
+                "When a certificate ends that Tollgate shows, Unix time.",
+                &["certificate"],
+            )?,
             store_up: registered(
                 &registry,
                 IntGauge::new(
@@ -302,6 +199,10 @@ impl Metrics {
             )?,
             registry,
         };
+        // There from the beginning, so that the first is seen.
+        for log in [Log::Access, Log::Messages] {
+            metrics.log_lines_lost(log, 0);
+        }
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)
     }
@@ -371,16 +272,19 @@ impl Metrics {
     /// How old the keys are of those from whom they are fetched, as the next reading shall say it, and nothing of anybody else.
     /// Infinitely old while none were ever read: an alert must not be silent because there is no number yet.
     pub fn keys_ages(&self, ages: &[(&IssuerName, Option<Duration>)]) {
-        for family in self.keys_age.collect() {
-            let named = family.get_metric().iter().flat_map(|series| series.get_label());
-            let gone = named
-                .map(prometheus::proto::LabelPair::value)
-                .filter(|told| !ages.iter().any(|(own, _)| own.as_str() == *told));
-            gone.for_each(|name| drop(self.keys_age.remove_label_values(&[name])));
-        }
+        keep_only(&self.keys_age, |told| ages.iter().any(|(own, _)| own.as_str() == told));
         for (issuer, age) in ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
             self.keys_age.with_label_values(&[issuer.as_str()]).set(age);
+        }
+    }
+
+    /// When certificates end, as the next reading shall say it, and nothing of any other.
+    pub fn certificates(&self, shown: &[ShownCertificate]) {
+        keep_only(&self.certificate_end, |told| shown.iter().any(|own| own.file == told));
+        for certificate in shown {
+            let end = self.certificate_end.with_label_values(&[certificate.file.as_str()]);
+            end.set(certificate.ends_at.as_secs());
         }
     }
 
@@ -430,6 +334,11 @@ impl Metrics {
 
     pub fn config_reloaded(&self, taken_over: bool) {
         self.config_reloads.with_label_values(&[if taken_over { "ok" } else { "failed" }]).inc();
+    }
+
+    /// So many more were lost.
+    pub fn log_lines_lost(&self, log: Log, lines: u64) {
+        self.log_lines_lost.with_label_values(&[log.label()]).inc_by(lines);
     }
 
     /// How the store fares, as the next reading shall say it.
@@ -482,6 +391,15 @@ impl Metrics {
     }
 }
 
+/// Takes those series of a gauge away whose one label has none of these values.
+fn keep_only<P: Atomic>(gauge: &GenericGaugeVec<P>, is_kept: impl Fn(&str) -> bool) {
+    for family in gauge.collect() {
+        let named = family.get_metric().iter().flat_map(|series| series.get_label());
+        let gone = named.map(prometheus::proto::LabelPair::value).filter(|told| !is_kept(told));
+        gone.for_each(|name| drop(gauge.remove_label_values(&[name])));
+    }
+}
+
 fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     series: C,
@@ -495,6 +413,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::core::time::Timestamp;
 
     #[test]
     fn the_documentation_has_every_series_and_no_other() {
@@ -529,6 +448,26 @@ mod tests {
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         // A spelling that Prometheus reads.
         assert!(text.contains("\ntollgate_revocation_lag_seconds inf\n"), "{text}");
+    }
+
+    #[test]
+    fn the_end_of_each_certificate_is_told_and_of_one_that_is_gone_nothing() {
+        let metrics = Metrics::new().unwrap();
+        let shown = |file: &str, end| ShownCertificate {
+            file: file.to_owned(),
+            begins_at: Timestamp::from_secs(0),
+            ends_at: Timestamp::from_secs(end),
+        };
+        let told = |all: &[_]| {
+            metrics.certificates(all);
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            let lines =
+                text.lines().filter_map(|line| line.strip_prefix("tollgate_certificate_end_time_seconds"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let both = [shown("tls/a.pem", 1_800_000_000), shown("tls/b.pem", 7)];
+        assert_eq!(told(&both), ["{certificate=\"tls/a.pem\"} 1800000000", "{certificate=\"tls/b.pem\"} 7"]);
+        assert_eq!(told(&[shown("tls/b.pem", 9)]), ["{certificate=\"tls/b.pem\"} 9"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod exchanges;
 pub mod introspections;
 pub mod issuer_keys;
 pub mod known_tokens;
+pub mod lines;
 pub mod live;
 pub mod metrics;
 pub mod open_requests;

@@ -60,6 +60,10 @@ async fn a_token_is_made_once_for_its_owner_alone_and_opens_what_health_does_not
     }
     let told = ask(&gateway, "POST", "/reload", &[("Authorization", &bearer)]).await;
     assert_eq!(told.status, 409, "this one was not started from a file");
+    drop(gateway.app.gate.operators.reloads.listen());
+    let told = ask(&gateway, "POST", "/reload", &[("Authorization", &bearer)]).await;
+    assert_eq!(told.status, 503, "it is ending");
+    assert!(String::from_utf8_lossy(&told.body).contains("ask the one that serves"), "{told:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{Method, Request};
 use rustls::version::{TLS12, TLS13};
+use tokio::net::TcpSocket;
 
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
@@ -276,4 +277,32 @@ async fn a_handshake_that_does_not_come_counts_as_a_connection_and_a_stop_does_n
     let began = Instant::now();
     within("the stop", gateway.app.stop(Duration::ZERO)).await;
     assert!(began.elapsed() < Duration::from_secs(10), "one second is promised");
+}
+
+#[tokio::test]
+async fn all_of_ipv4_and_one_address_of_ipv6_share_a_port() {
+    let Some((port, _held)) = port_of_both() else { return }; // no IPv6 here, for nobody
+    let upstream = Upstream::start().await;
+    let top = format!("public_url: http://{HOST}\nlisten: [\"0.0.0.0:{port}\", \"[::1]:{port}\"]");
+    let rest = format!("routes: [{{ path: /*, to: \"{}\", public: true }}]\n", upstream.url());
+    let _gateway = Gateway::listening(&top, &rest).await;
+    for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+        let mut client = Client::connect(address.parse().unwrap()).await;
+        assert_eq!(client.get("/x", &[]).await.status, 200, "{address}");
+    }
+}
+
+/// A port that is free at both, held by sockets that do not listen, beside which the gateway's may. `None` without IPv6.
+fn port_of_both() -> Option<(u16, [TcpSocket; 2])> {
+    loop {
+        let six = TcpSocket::new_v6().ok()?;
+        six.set_reuseaddr(true).unwrap();
+        six.bind("[::1]:0".parse().unwrap()).ok()?;
+        let port = six.local_addr().unwrap().port();
+        let four = TcpSocket::new_v4().unwrap();
+        four.set_reuseaddr(true).unwrap();
+        if four.bind(format!("0.0.0.0:{port}").parse().unwrap()).is_ok() {
+            return Some((port, [six, four]));
+        }
+    }
 }

@@ -31,6 +31,7 @@ mod issuer_changes;
 mod keys;
 mod limits;
 mod listeners;
+mod logs;
 mod oauth_endpoints;
 mod pipelining;
 mod reload;

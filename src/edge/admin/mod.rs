@@ -25,11 +25,12 @@ use crate::edge::connection_guard::Connection;
 use crate::edge::drain::Drain;
 use crate::edge::pages::Pages;
 use crate::edge::serving::Serving;
-use crate::flows::Gate;
 use crate::flows::keep_keys_fresh::refresh_now;
 use crate::flows::ports::StoreHealth;
-use crate::flows::reload::Reloaded;
+use crate::flows::reload::{NotReloaded, Reloaded};
+use crate::flows::{Gate, Operators};
 use crate::state::live::Live;
+use crate::state::metrics::Log;
 use guard::{Endpoint, Refusal};
 use readiness::Readiness;
 use revocations::Who;
@@ -85,7 +86,12 @@ impl Admin {
         self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
         self.gate.metrics.revocations(&self.gate.revocations);
         self.tell_ages_of_keys();
+        self.gate.metrics.certificates(&self.gate.live.load().settings.certificates);
         self.serving.load().upstreams.tell(&self.gate.metrics);
+        let Operators { access_log, messages, .. } = &self.gate.operators;
+        for (log, lines) in [(Log::Access, access_log), (Log::Messages, messages)] {
+            self.gate.metrics.log_lines_lost(log, lines.newly_lost());
+        }
         self.gate.metrics.used_proofs(self.gate.used_proofs.held(), self.gate.used_page_proofs.held());
         match self.gate.metrics.render() {
             Ok(text) => typed(StatusCode::OK, "text/plain; version=0.0.4", text),
@@ -111,20 +117,27 @@ impl Admin {
     async fn reload(&self, who: &Who) -> Answer {
         let told = self.gate.operators.reloads.ask().await;
         let outcome = match &told {
-            Some(Reloaded::TakenOver { .. }) => "taken_over",
-            Some(Reloaded::Refused { .. }) => "refused",
-            None => "no_file",
+            Ok(Reloaded::TakenOver { .. }) => "taken_over",
+            Ok(Reloaded::Refused { .. }) => "refused",
+            Err(NotReloaded::NoFile) => "no_file",
+            Err(NotReloaded::Ending) => "ending",
         };
         let (who, name) = (who.address, who.name.as_deref());
         tracing::info!(event = "audit", %who, name, outcome, "asked to read the configuration again");
         match told {
-            Some(Reloaded::TakenOver { after_restart }) => {
+            Ok(Reloaded::TakenOver { after_restart }) => {
                 as_json(StatusCode::OK, &json!({ "reloaded": true, "after_restart": after_restart }))
             }
-            Some(Reloaded::Refused { mistakes }) => {
+            Ok(Reloaded::Refused { mistakes }) => {
                 as_json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "reloaded": false, "mistakes": mistakes }))
             }
-            None => plain(StatusCode::CONFLICT, "The configuration was not read from a file.\n"),
+            Err(NotReloaded::NoFile) => {
+                plain(StatusCode::CONFLICT, "The configuration was not read from a file.\n")
+            }
+            Err(NotReloaded::Ending) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "This process is ending and reads no configuration again; ask the one that serves.\n",
+            ),
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Status<'a> {
     signals: Vec<Signal<'a>>,
     routes: Vec<Route<'a>>,
     servers: Vec<Server>,
+    /// Those that Tollgate shows.
+    certificates: Vec<Certificate<'a>>,
     store: Store,
     revocations: Revocations,
     refusals: Vec<Refusal>,
@@ -96,6 +98,20 @@ struct Server {
     upstream: String,
     server: String,
     healthy: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Certificate<'a> {
+    file: &'a str,
+    begins_at: String,
+    ends_at: String,
+}
+
+impl<'a> Certificate<'a> {
+    fn of(shown: &'a settings::ShownCertificate) -> Self {
+        let settings::ShownCertificate { file, begins_at, ends_at } = shown;
+        Self { file, begins_at: begins_at.to_rfc3339(), ends_at: ends_at.to_rfc3339() }
+    }
 }
 
 /// Where what must outlive a request is kept.
@@ -217,6 +233,7 @@ impl<'a> Status<'a> {
             signals: live.transmitters.iter().map(|transmitter| Signal::of(transmitter, now)).collect(),
             routes: routes.collect(),
             servers: servers.collect(),
+            certificates: live.settings.certificates.iter().map(Certificate::of).collect(),
             store: Store::of(store, gate.store.health()),
             revocations: Revocations::of(&gate.revocations, gate.revocation_log.health()),
             refusals: refusals.collect(),

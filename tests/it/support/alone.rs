@@ -8,8 +8,13 @@ const MARK: &str = "TOLLGATE_TEST_ALONE";
 /// Runs the test of this name in a process of its own and fails when it fails. True where that is done; false in
 /// that process, where the test itself is to be run.
 pub fn was_run_alone(module: &str, name: &str) -> bool {
+    said_alone(module, name).is_some()
+}
+
+/// The same, and all that it said.
+pub fn said_alone(module: &str, name: &str) -> Option<String> {
     if std::env::var_os(MARK).is_some() {
-        return false;
+        return None;
     }
     let module = module.split_once("::").unwrap().1;
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -18,7 +23,7 @@ pub fn was_run_alone(module: &str, name: &str) -> bool {
     let said =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success() && said.contains("test result: ok. 1 passed"), "{said}");
-    true
+    Some(said)
 }
 
 /// Resident memory of this process, in bytes.
