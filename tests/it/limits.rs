@@ -256,12 +256,17 @@ async fn what_honest_callers_meet_does_not_count() {
     let upstream = Upstream::start().await;
     let to = upstream.url();
     let app = "http://app.gate.localhost:3000";
+    let server = Upstream::answering(Arc::new(crate::csrf::authorization_server)).await;
     let gateway = Gateway::with(&format!(
-        "limits: {{ denials_per_address: 1/h }}
-clients: {{ web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }} }}
+        "  fake: {{ url: \"{}\", audience: \"https://api.example.com\" }}
+limits: {{ denials_per_address: 1/h }}
+clients:
+  web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }}
+  phone: {{ mode: native, issuer: fake }}
 routes:
   - {{ path: /api/*, to: \"{to}\", require: {{ scope: admin }}, methods: [GET] }}
-  - {{ path: /strict/*, to: \"{to}\", require: {{ acr: gold }}, clients: web-app }}\n"
+  - {{ path: /strict/*, to: \"{to}\", require: {{ acr: gold }}, clients: web-app }}\n",
+        server.url()
     ))
     .await;
     let bearer = gateway.bearer("alice", "");
@@ -274,6 +279,9 @@ routes:
         "grant_type=authorization_code&client_id=web-app&code=x&redirect_uri={app}/back&code_verifier={}",
         "v".repeat(43)
     );
+    let native = "grant_type=refresh_token&client_id=phone&refresh_token=made-up";
+    let evil = ("Origin", "http://evil.example");
+    let cross_site = ("Sec-Fetch-Site", "cross-site");
     let get = |path, fields: &[(&str, &str)]| request("GET", path, fields, b"");
     let post = |fields: &[(&str, &str)], body: &str| {
         request("POST", "/oauth/token", &[fields, &[form]].concat(), body.as_bytes())
@@ -304,6 +312,11 @@ routes:
         ("a foreign page's socket", get("/api/x", &socket), 403),
         ("a foreign page's refresh", post(&[("Origin", "http://evil.example")], refresh), 403),
         ("a foreign page's code", post(&[("Origin", "http://evil.example")], &code), 403),
+        ("a foreign page's native refresh", post(&[evil], native), 403),
+        ("a foreign form's native refresh", post(&[("Origin", "null"), cross_site], native), 403),
+        ("a native refresh of a page that hides where it is", post(&[cross_site], native), 403),
+        ("two pages' native refresh", post(&[("Origin", app), evil], native), 403),
+        ("a foreign page's credentials", post(&[evil, ("Authorization", "Basic cGhvbmU6eA==")], native), 403),
         ("no session", post(&[("Origin", app)], refresh), 400),
         ("a planted cookie", post(&planted, refresh), 400),
         ("an authorization server that is away", post(&[("Origin", app)], &code), 503),
@@ -316,6 +329,8 @@ routes:
         let unseen = gateway.issuer.token_with(json!({ "sub": what, "scope": "admin" }));
         assert_eq!(Behind::new(&gateway, "").await.status("/api/x", Some(&unseen)).await, 200, "{what}");
     }
+    let asked = |path: &str| server.received().iter().filter(|asked| asked.path() == path).count();
+    assert_eq!(asked("/token"), 0, "it is no matter of the authorization server's");
 }
 
 /// A client with a page and a native one, of this authorization server; `denials`: what one address may have.
