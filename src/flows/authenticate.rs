@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::core::brake::Tally;
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::revocation::TokenFacts;
@@ -34,8 +35,8 @@ use crate::state::verified_tokens::{Found, Grounds, Remembered};
 #[derive(Clone, Copy, Debug)]
 pub enum Brought<'a> {
     /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
-    /// `only_reports`: the route is `report_only`.
-    ByRequest { to: &'a Access, from: IpAddr, only_reports: bool, by: By<'a> },
+    /// `tally`: with whose denials a refusal of it counts.
+    ByRequest { to: &'a Access, from: IpAddr, tally: Tally, by: By<'a> },
     /// By its issuer, which has just given it; to whoever proved this key, or none.
     ByIssuer(&'a IssuerName, Option<Thumbprint>),
 }
@@ -91,8 +92,8 @@ async fn find(
         return admitted.map(|()| found);
     }
     let token = token.text()?;
-    if let Brought::ByRequest { from, only_reports, .. } = brought {
-        brake::before_token(gate, live, fingerprint, from, only_reports, now)?;
+    if let Brought::ByRequest { from, tally, .. } = brought {
+        brake::before_token(gate, live, fingerprint, from, tally, now)?;
     }
     let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
     let found = remembered(gate, live, judged, fingerprint, token);

@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::settings::Upstream;
 use crate::config::summary;
+use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::challenge::www_authenticate;
 use crate::core::denial::Denial;
@@ -262,7 +263,7 @@ impl Story<'_> {
         let brought = Brought::ByRequest {
             to: &route.access,
             from: self.head.client_address,
-            only_reports: route.report_only,
+            tally: Tally::of(route, self.head.headers),
             by: By::Having,
         };
         if let Some(issuer) = whom_to_ask(self.live, text.into(), brought) {

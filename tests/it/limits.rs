@@ -333,6 +333,57 @@ routes:
     assert_eq!(asked("/token"), 0, "it is no matter of the authorization server's");
 }
 
+/// Where an upstream lets every page send tokens: what pages that no client lists are denied brakes no one but them.
+#[tokio::test]
+async fn no_page_brakes_its_visitor_where_an_upstream_lets_it_send_tokens() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let app = "http://app.gate.localhost:3000";
+    let gateway = Gateway::with(&format!(
+        "trusted_proxies: 127.0.0.1
+limits: {{ denials_per_address: 3/h }}
+clients: {{ web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }} }}
+routes:
+  - {{ path: /open/*, to: \"{to}\", cors: upstream }}
+  - {{ path: /api/*, to: \"{to}\" }}\n"
+    ))
+    .await;
+    let evil = Some("http://evil.example");
+    let mut client = gateway.connect().await;
+    let mut get = async |address: &str, path: &str, origin: Option<&str>, token: &str| {
+        let bearer = format!("Bearer {token}");
+        let mut fields = vec![("X-Forwarded-For", address), ("Authorization", &*bearer)];
+        fields.extend(origin.map(|origin| ("Origin", origin)));
+        client.get(path, &fields).await.status
+    };
+    let mut tokens = (0..).map(|n| gateway.issuer.token_with(json!({ "sub": format!("user {n}") })));
+    let mut unseen = || tokens.next().unwrap();
+    let visitor = "192.0.2.1";
+    for turn in 0..5 {
+        let expected = if turn < 3 { 401 } else { 429 };
+        assert_eq!(get(visitor, "/open/x", evil, "junk").await, expected, "{turn}");
+    }
+    // Pages like it pay, and nobody else behind this address.
+    assert_eq!(get(visitor, "/open/x", Some("http://other.example"), &unseen()).await, 429);
+    let known = unseen();
+    for (path, origin) in [("/open/x", None), ("/open/x", Some(app)), ("/api/x", evil), ("/api/x", None)] {
+        assert_eq!(get(visitor, path, origin, &unseen()).await, 200, "{path} {origin:?}");
+        assert_eq!(get(visitor, path, origin, &known).await, 200, "{path} {origin:?}");
+    }
+    assert_eq!(get(visitor, "/open/x", evil, &known).await, 200, "what is known goes on");
+    // Whoever is braked is so with an Origin too; listed pages, and what no upstream lets pages send, count as ever.
+    for (address, path, origin) in
+        [("192.0.2.2", "/open/x", None), ("192.0.2.3", "/open/x", Some(app)), ("192.0.2.4", "/api/x", evil)]
+    {
+        for turn in 0..3 {
+            assert_eq!(get(address, path, origin, "junk").await, 401, "{address} {turn}");
+        }
+        for (path, origin) in [("/open/x", evil), ("/open/x", None), ("/api/x", None)] {
+            assert_eq!(get(address, path, origin, &unseen()).await, 429, "{address} {path} {origin:?}");
+        }
+    }
+}
+
 /// A client with a page and a native one, of this authorization server; `denials`: what one address may have.
 fn with_clients(server: &Upstream, back: &str, denials: &str) -> Gateway {
     let config = format!(

@@ -85,8 +85,8 @@ pub(in crate::flows) async fn introspect(
     let verdict = match recalled {
         Some(verdict) => verdict,
         None => {
-            if let Brought::ByRequest { from, only_reports, .. } = brought {
-                brake::before_token(gate, live, id, from, only_reports, now)?;
+            if let Brought::ByRequest { from, tally, .. } = brought {
+                brake::before_token(gate, live, id, from, tally, now)?;
             }
             ask(gate, issuer, introspections, token, id).await
         }
