@@ -249,7 +249,7 @@ fn caller(at: At<'_>, grant: &Grant, held: &Held, token: Arc<Caller>) -> Arc<Cal
     }
     let headers = &at.live.settings.identity.headers;
     let make = || token.of_session(&at.client.client_id, session, held.id_claims.as_ref(), headers);
-    held.caller(&token, make)
+    at.gate.sessions.caller((grant.family, grant.generation), held, &token, make)
 }
 
 /// A page that asked for something else does not see what an exchange was refused for.
