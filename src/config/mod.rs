@@ -36,6 +36,7 @@ mod read;
 mod redact;
 mod report;
 mod resolve;
+mod route_claims;
 mod route_paths;
 mod route_resources;
 mod route_sessions;
