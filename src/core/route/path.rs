@@ -257,9 +257,7 @@ fn write_segment(segment: &[u8], slash: EncodedSlash, out: &mut String) -> Resul
         return Err(SLASH_IN_DOUBT);
     }
     // Whoever decodes twice may read more in what is no UTF-8, as dots in overlong forms (RFC 3629 section 10).
-    if std::str::from_utf8(&twice).is_err() {
-        return Err(UTF8);
-    }
+    std::str::from_utf8(&twice).map_err(|_| UTF8)?;
     twice.iter().try_for_each(|&byte| never_in_a_segment(byte))?;
     no_dot_segment(&twice)?;
     if percent::decode(&twice) != twice {
