@@ -1,8 +1,12 @@
 //! `routes[].require.claims`: what a token must say, by its own words or by the request's path.
+//!
+//! What an issuer says of somebody counts among its own alone: `sub` is unique at its issuer and nowhere else (RFC 7519
+//! section 4.1.2).
 
-use crate::config::read::Value;
+use crate::config::read::{Keys, Value};
+use crate::config::settings::Issuer;
 use crate::core::route::path::PathPattern;
-use crate::core::route::policy::{ClaimRequirement, ClaimValue};
+use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue};
 use crate::core::token::json::is_exact;
 
 /// `path`: of the route.
@@ -50,4 +54,30 @@ fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimVal
         value.wrong(format!("`path` has no `{{{name}}}`; it has {has}"));
     }
     Some(ClaimValue::PathParameter(name.to_owned()))
+}
+
+/// A route that takes tokens of several issuers, and asks only who somebody is at theirs.
+pub(super) fn warn_of_namesakes(keys: &Keys<'_>, issuers: &[Issuer], access: &Access) {
+    let Access::Protected(required) = access else { return };
+    let taken = issuers.iter().filter(|issuer| access.takes_issuer(&issuer.name));
+    let taken: Vec<String> = taken.map(|issuer| format!("`{}`", issuer.name)).collect();
+    let singles_out = |claim: &ClaimRequirement| claim.name == "iss" && claim.values.len() == 1;
+    if taken.len() < 2 || required.claims.iter().any(singles_out) {
+        return;
+    }
+    let names = keys.section("require").section("claims");
+    for claim in required.claims.iter().filter(|claim| is_somebody(claim)) {
+        names.warn(
+            &claim.name,
+            format!(
+                "tokens of {} are compared with it alike, so that whoever is called the same at another issuer passes for them; \
+                 single one out with `issuers`, unless all of them call everybody the same",
+                taken.join(" and "),
+            ),
+        );
+    }
+}
+
+fn is_somebody(claim: &ClaimRequirement) -> bool {
+    claim.name == "sub" || claim.values.iter().any(|value| matches!(value, ClaimValue::PathParameter(_)))
 }

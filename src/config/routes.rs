@@ -117,6 +117,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
+    route_claims::warn_of_namesakes(keys, around.issuers, &access);
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
     let forwarding = forwarding(keys, path.as_ref());
     let name = keys.text("name").unwrap_or_default();
