@@ -25,7 +25,7 @@ use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::id::TokenId;
 use crate::core::token::introspection::{Answer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
-use crate::flows::authenticate::Brought;
+use crate::flows::brought::Brought;
 use crate::flows::call_authorization_server::{AsClient, Endpoint, Proof, post};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};

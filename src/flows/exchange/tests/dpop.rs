@@ -13,7 +13,8 @@ use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::{DPOP, Proof, Proven};
 use crate::core::token::testing::TestKey;
-use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::authenticate::authenticate;
+use crate::flows::brought::Brought;
 use crate::flows::prove_possession::By;
 use crate::state::used_proofs::{Use, UsedProofs};
 
