@@ -956,6 +956,66 @@ fn a_client_that_is_an_audience_is_warned_of_unless_the_type_tells_its_tokens_ap
 }
 
 #[test]
+fn a_claim_that_names_somebody_is_warned_of_where_several_issuers_could_mean_somebody_else() {
+    let of = |route: &str, more: &str| -> Vec<String> {
+        let two = "issuers:
+  one: { url: \"https://one.example.com\", audience: api }
+  two: { url: \"https://two.example.com\", audience: api }
+clients:
+  first: { mode: native, issuer: one }
+  second: { mode: native, issuer: two }
+";
+        let text = format!(
+            "public_url: https://gate.example.com\nlisten: 127.0.0.1:8443\n{two}routes: [{{ path: \"/users/{{id}}/*\", to: \"http://10.0.0.1\", require: {{ claims: {route} }}{more} }}]\n"
+        );
+        let found = parse(&text).unwrap().warnings.into_iter();
+        let found = found.filter(|warning| warning.message.contains("called the same"));
+        found.map(|warning| format!("{}: {}", warning.path, warning.message)).collect()
+    };
+    let warned = of("{ sub: \"{id}\" }", "");
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0].starts_with("routes[0].require.claims.sub: tokens of `one` and `two`"), "{warned:?}");
+    assert!(warned[0].contains("`issuers`"), "{warned:?}");
+    assert_eq!(of("{ sub: alice }", "").len(), 1);
+    assert_eq!(of("{ tenant: [staff, \"{id}\"], sub: [alice, bob] }", ", clients: [first, second]").len(), 2);
+    for (claims, more) in [
+        ("{ sub: \"{id}\" }", ", issuers: one"),
+        ("{ sub: \"{id}\" }", ", clients: second"),
+        ("{ sub: \"{id}\", iss: \"https://one.example.com\" }", ""),
+        ("{ roles: staff }", ""),
+    ] {
+        assert!(of(claims, more).is_empty(), "{claims}{more}");
+    }
+    let both = "{ sub: \"{id}\", iss: [\"https://one.example.com\", \"https://two.example.com\"] }";
+    assert_eq!(of(both, "").len(), 1);
+    let mut one = good();
+    one.routes =
+        "  - { path: \"/users/{id}\", to: \"http://10.0.0.1\", require: { claims: { sub: \"{id}\" } } }\n"
+            .into();
+    assert!(parse(&one.text()).unwrap().warnings.iter().all(|warning| !warning.path.contains("claims")));
+}
+
+#[test]
+fn the_type_of_another_kind_of_token_is_none_of_access_tokens() {
+    for typ in [
+        "tollgate+jwt",
+        "application/Tollgate+JWT",
+        "logout+jwt",
+        "LOGOUT+JWT",
+        "secevent+jwt",
+        "application/dpop+jwt",
+        "token-introspection+jwt",
+        "oauth-authz-req+jwt",
+    ] {
+        let text = good().issuer(&format!("token_type: {typ}")).text();
+        only_error(&text, "issuers.corp.token_type", "an access token's is like `at+jwt`");
+    }
+    for typ in ["at+jwt", "application/at+JWT", "JWT", "my-access+jwt", "Bearer"] {
+        assert!(parse(&good().issuer(&format!("token_type: {typ}")).text()).is_ok(), "{typ}");
+    }
+}
+
+#[test]
 fn cookies_reach_the_token_endpoint_and_do_not_overwrite_each_other() {
     let web = |cookie: &str| good().client(&format!("cookie: {{ {cookie} }}")).text();
     only_error(&web("path: /app"), "clients.web.cookie.path", "not sent to");

@@ -10,6 +10,7 @@ use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
 use crate::core::ids::IssuerName;
 use crate::core::token::jwks::KeySet;
+use crate::core::token::jwt::is_of_other_tokens;
 use crate::core::token::{Algorithm, ClaimNames, LARGEST_CLOCK_SKEW, TokenRules};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,7 +65,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         session: names("session", default.session),
         id: names("id", default.id),
     };
-    let token_type = keys.text("token_type");
+    let token_type = keys.get("token_type").and_then(|value| token_type(&value));
     let clock_skew = keys.duration("clock_skew", 30 * SECOND, Duration::ZERO..=LARGEST_CLOCK_SKEW);
     let max_token_lifetime = keys.duration("max_token_lifetime", DAY, SECOND..=366 * DAY);
     let timeout = keys.duration("timeout", 5 * SECOND, SECOND / 10..=MINUTE);
@@ -103,6 +104,17 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         introspection,
         signs_in: false,
     })
+}
+
+/// What calls itself something else must not pass as an access token (RFC 8725 section 3.11).
+fn token_type(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    if is_of_other_tokens(&text) {
+        value.wrong(
+            "is of another kind of token, which is never an access token; an access token's is like `at+jwt`",
+        );
+    }
+    Some(text)
 }
 
 fn iss(value: &Value<'_>, network: &Network) -> Option<String> {

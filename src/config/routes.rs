@@ -11,6 +11,7 @@ use crate::config::identity;
 use crate::config::names::unknown;
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
+use crate::config::route_claims;
 use crate::config::route_paths;
 use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
@@ -21,11 +22,10 @@ use crate::core::ids::{IssuerName, RouteName};
 use crate::core::request::{METHODS, Origin};
 use crate::core::route::forwarding::{Forwarding, SentPath};
 use crate::core::route::path::PathPattern;
-use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
+use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
 use crate::core::route::{CorsSpeaker, Dpop, Route};
-use crate::core::token::json::is_exact;
 
 /// What the routes are read against.
 pub(super) struct Around<'a> {
@@ -117,6 +117,7 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
+    route_claims::warn_of_namesakes(keys, around.issuers, &access);
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
     let forwarding = forwarding(keys, path.as_ref());
     let name = keys.text("name").unwrap_or_default();
@@ -279,7 +280,7 @@ fn requirements(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>
     let require = keys.section("require");
     let scopes = |key| require.get(key).map(scope_values).unwrap_or_default();
     let (scope, any_scope) = (scopes("scope"), scopes("any_scope"));
-    let claims = require.get("claims").map(|value| claims(&value, path)).unwrap_or_default();
+    let claims = require.get("claims").map(|value| route_claims::read(&value, path)).unwrap_or_default();
     let acr = require.texts("acr").unwrap_or_default().into_iter().map(|(_, text)| text).collect();
     let within = require.get("signed_in_within");
     let bounds = Duration::from_secs(1)..=Duration::from_secs(366 * 86_400);
@@ -341,52 +342,6 @@ pub(super) fn scope_values(value: Value<'_>) -> Vec<String> {
         }
     }
     values
-}
-
-fn claims(value: &Value<'_>, path: Option<&PathPattern>) -> Vec<ClaimRequirement> {
-    let mut claims = Vec::new();
-    let named = value.named("claim");
-    if named.is_empty() && value.keys().is_some() {
-        value.wrong("names no claim; name one, or remove it");
-    }
-    for (name, value) in named {
-        if name.is_empty() {
-            value.wrong("a claim needs a name");
-        }
-        let items = value.items();
-        if items.is_empty() {
-            value.wrong("the list is empty, so no token could pass; fill it, or remove it");
-        }
-        let values = items.iter().filter_map(|item| claim_value(item, path)).collect();
-        claims.push(ClaimRequirement { name: name.to_owned(), values });
-    }
-    claims
-}
-
-fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimValue> {
-    if let Some(literal) = value.literal() {
-        if literal.as_number().is_some_and(|number| !is_exact(number)) {
-            value.wrong("no token could pass: a number so large loses digits wherever JSON is read; claims are compared with whole numbers of 64 bits, or with text");
-        }
-        return Some(ClaimValue::Literal(literal));
-    }
-    // What a variable holds is never a parameter: braces count where they stand in the file.
-    let parameter = value.written().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    let Some(name) = parameter else {
-        let text = value.text()?;
-        let inside = value.written().replace("${", "");
-        if inside.contains('{') {
-            value.wrong("mixes a parameter with other text; `\"{name}\"` must stand alone");
-        }
-        return Some(ClaimValue::Literal(text.into()));
-    };
-    let known: Vec<&str> = path.map(|path| path.parameters().collect()).unwrap_or_default();
-    if path.is_some() && !known.contains(&name) {
-        let names: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
-        let has = if names.is_empty() { "no parameter".to_owned() } else { names.join(", ") };
-        value.wrong(format!("`path` has no `{{{name}}}`; it has {has}"));
-    }
-    Some(ClaimValue::PathParameter(name.to_owned()))
 }
 
 /// Gives every route a name of its own: metrics and logs tell routes apart by it.

@@ -20,7 +20,7 @@ use crate::core::signing::{SigningFailed, SigningKey};
 use crate::core::time::Timestamp;
 
 /// `typ` of every assertion.
-const TYPE: &str = "tollgate+jwt";
+pub(super) const TYPE: &str = "tollgate+jwt";
 
 /// What an assertion is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, header};
+
 use crate::core::denial::Denial;
+use crate::core::route::{CorsSpeaker, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::security_event::Code;
 
@@ -47,6 +50,35 @@ pub fn counts(denial: &Denial) -> bool {
         // A code, or the refresh token of a native client; a session's own end is `SessionEnded`.
         Denial::FromAuthorizationServer(said) => said.error == "invalid_grant",
         _ => false,
+    }
+}
+
+/// With whose denials a request's count, of those of its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tally {
+    /// They brake whatever comes from there.
+    #[default]
+    Everybody,
+    /// Those of routes that only report; they brake these routes alone.
+    Trial,
+    /// Those of pages that the gateway does not know; they brake such pages alone.
+    UnlistedPage,
+}
+
+impl Tally {
+    /// Only where an upstream says which pages may send a token can one do so that is not listed here: elsewhere its
+    /// browser gets no leave for it. `headers`: of the request.
+    pub fn of(route: &Route, headers: &HeaderMap) -> Self {
+        if route.report_only {
+            Self::Trial
+        } else if route.cors == CorsSpeaker::Upstream
+            && headers.contains_key(header::ORIGIN)
+            && route.sharing.reader(headers).is_none()
+        {
+            Self::UnlistedPage
+        } else {
+            Self::Everybody
+        }
     }
 }
 
@@ -108,10 +140,61 @@ impl Debt {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+    use crate::core::cors::Sharing;
+    use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::request::Origin;
+    use crate::core::route::Dpop;
+    use crate::core::route::forwarding::Forwarding;
+    use crate::core::route::path::PathPattern;
+    use crate::core::route::policy::Access;
+    use crate::core::route::resource::Resource;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const DEFAULT: Allowance = Allowance { most: 120, window: Duration::from_secs(60) };
+
+    fn route(cors: CorsSpeaker, report_only: bool, listed: &str) -> Route {
+        let origins = vec![Origin::parse(listed).unwrap()];
+        Route {
+            name: RouteName::new("/x"),
+            path: PathPattern::parse("/x").unwrap(),
+            host: None,
+            methods: None,
+            access: Access::Public,
+            session: None,
+            report_only,
+            dpop: Dpop::Allowed,
+            resource: Resource::default(),
+            upstream: UpstreamName::new("up"),
+            cors,
+            sharing: Sharing { origins, ..Sharing::default() },
+            forwarding: Forwarding::default(),
+        }
+    }
+
+    #[test]
+    fn whose_denials_are_counted_apart() {
+        const APP: &str = "https://app.example";
+        for (cors, report_only, origins, tally) in [
+            (CorsSpeaker::Upstream, false, &["https://evil.example"][..], Tally::UnlistedPage),
+            (CorsSpeaker::Upstream, false, &["null"], Tally::UnlistedPage),
+            (CorsSpeaker::Upstream, false, &[APP, "https://evil.example"], Tally::UnlistedPage),
+            (CorsSpeaker::Upstream, false, &[APP], Tally::Everybody),
+            (CorsSpeaker::Upstream, false, &[], Tally::Everybody),
+            (CorsSpeaker::Gateway, false, &["https://evil.example"], Tally::Everybody),
+            (CorsSpeaker::Upstream, true, &["https://evil.example"], Tally::Trial),
+            (CorsSpeaker::Gateway, true, &[], Tally::Trial),
+        ] {
+            let mut headers = HeaderMap::new();
+            for origin in origins {
+                headers.append(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            let route = route(cors, report_only, APP);
+            assert_eq!(Tally::of(&route, &headers), tally, "{cors:?} {report_only} {origins:?}");
+        }
+    }
 
     fn after(milliseconds: u64) -> Timestamp {
         NOW.plus(Duration::from_millis(milliseconds))

@@ -10,6 +10,7 @@ use crate::core::identity_headers::{HeaderList, IdentityHeaders, WhichList};
 use crate::core::revocation::marks::TokenMarks;
 use crate::core::route::policy::TokenFacts;
 use crate::core::session::grant::FamilyId;
+use crate::core::token::json::HEAP;
 use crate::core::token::verified::VerifiedToken;
 
 /// Somebody who proved who they are. In one piece, with what whoever remembers them has beside it: each piece more is a
@@ -133,6 +134,9 @@ impl<B: ?Sized> Caller<B> {
     /// How many bytes of memory it takes with what is beside it, rather too many than too few.
     pub fn size(&self) -> usize {
         let beside = size_of_val(&self.beside);
-        self.token.size().saturating_add(beside).saturating_add(self.identity.size())
+        let subject = self.by_id_token.as_ref().and_then(|named| named.subject.as_deref());
+        let texts = [self.client.as_deref(), self.session.as_deref(), subject].into_iter().flatten();
+        let texts = texts.map(|text| HEAP.saturating_add(text.len())).fold(0, usize::saturating_add);
+        self.token.size().saturating_add(beside).saturating_add(self.identity.size()).saturating_add(texts)
     }
 }

@@ -8,6 +8,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
+use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
@@ -74,6 +75,8 @@ pub(crate) struct Context {
     pub(crate) ride: Option<Ride>,
     /// It was the session cookie that was to prove who calls; whether one came.
     pub(crate) by_session: Option<bool>,
+    /// With whose denials its refusal counts.
+    pub(crate) tally: Tally,
     // For the log.
     /// The route that a refusal concerns; a permit has its own.
     refused_by: Option<Arc<Route>>,
@@ -146,6 +149,7 @@ impl Context {
             sent: None,
             ride: None,
             by_session: None,
+            tally: Tally::Everybody,
             refused_by: None,
             endpoint: None,
             outcome: "ok",

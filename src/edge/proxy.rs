@@ -19,6 +19,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::config::settings::SentHost;
+use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::cors::{self, Preflight};
 use crate::core::denial::Denial;
@@ -134,6 +135,8 @@ impl Proxy {
                 context.permit = Some(permit);
             }
             Err(refusal) => {
+                let tally = refusal.route.as_deref().map(|route| Tally::of(route, &request.headers));
+                context.tally = tally.unwrap_or_default();
                 refusal.session.into_iter().for_each(|side| drop(context.keep_session(*side)));
                 context.keep(refusal.route, refusal.caller.as_deref().map(Caller::token));
                 return Err(refusal.denial);

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use crate::core::brake::Tally;
 use crate::core::denial::{Denial, LogLevel};
 use crate::core::ids::RouteName;
 use crate::core::request::{Origin, host_name};
@@ -60,7 +61,7 @@ impl Proxy {
         self.gate.metrics.denied(route, facts.label);
         self.gate.operators.refusals.note(facts.label, route, self.gate.clock.now());
         if let Some(who) = &context.who {
-            brake::note(&self.gate, context.live(), who.client, denial);
+            brake::note(&self.gate, context.live(), who.client, denial, context.tally);
         }
         let request_id = context.request_id();
         match facts.level {
@@ -80,7 +81,7 @@ impl Proxy {
         context.report_only = Some(facts.label);
         self.gate.metrics.would_be_denied(route, facts.label);
         if let Some(who) = &context.who {
-            brake::note_reported(&self.gate, context.live(), who.client, denial);
+            brake::note(&self.gate, context.live(), who.client, denial, Tally::Trial);
         }
         if facts.level != LogLevel::Info {
             let request_id = context.request_id();

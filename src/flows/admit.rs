@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
 use crate::core::request::{RequestHead, check_length};
@@ -23,7 +24,8 @@ use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, Spelled, carried};
 use crate::flows::Gate;
 use crate::flows::assert::assertion;
-use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::authenticate::authenticate;
+use crate::flows::brought::Brought;
 use crate::flows::exchange::{At, receipts, session_cookie};
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::By;
@@ -286,8 +288,8 @@ async fn judge(
     by: By<'_>,
     now: Timestamp,
 ) -> Result<Arc<Remembered>, Denial> {
-    let only_reports = route.report_only;
-    let brought = Brought::ByRequest { to: &route.access, from: head.client_address, only_reports, by };
+    let tally = Tally::of(route, head.headers);
+    let brought = Brought::ByRequest { to: &route.access, from: head.client_address, tally, by };
     let found = authenticate(gate, live, token, brought, now).await?;
     receipts::used(gate, live, &found, now);
     Ok(found)

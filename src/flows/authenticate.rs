@@ -6,48 +6,26 @@
 //! A token that is remembered is judged as the whole judgement would judge it: what can change with time, keys or
 //! configuration is compared, and where it did change the whole judgement follows.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::core::denial::Denial;
-use crate::core::ids::IssuerName;
 use crate::core::revocation::TokenFacts;
-use crate::core::route::policy::Access;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::Spelled;
-use crate::core::token::binding::Thumbprint;
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::jwt::Unverified;
 use crate::core::token::verified::VerifiedToken;
+use crate::flows::brought::Brought;
 use crate::flows::introspect;
 use crate::flows::keep_keys_fresh::{Means, keys_for};
-use crate::flows::prove_possession::{By, prove_possession};
+use crate::flows::prove_possession::prove_possession;
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::{IssuerState, Issuers};
 use crate::state::live::Live;
 use crate::state::verified_tokens::{Found, Grounds, Remembered};
-
-/// How a token came.
-#[derive(Clone, Copy, Debug)]
-pub enum Brought<'a> {
-    /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
-    /// `only_reports`: the route is `report_only`.
-    ByRequest { to: &'a Access, from: IpAddr, only_reports: bool, by: By<'a> },
-    /// By its issuer, which has just given it; to whoever proved this key, or none.
-    ByIssuer(&'a IssuerName, Option<Thumbprint>),
-}
-
-impl<'a> Brought<'a> {
-    const fn by(self) -> By<'a> {
-        match self {
-            Self::ByRequest { by, .. } => by,
-            Self::ByIssuer(_, key) => By::Issuance(key),
-        }
-    }
-}
 
 /// Who brings this access token.
 ///
@@ -91,8 +69,8 @@ async fn find(
         return admitted.map(|()| found);
     }
     let token = token.text()?;
-    if let Brought::ByRequest { from, only_reports, .. } = brought {
-        brake::before_token(gate, live, fingerprint, from, only_reports, now)?;
+    if let Brought::ByRequest { from, tally, .. } = brought {
+        brake::before_token(gate, live, fingerprint, from, tally, now)?;
     }
     let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
     let found = remembered(gate, live, judged, fingerprint, token);

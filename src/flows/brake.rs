@@ -6,13 +6,15 @@
 //! What counts is said by [`counts`]. That a request was refused here does not count:
 //! it cost nothing.
 //!
-//! Denials that a route only reports count apart, as often, and only on such routes: a trial keeps nobody from anything
-//! elsewhere, and is no way around the brake to the signatures and the authorization server that all routes share.
+//! Some count apart, as often, and brake their like alone ([`Tally`]). Denials that a route only reports: a trial keeps nobody
+//! from anything elsewhere. And those of pages that no client lists, on routes whose upstream lets them send tokens
+//! (`cors: upstream`): no page of anybody's shuts its visitor out. Neither is a way around the brake to the signatures and the
+//! authorization server that all routes share.
 
 use std::net::IpAddr;
 
 use crate::core::address::Whose;
-use crate::core::brake::{Allowance, counts};
+use crate::core::brake::{Allowance, Tally, counts};
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
@@ -26,11 +28,21 @@ use crate::state::live::Live;
 pub struct Brake {
     denials: Denials,
     reported: Denials,
+    of_unlisted_pages: Denials,
     known_tokens: KnownTokens,
 }
 
-/// Before anything is done for a token. `only_reports`: the route refuses nobody, and whoever had too many reports there is
-/// one more.
+impl Brake {
+    const fn by(&self, tally: Tally) -> &Denials {
+        match tally {
+            Tally::Everybody => &self.denials,
+            Tally::Trial => &self.reported,
+            Tally::UnlistedPage => &self.of_unlisted_pages,
+        }
+    }
+}
+
+/// Before anything is done for a token. What everybody of the address was denied brakes whoever is counted apart, too.
 ///
 /// # Errors
 /// [`Denial::TooManyDenials`]
@@ -39,12 +51,12 @@ pub(in crate::flows) fn before_token(
     live: &Live,
     token: Fingerprint,
     address: IpAddr,
-    only_reports: bool,
+    tally: Tally,
     now: Timestamp,
 ) -> Result<(), Denial> {
     let mut braked = before_work(gate, live, address, now);
-    if only_reports && braked.is_ok() {
-        braked = wait(&gate.brake.reported, live, address, true, now);
+    if tally != Tally::Everybody && braked.is_ok() {
+        braked = wait(gate, live, address, tally, now);
     }
     braked.or_else(|denial| if gate.brake.known_tokens.knows(token) { Ok(()) } else { Err(denial) })
 }
@@ -59,20 +71,16 @@ pub(in crate::flows) fn before_work(
     address: IpAddr,
     now: Timestamp,
 ) -> Result<(), Denial> {
-    wait(&gate.brake.denials, live, address, false, now)
+    wait(gate, live, address, Tally::Everybody, now)
 }
 
-fn wait(
-    denials: &Denials,
-    live: &Live,
-    address: IpAddr,
-    only_reported: bool,
-    now: Timestamp,
-) -> Result<(), Denial> {
+fn wait(gate: &Gate, live: &Live, address: IpAddr, tally: Tally, now: Timestamp) -> Result<(), Denial> {
     let Some(allowance) = allowance(live) else { return Ok(()) };
-    match denials.wait(Whose::from(address), allowance, now) {
+    match gate.brake.by(tally).wait(Whose::from(address), allowance, now) {
         None => Ok(()),
-        Some(retry_after) => Err(Denial::TooManyDenials { retry_after, only_reported }),
+        Some(retry_after) => {
+            Err(Denial::TooManyDenials { retry_after, only_reported: tally == Tally::Trial })
+        }
     }
 }
 
@@ -83,21 +91,13 @@ pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: Fingerprint) {
     }
 }
 
-/// A request was refused. Every refusal, of whatever kind, comes through here once.
-pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial) {
-    note_in(&gate.brake.denials, gate, live, address, denial);
-}
-
-/// A request would have been refused, but its route only reports that.
-pub fn note_reported(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial) {
-    note_in(&gate.brake.reported, gate, live, address, denial);
-}
-
-fn note_in(denials: &Denials, gate: &Gate, live: &Live, address: IpAddr, denial: &Denial) {
+/// A request was refused, or would have been but that its route only reports that. Every refusal, of whatever kind, comes
+/// through here once.
+pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial, tally: Tally) {
     if counts(denial)
         && let Some(allowance) = allowance(live)
     {
-        denials.note(Whose::from(address), allowance, gate.clock.now());
+        gate.brake.by(tally).note(Whose::from(address), allowance, gate.clock.now());
     }
 }
 

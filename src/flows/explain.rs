@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::settings::Upstream;
 use crate::config::summary;
+use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::challenge::www_authenticate;
 use crate::core::denial::Denial;
@@ -25,7 +26,8 @@ use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::admit::{Target, find_route, read_target};
-use crate::flows::authenticate::{self, Brought};
+use crate::flows::authenticate;
+use crate::flows::brought::Brought;
 use crate::flows::describe_resource::describe_resource;
 use crate::flows::explain::token::Told;
 use crate::flows::introspect::whom_to_ask;
@@ -262,7 +264,7 @@ impl Story<'_> {
         let brought = Brought::ByRequest {
             to: &route.access,
             from: self.head.client_address,
-            only_reports: route.report_only,
+            tally: Tally::of(route, self.head.headers),
             by: By::Having,
         };
         if let Some(issuer) = whom_to_ask(self.live, text.into(), brought) {

@@ -17,7 +17,7 @@ use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
 use crate::state::live::Live;
 
 /// Browsers say with every POST whose page sends it (Fetch section 3.2); servers have no page. What a browser sends is not
-/// looked at: no page of anybody's can use up what its visitor's address may get wrong.
+/// looked at, nor is it passed on for a native client: no page of anybody's can use up what its visitor's address may get wrong.
 pub(in crate::flows) fn is_of_a_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
 }

@@ -7,6 +7,7 @@ mod assert;
 pub mod authenticate;
 pub mod backchannel_logout;
 pub mod brake;
+pub mod brought;
 pub mod call_authorization_server;
 pub mod describe_resource;
 pub mod exchange;

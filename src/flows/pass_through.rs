@@ -2,6 +2,9 @@
 //!
 //! A proof of possession goes along as it came (RFC 9449 section 5): it is between the client and its server.
 //!
+//! A page asks for nobody's application: what a browser sends is refused, but from a page of a listed origin, before the
+//! brake and the authorization server. Its visitor's address could be braked otherwise, by any page.
+//!
 //! There is no session here: no cookie is read or set, nothing is remembered, and tokens are not judged
 //! before they are used. The gateway's secret is lent as `core::session::oauth::native` says, and to nobody
 //! else. It must never repeat a request: a refresh token may have been replaced although no answer came. So a refresh is
@@ -22,6 +25,7 @@ use crate::core::session::oauth::native::{NativeRequest, Proof, Registered};
 use crate::core::session::oauth::request::Parameters;
 use crate::core::token::dpop::{self, DPOP};
 use crate::flows::call_authorization_server::{self, AsClient, ask_token_endpoint};
+use crate::flows::heard::is_of_a_browser;
 use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
 use crate::flows::{Gate, brake};
 use crate::state::live::Live;
@@ -38,11 +42,8 @@ pub(in crate::flows) async fn pass_through(
     client: &Arc<NativeClient>,
     parameters: &Parameters,
 ) -> Result<OAuthAnswer, OAuthRefusal> {
-    let result = match NativeRequest::read(head.headers, parameters, registered(client)) {
-        Ok(request) => match brake::before_work(gate, live, head.client_address, gate.clock.now()) {
-            Ok(()) => answered(gate, live, head, client, &request).await,
-            Err(denial) => Err(denial),
-        },
+    let result = match may_go_on(gate, live, head, client, parameters) {
+        Ok(request) => answered(gate, live, head, client, &request).await,
         Err(denial) => Err(denial),
     };
     let outcome = count(gate, client, parameters, &result);
@@ -62,6 +63,22 @@ pub(in crate::flows) async fn pass_through(
             Err(OAuthRefusal { client: Some(client.name.clone()), ..OAuthRefusal::before_client(denial) })
         }
     }
+}
+
+/// What is decided before anything is done.
+fn may_go_on(
+    gate: &Gate,
+    live: &Live,
+    head: &RequestHead<'_>,
+    client: &NativeClient,
+    parameters: &Parameters,
+) -> Result<NativeRequest, Denial> {
+    if is_of_a_browser(head.headers) && live.settings.sharing.reader(head.headers).is_none() {
+        return Err(Denial::OriginNotAllowed);
+    }
+    let request = NativeRequest::read(head.headers, parameters, registered(client))?;
+    brake::before_work(gate, live, head.client_address, gate.clock.now())?;
+    Ok(request)
 }
 
 fn registered(client: &NativeClient) -> Registered<'_> {

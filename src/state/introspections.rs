@@ -98,9 +98,11 @@ impl Introspections {
         memory.begin(&memory, id, now, self.cache)
     }
 
-    /// Forgets every answer; those of calls under way are for whoever waits for them alone.
+    /// Forgets every answer, but not which tokens were good before; those of calls under way are for whoever waits for them
+    /// alone.
     pub fn forget(&self) {
-        self.memory.store(Arc::default());
+        let once_good = Arc::clone(&self.memory.load().once_good);
+        self.memory.store(Arc::new(Memory { once_good, ..Memory::default() }));
     }
 
     /// How many good tokens are remembered; the time of some may be over.
@@ -136,8 +138,8 @@ impl Introspections {
 struct Memory {
     good: Cache<Fingerprint, Known<Good>, InBytes>,
     refused: Cache<Fingerprint, Known<Denial>>,
-    /// What was good the last time that its issuer was asked, however long ago.
-    once_good: Cache<Fingerprint, ()>,
+    /// What was ever good, and whether it was so the last time that its issuer was asked, however long ago.
+    once_good: Arc<Cache<Fingerprint, bool>>,
     calls: Mutex<Calls>,
 }
 
@@ -166,7 +168,7 @@ impl Default for Memory {
         Self {
             good: Cache::with_weighter(TOKENS, BYTES, InBytes),
             refused: Cache::new(REFUSED),
-            once_good: Cache::new(TOKENS),
+            once_good: Arc::new(Cache::new(TOKENS)),
             calls: Mutex::default(),
         }
     }
@@ -179,7 +181,7 @@ impl Memory {
     }
 
     fn begin(&self, shared: &Arc<Self>, id: Fingerprint, now: Timestamp, cache: Duration) -> Found {
-        let was_good = self.once_good.get(&id).is_some();
+        let was_good = self.once_good.get(&id) == Some(true);
         let mut calls = lock(&self.calls);
         // A call that landed meanwhile has left its answer before it left the list.
         if let Some(verdict) = self.recall(id, now) {
@@ -258,7 +260,7 @@ impl Flight {
         };
         match &verdict {
             Ok(token) => {
-                self.memory.once_good.insert(self.id, ());
+                self.memory.once_good.insert(self.id, true);
                 let until = asked_at.plus(self.cache).min(token.expires_at());
                 if asked_at < until {
                     let said = Good {
@@ -272,7 +274,8 @@ impl Flight {
             Err(denial) => {
                 self.refuse(denial, asked_at, REFUSED_FOR.min(self.cache));
                 self.memory.good.remove(&self.id);
-                self.memory.once_good.remove(&self.id);
+                // Only where it is known: what was never good is not to be.
+                let _ = self.memory.once_good.replace(self.id, false, true);
             }
         }
         let mut calls = lock(&self.memory.calls);
@@ -437,14 +440,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn also_without_a_memory_it_is_known_what_was_good_the_last_time() {
+    async fn also_without_a_memory_it_is_known_what_was_good_before_however_often_it_is_asked_about() {
         let nothing = Introspections::new(Duration::ZERO);
         learn(&nothing, "a", good(), NOW);
-        for was_good in [true, false] {
+        for was_good in [true, true] {
             let (flight, landing) = begin(&nothing, "a", later(1));
             flight.lands(refused(INACTIVE), later(1));
             assert_eq!(landing.verdict().await.unwrap_err(), Denial::TokenInactive { was_good });
         }
+    }
+
+    #[test]
+    fn what_was_good_is_known_to_have_been_also_after_everything_was_forgotten() {
+        let known = Introspections::new(CACHE);
+        learn(&known, "a", good(), NOW);
+        for round in 1..=3 {
+            known.forget();
+            learn(&known, "a", refused(INACTIVE), later(60 * round));
+            let ended = remembered(&known, "a", later(60 * round)).unwrap().unwrap_err();
+            assert_eq!(ended, Denial::TokenInactive { was_good: true }, "{round}");
+        }
+        learn(&known, "b", refused(INACTIVE), NOW);
+        assert_eq!(known.memory.load().once_good.len(), 1, "made-up ones take no room there");
     }
 
     #[tokio::test]
@@ -481,9 +498,13 @@ mod tests {
     fn strangers_cannot_take_all_the_room() {
         let known = Introspections::new(CACHE);
         learn(&known, "known", good(), NOW);
+        learn(&known, "ended", good(), NOW);
+        learn(&known, "ended", refused(INACTIVE), later(30));
         let now = later(60);
         let flights: Vec<_> = (0..CALLS_FOR_STRANGERS).map(|n| begin(&known, &n.to_string(), now)).collect();
-        assert!(matches!(known.find(id("one more"), now), Found::Full));
+        for text in ["one more", "ended"] {
+            assert!(matches!(known.find(id(text), now), Found::Full), "{text}");
+        }
         assert!(matches!(known.find(id("0"), now), Found::UnderWay(_)));
         let (flight, _) = begin(&known, "known", now);
         drop(flight);

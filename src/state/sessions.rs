@@ -4,12 +4,12 @@
 //! Memory only and bounded; none of it is needed to be right: what is gone is read from the store again. It must never
 //! say that a session goes on: the grant in the cookie, the list of revocations and the token itself say that.
 
-use std::sync::Arc;
+use std::ptr::addr_eq;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ahash::RandomState;
-use arc_swap::ArcSwapOption;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use serde_json::{Map, Value};
@@ -19,6 +19,7 @@ use crate::core::secret::SecretString;
 use crate::core::session::exchange::tokens::SessionTokens;
 use crate::core::session::grant::{FamilyId, Generation};
 use crate::core::time::Timestamp;
+use crate::core::token::json;
 
 /// The most families that are known at once: about 10 MB. Of more, those that come least often are read again.
 const FAMILIES: usize = 64 * 1024;
@@ -26,14 +27,12 @@ const FAMILIES: usize = 64 * 1024;
 const EXPECTED: usize = 1024;
 /// What a generation takes beside its texts.
 const PLACE: u64 = 400;
-/// A claim takes more room in memory than in its token.
-const CLAIMS: u64 = 6;
 /// An access token that ends within it is exchanged, but not before half of its life: one that is short would serve one
 /// request alone.
 const SOON: Duration = Duration::from_secs(10);
 
-/// The tokens of one generation, at hand.
-#[derive(Debug)]
+/// The tokens of one generation, at hand. It does not change where it is remembered: what it takes is counted once.
+#[derive(Clone, Debug)]
 pub struct Held {
     pub access_token: SecretString,
     pub expires_at: Timestamp,
@@ -41,48 +40,47 @@ pub struct Held {
     pub due_at: Timestamp,
     /// Of the ID token, where upstreams are told who calls by it.
     pub id_claims: Option<Map<String, Value>>,
-    spoken_of: ArcSwapOption<SpokenOf>,
+    spoken_of: Option<SpokenOf>,
+    /// Without what upstreams are told.
+    own_size: u64,
     size: u64,
 }
 
-/// What upstreams are told, made once for each reading of the access token.
-#[derive(Debug)]
+/// What upstreams are told, made once for each reading of the access token. That is only compared: what is gone must not stay
+/// in memory for it.
+#[derive(Clone, Debug)]
 struct SpokenOf {
-    token: Arc<Caller>,
+    token: Weak<Caller>,
     caller: Arc<Caller>,
+}
+
+impl SpokenOf {
+    fn is_of(&self, token: &Arc<Caller>) -> bool {
+        addr_eq(self.token.as_ptr(), Arc::as_ptr(token))
+    }
 }
 
 impl Held {
     /// `since`: when the tokens came.
     pub fn new(tokens: &SessionTokens, since: Timestamp, id_claims: Option<Map<String, Value>>) -> Self {
         let life = tokens.expires_at.since(since);
-        let bytes = |token: &SecretString| u64::try_from(token.expose().len()).unwrap_or(u64::MAX);
-        let claims = tokens.id_token.as_ref().filter(|_| id_claims.is_some());
-        let size = bytes(&tokens.access_token)
-            .saturating_add(claims.map_or(0, bytes).saturating_mul(CLAIMS))
-            .saturating_add(PLACE);
+        let size = PLACE
+            .saturating_add(in_bytes(tokens.access_token.expose().len()))
+            .saturating_add(id_claims.as_ref().map_or(0, |claims| in_bytes(json::size_of_members(claims))));
         Self {
             access_token: tokens.access_token.clone(),
             expires_at: tokens.expires_at,
             due_at: tokens.expires_at.minus(SOON.min(life / 2)),
             id_claims,
-            spoken_of: ArcSwapOption::empty(),
+            spoken_of: None,
+            own_size: size,
             size,
         }
     }
+}
 
-    /// Whose session it is. `token`: as the access token says it. `make`: what is said of them instead.
-    pub fn caller(&self, token: &Arc<Caller>, make: impl FnOnce() -> Caller<()>) -> Arc<Caller> {
-        if let Some(made) = &*self.spoken_of.load()
-            && Arc::ptr_eq(&made.token, token)
-        {
-            return Arc::clone(&made.caller);
-        }
-        let caller: Arc<Caller> = Arc::new(make());
-        let made = SpokenOf { token: Arc::clone(token), caller: Arc::clone(&caller) };
-        self.spoken_of.store(Some(Arc::new(made)));
-        caller
-    }
+fn in_bytes(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// What is known of a family, beside its tokens.
@@ -214,6 +212,32 @@ impl Sessions {
         held
     }
 
+    /// Whose session it is. `held`: its tokens, of this generation. `token`: as the access token says it. `make`: what is said
+    /// of them instead; it is made again each time only where there is no room to remember it.
+    pub fn caller(
+        &self,
+        (family, generation): (FamilyId, Generation),
+        held: &Held,
+        token: &Arc<Caller>,
+        make: impl FnOnce() -> Caller<()>,
+    ) -> Arc<Caller> {
+        if let Some(made) = held.spoken_of.as_ref().filter(|made| made.is_of(token)) {
+            return Arc::clone(&made.caller);
+        }
+        let caller: Arc<Caller> = Arc::new(make());
+        // Of a token that is gone its own place is left, for as long as it is compared with.
+        let more = in_bytes(caller.size().saturating_add(size_of_val(&**token)));
+        let size = held.own_size.saturating_add(more);
+        let spoken_of = Some(SpokenOf { token: Arc::downgrade(token), caller: Arc::clone(&caller) });
+        // What is too large for its part of the memory would take the tokens with it. What was exchanged meanwhile does not
+        // come back.
+        if size <= self.tokens.shard_capacity() / 2 {
+            let held = Held { spoken_of, size, ..held.clone() };
+            let _ = self.tokens.replace((family, generation), Arc::new(held), true);
+        }
+        caller
+    }
+
     /// They were exchanged for others.
     pub fn drop_tokens(&self, family: FamilyId, generation: Generation) {
         self.tokens.remove(&(family, generation));
@@ -233,7 +257,11 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::core::token::introspection::Answer;
+    use crate::core::token::testing::{NOW, claims, rules, with};
 
     const AT: Timestamp = Timestamp::from_secs(1000);
 
@@ -261,6 +289,56 @@ mod tests {
         (0..1000).for_each(|generation| drop(hold(generation)));
         let held = (0..1000).filter(|generation| sessions.tokens(family(1), *generation).is_some()).count();
         assert!((10..60).contains(&held), "{held}");
+    }
+
+    /// Whom an access token names that has so many roles.
+    fn with_roles(count: usize) -> Arc<Caller> {
+        let says = json!({ "active": true, "token_type": "Bearer", "roles": vec!["a role"; count] });
+        let answer = Answer::parse(with(claims(), says).to_string().as_bytes()).unwrap();
+        Arc::new(Caller::new(answer.judge(&rules(), NOW).unwrap(), &[], ()))
+    }
+
+    #[test]
+    fn what_upstreams_are_told_is_made_once_and_counts_in_what_a_session_takes() {
+        let sessions = Sessions::new(4 << 20);
+        let (token, at) = (with_roles(100), (family(1), 0));
+        let of_session = |token: &Arc<Caller>| token.of_session("web-app", Some("sid"), None, &[]);
+        let held = sessions.hold(family(1), 0, Held::new(&tokens(10, 60), AT, None));
+        let without = sessions.tokens.weight();
+        let told = sessions.caller(at, &held, &token, || of_session(&token));
+        let with_it = sessions.tokens.weight();
+        assert!(with_it >= without + told.size() as u64, "{without} {with_it} {}", told.size());
+        let held_now = sessions.tokens(family(1), 0).unwrap();
+        let again = sessions.caller(at, &held_now, &token, || panic!("made twice"));
+        assert!(Arc::ptr_eq(&told, &again));
+        // Another reading of the token takes its place.
+        let anew = with_roles(100);
+        sessions.caller(at, &held_now, &anew, || of_session(&anew));
+        assert_eq!(sessions.tokens.weight(), with_it);
+        // What was exchanged meanwhile does not come back.
+        sessions.drop_tokens(family(1), 0);
+        sessions.caller(at, &held, &token, || of_session(&token));
+        assert!(sessions.tokens(family(1), 0).is_none());
+        for generation in 0..2000 {
+            let held = sessions.hold(family(2), generation, Held::new(&tokens(10, 60), AT, None));
+            sessions.caller((family(2), generation), &held, &token, || of_session(&token));
+        }
+        let at_hand =
+            (0..2000).filter(|generation| sessions.tokens(family(2), *generation).is_some()).count();
+        assert!(at_hand > 10 && at_hand * told.size() <= 4 << 20, "{at_hand} of {} bytes", told.size());
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_remembered_leaves_the_tokens_at_hand() {
+        let sessions = Sessions::new(1 << 16);
+        let token = with_roles(2000);
+        let held = sessions.hold(family(1), 0, Held::new(&tokens(10, 60), AT, None));
+        for _ in 0..2 {
+            let told = sessions
+                .caller((family(1), 0), &held, &token, || token.of_session("web-app", None, None, &[]));
+            assert!(told.size() > 1 << 16);
+            assert!(sessions.tokens(family(1), 0).is_some());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tollgate::core::route::path::{CanonicalPath, EncodedSlash};
 
 use crate::choices::Choices;
 
-const PIECES: [&str; 34] = [
+const PIECES: [&str; 38] = [
     "a",
     "/",
     ".",
@@ -30,6 +30,10 @@ const PIECES: [&str; 34] = [
     "%252561",
     "%C3%A9",
     "%c3",
+    "%25c3",
+    "%25a9",
+    "%25c0",
+    "%25ff",
     "%00",
     "%7f",
     "%250a",
@@ -86,6 +90,7 @@ fn a_path_is_refused_or_has_one_spelling_in_which_nobody_finds_another() {
                 }
                 assert_eq!(read.len(), judged.len(), "{text}");
                 for segment in read {
+                    assert!(std::str::from_utf8(&segment).is_ok(), "{text} reads {segment:?}");
                     assert!(!matches!(&segment[..], b"" | b"." | b".."), "{text}");
                     assert!(segment.iter().all(|b| !matches!(b, 0..=0x1f | 0x7f | b'/' | b'\\')), "{text}");
                 }

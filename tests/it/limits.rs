@@ -256,12 +256,17 @@ async fn what_honest_callers_meet_does_not_count() {
     let upstream = Upstream::start().await;
     let to = upstream.url();
     let app = "http://app.gate.localhost:3000";
+    let server = Upstream::answering(Arc::new(crate::csrf::authorization_server)).await;
     let gateway = Gateway::with(&format!(
-        "limits: {{ denials_per_address: 1/h }}
-clients: {{ web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }} }}
+        "  fake: {{ url: \"{}\", audience: \"https://api.example.com\" }}
+limits: {{ denials_per_address: 1/h }}
+clients:
+  web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }}
+  phone: {{ mode: native, issuer: fake }}
 routes:
   - {{ path: /api/*, to: \"{to}\", require: {{ scope: admin }}, methods: [GET] }}
-  - {{ path: /strict/*, to: \"{to}\", require: {{ acr: gold }}, clients: web-app }}\n"
+  - {{ path: /strict/*, to: \"{to}\", require: {{ acr: gold }}, clients: web-app }}\n",
+        server.url()
     ))
     .await;
     let bearer = gateway.bearer("alice", "");
@@ -274,6 +279,9 @@ routes:
         "grant_type=authorization_code&client_id=web-app&code=x&redirect_uri={app}/back&code_verifier={}",
         "v".repeat(43)
     );
+    let native = "grant_type=refresh_token&client_id=phone&refresh_token=made-up";
+    let evil = ("Origin", "http://evil.example");
+    let cross_site = ("Sec-Fetch-Site", "cross-site");
     let get = |path, fields: &[(&str, &str)]| request("GET", path, fields, b"");
     let post = |fields: &[(&str, &str)], body: &str| {
         request("POST", "/oauth/token", &[fields, &[form]].concat(), body.as_bytes())
@@ -304,6 +312,11 @@ routes:
         ("a foreign page's socket", get("/api/x", &socket), 403),
         ("a foreign page's refresh", post(&[("Origin", "http://evil.example")], refresh), 403),
         ("a foreign page's code", post(&[("Origin", "http://evil.example")], &code), 403),
+        ("a foreign page's native refresh", post(&[evil], native), 403),
+        ("a foreign form's native refresh", post(&[("Origin", "null"), cross_site], native), 403),
+        ("a native refresh of a page that hides where it is", post(&[cross_site], native), 403),
+        ("two pages' native refresh", post(&[("Origin", app), evil], native), 403),
+        ("a foreign page's credentials", post(&[evil, ("Authorization", "Basic cGhvbmU6eA==")], native), 403),
         ("no session", post(&[("Origin", app)], refresh), 400),
         ("a planted cookie", post(&planted, refresh), 400),
         ("an authorization server that is away", post(&[("Origin", app)], &code), 503),
@@ -315,6 +328,59 @@ routes:
         }
         let unseen = gateway.issuer.token_with(json!({ "sub": what, "scope": "admin" }));
         assert_eq!(Behind::new(&gateway, "").await.status("/api/x", Some(&unseen)).await, 200, "{what}");
+    }
+    let asked = |path: &str| server.received().iter().filter(|asked| asked.path() == path).count();
+    assert_eq!(asked("/token"), 0, "it is no matter of the authorization server's");
+}
+
+/// Where an upstream lets every page send tokens: what pages that no client lists are denied brakes no one but them.
+#[tokio::test]
+async fn no_page_brakes_its_visitor_where_an_upstream_lets_it_send_tokens() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let app = "http://app.gate.localhost:3000";
+    let gateway = Gateway::with(&format!(
+        "trusted_proxies: 127.0.0.1
+limits: {{ denials_per_address: 3/h }}
+clients: {{ web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"{app}/back\", origins: [\"{app}\"] }} }}
+routes:
+  - {{ path: /open/*, to: \"{to}\", cors: upstream }}
+  - {{ path: /api/*, to: \"{to}\" }}\n"
+    ))
+    .await;
+    let evil = Some("http://evil.example");
+    let mut client = gateway.connect().await;
+    let mut get = async |address: &str, path: &str, origin: Option<&str>, token: &str| {
+        let bearer = format!("Bearer {token}");
+        let mut fields = vec![("X-Forwarded-For", address), ("Authorization", &*bearer)];
+        fields.extend(origin.map(|origin| ("Origin", origin)));
+        client.get(path, &fields).await.status
+    };
+    let mut tokens = (0..).map(|n| gateway.issuer.token_with(json!({ "sub": format!("user {n}") })));
+    let mut unseen = || tokens.next().unwrap();
+    let visitor = "192.0.2.1";
+    for turn in 0..5 {
+        let expected = if turn < 3 { 401 } else { 429 };
+        assert_eq!(get(visitor, "/open/x", evil, "junk").await, expected, "{turn}");
+    }
+    // Pages like it pay, and nobody else behind this address.
+    assert_eq!(get(visitor, "/open/x", Some("http://other.example"), &unseen()).await, 429);
+    let known = unseen();
+    for (path, origin) in [("/open/x", None), ("/open/x", Some(app)), ("/api/x", evil), ("/api/x", None)] {
+        assert_eq!(get(visitor, path, origin, &unseen()).await, 200, "{path} {origin:?}");
+        assert_eq!(get(visitor, path, origin, &known).await, 200, "{path} {origin:?}");
+    }
+    assert_eq!(get(visitor, "/open/x", evil, &known).await, 200, "what is known goes on");
+    // Whoever is braked is so with an Origin too; listed pages, and what no upstream lets pages send, count as ever.
+    for (address, path, origin) in
+        [("192.0.2.2", "/open/x", None), ("192.0.2.3", "/open/x", Some(app)), ("192.0.2.4", "/api/x", evil)]
+    {
+        for turn in 0..3 {
+            assert_eq!(get(address, path, origin, "junk").await, 401, "{address} {turn}");
+        }
+        for (path, origin) in [("/open/x", evil), ("/open/x", None), ("/api/x", None)] {
+            assert_eq!(get(address, path, origin, &unseen()).await, 429, "{address} {path} {origin:?}");
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) const LIMITS: &[Key] = &[
         "token_memory",
         One("a size"),
         Default("64MiB"),
-        "For access tokens that were verified and are not verified again. `0`: each is, every time. Half as much may be taken by the proofs of possession that were used with tokens, and an eighth by those at `/oauth/token`.",
+        "For access tokens that were verified and are not verified again. `0`: each is, every time. Half as much each may be taken by the tokens of sessions with what upstreams are told of them, by assertions, and by the proofs of possession that were used with tokens, and an eighth by those at `/oauth/token`.",
         "256MiB",
     ),
     key(

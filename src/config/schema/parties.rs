@@ -58,7 +58,7 @@ pub(super) const ISSUER: &[Key] = &[
         "token_type",
         One("text"),
         Otherwise("`at+jwt`, `JWT` or absent"),
-        "Set: the only `typ` that is accepted. With `at+jwt` a token must also have `sub`, a client and an id, as RFC 9068 requires.",
+        "Set: the only `typ` that is accepted; that of another kind of token (`logout+jwt`, `dpop+jwt`, `tollgate+jwt` …) is a mistake. With `at+jwt` a token must also have `sub`, a client and an id, as RFC 9068 requires.",
         "at+jwt",
     ),
     key("clock_skew", One("a duration"), Default("30s"), "How far its clock may be off; at most 10m.", "10s"),

@@ -283,7 +283,7 @@ const ROUTE: &[Key] = &[
         "cors",
         One("`gateway` or `upstream`"),
         Default("gateway"),
-        "Who speaks CORS. `gateway`: pages of the `origins` of the route's clients may read answers, and preflights are answered here. `upstream`: preflights go on without a token, and what the upstream says stays.",
+        "Who speaks CORS. `gateway`: pages of the `origins` of the route's clients may read answers, and preflights are answered here. `upstream`: preflights go on without a token, and what the upstream says stays; refusals of pages in no `origins` of the route's clients brake such pages alone (`limits.denials_per_address`).",
         "upstream",
     ),
     key(

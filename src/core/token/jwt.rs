@@ -21,6 +21,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
+use crate::core::assertion;
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::bound_to;
@@ -236,6 +237,22 @@ impl TokenRules {
     fn asks_for_rfc_9068(&self) -> bool {
         self.token_type.as_deref().is_some_and(|only| is_type(only, "at+jwt"))
     }
+}
+
+/// What JWTs of other kinds are called, of Tollgate's own too (its assertions): OpenID Connect Back-Channel Logout section 2.4,
+/// RFC 8417 section 2.3, RFC 9449 section 4.2, RFC 9701 section 5, RFC 9101 section 10.8.
+const OTHER_TYPES: [&str; 6] = [
+    assertion::TYPE,
+    "logout+jwt",
+    "secevent+jwt",
+    "dpop+jwt",
+    "token-introspection+jwt",
+    "oauth-authz-req+jwt",
+];
+
+/// Whether a `typ` is that of a JWT which is never an access token.
+pub fn is_of_other_tokens(typ: &str) -> bool {
+    OTHER_TYPES.iter().any(|other| is_type(typ, other))
 }
 
 /// `typ` values compare without case, and `application/` may be left out (RFC 7515 section 4.1.9).

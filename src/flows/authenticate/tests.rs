@@ -1,5 +1,6 @@
 //! What is remembered of a token never says anything that the whole judgement would not say.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 

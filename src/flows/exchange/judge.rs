@@ -27,7 +27,8 @@ use crate::core::token::id::TokenId;
 use crate::core::token::id_token::{Expected, VerifiedIdToken};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
-use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::authenticate::authenticate;
+use crate::flows::brought::Brought;
 use crate::flows::verify_id_token::{NotBelieved, verify_id_token};
 use crate::state::live::Live;
 

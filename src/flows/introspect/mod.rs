@@ -25,7 +25,7 @@ use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::id::TokenId;
 use crate::core::token::introspection::{Answer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
-use crate::flows::authenticate::Brought;
+use crate::flows::brought::Brought;
 use crate::flows::call_authorization_server::{AsClient, Endpoint, Proof, post};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
@@ -85,8 +85,8 @@ pub(in crate::flows) async fn introspect(
     let verdict = match recalled {
         Some(verdict) => verdict,
         None => {
-            if let Brought::ByRequest { from, only_reports, .. } = brought {
-                brake::before_token(gate, live, id, from, only_reports, now)?;
+            if let Brought::ByRequest { from, tally, .. } = brought {
+                brake::before_token(gate, live, id, from, tally, now)?;
             }
             ask(gate, issuer, introspections, token, id).await
         }

@@ -16,7 +16,8 @@ use crate::core::session::grant::Grant;
 use crate::core::session::oauth::answer::claims_from_token_endpoint;
 use crate::core::session::ride::Ride;
 use crate::core::time::Timestamp;
-use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::authenticate::authenticate;
+use crate::flows::brought::Brought;
 use crate::flows::exchange::refresh::renew;
 use crate::flows::exchange::{At, session_cookie};
 use crate::state::sessions::{Held, KnownFamily};
@@ -249,7 +250,7 @@ fn caller(at: At<'_>, grant: &Grant, held: &Held, token: Arc<Caller>) -> Arc<Cal
     }
     let headers = &at.live.settings.identity.headers;
     let make = || token.of_session(&at.client.client_id, session, held.id_claims.as_ref(), headers);
-    held.caller(&token, make)
+    at.gate.sessions.caller((grant.family, grant.generation), held, &token, make)
 }
 
 /// A page that asked for something else does not see what an exchange was refused for.

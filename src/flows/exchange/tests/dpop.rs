@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
+use crate::core::brake::Tally;
 use crate::core::digest::of_parts;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::policy::Access;
@@ -12,7 +13,8 @@ use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::{DPOP, Proof, Proven};
 use crate::core::token::testing::TestKey;
-use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::authenticate::authenticate;
+use crate::flows::brought::Brought;
 use crate::flows::prove_possession::By;
 use crate::state::used_proofs::{Use, UsedProofs};
 
@@ -361,7 +363,7 @@ async fn a_full_memory_of_pages_proofs_keeps_no_route_from_taking_one() {
     let brought = Brought::ByRequest {
         to: &Access::Public,
         from: head.client_address,
-        only_reports: false,
+        tally: Tally::Everybody,
         by: By::Proof { head: &head, path: &path },
     };
     let now = scene.clock.now();

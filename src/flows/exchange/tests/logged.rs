@@ -51,7 +51,10 @@ async fn what_the_server_says_of_a_lent_credential_is_told_too() {
         json!({ "token_endpoint_auth_methods_supported": ["client_secret_post"] });
     let lines = Lines::listen();
     scene.next(invalid_client("AADSTS7000222: the secret is over"));
-    let refused = scene.post(None, "grant_type=refresh_token&client_id=cli&refresh_token=r-1").await;
+    let mut of_an_application = headers(None);
+    of_an_application.remove(ORIGIN);
+    let refused =
+        scene.send(of_an_application, "grant_type=refresh_token&client_id=cli&refresh_token=r-1").await;
     assert_eq!(refused.unwrap_err().denial, Denial::AuthorizationServerUnavailable);
     let text = lines.text();
     assert!(text.contains("AADSTS7000222") && text.contains("method=\"client_secret_post\""), "{text}");

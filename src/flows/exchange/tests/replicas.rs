@@ -4,7 +4,8 @@ use super::*;
 use crate::core::session::exchange::lease;
 use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, FlightId, Shape};
-use crate::flows::authenticate::{Brought, authenticate};
+use crate::flows::authenticate::authenticate;
+use crate::flows::brought::Brought;
 use crate::flows::exchange::coordinate::{self, key};
 use crate::flows::ports::Store as _;
 

@@ -1,6 +1,7 @@
 //! How a session begins and how it ends.
 
 use super::*;
+use crate::core::brake::Tally;
 use crate::flows::brake;
 
 #[tokio::test]
@@ -187,7 +188,7 @@ async fn an_address_that_was_denied_too_often_keeps_its_sessions() {
     let cookie = scene.signed_in_cookie().await;
     let (gate, live, address) = (&scene.gate, &scene.live, IpAddr::V4(Ipv4Addr::LOCALHOST));
     for _ in 0..20 {
-        brake::note(gate, live, address, &Denial::BadSignature);
+        brake::note(gate, live, address, &Denial::BadSignature, Tally::Everybody);
     }
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
     assert!(matches!(refusal.denial, Denial::TooManyDenials { .. }), "{:?}", refusal.denial);
@@ -197,7 +198,14 @@ async fn an_address_that_was_denied_too_often_keeps_its_sessions() {
     let answer = scene.refresh(&cookie).await.unwrap();
     let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
     let brake = |token: &str| {
-        brake::before_token(gate, live, gate.fingerprint_key.of(token), address, false, gate.clock.now())
+        brake::before_token(
+            gate,
+            live,
+            gate.fingerprint_key.of(token),
+            address,
+            Tally::Everybody,
+            gate.clock.now(),
+        )
     };
     assert_eq!(brake(&token), Ok(()));
     assert!(matches!(brake("made.up.token"), Err(Denial::TooManyDenials { .. })));

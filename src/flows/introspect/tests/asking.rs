@@ -122,7 +122,7 @@ async fn among_several_issuers_only_the_one_of_the_route_is_shown_a_token() {
     let anywhere = Brought::ByRequest {
         to: &Access::Public,
         from: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        only_reports: false,
+        tally: Tally::Everybody,
         by: crate::flows::prove_possession::By::Having,
     };
     let refused = authenticate(&scene.gate, &live, "new", anywhere, scene.clock.now()).await;

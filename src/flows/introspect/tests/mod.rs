@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::*;
+use crate::core::brake::Tally;
 use crate::core::request::{Host, RequestHead};
 use crate::core::revocation::wanted::Wanted;
 use crate::core::revocation::{Change, Revocation, Rule, Target};
@@ -248,10 +249,10 @@ impl Scene {
         let target = read_target(&live, &head).unwrap();
         let admitted = admit(&self.gate, &live, &head, target, self.clock.now()).await;
         if let Some(reported) = admitted.as_ref().ok().and_then(|admitted| admitted.permit.reported()) {
-            brake::note_reported(&self.gate, &live, address, &reported.denial);
+            brake::note(&self.gate, &live, address, &reported.denial, Tally::Trial);
         }
         admitted.map(|admitted| admitted.permit).map_err(|refusal| {
-            brake::note(&self.gate, &live, address, &refusal.denial);
+            brake::note(&self.gate, &live, address, &refusal.denial, Tally::Everybody);
             refusal.denial
         })
     }

@@ -99,6 +99,23 @@ async fn an_address_that_shows_too_many_made_up_tokens_has_no_more_of_them_asked
     assert_eq!(scene.asked(), asked);
 }
 
+/// The application of somebody who was signed out asks again and again with what it has.
+#[tokio::test]
+async fn a_token_that_was_good_and_has_ended_brakes_nobody_however_often_it_comes() {
+    let scene = Scene::new();
+    scene.says("opaque", json!({}));
+    scene.call("opaque").await.unwrap();
+    scene.ends("opaque");
+    for turn in 0..150 {
+        scene.later(30_000);
+        assert_eq!(scene.call("opaque").await, Err(Denial::TokenInactive { was_good: true }), "{turn}");
+        // What is remembered of it, too.
+        assert_eq!(scene.call("opaque").await, Err(Denial::TokenInactive { was_good: true }), "{turn}");
+    }
+    scene.says("new", json!({}));
+    scene.call("new").await.unwrap();
+}
+
 #[tokio::test]
 async fn a_trial_is_no_way_around_the_brake_to_the_issuer_and_brakes_nothing_elsewhere() {
     let trial = r#"  - { path: /trial/*, to: "http://127.0.0.1:1", report_only: true, require: { scope: "api:read" } }"#;

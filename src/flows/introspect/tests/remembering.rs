@@ -79,7 +79,11 @@ async fn a_refresh_and_other_rules_forget_what_was_said() {
     let before = scene.gate.live.load_full();
     refresh_now(&scene.gate, before.issuers.iter().next().unwrap()).await.unwrap();
     scene.ends("opaque");
-    assert_eq!(scene.call("opaque").await, Err(INACTIVE), "a refresh forgets");
+    assert_eq!(
+        scene.call("opaque").await,
+        Err(Denial::TokenInactive { was_good: true }),
+        "a refresh forgets"
+    );
 
     scene.says("another", json!({}));
     scene.call("another").await.unwrap();

@@ -1,0 +1,83 @@
+//! `routes[].require.claims`: what a token must say, by its own words or by the request's path.
+//!
+//! What an issuer says of somebody counts among its own alone: `sub` is unique at its issuer and nowhere else (RFC 7519
+//! section 4.1.2).
+
+use crate::config::read::{Keys, Value};
+use crate::config::settings::Issuer;
+use crate::core::route::path::PathPattern;
+use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue};
+use crate::core::token::json::is_exact;
+
+/// `path`: of the route.
+pub(super) fn read(value: &Value<'_>, path: Option<&PathPattern>) -> Vec<ClaimRequirement> {
+    let mut claims = Vec::new();
+    let named = value.named("claim");
+    if named.is_empty() && value.keys().is_some() {
+        value.wrong("names no claim; name one, or remove it");
+    }
+    for (name, value) in named {
+        if name.is_empty() {
+            value.wrong("a claim needs a name");
+        }
+        let items = value.items();
+        if items.is_empty() {
+            value.wrong("the list is empty, so no token could pass; fill it, or remove it");
+        }
+        let values = items.iter().filter_map(|item| claim_value(item, path)).collect();
+        claims.push(ClaimRequirement { name: name.to_owned(), values });
+    }
+    claims
+}
+
+fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimValue> {
+    if let Some(literal) = value.literal() {
+        if literal.as_number().is_some_and(|number| !is_exact(number)) {
+            value.wrong("no token could pass: a number so large loses digits wherever JSON is read; claims are compared with whole numbers of 64 bits, or with text");
+        }
+        return Some(ClaimValue::Literal(literal));
+    }
+    // What a variable holds is never a parameter: braces count where they stand in the file.
+    let parameter = value.written().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let Some(name) = parameter else {
+        let text = value.text()?;
+        let inside = value.written().replace("${", "");
+        if inside.contains('{') {
+            value.wrong("mixes a parameter with other text; `\"{name}\"` must stand alone");
+        }
+        return Some(ClaimValue::Literal(text.into()));
+    };
+    let known: Vec<&str> = path.map(|path| path.parameters().collect()).unwrap_or_default();
+    if path.is_some() && !known.contains(&name) {
+        let names: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
+        let has = if names.is_empty() { "no parameter".to_owned() } else { names.join(", ") };
+        value.wrong(format!("`path` has no `{{{name}}}`; it has {has}"));
+    }
+    Some(ClaimValue::PathParameter(name.to_owned()))
+}
+
+/// A route that takes tokens of several issuers, and asks only who somebody is at theirs.
+pub(super) fn warn_of_namesakes(keys: &Keys<'_>, issuers: &[Issuer], access: &Access) {
+    let Access::Protected(required) = access else { return };
+    let taken = issuers.iter().filter(|issuer| access.takes_issuer(&issuer.name));
+    let taken: Vec<String> = taken.map(|issuer| format!("`{}`", issuer.name)).collect();
+    let singles_out = |claim: &ClaimRequirement| claim.name == "iss" && claim.values.len() == 1;
+    if taken.len() < 2 || required.claims.iter().any(singles_out) {
+        return;
+    }
+    let names = keys.section("require").section("claims");
+    for claim in required.claims.iter().filter(|claim| is_somebody(claim)) {
+        names.warn(
+            &claim.name,
+            format!(
+                "tokens of {} are compared with it alike, so that whoever is called the same at another issuer passes for them; \
+                 single one out with `issuers`, unless all of them call everybody the same",
+                taken.join(" and "),
+            ),
+        );
+    }
+}
+
+fn is_somebody(claim: &ClaimRequirement) -> bool {
+    claim.name == "sub" || claim.values.iter().any(|value| matches!(value, ClaimValue::PathParameter(_)))
+}

@@ -1,0 +1,28 @@
+//! How an access token came, which says by whose work it may be judged, whose it may be and what it may be used by.
+
+use std::net::IpAddr;
+
+use crate::core::brake::Tally;
+use crate::core::ids::IssuerName;
+use crate::core::route::policy::Access;
+use crate::core::token::binding::Thumbprint;
+use crate::flows::prove_possession::By;
+
+/// How a token came.
+#[derive(Clone, Copy, Debug)]
+pub enum Brought<'a> {
+    /// With a request to a route of this access, from this address, whose work it is when the token was never seen.
+    /// `tally`: with whose denials a refusal of it counts.
+    ByRequest { to: &'a Access, from: IpAddr, tally: Tally, by: By<'a> },
+    /// By its issuer, which has just given it; to whoever proved this key, or none.
+    ByIssuer(&'a IssuerName, Option<Thumbprint>),
+}
+
+impl<'a> Brought<'a> {
+    pub(in crate::flows) const fn by(self) -> By<'a> {
+        match self {
+            Self::ByRequest { by, .. } => by,
+            Self::ByIssuer(_, key) => By::Issuance(key),
+        }
+    }
+}
