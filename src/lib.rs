@@ -74,6 +74,7 @@
 //! | a key of config.yaml | `config/schema/`, then the file of its section, `config/settings.rs`, and docs/configuration.md (tests compare them) |
 //! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
 //! | what `schema` prints | `config/schema/json.rs` |
+//! | what is said of a certificate that ends | `config/validity.rs` |
 //! | what a reload can follow | `app/reload.rs`, `edge/serving.rs` |
 //! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/access_log.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
