@@ -1,10 +1,11 @@
 //! A file in the store folder, as redb writes it: how one is made and opened, and what is told of one that cannot be
-//! used.
+//! used. `keeping`: how one is given up for another process, and taken back.
 //!
 //! It must never make a new file in place of one that cannot be read.
 
 #[cfg(test)]
 pub(in crate::io) mod faults;
+pub(in crate::io) mod keeping;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -8,20 +8,21 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::file::ListFile;
 use super::reading::Shelf;
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth};
+use crate::io::store_file::keeping::{Errands, Keeping};
 use crate::io::store_file::{Backend, Phase, StoreFileError};
 use crate::state::revocations::Revocations;
 use writer::{Append, Errand, Writer};
@@ -51,7 +52,7 @@ impl Default for Tuning {
 /// The port [`RevocationLog`] over a file.
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
-    errands: mpsc::Sender<Errand>,
+    writer: Errands<Errand>,
     /// [`RevocationLog::load`] has begun what [`RevocationLog::follow`] goes on with.
     has_begun: AtomicBool,
     tuning: Tuning,
@@ -61,29 +62,13 @@ pub struct EmbeddedLog {
 struct Shared {
     clock: Arc<dyn Clock>,
     shelf: Arc<Shelf>,
-    phase: watch::Sender<Phase>,
-    /// Why nothing can be written now.
-    health: Mutex<StoreHealth>,
+    keeping: Keeping,
 }
 
 impl Shared {
-    fn health(&self) -> StoreHealth {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn why_away(&self) -> Option<String> {
-        self.health().why_away()
-    }
-
-    fn is_away(&self, why: Option<String>) {
-        let now = self.clock.now();
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).is_away(why, now, false);
-    }
-
     fn fault(&self) -> StoreFault {
-        StoreFault::Unavailable(
-            self.why_away().unwrap_or_else(|| "the list of revocations is closed".to_owned()),
-        )
+        let why = self.keeping.why_away();
+        StoreFault::Unavailable(why.unwrap_or_else(|| "the list of revocations is closed".to_owned()))
     }
 }
 
@@ -116,11 +101,12 @@ impl EmbeddedLog {
         tuning: Tuning,
         phase: Phase,
     ) -> Result<Self, StoreFileError> {
-        let phase = watch::Sender::new(phase);
-        let shared = Arc::new(Shared { clock, shelf: Arc::default(), phase, health: Mutex::default() });
+        let keeping = Keeping::new(clock.clone(), phase);
+        let shared = Arc::new(Shared { clock, shelf: Arc::default(), keeping });
         let (errands, received) = mpsc::channel();
         Writer::start(folder, shared.clone(), received, tuning.clone())?;
-        Ok(Self { shared, errands, has_begun: AtomicBool::new(false), tuning })
+        let writer = Errands::new(errands, ENDED);
+        Ok(Self { shared, writer, has_begun: AtomicBool::new(false), tuning })
     }
 
     /// How many the file has, ended ones included.
@@ -132,20 +118,10 @@ impl EmbeddedLog {
     /// The writer loads the list, says that it is complete, and applies every change from there on.
     fn begin_to_follow(&self, tables: &Arc<Revocations>) -> mpsc::Receiver<()> {
         let (whole, is_whole) = mpsc::channel();
-        if self.errands.send(Errand::Follow(tables.clone(), whole)).is_err() {
-            tracing::error!("{ENDED}");
+        if let Err(ended) = self.writer.send(Errand::Follow(tables.clone(), whole)) {
+            tracing::error!("{ended}");
         }
         is_whole
-    }
-
-    async fn ask(
-        &self,
-        errand: impl FnOnce(oneshot::Sender<Result<(), StoreFileError>>) -> Errand,
-    ) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        self.errands.send(errand(answer)).map_err(|_| ENDED)?;
-        let answered = answered.await.map_err(|_| ENDED)?;
-        answered.map_err(|error| error.to_string())
     }
 
     async fn write(&self, found: &[Seen], changes: &[Change]) -> Result<bool, StoreFault> {
@@ -156,7 +132,7 @@ impl EmbeddedLog {
             if let Some(answer) = self.send(found, changes)? {
                 return answer.await.map_err(|_| writer_ended())?;
             }
-            self.changed_from_closed().await;
+            self.shared.keeping.changed_from_closed().await;
         }
     }
 
@@ -167,13 +143,13 @@ impl EmbeddedLog {
         changes: &[Change],
     ) -> Result<Option<oneshot::Receiver<Result<bool, StoreFault>>>, StoreFault> {
         // Nothing is sent behind the errand that closes the file: that needs the phase first.
-        let phase = self.shared.phase.borrow();
+        let phase = self.shared.keeping.phase();
         if !phase.is_open()? {
             return Ok(None);
         }
         let (answer, answered) = oneshot::channel();
         let append = Append { found: found.to_vec(), changes: changes.to_vec(), answer };
-        self.errands.send(Errand::Append(append)).map_err(|_| writer_ended())?;
+        self.writer.send(Errand::Append(append)).map_err(|_| writer_ended())?;
         Ok(Some(answered))
     }
 
@@ -183,26 +159,20 @@ impl EmbeddedLog {
     ) -> Result<T, StoreFault> {
         let reading = async {
             loop {
-                if !self.shared.phase.borrow().is_open()? {
-                    self.changed_from_closed().await;
+                if !self.shared.keeping.phase().is_open()? {
+                    self.shared.keeping.changed_from_closed().await;
                     continue;
                 }
                 if let Some(read) = self.shared.shelf.read(what.clone()).await {
                     return read;
                 }
                 // It was closed just now, or it has failed.
-                if self.shared.why_away().is_some() {
+                if self.shared.keeping.why_away().is_some() {
                     return Err(self.shared.fault());
                 }
             }
         };
         timeout(self.tuning.patience, reading).await.unwrap_or(Err(StoreFault::Deadline))
-    }
-
-    async fn changed_from_closed(&self) {
-        let mut phases = self.shared.phase.subscribe();
-        // The sender is ours, so this ends.
-        drop(phases.wait_for(|phase| *phase != Phase::Closed).await);
     }
 }
 
@@ -213,25 +183,15 @@ impl Exclusive for EmbeddedLog {
 
     /// Answers when whoever follows has the whole list.
     fn open(&self) -> BoxFuture<'_, Result<(), String>> {
-        self.ask(Errand::Open).boxed()
+        self.writer.ask(Errand::Open).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), String>> {
-        async {
-            self.shared.phase.send_if_modified(|phase| {
-                let was_open = *phase == Phase::Open;
-                if was_open {
-                    *phase = Phase::Closed;
-                }
-                was_open
-            });
-            self.ask(Errand::Close).await
-        }
-        .boxed()
+        self.shared.keeping.close(&self.writer, Errand::Close).boxed()
     }
 
     fn handed_over(&self) {
-        self.shared.phase.send_replace(Phase::HandedOver);
+        self.shared.keeping.handed_over();
     }
 }
 
@@ -262,7 +222,7 @@ impl RevocationLog for EmbeddedLog {
     }
 
     fn load(&self, tables: &Arc<Revocations>) {
-        if *self.shared.phase.borrow() == Phase::Open {
+        if self.shared.keeping.is_open() {
             // Whether it was loaded or the time is up, requests find out from the tables.
             let _ = self.begin_to_follow(tables).recv_timeout(LOAD);
             self.has_begun.store(true, Ordering::Release);
@@ -283,7 +243,7 @@ impl RevocationLog for EmbeddedLog {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.health()
+        self.shared.keeping.health()
     }
 }
 
