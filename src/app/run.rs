@@ -15,6 +15,7 @@ use super::{App, Outside, StartError, take_over};
 use crate::config::settings::Settings;
 use crate::config::{self, Loaded};
 use crate::flows::reload::Reloaded;
+use crate::io::handover::questions::Answers;
 use crate::io::handover::{Channel, Successor};
 use crate::io::supervisor;
 
@@ -94,7 +95,7 @@ impl Signals {
 /// Why a gateway stops serving.
 enum Last {
     Told(End),
-    HandedOver(Channel),
+    HandedOver(Channel, Answers),
 }
 
 async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Result<(), StartError> {
@@ -141,9 +142,9 @@ async fn serve(settings: Arc<Settings>, mut files: Files, source: Source) -> Res
                 );
                 app.stop(lame_duck).await;
             }
-            Last::HandedOver(to) => {
+            Last::HandedOver(to, answers) => {
                 tracing::info!("draining: the new process serves, requests in flight here are finished");
-                app.leave(to).await;
+                app.leave(to, &answers).await;
             }
         }
     };
@@ -169,10 +170,13 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
         outcome = app.hand_over(&mut channel) => outcome.map_err(Ok),
         end = signals.end() => Err(Err(end)),
     };
-    let Err(why) = outcome else {
-        supervisor::main_process_is(id);
-        tracing::info!(process = id, "handed over: the new process serves");
-        return Some(Last::HandedOver(channel));
+    let why = match outcome {
+        Ok(answers) => {
+            supervisor::main_process_is(id);
+            tracing::info!(process = id, "handed over: the new process serves");
+            return Some(Last::HandedOver(channel, answers));
+        }
+        Err(why) => why,
     };
     // It has the sockets and perhaps the store: only when it is gone is all ours again.
     let ended = tokio::task::spawn_blocking(move || successor.end()).await;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{oneshot, watch};
 
-use super::{Phase, StoreFileError};
-use crate::flows::ports::{Clock, StoreHealth};
+use super::{At, Phase, StoreFileError};
+use crate::flows::ports::{Clock, HandedTo, StoreFault, StoreHealth};
 
 /// A file's phase and health.
 pub(in crate::io) struct Keeping {
@@ -21,14 +21,8 @@ impl Keeping {
         Self { clock, phase: watch::Sender::new(phase), health: Mutex::default() }
     }
 
-    /// The file is not closed while this is held: what is sent to its writer meanwhile comes before the errand to
-    /// close it.
-    pub(in crate::io) fn phase(&self) -> watch::Ref<'_, Phase> {
-        self.phase.borrow()
-    }
-
     pub(in crate::io) fn is_open(&self) -> bool {
-        *self.phase() == Phase::Open
+        matches!(*self.phase.borrow(), Phase::Open)
     }
 
     /// By its writer, which has it open.
@@ -37,15 +31,37 @@ impl Keeping {
     }
 
     /// Another process has it open.
-    pub(in crate::io) fn handed_over(&self) {
-        self.phase.send_replace(Phase::HandedOver);
+    pub(in crate::io) fn handed_over(&self, to: Option<&HandedTo>) {
+        self.phase.send_replace(Phase::HandedOver(to.cloned()));
     }
 
-    /// Waits while it may come back.
-    pub(in crate::io) async fn changed_from_closed(&self) {
-        let mut phases = self.phase.subscribe();
-        // The sender is ours, so this ends.
-        drop(phases.wait_for(|phase| *phase != Phase::Closed).await);
+    /// The process that has the file for good, where it can be asked.
+    pub(in crate::io) fn handed_to(&self) -> Option<HandedTo> {
+        match &*self.phase.borrow() {
+            Phase::HandedOver(to) => to.clone(),
+            Phase::Open | Phase::Closed => None,
+        }
+    }
+
+    /// Does `what` while the file is open, waiting as long as it may come back; or gives who has it for good. What is
+    /// sent to the writer meanwhile comes before the errand to close the file.
+    pub(in crate::io) async fn when_open<T>(
+        &self,
+        mut what: impl FnMut() -> Result<T, StoreFault>,
+    ) -> Result<At<T>, StoreFault> {
+        loop {
+            match &*self.phase.borrow() {
+                Phase::Open => return what().map(At::Here),
+                Phase::HandedOver(Some(to)) => return Ok(At::There(to.clone())),
+                Phase::HandedOver(None) => {
+                    return Err(StoreFault::Unavailable("another process has taken over".to_owned()));
+                }
+                Phase::Closed => {}
+            }
+            let mut phases = self.phase.subscribe();
+            // The sender is ours, so this ends.
+            drop(phases.wait_for(|phase| !matches!(phase, Phase::Closed)).await);
+        }
     }
 
     /// Lets its writer close the file. Nothing is sent to that behind this errand before the file is open again.
@@ -54,7 +70,7 @@ impl Keeping {
     /// What was not written, as text for people.
     pub(in crate::io) async fn close<E>(&self, writer: &Errands<E>, errand: Errand<E>) -> Result<(), String> {
         self.phase.send_if_modified(|phase| {
-            let was_open = *phase == Phase::Open;
+            let was_open = matches!(phase, Phase::Open);
             if was_open {
                 *phase = Phase::Closed;
             }

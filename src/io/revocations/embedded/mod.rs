@@ -21,9 +21,11 @@ use tokio::time::{sleep, timeout};
 use super::file::ListFile;
 use super::reading::Shelf;
 use crate::core::revocation::{Change, Revocation, RevocationId};
-use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth};
+use crate::flows::ports::{
+    Clock, Exclusive, HandedTo, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth,
+};
 use crate::io::store_file::keeping::{Errands, Keeping};
-use crate::io::store_file::{Backend, Phase, StoreFileError};
+use crate::io::store_file::{At, Backend, Phase, StoreFileError};
 use crate::state::revocations::Revocations;
 use writer::{Append, Errand, Writer};
 
@@ -128,51 +130,43 @@ impl EmbeddedLog {
         if changes.is_empty() {
             return Ok(true);
         }
-        loop {
-            if let Some(answer) = self.send(found, changes)? {
-                return answer.await.map_err(|_| writer_ended())?;
-            }
-            self.shared.keeping.changed_from_closed().await;
+        match self.shared.keeping.when_open(|| self.send(found, changes)).await? {
+            At::Here(answer) => answer.await.map_err(|_| writer_ended())?,
+            At::There(to) => to.revocations.append_if(found, changes).await,
         }
     }
 
-    /// `None`: the file is closed.
     fn send(
         &self,
         found: &[Seen],
         changes: &[Change],
-    ) -> Result<Option<oneshot::Receiver<Result<bool, StoreFault>>>, StoreFault> {
-        // Nothing is sent behind the errand that closes the file: that needs the phase first.
-        let phase = self.shared.keeping.phase();
-        if !phase.is_open()? {
-            return Ok(None);
-        }
+    ) -> Result<oneshot::Receiver<Result<bool, StoreFault>>, StoreFault> {
         let (answer, answered) = oneshot::channel();
         let append = Append { found: found.to_vec(), changes: changes.to_vec(), answer };
         self.writer.send(Errand::Append(append)).map_err(|_| writer_ended())?;
-        Ok(Some(answered))
+        Ok(answered)
     }
 
     async fn read<T: Send + 'static>(
         &self,
         what: impl Fn(&ListFile) -> Result<T, StoreFileError> + Clone + Send + 'static,
-    ) -> Result<T, StoreFault> {
-        let reading = async {
-            loop {
-                if !self.shared.keeping.phase().is_open()? {
-                    self.shared.keeping.changed_from_closed().await;
-                    continue;
-                }
-                if let Some(read) = self.shared.shelf.read(what.clone()).await {
-                    return read;
-                }
-                // It was closed just now, or it has failed.
-                if self.shared.keeping.why_away().is_some() {
-                    return Err(self.shared.fault());
-                }
+    ) -> Result<At<T>, StoreFault> {
+        loop {
+            if let At::There(to) = self.shared.keeping.when_open(|| Ok(())).await? {
+                return Ok(At::There(to));
             }
-        };
-        timeout(self.tuning.patience, reading).await.unwrap_or(Err(StoreFault::Deadline))
+            if let Some(read) = self.shared.shelf.read(what.clone()).await {
+                return read.map(At::Here);
+            }
+            // It was closed just now, or it has failed.
+            if self.shared.keeping.why_away().is_some() {
+                return Err(self.shared.fault());
+            }
+        }
+    }
+
+    async fn in_time<T>(&self, doing: impl Future<Output = Result<T, StoreFault>>) -> Result<T, StoreFault> {
+        timeout(self.tuning.patience, doing).await.unwrap_or(Err(StoreFault::Deadline))
     }
 }
 
@@ -190,8 +184,8 @@ impl Exclusive for EmbeddedLog {
         self.shared.keeping.close(&self.writer, Errand::Close).boxed()
     }
 
-    fn handed_over(&self) {
-        self.shared.keeping.handed_over();
+    fn handed_over(&self, to: Option<&HandedTo>) {
+        self.shared.keeping.handed_over(to);
     }
 }
 
@@ -205,20 +199,28 @@ impl RevocationLog for EmbeddedLog {
         found: &'a [Seen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
-        async move {
-            let written = timeout(self.tuning.patience, self.write(found, changes)).await;
-            written.unwrap_or(Err(StoreFault::Deadline))
-        }
-        .boxed()
+        self.in_time(self.write(found, changes)).boxed()
     }
 
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
-        self.read(move |file| file.find(id)).boxed()
+        let find = async move {
+            match self.read(move |file| file.find(id)).await? {
+                At::Here(found) => Ok(found),
+                At::There(to) => to.revocations.find(id).await,
+            }
+        };
+        self.in_time(find).boxed()
     }
 
     fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
-        let part = part.clone();
-        self.read(move |file| file.list(&part)).boxed()
+        let list = async {
+            let here = part.clone();
+            match self.read(move |file| file.list(&here)).await? {
+                At::Here(listed) => Ok(listed),
+                At::There(to) => to.revocations.list(part).await,
+            }
+        };
+        self.in_time(list).boxed()
     }
 
     fn load(&self, tables: &Arc<Revocations>) {
@@ -243,7 +245,8 @@ impl RevocationLog for EmbeddedLog {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.keeping.health()
+        let keeping = &self.shared.keeping;
+        keeping.handed_to().map_or_else(|| keeping.health(), |to| to.revocations.health())
     }
 }
 

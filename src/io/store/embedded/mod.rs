@@ -23,10 +23,10 @@ use tokio::time::timeout;
 use super::new_version;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    Clock, Exclusive, Found, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version,
+    Clock, Exclusive, Found, HandedTo, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version,
 };
 use crate::io::store_file::keeping::{Errands, Keeping};
-use crate::io::store_file::{Backend, Phase, StoreFileError};
+use crate::io::store_file::{At, Backend, Phase, StoreFileError};
 use file::Record;
 use writer::{Errand, Put, Writer};
 
@@ -84,7 +84,6 @@ enum Step {
     Written(oneshot::Receiver<Result<Version, StoreFault>>),
     /// Look again when this changes, or its sender is gone.
     Wait(watch::Receiver<()>),
-    Closed,
 }
 
 impl EmbeddedStore {
@@ -132,18 +131,17 @@ impl EmbeddedStore {
     }
 
     async fn found(&self, key: &StoreKey) -> Result<Found, StoreFault> {
-        loop {
-            {
-                let phase = self.shared.keeping.phase();
-                if phase.is_open()? {
-                    let now = self.shared.clock.now();
-                    let slot = self.shared.slots.get(key.as_str());
-                    let seen = slot.as_ref().and_then(|slot| slot.seen(now));
-                    return Ok(Found { value: seen.map(|held| (held.version, held.bytes.clone())), now });
-                }
-            }
-            self.shared.keeping.changed_from_closed().await;
+        match self.shared.keeping.when_open(|| Ok(self.seen(key))).await? {
+            At::Here(found) => Ok(found),
+            At::There(to) => to.store.get(key).await,
         }
+    }
+
+    fn seen(&self, key: &StoreKey) -> Found {
+        let now = self.shared.clock.now();
+        let slot = self.shared.slots.get(key.as_str());
+        let seen = slot.as_ref().and_then(|slot| slot.seen(now));
+        Found { value: seen.map(|held| (held.version, held.bytes.clone())), now }
     }
 
     async fn put(
@@ -153,22 +151,21 @@ impl EmbeddedStore {
         value: &Value,
     ) -> Result<Option<Version>, StoreFault> {
         loop {
-            match self.look(key, expected, value)? {
+            let step = match self.shared.keeping.when_open(|| self.look(key, expected, value)).await? {
+                At::Here(step) => step,
+                At::There(to) => return to.store.put_if(key, expected, value.clone()).await,
+            };
+            match step {
                 Step::Answered(outcome) => return Ok(outcome),
                 Step::Written(answer) => return answer.await.map_err(|_| writer_ended())?.map(Some),
                 // An error says that the sender is gone.
                 Step::Wait(mut written) => drop(written.changed().await),
-                Step::Closed => self.shared.keeping.changed_from_closed().await,
             }
         }
     }
 
     /// One look at the key, and what is to be done about it.
     fn look(&self, key: &StoreKey, expected: Option<Version>, value: &Value) -> Result<Step, StoreFault> {
-        let phase = self.shared.keeping.phase();
-        if !phase.is_open()? {
-            return Ok(Step::Closed);
-        }
         let now = self.shared.clock.now();
         let mut slot = match self.shared.slots.entry(key.as_str().to_owned()) {
             Entry::Occupied(entry) => entry.into_ref(),
@@ -214,8 +211,8 @@ impl Exclusive for EmbeddedStore {
         self.shared.keeping.close(&self.writer, Errand::Close).boxed()
     }
 
-    fn handed_over(&self) {
-        self.shared.keeping.handed_over();
+    fn handed_over(&self, to: Option<&HandedTo>) {
+        self.shared.keeping.handed_over(to);
     }
 }
 
@@ -237,7 +234,8 @@ impl Store for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.keeping.health()
+        let keeping = &self.shared.keeping;
+        keeping.handed_to().map_or_else(|| keeping.health(), |to| to.store.health())
     }
 }
 
