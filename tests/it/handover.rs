@@ -1,4 +1,7 @@
-//! One gateway hands over to another, over the same sockets, and is never worse off for having tried.
+//! One gateway hands over to another, over the same sockets, and is never worse off for having tried. `after`: what is left
+//! at the old one then.
+
+mod after;
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};

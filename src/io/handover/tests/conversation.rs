@@ -212,7 +212,7 @@ async fn what_is_too_large_is_refused_alone_and_of_a_list_the_first_part_comes()
     let own = HandedTo { store: store.clone(), revocations: log.clone() };
     let (_tell, changes) = mpsc::channel(1);
     tokio::spawn(answer(there, changes, own));
-    let (asking, conversation) = ask(here, Arc::new(SystemClock));
+    let (asking, conversation) = ask_within(here, Arc::new(SystemClock), LONG);
     tokio::spawn(conversation.run(None));
 
     let large = vec![0; LINE * 3 / 4];
