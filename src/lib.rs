@@ -77,7 +77,7 @@
 //! | what a reload can follow | `app/reload.rs`, `edge/serving.rs` |
 //! | a metric | `state/metrics.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/access_log.rs` |
-//! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs`; what the two processes say: `io/handover.rs` |
+//! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
 //! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/unread.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/watched.rs`, `edge/body.rs`, `edge/server.rs` |
 //! | the page of the demo | `demo/page/`; what the wire shows: `demo/wire/shorten.rs` |
 

@@ -90,7 +90,7 @@ impl Conversation {
             ended = listen(shared, hears, tables.as_deref()) => ended,
         };
         if let Err(error) = ended {
-            tracing::info!(%error, "the process that took over is not heard any more");
+            tracing::warn!(%error, "the process that took over is gone; nothing that needs it is served here any more");
         }
         shared.is_gone();
         if let Some(tables) = tables {

@@ -119,7 +119,9 @@ impl Lines {
         let message = self.came.get(..end).map(serde_json::from_slice).transpose()?;
         self.came.drain(..=end);
         // A long line is seldom followed by another.
-        self.came.shrink_to(self.came.len().max(PIECE));
+        if self.came.capacity() > 16 * PIECE {
+            self.came.shrink_to(PIECE);
+        }
         Ok(message)
     }
 }
