@@ -110,9 +110,11 @@ async fn listen(shared: &Shared, hears: &mut Hears, tables: Option<&Revocations>
                 }
             }
             Message::Answer { id, is } => {
-                // Whoever asked may have given up.
                 let asked = shared.asked().waiting.remove(&id);
-                asked.map(|asked| asked.send(is));
+                if let Some(asked) = asked {
+                    // Whoever asked may have given up.
+                    let _ = asked.send(is);
+                }
             }
             _ => return Err(unexpected()),
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 
 use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
@@ -17,7 +18,7 @@ use crate::flows::ports::{
 use crate::flows::testing::{MemoryLog, MemoryStore};
 use crate::io::handover::answering::answer;
 use crate::io::handover::asking::{Asking, ask, ask_within};
-use crate::io::handover::{AT_ONCE, Answer, Answers, Channel, Hears, LINE, Message, Says, line};
+use crate::io::handover::{AT_ONCE, Answer, Answers, Changed, Channel, Hears, LINE, Message, Says, line};
 use crate::io::store::tests::{DAY, LONG, until};
 use crate::io::system::SystemClock;
 use crate::state::revocations::{Currency, Revocations};
@@ -138,6 +139,23 @@ fn only_a_process_that_says_that_it_answers_is_asked() {
     assert!(answers(r#"{"serving":{"answers":["store/2","store/1"]}}"#));
     let ours = line(&Message::Serving { answers: Answers::ours() }).unwrap();
     assert_eq!(ours, b"{\"serving\":{\"answers\":[\"store/1\"]}}\n");
+}
+
+#[tokio::test]
+async fn what_comes_at_once_behind_the_greeting_is_heard() {
+    let (mut here, mut there) = Channel::pair().unwrap();
+    let changed = Message::Changed(Changed::from(&Change::Add(jti("a"))));
+    let both =
+        [line(&Message::Serving { answers: Answers::ours() }).unwrap(), line(&changed).unwrap()].concat();
+    // And the beginning of a third.
+    there.stream.write_all(&[&both[..], b"{\"answer\""].concat()).await.unwrap();
+    assert!(matches!(here.hear().await.unwrap(), Message::Serving { .. }));
+    let (tables, (_asks, conversation)) = (tables(), ask(here, Arc::new(SystemClock)));
+    tokio::spawn(conversation.run(Some(tables.clone())));
+    until("the change", async || tables.count(Kind::Jti) == 1).await;
+    assert!(is_current(&tables));
+    drop(there);
+    until("the tables to close", async || !is_current(&tables)).await;
 }
 
 #[tokio::test]
