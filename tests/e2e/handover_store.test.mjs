@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
 import { hasEnded } from './support/gateway.mjs';
-import { Browser, form, request, until } from './support/http.mjs';
+import { Browser, request, until } from './support/http.mjs';
 import { World } from './support/world.mjs';
 
 async function start(t) {
@@ -52,21 +52,9 @@ const revoking = (world, value) => begun(world, 'POST', '/revocations', JSON.str
 
 async function signedIn(world, account, options) {
   const browser = new Browser();
-  const { code, verifier } = await world.authorize(browser, account);
-  const answer = await world.token(browser, { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: world.redirectUri }, options);
+  const answer = await world.signIn(browser, account, options);
   assert.equal(answer.status, 200, answer.text);
   return { browser, token: answer.json.access_token };
-}
-
-const signOut = (world, browser, options) => browser.fetch('DELETE', `${world.gateway.url}/oauth/token?client_id=web-app`, options);
-
-/** Signs out at the authorization server, which tells the gateway over connections that it keeps. */
-async function signOutThere(world, browser) {
-  const page = await browser.navigate(`${world.as.url}/session/end`);
-  const [, action] = /<form[^>]*action="([^"]+)"/.exec(page.answer.text) ?? assert.fail(page.answer.text);
-  const [, xsrf] = /name="xsrf" value="([^"]+)"/.exec(page.answer.text);
-  const done = await browser.navigate(action, { method: 'POST', ...form({ xsrf, logout: 'yes' }) });
-  assert.equal(done.answer.status, 200, done.answer.text);
 }
 
 test('connections of before a hand-over refresh, sign out, revoke and list after it, at the old process', async (t) => {
@@ -81,7 +69,7 @@ test('connections of before a hand-over refresh, sign out, revoke and list after
   await gateway.handOver();
   const refreshed = await world.refresh(alice.browser, lines[0]);
   assert.deepEqual([refreshed.status, refreshed.headers.connection], [200, 'close'], refreshed.text);
-  const out = await signOut(world, bob.browser, lines[1]);
+  const out = await world.signOut(bob.browser, lines[1]);
   assert.deepEqual([out.status, out.headers.connection], [204, 'close'], out.text);
   const revoked = await ends[0]();
   assert.equal(revoked.status, 201, revoked.text);
@@ -127,12 +115,12 @@ test('hand-overs in a row lose no sign-in, no refresh, no sign-out and no revoca
       const { browser: other } = await signedIn(world, 'bob', leaving);
       const copy = new Browser();
       copy.cookies.push(...other.cookies.map((cookie) => ({ ...cookie })));
-      expect(await signOut(world, other, leaving), 204);
+      expect(await world.signOut(other, leaving), 204);
       expect(await world.refresh(copy, leaving), 400);
     }),
     client('back-channel logout', async () => {
       const { browser: other } = await signedIn(world, 'carol');
-      await signOutThere(world, other);
+      await world.signOutThere(other); // over connections that it keeps
       expect(await world.refresh(other), 400);
     }),
     client('revocation', async () => {

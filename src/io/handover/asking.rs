@@ -147,8 +147,8 @@ impl Shared {
         let question = line(&Message::Ask { id: waiting.id, what });
         let question = question.map_err(|error| unavailable(error.to_string()))?;
         self.to.send(question).await.map_err(|_| gone())?;
-        match answered.await.map_err(|_| gone())? {
-            Answer::Failed { fault } => Err(fault.into()),
+        match answered.await.map_err(|_| lost())? {
+            Answer::Failed { fault, why } => Err(fault.told(why)),
             answer => Ok(answer),
         }
     }
@@ -183,6 +183,11 @@ fn unavailable(why: String) -> StoreFault {
 
 fn gone() -> StoreFault {
     unavailable("the process that took over is gone".to_owned())
+}
+
+/// It was asked, and may have done it.
+fn lost() -> StoreFault {
+    unavailable("the process that took over is gone before it answered".to_owned())
 }
 
 fn no_answer() -> StoreFault {

@@ -55,16 +55,19 @@ pub enum Answer {
     Appended { made: bool },
     Entry { revocation: Option<Revocation> },
     Listed { revocations: Vec<Revocation>, next: Option<Id> },
-    Failed { fault: Fault },
+    Failed { fault: Fault, why: String },
 }
 
-/// Why the other process did not do it.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why the other process did not do it, or may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    Unavailable { why: String },
-    Deadline {},
-    NotHereYet {},
+    Unavailable,
+    Deadline,
+    NotHereYet,
+    /// Of a later version.
+    #[serde(other)]
+    Other,
 }
 
 /// A change of the list.
@@ -168,22 +171,13 @@ impl From<Block> for Seen {
     }
 }
 
-impl From<StoreFault> for Fault {
-    fn from(fault: StoreFault) -> Self {
-        match fault {
-            StoreFault::Unavailable(why) => Self::Unavailable { why },
-            StoreFault::Deadline => Self::Deadline {},
-            StoreFault::NotHereYet => Self::NotHereYet {},
-        }
-    }
-}
-
-impl From<Fault> for StoreFault {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Unavailable { why } => Self::Unavailable(why),
-            Fault::Deadline {} => Self::Deadline,
-            Fault::NotHereYet {} => Self::NotHereYet,
+impl Fault {
+    /// As this process says it.
+    pub fn told(self, why: String) -> StoreFault {
+        match self {
+            Self::Deadline => StoreFault::Deadline,
+            Self::NotHereYet => StoreFault::NotHereYet,
+            Self::Unavailable | Self::Other => StoreFault::Unavailable(why),
         }
     }
 }
@@ -238,6 +232,11 @@ impl From<Listed> for Answer {
 
 impl From<StoreFault> for Answer {
     fn from(fault: StoreFault) -> Self {
-        Self::Failed { fault: fault.into() }
+        let (fault, why) = match fault {
+            StoreFault::Unavailable(why) => (Fault::Unavailable, why),
+            StoreFault::Deadline => (Fault::Deadline, String::new()),
+            StoreFault::NotHereYet => (Fault::NotHereYet, String::new()),
+        };
+        Self::Failed { fault, why }
     }
 }

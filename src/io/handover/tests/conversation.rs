@@ -94,7 +94,8 @@ async fn what_is_asked_and_answered_looks_like_this() {
         asking.append_if(&seen, &changes).await.unwrap();
         asking.find(seen[0].id).await.unwrap();
         asking.list(&part).await.unwrap();
-        asking.get(&key("b")).await.unwrap_err()
+        let late = asking.get(&key("b")).await.unwrap_err();
+        (late, asking.get(&key("b")).await.unwrap_err())
     };
     let said = [
         (
@@ -114,7 +115,11 @@ async fn what_is_asked_and_answered_looks_like_this() {
             json!({ "list": { "kind": "sid", "value": null, "iss": null, "after": null, "limit": 5 } }),
             json!({ "listed": { "revocations": [entry], "next": id } }),
         ),
-        (json!({ "get": { "key": "test:b" } }), json!({ "failed": { "fault": { "deadline": {} } } })),
+        (json!({ "get": { "key": "test:b" } }), json!({ "failed": { "fault": "deadline", "why": "" } })),
+        (
+            json!({ "get": { "key": "test:b" } }),
+            json!({ "failed": { "fault": "of_a_later_version", "why": "so" } }),
+        ),
     ];
     let other = async {
         for (id, (what, is)) in said.into_iter().enumerate() {
@@ -124,8 +129,20 @@ async fn what_is_asked_and_answered_looks_like_this() {
             says.say(format!("{answer}\n").as_bytes()).await.unwrap();
         }
     };
-    let (fault, ()) = tokio::join!(questions, other);
-    assert_eq!(fault, StoreFault::Deadline, "as the other process says it");
+    let ((late, newer), ()) = tokio::join!(questions, other);
+    assert_eq!(late, StoreFault::Deadline, "as the other process says it");
+    assert_eq!(newer, StoreFault::Unavailable("so".to_owned()));
+    // What it says itself.
+    for (fault, said) in [
+        (StoreFault::Unavailable("so".to_owned()), json!({ "fault": "unavailable", "why": "so" })),
+        (StoreFault::Deadline, json!({ "fault": "deadline", "why": "" })),
+        (StoreFault::NotHereYet, json!({ "fault": "not_here_yet", "why": "" })),
+    ] {
+        let answer = serde_json::to_value(Answer::from(fault.clone())).unwrap();
+        assert_eq!(answer, json!({ "failed": said }));
+        let Answer::Failed { fault: read, why } = serde_json::from_value(answer).unwrap() else { panic!() };
+        assert_eq!(read.told(why), fault);
+    }
 }
 
 #[test]
