@@ -5,20 +5,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all, pending, ready};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 
-use crate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use crate::core::revocation::{Change, Kind, Revocation, RevocationId, Rule, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    HandedTo, Keep, Part, RevocationLog as _, Seen, Store as _, StoreFault, StoreHealth, StoreKey, Value,
+    HandedTo, Keep, Listed, Part, RevocationLog, Seen, Store as _, StoreFault, StoreHealth, StoreKey, Value,
 };
 use crate::flows::testing::{MemoryLog, MemoryStore};
 use crate::io::handover::answering::answer;
 use crate::io::handover::asking::{Asking, ask, ask_within};
-use crate::io::handover::{AT_ONCE, Answer, Answers, Changed, Channel, Hears, LINE, Message, Says, line};
+use crate::io::handover::{
+    AT_ONCE, Answer, Answers, Changed, Channel, Hears, LINE, Message, Question, Says, line,
+};
 use crate::io::store::tests::{DAY, LONG, until};
 use crate::io::system::SystemClock;
 use crate::state::revocations::{Currency, Revocations};
@@ -224,6 +226,56 @@ async fn nonsense_ends_it_on_either_side() {
         let _ = says.say(&said).await;
         let _ = says.say(b"\n").await;
         assert!(hears.hear().await.is_err(), "{:?}", Bytes::from(said));
+    }
+}
+
+/// A list that tells of a change and answers in one breath.
+#[derive(Debug)]
+struct Telling(mpsc::Sender<Change>);
+
+impl RevocationLog for Telling {
+    fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>> {
+        async move { self.append_if(&[], changes).await.map(drop) }.boxed()
+    }
+
+    fn append_if<'a>(
+        &'a self,
+        _found: &'a [Seen],
+        changes: &'a [Change],
+    ) -> BoxFuture<'a, Result<bool, StoreFault>> {
+        changes.iter().for_each(|change| self.0.try_send(change.clone()).unwrap());
+        ready(Ok(true)).boxed()
+    }
+
+    fn find(&self, _id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
+        ready(Ok(None)).boxed()
+    }
+
+    fn list<'a>(&'a self, _part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
+        ready(Ok(Listed::default())).boxed()
+    }
+
+    fn follow(&self, _tables: Arc<Revocations>) -> BoxFuture<'_, ()> {
+        pending().boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_told_before_it_is_answered() {
+    let (here, there) = Channel::pair().unwrap();
+    let (tell, changes) = mpsc::channel(10);
+    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    tokio::spawn(answer(there, changes, HandedTo { store, revocations: Arc::new(Telling(tell)) }));
+    let (mut hears, mut says) = here.apart();
+    for id in 0..50 {
+        let made = [Change::Add(jti(id.to_string())), Change::Lift(jti(id.to_string()))];
+        let what = Question::append_if(&[], &made);
+        says.say(&line(&Message::Ask { id, what }).unwrap()).await.unwrap();
+        for change in &made {
+            assert_eq!(hears.hear().await.unwrap(), Message::Changed(Changed::from(change)));
+        }
+        let is = Answer::Appended { made: true };
+        assert_eq!(hears.hear().await.unwrap(), Message::Answer { id, is });
     }
 }
 
