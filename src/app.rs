@@ -6,8 +6,8 @@ mod handover;
 mod reload;
 mod run;
 
-use handover::Reopening;
 pub use handover::{HandOverError, take_over};
+use handover::{Predecessor, Reopening};
 pub use run::{Source, run};
 
 use std::fs::File;
@@ -32,6 +32,8 @@ use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::ports::{Clock, Exclusive, HttpClient, Randomness, random};
 use crate::flows::{Gate, Operators, Ports};
 use crate::io::handover::Channel;
+use crate::io::handover::asking::ask;
+use crate::io::handover::questions::Answers;
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
 use crate::io::line_writer::LineWriter;
@@ -152,6 +154,7 @@ pub struct App {
     background: Background,
     exclusive: Vec<Arc<dyn Exclusive>>,
     reopening: Reopening,
+    predecessor: Predecessor,
     store: OpenStore,
     access_log: LineWriter,
 }
@@ -209,8 +212,8 @@ impl Standby {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.gate.metrics.started(since.as_secs_f64());
         let Self { gate, edge, background, exclusive, store, access_log } = self;
-        let (running, reopening) = (edge.serve(), Reopening::default());
-        App { gate, running, background, exclusive, reopening, store, access_log }
+        let (running, reopening, predecessor) = (edge.serve(), Reopening::default(), Predecessor::default());
+        App { gate, running, background, exclusive, reopening, predecessor, store, access_log }
     }
 }
 
@@ -238,25 +241,22 @@ impl App {
         finish(self.access_log).await;
     }
 
-    /// Drains and stops, after the process at the other end has taken over.
-    pub async fn leave(self, to: Channel) {
-        self.exclusive.iter().for_each(|exclusive| exclusive.handed_over());
-        let (left, follows) = (self.running.leave(), handover::follow(to, &self.gate.revocations));
+    /// Drains and stops, after the process at the other end has taken over and said what it `answers`: what is left here
+    /// finds its store and its list there.
+    pub async fn leave(self, to: Channel, answers: &Answers) {
+        let Self { gate, running, background, exclusive, predecessor, access_log, .. } = self;
+        let (asking, conversation) = ask(to, gate.clock.clone());
         // Whose list this process follows by itself needs nobody to tell it.
-        let is_alone = self.exclusive.iter().any(|exclusive| exclusive.keeps_sessions());
-        let follows = async {
-            if is_alone {
-                follows.await;
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = left => {}
-            () = follows => {}
-        }
+        let is_alone = exclusive.iter().any(|exclusive| exclusive.keeps_sessions());
+        let conversation = tokio::spawn(conversation.run(is_alone.then(|| gate.revocations.clone())));
+        let to = answers.has_ours().then(|| asking.handed_to());
+        exclusive.iter().for_each(|exclusive| exclusive.handed_over(to.as_ref()));
+        running.leave().await;
         // Nothing presses it.
-        end(&self.gate, self.background, handover::LANDING).await;
-        finish(self.access_log).await;
+        end(&gate, background, handover::LANDING).await;
+        predecessor.left().await;
+        conversation.abort();
+        finish(access_log).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! One process hands over to another, and no client notices. The order is: the new one is ready; the old one finishes
 //! the exchanges that it has begun, for their answers must be in the store, and closes what only one may have open, such
 //! as the files of its store; the new one opens it and accepts from the same sockets; the old one accepts no more and
-//! finishes what it has begun, and hears meanwhile what is taken back at the new one.
+//! finishes what it has begun. What that still needs of the store it asks the new one for, from which it hears meanwhile
+//! what is taken back there. It leaves when its own predecessor, which asks it, has left.
 //!
 //! Until the new one serves, the old one goes on accepting, and when the new one fails, the old one opens again what it had
 //! closed: it must never be worse off for having tried.
@@ -11,22 +12,21 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::{App, Outside, Standby, StartError};
+use super::{App, ERRANDS, Outside, Standby, StartError};
 use crate::config::settings::Settings;
 use crate::core::ids::IssuerName;
-use crate::core::revocation::Change;
 use crate::core::session::exchange::lease::FLIGHT;
-use crate::edge::server::Inherited;
-use crate::flows::ports::Exclusive;
+use crate::edge::server::{DRAIN, Inherited};
+use crate::flows::ports::{Exclusive, HandedTo};
+use crate::io::handover::answering::answer;
+use crate::io::handover::questions::Answers;
 use crate::io::handover::{Channel, Message, unexpected};
 use crate::io::store::OpenStore;
 use crate::state::exchanges::Hold;
 use crate::state::live::Live;
-use crate::state::revocations::Revocations;
 
 /// How long the new process may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
@@ -40,6 +40,8 @@ const BRIEFLY: Duration = Duration::from_secs(3);
 const OPEN: Duration = Duration::from_secs(20);
 /// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
 const SERVING: Duration = Duration::from_secs(30);
+/// How long a process that has handed over may need the store yet: its requests, its exchanges, its errands.
+const LEAVING: Duration = DRAIN.saturating_add(LANDING).saturating_add(ERRANDS);
 /// Pauses between attempts to open again what could not be opened.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -59,12 +61,12 @@ pub enum HandOverError {
 }
 
 impl App {
-    /// Hands over to the process at the other end. `Ok`: it serves, and it is time to [`App::leave`]. Otherwise
+    /// Hands over to the process at the other end. `Ok`: it serves, answers this, and it is time to [`App::leave`]. Otherwise
     /// [`App::take_back`] once the other process has ended.
     ///
     /// # Errors
     /// When the other process did not get so far as to serve.
-    pub async fn hand_over(&self, to: &mut Channel) -> Result<(), HandOverError> {
+    pub async fn hand_over(&self, to: &mut Channel) -> Result<Answers, HandOverError> {
         self.reopening.replace(None);
         to.give(&self.running.sockets()?).await?;
         let ready = timeout(READY, to.hear()).await.map_err(|_| HandOverError::Late(READY))??;
@@ -77,7 +79,7 @@ impl App {
             .map_err(HandOverError::Unwritten)?;
         to.say(&Message::Go {}).await?;
         match timeout(SERVING, to.hear()).await.map_err(|_| HandOverError::Late(SERVING))?? {
-            Message::Serving {} => Ok(()),
+            Message::Serving { answers } => Ok(answers),
             _ => Err(unexpected().into()),
         }
     }
@@ -157,33 +159,29 @@ pub async fn take_over(
     if since.elapsed() > OPEN {
         return Err(HandOverError::Late(OPEN).into());
     }
-    let changes = standby.gate.revocations.listen();
-    let app = standby.serve();
+    let gate = standby.gate.clone();
+    let changes = gate.revocations.listen();
+    let mut app = standby.serve();
     // If the old process is gone by now, all the better that there is a new one.
-    if from.say(&Message::Serving {}).await.is_ok() {
-        tokio::spawn(tell(from, changes));
+    if from.say(&Message::Serving { answers: Answers::ours() }).await.is_ok() {
+        let own = HandedTo { store: gate.store.clone(), revocations: gate.revocation_log.clone() };
+        app.predecessor = Predecessor(Some(tokio::spawn(answer(from, changes, own))));
     }
     Ok(app)
 }
 
-/// Tells the old process, which has not answered all yet, what is taken back here. Until one of them is gone.
-async fn tell(mut old: Channel, mut changes: mpsc::Receiver<Change>) {
-    while let Some(change) = changes.recv().await {
-        let lifted = matches!(change, Change::Lift(_));
-        let revocation = change.revocation().clone();
-        if old.say(&Message::Changed { lifted, revocation }).await.is_err() {
-            return;
+/// The process before, which asks this one for what it still needs.
+#[derive(Debug, Default)]
+pub(super) struct Predecessor(Option<JoinHandle<()>>);
+
+impl Predecessor {
+    /// Waits until it needs nothing any more.
+    pub(super) async fn left(self) {
+        let Some(answering) = self.0 else { return };
+        if timeout(LEAVING, answering).await.is_err() {
+            tracing::warn!("the process before still needs the store and gets it no more");
         }
     }
-    old.ends().await;
-}
-
-/// Hears what is taken back at the new process. Ends when nobody says it any more.
-pub(super) async fn follow(mut new: Channel, tables: &Revocations) {
-    while let Ok(Message::Changed { lifted, revocation }) = new.hear().await {
-        tables.apply(&[if lifted { Change::Lift(revocation) } else { Change::Add(revocation) }]);
-    }
-    tables.nobody_follows();
 }
 
 /// Each is tried, whatever becomes of the others.

@@ -18,6 +18,7 @@ use crate::config::settings::Settings;
 use crate::config::{self, Loaded, Seen};
 use crate::flows::ports::Clock as _;
 use crate::flows::reload::Reloaded;
+use crate::io::handover::questions::Answers;
 use crate::io::handover::{Channel, Successor};
 use crate::io::system::SystemClock;
 use crate::io::{log, supervisor};
@@ -114,7 +115,7 @@ impl Signals {
 /// Why a gateway stops serving.
 enum Last {
     Told(End),
-    HandedOver(Channel),
+    HandedOver(Channel, Answers),
 }
 
 async fn serve(
@@ -166,9 +167,9 @@ async fn serve(
                 );
                 app.stop(lame_duck).await;
             }
-            Last::HandedOver(to) => {
+            Last::HandedOver(to, answers) => {
                 tracing::info!("draining: the new process serves, requests in flight here are finished");
-                app.leave(to).await;
+                app.leave(to, &answers).await;
             }
         }
     };
@@ -194,10 +195,13 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
         outcome = app.hand_over(&mut channel) => outcome.map_err(Ok),
         end = signals.end() => Err(Err(end)),
     };
-    let Err(why) = outcome else {
-        supervisor::main_process_is(id);
-        tracing::info!(process = id, "handed over: the new process serves");
-        return Some(Last::HandedOver(channel));
+    let why = match outcome {
+        Ok(answers) => {
+            supervisor::main_process_is(id);
+            tracing::info!(process = id, "handed over: the new process serves");
+            return Some(Last::HandedOver(channel, answers));
+        }
+        Err(why) => why,
     };
     // It has the sockets and perhaps the store: only when it is gone is all ours again.
     let ended = tokio::task::spawn_blocking(move || successor.end()).await;

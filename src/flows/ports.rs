@@ -139,6 +139,12 @@ impl StoreKey {
         Self(format!("{kind}:{id}"))
     }
 
+    /// What [`Self::as_str`] gave; `None` for everything else.
+    pub fn parse(text: String) -> Option<Self> {
+        let is_key = |byte: u8| byte.is_ascii_alphanumeric() || byte == b':';
+        (!text.is_empty() && text.bytes().all(is_key)).then_some(Self(text))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -306,6 +312,16 @@ pub trait Exclusive: Debug + Send + Sync {
         true
     }
 
-    /// The other process has it open: nobody needs to wait any more. Told only while it is closed.
-    fn handed_over(&self) {}
+    /// The other process has it open: nobody needs to wait any more. Told only while it is closed. Whoever needs it asks
+    /// that process from here on, where it can be asked (`to`).
+    fn handed_over(&self, to: Option<&HandedTo>) {
+        let _ = to;
+    }
+}
+
+/// The store and the list of the process that took over, as this one reaches them from then on.
+#[derive(Clone, Debug)]
+pub struct HandedTo {
+    pub store: Arc<dyn Store>,
+    pub revocations: Arc<dyn RevocationLog>,
 }

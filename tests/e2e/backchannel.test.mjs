@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Browser, form, until } from './support/http.mjs';
+import { Browser, until } from './support/http.mjs';
 import { COOKIE as SESSION, sessionMode, signInByGateway } from './support/session_scene.mjs';
 import { COOKIE, World } from './support/world.mjs';
 
@@ -18,15 +18,6 @@ async function start(t, { sessionRequired, ...more }) {
   });
   t.after(() => world.stop());
   return world;
-}
-
-/** Signs out at the authorization server, by its own pages. */
-async function signOutThere(world, browser) {
-  const page = await browser.navigate(`${world.as.url}/session/end`);
-  const [, action] = /<form[^>]*action="([^"]+)"/.exec(page.answer.text) ?? assert.fail(page.answer.text);
-  const [, xsrf] = /name="xsrf" value="([^"]+)"/.exec(page.answer.text);
-  const done = await browser.navigate(action, { method: 'POST', ...form({ xsrf, logout: 'yes' }) });
-  assert.equal(done.answer.status, 200, done.answer.text);
 }
 
 async function signedIn(world, account) {
@@ -57,7 +48,7 @@ describe('back-channel logout', () => {
       const world = await start(t, { sessionRequired });
       const [here, there, other] = [await signedIn(world, 'alice'), await signedIn(world, 'alice'), await signedIn(world, 'bob')];
       const began = Date.now();
-      await signOutThere(world, here.browser);
+      await world.signOutThere(here.browser);
       assert.deepEqual(world.as.logouts.map(({ client, sub, error }) => [client, sub, error]), [['web-app', 'alice', undefined]]);
       await isOut(world, here);
       assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
@@ -84,7 +75,7 @@ describe('back-channel logout', () => {
       const [here, there, other] = [await signInByGateway(world), await signInByGateway(world), await signInByGateway(world, 'bob')];
       for (const browser of [here, there, other]) assert.equal((await call(browser)).status, 200);
       const began = Date.now();
-      await signOutThere(world, here);
+      await world.signOutThere(here);
       assert.deepEqual(world.as.logouts.map(({ sub, error }) => [sub, error]), [['alice', undefined]]);
       assert.equal((await call(here)).status, 401);
       assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);

@@ -1,4 +1,7 @@
-//! One gateway hands over to another, over the same sockets, and is never worse off for having tried.
+//! One gateway hands over to another, over the same sockets, and is never worse off for having tried. `after`: what is left
+//! at the old one then.
+
+mod after;
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +13,8 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tollgate::app::{App, HandOverError, Outside, StartError, take_over};
 use tollgate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
-use tollgate::flows::ports::Exclusive;
+use tollgate::flows::ports::{Exclusive, HandedTo};
+use tollgate::io::handover::questions::Answers;
 use tollgate::io::handover::{Channel, Message};
 
 use crate::support::client::{Client, request};
@@ -71,7 +75,7 @@ impl Exclusive for Store {
         })
     }
 
-    fn handed_over(&self) {
+    fn handed_over(&self, _to: Option<&HandedTo>) {
         self.files.0.lock().unwrap().1.push(format!("the {} process has handed over", self.process));
     }
 }
@@ -119,12 +123,11 @@ async fn the_store_moves_first_and_then_the_other_process_serves_at_the_same_soc
         tokio::join!(gateway.app.hand_over(&mut to_new), new(to_old, gateway.folder(), files.of("new")))
     })
     .await;
-    handed.unwrap();
-    let taken = taken.unwrap();
+    let (answers, taken) = (handed.unwrap(), taken.unwrap());
     assert_eq!(files.events(), ["the old process opens", "the old process closes", "the new process opens"]);
     assert_eq!((taken.running.public[0], taken.running.admin), (public, admin));
 
-    let leaving = tokio::spawn(gateway.app.leave(to_new));
+    let leaving = tokio::spawn(async move { gateway.app.leave(to_new, &answers).await });
     eventually("the news of it", || files.events().len() == 4).await;
     assert_eq!(files.events()[3], "the old process has handed over");
     for _ in 0..20 {
@@ -159,9 +162,8 @@ async fn what_the_new_process_takes_back_ends_at_the_old_one_too() {
         tokio::join!(gateway.app.hand_over(&mut to_new), new(to_old, gateway.folder(), files.of("new")))
     })
     .await;
-    handed.unwrap();
-    let taken = taken.unwrap();
-    let leaving = tokio::spawn(gateway.app.leave(to_new));
+    let (answers, taken) = (handed.unwrap(), taken.unwrap());
+    let leaving = tokio::spawn(async move { gateway.app.leave(to_new, &answers).await });
     let target = Target { kind: Kind::Jti, whose: Whose::Of(ISS.into()), value: "alice".into() };
     let revocation = Revocation::new(target, Rule::Outright, taken.gate.clock.now());
     taken.gate.revocation_log.append(&[Change::Add(revocation)]).await.unwrap();
@@ -207,7 +209,7 @@ async fn a_process_that_fails_to_take_over_changes_nothing() {
     let ready = || Message::Ready { without_keys: vec![] };
     for (says, closed) in [
         (vec![], false),
-        (vec![Message::Serving {}], false),
+        (vec![Message::Serving { answers: Answers::default() }], false),
         (vec![ready()], true),
         (vec![ready(), ready()], true),
     ] {
@@ -302,7 +304,7 @@ async fn tokens_that_are_accepted_before_are_accepted_after() {
             to_old.take().await.unwrap();
             to_old.say(&Message::Ready { without_keys: vec![without.to_owned()] }).await.unwrap();
             let Ok(Message::Go {}) = to_old.hear().await else { return };
-            to_old.say(&Message::Serving {}).await.unwrap();
+            to_old.say(&Message::Serving { answers: Answers::default() }).await.unwrap();
         };
         // The other process hears of a refusal by the end of the channel.
         let handing = async { gateway.app.hand_over(&mut { to_new }).await };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tollgate::config::settings::{Log, LogFormat, SubjectInLog};
 use tollgate::io::handover::Channel;
+use tollgate::io::handover::questions::Answers;
 use tollgate::io::log;
 use tracing::Level;
 
@@ -165,7 +166,7 @@ async fn a_stop_waits_for_no_reader_of_the_access_log_and_the_store_is_closed() 
 async fn whoever_hands_over_waits_for_no_reader_of_the_access_log() {
     let (gateway, reads) = unread(DOWN).await;
     let (to_new, _new) = Channel::pair().unwrap();
-    within("the old process", gateway.app.leave(to_new)).await;
+    within("the old process", gateway.app.leave(to_new, &Answers::default())).await;
     drop(reads);
 }
 

@@ -1,10 +1,11 @@
 //! A file in the store folder, as redb writes it: how one is made and opened, and what is told of one that cannot be
-//! used.
+//! used. `keeping`: how one is given up for another process, and taken back.
 //!
 //! It must never make a new file in place of one that cannot be read.
 
 #[cfg(test)]
 pub(in crate::io) mod faults;
+pub(in crate::io) mod keeping;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError};
 
-use crate::flows::ports::{StoreFault, random};
+use crate::flows::ports::{HandedTo, random};
 use crate::io::folder;
 use crate::io::system::SystemRandomness;
 
@@ -181,22 +182,19 @@ impl Backend {
 }
 
 /// Whose a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(in crate::io) enum Phase {
     Open,
     /// Another process may have it, or may have it still. It may come back.
     Closed,
-    /// Another process has it for good.
-    HandedOver,
+    /// Another process has it for good, and can be asked for what is in it, unless it does not know how.
+    HandedOver(Option<HandedTo>),
 }
 
-impl Phase {
-    /// Whether it is worth waiting for it, or why not.
-    pub(in crate::io) fn is_open(self) -> Result<bool, StoreFault> {
-        match self {
-            Self::Open => Ok(true),
-            Self::Closed => Ok(false),
-            Self::HandedOver => Err(StoreFault::Unavailable("another process has taken over".to_owned())),
-        }
-    }
+/// Where a call finds what it needs of a file.
+pub(in crate::io) enum At<T> {
+    /// In the file: it was open, and this came of it.
+    Here(T),
+    /// At the process that took over.
+    There(HandedTo),
 }

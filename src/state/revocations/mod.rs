@@ -164,9 +164,11 @@ impl Revocations {
         }
     }
 
-    /// Nobody says any more what is taken back: nothing passes from here on, until somebody does again.
+    /// Nobody says any more what is taken back: nothing passes from here on, until somebody does again. Nor does it at
+    /// whoever listens.
     pub fn nobody_follows(&self) {
         self.freshness.ends();
+        self.listener.store(None);
     }
 
     /// Takes changes of the list in, in their order. Any of them may come again.

@@ -111,17 +111,26 @@ export class World {
   }
 
   /** Sign-in whole: at the AS, then the code exchanged at the gateway. Returns the gateway's answer. */
-  async signIn(browser, account = 'alice') {
+  async signIn(browser, account = 'alice', options = {}) {
     const { code, verifier } = await this.authorize(browser, account);
-    return this.token(browser, { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: this.redirectUri });
+    return this.token(browser, { grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: this.redirectUri }, options);
   }
 
   refresh(browser, options = {}) {
     return this.token(browser, { grant_type: 'refresh_token' }, options);
   }
 
-  signOut(browser) {
-    return browser.fetch('DELETE', `${this.gateway.url}/oauth/token?client_id=${CLIENT}`);
+  signOut(browser, options = {}) {
+    return browser.fetch('DELETE', `${this.gateway.url}/oauth/token?client_id=${CLIENT}`, options);
+  }
+
+  /** Signs out at the AS, by its own pages. */
+  async signOutThere(browser) {
+    const page = await browser.navigate(`${this.as.url}/session/end`);
+    const [, action] = /<form[^>]*action="([^"]+)"/.exec(page.answer.text) ?? assert.fail(page.answer.text);
+    const [, xsrf] = /name="xsrf" value="([^"]+)"/.exec(page.answer.text);
+    const done = await browser.navigate(action, { method: 'POST', ...form({ xsrf, logout: 'yes' }) });
+    assert.equal(done.answer.status, 200, done.answer.text);
   }
 
   /** A call of the API with an access token. */

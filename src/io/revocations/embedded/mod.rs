@@ -8,21 +8,24 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::file::ListFile;
 use super::reading::Shelf;
 use crate::core::revocation::{Change, Revocation, RevocationId};
-use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth};
-use crate::io::store_file::{Backend, Phase, StoreFileError};
+use crate::flows::ports::{
+    Clock, Exclusive, HandedTo, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth,
+};
+use crate::io::store_file::keeping::{Errands, Keeping};
+use crate::io::store_file::{At, Backend, Phase, StoreFileError};
 use crate::state::revocations::Revocations;
 use writer::{Append, Errand, Writer};
 
@@ -51,7 +54,7 @@ impl Default for Tuning {
 /// The port [`RevocationLog`] over a file.
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
-    errands: mpsc::Sender<Errand>,
+    writer: Errands<Errand>,
     /// [`RevocationLog::load`] has begun what [`RevocationLog::follow`] goes on with.
     has_begun: AtomicBool,
     tuning: Tuning,
@@ -61,29 +64,13 @@ pub struct EmbeddedLog {
 struct Shared {
     clock: Arc<dyn Clock>,
     shelf: Arc<Shelf>,
-    phase: watch::Sender<Phase>,
-    /// Why nothing can be written now.
-    health: Mutex<StoreHealth>,
+    keeping: Keeping,
 }
 
 impl Shared {
-    fn health(&self) -> StoreHealth {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn why_away(&self) -> Option<String> {
-        self.health().why_away()
-    }
-
-    fn is_away(&self, why: Option<String>) {
-        let now = self.clock.now();
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).is_away(why, now, false);
-    }
-
     fn fault(&self) -> StoreFault {
-        StoreFault::Unavailable(
-            self.why_away().unwrap_or_else(|| "the list of revocations is closed".to_owned()),
-        )
+        let why = self.keeping.why_away();
+        StoreFault::Unavailable(why.unwrap_or_else(|| "the list of revocations is closed".to_owned()))
     }
 }
 
@@ -116,11 +103,12 @@ impl EmbeddedLog {
         tuning: Tuning,
         phase: Phase,
     ) -> Result<Self, StoreFileError> {
-        let phase = watch::Sender::new(phase);
-        let shared = Arc::new(Shared { clock, shelf: Arc::default(), phase, health: Mutex::default() });
+        let keeping = Keeping::new(clock.clone(), phase);
+        let shared = Arc::new(Shared { clock, shelf: Arc::default(), keeping });
         let (errands, received) = mpsc::channel();
         Writer::start(folder, shared.clone(), received, tuning.clone())?;
-        Ok(Self { shared, errands, has_begun: AtomicBool::new(false), tuning })
+        let writer = Errands::new(errands, ENDED);
+        Ok(Self { shared, writer, has_begun: AtomicBool::new(false), tuning })
     }
 
     /// How many the file has, ended ones included.
@@ -132,78 +120,54 @@ impl EmbeddedLog {
     /// The writer loads the list, says that it is complete, and applies every change from there on.
     fn begin_to_follow(&self, tables: &Arc<Revocations>) -> mpsc::Receiver<()> {
         let (whole, is_whole) = mpsc::channel();
-        if self.errands.send(Errand::Follow(tables.clone(), whole)).is_err() {
-            tracing::error!("{ENDED}");
+        if let Err(ended) = self.writer.send(Errand::Follow(tables.clone(), whole)) {
+            tracing::error!("{ended}");
         }
         is_whole
-    }
-
-    async fn ask(
-        &self,
-        errand: impl FnOnce(oneshot::Sender<Result<(), StoreFileError>>) -> Errand,
-    ) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        self.errands.send(errand(answer)).map_err(|_| ENDED)?;
-        let answered = answered.await.map_err(|_| ENDED)?;
-        answered.map_err(|error| error.to_string())
     }
 
     async fn write(&self, found: &[Seen], changes: &[Change]) -> Result<bool, StoreFault> {
         if changes.is_empty() {
             return Ok(true);
         }
-        loop {
-            if let Some(answer) = self.send(found, changes)? {
-                // It may have ended in the midst of it.
-                return answer.await.map_err(|_| StoreFault::Unfinished(ENDED.to_owned()))?;
-            }
-            self.changed_from_closed().await;
+        match self.shared.keeping.when_open(|| self.send(found, changes)).await? {
+            // It may have ended in the midst of it.
+            At::Here(answer) => answer.await.map_err(|_| StoreFault::Unfinished(ENDED.to_owned()))?,
+            At::There(to) => to.revocations.append_if(found, changes).await,
         }
     }
 
-    /// `None`: the file is closed.
     fn send(
         &self,
         found: &[Seen],
         changes: &[Change],
-    ) -> Result<Option<oneshot::Receiver<Result<bool, StoreFault>>>, StoreFault> {
-        // Nothing is sent behind the errand that closes the file: that needs the phase first.
-        let phase = self.shared.phase.borrow();
-        if !phase.is_open()? {
-            return Ok(None);
-        }
+    ) -> Result<oneshot::Receiver<Result<bool, StoreFault>>, StoreFault> {
         let (answer, answered) = oneshot::channel();
         let append = Append { found: found.to_vec(), changes: changes.to_vec(), answer };
-        self.errands.send(Errand::Append(append)).map_err(|_| writer_ended())?;
-        Ok(Some(answered))
+        self.writer.send(Errand::Append(append)).map_err(|_| writer_ended())?;
+        Ok(answered)
     }
 
     async fn read<T: Send + 'static>(
         &self,
         what: impl Fn(&ListFile) -> Result<T, StoreFileError> + Clone + Send + 'static,
-    ) -> Result<T, StoreFault> {
-        let reading = async {
-            loop {
-                if !self.shared.phase.borrow().is_open()? {
-                    self.changed_from_closed().await;
-                    continue;
-                }
-                if let Some(read) = self.shared.shelf.read(what.clone()).await {
-                    return read;
-                }
-                // It was closed just now, or it has failed.
-                if self.shared.why_away().is_some() {
-                    return Err(self.shared.fault());
-                }
+    ) -> Result<At<T>, StoreFault> {
+        loop {
+            if let At::There(to) = self.shared.keeping.when_open(|| Ok(())).await? {
+                return Ok(At::There(to));
             }
-        };
-        timeout(self.tuning.patience, reading).await.unwrap_or(Err(StoreFault::Deadline))
+            if let Some(read) = self.shared.shelf.read(what.clone()).await {
+                return read.map(At::Here);
+            }
+            // It was closed just now, or it has failed.
+            if self.shared.keeping.why_away().is_some() {
+                return Err(self.shared.fault());
+            }
+        }
     }
 
-    async fn changed_from_closed(&self) {
-        let mut phases = self.shared.phase.subscribe();
-        // The sender is ours, so this ends.
-        drop(phases.wait_for(|phase| *phase != Phase::Closed).await);
+    async fn in_time<T>(&self, doing: impl Future<Output = Result<T, StoreFault>>) -> Result<T, StoreFault> {
+        timeout(self.tuning.patience, doing).await.unwrap_or(Err(StoreFault::Deadline))
     }
 }
 
@@ -214,25 +178,15 @@ impl Exclusive for EmbeddedLog {
 
     /// Answers when whoever follows has the whole list.
     fn open(&self) -> BoxFuture<'_, Result<(), String>> {
-        self.ask(Errand::Open).boxed()
+        self.writer.ask(Errand::Open).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), String>> {
-        async {
-            self.shared.phase.send_if_modified(|phase| {
-                let was_open = *phase == Phase::Open;
-                if was_open {
-                    *phase = Phase::Closed;
-                }
-                was_open
-            });
-            self.ask(Errand::Close).await
-        }
-        .boxed()
+        self.shared.keeping.close(&self.writer, Errand::Close).boxed()
     }
 
-    fn handed_over(&self) {
-        self.shared.phase.send_replace(Phase::HandedOver);
+    fn handed_over(&self, to: Option<&HandedTo>) {
+        self.shared.keeping.handed_over(to);
     }
 }
 
@@ -246,24 +200,32 @@ impl RevocationLog for EmbeddedLog {
         found: &'a [Seen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
-        async move {
-            let written = timeout(self.tuning.patience, self.write(found, changes)).await;
-            written.unwrap_or(Err(StoreFault::Deadline))
-        }
-        .boxed()
+        self.in_time(self.write(found, changes)).boxed()
     }
 
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
-        self.read(move |file| file.find(id)).boxed()
+        let find = async move {
+            match self.read(move |file| file.find(id)).await? {
+                At::Here(found) => Ok(found),
+                At::There(to) => to.revocations.find(id).await,
+            }
+        };
+        self.in_time(find).boxed()
     }
 
     fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
-        let part = part.clone();
-        self.read(move |file| file.list(&part)).boxed()
+        let list = async {
+            let here = part.clone();
+            match self.read(move |file| file.list(&here)).await? {
+                At::Here(listed) => Ok(listed),
+                At::There(to) => to.revocations.list(part).await,
+            }
+        };
+        self.in_time(list).boxed()
     }
 
     fn load(&self, tables: &Arc<Revocations>) {
-        if *self.shared.phase.borrow() == Phase::Open {
+        if self.shared.keeping.is_open() {
             // Whether it was loaded or the time is up, requests find out from the tables.
             let _ = self.begin_to_follow(tables).recv_timeout(LOAD);
             self.has_begun.store(true, Ordering::Release);
@@ -284,7 +246,8 @@ impl RevocationLog for EmbeddedLog {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.health()
+        let keeping = &self.shared.keeping;
+        keeping.handed_to().map_or_else(|| keeping.health(), |to| to.revocations.health())
     }
 }
 

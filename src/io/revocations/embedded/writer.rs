@@ -16,7 +16,7 @@ use crate::core::revocation::Change;
 use crate::flows::ports::{Seen, StoreFault};
 use crate::io::revocations::file::ListFile;
 use crate::io::revocations::loading::Loading;
-use crate::io::store_file::{Phase, StoreFileError};
+use crate::io::store_file::StoreFileError;
 use crate::state::revocations::Revocations;
 
 /// How many changes one commit takes, unless a single caller brings more.
@@ -77,7 +77,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("{ENDED}");
-            self.shared.is_away(Some(ENDED.to_owned()));
+            self.shared.keeping.is_away(Some(ENDED.to_owned()));
         }
     }
 }
@@ -99,7 +99,7 @@ impl Writer {
         let run = move || {
             let (at, next_sweep) = (At::GivenUp { commits: None }, Instant::now() + tuning.sweep);
             let mut writer = Self { folder, shared, errands, tuning, at, followed: None, next_sweep };
-            let opens = *writer.shared.phase.borrow() == Phase::Open;
+            let opens = writer.shared.keeping.is_open();
             let opened = if opens { writer.take_back() } else { Ok(()) };
             let is_open = opened.is_ok();
             let _ = tell.send(opened);
@@ -157,7 +157,7 @@ impl Writer {
             Errand::Close(answer) => drop(answer.send(self.give_up())),
             Errand::Open(answer) => {
                 let opened = self.take_back();
-                let opened = opened.inspect_err(|error| self.shared.is_away(Some(error.to_string())));
+                let opened = opened.inspect_err(|error| self.shared.keeping.is_away(Some(error.to_string())));
                 drop(answer.send(opened));
             }
         }
@@ -237,10 +237,10 @@ impl Writer {
 
     fn goes_away(&self, error: &StoreFileError) {
         let why = Some(error.to_string());
-        if self.shared.why_away() != why {
+        if self.shared.keeping.why_away() != why {
             tracing::error!(%error, "nothing can be revoked until the list can be written; what is revoked stays so");
         }
-        self.shared.is_away(why);
+        self.shared.keeping.is_away(why);
     }
 
     /// What is due: to open a file that failed, to load a piece, to take out what has ended.
@@ -276,7 +276,7 @@ impl Writer {
                 self.apply(&there);
                 drop(self.shared.shelf.replace(Some(file)));
                 self.at = At::Open;
-                self.shared.is_away(None);
+                self.shared.keeping.is_away(None);
                 tracing::warn!("the list of revocations can be written again");
             }
             Err(error) => self.goes_away(&error),
@@ -325,7 +325,7 @@ impl Writer {
             }
             At::Failed { .. } => {
                 self.at = At::GivenUp { commits: Some(0) };
-                let why = self.shared.why_away().unwrap_or_default();
+                let why = self.shared.keeping.why_away().unwrap_or_default();
                 Err(ListFile::place(&self.folder).other(why))
             }
         }
@@ -363,8 +363,8 @@ impl Writer {
                 }
             }
         }
-        self.shared.is_away(None);
-        self.shared.phase.send_replace(Phase::Open);
+        self.shared.keeping.is_away(None);
+        self.shared.keeping.opened();
         Ok(())
     }
 }

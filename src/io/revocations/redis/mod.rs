@@ -20,8 +20,8 @@ mod scripts;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -31,7 +31,9 @@ use tokio::time::{sleep, timeout};
 
 use super::embedded::sweep;
 use crate::core::revocation::{Change, Revocation, RevocationId};
-use crate::flows::ports::{Clock, Exclusive, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth};
+use crate::flows::ports::{
+    Clock, Exclusive, HandedTo, Listed, Part, RevocationLog, Seen, StoreFault, StoreHealth,
+};
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store_file::Backend;
 use crate::state::revocations::Revocations;
@@ -86,6 +88,8 @@ struct Shared {
     progress: watch::Sender<Progress>,
     awaited: Awaited,
     is_followed: AtomicBool,
+    /// Whoever has the file for good.
+    handed_to: OnceLock<HandedTo>,
 }
 
 /// How far the follower is.
@@ -125,8 +129,19 @@ impl RedisLog {
         let local = Arc::new(local);
         let (wake, progress, is_followed) = (Notify::new(), watch::Sender::default(), AtomicBool::new(false));
         let awaited = Awaited::default();
-        let shared =
-            Shared { link, names, clock, max_staleness, tuning, local, wake, progress, awaited, is_followed };
+        let shared = Shared {
+            link,
+            names,
+            clock,
+            max_staleness,
+            tuning,
+            local,
+            wake,
+            progress,
+            awaited,
+            is_followed,
+            handed_to: OnceLock::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -162,6 +177,11 @@ impl Exclusive for RedisLog {
             self.shared.local.close().await
         }
         .boxed()
+    }
+
+    fn handed_over(&self, to: Option<&HandedTo>) {
+        // It is told once.
+        to.map(|to| self.shared.handed_to.set(to.clone()));
     }
 }
 
@@ -209,9 +229,12 @@ impl RevocationLog for RedisLog {
         .boxed()
     }
 
-    /// Reads the file: Redis knows no order.
+    /// Reads the file, here or where it was handed to: Redis knows no order.
     fn list<'a>(&'a self, part: &'a Part) -> BoxFuture<'a, Result<Listed, StoreFault>> {
         async move {
+            if let Some(to) = self.shared.handed_to.get() {
+                return to.revocations.list(part).await;
+            }
             let now = *self.shared.progress.borrow();
             let is_written =
                 |progress: &Progress| progress.epoch != now.epoch || progress.written >= now.applied;

@@ -19,11 +19,11 @@ use crate::io::store_file::{Backend, Phase, StoreFileError};
 
 const FILE: &str = "revocations.redb";
 
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn open(folder: &Path) -> Arc<EmbeddedLog> {
+pub(super) fn open(folder: &Path) -> Arc<EmbeddedLog> {
     Arc::new(EmbeddedLog::open(folder, Arc::new(SystemClock)).unwrap())
 }
 
@@ -277,7 +277,7 @@ async fn a_list_that_begins_closed_has_all_of_it_when_it_is_open_and_one_that_ha
     assert!((&mut left).now_or_never().is_none());
     new.open().await.unwrap();
     assert!((0..100).all(|n| refuses(&tables, &jti(n))), "all of it at that moment");
-    old.handed_over();
+    old.handed_over(None);
     let fault = left.now_or_never().expect("an answer at once").unwrap_err();
     assert!(fault.to_string().contains("another process"), "{fault}");
     drop(old);

@@ -1,5 +1,6 @@
 //! Every list under one suite, and what each promises of its own.
 
+mod elsewhere;
 mod embedded;
 mod redis;
 mod suite;

@@ -9,8 +9,8 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -23,9 +23,10 @@ use tokio::time::timeout;
 use super::new_version;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    Clock, Exclusive, Found, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version,
+    Clock, Exclusive, Found, HandedTo, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version,
 };
-use crate::io::store_file::{Backend, Phase, StoreFileError};
+use crate::io::store_file::keeping::{Errands, Keeping};
+use crate::io::store_file::{At, Backend, Phase, StoreFileError};
 use file::Record;
 use writer::{Errand, Put, Writer};
 
@@ -49,7 +50,7 @@ impl Default for Tuning {
 /// The port [`Store`] over a file and memory.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
-    errands: mpsc::Sender<Errand>,
+    writer: Errands<Errand>,
     patience: Duration,
 }
 
@@ -57,8 +58,7 @@ pub struct EmbeddedStore {
 struct Shared {
     clock: Arc<dyn Clock>,
     slots: DashMap<String, Slot>,
-    phase: watch::Sender<Phase>,
-    health: Mutex<StoreHealth>,
+    keeping: Keeping,
 }
 
 /// What is known of one key.
@@ -84,7 +84,6 @@ enum Step {
     Written(oneshot::Receiver<Result<Version, StoreFault>>),
     /// Look again when this changes, or its sender is gone.
     Wait(watch::Receiver<()>),
-    Closed,
 }
 
 impl EmbeddedStore {
@@ -124,40 +123,25 @@ impl EmbeddedStore {
         phase: Phase,
     ) -> Result<Self, StoreFileError> {
         let Tuning { patience, sweep, backend } = tuning;
-        let shared = Arc::new(Shared {
-            clock,
-            slots: DashMap::new(),
-            phase: watch::Sender::new(phase),
-            health: Mutex::new(StoreHealth::Up),
-        });
+        let keeping = Keeping::new(clock.clone(), phase);
+        let shared = Arc::new(Shared { clock, slots: DashMap::new(), keeping });
         let (errands, received) = mpsc::channel();
         Writer::start(folder, shared.clone(), received, backend, sweep)?;
-        Ok(Self { shared, errands, patience })
-    }
-
-    async fn ask(
-        &self,
-        errand: impl FnOnce(oneshot::Sender<Result<(), StoreFileError>>) -> Errand,
-    ) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        self.errands.send(errand(answer)).map_err(|_| ENDED)?;
-        let answered = answered.await.map_err(|_| ENDED)?;
-        answered.map_err(|error| error.to_string())
+        Ok(Self { shared, writer: Errands::new(errands, ENDED), patience })
     }
 
     async fn found(&self, key: &StoreKey) -> Result<Found, StoreFault> {
-        loop {
-            {
-                let phase = self.shared.phase.borrow();
-                if phase.is_open()? {
-                    let now = self.shared.clock.now();
-                    let slot = self.shared.slots.get(key.as_str());
-                    let seen = slot.as_ref().and_then(|slot| slot.seen(now));
-                    return Ok(Found { value: seen.map(|held| (held.version, held.bytes.clone())), now });
-                }
-            }
-            self.changed_from_closed().await;
+        match self.shared.keeping.when_open(|| Ok(self.seen(key))).await? {
+            At::Here(found) => Ok(found),
+            At::There(to) => to.store.get(key).await,
         }
+    }
+
+    fn seen(&self, key: &StoreKey) -> Found {
+        let now = self.shared.clock.now();
+        let slot = self.shared.slots.get(key.as_str());
+        let seen = slot.as_ref().and_then(|slot| slot.seen(now));
+        Found { value: seen.map(|held| (held.version, held.bytes.clone())), now }
     }
 
     async fn put(
@@ -167,7 +151,11 @@ impl EmbeddedStore {
         value: &Value,
     ) -> Result<Option<Version>, StoreFault> {
         loop {
-            match self.look(key, expected, value)? {
+            let step = match self.shared.keeping.when_open(|| self.look(key, expected, value)).await? {
+                At::Here(step) => step,
+                At::There(to) => return to.store.put_if(key, expected, value.clone()).await,
+            };
+            match step {
                 Step::Answered(outcome) => return Ok(outcome),
                 // It may have ended in the midst of it.
                 Step::Written(answer) => {
@@ -175,17 +163,12 @@ impl EmbeddedStore {
                 }
                 // An error says that the sender is gone.
                 Step::Wait(mut written) => drop(written.changed().await),
-                Step::Closed => self.changed_from_closed().await,
             }
         }
     }
 
     /// One look at the key, and what is to be done about it.
     fn look(&self, key: &StoreKey, expected: Option<Version>, value: &Value) -> Result<Step, StoreFault> {
-        let phase = self.shared.phase.borrow();
-        if !phase.is_open()? {
-            return Ok(Step::Closed);
-        }
         let now = self.shared.clock.now();
         let mut slot = match self.shared.slots.entry(key.as_str().to_owned()) {
             Entry::Occupied(entry) => entry.into_ref(),
@@ -193,7 +176,7 @@ impl EmbeddedStore {
             Entry::Vacant(entry) => entry.insert(Slot::default()),
         };
         if let Some(writing) = slot.writing.as_ref().filter(|writing| writing.has_changed().is_ok()) {
-            return match self.shared.why_away() {
+            return match self.shared.keeping.why_away() {
                 Some(why) => Err(StoreFault::Unavailable(why)),
                 None => Ok(Step::Wait(writing.clone())),
             };
@@ -209,32 +192,9 @@ impl EmbeddedStore {
         }
         let ((done, writing), (answer, answered)) = (watch::channel(()), oneshot::channel());
         let put = Put { key: key.as_str().to_owned(), record, done, answer };
-        self.errands.send(Errand::Put(put)).map_err(|_| writer_ended())?;
+        self.writer.send(Errand::Put(put)).map_err(|_| writer_ended())?;
         slot.writing = Some(writing);
         Ok(Step::Written(answered))
-    }
-
-    async fn changed_from_closed(&self) {
-        let mut phases = self.shared.phase.subscribe();
-        // The sender is ours, so this ends.
-        drop(phases.wait_for(|phase| *phase != Phase::Closed).await);
-    }
-}
-
-impl Shared {
-    fn why_away(&self) -> Option<String> {
-        match self.health() {
-            StoreHealth::Up => None,
-            StoreHealth::Away { why, .. } => Some(why),
-        }
-    }
-
-    fn health(&self) -> StoreHealth {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn fares(&self, health: StoreHealth) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
     }
 }
 
@@ -246,27 +206,16 @@ fn writer_ended() -> StoreFault {
 
 impl Exclusive for EmbeddedStore {
     fn open(&self) -> BoxFuture<'_, Result<(), String>> {
-        self.ask(Errand::Open).boxed()
+        self.writer.ask(Errand::Open).boxed()
     }
 
     /// Writes everything that has not ended, durable or not: what the next process finds is all that there was.
     fn close(&self) -> BoxFuture<'_, Result<(), String>> {
-        async {
-            // Nothing is read, put or sent to the writer after this: it needs the phase while it is.
-            self.shared.phase.send_if_modified(|phase| {
-                let was_open = *phase == Phase::Open;
-                if was_open {
-                    *phase = Phase::Closed;
-                }
-                was_open
-            });
-            self.ask(Errand::Close).await
-        }
-        .boxed()
+        self.shared.keeping.close(&self.writer, Errand::Close).boxed()
     }
 
-    fn handed_over(&self) {
-        self.shared.phase.send_replace(Phase::HandedOver);
+    fn handed_over(&self, to: Option<&HandedTo>) {
+        self.shared.keeping.handed_over(to);
     }
 }
 
@@ -288,7 +237,8 @@ impl Store for EmbeddedStore {
     }
 
     fn health(&self) -> StoreHealth {
-        self.shared.health()
+        let keeping = &self.shared.keeping;
+        keeping.handed_to().map_or_else(|| keeping.health(), |to| to.store.health())
     }
 }
 

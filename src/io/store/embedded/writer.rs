@@ -13,8 +13,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::file::{Record, STORE, StoreFile};
 use super::{ENDED, Shared, Slot};
-use crate::flows::ports::{StoreFault, StoreHealth, Version};
-use crate::io::store_file::{Backend, Phase, Place, StoreFileError};
+use crate::flows::ports::{StoreFault, Version};
+use crate::io::store_file::{Backend, Place, StoreFileError};
 
 /// How many puts one commit takes.
 const TOGETHER: usize = 1024;
@@ -63,8 +63,7 @@ impl Drop for Writer {
     /// A thread that ends by a panic must not leave a store that looks well.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let since = self.shared.clock.now();
-            self.shared.fares(StoreHealth::Away { since, why: ENDED.to_owned(), alone: false });
+            self.shared.keeping.is_away(Some(ENDED.to_owned()));
         }
     }
 }
@@ -88,7 +87,7 @@ impl Writer {
         let run = move || {
             let swept = Instant::now();
             let mut writer = Self { folder, backend, shared, errands, at: At::GivenUp, sweep, swept };
-            let opens = *writer.shared.phase.borrow() == Phase::Open;
+            let opens = writer.shared.keeping.is_open();
             let opened = if opens { writer.take_back() } else { Ok(()) };
             let is_open = opened.is_ok();
             let _ = tell.send(opened);
@@ -174,7 +173,7 @@ impl Writer {
     /// Nothing was written of it: its key is as it was.
     fn forget(&self, put: Put) {
         self.settle(&put.key, None);
-        let why = self.shared.why_away().unwrap_or_else(|| "the store file is closed".to_owned());
+        let why = self.shared.keeping.why_away().unwrap_or_else(|| "the store file is closed".to_owned());
         let _ = put.answer.send(Err(StoreFault::Unavailable(why)));
     }
 
@@ -203,15 +202,11 @@ impl Writer {
     }
 
     fn goes_away(&self, error: &StoreFileError) {
-        let why = error.to_string();
-        let since = match self.shared.health() {
-            StoreHealth::Up => self.shared.clock.now(),
-            StoreHealth::Away { since, .. } => since,
-        };
-        if self.shared.why_away().as_ref() != Some(&why) {
+        let why = Some(error.to_string());
+        if self.shared.keeping.why_away() != why {
             tracing::error!(%error, "the store cannot write; what needs it is refused until it can");
         }
-        self.shared.fares(StoreHealth::Away { since, why, alone: false });
+        self.shared.keeping.is_away(why);
     }
 
     /// What is due: to open a file that failed, to take out what has ended.
@@ -243,7 +238,7 @@ impl Writer {
                     self.settle(&put.key, written);
                 }
                 self.at = At::Open(file);
-                self.shared.fares(StoreHealth::Up);
+                self.shared.keeping.is_away(None);
                 tracing::warn!("the store can write again");
             }
             Err(error) => self.goes_away(&error),
@@ -287,7 +282,7 @@ impl Writer {
             At::Open(file) => file,
             At::GivenUp => return Ok(()),
             At::Failed { .. } => {
-                let why = self.shared.why_away().unwrap_or_default();
+                let why = self.shared.keeping.why_away().unwrap_or_default();
                 return Err(Place::new(&self.folder, &STORE).other(why));
             }
         };
@@ -309,10 +304,8 @@ impl Writer {
     /// # Errors
     /// As [`Self::take_back`]; the store is away for that until the file is open.
     fn open_or_say_why(&mut self) -> Result<(), StoreFileError> {
-        self.take_back().inspect_err(|error| {
-            let (since, why) = (self.shared.clock.now(), error.to_string());
-            self.shared.fares(StoreHealth::Away { since, why, alone: false });
-        })
+        let opened = self.take_back();
+        opened.inspect_err(|error| self.shared.keeping.is_away(Some(error.to_string())))
     }
 
     /// Opens the file that was given up. What another process wrote meanwhile counts.
@@ -338,8 +331,8 @@ impl Writer {
             }
         }
         self.at = At::Open(file);
-        self.shared.fares(StoreHealth::Up);
-        self.shared.phase.send_replace(Phase::Open);
+        self.shared.keeping.is_away(None);
+        self.shared.keeping.opened();
         Ok(())
     }
 }

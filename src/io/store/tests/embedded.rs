@@ -23,11 +23,11 @@ use crate::io::system::SystemClock;
 
 const FILE: &str = "store.redb";
 
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn open(folder: &Path) -> EmbeddedStore {
+pub(super) fn open(folder: &Path) -> EmbeddedStore {
     EmbeddedStore::open(folder, Arc::new(SystemClock)).unwrap()
 }
 

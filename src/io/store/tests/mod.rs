@@ -1,5 +1,6 @@
 //! Every store under one suite, and what each promises of its own.
 
+mod elsewhere;
 mod embedded;
 pub(in crate::io) mod redis;
 pub(in crate::io) mod servers;

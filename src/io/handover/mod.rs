@@ -6,10 +6,23 @@
 //! old -> new   sockets   here they are; do not accept yet
 //! new -> old   ready     configuration read, everything built, keys fetched
 //! old -> new   go        what only one process may have open is closed
-//! new -> old   serving   opened, and accepting
+//! new -> old   serving   opened, and accepting; these questions are answered
+//! new -> old   changed   this was taken back, or lifted
+//! old -> new   ask       what a request still needs of the store or the list
+//! new -> old   answer    to that
 //! ```
 //!
 //! The two may be of different versions: members that are not known are ignored, lines that are not known end it.
+//!
+//! - `questions`: what may be asked, and what is answered
+//! - `asking`: the old process, to which the store of the new one is a store
+//! - `answering`: the new process
+
+pub mod answering;
+pub mod asking;
+pub mod questions;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -26,18 +39,27 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use crate::core::revocation::Revocation;
+use questions::{Answer, Answers, Changed, Question};
 
 /// In the environment of a process that is started to take over: where it finds the other.
 const VARIABLE: &str = "TOLLGATE_HANDOVER";
 const STDIN: &str = "stdin";
 /// As many as the kernel takes at once (SCM_MAX_FD).
 const MOST_SOCKETS: usize = 253;
-/// The longest line.
-const LINE: usize = 64 * 1024;
+/// The longest line until the new process serves.
+const GREETING: usize = 64 * 1024;
+/// The longest from then on.
+const LINE: usize = 16 << 20;
+/// How many questions are worked on at once; others wait.
+const AT_ONCE: usize = 256;
+/// How many lines wait to be written.
+const QUEUED: usize = 16;
+/// How much is read at once.
+const PIECE: usize = 16 * 1024;
 
 /// What the two processes say.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,20 +74,63 @@ pub enum Message {
         without_keys: Vec<String>,
     },
     Go {},
-    Serving {},
-    /// From then on, by the new process: the list of revocations has changed.
-    Changed {
-        lifted: bool,
-        revocation: Revocation,
+    Serving {
+        #[serde(default)]
+        answers: Answers,
     },
+    /// From then on, by the new process: the list of revocations has changed.
+    Changed(Changed),
+    Ask {
+        id: u64,
+        what: Question,
+    },
+    Answer {
+        id: u64,
+        is: Answer,
+    },
+}
+
+/// Lines, from the pieces in which they come.
+#[derive(Debug)]
+struct Lines {
+    came: Vec<u8>,
+    /// So many bytes of it have no end of a line.
+    looked_at: usize,
+    longest: usize,
+}
+
+impl Lines {
+    const fn new(longest: usize) -> Self {
+        Self { came: Vec::new(), looked_at: 0, longest }
+    }
+
+    /// The next, if it is there.
+    fn next(&mut self) -> io::Result<Option<Message>> {
+        let new = self.came.get(self.looked_at..).unwrap_or_default();
+        let end = new.iter().position(|byte| *byte == b'\n').map(|at| self.looked_at + at);
+        if end.unwrap_or(self.came.len()) > self.longest {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
+        }
+        let Some(end) = end else {
+            self.looked_at = self.came.len();
+            return Ok(None);
+        };
+        self.looked_at = 0;
+        let message = self.came.get(..end).map(serde_json::from_slice).transpose()?;
+        self.came.drain(..=end);
+        // A long line is seldom followed by another.
+        if self.came.capacity() > 16 * PIECE {
+            self.came.shrink_to(PIECE);
+        }
+        Ok(message)
+    }
 }
 
 /// The way to the other process.
 #[derive(Debug)]
 pub struct Channel {
     stream: UnixStream,
-    /// What came and was not read yet.
-    came: Vec<u8>,
+    lines: Lines,
     sockets: Vec<OwnedFd>,
 }
 
@@ -93,12 +158,14 @@ impl Channel {
 
     fn over(stream: StdUnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream: UnixStream::from_std(stream)?, came: Vec::new(), sockets: Vec::new() })
+        let stream = UnixStream::from_std(stream)?;
+        Ok(Self { stream, lines: Lines::new(GREETING), sockets: Vec::new() })
     }
 
-    /// Nothing more is said. The other process hears that, also while a copy of this end is open.
-    pub async fn ends(mut self) {
-        let _ = self.stream.shutdown().await;
+    /// Both directions, once the new process serves: each may be used while the other waits.
+    fn apart(self) -> (Hears, Says) {
+        let (read, write) = self.stream.into_split();
+        (Hears { stream: read, lines: Lines { longest: LINE, ..self.lines } }, Says(write))
     }
 
     /// # Errors
@@ -133,12 +200,8 @@ impl Channel {
     /// When it is gone, or is not understood.
     pub async fn hear(&mut self) -> io::Result<Message> {
         loop {
-            if let Some(end) = self.came.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.came.drain(..=end).collect();
-                return Ok(serde_json::from_slice(&line)?);
-            }
-            if self.came.len() > LINE {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
+            if let Some(message) = self.lines.next()? {
+                return Ok(message);
             }
             self.read().await?;
         }
@@ -158,7 +221,7 @@ impl Channel {
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        let (stream, came, sockets) = (&self.stream, &mut self.came, &mut self.sockets);
+        let (stream, came, sockets) = (&self.stream, &mut self.lines.came, &mut self.sockets);
         let receive = || {
             let mut piece = [0; 4096];
             let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST_SOCKETS))];
@@ -183,8 +246,49 @@ impl Channel {
     }
 }
 
+/// The direction from the other process.
+#[derive(Debug)]
+struct Hears {
+    stream: OwnedReadHalf,
+    lines: Lines,
+}
+
+impl Hears {
+    /// The next that the other process says.
+    async fn hear(&mut self) -> io::Result<Message> {
+        loop {
+            if let Some(message) = self.lines.next()? {
+                return Ok(message);
+            }
+            self.lines.came.reserve(PIECE);
+            if self.stream.read_buf(&mut self.lines.came).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// The direction to the other process.
+#[derive(Debug)]
+struct Says(OwnedWriteHalf);
+
+impl Says {
+    async fn say(&mut self, line: &[u8]) -> io::Result<()> {
+        self.0.write_all(line).await
+    }
+
+    /// Nothing more is said. The other process hears that, also while a copy of this end is open.
+    async fn ends(&mut self) {
+        let _ = self.0.shutdown().await;
+    }
+}
+
 fn line(message: &Message) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)?;
+    if line.len() > LINE {
+        let why = format!("{} bytes are too many for the other process ({LINE} at most)", line.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
     line.push(b'\n');
     Ok(line)
 }
@@ -234,87 +338,5 @@ impl Successor {
         // One that has ended by itself keeps its own status.
         self.0.kill()?;
         self.0.wait()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    fn listeners(count: usize) -> Vec<(SocketAddr, OwnedFd)> {
-        let asked_for: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let socket = TcpListener::bind(asked_for).unwrap();
-        (0..count).map(|_| (asked_for, socket.try_clone().unwrap().into())).collect()
-    }
-
-    #[tokio::test]
-    async fn sockets_arrive_beside_their_addresses_and_listen_on() {
-        let (mut old, mut new) = Channel::pair().unwrap();
-        let given = listeners(MOST_SOCKETS);
-        old.give(&given).await.unwrap();
-        old.say(&Message::Go {}).await.unwrap();
-        let mut taken = new.take().await.unwrap();
-        assert_eq!(new.hear().await.unwrap(), Message::Go {});
-        assert_eq!(taken.len(), MOST_SOCKETS);
-        drop((given, old));
-
-        let (asked_for, socket) = taken.remove(0);
-        assert_eq!(asked_for.port(), 0);
-        let socket = TcpListener::from(socket);
-        let mut client = TcpStream::connect(socket.local_addr().unwrap()).unwrap();
-        client.write_all(b"hello").unwrap();
-        let mut came = [0; 5];
-        socket.accept().unwrap().0.read_exact(&mut came).unwrap();
-        assert_eq!(&came, b"hello");
-        assert!(rustix::io::fcntl_getfd(&socket).unwrap().contains(FdFlags::CLOEXEC), "ours alone");
-    }
-
-    #[tokio::test]
-    async fn too_many_sockets_are_an_error_and_not_half_a_hand_over() {
-        let (mut old, new) = Channel::pair().unwrap();
-        old.give(&listeners(MOST_SOCKETS + 1)).await.unwrap_err();
-        drop(new);
-    }
-
-    #[tokio::test]
-    async fn an_end_nonsense_and_a_line_without_end_are_errors() {
-        let (old, mut new) = Channel::pair().unwrap();
-        drop(old);
-        assert_eq!(new.hear().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        for said in [&b"{\"ready\":{}}\n"[..], b"{\"newer\":{}}\n", b"\xff\n", &vec![b'{'; LINE + 1]] {
-            let (old, mut new) = Channel::pair().unwrap();
-            let saying = tokio::spawn({
-                let said = said.to_vec();
-                async move {
-                    let mut old = old;
-                    old.stream.write_all(&said).await
-                }
-            });
-            let error = new.hear().await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
-            saying.abort();
-        }
-        let (mut old, mut new) = Channel::pair().unwrap();
-        old.stream.write_all(b"{\"go\":{\"of\":\"a later version\"}}\n").await.unwrap();
-        assert_eq!(new.hear().await.unwrap(), Message::Go {});
-    }
-
-    #[tokio::test]
-    async fn a_process_that_ends_is_noticed_and_one_that_does_not_is_ended() {
-        let arguments = |command: &str| [OsString::from("-c"), command.into()].into_iter();
-        let shell = || OsString::from("sh");
-        let (successor, mut channel) = Successor::start_as(shell(), arguments("exit 3")).unwrap();
-        assert_eq!(channel.hear().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(successor.end().unwrap().code(), Some(3));
-        Successor::start_as("/is/not/there".into(), arguments("")).unwrap_err();
-
-        // It says that it serves, from the way that it was told of, and then hangs.
-        let hangs = "echo '{\"serving\":{}}' >&0; test \"$TOLLGATE_HANDOVER\" = stdin && exec sleep 600";
-        let (successor, mut channel) = Successor::start_as(shell(), arguments(hangs)).unwrap();
-        assert_eq!(channel.hear().await.unwrap(), Message::Serving {});
-        assert_eq!(successor.end().unwrap().code(), None, "by a signal");
     }
 }

@@ -1,0 +1,112 @@
+//! What a process that has handed over still has to answer: with the store and the list of the new one, where that can
+//! be asked.
+
+use std::path::Path;
+
+use tokio::task::JoinHandle;
+use tollgate::flows::Gate;
+use tollgate::flows::ports::{Keep, StoreKey, Value};
+use tollgate::io::handover::questions::Changed;
+use tollgate::state::revocations::Currency;
+
+use super::*;
+
+/// The next process of a row: `app` hands over to it and leaves.
+async fn next(app: App, folder: &Path) -> (App, JoinHandle<()>) {
+    let (mut to_new, to_old) = Channel::pair().unwrap();
+    let own = Files::default().of("new");
+    let (handed, taken) =
+        within("the hand-over", async { tokio::join!(app.hand_over(&mut to_new), new(to_old, folder, own)) })
+            .await;
+    let (answers, taken) = (handed.unwrap(), taken.unwrap());
+    (taken, tokio::spawn(async move { app.leave(to_new, &answers).await }))
+}
+
+fn session(id: &str) -> StoreKey {
+    StoreKey::new("test", id)
+}
+
+fn value(bytes: &'static str) -> Value {
+    let (bytes, lifetime) = (bytes.into(), Duration::from_secs(3600));
+    Value { bytes, lifetime, keep: Keep::Durably }
+}
+
+fn revocation(jti: &str, gate: &Gate) -> Revocation {
+    let target = Target { kind: Kind::Jti, whose: Whose::Of(ISS.into()), value: jti.into() };
+    Revocation::new(target, Rule::Outright, gate.clock.now())
+}
+
+/// Three processes in a row: the first finds its store at the third, through the second, which waits for it.
+#[tokio::test]
+async fn what_a_process_still_needs_of_the_store_it_has_however_often_that_was_handed_over() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let folder = gateway.folder().to_owned();
+    let first = gateway.app.gate.clone();
+    let mut busy = gateway.connect().await;
+    busy.send(request("GET", "/public/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    first.store.put_if(&session("a"), None, value("of the first")).await.unwrap().unwrap();
+
+    let (second, first_leaves) = next(gateway.app, &folder).await;
+    let (third, second_leaves) = next(second, &folder).await;
+    let (version, bytes) = first.store.get(&session("a")).await.unwrap().value.unwrap();
+    assert_eq!(bytes, "of the first");
+    let changed =
+        first.store.put_if(&session("a"), Some(version), value("of the first again")).await.unwrap();
+    let there = third.gate.store.get(&session("a")).await.unwrap().value.unwrap();
+    assert_eq!((Some(there.0), &there.1[..]), (changed, &b"of the first again"[..]), "one store");
+    let [theirs, ours] = [revocation("theirs", &first), revocation("ours", &first)];
+    first.revocation_log.append(&[Change::Add(ours.clone())]).await.unwrap();
+    assert_eq!(first.revocations.count(Kind::Jti), 1, "here when it is answered");
+    assert_eq!(third.gate.revocations.count(Kind::Jti), 1);
+    third.gate.revocation_log.append(&[Change::Add(theirs.clone())]).await.unwrap();
+    eventually("the news at the first", || first.revocations.count(Kind::Jti) == 2).await;
+    assert_eq!(first.revocation_log.find(theirs.id()).await.unwrap(), Some(theirs));
+
+    assert!(!first_leaves.is_finished() && !second_leaves.is_finished(), "they wait for the request");
+    upstream.release(1);
+    assert_eq!(busy.answer().await.status, 200);
+    within("the first process", first_leaves).await.unwrap();
+    within("the second process", second_leaves).await.unwrap();
+    let fault = first.store.get(&session("a")).await.unwrap_err();
+    assert!(fault.to_string().contains("is gone"), "{fault}");
+    within("the stop", third.stop(Duration::ZERO)).await;
+}
+
+/// Of a version that does not say that it answers.
+#[tokio::test]
+async fn a_new_process_that_cannot_be_asked_is_not_asked() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let gate = gateway.app.gate.clone();
+    let mut busy = gateway.connect().await;
+    busy.send(request("GET", "/public/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    let (mut to_new, mut to_old) = Channel::pair().unwrap();
+    let other = async {
+        to_old.take().await.unwrap();
+        to_old.say(&Message::Ready { without_keys: vec![] }).await.unwrap();
+        to_old.hear().await.unwrap();
+        to_old.say(&Message::Serving { answers: Answers::default() }).await.unwrap();
+    };
+    let (handed, ()) =
+        within("the hand-over", async { tokio::join!(gateway.app.hand_over(&mut to_new), other) }).await;
+    let answers = handed.unwrap();
+    let leaving = tokio::spawn(async move { gateway.app.leave(to_new, &answers).await });
+    let fault = within("an answer", gate.store.get(&session("a"))).await.unwrap_err();
+    assert!(fault.to_string().contains("another process has taken over"), "{fault}");
+    let entry = revocation("a", &gate);
+    let fault = within("an answer", gate.revocation_log.append(&[Change::Add(entry.clone())])).await;
+    assert!(fault.unwrap_err().to_string().contains("another process has taken over"));
+    assert!(matches!(gate.revocations.currency(), Currency::Current { .. }));
+    let lifted = Message::Changed(Changed { lifted: false, revocation: entry });
+    to_old.say(&lifted).await.unwrap();
+    eventually("what it says to be heard", || gate.revocations.count(Kind::Jti) == 1).await;
+    drop(to_old);
+    eventually("doubt to close the gate", || matches!(gate.revocations.currency(), Currency::Stale { .. }))
+        .await;
+    upstream.release(1);
+    assert_eq!(busy.answer().await.status, 200);
+    within("the old process", leaving).await.unwrap();
+}
