@@ -176,9 +176,7 @@ fn missing(log: Log, format: LogFormat, lines: u64, at: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
-    use parking_lot::Mutex;
+    use std::sync::{Mutex, mpsc};
 
     use super::*;
     use crate::state::lines::WAITING;
@@ -189,7 +187,7 @@ mod tests {
 
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().push(bytes.to_vec());
+            self.0.lock().unwrap().push(bytes.to_vec());
             Ok(bytes.len())
         }
 
@@ -200,7 +198,7 @@ mod tests {
 
     impl Sink {
         fn text(&self) -> String {
-            String::from_utf8(self.0.lock().concat()).unwrap()
+            String::from_utf8(self.0.lock().unwrap().concat()).unwrap()
         }
     }
 
@@ -230,7 +228,7 @@ mod tests {
         let (long, short) = (format!("{}\n", "x".repeat(2300)), format!("{}\n", "x".repeat(300)));
         (0..100).for_each(|at| write_all(&log, &[if at % 9 == 0 { &long } else { &short }]));
         log.finish().unwrap();
-        let pieces = sink.0.lock().clone();
+        let pieces = sink.0.lock().unwrap().clone();
         assert!(pieces.iter().all(|piece| piece.ends_with(b"\n") && piece.len() <= TOGETHER));
         assert_eq!(count(&pieces.concat()), 100);
         assert!(pieces.len() < 50, "{}", pieces.len());
@@ -289,7 +287,7 @@ mod tests {
 
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let is_first = self.1.0.lock().is_empty();
+            let is_first = self.1.0.lock().unwrap().is_empty();
             match (self.0, is_first) {
                 (0, _) => self.1.write(bytes),
                 (_, true) => self.1.write(&bytes[..5]),

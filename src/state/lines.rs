@@ -5,9 +5,8 @@
 //! Whoever leaves a line must never wait: a full pipe would stop every worker, and with them health checks and signals.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
 
 /// Lines that may wait for the writer, in bytes.
 pub const WAITING: usize = 4 * 1024 * 1024;
@@ -54,7 +53,7 @@ impl Lines {
     /// Leaves `text`, one line or several that belong together. True: it is lost, and nobody was told lately that lines are.
     #[must_use]
     pub fn write(&self, text: &[u8]) -> bool {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.lock();
         if waiting.stops {
             // Whoever stopped it knows.
             self.lose(&mut waiting, count(text));
@@ -75,12 +74,12 @@ impl Lines {
     /// So many lines could not be written. True: nobody was told lately.
     #[must_use]
     pub fn lost(&self, lines: u64) -> bool {
-        self.lose(&mut self.waiting.lock(), lines)
+        self.lose(&mut self.lock(), lines)
     }
 
     /// The log could not say yet that so many are missing.
     pub fn say_later(&self, lines: u64) {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.lock();
         waiting.lost = waiting.lost.saturating_add(lines);
     }
 
@@ -103,13 +102,14 @@ impl Lines {
     /// For the writer: waits for lines and takes what has gathered into `bytes`.
     pub fn take(&self, bytes: &mut Vec<u8>) -> Taken {
         bytes.clear();
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.lock();
         while waiting.bytes.is_empty() && !waiting.stops {
-            self.has_work.wait(&mut waiting);
+            waiting = self.has_work.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         if !waiting.stops {
             // Only a stop says anything meanwhile.
-            self.has_work.wait_for(&mut waiting, GATHER);
+            let waited = self.has_work.wait_timeout(waiting, GATHER);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         std::mem::swap(&mut waiting.bytes, bytes);
         waiting.in_hand = count(bytes);
@@ -119,13 +119,13 @@ impl Lines {
 
     /// The writer is done with these lines of what it took.
     pub fn written(&self, lines: u64) {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.lock();
         waiting.in_hand = waiting.in_hand.saturating_sub(lines);
     }
 
     /// The writer is done with all that it took.
     pub fn all_written(&self, taken: Taken) {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.lock();
         waiting.in_hand = 0;
         waiting.is_busy = false;
         waiting.has_ended = taken.is_last;
@@ -135,22 +135,32 @@ impl Lines {
 
     /// Waits until all is written that was left so far, `patience` at most.
     pub fn wait(&self, patience: Duration) {
-        let mut waiting = self.waiting.lock();
-        let is_open = |waiting: &mut Waiting| !waiting.bytes.is_empty() || waiting.is_busy;
-        self.is_written.wait_while_for(&mut waiting, is_open, patience);
+        drop(self.written_while(patience, |waiting| !waiting.bytes.is_empty() || waiting.is_busy));
     }
 
     /// Takes no more lines, and lets the writer end when it has written what there is.
     pub fn stop(&self) {
-        self.waiting.lock().stops = true;
+        self.lock().stops = true;
         self.has_work.notify_one();
     }
 
     /// Waits until the writer has ended after a [`Self::stop`], `patience` at most. How many lines are not written.
     pub fn end(&self, patience: Duration) -> u64 {
-        let mut waiting = self.waiting.lock();
-        self.is_written.wait_while_for(&mut waiting, |waiting| !waiting.has_ended, patience);
+        let waiting = self.written_while(patience, |waiting| !waiting.has_ended);
         if waiting.has_ended { 0 } else { waiting.in_hand.saturating_add(count(&waiting.bytes)) }
+    }
+
+    fn written_while(
+        &self,
+        patience: Duration,
+        is_open: impl Fn(&Waiting) -> bool,
+    ) -> MutexGuard<'_, Waiting> {
+        let waited = self.is_written.wait_timeout_while(self.lock(), patience, |waiting| is_open(waiting));
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
