@@ -78,8 +78,14 @@ async fn question(hears: &mut Hears) -> u64 {
     }
 }
 
+/// Before it was asked.
 fn is_gone(fault: &StoreFault) -> bool {
     matches!(fault, StoreFault::Unavailable(why) if why.contains("is gone"))
+}
+
+/// Once it was asked: it may have done it.
+fn is_gone_unanswered(fault: &StoreFault) -> bool {
+    matches!(fault, StoreFault::Unfinished(why) if why.contains("is gone"))
 }
 
 #[tokio::test]
@@ -133,10 +139,11 @@ async fn what_is_asked_and_answered_looks_like_this() {
     };
     let ((late, newer), ()) = tokio::join!(questions, other);
     assert_eq!(late, StoreFault::Deadline, "as the other process says it");
-    assert_eq!(newer, StoreFault::Unavailable("so".to_owned()));
+    assert_eq!(newer, StoreFault::Unfinished("so".to_owned()), "nobody knows");
     // What it says itself.
     for (fault, said) in [
         (StoreFault::Unavailable("so".to_owned()), json!({ "fault": "unavailable", "why": "so" })),
+        (StoreFault::Unfinished("so".to_owned()), json!({ "fault": "unfinished", "why": "so" })),
         (StoreFault::Deadline, json!({ "fault": "deadline", "why": "" })),
         (StoreFault::NotHereYet, json!({ "fault": "not_here_yet", "why": "" })),
     ] {
@@ -191,7 +198,7 @@ async fn a_process_that_dies_in_the_middle_is_noticed_by_all_who_wait_and_by_all
         drop((hears, says));
     };
     let (answers, ()) = tokio::join!(waiting, other);
-    assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(is_gone)), "{answers:?}");
+    assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(is_gone_unanswered)), "{answers:?}");
     until("the tables to close", async || !is_current(&tables)).await;
     let late = asking.get(&keys[0]).now_or_never().expect("an answer at once").unwrap_err();
     assert!(is_gone(&late), "{late}");
@@ -212,7 +219,7 @@ async fn nonsense_ends_it_on_either_side() {
             let _ = says.say(said).await;
         };
         let (answer, ()) = tokio::join!(asking.get(&key), other);
-        assert!(is_gone(&answer.unwrap_err()));
+        assert!(is_gone_unanswered(&answer.unwrap_err()));
         until("the tables to close", async || !is_current(&tables)).await;
         assert!(hears.hear().await.is_err(), "nothing more is said");
     }
@@ -308,7 +315,7 @@ async fn what_is_too_large_is_refused_alone_and_of_a_list_the_first_part_comes()
     // Somebody put it there without this.
     store.put_if(&key("large"), None, value(large)).await.unwrap().unwrap();
     let fault = asking.get(&key("large")).await.unwrap_err();
-    assert!(matches!(&fault, StoreFault::Unavailable(why) if why.contains("too many")), "{fault}");
+    assert!(matches!(&fault, StoreFault::Unfinished(why) if why.contains("too many")), "{fault}");
     let fits = vec![0; LINE / 2];
     assert!(asking.put_if(&key("fits"), None, value(fits.clone())).await.unwrap().is_some());
     assert_eq!(asking.get(&key("fits")).await.unwrap().value.unwrap().1, fits);
