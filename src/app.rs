@@ -230,15 +230,17 @@ impl App {
     /// Drains and stops; no request in flight is lost. `lame_duck`: how long new connections are
     /// still taken.
     pub async fn stop(self, lame_duck: Duration) {
-        self.running.stop(lame_duck).await;
-        end(&self.gate, self.background, EXCHANGES).await;
-        for part in self.store.exclusive() {
+        let Self { gate, running, background, predecessor, store, access_log, .. } = self;
+        running.stop(lame_duck).await;
+        // What the process before asks for are exchanges under way like those here.
+        tokio::join!(end(&gate, background, EXCHANGES), predecessor.left(EXCHANGES));
+        for part in store.exclusive() {
             if let Err(why) = part.close().await {
                 tracing::error!(why, "not everything that the store holds was written");
             }
         }
         // Last: its reader may never read again.
-        finish(self.access_log).await;
+        finish(access_log).await;
     }
 
     /// Drains and stops, after the process at the other end has taken over and said what it `answers`: what is left here
@@ -254,7 +256,7 @@ impl App {
         running.leave().await;
         // Nothing presses it.
         end(&gate, background, handover::LANDING).await;
-        predecessor.left().await;
+        predecessor.left(handover::LEAVING).await;
         conversation.abort();
         finish(access_log).await;
     }

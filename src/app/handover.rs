@@ -41,7 +41,7 @@ const OPEN: Duration = Duration::from_secs(20);
 /// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
 const SERVING: Duration = Duration::from_secs(30);
 /// How long a process that has handed over may need the store yet: its requests, its exchanges, its errands.
-const LEAVING: Duration = DRAIN.saturating_add(LANDING).saturating_add(ERRANDS);
+pub(super) const LEAVING: Duration = DRAIN.saturating_add(LANDING).saturating_add(ERRANDS);
 /// Pauses between attempts to open again what could not be opened.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -175,10 +175,10 @@ pub async fn take_over(
 pub(super) struct Predecessor(Option<JoinHandle<()>>);
 
 impl Predecessor {
-    /// Waits until it needs nothing any more.
-    pub(super) async fn left(self) {
+    /// Waits until it needs nothing any more, for so long at most.
+    pub(super) async fn left(self, patience: Duration) {
         let Some(answering) = self.0 else { return };
-        if timeout(LEAVING, answering).await.is_err() {
+        if timeout(patience, answering).await.is_err() {
             tracing::warn!("the process before still needs the store and gets it no more");
         }
     }

@@ -30,6 +30,9 @@ const CALLS: usize = 64;
 const CALLS_FOR_STRANGERS: usize = 48;
 /// How long it is known at most that a token is not good: a server may learn of a new one a moment late.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
+/// How long it is known that a token has ended, once its issuer has said so twice: whoever has many that ended asks it no
+/// faster, and does not count as somebody who makes tokens up.
+const ENDED_FOR: Duration = Duration::from_secs(60);
 /// How long nobody asks again after a call that brought no answer.
 const FAILED_FOR: Duration = Duration::from_secs(1);
 /// By how much a request's moment may lie before that of a call which it did not see begin.
@@ -272,7 +275,7 @@ impl Flight {
             }
             Err(denial @ Denial::IntrospectionUnavailable) => self.refuse(denial, now, FAILED_FOR),
             Err(denial) => {
-                self.refuse(denial, asked_at, REFUSED_FOR.min(self.cache));
+                self.refuse(denial, asked_at, self.refused_for(denial));
                 self.memory.good.remove(&self.id);
                 // Only where it is known: what was never good is not to be.
                 let _ = self.memory.once_good.replace(self.id, false, true);
@@ -285,6 +288,14 @@ impl Flight {
         }
         drop(calls);
         self.told.send_replace(Some(verdict));
+    }
+
+    /// Also where nothing else is remembered: what has ended stays so.
+    fn refused_for(&self, denial: &Denial) -> Duration {
+        match (denial, self.memory.once_good.get(&self.id)) {
+            (Denial::TokenInactive { .. }, Some(false)) => ENDED_FOR,
+            _ => REFUSED_FOR.min(self.cache),
+        }
     }
 
     fn refuse(&self, denial: &Denial, since: Timestamp, long: Duration) {
@@ -443,11 +454,18 @@ mod tests {
     async fn also_without_a_memory_it_is_known_what_was_good_before_however_often_it_is_asked_about() {
         let nothing = Introspections::new(Duration::ZERO);
         learn(&nothing, "a", good(), NOW);
-        for was_good in [true, true] {
-            let (flight, landing) = begin(&nothing, "a", later(1));
-            flight.lands(refused(INACTIVE), later(1));
-            assert_eq!(landing.verdict().await.unwrap_err(), Denial::TokenInactive { was_good });
+        let ended = Denial::TokenInactive { was_good: true };
+        // What is said once may be a mistake of a moment; said twice it is known for a minute.
+        for (asked, known_until) in [(1, None), (1, Some(60)), (61, Some(120)), (121, Some(180))] {
+            let (flight, landing) = begin(&nothing, "a", later(asked));
+            flight.lands(refused(INACTIVE), later(asked));
+            assert_eq!(landing.verdict().await.unwrap_err(), ended);
+            if let Some(until) = known_until {
+                assert_eq!(remembered(&nothing, "a", later(until)).unwrap().unwrap_err(), ended);
+            }
         }
+        learn(&nothing, "b", refused(INACTIVE), NOW);
+        assert!(matches!(nothing.find(id("b"), later(1)), Found::Begun(..)), "of others nothing is known");
     }
 
     #[test]

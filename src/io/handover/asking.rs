@@ -90,7 +90,14 @@ impl Conversation {
             ended = listen(shared, hears, tables.as_deref()) => ended,
         };
         if let Err(error) = ended {
-            tracing::warn!(%error, "the process that took over is gone; nothing that needs it is served here any more");
+            match &tables {
+                Some(_) => tracing::warn!(
+                    %error,
+                    "the process that took over is gone; nothing that needs it is served here any more"
+                ),
+                // Of a list that this one follows by itself only parts are asked for.
+                None => tracing::info!(%error, "the process that took over is not asked any more"),
+            }
         }
         shared.is_gone();
         if let Some(tables) = tables {

@@ -26,6 +26,12 @@ impl RedisOrAlone {
         Self { redis, clock, meanwhile: Mutex::new((0, first)) }
     }
 
+    /// Whether Redis is there, over the connection of before: it has refused one call, and is asked for the others. An
+    /// answer from memory would be forgotten by the next.
+    fn is_there(&self, times_reached: u64) -> bool {
+        self.redis.times_reached() == times_reached && self.redis.health() == StoreHealth::Up
+    }
+
     fn meanwhile(&self) -> Arc<MemoryStore> {
         let outage = self.redis.times_reached();
         let mut meanwhile = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,8 +45,10 @@ impl RedisOrAlone {
 impl Store for RedisOrAlone {
     fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
         async {
+            let reached = self.redis.times_reached();
             match self.redis.get(key).await {
                 Ok(found) => Ok(found),
+                Err(fault) if self.is_there(reached) => Err(fault),
                 Err(_) => self.meanwhile().get(key).await,
             }
         }
@@ -54,8 +62,10 @@ impl Store for RedisOrAlone {
         value: Value,
     ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
         async move {
+            let reached = self.redis.times_reached();
             match self.redis.put_if(key, expected, value.clone()).await {
                 Ok(put) => Ok(put),
+                Err(fault) if self.is_there(reached) => Err(fault),
                 Err(_) => self.meanwhile().put_if(key, expected, value).await,
             }
         }

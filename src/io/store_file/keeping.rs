@@ -69,6 +69,12 @@ impl Keeping {
     /// # Errors
     /// What was not written, as text for people.
     pub(in crate::io) async fn close<E>(&self, writer: &Errands<E>, errand: Errand<E>) -> Result<(), String> {
+        self.closes();
+        writer.ask(errand).await
+    }
+
+    /// By its writer, too: an errand to open may have stood before the one to close.
+    pub(in crate::io) fn closes(&self) {
         self.phase.send_if_modified(|phase| {
             let was_open = matches!(phase, Phase::Open);
             if was_open {
@@ -76,7 +82,6 @@ impl Keeping {
             }
             was_open
         });
-        writer.ask(errand).await
     }
 
     pub(in crate::io) fn health(&self) -> StoreHealth {

@@ -74,6 +74,29 @@ async fn what_a_process_still_needs_of_the_store_it_has_however_often_that_was_h
     within("the stop", third.stop(Duration::ZERO)).await;
 }
 
+/// Its exchanges are under way like those of the new one.
+#[tokio::test]
+async fn a_stop_waits_for_what_the_process_before_still_needs() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let folder = gateway.folder().to_owned();
+    let first = gateway.app.gate.clone();
+    let mut busy = gateway.connect().await;
+    busy.send(request("GET", "/public/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    let (second, first_leaves) = next(gateway.app, &folder).await;
+    let stops = tokio::spawn(second.stop(Duration::ZERO));
+    // Long enough for a stop that waits for nobody.
+    for n in 0..100 {
+        first.store.put_if(&session(&n.to_string()), None, value("late")).await.unwrap().unwrap();
+    }
+    assert!(!stops.is_finished());
+    upstream.release(1);
+    assert_eq!(busy.answer().await.status, 200);
+    within("the first process", first_leaves).await.unwrap();
+    within("the stop", stops).await.unwrap();
+}
+
 /// Of a version that does not say that it answers.
 #[tokio::test]
 async fn a_new_process_that_cannot_be_asked_is_not_asked() {

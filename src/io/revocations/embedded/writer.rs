@@ -313,6 +313,7 @@ impl Writer {
 
     /// Closes the file, whatever happens.
     fn give_up(&mut self) -> Result<(), StoreFileError> {
+        self.shared.keeping.closes();
         self.open_again();
         match self.at {
             At::GivenUp { .. } => Ok(()),

@@ -277,6 +277,7 @@ impl Writer {
 
     /// Writes all that the file does not have yet, and closes it, whatever happens.
     fn give_up(&mut self) -> Result<(), StoreFileError> {
+        self.shared.keeping.closes();
         self.open_again();
         let file = match std::mem::replace(&mut self.at, At::GivenUp) {
             At::Open(file) => file,

@@ -272,8 +272,8 @@ impl Link {
         let line = self.connect().await?;
         let scratch = self
             .name(&format!("{{revocations}}:check:{:016x}", u64::from_be_bytes(random(&SystemRandomness))));
-        let missing = timeout(REACH, missing(&line, &scratch)).await.map_err(|_| NO_ANSWER.to_owned())?;
-        let missing = missing.map_err(|error| told(&error))?;
+        let missing = missing(&line, &scratch, REACH).await;
+        let missing = missing.map_err(|_| TOO_SLOW.to_owned())?.map_err(|error| told(&error))?;
         if missing.is_none() {
             self.beat(&line).await?;
         }
@@ -289,7 +289,7 @@ impl Link {
 
     async fn connect(&self) -> Result<Line, String> {
         let connecting = timeout(REACH, connect(&self.settings)).await;
-        let connection = connecting.map_err(|_| NO_ANSWER.to_owned())?.map_err(|error| told(&error))?;
+        let connection = connecting.map_err(|_| TOO_SLOW.to_owned())?.map_err(|error| told(&error))?;
         let one_clock = self.settings.topology != Topology::Cluster;
         let clock = one_clock.then(|| Mutex::new((Instant::now(), Timestamp::from_millis(0))));
         Ok(Line { number: self.times_reached() + 1, connection, clock })
@@ -371,6 +371,7 @@ impl Link {
 }
 
 const NO_ANSWER: &str = "no answer within a second";
+const TOO_SLOW: &str = "no answer within five seconds";
 
 /// The error for operators: what the library says, without what was sent.
 pub(super) fn told(error: &RedisError) -> String {

@@ -4,7 +4,11 @@
 //!
 //! It must leave nothing behind, and touch nothing of a running gateway.
 
+use std::time::Duration;
+
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use super::link::Line;
 
@@ -65,12 +69,23 @@ pub(super) fn is_of_one_call(error: &RedisError) -> bool {
 
 /// The commands that may not be asked for over this line, in words; `None`: all may. `scratch`: how keys begin that nobody
 /// else has.
-pub(super) async fn missing(line: &Line, scratch: &str) -> RedisResult<Option<String>> {
-    let missing = try_all(line, scratch).await;
-    for on in [On::Text, On::Hash, On::Log, On::Sorted] {
-        // Where it is refused nothing was made.
-        let _ = call(line, scratch, "DEL", on, &[]).await;
-    }
+///
+/// # Errors
+/// Redis cannot be asked, or not within `patience`.
+pub(super) async fn missing(
+    line: &Line,
+    scratch: &str,
+    patience: Duration,
+) -> Result<RedisResult<Option<String>>, Elapsed> {
+    let missing = timeout(patience, try_all(line, scratch)).await;
+    let clearing = async {
+        for on in [On::Text, On::Hash, On::Log, On::Sorted] {
+            // Where it is refused nothing was made.
+            let _ = call(line, scratch, "DEL", on, &[]).await;
+        }
+    };
+    // Also behind what took too long; then no answer is worth a word.
+    let _ = timeout(patience, clearing).await;
     missing
 }
 

@@ -51,3 +51,18 @@ async fn refusing_says_so_once_an_outage() {
     assert_eq!(logged.lines_with("what needs it is refused until it is back"), 1);
     assert_eq!(logged.lines_with("the store is back"), 1);
 }
+
+/// It is not away: what one call got from memory the next, which is answered, would not know.
+#[tokio::test]
+async fn a_call_that_is_refused_while_others_are_answered_is_not_answered_from_memory() {
+    let keys = acl(&ACL[..1]);
+    let server = Server::start(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+    let credentials = credentials(Some("gate"), "acl-hunter2");
+    let asked = Redis { credentials, on_outage: OnOutage::Serve, ..settings(&[&server]) };
+    let store = RedisOrAlone::new(up(asked).await, Arc::new(SystemClock));
+    store.put_if(&key("a"), None, durable("x")).await.unwrap().unwrap();
+    assert_eq!(server.ask("ACL SETUSER gate resetkeys ~*heartbeat*"), "+OK");
+    assert!(matches!(store.get(&key("a")).await, Err(StoreFault::Unfinished(_))));
+    assert!(matches!(store.put_if(&key("b"), None, durable("y")).await, Err(StoreFault::Unfinished(_))));
+    assert_eq!(store.health(), StoreHealth::Up);
+}
