@@ -503,11 +503,8 @@ async fn large(address: SocketAddr) {
     assert!(more < FLAT, "{} MB more", more >> 20);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_bodies_cost_no_memory_either_way() {
-    if was_run_alone(module_path!(), "large_bodies_cost_no_memory_either_way") {
-        return;
-    }
+/// Before an upstream that answers as [`echo_of_sizes`] does.
+async fn before_sizes() -> (Gateway, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = listener.local_addr().unwrap();
     let upstream = tokio::spawn(echo_of_sizes(listener));
@@ -515,6 +512,15 @@ async fn large_bodies_cost_no_memory_either_way() {
         "limits: {{ body: 1024MiB }}\nroutes: [{{ path: /*, to: \"http://{to}\", public: true }}]"
     ))
     .await;
+    (gateway, upstream)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_cost_no_memory_either_way() {
+    if was_run_alone(module_path!(), "large_bodies_cost_no_memory_either_way") {
+        return;
+    }
+    let (gateway, upstream) = before_sizes().await;
     large(gateway.public).await;
     upstream.abort();
 }
@@ -524,13 +530,7 @@ async fn large_bodies_over_http_2_cost_no_memory_either_way() {
     if was_run_alone(module_path!(), "large_bodies_over_http_2_cost_no_memory_either_way") {
         return;
     }
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let to = listener.local_addr().unwrap();
-    let upstream = tokio::spawn(echo_of_sizes(listener));
-    let gateway = Gateway::with(&format!(
-        "limits: {{ body: 1024MiB }}\nroutes: [{{ path: /*, to: \"http://{to}\", public: true }}]"
-    ))
-    .await;
+    let (gateway, upstream) = before_sizes().await;
     let size = 128 << 20;
     let mut client = Http2::clear_text(gateway.public).await;
     let post =
