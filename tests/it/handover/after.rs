@@ -22,6 +22,14 @@ async fn next(app: App, folder: &Path) -> (App, JoinHandle<()>) {
     (taken, tokio::spawn(async move { app.leave(to_new, &answers).await }))
 }
 
+/// A client whose request the upstream holds: the process that has it does not leave.
+async fn busy(gateway: &Gateway, upstream: &Upstream) -> Client {
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/public/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    client
+}
+
 fn session(id: &str) -> StoreKey {
     StoreKey::new("test", id)
 }
@@ -43,9 +51,7 @@ async fn what_a_process_still_needs_of_the_store_it_has_however_often_that_was_h
     let gateway = old(&upstream, &files);
     let folder = gateway.folder().to_owned();
     let first = gateway.app.gate.clone();
-    let mut busy = gateway.connect().await;
-    busy.send(request("GET", "/public/hold", &[], b"")).await;
-    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    let mut busy = busy(&gateway, &upstream).await;
     first.store.put_if(&session("a"), None, value("of the first")).await.unwrap().unwrap();
 
     let (second, first_leaves) = next(gateway.app, &folder).await;
@@ -81,9 +87,7 @@ async fn a_stop_waits_for_what_the_process_before_still_needs() {
     let gateway = old(&upstream, &files);
     let folder = gateway.folder().to_owned();
     let first = gateway.app.gate.clone();
-    let mut busy = gateway.connect().await;
-    busy.send(request("GET", "/public/hold", &[], b"")).await;
-    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    let mut busy = busy(&gateway, &upstream).await;
     let (second, first_leaves) = next(gateway.app, &folder).await;
     let stops = tokio::spawn(second.stop(Duration::ZERO));
     // Long enough for a stop that waits for nobody.
@@ -103,9 +107,7 @@ async fn a_new_process_that_cannot_be_asked_is_not_asked() {
     let (upstream, files) = (Upstream::start().await, Files::default());
     let gateway = old(&upstream, &files);
     let gate = gateway.app.gate.clone();
-    let mut busy = gateway.connect().await;
-    busy.send(request("GET", "/public/hold", &[], b"")).await;
-    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+    let mut busy = busy(&gateway, &upstream).await;
     let (mut to_new, mut to_old) = Channel::pair().unwrap();
     let other = async {
         to_old.take().await.unwrap();
