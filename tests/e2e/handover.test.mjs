@@ -10,6 +10,7 @@ import net from 'node:net';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import { askers } from './support/askers.mjs';
 import { Gateway, hasEnded } from './support/gateway.mjs';
 import { Browser, request, until } from './support/http.mjs';
 import { freePort } from './support/ports.mjs';
@@ -58,21 +59,8 @@ async function scene(t) {
 /** Clients of every kind that ask over and over until `stop()`, which returns how often each asked; failures end up in `failures`. */
 async function load({ gateway, secure, redirect }) {
   const ca = await tls('ca.pem');
-  const asked = {};
-  const failures = [];
-  let stopped = false;
-  const client = async (name, ask) => {
-    asked[name] = 0;
-    while (!stopped) {
-      try {
-        await ask();
-        asked[name] += 1;
-      } catch (error) {
-        failures.push(`${name}: ${error.code ?? ''} ${error.message}`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    }
-  };
+  const all = askers();
+  const { client } = all;
   const expect = (answer, status) => assert.equal(answer.status, status, answer.text);
   const kept = () => new http.Agent({ keepAlive: true, maxSockets: 1 });
   const keeping = () => {
@@ -103,12 +91,11 @@ async function load({ gateway, secure, redirect }) {
     client('HTTP/2 in clear text', http2Client(gateway.url)),
   ];
   return {
-    asked,
-    failures,
+    ...all,
     async stop() {
-      stopped = true;
+      all.stop();
       await Promise.all(clients);
-      return asked;
+      return all.asked;
     },
   };
 }
@@ -161,10 +148,7 @@ test('hand-overs in a row under load refuse no connection and lose no request', 
   const world = await scene(t);
   const { gateway } = world;
   const clients = await load(world);
-  const moved = async () => {
-    const before = { ...clients.asked };
-    await until('every client to ask again', () => Object.keys(clients.asked).every((name) => clients.asked[name] > before[name] + 2));
-  };
+  const moved = clients.everyoneAsksAgain;
   await moved();
   const old = [];
   for (let round = 0; round < 5; round += 1) {

@@ -7,6 +7,7 @@ import http from 'node:http';
 import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
+import { askers } from './support/askers.mjs';
 import { hasEnded } from './support/gateway.mjs';
 import { Browser, request, until } from './support/http.mjs';
 import { World } from './support/world.mjs';
@@ -90,20 +91,7 @@ test('connections of before a hand-over refresh, sign out, revoke and list after
 test('hand-overs in a row lose no sign-in, no refresh, no sign-out and no revocation', async (t) => {
   const world = await start(t);
   const { gateway } = world;
-  const [asked, failures] = [{}, []];
-  let stopped = false;
-  const client = async (name, ask) => {
-    asked[name] = 0;
-    while (!stopped) {
-      try {
-        await ask();
-        asked[name] += 1;
-      } catch (error) {
-        failures.push(`${name}: ${error.code ?? ''} ${error.message}`);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    }
-  };
+  const { asked, failures, client, everyoneAsksAgain: moved, stop } = askers();
   const expect = (answer, status) => assert.equal(answer.status, status, answer.text);
   const keeping = () => ({ agent: new http.Agent({ keepAlive: true, maxSockets: 1 }) });
   const [refreshing, leaving] = [keeping(), keeping()];
@@ -128,10 +116,6 @@ test('hand-overs in a row lose no sign-in, no refresh, no sign-out and no revoca
       expect(await request('POST', `${gateway.admin}/revocations`, { headers: world.headers, body }), 201);
     }),
   ];
-  const moved = async () => {
-    const before = { ...asked };
-    await until('every client to ask again', () => Object.keys(asked).every((name) => asked[name] > before[name] + 2));
-  };
   await moved();
   const old = [];
   for (let round = 0; round < 4; round += 1) {
@@ -143,7 +127,7 @@ test('hand-overs in a row lose no sign-in, no refresh, no sign-out and no revoca
   }
   for (const pid of old) await until(`process ${pid} to end`, () => hasEnded(pid));
   await moved();
-  stopped = true;
+  stop();
   await Promise.all(clients);
   assert.deepEqual(failures, [], `of ${JSON.stringify(asked)}`);
   assert.deepEqual(world.as.logouts.filter(({ error }) => error), [], 'the authorization server was heard each time');
