@@ -55,7 +55,7 @@ describe('back-channel logout', () => {
       await (sessionRequired ? isIn : isOut)(world, there);
       await isIn(world, other);
       await until('its line in the access log', () => world.gateway.requests.some(({ route, outcome, client }) => route === '/oauth/backchannel-logout' && outcome === 'backchannel_logout' && client === 'web-app'));
-      assert.match(world.gateway.output, new RegExp(`"event":"audit"[^\n]*"name":"${world.as.url}"[^\n]*"kind":"${sessionRequired ? 'sid' : 'sub'}"[^\n]*"reason":"back-channel logout"`));
+      await world.gateway.says(new RegExp(`"event":"audit"[^\n]*"name":"${world.as.url}"[^\n]*"kind":"${sessionRequired ? 'sid' : 'sub'}"[^\n]*"reason":"back-channel logout"`));
       // Whoever signs in again is in again, also after a restart.
       await until('the next second', () => Math.floor(Date.now() / 1000) > Math.floor(began / 1000) + 1);
       const again = await signedIn(world, 'alice');

@@ -68,7 +68,7 @@ describe('shared signals', () => {
     assert.equal(world.as.callsOf('refresh_token').length, asked, 'the authorization server was not asked');
     for (const gateway of gateways) assert.equal(await call(gateway, other), 200);
     assert.equal((await transmitter.push(gateways[0], set)).status, 202, 'the same once more, at the other one');
-    assert.match(gateways[1].output, new RegExp(`"event":"audit"[^\n]*"name":"${transmitter.url}"[^\n]*"kind":"sub"[^\n]*"reason":"session-revoked by policy: Device lost"`));
+    await gateways[1].says(new RegExp(`"event":"audit"[^\n]*"name":"${transmitter.url}"[^\n]*"kind":"sub"[^\n]*"reason":"session-revoked by policy: Device lost"`));
     assert.equal(await gateways[0].metric('tollgate_signals_total', { signal: 'idp', event: 'session-revoked', result: 'repeated' }), 1);
 
     await nextSecond(began);
@@ -119,7 +119,7 @@ describe('shared signals', () => {
     assert.equal((await asks(here)).status, 401);
     assert.equal(here.cookie(SESSION), undefined, 'the cookie is cleared');
     assert.equal((await asks(other)).status, 200);
-    const [audit] = /^.*"event":"audit".*$/m.exec(world.gateway.output);
+    const [audit] = await world.gateway.says(/^.*"event":"audit".*\n/m);
     assert.match(audit, /"kind":"sub".*"reason":"credential-change"/);
     assert.ok(!audit.includes('alice'), `log.subject: ${audit}`);
     const email = await transmitter.set(EVENTS.sessionRevoked, { format: 'email', email: 'alice@example.com' });

@@ -153,12 +153,14 @@ export class Gateway {
     });
   }
 
-  /** Waits until the requests with these ids are in its access log, and so everything else that it printed of them. */
+  /** Waits until the requests with these ids are in its access log, and everything else that it said of them has come. */
   async hasLogged(ids) {
     await until('the access log', () => {
       const logged = new Set(this.requests.map(({ request_id: id }) => id));
       return ids.every((id) => logged.has(id));
     });
+    // Messages have a thread of their own. What it says of a reload comes behind all that it said before.
+    await this.says(/the configuration (was read again|is not good)/, () => this.signal('SIGHUP'));
   }
 
   /** The most memory it ever had, in MiB. */
