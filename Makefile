@@ -3,7 +3,7 @@
 .PHONY: help demo test e2e fuzz check build bench bench-gateway bench-core bench-revocations soak
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
 demo: ## start an authorization server, an upstream and the gateway, and watch them work
 	@scripts/setup demo

@@ -150,11 +150,30 @@ impl Revoke {
             StatusCode::CREATED => {
                 let made: Value = read_json(&answered)?;
                 let until = made.get("until").and_then(Value::as_str);
-                let until = until.map_or("until it is lifted".to_owned(), |until| format!("until {until}"));
                 let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
-                say(around, &format!("revoked {kind} {}, {until} (id {id})", value.escape_debug()))
+                say(
+                    around,
+                    &format!("revoked {kind} {}{} (id {id})", value.escape_debug(), self.reach(kind, until)),
+                )
             }
             _ => Err(refused(&answered, |_| None)),
+        }
+    }
+
+    /// What is refused, and for how long it is. Only a block keeps anybody from signing in.
+    fn reach(&self, kind: &str, until: Option<&str>) -> String {
+        match until {
+            None => ", until it is lifted".to_owned(),
+            Some(until) if self.block => format!(", until {until}"),
+            Some(until) => {
+                let before = self.before.as_deref().unwrap_or("now");
+                let issued = if matches!(kind, "sub" | "client") {
+                    format!(": what was issued until {before}")
+                } else {
+                    String::new()
+                };
+                format!("{issued}; kept until {until}, when all of that has ended")
+            }
         }
     }
 

@@ -15,7 +15,8 @@ impl Folder {
     pub(super) fn make() -> io::Result<Self> {
         let name = format!("tollgate-demo-{}", random_name()?);
         let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|fault| io::Error::new(fault.kind(), format!("{}: {fault}", path.display())))?;
         Ok(Self(path))
     }
 

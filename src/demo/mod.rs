@@ -92,7 +92,7 @@ struct World {
     folder: Folder,
 }
 
-/// Runs the demo. Blocks until its story is told (`once`), or until SIGINT or SIGTERM. The exit code is
+/// Runs the demo. Blocks until its story is told (`once`), or until SIGINT, SIGTERM or SIGHUP. The exit code is
 /// 0 when everything was as promised.
 pub fn run(once: bool) -> ExitCode {
     let mut terminal = Terminal::stdout();
@@ -109,11 +109,14 @@ pub fn run(once: bool) -> ExitCode {
 }
 
 async fn demonstrate(once: bool, terminal: &mut Terminal) -> Result<ExitCode, Box<dyn Error>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let [mut interrupt, mut terminate, mut hang_up] =
+        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+    // The last when its terminal is closed.
     let mut ended = async || {
         tokio::select! {
             _ = interrupt.recv() => (),
             _ = terminate.recv() => (),
+            _ = hang_up.recv() => (),
         }
     };
     let ports = Ports::find().map_err(|fault| format!("no four ports are free from 8080 on: {fault}"))?;

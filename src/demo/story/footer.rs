@@ -20,11 +20,11 @@ pub(in crate::demo) fn say_where_to_go(places: &Places, folder: &Path, terminal:
 
   Sign in as Alice, keep the cookie in jar.txt, and call with the access token:
 
-  GO='-s -o /dev/null -b jar.txt -c jar.txt -H Sec-Fetch-Mode:navigate -H Sec-Fetch-Dest:document'
-  THERE=$(curl $GO -w '%{{redirect_url}}' '{gateway}/oauth/login?client_id={CLIENT}')
+  go() {{ curl -s -o /dev/null -b jar.txt -c jar.txt -H Sec-Fetch-Mode:navigate -H Sec-Fetch-Dest:document \"$@\"; }}
+  THERE=$(go -w '%{{redirect_url}}' '{gateway}/oauth/login?client_id={CLIENT}')
   BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' {authorization_server}/authorize \\
     -d user=alice -d \"${{THERE#*\\?}}\")
-  curl $GO \"$BACK\"
+  go \"$BACK\"
   TOKEN=$(curl -s -b jar.txt -c jar.txt {gateway}/oauth/token \\
     -H 'Origin: {gateway}' -d grant_type=refresh_token -d client_id={CLIENT} |
     sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')
