@@ -63,7 +63,13 @@ const BALANCE: &[Key] = &[key(
 const HEALTH: &[Key] = &[
     key("path", One("a path"), Required, "What is asked for, with GET.", "/healthz"),
     key("interval", One("a duration"), Default("10s"), "How often; 100ms to 1h.", "5s"),
-    key("timeout", One("a duration"), Default("2s"), "How long an answer may take; at most 1m.", "1s"),
+    key(
+        "timeout",
+        One("a duration"),
+        Default("2s"),
+        "How long an answer may take; at most 1m, and better not longer than `interval`.",
+        "1s",
+    ),
 ];
 
 const TLS: &[Key] = &[
