@@ -108,7 +108,7 @@ const fn timeouts([connect, read, write]: [Need; 3]) -> [Key; 3] {
             "connect",
             One("a duration"),
             connect,
-            "Until a connection stands, TLS included; at most 1m.",
+            "Until a connection stands, TLS included, and as long for a name that is to be resolved first; at most 1m.",
             "500ms",
         ),
         key("read", One("a duration"), read, "How long it may be silent; at most 1d.", "5m"),

@@ -104,7 +104,7 @@ async fn keep_asking(upstream: Weak<Upstream>, check: HealthCheck, connector: Ar
 /// Asks at one address after the other until one is well, which requests then go to. Only where all have failed has the
 /// check: a name may have addresses at which nobody listens (`localhost` as `::1`).
 async fn is_well(server: &Server, check: &HealthCheck, connector: &Connector) -> bool {
-    for peer in server.peers().await {
+    for peer in server.peers(check.timeout).await {
         let answer = ask(server, peer.clone(), check, connector);
         if let Ok(Ok(200..=399)) = tokio::time::timeout(check.timeout, answer).await {
             return true;
@@ -207,7 +207,7 @@ mod tests {
             let server = server_at(addresses);
             assert_eq!(is_well(&server, &check(), &connector).await, is_good, "{addresses:?}");
             if is_good {
-                let at = server.peer().await.unwrap()._address;
+                let at = server.peer(&[], Duration::ZERO).await.unwrap()._address;
                 assert_eq!(at.as_inet(), Some(&well), "{addresses:?}");
             }
         }

@@ -1,5 +1,5 @@
 //! Upstreams as pingora sees them: which server takes a request, and how it is reached. Names are resolved
-//! off the hot path; a request waits only for the first resolution.
+//! off the hot path; a request waits only where no address is known that may still be right.
 //!
 //! - `server`: address, protocol, TLS, timeouts of one server
 //! - `authorities`: by whom its certificate may be signed
@@ -27,6 +27,8 @@ use balance::Balancer;
 pub(crate) use health::Prober;
 use serde_json::Value;
 pub(crate) use server::{Server, may_switch, over_http1, set_timeouts};
+#[cfg(test)]
+pub(in crate::edge) use tests::upstream_at;
 use tokio::time::Instant;
 
 use self::authorities::Brought;
@@ -170,9 +172,9 @@ impl Upstream {
         self.servers.iter().find(|server| will_do(server)).cloned()
     }
 
-    /// A server could not be reached. Gives whether there is another.
-    pub(crate) fn could_not_connect(&self, server: &Arc<Server>) -> bool {
-        if server.standing.could_not_connect(self.now()) {
+    /// A server could not be reached by a request that tried since `began`. Gives whether there is another.
+    pub(crate) fn could_not_connect(&self, server: &Arc<Server>, began: Instant) -> bool {
+        if server.standing.could_not_connect(self.at(began), self.now()) {
             tracing::warn!(upstream = %server.upstream, server = server.authority, "cannot be reached");
             self.tell(server);
         }
@@ -200,9 +202,14 @@ impl Upstream {
         self.metrics.upstream_healthy(&server.upstream, &server.authority, is_well);
     }
 
-    /// Milliseconds since it was first known.
     fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at(Instant::now())
+    }
+
+    /// In milliseconds since it was first known.
+    fn at(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.started);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -218,8 +225,39 @@ fn who<'p>(permit: &'p Permit, name: &str, client: IpAddr) -> Cow<'p, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::server::tests::upstream;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::server::tests::{server_at, upstream};
     use super::*;
+
+    /// One whose only server has a name with these addresses.
+    pub(in crate::edge) fn upstream_at(
+        addresses: &[SocketAddr],
+        metrics: &Metrics,
+    ) -> (Upstream, Arc<Server>) {
+        let settings = Arc::new(upstream(&["http://several.test:81"]));
+        let server = Arc::new(server_at(addresses));
+        let one = Upstream::new(settings, metrics, None, None).unwrap();
+        (Upstream { servers: vec![server.clone()], ..one }, server)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moment_of_many_requests_sets_a_server_aside_for_a_second() {
+        let metrics = Metrics::new().unwrap();
+        let settings = Arc::new(upstream(&["http://10.0.0.1", "http://10.0.0.2"]));
+        let up = Upstream::new(settings, &metrics, None, None).unwrap();
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for _ in 0..50 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            assert!(up.could_not_connect(&up.servers[0], began));
+        }
+        let takes = || up.servers[0].standing.takes_requests(|| up.now());
+        assert!(!takes());
+        tokio::time::advance(Duration::from_millis(510)).await;
+        assert!(takes(), "a second after the first of them");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_nobody_asks_for_is_not_out_for_ever_and_one_that_is_gone_not_told_of() {
@@ -238,11 +276,11 @@ mod tests {
         before.take_over(None);
         let up = before.get(&UpstreamName::new("up")).unwrap().clone();
         let first = up.servers[0].clone();
-        up.could_not_connect(&first);
+        up.could_not_connect(&first, Instant::now());
         let after = upstreams(&["http://10.0.0.1:1"], Some(&before));
         after.take_over(Some(&before));
         // A request of before the reload.
-        up.could_not_connect(&up.servers[1]);
+        up.could_not_connect(&up.servers[1], Instant::now());
         assert_eq!(told(&after), expected(&[("10.0.0.1:1", false)]));
         tokio::time::advance(std::time::Duration::from_secs(299)).await;
         assert_eq!(told(&after), expected(&[("10.0.0.1:1", false)]));
