@@ -475,6 +475,28 @@ async fn when_no_server_can_be_reached_the_answer_is_502_and_the_first_that_retu
     assert!(!upstream.received().is_empty());
 }
 
+#[tokio::test]
+async fn of_several_that_are_set_aside_any_that_is_back_is_used() {
+    let servers = [Address::reserve(), Address::reserve(), Address::reserve()];
+    let urls = servers.each_ref().map(Address::url);
+    let gateway = Gateway::with(&api(&urls.each_ref().map(String::as_str), "")).await;
+    // Each fails many times, and all are away for longer than a moment by then.
+    let failures = async || counted(&gateway).await.get("connect_failed").copied().unwrap_or_default();
+    let begun = Instant::now();
+    until("all to be set aside for longer", async || {
+        assert_eq!(status(&gateway, "/x").await, 502);
+        begun.elapsed() > Duration::from_millis(1_500) && failures().await > 20
+    })
+    .await;
+    let _upstream = Upstream::on(servers[2].listen(), Arc::new(plain));
+    // Two of three are asked by each request.
+    let answers = [status(&gateway, "/x").await, status(&gateway, "/x").await, status(&gateway, "/x").await];
+    assert!(answers.contains(&200), "{answers:?}");
+    for _ in 0..5 {
+        assert_eq!(status(&gateway, "/x").await, 200, "and nobody else is asked from then on");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_under_load_costs_no_get_and_is_used_again_when_it_is_back() {
     let (address, two) = (Address::reserve(), Upstream::start().await);

@@ -21,6 +21,7 @@ mod upgrade;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::HashMap;
 use balance::Balancer;
@@ -50,6 +51,8 @@ pub(crate) struct Upstream {
     servers: Vec<Arc<Server>>,
     /// `None` where there is one server.
     balancer: Option<Balancer>,
+    /// Whose turn it is while all are set aside.
+    turn: AtomicUsize,
     /// From which times of `standing` count.
     started: Instant,
     metrics: Metrics,
@@ -140,7 +143,8 @@ impl Upstream {
         let servers = servers.collect::<Result<Vec<_>, _>>()?;
         let balancer = (servers.len() > 1).then(|| Balancer::new(&settings.balance, &servers));
         let started = before.map_or_else(Instant::now, |before| before.started);
-        Ok(Self { settings, servers, balancer, started, metrics: metrics.clone() })
+        let turn = AtomicUsize::new(0);
+        Ok(Self { settings, servers, balancer, turn, started, metrics: metrics.clone() })
     }
 
     /// The server for this request; `tried` could not serve it. `None`: no server is well.
@@ -157,15 +161,29 @@ impl Upstream {
             Balancer::Consistent(_, name) => who(permit, name, client),
             Balancer::RoundRobin(_) | Balancer::Random(_) => Cow::Borrowed(""),
         };
-        let key = key.as_bytes();
+        self.choose_by(balancer, key.as_bytes(), tried)
+    }
+
+    fn choose_by(&self, balancer: &Balancer, key: &[u8], tried: Option<&Arc<Server>>) -> Option<Arc<Server>> {
         let is_another = |server: &Arc<Server>| tried.is_none_or(|tried| !Arc::ptr_eq(tried, server));
-        balancer
-            .first(key, |server| is_another(server) && server.standing.takes_requests(|| self.now()))
-            .or_else(|| {
-                self.one_that(|server| is_another(server) && server.standing.takes_requests(|| self.now()))
-            })
-            .or_else(|| self.one_that(|server| is_another(server) && server.standing.is_healthy()))
-            .or_else(|| self.one_that(|server| server.standing.is_healthy()))
+        let takes_it =
+            |server: &Arc<Server>| is_another(server) && server.standing.takes_requests(|| self.now());
+        let is_healthy = |server: &Arc<Server>| is_another(server) && server.standing.is_healthy();
+        let chosen = balancer.first(key, takes_it).or_else(|| self.one_that(takes_it));
+        // All are set aside, and one of them may be back.
+        let chosen = chosen.or_else(|| match balancer {
+            Balancer::Consistent(..) if tried.is_none() => balancer.first(key, is_healthy),
+            _ => self.next_that(is_healthy),
+        });
+        chosen.or_else(|| self.one_that(|server| server.standing.is_healthy()))
+    }
+
+    /// In turn, so that the first that is back is found, whichever it is. The balancer's own order would not do: it was asked
+    /// for it many times by then, which may be a multiple of how many servers there are.
+    fn next_that(&self, will_do: impl Fn(&Arc<Server>) -> bool) -> Option<Arc<Server>> {
+        let from = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(self.servers.len())?;
+        let (before, from) = self.servers.split_at(from);
+        from.iter().chain(before).find(|server| will_do(server)).cloned()
     }
 
     fn one_that(&self, will_do: impl Fn(&Arc<Server>) -> bool) -> Option<Arc<Server>> {
@@ -230,6 +248,7 @@ mod tests {
 
     use super::server::tests::{server_at, upstream};
     use super::*;
+    use crate::config::settings::Balance;
 
     /// One whose only server has a name with these addresses.
     pub(in crate::edge) fn upstream_at(
@@ -240,6 +259,51 @@ mod tests {
         let server = Arc::new(server_at(addresses));
         let one = Upstream::new(settings, metrics, None, None).unwrap();
         (Upstream { servers: vec![server.clone()], ..one }, server)
+    }
+
+    /// Who is asked by requests of this key that try once again, one after the other.
+    fn asked(upstream: &Upstream, key: &[u8], requests: usize) -> Vec<[usize; 2]> {
+        let balancer = upstream.balancer.as_ref().unwrap();
+        let place = |server: &Arc<Server>| {
+            upstream.servers.iter().position(|other| Arc::ptr_eq(other, server)).unwrap()
+        };
+        let request = || {
+            let first = upstream.choose_by(balancer, key, None).unwrap();
+            let second = upstream.choose_by(balancer, key, Some(&first)).unwrap();
+            [place(&first), place(&second)]
+        };
+        std::iter::repeat_with(request).take(requests).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_all_servers_are_set_aside_each_is_tried_in_turn() {
+        let metrics = Metrics::new().unwrap();
+        for (number, balance) in (2..=13).flat_map(|number| {
+            let balances = [Balance::RoundRobin, Balance::Random, Balance::Consistent("sub".to_owned())];
+            balances.into_iter().map(move |balance| (number, balance))
+        }) {
+            let urls: Vec<_> = (1..=number).map(|at| format!("http://10.0.0.{at}")).collect();
+            let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+            let settings = Arc::new(settings::Upstream { balance, ..upstream(&urls) });
+            let up = Upstream::new(settings, &metrics, None, None).unwrap();
+            for server in &up.servers {
+                up.could_not_connect(server, Instant::now());
+            }
+            let asked = asked(&up, b"alice", number);
+            assert!(asked.iter().all(|[first, second]| first != second), "{asked:?}");
+            let all: std::collections::HashSet<_> = asked.iter().flatten().collect();
+            assert_eq!(all.len(), number, "{:?} {asked:?}", up.settings.balance);
+            if matches!(up.settings.balance, Balance::Consistent(_)) {
+                assert!(asked.iter().all(|[first, _]| first == &asked[0][0]), "alice stays where she is");
+            }
+            // The first that is back has all of it at once.
+            up.reached(&up.servers[number - 1]);
+            let balancer = up.balancer.as_ref().unwrap();
+            for _ in 0..3 {
+                let chosen = up.choose_by(balancer, b"alice", None).unwrap();
+                assert!(Arc::ptr_eq(&chosen, &up.servers[number - 1]));
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
