@@ -764,6 +764,19 @@ async fn a_server_whose_health_check_fails_gets_no_requests_until_it_is_well() {
 }
 
 #[tokio::test]
+async fn a_server_that_says_nothing_to_its_health_check_keeps_no_other_from_being_asked() {
+    let (silent, health) = (unreading().await, Arc::new(AtomicBool::new(true)));
+    let server = with_health(health.clone()).await;
+    let check = ", health: { path: /healthz, interval: 100ms, timeout: 1m }";
+    let gateway = Gateway::with(&api(&[&silent, &server.url()], check)).await;
+    let checks = || server.received().iter().filter(|one| one.path() == "/healthz").count();
+    eventually("it to be asked while the other says nothing", || checks() >= 3).await;
+    health.store(false, Ordering::Release);
+    let is_out = format!("tollgate_upstream_healthy{{server=\"{}\",upstream=\"api\"}} 0", server.address);
+    until("it to be out", async || metrics(&gateway).await.contains(&is_out)).await;
+}
+
+#[tokio::test]
 async fn health_is_asked_for_over_http_2_too() {
     let upstream = Http2Upstream::start(None).await;
     let url = format!("h2c://{}", upstream.address);

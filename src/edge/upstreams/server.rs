@@ -138,6 +138,13 @@ impl Server {
         }
     }
 
+    /// It is well there: requests go to this address.
+    pub(super) fn well_at(&self, peer: &HttpPeer) {
+        if let (Some(lookup), PeerAddress::Inet(address)) = (&self.lookup, &peer._address) {
+            lookup.will_do(*address);
+        }
+    }
+
     /// Whether a request that `failed` to reach it there should try another of its addresses.
     pub(crate) fn may_be_elsewhere(&self, failed: &[SocketAddr]) -> bool {
         failed.len() < ADDRESSES && self.lookup.as_ref().is_some_and(|lookup| lookup.may_have_another(failed))
