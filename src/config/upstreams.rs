@@ -113,9 +113,8 @@ fn servers(value: &Value<'_>, network: &Network) -> Vec<Server> {
             value.wrong(format!("`{}` is in this list already; remove one", value.written()));
         } else if servers.iter().any(|other| other.url.authority() == server.url.authority()) {
             value.wrong(format!(
-                "`{}` differs from another in this list by its scheme alone, and metrics would call both `{}`; remove one",
-                value.written(),
-                server.url.authority()
+                "`{}` differs from another in this list by its scheme alone, and metrics would call both the same; remove one",
+                value.written()
             ));
         }
         servers.push(server);

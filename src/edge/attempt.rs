@@ -291,7 +291,7 @@ mod tests {
         metrics.servers().into_iter().map(|(.., is_well)| is_well).collect()
     }
 
-    /// Whatever comes in between: each other failure at the address would have turned back to it.
+    /// A count of failures would turn requests back to the address with every second of them.
     #[tokio::test]
     async fn requests_that_fail_together_at_one_address_all_go_to_the_next() {
         let metrics = Metrics::new().unwrap();

@@ -63,7 +63,7 @@ pub(crate) struct Context {
     pub(crate) upstream: Option<Arc<Upstream>>,
     /// How often a server was chosen.
     pub(crate) tries: usize,
-    /// That of the server, while it goes on.
+    /// The turn of the server that was last chosen, while it goes on.
     pub(crate) turn: Option<Turn>,
     /// Why it fails, where a phase can only tell pingora that it does.
     pub(crate) failure: Option<Denial>,

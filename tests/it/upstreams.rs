@@ -480,12 +480,11 @@ async fn of_several_that_are_set_aside_any_that_is_back_is_used() {
     let servers = [Address::reserve(), Address::reserve(), Address::reserve()];
     let urls = servers.each_ref().map(Address::url);
     let gateway = Gateway::with(&api(&urls.each_ref().map(String::as_str), "")).await;
-    // Each fails many times, and all are away for longer than a moment by then.
-    let failures = async || counted(&gateway).await.get("connect_failed").copied().unwrap_or_default();
+    // Each was tried again after a second, and is set aside for two by then.
     let begun = Instant::now();
     until("all to be set aside for longer", async || {
         assert_eq!(status(&gateway, "/x").await, 502);
-        begun.elapsed() > Duration::from_millis(1_500) && failures().await > 20
+        begun.elapsed() > Duration::from_millis(1_500)
     })
     .await;
     let _upstream = Upstream::on(servers[2].listen(), Arc::new(plain));
