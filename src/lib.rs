@@ -30,7 +30,7 @@
 //! - Secrets have a type that never prints. No log holds a token, a cookie or a query.
 //! - What was revoked is refused. A list that is not known, or too old, closes the gate.
 //! - The hot path reads memory. It waits for an issuer or an authorization server, with a deadline; for the store
-//!   where a session is first seen or changes; and for the first address of an upstream's name.
+//!   where a session is first seen or changes; and for an address of an upstream's name where none is known that may be right.
 //! - Doubt closes the gate.
 //!
 //! # To change X, open Y

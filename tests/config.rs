@@ -1398,6 +1398,7 @@ fn what_an_upstream_cannot_be_is_told_with_its_place() {
     wrong("url: []", "upstreams.api.url", "the list is empty");
     wrong("url: [http://a, ftp://b]", "upstreams.api.url[1]", "not an `http`, `https` or `h2c` URL");
     wrong("url: [http://a, \"h2c://a:80\"]", "upstreams.api.url[1]", "in this list already");
+    wrong("url: [http://a, https://a]", "upstreams.api.url[1]", "by its scheme alone");
     wrong("url: http://127.0.0.1:8080", "upstreams.api.url", "Tollgate itself");
     wrong(&with("host: both"), "upstreams.api.host", "write one of");
     wrong(&with("balance: robin"), "upstreams.api.balance", "`round_robin`");
@@ -1428,6 +1429,18 @@ fn what_an_upstream_cannot_be_is_told_with_its_place() {
         "{warnings:?}"
     );
     assert!(warnings.iter().any(|warning| warning.message.contains("nothing to balance")), "{warnings:?}");
+    for (health, place) in [
+        ("interval: 1s, timeout: 2s", Some("timeout")),
+        ("interval: 1s", Some("interval")),
+        ("interval: 2s, timeout: 2s", None),
+        ("timeout: 10s", None),
+    ] {
+        let text = upstream(&with(&format!("health: {{ path: /up, {health} }}")));
+        let warnings = parse(&text).unwrap().warnings;
+        let place = place.map(|key| format!("upstreams.api.health.{key}"));
+        let told = warnings.iter().find(|warning| warning.message.contains("not longer than `interval`"));
+        assert_eq!(told.map(|warning| warning.path.clone()), place, "{health}");
+    }
 }
 
 #[test]

@@ -111,6 +111,11 @@ fn servers(value: &Value<'_>, network: &Network) -> Vec<Server> {
             |server: &Server| (server.url.host_str().map(str::to_owned), server.url.port_or_known_default());
         if servers.iter().any(|other| place(other) == place(&server)) {
             value.wrong(format!("`{}` is in this list already; remove one", value.written()));
+        } else if servers.iter().any(|other| other.url.authority() == server.url.authority()) {
+            value.wrong(format!(
+                "`{}` differs from another in this list by its scheme alone, and metrics would call both the same; remove one",
+                value.written()
+            ));
         }
         servers.push(server);
     }
@@ -211,6 +216,13 @@ fn health(upstream: &Keys<'_>) -> Option<HealthCheck> {
     let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
     let interval = keys.duration("interval", Duration::from_secs(10), bounds);
     let timeout = keys.duration("timeout", Duration::from_secs(2), CONNECT);
+    if timeout > interval {
+        let place = if keys.has("timeout") { "timeout" } else { "interval" };
+        keys.warn(
+            place,
+            "a server that says nothing is asked again when `timeout` is over, not after `interval`; write a `timeout` that is not longer than `interval`",
+        );
+    }
     Some(HealthCheck { path: path?, interval, timeout })
 }
 

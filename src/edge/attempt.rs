@@ -3,6 +3,8 @@
 //!
 //! It must never send again what a server may have acted on.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use http::Version;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
+use rustix::io::Errno;
+use tokio::time::Instant;
 
 use crate::config::settings::Timeouts;
 use crate::core::denial::Denial;
@@ -20,6 +24,30 @@ use crate::state::metrics::Metrics;
 
 /// What pingora waits for an upstream where `watched` knows better when it is silent.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The turn of one server: it may have several addresses.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    began: Instant,
+    /// Where it could not be reached.
+    failed: Vec<SocketAddr>,
+    /// What the last of these comes to.
+    denial: Option<Denial>,
+}
+
+impl Turn {
+    fn begins() -> Self {
+        Self { began: Instant::now(), failed: Vec::new(), denial: None }
+    }
+
+    /// No connection could be made at `peer`. Gives whether another address of the server may be tried.
+    fn goes_on(&mut self, server: &Server, peer: &HttpPeer, kind: &ErrorType) -> bool {
+        server.not_well_at(peer);
+        self.failed.extend(peer._address.as_inet());
+        self.denial = Some(denial(kind));
+        server.may_be_elsewhere(&self.failed)
+    }
+}
 
 /// Where this try goes. No permit, no upstream.
 ///
@@ -35,18 +63,24 @@ pub(crate) async fn peer(
     context.upstream = Some(upstream.clone());
     // A body that is sent again is counted again.
     context.body_bytes = 0;
+    let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
     let mut peer = loop {
         let server = server(context, &upstream).ok_or(Denial::UpstreamUnavailable)?;
-        let peer = server.peer().await;
         context.server = Some(server.clone());
-        let Err(denial) = peer else { break peer? };
-        context.failed_addresses = 0;
-        metrics.upstream_answered(&server.upstream, &server.authority, "connect_failed");
-        if !(upstream.could_not_connect(&server) && context.may_try_again()) {
-            return Err(denial);
+        let failed = context.turn.as_ref().map(|turn| &turn.failed[..]).unwrap_or_default();
+        let unknown = match server.peer(failed, timeouts.connect).await {
+            Ok(peer) => break peer,
+            Err(unknown) => unknown,
+        };
+        let failed = context.turn.as_ref().and_then(|turn| turn.denial.clone());
+        if failed.is_none() {
+            // Else each of its addresses was counted.
+            metrics.upstream_answered(&server.upstream, &server.authority, "connect_failed");
+        }
+        if !may_go_to_another(context, &upstream, &server) {
+            return Err(failed.unwrap_or(unknown));
         }
     };
-    let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
     set_timeouts(&mut peer, timeouts);
     let upgrades = context.upgrades;
     let is_old = session.req_header().version == Version::HTTP_10;
@@ -92,55 +126,57 @@ fn watch(
     context.watch = Some(Watch::new(inflow.clone(), timeouts.read));
 }
 
-/// The server for this try: another address of the last one, or the next.
+/// The server for this try: the last one while its turn goes on, or the next.
 fn server(context: &mut Context, upstream: &Upstream) -> Option<Arc<Server>> {
-    if context.failed_addresses > 0 {
+    if context.turn.is_some() {
         return context.server.clone();
     }
     context.tries = context.tries.saturating_add(1);
+    context.turn = Some(Turn::begins());
     let client = context.client_address();
     upstream.choose(context.permit.as_ref()?, client, context.server.as_ref())
+}
+
+/// The server's turn is over, and no connection was made.
+fn may_go_to_another(context: &mut Context, upstream: &Upstream, server: &Arc<Server>) -> bool {
+    let began = context.turn.take().map_or_else(Instant::now, |turn| turn.began);
+    upstream.could_not_connect(server, began) && context.may_try_again()
 }
 
 /// Nothing was sent, so whatever the method, another address or server may be tried.
 pub(crate) fn failed_to_connect(
     session: &Session,
     context: &mut Context,
+    peer: &HttpPeer,
     error: &mut Error,
     metrics: &Metrics,
 ) {
     let (Some(upstream), Some(server)) = (context.upstream.clone(), context.server.clone()) else { return };
-    let again = if speaks_http2_alone(context, error) {
-        context.failed_addresses = 0;
-        false
-    } else if !is_connecting(error.etype()) {
-        context.failed_addresses = 0;
-        // A kept HTTP/2 connection takes no more requests; the next try makes a new one.
-        context.may_try_again()
+    let (again, result) = if speaks_http2_alone(context, error) {
+        context.turn = None;
+        (false, "failed")
+    } else if !is_of_the_server(error) {
+        context.turn = None;
+        (context.may_try_again(), "failed")
     } else {
-        context.failed_addresses = context.failed_addresses.saturating_add(1);
-        if context.failed_addresses < server.next_address() {
-            true
-        } else {
-            context.failed_addresses = 0;
-            upstream.could_not_connect(&server) && context.may_try_again()
-        }
+        let goes_on = context.turn.as_mut().is_some_and(|turn| turn.goes_on(&server, peer, error.etype()));
+        (goes_on || may_go_to_another(context, &upstream, &server), "connect_failed")
     };
     error.set_retry(again);
-    note(session, context, error, metrics);
+    note(session, context, error, result, metrics);
 }
 
 /// Something may have been sent: only what may be sent twice is tried again, while its body is still at
 /// hand, nothing of an answer has come, and the time is not over.
 pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Error, metrics: &Metrics) {
-    context.failed_addresses = 0;
+    context.turn = None;
     if context.failure == Some(Denial::UpstreamUnavailable) {
         context.came_to("failed");
     }
     if context.upstream_was_silent() {
         context.failure = Some(Denial::UpstreamTimeout);
         error.set_retry(false);
-        note(session, context, error, metrics);
+        note(session, context, error, result(error), metrics);
         return;
     }
     if *error.esource() != ErrorSource::Upstream || context.failure.is_some() {
@@ -164,13 +200,13 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
         }
         context.wanted_http1 = true;
         error.set_retry(is_whole);
-        note(session, context, error, metrics);
+        note(session, context, error, result(error), metrics);
         return;
     }
     let safe = is_whole && (session.req_header().method.is_idempotent() || is_unprocessed(error));
     let in_time = denial(error.etype()) != Denial::UpstreamTimeout;
     error.set_retry(safe && in_time && context.may_try_again());
-    note(session, context, error, metrics);
+    note(session, context, error, result(error), metrics);
 }
 
 /// Whether a server of HTTP/2 says that it did nothing with the request: `REFUSED_STREAM`, or a stream above the last that
@@ -194,42 +230,138 @@ pub(crate) const fn denial(kind: &ErrorType) -> Denial {
     }
 }
 
-const fn is_connecting(kind: &ErrorType) -> bool {
-    use ErrorType::{
-        ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, InvalidCert,
-        SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
-    };
-    matches!(
-        kind,
-        ConnectTimedout
-            | ConnectRefused
-            | ConnectNoRoute
-            | ConnectError
-            | ConnectProxyFailure
-            | SocketError
-            | InvalidCert
-            | TLSHandshakeFailure
-            | TLSHandshakeTimedout
-    )
+/// Whether an error of connecting says something of the server. All do, whatever pingora calls them, but two: a kept
+/// connection of HTTP/2 that takes no more requests, where the next try makes a new one; and that we have no file left.
+fn is_of_the_server(error: &Error) -> bool {
+    let ours = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    let code = cause(error).and_then(io::Error::raw_os_error);
+    *error.etype() != ErrorType::H2Error && !code.is_some_and(|code| ours.contains(&code))
 }
 
-fn note(session: &Session, context: &mut Context, error: &Error, metrics: &Metrics) {
+fn cause(error: &Error) -> Option<&io::Error> {
+    error.root_cause().downcast_ref()
+}
+
+/// What a failure of a server is in the metrics, once a connection to it was made.
+fn result(error: &Error) -> &'static str {
+    match denial(error.etype()) {
+        Denial::UpstreamTimeout => "timeout",
+        _ => "failed",
+    }
+}
+
+fn note(session: &Session, context: &mut Context, error: &Error, result: &'static str, metrics: &Metrics) {
     let Some(server) = &context.server else { return };
-    let cause = error.root_cause().downcast_ref::<std::io::Error>().map(ToString::to_string);
+    let cause = cause(error).map(ToString::to_string);
     let broken_off = session.response_written().is_some();
     tracing::warn!(
         request_id = %context.request_id(), upstream = %server.upstream, server = server.authority,
         kind = error.etype().as_str(), cause, broken_off, tried_again = error.retry(), "an upstream failed"
     );
-    let unreachable = is_connecting(error.etype()) && !speaks_http2_alone(context, error);
-    let result = match (denial(error.etype()), unreachable) {
-        (_, true) => "connect_failed",
-        (Denial::UpstreamTimeout, _) => "timeout",
-        _ => "failed",
-    };
     if context.sent.is_some() {
         context.came_to(result);
     } else {
         metrics.upstream_answered(&server.upstream, &server.authority, result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
+
+    use super::*;
+    use crate::edge::upstreams::upstream_at;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    fn at(number: u8) -> SocketAddr {
+        ([10, 0, 0, number], 80).into()
+    }
+
+    async fn next(server: &Server, turn: &Turn) -> Option<Box<HttpPeer>> {
+        server.peer(&turn.failed, PATIENCE).await.ok()
+    }
+
+    fn address(peer: &HttpPeer) -> SocketAddr {
+        let PeerAddress::Inet(address) = peer._address else { panic!("{peer}") };
+        address
+    }
+
+    fn is_well(metrics: &Metrics) -> Vec<bool> {
+        metrics.servers().into_iter().map(|(.., is_well)| is_well).collect()
+    }
+
+    /// A count of failures would turn requests back to the address with every second of them.
+    #[tokio::test]
+    async fn requests_that_fail_together_at_one_address_all_go_to_the_next() {
+        let metrics = Metrics::new().unwrap();
+        let (upstream, server) = upstream_at(&[at(1), at(2)], &metrics);
+        for requests in 1..=6 {
+            let bad = address(&next(&server, &Turn::begins()).await.unwrap());
+            let mut turns: Vec<_> = std::iter::repeat_with(Turn::begins).take(requests).collect();
+            let mut peers = Vec::new();
+            for turn in &turns {
+                peers.push(next(&server, turn).await.unwrap());
+            }
+            for (turn, peer) in turns.iter_mut().zip(&peers) {
+                assert_eq!(address(peer), bad);
+                assert!(turn.goes_on(&server, peer, &ErrorType::ConnectTimedout));
+            }
+            for turn in &turns {
+                assert_ne!(address(&next(&server, turn).await.unwrap()), bad, "of {requests}");
+            }
+            let later = next(&server, &Turn::begins()).await.unwrap();
+            assert_ne!(address(&later), bad, "it has settled after {requests}");
+        }
+        assert!(is_well(&metrics).is_empty(), "nothing was said of the server");
+        let last = next(&server, &Turn::begins()).await.unwrap();
+        let mut turn = Turn::begins();
+        assert!(turn.goes_on(&server, &last, &ErrorType::ConnectRefused));
+        let other = next(&server, &turn).await.unwrap();
+        assert!(!turn.goes_on(&server, &other, &ErrorType::ConnectTimedout), "there is no third");
+        assert_eq!(turn.denial, Some(Denial::UpstreamTimeout), "what the last one comes to");
+        upstream.could_not_connect(&server, turn.began);
+        assert_eq!(is_well(&metrics), [false]);
+    }
+
+    #[tokio::test]
+    async fn a_request_tries_three_addresses_of_a_name() {
+        let metrics = Metrics::new().unwrap();
+        let (_, server) = upstream_at(&[at(1), at(2), at(3), at(4)], &metrics);
+        let mut turn = Turn::begins();
+        for more in [true, true, false] {
+            let peer = next(&server, &turn).await.unwrap();
+            assert_eq!(turn.goes_on(&server, &peer, &ErrorType::ConnectRefused), more);
+        }
+        assert_eq!(turn.failed, [at(1), at(2), at(3)]);
+        assert_eq!(address(&next(&server, &Turn::begins()).await.unwrap()), at(4), "the next begins there");
+    }
+
+    /// pingora has no name of its own for some of them: no address of our own to connect from (`BindError`, or `InternalError`
+    /// around it), and what a firewall forbids (`InternalError`).
+    #[test]
+    fn whatever_keeps_a_connection_from_being_made_is_of_the_server_but_what_we_lack() {
+        let because = |kind: ErrorType, code: Errno| {
+            let cause = io::Error::from_raw_os_error(code.raw_os_error());
+            Error::because(ErrorType::InternalError, "Fail to connect", Error::because(kind, "", cause))
+        };
+        for error in [
+            because(ErrorType::BindError, Errno::ADDRNOTAVAIL),
+            because(ErrorType::InternalError, Errno::ACCESS),
+            Error::new(ErrorType::BindError),
+            Error::new(ErrorType::InternalError),
+            Error::new(ErrorType::HandshakeError),
+            Error::new(ErrorType::ConnectRefused),
+            Error::new(ErrorType::TLSHandshakeTimedout),
+        ] {
+            assert!(is_of_the_server(&error), "{error}");
+        }
+        for error in [
+            Error::new(ErrorType::H2Error),
+            because(ErrorType::SocketError, Errno::MFILE),
+            because(ErrorType::SocketError, Errno::NFILE),
+        ] {
+            assert!(!is_of_the_server(&error), "{error}");
+        }
     }
 }

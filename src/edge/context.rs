@@ -19,6 +19,7 @@ use crate::core::session::grant::FamilyId;
 use crate::core::session::ride::Ride;
 use crate::core::token::verified::VerifiedToken;
 use crate::edge::access_log::Entry;
+use crate::edge::attempt::Turn;
 use crate::edge::connection_guard::Connection;
 use crate::edge::door::Door;
 use crate::edge::headers::Identification;
@@ -62,8 +63,8 @@ pub(crate) struct Context {
     pub(crate) upstream: Option<Arc<Upstream>>,
     /// How often a server was chosen.
     pub(crate) tries: usize,
-    /// Addresses of that server that could not be reached; 0: its turn is over, or nothing failed.
-    pub(crate) failed_addresses: usize,
+    /// The turn of the server that was last chosen, while it goes on.
+    pub(crate) turn: Option<Turn>,
     /// Why it fails, where a phase can only tell pingora that it does.
     pub(crate) failure: Option<Denial>,
     pub(crate) body_bytes: u64,
@@ -141,7 +142,7 @@ impl Context {
             server: None,
             upstream: None,
             tries: 0,
-            failed_addresses: 0,
+            turn: None,
             failure: None,
             body_bytes: 0,
             inflow: None,

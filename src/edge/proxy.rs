@@ -407,11 +407,11 @@ impl ProxyHttp for Proxy {
     fn fail_to_connect(
         &self,
         session: &mut Session,
-        _: &HttpPeer,
+        peer: &HttpPeer,
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        attempt::failed_to_connect(session, context, &mut error, &self.gate.metrics);
+        attempt::failed_to_connect(session, context, peer, &mut error, &self.gate.metrics);
         error
     }
 

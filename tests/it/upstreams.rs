@@ -475,6 +475,27 @@ async fn when_no_server_can_be_reached_the_answer_is_502_and_the_first_that_retu
     assert!(!upstream.received().is_empty());
 }
 
+#[tokio::test]
+async fn of_several_that_are_set_aside_any_that_is_back_is_used() {
+    let servers = [Address::reserve(), Address::reserve(), Address::reserve()];
+    let urls = servers.each_ref().map(Address::url);
+    let gateway = Gateway::with(&api(&urls.each_ref().map(String::as_str), "")).await;
+    // Each was tried again after a second, and is set aside for two by then.
+    let begun = Instant::now();
+    until("all to be set aside for longer", async || {
+        assert_eq!(status(&gateway, "/x").await, 502);
+        begun.elapsed() > Duration::from_millis(1_500)
+    })
+    .await;
+    let _upstream = Upstream::on(servers[2].listen(), Arc::new(plain));
+    // Two of three are asked by each request.
+    let answers = [status(&gateway, "/x").await, status(&gateway, "/x").await, status(&gateway, "/x").await];
+    assert!(answers.contains(&200), "{answers:?}");
+    for _ in 0..5 {
+        assert_eq!(status(&gateway, "/x").await, 200, "and nobody else is asked from then on");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_dies_under_load_costs_no_get_and_is_used_again_when_it_is_back() {
     let (address, two) = (Address::reserve(), Upstream::start().await);
@@ -739,6 +760,19 @@ async fn a_server_whose_health_check_fails_gets_no_requests_until_it_is_well() {
         assert_eq!(client.get("/x", &[]).await.status, 200);
     }
     assert_eq!(servers.each_ref().map(served), [before[0] + 5, before[1] + 5], "both serve");
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_to_its_health_check_keeps_no_other_from_being_asked() {
+    let (silent, health) = (unreading().await, Arc::new(AtomicBool::new(true)));
+    let server = with_health(health.clone()).await;
+    let check = ", health: { path: /healthz, interval: 100ms, timeout: 1m }";
+    let gateway = Gateway::with(&api(&[&silent, &server.url()], check)).await;
+    let checks = || server.received().iter().filter(|one| one.path() == "/healthz").count();
+    eventually("it to be asked while the other says nothing", || checks() >= 3).await;
+    health.store(false, Ordering::Release);
+    let is_out = format!("tollgate_upstream_healthy{{server=\"{}\",upstream=\"api\"}} 0", server.address);
+    until("it to be out", async || metrics(&gateway).await.contains(&is_out)).await;
 }
 
 #[tokio::test]

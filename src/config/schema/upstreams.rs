@@ -63,7 +63,13 @@ const BALANCE: &[Key] = &[key(
 const HEALTH: &[Key] = &[
     key("path", One("a path"), Required, "What is asked for, with GET.", "/healthz"),
     key("interval", One("a duration"), Default("10s"), "How often; 100ms to 1h.", "5s"),
-    key("timeout", One("a duration"), Default("2s"), "How long an answer may take; at most 1m.", "1s"),
+    key(
+        "timeout",
+        One("a duration"),
+        Default("2s"),
+        "How long an answer may take; at most 1m, and better not longer than `interval`.",
+        "1s",
+    ),
 ];
 
 const TLS: &[Key] = &[
@@ -102,7 +108,7 @@ const fn timeouts([connect, read, write]: [Need; 3]) -> [Key; 3] {
             "connect",
             One("a duration"),
             connect,
-            "Until a connection stands, TLS included; at most 1m.",
+            "Until a connection stands, TLS included, and as long for a name that is to be resolved first; at most 1m.",
             "500ms",
         ),
         key("read", One("a duration"), read, "How long it may be silent; at most 1d.", "5m"),

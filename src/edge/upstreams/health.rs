@@ -1,9 +1,11 @@
-//! Asks servers over and over how they are, each on a connection of its own, and at all addresses of its name until one
-//! is well.
+//! Asks servers over and over how they are, each by itself and on a connection of its own, and at all addresses of its name
+//! until one is well. One that says nothing keeps no other from being asked.
 
 use std::sync::{Arc, Weak};
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
@@ -88,30 +90,48 @@ impl Prober {
 }
 
 async fn keep_asking(upstream: Weak<Upstream>, check: HealthCheck, connector: Arc<Connector>) {
+    let servers = upstream.upgrade().map_or(0, |upstream| upstream.servers.len());
+    join_all((0..servers).map(|at| keep_asking_one(&upstream, at, &check, &connector))).await;
+}
+
+async fn keep_asking_one(upstream: &Weak<Upstream>, at: usize, check: &HealthCheck, connector: &Connector) {
     let mut times = tokio::time::interval(check.interval);
     times.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         times.tick().await;
         let Some(upstream) = upstream.upgrade() else { return };
-        join_all(upstream.servers.iter().map(async |server| {
-            let good = is_well(server, &check, &connector).await;
-            upstream.checked(server, good);
-        }))
-        .await;
+        let Some(server) = upstream.servers.get(at) else { return };
+        let good = is_well(server, check, connector).await;
+        upstream.checked(server, good);
     }
 }
 
-/// Asks at one address after the other until one is well, which requests then go to. Only where all have failed has the
-/// check: a name may have addresses at which nobody listens (`localhost` as `::1`).
+/// Asks at the address in use, and where that is not well at all others at once, until one is, which requests then go to. Only
+/// where all have failed has the check: a name may have addresses at which nobody listens (`localhost` as `::1`).
 async fn is_well(server: &Server, check: &HealthCheck, connector: &Connector) -> bool {
-    for peer in server.peers().await {
-        let answer = ask(server, peer.clone(), check, connector);
-        if let Ok(Ok(200..=399)) = tokio::time::timeout(check.timeout, answer).await {
+    let peers = server.peers(check.timeout).await;
+    let Some((in_use, others)) = peers.split_first() else { return false };
+    if is_well_at(server, in_use, check, connector).await {
+        return true;
+    }
+    let others = others.iter().map(async |peer| (peer, is_well_at(server, peer, check, connector).await));
+    let mut others: FuturesUnordered<_> = others.collect();
+    while let Some((peer, is_well)) = others.next().await {
+        if is_well {
+            server.well_at(peer);
             return true;
         }
-        server.not_well_at(&peer);
     }
     false
+}
+
+async fn is_well_at(server: &Server, peer: &HttpPeer, check: &HealthCheck, connector: &Connector) -> bool {
+    let answer = ask(server, Box::new(peer.clone()), check, connector);
+    let is_well = matches!(tokio::time::timeout(check.timeout, answer).await, Ok(Ok(200..=399)));
+    if !is_well {
+        server.not_well_at(peer);
+    }
+    is_well
 }
 
 /// The status of the answer.
@@ -207,9 +227,34 @@ mod tests {
             let server = server_at(addresses);
             assert_eq!(is_well(&server, &check(), &connector).await, is_good, "{addresses:?}");
             if is_good {
-                let at = server.peer().await.unwrap()._address;
+                let at = server.peer(&[], Duration::ZERO).await.unwrap()._address;
                 assert_eq!(at.as_inet(), Some(&well), "{addresses:?}");
             }
         }
+    }
+
+    /// Takes connections and says nothing.
+    async fn silent() -> (SocketAddr, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (listener.local_addr().unwrap(), listener)
+    }
+
+    #[tokio::test]
+    async fn addresses_that_say_nothing_are_waited_for_together() {
+        let connector = Connector::new(None);
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            held.push(silent().await);
+        }
+        let mut addresses: Vec<_> = held.iter().map(|(address, _)| *address).collect();
+        let check = HealthCheck { timeout: Duration::from_secs(1), ..check() };
+        let begun = std::time::Instant::now();
+        assert!(!is_well(&server_at(&addresses), &check, &connector).await);
+        assert!(begun.elapsed() < 6 * check.timeout, "two of them: {:?}", begun.elapsed());
+        addresses.push(answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await);
+        let server = server_at(&addresses);
+        assert!(is_well(&server, &check, &connector).await);
+        let at = server.peer(&[], Duration::ZERO).await.unwrap()._address;
+        assert_eq!(at.as_inet(), addresses.last(), "requests go there");
     }
 }

@@ -1,209 +1,395 @@
-//! The addresses of a server's name. They are looked up off the hot path; only while there are none yet do requests wait,
-//! all of them for one look-up.
+//! The addresses of a server's name. They are looked up off the hot path: a request waits only where there are none yet, or
+//! where what is known may be wrong by now, because nobody asked for it for long or because all of it failed. Whoever waits
+//! waits for one look-up, and for as long as it may; the look-up goes on by itself.
+//!
+//! It must never let an outage of the resolver take away addresses that are still good.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 /// How long a resolved name counts as fresh.
 const FRESH: Duration = Duration::from_secs(10);
+/// When what was found is too old to be used before it was asked for again: an address may be somebody else's by then.
+const OLD: Duration = Duration::from_secs(60);
+/// How long a look-up may take. A system's resolver asks one server after the other, for 5 seconds each.
+const LONGEST: Duration = Duration::from_secs(60);
+/// From when on it is told that a look-up was slow.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Finds the addresses of a name and a port.
+type Resolver = fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
 
 /// The addresses of a name. They stay in use while a new resolution fails.
 #[derive(Debug)]
 pub(super) struct Lookup {
     name: String,
     port: u16,
-    deadline: Duration,
+    resolver: Resolver,
     found: ArcSwapOption<Found>,
-    /// Which address is used: the same one until it cannot be reached.
-    turn: AtomicUsize,
-    /// Of the look-up that began last; it closes when that ends.
-    running: Mutex<Option<watch::Receiver<()>>>,
+    looked: Mutex<Looked>,
 }
 
 #[derive(Debug)]
 struct Found {
     addresses: Vec<SocketAddr>,
     at: Instant,
+    /// Which address is used: the same one until it cannot be reached.
+    turn: AtomicUsize,
+}
+
+/// What is known of looking up.
+#[derive(Debug, Default)]
+struct Looked {
+    last: Option<Looking>,
+    /// When the latest failed, if none succeeded since.
+    failed_at: Option<Instant>,
+}
+
+/// A look-up.
+#[derive(Clone, Debug)]
+struct Looking {
+    began: Instant,
+    /// It closes when that ends; nothing is ever sent.
+    ends: watch::Receiver<()>,
+}
+
+impl Found {
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed() < FRESH
+    }
+
+    /// All of them, the one in use first.
+    fn in_turn(&self) -> impl Iterator<Item = SocketAddr> {
+        let (before, from) = self.addresses.split_at(self.in_use().unwrap_or_default());
+        from.iter().chain(before).copied()
+    }
+
+    /// The first in turn that did not fail.
+    fn but(&self, failed: &[SocketAddr]) -> Option<SocketAddr> {
+        self.in_turn().find(|address| !failed.contains(address))
+    }
+
+    fn in_use(&self) -> Option<usize> {
+        self.turn.load(Ordering::Relaxed).checked_rem(self.addresses.len())
+    }
 }
 
 impl Lookup {
-    pub(super) fn new(name: String, port: u16, deadline: Duration) -> Self {
-        let (found, turn, running) = (ArcSwapOption::empty(), AtomicUsize::new(0), Mutex::new(None));
-        Self { name, port, deadline, found, turn, running }
+    pub(super) fn new(name: String, port: u16) -> Self {
+        Self::with(name, port, |name, port| {
+            Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
+        })
     }
 
-    /// The address to connect to. `None`: the name does not resolve.
-    pub(super) async fn address(self: &Arc<Self>) -> Option<SocketAddr> {
-        match self.known() {
-            Some((address, true)) => Some(address),
-            Some((address, false)) => {
-                drop(self.under_way());
-                Some(address)
-            }
-            None => {
-                // Nothing is ever sent: that it has ended is what comes.
-                let _ = self.under_way().changed().await;
-                self.known().map(|(address, _)| address)
-            }
+    fn with(name: String, port: u16, resolver: Resolver) -> Self {
+        Self { name, port, resolver, found: ArcSwapOption::empty(), looked: Mutex::default() }
+    }
+
+    /// The address to connect to: the one in use, or the next of those that did not fail. `None`: there is none, so far as
+    /// `patience` let it be found.
+    pub(super) async fn address(
+        self: &Arc<Self>,
+        failed: &[SocketAddr],
+        patience: Duration,
+    ) -> Option<SocketAddr> {
+        if let Some(found) = self.found.load().as_ref().filter(|found| found.is_fresh()) {
+            return found.but(failed);
         }
+        let mut looking = self.under_way();
+        let patience = self.patience(failed, patience, &looking);
+        if !patience.is_zero() {
+            // An error says that it has ended, which is what is waited for.
+            let _ = timeout(patience, looking.ends.changed()).await;
+        }
+        self.found.load().as_ref()?.but(failed)
     }
 
-    /// The next address gets its turn. Gives how many there are.
-    pub(super) fn next(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed);
-        self.found.load().as_ref().map_or(0, |found| found.addresses.len())
+    /// How long `looking` is worth waiting for, by who has `patience`.
+    fn patience(&self, failed: &[SocketAddr], patience: Duration, looking: &Looking) -> Duration {
+        let Some(found) = self.found.load_full() else { return patience };
+        let has_another = found.but(failed).is_some();
+        if (has_another && found.at.elapsed() < OLD) || self.fails() {
+            return Duration::ZERO;
+        }
+        if has_another {
+            // A slow one is waited for once, and not by each request again.
+            return patience.saturating_sub(looking.began.elapsed());
+        }
+        patience
     }
 
     /// All of them, the one in use first; none where the name does not resolve.
-    pub(super) async fn addresses(self: &Arc<Self>) -> Vec<SocketAddr> {
-        self.address().await;
-        let Some(found) = self.found.load_full() else { return Vec::new() };
-        let mut addresses = found.addresses.clone();
-        let turn = self.turn.load(Ordering::Relaxed).checked_rem(addresses.len());
-        addresses.rotate_left(turn.unwrap_or_default());
-        addresses
+    pub(super) async fn addresses(self: &Arc<Self>, patience: Duration) -> Vec<SocketAddr> {
+        self.address(&[], patience).await;
+        self.found.load().as_ref().map(|found| found.in_turn().collect()).unwrap_or_default()
+    }
+
+    /// Whether there may be an address that is none of these, which failed: another that is known, or one that was not
+    /// asked for yet.
+    pub(super) fn may_have_another(&self, failed: &[SocketAddr]) -> bool {
+        let found = self.found.load();
+        found.as_ref().is_none_or(|found| found.but(failed).is_some() || !(found.is_fresh() || self.fails()))
     }
 
     /// This address will not do: the next one gets its turn, unless somebody saw to that already.
     pub(super) fn next_after(&self, address: SocketAddr) {
-        let turn = self.turn.load(Ordering::Relaxed);
         let found = self.found.load();
-        let has_it = |found: &Arc<Found>| {
-            let at = turn.checked_rem(found.addresses.len());
-            at.and_then(|at| found.addresses.get(at)) == Some(&address)
-        };
-        if found.as_ref().is_some_and(has_it) {
+        let Some(found) = found.as_ref() else { return };
+        let turn = found.turn.load(Ordering::Relaxed);
+        let in_use = turn.checked_rem(found.addresses.len()).and_then(|at| found.addresses.get(at));
+        if in_use == Some(&address) {
             let next = turn.wrapping_add(1);
-            let _ = self.turn.compare_exchange(turn, next, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = found.turn.compare_exchange(turn, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// The address in use, and whether it is fresh.
-    fn known(&self) -> Option<(SocketAddr, bool)> {
+    /// This address is well: it has its turn.
+    pub(super) fn will_do(&self, address: SocketAddr) {
         let found = self.found.load();
-        let found = found.as_ref()?;
-        Some((self.chosen(&found.addresses)?, found.at.elapsed() < FRESH))
+        let Some(found) = found.as_ref() else { return };
+        if let Some(at) = found.addresses.iter().position(|known| *known == address) {
+            found.turn.store(at, Ordering::Relaxed);
+        }
     }
 
-    fn chosen(&self, addresses: &[SocketAddr]) -> Option<SocketAddr> {
-        let turn = self.turn.load(Ordering::Relaxed).checked_rem(addresses.len())?;
-        addresses.get(turn).copied()
+    /// Whether looking up failed just now: what is known is all there is then.
+    fn fails(&self) -> bool {
+        self.looked.lock().failed_at.is_some_and(|at| at.elapsed() < FRESH)
     }
 
     /// The look-up that is under way; one begins where none is. It belongs to no request: whoever waits may go.
-    fn under_way(self: &Arc<Self>) -> watch::Receiver<()> {
-        let mut running = self.running.lock();
-        if let Some(running) = running.as_ref().filter(|running| running.has_changed().is_ok()) {
-            return running.clone();
+    fn under_way(self: &Arc<Self>) -> Looking {
+        let mut looked = self.looked.lock();
+        if let Some(last) = looked.last.as_ref().filter(|last| last.ends.has_changed().is_ok()) {
+            return last.clone();
         }
-        let (ends, waits) = watch::channel(());
+        let (ended, ends) = watch::channel(());
+        let looking = Looking { began: Instant::now(), ends };
+        looked.last = Some(looking.clone());
         let lookup = self.clone();
         tokio::spawn(async move {
-            lookup.look_up().await;
-            drop(ends);
+            let succeeded = lookup.look_up().await;
+            let failed_at = (!succeeded).then(Instant::now);
+            lookup.looked.lock().failed_at = failed_at;
+            drop(ended);
         });
-        *running = Some(waits.clone());
-        waits
+        looking
     }
 
-    async fn look_up(&self) {
-        let looking = tokio::net::lookup_host((self.name.as_str(), self.port));
-        let addresses: Vec<_> = match tokio::time::timeout(self.deadline, looking).await {
-            Ok(Ok(addresses)) => addresses.collect(),
+    /// Whether there are addresses.
+    async fn look_up(&self) -> bool {
+        let began = Instant::now();
+        let looking = (self.resolver)(self.name.clone(), self.port);
+        let addresses = match timeout(LONGEST, looking).await {
+            Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
+            Ok(Ok(_)) => {
+                tracing::warn!(name = %self.name, "an upstream's name has no address");
+                return false;
+            }
             Ok(Err(error)) => {
                 tracing::warn!(name = %self.name, %error, "an upstream's name does not resolve");
-                return;
+                return false;
             }
             Err(_) => {
                 tracing::warn!(name = %self.name, "an upstream's name did not resolve in time");
-                return;
+                return false;
             }
         };
-        if !addresses.is_empty() {
-            self.found.store(Some(Arc::new(Found { addresses, at: Instant::now() })));
+        let took = began.elapsed();
+        if took >= SLOW {
+            tracing::warn!(name = %self.name, seconds = took.as_secs(), "an upstream's name resolves slowly");
         }
+        self.keep(addresses);
+        true
+    }
+
+    /// The address in use stays so, wherever it stands now: resolvers like to turn the order.
+    fn keep(&self, addresses: Vec<SocketAddr>) {
+        let before = self.found.load();
+        let in_use = before.as_ref().and_then(|found| found.in_turn().next());
+        let at = in_use.and_then(|in_use| addresses.iter().position(|address| *address == in_use));
+        let turn = AtomicUsize::new(at.unwrap_or_default());
+        self.found.store(Some(Arc::new(Found { addresses, at: Instant::now(), turn })));
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use futures_util::FutureExt;
+    use futures_util::future::{join_all, ready};
 
     use super::*;
 
-    /// What a name was found to have.
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const LONG_AGO: Duration = Duration::from_secs(3600);
+
+    /// What a name was found to have just now.
     pub(in crate::edge::upstreams) fn found(addresses: &[SocketAddr]) -> Arc<Lookup> {
-        let lookup = Lookup::new("several.test".to_owned(), 81, Duration::from_secs(2));
-        lookup.found.store(Some(Arc::new(Found { addresses: addresses.to_vec(), at: Instant::now() })));
+        found_before(Duration::ZERO, addresses, |_, _| ready(Err(io::Error::other("nobody knows"))).boxed())
+    }
+
+    fn found_before(age: Duration, addresses: &[SocketAddr], resolver: Resolver) -> Arc<Lookup> {
+        let lookup = Lookup::with("several.test".to_owned(), 81, resolver);
+        let (addresses, at) = (addresses.to_vec(), Instant::now().checked_sub(age).unwrap());
+        lookup.found.store(Some(Arc::new(Found { addresses, at, turn: AtomicUsize::new(0) })));
         Arc::new(lookup)
+    }
+
+    fn at(number: u8) -> SocketAddr {
+        ([10, 0, 0, number], 80).into()
+    }
+
+    /// The addresses 2 and 3, at once.
+    fn others(_: String, _: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        ready(Ok(vec![at(2), at(3)])).boxed()
+    }
+
+    /// The same, after three times as long as anybody here waits.
+    fn late(name: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        tokio::time::sleep(3 * PATIENCE).then(move |()| others(name, port)).boxed()
+    }
+
+    /// Nothing, after as long.
+    fn in_vain(_: String, _: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        tokio::time::sleep(3 * PATIENCE).map(|()| Ok(Vec::new())).boxed()
+    }
+
+    async fn waited<T>(future: impl Future<Output = T>) -> (T, Duration) {
+        let began = Instant::now();
+        (future.await, began.elapsed())
     }
 
     #[tokio::test]
     async fn an_address_that_will_not_do_loses_its_turn_once_whoever_says_so() {
-        let [one, two, three] =
-            ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(|text| text.parse().unwrap());
-        let lookup = found(&[one, two, three]);
-        lookup.next_after(one);
-        lookup.next_after(one);
-        assert_eq!(lookup.addresses().await, [two, three, one]);
-        lookup.next_after(three);
-        assert_eq!(lookup.address().await, Some(two), "it was not in use");
-        let nowhere = Arc::new(Lookup::new("no-such-host.invalid".to_owned(), 81, Duration::from_secs(2)));
-        nowhere.next_after(one);
-        assert_eq!(nowhere.addresses().await, []);
+        let lookup = found(&[at(1), at(2), at(3)]);
+        lookup.next_after(at(1));
+        lookup.next_after(at(1));
+        assert_eq!(lookup.addresses(PATIENCE).await, [at(2), at(3), at(1)]);
+        lookup.next_after(at(3));
+        assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(2)), "it was not in use");
+        lookup.will_do(at(1));
+        assert_eq!(lookup.addresses(PATIENCE).await, [at(1), at(2), at(3)]);
+        lookup.will_do(at(9));
+        assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(1)), "it is none of them");
+        let nowhere = Arc::new(Lookup::new("no-such-host.invalid".to_owned(), 81));
+        nowhere.next_after(at(1));
+        assert_eq!(nowhere.addresses(PATIENCE).await, []);
     }
 
     #[tokio::test]
-    async fn a_name_is_resolved_once_and_the_next_address_gets_its_turn() {
-        let lookup = Arc::new(Lookup::new("localhost".to_owned(), 81, Duration::from_secs(2)));
-        assert!(lookup.known().is_none());
-        lookup.address().await.unwrap();
-        assert!(lookup.known().unwrap().1, "fresh after the first request");
+    async fn whoever_failed_at_an_address_gets_another_whosever_turn_it_is() {
+        let lookup = found(&[at(1), at(2), at(3)]);
+        for (failed, next) in
+            [(&[at(1)][..], Some(at(2))), (&[at(1), at(2)], Some(at(3))), (&[at(2), at(1), at(3)], None)]
+        {
+            assert_eq!(lookup.address(failed, PATIENCE).await, next);
+            assert_eq!(lookup.may_have_another(failed), next.is_some());
+        }
+        assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(1)), "nobody said that it will not do");
+    }
 
-        let addresses = ["10.0.0.1:80", "10.0.0.2:80"].map(|text| text.parse().unwrap()).to_vec();
-        lookup.found.store(Some(Arc::new(Found { addresses, at: Instant::now() })));
-        let first = lookup.address().await.unwrap();
-        assert_eq!(first, lookup.address().await.unwrap());
-        assert_eq!(lookup.next(), 2);
-        assert_ne!(first, lookup.address().await.unwrap());
+    #[tokio::test]
+    async fn a_name_is_resolved_once_and_stays_with_one_address() {
+        let lookup = Arc::new(Lookup::new("localhost".to_owned(), 81));
+        let first = lookup.address(&[], PATIENCE).await.unwrap();
+        assert_eq!(lookup.address(&[], PATIENCE).now_or_never(), Some(Some(first)), "fresh");
+
+        lookup.keep(vec![at(1), at(2)]);
+        lookup.next_after(at(1));
+        for turned in [vec![at(2), at(1)], vec![at(3), at(1), at(2)], vec![at(1), at(2)]] {
+            lookup.keep(turned);
+            assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(2)), "wherever it stands");
+        }
+        lookup.keep(vec![at(1), at(3)]);
+        assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(1)), "it is gone");
     }
 
     #[tokio::test]
     async fn requests_without_an_address_wait_for_one_look_up_and_may_leave_it() {
-        let lookup = Arc::new(Lookup::new("localhost".to_owned(), 81, Duration::from_secs(2)));
+        let lookup = Arc::new(Lookup::new("localhost".to_owned(), 81));
+        let same = |one: &Looking, other: &Looking| one.ends.same_channel(&other.ends);
         // Nothing else runs here until this test waits.
         let first = lookup.under_way();
-        let waits = lookup.address();
-        let leaves = lookup.address();
-        assert!(first.same_channel(&lookup.under_way()));
+        let waits = lookup.address(&[], PATIENCE);
+        let leaves = lookup.address(&[], PATIENCE);
+        assert!(same(&first, &lookup.under_way()));
         assert_eq!(leaves.now_or_never(), None);
-        assert!(first.same_channel(&lookup.under_way()), "nobody began another");
+        assert!(same(&first, &lookup.under_way()), "nobody began another");
         assert!(waits.await.is_some());
-        assert_eq!(lookup.known().map(|(_, is_fresh)| is_fresh), Some(true));
 
-        let nowhere = Arc::new(Lookup::new("no-such-host.invalid".to_owned(), 81, Duration::from_secs(2)));
+        let nowhere = Arc::new(Lookup::new("no-such-host.invalid".to_owned(), 81));
         let first = nowhere.under_way();
-        let all = std::iter::repeat_with(|| nowhere.address()).take(20);
-        assert_eq!(futures_util::future::join_all(all).await, vec![None; 20]);
+        let all = std::iter::repeat_with(|| nowhere.address(&[], PATIENCE)).take(20);
+        assert_eq!(join_all(all).await, vec![None; 20]);
         assert!(
-            first.has_changed().is_err() && !first.same_channel(&nowhere.under_way()),
+            first.ends.has_changed().is_err() && !same(&first, &nowhere.under_way()),
             "and the next begins anew"
         );
     }
 
-    #[tokio::test]
-    async fn addresses_stay_in_use_while_they_are_looked_up_again() {
-        let lookup = Arc::new(Lookup::new("no-such-host.invalid".to_owned(), 81, Duration::from_secs(2)));
-        assert_eq!(lookup.address().await, None);
-        let address = "10.0.0.1:80".parse().unwrap();
-        let old = Instant::now().checked_sub(FRESH).unwrap();
-        lookup.found.store(Some(Arc::new(Found { addresses: vec![address], at: old })));
-        assert_eq!(lookup.address().await, Some(address));
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_goes_on_when_nobody_waits_for_it_any_more() {
+        let lookup = Arc::new(Lookup::with("slow.test".to_owned(), 81, late));
+        for _ in 0..2 {
+            assert_eq!(waited(lookup.address(&[], PATIENCE)).await, (None, PATIENCE));
+        }
+        let more = waited(lookup.address(&[], 3 * PATIENCE)).await;
+        assert_eq!(
+            more,
+            (Some(at(2)), PATIENCE),
+            "of the look-up that the first began; patience is the caller's"
+        );
+        assert_eq!(waited(lookup.address(&[], PATIENCE)).await, (Some(at(2)), Duration::ZERO));
+
+        let endless =
+            Arc::new(Lookup::with("endless.test".to_owned(), 81, |_, _| std::future::pending().boxed()));
+        let first = endless.under_way();
+        tokio::time::sleep(LONGEST + FRESH).await;
+        assert!(first.ends.has_changed().is_err(), "one that never ends is given up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_stay_in_use_while_they_are_looked_up_again_but_for_old_ones() {
+        let known = |age, resolver| found_before(age, &[at(1)], resolver);
+        let lookup = known(FRESH, others);
+        assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(1)), "behind the request");
+        lookup.under_way().ends.changed().await.unwrap_err();
+        assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(2)));
+
+        // It may be somebody else's by now.
+        assert_eq!(known(LONG_AGO, others).address(&[], PATIENCE).await, Some(at(2)));
+        let lookup = known(LONG_AGO, in_vain);
+        assert_eq!(waited(lookup.address(&[], PATIENCE)).await, (Some(at(1)), PATIENCE), "there is no other");
+        let again = waited(lookup.address(&[], PATIENCE)).await;
+        assert_eq!(again, (Some(at(1)), Duration::ZERO), "a slow one is waited for once");
+        lookup.under_way().ends.changed().await.unwrap_err();
+        let again = waited(lookup.address(&[], PATIENCE)).await;
+        assert_eq!(again, (Some(at(1)), Duration::ZERO), "nor the next while they fail");
+        tokio::time::sleep(FRESH + 3 * PATIENCE).await;
+        let again = waited(lookup.address(&[], PATIENCE)).await;
+        assert_eq!(again, (Some(at(1)), PATIENCE), "and then it is tried in earnest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_that_is_known_failed_what_is_new_is_waited_for() {
+        let lookup = found_before(FRESH, &[at(1)], late);
+        assert!(lookup.may_have_another(&[at(1)]));
+        let (next, took) = waited(lookup.address(&[at(1)], 4 * PATIENCE)).await;
+        assert_eq!((next, took), (Some(at(2)), 3 * PATIENCE));
+        assert!(!lookup.may_have_another(&[at(1), at(2), at(3)]), "it was asked for just now");
+        assert_eq!(waited(lookup.address(&[at(2), at(3)], PATIENCE)).await, (None, Duration::ZERO));
+
+        let lookup = found_before(FRESH, &[at(1)], in_vain);
+        assert_eq!(waited(lookup.address(&[at(1)], 4 * PATIENCE)).await, (None, 3 * PATIENCE));
+        assert!(!lookup.may_have_another(&[at(1)]), "no second time while that fails");
     }
 }

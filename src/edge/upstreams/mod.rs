@@ -1,5 +1,5 @@
 //! Upstreams as pingora sees them: which server takes a request, and how it is reached. Names are resolved
-//! off the hot path; a request waits only for the first resolution.
+//! off the hot path; a request waits only where no address is known that may still be right.
 //!
 //! - `server`: address, protocol, TLS, timeouts of one server
 //! - `authorities`: by whom its certificate may be signed
@@ -21,12 +21,15 @@ mod upgrade;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ahash::HashMap;
 use balance::Balancer;
 pub(crate) use health::Prober;
 use serde_json::Value;
 pub(crate) use server::{Server, may_switch, over_http1, set_timeouts};
+#[cfg(test)]
+pub(in crate::edge) use tests::upstream_at;
 use tokio::time::Instant;
 
 use self::authorities::Brought;
@@ -48,6 +51,8 @@ pub(crate) struct Upstream {
     servers: Vec<Arc<Server>>,
     /// `None` where there is one server.
     balancer: Option<Balancer>,
+    /// Whose turn it is while all are set aside.
+    turn: AtomicUsize,
     /// From which times of `standing` count.
     started: Instant,
     metrics: Metrics,
@@ -138,7 +143,8 @@ impl Upstream {
         let servers = servers.collect::<Result<Vec<_>, _>>()?;
         let balancer = (servers.len() > 1).then(|| Balancer::new(&settings.balance, &servers));
         let started = before.map_or_else(Instant::now, |before| before.started);
-        Ok(Self { settings, servers, balancer, started, metrics: metrics.clone() })
+        let turn = AtomicUsize::new(0);
+        Ok(Self { settings, servers, balancer, turn, started, metrics: metrics.clone() })
     }
 
     /// The server for this request; `tried` could not serve it. `None`: no server is well.
@@ -155,24 +161,38 @@ impl Upstream {
             Balancer::Consistent(_, name) => who(permit, name, client),
             Balancer::RoundRobin(_) | Balancer::Random(_) => Cow::Borrowed(""),
         };
-        let key = key.as_bytes();
+        self.choose_by(balancer, key.as_bytes(), tried)
+    }
+
+    fn choose_by(&self, balancer: &Balancer, key: &[u8], tried: Option<&Arc<Server>>) -> Option<Arc<Server>> {
         let is_another = |server: &Arc<Server>| tried.is_none_or(|tried| !Arc::ptr_eq(tried, server));
-        balancer
-            .first(key, |server| is_another(server) && server.standing.takes_requests(|| self.now()))
-            .or_else(|| {
-                self.one_that(|server| is_another(server) && server.standing.takes_requests(|| self.now()))
-            })
-            .or_else(|| self.one_that(|server| is_another(server) && server.standing.is_healthy()))
-            .or_else(|| self.one_that(|server| server.standing.is_healthy()))
+        let takes_it =
+            |server: &Arc<Server>| is_another(server) && server.standing.takes_requests(|| self.now());
+        let is_healthy = |server: &Arc<Server>| is_another(server) && server.standing.is_healthy();
+        let chosen = balancer.first(key, takes_it).or_else(|| self.one_that(takes_it));
+        // All are set aside, and one of them may be back.
+        let chosen = chosen.or_else(|| match balancer {
+            Balancer::Consistent(..) if tried.is_none() => balancer.first(key, is_healthy),
+            _ => self.next_that(is_healthy),
+        });
+        chosen.or_else(|| self.one_that(|server| server.standing.is_healthy()))
+    }
+
+    /// In turn, so that the first that is back is found, whichever it is. The balancer's own order would not do: it was asked
+    /// for it many times by then, which may be a multiple of how many servers there are.
+    fn next_that(&self, will_do: impl Fn(&Arc<Server>) -> bool) -> Option<Arc<Server>> {
+        let from = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(self.servers.len())?;
+        let (before, from) = self.servers.split_at(from);
+        from.iter().chain(before).find(|server| will_do(server)).cloned()
     }
 
     fn one_that(&self, will_do: impl Fn(&Arc<Server>) -> bool) -> Option<Arc<Server>> {
         self.servers.iter().find(|server| will_do(server)).cloned()
     }
 
-    /// A server could not be reached. Gives whether there is another.
-    pub(crate) fn could_not_connect(&self, server: &Arc<Server>) -> bool {
-        if server.standing.could_not_connect(self.now()) {
+    /// A server could not be reached by a request that tried since `began`. Gives whether there is another.
+    pub(crate) fn could_not_connect(&self, server: &Arc<Server>, began: Instant) -> bool {
+        if server.standing.could_not_connect(self.at(began), self.now()) {
             tracing::warn!(upstream = %server.upstream, server = server.authority, "cannot be reached");
             self.tell(server);
         }
@@ -200,9 +220,14 @@ impl Upstream {
         self.metrics.upstream_healthy(&server.upstream, &server.authority, is_well);
     }
 
-    /// Milliseconds since it was first known.
     fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at(Instant::now())
+    }
+
+    /// In milliseconds since it was first known.
+    fn at(&self, time: Instant) -> u64 {
+        let since = time.saturating_duration_since(self.started);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -218,8 +243,85 @@ fn who<'p>(permit: &'p Permit, name: &str, client: IpAddr) -> Cow<'p, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::server::tests::upstream;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::server::tests::{server_at, upstream};
     use super::*;
+    use crate::config::settings::Balance;
+
+    /// One whose only server has a name with these addresses.
+    pub(in crate::edge) fn upstream_at(
+        addresses: &[SocketAddr],
+        metrics: &Metrics,
+    ) -> (Upstream, Arc<Server>) {
+        let settings = Arc::new(upstream(&["http://several.test:81"]));
+        let server = Arc::new(server_at(addresses));
+        let one = Upstream::new(settings, metrics, None, None).unwrap();
+        (Upstream { servers: vec![server.clone()], ..one }, server)
+    }
+
+    /// Who is asked by requests of this key that try once again, one after the other.
+    fn asked(upstream: &Upstream, key: &[u8], requests: usize) -> Vec<[usize; 2]> {
+        let balancer = upstream.balancer.as_ref().unwrap();
+        let place = |server: &Arc<Server>| {
+            upstream.servers.iter().position(|other| Arc::ptr_eq(other, server)).unwrap()
+        };
+        let request = || {
+            let first = upstream.choose_by(balancer, key, None).unwrap();
+            let second = upstream.choose_by(balancer, key, Some(&first)).unwrap();
+            [place(&first), place(&second)]
+        };
+        std::iter::repeat_with(request).take(requests).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_all_servers_are_set_aside_each_is_tried_in_turn() {
+        let metrics = Metrics::new().unwrap();
+        for (number, balance) in (2..=13).flat_map(|number| {
+            let balances = [Balance::RoundRobin, Balance::Random, Balance::Consistent("sub".to_owned())];
+            balances.into_iter().map(move |balance| (number, balance))
+        }) {
+            let urls: Vec<_> = (1..=number).map(|at| format!("http://10.0.0.{at}")).collect();
+            let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+            let settings = Arc::new(settings::Upstream { balance, ..upstream(&urls) });
+            let up = Upstream::new(settings, &metrics, None, None).unwrap();
+            for server in &up.servers {
+                up.could_not_connect(server, Instant::now());
+            }
+            let asked = asked(&up, b"alice", number);
+            assert!(asked.iter().all(|[first, second]| first != second), "{asked:?}");
+            let all: std::collections::HashSet<_> = asked.iter().flatten().collect();
+            assert_eq!(all.len(), number, "{:?} {asked:?}", up.settings.balance);
+            if matches!(up.settings.balance, Balance::Consistent(_)) {
+                assert!(asked.iter().all(|[first, _]| first == &asked[0][0]), "alice stays where she is");
+            }
+            // The first that is back has all of it at once.
+            up.reached(&up.servers[number - 1]);
+            let balancer = up.balancer.as_ref().unwrap();
+            for _ in 0..3 {
+                let chosen = up.choose_by(balancer, b"alice", None).unwrap();
+                assert!(Arc::ptr_eq(&chosen, &up.servers[number - 1]));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moment_of_many_requests_sets_a_server_aside_for_a_second() {
+        let metrics = Metrics::new().unwrap();
+        let settings = Arc::new(upstream(&["http://10.0.0.1", "http://10.0.0.2"]));
+        let up = Upstream::new(settings, &metrics, None, None).unwrap();
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for _ in 0..50 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            assert!(up.could_not_connect(&up.servers[0], began));
+        }
+        let takes = || up.servers[0].standing.takes_requests(|| up.now());
+        assert!(!takes());
+        tokio::time::advance(Duration::from_millis(510)).await;
+        assert!(takes(), "a second after the first of them");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_nobody_asks_for_is_not_out_for_ever_and_one_that_is_gone_not_told_of() {
@@ -238,11 +340,11 @@ mod tests {
         before.take_over(None);
         let up = before.get(&UpstreamName::new("up")).unwrap().clone();
         let first = up.servers[0].clone();
-        up.could_not_connect(&first);
+        up.could_not_connect(&first, Instant::now());
         let after = upstreams(&["http://10.0.0.1:1"], Some(&before));
         after.take_over(Some(&before));
         // A request of before the reload.
-        up.could_not_connect(&up.servers[1]);
+        up.could_not_connect(&up.servers[1], Instant::now());
         assert_eq!(told(&after), expected(&[("10.0.0.1:1", false)]));
         tokio::time::advance(std::time::Duration::from_secs(299)).await;
         assert_eq!(told(&after), expected(&[("10.0.0.1:1", false)]));

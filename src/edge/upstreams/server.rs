@@ -74,7 +74,6 @@ impl Server {
         let asked_for = upstream.tls.server_name.as_deref().unwrap_or(&name);
         let sni = if secure { asked_for.to_owned() } else { String::new() };
         let mut template = HttpPeer::new(placeholder, secure, sni);
-        let deadline = upstream.timeouts.connect;
         set_timeouts(&mut template, upstream.timeouts);
         template.options.idle_timeout = Some(IDLE);
         template.options.max_h2_streams = STREAMS as usize;
@@ -97,31 +96,35 @@ impl Server {
             template,
             lookup: match before {
                 Some(before) => before.lookup.clone(),
-                None => literal.is_none().then(|| Arc::new(Lookup::new(name, port, deadline))),
+                None => literal.is_none().then(|| Arc::new(Lookup::new(name, port))),
             },
             generation: before.map(|before| before.generation.clone()).unwrap_or_default(),
             standing: before.map(|before| before.standing.clone()).unwrap_or_default(),
         })
     }
 
-    /// Where to connect now.
+    /// Where to connect now, but for where it `failed`. A look-up of its name is waited for no longer than `patience`.
     ///
     /// # Errors
-    /// [`Denial::UpstreamUnavailable`] when its name does not resolve.
-    pub(crate) async fn peer(&self) -> Result<Box<HttpPeer>, Denial> {
+    /// [`Denial::UpstreamUnavailable`] when there is nowhere: its name does not resolve, or to nothing else.
+    pub(crate) async fn peer(
+        &self,
+        failed: &[SocketAddr],
+        patience: Duration,
+    ) -> Result<Box<HttpPeer>, Denial> {
         let mut peer = Box::new(self.template.clone());
         peer.group_key = peer.group_key.wrapping_add(self.generation.load(Ordering::Relaxed));
         if let Some(lookup) = &self.lookup {
-            let address = lookup.address().await.ok_or(Denial::UpstreamUnavailable)?;
+            let address = lookup.address(failed, patience).await.ok_or(Denial::UpstreamUnavailable)?;
             peer._address = PeerAddress::Inet(address);
         }
         Ok(peer)
     }
 
     /// Wherever it may be, where requests go now first; nowhere where its name does not resolve.
-    pub(super) async fn peers(&self) -> Vec<Box<HttpPeer>> {
+    pub(super) async fn peers(&self, patience: Duration) -> Vec<Box<HttpPeer>> {
         let addresses = match &self.lookup {
-            Some(lookup) => lookup.addresses().await.into_iter().map(PeerAddress::Inet).collect(),
+            Some(lookup) => lookup.addresses(patience).await.into_iter().map(PeerAddress::Inet).collect(),
             None => vec![self.template._address.clone()],
         };
         let at = |address| Box::new(HttpPeer { _address: address, ..self.template.clone() });
@@ -129,10 +132,22 @@ impl Server {
     }
 
     /// It is not well there: requests go to its next address.
-    pub(super) fn not_well_at(&self, peer: &HttpPeer) {
+    pub(crate) fn not_well_at(&self, peer: &HttpPeer) {
         if let (Some(lookup), PeerAddress::Inet(address)) = (&self.lookup, &peer._address) {
             lookup.next_after(*address);
         }
+    }
+
+    /// It is well there: requests go to this address.
+    pub(super) fn well_at(&self, peer: &HttpPeer) {
+        if let (Some(lookup), PeerAddress::Inet(address)) = (&self.lookup, &peer._address) {
+            lookup.will_do(*address);
+        }
+    }
+
+    /// Whether a request that `failed` to reach it there should try another of its addresses.
+    pub(crate) fn may_be_elsewhere(&self, failed: &[SocketAddr]) -> bool {
+        failed.len() < ADDRESSES && self.lookup.as_ref().is_some_and(|lookup| lookup.may_have_another(failed))
     }
 
     /// It wanted one request over HTTP/1.1 (RFC 9113 section 7). pingora would give it no other from then on, and remembers
@@ -140,11 +155,6 @@ impl Server {
     pub(crate) fn is_asked_over_http2_again(&self) {
         let next = |generation| (generation < GENERATIONS).then_some(generation + 1);
         let _ = self.generation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-    }
-
-    /// An address of it could not be reached: the next one's turn. Gives how many are worth a try.
-    pub(crate) fn next_address(&self) -> usize {
-        self.lookup.as_ref().map_or(1, |lookup| lookup.next()).min(ADDRESSES)
     }
 }
 
@@ -234,7 +244,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn literals_need_no_lookup_and_every_timeout_is_set() {
-        let peer = server("http://127.0.0.1:3000").peer().await.unwrap();
+        let peer = server("http://127.0.0.1:3000").peer(&[], Duration::ZERO).await.unwrap();
         assert_eq!(peer._address, PeerAddress::Inet("127.0.0.1:3000".parse().unwrap()));
         assert!(!peer.is_tls());
         let options = &peer.options;
@@ -244,7 +254,7 @@ pub(super) mod tests {
         let window = |size: Option<u32>| size.unwrap() as usize;
         let all = options.max_h2_streams * window(options.h2_stream_window_size);
         assert!(all <= window(options.h2_connection_window_size), "no answer takes another's room");
-        let v6 = server("https://[::1]/").peer().await.unwrap();
+        let v6 = server("https://[::1]/").peer(&[], Duration::ZERO).await.unwrap();
         assert_eq!(v6._address, PeerAddress::Inet("[::1]:443".parse().unwrap()));
         assert_eq!(v6.sni, "::1");
     }
@@ -254,7 +264,7 @@ pub(super) mod tests {
         let server = server("https://127.0.0.1:1");
         let mut seen = std::collections::HashSet::new();
         for _ in 0..2 * GENERATIONS {
-            let mut peer = server.peer().await.unwrap();
+            let mut peer = server.peer(&[], Duration::ZERO).await.unwrap();
             seen.insert(peer.group_key);
             over_http1(&mut peer);
             assert!(!seen.contains(&peer.group_key), "apart from those over HTTP/2");
@@ -266,7 +276,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_name_that_does_not_resolve_is_an_unavailable_upstream() {
         let server = server("http://no-such-host.invalid:81");
-        assert_eq!(server.peer().await.unwrap_err(), Denial::UpstreamUnavailable);
+        assert_eq!(server.peer(&[], Duration::from_secs(10)).await.unwrap_err(), Denial::UpstreamUnavailable);
     }
 
     #[test]
