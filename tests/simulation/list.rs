@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::time::Instant;
 
 use tollgate::core::revocation::{Change, GrantFacts, Revocation, RevocationId, TokenFacts};
 use tollgate::core::time::Timestamp;
@@ -86,7 +85,7 @@ impl OwnList {
 
     fn of_file(file: (Records, Option<u64>), now: i64) -> Self {
         let tables = Revocations::new([7; 16]);
-        tables.is_complete(Instant::now(), None);
+        tables.is_complete();
         let loaded: Vec<_> = file.0.values().cloned().map(Change::Add).collect();
         tables.apply(&loaded);
         let (records, cursor) = file.clone();

@@ -293,7 +293,7 @@ impl Writer {
         };
         let has_more = has_more?;
         if !has_more {
-            tables.is_complete(Instant::now(), None);
+            tables.is_complete();
             *loaded = Loaded::Whole;
         }
         Ok(has_more)

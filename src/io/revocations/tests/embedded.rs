@@ -270,7 +270,7 @@ async fn a_list_that_begins_closed_has_all_of_it_when_it_is_open_and_one_that_ha
     follow(&new, &tables);
     tokio::task::yield_now().await;
     assert!(new.open().await.unwrap_err().contains("in use by another process"));
-    assert_eq!(tables.currency(), Currency::Unknown);
+    assert_eq!(tables.currency(now()), Currency::Unknown);
     old.close().await.unwrap();
     let changes = [Change::Add(jti("late"))];
     let mut left = old.append(&changes);

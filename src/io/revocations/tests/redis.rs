@@ -480,7 +480,7 @@ async fn what_cannot_be_read_in_redis_closes_the_gate_in_time() {
     late.is_up().await;
     let fault = late.log.append(&[Change::Add(jti("b"))]).await;
     assert_eq!(fault, Err(StoreFault::NotHereYet), "it is made, but does not count here");
-    assert_eq!(late.tables.currency(), Currency::Unknown, "it does not know all of the list");
+    assert_eq!(late.tables.currency(now()), Currency::Unknown, "it does not know all of the list");
     within_a_second("who follows the log", || replica.refuses(&jti("b"))).await;
     assert_eq!(server.ask(&format!("HDEL {KEY}records x")), ":1");
     loaded(&late.tables).await;
