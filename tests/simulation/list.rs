@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::time::Duration;
 
+use tollgate::core::clock_watch::ClockWatch;
 use tollgate::core::revocation::{Change, GrantFacts, Revocation, RevocationId, TokenFacts};
 use tollgate::core::time::Timestamp;
 use tollgate::state::revocations::Revocations;
@@ -167,7 +169,8 @@ impl OwnList {
         tokens: &[TokenFacts<'_>],
         now: Timestamp,
     ) {
-        self.tables.sweep(now);
+        let sure = ClockWatch::trusting(now).look(now, Duration::ZERO);
+        self.tables.sweep(sure.expect("a moment"));
         for grant in grants {
             let refused = shared.records.values().any(|revocation| revocation.refuses_grant(grant, now));
             assert_eq!(self.tables.admits_grant(grant, now), Ok(!refused), "{grant:?} at {now:?}");

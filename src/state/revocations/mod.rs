@@ -13,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 
+use crate::core::clock_watch::SureTime;
 use crate::core::denial::Denial;
 use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, SignerMarks, TokenMarks};
 use crate::core::revocation::standing::{End, Standing};
@@ -228,7 +229,7 @@ impl Revocations {
     }
 
     /// Forgets what has ended. Blocks for a second or so over millions.
-    pub fn sweep(&self, now: Timestamp) {
+    pub fn sweep(&self, now: SureTime) {
         for table in [&self.tokens, &self.family].into_iter().chain(self.jti.both()).chain(self.kid.both()) {
             table.sweep(now);
         }
@@ -245,6 +246,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::core::clock_watch::ClockWatch;
+    use crate::core::clock_watch::testing::sure;
     use crate::core::revocation::Revocation;
     use crate::core::revocation::testing::{SomeChange, SomeFacts, moment};
 
@@ -283,7 +286,7 @@ mod tests {
             assert_eq!(tables.admits_grant(&grant, now), Ok(!grant_refused));
             let signer_refused = list.values().any(|entry| entry.refuses_signer(token.iss, token.kid, now));
             assert_eq!(tables.admits_signer(token.iss, token.kid, now), Ok(!signer_refused));
-            tables.sweep(now);
+            tables.sweep(sure(now));
             assert_eq!(check(), refused, "after what has ended was forgotten");
             assert_eq!(tables.admits_grant(&grant, now), Ok(!grant_refused));
             for kind in Kind::ALL {
@@ -366,5 +369,25 @@ mod tests {
             assert_eq!(admits(&old, now.minus(back)), Err(Denial::RevocationsUnavailable), "{back:?}");
             assert!(matches!(old.currency(now.minus(back)), Currency::Stale { .. }), "{back:?}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_ran_ahead_for_a_while_makes_nobody_forget_what_holds() {
+        let (revocations, began) = (loaded(), Timestamp::from_secs(1_800_000_000));
+        let mut watch = ClockWatch::trusting(began);
+        let (id, minute) = (TokenId::from_bytes([1; 32]), Duration::from_secs(60));
+        let revoked = |until| Revocation {
+            until: Some(until),
+            ..Revocation::new(Target::token(id), crate::core::revocation::Rule::Outright, began)
+        };
+        revocations.apply(&[Change::Add(revoked(began.plus(10 * minute)))]);
+        for ahead in [HOUR, 1000 * HOUR] {
+            revocations.sweep(watch.look(began.plus(minute).plus(ahead), minute).unwrap());
+        }
+        assert_eq!(revocations.count(Kind::Token), 1);
+        assert_eq!(admits(&revocations, began.plus(2 * minute)), Err(Denial::Revoked));
+        // And goes when it has ended.
+        revocations.sweep(watch.look(began.plus(11 * minute), 11 * minute).unwrap());
+        assert_eq!(revocations.count(Kind::Token), 0);
     }
 }

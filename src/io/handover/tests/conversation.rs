@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use crate::core::revocation::{Change, Kind, Revocation, RevocationId, Rule, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    HandedTo, Keep, Listed, Part, RevocationLog, Seen, Store as _, StoreFault, StoreHealth, StoreKey, Value,
+    Clock as _, HandedTo, Keep, Listed, Part, RevocationLog, Seen, Store as _, StoreFault, StoreHealth,
+    StoreKey, Value,
 };
 use crate::flows::testing::{MemoryLog, MemoryStore};
 use crate::io::handover::answering::answer;
@@ -45,7 +46,7 @@ fn tables() -> Arc<Revocations> {
 }
 
 fn is_current(tables: &Revocations) -> bool {
-    matches!(tables.currency(crate::flows::ports::Clock::now(&SystemClock)), Currency::Current { .. })
+    matches!(tables.currency(SystemClock.now()), Currency::Current { .. })
 }
 
 /// One that asks, and the other end, at which the test is.
