@@ -274,7 +274,7 @@ fn cookie(table: &mut Table) {
 /// With nothing revoked; `make bench-revocations` asks long lists.
 fn revocation(table: &mut Table, verified: &VerifiedToken) {
     let list = Revocations::new([7; 16]);
-    list.is_complete(Instant::now(), None);
+    list.is_complete();
     let facts = RevocationFacts {
         id: TokenId::of(ISS, verified.id(), ""),
         iss: ISS,

@@ -24,7 +24,7 @@ use tollgate::core::revocation::marks::{Mark, Pair};
 use tollgate::core::revocation::{Change, Kind, Revocation, Rule, Target, TokenFacts, Whose};
 use tollgate::core::time::Timestamp;
 use tollgate::core::token::id::TokenId;
-use tollgate::flows::ports::{Exclusive as _, RevocationLog as _};
+use tollgate::flows::ports::{Clock as _, Exclusive as _, RevocationLog as _};
 use tollgate::io::revocations::embedded::EmbeddedLog;
 use tollgate::io::system::SystemClock;
 use tollgate::state::revocations::{Currency, Revocations};
@@ -86,7 +86,7 @@ fn main() {
 
 fn one(size: usize) {
     let tables = Revocations::new([7; 16]);
-    tables.is_complete(Instant::now(), None);
+    tables.is_complete();
     let before = resident();
     let began = on_processor();
     (0..size).for_each(|at| add(&tables, Kind::Jti, &format!("token-{at}")));
@@ -189,7 +189,7 @@ fn load(size: usize) {
         let opened = began.elapsed().as_secs_f64();
         let tables = Arc::new(Revocations::new([7; 16]));
         log.load(&tables);
-        while tables.currency() == Currency::Unknown {
+        while tables.currency(SystemClock.now()) == Currency::Unknown {
             std::thread::sleep(Duration::from_millis(1));
         }
         let took = [opened, began.elapsed().as_secs_f64() - opened, of_process() - of_processors];

@@ -64,6 +64,7 @@
 //! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
 //! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
 //! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations/` |
+//! | when what has ended is thrown away | `core/clock_watch.rs`, read in `io/watched_clock.rs` |
 //! | who holds a block | `core/revocation/holders.rs`, written in `flows/revoke/blocks.rs` |
 //! | what becomes of a logout token | `flows/backchannel_logout.rs` |
 //! | what follows from a shared signal | `flows/hear_signal/`; its transmitters in `state/transmitters.rs` |

@@ -6,6 +6,7 @@ pub mod assertion;
 pub mod brake;
 pub mod caller;
 pub mod challenge;
+pub mod clock_watch;
 pub mod cors;
 pub mod denial;
 pub mod digest;

@@ -175,11 +175,15 @@ async fn end_if_idle(gate: Arc<Gate>, open: Arc<OpenRequest>) {
     let exchanged = family.as_ref().and_then(|family| Some(family.successor()?.last_used_at));
     let used_at = session.last_used_at.max(exchanged.unwrap_or(session.last_used_at));
     let used_at = family.as_ref().map_or(used_at, |family| family.last_use(used_at));
+    let is_over = family.as_ref().is_some_and(|family| family.over().is_some());
     let newest = family.map_or(0, |family| family.latest());
-    let known = gate.sessions.know(session.family, KnownFamily::new(newest, used_at, false));
+    let known = gate.sessions.know(session.family, KnownFamily::new(newest, used_at, is_over));
     known.was_used(used_at);
+    if is_over {
+        known.ends();
+    }
     let used_at = used_at.max(known.used_at());
-    if session.timeouts.ended(session.signed_in_at, used_at, gate.clock.now()).is_some() {
+    if is_over || session.timeouts.ended(session.signed_in_at, used_at, gate.clock.now()).is_some() {
         end(&gate, &open, Ending::SessionOver);
     }
     session.is_asked_about.store(false, Ordering::Relaxed);

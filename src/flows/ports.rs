@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -14,9 +14,14 @@ use crate::core::revocation::{Change, Kind, Revocation, RevocationId, Target, Wh
 use crate::core::time::Timestamp;
 use crate::state::revocations::Revocations;
 
-/// Reads the wall clock.
+/// Reads the wall clock, and beside it the one that nobody sets.
 pub trait Clock: Debug + Send + Sync {
     fn now(&self) -> Timestamp;
+
+    /// It may stand still while the machine sleeps.
+    fn steady(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 /// Fills with bytes that nobody can predict.

@@ -6,7 +6,7 @@ pub(crate) mod lines;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -193,7 +193,7 @@ impl MemoryLog {
     fn feeds(&self, tables: &Arc<Revocations>) {
         let list = self.list.lock().unwrap();
         list.values().for_each(|known| tables.apply(&[Change::Add(known.clone())]));
-        tables.is_complete(Instant::now(), None);
+        tables.is_complete();
         self.tables.lock().unwrap().push(Arc::clone(tables));
     }
 

@@ -14,6 +14,7 @@ pub mod store_file;
 pub mod supervisor;
 pub mod system;
 pub mod upstream_reach;
+mod watched_clock;
 
 #[cfg(test)]
 pub(crate) mod testing;

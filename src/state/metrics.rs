@@ -16,6 +16,7 @@ use prometheus::{
 use crate::config::settings::ShownCertificate;
 use crate::core::ids::{ClientName, IssuerName, RouteName, SignalName, UpstreamName};
 use crate::core::revocation::Kind;
+use crate::core::time::Timestamp;
 use crate::core::token::security_event::event::EventType;
 use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
@@ -348,12 +349,12 @@ impl Metrics {
 
     /// How many revocations there are and how current they are, as the next reading shall say it. Without a list the
     /// lag is infinite: every comparison with a number that is none is false, and an alert would be silent.
-    pub fn revocations(&self, list: &Revocations) {
+    pub fn revocations(&self, list: &Revocations, now: Timestamp) {
         for kind in Kind::ALL {
             let count = i64::try_from(list.count(kind)).unwrap_or(i64::MAX);
             self.revocations.with_label_values(&[kind.label()]).set(count);
         }
-        self.revocation_lag.set(match list.currency() {
+        self.revocation_lag.set(match list.currency(now) {
             Currency::Unknown => f64::INFINITY,
             Currency::Current { age } | Currency::Stale { age } => age.as_secs_f64(),
         });
@@ -444,7 +445,7 @@ mod tests {
     #[test]
     fn a_list_that_is_not_there_is_infinitely_behind() {
         let metrics = Metrics::new().unwrap();
-        metrics.revocations(&Revocations::new([1; 16]));
+        metrics.revocations(&Revocations::new([1; 16]), Timestamp::from_secs(1));
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         // A spelling that Prometheus reads.
         assert!(text.contains("\ntollgate_revocation_lag_seconds inf\n"), "{text}");

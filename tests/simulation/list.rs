@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::time::Instant;
+use std::time::Duration;
 
+use tollgate::core::clock_watch::ClockWatch;
 use tollgate::core::revocation::{Change, GrantFacts, Revocation, RevocationId, TokenFacts};
 use tollgate::core::time::Timestamp;
 use tollgate::state::revocations::Revocations;
@@ -86,7 +87,7 @@ impl OwnList {
 
     fn of_file(file: (Records, Option<u64>), now: i64) -> Self {
         let tables = Revocations::new([7; 16]);
-        tables.is_complete(Instant::now(), None);
+        tables.is_complete();
         let loaded: Vec<_> = file.0.values().cloned().map(Change::Add).collect();
         tables.apply(&loaded);
         let (records, cursor) = file.clone();
@@ -168,7 +169,8 @@ impl OwnList {
         tokens: &[TokenFacts<'_>],
         now: Timestamp,
     ) {
-        self.tables.sweep(now);
+        let sure = ClockWatch::trusting(now).look(now, Duration::ZERO);
+        self.tables.sweep(sure.expect("a moment"));
         for grant in grants {
             let refused = shared.records.values().any(|revocation| revocation.refuses_grant(grant, now));
             assert_eq!(self.tables.admits_grant(grant, now), Ok(!refused), "{grant:?} at {now:?}");

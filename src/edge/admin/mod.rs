@@ -84,7 +84,7 @@ impl Admin {
     fn metrics(&self) -> Answer {
         let healths = [self.gate.store.health(), self.gate.revocation_log.health()];
         self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
-        self.gate.metrics.revocations(&self.gate.revocations);
+        self.gate.metrics.revocations(&self.gate.revocations, self.gate.clock.now());
         self.tell_ages_of_keys();
         self.gate.metrics.certificates(&self.gate.live.load().settings.certificates);
         self.serving.load().upstreams.tell(&self.gate.metrics);

@@ -28,7 +28,7 @@ impl Admin {
         } else if none_has {
             Some("no issuer's keys could be read yet")
         } else {
-            match self.gate.revocations.currency() {
+            match self.gate.revocations.currency(self.gate.clock.now()) {
                 Currency::Unknown => Some("the list of revocations is not loaded"),
                 Currency::Stale { .. } => Some("the list of revocations is too old"),
                 Currency::Current { .. } => None,

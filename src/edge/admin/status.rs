@@ -168,10 +168,10 @@ struct Revocations {
 }
 
 impl Revocations {
-    fn of(list: &state::Revocations, health: StoreHealth) -> Self {
+    fn of(list: &state::Revocations, health: StoreHealth, now: Timestamp) -> Self {
         let (away_since, why) = away(health);
         let counts = Kind::ALL.map(|kind| (kind.label(), list.count(kind))).into_iter();
-        let (age, in_use) = match list.currency() {
+        let (age, in_use) = match list.currency(now) {
             Currency::Unknown => (None, false),
             Currency::Stale { age } => (Some(age), false),
             Currency::Current { age } => (Some(age), true),
@@ -235,7 +235,7 @@ impl<'a> Status<'a> {
             servers: servers.collect(),
             certificates: live.settings.certificates.iter().map(Certificate::of).collect(),
             store: Store::of(store, gate.store.health()),
-            revocations: Revocations::of(&gate.revocations, gate.revocation_log.health()),
+            revocations: Revocations::of(&gate.revocations, gate.revocation_log.health(), now),
             refusals: refusals.collect(),
         }
     }

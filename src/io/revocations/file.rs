@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction};
 
+use crate::core::clock_watch::SureTime;
 use crate::core::revocation::{Change, Revocation, RevocationId};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Listed, Part};
@@ -199,8 +200,8 @@ impl ListFile {
     }
 
     /// Takes out what has ended, at most `limit` of it. Gives how many that were.
-    pub(super) fn take_out_ended(&self, now: Timestamp, limit: usize) -> Result<usize, StoreFileError> {
-        let ended = self.ended(now, limit)?;
+    pub(super) fn take_out_ended(&self, now: SureTime, limit: usize) -> Result<usize, StoreFileError> {
+        let ended = self.ended(now.at(), limit)?;
         if !ended.is_empty() {
             self.take_out(&ended)?;
         }
@@ -393,6 +394,7 @@ fn end_key(end: Timestamp, id: [u8; 16]) -> EndKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::clock_watch::testing::sure;
     use crate::core::revocation::{Kind as Of, Rule, Target, Whose};
 
     #[test]
@@ -419,7 +421,7 @@ mod tests {
         assert_eq!(file.find(renewed.id()).unwrap(), Some(renewed.clone()));
         // It ends by its new end.
         let later = made_at.plus(Duration::from_secs(1100));
-        assert_eq!(file.take_out_ended(later, 10).unwrap(), 1);
+        assert_eq!(file.take_out_ended(sure(later), 10).unwrap(), 1);
         assert_eq!(file.find(renewed.id()).unwrap(), None);
     }
 }

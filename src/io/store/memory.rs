@@ -1,7 +1,7 @@
 //! A store in this process's memory. It ends with the process, so it promises nothing of `Keep::Durably`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use futures_util::future::{BoxFuture, ready};
 use super::new_version;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreKey, Value, Version};
+use crate::io::watched_clock::WatchedClock;
 
 /// How often what has ended is taken out, by the calls that pass.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -21,9 +22,10 @@ const SWEEP: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
+    watched: WatchedClock,
     values: DashMap<StoreKey, Held>,
-    /// When to sweep next, in milliseconds.
-    next_sweep: AtomicI64,
+    /// When to sweep next, in milliseconds that this has run.
+    next_sweep: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,8 @@ struct Held {
 
 impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, values: DashMap::new(), next_sweep: AtomicI64::new(i64::MIN) }
+        let watched = WatchedClock::trusting(clock.clone());
+        Self { clock, watched, values: DashMap::new(), next_sweep: AtomicU64::new(0) }
     }
 
     /// How many keys there are, ended ones that were not swept yet included.
@@ -52,7 +55,7 @@ impl MemoryStore {
 
     fn put_now(&self, key: &StoreKey, expected: Option<Version>, value: Value) -> Option<Version> {
         let now = self.clock.now();
-        self.sweep(now);
+        self.sweep();
         let version = new_version();
         let held = Held { version, ends: now.plus(value.lifetime), bytes: value.bytes };
         match self.values.entry(key.clone()) {
@@ -67,13 +70,16 @@ impl MemoryStore {
         Some(version)
     }
 
-    fn sweep(&self, now: Timestamp) {
-        let due = self.next_sweep.load(Ordering::Relaxed);
-        let next = now.plus(SWEEP).as_millis();
-        let is_due = now.as_millis() >= due;
-        if is_due && self.next_sweep.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    fn sweep(&self) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (due, running) = (self.next_sweep.load(Ordering::Relaxed), self.watched.running());
+        let next = millis(running + SWEEP);
+        let is_due = millis(running) >= due;
+        if is_due
+            && self.next_sweep.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && let Some(now) = self.watched.sure()
         {
-            self.values.retain(|_, held| now < held.ends);
+            self.values.retain(|_, held| now.at() < held.ends);
         }
     }
 }

@@ -4,22 +4,26 @@
 //! It must never pass anything while the list is not known, or is older than it may be: doubt closes the gate.
 
 mod filter;
+mod freshness;
 mod table;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 
+use crate::core::clock_watch::SureTime;
 use crate::core::denial::Denial;
 use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, SignerMarks, TokenMarks};
 use crate::core::revocation::standing::{End, Standing};
 use crate::core::revocation::{Change, GrantFacts, Kind, Target, TokenFacts, Whose};
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
+use freshness::Freshness;
 use table::{Scoped, Table};
+
+pub use freshness::{AsOf, Currency};
 
 /// Into how many parts a table is cut. Tokens are millions; of the rest there are so few that their parts must be, too, to
 /// stay in a processor's cache.
@@ -85,16 +89,20 @@ impl Revocations {
         issued_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), Denial> {
-        self.check_fresh()?;
-        let refused = self.tokens.refuses(marks.token, issued_at, now)
+        self.check_fresh(now)?;
+        if self.refuses_token(marks, issued_at, now) { Err(Denial::Revoked) } else { Ok(()) }
+    }
+
+    /// What the tables say, whatever they are worth.
+    pub(crate) fn refuses_token(&self, marks: &TokenMarks, issued_at: Timestamp, now: Timestamp) -> bool {
+        self.tokens.refuses(marks.token, issued_at, now)
             || marks.by_text.is_some_and(|(_, mark)| self.tokens.refuses(mark, issued_at, now))
             || self.jti.refuses(marks.jti.as_ref(), issued_at, now)
             || self.kid.refuses(marks.kid.as_ref(), issued_at, now)
             || self.sid.refuses(marks.sid.as_ref(), issued_at, now)
             || self.sub.refuses(marks.sub.as_ref(), issued_at, now)
             || self.client.refuses(marks.client.as_ref(), issued_at, now)
-            || self.issuer.refuses(marks.issuer, issued_at, now);
-        if refused { Err(Denial::Revoked) } else { Ok(()) }
+            || self.issuer.refuses(marks.issuer, issued_at, now)
     }
 
     /// What a grant is looked up by.
@@ -120,7 +128,7 @@ impl Revocations {
         since: Timestamp,
         now: Timestamp,
     ) -> Result<bool, Denial> {
-        self.check_fresh()?;
+        self.check_fresh(now)?;
         let refused = self.family.refuses(marks.family, since, now)
             || self.sid.refuses(marks.sid.as_ref(), since, now)
             || self.sub.refuses(marks.sub.as_ref(), since, now)
@@ -134,7 +142,7 @@ impl Revocations {
     /// # Errors
     /// As [`Self::admits_grant`].
     pub fn admits_signer(&self, iss: &str, kid: Option<&str>, now: Timestamp) -> Result<bool, Denial> {
-        self.check_fresh()?;
+        self.check_fresh(now)?;
         let marks = SignerMarks::of(&self.key, iss, kid);
         let refused = self.kid.refuses(marks.kid.as_ref(), YOUNGEST, now)
             || self.issuer.refuses(marks.issuer, YOUNGEST, now);
@@ -146,8 +154,8 @@ impl Revocations {
         self.tokens.refuses(Mark::of(&self.key, &Target::token(token)), now, now)
     }
 
-    fn check_fresh(&self) -> Result<(), Denial> {
-        if self.freshness.holds() { Ok(()) } else { Err(Denial::RevocationsUnavailable) }
+    fn check_fresh(&self, now: Timestamp) -> Result<(), Denial> {
+        if self.freshness.holds(now) { Ok(()) } else { Err(Denial::RevocationsUnavailable) }
     }
 
     /// Every change from here on, in its order. It ends where more of them wait than anybody should leave.
@@ -191,15 +199,19 @@ impl Revocations {
         }
     }
 
-    /// All that was acknowledged anywhere before `as_of` has been applied. The gate stays open for `staleness` after
-    /// it, `None`: for good.
-    pub fn is_complete(&self, as_of: Instant, staleness: Option<Duration>) {
+    /// All that was acknowledged is applied, now and whenever something is: the gate is open for good.
+    pub fn is_complete(&self) {
+        self.freshness.is_for_good();
+    }
+
+    /// All that was acknowledged anywhere before `as_of` has been applied. The gate stays open for `staleness` after it.
+    pub fn is_complete_as_of(&self, as_of: AsOf, staleness: Duration) {
         self.freshness.set(as_of, staleness);
     }
 
-    /// As the gate sees it now.
-    pub fn currency(&self) -> Currency {
-        self.freshness.currency()
+    /// As the gate sees it at `now`.
+    pub fn currency(&self, now: Timestamp) -> Currency {
+        self.freshness.currency(now)
     }
 
     /// How many of a kind are in memory; some may have ended.
@@ -217,7 +229,7 @@ impl Revocations {
     }
 
     /// Forgets what has ended. Blocks for a second or so over millions.
-    pub fn sweep(&self, now: Timestamp) {
+    pub fn sweep(&self, now: SureTime) {
         for table in [&self.tokens, &self.family].into_iter().chain(self.jti.both()).chain(self.kid.both()) {
             table.sweep(now);
         }
@@ -228,85 +240,22 @@ impl Revocations {
     }
 }
 
-/// How far the list can be relied on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Currency {
-    /// It was never loaded.
-    Unknown,
-    /// It is complete as of so long ago.
-    Current { age: Duration },
-    /// It is complete as of so long ago, which is too long.
-    Stale { age: Duration },
-}
-
-/// Moments in milliseconds since `born`, plus one; 0: never.
-#[derive(Debug)]
-struct Freshness {
-    born: Instant,
-    as_of: AtomicU64,
-    until: AtomicU64,
-}
-
-const FOR_GOOD: u64 = u64::MAX;
-
-impl Default for Freshness {
-    fn default() -> Self {
-        Self { born: Instant::now(), as_of: AtomicU64::new(0), until: AtomicU64::new(0) }
-    }
-}
-
-impl Freshness {
-    fn millis(&self, at: Instant) -> u64 {
-        let millis = at.saturating_duration_since(self.born).as_millis();
-        u64::try_from(millis).unwrap_or(FOR_GOOD - 2).saturating_add(1)
-    }
-
-    fn set(&self, as_of: Instant, staleness: Option<Duration>) {
-        let until = match staleness {
-            None => FOR_GOOD,
-            // No moment is so late. Doubt closes the gate.
-            Some(staleness) => as_of.checked_add(staleness).map_or(0, |until| self.millis(until)),
-        };
-        self.as_of.fetch_max(self.millis(as_of), Ordering::AcqRel);
-        self.until.fetch_max(until, Ordering::AcqRel);
-    }
-
-    fn ends(&self) {
-        self.until.store(1, Ordering::Release);
-    }
-
-    fn holds(&self) -> bool {
-        match self.until.load(Ordering::Acquire) {
-            0 => false,
-            FOR_GOOD => true,
-            until => self.millis(Instant::now()) < until,
-        }
-    }
-
-    fn currency(&self) -> Currency {
-        let as_of = self.as_of.load(Ordering::Acquire);
-        if as_of == 0 {
-            return Currency::Unknown;
-        }
-        let age = match self.until.load(Ordering::Acquire) {
-            FOR_GOOD => Duration::ZERO,
-            _ => Duration::from_millis(self.millis(Instant::now()).saturating_sub(as_of)),
-        };
-        if self.holds() { Currency::Current { age } } else { Currency::Stale { age } }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::time::Instant;
 
     use super::*;
+    use crate::core::clock_watch::ClockWatch;
+    use crate::core::clock_watch::testing::sure;
     use crate::core::revocation::Revocation;
     use crate::core::revocation::testing::{SomeChange, SomeFacts, moment};
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     fn loaded() -> Revocations {
         let revocations = Revocations::new([7; 16]);
-        revocations.is_complete(Instant::now(), None);
+        revocations.is_complete();
         revocations
     }
 
@@ -337,7 +286,7 @@ mod tests {
             assert_eq!(tables.admits_grant(&grant, now), Ok(!grant_refused));
             let signer_refused = list.values().any(|entry| entry.refuses_signer(token.iss, token.kid, now));
             assert_eq!(tables.admits_signer(token.iss, token.kid, now), Ok(!signer_refused));
-            tables.sweep(now);
+            tables.sweep(sure(now));
             assert_eq!(check(), refused, "after what has ended was forgotten");
             assert_eq!(tables.admits_grant(&grant, now), Ok(!grant_refused));
             for kind in Kind::ALL {
@@ -349,37 +298,96 @@ mod tests {
         });
     }
 
+    /// What becomes of a token of nobody in particular at `now`.
+    fn admits(revocations: &Revocations, now: Timestamp) -> Result<(), Denial> {
+        let token = TokenFacts {
+            id: TokenId::from_bytes([1; 32]),
+            iss: "https://as",
+            jti: None,
+            sid: None,
+            sub: None,
+            client: None,
+            kid: None,
+            issued_at: moment(0),
+        };
+        revocations.admit_token(&revocations.marks_of(&token), moment(0), now)
+    }
+
     #[test]
     fn nothing_passes_before_the_list_is_known_or_when_it_is_too_old() {
-        let revocations = Revocations::new([7; 16]);
-        let facts = |revocations: &Revocations| {
-            let token = TokenFacts {
-                id: crate::core::token::id::TokenId::from_bytes([1; 32]),
-                iss: "https://as",
-                jti: None,
-                sid: None,
-                sub: None,
-                client: None,
-                kid: None,
-                issued_at: moment(0),
-            };
-            revocations.admit_token(&revocations.marks_of(&token), moment(0), moment(1))
+        let (revocations, now) = (Revocations::new([7; 16]), moment(1));
+        let facts = |revocations: &Revocations| admits(revocations, now);
+        let is_complete = |staleness| {
+            revocations.is_complete_as_of(AsOf { steady: Instant::now(), wall: now }, staleness);
         };
-        assert_eq!(revocations.currency(), Currency::Unknown);
+        assert_eq!(revocations.currency(now), Currency::Unknown);
         assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
-        revocations.is_complete(Instant::now(), Some(Duration::MAX));
+        is_complete(Duration::MAX);
         assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable), "no moment is so late");
-        revocations.is_complete(Instant::now(), Some(Duration::ZERO));
-        assert!(matches!(revocations.currency(), Currency::Stale { .. }));
+        is_complete(Duration::ZERO);
+        assert!(matches!(revocations.currency(now), Currency::Stale { .. }));
         assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
-        revocations.is_complete(Instant::now(), Some(Duration::from_secs(300)));
-        assert!(matches!(revocations.currency(), Currency::Current { .. }));
+        is_complete(Duration::from_secs(300));
+        assert!(matches!(revocations.currency(now), Currency::Current { .. }));
         assert_eq!(facts(&revocations), Ok(()));
-        revocations.is_complete(Instant::now(), Some(Duration::ZERO));
+        is_complete(Duration::ZERO);
         assert_eq!(facts(&revocations), Ok(()), "an older word does not take back a newer one");
         revocations.nobody_follows();
         assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
-        revocations.is_complete(Instant::now(), None);
+        revocations.is_complete();
         assert_eq!(facts(&revocations), Ok(()), "somebody follows again");
+        assert!(matches!(revocations.currency(now), Currency::Current { age: Duration::ZERO }));
+        revocations.nobody_follows();
+        let Currency::Stale { age } = revocations.currency(now) else { panic!("nobody follows") };
+        assert!(age < HOUR, "{age:?}");
+    }
+
+    #[test]
+    fn a_list_grows_old_while_the_machine_sleeps_and_no_younger_when_its_clock_is_put_back() {
+        let (revocations, staleness) = (Revocations::new([7; 16]), Duration::from_secs(300));
+        let (steady, now) = (Instant::now(), Timestamp::from_secs(1_800_000_000));
+        revocations.is_complete_as_of(AsOf { steady, wall: now }, staleness);
+        assert_eq!(admits(&revocations, now.plus(Duration::from_secs(299))), Ok(()));
+        // The clock that nobody sets stood still.
+        let woken = now.plus(2 * HOUR);
+        assert_eq!(admits(&revocations, woken), Err(Denial::RevocationsUnavailable));
+        assert_eq!(admits(&revocations, now.plus(staleness)), Err(Denial::RevocationsUnavailable));
+        let stale = revocations.currency(woken);
+        assert!(matches!(stale, Currency::Stale { age } if age >= 2 * HOUR), "{stale:?}");
+        // It is heard again.
+        revocations.is_complete_as_of(AsOf { steady: Instant::now(), wall: woken }, staleness);
+        assert_eq!(admits(&revocations, woken), Ok(()));
+        // The clock is put back, and what is heard then counts by it.
+        assert_eq!(admits(&revocations, now), Ok(()));
+        revocations.is_complete_as_of(AsOf { steady: Instant::now(), wall: now }, staleness);
+        assert_eq!(admits(&revocations, now.plus(2 * staleness)), Err(Denial::RevocationsUnavailable));
+
+        let old = Revocations::new([7; 16]);
+        let steady = Instant::now().checked_sub(staleness).expect("a machine that runs for some minutes");
+        old.is_complete_as_of(AsOf { steady, wall: now }, staleness);
+        for back in [Duration::ZERO, HOUR] {
+            assert_eq!(admits(&old, now.minus(back)), Err(Denial::RevocationsUnavailable), "{back:?}");
+            assert!(matches!(old.currency(now.minus(back)), Currency::Stale { .. }), "{back:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_ran_ahead_for_a_while_makes_nobody_forget_what_holds() {
+        let (revocations, began) = (loaded(), Timestamp::from_secs(1_800_000_000));
+        let mut watch = ClockWatch::trusting(began);
+        let (id, minute) = (TokenId::from_bytes([1; 32]), Duration::from_secs(60));
+        let revoked = |until| Revocation {
+            until: Some(until),
+            ..Revocation::new(Target::token(id), crate::core::revocation::Rule::Outright, began)
+        };
+        revocations.apply(&[Change::Add(revoked(began.plus(10 * minute)))]);
+        for ahead in [HOUR, 1000 * HOUR] {
+            revocations.sweep(watch.look(began.plus(minute).plus(ahead), minute).unwrap());
+        }
+        assert_eq!(revocations.count(Kind::Token), 1);
+        assert_eq!(admits(&revocations, began.plus(2 * minute)), Err(Denial::Revoked));
+        // And goes when it has ended.
+        revocations.sweep(watch.look(began.plus(11 * minute), 11 * minute).unwrap());
+        assert_eq!(revocations.count(Kind::Token), 0);
     }
 }

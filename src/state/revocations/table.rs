@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::filter::Filter;
+use crate::core::clock_watch::SureTime;
 use crate::core::revocation::marks::{Mark, Pair};
 use crate::core::revocation::standing::{End, Standing};
 use crate::core::revocation::{Change, Rule};
@@ -153,10 +154,10 @@ impl<V: Known> Table<V> {
         }
     }
 
-    pub(super) fn sweep(&self, now: Timestamp) {
+    pub(super) fn sweep(&self, now: SureTime) {
         for part in &self.parts {
             part.write().retain(|_, known| {
-                let stays = known.is_worth_keeping(now);
+                let stays = known.is_worth_keeping(now.at());
                 if !stays {
                     self.len.fetch_sub(1, Ordering::AcqRel);
                 }

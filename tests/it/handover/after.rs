@@ -124,13 +124,15 @@ async fn a_new_process_that_cannot_be_asked_is_not_asked() {
     let entry = revocation("a", &gate);
     let fault = within("an answer", gate.revocation_log.append(&[Change::Add(entry.clone())])).await;
     assert!(fault.unwrap_err().to_string().contains("another process has taken over"));
-    assert!(matches!(gate.revocations.currency(), Currency::Current { .. }));
+    assert!(matches!(gate.revocations.currency(gate.clock.now()), Currency::Current { .. }));
     let lifted = Message::Changed(Changed { lifted: false, revocation: entry });
     to_old.say(&lifted).await.unwrap();
     eventually("what it says to be heard", || gate.revocations.count(Kind::Jti) == 1).await;
     drop(to_old);
-    eventually("doubt to close the gate", || matches!(gate.revocations.currency(), Currency::Stale { .. }))
-        .await;
+    eventually("doubt to close the gate", || {
+        matches!(gate.revocations.currency(gate.clock.now()), Currency::Stale { .. })
+    })
+    .await;
     upstream.release(1);
     assert_eq!(busy.answer().await.status, 200);
     within("the old process", leaving).await.unwrap();

@@ -14,6 +14,7 @@ use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
 use crate::core::route::table::Found;
 use crate::core::route::{CorsSpeaker, Route};
+use crate::core::session::exchange::Family;
 use crate::core::token::binding::Thumbprint;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
@@ -342,6 +343,33 @@ async fn a_session_that_is_used_at_another_replica_is_not_idle() {
     assert_eq!(looks().await, None);
     scene.pass(3000);
     assert_eq!(looks().await, Some(Ending::SessionOver), "nobody used it anywhere");
+}
+
+#[tokio::test]
+async fn a_session_that_the_store_says_is_over_is_over_here() {
+    let scene = scene();
+    let day = json!({ "exp": scene.clock.now().as_secs() + 20 * 3600 });
+    scene.next(minute(&scene, "first", day.clone()));
+    let answer = scene.sign_in().await;
+    let cookie = cookie_of(&answer);
+    let first = scene.brings(body(&answer)["access_token"].as_str().unwrap()).await;
+    let session = of_session(&scene, &cookie, &first);
+    let family = session.family;
+    let open = scene.gate.open_requests.enter(first.clone(), Some(session));
+    lasts(&scene.gate, &open, &permit(first, scene.clock.now()));
+    scene.pass(3000);
+    let there = scene.replica();
+    let (second, _) = there.refreshed(&cookie, "second", day).await;
+    // Only the store was told.
+    let (grant, timeouts) =
+        (there.grant_of(&second), session_cookie::timeouts(&scene.live.settings.clients[0]));
+    let ends = |family: &mut Family, _| family.end(SessionEnd::Revoked, Some(grant.generation));
+    coordinate::change(&there.gate, &grant, timeouts, ends).await.unwrap();
+    scene.pass(1000);
+    look(&scene.gate);
+    assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+    assert_eq!(open.ending(), Some(Ending::SessionOver), "idle here for longer than an hour, and over there");
+    assert!(scene.gate.sessions.family(family).unwrap().is_over(), "for whoever comes next, too");
 }
 
 #[tokio::test]

@@ -231,7 +231,7 @@ async fn a_store_that_is_away_only_delays_the_second_look() {
     // As on a replica that does not know of it yet.
     let mut replica = scene.replica();
     Arc::get_mut(&mut replica.gate).unwrap().revocations = Arc::new(Revocations::new([1; 16]));
-    replica.gate.revocations.is_complete(std::time::Instant::now(), None);
+    replica.gate.revocations.is_complete();
     let (_, token) = replica.signed_in_with(json!({ "jti": "t" }), Some(&id_token_of("alice"))).await;
     assert_eq!(scene.takes(&token).await, Ok(()), "nothing names it yet");
     scene.store.goes_away(true);

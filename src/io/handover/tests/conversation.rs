@@ -1,7 +1,7 @@
 //! What is asked and answered once the new process serves, and what becomes of it when one of the two fails.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use crate::core::revocation::{Change, Kind, Revocation, RevocationId, Rule, Target, Whose};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
-    HandedTo, Keep, Listed, Part, RevocationLog, Seen, Store as _, StoreFault, StoreHealth, StoreKey, Value,
+    Clock as _, HandedTo, Keep, Listed, Part, RevocationLog, Seen, Store as _, StoreFault, StoreHealth,
+    StoreKey, Value,
 };
 use crate::flows::testing::{MemoryLog, MemoryStore};
 use crate::io::handover::answering::answer;
@@ -40,12 +41,12 @@ fn jti(value: impl Into<String>) -> Revocation {
 
 fn tables() -> Arc<Revocations> {
     let tables = Arc::new(Revocations::new([7; 16]));
-    tables.is_complete(Instant::now(), None);
+    tables.is_complete();
     tables
 }
 
 fn is_current(tables: &Revocations) -> bool {
-    matches!(tables.currency(), Currency::Current { .. })
+    matches!(tables.currency(SystemClock.now()), Currency::Current { .. })
 }
 
 /// One that asks, and the other end, at which the test is.

@@ -26,6 +26,7 @@ use crate::flows::ports::{
 };
 use crate::io::store_file::keeping::{Errands, Keeping};
 use crate::io::store_file::{At, Backend, Phase, StoreFileError};
+use crate::io::watched_clock::WatchedClock;
 use crate::state::revocations::Revocations;
 use writer::{Append, Errand, Writer};
 
@@ -62,7 +63,7 @@ pub struct EmbeddedLog {
 
 /// What callers and the writer share.
 struct Shared {
-    clock: Arc<dyn Clock>,
+    clock: WatchedClock,
     shelf: Arc<Shelf>,
     keeping: Keeping,
 }
@@ -104,6 +105,7 @@ impl EmbeddedLog {
         phase: Phase,
     ) -> Result<Self, StoreFileError> {
         let keeping = Keeping::new(clock.clone(), phase);
+        let clock = WatchedClock::new(clock);
         let shared = Arc::new(Shared { clock, shelf: Arc::default(), keeping });
         let (errands, received) = mpsc::channel();
         Writer::start(folder, shared.clone(), received, tuning.clone())?;
@@ -239,7 +241,7 @@ impl RevocationLog for EmbeddedLog {
             }
             loop {
                 sleep(self.tuning.sweep).await;
-                sweep(&tables, &*self.shared.clock).await;
+                sweep(&tables, &self.shared.clock).await;
             }
         }
         .boxed()
@@ -252,8 +254,8 @@ impl RevocationLog for EmbeddedLog {
 }
 
 /// Forgets what has ended, beside the runtime.
-pub(super) async fn sweep(tables: &Arc<Revocations>, clock: &dyn Clock) {
-    let (tables, now) = (tables.clone(), clock.now());
+pub(super) async fn sweep(tables: &Arc<Revocations>, clock: &WatchedClock) {
+    let (tables, Some(now)) = (tables.clone(), clock.sure()) else { return };
     // It ends with an error only by a panic, which has been told.
     let _ = tokio::task::spawn_blocking(move || tables.sweep(now)).await;
 }

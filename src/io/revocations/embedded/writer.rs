@@ -293,7 +293,7 @@ impl Writer {
         };
         let has_more = has_more?;
         if !has_more {
-            tables.is_complete(Instant::now(), None);
+            tables.is_complete();
             *loaded = Loaded::Whole;
         }
         Ok(has_more)
@@ -303,8 +303,9 @@ impl Writer {
         if Instant::now() < self.next_sweep {
             return Ok(());
         }
-        let (now, limit) = (self.shared.clock.now(), self.tuning.piece);
-        let taken = self.shared.shelf.with(|file| file.take_out_ended(now, limit)).unwrap_or(Ok(0))?;
+        let limit = self.tuning.piece;
+        let take_out = |now| self.shared.shelf.with(|file| file.take_out_ended(now, limit));
+        let taken = self.shared.clock.sure().and_then(take_out).unwrap_or(Ok(0))?;
         // Where much has ended the next pass comes soon, but others come between.
         let pause = if taken < limit { self.tuning.sweep } else { self.tuning.sweep / 60 };
         self.next_sweep = Instant::now() + pause;

@@ -17,7 +17,7 @@ use crate::core::revocation::Change;
 use crate::core::time::Timestamp;
 use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::{Mark, Position};
-use crate::state::revocations::Revocations;
+use crate::state::revocations::{AsOf, Revocations};
 
 /// How many entries are read at once.
 pub(super) const PAGE: usize = 2000;
@@ -119,7 +119,7 @@ impl Follower {
         }
         let has_more = self.cursor.is_some_and(|cursor| cursor.seq < last);
         if !has_more {
-            self.tables.is_complete(began, Some(self.shared.max_staleness));
+            self.tables.is_complete_as_of(AsOf { steady: began, wall: now }, self.shared.max_staleness);
             self.synced_at = Some(now);
             if self.waiting.is_empty() && matches!(self.file, File::Open) {
                 self.shared.local.is_complete_at(now);
@@ -256,10 +256,9 @@ impl Follower {
         // One of the future says that the clock was set back by an unknown time.
         let age =
             mark.synced_at.filter(|at| *at <= now).map(|at| now.since(at).saturating_add(loading.elapsed()));
-        if let Some(as_of) =
-            age.filter(|age| *age < staleness).and_then(|age| Instant::now().checked_sub(age))
-        {
-            self.tables.is_complete(as_of, Some(staleness));
+        let as_of = |age| Some(AsOf { steady: Instant::now().checked_sub(age)?, wall: now.minus(age) });
+        if let Some(as_of) = age.filter(|age| *age < staleness).and_then(as_of) {
+            self.tables.is_complete_as_of(as_of, staleness);
         }
     }
 

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use super::Shared;
 use super::follower::{Follower, PAGE};
 use super::scripts;
+use crate::core::clock_watch::SureTime;
 use crate::core::revocation::holders::Holder;
 use crate::core::revocation::{Change, Revocation, RevocationId, Rule};
 use crate::core::time::Timestamp;
@@ -35,7 +36,8 @@ impl Follower {
         told: &mut Told,
     ) -> Result<(), StoreFault> {
         let shared = self.shared.clone();
-        let now = shared.clock.now();
+        // What has ended by a clock that is wrong is not to be lost for ever; what has ended does no harm there.
+        let now = shared.watched.sure().map_or(Timestamp::from_millis(0), SureTime::at);
         let holds = |revocation: &Revocation| revocation.until.is_none_or(|until| now < until);
         let is_block = |revocation: &Revocation| revocation.rule == Rule::Block;
         let (mut blocks, mut again): (Vec<_>, Vec<_>) = less.into_iter().filter(holds).partition(is_block);

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
+use crate::core::clock_watch::SureTime;
 use crate::core::revocation::{Change, RevocationId};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, StoreFault, StoreHealth};
@@ -220,7 +221,7 @@ impl Local {
 
     /// Takes out what has ended, in pieces, so that others have their turn in between. Where the disk hangs this waits, and
     /// holds up nobody else.
-    pub(super) async fn take_out_ended(self: &Arc<Self>, now: Timestamp) {
+    pub(super) async fn take_out_ended(self: &Arc<Self>, now: SureTime) {
         loop {
             let local = self.clone();
             let take_out = move || match local.shelf.with(|file| file.take_out_ended(now, PIECE)) {

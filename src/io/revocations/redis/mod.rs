@@ -36,6 +36,7 @@ use crate::flows::ports::{
 };
 use crate::io::store::redis::link::KeptLink;
 use crate::io::store_file::Backend;
+use crate::io::watched_clock::WatchedClock;
 use crate::state::revocations::Revocations;
 use awaited::Awaited;
 use follower::Follower;
@@ -80,6 +81,7 @@ struct Shared {
     link: Arc<KeptLink>,
     names: Names,
     clock: Arc<dyn Clock>,
+    watched: WatchedClock,
     max_staleness: Duration,
     tuning: Tuning,
     local: Arc<Local>,
@@ -128,11 +130,12 @@ impl RedisLog {
         let local = Local::new(folder, tuning.backend.clone(), tuning.disk, clock.clone(), is_closed);
         let local = Arc::new(local);
         let (wake, progress, is_followed) = (Notify::new(), watch::Sender::default(), AtomicBool::new(false));
-        let awaited = Awaited::default();
+        let (awaited, watched) = (Awaited::default(), WatchedClock::new(clock.clone()));
         let shared = Shared {
             link,
             names,
             clock,
+            watched,
             max_staleness,
             tuning,
             local,
@@ -254,15 +257,17 @@ impl RevocationLog for RedisLog {
             let sweeping = async {
                 loop {
                     sleep(self.shared.tuning.sweep).await;
-                    sweep(&tables, &*self.shared.clock).await;
+                    sweep(&tables, &self.shared.watched).await;
                 }
             };
             // Beside the tables: a disk that hangs must not keep those from forgetting.
             let taking_out = async {
-                let Shared { local, tuning, clock, .. } = &*self.shared;
+                let Shared { local, tuning, watched, .. } = &*self.shared;
                 loop {
                     sleep(tuning.sweep).await;
-                    local.take_out_ended(clock.now()).await;
+                    if let Some(now) = watched.sure() {
+                        local.take_out_ended(now).await;
+                    }
                 }
             };
             let following = Follower::new(self.shared.clone(), tables.clone()).run();

@@ -13,11 +13,12 @@ use tempfile::TempDir;
 use super::*;
 use crate::flows::ports::{Clock, Exclusive as _, StoreFault, StoreHealth};
 use crate::io::revocations::embedded::{EmbeddedLog, Tuning};
-use crate::io::store::tests::TestClock;
+use crate::io::store::tests::{DAY, HOUR, TestClock};
 use crate::io::store_file::faults::Faults;
 use crate::io::store_file::{Backend, Phase, StoreFileError};
 
 const FILE: &str = "revocations.redb";
+const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -203,6 +204,7 @@ async fn what_has_ended_leaves_the_file_and_it_does_not_grow_for_ever() {
         until: Some(clock.now().plus(Duration::from_secs(seconds))),
         ..jti(n)
     };
+    clock.pass(HOUR);
     add(&*log, [jti("lasting"), Revocation { until: None, ..jti("for ever") }]).await;
     // What is put off does not end when it first would have.
     add(&*log, [ends(7_000_000, 1)]).await;
@@ -224,6 +226,40 @@ async fn what_has_ended_leaves_the_file_and_it_does_not_grow_for_ever() {
     let listed = all(&*log, Part { limit: 10, ..Part::default() }).await;
     assert_eq!(listed.len(), 3);
     assert!(refuses_aged(&tables, &jti(7_000_000), 0, clock.now()));
+}
+
+#[tokio::test]
+async fn a_clock_that_runs_ahead_for_a_while_or_at_the_start_makes_nobody_forget_what_was_revoked() {
+    let (folder, clock) = (folder(), TestClock::start());
+    let (log, _) = faulty(folder.path(), clock.clone());
+    let tables = followed(&log).await;
+    clock.pass(HOUR);
+    let ending =
+        |value: &str, minutes| Revocation { until: Some(clock.now().plus(minutes * MINUTE)), ..jti(value) };
+    let signed_out = ending("signed out", 10);
+    add(&*log, [signed_out.clone(), ending("ended", 1)]).await;
+    clock.pass(3 * MINUTE);
+    for ahead in [HOUR, 100 * DAY] {
+        clock.is_ahead(ahead);
+        clock.is_swept_by().await;
+        clock.is_back(ahead);
+        assert!(refuses_aged(&tables, &signed_out, 0, clock.now()), "{ahead:?}");
+        assert_eq!(log.find(signed_out.id()).await.unwrap().as_ref(), Some(&signed_out), "{ahead:?}");
+    }
+    until("the sweeps of all the while", async || log.len() == 1 && tables.count(Kind::Jti) == 1).await;
+    log.close().await.unwrap();
+    drop(log);
+
+    clock.is_ahead(100 * DAY);
+    let (log, _) = faulty(folder.path(), clock.clone());
+    let tables = followed(&log).await;
+    clock.is_swept_by().await;
+    clock.is_back(100 * DAY);
+    clock.is_swept_by().await;
+    assert!(refuses_aged(&tables, &signed_out, 0, clock.now()));
+    assert_eq!(log.find(signed_out.id()).await.unwrap(), Some(signed_out));
+    clock.pass(HOUR);
+    until("what has ended to go", async || log.len() == 0 && tables.count(Kind::Jti) == 0).await;
 }
 
 #[tokio::test]
@@ -270,7 +306,7 @@ async fn a_list_that_begins_closed_has_all_of_it_when_it_is_open_and_one_that_ha
     follow(&new, &tables);
     tokio::task::yield_now().await;
     assert!(new.open().await.unwrap_err().contains("in use by another process"));
-    assert_eq!(tables.currency(), Currency::Unknown);
+    assert_eq!(tables.currency(now()), Currency::Unknown);
     old.close().await.unwrap();
     let changes = [Change::Add(jti("late"))];
     let mut left = old.append(&changes);

@@ -18,9 +18,9 @@ use crate::flows::testing::MemoryStore;
 use crate::io::revocations::redis::{RedisLog, Tuning};
 use crate::io::store::redis::RedisStore;
 use crate::io::store::redis::link::KeptLink;
-use crate::io::store::tests::TestClock;
 use crate::io::store::tests::redis::{ACL, Certificate, acl, credentials, settings};
 use crate::io::store::tests::servers::{Server, cluster, sentinel};
+use crate::io::store::tests::{DAY, HOUR, TestClock};
 use crate::io::store_file::Backend;
 use crate::io::store_file::faults::Faults;
 
@@ -448,6 +448,67 @@ async fn what_has_ended_leaves_the_file_of_a_replica_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_whose_clock_ran_ahead_admits_nothing_that_the_others_refuse() {
+    let (server, clock) = (Server::start(&[]), TestClock::start());
+    let tuning = Tuning { sweep: Duration::from_millis(20), ..Tuning::default() };
+    let start =
+        |folder| Replica::start_as(settings(&[&server]), folder, clock.clone(), false, tuning.clone());
+    let replica = start(folder());
+    loaded(&replica.tables).await;
+    clock.pass(HOUR);
+    clock.is_swept_by().await;
+    let until = Some(clock.now().plus(HOUR / 6));
+    let signed_out = Revocation { until, ..jti("signed out") };
+    add(&*replica.log, [signed_out.clone()]).await;
+    replica.has_kept(&signed_out).await;
+    clock.is_ahead(HOUR);
+    clock.is_swept_by().await;
+    clock.is_back(HOUR);
+    assert!(refuses_aged(&replica.tables, &signed_out, 0, clock.now()));
+    // Nor after a restart, which goes on where the file is.
+    let left = replica.stop().await;
+    let replica = start(left);
+    loaded(&replica.tables).await;
+    assert!(refuses_aged(&replica.tables, &signed_out, 0, clock.now()));
+    clock.is_ahead(100 * DAY);
+    clock.is_swept_by().await;
+    clock.is_back(100 * DAY);
+    assert!(refuses_aged(&replica.tables, &signed_out, 0, clock.now()));
+    replica.has_kept(&signed_out).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_redis_lost_is_given_back_by_a_replica_whose_clock_runs_ahead() {
+    let (server, clock) = (Server::start(&[]), TestClock::start());
+    let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, Tuning::default());
+    loaded(&replica.tables).await;
+    let holds = Revocation { until: Some(now().plus(HOUR)), ..jti("holds") };
+    add(&*replica.log, [holds.clone()]).await;
+    replica.has_kept(&holds).await;
+    clock.is_ahead(2 * HOUR);
+    assert_eq!(server.ask("FLUSHALL"), "+OK");
+    until("Redis to have it again", async || {
+        replica.log.find(holds.id()).await.is_ok_and(|there| there.as_ref() == Some(&holds))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_list_that_nobody_confirms_grows_old_while_the_machine_sleeps() {
+    let (mut server, clock) = (Server::start(&[]), TestClock::start());
+    let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, Tuning::default());
+    loaded(&replica.tables).await;
+    let is_current = || matches!(replica.tables.currency(clock.now()), Currency::Current { .. });
+    server.kill();
+    replica.is_away().await;
+    assert!(is_current());
+    clock.is_ahead(2 * HOUR);
+    assert!(!is_current(), "although hardly any time passed by the clock that stood still");
+    server.start_again();
+    until("the list", async || is_current()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_from_many_replicas_at_once_leave_all_with_one_list() {
     let server = Server::start(&[]);
     let replicas = join_all((0..3).map(|_| Replica::of(&server))).await;
@@ -480,7 +541,7 @@ async fn what_cannot_be_read_in_redis_closes_the_gate_in_time() {
     late.is_up().await;
     let fault = late.log.append(&[Change::Add(jti("b"))]).await;
     assert_eq!(fault, Err(StoreFault::NotHereYet), "it is made, but does not count here");
-    assert_eq!(late.tables.currency(), Currency::Unknown, "it does not know all of the list");
+    assert_eq!(late.tables.currency(now()), Currency::Unknown, "it does not know all of the list");
     within_a_second("who follows the log", || replica.refuses(&jti("b"))).await;
     assert_eq!(server.ask(&format!("HDEL {KEY}records x")), ":1");
     loaded(&late.tables).await;

@@ -65,17 +65,16 @@ pub(super) struct StoreFile {
 }
 
 impl StoreFile {
-    /// Opens the file in `folder`, made now when there is none, and gives all that is in it and has not ended.
+    /// Opens the file in `folder`, made now when there is none, and gives all that is in it: what has ended nobody knows at
+    /// a start for sure.
     pub(super) fn open(
         folder: &Path,
-        now: Timestamp,
         how: &Backend,
     ) -> Result<(Self, Vec<(String, Record)>), StoreFileError> {
         let place = Place::new(folder, &STORE);
         let (database, length) = place.open(how, begin)?;
         let mut file = Self { place, database };
-        let (held, ended) = file.load(now)?;
-        file.write(&[], &ended)?;
+        let held = file.load()?;
         let content: u64 =
             held.iter().map(|(key, record)| key.len() + 16 + record.bytes.len()).map(|n| n as u64).sum();
         if length > SMALL && length / WASTE > content {
@@ -84,9 +83,7 @@ impl StoreFile {
         Ok((file, held))
     }
 
-    /// What has not ended, and the keys of what has.
-    #[allow(clippy::type_complexity)]
-    fn load(&self, now: Timestamp) -> Result<(Vec<(String, Record)>, Vec<String>), StoreFileError> {
+    fn load(&self) -> Result<Vec<(String, Record)>, StoreFileError> {
         let damaged = |why: &str| self.place.damaged(why);
         let read = || {
             let transaction = self.database.begin_read()?;
@@ -106,12 +103,9 @@ impl StoreFile {
             let why = format!("format {}, not {THIS_FORMAT}", format.unwrap_or_default());
             return Err(StoreFileError::OtherVersion { path: self.place.path(), why });
         }
-        let (mut held, mut ended) = (Vec::with_capacity(records.len()), Vec::new());
-        for (key, record) in records {
-            let record = record.ok_or_else(|| damaged("a value in it is too short"))?;
-            if now < record.ends { held.push((key, record)) } else { ended.push(key) }
-        }
-        Ok((held, ended))
+        let whole = |(key, record): (String, Option<Record>)| Some((key, record?));
+        let records: Option<Vec<_>> = records.into_iter().map(whole).collect();
+        records.ok_or_else(|| damaged("a value in it is too short"))
     }
 
     /// Puts and removes; everything is on the disk when this returns, or it is not known what is. Then the file must

@@ -21,12 +21,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::new_version;
+use crate::core::clock_watch::SureTime;
 use crate::core::time::Timestamp;
 use crate::flows::ports::{
     Clock, Exclusive, Found, HandedTo, Keep, Store, StoreFault, StoreHealth, StoreKey, Value, Version,
 };
 use crate::io::store_file::keeping::{Errands, Keeping};
 use crate::io::store_file::{At, Backend, Phase, StoreFileError};
+use crate::io::watched_clock::WatchedClock;
 use file::Record;
 use writer::{Errand, Put, Writer};
 
@@ -57,6 +59,7 @@ pub struct EmbeddedStore {
 /// What callers and the writer share.
 struct Shared {
     clock: Arc<dyn Clock>,
+    watched: WatchedClock,
     slots: DashMap<String, Slot>,
     keeping: Keeping,
 }
@@ -75,6 +78,11 @@ struct Slot {
 impl Slot {
     fn seen(&self, now: Timestamp) -> Option<&Record> {
         self.held.as_ref().filter(|held| now < held.ends)
+    }
+
+    /// What callers may see, or may have to see yet.
+    fn lasting(&self, now: Option<SureTime>) -> Option<&Record> {
+        self.held.as_ref().filter(|held| now.is_none_or(|now| now.at() < held.ends))
     }
 }
 
@@ -124,7 +132,8 @@ impl EmbeddedStore {
     ) -> Result<Self, StoreFileError> {
         let Tuning { patience, sweep, backend } = tuning;
         let keeping = Keeping::new(clock.clone(), phase);
-        let shared = Arc::new(Shared { clock, slots: DashMap::new(), keeping });
+        let watched = WatchedClock::new(clock.clone());
+        let shared = Arc::new(Shared { clock, watched, slots: DashMap::new(), keeping });
         let (errands, received) = mpsc::channel();
         Writer::start(folder, shared.clone(), received, backend, sweep)?;
         Ok(Self { shared, writer: Errands::new(errands, ENDED), patience })

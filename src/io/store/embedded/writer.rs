@@ -246,8 +246,8 @@ impl Writer {
     }
 
     fn take_out_ended(&mut self) {
-        let now = self.shared.clock.now();
-        let has_ended = |slot: &Slot| slot.writing.is_none() && slot.seen(now).is_none();
+        let now = self.shared.watched.sure();
+        let has_ended = |slot: &Slot| slot.writing.is_none() && slot.lasting(now).is_none();
         let mut ended: Vec<String> = Vec::new();
         let mut on_file: Vec<String> = Vec::new();
         for slot in self.shared.slots.iter().filter(|slot| has_ended(slot)) {
@@ -287,8 +287,9 @@ impl Writer {
                 return Err(Place::new(&self.folder, &STORE).other(why));
             }
         };
-        let now = self.shared.clock.now();
-        let lacks = |slot: &Slot| slot.seen(now).filter(|held| slot.on_file != Some(held.version)).cloned();
+        let now = self.shared.watched.sure();
+        let lacks =
+            |slot: &Slot| slot.lasting(now).filter(|held| slot.on_file != Some(held.version)).cloned();
         let slots = self.shared.slots.iter();
         let lacking: Vec<_> = slots.filter_map(|slot| Some((slot.key().clone(), lacks(&slot)?))).collect();
         let records: Vec<_> = lacking.iter().map(|(key, record)| (key.as_str(), record)).collect();
@@ -314,7 +315,7 @@ impl Writer {
         if !matches!(self.at, At::GivenUp) {
             return Ok(());
         }
-        let (file, held) = StoreFile::open(&self.folder, self.shared.clock.now(), &self.backend)?;
+        let (file, held) = StoreFile::open(&self.folder, &self.backend)?;
         let on_file: HashSet<_> = held.iter().map(|(key, _)| key.as_str()).collect();
         for mut slot in self.shared.slots.iter_mut() {
             slot.writing = None;

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
-use super::{DAY, LONG, TestClock, bytes_of, durable, held, key, passing, suite, until, value};
+use super::{DAY, HOUR, LONG, TestClock, bytes_of, durable, held, key, passing, suite, until, value};
 use crate::flows::ports::{Exclusive as _, Keep, Store, StoreFault, StoreHealth};
 use crate::io::store::embedded::{EmbeddedStore, Tuning};
 use crate::io::store_file::faults::Faults;
@@ -192,12 +192,11 @@ async fn what_waits_for_the_disk_is_written_together() {
 async fn lifetimes_go_on_while_the_process_is_down() {
     let (folder, clock) = (folder(), TestClock::start());
     let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
-    let hour = Duration::from_secs(3600);
-    store.put_if(&key("short"), None, value("x", hour, Keep::Durably)).await.unwrap().unwrap();
-    store.put_if(&key("long"), None, value("y", 3 * hour, Keep::Durably)).await.unwrap().unwrap();
+    store.put_if(&key("short"), None, value("x", HOUR, Keep::Durably)).await.unwrap().unwrap();
+    store.put_if(&key("long"), None, value("y", 3 * HOUR, Keep::Durably)).await.unwrap().unwrap();
     store.close().await.unwrap();
     drop(store);
-    clock.pass(2 * hour);
+    clock.pass(2 * HOUR);
     let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
     assert_eq!(bytes_of(&store, &key("short")).await, None);
     assert_eq!(bytes_of(&store, &key("long")).await.unwrap(), "y");
@@ -208,6 +207,7 @@ async fn what_has_ended_leaves_memory_and_file_and_neither_grows_for_ever() {
     let (folder, clock) = (folder(), TestClock::start());
     let (store, _) = faulty(folder.path(), clock.clone());
     let size = || fs::metadata(folder.path().join(FILE)).unwrap().len();
+    clock.pass(HOUR);
     store.put_if(&key("lasting"), None, durable("x")).await.unwrap().unwrap();
     let mut sizes = Vec::new();
     for round in 0..30 {
@@ -231,6 +231,36 @@ async fn what_has_ended_leaves_memory_and_file_and_neither_grows_for_ever() {
 }
 
 #[tokio::test]
+async fn a_clock_that_runs_ahead_for_a_while_or_at_the_start_or_at_the_end_costs_no_value() {
+    let (folder, clock) = (folder(), TestClock::start());
+    let (store, _) = faulty(folder.path(), clock.clone());
+    clock.pass(HOUR);
+    clock.is_swept_by().await;
+    let (family, receipt) = (key("family"), key("receipt"));
+    store.put_if(&family, None, value("spent", HOUR / 6, Keep::Durably)).await.unwrap().unwrap();
+    store.put_if(&receipt, None, value("used", HOUR / 6, Keep::WhileRunning)).await.unwrap().unwrap();
+    for ahead in [HOUR, 100 * DAY] {
+        clock.is_ahead(ahead);
+        clock.is_swept_by().await;
+        assert_eq!(bytes_of(&store, &family).await, None, "as long as the clock says so");
+        clock.is_back(ahead);
+        assert_eq!(bytes_of(&store, &family).await.unwrap(), "spent", "{ahead:?}");
+        assert_eq!(bytes_of(&store, &receipt).await.unwrap(), "used", "{ahead:?}");
+    }
+    clock.is_ahead(HOUR);
+    store.close().await.unwrap();
+    drop(store);
+    let (store, _) = faulty(folder.path(), clock.clone());
+    clock.is_swept_by().await;
+    clock.is_back(HOUR);
+    clock.is_swept_by().await;
+    assert_eq!(bytes_of(&store, &family).await.unwrap(), "spent");
+    assert_eq!(bytes_of(&store, &receipt).await.unwrap(), "used");
+    clock.pass(HOUR);
+    until("what has ended to go", async || store.len() == 0).await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_much_too_large_is_made_smaller_at_start() {
     let (folder, clock) = (folder(), TestClock::start());
     let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
@@ -248,6 +278,13 @@ async fn a_file_that_is_much_too_large_is_made_smaller_at_start() {
     let before = size();
     assert!(before > 10_000_000);
     clock.pass(Duration::from_secs(61));
+    // What has ended goes when that is sure.
+    let (store, _) = faulty(folder.path(), clock.clone());
+    assert_eq!(store.len(), 100);
+    clock.pass(HOUR);
+    until("the sweep", async || store.len() == 10).await;
+    store.close().await.unwrap();
+    drop(store);
     let store = EmbeddedStore::open(folder.path(), clock).unwrap();
     for n in (0..100).step_by(10) {
         assert_eq!(bytes_of(&store, &key(n)).await.unwrap(), vec![7; 100_000]);

@@ -7,7 +7,7 @@ pub(in crate::io) mod servers;
 mod suite;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::io::system::SystemClock;
 
 /// How long anything may take on a busy machine.
 pub(in crate::io) const LONG: Duration = Duration::from_secs(60);
+pub(in crate::io) const HOUR: Duration = Duration::from_secs(3600);
 pub(in crate::io) const DAY: Duration = Duration::from_secs(86_400);
 
 fn key(id: impl std::fmt::Display) -> StoreKey {
@@ -57,21 +58,53 @@ pub(in crate::io) async fn until(what: &str, mut ready: impl AsyncFnMut() -> boo
 
 /// A clock that tests move.
 #[derive(Debug)]
-pub(in crate::io) struct TestClock(AtomicI64);
+pub(in crate::io) struct TestClock {
+    began: Instant,
+    /// In milliseconds, by the clock that nobody sets.
+    passed: AtomicU64,
+    wall: AtomicI64,
+    /// How often the clock that nobody sets was read: only whoever takes out what has ended reads it.
+    looks: AtomicUsize,
+}
 
 impl TestClock {
     pub(in crate::io) fn start() -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(SystemClock.now().as_millis())))
+        let wall = AtomicI64::new(SystemClock.now().as_millis());
+        Arc::new(Self { began: Instant::now(), passed: AtomicU64::new(0), wall, looks: AtomicUsize::new(0) })
     }
 
+    /// Time passes, and both clocks know.
     pub(in crate::io) fn pass(&self, time: Duration) {
-        self.0.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+        // In this order nobody sees a wall clock that was put back.
+        self.is_ahead(time);
+        self.passed.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Waits until everybody who takes out what has ended has done so by this clock as it is now.
+    pub(in crate::io) async fn is_swept_by(&self) {
+        let before = self.looks.load(Ordering::SeqCst);
+        until("some sweeps", async || self.looks.load(Ordering::SeqCst) >= before + 12).await;
+    }
+
+    /// The wall clock is put forward.
+    pub(in crate::io) fn is_ahead(&self, by: Duration) {
+        self.wall.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// The wall clock is put back.
+    pub(in crate::io) fn is_back(&self, by: Duration) {
+        self.wall.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Instant {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        self.began + Duration::from_millis(self.passed.load(Ordering::SeqCst))
     }
 }
 
@@ -94,7 +127,13 @@ async fn memory_forgets_what_has_ended_and_nothing_else() {
         store.put_if(&key(id), None, value("x", lifetime, Keep::Durably)).await.unwrap().unwrap();
     }
     assert_eq!(store.len(), 100);
+    for ahead in [2 * DAY, 100 * DAY] {
+        clock.is_ahead(ahead);
+        clock.pass(Duration::from_secs(61));
+        store.put_if(&key(format!("{ahead:?}")), None, durable("x")).await.unwrap().unwrap();
+        clock.is_back(ahead);
+    }
     clock.pass(Duration::from_secs(120));
     store.put_if(&key("one more"), None, durable("x")).await.unwrap().unwrap();
-    assert_eq!(store.len(), 51);
+    assert_eq!(store.len(), 53);
 }

@@ -52,7 +52,7 @@ async fn a_right_that_the_list_alone_needs_costs_sessions_nothing_where_it_is_mi
     };
     until("the list to be asked for more than once", async || refused() >= 3).await;
     assert_eq!((replica.link.health(), replica.link.times_reached()), (StoreHealth::Up, 1));
-    assert_eq!(replica.tables.currency(), Currency::Unknown);
+    assert_eq!(replica.tables.currency(now()), Currency::Unknown);
     let store = RedisStore::over(replica.link.clone());
     is_up(&store).await;
     for server in &servers {
