@@ -34,7 +34,7 @@ use crate::edge::addresses::OpenByAddress;
 use crate::edge::confirmed;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
-use crate::edge::pipelining;
+use crate::edge::lingering;
 use crate::edge::recurring::Recurring;
 use crate::edge::unread::Unread;
 
@@ -252,6 +252,8 @@ pub(crate) struct Bounds {
     pub(crate) between: Duration,
     /// How long what is written may be left unread.
     pub(crate) unread: Duration,
+    /// How long it is read on after the last answer.
+    pub(crate) linger: Duration,
 }
 
 impl Guarded {
@@ -403,7 +405,7 @@ impl Shutdown for Guarded {
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
         if self.place.0.lingers() {
-            pipelining::linger(&mut self.io).await;
+            lingering::read_on(&mut self.io, self.bounds.linger).await;
         }
     }
 }
@@ -489,8 +491,13 @@ mod tests {
     use super::*;
 
     const SOON: Duration = Duration::from_millis(100);
-    const BOUNDS: Bounds =
-        Bounds { patience: SOON, bytes: 1000, between: Duration::from_secs(2), unread: SOON };
+    const BOUNDS: Bounds = Bounds {
+        patience: SOON,
+        bytes: 1000,
+        between: Duration::from_secs(2),
+        unread: SOON,
+        linger: SOON * 10,
+    };
 
     async fn pair() -> (Guarded, tokio::net::TcpStream, Arc<Connections>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
