@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ use crate::edge::addresses::OpenByAddress;
 use crate::edge::confirmed;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
-use crate::edge::lingering;
+use crate::edge::lingering::Lingering;
 use crate::edge::recurring::Recurring;
 use crate::edge::unread::Unread;
 
@@ -239,6 +239,16 @@ pub(crate) struct Guarded {
     header_bytes: usize,
     bounds: Bounds,
     unread: Unread,
+    end: End,
+}
+
+/// How far the end of a connection is. pingora ends again what `lingering` has ended.
+#[derive(Debug)]
+enum End {
+    Open,
+    /// Nothing more is written.
+    Lingers(Lingering),
+    Over,
 }
 
 /// What a connection may take.
@@ -273,6 +283,7 @@ impl Guarded {
             header_bytes: 0,
             bounds,
             unread: Unread::new(bounds.unread),
+            end: End::Open,
         })
     }
 
@@ -378,10 +389,20 @@ impl AsyncWrite for Guarded {
         me.wrote(cx, written, true)
     }
 
+    /// The end of TLS is written too, and may be left unread. pingora ends a session of HTTP/1.x so, not by [`Shutdown`].
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
-        let written = Pin::new(&mut me.io).poll_shutdown(cx);
-        me.wrote(cx, written, true)
+        if matches!(me.end, End::Open) {
+            let written = Pin::new(&mut me.io).poll_shutdown(cx);
+            ready!(me.wrote(cx, written, true))?;
+            let lingers = me.place.0.lingers();
+            me.end = if lingers { End::Lingers(Lingering::new(me.bounds.linger)) } else { End::Over };
+        }
+        if let End::Lingers(lingering) = &mut me.end {
+            ready!(lingering.poll(cx, &mut me.io));
+            me.end = End::Over;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -401,12 +422,8 @@ impl AsyncWrite for Guarded {
 
 #[async_trait]
 impl Shutdown for Guarded {
-    /// The end of TLS is written too, and may be left unread.
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
-        if self.place.0.lingers() {
-            lingering::read_on(&mut self.io, self.bounds.linger).await;
-        }
     }
 }
 
@@ -593,7 +610,7 @@ mod tests {
         assert!(connection.hears_early());
         let serving = tokio::spawn(async move {
             guarded.write_all(b"answer").await.unwrap();
-            Shutdown::shutdown(&mut guarded).await;
+            AsyncWriteExt::shutdown(&mut guarded).await.unwrap();
         });
         // With bytes unread a socket that closes says that it is reset, which may overtake the answer.
         let mut seen = Vec::new();
@@ -603,6 +620,17 @@ mod tests {
         client.write_all(b"Host: x\r\n\r\n").await.unwrap();
         drop(client);
         serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_lingers_once() {
+        let (mut guarded, client, _) = pair().await;
+        guarded.place.0.leaves_unread();
+        let began = Instant::now();
+        AsyncWriteExt::shutdown(&mut guarded).await.unwrap();
+        assert!(began.elapsed() >= BOUNDS.linger, "its client is still there");
+        assert!(futures_util::poll!(std::pin::pin!(AsyncWriteExt::shutdown(&mut guarded))).is_ready());
+        drop(client);
     }
 
     #[tokio::test]
