@@ -104,6 +104,15 @@ async fn whoever_is_sending_when_the_upstream_fails_reads_of_it_and_of_no_reset(
     }
 }
 
+#[tokio::test]
+async fn whoever_sends_to_the_admin_listener_what_nobody_reads_hears_of_no_reset() {
+    let nobody = Address::reserve();
+    let gateway = Gateway::adjusted(&routes(&nobody.url()), lingers_long).await;
+    let wire = TcpStream::connect(gateway.admin).await.unwrap();
+    let head = format!("GET /livez HTTP/1.1\r\nHost: {}\r\nContent-Length: 60000\r\n\r\n", gateway.admin);
+    is_answered_and_goes_on(wire, &head, 200).await;
+}
+
 async fn over_tls(authority: &Authority, routes: &str) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
     authority.sign(&["gate.localhost"]).write(folder.path(), "gate");
@@ -215,6 +224,27 @@ async fn an_upload_that_its_upstream_refuses_is_not_reset() {
 #[tokio::test]
 async fn an_upload_that_its_http_2_upstream_refuses_is_not_reset() {
     an_upload_to_it_goes_on(&refusing_http2_upstream().await).await;
+}
+
+/// Its answer is whole, although the request fails then.
+#[tokio::test]
+async fn whoever_pauses_for_too_long_after_an_early_answer_hears_of_no_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = format!("http://{}", listener.local_addr().unwrap());
+    let gateway = Gateway::adjusted(&routes(&to), |settings| {
+        lingers_long(settings);
+        settings.patience.body_pause = SHORT;
+    })
+    .await;
+    let mut wire = TcpStream::connect(gateway.public).await.unwrap();
+    says(&mut wire, upload("1.1", "/open/x", "", 60).as_bytes()).await.unwrap();
+    says(&mut wire, &PIECE).await.unwrap();
+    let mut peer = Client::over(within("the upstream", listener.accept()).await.unwrap().0);
+    peer.until(&PIECE).await;
+    peer.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno").await;
+    let answer = hears_to_the_end(&mut wire, "a pause").await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("\r\n\r\nno"), "{answer}");
+    goes_on(&mut wire, 59, "a pause").await;
 }
 
 /// To a client of HTTP/1.0 an answer without a length ends with its connection: an end in good order would make it whole (RFC
