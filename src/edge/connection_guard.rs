@@ -34,7 +34,7 @@ use crate::edge::addresses::OpenByAddress;
 use crate::edge::confirmed;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
-use crate::edge::lingering::Lingering;
+use crate::edge::lingering::{End, Lingering};
 use crate::edge::recurring::Recurring;
 use crate::edge::unread::Unread;
 
@@ -240,15 +240,6 @@ pub(crate) struct Guarded {
     bounds: Bounds,
     unread: Unread,
     end: End,
-}
-
-/// How far the end of a connection is. pingora ends again what `lingering` has ended.
-#[derive(Debug)]
-enum End {
-    Open,
-    /// Nothing more is written.
-    Lingers(Lingering),
-    Over,
 }
 
 /// What a connection may take.
@@ -513,7 +504,7 @@ mod tests {
         bytes: 1000,
         between: Duration::from_secs(2),
         unread: SOON,
-        linger: SOON * 10,
+        linger: Duration::from_secs(1),
     };
 
     async fn pair() -> (Guarded, tokio::net::TcpStream, Arc<Connections>) {

@@ -71,7 +71,7 @@ pub(crate) struct Context {
     pub(crate) upstream_answered: bool,
     /// All of the upstream's answer has come, and goes to the client.
     pub(crate) answer_is_whole: bool,
-    /// It has begun and will not be whole.
+    /// It has begun and will not be whole, or there is nobody left for it.
     pub(crate) answer_broke_off: bool,
     /// It is at this server, and what became of it there is not counted yet.
     pub(crate) sent: Option<Arc<Server>>,

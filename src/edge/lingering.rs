@@ -36,6 +36,15 @@ pub(crate) async fn after_answer(session: &mut Session, connection: Option<&Conn
     session.shutdown().await;
 }
 
+/// How far the end of a connection is. pingora ends again what was ended here.
+#[derive(Debug)]
+pub(crate) enum End {
+    Open,
+    /// Nothing more is written.
+    Lingers(Lingering),
+    Over,
+}
+
 /// What comes after the last answer, read for a moment and thrown away.
 #[derive(Debug)]
 pub(crate) struct Lingering {
