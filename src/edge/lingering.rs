@@ -57,7 +57,8 @@ impl Lingering {
         Self { timer: Box::pin(sleep(patience)), seen: 0 }
     }
 
-    /// Ends when the client has closed, or has had its time or its bytes.
+    /// Ends when the client has closed, or has had its time. Who sends too much is read no more, and has that time too: a
+    /// socket's buffers alone may hold more, and what fills them must not reset whoever is about to read.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, io: &mut Stream) -> Poll<()> {
         if self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
@@ -66,10 +67,10 @@ impl Lingering {
         while self.seen <= MOST {
             let mut piece = ReadBuf::new(&mut space);
             if ready!(Pin::new(&mut *io).poll_read(cx, &mut piece)).is_err() || piece.filled().is_empty() {
-                break;
+                return Poll::Ready(());
             }
             self.seen = self.seen.saturating_add(piece.filled().len());
         }
-        Poll::Ready(())
+        Poll::Pending
     }
 }
