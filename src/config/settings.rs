@@ -366,6 +366,8 @@ pub struct Patience {
     pub stream_stopped: Duration,
     /// How long a client may leave an answer unread. Whoever reads slowly leaves none.
     pub answer_unread: Duration,
+    /// How long is read on, once a connection ends, of what its client is still sending.
+    pub linger: Duration,
     /// How long a connection may wait for its next request.
     pub next_request: Duration,
     /// How long an HTTP/2 connection may be without a request.
@@ -383,6 +385,7 @@ impl Default for Patience {
             body_rate: 256,
             stream_stopped: Duration::from_secs(90),
             answer_unread: Duration::from_secs(60),
+            linger: Duration::from_secs(1),
             next_request: Duration::from_secs(75),
             http2_idle: Duration::from_secs(75),
             conversation_silent: Duration::from_secs(3600),

@@ -1,8 +1,8 @@
 //! Request bodies that Tollgate reads itself, and those that nobody will read.
 //!
 //! It must never buffer more than its limit, nor wait longer than its deadline. A body that stays
-//! unread ends the connection, unless it is small enough to be thrown away: otherwise its bytes
-//! would be taken for the next request (RFC 9112 section 9.3).
+//! unread ends the connection (`lingering`), unless it is small enough to be thrown away: otherwise
+//! its bytes would be taken for the next request (RFC 9112 section 9.3).
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::core::denial::Denial;
 
 /// Bodies announced up to this size are read and thrown away after a refusal.
 const DISCARDED: u64 = 64 * 1024;
-/// How much of a larger body is still read after the answer, so that its sender sees the answer and
-/// not a reset connection.
+/// How much of a larger body of HTTP/2 is still read after the answer: a stream that is reset right
+/// after it has no answer for some clients. For how long a smaller one of HTTP/1.1, too.
 const LINGER_BYTES: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -73,36 +73,26 @@ async fn send_continue(session: &mut Session) -> pingora::Result<()> {
     sent
 }
 
-/// What becomes of a body that an answer does not wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
-    /// There is none, or pingora discards it after the answer: the connection lives on.
-    Discarded,
-    /// The connection ends; what is on its way is read for a moment.
-    Lingers,
-    /// The connection ends; the client waits for `100 Continue` and sends nothing.
-    NeverSent,
-}
-
-/// Decides before the answer is written, because the answer says whether the connection lives on.
-pub(crate) fn before_answer(session: &mut Session) -> Unread {
-    if session.is_body_done() {
-        return Unread::Discarded;
-    }
-    if expects_continue(session) {
-        return Unread::NeverSent;
-    }
-    if announced(session).is_some_and(|length| length <= DISCARDED) {
+/// Before an answer that does not wait for the body, because it says whether the connection lives on:
+/// pingora discards a small rest then. A connection that ends anyway is none that it would read.
+pub(crate) fn before_answer(session: &mut Session) {
+    let is_discarded = !session.is_body_done()
+        && is_small(session)
+        && !expects_continue(session)
+        && session.get_keepalive().is_some();
+    if is_discarded {
         session.set_close_on_response_before_downstream_finish(false);
         session.set_total_drain_timeout(Some(LINGER));
-        return Unread::Discarded;
     }
-    Unread::Lingers
 }
 
-/// Reads on for a moment after the answer.
-pub(crate) async fn after_answer(session: &mut Session, unread: Unread) {
-    if unread != Unread::Lingers {
+fn is_small(session: &Session) -> bool {
+    announced(session).is_some_and(|length| length <= DISCARDED)
+}
+
+/// Reads on for a moment after the answer, where its connection has others.
+pub(crate) async fn after_answer(session: &mut Session) {
+    if !session.is_http2() || session.is_body_done() || is_small(session) {
         return;
     }
     let reading = async {

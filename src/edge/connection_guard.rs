@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ use crate::edge::addresses::OpenByAddress;
 use crate::edge::confirmed;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
-use crate::edge::pipelining;
+use crate::edge::lingering::{End, Lingering};
 use crate::edge::recurring::Recurring;
 use crate::edge::unread::Unread;
 
@@ -239,6 +239,7 @@ pub(crate) struct Guarded {
     header_bytes: usize,
     bounds: Bounds,
     unread: Unread,
+    end: End,
 }
 
 /// What a connection may take.
@@ -252,6 +253,8 @@ pub(crate) struct Bounds {
     pub(crate) between: Duration,
     /// How long what is written may be left unread.
     pub(crate) unread: Duration,
+    /// How long it is read on after the last answer.
+    pub(crate) linger: Duration,
 }
 
 impl Guarded {
@@ -271,6 +274,7 @@ impl Guarded {
             header_bytes: 0,
             bounds,
             unread: Unread::new(bounds.unread),
+            end: End::Open,
         })
     }
 
@@ -376,10 +380,20 @@ impl AsyncWrite for Guarded {
         me.wrote(cx, written, true)
     }
 
+    /// The end of TLS is written too, and may be left unread. pingora ends a session of HTTP/1.x so, not by [`Shutdown`].
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
-        let written = Pin::new(&mut me.io).poll_shutdown(cx);
-        me.wrote(cx, written, true)
+        if matches!(me.end, End::Open) {
+            let written = Pin::new(&mut me.io).poll_shutdown(cx);
+            ready!(me.wrote(cx, written, true))?;
+            let lingers = me.place.0.lingers();
+            me.end = if lingers { End::Lingers(Lingering::new(me.bounds.linger)) } else { End::Over };
+        }
+        if let End::Lingers(lingering) = &mut me.end {
+            ready!(lingering.poll(cx, &mut me.io));
+            me.end = End::Over;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -399,12 +413,8 @@ impl AsyncWrite for Guarded {
 
 #[async_trait]
 impl Shutdown for Guarded {
-    /// The end of TLS is written too, and may be left unread.
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
-        if self.place.0.lingers() {
-            pipelining::linger(&mut self.io).await;
-        }
     }
 }
 
@@ -489,8 +499,13 @@ mod tests {
     use super::*;
 
     const SOON: Duration = Duration::from_millis(100);
-    const BOUNDS: Bounds =
-        Bounds { patience: SOON, bytes: 1000, between: Duration::from_secs(2), unread: SOON };
+    const BOUNDS: Bounds = Bounds {
+        patience: SOON,
+        bytes: 1000,
+        between: Duration::from_secs(2),
+        unread: SOON,
+        linger: Duration::from_secs(1),
+    };
 
     async fn pair() -> (Guarded, tokio::net::TcpStream, Arc<Connections>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -586,7 +601,7 @@ mod tests {
         assert!(connection.hears_early());
         let serving = tokio::spawn(async move {
             guarded.write_all(b"answer").await.unwrap();
-            Shutdown::shutdown(&mut guarded).await;
+            AsyncWriteExt::shutdown(&mut guarded).await.unwrap();
         });
         // With bytes unread a socket that closes says that it is reset, which may overtake the answer.
         let mut seen = Vec::new();
@@ -596,6 +611,17 @@ mod tests {
         client.write_all(b"Host: x\r\n\r\n").await.unwrap();
         drop(client);
         serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_lingers_once() {
+        let (mut guarded, client, _) = pair().await;
+        guarded.place.0.leaves_unread();
+        let began = Instant::now();
+        AsyncWriteExt::shutdown(&mut guarded).await.unwrap();
+        assert!(began.elapsed() >= BOUNDS.linger, "its client is still there");
+        assert!(futures_util::poll!(std::pin::pin!(AsyncWriteExt::shutdown(&mut guarded))).is_ready());
+        drop(client);
     }
 
     #[tokio::test]

@@ -70,6 +70,10 @@ pub(crate) struct Context {
     pub(crate) body_bytes: u64,
     pub(crate) inflow: Option<Arc<Inflow>>,
     pub(crate) upstream_answered: bool,
+    /// All of the upstream's answer has come, and goes to the client.
+    pub(crate) answer_is_whole: bool,
+    /// It has begun and will not be whole, or there is nobody left for it.
+    pub(crate) answer_broke_off: bool,
     /// It is at this server, and what became of it there is not counted yet.
     pub(crate) sent: Option<Arc<Server>>,
     /// A session's cookie, for whatever answer is given.
@@ -147,6 +151,8 @@ impl Context {
             body_bytes: 0,
             inflow: None,
             upstream_answered: false,
+            answer_is_whole: false,
+            answer_broke_off: false,
             sent: None,
             ride: None,
             by_session: None,

@@ -7,6 +7,7 @@
 //! - `guarded_app`: takes connections, the last ones too
 //! - `connection_guard`: what happens below HTTP: deadlines, counts
 //! - `unread`: clients that read nothing of their answers; `confirmed`: what the kernel says of that
+//! - `lingering`: how a connection ends while its client is still sending
 //! - `pipelining`: what a client says before it has its answer
 //! - `recurring`: what the requests of one connection share
 //! - `proxy`: the way of a request through pingora's phases
@@ -50,6 +51,7 @@ mod endable_app;
 mod guarded_app;
 mod headers;
 mod inflow;
+mod lingering;
 mod listening;
 mod oauth_endpoints;
 mod own_endpoints;

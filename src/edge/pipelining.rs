@@ -5,17 +5,9 @@
 //! It must never read a request out of them: what one reader takes for a second request another takes for a part of the
 //! first (section 11.2).
 
-use std::time::Duration;
-
-use pingora::protocols::Stream;
 use pingora::proxy::Session;
-use tokio::io::AsyncReadExt;
 
 use crate::edge::connection_guard::Connection;
-
-/// How much of it is read when the connection ends, and for how long, so that its sender gets the answer and not a reset.
-const LINGER_BYTES: usize = 1024 * 1024;
-const LINGER: Duration = Duration::from_secs(1);
 
 /// The request goes to an upstream: from here on pingora waits for what its client says. It would fail the request over
 /// what follows it, unless pipelining is on. Who asks for another protocol must wait for the answer.
@@ -44,18 +36,4 @@ pub(crate) fn before_answer(session: &mut Session, connection: Option<&Connectio
 pub(crate) fn after_answer(session: &mut Session, connection: Option<&Connection>) {
     before_answer(session, connection);
     session.set_pipelining_enabled(false);
-}
-
-/// Reads on for a moment after the last answer (RFC 9112 section 9.6).
-pub(crate) async fn linger(io: &mut Stream) {
-    let reading = async {
-        let (mut seen, mut piece) = (0_usize, [0; 1024]);
-        while let Ok(count @ 1..) = io.read(&mut piece).await {
-            seen = seen.saturating_add(count);
-            if seen > LINGER_BYTES {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, reading).await;
 }

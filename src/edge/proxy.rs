@@ -35,7 +35,7 @@ use crate::edge::inflow::Inflow;
 use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
-use crate::edge::{attempt, body, pipelining, request_head};
+use crate::edge::{attempt, body, lingering, pipelining, request_head};
 use crate::flows::admit::{self, Admitted, Target};
 use crate::flows::answer_preflight::{Answered, answer_preflight};
 use crate::flows::own_endpoint::OwnEndpoint;
@@ -398,6 +398,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> pingora::Result<Option<Duration>> {
         context.bytes = context.bytes.saturating_add(body.as_ref().map_or(0, Bytes::len));
+        context.answer_is_whole |= end_of_stream;
         if let Some(inflow) = context.inflow.as_ref().filter(|_| end_of_stream) {
             inflow.answer_ended();
         }
@@ -436,13 +437,17 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let Some(denial) = self.denial_for(context, error) else {
             context.outcome = "client_gone";
+            context.answer_broke_off = true;
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         session.set_keepalive(None);
-        if session.response_written().is_some_and(|answer| is_final(answer.status)) {
+        if let Some(answer) = session.response_written().filter(|answer| is_final(answer.status)) {
+            let is_whole = context.answer_is_whole || headers::ends_with_head(answer, &context.method);
+            context.answer_broke_off = !is_whole;
             self.note(context, &denial);
         } else if self.refuse(session, context, &denial).await.is_err() {
             context.outcome = "client_gone";
+            context.answer_broke_off = true;
         }
         FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }
     }
@@ -464,7 +469,11 @@ impl ProxyHttp for Proxy {
             bytes: session.body_bytes_sent(),
         });
         context.is_noted = true;
-        pipelining::after_answer(session, context.connection.as_deref());
+        let connection = context.connection.as_deref();
+        pipelining::after_answer(session, connection);
+        if !context.answer_broke_off {
+            lingering::after_answer(session, connection, error.is_some()).await;
+        }
     }
 
     /// Said by `note` and the access log, without query and token.

@@ -148,6 +148,7 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
         between: settings.patience.next_request,
         unread: settings.patience.answer_unread,
+        linger: settings.patience.linger,
     };
     let entrance = |(socket, listener)| {
         Entrance::new(socket, door(listener)?, bounds, proxy.clone(), public_connections.clone())

@@ -30,6 +30,7 @@ mod interim;
 mod issuer_changes;
 mod keys;
 mod limits;
+mod lingering;
 mod listeners;
 mod logs;
 mod oauth_endpoints;
