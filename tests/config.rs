@@ -1707,7 +1707,7 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
         ("grants: [refresh_token]", "", "clients.web.grants", "ask for no tokens"),
         ("accept_any_access_token: true", "", "clients.web.accept_any_access_token", "itself uses"),
         ("cookie: { path: /oauth }", "", "clients.web.cookie.path", "its path is `/`"),
-        ("identity: id_token", "", "clients.web.identity", "`openid`"),
+        ("identity: id_token, scope: api:read", "", "clients.web.identity", "`openid`"),
         ("csrf_header: Content-Type", "", "clients.web.csrf_header", "`X-`"),
         ("redirect_uri: \"https://gate.example.com/in\"", "", "clients.web.redirect_uri", "/oauth/callback"),
         ("authorize: { state: x }", "", "clients.web.authorize.state", "itself"),
@@ -1727,6 +1727,16 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
     ] {
         only_error(&session(client, route), place, says);
     }
+}
+
+#[test]
+fn an_id_token_is_asked_for_where_no_scope_is_named() {
+    assert!(settings(&session("identity: id_token", "")).clients[0].session.is_some());
+    assert!(
+        settings(&session("identity: id_token, scope: openid api:read", "")).clients[0].session.is_some()
+    );
+    let without = session("identity: id_token, scope: api:read", "");
+    only_error(&without, "clients.web.identity", "without `openid` in `scope`");
 }
 
 #[test]
