@@ -534,6 +534,35 @@ fn a_secret_never_shows_in_settings_or_errors() {
     assert!(!told.contains("hunter2"), "{told}");
 }
 
+/// Whose braces nobody quoted: its parts are names of keys then.
+#[test]
+fn a_secret_in_braces_is_repeated_by_no_message() {
+    let secret = "clients.web.secret";
+    for braces in [
+        "{hunter2}",
+        "{hunter2, hunter2}",
+        "{ file: a, hunter2: b }",
+        "{ fil: hunter2, hunter2: {} }",
+        "{ hunter2: [1] }",
+    ] {
+        let text = good().client(&format!("secret: {braces}")).text();
+        only_error(&text, secret, "other keys than `file`; write text in quotes");
+        assert!(!parse(&text).unwrap_err().to_string().contains("hunter2"), "{braces}");
+    }
+    for (text, place) in [
+        (good().with("sessions: { keys: {hunter2} }"), "sessions.keys"),
+        (good().with("sessions: { keys: {hunter2: 1, hunter2: 2} }"), "sessions.keys"),
+        (good().with("sessions: { keys: [{hunter2}] }"), "sessions.keys[0]"),
+        (good().with("admin: { address: 127.0.0.1:1, token: {hunter2} }"), "admin.token"),
+        (good().issuer("shared_secret: {hunter2: x}, algorithms: HS256"), "issuers.corp.shared_secret"),
+    ] {
+        let found = errors(&text.text()).concat();
+        assert!(found.contains(place) && !found.contains("hunter2"), "{found}");
+    }
+    let twice = errors(&good().client("secret: { file: a, file: b }").text()).concat();
+    assert!(twice.contains("clients.web.secret.file: is given twice"), "{twice}");
+}
+
 #[test]
 fn no_error_repeats_what_a_variable_holds() {
     let gate = "public_url: https://gate.example.com";

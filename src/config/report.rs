@@ -15,12 +15,18 @@ pub(super) struct Report {
     wrong: RefCell<Vec<(Place, String)>>,
     warnings: RefCell<Vec<(Place, String)>>,
     shown: RefCell<Vec<(Place, ShownCertificate)>>,
+    hidden: RefCell<Vec<Place>>,
 }
 
 impl Report {
     /// The configuration cannot be used: what is wrong; what would be right.
     pub(super) fn wrong(&self, place: &Place, message: impl Into<String>) {
         self.wrong.borrow_mut().push((place.clone(), message.into()));
+    }
+
+    /// What stands below may be a secret: no mistake there is told, because its path would tell it.
+    pub(super) fn hide_below(&self, place: &Place) {
+        self.hidden.borrow_mut().push(place.clone());
     }
 
     /// It can be used, and somebody should know this.
@@ -59,7 +65,10 @@ impl Report {
     }
 
     pub(super) fn errors(self, file: &str, text: &str) -> ConfigErrors {
-        ConfigErrors { file: file.to_owned(), mistakes: in_order(self.wrong.into_inner(), text) }
+        let hidden = self.hidden.into_inner();
+        let mut wrong = self.wrong.into_inner();
+        wrong.retain(|(place, _)| !hidden.iter().any(|hidden| place.is_below(hidden)));
+        ConfigErrors { file: file.to_owned(), mistakes: in_order(wrong, text) }
     }
 }
 

@@ -54,6 +54,11 @@ impl Place {
         self.step(Step::Index(index))
     }
 
+    /// Whether this is a part of what stands at `other`.
+    pub(super) fn is_below(&self, other: &Self) -> bool {
+        self.0.len() > other.0.len() && self.0.starts_with(&other.0)
+    }
+
     fn step(&self, step: Step) -> Self {
         let mut steps = self.0.clone();
         steps.push(step);
