@@ -11,6 +11,8 @@ mod defaults;
 mod identity;
 #[path = "config/json_schema.rs"]
 mod json_schema;
+#[path = "config/yaml.rs"]
+mod yaml;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,7 +1,7 @@
 //! WHAT WAS ASKED. config.yaml becomes [`settings::Settings`], or a list of everything that is
 //! wrong with it, each with path, line and remedy.
 //!
-//! - `tree`: text → tree, and a place in the tree → its line
+//! - `tree`: text → tree, and a place in the tree → its line; `anchors`: names in it that are given twice; `unreadable`: what is no tree
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
 //! - `network`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `clients`, `login`, `native_clients`, `cookies`,
@@ -20,6 +20,7 @@ pub mod settings;
 pub mod summary;
 
 mod admin;
+mod anchors;
 mod certificates;
 mod clients;
 mod cookies;
@@ -45,6 +46,7 @@ mod sessions;
 mod signals;
 mod store;
 mod tree;
+mod unreadable;
 mod upstreams;
 mod validity;
 mod values;
@@ -154,7 +156,7 @@ fn parse_as(
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let report = Report::default();
     let (root, given_twice) = tree::read(text).map_err(|unreadable| {
-        let tree::Unreadable { line, column, message } = unreadable;
+        let unreadable::Unreadable { line, column, message } = unreadable;
         let mistake = Mistake { path: String::new(), line, column, message };
         ConfigErrors { file: file.to_owned(), mistakes: vec![mistake] }
     })?;

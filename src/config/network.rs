@@ -138,7 +138,8 @@ pub(super) fn address(value: &Value<'_>) -> Option<SocketAddr> {
     let address = text.parse();
     if address.is_err() {
         let written = value.written();
-        let remedy = "write IP address and port, like `127.0.0.1:8080`, `0.0.0.0:8080` or `[::]:8080`";
+        let remedy =
+            "write IP address and port, like `127.0.0.1:8080`, `0.0.0.0:8080` or, in quotes, `\"[::]:8080\"`";
         value.wrong(format!("`{written}` is not an address; {remedy}"));
     }
     address.ok()
