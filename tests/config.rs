@@ -11,6 +11,10 @@ mod defaults;
 mod identity;
 #[path = "config/json_schema.rs"]
 mod json_schema;
+#[path = "config/machine.rs"]
+mod machine;
+#[path = "config/variables.rs"]
+mod variables;
 #[path = "config/yaml.rs"]
 mod yaml;
 
@@ -21,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tollgate::cli::{self, Next, Surroundings};
+use tollgate::config::machine::Variables;
 use tollgate::config::settings::*;
 use tollgate::config::{self, Loaded, error::ConfigErrors, schema};
 use tollgate::core::assertion::Binding;
@@ -39,6 +44,9 @@ fn env(name: &str) -> Option<String> {
         "AUDIENCE" => Some("https://api.example.com".to_owned()),
         "PUBLIC" => Some("true".to_owned()),
         "TRAP" => Some("{id}".to_owned()),
+        "TRAP_PATH" => Some("/api/{id}".to_owned()),
+        "TRAP_STAR" => Some("/*".to_owned()),
+        "STAR" => Some("*".to_owned()),
         "TWICE" => Some("${WEB_APP_SECRET}".to_owned()),
         "SECRET_DURATION" => Some("hunter2".to_owned()),
         "EMPTY" => Some(String::new()),
@@ -57,7 +65,7 @@ fn held(name: &str) -> Option<&'static str> {
         "HELD_PORT" => "hunter2.example:8080",
         "HELD_DOT" => "hunter2.example.",
         "HELD_URL" => "https://hunter2.example/x?y",
-        "HELD_PATH" => "/hunter2/*",
+        "HELD_PATH" => "/hunter2",
         "HELD_SPELT" => "/%68unter2",
         "HELD_SCOPES" => "hunter2 hunter2",
         "HELD_TIME" => "4242d",
@@ -594,10 +602,10 @@ fn no_error_repeats_what_a_variable_holds() {
     }
     let to = "to: \"http://10.0.0.1:3000\"";
     cases.extend([
-        again(&format!("  - {{ path: \"${{HELD_PATH}}\", {to} }}\n").repeat(2)),
+        again(&format!("  - {{ path: \"${{HELD_PATH}}/*\", {to} }}\n").repeat(2)),
         again(&format!("  - {{ path: /x, host: \"${{HELD_NAME}}\", {to} }}\n").repeat(2)),
         again(&format!("  - {{ path: /x/*, name: \"${{HELD}}\", {to} }}\n  - {{ path: /y/*, name: \"${{HELD}}\", {to} }}\n")),
-        again(&format!("  - {{ path: \"${{HELD_PATH}}\", strip_prefix: /x, {to} }}\n")),
+        again(&format!("  - {{ path: \"${{HELD_PATH}}/*\", strip_prefix: /x, {to} }}\n")),
         good().route("require: { scope: \"${HELD_SCOPES}\" }"),
         good().issuer("timeout: \"${HELD_TIME}\""),
         good().with("trusted_proxies: \"${HELD_NETWORK}\""),
@@ -2632,7 +2640,7 @@ fn the_examples_of_the_documentation_are_valid() {
 
 fn command(folder: &Path, arguments: &[&str]) -> (Next, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut around = Surroundings { env: &env, folder, out: &mut out, err: &mut err };
+    let mut around = Surroundings { machine: &Variables(&env), folder, out: &mut out, err: &mut err };
     let next = cli::prepare(["tollgate"].iter().chain(arguments).map(Into::into), &mut around);
     (next, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
