@@ -38,6 +38,17 @@ impl Lookup {
         Self { name, port, deadline, found, turn, running }
     }
 
+    /// The same name with another deadline: its addresses, and whose turn it is, stay.
+    pub(super) fn within(&self, deadline: Duration) -> Self {
+        let found = ArcSwapOption::new(self.found.load_full());
+        let turn = AtomicUsize::new(self.turn.load(Ordering::Relaxed));
+        Self { name: self.name.clone(), port: self.port, deadline, found, turn, running: Mutex::new(None) }
+    }
+
+    pub(super) const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// The address to connect to. `None`: the name does not resolve.
     pub(super) async fn address(self: &Arc<Self>) -> Option<SocketAddr> {
         match self.known() {

@@ -95,8 +95,9 @@ impl Server {
             url,
             authority,
             template,
-            lookup: match before {
-                Some(before) => before.lookup.clone(),
+            lookup: match before.map(|before| before.lookup.as_ref()) {
+                Some(Some(known)) if known.deadline() != deadline => Some(Arc::new(known.within(deadline))),
+                Some(known) => known.cloned(),
                 None => literal.is_none().then(|| Arc::new(Lookup::new(name, port, deadline))),
             },
             generation: before.map(|before| before.generation.clone()).unwrap_or_default(),
@@ -247,6 +248,23 @@ pub(super) mod tests {
         let v6 = server("https://[::1]/").peer().await.unwrap();
         assert_eq!(v6._address, PeerAddress::Inet("[::1]:443".parse().unwrap()));
         assert_eq!(v6.sni, "::1");
+    }
+
+    #[tokio::test]
+    async fn another_deadline_counts_for_its_name_too_and_its_addresses_stay() {
+        let [one, two] = ["10.0.0.1:81", "10.0.0.2:81"].map(|text| text.parse().unwrap());
+        let mut upstream = upstream(&["http://several.test:81"]);
+        let before = server_at(&[one, two]);
+        before.next_address();
+        let again = |upstream: &Upstream| {
+            Server::new(upstream, &upstream.servers[0], Some(&before), None).unwrap().lookup.unwrap()
+        };
+        upstream.timeouts.connect = before.lookup.as_ref().unwrap().deadline();
+        assert!(Arc::ptr_eq(&again(&upstream), before.lookup.as_ref().unwrap()), "nothing changed");
+        upstream.timeouts.connect = Duration::from_secs(7);
+        let lookup = again(&upstream);
+        assert_eq!(lookup.deadline(), Duration::from_secs(7));
+        assert_eq!(lookup.addresses().await, [two, one]);
     }
 
     #[tokio::test]
