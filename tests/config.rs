@@ -435,7 +435,7 @@ fn long_forms_mean_what_they_say() {
     let text = full(folder.path());
     let Loaded { settings, .. } = config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap();
     let shown: Vec<&str> = settings.certificates.iter().map(|shown| shown.file.as_str()).collect();
-    assert_eq!(shown, ["gate.pem", "ca.pem"], "to clients and upstreams, and with a private key");
+    assert_eq!(shown, ["ca.pem", "gate.pem"], "to upstreams, and with a private key");
     let corp = &settings.issuers[0];
     assert_eq!(corp.rules.iss, "https://login.example.com/realms/main");
     assert_eq!(corp.rules.audiences, ["https://api.example.com"]);

@@ -132,9 +132,9 @@ impl<'a> Keys<'a> {
         self.reader.report.warn(&self.place_of(key), message);
     }
 
-    /// All that were noted by [`Value::shows`] so far.
-    pub(super) fn certificates(&self) -> Vec<ShownCertificate> {
-        self.reader.report.certificates()
+    /// All that were noted by [`Value::shows`] so far, but for those below `key`.
+    pub(super) fn certificates_beside(&self, key: &str) -> Vec<ShownCertificate> {
+        self.reader.report.certificates_beside(&self.place.key(key))
     }
 }
 

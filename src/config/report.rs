@@ -39,10 +39,10 @@ impl Report {
         self.shown.borrow_mut().push((place.clone(), certificate));
     }
 
-    /// Those certificates, each file once.
-    pub(super) fn certificates(&self) -> Vec<ShownCertificate> {
+    /// Those certificates that are not named below `other`, each file once.
+    pub(super) fn certificates_beside(&self, other: &Place) -> Vec<ShownCertificate> {
         let mut certificates: Vec<ShownCertificate> = Vec::new();
-        for (_, shown) in &*self.shown.borrow() {
+        for (_, shown) in self.shown.borrow().iter().filter(|(place, _)| !place.is_below(other)) {
             if !certificates.iter().any(|other| other.file == shown.file) {
                 certificates.push(shown.clone());
             }
