@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::version::TLS13;
 use tollgate::config::settings::{Settings, SubjectInLog};
 
+use crate::shared_signals::asked_as_operator;
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::tls::{Authority, Http2, connect};
@@ -212,7 +213,9 @@ async fn the_dates_of_certificates_are_of_those_that_listeners_show() {
     let upstream = Upstream::start().await;
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
-    ["before", "after"].map(|name| authority.sign(&["gate.localhost"]).write(folder.path(), name));
+    for name in ["before", "after"] {
+        authority.sign(&["gate.localhost"]).write(folder.path(), name);
+    }
     let at = folder.path().display();
     let top = |address: &str, name: &str| {
         format!(
@@ -227,7 +230,7 @@ async fn the_dates_of_certificates_are_of_those_that_listeners_show() {
     };
     let told = async || {
         let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
-        let status: serde_json::Value = serde_json::from_slice(&gateway.admin("/status").await.body).unwrap();
+        let status = asked_as_operator(&gateway, "/status").await.json();
         ["before", "after"].map(|name| {
             let file = format!("{at}/{name}.pem");
             let in_metrics = metrics.contains(&format!("end_time_seconds{{certificate=\"{file}\"}}"));
