@@ -75,8 +75,8 @@ mod tests {
     fn an_address_of_its_own_is_known_from_any_other() {
         let has = |address: &str| ThisMachine.has_address(address.parse().unwrap());
         assert!(has("127.0.0.1"));
-        // Set aside for examples (RFC 5737 section 3, RFC 3849).
-        assert!(!has("192.0.2.1") && !has("198.51.100.7") && !has("2001:db8::1"));
+        // Reserved, and set aside for examples (RFC 1112 section 4, RFC 3849 section 2).
+        assert!(!has("240.0.0.1") && !has("2001:db8::ffff:1"));
         // One that is not of loopback, where this machine has one.
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         if socket.connect("192.0.2.1:9").is_ok() {
