@@ -5,6 +5,7 @@ mod explain;
 mod live;
 mod revoke;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,13 +16,14 @@ use clap::{Parser, Subcommand};
 use explain::Explain;
 use revoke::Revoke;
 
+use crate::config::machine::Machine;
 use crate::config::settings::Settings;
 use crate::config::{self, Loaded, keys, schema, summary};
 use crate::core::secret::Secret;
 use crate::flows::ports::Clock as _;
 use crate::io::admin_client::AdminClient;
 use crate::io::key_files::{self, made_admin_token};
-use crate::io::system::SystemClock;
+use crate::io::system::{SystemClock, ThisMachine};
 
 /// Where the configuration is looked for when no file is named, in this order.
 const PLACES: [&str; 2] = ["config.yaml", "/etc/tollgate/config.yaml"];
@@ -74,9 +76,9 @@ enum Keys {
 }
 
 /// What a command reads and writes, so that tests need no process.
-#[allow(missing_debug_implementations)] // closures and writers
+#[allow(missing_debug_implementations)] // writers
 pub struct Surroundings<'a> {
-    pub env: &'a dyn Fn(&str) -> Option<String>,
+    pub machine: &'a dyn Machine,
     /// Relative paths of configurations begin here.
     pub folder: &'a Path,
     pub out: &'a mut dyn Write,
@@ -88,8 +90,8 @@ pub fn main() -> ExitCode {
     let next = {
         // Nothing may hold these locks while the gateway runs.
         let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-        let env = |name: &str| std::env::var(name).ok();
-        let mut around = Surroundings { env: &env, folder: Path::new(""), out: &mut out, err: &mut err };
+        let folder = Path::new("");
+        let mut around = Surroundings { machine: &ThisMachine, folder, out: &mut out, err: &mut err };
         prepare(std::env::args_os(), &mut around)
     };
     match next {
@@ -177,7 +179,8 @@ fn ask_admin(revoke: Revoke, around: &mut Surroundings<'_>) -> u8 {
             Err(code) => return code,
         },
     };
-    let name = (around.env)("SUDO_USER").or_else(|| (around.env)("USER")).unwrap_or_default();
+    let who = |name| around.machine.variable(name)?.into_string().ok();
+    let name = who("SUDO_USER").or_else(|| who("USER")).unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let why = match (token, runtime) {
         (Ok(token), Ok(runtime)) => {
@@ -232,7 +235,7 @@ fn load(named: Option<PathBuf>, around: &mut Surroundings<'_>) -> Result<(String
         );
         return Err(1);
     };
-    match config::load(&around.folder.join(&path), around.env) {
+    match config::load_noting(&around.folder.join(&path), around.machine, &RefCell::default()) {
         Ok(loaded) => Ok((path.display().to_string(), loaded.with_dates_at(SystemClock.now()))),
         Err(mut errors) => {
             errors.file = path.display().to_string();

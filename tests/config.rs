@@ -11,6 +11,12 @@ mod defaults;
 mod identity;
 #[path = "config/json_schema.rs"]
 mod json_schema;
+#[path = "config/machine.rs"]
+mod machine;
+#[path = "config/variables.rs"]
+mod variables;
+#[path = "config/yaml.rs"]
+mod yaml;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tollgate::cli::{self, Next, Surroundings};
+use tollgate::config::machine::Variables;
 use tollgate::config::settings::*;
 use tollgate::config::{self, Loaded, error::ConfigErrors, schema};
 use tollgate::core::assertion::Binding;
@@ -37,6 +44,9 @@ fn env(name: &str) -> Option<String> {
         "AUDIENCE" => Some("https://api.example.com".to_owned()),
         "PUBLIC" => Some("true".to_owned()),
         "TRAP" => Some("{id}".to_owned()),
+        "TRAP_PATH" => Some("/api/{id}".to_owned()),
+        "TRAP_STAR" => Some("/*".to_owned()),
+        "STAR" => Some("*".to_owned()),
         "TWICE" => Some("${WEB_APP_SECRET}".to_owned()),
         "SECRET_DURATION" => Some("hunter2".to_owned()),
         "EMPTY" => Some(String::new()),
@@ -55,7 +65,7 @@ fn held(name: &str) -> Option<&'static str> {
         "HELD_PORT" => "hunter2.example:8080",
         "HELD_DOT" => "hunter2.example.",
         "HELD_URL" => "https://hunter2.example/x?y",
-        "HELD_PATH" => "/hunter2/*",
+        "HELD_PATH" => "/hunter2",
         "HELD_SPELT" => "/%68unter2",
         "HELD_SCOPES" => "hunter2 hunter2",
         "HELD_TIME" => "4242d",
@@ -425,7 +435,7 @@ fn long_forms_mean_what_they_say() {
     let text = full(folder.path());
     let Loaded { settings, .. } = config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap();
     let shown: Vec<&str> = settings.certificates.iter().map(|shown| shown.file.as_str()).collect();
-    assert_eq!(shown, ["gate.pem", "ca.pem"], "to clients and upstreams, and with a private key");
+    assert_eq!(shown, ["ca.pem", "gate.pem"], "to upstreams, and with a private key");
     let corp = &settings.issuers[0];
     assert_eq!(corp.rules.iss, "https://login.example.com/realms/main");
     assert_eq!(corp.rules.audiences, ["https://api.example.com"]);
@@ -534,6 +544,35 @@ fn a_secret_never_shows_in_settings_or_errors() {
     assert!(!told.contains("hunter2"), "{told}");
 }
 
+/// Whose braces nobody quoted: its parts are names of keys then.
+#[test]
+fn a_secret_in_braces_is_repeated_by_no_message() {
+    let secret = "clients.web.secret";
+    for braces in [
+        "{hunter2}",
+        "{hunter2, hunter2}",
+        "{ file: a, hunter2: b }",
+        "{ fil: hunter2, hunter2: {} }",
+        "{ hunter2: [1] }",
+    ] {
+        let text = good().client(&format!("secret: {braces}")).text();
+        only_error(&text, secret, "other keys than `file`; write text in quotes");
+        assert!(!parse(&text).unwrap_err().to_string().contains("hunter2"), "{braces}");
+    }
+    for (text, place) in [
+        (good().with("sessions: { keys: {hunter2} }"), "sessions.keys"),
+        (good().with("sessions: { keys: {hunter2: 1, hunter2: 2} }"), "sessions.keys"),
+        (good().with("sessions: { keys: [{hunter2}] }"), "sessions.keys[0]"),
+        (good().with("admin: { address: 127.0.0.1:1, token: {hunter2} }"), "admin.token"),
+        (good().issuer("shared_secret: {hunter2: x}, algorithms: HS256"), "issuers.corp.shared_secret"),
+    ] {
+        let found = errors(&text.text()).concat();
+        assert!(found.contains(place) && !found.contains("hunter2"), "{found}");
+    }
+    let twice = errors(&good().client("secret: { file: a, file: b }").text()).concat();
+    assert!(twice.contains("clients.web.secret.file: is given twice"), "{twice}");
+}
+
 #[test]
 fn no_error_repeats_what_a_variable_holds() {
     let gate = "public_url: https://gate.example.com";
@@ -563,10 +602,10 @@ fn no_error_repeats_what_a_variable_holds() {
     }
     let to = "to: \"http://10.0.0.1:3000\"";
     cases.extend([
-        again(&format!("  - {{ path: \"${{HELD_PATH}}\", {to} }}\n").repeat(2)),
+        again(&format!("  - {{ path: \"${{HELD_PATH}}/*\", {to} }}\n").repeat(2)),
         again(&format!("  - {{ path: /x, host: \"${{HELD_NAME}}\", {to} }}\n").repeat(2)),
         again(&format!("  - {{ path: /x/*, name: \"${{HELD}}\", {to} }}\n  - {{ path: /y/*, name: \"${{HELD}}\", {to} }}\n")),
-        again(&format!("  - {{ path: \"${{HELD_PATH}}\", strip_prefix: /x, {to} }}\n")),
+        again(&format!("  - {{ path: \"${{HELD_PATH}}/*\", strip_prefix: /x, {to} }}\n")),
         good().route("require: { scope: \"${HELD_SCOPES}\" }"),
         good().issuer("timeout: \"${HELD_TIME}\""),
         good().with("trusted_proxies: \"${HELD_NETWORK}\""),
@@ -1720,7 +1759,7 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
         ("grants: [refresh_token]", "", "clients.web.grants", "ask for no tokens"),
         ("accept_any_access_token: true", "", "clients.web.accept_any_access_token", "itself uses"),
         ("cookie: { path: /oauth }", "", "clients.web.cookie.path", "its path is `/`"),
-        ("identity: id_token", "", "clients.web.identity", "`openid`"),
+        ("identity: id_token, scope: api:read", "", "clients.web.identity", "`openid`"),
         ("csrf_header: Content-Type", "", "clients.web.csrf_header", "`X-`"),
         ("redirect_uri: \"https://gate.example.com/in\"", "", "clients.web.redirect_uri", "/oauth/callback"),
         ("authorize: { state: x }", "", "clients.web.authorize.state", "itself"),
@@ -1740,6 +1779,16 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
     ] {
         only_error(&session(client, route), place, says);
     }
+}
+
+#[test]
+fn an_id_token_is_asked_for_where_no_scope_is_named() {
+    assert!(settings(&session("identity: id_token", "")).clients[0].session.is_some());
+    assert!(
+        settings(&session("identity: id_token, scope: openid api:read", "")).clients[0].session.is_some()
+    );
+    let without = session("identity: id_token, scope: api:read", "");
+    only_error(&without, "clients.web.identity", "without `openid` in `scope`");
 }
 
 #[test]
@@ -2604,7 +2653,7 @@ fn the_examples_of_the_documentation_are_valid() {
 
 fn command(folder: &Path, arguments: &[&str]) -> (Next, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut around = Surroundings { env: &env, folder, out: &mut out, err: &mut err };
+    let mut around = Surroundings { machine: &Variables(&env), folder, out: &mut out, err: &mut err };
     let next = cli::prepare(["tollgate"].iter().chain(arguments).map(Into::into), &mut around);
     (next, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }

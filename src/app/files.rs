@@ -1,6 +1,9 @@
 //! The files that a configuration was read from, and whether one of them changed. Looks at them every few
 //! seconds: that works on every file system, and when a whole folder is swapped under a link.
 //!
+//! Not every cause for which a file could not be read leaves a trace in what is seen of it when it ends: so after a reading that
+//! failed for one, they are read again after a while, changed or not.
+//!
 //! A look may hang with its file system. Nobody waits for it but whoever asks whether something changed, and there is one at a
 //! time.
 
@@ -10,21 +13,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::Instant;
 
-use crate::config::{Seen, look};
+use crate::config::{Noted, Seen, look};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long after a reading that failed they are read again, though nothing is seen to have changed.
+const AGAIN: Duration = Duration::from_secs(30);
 
 type Look = dyn Fn(&Path) -> Seen + Send + Sync;
 /// What was looked at, and what was seen.
 type Looked = (Arc<[PathBuf]>, Vec<Seen>);
 
+/// Why they are to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Changed,
+    /// They could not be read a while ago.
+    Unread,
+}
+
 /// The files, as they were just before they were read: what changes meanwhile is not missed.
 pub(super) struct Files {
     paths: Arc<[PathBuf]>,
-    /// `None`: they are taken for read as the next look finds them.
+    /// `None`: what they were then is not known; as the next look finds them they count as looked at.
     read: Option<Vec<Seen>>,
+    /// When they are read again in any case.
+    again_at: Option<Instant>,
     /// A look that has not ended, perhaps at others, for whoever asks next.
     looking: Option<JoinHandle<Looked>>,
     look: Arc<Look>,
@@ -33,31 +49,43 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn new(files: BTreeMap<PathBuf, Seen>) -> Self {
         let (paths, read): (Vec<_>, Vec<_>) = files.into_iter().unzip();
-        Self { paths: paths.into(), read: Some(read), looking: None, look: Arc::new(look) }
+        let (again_at, looking) = (None, None);
+        Self { paths: paths.into(), read: Some(read), again_at, looking, look: Arc::new(look) }
     }
 
     /// Others from here on, or the same as they were before they were read again.
-    pub(super) fn replace(&mut self, files: BTreeMap<PathBuf, Seen>) {
-        let (paths, read): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+    pub(super) fn replace(&mut self, noted: Noted) {
+        let (paths, read): (Vec<_>, Vec<_>) = noted.files.into_iter().unzip();
         (self.paths, self.read) = (paths.into(), Some(read));
+        self.again_at = noted.unread.then(|| Instant::now() + AGAIN);
     }
 
-    /// Takes them for read as they are now.
-    pub(super) fn look_again(&mut self) {
+    /// They were not read in time, whatever they are.
+    pub(super) fn not_read(&mut self) {
         self.read = None;
+        self.put_off();
+    }
+
+    /// Whether they can be read now is not tried yet.
+    pub(super) fn put_off(&mut self) {
+        self.again_at = Some(Instant::now() + AGAIN);
     }
 
     /// Waits until one of them has changed and then stands still, so that a file that is being written is
-    /// not read by half.
-    pub(super) async fn changed(&mut self) {
+    /// not read by half; or until a while has passed since they could not be read.
+    pub(super) async fn due(&mut self) -> Due {
         let mut before = self.read.clone();
         let mut looks = tokio::time::interval(LOOK);
         loop {
             looks.tick().await;
             let now = self.seen().await;
             let read = self.read.get_or_insert_with(|| now.clone());
-            if *read != now && before.as_ref() == Some(&now) {
-                return;
+            let stands_still = before.as_ref() == Some(&now);
+            if stands_still && *read != now {
+                return Due::Changed;
+            }
+            if stands_still && self.again_at.is_some_and(|at| at <= Instant::now()) {
+                return Due::Unread;
             }
             before = Some(now);
         }
@@ -90,14 +118,18 @@ impl Files {
 mod tests {
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::sync::mpsc;
-    use std::time::SystemTime;
 
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::config::State;
 
     fn state(length: u64) -> Seen {
-        Some((SystemTime::UNIX_EPOCH, length, 1))
+        Some(State { length, ..State::default() })
+    }
+
+    fn noted(name: &str, length: u64, unread: bool) -> Noted {
+        Noted { files: BTreeMap::from([(PathBuf::from(name), state(length))]), unread }
     }
 
     fn files(look: impl Fn(&Path) -> Seen + Send + Sync + 'static) -> Files {
@@ -120,8 +152,8 @@ mod tests {
             for _ in 0..3 {
                 tokio::select! {
                     biased;
-                    () = files.changed() => panic!("nobody knows yet"),
-                    _ = signals.recv() => files.look_again(),
+                    _ = files.due() => panic!("nobody knows yet"),
+                    _ = signals.recv() => files.not_read(),
                 }
             }
         });
@@ -136,17 +168,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_changed_and_stands_still_is_told_and_what_was_taken_for_read_is_not() {
+    async fn what_changed_and_stands_still_is_told_and_what_was_read_so_is_not() {
         let length = Arc::new(AtomicU64::new(7));
         let now = length.clone();
         let mut files = files(move |_| state(now.load(Ordering::Relaxed)));
-        let within = |looks: u32| LOOK * looks + LOOK / 2;
-        tokio::time::timeout(within(2), files.changed()).await.expect("it is another than was read");
-        files.look_again();
-        assert!(tokio::time::timeout(within(5), files.changed()).await.is_err(), "as it is now");
+        assert_eq!(within(LOOK * 2, &mut files).await, Some(Due::Changed), "it is another than was read");
+        files.replace(noted("config.yaml", 7, false));
+        assert_eq!(within(AGAIN * 4, &mut files).await, None, "as it was read");
         length.store(8, Ordering::Relaxed);
-        tokio::time::timeout(within(2), files.changed()).await.expect("changed since");
-        files.replace(BTreeMap::from([(PathBuf::from("other.yaml"), state(8))]));
-        assert!(tokio::time::timeout(within(5), files.changed()).await.is_err(), "as it was read");
+        assert_eq!(within(LOOK * 2, &mut files).await, Some(Due::Changed));
+        files.replace(noted("other.yaml", 8, false));
+        assert_eq!(within(AGAIN * 4, &mut files).await, None, "as it was read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_read_is_due_though_it_looks_the_same_and_not_at_every_look() {
+        let length = Arc::new(AtomicU64::new(7));
+        let now = length.clone();
+        let mut files = files(move |_| state(now.load(Ordering::Relaxed)));
+        let fail: [fn(&mut Files); 3] =
+            [Files::not_read, |files| files.replace(noted("config.yaml", 7, true)), Files::put_off];
+        for fail in fail {
+            for _ in 0..3 {
+                fail(&mut files);
+                assert_eq!(within(AGAIN - LOOK, &mut files).await, None, "not at every look");
+                assert_eq!(within(LOOK * 3, &mut files).await, Some(Due::Unread));
+            }
+            fail(&mut files);
+            assert_eq!(within(LOOK * 2, &mut files).await, None);
+            length.store(8, Ordering::Relaxed);
+            assert_eq!(within(LOOK * 2, &mut files).await, Some(Due::Changed), "at once");
+            length.store(7, Ordering::Relaxed);
+            files.replace(noted("config.yaml", 7, false));
+        }
+        assert_eq!(within(AGAIN * 4, &mut files).await, None, "it was read");
+    }
+
+    /// What is due within this time and half a look more.
+    async fn within(time: Duration, files: &mut Files) -> Option<Due> {
+        tokio::time::timeout(time + LOOK / 2, files.due()).await.ok()
     }
 }

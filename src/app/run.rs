@@ -3,7 +3,6 @@
 //! successor; a successor that fails is told in the log, and this process stays.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,22 +10,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::files::Files;
+use super::files::{Due, Files};
 use super::{App, Outside, StartError, take_over};
 use crate::config::settings::Settings;
-use crate::config::{self, Loaded, Seen};
+use crate::config::{self, Loaded, Noted};
 use crate::flows::ports::Clock as _;
 use crate::flows::reload::Reloaded;
 use crate::io::handover::questions::Answers;
 use crate::io::handover::{Channel, Successor};
-use crate::io::system::SystemClock;
+use crate::io::system::{SystemClock, ThisMachine};
 use crate::io::{log, supervisor};
 use crate::state::lines::Lines;
 
 /// How long its files may take to be read again: on a file system that hangs, or from a pipe, they never come, and
 /// signals must still be heard.
 const READING: Duration = Duration::from_secs(10);
+
+/// What came of a reading, and what it asked for.
+type Read = (Result<Loaded, Vec<String>>, Noted);
 
 /// Where a configuration came from, to read it again.
 #[derive(Clone, Debug)]
@@ -36,12 +39,32 @@ pub struct Source {
     pub name: String,
 }
 
+/// The source, and the latest reading of it, for as long as it goes on: on a file system that hangs nobody waits for it any more.
+struct Reading {
+    source: Source,
+    under_way: Option<JoinHandle<Read>>,
+}
+
+impl Reading {
+    /// `None`: it did not come to an end.
+    async fn begin(&mut self) -> Option<Read> {
+        let source = self.source.clone();
+        let read = self.under_way.insert(spawn_blocking(move || source.read())).await;
+        self.under_way = None;
+        read.ok()
+    }
+
+    /// Whether another would only take another thread along.
+    fn hangs(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| !under_way.is_finished())
+    }
+}
+
 impl Source {
     /// The configuration, or every mistake in it as a line of text; and the files that were read.
-    fn read(&self) -> (Result<Loaded, Vec<String>>, BTreeMap<PathBuf, Seen>) {
+    fn read(&self) -> Read {
         let noted = RefCell::default();
-        let env = |name: &str| std::env::var(name).ok();
-        let loaded = config::load_noting(&self.path, &env, &noted);
+        let loaded = config::load_noting(&self.path, &ThisMachine, &noted);
         let loaded = loaded.map(|loaded| loaded.with_dates_at(SystemClock.now()));
         let told =
             loaded.map_err(|errors| errors.mistakes.iter().map(|mistake| mistake.show(&self.name)).collect());
@@ -137,17 +160,21 @@ async fn serve(
     say_what_runs(&settings, &app);
     drop(settings);
     let mut requests = app.gate.operators.reloads.listen();
+    let mut reading = Reading { source, under_way: None };
     let last = loop {
         tokio::select! {
             () = received(&mut signals.terminate) => break Last::Told(End::AfterLameDuck),
             () = received(&mut signals.interrupt) => break Last::Told(End::AtOnce),
-            () = received(&mut signals.hangup) => drop(read_again(&app, &source, &mut files).await),
+            () = received(&mut signals.hangup) => drop(read_again(&app, &mut reading, &mut files).await),
             () = received(&mut signals.quit) => if let Some(last) = hand_over(&app, &mut signals).await {
                 break last;
             },
-            () = files.changed() => drop(read_again(&app, &source, &mut files).await),
+            due = files.due() => match due {
+                Due::Unread if reading.hangs() => files.put_off(),
+                Due::Unread | Due::Changed => drop(read_again(&app, &mut reading, &mut files).await),
+            },
             Some(waiting) = requests.recv() => {
-                let _ = waiting.send(read_again(&app, &source, &mut files).await);
+                let _ = waiting.send(read_again(&app, &mut reading, &mut files).await);
             }
         }
     };
@@ -222,14 +249,14 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
 }
 
 /// Reads the configuration again and takes it over, or says why not. `files` are those to look at next.
-async fn read_again(app: &App, source: &Source, files: &mut Files) -> Reloaded {
-    let from = source.clone();
-    let reading = tokio::time::timeout(READING, tokio::task::spawn_blocking(move || from.read()));
-    let loaded = if let Ok(Ok((loaded, read))) = reading.await {
-        files.replace(read);
+async fn read_again(app: &App, reading: &mut Reading, files: &mut Files) -> Reloaded {
+    let read = tokio::time::timeout(READING, reading.begin()).await;
+    let source = &reading.source;
+    let loaded = if let Ok(Some((loaded, noted))) = read {
+        files.replace(noted);
         loaded
     } else {
-        files.look_again();
+        files.not_read();
         Err(vec![format!("{}: could not be read within {} s", source.name, READING.as_secs())])
     };
     let mistakes = match loaded {

@@ -35,8 +35,8 @@ pub(super) fn read(keys: &Keys<'_>) -> Option<Certificate> {
     }
     match CertifiedKey::from_der(chain, key, &default_provider()) {
         Ok(key) => {
-            validity::note(&value, key.cert.first()?);
-            Some(Certificate { names, key: Arc::new(key) })
+            let shown = validity::note(&value, key.cert.first()?)?;
+            Some(Certificate { names, key: Arc::new(key), shown })
         }
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
             keys.wrong("key", "is not the key of this certificate; name the two that belong together");

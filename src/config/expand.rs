@@ -3,8 +3,7 @@
 //!
 //! Must never: put a value into an error. The name of a variable may be told, its value not.
 
-/// Looks a name of the environment up.
-pub(super) type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+use crate::config::machine::Machine;
 
 /// A scalar after replacement.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,12 +11,18 @@ pub(super) struct Expanded {
     pub(super) text: String,
     /// `${X:-default}` stood in it, whether or not the default was used.
     pub(super) has_default: bool,
+    /// A variable held a sign that would mean something in the pattern of a path.
+    pub(super) brings_pattern: bool,
 }
 
+/// Signs of `{name}` and `*`.
+const OF_PATTERNS: [char; 3] = ['{', '}', '*'];
+
 /// Replaces every `${X}` and `${X:-default}`; `$$` is a dollar. As in a shell, a default also
-/// stands in for a variable that is set and empty. The error says what would be right.
-pub(super) fn expand(text: &str, env: &Environment<'_>) -> Result<Expanded, String> {
-    let mut out = Expanded { text: String::with_capacity(text.len()), has_default: false };
+/// stands in for a variable that is set and empty; it is taken as it stands. The error says what would be right.
+pub(super) fn expand(text: &str, machine: &dyn Machine) -> Result<Expanded, String> {
+    let mut out =
+        Expanded { text: String::with_capacity(text.len()), has_default: false, brings_pattern: false };
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         out.text.push_str(before);
@@ -39,18 +44,37 @@ pub(super) fn expand(text: &str, env: &Environment<'_>) -> Result<Expanded, Stri
                     .to_owned(),
             );
         }
+        if default.is_some_and(|default| default.contains(['$', '{'])) {
+            return Err(format!(
+                "the default of `{name}` has a `$` or `{{` in it, and ends at the first `}}`; a default holds no variable, no dollar and no `{{`: set `{name}`, or write another default"
+            ));
+        }
         out.has_default |= default.is_some();
-        let value = match (env(name), default) {
-            (Some(value), None) => value,
-            (Some(value), Some(_)) if !value.is_empty() => value,
-            (_, Some(default)) => default.to_owned(),
+        match (held(name, machine)?, default) {
+            (Some(value), None) => out.push(&value),
+            (Some(value), Some(_)) if !value.is_empty() => out.push(&value),
+            (_, Some(default)) => out.text.push_str(default),
             (None, None) => return Err(format!("the environment variable `{name}` is not set; set it")),
-        };
-        out.text.push_str(&value);
+        }
         rest = after;
     }
     out.text.push_str(rest);
     Ok(out)
+}
+
+impl Expanded {
+    fn push(&mut self, held: &str) {
+        self.brings_pattern |= held.contains(OF_PATTERNS);
+        self.text.push_str(held);
+    }
+}
+
+/// What a variable holds; `None` where it is not set.
+fn held(name: &str, machine: &dyn Machine) -> Result<Option<String>, String> {
+    let Some(value) = machine.variable(name) else { return Ok(None) };
+    let is_no_text =
+        |_| format!("the environment variable `{name}` is set, and is not UTF-8; set it to text in UTF-8");
+    value.into_string().map(Some).map_err(is_no_text)
 }
 
 fn is_name(name: &str) -> bool {
@@ -61,19 +85,32 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::net::IpAddr;
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
-    fn env(name: &str) -> Option<String> {
-        match name {
-            "X" => Some("value".to_owned()),
-            "NESTED" => Some("${X} $$ {id}".to_owned()),
-            "EMPTY" => Some(String::new()),
-            _ => None,
+    struct Env;
+
+    impl Machine for Env {
+        fn variable(&self, name: &str) -> Option<OsString> {
+            Some(match name {
+                "X" => "value".into(),
+                "NESTED" => "${X} $$ {id}".into(),
+                "EMPTY" => "".into(),
+                "LATIN1" => OsString::from_vec(b"stra\xdfe".to_vec()),
+                _ => return None,
+            })
+        }
+
+        fn has_address(&self, _: IpAddr) -> bool {
+            false
         }
     }
 
     fn text(of: &str) -> Result<String, String> {
-        expand(of, &env).map(|e| e.text)
+        expand(of, &Env).map(|e| e.text)
     }
 
     #[test]
@@ -90,8 +127,8 @@ mod tests {
         assert_eq!(text("${EMPTY:-d}").unwrap(), "d");
         assert_eq!(text("${X:-d}").unwrap(), "value");
         assert_eq!(text("${NO:-}").unwrap(), "");
-        assert!(expand("${X:-d}", &env).unwrap().has_default);
-        assert!(!expand("${X}", &env).unwrap().has_default);
+        assert!(expand("${X:-d}", &Env).unwrap().has_default);
+        assert!(!expand("${X}", &Env).unwrap().has_default);
     }
 
     #[test]
@@ -101,5 +138,36 @@ mod tests {
             let error = text(bad).unwrap_err();
             assert!(error.contains("$$"), "{bad}: {error}");
         }
+    }
+    #[test]
+    fn a_default_is_taken_as_it_stands_or_refused() {
+        for bad in
+            ["${X:-${Y}}", "${NO:-${X}}", "${NO:-a$$b}", "${X:-a$}", "${NO:-{id}}", "${EMPTY:-${NO:-x}}"]
+        {
+            let error = text(bad).unwrap_err();
+            assert!(
+                error.contains("a default holds no variable") && !error.contains("value"),
+                "{bad}: {error}"
+            );
+        }
+        assert_eq!(text("${NO:-a}b}").unwrap(), "ab}", "its first brace ends it");
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_not_taken_for_one_that_is_not_set() {
+        for no_text in ["${LATIN1}", "${LATIN1:-x}"] {
+            let error = text(no_text).unwrap_err();
+            assert!(
+                error.contains("`LATIN1` is set, and is not UTF-8") && !error.contains("stra"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_a_variable_held_brings_a_pattern() {
+        let brings = |of: &str| expand(of, &Env).unwrap().brings_pattern;
+        assert!(brings("/a/${NESTED}") && brings("${NESTED:-x}"));
+        assert!(!brings("/{id}/${X}/*") && !brings("/{id}/${NO:-*}"));
     }
 }

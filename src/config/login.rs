@@ -9,6 +9,7 @@ use crate::config::network::{Network, is_loopback, origin, url};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Client, IdentityFrom, Login, SessionMode};
 use crate::core::request::Origin;
+use crate::core::session::authorization::asks_for_id_token;
 
 /// Where the authorization server sends browsers after a sign-in by the gateway.
 pub(super) const CALLBACK: &str = "/oauth/callback";
@@ -153,8 +154,7 @@ pub(super) fn session(keys: &Keys<'_>, scope: Option<&str>) -> SessionMode {
     }
     let words = [("access_token", IdentityFrom::AccessToken), ("id_token", IdentityFrom::IdToken)];
     let identity = keys.word("identity", &words, IdentityFrom::AccessToken);
-    let asks_for_id_token = scope.is_some_and(|scope| scope.split(' ').any(|scope| scope == "openid"));
-    if identity == IdentityFrom::IdToken && !asks_for_id_token {
+    if identity == IdentityFrom::IdToken && !asks_for_id_token(scope) {
         keys.wrong("identity", "`id_token`: without `openid` in `scope` there is no ID token; add it");
     }
     SessionMode { csrf_header: csrf_header(keys), identity }

@@ -1,8 +1,9 @@
 //! WHAT WAS ASKED. config.yaml becomes [`settings::Settings`], or a list of everything that is
 //! wrong with it, each with path, line and remedy.
 //!
-//! - `tree`: text → tree, and a place in the tree → its line
+//! - `tree`: text → tree, and a place in the tree → its line; `anchors`: names in it that are given twice; `unreadable`: what is no tree
 //! - `schema`: the keys that there are; `walk`: the tree against them
+//! - `machine`: the environment and the addresses that it is read on
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
 //! - `network`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `clients`, `login`, `native_clients`, `cookies`,
 //!   `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`, `route_claims`, `route_paths`,
@@ -15,11 +16,13 @@
 
 pub mod error;
 pub mod keys;
+pub mod machine;
 pub mod schema;
 pub mod settings;
 pub mod summary;
 
 mod admin;
+mod anchors;
 mod certificates;
 mod clients;
 mod cookies;
@@ -45,6 +48,7 @@ mod sessions;
 mod signals;
 mod store;
 mod tree;
+mod unreadable;
 mod upstreams;
 mod validity;
 mod values;
@@ -56,9 +60,9 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use error::{ConfigErrors, Mistake};
+use machine::{Machine, Variables};
 use read::Reader;
 use report::Report;
 use settings::{Settings, ShownCertificate};
@@ -81,13 +85,43 @@ pub struct Loaded {
     pub files: BTreeMap<PathBuf, Seen>,
 }
 
-/// What tells one state of a file from the next: when it was changed, its length, its inode. `None`: not there.
-pub type Seen = Option<(SystemTime, u64, u64)>;
+/// What tells one state of a file from the next. `None`: not there.
+pub type Seen = Option<State>;
+
+/// A file is another when one of these is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// When its content was changed: seconds and nanoseconds.
+    pub modified: (i64, i64),
+    /// When anything of it was changed, such as who may read it.
+    pub changed: (i64, i64),
+    pub length: u64,
+    pub inode: u64,
+}
 
 /// What a file is now.
 pub fn look(file: &Path) -> Seen {
     let about = fs::metadata(file).ok()?;
-    Some((about.modified().ok()?, about.len(), about.ino()))
+    Some(State {
+        modified: (about.mtime(), about.mtime_nsec()),
+        changed: (about.ctime(), about.ctime_nsec()),
+        length: about.len(),
+        inode: about.ino(),
+    })
+}
+
+/// What a reading asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Noted {
+    /// Every file, as it was just before it was read.
+    pub files: BTreeMap<PathBuf, Seen>,
+    /// One of them could not be read, for a cause that may end without a change that [`look`] sees.
+    pub unread: bool,
+}
+
+/// One that is not there is seen when it comes; one that is too large is a mistake.
+fn may_end_unseen(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
 }
 
 /// Reads a config file and the files that it names. `env` looks variables up.
@@ -96,22 +130,24 @@ pub fn look(file: &Path) -> Seen {
 ///
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, ConfigErrors> {
-    load_noting(path, env, &RefCell::default())
+    load_noting(path, &Variables(env), &RefCell::default())
 }
 
-/// As [`load`]; `noted` learns every file that was asked for, whatever came of it, as it was just before.
+/// As [`load`], on this machine; `noted` learns what was asked for, whatever came of it.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it, at once.
 pub fn load_noting(
     path: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-    noted: &RefCell<BTreeMap<PathBuf, Seen>>,
+    machine: &dyn Machine,
+    noted: &RefCell<Noted>,
 ) -> Result<Loaded, ConfigErrors> {
     let read_file = |path: &Path| {
-        noted.borrow_mut().entry(path.to_owned()).or_insert_with(|| look(path));
-        read_file(path)
+        noted.borrow_mut().files.entry(path.to_owned()).or_insert_with(|| look(path));
+        let content = read_file(path);
+        noted.borrow_mut().unread |= content.as_ref().is_err_and(may_end_unseen);
+        content
     };
     let file = path.display().to_string();
     let alone = |line, message: String| {
@@ -125,8 +161,8 @@ pub fn load_noting(
         alone(line, "is not UTF-8 text from here on; save it as UTF-8".to_owned())
     })?;
     let base = path.parent().unwrap_or(Path::new(""));
-    let loaded = parse_as(&file, &text, base, env, &read_file)?;
-    Ok(Loaded { files: noted.borrow().clone(), ..loaded })
+    let loaded = parse_as(&file, &text, base, machine, &read_file)?;
+    Ok(Loaded { files: noted.borrow().files.clone(), ..loaded })
 }
 
 /// Reads a configuration from text; `base` is the folder to which its paths are relative.
@@ -140,21 +176,35 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
     read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Loaded, ConfigErrors> {
-    parse_as("config.yaml", text, base, env, read_file)
+    parse_on(&Variables(env), text, base, read_file)
+}
+
+/// As [`parse`], on this machine.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once.
+pub fn parse_on(
+    machine: &dyn Machine,
+    text: &str,
+    base: &Path,
+    read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
+) -> Result<Loaded, ConfigErrors> {
+    parse_as("config.yaml", text, base, machine, read_file)
 }
 
 fn parse_as(
     file: &str,
     text: &str,
     base: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
+    machine: &dyn Machine,
     read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Loaded, ConfigErrors> {
     // Some editors begin UTF-8 with a mark of the byte order (RFC 3629 section 6).
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let report = Report::default();
     let (root, given_twice) = tree::read(text).map_err(|unreadable| {
-        let tree::Unreadable { line, column, message } = unreadable;
+        let unreadable::Unreadable { line, column, message } = unreadable;
         let mistake = Mistake { path: String::new(), line, column, message };
         ConfigErrors { file: file.to_owned(), mistakes: vec![mistake] }
     })?;
@@ -162,7 +212,7 @@ fn parse_as(
         report.wrong(place, "is given twice; keep one of the two");
     }
     walk::section(&root, schema::ROOT, &Place::default(), &report);
-    let reader = Reader { env, read_file, base, report, asked: RefCell::default() };
+    let reader = Reader { machine, read_file, base, report, asked: RefCell::default() };
     let shown = redact::redacted(&root, schema::ROOT);
     let settings = reader.root(&root).and_then(|keys| resolve::settings(&keys, shown));
     let Reader { report, asked, .. } = reader;

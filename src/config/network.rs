@@ -58,14 +58,14 @@ impl Network {
         self.public_url.as_ref().and_then(origin_url).is_none_or(|url| is_loopback(&url))
     }
 
-    /// Whether requests to this server would come back to Tollgate itself.
-    pub(super) fn is_own(&self, server: &Url) -> Option<&'static str> {
+    /// Whether requests to this server, which `value` names, would come back to Tollgate itself.
+    pub(super) fn is_own(&self, server: &Url, value: &Value<'_>) -> Option<&'static str> {
         let port = server.port_or_known_default()?;
         let at = |listener: SocketAddr| {
             listener.port() == port
                 && match server.host() {
-                    Some(Host::Ipv4(ip)) => reaches(listener, ip.into()),
-                    Some(Host::Ipv6(ip)) => reaches(listener, ip.into()),
+                    Some(Host::Ipv4(ip)) => reaches(listener, ip.into(), value),
+                    Some(Host::Ipv6(ip)) => reaches(listener, ip.into(), value),
                     Some(Host::Domain(name)) => {
                         is_local_name(name) && (listener.ip().is_loopback() || listener.ip().is_unspecified())
                     }
@@ -83,10 +83,19 @@ impl Network {
     }
 }
 
-/// An IPv4-mapped address (RFC 4291 section 2.5.5.2) is the IPv4 address.
-fn reaches(listener: SocketAddr, ip: IpAddr) -> bool {
+/// An IPv4-mapped address (RFC 4291 section 2.5.5.2) is the IPv4 address. Who listens at all addresses listens at each that
+/// the machine has.
+fn reaches(listener: SocketAddr, ip: IpAddr, server: &Value<'_>) -> bool {
     let (ours, ip) = (listener.ip().to_canonical(), ip.to_canonical());
-    ours == ip || ip.is_unspecified() || (ours.is_unspecified() && ip.is_loopback())
+    ours == ip
+        || ip.is_unspecified()
+        || (ours.is_unspecified() && ip.is_loopback())
+        || (takes(ours, ip) && server.is_of_this_machine(ip))
+}
+
+/// A socket at `[::]` takes IPv4 too (RFC 3493 section 5.3); one at `0.0.0.0` takes no IPv6.
+fn takes(wide: IpAddr, ip: IpAddr) -> bool {
+    wide.is_unspecified() && (wide.is_ipv6() || ip.is_ipv4())
 }
 
 /// How two addresses are in each other's way.
@@ -97,13 +106,11 @@ pub(super) enum Overlap {
     BothFamilies,
 }
 
-/// A socket at `[::]` takes IPv4 too (RFC 3493 section 5.3); one at `0.0.0.0` takes no IPv6.
 pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> Option<Overlap> {
     if a.port() == 0 || a.port() != b.port() {
         return None;
     }
     let (one, other) = (a.ip().to_canonical(), b.ip().to_canonical());
-    let takes = |wide: IpAddr, ip: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || ip.is_ipv4());
     if one != other && !takes(one, other) && !takes(other, one) {
         return None;
     }
@@ -138,7 +145,8 @@ pub(super) fn address(value: &Value<'_>) -> Option<SocketAddr> {
     let address = text.parse();
     if address.is_err() {
         let written = value.written();
-        let remedy = "write IP address and port, like `127.0.0.1:8080`, `0.0.0.0:8080` or `[::]:8080`";
+        let remedy =
+            "write IP address and port, like `127.0.0.1:8080`, `0.0.0.0:8080` or, in quotes, `\"[::]:8080\"`";
         value.wrong(format!("`{written}` is not an address; {remedy}"));
     }
     address.ok()

@@ -8,11 +8,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::expand::{Environment, expand};
+use crate::config::expand::{Expanded, expand};
+use crate::config::machine::Machine;
 use crate::config::report::Report;
 use crate::config::settings::ShownCertificate;
 use crate::config::tree::{Node, Place};
@@ -24,7 +26,7 @@ pub(super) type ReadFile<'a> = dyn Fn(&std::path::Path) -> io::Result<Vec<u8>> +
 
 /// What reading needs from outside, and where it reports to.
 pub(super) struct Reader<'a> {
-    pub(super) env: &'a Environment<'a>,
+    pub(super) machine: &'a dyn Machine,
     pub(super) read_file: &'a ReadFile<'a>,
     /// Paths in the file are relative to this folder.
     pub(super) base: &'a std::path::Path,
@@ -130,9 +132,9 @@ impl<'a> Keys<'a> {
         self.reader.report.warn(&self.place_of(key), message);
     }
 
-    /// All that were noted by [`Value::shows`] so far.
-    pub(super) fn certificates(&self) -> Vec<ShownCertificate> {
-        self.reader.report.certificates()
+    /// All that were noted by [`Value::shows`] so far, but for those below `key`.
+    pub(super) fn certificates_beside(&self, key: &str) -> Vec<ShownCertificate> {
+        self.reader.report.certificates_beside(&self.place.key(key))
     }
 }
 
@@ -204,9 +206,9 @@ impl<'a> Value<'a> {
         if let Node::Text(text) = self.node { text } else { "" }
     }
 
-    fn expanded(&self) -> Option<crate::config::expand::Expanded> {
+    fn expanded(&self) -> Option<Expanded> {
         match self.node {
-            Node::Text(text) => expand(text, self.reader.env).map_err(|why| self.wrong(why)).ok(),
+            Node::Text(text) => expand(text, self.reader.machine).map_err(|why| self.wrong(why)).ok(),
             Node::Number(_) => {
                 self.wrong_scalar("a number");
                 None
@@ -223,7 +225,7 @@ impl<'a> Value<'a> {
     pub(super) fn has_default_before(&self, sign: char) -> bool {
         let before = self.written().rsplit_once(sign).map_or("", |(before, _)| before);
         // What is cut off in the middle of a variable is a default with the sign in it.
-        expand(before, self.reader.env).map_or(true, |expanded| expanded.has_default)
+        expand(before, self.reader.machine).map_or(true, |expanded| expanded.has_default)
     }
 
     /// Says no number again: of `12e45` the tree knows what it is worth, and not how it is written.
@@ -251,6 +253,21 @@ impl<'a> Value<'a> {
         Some(text)
     }
 
+    /// Text that is read as a pattern of a path, or of what is sent for one.
+    pub(super) fn pattern(&self) -> Option<String> {
+        let text = self.text()?;
+        if self.expanded()?.brings_pattern {
+            self.wrong("a variable holds a `{`, `}` or `*`, and what a variable holds is never a `{name}` or a `*` of a path; write those in this file");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// Whether whoever connects to this address comes to the machine that this is read on.
+    pub(super) fn is_of_this_machine(&self, address: IpAddr) -> bool {
+        self.reader.machine.has_address(address)
+    }
+
     /// One text or several, none twice; with the value of each for messages.
     pub(super) fn texts(&self) -> Option<Vec<(Value<'a>, String)>> {
         let mut texts: Vec<(Value<'a>, String)> = Vec::new();
@@ -274,7 +291,7 @@ impl<'a> Value<'a> {
         match self.node {
             Node::Bool(value) => *value,
             Node::Text(text) => {
-                let expanded = expand(text, self.reader.env).map_err(|why| self.wrong(why));
+                let expanded = expand(text, self.reader.machine).map_err(|why| self.wrong(why));
                 match expanded.as_ref().map(|e| e.text.as_str()) {
                     Err(()) => {}
                     Ok("true") if text.contains('$') => return true,

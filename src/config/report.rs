@@ -15,12 +15,18 @@ pub(super) struct Report {
     wrong: RefCell<Vec<(Place, String)>>,
     warnings: RefCell<Vec<(Place, String)>>,
     shown: RefCell<Vec<(Place, ShownCertificate)>>,
+    hidden: RefCell<Vec<Place>>,
 }
 
 impl Report {
     /// The configuration cannot be used: what is wrong; what would be right.
     pub(super) fn wrong(&self, place: &Place, message: impl Into<String>) {
         self.wrong.borrow_mut().push((place.clone(), message.into()));
+    }
+
+    /// What stands below may be a secret: no mistake there is told, because its path would tell it.
+    pub(super) fn hide_below(&self, place: &Place) {
+        self.hidden.borrow_mut().push(place.clone());
     }
 
     /// It can be used, and somebody should know this.
@@ -33,10 +39,10 @@ impl Report {
         self.shown.borrow_mut().push((place.clone(), certificate));
     }
 
-    /// Those certificates, each file once.
-    pub(super) fn certificates(&self) -> Vec<ShownCertificate> {
+    /// Those certificates that are not named below `other`, each file once.
+    pub(super) fn certificates_beside(&self, other: &Place) -> Vec<ShownCertificate> {
         let mut certificates: Vec<ShownCertificate> = Vec::new();
-        for (_, shown) in &*self.shown.borrow() {
+        for (_, shown) in self.shown.borrow().iter().filter(|(place, _)| !place.is_below(other)) {
             if !certificates.iter().any(|other| other.file == shown.file) {
                 certificates.push(shown.clone());
             }
@@ -59,7 +65,10 @@ impl Report {
     }
 
     pub(super) fn errors(self, file: &str, text: &str) -> ConfigErrors {
-        ConfigErrors { file: file.to_owned(), mistakes: in_order(self.wrong.into_inner(), text) }
+        let hidden = self.hidden.into_inner();
+        let mut wrong = self.wrong.into_inner();
+        wrong.retain(|(place, _)| !hidden.iter().any(|hidden| place.is_below(hidden)));
+        ConfigErrors { file: file.to_owned(), mistakes: in_order(wrong, text) }
     }
 }
 

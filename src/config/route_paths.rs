@@ -16,7 +16,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Option<PathPattern> {
 }
 
 fn path(value: &Value<'_>, slash: EncodedSlash) -> Option<PathPattern> {
-    let text = value.text()?;
+    let text = value.pattern()?;
     let pattern = match PathPattern::parse_with(&text, slash) {
         Ok(pattern) => pattern,
         Err(why) => {

@@ -204,7 +204,7 @@ fn methods(keys: &Keys<'_>) -> Option<Vec<Method>> {
 fn forwarding(keys: &Keys<'_>, path: Option<&PathPattern>) -> Forwarding {
     let made = |key: &str, make: fn(&str, &PathPattern) -> Result<SentPath, String>| {
         let value = keys.get(key)?;
-        let text = value.text()?;
+        let text = value.pattern()?;
         let untold = |why: String| {
             let why = value.untold(&why, &text);
             match keys.get("path").zip(path) {

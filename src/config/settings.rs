@@ -67,7 +67,7 @@ pub struct Settings {
     /// Whether a new `traceparent` asks for its trace to be recorded.
     pub trace_sampled: bool,
     pub log: Log,
-    /// Those that Tollgate shows, each file once.
+    /// Those that Tollgate shows beside its listeners', each file once.
     pub certificates: Vec<ShownCertificate>,
     /// All of it as the file says it, without its secrets.
     pub shown: serde_json::Value,
@@ -128,6 +128,7 @@ pub struct Certificate {
     /// Host names, in lower case, and IP addresses; `*.` stands for one label.
     pub names: Vec<String>,
     pub key: Arc<CertifiedKey>,
+    pub shown: ShownCertificate,
 }
 
 impl Certificate {

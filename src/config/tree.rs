@@ -1,6 +1,6 @@
 //! Text becomes a tree, and a place in the tree becomes a line of the text again.
 //!
-//! Decides: syntax, keys given twice, how large a tree may become (anchors repeat what they stand
+//! Decides: syntax, keys and anchors given twice, how large a tree may become (anchors repeat what they stand
 //! for). Must never: know any key, or fail on the first key that is given twice. Lines are found by
 //! replaying the text down a path and failing there: the YAML reader puts its mark on that error.
 
@@ -9,6 +9,9 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, EnumAccess, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
+
+use crate::config::anchors;
+use crate::config::unreadable::{REPEATS, Unreadable};
 
 /// The largest text that is read, in bytes.
 pub(super) const TEXT_LIMIT: usize = 1 << 20;
@@ -54,6 +57,11 @@ impl Place {
         self.step(Step::Index(index))
     }
 
+    /// Whether this is a part of what stands at `other`.
+    pub(super) fn is_below(&self, other: &Self) -> bool {
+        self.0.len() > other.0.len() && self.0.starts_with(&other.0)
+    }
+
     fn step(&self, step: Step) -> Self {
         let mut steps = self.0.clone();
         steps.push(step);
@@ -81,48 +89,37 @@ impl fmt::Display for Place {
     }
 }
 
-/// A text that is no YAML tree at all.
-#[derive(Debug)]
-pub(super) struct Unreadable {
-    pub(super) line: usize,
-    pub(super) column: usize,
-    pub(super) message: String,
-}
-
 /// Reads the text; beside the tree come the paths of the keys that were given twice.
 pub(super) fn read(text: &str) -> Result<(Node, Vec<Place>), Unreadable> {
     if text.len() > TEXT_LIMIT {
-        let message = "the file is larger than 1 MiB; a configuration is smaller".to_owned();
-        return Err(Unreadable { line: 1, column: 1, message });
+        return Err(Unreadable::at((1, 1), "the file is larger than 1 MiB; a configuration is smaller"));
     }
     if let Some(line) = too_many_brackets(text) {
-        let message = "up to here the file has too many `[` and `{`; a configuration has fewer".to_owned();
-        return Err(Unreadable { line, column: 1, message });
+        let message = "up to here the file has too many `[` and `{`; a configuration has fewer";
+        return Err(Unreadable::at((line, 1), message));
     }
     let growth = RefCell::new(Growth::default());
-    let root = Grow(&growth).deserialize(serde_yaml::Deserializer::from_str(text)).map_err(|error| {
-        let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-        let message = error.to_string();
-        let place = format!(" at line {line} column {column}");
-        let mut message = message.replacen(&place, "", 1);
-        // The parser counts on behind the end.
-        let line = line.min(text.lines().count()).max(1);
-        if text
-            .lines()
-            .nth(line.saturating_sub(1))
-            .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
-        {
-            message.push_str("; a tab: YAML is indented with spaces");
-        } else if message.contains("block") || message.contains("mapping values") {
-            message.push_str("; compare the indentation with the lines above");
-        }
-        Unreadable { line, column, message }
-    })?;
+    let root = Grow(&growth)
+        .deserialize(serde_yaml::Deserializer::from_str(text))
+        .map_err(|error| Unreadable::of(&error, text, || locate(text, &growth.borrow().path)))?;
     if root == Node::Null {
-        let message = "the file says nothing; docs/configuration.md begins with a small one".to_owned();
-        return Err(Unreadable { line: 1, column: 1, message });
+        let message = "the file says nothing; docs/configuration.md begins with a small one";
+        return Err(Unreadable::at((1, 1), message));
+    }
+    if let Some((at, name)) = anchors::given_twice(text) {
+        let message = format!(
+            "the anchor `{name}` is given twice, so `*{name}` could mean either; give each a name of its own"
+        );
+        return Err(Unreadable::at(position(text, at), message));
     }
     Ok((root, growth.into_inner().given_twice))
+}
+
+/// The line and column (from 1) of a byte of the text.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count().saturating_add(1), line.chars().count().saturating_add(1))
 }
 
 /// The line where there are too many of them.
@@ -162,7 +159,7 @@ impl Growth {
         self.nodes += 1;
         self.content += content;
         if self.nodes > NODE_LIMIT || self.content > CONTENT_LIMIT {
-            return Err(E::custom("the anchors in this file repeat too much; write out what is meant"));
+            return Err(E::custom(REPEATS));
         }
         Ok(())
     }

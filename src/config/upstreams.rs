@@ -144,7 +144,7 @@ fn server(value: &Value<'_>, text: &str, network: &Network) -> Option<Server> {
         ));
         return None;
     }
-    if let Some(own) = network.is_own(&url) {
+    if let Some(own) = network.is_own(&url, value) {
         value.wrong(format!("`{written}` is Tollgate itself (`{own}`); name the server behind it"));
         return None;
     }

@@ -15,15 +15,18 @@ use crate::core::time::Timestamp;
 /// What ends within this time is to be renewed now.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
-/// Notes the dates of the first certificate of the file that `value` names. One that cannot be read is told elsewhere.
-pub(super) fn note(value: &Value<'_>, certificate: &CertificateDer<'_>) {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return };
+/// Notes the dates of the first certificate of the file that `value` names, and gives them. One that cannot be read is told
+/// elsewhere.
+pub(super) fn note(value: &Value<'_>, certificate: &CertificateDer<'_>) -> Option<ShownCertificate> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let validity = certificate.validity();
-    value.shows(ShownCertificate {
+    let shown = ShownCertificate {
         file: value.written().to_owned(),
         begins_at: Timestamp::from_secs(validity.not_before.timestamp()),
         ends_at: Timestamp::from_secs(validity.not_after.timestamp()),
-    });
+    };
+    value.shows(shown.clone());
+    Some(shown)
 }
 
 impl Loaded {

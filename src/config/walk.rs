@@ -69,6 +69,10 @@ fn form(node: &Node, form: Form, place: &Place, report: &Report) {
                 secret(item, &place.index(index), report);
             }
         }
+        (Form::Secrets, Node::Map(_)) => {
+            report.wrong(place, format!("is keys with values; this must be {wanted}"));
+            report.hide_below(place);
+        }
         (Form::Secret, _) => secret(node, place, report),
         (Form::Values { value, .. }, Node::Map(entries)) => {
             for (name, node) in entries {
@@ -113,7 +117,14 @@ fn one_or_many(node: &Node, kind: &str, place: &Place, report: &Report) {
 
 fn secret(node: &Node, place: &Place, report: &Report) {
     match node {
-        Node::Map(_) => section(node, FILE, place, report),
+        Node::Map(entries) if entries.iter().all(|(name, _)| name == "file") => {
+            section(node, FILE, place, report);
+        }
+        // A secret in braces that nobody quoted: its parts are names of keys.
+        Node::Map(_) => {
+            report.wrong(place, "has other keys than `file`; write text in quotes, or `{ file: … }`");
+            report.hide_below(place);
+        }
         Node::List(_) | Node::Null => wrong_form(node, "text or `{ file: … }`", place, report),
         Node::Text(_) | Node::Number(_) | Node::Bool(_) => {}
     }

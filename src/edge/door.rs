@@ -17,7 +17,7 @@ use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
-use crate::config::settings::{Certificate, ClientCertificates, ServerTls, Serves};
+use crate::config::settings::{Certificate, ClientCertificates, ServerTls, Serves, ShownCertificate};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(15);
@@ -27,7 +27,14 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 pub(crate) enum Door {
     ClearText,
     RedirectToHttps,
-    Tls(ArcSwap<ServerConfig>),
+    Tls(ArcSwap<Secured>),
+}
+
+/// How TLS is spoken for now.
+#[derive(Debug)]
+pub(crate) struct Secured {
+    config: Arc<ServerConfig>,
+    certificates: Vec<Arc<Certificate>>,
 }
 
 impl Door {
@@ -37,7 +44,10 @@ impl Door {
         Ok(match serves {
             Serves::ClearText => Self::ClearText,
             Serves::RedirectToHttps => Self::RedirectToHttps,
-            Serves::Tls(tls) => Self::Tls(ArcSwap::from(server_config(tls)?)),
+            Serves::Tls(tls) => Self::Tls(ArcSwap::from_pointee(Secured {
+                config: server_config(tls)?,
+                certificates: tls.certificates.clone(),
+            })),
         })
     }
 
@@ -53,10 +63,16 @@ impl Door {
         }
     }
 
+    /// The certificates that it shows now, and from when until when they count.
+    pub(crate) fn certificates(&self) -> Vec<ShownCertificate> {
+        let Self::Tls(secured) = self else { return Vec::new() };
+        secured.load().certificates.iter().map(|certificate| certificate.shown.clone()).collect()
+    }
+
     /// Lets a connection in. `None` when it is not let in.
     pub(crate) async fn enter(&self, io: Stream) -> Option<Stream> {
-        let Self::Tls(config) = self else { return Some(io) };
-        let acceptor = Acceptor::from_server_config(config.load_full());
+        let Self::Tls(secured) = self else { return Some(io) };
+        let acceptor = Acceptor::from_server_config(secured.load().config.clone());
         let io = io.into_any().downcast::<TcpStream>().ok()?;
         let secured = tokio::time::timeout(HANDSHAKE, acceptor.tls_handshake(*io)).await.ok()?.ok()?;
         Some(Box::new(secured))

@@ -144,6 +144,10 @@ impl Entrance {
         Ok(Self { service: Box::new(service), socket, accepting, listener })
     }
 
+    pub(crate) const fn door(&self) -> &Arc<Door> {
+        &self.listener.door
+    }
+
     /// Lets connections in from here on.
     pub(crate) fn open(self) -> Listening {
         let Self { mut service, socket, accepting, listener } = self;

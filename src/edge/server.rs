@@ -153,12 +153,13 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
     let entrance = |(socket, listener)| {
         Entrance::new(socket, door(listener)?, bounds, proxy.clone(), public_connections.clone())
     };
-    let public = sockets.into_iter().zip(&settings.listen).map(entrance).collect::<Result<_, _>>()?;
+    let public = sockets.into_iter().zip(&settings.listen).map(entrance).collect::<Result<Vec<_>, _>>()?;
     let metrics = gate.metrics.clone();
     let app = Arc::new(Admin {
         gate,
         started_with: settings.clone(),
         serving: serving.clone(),
+        doors: public.iter().map(Entrance::door).cloned().collect(),
         drain: drain.clone(),
         pages: Pages::new(false)?,
     });

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tollgate::cli::Next;
 use tollgate::config;
+use tollgate::config::settings::Serves;
 use tollgate::core::time::Timestamp;
 
 use super::{command, env};
@@ -60,7 +61,10 @@ fn a_certificate_that_has_ended_ends_soon_or_does_not_count_yet_is_warned_of() {
     let loaded = config::load(&folder.path().join("config.yaml"), &env).unwrap();
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let files: Vec<&str> = loaded.settings.certificates.iter().map(|shown| shown.file.as_str()).collect();
-    assert_eq!(files, ["ended.pem", "later.pem", "soon.pem", "good.pem", "client.pem"]);
+    assert_eq!(files, ["client.pem"]);
+    let Serves::Tls(tls) = &loaded.settings.listen[0].serves else { panic!("it speaks TLS") };
+    let files: Vec<&str> = tls.certificates.iter().map(|one| one.shown.file.as_str()).collect();
+    assert_eq!(files, ["ended.pem", "later.pem", "soon.pem", "good.pem"]);
     let warnings = loaded.with_dates_at(now).warnings;
     let told: Vec<_> =
         warnings.iter().map(|told| (told.path.as_str(), told.line, told.message.as_str())).collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tollgate::cli::{Next, Surroundings, prepare};
+use tollgate::config::machine::Variables;
 
 use crate::support::address::Address;
 use crate::support::http2_upstream::{Http2Upstream, Tls};
@@ -20,7 +21,8 @@ async fn check(folder: &Path, config: &str) -> (u8, String) {
     let folder = folder.to_owned();
     let checked = tokio::task::spawn_blocking(move || {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut around = Surroundings { env: &|_| None, folder: &folder, out: &mut out, err: &mut err };
+        let mut around =
+            Surroundings { machine: &Variables(&|_| None), folder: &folder, out: &mut out, err: &mut err };
         let arguments = ["tollgate", "check", "--live"].map(std::ffi::OsString::from);
         let Next::Done(code) = prepare(arguments, &mut around) else { panic!("it goes on") };
         (code, String::from_utf8([out, err].concat()).unwrap())

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tollgate::cli::{Next, Surroundings, prepare};
+use tollgate::config::machine::Variables;
 
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
@@ -18,7 +19,8 @@ async fn explain(folder: &Path, arguments: &[&str]) -> (u8, String) {
         ["tollgate", "explain"].iter().chain(arguments).map(std::ffi::OsString::from).collect();
     tokio::task::spawn_blocking(move || {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut around = Surroundings { env: &|_| None, folder: &folder, out: &mut out, err: &mut err };
+        let mut around =
+            Surroundings { machine: &Variables(&|_| None), folder: &folder, out: &mut out, err: &mut err };
         let Next::Done(code) = prepare(arguments, &mut around) else { panic!("it goes on") };
         (code, String::from_utf8([out, err].concat()).unwrap())
     })

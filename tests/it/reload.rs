@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::version::TLS13;
 use tollgate::config::settings::{Settings, SubjectInLog};
 
+use crate::shared_signals::asked_as_operator;
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::tls::{Authority, Http2, connect};
@@ -205,4 +206,44 @@ async fn certificates_change_also_while_another_listener_waits_for_a_restart() {
     let waiting = reload(&format!("[{{ address: 127.0.0.1:0, redirect: https }}, 127.0.0.1:0, {tls}]"));
     assert_eq!(waiting, ["listen"]);
     assert!(!reached(&before).await && reached(&after).await, "the certificate is the new one");
+}
+
+#[tokio::test]
+async fn the_dates_of_certificates_are_of_those_that_listeners_show() {
+    let upstream = Upstream::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    for name in ["before", "after"] {
+        authority.sign(&["gate.localhost"]).write(folder.path(), name);
+    }
+    let at = folder.path().display();
+    let top = |address: &str, name: &str| {
+        format!(
+            "public_url: https://{HOST}\nlisten: {{ address: {address}, tls: [{{ certificate: {at}/{name}.pem, key: {at}/{name}.key }}] }}"
+        )
+    };
+    let (started_with, rest) = (top("127.0.0.1:0", "before"), route("/*", &upstream));
+    let gateway = Gateway::listening(&started_with, &rest).await;
+    let reload = |top: &str| {
+        let changed = settings(&gateway, &rest, |text| text.replace(&started_with, top));
+        gateway.app.reload(changed).unwrap()
+    };
+    let told = async || {
+        let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+        let status = asked_as_operator(&gateway, "/status").await.json();
+        ["before", "after"].map(|name| {
+            let file = format!("{at}/{name}.pem");
+            let in_metrics = metrics.contains(&format!("end_time_seconds{{certificate=\"{file}\"}}"));
+            let all = status["certificates"].as_array().unwrap();
+            assert_eq!(in_metrics, all.iter().any(|told| told["file"] == file.as_str()), "{name}\n{status}");
+            in_metrics
+        })
+    };
+    assert_eq!(told().await, [true, false]);
+    assert_eq!(reload(&top("127.0.0.2:0", "after")), ["listen"]);
+    assert_eq!(told().await, [true, false], "nobody shows the other before a restart");
+    assert_eq!(reload(&top("127.0.0.1:0", "after")), Vec::<&str>::new());
+    assert_eq!(told().await, [false, true]);
+    assert_eq!(reload("listen: 127.0.0.1:0\npublic_url: http://localhost"), ["listen"]);
+    assert_eq!(told().await, [false, true], "the listener goes on");
 }

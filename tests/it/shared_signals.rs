@@ -108,7 +108,8 @@ async fn status(client: &mut Client, token: &str) -> u16 {
     client.get("/api/x", &[("Authorization", &format!("Bearer {token}"))]).await.status
 }
 
-async fn asked_as_operator(gateway: &Gateway, path: &str) -> Answer {
+/// What the admin listener answers whoever has its token.
+pub async fn asked_as_operator(gateway: &Gateway, path: &str) -> Answer {
     let token = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
     let mut admin = Client::connect(gateway.admin).await;
     let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n", gateway.admin);

@@ -206,7 +206,7 @@ const ROUTE: &[Key] = &[
         "host",
         One("a host"),
         Otherwise("every host"),
-        "Only requests for this host: exact, or `*.example.com`.",
+        "Only requests for this host: exact, or, in quotes, `\"*.example.com\"`.",
         "api.example.com",
     ),
     key(

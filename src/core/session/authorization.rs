@@ -29,14 +29,19 @@ pub struct AuthorizationRequest<'a> {
     pub more: &'a [(String, String)],
 }
 
+/// Whether the answer must bring an ID token, where a client has this `scope` (OpenID Connect Core 1.0 section 3.1.3.3).
+pub fn asks_for_id_token(scope: Option<&str>) -> bool {
+    scope.unwrap_or(DEFAULT_SCOPE).split(' ').any(|scope| scope == "openid")
+}
+
 impl AuthorizationRequest<'_> {
     fn scope(&self) -> &str {
         self.scope.unwrap_or(DEFAULT_SCOPE)
     }
 
-    /// Whether the answer must bring an ID token (OpenID Connect Core 1.0 section 3.1.3.3).
+    /// See [`asks_for_id_token`].
     pub fn asks_for_id_token(&self) -> bool {
-        self.scope().split(' ').any(|scope| scope == "openid")
+        asks_for_id_token(self.scope)
     }
 
     /// Where the browser goes.

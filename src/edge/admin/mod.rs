@@ -1,6 +1,7 @@
 //! The admin listener: health and metrics for machines, a status page for people, and what operators may do.
 //! Who may ask is decided in `guard`; every write is audited.
 
+mod certificates;
 mod guard;
 mod readiness;
 mod revocations;
@@ -19,9 +20,10 @@ use pingora::protocols::http::ServerSession;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, ShownCertificate};
 use crate::core::ids::IssuerName;
 use crate::edge::connection_guard::Connection;
+use crate::edge::door::Door;
 use crate::edge::drain::Drain;
 use crate::edge::pages::Pages;
 use crate::edge::serving::Serving;
@@ -45,6 +47,8 @@ pub(crate) struct Admin {
     /// What does not change without a restart counts from here.
     pub(crate) started_with: Arc<Settings>,
     pub(crate) serving: Arc<ArcSwap<Serving>>,
+    /// Of the listeners for clients.
+    pub(crate) doors: Vec<Arc<Door>>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) pages: Pages,
 }
@@ -86,7 +90,7 @@ impl Admin {
         self.gate.metrics.store_up(healths.iter().all(|health| *health == StoreHealth::Up));
         self.gate.metrics.revocations(&self.gate.revocations, self.gate.clock.now());
         self.tell_ages_of_keys();
-        self.gate.metrics.certificates(&self.gate.live.load().settings.certificates);
+        self.gate.metrics.certificates(&self.certificates(&self.gate.live.load()));
         self.serving.load().upstreams.tell(&self.gate.metrics);
         let Operators { access_log, messages, .. } = &self.gate.operators;
         for (log, lines) in [(Log::Access, access_log), (Log::Messages, messages)] {
@@ -111,7 +115,12 @@ impl Admin {
     }
 
     fn status<'a>(&self, live: &'a Live, readiness: &'a Readiness) -> Status<'a> {
-        Status::of(&self.gate, live, &self.started_with.store, readiness)
+        let (store, certificates) = (&self.started_with.store, self.certificates(live));
+        Status::of(&self.gate, live, store, &certificates, readiness)
+    }
+
+    fn certificates(&self, live: &Live) -> Vec<ShownCertificate> {
+        certificates::shown(self.doors.iter().map(AsRef::as_ref), &live.settings)
     }
 
     async fn reload(&self, who: &Who) -> Answer {

@@ -27,7 +27,7 @@ pub(super) struct Status<'a> {
     routes: Vec<Route<'a>>,
     servers: Vec<Server>,
     /// Those that Tollgate shows.
-    certificates: Vec<Certificate<'a>>,
+    certificates: Vec<Certificate>,
     store: Store,
     revocations: Revocations,
     refusals: Vec<Refusal>,
@@ -101,16 +101,16 @@ struct Server {
 }
 
 #[derive(Debug, Serialize)]
-struct Certificate<'a> {
-    file: &'a str,
+struct Certificate {
+    file: String,
     begins_at: String,
     ends_at: String,
 }
 
-impl<'a> Certificate<'a> {
-    fn of(shown: &'a settings::ShownCertificate) -> Self {
+impl Certificate {
+    fn of(shown: &settings::ShownCertificate) -> Self {
         let settings::ShownCertificate { file, begins_at, ends_at } = shown;
-        Self { file, begins_at: begins_at.to_rfc3339(), ends_at: ends_at.to_rfc3339() }
+        Self { file: file.clone(), begins_at: begins_at.to_rfc3339(), ends_at: ends_at.to_rfc3339() }
     }
 }
 
@@ -195,8 +195,14 @@ struct Refusal {
 }
 
 impl<'a> Status<'a> {
-    /// `store`: where it was opened.
-    pub(super) fn of(gate: &Gate, live: &'a Live, store: &settings::Store, readiness: &'a Readiness) -> Self {
+    /// `store`: where it was opened. `certificates`: those that are shown now.
+    pub(super) fn of(
+        gate: &Gate,
+        live: &'a Live,
+        store: &settings::Store,
+        certificates: &[settings::ShownCertificate],
+        readiness: &'a Readiness,
+    ) -> Self {
         let now = gate.clock.now();
         let issuers = live.issuers.iter().map(|issuer| Issuer {
             name: issuer.settings.name.as_str(),
@@ -233,7 +239,7 @@ impl<'a> Status<'a> {
             signals: live.transmitters.iter().map(|transmitter| Signal::of(transmitter, now)).collect(),
             routes: routes.collect(),
             servers: servers.collect(),
-            certificates: live.settings.certificates.iter().map(Certificate::of).collect(),
+            certificates: certificates.iter().map(Certificate::of).collect(),
             store: Store::of(store, gate.store.health()),
             revocations: Revocations::of(&gate.revocations, gate.revocation_log.health(), now),
             refusals: refusals.collect(),
