@@ -453,6 +453,11 @@ impl Denial {
                 "Too many denials",
                 "This address showed more bad credentials than limits.denials_per_address allows.",
             ),
+            Self::TooManyExchanges => too_many(
+                "too_many_exchanges",
+                "Too many exchanges with one cookie",
+                "This cookie was exchanged again and again, each time for another token. The browser has a newer one; try again with it.",
+            ),
             Self::Overloaded => {
                 let title = "The gateway is busy";
                 row(StatusCode::SERVICE_UNAVAILABLE, "overloaded", later, title, SHORTLY, Warn)

@@ -17,6 +17,9 @@ const FORGIVEN: u8 = 2;
 pub(super) const ANSWERS: usize = 8;
 /// How many landings are remembered within `grace`; the oldest are spent early.
 pub(super) const LANDINGS: usize = 64;
+/// How many generations may be out whose receipt nobody proved: then only the newest begins another exchange within its
+/// window. No browser keeps the oldest cookie of so many; it presents a newer one, which proves that.
+pub(super) const UNPROVEN: Generation = 64;
 /// How many access tokens are remembered; those that end first are forgotten first.
 pub(super) const TOKENS: usize = 256;
 
@@ -81,7 +84,7 @@ pub struct Family {
     /// The grant of `latest`, while an older generation may still need it.
     pub(super) successor: Option<Successor>,
     /// How holders of older generations reach what is sealed for later ones.
-    links: Vec<Link>,
+    pub(super) links: Vec<Link>,
     flight: Option<Flight>,
     pub(super) landings: VecDeque<Landing>,
     /// Access tokens that were handed out and that some replica may still take.
@@ -172,6 +175,11 @@ impl Family {
         let lost = presented < self.latest && !in_window;
         if lost && self.lost >= FORGIVEN {
             return self.replayed(presented);
+        }
+        // What a lost answer is made up for with has its own bound.
+        let unproven = self.latest.saturating_sub(self.proven);
+        if presented < self.latest && in_window && unproven >= UNPROVEN {
+            return Decision::TooMany;
         }
         self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
     }
@@ -319,7 +327,7 @@ impl Family {
             answer: Some(answer),
         });
         self.successor = Some(successor);
-        self.links.extend(links);
+        self.add_links(links);
         let pushed_out = self.issue(issued, now);
         let full = self.landings.len().checked_sub(ANSWERS + 1);
         if let Some(old) = full.and_then(|at| self.landings.get_mut(at)) {
@@ -457,6 +465,16 @@ impl Family {
     fn forget_successor(&mut self) {
         if let Some(next) = self.successor.take() {
             self.use_at(next.last_used_at);
+        }
+    }
+
+    /// Notes links that lead where none did: one from each generation to the next is enough, unless the store had lost
+    /// some of them.
+    fn add_links(&mut self, links: Vec<Link>) {
+        for link in links {
+            if self.way(link.from, link.to).is_none() {
+                self.links.push(link);
+            }
         }
     }
 

@@ -3,12 +3,14 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::time::Instant;
 
 use super::*;
 use crate::core::brake::Tally;
 use crate::core::digest::of_parts;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::policy::Access;
+use crate::core::session::exchange::Shape;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::{DPOP, Proof, Proven};
@@ -336,6 +338,27 @@ async fn whoever_has_no_session_any_more_has_no_proof_looked_at() {
         assert_eq!(scene.gate.used_page_proofs.held(), 0, "{ended_by}");
         assert!(scene.relayed().iter().all(Option::is_none));
     }
+}
+
+#[tokio::test]
+async fn a_cookie_that_was_exchanged_too_often_has_no_proof_judged() {
+    let scene = Scene::new();
+    let cookie = scene.signed_in_cookie().await;
+    let grant = scene.grant_of(&cookie);
+    // As if each had come with a key of its own.
+    for number in 0..64 {
+        let key = Some(Thumbprint::from_digest(of_parts(&[&[number]])));
+        let shape = Shape { resource: client().resource, key, scope: None };
+        let asked = refresh::Asked { shape, proof: None, used: true };
+        let headers = headers(Some(&cookie));
+        let head = head(&Method::POST, &headers);
+        let at =
+            At { gate: &scene.gate, live: &scene.live, client: &scene.live.settings.clients[0], head: &head };
+        let found = refresh::answer_for(at, &grant, &asked, Instant::now() + at.patience()).await;
+        assert!(found.result.is_ok(), "{number}: {found:?}");
+    }
+    let refusal = scene.prove(&cookie, &proof(&scene, &keys().p256, "p-1")).await.unwrap_err();
+    assert_eq!((refusal.denial, scene.gate.used_page_proofs.held()), (Denial::TooManyExchanges, 0));
 }
 
 #[tokio::test]
