@@ -94,7 +94,7 @@ async fn over(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<Fo
         return Some(unconfirmed(at, grant, windows.timeouts, no_flight, presented));
     }
     match presented? {
-        Presented::Replay { revoke, issued } => Some(replayed(at, grant, revoke, issued)),
+        Presented::Replay { revoke, issued } => Some(replayed(at, grant, revoke, &issued)),
         Presented::Over { end, revoke } => Some(ended(at, end, revoke)),
         Presented::TooMany => Some(too_many()),
         _ => None,
@@ -150,7 +150,7 @@ pub(in crate::flows) async fn end_where_over(
     let put = put.await;
     let end = match presented {
         Some(Presented::Replay { revoke, issued }) => {
-            let found = replayed(at, grant, revoke, issued);
+            let found = replayed(at, grant, revoke, &issued);
             at.gate.metrics.exchanged(&at.client.name, found.outcome);
             SessionEnd::ReuseDetected
         }
@@ -354,7 +354,7 @@ pub(super) async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: 
                 return Found { age, with_cookie, ..found };
             }
             Presented::TooMany => return too_many(),
-            Presented::Replay { revoke, issued } => return replayed(at, grant, revoke, issued),
+            Presented::Replay { revoke, issued } => return replayed(at, grant, revoke, &issued),
             Presented::Over { end, revoke } => return ended(at, end, revoke),
             Presented::Unreadable => {
                 tracing::error!(family = %grant.family, "what the store holds of a session does not open with its cookie");
@@ -376,7 +376,7 @@ fn unconfirmed(
     let result = Err(Denial::StoreUnavailable);
     match presented {
         Some(Presented::Replay { revoke, issued }) => {
-            return Found { result, ..replayed(at, grant, revoke, issued) };
+            return Found { result, ..replayed(at, grant, revoke, &issued) };
         }
         Some(Presented::Over { revoke, .. }) => revoke_all(at, revoke),
         Some(Presented::Begin { .. }) => forget_flight(at.gate, grant, timeouts, new),
@@ -440,7 +440,7 @@ fn ended(at: At<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> Found {
     Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end))
 }
 
-fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: Vec<Issued>) -> Found {
+fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: &[Issued]) -> Found {
     tracing::warn!(
         event = "security",
         client = %at.client.name,
