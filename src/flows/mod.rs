@@ -80,7 +80,7 @@ pub struct Gate {
     /// Of clients in `session` mode.
     pub sessions: Sessions,
     /// Tokens whose use was reported as proof of receipt.
-    pub seen_tokens: KnownTokens,
+    pub seen_tokens: Arc<KnownTokens>,
     /// Refresh tokens that their AS is told, or was told lately, to revoke.
     pub revoked_there: KnownTokens,
     /// What tokens are known by.
@@ -137,7 +137,7 @@ impl Gate {
             live: ArcSwap::new(live),
             exchanges: Exchanges::default(),
             sessions,
-            seen_tokens: KnownTokens::default(),
+            seen_tokens: Arc::default(),
             revoked_there: KnownTokens::default(),
             used_proofs,
             used_page_proofs,
