@@ -67,7 +67,7 @@ async fn asked(at: At<'_>, grant: &Grant, scope: Option<Scope>, used: bool) -> R
     if let Some(found) = over(at, grant, &shape, used).await {
         return Err(found);
     }
-    let proof = brought.prove(at).await.map_err(refused)?.proof;
+    let proof = brought.prove(at, page_key::holder_of(grant)).await.map_err(refused)?.proof;
     Ok(Asked { shape, proof: Some(proof), used })
 }
 
