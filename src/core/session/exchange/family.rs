@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Arrival, Decision, FlightId, Issued, Landed, Link, Now, Sealed, Shape, Successor, Windows, With,
-};
+use super::links::{Link, Links};
+use super::{Arrival, Decision, FlightId, Issued, Landed, Now, Sealed, Shape, Successor, Windows, With};
 use crate::core::denial::SessionEnd;
 use crate::core::session::grant::{Generation, Grant, Timeouts};
 use crate::core::time::Timestamp;
@@ -84,7 +83,7 @@ pub struct Family {
     /// The grant of `latest`, while an older generation may still need it.
     pub(super) successor: Option<Successor>,
     /// How holders of older generations reach what is sealed for later ones.
-    pub(super) links: Vec<Link>,
+    links: Links,
     flight: Option<Flight>,
     pub(super) landings: VecDeque<Landing>,
     /// Access tokens that were handed out and that some replica may still take.
@@ -118,7 +117,7 @@ impl Family {
             lost: 0,
             given_up: None,
             successor: None,
-            links: Vec::new(),
+            links: Links::default(),
             flight: None,
             landings: VecDeque::new(),
             issued: Vec::new(),
@@ -327,7 +326,7 @@ impl Family {
             answer: Some(answer),
         });
         self.successor = Some(successor);
-        self.add_links(links);
+        self.links.add(links);
         let pushed_out = self.issue(issued, now);
         let full = self.landings.len().checked_sub(ANSWERS + 1);
         if let Some(old) = full.and_then(|at| self.landings.get_mut(at)) {
@@ -392,7 +391,7 @@ impl Family {
             self.latest = generation;
             self.flight = None;
             self.forget_successor();
-            self.links.clear();
+            self.links = Links::default();
         }
         if generation > self.proven {
             self.proven = generation;
@@ -427,16 +426,9 @@ impl Family {
         self.over.map(|over| over.end)
     }
 
-    /// The links that lead from one generation towards another, longest steps first taken.
+    /// The links that lead from one generation to another.
     pub fn way(&self, from: Generation, to: Generation) -> Option<Vec<&Link>> {
-        let (mut at, mut way) = (from, Vec::new());
-        while at < to {
-            let onward = self.links.iter().filter(|link| link.from == at && link.to <= to);
-            let longest = onward.max_by_key(|link| link.to).filter(|link| link.to > at)?;
-            at = longest.to;
-            way.push(longest);
-        }
-        (at == to).then_some(way)
+        self.links.way(from, to)
     }
 
     /// Whether this differs from `before` in more than a flight under way: then it must outlive the process.
@@ -468,20 +460,10 @@ impl Family {
         }
     }
 
-    /// Notes links that lead where none did: one from each generation to the next is enough, unless the store had lost
-    /// some of them.
-    fn add_links(&mut self, links: Vec<Link>) {
-        for link in links {
-            if self.way(link.from, link.to).is_none() {
-                self.links.push(link);
-            }
-        }
-    }
-
     /// Keeps the links that a generation within its window, or an unproven one, may still need.
     fn drop_links(&mut self) {
         let oldest = self.landings.iter().map(|landing| landing.answers.from).fold(self.proven, Ord::min);
-        self.links.retain(|link| link.from >= oldest);
+        self.links.keep_from(oldest);
     }
 
     /// Grants of this family may live so long; where a timeout was shortened, older cookies may say more.

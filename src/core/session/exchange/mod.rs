@@ -31,6 +31,7 @@
 pub mod answer;
 mod family;
 pub mod lease;
+mod links;
 mod record;
 pub mod seal;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::family::Family;
+pub use self::links::Link;
 use crate::core::denial::SessionEnd;
 use crate::core::session::grant::{Generation, Timeouts};
 use crate::core::session::oauth::Scope;
@@ -119,15 +121,6 @@ pub enum With {
         grant: Sealed,
         generation: Generation,
     },
-}
-
-/// A way from the seed of one generation to that of a later one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    pub from: Generation,
-    pub to: Generation,
-    /// The seed of `to`, sealed for holders of `from`.
-    pub seed: Sealed,
 }
 
 /// An access token that was handed out.
