@@ -106,8 +106,8 @@ pub(in crate::flows) enum NotTaken {
     NoRoom,
 }
 
-/// Takes a proof for the one request that it may be of, into the share of `holder`. That it was used is looked up before its signature: sent again and
-/// again it costs no more. It is noted after its signature: nobody uses up the proofs of others.
+/// Takes a proof for the one request that it may be of, into the share of `holder`. That it was used is looked up before
+/// its signature: sent again and again it costs no more. It is noted after its signature: nobody uses up the proofs of others.
 pub(in crate::flows) fn take_once(
     used: &UsedProofs,
     proof: Plausible<'_>,

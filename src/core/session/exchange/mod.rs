@@ -22,7 +22,8 @@
 //!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
-//! the session's timeouts, and in size, whatever cookies its holder presents; what is kept that could become a token is sealed for holders of the cookie.
+//! the session's timeouts, and in size, whatever cookies its holder presents; what is kept that
+//! could become a token is sealed for holders of the cookie.
 //!
 //! Known limit: browsers keep the cookie that arrives last. When an answer is overtaken on the way
 //! by a later generation *and* that one was already presented, the browser goes back to a spent
