@@ -68,7 +68,7 @@
 //! | who holds a block | `core/revocation/holders.rs`, written in `flows/revoke/blocks.rs` |
 //! | what becomes of a logout token | `flows/backchannel_logout.rs` |
 //! | what follows from a shared signal | `flows/hear_signal/`; its transmitters in `state/transmitters.rs` |
-//! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/` |
+//! | what a revocation reaches | `flows/revoke/`; the list behind it in `io/revocations/`; what is still to be done: `state/backlog.rs` |
 //! | where sessions are remembered | `io/store/`, asked in `flows/exchange/coordinate.rs`; all stores pass `io/store/tests/suite.rs` |
 //! | where the list of revocations is kept | `io/revocations/` |
 //! | when keys are fetched | `core/token/freshness.rs` |

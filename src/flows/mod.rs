@@ -36,9 +36,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::core::revocation::RevocationId;
 use crate::core::secret::Secret;
+use crate::core::session::grant::FamilyId;
 use crate::core::token::fingerprint::FingerprintKey;
 use crate::state::assertions::MadeAssertions;
+use crate::state::backlog::Backlog;
 use crate::state::errands::Errands;
 use crate::state::exchanges::Exchanges;
 use crate::state::known_tokens::KnownTokens;
@@ -54,6 +57,7 @@ use crate::state::verified_tokens::VerifiedTokens;
 use brake::Brake;
 use ports::{Clock, HttpClient, Randomness, RevocationLog, Store};
 use reload::Reloads;
+use revoke::naming::Unnamed;
 
 /// What there is for operators.
 #[derive(Debug, Default)]
@@ -76,7 +80,7 @@ pub struct Gate {
     /// Of clients in `session` mode.
     pub sessions: Sessions,
     /// Tokens whose use was reported as proof of receipt.
-    pub seen_tokens: KnownTokens,
+    pub seen_tokens: Arc<KnownTokens>,
     /// Refresh tokens that their AS is told, or was told lately, to revoke.
     pub revoked_there: KnownTokens,
     /// What tokens are known by.
@@ -91,6 +95,10 @@ pub struct Gate {
     /// What is under way for somebody, and must end when that is taken back.
     pub open_requests: Arc<OpenRequests>,
     pub errands: Errands,
+    /// What sessions handed out, and is to be in the list of revocations.
+    pub unnamed: Backlog<FamilyId, Unnamed>,
+    /// Revocations whose sessions are to be looked for once more.
+    pub second_looks: Backlog<RevocationId, ()>,
     pub metrics: Metrics,
     pub operators: Operators,
     pub clock: Arc<dyn Clock>,
@@ -129,13 +137,15 @@ impl Gate {
             live: ArcSwap::new(live),
             exchanges: Exchanges::default(),
             sessions,
-            seen_tokens: KnownTokens::default(),
+            seen_tokens: Arc::default(),
             revoked_there: KnownTokens::default(),
             used_proofs,
             used_page_proofs,
             brake: Brake::default(),
             open_requests: Arc::default(),
             errands: Errands::default(),
+            unnamed: Backlog::default(),
+            second_looks: Backlog::default(),
             metrics,
             operators,
             clock,

@@ -80,7 +80,7 @@ pub fn lasts(gate: &Gate, open: &Arc<OpenRequest>, permit: &Permit) {
     let (store, requests, open) = (gate.store.clone(), gate.open_requests.clone(), Arc::downgrade(open));
     gate.errands.spawn(async move {
         for id in ids.into_iter().flatten() {
-            let Some((family, _)) = receipts::family_of(&*store, id).await else { continue };
+            let Ok(Some((family, _))) = receipts::family_of(&*store, id).await else { continue };
             let Some(open) = open.upgrade() else { return };
             open.token().is_of(family);
             if let Some(lasting) = open.lasting() {

@@ -13,7 +13,7 @@ use crate::core::token::dpop::uri::HttpUri;
 use crate::core::token::dpop::{Plausible, Proof, Proven, Request, Wrong, carried};
 use crate::flows::Gate;
 use crate::state::live::Live;
-use crate::state::used_proofs::{Use, UsedProofs};
+use crate::state::used_proofs::{Holder, Use, UsedProofs};
 use crate::state::verified_tokens::Remembered;
 
 /// By what it may be used.
@@ -83,12 +83,18 @@ fn proven(
         has_nonces: false,
     };
     let now = gate.clock.now();
-    match take_once(&gate.used_proofs, proof.check(&request, now)?, now) {
+    match take_once(&gate.used_proofs, proof.check(&request, now)?, holder_of(found, token.1), now) {
         Ok(_) => Ok(()),
         Err(NotTaken::Wrong(wrong)) => Err(wrong.into()),
         Err(NotTaken::Again) => Err(Denial::ProofReplayed),
         Err(NotTaken::NoRoom) => Err(Denial::NoRoomForProofs),
     }
+}
+
+/// Whose share of the memory the proofs of a token take, which is bound to this key.
+fn holder_of(found: &Remembered, key: Thumbprint) -> Holder<'_> {
+    let iss = &found.beside.issuer.settings.rules.iss;
+    found.token().subject().map_or(Holder::Key(key), |sub| Holder::Subject { iss, sub })
 }
 
 /// Why a proof that is plausible is not taken.
@@ -100,18 +106,19 @@ pub(in crate::flows) enum NotTaken {
     NoRoom,
 }
 
-/// Takes a proof for the one request that it may be of. That it was used is looked up before its signature: sent again and
-/// again it costs no more. It is noted after its signature: nobody uses up the proofs of others.
+/// Takes a proof for the one request that it may be of, into the share of `holder`. That it was used is looked up before
+/// its signature: sent again and again it costs no more. It is noted after its signature: nobody uses up the proofs of others.
 pub(in crate::flows) fn take_once(
     used: &UsedProofs,
     proof: Plausible<'_>,
+    holder: Holder<'_>,
     now: Timestamp,
 ) -> Result<Proven, NotTaken> {
     if used.knows(&proof, now) {
         return Err(NotTaken::Again);
     }
     let proven = proof.verify().map_err(NotTaken::Wrong)?;
-    match used.note(&proven, now) {
+    match used.note(&proven, holder, now) {
         Use::First => Ok(proven),
         Use::Again => Err(NotTaken::Again),
         Use::TooOld => Err(NotTaken::Wrong(Wrong::OutOfTime)),

@@ -76,6 +76,7 @@ pub(crate) struct MemoryStore {
     clock: Arc<dyn Clock>,
     held: Mutex<Held>,
     away: AtomicBool,
+    full: AtomicBool,
     /// The answer to the next durable put gets lost.
     loses: AtomicBool,
 }
@@ -88,12 +89,18 @@ struct Held {
 
 impl MemoryStore {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, held: Mutex::default(), away: AtomicBool::new(false), loses: AtomicBool::new(false) }
+        let [away, full, loses] = [(); 3].map(|()| AtomicBool::new(false));
+        Self { clock, held: Mutex::default(), away, full, loses }
     }
 
     /// While it is away every call is a fault, and nothing is put.
     pub(crate) fn goes_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// While it is full it answers, and nothing is put.
+    pub(crate) fn is_full(&self, full: bool) {
+        self.full.store(full, Ordering::SeqCst);
     }
 
     /// The next durable put is done, and whoever asked for it hears of a fault.
@@ -155,6 +162,9 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
         async move {
             self.at_hand()?;
+            if self.full.load(Ordering::SeqCst) {
+                return Err(StoreFault::Unavailable("it is full in this test".to_owned()));
+            }
             let now = self.clock.now();
             let mut held = self.held.lock().unwrap();
             let current = held.values.get(key).filter(|(_, ends, _)| now < *ends);

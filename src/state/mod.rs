@@ -2,6 +2,7 @@
 //! changed by key.
 
 pub mod assertions;
+pub mod backlog;
 pub mod denials;
 pub mod errands;
 pub mod exchanges;

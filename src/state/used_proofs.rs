@@ -10,8 +10,8 @@
 //!
 //! There are two memories:
 //! that of the routes is filled by whoever has a token and the key that it is bound to; that of the token endpoint by
-//! whoever has a session, or makes up codes for as long as the brake lets them, with any keys. Neither can keep the other
-//! from its work.
+//! whoever has a session, or makes up codes for as long as the brake lets them. Neither can keep the other
+//! from its work. Nobody may fill one of them: each has a share, whatever keys they make ([`Holder`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use ahash::RandomState;
 
+use crate::core::address::Whose;
+use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::{LIFE, Plausible, Proven};
@@ -27,7 +29,7 @@ use crate::core::token::dpop::{LIFE, Plausible, Proven};
 /// In so many parts, so that not everybody waits for one lock. By the proof: who chooses its `jti` may choose the part, and
 /// gains nothing by it, because no part has a limit of its own.
 const PARTS: usize = 32;
-/// How many of each key there are is counted in so many places. A key has its place by a hash under a secret of the
+/// How many of each holder there are is counted in so many places. A holder has its place by a hash under a secret of the
 /// process: nobody knows with whom they share it, and hardly anybody shares it with a flood.
 const PLACES: usize = 1 << u16::BITS;
 /// What one takes, in its two places, rather too many bytes than too few.
@@ -44,6 +46,19 @@ const SWEPT_FOR_ROOM: usize = 4096;
 
 type Id = [u8; 16];
 
+/// Whose share a proof takes. Anybody can make keys, and have tokens bound to each, so it is not the key where more is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder<'a> {
+    /// A person, or whatever else an issuer names so, in all their sessions and with all their tokens.
+    Subject { iss: &'a str, sub: &'a str },
+    /// A session of which nobody knows whose it is.
+    Session(FamilyId),
+    /// Whoever exchanges a code has shown nothing yet.
+    Address(Whose),
+    /// A token that names nobody.
+    Key(Thumbprint),
+}
+
 /// What came of noting a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
@@ -58,8 +73,8 @@ pub enum Use {
 #[derive(Debug)]
 pub struct UsedProofs {
     parts: [Mutex<Part>; PARTS],
-    /// How many there are of each key, by its place.
-    of_key: Box<[AtomicU32]>,
+    /// How many there are of each holder, by its place.
+    of_holder: Box<[AtomicU32]>,
     places: RandomState,
     /// In all parts.
     held: AtomicUsize,
@@ -73,7 +88,7 @@ pub struct UsedProofs {
 #[derive(Debug, Default)]
 struct Part {
     used: HashSet<Id, RandomState>,
-    /// The same with the places of their keys, by the second in which they were made.
+    /// The same with the places of their holders, by the second in which they were made.
     made: BTreeMap<i64, Vec<(Id, u16)>>,
 }
 
@@ -85,10 +100,10 @@ impl UsedProofs {
 
     fn with_places(limit: u64, clock_skew: Duration, places: RandomState) -> Self {
         let parts = std::array::from_fn(|_| Mutex::default());
-        let of_key = std::iter::repeat_with(AtomicU32::default).take(PLACES).collect();
+        let of_holder = std::iter::repeat_with(AtomicU32::default).take(PLACES).collect();
         let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(LEAST));
         let (clock_skew, forgotten) = (AtomicI64::new(whole_seconds(clock_skew)), AtomicI64::new(i64::MIN));
-        let made = Self { parts, of_key, places, held, most, clock_skew, forgotten };
+        let made = Self { parts, of_holder, places, held, most, clock_skew, forgotten };
         made.set_limit(limit);
         made
     }
@@ -123,11 +138,11 @@ impl UsedProofs {
     }
 
     /// Notes a proof that holds.
-    pub fn note(&self, proof: &Proven, now: Timestamp) -> Use {
-        match self.try_to_note(proof, now) {
+    pub fn note(&self, proof: &Proven, holder: Holder<'_>, now: Timestamp) -> Use {
+        match self.try_to_note(proof, holder, now) {
             Use::NoRoom => {
                 self.sweep_all(now);
-                self.try_to_note(proof, now)
+                self.try_to_note(proof, holder, now)
             }
             told => told,
         }
@@ -137,9 +152,9 @@ impl UsedProofs {
         self.parts.iter().for_each(|part| self.sweep(&mut lock(part), SWEPT_FOR_ROOM, now));
     }
 
-    fn try_to_note(&self, proof: &Proven, now: Timestamp) -> Use {
-        let place = self.place_of(&proof.key);
-        let (Some(part), Some(of_key)) = (self.part_of(&proof.id), self.of_key.get(usize::from(place)))
+    fn try_to_note(&self, proof: &Proven, holder: Holder<'_>, now: Timestamp) -> Use {
+        let place = self.place_of(holder);
+        let (Some(part), Some(of_holder)) = (self.part_of(&proof.id), self.of_holder.get(usize::from(place)))
         else {
             return Use::NoRoom;
         };
@@ -153,11 +168,11 @@ impl UsedProofs {
             return Use::TooOld;
         }
         // Those who look at once in several parts may all find the last room: a few more than there should be.
-        if !self.has_room(of_key.load(Ordering::Relaxed)) {
+        if !self.has_room(of_holder.load(Ordering::Relaxed)) {
             return Use::NoRoom;
         }
         self.held.fetch_add(1, Ordering::Relaxed);
-        of_key.fetch_add(1, Ordering::Relaxed);
+        of_holder.fetch_add(1, Ordering::Relaxed);
         part.used.insert(proof.id);
         part.made.entry(made_in).or_default().push((proof.id, place));
         Use::First
@@ -168,8 +183,8 @@ impl UsedProofs {
         self.parts.get(usize::from(first) % PARTS)
     }
 
-    fn place_of(&self, key: &Thumbprint) -> u16 {
-        let [one, two, ..] = self.places.hash_one(key.bytes()).to_ne_bytes();
+    fn place_of(&self, holder: Holder<'_>) -> u16 {
+        let [one, two, ..] = self.places.hash_one(holder).to_ne_bytes();
         u16::from_ne_bytes([one, two])
     }
 
@@ -181,18 +196,19 @@ impl UsedProofs {
             dropped += 1;
             // Too old by this clock, and for good: one that is set back would find it young again.
             self.forgotten.fetch_max(made_in, Ordering::SeqCst);
-            if let Some(of_key) = self.of_key.get(usize::from(place)) {
-                of_key.fetch_sub(1, Ordering::Relaxed);
+            if let Some(of_holder) = self.of_holder.get(usize::from(place)) {
+                of_holder.fetch_sub(1, Ordering::Relaxed);
             }
         });
         self.held.fetch_sub(dropped, Ordering::Relaxed);
     }
 
-    /// Whether one more may be kept of a key with so many. One key may fill half of all; beyond that there is room for
+    /// Whether one more may be kept of a holder with so many. One may fill half of all; beyond that there is room for
     /// those with less than a quarter.
-    fn has_room(&self, of_key: u32) -> bool {
+    fn has_room(&self, of_holder: u32) -> bool {
         let (held, most) = (self.held.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
-        held < most && (held < most / 2 || usize::try_from(of_key).is_ok_and(|of_key| of_key < most / 4))
+        held < most
+            && (held < most / 2 || usize::try_from(of_holder).is_ok_and(|of_holder| of_holder < most / 4))
     }
 }
 
@@ -206,7 +222,7 @@ fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
 }
 
 impl Part {
-    /// Drops some of what was made in this second or before, and tells of each when it was made and the place of its key.
+    /// Drops some of what was made in this second or before, and tells of each when it was made and the place of its holder.
     fn sweep(&mut self, most: usize, over: i64, mut dropped: impl FnMut(i64, u16)) {
         for _ in 0..most {
             let Some(mut oldest) = self.made.first_entry() else {
@@ -247,22 +263,29 @@ mod tests {
         Proven { key, id, made_at }
     }
 
+    impl UsedProofs {
+        /// As the proof of a token that names nobody.
+        fn note_by_key(&self, proof: &Proven, now: Timestamp) -> Use {
+            self.note(proof, Holder::Key(proof.key), now)
+        }
+    }
+
     #[test]
     fn a_proof_is_used_once_for_as_long_as_it_would_be_good() {
         let used = UsedProofs::new(1 << 20, SKEW);
         let one = proof("a", 1, NOW);
-        assert_eq!(used.note(&one, NOW), Use::First);
+        assert_eq!(used.note_by_key(&one, NOW), Use::First);
         for later in [0, 1, 89, 90] {
             let then = after(later);
             used.sweep_all(then);
-            assert_eq!(used.note(&one, then), Use::Again, "{later}");
+            assert_eq!(used.note_by_key(&one, then), Use::Again, "{later}");
             let other = proof("a", 1000 + later, then);
-            assert_eq!(used.note(&other, then), Use::First);
-            assert_eq!(used.note(&other, then), Use::Again);
+            assert_eq!(used.note_by_key(&other, then), Use::First);
+            assert_eq!(used.note_by_key(&other, then), Use::Again);
         }
-        assert_eq!(used.note(&proof("b", 1, NOW), NOW), Use::First, "another key's");
+        assert_eq!(used.note_by_key(&proof("b", 1, NOW), NOW), Use::First, "another key's");
         used.sweep_all(after(91));
-        assert_eq!(used.note(&one, after(91)), Use::TooOld, "it was forgotten");
+        assert_eq!(used.note_by_key(&one, after(91)), Use::TooOld, "it was forgotten");
     }
 
     /// Of two proofs that were used the first is forgotten, in the 91st second.
@@ -270,7 +293,7 @@ mod tests {
         let used = UsedProofs::new(1 << 20, SKEW);
         let (forgotten, remembered) = (proof("a", 1, NOW), proof("a", 2, after(1)));
         for made in [&forgotten, &remembered] {
-            assert_eq!(used.note(made, after(1)), Use::First);
+            assert_eq!(used.note_by_key(made, after(1)), Use::First);
         }
         used.sweep_all(after(91));
         assert_eq!(used.held(), 1);
@@ -281,11 +304,11 @@ mod tests {
     fn none_comes_again_when_the_clock_is_set_back() {
         let (used, forgotten, remembered) = one_of_two_forgotten();
         let back = after(5);
-        assert_eq!(used.note(&forgotten, back), Use::TooOld);
-        assert_eq!(used.note(&remembered, back), Use::Again);
+        assert_eq!(used.note_by_key(&forgotten, back), Use::TooOld);
+        assert_eq!(used.note_by_key(&remembered, back), Use::Again);
         // Nobody else is kept out for as long as the clock was ahead.
-        assert_eq!(used.note(&proof("a", 3, after(1)), back), Use::First);
-        assert_eq!(used.note(&proof("a", 4, back), back), Use::First);
+        assert_eq!(used.note_by_key(&proof("a", 3, after(1)), back), Use::First);
+        assert_eq!(used.note_by_key(&proof("a", 4, back), back), Use::First);
     }
 
     #[test]
@@ -294,37 +317,37 @@ mod tests {
         used.allow_clock_skew(Duration::from_secs(300), || after(91));
         let late = after(301);
         used.sweep_all(late);
-        assert_eq!(used.note(&forgotten, late), Use::TooOld);
-        assert_eq!(used.note(&remembered, late), Use::Again);
+        assert_eq!(used.note_by_key(&forgotten, late), Use::TooOld);
+        assert_eq!(used.note_by_key(&remembered, late), Use::Again);
         // Of those that came never, too old is what was too old before, and nothing else.
-        assert_eq!(used.note(&proof("a", 3, after(1)), late), Use::TooOld);
-        assert_eq!(used.note(&proof("a", 4, after(2)), late), Use::First);
+        assert_eq!(used.note_by_key(&proof("a", 3, after(1)), late), Use::TooOld);
+        assert_eq!(used.note_by_key(&proof("a", 4, after(2)), late), Use::First);
         // It may be smaller again, and larger after that.
         used.allow_clock_skew(Duration::ZERO, || late);
         used.sweep_all(after(302));
         used.allow_clock_skew(Duration::from_millis(299_001), || after(302));
-        assert_eq!(used.note(&remembered, after(302)), Use::Again);
+        assert_eq!(used.note_by_key(&remembered, after(302)), Use::Again);
         used.sweep_all(after(362));
-        assert_eq!(used.note(&remembered, after(362)), Use::TooOld);
+        assert_eq!(used.note_by_key(&remembered, after(362)), Use::TooOld);
     }
 
     /// How many of so many proofs of a key are taken.
     fn taken(used: &UsedProofs, key: &str, jtis: std::ops::Range<usize>, now: Timestamp) -> usize {
-        jtis.filter(|jti| used.note(&proof(key, *jti as u64, now), now) == Use::First).count()
+        jtis.filter(|jti| used.note_by_key(&proof(key, *jti as u64, now), now) == Use::First).count()
     }
 
     #[test]
     fn what_is_over_makes_room_and_what_is_not_never_does() {
         let used = UsedProofs::new(0, SKEW);
         assert_eq!(taken(&used, "a", 0..LEAST, NOW), LEAST / 2, "one key has half of it");
-        assert_eq!(used.note(&proof("a", LEAST as u64, NOW), NOW), Use::NoRoom);
-        assert_eq!(used.note(&proof("a", 7, NOW), NOW), Use::Again, "none was forgotten for it");
+        assert_eq!(used.note_by_key(&proof("a", LEAST as u64, NOW), NOW), Use::NoRoom);
+        assert_eq!(used.note_by_key(&proof("a", 7, NOW), NOW), Use::Again, "none was forgotten for it");
         assert_eq!(taken(&used, "a", LEAST..LEAST + LEAST / 4, after(91)), LEAST / 4);
         let held: usize = used.parts.iter().map(|part| part.lock().unwrap().used.len()).sum();
         assert_eq!(used.held(), held);
         assert!(held < LEAST / 2, "{held}");
-        let of_keys: u32 = used.of_key.iter().map(|count| count.load(Ordering::Relaxed)).sum();
-        assert_eq!(usize::try_from(of_keys), Ok(held));
+        let of_holders: u32 = used.of_holder.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        assert_eq!(usize::try_from(of_holders), Ok(held));
     }
 
     #[test]
@@ -336,8 +359,45 @@ mod tests {
         assert!(others >= 999 * 8, "{others}");
         // None of them more than a quarter of all.
         assert_eq!(taken(&used, "second", 0..LEAST, NOW), LEAST / 4);
-        assert_eq!(used.note(&proof("flood", LEAST as u64, NOW), NOW), Use::NoRoom);
-        assert_eq!(used.note(&proof("third", 1, NOW), NOW), Use::First);
+        assert_eq!(used.note_by_key(&proof("flood", LEAST as u64, NOW), NOW), Use::NoRoom);
+        assert_eq!(used.note_by_key(&proof("third", 1, NOW), NOW), Use::First);
+    }
+
+    /// Anybody makes as many keys as they like; whose they are is another matter.
+    #[test]
+    fn a_flood_of_one_holder_with_many_keys_leaves_room_to_all_others() {
+        let of = |sub| Holder::Subject { iss: "https://as.example", sub };
+        let family = |byte| Holder::Session(FamilyId::from_random([byte; 16]));
+        let address = |last: u8| Holder::Address(std::net::IpAddr::from([192, 0, 2, last]).into());
+        for [flood, second, third] in [
+            [of("mallory"), of("alice"), of("bob")],
+            [family(1), family(2), family(3)],
+            [address(1), address(2), address(3)],
+            [of("mallory"), family(1), address(1)],
+        ] {
+            let used = UsedProofs::with_places(0, SKEW, RandomState::with_seeds(1, 2, 3, 4));
+            let mut jti = 0;
+            let mut next = |holder, most| {
+                let mut taken = 0;
+                for _ in 0..most {
+                    jti += 1;
+                    // A key for each.
+                    taken +=
+                        usize::from(used.note(&proof(&jti.to_string(), jti, NOW), holder, NOW) == Use::First);
+                }
+                taken
+            };
+            assert_eq!(next(flood, LEAST), LEAST / 2, "{flood:?}");
+            assert_eq!(next(second, LEAST), LEAST / 4, "{second:?}");
+            assert_eq!((next(third, 100), next(flood, 1)), (100, 0), "{third:?}");
+        }
+        // It is used, whoever comes with it.
+        let used = UsedProofs::new(0, SKEW);
+        let one = proof("a", 1, NOW);
+        assert_eq!(
+            [of("alice"), of("bob")].map(|holder| used.note(&one, holder, NOW)),
+            [Use::First, Use::Again]
+        );
     }
 
     #[test]
@@ -356,7 +416,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for jti in 0..500 {
-                        if used.note(&proof("a", jti, NOW), NOW) == Use::First {
+                        if used.note_by_key(&proof("a", jti, NOW), NOW) == Use::First {
                             first.fetch_add(1, Ordering::Relaxed);
                         }
                     }

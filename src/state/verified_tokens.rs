@@ -8,7 +8,7 @@
 //! back is asked each time, elsewhere. Of an opaque token only what was made of it is kept here; how long its issuer's word
 //! counts is for `state::introspections`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use ahash::RandomState;
@@ -25,6 +25,9 @@ use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::verified::VerifiedToken;
 use crate::state::issuer_keys::{IssuerState, Issuers};
+
+/// No request asks from here on.
+const NEVER: i64 = i64::MAX;
 
 /// By what a token was found good. Only compared: what is gone must not stay in memory for it.
 #[derive(Debug)]
@@ -49,7 +52,8 @@ pub struct Found {
     /// Of the configuration that it was judged by.
     pub issuer: Arc<IssuerState>,
     grounds: Grounds,
-    was_used: AtomicBool,
+    /// From which millisecond on a request with it asks the store about it; [`NEVER`]: somebody does, or did.
+    asks_from: AtomicI64,
     size: u64,
     /// What it is looked up by when it is asked whether it was taken back.
     pub marks: TokenMarks,
@@ -79,8 +83,8 @@ impl Found {
         issuer: Arc<IssuerState>,
         grounds: Grounds,
     ) -> Self {
-        let was_used = AtomicBool::new(false);
-        Self { fingerprint, uses, issuer, grounds, was_used, size: 0, marks, family: OnceLock::new() }
+        let asks_from = AtomicI64::new(i64::MIN);
+        Self { fingerprint, uses, issuer, grounds, asks_from, size: 0, marks, family: OnceLock::new() }
     }
 
     /// Of this token. `headers`: see [`Caller::new`].
@@ -91,9 +95,17 @@ impl Found {
         Arc::new(made)
     }
 
-    /// Whether the first request with it is the one that asks.
-    pub fn is_first_use(&self) -> bool {
-        !self.was_used.load(Ordering::Relaxed) && !self.was_used.swap(true, Ordering::Relaxed)
+    /// Whether the request of now asks the store about it: the first does, and after that none until
+    /// [`Self::asks_again_from`].
+    pub fn asks(&self, now: Timestamp) -> bool {
+        let from = self.asks_from.load(Ordering::Relaxed);
+        let takes = || self.asks_from.compare_exchange(from, NEVER, Ordering::Relaxed, Ordering::Relaxed);
+        from <= now.as_millis() && takes().is_ok()
+    }
+
+    /// Whoever asked heard nothing.
+    pub fn asks_again_from(&self, moment: Timestamp) {
+        self.asks_from.store(moment.as_millis(), Ordering::Relaxed);
     }
 
     /// Whether its issuer's keys are the ones that it was verified with.

@@ -74,6 +74,11 @@ impl World {
                 self.count("answered again");
                 self.answer(request, next, with_cookie, used);
             }
+            Outcome::TooMany => {
+                assert!(self.faults.hoards, "honest tabs asked for too much");
+                self.count("too many");
+                self.refuse(request);
+            }
             Outcome::Replay | Outcome::Over { .. } | Outcome::IsIdle => {
                 match outcome {
                     Outcome::Replay => self.count("replay"),

@@ -77,6 +77,8 @@ pub(crate) enum Outcome {
         with_cookie: bool,
         used: bool,
     },
+    /// Whoever has a newer cookie is to come with that.
+    TooMany,
     Replay,
     /// `revoke`: the presented refresh token, at the authorization server.
     Over {
@@ -142,6 +144,8 @@ pub(crate) enum Event {
         with_cookie: bool,
     },
     Steal,
+    /// Presents this copy for something that nobody asked for before.
+    Hoard(Box<Grant>),
     Kill(usize),
     Start(usize),
     /// For one replica, or for all of them, each for a time of its own.

@@ -165,6 +165,7 @@ pub(super) fn opened(decision: Decision, family: &Family, presented: &Grant) -> 
             let next = Box::new(Grant::from_bytes(plain.expose()).expect("a grant"));
             Outcome::AnswerAgain { used: next.counts_as_use(), next, with_cookie }
         }
+        Decision::TooMany => Outcome::TooMany,
         Decision::Replay => Outcome::Replay,
         Decision::Over { end: SessionEnd::IdleTimeout, .. } => Outcome::IsIdle,
         Decision::Over { end, revoke } => Outcome::Over { end, revoke, of: presented.generation },

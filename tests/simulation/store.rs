@@ -7,6 +7,9 @@ use super::flights::{arrival, opened};
 use super::{BEAT, FLIGHT, LOOKS, OWN_LEASE, World, shape, stamp};
 use crate::events::{Bytes, Change, Event, Outcome, Process};
 
+/// What is kept of a session has never so many bytes, whatever comes.
+const LARGEST: usize = 48 * 1024;
+
 impl World {
     pub(super) fn change(&mut self, process: Process, change: Change, delay: i64) {
         let delay = delay + self.dice.roll(20);
@@ -134,6 +137,7 @@ impl World {
             }
             return;
         }
+        assert!(bytes.len() < LARGEST, "{} bytes are kept of one session", bytes.len());
         let secret = format!("refresh-token-{}", self.tokens);
         assert!(!String::from_utf8_lossy(&bytes).contains(&secret), "a token in the store");
         self.versions += 1;

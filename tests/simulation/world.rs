@@ -42,6 +42,8 @@ pub(crate) struct Faults {
     pub(crate) loses_store: bool,
     /// Operators take back what the session belongs to, and other things; who was signed out signs in again.
     pub(crate) revocations: bool,
+    /// Somebody presents a copy of a cookie again and again, each time for something else.
+    pub(crate) hoards: bool,
 }
 
 impl Faults {
@@ -56,6 +58,7 @@ impl Faults {
         polls: false,
         loses_store: false,
         revocations: false,
+        hoards: false,
     };
 }
 
@@ -174,6 +177,8 @@ pub(crate) struct World {
     answered_at: HashMap<Generation, i64>,
     proven: Generation,
     lost_store_at: Option<i64>,
+    /// How many there are; those of tabs are the first two.
+    shapes: usize,
     revoking: Revoking,
 }
 
@@ -182,7 +187,12 @@ fn stamp(millis: i64) -> Timestamp {
 }
 
 fn shape(index: usize) -> Shape {
-    Shape { scope: Scope::parse(["a", "a b"][index]), ..Shape::default() }
+    let scope = match index {
+        0 => "a",
+        1 => "a b",
+        other => &format!("a {other}"),
+    };
+    Shape { scope: Scope::parse(scope), ..Shape::default() }
 }
 
 impl World {
@@ -242,6 +252,7 @@ impl World {
             answered_at: HashMap::new(),
             proven: 0,
             lost_store_at: None,
+            shapes: 1,
         }
     }
 
@@ -295,7 +306,14 @@ impl World {
             let replica = usize::try_from(self.dice.roll(3)).expect("one of three");
             self.after(delay, Event::StoreAway((!all).then_some(replica)));
         }
-        if self.faults.thief && self.dice.one_in(2) {
+        if self.faults.hoards && self.dice.one_in(2) {
+            let copy = Box::new(self.jar.clone());
+            for _ in 0..100 {
+                let delay = from + self.dice.roll(200_000);
+                self.after(delay, Event::Hoard(copy.clone()));
+            }
+        }
+        if self.faults.thief && !self.faults.hoards && self.dice.one_in(2) {
             let delay = from + self.dice.roll(100_000);
             self.after(delay, Event::Steal);
         }
@@ -396,6 +414,10 @@ impl World {
                 let copy = self.given[at].clone();
                 self.count("stolen");
                 self.send(copy, 0, true, true);
+            }
+            Event::Hoard(copy) => {
+                self.shapes += 1;
+                self.send(*copy, self.shapes, true, true);
             }
             Event::Kill(replica) => self.kill(replica),
             Event::Start(replica) => {

@@ -19,6 +19,7 @@ pub enum LogLevel {
 
 const REPLAYED: &str = "The proof was used before: make one for each request.";
 const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). A service worker does not: let it leave the pages that sign in, and /oauth/, to the network.";
+const NEWER_COOKIE: &str = "This cookie was exchanged again and again, each time for another token. The browser has a newer one; try again with it.";
 const SHORTLY: &str = "Try again shortly.";
 const SERVERS_WORDS: &str = "error and error_description are the authorization server's.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
@@ -453,6 +454,7 @@ impl Denial {
                 "Too many denials",
                 "This address showed more bad credentials than limits.denials_per_address allows.",
             ),
+            Self::TooManyExchanges => too_many("too_many_exchanges", "Too many exchanges", NEWER_COOKIE),
             Self::Overloaded => {
                 let title = "The gateway is busy";
                 row(StatusCode::SERVICE_UNAVAILABLE, "overloaded", later, title, SHORTLY, Warn)

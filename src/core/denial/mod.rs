@@ -191,6 +191,8 @@ pub enum Denial {
         /// Its denials were only reported, and so is this.
         only_reported: bool,
     },
+    /// One session cookie was exchanged so often, each time for another answer, that its successor is to be presented first.
+    TooManyExchanges,
     /// More requests are under way than there is room for.
     Overloaded,
     /// So many proofs of possession were used lately that nobody could tell whether another was.
@@ -217,6 +219,7 @@ impl Denial {
             | Self::AuthorizationServerUnavailable
             | Self::StoreUnavailable
             | Self::RevocationsUnavailable
+            | Self::TooManyExchanges
             | Self::Overloaded
             | Self::NoRoomForProofs => Some(Duration::from_secs(2)),
             Self::TooManyRequests { retry_after }

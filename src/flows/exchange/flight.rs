@@ -256,7 +256,7 @@ impl UnderWay {
         match landed.await {
             Ok(Ok((Landed::Kept { pushed_out }, answer, issued))) => {
                 if let Some(token) = pushed_out {
-                    name_tokens_in_background(&self.gate, grant.family, vec![token]);
+                    name_tokens_in_background(&self.gate, grant.family, &[token]);
                 }
                 self.note_receipt(issued).await;
                 self.hold_tokens(tokens);

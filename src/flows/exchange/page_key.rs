@@ -9,11 +9,20 @@ use tokio::time::timeout;
 
 use super::At;
 use crate::core::denial::Denial;
+use crate::core::revocation::GrantFacts;
+use crate::core::session::grant::Grant;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::uri::HttpUri;
 use crate::core::token::dpop::{DPOP, Proof, Request, Wrong, carried};
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::prove_possession::{NotTaken, take_once};
+use crate::state::used_proofs::Holder;
+
+/// Whose share of the memory the proofs of a session take, whatever keys its page makes.
+pub(super) fn holder_of(grant: &Grant) -> Holder<'_> {
+    let GrantFacts { family, iss, sub, .. } = GrantFacts::of(grant);
+    sub.map_or(Holder::Session(family), |sub| Holder::Subject { iss, sub })
+}
 
 /// A page's proof, and the key that it is of.
 #[derive(Clone, Debug)]
@@ -40,14 +49,15 @@ pub(super) fn brought(at: At<'_>) -> Result<Option<Brought<'_>>, Denial> {
     Ok(Some(Brought { proof, field }))
 }
 
-/// The key that the page proves; `None` where it proves none, and gets tokens that are good for whoever has them.
+/// The key that a page proves which exchanges a code; `None` where it proves none, and gets tokens that are good for whoever
+/// has them.
 ///
 /// # Errors
 /// As [`brought`] and [`Brought::prove`].
 pub(super) async fn proven(at: At<'_>) -> Result<Option<PageKey>, Denial> {
     match brought(at)? {
         None => Ok(None),
-        Some(brought) => brought.prove(at).await.map(Some),
+        Some(brought) => brought.prove(at, Holder::Address(at.head.client_address.into())).await.map(Some),
     }
 }
 
@@ -57,12 +67,12 @@ impl Brought<'_> {
         self.proof.key()
     }
 
-    /// The judgement; it counts as used from here on.
+    /// The judgement; it counts as used from here on, in the share of `holder`.
     ///
     /// # Errors
     /// `InvalidDpopProof`, `DpopProofForged`, `DpopProofReplayed`; `AuthorizationServerUnavailable` while nobody knows where
     /// the AS is; `NoRoomForProofs`.
-    pub(super) async fn prove(self, at: At<'_>) -> Result<PageKey, Denial> {
+    pub(super) async fn prove(self, at: At<'_>, holder: Holder<'_>) -> Result<PageKey, Denial> {
         let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or(Denial::Internal)?;
         let known = timeout(at.patience(), endpoints(at.gate, issuer)).await;
         let known = known.map_err(|_| Denial::AuthorizationServerUnavailable)??;
@@ -76,11 +86,12 @@ impl Brought<'_> {
         };
         let now = at.gate.clock.now();
         let plausible = self.proof.check(&request, now).map_err(invalid)?;
-        let proven = take_once(&at.gate.used_page_proofs, plausible, now).map_err(|not| match not {
-            NotTaken::Wrong(wrong) => invalid(wrong),
-            NotTaken::Again => Denial::DpopProofReplayed,
-            NotTaken::NoRoom => Denial::NoRoomForProofs,
-        })?;
+        let proven =
+            take_once(&at.gate.used_page_proofs, plausible, holder, now).map_err(|not| match not {
+                NotTaken::Wrong(wrong) => invalid(wrong),
+                NotTaken::Again => Denial::DpopProofReplayed,
+                NotTaken::NoRoom => Denial::NoRoomForProofs,
+            })?;
         let mut proof = self.field.clone();
         proof.set_sensitive(true);
         Ok(PageKey { key: proven.key, proof })

@@ -4,48 +4,79 @@
 //!
 //! What lasts of that session goes on by the new token, too.
 //!
-//! The request that brings the token does not wait for it, and the store is asked once for each token and replica.
+//! The request that brings the token does not wait for it, and the store is asked once for each token and replica. Where it
+//! does not answer, a later request with the token asks again: what was not noted then may be the one sign of a theft.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::coordinate::change_known;
 use crate::core::caller::{Beside as _, Caller};
-use crate::core::session::exchange::Issued;
+use crate::core::denial::Denial;
+use crate::core::session::exchange::{Family, Issued};
 use crate::core::session::grant::{FamilyId, Generation};
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 use crate::flows::Gate;
-use crate::flows::ports::{Keep, Store, StoreKey, Value};
+use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Value};
+use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;
+use crate::state::open_requests::OpenRequests;
 use crate::state::verified_tokens::Remembered;
+
+/// For so long no request with a token asks again after the store did not answer.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Pauses between attempts to note which session a token is of, when the first came to nothing.
+const RETRIES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 
 fn key(id: TokenId) -> StoreKey {
     StoreKey::new("token", id)
 }
 
 /// Notes which generation a token came with, for whoever sees it. Without it only the cookie proves receipt.
-pub(super) async fn note(gate: &Gate, family: FamilyId, issued: Option<Issued>) {
-    let Some(Issued { id, expires_at, generation }) = issued else { return };
+pub(super) async fn note(gate: &Arc<Gate>, family: FamilyId, issued: Option<Issued>) {
+    let Some(issued) = issued else { return };
+    if try_to_note(gate, family, issued).await.is_ok() {
+        return;
+    }
+    let late = Arc::clone(gate);
+    gate.errands.spawn(async move {
+        for pause in RETRIES {
+            tokio::time::sleep(pause).await;
+            if try_to_note(&late, family, issued).await.is_ok() {
+                return;
+            }
+        }
+        tracing::warn!(%family, "which session an access token is of could not be noted: its use proves no receipt");
+    });
+}
+
+async fn try_to_note(gate: &Gate, family: FamilyId, issued: Issued) -> Result<(), StoreFault> {
+    let Issued { id, expires_at, generation } = issued;
     let mut bytes = family.as_bytes().to_vec();
     bytes.extend_from_slice(&generation.to_be_bytes());
     let value =
         Value { bytes: bytes.into(), lifetime: expires_at.since(gate.clock.now()), keep: Keep::WhileRunning };
-    if !value.lifetime.is_zero() {
-        let _ = gate.store.put_if(&key(id), None, value).await;
-    }
+    if value.lifetime.is_zero() { Ok(()) } else { gate.store.put_if(&key(id), None, value).await.map(drop) }
 }
 
 /// The session that a token was handed out in, and the generation that it came with; `None` where nobody noted that.
-pub(in crate::flows) async fn family_of(store: &dyn Store, id: TokenId) -> Option<(FamilyId, Generation)> {
-    let (_, bytes) = store.get(&key(id)).await.ok()?.value?;
-    read(&bytes)
+///
+/// # Errors
+/// The store failed: nobody can say.
+pub(in crate::flows) async fn family_of(
+    store: &dyn Store,
+    id: TokenId,
+) -> Result<Option<(FamilyId, Generation)>, StoreFault> {
+    Ok(store.get(&key(id)).await?.value.and_then(|(_, bytes)| read(&bytes)))
 }
 
 /// A token was found good, with a request: what lasts of its session may go on by it.
 pub(in crate::flows) fn used(gate: &Gate, live: &Live, found: &Arc<Remembered>, now: Timestamp) {
-    seen(gate, live, found);
+    seen(gate, live, found, now);
     if gate.open_requests.sessions() > 0
         && let Some(family) = found.beside.family()
     {
@@ -53,8 +84,8 @@ pub(in crate::flows) fn used(gate: &Gate, live: &Live, found: &Arc<Remembered>, 
     }
 }
 
-fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>) {
-    if !found.beside.is_first_use() {
+fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>, now: Timestamp) {
+    if !found.beside.asks(now) {
         return;
     }
     let token = found.token();
@@ -62,19 +93,48 @@ fn seen(gate: &Gate, live: &Live, found: &Arc<Remembered>) {
         live.settings.clients.iter().any(|client| {
             client.issuer == *token.issuer() && token.client() == Some(client.client_id.as_str())
         });
-    if !of_a_page || !gate.seen_tokens.remember(found.beside.fingerprint) {
+    if !of_a_page || gate.seen_tokens.knows(found.beside.fingerprint) {
         return;
     }
-    let (store, clock, found) = (Arc::clone(&gate.store), Arc::clone(&gate.clock), Arc::clone(found));
-    let open_requests = Arc::clone(&gate.open_requests);
-    gate.errands.spawn(async move {
-        let Some((family, generation)) = family_of(&*store, found.beside.marks.id).await else { return };
+    let seen = Seen {
+        store: Arc::clone(&gate.store),
+        clock: Arc::clone(&gate.clock),
+        open_requests: Arc::clone(&gate.open_requests),
+        seen_tokens: Arc::clone(&gate.seen_tokens),
+        found: Arc::clone(found),
+    };
+    gate.errands.spawn(async move { seen.tell().await });
+}
+
+/// A token that somebody used, and whoever is to hear of it.
+struct Seen {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    open_requests: Arc<OpenRequests>,
+    seen_tokens: Arc<KnownTokens>,
+    found: Arc<Remembered>,
+}
+
+impl Seen {
+    /// Nobody asks again, unless nobody could say.
+    async fn tell(&self) {
+        let told = self.try_to_tell().await;
+        let beside = &self.found.beside;
+        match told {
+            Ok(()) => drop(self.seen_tokens.remember(beside.fingerprint)),
+            Err(_) => beside.asks_again_from(self.clock.now().plus(PAUSE)),
+        }
+    }
+
+    async fn try_to_tell(&self) -> Result<(), Denial> {
+        let Self { store, clock, found, .. } = self;
+        let known = family_of(&**store, found.beside.marks.id).await.map_err(|_| Denial::StoreUnavailable)?;
+        let Some((family, generation)) = known else { return Ok(()) };
         found.beside.is_of(family);
-        let now = clock.now();
-        open_requests.renewed(family, &(found as Arc<Caller>), now);
-        let _ =
-            change_known(&*store, &*clock, family, || None, |known, _| known.token_seen(generation)).await;
-    });
+        self.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), clock.now());
+        let step = |known: &mut Family, _| known.token_seen(generation);
+        change_known(&**store, &**clock, family, || None, step).await.map(drop)
+    }
 }
 
 fn read(bytes: &Bytes) -> Option<(FamilyId, Generation)> {

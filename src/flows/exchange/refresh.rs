@@ -52,7 +52,8 @@ pub(super) async fn refresh(
     found.told(at, &grant)
 }
 
-/// What a request of a page asks for. A proof costs work and room, which nobody gets by a session that is over.
+/// What a request of a page asks for. A proof costs work and room, which nobody gets by a session that is over, or by a
+/// cookie that gets nothing now.
 ///
 /// # Errors
 /// How the request ended, where it comes to no exchange.
@@ -66,12 +67,12 @@ async fn asked(at: At<'_>, grant: &Grant, scope: Option<Scope>, used: bool) -> R
     if let Some(found) = over(at, grant, &shape, used).await {
         return Err(found);
     }
-    let proof = brought.prove(at).await.map_err(refused)?.proof;
+    let proof = brought.prove(at, page_key::holder_of(grant)).await.map_err(refused)?.proof;
     Ok(Asked { shape, proof: Some(proof), used })
 }
 
-/// How a request ends whose session is over, whoever has the key that it names; `None`: it is not over, and nothing came
-/// of having asked.
+/// How a request ends whose session is over, or whose cookie was exchanged too often, whoever has the key that it names;
+/// `None`: neither, and nothing came of having asked.
 async fn over(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<Found> {
     let (windows, no_flight) = (windows(at.live, at.client), FlightId(0));
     let mut presented = None;
@@ -79,29 +80,34 @@ async fn over(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<Fo
         let newest = family.successor().cloned();
         let mut tried = family.clone();
         let decision = tried.present(grant, shape, used, windows, now, no_flight);
-        presented = matches!(decision, Decision::Over { .. } | Decision::Replay).then(|| {
-            *family = tried;
-            Presented::of(decision, newest.as_ref(), family, grant)
-        });
+        presented = match decision {
+            Decision::Over { .. } | Decision::Replay => {
+                *family = tried;
+                Some(Presented::of(decision, newest.as_ref(), family, grant))
+            }
+            Decision::TooMany => Some(Presented::TooMany),
+            _ => None,
+        };
     });
     let is_put = matches!(timeout(at.patience(), put).await, Ok(Ok(())));
     if !is_put {
         return Some(unconfirmed(at, grant, windows.timeouts, no_flight, presented));
     }
     match presented? {
-        Presented::Replay { revoke, issued } => Some(replayed(at, grant, revoke, issued)),
+        Presented::Replay { revoke, issued } => Some(replayed(at, grant, revoke, &issued)),
         Presented::Over { end, revoke } => Some(ended(at, end, revoke)),
+        Presented::TooMany => Some(too_many()),
         _ => None,
     }
 }
 
 /// What a request asks for.
-struct Asked {
-    shape: Shape,
+pub(super) struct Asked {
+    pub(super) shape: Shape,
     /// Of the shape's key, for the AS.
-    proof: Option<HeaderValue>,
+    pub(super) proof: Option<HeaderValue>,
     /// It counts as use of the session.
-    used: bool,
+    pub(super) used: bool,
 }
 
 /// A session for a new access token in the middle of a request. `patience`: the request goes on without it then.
@@ -144,7 +150,7 @@ pub(in crate::flows) async fn end_where_over(
     let put = put.await;
     let end = match presented {
         Some(Presented::Replay { revoke, issued }) => {
-            let found = replayed(at, grant, revoke, issued);
+            let found = replayed(at, grant, revoke, &issued);
             at.gate.metrics.exchanged(&at.client.name, found.outcome);
             SessionEnd::ReuseDetected
         }
@@ -239,6 +245,7 @@ enum Presented {
         age: Duration,
         with_cookie: bool,
     },
+    TooMany,
     /// `revoke`: refresh tokens, at the AS.
     Replay {
         revoke: Vec<SecretString>,
@@ -275,6 +282,7 @@ impl Presented {
             }
             Decision::Join(flight) => Self::Join(flight),
             Decision::AskAgainAfter(flight) => Self::AskAgainAfter(flight),
+            Decision::TooMany => Self::TooMany,
             Decision::Replay => {
                 Self::Replay { revoke: tokens_of(grant, newest, family), issued: family.issued().to_vec() }
             }
@@ -287,7 +295,7 @@ impl Presented {
 }
 
 /// Presents the grant until there is an answer, or the browser has waited long enough.
-async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: Instant) -> Found {
+pub(super) async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: Instant) -> Found {
     let (shape, used) = (&asked.shape, asked.used);
     let windows = windows(at.live, at.client);
     loop {
@@ -345,7 +353,8 @@ async fn answer_for(at: At<'_>, grant: &Grant, asked: &Asked, until: Instant) ->
                 let found = Found::new(Ok(answer), ExchangeOutcome::AnsweredAgain);
                 return Found { age, with_cookie, ..found };
             }
-            Presented::Replay { revoke, issued } => return replayed(at, grant, revoke, issued),
+            Presented::TooMany => return too_many(),
+            Presented::Replay { revoke, issued } => return replayed(at, grant, revoke, &issued),
             Presented::Over { end, revoke } => return ended(at, end, revoke),
             Presented::Unreadable => {
                 tracing::error!(family = %grant.family, "what the store holds of a session does not open with its cookie");
@@ -367,13 +376,17 @@ fn unconfirmed(
     let result = Err(Denial::StoreUnavailable);
     match presented {
         Some(Presented::Replay { revoke, issued }) => {
-            return Found { result, ..replayed(at, grant, revoke, issued) };
+            return Found { result, ..replayed(at, grant, revoke, &issued) };
         }
         Some(Presented::Over { revoke, .. }) => revoke_all(at, revoke),
         Some(Presented::Begin { .. }) => forget_flight(at.gate, grant, timeouts, new),
         _ => {}
     }
     Found::new(result, ExchangeOutcome::Refused)
+}
+
+fn too_many() -> Found {
+    Found::new(Err(Denial::TooManyExchanges), ExchangeOutcome::Refused)
 }
 
 fn late() -> Found {
@@ -427,7 +440,7 @@ fn ended(at: At<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> Found {
     Found::new(Err(Denial::SessionEnded(end)), outcome_of_end(end))
 }
 
-fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: Vec<Issued>) -> Found {
+fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: &[Issued]) -> Found {
     tracing::warn!(
         event = "security",
         client = %at.client.name,

@@ -188,7 +188,7 @@ async fn end_previous(at: At<'_>, previous: &Grant, new: Option<&Subject>) {
     // Should the store fail just now, that session goes on until its timeouts; its cookie is overwritten.
     let Ended { revoke, issued, .. } =
         end_family(at.gate, previous, session_cookie::timeouts(at.client), end).await;
-    name_tokens_in_background(at.gate, previous.family, issued);
+    name_tokens_in_background(at.gate, previous.family, &issued);
     for token in revoke {
         revoke_in_background(at.gate, at.live, at.client, token);
     }

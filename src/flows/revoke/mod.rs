@@ -7,6 +7,7 @@
 //! It must never answer that something was taken back which is not durable. To ask again does no harm.
 
 pub(in crate::flows) mod blocks;
+pub(in crate::flows) mod naming;
 pub(in crate::flows) mod reach;
 
 use std::collections::BTreeSet;
@@ -15,13 +16,14 @@ use std::time::Duration;
 
 use crate::core::revocation::wanted::{KnownIssuers, Mistake, Wanted};
 use crate::core::revocation::{Change, Hold, Kind, Revocation, RevocationId, Rule, Target, Whose};
-use crate::core::session::exchange::Issued;
-use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::StoreFault;
+use crate::state::backlog::Turn;
 use crate::state::live::Live;
 use blocks::{TRIES, see, too_often};
+pub(in crate::flows) use naming::{name_session, name_tokens, name_tokens_in_background};
 
 /// After this the sessions are looked for once more: a replica that did not know of the revocation yet may have let
 /// somebody in meanwhile.
@@ -98,12 +100,14 @@ pub(in crate::flows) async fn end_now(gate: &Gate, revocations: &[Revocation]) -
     end_sessions(gate, &targets).await
 }
 
-/// Ends the sessions that entries of the list name in a while, however long the store is away.
+/// Ends the sessions that entries of the list name in a while, however long the store is away. Of those that somebody is about
+/// to look for, they look once more then.
 pub(in crate::flows) fn end_later(gate: &Arc<Gate>, revocations: &[Revocation]) {
-    let targets: Vec<_> = revocations.iter().filter(|entry| ends_sessions(entry)).cloned().collect();
-    if !targets.is_empty() {
+    let targets = revocations.iter().filter(|entry| ends_sessions(entry)).map(Revocation::id);
+    let looks: Vec<_> = targets.filter_map(|id| gate.second_looks.leave(id, (), |(), ()| ())).collect();
+    if !looks.is_empty() {
         let late = Arc::clone(gate);
-        gate.errands.spawn(async move { look_again(&late, targets).await });
+        gate.errands.spawn(async move { look_again(&late, looks).await });
     }
 }
 
@@ -118,22 +122,31 @@ pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, rev
     }
 }
 
-/// Looks for the sessions once more, however long the store is away. What was lifted meanwhile ends nobody who came
-/// since.
-async fn look_again(gate: &Gate, targets: Vec<Revocation>) {
-    tokio::time::sleep(AGAIN).await;
-    let (mut pause, longest) = RETRY;
-    while let Err(fault) = end_sessions_again(gate, &targets).await {
-        tracing::warn!(%fault, "sessions that were revoked could not be looked for again yet");
-        tokio::time::sleep(pause).await;
-        pause = (2 * pause).min(longest);
+/// Looks for the sessions once more, however long the store is away, and again where that was asked for meanwhile. What was
+/// lifted meanwhile ends nobody who came since.
+async fn look_again(gate: &Gate, mut looks: Vec<Turn<RevocationId, ()>>) {
+    loop {
+        looks.retain_mut(|look| look.take().is_some());
+        if looks.is_empty() {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+        let (mut pause, longest) = RETRY;
+        while let Err(fault) = end_sessions_again(gate, looks.iter().map(|look| *look.of())).await {
+            tracing::warn!(%fault, "sessions that were revoked could not be looked for again yet");
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(longest);
+        }
     }
 }
 
-async fn end_sessions_again(gate: &Gate, targets: &[Revocation]) -> Result<(), StoreFault> {
+async fn end_sessions_again(
+    gate: &Gate,
+    targets: impl Iterator<Item = RevocationId> + Send,
+) -> Result<(), StoreFault> {
     for target in targets {
         // As it stands: of two moments that were asked for the later counts.
-        if let Some(standing) = gate.revocation_log.find(target.id()).await? {
+        if let Some(standing) = gate.revocation_log.find(target).await? {
             end_sessions(gate, &[standing]).await?;
         }
     }
@@ -222,73 +235,6 @@ async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), Sto
         reach::forget_ended(gate, &live, &revocation.target, &over).await;
     }
     Ok(())
-}
-
-/// Names the access tokens that a session handed out, where the list does not name them yet.
-///
-/// # Errors
-/// The list cannot be written now.
-pub(in crate::flows) async fn name_tokens(gate: &Gate, issued: &[Issued]) -> Result<(), StoreFault> {
-    let now = gate.clock.now();
-    let named = |token: &&Issued| !gate.revocations.names_token(token.id, now);
-    let issued: Vec<Issued> = issued.iter().filter(named).cloned().collect();
-    let changes = changes_of(&issued, now);
-    if changes.is_empty() { Ok(()) } else { gate.revocation_log.append(&changes).await }
-}
-
-fn changes_of(issued: &[Issued], now: Timestamp) -> Vec<Change> {
-    let last = issued.iter().map(|token| (token, token.known_until())).filter(|(_, last)| now < *last);
-    let named = |(token, last): (&Issued, Timestamp)| Revocation {
-        until: Some(last),
-        ..Revocation::new(Target::token(token.id), Rule::Outright, now)
-    };
-    last.map(named).map(Change::Add).collect()
-}
-
-/// Names a session that was stolen, and the access tokens that it handed out.
-pub(in crate::flows) fn name_session(gate: &Arc<Gate>, live: &Live, grant: &Grant, issued: Vec<Issued>) {
-    let (target, now) = (Target::family(grant.family), gate.clock.now());
-    let session = Revocation {
-        until: Some(hold(live, &target).ends(now)),
-        reason: Some("a spent session cookie was presented".to_owned()),
-        ..Revocation::new(target, Rule::Outright, now)
-    };
-    append_in_background(gate, grant.family, move |now| {
-        let session = Change::Add(session.clone());
-        std::iter::once(session).chain(changes_of(&issued, now)).collect()
-    });
-}
-
-/// Names the access tokens of a session that has ended.
-pub(in crate::flows) fn name_tokens_in_background(gate: &Arc<Gate>, family: FamilyId, issued: Vec<Issued>) {
-    append_in_background(gate, family, move |now| changes_of(&issued, now));
-}
-
-/// However long the list cannot be written: whoever ended the session does not wait, and it is over already.
-fn append_in_background(
-    gate: &Arc<Gate>,
-    family: FamilyId,
-    changes: impl Fn(Timestamp) -> Vec<Change> + Send + Sync + 'static,
-) {
-    let late = Arc::clone(gate);
-    gate.errands.spawn(async move {
-        let (mut pause, longest) = RETRY;
-        loop {
-            let changes = changes(late.clock.now());
-            if changes.is_empty() {
-                return;
-            }
-            match late.revocation_log.append(&changes).await {
-                // Written once is enough where nobody waits for it.
-                Ok(()) | Err(StoreFault::NotHereYet) => return,
-                Err(fault) => {
-                    tracing::error!(%family, %fault, "what a session handed out could not be revoked yet");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(longest);
-        }
-    });
 }
 
 /// Names everything of this person, up to now, on every device. Their sessions are still to be ended ([`end_now`], and

@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Arrival, Decision, FlightId, Issued, Landed, Link, Now, Sealed, Shape, Successor, Windows, With,
-};
+use super::links::{Link, Links};
+use super::{Arrival, Decision, FlightId, Issued, Landed, Now, Sealed, Shape, Successor, Windows, With};
 use crate::core::denial::SessionEnd;
 use crate::core::session::grant::{Generation, Grant, Timeouts};
 use crate::core::time::Timestamp;
@@ -17,6 +16,9 @@ const FORGIVEN: u8 = 2;
 pub(super) const ANSWERS: usize = 8;
 /// How many landings are remembered within `grace`; the oldest are spent early.
 pub(super) const LANDINGS: usize = 64;
+/// How many generations may be out whose receipt nobody proved: then only the newest begins another exchange within its
+/// window. No browser keeps the oldest cookie of so many; it presents a newer one, which proves that.
+pub(super) const UNPROVEN: Generation = 64;
 /// How many access tokens are remembered; those that end first are forgotten first.
 pub(super) const TOKENS: usize = 256;
 
@@ -81,7 +83,7 @@ pub struct Family {
     /// The grant of `latest`, while an older generation may still need it.
     pub(super) successor: Option<Successor>,
     /// How holders of older generations reach what is sealed for later ones.
-    links: Vec<Link>,
+    links: Links,
     flight: Option<Flight>,
     pub(super) landings: VecDeque<Landing>,
     /// Access tokens that were handed out and that some replica may still take.
@@ -115,7 +117,7 @@ impl Family {
             lost: 0,
             given_up: None,
             successor: None,
-            links: Vec::new(),
+            links: Links::default(),
             flight: None,
             landings: VecDeque::new(),
             issued: Vec::new(),
@@ -172,6 +174,11 @@ impl Family {
         let lost = presented < self.latest && !in_window;
         if lost && self.lost >= FORGIVEN {
             return self.replayed(presented);
+        }
+        // What a lost answer is made up for with has its own bound.
+        let unproven = self.latest.saturating_sub(self.proven);
+        if presented < self.latest && in_window && unproven >= UNPROVEN {
+            return Decision::TooMany;
         }
         self.begin(grant, Flight::new(new, shape.clone(), used), lost, windows.timeouts, now)
     }
@@ -319,7 +326,7 @@ impl Family {
             answer: Some(answer),
         });
         self.successor = Some(successor);
-        self.links.extend(links);
+        self.links.add(links);
         let pushed_out = self.issue(issued, now);
         let full = self.landings.len().checked_sub(ANSWERS + 1);
         if let Some(old) = full.and_then(|at| self.landings.get_mut(at)) {
@@ -384,7 +391,7 @@ impl Family {
             self.latest = generation;
             self.flight = None;
             self.forget_successor();
-            self.links.clear();
+            self.links = Links::default();
         }
         if generation > self.proven {
             self.proven = generation;
@@ -419,16 +426,9 @@ impl Family {
         self.over.map(|over| over.end)
     }
 
-    /// The links that lead from one generation towards another, longest steps first taken.
+    /// The links that lead from one generation to another.
     pub fn way(&self, from: Generation, to: Generation) -> Option<Vec<&Link>> {
-        let (mut at, mut way) = (from, Vec::new());
-        while at < to {
-            let onward = self.links.iter().filter(|link| link.from == at && link.to <= to);
-            let longest = onward.max_by_key(|link| link.to).filter(|link| link.to > at)?;
-            at = longest.to;
-            way.push(longest);
-        }
-        (at == to).then_some(way)
+        self.links.way(from, to)
     }
 
     /// Whether this differs from `before` in more than a flight under way: then it must outlive the process.
@@ -463,7 +463,7 @@ impl Family {
     /// Keeps the links that a generation within its window, or an unproven one, may still need.
     fn drop_links(&mut self) {
         let oldest = self.landings.iter().map(|landing| landing.answers.from).fold(self.proven, Ord::min);
-        self.links.retain(|link| link.from >= oldest);
+        self.links.keep_from(oldest);
     }
 
     /// Grants of this family may live so long; where a timeout was shortened, older cookies may say more.

@@ -22,7 +22,8 @@
 //!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
-//! the session's timeouts; what is kept that could become a token is sealed for holders of the cookie.
+//! the session's timeouts, and in size, whatever cookies its holder presents; what is kept that
+//! could become a token is sealed for holders of the cookie.
 //!
 //! Known limit: browsers keep the cookie that arrives last. When an answer is overtaken on the way
 //! by a later generation *and* that one was already presented, the browser goes back to a spent
@@ -31,6 +32,7 @@
 pub mod answer;
 mod family;
 pub mod lease;
+mod links;
 mod record;
 pub mod seal;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::family::Family;
+pub use self::links::Link;
 use crate::core::denial::SessionEnd;
 use crate::core::session::grant::{Generation, Timeouts};
 use crate::core::session::oauth::Scope;
@@ -101,6 +104,9 @@ pub enum Decision {
     /// The same answer again. `of`: the generation for whose holders it is sealed.
     /// `with_cookie`: no later generation is known, so its cookie is still the newest.
     AnswerAgain { answer: Sealed, of: Generation, age: Duration, with_cookie: bool },
+    /// Nothing now: of the answers that were given lately, the receipt of too many is not proven. Whoever got one presents
+    /// its cookie; whoever got none comes again after `grace`.
+    TooMany,
     /// A spent generation: stolen. The family is over now; revoke the presented refresh token.
     Replay,
     /// The session is over. `revoke`: the presented refresh token was not yet revoked.
@@ -116,15 +122,6 @@ pub enum With {
         grant: Sealed,
         generation: Generation,
     },
-}
-
-/// A way from the seed of one generation to that of a later one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    pub from: Generation,
-    pub to: Generation,
-    /// The seed of `to`, sealed for holders of `from`.
-    pub seed: Sealed,
 }
 
 /// An access token that was handed out.

@@ -68,3 +68,36 @@ async fn a_token_for_which_there_is_no_room_any_more_is_taken_back_by_itself() {
         assert_eq!(scene.takes(token).await, Err(Denial::Revoked));
     }
 }
+
+/// A page that always sends the cookie of its sign-in, each time for other scope: every exchange gave that a new window.
+#[tokio::test]
+async fn one_cookie_is_exchanged_for_so_many_tokens_and_then_its_successor_is_to_come() {
+    let scene = Scene::new();
+    scene.next(Instead::With(json!({ "scope": "a b c d e f g" })));
+    let first = scene.signed_in_cookie().await;
+    let scope_of = |number: u32| {
+        let chosen = ["a", "b", "c", "d", "e", "f", "g"].into_iter().enumerate();
+        let chosen: Vec<_> = chosen.filter(|(bit, _)| number >> bit & 1 == 1).map(|(_, name)| name).collect();
+        chosen.join("+")
+    };
+    let ask = |number| format!("grant_type=refresh_token&client_id=web-app&scope={}", scope_of(number));
+    let mut newest = String::new();
+    for number in 1..=64 {
+        newest = cookie_of(&scene.post(Some(&first), &ask(number)).await.unwrap());
+    }
+    let asked = scene.asked();
+    for number in 65..=127 {
+        let refusal = scene.post(Some(&first), &ask(number)).await.unwrap_err();
+        assert_eq!(
+            (refusal.denial.clone(), refusal.set_cookie),
+            (Denial::TooManyExchanges, None),
+            "{number}"
+        );
+        assert_eq!(refusal.denial.facts().status, StatusCode::TOO_MANY_REQUESTS);
+        assert!(refusal.denial.retry_after().is_some());
+    }
+    assert_eq!(scene.asked(), asked);
+    // A late tab has what was answered, and the browser goes on with what it was given.
+    assert_eq!(scene.post(Some(&first), &ask(64)).await.unwrap().outcome, "answered_again");
+    assert_eq!(scene.post(Some(&newest), &ask(127)).await.unwrap().outcome, "rotated");
+}

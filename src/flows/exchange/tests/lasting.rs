@@ -186,7 +186,7 @@ async fn a_token_of_somebody_else_or_for_less_keeps_nothing_and_one_for_less_hid
         let Instead::With(second) = minute(&scene, "second", changes.clone()) else { panic!() };
         let second = scene.brings(second["access_token"].as_str().unwrap()).await;
         let id = open.token().marks().unwrap().id;
-        let (family, _) = receipts::family_of(&*scene.store, id).await.unwrap();
+        let (family, _) = receipts::family_of(&*scene.store, id).await.unwrap().unwrap();
         scene.gate.open_requests.renewed(family, &second, scene.clock.now());
         scene.pass(31);
         assert_eq!(scene.ending(&open), (!keeps).then_some(Ending::Expired), "{changes}");
@@ -223,7 +223,7 @@ async fn a_token_that_is_bound_to_another_key_or_to_none_keeps_nothing() {
         scene.pass(30);
         let second = caller("second", after).await;
         let id = open.token().marks().unwrap().id;
-        let (family, _) = receipts::family_of(&*scene.store, id).await.unwrap();
+        let (family, _) = receipts::family_of(&*scene.store, id).await.unwrap().unwrap();
         scene.gate.open_requests.renewed(family, &second, scene.clock.now());
         scene.pass(31);
         assert_eq!(scene.ending(&open), (!keeps).then_some(Ending::Expired), "{before:?} {after:?}");

@@ -1,5 +1,7 @@
 //! Several gateways that share a store, and a store that goes away.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::core::session::exchange::lease;
 use crate::core::session::exchange::seal::Holder;
@@ -7,7 +9,7 @@ use crate::core::session::exchange::{Family, FlightId, Shape};
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::exchange::coordinate::{self, key};
-use crate::flows::ports::Store as _;
+use crate::flows::ports::{Found, Store, StoreFault, StoreKey, Value as Kept, Version};
 
 /// Waits until something holds; the tests' own deadline ends it otherwise.
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -122,6 +124,81 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
         } else {
             assert_eq!(again.unwrap().outcome, "recovered");
         }
+    }
+}
+
+/// Although the store is away for a moment, for all or for writing, when the token is used for the first time.
+#[tokio::test]
+async fn a_token_that_is_used_proves_receipt_although_the_store_failed_the_first_time() {
+    for fails in [MemoryStore::goes_away, MemoryStore::is_full] {
+        let scene = Scene::strict();
+        scene.next(access_token(&scene, json!({})));
+        let first = scene.signed_in_cookie().await;
+        scene.next(access_token(&scene, json!({ "jti": "second" })));
+        let answer = body(&scene.refresh(&first).await.unwrap());
+        let replica = scene.replica();
+        fails(&scene.store, true);
+        replica.uses(&answer).await;
+        fails(&scene.store, false);
+        let puts = scene.store.puts();
+        replica.uses(&answer).await;
+        assert_eq!(scene.store.puts(), puts, "not with every request of an outage");
+        scene.pass(2);
+        replica.uses(&answer).await;
+        assert_eq!(scene.store.puts(), puts + 1);
+        scene.pass(29);
+        let again = scene.refresh(&first).await;
+        assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+        // Once it is said nobody asks any more.
+        let puts = scene.store.puts();
+        replica.uses(&answer).await;
+        assert_eq!(scene.store.puts(), puts);
+    }
+}
+
+/// The store takes an exchange, and fails right after it, when it is noted which session the access token is of.
+#[tokio::test(start_paused = true)]
+async fn which_session_a_token_is_of_is_noted_although_the_store_failed_the_first_time() {
+    let mut scene = Scene::strict();
+    scene.next(access_token(&scene, json!({})));
+    let first = scene.signed_in_cookie().await;
+    let fails = Arc::new(FailsOnce { store: scene.store.clone(), failed: AtomicBool::new(false) });
+    Arc::get_mut(&mut scene.gate).unwrap().store = fails.clone();
+    scene.next(access_token(&scene, json!({ "jti": "second" })));
+    let answer = body(&scene.refresh(&first).await.unwrap());
+    assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+    assert!(fails.failed.load(Ordering::SeqCst));
+    scene.replica().uses(&answer).await;
+    scene.pass(31);
+    let again = scene.refresh(&first).await;
+    assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+}
+
+/// Does not take the first note of a token.
+#[derive(Debug)]
+struct FailsOnce {
+    store: Arc<MemoryStore>,
+    failed: AtomicBool,
+}
+
+impl Store for FailsOnce {
+    fn get<'a>(&'a self, key: &'a StoreKey) -> BoxFuture<'a, Result<Found, StoreFault>> {
+        self.store.get(key)
+    }
+
+    fn put_if<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Option<Version>,
+        value: Kept,
+    ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
+        async move {
+            if key.as_str().starts_with("token:") && !self.failed.swap(true, Ordering::SeqCst) {
+                return Err(StoreFault::Unavailable("it is away in this test".to_owned()));
+            }
+            self.store.put_if(key, expected, value).await
+        }
+        .boxed()
     }
 }
 

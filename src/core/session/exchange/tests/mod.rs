@@ -1,7 +1,7 @@
 use super::*;
 
 use crate::core::secret::Secret;
-use crate::core::session::exchange::family::{ANSWERS, LANDINGS, TOKENS};
+use crate::core::session::exchange::family::{ANSWERS, LANDINGS, TOKENS, UNPROVEN};
 use crate::core::session::exchange::seal::{Content, Holder};
 use crate::core::session::grant::Grant;
 use crate::core::session::grant::tests::grant;

@@ -122,6 +122,81 @@ fn what_is_remembered_of_a_busy_family_is_bounded() {
     assert!(scene.family.successor.is_none());
 }
 
+/// A shape of its own for each number.
+fn other_shape(number: u64) -> Shape {
+    shape(&format!("scope-{number}"))
+}
+
+#[test]
+fn what_is_remembered_of_one_cookie_in_ever_new_shapes_is_bounded() {
+    let mut scene = Scene::new();
+    for number in 0..UNPROVEN {
+        assert!(!scene.exchange_as(0, &other_shape(number), number, 0));
+    }
+    for number in UNPROVEN..300 {
+        assert!(
+            matches!(scene.present_as(0, &other_shape(number), 1), other!(Decision::TooMany)),
+            "{number}"
+        );
+    }
+    assert!(scene.family.to_bytes().len() < 32 * 1024, "{}", scene.family.to_bytes().len());
+    // What was answered is answered again, and every cookie that was given out is good.
+    for number in UNPROVEN - ANSWERS as u64..UNPROVEN {
+        let again = scene.present_as(0, &other_shape(number), 29);
+        assert!(matches!(again, Outcome::Again { answer, .. } if answer == number + 1), "{again:?}");
+    }
+    assert!(!scene.exchange_as(40, &other_shape(300), UNPROVEN, 29), "a newer one shows that it came");
+    assert!(!scene.exchange_as(0, &other_shape(301), UNPROVEN + 1, 29), "so there is room for a late tab");
+    assert!(!scene.exchange(66, 66, 29));
+    scene.family.drop_stale(WINDOWS, now(60));
+    assert!(scene.family.to_bytes().len() < 1000, "{}", scene.family.to_bytes().len());
+}
+
+#[test]
+fn whoever_lost_all_of_many_answers_is_made_up_for_twice_as_ever() {
+    let mut scene = Scene::new();
+    for number in 0..UNPROVEN {
+        scene.exchange_as(0, &other_shape(number), number, 0);
+    }
+    assert!(scene.exchange(0, UNPROVEN, 30));
+    assert!(matches!(scene.present_as(0, &shape("a"), 31), other!(Decision::TooMany)), "within its window");
+    assert!(scene.exchange(0, UNPROVEN + 1, 60));
+    assert!(matches!(scene.present(0, 90), other!(Decision::Replay)));
+}
+
+/// Whoever has all cookies and tokens of a session, and chooses among them.
+#[test]
+fn what_is_remembered_of_a_session_is_bounded_whatever_its_holder_presents() {
+    let (mut dice, mut largest) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+    let mut roll = |sides: usize| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        usize::try_from(dice % sides as u64).unwrap()
+    };
+    for round in 0..8 {
+        let mut scene = Scene::new();
+        let (mut seconds, mut held) = (0, 0);
+        for number in 0..400 {
+            seconds += i64::from(roll(20) == 0);
+            // One cookie for a while, then another, mostly the oldest that still gets something.
+            let newest = scene.grants.len() - 1;
+            held = if roll(70) == 0 { newest - roll(newest.min(60) + 1) } else { held };
+            if roll(60) == 0 {
+                scene.family.token_seen(newest as u64);
+            }
+            match scene.present_as(held, &other_shape(number), seconds) {
+                Outcome::Exchange(flying) => assert_eq!(scene.land(&flying, seconds), KEPT),
+                other!(Decision::Replay | Decision::Over { .. }) => break,
+                _ => held = newest,
+            }
+            largest = largest.max(scene.family.to_bytes().len());
+        }
+        assert!(largest < 32 * 1024, "{largest} in round {round}");
+    }
+    assert!(largest > 12 * 1024, "little was tried: {largest}");
+}
+
 #[test]
 fn access_tokens_are_known_until_they_end_and_not_without_bound() {
     let mut family = Family::of(&grant());

@@ -1,0 +1,112 @@
+//! Puts the access tokens that a session handed out into the list of revocations, one by one, and the session itself where it
+//! was stolen: a token need not say which session it came from.
+//!
+//! Whoever ended the session mostly does not wait for it. Then one errand a session writes all that is to be named, for as
+//! long as the list cannot be written: a spent cookie that is presented over and over meanwhile adds to it and leaves none
+//! of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{RETRY, hold};
+use crate::core::revocation::{Change, Revocation, Rule, Target};
+use crate::core::session::exchange::Issued;
+use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::time::Timestamp;
+use crate::core::token::id::TokenId;
+use crate::flows::Gate;
+use crate::flows::ports::StoreFault;
+use crate::state::backlog::Turn;
+use crate::state::live::Live;
+
+/// What of one session is to be named, and is not in the list yet.
+#[derive(Debug, Default)]
+pub struct Unnamed {
+    /// Itself.
+    session: Option<Revocation>,
+    /// What it handed out.
+    issued: BTreeMap<TokenId, Issued>,
+}
+
+impl Unnamed {
+    fn of(session: Option<Revocation>, issued: &[Issued]) -> Self {
+        Self { session, issued: issued.iter().map(|token| (token.id, *token)).collect() }
+    }
+
+    fn join(&mut self, mut new: Self) {
+        self.session = new.session.or(self.session.take());
+        self.issued.append(&mut new.issued);
+    }
+
+    /// Tries to put it into the list; what has ended meanwhile need not be there.
+    async fn write(&mut self, gate: &Gate) -> Result<(), StoreFault> {
+        let now = gate.clock.now();
+        self.issued.retain(|_, token| now < token.known_until());
+        let issued = self.issued.values().map(|token| change_of(token, now));
+        let changes: Vec<_> = self.session.iter().cloned().map(Change::Add).chain(issued).collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        match gate.revocation_log.append(&changes).await {
+            // Written once is enough where nobody waits for it.
+            Ok(()) | Err(StoreFault::NotHereYet) => Ok(()),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+/// Names the access tokens that a session handed out, where the list does not name them yet.
+///
+/// # Errors
+/// The list cannot be written now.
+pub(in crate::flows) async fn name_tokens(gate: &Gate, issued: &[Issued]) -> Result<(), StoreFault> {
+    let now = gate.clock.now();
+    let is_left = |token: &&Issued| now < token.known_until() && !gate.revocations.names_token(token.id, now);
+    let changes: Vec<_> = issued.iter().filter(is_left).map(|token| change_of(token, now)).collect();
+    if changes.is_empty() { Ok(()) } else { gate.revocation_log.append(&changes).await }
+}
+
+fn change_of(token: &Issued, now: Timestamp) -> Change {
+    Change::Add(Revocation {
+        until: Some(token.known_until()),
+        ..Revocation::new(Target::token(token.id), Rule::Outright, now)
+    })
+}
+
+/// Names a session that was stolen, and the access tokens that it handed out.
+pub(in crate::flows) fn name_session(gate: &Arc<Gate>, live: &Live, grant: &Grant, issued: &[Issued]) {
+    let (target, now) = (Target::family(grant.family), gate.clock.now());
+    let session = Revocation {
+        until: Some(hold(live, &target).ends(now)),
+        reason: Some("a spent session cookie was presented".to_owned()),
+        ..Revocation::new(target, Rule::Outright, now)
+    };
+    name_in_background(gate, grant.family, Unnamed::of(Some(session), issued));
+}
+
+/// Names the access tokens of a session that has ended, or for which it has no room.
+pub(in crate::flows) fn name_tokens_in_background(gate: &Arc<Gate>, family: FamilyId, issued: &[Issued]) {
+    name_in_background(gate, family, Unnamed::of(None, issued));
+}
+
+fn name_in_background(gate: &Arc<Gate>, family: FamilyId, new: Unnamed) {
+    if let Some(turn) = gate.unnamed.leave(family, new, Unnamed::join) {
+        let late = Arc::clone(gate);
+        gate.errands.spawn(async move { write(&late, turn).await });
+    }
+}
+
+/// However long the list cannot be written: whoever ended the session does not wait, and it is over already.
+async fn write(gate: &Gate, mut turn: Turn<FamilyId, Unnamed>) {
+    while let Some(mut left) = turn.take() {
+        let (mut pause, longest) = RETRY;
+        while let Err(fault) = left.write(gate).await {
+            tracing::error!(family = %turn.of(), %fault, "what a session handed out could not be revoked yet");
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(longest);
+            if let Some(new) = turn.came() {
+                left.join(new);
+            }
+        }
+    }
+}
