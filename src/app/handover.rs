@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{App, ERRANDS, Outside, Standby, StartError};
-use crate::config::settings::Settings;
+use crate::config::settings::{Patience, Settings};
 use crate::core::ids::IssuerName;
 use crate::core::session::exchange::lease::FLIGHT;
-use crate::edge::server::{DRAIN, Inherited};
+use crate::edge::server::Inherited;
 use crate::flows::ports::{Exclusive, HandedTo};
 use crate::io::handover::answering::answer;
 use crate::io::handover::questions::Answers;
@@ -41,7 +41,7 @@ const OPEN: Duration = Duration::from_secs(20);
 /// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
 const SERVING: Duration = Duration::from_secs(30);
 /// How long a process that has handed over may need the store yet: its requests, its exchanges, its errands.
-pub(super) const LEAVING: Duration = DRAIN.saturating_add(LANDING).saturating_add(ERRANDS);
+pub(super) const LEAVING: Duration = Patience::DRAIN.saturating_add(LANDING).saturating_add(ERRANDS);
 /// Pauses between attempts to open again what could not be opened.
 const AGAIN: Duration = Duration::from_secs(1);
 

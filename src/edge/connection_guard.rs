@@ -15,7 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ahash::RandomState;
 use async_trait::async_trait;
+use dashmap::DashMap;
+use futures_util::future::{AbortHandle, AbortRegistration};
 use ipnet::IpNet;
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -62,6 +65,9 @@ pub(crate) struct Connections {
     gauge: IntGauge,
     by_address: OpenByAddress,
     most_of_one: MostOfOne,
+    /// By the addresses of theirs in memory: what cuts them off.
+    ends: DashMap<usize, AbortHandle, RandomState>,
+    are_cut_off: AtomicBool,
 }
 
 /// How many connections one address may have.
@@ -82,6 +88,8 @@ impl Connections {
             gauge,
             by_address: OpenByAddress::default(),
             most_of_one,
+            ends: DashMap::default(),
+            are_cut_off: AtomicBool::new(false),
         })
     }
 
@@ -101,6 +109,12 @@ impl Connections {
 
     pub(crate) fn awaited(&self) -> usize {
         self.awaited.load(Ordering::Acquire)
+    }
+
+    /// Ends all that are open, whatever they are at, and each that comes from here on.
+    pub(crate) fn cut_off(&self) {
+        self.are_cut_off.store(true, Ordering::SeqCst);
+        self.ends.iter().for_each(|ends| ends.abort());
     }
 }
 
@@ -141,6 +155,11 @@ impl Connection {
     /// Whether something came that is not of the request that is being answered.
     pub(crate) fn hears_early(&self) -> bool {
         self.hears_early.load(Ordering::Acquire)
+    }
+
+    /// Whether it was ended because the drain was over.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.all.are_cut_off.load(Ordering::SeqCst)
     }
 
     /// Some of the last request's body may still be on its way, and nobody reads it.
@@ -207,11 +226,26 @@ impl Place {
         };
         Some(Self(Arc::new(connection), counted))
     }
+
+    fn key(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// For whoever serves the connection: it is aborted when all are cut off.
+    pub(crate) fn until_cut_off(&self) -> AbortRegistration {
+        let (ends, registration) = AbortHandle::new_pair();
+        self.0.all.ends.insert(self.key(), ends.clone());
+        if self.0.is_cut_off() {
+            ends.abort();
+        }
+        registration
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.enter(BUSY);
+        self.0.all.ends.remove(&self.key());
         self.0.all.gauge.dec();
         if let Some(whose) = self.1 {
             self.0.all.by_address.give_back(whose);

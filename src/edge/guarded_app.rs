@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::Abortable;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
 use pingora::protocols::l4::stream::Stream as TcpStream;
@@ -95,16 +96,20 @@ where
         let closing = self.closing.clone();
         async move {
             let place = place?;
-            // A handshake's state is large, and must not stay for as long as the connection does.
-            let io = Box::pin(async move {
-                tokio::select! {
-                    io = door.enter(io) => io,
-                    () = last_requests(closing) => None,
-                }
-            });
-            let io = io.await?;
-            let guarded = Guarded::new(io, place, bounds).ok()?;
-            inner.process_new(Box::new(guarded), &shutdown).await
+            let until_cut_off = place.until_cut_off();
+            let serving = async move {
+                // A handshake's state is large, and must not stay for as long as the connection does.
+                let io = Box::pin(async move {
+                    tokio::select! {
+                        io = door.enter(io) => io,
+                        () = last_requests(closing) => None,
+                    }
+                });
+                let io = io.await?;
+                let guarded = Guarded::new(io, place, bounds).ok()?;
+                inner.process_new(Box::new(guarded), &shutdown).await
+            };
+            Abortable::new(serving, until_cut_off).await.ok().flatten()
         }
     }
 

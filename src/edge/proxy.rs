@@ -435,14 +435,14 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> FailToProxy {
         let Some(denial) = self.denial_for(context, error) else {
-            context.outcome = "client_gone";
+            context.client_is_gone();
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         session.set_keepalive(None);
         if session.response_written().is_some_and(|answer| is_final(answer.status)) {
             self.note(context, &denial);
         } else if self.refuse(session, context, &denial).await.is_err() {
-            context.outcome = "client_gone";
+            context.client_is_gone();
         }
         FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }
     }

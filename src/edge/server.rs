@@ -3,7 +3,7 @@
 //!
 //! A stop goes: readiness fails and answers say `Connection: close`; the listener closes; what the
 //! kernel had already accepted is still served; idle connections close; requests in flight get
-//! [`DRAIN`] to end. The admin listener goes last, so that the drain can be watched.
+//! `patience.drain` to end, and are cut off. The admin listener goes last, so that the drain can be watched.
 //!
 //! Where another process has taken over the sockets, they stay open and readiness does not fail: whoever asks at
 //! these addresses is served.
@@ -41,8 +41,6 @@ use crate::flows::Gate;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 
-/// How long requests in flight may take to end when the gateway stops.
-pub const DRAIN: Duration = Duration::from_secs(30);
 /// How long connections without a request stay open once another process has taken over the sockets. Who asks more often
 /// than that learns from an answer that the connection ends.
 pub const IDLE: Duration = Duration::from_secs(5);
@@ -239,15 +237,17 @@ impl Running {
     pub async fn stop(self, lame_duck: Duration) {
         self.drain.begin();
         tokio::time::sleep(lame_duck).await;
-        join_all(self.public_services.into_iter().map(|service| service.stop(DRAIN))).await;
+        let patience = self.started_with.patience.drain;
+        join_all(self.public_services.into_iter().map(|service| service.stop(patience))).await;
         self.admin_service.stop(Duration::from_secs(1)).await;
     }
 
     /// Drains and stops, while another process serves at the same sockets.
     pub async fn leave(self) {
         self.drain.begin_unnoticed();
+        let patience = self.started_with.patience.drain;
         let services = self.public_services.into_iter().chain([self.admin_service]);
-        join_all(services.map(|service| service.leave(IDLE, DRAIN))).await;
+        join_all(services.map(|service| service.leave(IDLE, patience))).await;
     }
 }
 

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use tollgate::app::{App, HandOverError, Outside, StartError, take_over};
 use tollgate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
+use tollgate::config::settings::Settings;
 use tollgate::flows::ports::{Exclusive, HandedTo};
 use tollgate::io::handover::questions::Answers;
 use tollgate::io::handover::{Channel, Message};
@@ -99,7 +100,18 @@ fn with_store(upstream: &Upstream, store: Store) -> Gateway {
 
 /// A process with the same configuration that takes over.
 async fn new(from: Channel, old: &std::path::Path, store: Store) -> Result<App, StartError> {
-    let loaded = tollgate::config::load(&old.join("config.yaml"), &|_| None).unwrap();
+    new_as(from, old, store, |_| {}).await
+}
+
+/// The same, with what no key of config.yaml can say.
+async fn new_as(
+    from: Channel,
+    old: &std::path::Path,
+    store: Store,
+    adjust: impl FnOnce(&mut Settings),
+) -> Result<App, StartError> {
+    let mut loaded = tollgate::config::load(&old.join("config.yaml"), &|_| None).unwrap();
+    adjust(&mut loaded.settings);
     let settings = Arc::new(loaded.settings);
     let outside = Outside {
         access_log: Box::new(std::io::sink()),
