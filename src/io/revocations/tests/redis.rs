@@ -4,6 +4,7 @@
 mod failover;
 mod refused;
 
+mod unreadable;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
