@@ -28,6 +28,8 @@ const WAITING: usize = 100_000;
 const SAY: Duration = Duration::from_secs(15);
 /// How often it is looked whether the file is written.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long the log may be behind a file that is opened.
+const AHEAD: Duration = Duration::from_secs(1);
 /// How often it is tried to open a file that cannot be used.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -56,6 +58,11 @@ pub(super) enum File {
     /// It is being opened. That may take long on a disk that hangs.
     Opening {
         opening: JoinHandle<Option<Mark>>,
+    },
+    /// It is open and further than the log is known here, which mostly is a matter of one more poll.
+    Ahead {
+        mark: Mark,
+        until: Instant,
     },
     Open,
     /// It is being written up to this place.
@@ -246,6 +253,10 @@ impl Follower {
                     Some(_) => self.shut(AGAIN),
                 }
             }
+            File::Ahead { mark, until } => {
+                let (mark, until) = (*mark, *until);
+                self.go_on_with(mark, until).await;
+            }
             File::Shut { .. } | File::Open => {}
         }
         if self.waiting.len() > WAITING {
@@ -261,19 +272,24 @@ impl Follower {
 
     async fn is_opened(&mut self, opened: Option<Mark>) {
         match opened {
-            Some(mark) => self.go_on_with(mark).await,
+            Some(mark) => self.go_on_with(mark, Instant::now() + AHEAD).await,
             None => self.shut(AGAIN),
         }
         self.tell(|progress| progress.openings += 1);
     }
 
-    /// The file is open, and says this of itself.
-    async fn go_on_with(&mut self, mark: Mark) {
+    /// The file is open, and says this of itself. `until`: so long the log may take to be as far.
+    async fn go_on_with(&mut self, mark: Mark, until: Instant) {
         (self.synced_at, self.said_at) = (None, None);
         if let Some(cursor) = self.cursor {
-            // The tables have it all. The log is read again from where the file is, for the file alone.
             let of_file = mark.position.filter(|position| position.epoch == cursor.epoch);
-            self.cursor = of_file.map(|position| if position.seq < cursor.seq { position } else { cursor });
+            if of_file.is_some_and(|position| position.seq > cursor.seq) && Instant::now() < until {
+                self.file = File::Ahead { mark, until };
+                return;
+            }
+            // The log is read again from where the file is: its entry there shows whether all that the file has is in Redis, too.
+            // One that is further than the log, or where another entry is, was never compared with what Redis has now.
+            self.cursor = of_file.filter(|position| position.seq < cursor.seq || *position == cursor);
             self.file = File::Open;
             return;
         }
@@ -319,9 +335,9 @@ async fn is_done(file: &File) {
     let is_finished = || match file {
         File::Writing { writing, .. } => writing.is_finished(),
         File::Opening { opening } => opening.is_finished(),
-        File::Shut { .. } | File::Open => false,
+        File::Shut { .. } | File::Ahead { .. } | File::Open => false,
     };
-    if matches!(file, File::Shut { .. } | File::Open) {
+    if matches!(file, File::Shut { .. } | File::Ahead { .. } | File::Open) {
         std::future::pending::<()>().await;
     }
     while !is_finished() {
