@@ -34,7 +34,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
-use crate::edge::confirmed;
+use crate::edge::confirmed::Counting;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
 use crate::edge::pipelining;
@@ -286,6 +286,8 @@ pub(crate) struct Bounds {
     pub(crate) between: Duration,
     /// How long what is written may be left unread.
     pub(crate) unread: Duration,
+    /// How that is known, where it is.
+    pub(crate) counting: Option<Counting>,
 }
 
 impl Guarded {
@@ -315,8 +317,8 @@ impl Guarded {
         written: Poll<io::Result<T>>,
         of_all: bool,
     ) -> Poll<io::Result<T>> {
-        let io = &self.io;
-        self.unread.judge(cx, written, of_all, || confirmed::of(io.id()))
+        let (io, counting) = (&self.io, self.bounds.counting);
+        self.unread.judge(cx, written, of_all, || counting?.of(io.id()))
     }
 
     /// Bytes came: the first of a request start its deadline anew.
@@ -524,7 +526,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(100);
     const BOUNDS: Bounds =
-        Bounds { patience: SOON, bytes: 1000, between: Duration::from_secs(2), unread: SOON };
+        Bounds { patience: SOON, bytes: 1000, between: Duration::from_secs(2), unread: SOON, counting: None };
 
     async fn pair() -> (Guarded, tokio::net::TcpStream, Arc<Connections>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -723,7 +725,15 @@ mod tests {
             MostOfOne { most: 1, but_for: Vec::new() },
         );
         let place = Place::take(&all, &Arc::new(Door::ClearText), None).unwrap();
-        (Guarded::new(Box::new(stream), place, Bounds { unread, ..BOUNDS }).unwrap(), client)
+        (
+            Guarded::new(
+                Box::new(stream),
+                place,
+                Bounds { unread, counting: Counting::of_this_kernel(), ..BOUNDS },
+            )
+            .unwrap(),
+            client,
+        )
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
-use crate::edge::confirmed;
+use crate::edge::confirmed::Counting;
 use crate::edge::connection_guard::{Bounds, Connections, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
@@ -121,7 +121,6 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
     serving.load().upstreams.take_over(None);
     prober.ask(&serving.load().upstreams);
     let most = most_connections(settings.limits.connections);
-    tell_of_a_kernel_that_does_not_count();
     let proxy = Proxy {
         most_requests: i64::try_from(most.public).unwrap_or(i64::MAX),
         gate: gate.clone(),
@@ -146,6 +145,7 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         bytes: settings.limits.header.saturating_add(BEYOND_HEADER),
         between: settings.patience.next_request,
         unread: settings.patience.answer_unread,
+        counting: counting(),
     };
     let entrance = |(socket, listener)| {
         Entrance::new(socket, door(listener)?, bounds, proxy.clone(), public_connections.clone())
@@ -284,13 +284,17 @@ fn most_connections(wanted: usize) -> Most {
     most
 }
 
-fn tell_of_a_kernel_that_does_not_count() {
-    if confirmed::is_counted() == Some(false) {
+/// Tells of a kernel that does not count.
+fn counting() -> Option<Counting> {
+    let counting = Counting::of_this_kernel();
+    if counting.is_none() {
         tracing::warn!(
-            "this kernel does not say what clients have confirmed of what was sent (Linux does since 4.1, gVisor does not), so one \
-             that reads nothing of an answer may keep its connection for an hour, and one that reads less than 400 bytes a second may be cut off"
+            "this kernel does not say what clients have confirmed of what was sent (Linux does since 4.1, gVisor and the user mode of QEMU do \
+             not), so one that reads nothing of an answer may keep its connection for an hour, and one that reads less than 400 bytes a second \
+             may be cut off"
         );
     }
+    counting
 }
 
 fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {
