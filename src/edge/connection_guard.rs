@@ -15,10 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ahash::RandomState;
 use async_trait::async_trait;
-use dashmap::DashMap;
-use futures_util::future::{AbortHandle, AbortRegistration};
 use ipnet::IpNet;
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -35,6 +32,7 @@ use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
 use crate::edge::confirmed::Counting;
+use crate::edge::cut_off::CutOff;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
 use crate::edge::pipelining;
@@ -65,9 +63,7 @@ pub(crate) struct Connections {
     gauge: IntGauge,
     by_address: OpenByAddress,
     most_of_one: MostOfOne,
-    /// By the addresses of theirs in memory: what cuts them off.
-    ends: DashMap<usize, AbortHandle, RandomState>,
-    are_cut_off: AtomicBool,
+    pub(crate) cut_off: CutOff,
 }
 
 /// How many connections one address may have.
@@ -88,8 +84,7 @@ impl Connections {
             gauge,
             by_address: OpenByAddress::default(),
             most_of_one,
-            ends: DashMap::default(),
-            are_cut_off: AtomicBool::new(false),
+            cut_off: CutOff::default(),
         })
     }
 
@@ -109,12 +104,6 @@ impl Connections {
 
     pub(crate) fn awaited(&self) -> usize {
         self.awaited.load(Ordering::Acquire)
-    }
-
-    /// Ends all that are open, whatever they are at, and each that comes from here on.
-    pub(crate) fn cut_off(&self) {
-        self.are_cut_off.store(true, Ordering::SeqCst);
-        self.ends.iter().for_each(|ends| ends.abort());
     }
 }
 
@@ -159,7 +148,7 @@ impl Connection {
 
     /// Whether it was ended because the drain was over.
     pub(crate) fn is_cut_off(&self) -> bool {
-        self.all.are_cut_off.load(Ordering::SeqCst)
+        self.all.cut_off.is_done()
     }
 
     /// Some of the last request's body may still be on its way, and nobody reads it.
@@ -226,26 +215,11 @@ impl Place {
         };
         Some(Self(Arc::new(connection), counted))
     }
-
-    fn key(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
-    }
-
-    /// For whoever serves the connection: it is aborted when all are cut off.
-    pub(crate) fn until_cut_off(&self) -> AbortRegistration {
-        let (ends, registration) = AbortHandle::new_pair();
-        self.0.all.ends.insert(self.key(), ends.clone());
-        if self.0.is_cut_off() {
-            ends.abort();
-        }
-        registration
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.enter(BUSY);
-        self.0.all.ends.remove(&self.key());
         self.0.all.gauge.dec();
         if let Some(whose) = self.1 {
             self.0.all.by_address.give_back(whose);

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::Abortable;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
 use pingora::protocols::l4::stream::Stream as TcpStream;
@@ -89,6 +88,7 @@ where
     /// the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8).
     fn serve(&self, io: Stream, shutdown: ShutdownWatch) -> impl Future<Output = Option<Stream>> + use<A> {
         let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
+        let connections = self.connections.clone();
         let address = io
             .get_socket_digest()
             .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
@@ -96,7 +96,6 @@ where
         let closing = self.closing.clone();
         async move {
             let place = place?;
-            let until_cut_off = place.until_cut_off();
             let serving = async move {
                 // A handshake's state is large, and must not stay for as long as the connection does.
                 let io = Box::pin(async move {
@@ -109,7 +108,7 @@ where
                 let guarded = Guarded::new(io, place, bounds).ok()?;
                 inner.process_new(Box::new(guarded), &shutdown).await
             };
-            Abortable::new(serving, until_cut_off).await.ok().flatten()
+            connections.cut_off.unless(serving).await
         }
     }
 

@@ -211,7 +211,7 @@ impl Listening {
         let left = listener.connections.open();
         if left > 0 {
             tracing::warn!(listener = %listener.address, left, "connections were cut off at the end of the drain");
-            listener.connections.cut_off();
+            listener.connections.cut_off.all();
             listener.connections_ended(Instant::now() + CUT_OFF).await;
         }
     }

@@ -16,7 +16,6 @@ use prometheus::{
 use crate::config::settings::ShownCertificate;
 use crate::core::ids::{ClientName, IssuerName, RouteName, SignalName, UpstreamName};
 use crate::core::revocation::Kind;
-use crate::core::time::Timestamp;
 use crate::core::token::security_event::event::EventType;
 use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
@@ -288,16 +287,13 @@ impl Metrics {
 
     /// From when until when certificates count, as the next reading shall say it, and nothing of any other.
     pub fn certificates(&self, shown: &[ShownCertificate]) {
-        let dates: [(_, fn(&ShownCertificate) -> Timestamp); 2] = [
-            (&self.certificate_begin, |certificate| certificate.begins_at),
-            (&self.certificate_end, |certificate| certificate.ends_at),
-        ];
-        for (told, date) in dates {
+        for told in [&self.certificate_begin, &self.certificate_end] {
             keep_only(told, |told| shown.iter().any(|own| own.file == told));
-            for certificate in shown {
-                let gauge = told.with_label_values(&[certificate.file.as_str()]);
-                gauge.set(date(certificate).as_secs());
-            }
+        }
+        for certificate in shown {
+            let file = [certificate.file.as_str()];
+            self.certificate_begin.with_label_values(&file).set(certificate.begins_at.as_secs());
+            self.certificate_end.with_label_values(&file).set(certificate.ends_at.as_secs());
         }
     }
 
@@ -426,6 +422,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::core::time::Timestamp;
 
     #[test]
     fn the_documentation_has_every_series_and_no_other() {

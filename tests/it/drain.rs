@@ -60,8 +60,7 @@ async fn what_is_under_way_at_the_end_of_the_drain_is_cut_off() {
 
     let log = gateway.log.clone();
     let stopping = tokio::spawn(gateway.app.stop(Duration::ZERO));
-    client.rest().await;
-    asking.rest().await;
+    within("the ends", async { (client.rest().await, asking.rest().await) }).await;
     assert!(within("the end of a feed", feed.data()).await.is_none_or(|piece| piece.is_err()));
     within("the end of a question", held).await.unwrap_err();
     within("the end of a connection", other.ended()).await;
