@@ -146,6 +146,14 @@ struct Background {
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
+impl Background {
+    /// When nothing is under way any more: until then access is taken back.
+    async fn end(self) {
+        let _ = self.stop.send(true);
+        let _ = tokio::time::timeout(Duration::from_secs(1), join_all(self.tasks)).await;
+    }
+}
+
 /// A gateway that runs, with all that keeps it going.
 #[derive(Debug)]
 pub struct App {
@@ -230,15 +238,18 @@ impl App {
     /// Drains and stops; no request in flight is lost. `lame_duck`: how long new connections are
     /// still taken.
     pub async fn stop(self, lame_duck: Duration) {
-        let Self { gate, running, background, predecessor, store, access_log, .. } = self;
+        let Self { gate, running, background, reopening, predecessor, store, access_log, .. } = self;
         running.stop(lame_duck).await;
         // What the process before asks for are exchanges under way like those here.
-        tokio::join!(end(&gate, background, EXCHANGES), predecessor.left(EXCHANGES));
+        tokio::join!(finish_begun(&gate, EXCHANGES), predecessor.left(EXCHANGES));
+        // What is closed here stays closed.
+        drop(reopening);
         for part in store.exclusive() {
             if let Err(why) = part.close().await {
                 tracing::error!(why, "not everything that the store holds was written");
             }
         }
+        background.end().await;
         // Last: its reader may never read again.
         finish(access_log).await;
     }
@@ -255,9 +266,10 @@ impl App {
         exclusive.iter().for_each(|exclusive| exclusive.handed_over(to.as_ref()));
         running.leave().await;
         // Nothing presses it.
-        end(&gate, background, handover::LANDING).await;
+        finish_begun(&gate, handover::LANDING).await;
         predecessor.left(handover::LEAVING).await;
         conversation.abort();
+        background.end().await;
         finish(access_log).await;
     }
 }
@@ -275,7 +287,7 @@ fn begin_counting(gate: &Gate, settings: &Settings) {
 }
 
 /// `exchanges`: how long those under way may take.
-async fn end(gate: &Gate, background: Background, exchanges: Duration) {
+async fn finish_begun(gate: &Gate, exchanges: Duration) {
     let hold = gate.exchanges.hold();
     let airborne = hold.landed(exchanges).await;
     if airborne > 0 {
@@ -288,8 +300,6 @@ async fn end(gate: &Gate, background: Background, exchanges: Duration) {
             "errands (revocations at authorization servers, writes to the store) were cut off at the end of the drain"
         );
     }
-    let _ = background.stop.send(true);
-    let _ = tokio::time::timeout(Duration::from_secs(1), join_all(background.tasks)).await;
 }
 
 /// Keeps the tables that requests ask in step with the list, until it is told to stop.

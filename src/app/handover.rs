@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{App, ERRANDS, Outside, Standby, StartError};
-use crate::config::settings::Settings;
+use crate::config::settings::{Patience, Settings};
 use crate::core::ids::IssuerName;
 use crate::core::session::exchange::lease::FLIGHT;
-use crate::edge::server::{DRAIN, Inherited};
+use crate::edge::server::Inherited;
 use crate::flows::ports::{Exclusive, HandedTo};
 use crate::io::handover::answering::answer;
 use crate::io::handover::questions::Answers;
@@ -36,14 +37,17 @@ const KEYS: Duration = Duration::from_secs(10);
 pub(super) const LANDING: Duration = FLIGHT.saturating_add(Duration::from_secs(5));
 /// How long new ones wait for those under way, before it is taken for granted that one of these is slow.
 const BRIEFLY: Duration = Duration::from_secs(3);
+/// How long it may take to close what only one may have open. Requests wait for that.
+const CLOSE: Duration = Duration::from_secs(10);
 /// How long it may take to open what the old process has closed. Requests may wait for that.
 const OPEN: Duration = Duration::from_secs(20);
 /// How long the old process waits for it: longer, so that one that is late has given up before it is ended.
 const SERVING: Duration = Duration::from_secs(30);
 /// How long a process that has handed over may need the store yet: its requests, its exchanges, its errands.
-pub(super) const LEAVING: Duration = DRAIN.saturating_add(LANDING).saturating_add(ERRANDS);
+pub(super) const LEAVING: Duration = Patience::DRAIN.saturating_add(LANDING).saturating_add(ERRANDS);
 /// Pauses between attempts to open again what could not be opened.
 const AGAIN: Duration = Duration::from_secs(1);
+const NO_ANSWER: &str = "the disk does not answer";
 
 /// Why a hand-over did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -74,9 +78,9 @@ impl App {
         self.would_not_miss(without_keys)?;
         let keeps_sessions = self.exclusive.iter().any(|exclusive| exclusive.keeps_sessions());
         let _hold = if keeps_sessions { Some(self.land().await?) } else { None };
-        try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()))
-            .await
-            .map_err(HandOverError::Unwritten)?;
+        let closes = try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()));
+        let closed = timeout(CLOSE, closes).await.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()));
+        closed.map_err(HandOverError::Unwritten)?;
         to.say(&Message::Go {}).await?;
         match timeout(SERVING, to.hear()).await.map_err(|_| HandOverError::Late(SERVING))?? {
             Message::Serving { answers } => Ok(answers),
@@ -118,21 +122,30 @@ impl App {
     /// Opens again what was closed for a process that then failed.
     ///
     /// # Errors
-    /// What stays closed, as text. It is tried again until it is open, or another hand-over begins.
+    /// What stays closed, as text, or is not open in time. It is tried until it is open, or another hand-over begins.
     pub async fn take_back(&self) -> Result<(), String> {
-        open_again(&self.exclusive).await.inspect_err(|_| {
-            let exclusive = self.exclusive.clone();
-            let opens = tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(AGAIN).await;
-                    if open_again(&exclusive).await.is_ok() {
-                        tracing::info!("what was closed for a hand-over is open again");
-                        return;
-                    }
+        let exclusive = self.exclusive.clone();
+        let (tell, told) = oneshot::channel();
+        let mut tell = Some(tell);
+        let opens = tokio::spawn(async move {
+            loop {
+                let opened = open_again(&exclusive).await;
+                let is_open = opened.is_ok();
+                let is_late = tell.take().is_none_or(|tell| tell.send(opened).is_err());
+                if is_open && is_late {
+                    tracing::info!("what was closed for a hand-over is open again");
                 }
-            });
-            self.reopening.replace(Some(opens));
-        })
+                if is_open {
+                    return;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
+        self.reopening.replace(Some(opens));
+        match timeout(OPEN, told).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) | Err(_) => Err(NO_ANSWER.to_owned()),
+        }
     }
 }
 

@@ -28,6 +28,9 @@ use crate::state::lines::Lines;
 /// signals must still be heard.
 const READING: Duration = Duration::from_secs(10);
 
+/// How long a process that is killed may take to be gone: one that waits for a disk may never be.
+const ENDING: Duration = Duration::from_secs(10);
+
 /// What came of a reading, and what it asked for.
 type Read = (Result<Loaded, Vec<String>>, Noted);
 
@@ -138,6 +141,8 @@ impl Signals {
 /// Why a gateway stops serving.
 enum Last {
     Told(End),
+    /// Told once more before it had begun to stop.
+    AtOnce,
     HandedOver(Channel, Answers),
 }
 
@@ -194,15 +199,22 @@ async fn serve(
                 );
                 app.stop(lame_duck).await;
             }
+            Last::AtOnce => return false,
             Last::HandedOver(to, answers) => {
                 tracing::info!("draining: the new process serves, requests in flight here are finished");
                 app.leave(to, &answers).await;
             }
         }
+        true
     };
-    tokio::select! {
-        () = drained => tracing::info!("stopped"),
-        _ = signals.end() => tracing::warn!("stopped at once, by another signal"),
+    let is_drained = tokio::select! {
+        is_drained = drained => is_drained,
+        _ = signals.end() => false,
+    };
+    if is_drained {
+        tracing::info!("stopped");
+    } else {
+        tracing::warn!("stopped at once, by another signal");
     }
     Ok(())
 }
@@ -230,15 +242,10 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
         }
         Err(why) => why,
     };
-    // It has the sockets and perhaps the store: only when it is gone is all ours again.
-    let ended = tokio::task::spawn_blocking(move || successor.end()).await;
-    let status = ended.ok().and_then(Result::ok).map(|status| status.to_string());
-    if let Err(error) = app.take_back().await {
-        tracing::error!(
-            error,
-            "what was closed for the hand-over cannot be opened again yet; it is tried again"
-        );
-    }
+    let status = match unless_told(take_back(app, successor), signals.end(), why.is_err()).await {
+        Ok(status) => status,
+        Err(last) => return Some(last),
+    };
     match why {
         Ok(error) => {
             tracing::error!(process = id, %error, status, "the new process did not take over; this one goes on");
@@ -246,6 +253,34 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
         }
         Err(end) => Some(Last::Told(end)),
     }
+}
+
+/// Does this unless the process is told to end: the disk may hang, or the other process in the kernel. `again`: it was told
+/// before.
+async fn unless_told<T>(
+    doing: impl Future<Output = T>,
+    told: impl Future<Output = End>,
+    again: bool,
+) -> Result<T, Last> {
+    tokio::select! {
+        done = doing => Ok(done),
+        end = told => Err(if again { Last::AtOnce } else { Last::Told(end) }),
+    }
+}
+
+/// Ends the process that did not take over, and gives with what it ended.
+async fn take_back(app: &App, successor: Successor) -> Option<String> {
+    // It has the sockets and perhaps the store: only when it is gone is all ours again.
+    let ended = tokio::task::spawn_blocking(move || successor.end());
+    let ended = tokio::time::timeout(ENDING, ended).await;
+    let status = ended.ok().and_then(Result::ok).and_then(Result::ok).map(|status| status.to_string());
+    if let Err(error) = app.take_back().await {
+        tracing::error!(
+            error,
+            "what was closed for the hand-over cannot be opened again yet; it is tried again"
+        );
+    }
+    status
 }
 
 /// Reads the configuration again and takes it over, or says why not. `files` are those to look at next.
@@ -305,4 +340,20 @@ fn say_what_runs(settings: &Settings, app: &App) {
         routes = settings.routes.len(),
         "tollgate runs"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn while_a_disk_hangs_a_signal_ends_it_and_a_second_one_at_once() {
+        let hangs = || pending::<()>();
+        let told = unless_told(hangs(), ready(End::AfterLameDuck), false).await;
+        assert!(matches!(told, Err(Last::Told(End::AfterLameDuck))));
+        assert!(matches!(unless_told(hangs(), ready(End::AtOnce), true).await, Err(Last::AtOnce)));
+        assert!(unless_told(ready(()), pending(), true).await.is_ok());
+    }
 }

@@ -376,6 +376,12 @@ pub struct Patience {
     /// How long a connection that was upgraded may be silent on both sides, and an upgrade unanswered. WebSockets
     /// have pings of their own, but not all send them.
     pub conversation_silent: Duration,
+    /// How long requests in flight may take to end when the gateway stops.
+    pub drain: Duration,
+}
+
+impl Patience {
+    pub const DRAIN: Duration = Duration::from_secs(30);
 }
 
 impl Default for Patience {
@@ -390,6 +396,7 @@ impl Default for Patience {
             next_request: Duration::from_secs(75),
             http2_idle: Duration::from_secs(75),
             conversation_silent: Duration::from_secs(3600),
+            drain: Self::DRAIN,
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::config::read::Value;
 use crate::config::settings::ShownCertificate;
 use crate::core::time::Timestamp;
 
-/// What ends within this time is to be renewed now.
+/// What ends within this time is to be renewed now, and what lives for less than three times as long within a third of its
+/// life: whoever renews such certificates begins no sooner.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// Notes the dates of the first certificate of the file that `value` names, and gives them. One that cannot be read is told
@@ -60,7 +61,8 @@ fn said(certificate: &ShownCertificate, now: Timestamp) -> Option<String> {
             "counts from {begins_at} on, and is refused until then by whoever looks; take one that counts now, or set the clock of this machine"
         ));
     }
-    (left < SOON).then(|| {
+    let soon = SOON.min(ends_at.since(*begins_at) / 3);
+    (left < soon).then(|| {
         let days = left.as_secs() / 86_400;
         let days = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
         format!("ends on {}, in {days}; renew it", ends_at.to_rfc3339())
@@ -74,9 +76,10 @@ mod tests {
     #[test]
     fn what_has_ended_ends_soon_or_does_not_count_yet_is_told() {
         let day = |day: i64| Timestamp::from_secs(day * 86_400);
-        let certificate =
-            ShownCertificate { file: "a.pem".to_owned(), begins_at: day(10), ends_at: day(100) };
-        let said = |now| said(&certificate, now).unwrap_or_default();
+        let said = |ends_at, now| {
+            let certificate = ShownCertificate { file: "a.pem".to_owned(), begins_at: day(10), ends_at };
+            said(&certificate, now).unwrap_or_default()
+        };
         for (now, told) in [
             (day(9), "counts from 1970-01-11T00:00:00Z on"),
             (day(10), ""),
@@ -87,7 +90,18 @@ mod tests {
             (day(100), "ended on 1970-04-11T00:00:00Z"),
             (day(200), "ended on"),
         ] {
-            assert!(said(now).contains(told) && said(now).is_empty() == told.is_empty(), "{}", said(now));
+            let said = said(day(100), now);
+            assert!(said.contains(told) && said.is_empty() == told.is_empty(), "{said}");
+        }
+        // Of six days, which are renewed every four.
+        for (now, told) in [
+            (day(11), ""),
+            (day(14), ""),
+            (day(15), "ends on 1970-01-17T00:00:00Z, in 1 day; renew it"),
+            (day(16), "ended on"),
+        ] {
+            let said = said(day(16), now);
+            assert!(said.contains(told) && said.is_empty() == told.is_empty(), "{said}");
         }
     }
 }

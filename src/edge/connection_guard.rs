@@ -31,7 +31,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::core::address::Whose;
 use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
-use crate::edge::confirmed;
+use crate::edge::confirmed::Counting;
+use crate::edge::cut_off::CutOff;
 use crate::edge::door::Door;
 use crate::edge::endable_app::LetIn;
 use crate::edge::lingering::{End, Lingering};
@@ -62,6 +63,7 @@ pub(crate) struct Connections {
     gauge: IntGauge,
     by_address: OpenByAddress,
     most_of_one: MostOfOne,
+    pub(crate) cut_off: CutOff,
 }
 
 /// How many connections one address may have.
@@ -82,6 +84,7 @@ impl Connections {
             gauge,
             by_address: OpenByAddress::default(),
             most_of_one,
+            cut_off: CutOff::default(),
         })
     }
 
@@ -141,6 +144,11 @@ impl Connection {
     /// Whether something came that is not of the request that is being answered.
     pub(crate) fn hears_early(&self) -> bool {
         self.hears_early.load(Ordering::Acquire)
+    }
+
+    /// Whether it was ended because the drain was over.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.all.cut_off.is_done()
     }
 
     /// Some of the last request's body may still be on its way, and nobody reads it.
@@ -255,6 +263,8 @@ pub(crate) struct Bounds {
     pub(crate) unread: Duration,
     /// How long it is read on after the last answer.
     pub(crate) linger: Duration,
+    /// How that is known, where it is.
+    pub(crate) counting: Option<Counting>,
 }
 
 impl Guarded {
@@ -285,8 +295,8 @@ impl Guarded {
         written: Poll<io::Result<T>>,
         of_all: bool,
     ) -> Poll<io::Result<T>> {
-        let io = &self.io;
-        self.unread.judge(cx, written, of_all, || confirmed::of(io.id()))
+        let (io, counting) = (&self.io, self.bounds.counting);
+        self.unread.judge(cx, written, of_all, || counting?.of(io.id()))
     }
 
     /// Bytes came: the first of a request start its deadline anew.
@@ -505,6 +515,7 @@ mod tests {
         between: Duration::from_secs(2),
         unread: SOON,
         linger: Duration::from_secs(1),
+        counting: None,
     };
 
     async fn pair() -> (Guarded, tokio::net::TcpStream, Arc<Connections>) {
@@ -715,7 +726,15 @@ mod tests {
             MostOfOne { most: 1, but_for: Vec::new() },
         );
         let place = Place::take(&all, &Arc::new(Door::ClearText), None).unwrap();
-        (Guarded::new(Box::new(stream), place, Bounds { unread, ..BOUNDS }).unwrap(), client)
+        (
+            Guarded::new(
+                Box::new(stream),
+                place,
+                Bounds { unread, counting: Counting::of_this_kernel(), ..BOUNDS },
+            )
+            .unwrap(),
+            client,
+        )
     }
 
     #[tokio::test]

@@ -36,6 +36,9 @@ use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 /// The status in the log of a request that got no answer.
 const NO_ANSWER: u16 = 499;
 
+/// The outcome in the log of a request that a drain did not wait for any longer.
+const DRAIN_OVER: &str = "ended_drain_over";
+
 /// How a request came to its end.
 #[derive(Debug)]
 pub(crate) struct Finish<'a> {
@@ -202,6 +205,16 @@ impl Context {
         });
     }
 
+    /// Nobody is there any more to be answered.
+    pub(crate) fn client_is_gone(&mut self) {
+        self.outcome = if self.is_cut_off() { DRAIN_OVER } else { "client_gone" };
+    }
+
+    /// Whether its connection was ended because the drain was over.
+    fn is_cut_off(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.is_cut_off())
+    }
+
     /// What became of it at the server that it was sent to: each time it was sent counts once.
     pub(crate) fn came_to(&mut self, result: &'static str) {
         if let Some(server) = self.sent.take() {
@@ -231,6 +244,7 @@ impl Context {
                 Denial::UpstreamTimeout.facts().label
             }
             None if stopped => Denial::BodyTooSlow.facts().label,
+            None if self.is_cut_off() => DRAIN_OVER,
             None => return,
         };
         // Only what goes to an upstream, or to an endpoint of ours that reads a body, lasts long enough.

@@ -88,6 +88,7 @@ where
     /// the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8).
     fn serve(&self, io: Stream, shutdown: ShutdownWatch) -> impl Future<Output = Option<Stream>> + use<A> {
         let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
+        let connections = self.connections.clone();
         let address = io
             .get_socket_digest()
             .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
@@ -95,16 +96,19 @@ where
         let closing = self.closing.clone();
         async move {
             let place = place?;
-            // A handshake's state is large, and must not stay for as long as the connection does.
-            let io = Box::pin(async move {
-                tokio::select! {
-                    io = door.enter(io) => io,
-                    () = last_requests(closing) => None,
-                }
-            });
-            let io = io.await?;
-            let guarded = Guarded::new(io, place, bounds).ok()?;
-            inner.process_new(Box::new(guarded), &shutdown).await
+            let serving = async move {
+                // A handshake's state is large, and must not stay for as long as the connection does.
+                let io = Box::pin(async move {
+                    tokio::select! {
+                        io = door.enter(io) => io,
+                        () = last_requests(closing) => None,
+                    }
+                });
+                let io = io.await?;
+                let guarded = Guarded::new(io, place, bounds).ok()?;
+                inner.process_new(Box::new(guarded), &shutdown).await
+            };
+            connections.cut_off.unless(serving).await
         }
     }
 

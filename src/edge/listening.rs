@@ -34,6 +34,8 @@ const READ_BUFFER: usize = 4 * 1024;
 const WRITE_BUFFER: usize = 1460;
 /// How often a listener that ends looks whether its connections have ended.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long the tasks of connections that were cut off may take to end: each leaves its line in the log.
+const CUT_OFF: Duration = Duration::from_secs(1);
 
 /// Listening sockets of the process before, each with the address that was asked for: port 0 stays port 0.
 #[derive(Debug, Default)]
@@ -188,7 +190,7 @@ impl Listening {
         Ok((self.listener.asked_for, self.listener.backlog.socket()?))
     }
 
-    /// Closes the listener, then waits for the open connections, but not longer than `patience`.
+    /// Closes the listener, then waits for the open connections, but not longer than `patience`: then they are cut off.
     pub(crate) async fn stop(self, patience: Duration) {
         self.end(Instant::now() + patience).await;
     }
@@ -213,6 +215,8 @@ impl Listening {
         let left = listener.connections.open();
         if left > 0 {
             tracing::warn!(listener = %listener.address, left, "connections were cut off at the end of the drain");
+            listener.connections.cut_off.all();
+            listener.connections_ended(Instant::now() + CUT_OFF).await;
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - `addresses`: what one client address may have
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `guarded_app`: takes connections, the last ones too
+//! - `cut_off`: connections that a drain does not wait for
 //! - `connection_guard`: what happens below HTTP: deadlines, counts
 //! - `unread`: clients that read nothing of their answers; `confirmed`: what the kernel says of that
 //! - `lingering`: how a connection ends while its client is still sending
@@ -45,6 +46,7 @@ mod body;
 mod confirmed;
 mod connection_guard;
 mod context;
+mod cut_off;
 mod door;
 mod drain;
 mod endable_app;

@@ -436,7 +436,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> FailToProxy {
         let Some(denial) = self.denial_for(context, error) else {
-            context.outcome = "client_gone";
+            context.client_is_gone();
             context.answer_broke_off = true;
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
@@ -446,7 +446,7 @@ impl ProxyHttp for Proxy {
             context.answer_broke_off = !is_whole;
             self.note(context, &denial);
         } else if self.refuse(session, context, &denial).await.is_err() {
-            context.outcome = "client_gone";
+            context.client_is_gone();
             context.answer_broke_off = true;
         }
         FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }

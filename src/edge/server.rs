@@ -3,7 +3,7 @@
 //!
 //! A stop goes: readiness fails and answers say `Connection: close`; the listener closes; what the
 //! kernel had already accepted is still served; idle connections close; requests in flight get
-//! [`DRAIN`] to end. The admin listener goes last, so that the drain can be watched.
+//! `patience.drain` to end, and are cut off. The admin listener goes last, so that the drain can be watched.
 //!
 //! Where another process has taken over the sockets, they stay open and readiness does not fail: whoever asks at
 //! these addresses is served.
@@ -25,7 +25,7 @@ use crate::config::settings::{Listener, Settings};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
-use crate::edge::confirmed;
+use crate::edge::confirmed::Counting;
 use crate::edge::connection_guard::{Bounds, Connections, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
@@ -41,8 +41,6 @@ use crate::flows::Gate;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
 
-/// How long requests in flight may take to end when the gateway stops.
-pub const DRAIN: Duration = Duration::from_secs(30);
 /// How long connections without a request stay open once another process has taken over the sockets. Who asks more often
 /// than that learns from an answer that the connection ends.
 pub const IDLE: Duration = Duration::from_secs(5);
@@ -123,7 +121,6 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
     serving.load().upstreams.take_over(None);
     prober.ask(&serving.load().upstreams);
     let most = most_connections(settings.limits.connections);
-    tell_of_a_kernel_that_does_not_count();
     let proxy = Proxy {
         most_requests: i64::try_from(most.public).unwrap_or(i64::MAX),
         gate: gate.clone(),
@@ -149,6 +146,7 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         between: settings.patience.next_request,
         unread: settings.patience.answer_unread,
         linger: settings.patience.linger,
+        counting: counting(),
     };
     let entrance = |(socket, listener)| {
         Entrance::new(socket, door(listener)?, bounds, proxy.clone(), public_connections.clone())
@@ -241,15 +239,17 @@ impl Running {
     pub async fn stop(self, lame_duck: Duration) {
         self.drain.begin();
         tokio::time::sleep(lame_duck).await;
-        join_all(self.public_services.into_iter().map(|service| service.stop(DRAIN))).await;
+        let patience = self.started_with.patience.drain;
+        join_all(self.public_services.into_iter().map(|service| service.stop(patience))).await;
         self.admin_service.stop(Duration::from_secs(1)).await;
     }
 
     /// Drains and stops, while another process serves at the same sockets.
     pub async fn leave(self) {
         self.drain.begin_unnoticed();
+        let patience = self.started_with.patience.drain;
         let services = self.public_services.into_iter().chain([self.admin_service]);
-        join_all(services.map(|service| service.leave(IDLE, DRAIN))).await;
+        join_all(services.map(|service| service.leave(IDLE, patience))).await;
     }
 }
 
@@ -286,13 +286,17 @@ fn most_connections(wanted: usize) -> Most {
     most
 }
 
-fn tell_of_a_kernel_that_does_not_count() {
-    if confirmed::is_counted() == Some(false) {
+/// Tells of a kernel that does not count.
+fn counting() -> Option<Counting> {
+    let counting = Counting::of_this_kernel();
+    if counting.is_none() {
         tracing::warn!(
-            "this kernel does not say what clients have confirmed of what was sent (Linux does since 4.1, gVisor does not), so one \
-             that reads nothing of an answer may keep its connection for an hour, and one that reads less than 400 bytes a second may be cut off"
+            "this kernel does not say what clients have confirmed of what was sent (Linux does since 4.1, gVisor and the user mode of QEMU do \
+             not), so one that reads nothing of an answer may keep its connection for an hour, and one that reads less than 400 bytes a second \
+             may be cut off"
         );
     }
+    counting
 }
 
 fn configuration(settings: &Settings) -> Result<ServerConf, ListenError> {

@@ -191,6 +191,9 @@ pub enum StoreFault {
     /// Nothing of it was done.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+    /// It answers, and what it has is not understood. Nothing of it was done.
+    #[error("the store is not understood: {0}")]
+    Unreadable(String),
     /// It was begun, and may have been done.
     #[error("the store did not finish: {0}")]
     Unfinished(String),

@@ -49,6 +49,7 @@ pub struct Metrics {
     used_proofs: IntGaugeVec,
     config_reloads: IntCounterVec,
     log_lines_lost: IntCounterVec,
+    certificate_begin: IntGaugeVec,
     certificate_end: IntGaugeVec,
     store_up: IntGauge,
     revocations: IntGaugeVec,
@@ -169,6 +170,11 @@ impl Metrics {
                 "Lines that could not be written: their reader is too slow or gone, or the disk is full.",
                 &["log"],
             )?,
+            certificate_begin: gauge(
+                "certificate_begin_time_seconds",
+                "From when on a certificate counts that Tollgate shows, Unix time.",
+                &["certificate"],
+            )?,
             certificate_end: gauge(
                 "certificate_end_time_seconds",
                 "When a certificate ends that Tollgate shows, Unix time.",
@@ -280,12 +286,15 @@ impl Metrics {
         }
     }
 
-    /// When certificates end, as the next reading shall say it, and nothing of any other.
+    /// From when until when certificates count, as the next reading shall say it, and nothing of any other.
     pub fn certificates(&self, shown: &[ShownCertificate]) {
-        keep_only(&self.certificate_end, |told| shown.iter().any(|own| own.file == told));
+        for told in [&self.certificate_begin, &self.certificate_end] {
+            keep_only(told, |told| shown.iter().any(|own| own.file == told));
+        }
         for certificate in shown {
-            let end = self.certificate_end.with_label_values(&[certificate.file.as_str()]);
-            end.set(certificate.ends_at.as_secs());
+            let file = [certificate.file.as_str()];
+            self.certificate_begin.with_label_values(&file).set(certificate.begins_at.as_secs());
+            self.certificate_end.with_label_values(&file).set(certificate.ends_at.as_secs());
         }
     }
 
@@ -452,23 +461,29 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_each_certificate_is_told_and_of_one_that_is_gone_nothing() {
+    fn the_dates_of_each_certificate_are_told_and_of_one_that_is_gone_nothing() {
         let metrics = Metrics::new().unwrap();
-        let shown = |file: &str, end| ShownCertificate {
+        let shown = |file: &str, begin, end| ShownCertificate {
             file: file.to_owned(),
-            begins_at: Timestamp::from_secs(0),
+            begins_at: Timestamp::from_secs(begin),
             ends_at: Timestamp::from_secs(end),
         };
         let told = |all: &[_]| {
             metrics.certificates(all);
             let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-            let lines =
-                text.lines().filter_map(|line| line.strip_prefix("tollgate_certificate_end_time_seconds"));
+            let lines = text.lines().filter_map(|line| line.strip_prefix("tollgate_certificate_"));
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
-        let both = [shown("tls/a.pem", 1_800_000_000), shown("tls/b.pem", 7)];
-        assert_eq!(told(&both), ["{certificate=\"tls/a.pem\"} 1800000000", "{certificate=\"tls/b.pem\"} 7"]);
-        assert_eq!(told(&[shown("tls/b.pem", 9)]), ["{certificate=\"tls/b.pem\"} 9"]);
+        let both = [shown("tls/a.pem", 5, 1_800_000_000), shown("tls/b.pem", 6, 7)];
+        let lines = [
+            "begin_time_seconds{certificate=\"tls/a.pem\"} 5",
+            "begin_time_seconds{certificate=\"tls/b.pem\"} 6",
+            "end_time_seconds{certificate=\"tls/a.pem\"} 1800000000",
+            "end_time_seconds{certificate=\"tls/b.pem\"} 7",
+        ];
+        assert_eq!(told(&both), lines);
+        let lines = lines.map(|line| line.replace(" 6", " 8").replace(" 7", " 9"));
+        assert_eq!(told(&[shown("tls/b.pem", 8, 9)]), [&*lines[1], &*lines[3]]);
     }
 
     #[test]

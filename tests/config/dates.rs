@@ -47,7 +47,7 @@ fn a_certificate_that_has_ended_ends_soon_or_does_not_count_yet_is_warned_of() {
     let all = [
         ("ended", [-99, -1]),
         ("later", [1, 9999]),
-        ("soon", [-99, 9 * 24 + 12]),
+        ("soon", [-9999, 9 * 24 + 12]),
         ("good", [-99, 15 * 24]),
         ("client", [-99, 36]),
     ];

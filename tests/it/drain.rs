@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Request;
 use tokio::net::TcpStream;
 
-use crate::support::client::{Client, request};
+use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
-use crate::support::upstream::Upstream;
+use crate::support::tls::Http2;
+use crate::support::upstream::{PAUSE, Upstream};
 use crate::support::{eventually, within};
 
 #[tokio::test]
@@ -31,6 +33,43 @@ async fn requests_in_flight_end_well_and_idle_connections_close() {
     assert_eq!(answer.status, 200);
     within("the stop", stopping).await.unwrap();
     assert_eq!(log.lines().len(), 2, "every line was written before the stop ended");
+}
+
+/// Whatever they are, and whoever's.
+#[tokio::test]
+async fn what_is_under_way_at_the_end_of_the_drain_is_cut_off() {
+    let feed = |_: &_| [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n", PAUSE].concat();
+    let upstream = Upstream::answering(Arc::new(feed)).await;
+    let to = upstream.url();
+    let routes =
+        format!("routes: [{{ path: /public/*, to: \"{to}\", public: true }}, {{ path: /*, to: \"{to}\" }}]");
+    let gateway =
+        Gateway::adjusted(&routes, |settings| settings.patience.drain = Duration::from_secs(1)).await;
+    let bearer = gateway.bearer("alice", "");
+    let (mut client, mut asking) = (gateway.connect().await, gateway.connect().await);
+    client.send(request("GET", "/public/feed", &[], b"")).await;
+    client.until(b"1\r\na\r\n").await;
+    asking.send(request("GET", "/hold", &[("Authorization", &bearer)], b"")).await;
+    let mut other = Http2::clear_text(gateway.public).await;
+    let get = |path| Request::get(format!("http://{HOST}{path}")).header("authorization", &bearer);
+    let mut get = |path| other.sender.send_request(get(path).body(()).unwrap(), true).unwrap().0;
+    let (feed, held) = (get("/feed"), get("/hold"));
+    let mut feed = within("an answer", feed).await.unwrap().into_body();
+    assert_eq!(within("a piece", feed.data()).await.unwrap().unwrap(), "a");
+    eventually("all at the upstream", || upstream.received().len() == 4).await;
+
+    let log = gateway.log.clone();
+    let stopping = tokio::spawn(gateway.app.stop(Duration::ZERO));
+    within("the ends", async { (client.rest().await, asking.rest().await) }).await;
+    assert!(within("the end of a feed", feed.data()).await.is_none_or(|piece| piece.is_err()));
+    within("the end of a question", held).await.unwrap_err();
+    within("the end of a connection", other.ended()).await;
+    within("the stop", stopping).await.unwrap();
+    let lines = log.lines();
+    let lines: Vec<_> = lines.iter().map(|line| (line["path"].as_str(), line["outcome"].as_str())).collect();
+    for path in ["/public/feed", "/hold", "/feed"] {
+        assert!(lines.contains(&(Some(path), Some("ended_drain_over"))), "{lines:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod after;
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tollgate::app::{App, HandOverError, Outside, StartError, take_over};
+use tollgate::config::settings::Settings;
 use tollgate::core::revocation::{Change, Kind, Revocation, Rule, Target, Whose};
 use tollgate::flows::ports::{Exclusive, HandedTo};
 use tollgate::io::handover::questions::Answers;
@@ -33,7 +35,7 @@ impl Files {
     }
 
     fn of(&self, process: &'static str) -> Store {
-        Store { files: self.clone(), process, full: false }
+        Store { files: self.clone(), process, full: false, hangs: Arc::default() }
     }
 }
 
@@ -44,6 +46,8 @@ struct Store {
     process: &'static str,
     /// Not everything can be written.
     full: bool,
+    /// The disk does not answer. Where it is to close, nobody waits for the clock.
+    hangs: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -61,13 +65,23 @@ impl Store {
 
 impl Exclusive for Store {
     fn open(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async { Store::open(self) })
+        Box::pin(async {
+            while self.hangs.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Store::open(self)
+        })
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
             // What is being written takes its time.
             tokio::task::yield_now().await;
+            if self.hangs.load(Ordering::SeqCst) {
+                self.files.0.lock().unwrap().0 = None;
+                tokio::time::pause();
+                std::future::pending::<()>().await;
+            }
             let (open_in, events) = &mut *self.files.0.lock().unwrap();
             *open_in = None;
             events.push(format!("the {} process closes", self.process));
@@ -99,7 +113,18 @@ fn with_store(upstream: &Upstream, store: Store) -> Gateway {
 
 /// A process with the same configuration that takes over.
 async fn new(from: Channel, old: &std::path::Path, store: Store) -> Result<App, StartError> {
-    let loaded = tollgate::config::load(&old.join("config.yaml"), &|_| None).unwrap();
+    new_as(from, old, store, |_| {}).await
+}
+
+/// The same, with what no key of config.yaml can say.
+async fn new_as(
+    from: Channel,
+    old: &std::path::Path,
+    store: Store,
+    adjust: impl FnOnce(&mut Settings),
+) -> Result<App, StartError> {
+    let mut loaded = tollgate::config::load(&old.join("config.yaml"), &|_| None).unwrap();
+    adjust(&mut loaded.settings);
     let settings = Arc::new(loaded.settings);
     let outside = Outside {
         access_log: Box::new(std::io::sink()),
@@ -252,6 +277,29 @@ async fn a_store_that_cannot_be_written_stays() {
     taken.unwrap_err();
     gateway.app.take_back().await.unwrap();
     assert_eq!(files.events().last().unwrap(), "the old process opens");
+    assert_eq!(gateway.connect().await.get("/public/x", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_fails_the_hand_over_in_time_and_is_waited_for_behind_everybodys_back() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let store = files.of("old");
+    let hangs = store.hangs.clone();
+    let gateway = with_store(&upstream, store);
+    hangs.store(true, Ordering::SeqCst);
+    let (to_new, to_old) = Channel::pair().unwrap();
+    let new = new(to_old, gateway.folder(), files.of("new"));
+    let old = async { gateway.app.hand_over(&mut { to_new }).await };
+    let (handed, taken) = within("the failure", async { tokio::join!(old, new) }).await;
+    let is_late = |why: &str| why == "the disk does not answer";
+    assert!(matches!(&handed, Err(HandOverError::Unwritten(why)) if is_late(why)), "{handed:?}");
+    taken.unwrap_err();
+    let back = within("the disk, in vain", gateway.app.take_back()).await;
+    assert!(back.as_ref().is_err_and(|why| is_late(why)), "{back:?}");
+    tokio::time::resume();
+    hangs.store(false, Ordering::SeqCst);
+    eventually("it to be open again", || files.events().len() == 2).await;
+    assert_eq!(files.events(), ["the old process opens"; 2]);
     assert_eq!(gateway.connect().await.get("/public/x", &[]).await.status, 200);
 }
 

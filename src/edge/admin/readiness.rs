@@ -42,7 +42,7 @@ impl Admin {
         let list = match self.gate.revocation_log.health() {
             StoreHealth::Up => None,
             StoreHealth::Away { alone: false, .. } => {
-                Some("revocations: the list cannot be written, nothing can be taken back")
+                Some("revocations: the list cannot be written or followed, nothing can be taken back here")
             }
             StoreHealth::Away { alone: true, .. } => {
                 Some("revocations: the list is followed, but cannot be kept on this machine")

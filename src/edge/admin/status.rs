@@ -160,7 +160,7 @@ struct Revocations {
     age_seconds: Option<f64>,
     /// Whether requests are judged by it; else they are refused.
     in_use: bool,
-    /// Since when it cannot be kept on this machine.
+    /// Since when it cannot be written, or not be followed, or not be kept on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     away_since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

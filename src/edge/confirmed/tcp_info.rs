@@ -1,16 +1,21 @@
 //! What Linux counts of a connection: `TCP_INFO` (tcp(7)).
 //!
 //! pingora asks for as many bytes of it as it knows, and takes no fewer: Linux has so many since 6.2. Here it is
-//! asked for the first 128, which Linux has since 4.1. The call is nix's, which wants a handle on the socket. pingora tells
+//! asked for the first 128, which Linux has since 4.1. At a shorter answer nix panics, and there are some that no version tells of: the user
+//! mode of QEMU says the version of its host, and of every option of TCP 4 bytes. So it is asked first how long its answer is.
+//!
+//! The calls are nix's, which wants a handle on the socket. pingora tells
 //! its number alone, so that another handle is had for the time of the call: as a right that is sent and received
 //! (`SCM_RIGHTS`, unix(7)).
 //!
 //! It must never wait, nor keep the handle.
 
+use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use nix::sys::socket::sockopt::GetOsString;
 use nix::sys::socket::{ControlMessage, GetSockOpt, MsgFlags, sendmsg};
 use nix::{getsockopt_impl, libc, sockopt_impl};
 use rustix::cmsg_space;
@@ -18,38 +23,57 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg,
     socketpair,
 };
-use rustix::system::uname;
 
-/// Since which version Linux counts what was confirmed. At a shorter answer nix panics.
-const COUNTED_SINCE: (u32, u32) = (4, 1);
+/// To the end of `tcpi_bytes_acked`.
+const LENGTH: usize = 128;
 
 sockopt_impl!(
-    /// `struct tcp_info` of linux/tcp.h, to the end of `tcpi_bytes_acked`.
+    /// `struct tcp_info` of linux/tcp.h.
     TcpInfo,
     GetOnly,
     libc::IPPROTO_TCP,
     libc::TCP_INFO,
-    [u8; 128]
+    [u8; LENGTH]
 );
 
-/// How many bytes the other side of this socket has confirmed, where the kernel says so.
-pub(super) fn confirmed(socket: RawFd) -> Option<u64> {
-    if !counts(uname().release().to_str().ok()?) {
-        return None;
+sockopt_impl!(
+    /// As long as the answer is.
+    TcpInfoAsText,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    OsString,
+    GetOsString<Room>
+);
+
+/// Room for an answer of which only the length counts, and which may fill a part of it: nix makes a text of so much of
+/// what this gives as was answered.
+struct Room(MaybeUninit<[u8; LENGTH]>);
+
+impl AsMut<[u8]> for Room {
+    /// No NUL, at which a text would end.
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.0.write([b'x'; LENGTH])
     }
-    read(&TcpInfo.get(&handle_on(socket)?).ok()?)
 }
 
-/// Whether a Linux of this version counts.
-fn counts(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    version >= COUNTED_SINCE
+/// Whether the kernel answers so much of this socket that it can be asked.
+pub(super) fn is_whole(socket: RawFd) -> bool {
+    handle_on(socket).is_some_and(|handle| length(&TcpInfoAsText, &handle) == Some(LENGTH))
+}
+
+fn length(option: &impl GetSockOpt<Val = OsString>, handle: &OwnedFd) -> Option<usize> {
+    option.get(handle).ok().map(|text| text.len())
+}
+
+/// How many bytes the other side of this socket has confirmed, where the kernel says so. Only where it [`is_whole`].
+pub(super) fn confirmed(socket: RawFd) -> Option<u64> {
+    read(&TcpInfo.get(&handle_on(socket)?).ok()?)
 }
 
 /// `tcpi_bytes_acked`, where something stands in `tcpi_snd_mss`, which every connection has. gVisor has room for both, and
 /// writes neither.
-fn read(info: &[u8; 128]) -> Option<u64> {
+fn read(info: &[u8; LENGTH]) -> Option<u64> {
     let segment = info.get(16..20)?;
     let acked = info.last_chunk()?;
     segment.iter().any(|byte| *byte != 0).then(|| u64::from_ne_bytes(*acked))
@@ -89,10 +113,9 @@ mod tests {
     #[test]
     fn this_kernel_says_what_was_confirmed() {
         let (mut served, mut client) = pair();
-        let release = uname().release().to_owned();
         let before = confirmed(served.as_raw_fd());
         let before = before.unwrap_or_else(|| {
-            panic!("Linux {release:?} does not say it: clients that read slowly are told from others by a longer patience alone")
+            panic!("this Linux does not say it: clients that read slowly are told from others by a longer patience alone")
         });
         let mut piece = [7; 5000];
         served.write_all(&piece).unwrap();
@@ -123,14 +146,26 @@ mod tests {
         assert_eq!(confirmed(-1), None);
     }
 
+    sockopt_impl!(
+        /// An option whose answer has 4 bytes, as all of TCP have under QEMU.
+        Short,
+        GetOnly,
+        libc::IPPROTO_TCP,
+        libc::TCP_MAXSEG,
+        OsString,
+        GetOsString<Room>
+    );
+
     #[test]
-    fn kernels_that_do_not_count_are_not_asked() {
-        for release in ["4.1.0", "4.18.0-553.el8_10.x86_64", "5.15.0-91-generic", "6.1.0-18-amd64", "10.0"] {
-            assert!(counts(release), "{release}");
-        }
-        for release in ["2.6.32", "3.10.0-1160.el7.x86_64", "4.0.9", "4", "", "linux"] {
-            assert!(!counts(release), "{release}");
-        }
+    fn an_answer_that_is_too_short_is_noticed_without_a_panic() {
+        let (served, _client) = pair();
+        let handle = handle_on(served.as_raw_fd()).unwrap();
+        assert_eq!((length(&Short, &handle), length(&TcpInfoAsText, &handle)), (Some(4), Some(LENGTH)));
+        assert!(is_whole(served.as_raw_fd()) && !is_whole(-1));
+    }
+
+    #[test]
+    fn what_is_written_by_nobody_says_nothing() {
         let mut info = [0; 128];
         assert_eq!(read(&info), None, "gVisor writes nothing of it");
         info[16..20].copy_from_slice(&536u32.to_ne_bytes());

@@ -118,7 +118,7 @@ pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, rev
             end_later(gate, revocations);
         }
         // While the store is away everybody who asks would leave an errand.
-        StoreFault::Unavailable(_) => {}
+        StoreFault::Unavailable(_) | StoreFault::Unreadable(_) => {}
     }
 }
 

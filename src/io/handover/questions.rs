@@ -235,7 +235,8 @@ impl From<Listed> for Answer {
 impl From<StoreFault> for Answer {
     fn from(fault: StoreFault) -> Self {
         let (fault, why) = match fault {
-            StoreFault::Unavailable(why) => (Fault::Unavailable, why),
+            // To whoever asks from elsewhere it is all one.
+            StoreFault::Unavailable(why) | StoreFault::Unreadable(why) => (Fault::Unavailable, why),
             StoreFault::Unfinished(why) => (Fault::Unfinished, why),
             StoreFault::Deadline => (Fault::Deadline, String::new()),
             StoreFault::NotHereYet => (Fault::NotHereYet, String::new()),

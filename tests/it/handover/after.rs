@@ -7,17 +7,26 @@ use tokio::task::JoinHandle;
 use tollgate::flows::Gate;
 use tollgate::flows::ports::{Keep, StoreKey, Value};
 use tollgate::io::handover::questions::Changed;
+use tollgate::state::open_requests::Ending;
 use tollgate::state::revocations::Currency;
 
 use super::*;
 
+/// How long the requests of a process that does not wait for them may take.
+const BRIEF: Duration = Duration::from_millis(200);
+
 /// The next process of a row: `app` hands over to it and leaves.
 async fn next(app: App, folder: &Path) -> (App, JoinHandle<()>) {
+    next_as(app, folder, |_| {}).await
+}
+
+/// The same, with what no key of config.yaml can say.
+async fn next_as(app: App, folder: &Path, adjust: impl FnOnce(&mut Settings)) -> (App, JoinHandle<()>) {
     let (mut to_new, to_old) = Channel::pair().unwrap();
     let own = Files::default().of("new");
+    let new = new_as(to_old, folder, own, adjust);
     let (handed, taken) =
-        within("the hand-over", async { tokio::join!(app.hand_over(&mut to_new), new(to_old, folder, own)) })
-            .await;
+        within("the hand-over", async { tokio::join!(app.hand_over(&mut to_new), new) }).await;
     let (answers, taken) = (handed.unwrap(), taken.unwrap());
     (taken, tokio::spawn(async move { app.leave(to_new, &answers).await }))
 }
@@ -99,6 +108,40 @@ async fn a_stop_waits_for_what_the_process_before_still_needs() {
     assert_eq!(busy.answer().await.status, 200);
     within("the first process", first_leaves).await.unwrap();
     within("the stop", stops).await.unwrap();
+}
+
+/// Three processes in a row: the second waits for what the first still has.
+#[tokio::test]
+async fn who_waits_for_the_process_before_keeps_no_stream_and_takes_access_back() {
+    let (upstream, files) = (Upstream::start().await, Files::default());
+    let gateway = old(&upstream, &files);
+    let folder = gateway.folder().to_owned();
+    let claims = json!({ "sub": "alice", "jti": "hers", "scope": "api:read" });
+    let bearer = format!("Bearer {}", gateway.issuer.token_with(claims));
+    let public = gateway.public;
+    let mut busy = busy(&gateway, &upstream).await;
+    let (second, first_leaves) =
+        next_as(gateway.app, &folder, |settings| settings.patience.drain = BRIEF).await;
+    let at_second = second.gate.clone();
+    let mut client = Client::connect(public).await;
+    client.send(request("GET", "/api/hold", &[("Authorization", &bearer)], b"")).await;
+    eventually("both at the upstream", || upstream.received().len() == 2).await;
+    let caller = at_second.open_requests.all()[0].token();
+
+    let (third, second_leaves) = next(second, &folder).await;
+    assert!(client.is_closed().await, "cut off at the end of the drain");
+    assert!(!second_leaves.is_finished(), "it waits for the first");
+    // As what nobody could cut off.
+    let open = at_second.open_requests.enter(caller, None);
+    third.gate.revocation_log.append(&[Change::Add(revocation("hers", &third.gate))]).await.unwrap();
+    eventually("it to end", || open.ending() == Some(Ending::Revoked)).await;
+    assert!(!second_leaves.is_finished(), "it waits for the first");
+
+    upstream.release(2);
+    assert_eq!(busy.answer().await.status, 200);
+    within("the first process", first_leaves).await.unwrap();
+    within("the second process", second_leaves).await.unwrap();
+    within("the stop", third.stop(Duration::ZERO)).await;
 }
 
 /// Of a version that does not say that it answers.

@@ -10,12 +10,13 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::hindrance::Hindrance;
 use super::resync::{Resync, way_on};
 use super::scripts::{self, Read};
 use super::{Progress, Shared};
 use crate::core::revocation::Change;
 use crate::core::time::Timestamp;
-use crate::flows::ports::StoreFault;
+use crate::flows::ports::{StoreFault, StoreHealth};
 use crate::io::revocations::file::{Mark, Position};
 use crate::state::revocations::{AsOf, Revocations};
 
@@ -27,6 +28,8 @@ const WAITING: usize = 100_000;
 const SAY: Duration = Duration::from_secs(15);
 /// How often it is looked whether the file is written.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long the log may be behind a file that is opened.
+const AHEAD: Duration = Duration::from_secs(1);
 /// How often it is tried to open a file that cannot be used.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -43,7 +46,7 @@ pub(super) struct Follower {
     /// As of when all up to the cursor was all that there was.
     synced_at: Option<Timestamp>,
     said_at: Option<Instant>,
-    has_told: bool,
+    pub(super) hindrance: Hindrance,
 }
 
 /// What becomes of the replica's own file.
@@ -55,6 +58,11 @@ pub(super) enum File {
     /// It is being opened. That may take long on a disk that hangs.
     Opening {
         opening: JoinHandle<Option<Mark>>,
+    },
+    /// It is open and further than the log is known here, which mostly is a matter of one more poll.
+    Ahead {
+        mark: Mark,
+        until: Instant,
     },
     Open,
     /// It is being written up to this place.
@@ -75,14 +83,14 @@ impl Follower {
             waiting: Vec::new(),
             synced_at: None,
             said_at: None,
-            has_told: false,
+            hindrance: Hindrance::default(),
         }
     }
 
     pub(super) async fn run(mut self) {
         loop {
             self.look_after_file().await;
-            let has_more = self.step().await.unwrap_or(false);
+            let has_more = self.try_step().await;
             self.begin_to_write();
             if has_more {
                 // A full page may come at once; others have their turn in between.
@@ -95,6 +103,46 @@ impl Follower {
                 // A list that waits for the file is not to wait for the next poll.
                 () = is_done(&self.file) => {}
             }
+        }
+    }
+
+    /// Reads on in the log, unless what it met is waited for. Gives whether there is more.
+    async fn try_step(&mut self) -> bool {
+        if self.hindrance.rests(self.shared.link.times_reached()) {
+            return false;
+        }
+        match self.step().await {
+            Ok(has_more) => has_more,
+            Err(fault) => {
+                self.is_hindered(&fault);
+                false
+            }
+        }
+    }
+
+    fn is_hindered(&mut self, fault: &StoreFault) {
+        let Shared { link, tuning, clock, .. } = &*self.shared;
+        let is_up = || link.health() == StoreHealth::Up;
+        let (why, is_told) = match fault {
+            StoreFault::Unreadable(why) => (why, false),
+            // A call that is refused while others are answered. The link tells that.
+            StoreFault::Unfinished(why) if is_up() => (why, true),
+            // An outage, which the link tells, or another server: then it goes on as soon as it can.
+            _ => return,
+        };
+        if self.hindrance.met(why, tuning.poll, link.times_reached()) && !is_told {
+            tracing::error!(
+                why,
+                "the list of revocations in Redis is not followed; this process lets in nobody once what it knows is too old"
+            );
+        }
+        self.shared.hindered().is_away(Some(why.clone()), clock.now(), false);
+    }
+
+    fn is_followed(&mut self) {
+        if self.hindrance.is_over() {
+            *self.shared.hindered() = StoreHealth::Up;
+            tracing::warn!("the list of revocations in Redis is followed again");
         }
     }
 
@@ -120,6 +168,7 @@ impl Follower {
         let has_more = self.cursor.is_some_and(|cursor| cursor.seq < last);
         if !has_more {
             self.tables.is_complete_as_of(AsOf { steady: began, wall: now }, self.shared.max_staleness);
+            self.is_followed();
             self.synced_at = Some(now);
             if self.waiting.is_empty() && matches!(self.file, File::Open) {
                 self.shared.local.is_complete_at(now);
@@ -132,13 +181,7 @@ impl Follower {
     fn take(&mut self, cursor: Position, read: Read, proof: usize) -> Result<(), StoreFault> {
         let (mut at, mut news, mut nonces, mut all) = (cursor, Vec::new(), Vec::new(), Vec::new());
         for entry in read.entries.into_iter().skip(proof) {
-            let Some(change) = entry.change else {
-                let fault = scripts::unreadable();
-                if !std::mem::replace(&mut self.has_told, true) {
-                    tracing::error!(%fault, "the list of revocations is not followed any more");
-                }
-                return Err(fault);
-            };
+            let Some(change) = entry.change else { return Err(scripts::unreadable()) };
             at = Position { epoch: read.epoch, seq: entry.seq, nonce: entry.nonce };
             let is_old = |applied: Position| applied.epoch == at.epoch && at.seq <= applied.seq;
             if !self.applied.is_some_and(is_old) {
@@ -210,6 +253,10 @@ impl Follower {
                     Some(_) => self.shut(AGAIN),
                 }
             }
+            File::Ahead { mark, until } => {
+                let (mark, until) = (*mark, *until);
+                self.go_on_with(mark, until).await;
+            }
             File::Shut { .. } | File::Open => {}
         }
         if self.waiting.len() > WAITING {
@@ -225,19 +272,24 @@ impl Follower {
 
     async fn is_opened(&mut self, opened: Option<Mark>) {
         match opened {
-            Some(mark) => self.go_on_with(mark).await,
+            Some(mark) => self.go_on_with(mark, Instant::now() + AHEAD).await,
             None => self.shut(AGAIN),
         }
         self.tell(|progress| progress.openings += 1);
     }
 
-    /// The file is open, and says this of itself.
-    async fn go_on_with(&mut self, mark: Mark) {
+    /// The file is open, and says this of itself. `until`: so long the log may take to be as far.
+    async fn go_on_with(&mut self, mark: Mark, until: Instant) {
         (self.synced_at, self.said_at) = (None, None);
         if let Some(cursor) = self.cursor {
-            // The tables have it all. The log is read again from where the file is, for the file alone.
             let of_file = mark.position.filter(|position| position.epoch == cursor.epoch);
-            self.cursor = of_file.map(|position| if position.seq < cursor.seq { position } else { cursor });
+            if of_file.is_some_and(|position| position.seq > cursor.seq) && Instant::now() < until {
+                self.file = File::Ahead { mark, until };
+                return;
+            }
+            // The log is read again from where the file is: its entry there shows whether all that the file has is in Redis, too.
+            // One that is further than the log, or where another entry is, was never compared with what Redis has now.
+            self.cursor = of_file.filter(|position| position.seq < cursor.seq || *position == cursor);
             self.file = File::Open;
             return;
         }
@@ -282,9 +334,9 @@ async fn is_done(file: &File) {
     let is_finished = || match file {
         File::Writing { writing, .. } => writing.is_finished(),
         File::Opening { opening } => opening.is_finished(),
-        File::Shut { .. } | File::Open => false,
+        File::Shut { .. } | File::Ahead { .. } | File::Open => false,
     };
-    if matches!(file, File::Shut { .. } | File::Open) {
+    if matches!(file, File::Shut { .. } | File::Ahead { .. } | File::Open) {
         std::future::pending::<()>().await;
     }
     while !is_finished() {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::core::clock_watch::SureTime;
@@ -30,8 +30,8 @@ pub(super) struct Local {
     /// How long the disk may take for anything that is waited for.
     disk: Duration,
     shelf: Arc<Shelf>,
-    /// What opened the file last. It may hang yet, and no other begins before it returned.
-    opener: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    /// What opens the file. It may hang, and no other begins before it returned.
+    opener: tokio::sync::Mutex<Option<JoinHandle<Result<Mark, StoreFileError>>>>,
     /// Whether it is this process's turn.
     may_open: AtomicBool,
     /// As of when the file has all that was acknowledged, in milliseconds; 0: never.
@@ -100,46 +100,46 @@ impl Local {
         }
     }
 
-    /// Opens the file, and gives what it says of itself. `None`: it cannot be used, or is not this process's now.
-    pub(super) async fn open(&self) -> Option<Mark> {
-        let (folder, backend, shelf) = (self.folder.clone(), self.backend.clone(), self.shelf.clone());
-        let has_failed = self.why_away().is_some();
-        let open = move || {
-            // One that a hanging disk held up is let go first.
-            drop(shelf.replace(None));
-            let file = ListFile::open(&folder, &backend)?;
-            let mark = file.mark()?;
-            if has_failed {
-                // A full disk can be read.
-                file.write_marked(&[], &Mark::default())?;
-            }
-            Ok((file, mark))
-        };
+    /// Opens the file, and gives what it says of itself. `None`: it cannot be used yet, or is not this process's now. What takes
+    /// longer than the disk may is waited for the next time: to begin anew would take as long again.
+    pub(super) async fn open(self: &Arc<Self>) -> Option<Mark> {
         let mut opener = self.opener.lock().await;
-        if let Some(late) = &mut *opener {
-            let returns = async {
-                // Also one that panicked has.
-                let _ = late.await;
-                Ok::<_, JoinError>(Ok(()))
-            };
-            self.told(returns).await?;
+        let opening = match &mut *opener {
+            Some(late) => late,
+            none => {
+                let (local, has_failed) = (self.clone(), self.why_away().is_some());
+                none.insert(spawn_blocking(move || local.open_now(has_failed)))
+            }
+        };
+        let opened = timeout(self.disk, opening).await;
+        if opened.is_ok() {
+            *opener = None;
         }
-        *opener = None;
-        let (answer, answered) = oneshot::channel();
-        // One that nobody waits for any more closes the file again.
-        *opener = Some(spawn_blocking(move || drop(answer.send(open()))));
-        let (file, mark) = self.told(answered).await?;
+        let mark = self.outcome(opened)?;
+        // It may have been told to close since.
+        self.read(|_| Ok(())).await?.ok()?;
         if self.is_away(None).is_some() {
             tracing::warn!("the list of revocations can be kept here again");
+        }
+        Some(mark)
+    }
+
+    fn open_now(&self, has_failed: bool) -> Result<Mark, StoreFileError> {
+        // One that a hanging disk held up is let go first.
+        drop(self.shelf.replace(None));
+        let file = ListFile::open(&self.folder, &self.backend)?;
+        let mark = file.mark()?;
+        if has_failed {
+            // A full disk can be read.
+            file.write_marked(&[], &Mark::default())?;
         }
         self.complete_at.store(mark.synced_at.map_or(0, Timestamp::as_millis), Ordering::Release);
         drop(self.shelf.replace(Some(file)));
         if !self.may_open() {
-            // It was told to close meanwhile.
+            // It was told to close meanwhile: whoever else opens it must not find it locked.
             drop(self.shelf.replace(None));
-            return None;
         }
-        Some(mark)
+        Ok(mark)
     }
 
     /// Waits for it. `None`: why not was told.
@@ -147,7 +147,11 @@ impl Local {
         &self,
         doing: impl Future<Output = Result<Result<T, StoreFileError>, E>>,
     ) -> Option<T> {
-        let why = match timeout(self.disk, doing).await {
+        self.outcome(timeout(self.disk, doing).await)
+    }
+
+    fn outcome<T, E>(&self, outcome: Result<Result<Result<T, StoreFileError>, E>, Elapsed>) -> Option<T> {
+        let why = match outcome {
             Ok(Ok(Ok(done))) => return Some(done),
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(_)) => "the file cannot be read".to_owned(),
@@ -295,5 +299,36 @@ mod tests {
         assert_eq!(local.why_away().as_deref(), Some(NO_ANSWER));
         until("the file", async || local.open().await.is_some() && local.load(&tables).await).await;
         assert_eq!(tables.count(Kind::Jti), 3000);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_opening_that_takes_longer_than_the_disk_may_is_not_begun_anew() {
+        let (folder, faults) = (tempfile::tempdir().unwrap(), Arc::new(Faults::default()));
+        let backend = Backend { faults: Some(faults.clone()) };
+        let (disk, clock) = (Duration::from_millis(200), Arc::new(SystemClock));
+        drop(ListFile::open(folder.path(), &Backend::default()).unwrap());
+        let local = Arc::new(Local::new(folder.path(), backend, disk, clock, false));
+        let is_open = || local.shelf.with(|_| ()).is_some();
+        for is_this_process_turn in [false, true] {
+            local.may_be_opened(true);
+            faults.reads_hang.store(true, Ordering::SeqCst);
+            let opened = local.open().await;
+            let why_away = local.why_away();
+            local.may_be_opened(is_this_process_turn);
+            faults.reads_hang.store(false, Ordering::SeqCst);
+            assert_eq!((opened.is_some(), why_away.as_deref()), (false, Some(NO_ANSWER)));
+            if is_this_process_turn {
+                until("the file", async || is_open()).await;
+                // Whoever began anew would hang again.
+                faults.reads_hang.store(true, Ordering::SeqCst);
+                let opened = local.open().await;
+                faults.reads_hang.store(false, Ordering::SeqCst);
+                assert_eq!((opened.is_some(), local.why_away()), (true, None));
+            } else {
+                let another = async || ListFile::open(folder.path(), &Backend::default()).is_ok();
+                until("the file, by another process", another).await;
+                assert!(local.open().await.is_none() && !is_open());
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! - `local`: the replica's own file
 //! - `awaited`: who waits until it has a change of their own
 //! - `resync`: what it does where the log does not lead from what it knows to what there is
+//! - `hindrance`: what keeps it from that, though Redis answers
 //! - `give_back`: what of that Redis had lost, and gets again
 //!
 //! A replica admits on what it knows for `max_staleness` at most, whatever `on_outage` says.
@@ -14,6 +15,7 @@
 mod awaited;
 mod follower;
 mod give_back;
+mod hindrance;
 mod local;
 mod resync;
 mod scripts;
@@ -21,7 +23,7 @@ mod scripts;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -90,6 +92,8 @@ struct Shared {
     progress: watch::Sender<Progress>,
     awaited: Awaited,
     is_followed: AtomicBool,
+    /// What keeps it from being followed, though Redis answers.
+    hindered: Mutex<StoreHealth>,
     /// Whoever has the file for good.
     handed_to: OnceLock<HandedTo>,
 }
@@ -143,6 +147,7 @@ impl RedisLog {
             progress,
             awaited,
             is_followed,
+            hindered: Mutex::default(),
             handed_to: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -280,9 +285,16 @@ impl RevocationLog for RedisLog {
         .boxed()
     }
 
-    /// Of its own file.
+    /// Of what is followed, then of its own file.
     fn health(&self) -> StoreHealth {
-        self.shared.local.health()
+        let hindered = self.shared.hindered().clone();
+        if hindered == StoreHealth::Up { self.shared.local.health() } else { hindered }
+    }
+}
+
+impl Shared {
+    fn hindered(&self) -> MutexGuard<'_, StoreHealth> {
+        self.hindered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -54,8 +54,11 @@ impl Follower {
         self.finish_writing().await;
         let Shared { link, names, .. } = &*self.shared.clone();
         let server = link.ask(async |line| scripts::server(line, names).await).await?;
-        let begin = link.ask(async |line| scripts::last(line, names).await).await?;
-        if let Some(cursor) = self.cursor {
+        let last = link.ask(async |line| scripts::last(line, names).await).await?;
+        // Only the log tells tables that have been followed up to some place what was lifted since.
+        let of_tables = self.applied.filter(|at| at.epoch == last.epoch && at.seq <= last.seq);
+        let begin = of_tables.filter(|_| self.cursor.is_none()).unwrap_or(last);
+        if let Some(cursor) = self.cursor.filter(|_| !self.hindrance.is_there()) {
             tracing::warn!(
                 ?how,
                 from = cursor.seq,

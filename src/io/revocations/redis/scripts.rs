@@ -320,7 +320,7 @@ pub(super) fn moved() -> StoreFault {
 }
 
 fn nameless() -> StoreFault {
-    StoreFault::Unavailable(
+    StoreFault::Unreadable(
         "Redis does not say which server it is (run_id of INFO), and in a cluster the list cannot be read whole without".to_owned(),
     )
 }
@@ -360,7 +360,7 @@ pub(super) async fn find(
 }
 
 pub(super) fn unreadable() -> StoreFault {
-    StoreFault::Unavailable(
+    StoreFault::Unreadable(
         "the list of revocations in Redis cannot be read: a newer Tollgate wrote it, or somebody else"
             .to_owned(),
     )

@@ -2,7 +2,9 @@
 //! everything, and what a replica does alone.
 
 mod failover;
+mod late_file;
 mod refused;
+mod unreadable;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
