@@ -20,6 +20,7 @@ pub enum LogLevel {
 const REPLAYED: &str = "The proof was used before: make one for each request.";
 const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). A service worker does not: let it leave the pages that sign in, and /oauth/, to the network.";
 const NEWER_COOKIE: &str = "This cookie was exchanged again and again, each time for another token. The browser has a newer one; try again with it.";
+const AT_SIGN_IN: &str = "You were signed in, but what you may use here was taken back. Try again; where that does not help, ask whoever runs this application.";
 const SHORTLY: &str = "Try again shortly.";
 const SERVERS_WORDS: &str = "error and error_description are the authorization server's.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
@@ -367,6 +368,7 @@ impl Denial {
             Self::SessionEnded(SessionEnd::InvalidGrant) => {
                 ended("invalid_grant", "The authorization server has ended the session. Sign in.")
             }
+            Self::TakenBack => refused("taken_back", "invalid_grant", "Access was taken back", AT_SIGN_IN),
             Self::LogoutTokenRefused(why) => {
                 refused("logout_token_refused", "invalid_request", "The logout token is not valid", why)
             }

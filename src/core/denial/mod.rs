@@ -129,6 +129,8 @@ pub enum Denial {
     SignInRefused(Box<ServerError>),
     /// The AS signed the person in, but not as freshly or strongly as was asked.
     StepUpNotDone,
+    /// The AS signed the person in, and what it gave is revoked here: they are suspended, or it was made before that.
+    TakenBack,
     /// The AS gave no refresh token, so that there is no session: a fault of set-up.
     NoRefreshToken,
     /// No session: the cookie is absent or does not open. It is not cleared.

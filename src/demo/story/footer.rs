@@ -20,7 +20,8 @@ pub(in crate::demo) fn say_where_to_go(places: &Places, folder: &Path, terminal:
 
   Sign in as Alice, keep the cookie in jar.txt, and call with the access token:
 
-  go() {{ curl -s -o /dev/null -b jar.txt -c jar.txt -H Sec-Fetch-Mode:navigate -H Sec-Fetch-Dest:document \"$@\"; }}
+  go() {{ curl -s -o /dev/null -b jar.txt -c jar.txt \\
+    -H Sec-Fetch-Mode:navigate -H Sec-Fetch-Dest:document \"$@\"; }}
   THERE=$(go -w '%{{redirect_url}}' '{gateway}/oauth/login?client_id={CLIENT}')
   BACK=$(curl -s -o /dev/null -w '%{{redirect_url}}' {authorization_server}/authorize \\
     -d user=alice -d \"${{THERE#*\\?}}\")

@@ -282,7 +282,7 @@ impl CodeExchange {
         match &judged.unusable {
             None => {}
             Some(denial) if is_our_outage(denial) => return Err(self.cannot_be_judged(denial)),
-            Some(Denial::Revoked) => return Err(Denial::SessionEnded(SessionEnd::Revoked)),
+            Some(Denial::Revoked) => return Err(Denial::TakenBack),
             Some(denial) => {
                 log_unusable(&self.client, denial, &judged);
                 return Err(Denial::AccessTokenUnusable);
@@ -358,7 +358,7 @@ impl CodeExchange {
     fn was_not_taken_back(&self, grant: &Grant) -> Result<(), Denial> {
         let now = self.gate.clock.now();
         let admits = self.gate.revocations.admits_grant(&GrantFacts::of(grant), now)?;
-        if admits { Ok(()) } else { Err(Denial::SessionEnded(SessionEnd::Revoked)) }
+        if admits { Ok(()) } else { Err(Denial::TakenBack) }
     }
 
     /// Notes which access token the new family handed out, and whose the family is where the token does not say so.

@@ -89,12 +89,15 @@ async fn others_and_whoever_signs_in_later_are_not_touched() {
 #[tokio::test]
 async fn a_blocked_person_cannot_sign_in_until_the_block_is_lifted() {
     let scene = Scene::new();
+    scene.next(Instead::With(json!({ "id_token": id_token_of("bob") })));
+    let before = scene.signed_in_cookie().await;
     let made = scene.revoke(json!({ "kind": "sub", "value": "alice", "block": true })).await.unwrap();
-    scene.pass(3600);
+    scene.pass(60);
     scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
-    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
-    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
-    scene.revoked(&["refresh-token-0"]).await;
+    let refusal = scene.post(Some(&before), &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::TakenBack);
+    assert_eq!(refusal.set_cookie, None, "who is signed in stays so");
+    scene.revoked(&["refresh-token-1"]).await;
     assert!(lift(&scene.gate, made[0].id()).await.unwrap().is_some());
     assert!(lift(&scene.gate, made[0].id()).await.unwrap().is_none(), "it is gone");
     scene.next(Instead::With(json!({ "id_token": id_token_of("alice") })));
@@ -280,7 +283,7 @@ async fn a_sign_in_that_is_taken_back_while_it_is_noted_brings_nothing() {
     members["id_token"] = id_token_of("alice").into();
     scene.next(Instead::With(members));
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
-    assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));
+    assert_eq!(refusal.denial, Denial::TakenBack);
     scene.revoked(&["refresh-token-0"]).await;
 }
 
