@@ -20,7 +20,7 @@ use crate::core::session::ride::Ride;
 use crate::core::token::verified::VerifiedToken;
 use crate::edge::access_log::Entry;
 use crate::edge::attempt::Turn;
-use crate::edge::connection_guard::Connection;
+use crate::edge::connections::Connection;
 use crate::edge::door::Door;
 use crate::edge::headers::Identification;
 use crate::edge::inflow::Inflow;

@@ -18,7 +18,7 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 
 use crate::config::settings::Patience;
-use crate::edge::connection_guard::Connection;
+use crate::edge::connections::Connection;
 use crate::edge::inflow::Inflow;
 use crate::state::open_requests::OpenRequest;
 

@@ -16,7 +16,8 @@ use pingora::protocols::{GetSocketDigest, SocketDigest, Stream};
 use pingora::server::ShutdownWatch;
 use tokio::time::Instant;
 
-use crate::edge::connection_guard::{Bounds, Connections, Guarded, Place};
+use crate::edge::connection_guard::{Bounds, Guarded};
+use crate::edge::connections::{Connections, Place};
 use crate::edge::door::Door;
 
 /// How long a stopping listener waits for the first request of connections that it has accepted.

@@ -15,7 +15,7 @@ use pingora::proxy::Session;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::edge::connection_guard::Connection;
+use crate::edge::connections::Connection;
 
 /// How much is still read of what a client sends after its last answer.
 const MOST: usize = 1024 * 1024;

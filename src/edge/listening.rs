@@ -21,7 +21,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::edge::connection_guard::{Bounds, Connections};
+use crate::edge::connection_guard::Bounds;
+use crate::edge::connections::Connections;
 use crate::edge::door::Door;
 use crate::edge::guarded_app::{Backlog, GuardedApp};
 use crate::edge::server::ListenError;

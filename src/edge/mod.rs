@@ -6,7 +6,7 @@
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `guarded_app`: takes connections, the last ones too
 //! - `cut_off`: connections that a drain does not wait for
-//! - `connection_guard`: what happens below HTTP: deadlines, counts
+//! - `connection_guard`, `connections`: what happens below HTTP: deadlines, counts
 //! - `unread`: clients that read nothing of their answers; `confirmed`: what the kernel says of that
 //! - `lingering`: how a connection ends while its client is still sending
 //! - `pipelining`: what a client says before it has its answer
@@ -45,6 +45,7 @@ mod backchannel_logout;
 mod body;
 mod confirmed;
 mod connection_guard;
+mod connections;
 mod context;
 mod cut_off;
 mod door;

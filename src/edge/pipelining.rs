@@ -7,7 +7,7 @@
 
 use pingora::proxy::Session;
 
-use crate::edge::connection_guard::Connection;
+use crate::edge::connections::Connection;
 
 /// The request goes to an upstream: from here on pingora waits for what its client says. It would fail the request over
 /// what follows it, unless pipelining is on. Who asks for another protocol must wait for the answer.

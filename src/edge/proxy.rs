@@ -27,7 +27,7 @@ use crate::core::forwarded::{self, Told};
 use crate::core::ids::RouteName;
 use crate::core::lasting::lasts;
 use crate::core::request::RequestHead;
-use crate::edge::connection_guard::Connection;
+use crate::edge::connections::Connection;
 use crate::edge::context::{Context, Finish};
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::config::settings::{Settings, ShownCertificate};
 use crate::core::ids::IssuerName;
-use crate::edge::connection_guard::Connection;
+use crate::edge::connections::Connection;
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
 use crate::edge::pages::Pages;
