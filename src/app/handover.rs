@@ -124,6 +124,21 @@ impl App {
     /// # Errors
     /// What stays closed, as text, or is not open in time. It is tried until it is open, or another hand-over begins.
     pub async fn take_back(&self) -> Result<(), String> {
+        match timeout(OPEN, self.reopen()).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) | Err(_) => Err(NO_ANSWER.to_owned()),
+        }
+    }
+
+    /// The same for whoever does not wait for it. It goes on if it has begun.
+    pub fn take_back_meanwhile(&self) {
+        if !self.reopening.is_under_way() {
+            drop(self.reopen());
+        }
+    }
+
+    /// What came of the first try.
+    fn reopen(&self) -> oneshot::Receiver<Result<(), String>> {
         let exclusive = self.exclusive.clone();
         let (tell, told) = oneshot::channel();
         let mut tell = Some(tell);
@@ -142,10 +157,7 @@ impl App {
             }
         });
         self.reopening.replace(Some(opens));
-        match timeout(OPEN, told).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(_)) | Err(_) => Err(NO_ANSWER.to_owned()),
-        }
+        told
     }
 }
 
@@ -213,6 +225,10 @@ impl Drop for Reopening {
 }
 
 impl Reopening {
+    fn is_under_way(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
     fn replace(&self, opens: Option<JoinHandle<()>>) {
         if let Some(before) = std::mem::replace(&mut *self.0.lock(), opens) {
             before.abort();

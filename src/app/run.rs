@@ -244,7 +244,11 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
     };
     let status = match unless_told(take_back(app, successor), signals.end(), why.is_err()).await {
         Ok(status) => status,
-        Err(last) => return Some(last),
+        Err(last) => {
+            // What is still under way here wants it.
+            app.take_back_meanwhile();
+            return Some(last);
+        }
     };
     match why {
         Ok(error) => {

@@ -20,7 +20,8 @@ const MOST_ASKED: usize = 16;
 pub(super) fn given_twice(text: &str) -> Option<(usize, &str)> {
     let used: HashSet<&str> = named(text, '*').map(|(_, name)| name).collect();
     let anchors: Vec<_> = named(text, '&').filter(|(_, name)| used.contains(name)).collect();
-    let longest = anchors.iter().map(|(_, name)| name.len()).max()?;
+    // Longer than any, also of those that nobody uses.
+    let longest = named(text, '&').map(|(_, name)| name.len()).max()?;
     let nobody = "x".repeat(longest.saturating_add(1));
     let mut often: HashMap<&str, usize> = HashMap::new();
     anchors.iter().for_each(|(_, name)| *often.entry(name).or_default() += 1);

@@ -58,14 +58,30 @@ impl Network {
         self.public_url.as_ref().and_then(origin_url).is_none_or(|url| is_loopback(&url))
     }
 
-    /// Whether requests to this server, which `value` names, would come back to Tollgate itself.
-    pub(super) fn is_own(&self, server: &Url, value: &Value<'_>) -> Option<&'static str> {
+    /// Whether requests to this server would come back to Tollgate itself.
+    pub(super) fn is_own(&self, server: &Url) -> Option<&'static str> {
+        let origin = server.origin().ascii_serialization();
+        let is_public = || self.public_url.as_ref().is_some_and(|public| public.as_str() == origin);
+        self.listener_of(server, reaches).or_else(|| is_public().then_some("public_url"))
+    }
+
+    /// Whether they may: who listens at all addresses listens at each that the machine has. But another machine may run this
+    /// configuration, and a load balancer has addresses of which it sends connections on.
+    pub(super) fn may_be_own(&self, server: &Url, value: &Value<'_>) -> Option<&'static str> {
+        let is_here = |ours: IpAddr, ip| takes(ours, ip) && value.is_of_this_machine(ip);
+        self.listener_of(server, is_here)
+    }
+
+    /// Addresses are those of the listener and of the server.
+    fn listener_of(&self, server: &Url, reaches: impl Fn(IpAddr, IpAddr) -> bool) -> Option<&'static str> {
         let port = server.port_or_known_default()?;
+        // An IPv4-mapped address (RFC 4291 section 2.5.5.2) is the IPv4 address.
+        let reaches = |ours: IpAddr, ip: IpAddr| reaches(ours.to_canonical(), ip.to_canonical());
         let at = |listener: SocketAddr| {
             listener.port() == port
                 && match server.host() {
-                    Some(Host::Ipv4(ip)) => reaches(listener, ip.into(), value),
-                    Some(Host::Ipv6(ip)) => reaches(listener, ip.into(), value),
+                    Some(Host::Ipv4(ip)) => reaches(listener.ip(), ip.into()),
+                    Some(Host::Ipv6(ip)) => reaches(listener.ip(), ip.into()),
                     Some(Host::Domain(name)) => {
                         is_local_name(name) && (listener.ip().is_loopback() || listener.ip().is_unspecified())
                     }
@@ -73,24 +89,14 @@ impl Network {
                 }
         };
         if at(self.admin.address) {
-            Some("admin")
-        } else if self.listen.iter().copied().any(at) {
-            Some("listen")
-        } else {
-            let origin = server.origin().ascii_serialization();
-            self.public_url.as_ref().is_some_and(|public| public.as_str() == origin).then_some("public_url")
+            return Some("admin");
         }
+        self.listen.iter().copied().any(at).then_some("listen")
     }
 }
 
-/// An IPv4-mapped address (RFC 4291 section 2.5.5.2) is the IPv4 address. Who listens at all addresses listens at each that
-/// the machine has.
-fn reaches(listener: SocketAddr, ip: IpAddr, server: &Value<'_>) -> bool {
-    let (ours, ip) = (listener.ip().to_canonical(), ip.to_canonical());
-    ours == ip
-        || ip.is_unspecified()
-        || (ours.is_unspecified() && ip.is_loopback())
-        || (takes(ours, ip) && server.is_of_this_machine(ip))
+fn reaches(ours: IpAddr, ip: IpAddr) -> bool {
+    ours == ip || ip.is_unspecified() || (ours.is_unspecified() && ip.is_loopback())
 }
 
 /// A socket at `[::]` takes IPv4 too (RFC 3493 section 5.3); one at `0.0.0.0` takes no IPv6.

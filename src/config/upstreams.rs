@@ -144,9 +144,14 @@ fn server(value: &Value<'_>, text: &str, network: &Network) -> Option<Server> {
         ));
         return None;
     }
-    if let Some(own) = network.is_own(&url, value) {
+    if let Some(own) = network.is_own(&url) {
         value.wrong(format!("`{written}` is Tollgate itself (`{own}`); name the server behind it"));
         return None;
+    }
+    if let Some(own) = network.may_be_own(&url, value) {
+        value.warn(format!(
+            "`{written}` is an address of this machine, where `{own}` takes connections at every address: if they come back to Tollgate, name the server behind it"
+        ));
     }
     Some(Server { url, prior_knowledge })
 }

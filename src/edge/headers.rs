@@ -331,6 +331,11 @@ pub(crate) fn ends_with_head(answer: &ResponseHeader, method: &Method) -> bool {
             && !answer.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
+/// Whether a client notices by itself that the answer is not whole (RFC 9112 section 8): else it ends with its connection.
+pub(crate) fn says_where_it_ends(answer: &ResponseHeader) -> bool {
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| answer.headers.contains_key(name))
+}
+
 fn never_has_body(status: StatusCode, method: &Method) -> bool {
     *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

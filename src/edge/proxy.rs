@@ -442,8 +442,9 @@ impl ProxyHttp for Proxy {
         };
         session.set_keepalive(None);
         if let Some(answer) = session.response_written().filter(|answer| is_final(answer.status)) {
-            let is_whole = context.answer_is_whole || headers::ends_with_head(answer, &context.method);
-            context.answer_broke_off = !is_whole;
+            // The last piece may have come from the upstream and still be on its way to a slow client.
+            let is_whole = context.answer_is_whole && headers::says_where_it_ends(answer);
+            context.answer_broke_off = !is_whole && !headers::ends_with_head(answer, &context.method);
             self.note(context, &denial);
         } else if self.refuse(session, context, &denial).await.is_err() {
             context.client_is_gone();

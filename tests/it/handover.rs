@@ -305,23 +305,29 @@ async fn a_disk_that_hangs_fails_the_hand_over_in_time_and_is_waited_for_behind_
 
 #[tokio::test]
 async fn what_cannot_be_opened_again_is_tried_until_it_can() {
-    let (upstream, files) = (Upstream::start().await, Files::default());
-    let gateway = old(&upstream, &files);
-    let (mut to_new, to_old) = Channel::pair().unwrap();
-    let third = files.of("third");
-    let other = async {
-        let mut to_old = to_old;
-        to_old.take().await.unwrap();
-        to_old.say(&Message::Ready { without_keys: vec![] }).await.unwrap();
-        to_old.hear().await.unwrap();
-        third.open().unwrap();
-    };
-    let (handed, ()) =
-        within("the failure", async { tokio::join!(gateway.app.hand_over(&mut to_new), other) }).await;
-    handed.unwrap_err();
-    assert_eq!(gateway.app.take_back().await.unwrap_err(), "store: the third process has it open");
-    Exclusive::close(&third).await.unwrap();
-    eventually("it to be open again", || files.events().last().unwrap() == "the old process opens").await;
+    for waits in [true, false] {
+        let (upstream, files) = (Upstream::start().await, Files::default());
+        let gateway = old(&upstream, &files);
+        let (mut to_new, to_old) = Channel::pair().unwrap();
+        let third = files.of("third");
+        let other = async {
+            let mut to_old = to_old;
+            to_old.take().await.unwrap();
+            to_old.say(&Message::Ready { without_keys: vec![] }).await.unwrap();
+            to_old.hear().await.unwrap();
+            third.open().unwrap();
+        };
+        let (handed, ()) =
+            within("the failure", async { tokio::join!(gateway.app.hand_over(&mut to_new), other) }).await;
+        handed.unwrap_err();
+        if waits {
+            assert_eq!(gateway.app.take_back().await.unwrap_err(), "store: the third process has it open");
+        }
+        // For whoever is told to end and does not wait: once, and not again where it is under way.
+        gateway.app.take_back_meanwhile();
+        Exclusive::close(&third).await.unwrap();
+        eventually("it to be open again", || files.events().last().unwrap() == "the old process opens").await;
+    }
 }
 
 #[tokio::test]

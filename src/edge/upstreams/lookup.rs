@@ -20,6 +20,8 @@ use tokio::time::{Instant, timeout};
 const FRESH: Duration = Duration::from_secs(10);
 /// When what was found is too old to be used before it was asked for again: an address may be somebody else's by then.
 const OLD: Duration = Duration::from_secs(60);
+/// From one look-up that failed to the next, where there are addresses. A resolver may say no at once, to each request.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long a look-up may take. A system's resolver asks one server after the other, for 5 seconds each.
 const LONGEST: Duration = Duration::from_secs(60);
 /// From when on it is told that a look-up was slow.
@@ -169,7 +171,10 @@ impl Lookup {
     /// The look-up that is under way; one begins where none is. It belongs to no request: whoever waits may go.
     fn under_way(self: &Arc<Self>) -> Looking {
         let mut looked = self.looked.lock();
-        if let Some(last) = looked.last.as_ref().filter(|last| last.ends.has_changed().is_ok()) {
+        let failed_now =
+            self.found.load().is_some() && looked.failed_at.is_some_and(|at| at.elapsed() < PAUSE);
+        let is_enough = |last: &&Looking| failed_now || last.ends.has_changed().is_ok();
+        if let Some(last) = looked.last.as_ref().filter(is_enough) {
             return last.clone();
         }
         let (ended, ends) = watch::channel(());
@@ -261,6 +266,24 @@ pub(super) mod tests {
     /// Nothing, after as long.
     fn in_vain(_: String, _: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
         tokio::time::sleep(3 * PATIENCE).map(|()| Ok(Vec::new())).boxed()
+    }
+
+    /// Nothing, at once.
+    fn no(_: String, _: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        ready(Err(io::Error::other("no"))).boxed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_says_no_at_once_is_asked_once_a_second() {
+        let lookup = found_before(2 * OLD, &[at(1)], no);
+        let same = |one: &Looking, other: &Looking| one.ends.same_channel(&other.ends);
+        let first = lookup.under_way();
+        for _ in 0..100 {
+            assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(1)));
+        }
+        assert!(same(&first, &lookup.under_way()));
+        tokio::time::sleep(PAUSE).await;
+        assert!(!same(&first, &lookup.under_way()));
     }
 
     async fn waited<T>(future: impl Future<Output = T>) -> (T, Duration) {

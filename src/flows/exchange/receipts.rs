@@ -32,6 +32,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 const RETRIES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 
+/// For so long after its answer a token's note may still come: all of [`RETRIES`].
+const LATEST_NOTE: Duration = Duration::from_secs(15);
+
 fn key(id: TokenId) -> StoreKey {
     StoreKey::new("token", id)
 }
@@ -116,24 +119,28 @@ struct Seen {
 }
 
 impl Seen {
-    /// Nobody asks again, unless nobody could say.
+    /// Nobody asks again, unless nobody could say, or what was not noted may be yet.
     async fn tell(&self) {
         let told = self.try_to_tell().await;
-        let beside = &self.found.beside;
+        let (beside, now) = (&self.found.beside, self.clock.now());
         match told {
-            Ok(()) => drop(self.seen_tokens.remember(beside.fingerprint)),
-            Err(_) => beside.asks_again_from(self.clock.now().plus(PAUSE)),
+            Err(_) => beside.asks_again_from(now.plus(PAUSE)),
+            Ok(false) if now < self.found.token().issued_at().plus(LATEST_NOTE) => {
+                beside.asks_again_from(now.plus(LATEST_NOTE));
+            }
+            Ok(_) => drop(self.seen_tokens.remember(beside.fingerprint)),
         }
     }
 
-    async fn try_to_tell(&self) -> Result<(), Denial> {
+    /// Whether there was anybody to tell.
+    async fn try_to_tell(&self) -> Result<bool, Denial> {
         let Self { store, clock, found, .. } = self;
         let known = family_of(&**store, found.beside.marks.id).await.map_err(|_| Denial::StoreUnavailable)?;
-        let Some((family, generation)) = known else { return Ok(()) };
+        let Some((family, generation)) = known else { return Ok(false) };
         found.beside.is_of(family);
         self.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), clock.now());
         let step = |known: &mut Family, _| known.token_seen(generation);
-        change_known(&**store, &**clock, family, || None, step).await.map(drop)
+        change_known(&**store, &**clock, family, || None, step).await.map(|_| true)
     }
 }
 

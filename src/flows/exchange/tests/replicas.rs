@@ -159,19 +159,26 @@ async fn a_token_that_is_used_proves_receipt_although_the_store_failed_the_first
 /// The store takes an exchange, and fails right after it, when it is noted which session the access token is of.
 #[tokio::test(start_paused = true)]
 async fn which_session_a_token_is_of_is_noted_although_the_store_failed_the_first_time() {
-    let mut scene = Scene::strict();
-    scene.next(access_token(&scene, json!({})));
-    let first = scene.signed_in_cookie().await;
-    let fails = Arc::new(FailsOnce { store: scene.store.clone(), failed: AtomicBool::new(false) });
-    Arc::get_mut(&mut scene.gate).unwrap().store = fails.clone();
-    scene.next(access_token(&scene, json!({ "jti": "second" })));
-    let answer = body(&scene.refresh(&first).await.unwrap());
-    assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
-    assert!(fails.failed.load(Ordering::SeqCst));
-    scene.replica().uses(&answer).await;
-    scene.pass(31);
-    let again = scene.refresh(&first).await;
-    assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+    for was_used_before in [false, true] {
+        let mut scene = Scene::strict();
+        scene.next(access_token(&scene, json!({})));
+        let first = scene.signed_in_cookie().await;
+        let fails = Arc::new(FailsOnce { store: scene.store.clone(), failed: AtomicBool::new(false) });
+        Arc::get_mut(&mut scene.gate).unwrap().store = fails.clone();
+        scene.next(access_token(&scene, json!({ "jti": "second" })));
+        let answer = body(&scene.refresh(&first).await.unwrap());
+        let replica = scene.replica();
+        if was_used_before {
+            replica.uses(&answer).await;
+        }
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        assert!(fails.failed.load(Ordering::SeqCst));
+        scene.pass(15);
+        replica.uses(&answer).await;
+        scene.pass(16);
+        let again = scene.refresh(&first).await;
+        assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+    }
 }
 
 /// Does not take the first note of a token.

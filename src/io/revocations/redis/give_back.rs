@@ -74,6 +74,9 @@ impl Follower {
             }
         }
         self.lift_here(gone).await;
+        // What has ended in the meantime Redis had not lost.
+        let wall = shared.clock.now();
+        given.retain(|given| given.until.is_none_or(|until| wall < until));
         tell(&given);
         Ok(())
     }
