@@ -53,3 +53,15 @@ fn is_anchor(text: &str, at: usize, name: &str, nobody: &str) -> bool {
     let probe = [before, "*", nobody, after].concat();
     IgnoredAny::deserialize(serde_yaml::Deserializer::from_str(&probe)).is_err()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_anchor_that_nobody_uses_hides_no_other() {
+        let text = "x: &xx 1\nbase: &a {}\no: &a\nthird: &b {}\nr: *a\n";
+        assert_eq!(given_twice(text), Some((text.rfind("&a").unwrap(), "a")));
+        assert_eq!(given_twice(&text.replace("o: &a", "o: &c")), None);
+    }
+}

@@ -123,11 +123,10 @@ impl Seen {
     async fn tell(&self) {
         let told = self.try_to_tell().await;
         let (beside, now) = (&self.found.beside, self.clock.now());
+        let issued_at = self.found.token().issued_at().plus(beside.issuer.settings.rules.clock_skew);
         match told {
             Err(_) => beside.asks_again_from(now.plus(PAUSE)),
-            Ok(false) if now < self.found.token().issued_at().plus(LATEST_NOTE) => {
-                beside.asks_again_from(now.plus(LATEST_NOTE));
-            }
+            Ok(false) if now < issued_at.plus(LATEST_NOTE) => beside.asks_again_from(now.plus(LATEST_NOTE)),
             Ok(_) => drop(self.seen_tokens.remember(beside.fingerprint)),
         }
     }

@@ -165,7 +165,8 @@ async fn which_session_a_token_is_of_is_noted_although_the_store_failed_the_firs
         let first = scene.signed_in_cookie().await;
         let fails = Arc::new(FailsOnce { store: scene.store.clone(), failed: AtomicBool::new(false) });
         Arc::get_mut(&mut scene.gate).unwrap().store = fails.clone();
-        scene.next(access_token(&scene, json!({ "jti": "second" })));
+        let issued_at = scene.clock.now().as_secs();
+        scene.next(access_token(&scene, json!({ "jti": "second", "iat": issued_at })));
         let answer = body(&scene.refresh(&first).await.unwrap());
         let replica = scene.replica();
         if was_used_before {
