@@ -277,12 +277,25 @@ fn check_statics(source: &Source, report: &mut impl FnMut(usize, String)) {
     }
 }
 
-/// A header that lists modules, as ``//! - `name`: what it is``, lists them all.
+/// How many modules in files of their own may go without a list of them.
+const UNLISTED: usize = 3;
+
+/// A header that lists modules, as ``//! - `name`: what it is`` or as rows of a table, lists them all. With more than
+/// [`UNLISTED`] of them there is one.
 fn check_map(source: &Source, report: &mut impl FnMut(usize, String)) {
-    let listed: Vec<&str> = source.header.split("- `").skip(1).flat_map(|item| item.split('`')).collect();
-    for (name, line) in source.modules(false).filter(|(name, _)| !listed.is_empty() && !listed.contains(name))
-    {
-        report(line, format!("the list of modules above does not say what `{name}` is"));
+    let modules: Vec<_> = source.modules(false).collect();
+    let items = source.header.split("- `").skip(1).flat_map(|item| item.split('`'));
+    let rows = source.header.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let cells = rows.flat_map(|row| row.split(" |").next().unwrap_or_default().split('`'));
+    let listed: Vec<&str> = items.chain(cells).collect();
+    if listed.is_empty() && modules.len() > UNLISTED {
+        report(
+            1,
+            format!("{} modules, and its header has no list of them: - `name`: what it is", modules.len()),
+        );
+    }
+    for (name, line) in modules.iter().filter(|(name, _)| !listed.is_empty() && !listed.contains(name)) {
+        report(*line, format!("the list of modules in the header does not say what `{name}` is"));
     }
 }
 

@@ -8,6 +8,10 @@
 //! in the same second escapes (RFC 7519 section 2, `NumericDate`). A block refuses whatever the `iat`.
 //!
 //! A token is known by `iss` and `jti`, never by its text (see [`TokenId`]).
+//!
+//! - `holders`: who holds a block
+//! - `marks`: what a token or a grant is looked up by; `standing`: what the list says of one mark
+//! - `wanted`: what somebody asks to take back; `record`: the form in which a revocation is kept and sent
 
 pub mod holders;
 pub mod marks;

@@ -28,6 +28,11 @@
 //! Known limit: browsers keep the cookie that arrives last. When an answer is overtaken on the way
 //! by a later generation *and* that one was already presented, the browser goes back to a spent
 //! generation, which looks like theft. Answers on one connection keep their order.
+//!
+//! - `family`: the state and its transitions; `record`: the form in which a store keeps it
+//! - `lease`: by what replicas agree that an exchange is under way
+//! - `seal`: how what a store holds is sealed; `links`: how holders of an older generation open what is sealed for later ones
+//! - `answer`: what browsers get; `tokens`: the tokens of a session whose pages hold none
 
 pub mod answer;
 mod family;
