@@ -1,7 +1,7 @@
 //! What was taken back: which access tokens and which sessions are refused although everything else about them is
 //! right. A list of [`Revocation`]s is the truth; [`Revocation::refuses_token`] and [`Revocation::refuses_grant`] say
-//! what each means. No request asks them: replicas ask tables that are made of the list ([`marks`], [`standing`]), and tests
-//! hold these to it.
+//! what each means. Requests do not call these two: they look into tables that are made of the list ([`marks`],
+//! [`standing`]), and tests compare both.
 //!
 //! Whoever holds a stolen key writes any `iat`, so `jti`, `sid`, `family`, `kid` and `issuer` refuse outright. `sub`,
 //! `client`, and `issuer` where asked, refuse what is not younger than a moment: whole seconds, so that nothing issued

@@ -4,8 +4,8 @@
 //!
 //! A name without an issuer (`opaque`) means somebody only where the transmitter has a say over the subjects of one.
 //!
-//! It must never come to less than what the transmitter may have meant. That the sessions of a transmitter have the names that
-//! tokens of the issuer have in `sid` nobody promises: where a user is named beside a session, the user's are all over.
+//! It must never reach less than the transmitter may have meant. Nobody promises that its session names are the `sid`
+//! of the issuer's tokens: where a user is named beside a session, all of the user's sessions end.
 
 use serde_json::{Map, Value};
 
