@@ -5,6 +5,8 @@
 
 #[path = "architecture/deploy.rs"]
 mod deploy;
+#[path = "architecture/links.rs"]
+mod links;
 #[path = "architecture/rules.rs"]
 mod rules;
 #[path = "architecture/source.rs"]

@@ -1,4 +1,4 @@
-//! Leave to go to an upstream; `edge` cannot name one without it. Every request gets it from [`Permit::grant`], which
+//! Leave to go to an upstream; `edge` cannot name one without it. A request gets it from [`Permit::grant`], which
 //! judges by the route's policy itself. Only a preflight is not judged, because a browser sends it on nobody's behalf:
 //! [`Permit::preflight`] takes the proof that the request is one, for a route whose upstream speaks CORS itself.
 //!
