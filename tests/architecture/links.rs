@@ -1,4 +1,5 @@
-//! Links of the documents lead to files and headings that there are, and a table of contents names every heading.
+//! Links of the documents lead to files and headings that there are, tables of contents are whole, and the glossary names
+//! files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,18 @@ fn the_table_of_contents_of_the_decisions_names_each_of_them() {
     assert_none(
         &missing.map(|anchor| format!("docs/decisions.md does not list #{anchor}")).collect::<Vec<_>>(),
     );
+}
+
+#[test]
+fn the_glossary_leads_to_files_that_there_are() {
+    let text = fs::read_to_string(project().join("docs/glossary.md")).expect("docs/glossary.md");
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let named: Vec<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    let paths: Vec<&&str> = named.iter().filter(|name| name.contains('/')).collect();
+    assert!(paths.len() > 50, "{paths:?}");
+    for path in paths {
+        assert!(project().join("src").join(path).exists(), "docs/glossary.md leads to {path}");
+    }
 }
 
 #[test]
