@@ -2,9 +2,9 @@
 //! 1.0 sections 2.5 to 2.8). What the token must be like is `core::token::logout_token`; here it becomes a revocation, by
 //! the same list as an operator's.
 //!
-//! `sid` names one session. `sub` alone is a watermark: it reaches everything that the person began up to the moment
-//! when the issuer made the token or, as far as the clocks may differ, when it came. So a token that is sent again
-//! later ends no session that began after it, and an issuer whose clock is late ends those of before.
+//! `sid` names one session. `sub` alone is a watermark: everything that the person began by then. Then is the moment at
+//! which the issuer made the token, or, as far as the clocks may differ, the one at which it came: so a token that is sent
+//! again later ends no session that began after it, and an issuer whose clock is late ends those of before.
 //!
 //! It must never answer that somebody was signed out before that is durable, nor note the token as spent before: whoever
 //! was told 503 may send it again.
