@@ -1,5 +1,8 @@
 //! The wiring: what was asked becomes a gateway that runs. Shared by `tollgate run`, the demo and the
 //! tests.
+//!
+//! - `run`: from a start to the signal that ends it; `reload`: another configuration, in a gateway that runs
+//! - `handover`: one process gives way to the next; `files`: whether what a configuration was read from changed
 
 mod files;
 mod handover;

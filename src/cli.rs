@@ -1,5 +1,5 @@
-//! The commands of `tollgate`. Decides where the configuration is found and what is printed. Must never print a secret but the key that
-//! `keys` was asked for.
+//! The commands of `tollgate`. Decides where the configuration is found and what is printed. Must never print a secret
+//! but the key that `keys` was asked for.
 
 mod explain;
 mod live;

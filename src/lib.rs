@@ -3,14 +3,15 @@
 //!
 //! # The map
 //!
-//! A folder imports only the folders above it; `io` and `edge` do not see each other.
+//! A layer imports only the layers listed before it; `io` and `edge` do not see each other. `app`, `demo` and `cli` are
+//! no layers: they tie them together. Words that are ours alone are explained in docs/glossary.md.
 //!
-//! | folder | what it is |
+//! | layer | what it is |
 //! |---|---|
 //! | [`core`] | what is true: pure rules and types; `now` and random bytes are arguments |
 //! | [`config`] | what was asked: config.yaml becomes settings, or all its mistakes at once |
 //! | [`state`] | what we remember: memory only, each piece with one owner |
-//! | [`flows`] | what we do: one use case a file, read from top to bottom |
+//! | [`flows`] | what we do: use cases, read from top to bottom, and what they share |
 //! | [`io`] | whom we talk to: the ports' implementations, files, messages |
 //! | `edge` | where it meets pingora: phases in, flows asked, answers out |
 //! | `app` | the wiring, shared by `tollgate run`, the demo and the tests |

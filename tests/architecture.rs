@@ -1,10 +1,12 @@
-//! The rules of the house (docs/architecture.md), held by reading the sources, and the proof that the
+//! The rules of the house (docs/contributing.md), held by reading the sources, and the proof that the
 //! reader sees a broken rule.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "in a test a panic is the verdict")]
 
 #[path = "architecture/deploy.rs"]
 mod deploy;
+#[path = "architecture/links.rs"]
+mod links;
 #[path = "architecture/rules.rs"]
 mod rules;
 #[path = "architecture/source.rs"]
@@ -68,7 +70,7 @@ fn faults_of_tree(files: &[(&str, &str)]) -> Vec<String> {
 #[test]
 fn a_forbidden_import_is_seen() {
     for (path, text) in [
-        // A floor that names a floor above it, in every way to write that.
+        // A layer that names one listed after it, in every way to write that.
         ("src/core/ids.rs", "use crate::config::settings::Settings;"),
         ("src/core/ids.rs", "use crate::{core::time::Timestamp, io};"),
         ("src/core/ids.rs", "use crate::{core::{ids, time::*}, flows::{admit as a, exchange}};"),
@@ -139,9 +141,9 @@ fn the_file_of_a_test_module_is_a_test() {
     let declared = |text| faults_of_tree(&[("src/core/mod.rs", text), ("src/core/testing.rs", locks)]);
     assert_none(&declared("#[cfg(test)]\nmod testing;"));
     assert!(!declared("mod testing;").is_empty());
-    // Floors hold in tests too.
-    let above = [("src/core/mod.rs", "#[cfg(test)] mod testing;"), ("src/core/testing.rs", "use crate::io;")];
-    assert_eq!(faults_of_tree(&above).len(), 1);
+    // Layers hold in tests too.
+    let later = [("src/core/mod.rs", "#[cfg(test)] mod testing;"), ("src/core/testing.rs", "use crate::io;")];
+    assert_eq!(faults_of_tree(&later).len(), 1);
 }
 
 #[test]
@@ -196,8 +198,13 @@ fn a_module_that_is_missing_in_a_list_is_seen() {
         "mod check;\npub mod jwt;\npub(crate) mod jwks;\nmod id;\n#[cfg(test)]\nmod testing;\nmod within {}";
     assert_none(&faults_of("src/core/token/mod.rs", &format!("{list}{all}")));
     assert_eq!(faults_of("src/core/token/mod.rs", &format!("{list}{all}\nmod other;")).len(), 1);
-    // Who lists none need not list all.
-    assert_none(&faults_of("src/core/token/mod.rs", "//! Tokens.\nmod other;"));
+    let table = "//! | part | what it is |\n//! |---|---|\n//! | [`jwt`] | judged |\n//! | `jwks` | read |\n";
+    assert_none(&faults_of("src/core/token/mod.rs", &format!("{table}mod jwt;\nmod jwks;")));
+    assert_eq!(faults_of("src/core/token/mod.rs", &format!("{table}mod jwt;\nmod judged;")).len(), 1);
+    // Few modules need no list.
+    let few = "//! Tokens.\nmod a;\nmod b;\nmod c;\n#[cfg(test)]\nmod tests;";
+    assert_none(&faults_of("src/core/token/mod.rs", few));
+    assert_eq!(faults_of("src/core/token/mod.rs", &format!("{few}\nmod d;")).len(), 1);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The files that a configuration was read from, and whether one of them changed. Looks at them every few
 //! seconds: that works on every file system, and when a whole folder is swapped under a link.
 //!
-//! Not every cause for which a file could not be read leaves a trace in what is seen of it when it ends: so after a reading that
-//! failed for one, they are read again after a while, changed or not.
+//! Some causes of a failed read leave no trace in a file's metadata when they end. So after such a failure the files
+//! are read again after a while, changed or not.
 //!
-//! A look may hang with its file system. Nobody waits for it but whoever asks whether something changed, and there is one at a
-//! time.
+//! A look may hang with its file system. Only whoever asks whether something changed waits for it, and there is one
+//! look at a time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,12 @@
 //! Names of anchors (YAML 1.2.2 sections 3.2.2.2 and 7.1).
 //!
-//! An alias means the nearest anchor of its name before it. The YAML reader does not keep to that: it numbers an anchor by
-//! how many names there are, so that where a name was given twice an anchor behind the alias may take the place of the one
-//! that is meant, and a route would have another's requirements. So a name that is used is given once.
+//! An alias means the nearest anchor of its name before it. The YAML reader gets that wrong where a name is given
+//! twice: an anchor after the alias may be taken instead, and a route would get another's requirements. So a name that
+//! is used may be given only once.
 //!
-//! Must never: overlook an anchor. Comments, quotes and blocks may hold what looks like one, and which of them are is left to
-//! the YAML reader itself: in the place of an anchor an alias of nothing is an error, and in the place of text it is not.
+//! Must never: overlook an anchor. Comments, quotes and blocks may hold text that looks like one, and the YAML reader
+//! itself tells which is which: in the place of an anchor an alias of nothing is an error, in the place of text it is
+//! not.
 
 use std::collections::{HashMap, HashSet};
 

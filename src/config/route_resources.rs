@@ -1,4 +1,4 @@
-//! `routes[].resource` — by what tokens for a route are asked for (RFC 8707, RFC 9728).
+//! `routes[].resource` — the name by which clients ask for tokens for a route (RFC 8707, RFC 9728).
 
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};

@@ -1,5 +1,6 @@
-//! From when until when the certificates count that Tollgate shows (RFC 5280 section 4.1.2.5), and what is to be said of it. One that
-//! has ended is no mistake: the gateway may be asked by clients that do not look, and the rest of it must serve.
+//! When the certificates that Tollgate shows begin and end (RFC 5280 section 4.1.2.5), and what is to be said of it.
+//! One that has ended is no mistake of the configuration: some clients do not look, and the rest of the gateway must
+//! serve.
 
 use std::time::Duration;
 

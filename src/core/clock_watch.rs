@@ -1,11 +1,11 @@
-//! How far the wall clock is believed by whoever throws away what has ended. A look-up that a wrong clock misleads is right
-//! again when the clock is; what was thrown away stays away. So a clock that runs ahead for a while (a machine that was
-//! paused, a wrong word of NTP, RFC 5905) must cost nothing that was to be remembered.
+//! How far whoever throws away what has ended may believe the wall clock. A look-up that a wrong clock misleads is
+//! right again when the clock is; what was thrown away stays away. So a clock that runs ahead for a while (a machine
+//! that was paused, a wrong word of NTP, RFC 5905) must cost nothing that was to be remembered.
 //!
-//! Beside it stands a clock that nobody sets, which says for how long the process has run. By both together the process
-//! began at one moment, for ever; where that moment becomes later, the wall clock was put forward, or the machine slept.
-//! That is believed once it has stood for as long as the process had known otherwise, an hour at least and a day at most.
-//! The clock that a process finds at its start has to stand for an hour, too. One that is put back is believed at once.
+//! A monotonic clock says how long the process has run. Wall time minus run time is when the process started, and
+//! should never change. If it moves later, the wall clock was set forward or the machine slept; the new value is
+//! believed once it has held for as long as the process had run before, at least an hour, at most a day. At start it
+//! must hold for an hour. A clock that is set back is believed at once.
 
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 //! is told of it: `X-Request-Id`, `traceparent`, `X-Forwarded-For/Proto/Host`, `Forwarded` (RFC 7239; W3C
 //! Trace Context section 3.2).
 //!
-//! Only what a trusted proxy says is believed, hop by hop from the right. What lies to the left of the
-//! client in `X-Forwarded-For` anybody may have written: it is neither believed nor passed on. `Forwarded`
-//! is written and not read: a proxy that is trusted must send `X-Forwarded-For`. Nor is `X-Forwarded-Host` read, of nobody:
-//! what an upstream is told is the host by which the route was found, or it would act for a host whose rules were not asked.
+//! Only what a trusted proxy says is believed, hop by hop from the right. What lies to the left of the client in
+//! `X-Forwarded-For` anybody may have written: it is neither believed nor passed on. `Forwarded` is written and not
+//! read: a proxy that is trusted must send `X-Forwarded-For`. `X-Forwarded-Host` is read from nobody: an upstream is
+//! told the host by which the route was found, or it would act for a host whose rules were not asked.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};

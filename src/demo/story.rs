@@ -1,5 +1,8 @@
 //! The story that the demo tells: each step does something at the public sockets, says what came back,
 //! and checks it. What is not as promised ends the story.
+//!
+//! - `steps`: the steps in their order; `session_mode`, `taking_back`: two parts of them
+//! - `footer`: what to try next
 
 mod footer;
 mod session_mode;

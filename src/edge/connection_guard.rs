@@ -1,10 +1,10 @@
-//! Watches over one downstream connection, below HTTP: it ends it when a request's
-//! header does not arrive in time or does not end, no next request comes, or nothing is read of what is written
-//! (`unread`). pingora's own timeouts are per read, so that a header sent one byte a minute would keep a connection
-//! for ever; and it reads up to 1 MiB of header, from the beginning again at each piece that comes.
+//! Watches over one downstream connection, below HTTP. It ends the connection when a request's header does not arrive
+//! in time or does not end, when no next request comes, or when nothing is read of what is written (`unread`).
+//! pingora's own timeouts are per read, so a header sent one byte a minute would keep a connection for ever; and it
+//! reads up to 1 MiB of header, from the beginning again at each piece that comes.
 //!
-//! It must never touch the bytes. It has one timer for what comes, which is set anew only when it ends: a timer for each
-//! wait costs more than all else that is done here.
+//! It must never change the bytes. One timer serves all waits for what a client sends, and is re-armed only when it
+//! fires: a timer for each wait would cost more than the rest.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,7 +1,7 @@
 //! Connections that a drain does not wait for any longer are cut off, whatever they are at: pingora keeps no handle on what
 //! serves them.
 //!
-//! It must never take a lock where a connection that goes on has something to do.
+//! It must never take a lock that a connection which goes on needs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -1,5 +1,5 @@
-//! An app whose requests can be ended from outside, where no hook of pingora's reaches them: what was let in and whose
-//! access was taken back, also while nothing passes, and what stops in the midst of its body over HTTP/2.
+//! An app whose requests can be ended from outside, also while nothing passes, where no hook of pingora's reaches them:
+//! those that were let in and whose access was taken back, and those that stop in the midst of their body over HTTP/2.
 //!
 //! A request ends by being dropped. Over HTTP/2 its stream is reset, and the others of its connection live; over HTTP/1.1
 //! its connection closes; the upstream's closes too, or its stream is reset. Nobody takes that for a whole answer (RFC

@@ -3,9 +3,9 @@
 //! pingora ends a body of HTTP/1.1 that pauses; one of HTTP/2 may stop for ever, and either may trickle. The
 //! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside (`endable_app`).
 //!
-//! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as
-//! in gRPC, and the upstream's own timeouts bound it. An answer that was given whole, however it ended, is none: what is
-//! left of the body is judged again.
+//! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as in gRPC,
+//! and the upstream's own timeouts bound it. Once the answer is complete, however it ended, the conversation is over:
+//! what is left of the body is judged again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,10 +1,11 @@
-//! How a connection of HTTP/1.x ends while its client may still be sending: in stages (RFC 9112 section 9.6). A socket that is
-//! closed over bytes that nobody has read says that it is reset: the client's next write fails, and the reset may overtake
-//! the answer. So nothing more is written, which over TLS is said first, and what comes is read until the client closes too.
-//! pingora reads on where a connection is to live; one that ends it shuts down and drops, or drops alone.
+//! How a connection of HTTP/1.x ends while its client may still be sending: in stages (RFC 9112 section 9.6). A socket
+//! that is closed over bytes that nobody has read is reset: the client's next write fails, and the reset may overtake
+//! the answer. So the write side ends first, over TLS with its closing message, and what comes is read until the client
+//! closes too. pingora reads on only where a connection is to live; else it shuts it down and drops it, or just drops
+//! it.
 //!
-//! It must never end an answer that broke off in good order: what has no length would look whole (section 8). It holds its
-//! connection's place, for a moment and no more than some bytes.
+//! It must never end in good order an answer that broke off: one without a length would look whole (section 8). It
+//! holds its connection's place, for a bounded time and a bounded number of bytes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,4 +1,4 @@
-//! WHERE IT MEETS PINGORA. The only folder that names `pingora`: phases in, flows asked, answers out.
+//! WHERE IT MEETS PINGORA. The only layer that names `pingora`: phases in, flows asked, answers out.
 //!
 //! - `server`: starts and stops a gateway inside the current tokio runtime
 //! - `listening`: listening sockets, and one listener to its last answer

@@ -2,7 +2,7 @@
 //! several requests than for one, and what upstreams are told of a client that asks for the same host again. Nothing is
 //! kept for a connection before its second request.
 //!
-//! It must never give the same bytes twice, nor tell of one host what holds for another.
+//! It must never hand out the same bytes twice, nor reuse for one host what was made for another.
 
 use std::net::IpAddr;
 use std::sync::Arc;

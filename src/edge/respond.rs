@@ -1,5 +1,6 @@
-//! How Tollgate's own answers are written: refusals as problem+json (RFC 9457), on OAuth
-//! endpoints as OAuth JSON (RFC 6749 section 5.2), to transmitters of signals as RFC 8935 asks, for a navigation as a page. What a refusal says is decided in `core::denial`.
+//! How Tollgate's own answers are written: refusals as problem+json (RFC 9457), on OAuth endpoints as OAuth JSON (RFC
+//! 6749 section 5.2), to transmitters of signals as RFC 8935 asks, for a navigation as a page. What a refusal says is
+//! decided in `core::denial`.
 //!
 //! pingora's own error answers, which close the connection and name the server, are used for nothing that gets as far as a
 //! phase of ours: only what its parser refuses gets its bare 400 or 405.

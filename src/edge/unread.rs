@@ -2,9 +2,10 @@
 //! pingora has a timeout for a body's pieces alone, not for heads and ends; and its time is for a whole piece, which
 //! cuts off whoever reads without pause and slowly.
 //!
-//! What room there is in the socket's buffer says little: it is told of when a third is free, which may be a megabyte. What the
-//! client's side has confirmed of the stream says more (RFC 9293 section 3.8.6: with a closed window it confirms nothing new).
-//! Where nobody knows that (`confirmed`), room is all there is to go by, and is waited for much longer: whoever reads is not cut off.
+//! How much room the socket's buffer has says little: the kernel tells of it when a third is free, which may be a
+//! megabyte. What the client's side has confirmed of the stream says more (RFC 9293 section 3.8.6: with a closed window
+//! it confirms nothing new). Where nobody knows that (`confirmed`), room is all there is to go by, and is waited for
+//! much longer, so that nobody who reads is cut off.
 //!
 //! It must cost nothing where nothing waits: no clock, no timer.
 

@@ -1,13 +1,13 @@
 //! A request with a body on its way to a server that may speak HTTP/2, once that server is to answer: it ends when neither
 //! side moves for `timeouts.read`.
 //!
-//! pingora waits for the head of an answer over HTTP/2 with one timer, which begins with the request and which no byte of
-//! its body puts off: uploads that took longer than `timeouts.read` failed. It has none that could be put off, but
-//! it looks at the client all the while. So its timer is set to long, and the client's side says when the server is
-//! silent: a session of pingora's own, around the one that there is.
+//! pingora waits for the head of an answer over HTTP/2 with one timer, which begins with the request and is not put off
+//! by its body: uploads that took longer than `timeouts.read` failed. That timer cannot be put off, but pingora reads
+//! the client's side all the while. So the timer is set to long, and a session that is wrapped around the client's says
+//! when the server is silent.
 //!
-//! It must never change what passes: all but the waiting is the session's within. It is put around it where the answer is
-//! due, and taken off for whatever asks which version of HTTP a client speaks.
+//! It must never change what passes: all but the waiting is the inner session's. The wrapper is put on where the answer
+//! is due, and taken off for whatever asks which version of HTTP the client speaks.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,10 +6,10 @@
 //! What counts is said by [`counts`]. That a request was refused here does not count:
 //! it cost nothing.
 //!
-//! Some count apart, as often, and brake their like alone ([`Tally`]). Denials that a route only reports: a trial keeps nobody
-//! from anything elsewhere. And those of pages that no client lists, on routes whose upstream lets them send tokens
-//! (`cors: upstream`): no page of anybody's shuts its visitor out. Neither is a way around the brake to the signatures and the
-//! authorization server that all routes share.
+//! Two kinds count apart, with the same limit, and brake their like alone ([`Tally`]). Denials that a route only
+//! reports: a trial keeps nobody from anything elsewhere. And those of pages that no client lists, on routes whose
+//! upstream lets them send tokens (`cors: upstream`): no page shuts its visitor out. Neither is a way around the brake
+//! to the signatures and the authorization server that all routes share.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,5 @@
-//! How an access token came, which says by whose work it may be judged, whose it may be and what it may be used by.
+//! How an access token reached us: with a request, or fresh from its issuer. That decides who pays for judging it,
+//! whose it may be, and what must prove its use.
 
 use std::net::IpAddr;
 

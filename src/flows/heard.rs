@@ -1,5 +1,6 @@
-//! What the receivers of other servers' words have in common ([`super::backchannel_logout`], [`super::hear_signal`]):
-//! they are not for browsers, who signs must not have been taken back, a word counts once, and what is taken back by it is audited as an operator's.
+//! What the receivers of pushed tokens share ([`super::backchannel_logout`], [`super::hear_signal`]): they take nothing
+//! from browsers, nothing that is signed by a key that was taken back, and each token once; what is taken back by it is
+//! audited like what an operator takes back.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};

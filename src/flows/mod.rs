@@ -1,4 +1,37 @@
-//! WHAT WE DO. One use case a file, read from top to bottom.
+//! WHAT WE DO. Use cases, one a file or folder and read from top to bottom; then what they share.
+//!
+//! Requests to routes:
+//!
+//! - `admit`: may it pass, and where to; `answer_preflight`: a browser asks before it sends a page's request
+//! - `authenticate`: a token, found good before or judged now; `introspect`: an opaque one, by its issuer's word
+//! - `prove_possession`: may whoever brings it use it
+//! - `session`: a cookie that stands for a token
+//! - `assert`: the gateway's signed statement for an upstream
+//! - `open_requests`: what is under way ends when its access is taken back
+//!
+//! Tokens and sign-in:
+//!
+//! - `token_endpoint`: `/oauth/token`, by the kind of client: `exchange` (with a cookie) or `pass_through` (native)
+//! - `sign_in`: `/oauth/login` and `/oauth/callback`; `verify_id_token`: what comes of a sign-in
+//! - `sign_out`: `DELETE /oauth/token` and `/oauth/logout`
+//! - `call_authorization_server`: the gateway as a client
+//!
+//! Taking access back:
+//!
+//! - `revoke`: what an operator asks for; `backchannel_logout`: what an issuer says; `hear_signal`: what a transmitter says
+//! - `heard`: what the last two share
+//!
+//! Operation:
+//!
+//! - `keep_keys_fresh`: issuers' keys and endpoints; `ask_issuer`: whether an issuer gives what is needed, once
+//! - `explain`: what would become of a request; `describe_resource`: metadata of a resource
+//! - `reload`: asks for another reading of the configuration
+//!
+//! What they share:
+//!
+//! - `ports`: the world outside, as traits
+//! - `brake`: who gets no more work done; `brought`: how an access token reached us
+//! - `own_endpoint`: which paths are Tollgate's own
 
 pub mod admit;
 pub mod answer_preflight;

@@ -1,9 +1,9 @@
-//! Access that is taken back ends what is under way, too: a WebSocket, a feed, a download, a question whose answer is
-//! long in coming. And what lasts ends with its token, unless its session has got another one for the same person that the
-//! route takes as well.
+//! Access that is taken back ends what is under way, too: a WebSocket, a feed, a download, a request whose answer is
+//! long in coming. And what lasts ends with its token, unless its session has got another one for the same person that
+//! the route takes as well.
 //!
-//! All of them are asked a few times a second, from memory alone. It must never let go on whom `admit` would refuse for
-//! what was taken back.
+//! All are checked four times a second, from memory. A request that `admit` would now refuse for a revocation must
+//! never be left running.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,5 @@
-//! Folders that are made where they are missing, so that they are there after the machine lost its power, too: a folder
-//! is an entry of the one above it, and is lost with that entry, whatever is on the disk inside it.
+//! Makes folders that are missing, such that they are there after a loss of power, too: a folder is an entry of its
+//! parent, and is lost with that entry, whatever is on the disk inside it.
 
 use std::fs::{DirBuilder, File};
 use std::io;

@@ -1,4 +1,5 @@
-//! Keys that nobody configured: made once, kept in the store folder, readable by the owner alone; one that others can read is refused.
+//! Keys that nobody configured: made once, kept in the store folder, readable by the owner alone; one that others can
+//! read is refused.
 //!
 //! It must never overwrite a key: what an old key has sealed would be lost.
 

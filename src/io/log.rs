@@ -1,8 +1,8 @@
 //! Where Tollgate's own messages go: standard error, as JSON or text. Requests are logged by
 //! `edge::access_log`, to standard output.
 //!
-//! Whoever says something never waits for whoever reads it: a pipe that is full would stop the worker that says that a
-//! request failed, and soon all of them. So messages go the way of the access log, and panics too.
+//! Whoever logs never waits for whoever reads: a full pipe would stop the worker that logs a failed request, and soon
+//! all of them. So messages go the way of the access log, and panics too.
 //!
 //! Other crates never log below `warn`, whatever `log.level` says: at `debug` some of them print
 //! request headers, and with them tokens.

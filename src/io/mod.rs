@@ -1,5 +1,24 @@
 //! WHOM WE TALK TO. Implementations of the ports: HTTP client, stores, system clock and randomness,
 //! files, the log, other processes.
+//!
+//! Ports:
+//!
+//! - `http_client`: calls authorization servers
+//! - `system`: clock, randomness, environment and addresses; `watched_clock`: the clock by which things are thrown away
+//! - `store`: what must outlive a request; `revocations`: the list of what was taken back
+//! - `handover`: the other process of a hand-over, and what the two say to each other
+//!
+//! Files and the machine:
+//!
+//! - `store_file`: a file in the store folder; `key_files`: keys that nobody configured
+//! - `folder`: folders that are there after a loss of power, too
+//! - `log`: where our own messages go; `line_writer`: the thread that writes a log
+//! - `supervisor`: what the service manager is told
+//!
+//! For the commands:
+//!
+//! - `admin_client`: asks the admin listener of a gateway that runs
+//! - `upstream_reach`: whether a server of an upstream can be reached
 
 pub mod admin_client;
 mod folder;

@@ -1,5 +1,6 @@
-//! What is still to be done, by what it concerns: however often it is asked for, one errand at a time does it, and what comes
-//! meanwhile is left to that one. So nobody who asks over and over, while what is needed is away, leaves an errand each time.
+//! What is still to be done, by what it concerns. However often it is asked for, one errand at a time does it, and
+//! takes over what is asked for meanwhile. So whoever asks over and over during an outage does not leave an errand each
+//! time.
 //!
 //! It must never lose what was asked for: whoever begins takes everything, and looks once more before it ends.
 

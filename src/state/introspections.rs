@@ -2,8 +2,8 @@
 //! `flows::introspect`.
 //!
 //! Good tokens are kept apart from the rest and by their size in bytes, so that made-up tokens, however many, push none
-//! of them out. A token is known by the fingerprint of its text. There is one call for a token at a time, and so many in
-//! all, of which tokens never found good get a part only.
+//! of them out. A token is known by the fingerprint of its text. One call for a token at a time, a bounded number at an
+//! issuer; tokens never found good get only a share of it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::source::Source;
 
-/// From the bottom of trust to the top: a folder imports only itself and the folders before it.
-const FLOORS: [&str; 6] = ["core", "config", "state", "flows", "io", "edge"];
+/// A layer imports only itself and the layers listed before it.
+const LAYERS: [&str; 6] = ["core", "config", "state", "flows", "io", "edge"];
 /// `io` and `edge` do not see each other.
 const STRANGERS: [&str; 2] = ["io", "edge"];
 
@@ -113,15 +113,15 @@ pub(crate) fn faults(root: &Path) -> Vec<String> {
     let sources = sources(root);
     assert!(!sources.is_empty(), "no sources under {}", root.display());
     for (path, module, source) in sources {
-        let floor = FLOORS.into_iter().find(|floor| module.first().is_some_and(|first| first == floor));
+        let layer = LAYERS.into_iter().find(|layer| module.first().is_some_and(|first| first == layer));
         let mut report = |line: usize, what: String| faults.push(format!("{path}:{line}: {what}"));
-        if let Some(floor) = floor {
-            check_floors(&source, floor, &mut report);
+        if let Some(layer) = layer {
+            check_layers(&source, layer, &mut report);
         }
-        if floor != Some("edge") {
+        if layer != Some("edge") {
             check_pingora(&source, &mut report);
         }
-        if floor == Some("core") {
+        if layer == Some("core") {
             check_core(&source, &mut report);
         }
         check_proofs(&source, &path, &mut report);
@@ -181,17 +181,17 @@ fn module_of(path: &str) -> Vec<String> {
     module
 }
 
-fn check_floors(source: &Source, floor: &str, report: &mut impl FnMut(usize, String)) {
-    let height = |name: &str| FLOORS.iter().position(|floor| *floor == name);
+fn check_layers(source: &Source, layer: &str, report: &mut impl FnMut(usize, String)) {
+    let place = |name: &str| LAYERS.iter().position(|layer| *layer == name);
     for path in source.paths() {
         let [root, target, ..] = path.segments.as_slice() else { continue };
         if root != "crate" && root != "tollgate" {
             continue;
         }
-        let strangers = STRANGERS.contains(&floor) && STRANGERS.contains(&target.as_str()) && target != floor;
-        let allowed = height(target) <= height(floor) && height(target).is_some() && !strangers;
+        let strangers = STRANGERS.contains(&layer) && STRANGERS.contains(&target.as_str()) && target != layer;
+        let allowed = place(target) <= place(layer) && place(target).is_some() && !strangers;
         if !allowed {
-            report(path.line, format!("{floor} must not name {}", path.segments.join("::")));
+            report(path.line, format!("{layer} must not name {}", path.segments.join("::")));
         }
     }
 }
@@ -277,12 +277,25 @@ fn check_statics(source: &Source, report: &mut impl FnMut(usize, String)) {
     }
 }
 
-/// A header that lists modules, as ``//! - `name`: what it is``, lists them all.
+/// How many modules in files of their own may go without a list of them.
+const UNLISTED: usize = 3;
+
+/// A header that lists modules, as ``//! - `name`: what it is`` or as rows of a table, lists them all. With more than
+/// [`UNLISTED`] of them there is one.
 fn check_map(source: &Source, report: &mut impl FnMut(usize, String)) {
-    let listed: Vec<&str> = source.header.split("- `").skip(1).flat_map(|item| item.split('`')).collect();
-    for (name, line) in source.modules(false).filter(|(name, _)| !listed.is_empty() && !listed.contains(name))
-    {
-        report(line, format!("the list of modules above does not say what `{name}` is"));
+    let modules: Vec<_> = source.modules(false).collect();
+    let items = source.header.split("- `").skip(1).flat_map(|item| item.split('`'));
+    let rows = source.header.lines().filter_map(|line| line.strip_prefix("//! | "));
+    let cells = rows.flat_map(|row| row.split(" |").next().unwrap_or_default().split('`'));
+    let listed: Vec<&str> = items.chain(cells).collect();
+    if listed.is_empty() && modules.len() > UNLISTED {
+        report(
+            1,
+            format!("{} modules, and its header has no list of them: - `name`: what it is", modules.len()),
+        );
+    }
+    for (name, line) in modules.iter().filter(|(name, _)| !listed.is_empty() && !listed.contains(name)) {
+        report(*line, format!("the list of modules in the header does not say what `{name}` is"));
     }
 }
 

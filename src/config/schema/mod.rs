@@ -3,6 +3,12 @@
 //! are written from here, and a test holds the first to it.
 //!
 //! A key enters this table when it works, not before.
+//!
+//! - `table`: the top level, and what has no file of its own below
+//! - `parties`: issuers and clients; `signals`: transmitters of shared signals
+//! - `upstreams`: servers, and what a route may say of its own; `identity`: what they learn of the caller
+//! - `limits`: what clients may take; `store`: what is kept where
+//! - `json`: the table as a JSON Schema
 
 mod identity;
 mod json;

@@ -6,7 +6,8 @@
 //!
 //! What must never be: that one lets in whom another shut out, or makes the block of another end.
 //!
-//! The entry itself says what they come to (the latest end, all names), so that whoever reads no more of it refuses the same.
+//! The entry also says what its holders come to (the latest end, all names), so that a reader that knows nothing of
+//! holders refuses the same.
 
 use serde::{Deserialize, Serialize};
 

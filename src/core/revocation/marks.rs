@@ -1,6 +1,5 @@
-//! What a token or a grant is looked up by: of each thing that a revocation can name a mark of 128 bits, under a key
-//! of this process (SipHash-2-4), so that nobody can make two things with one mark, nor a table that is slow. Made
-//! once, when a token was verified.
+//! Lookup keys of tokens and grants: for each thing a revocation can name, a 128-bit SipHash-2-4 under a key of this
+//! process, so nobody can construct collisions or slow a table. Made once, at verification.
 
 use std::hash::Hasher as _;
 

@@ -1,13 +1,17 @@
 //! What was taken back: which access tokens and which sessions are refused although everything else about them is
 //! right. A list of [`Revocation`]s is the truth; [`Revocation::refuses_token`] and [`Revocation::refuses_grant`] say
-//! what each means. No request asks them: replicas ask tables that are made of the list ([`marks`], [`standing`]), and tests
-//! hold these to it.
+//! what each means. Requests do not call these two: they look into tables that are made of the list ([`marks`],
+//! [`standing`]), and tests compare both.
 //!
 //! Whoever holds a stolen key writes any `iat`, so `jti`, `sid`, `family`, `kid` and `issuer` refuse outright. `sub`,
 //! `client`, and `issuer` where asked, refuse what is not younger than a moment: whole seconds, so that nothing issued
 //! in the same second escapes (RFC 7519 section 2, `NumericDate`). A block refuses whatever the `iat`.
 //!
 //! A token is known by `iss` and `jti`, never by its text (see [`TokenId`]).
+//!
+//! - `holders`: who holds a block
+//! - `marks`: what a token or a grant is looked up by; `standing`: what the list says of one mark
+//! - `wanted`: what somebody asks to take back; `record`: the form in which a revocation is kept and sent
 
 pub mod holders;
 pub mod marks;

@@ -2,14 +2,14 @@
 //! section 4.2.3). The spelling that was judged is the spelling that is sent, so that no upstream can
 //! find another path in it than the one whose policy was applied.
 //!
-//! Refused is what readers disagree about: empty and dot segments in any spelling, escaped slashes and
-//! backslashes, control characters, the double encoding of all these, and whatever RFC 3986 does not
-//! let into a path. Two spellings stay possible and are looked up once more (see
-//! [`CanonicalPath::lenient_reading`]): `;parameters`, which some upstreams cut off, and harmless double
-//! encoding, which some upstreams decode twice; and what some cut off with the rest of the path behind it (see
-//! [`CanonicalPath::cut_readings`]). All readings must lead to the same route.
+//! Refused is what readers disagree about: empty and dot segments in any spelling, escaped slashes and backslashes,
+//! control characters, the double encoding of all these, and whatever RFC 3986 does not let into a path. Two spellings
+//! stay possible, and the path is looked up once more in each reading that others may give it: `;parameters`, which
+//! some upstreams cut off (see [`CanonicalPath::lenient_reading`]), and some with all of the path behind them (see
+//! [`CanonicalPath::cut_readings`]); and harmless double encoding, which some decode twice. All readings must lead to
+//! the same route.
 //!
-//! An escaped slash is refused too, unless who asks leaves it to the route (see [`EncodedSlash`]).
+//! An escaped slash is refused too, unless the caller leaves it to the route (see [`EncodedSlash`]).
 //!
 //! One trailing slash makes no difference to judging: many upstreams serve `/x/` as `/x`.
 //!

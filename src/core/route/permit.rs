@@ -1,9 +1,9 @@
-//! Leave to go to an upstream; `edge` cannot name one without it. Whoever brings something or nothing gets it of
-//! [`Permit::grant`], which judges by the route's policy itself. [`Permit::preflight`] judges nobody, as a browser asks it of
-//! nobody's behalf: it takes the proof that the request is one, for a route whose upstream speaks CORS itself.
+//! Leave to go to an upstream; `edge` cannot name one without it. A request gets it from [`Permit::grant`], which
+//! judges by the route's policy itself. Only a preflight is not judged, because a browser sends it on nobody's behalf:
+//! [`Permit::preflight`] takes the proof that the request is one, for a route whose upstream speaks CORS itself.
 //!
-//! Where a route says `report_only`, what it would refuse goes on as nobody's: such a permit is made of the denial,
-//! holds it, and has no way to name a caller. Elsewhere a denial is all that becomes of a denial.
+//! Where a route says `report_only`, a request that it would refuse goes on as nobody's: such a permit is made of the
+//! denial, holds it, and has no way to name a caller. Elsewhere a denial stays a denial.
 
 use std::sync::Arc;
 

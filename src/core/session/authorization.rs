@@ -1,8 +1,8 @@
 //! What the gateway asks of an authorization endpoint, and what a browser brings back from it (RFC 6749 section 4.1.1
 //! and 4.1.2, RFC 7636 section 4.3, RFC 8707 section 2.1, OpenID Connect Core 1.0 section 3.1.2, RFC 9207).
 //!
-//! Of an answer nothing counts but what is named here, and that once. Before its state is found in a cookie of the same
-//! browser it is anybody's.
+//! Of an answer only the parameters named here count, and each at most once. Until its `state` is found in a cookie of
+//! the same browser, anybody may have sent it.
 
 use http::HeaderMap;
 use url::Url;

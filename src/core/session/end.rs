@@ -1,5 +1,5 @@
 //! Why a session is over, and what is done about it: whether its cookie is cleared and its refresh tokens are revoked.
-//! A store keeps it, so that variants may come and none may go.
+//! It is kept in stores: variants may be added, and none removed.
 
 use serde::{Deserialize, Serialize};
 

@@ -8,10 +8,10 @@
 //! - `fetch_metadata`: what a browser says of a request by itself
 //! - `origin`: whether a request may use or set a cookie
 //! - `csrf`: whether a request may use the session cookie that came with it
-//! - `ride`: a new cookie, on the answer of whatever request it came of
+//! - `ride`: a new cookie, on the answer of whatever request made it necessary
 //! - `way_in`: what a browser is told that has no session, or too weak a one
 //! - `pkce`: proof keys (RFC 7636)
-//! - `navigation`: whether a browser goes somewhere with a request
+//! - `navigation`: whether a request is a navigation of a browser
 //! - `return_to`: where a sign-in leads
 //! - `transaction`: a sign-in under way, in a cookie of its own
 //! - `authorization`: what is asked of an authorization endpoint, and what comes back (RFC 6749, RFC 9207)

@@ -1,4 +1,4 @@
-//! Whether a browser goes somewhere with a request, and from where (Fetch Metadata Request Headers).
+//! Whether a request is a navigation of a browser, and from where (Fetch Metadata Request Headers).
 
 use http::{HeaderMap, HeaderName, header};
 

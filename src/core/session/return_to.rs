@@ -1,8 +1,8 @@
 //! Where a sign-in leads when it is done: a path of the gateway's own origin, or an address at an origin that the client
 //! lists. Nobody else's, or a link to us would be a link to anywhere (RFC 9700 section 4.11).
 //!
-//! What is kept is what a browser would make of the text (WHATWG URL Standard), so that nothing is judged here that is
-//! read otherwise there.
+//! The text is kept as a browser would read it (WHATWG URL Standard), so that what is judged here is what a browser
+//! would follow.
 
 use url::{Position, Url};
 

@@ -1,4 +1,4 @@
-//! What is looked at in a token, one by one, in that order: so that a refusal can say how far it came. `explain` tells
+//! The checks of a token, in their order, so that a refusal can say how far the token came. `explain` shows that to
 //! people; a caller learns the denial alone.
 
 use crate::core::denial::Denial;

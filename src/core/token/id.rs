@@ -1,7 +1,6 @@
-//! What an access token is known by once it was handed out: `iss` and `jti` where it has one, else the SHA-256 of
-//! what was signed, of an opaque token of the whole. Never a signature: those of ECDSA can be altered and still hold
-//! (RFC 7515 appendix, malleability), nor a text whose last base64url bits mean nothing: whoever could spell a token
-//! that was taken back in another way would go on with it, for its issuer says that it is active.
+//! The identity of an access token: `iss` and `jti`, else SHA-256 of the signed part (opaque: of the text, in one
+//! spelling). Never the signature (ECDSA's are malleable) nor a spelling with unused base64url bits: otherwise a
+//! revoked token could be respelled and go on.
 
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,9 @@
 //! It is served by the demo's upstream, through the gateway, like the page of any application. Its
 //! buttons do things in this process, so they answer only to a page of the gateway's own origin:
 //! `Sec-Fetch-Site: same-origin`, which no page can forge, and a header of their own.
+//!
+//! - `files`: its files, from the binary
+//! - `controls`: the buttons, and who may press them; `taking_back`: those that take access back
 
 mod controls;
 mod files;

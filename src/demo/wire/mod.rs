@@ -4,6 +4,10 @@
 //! Nothing leaves here with a secret in it that could be used: `shorten` cuts them. What the demo asks
 //! itself (`/app/`, `/demo/`) is not shown, so that the feed does not show itself, and of the admin listener
 //! only what changes something.
+//!
+//! - `shorten`: what may be shown of a message
+//! - `feed`: what was told lately, and who listens
+//! - `kept_cookies`: session cookies that passed, for the buttons that need one
 
 mod feed;
 mod kept_cookies;

@@ -1,5 +1,10 @@
 //! The admin listener: health and metrics for machines, a status page for people, and what operators may do.
 //! Who may ask is decided in `guard`; every write is audited.
+//!
+//! - `guard`: who may ask, and for what
+//! - `readiness`: `/readyz`; `status`: `/status` and its page
+//! - `revocations`: `/revocations`
+//! - `certificates`: which certificates are shown now, and when they end
 
 mod certificates;
 mod guard;

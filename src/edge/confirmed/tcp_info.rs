@@ -1,12 +1,12 @@
 //! What Linux counts of a connection: `TCP_INFO` (tcp(7)).
 //!
-//! pingora asks for as many bytes of it as it knows, and takes no fewer: Linux has so many since 6.2. Here it is
-//! asked for the first 128, which Linux has since 4.1. At a shorter answer nix panics, and there are some that no version tells of: the user
-//! mode of QEMU says the version of its host, and of every option of TCP 4 bytes. So it is asked first how long its answer is.
+//! pingora asks for as many bytes of it as it knows, and takes no fewer: Linux has so many since 6.2. Here only the
+//! first 128 are asked for, which Linux has since 4.1. nix panics at a shorter answer, and no version of a kernel rules
+//! one out: the user mode of QEMU reports the version of its host, and answers every option of TCP with 4 bytes. So the
+//! kernel is first asked how long its answer is.
 //!
-//! The calls are nix's, which wants a handle on the socket. pingora tells
-//! its number alone, so that another handle is had for the time of the call: as a right that is sent and received
-//! (`SCM_RIGHTS`, unix(7)).
+//! The calls are nix's, which wants a handle on the socket, and pingora gives only its number. So a second handle is
+//! made for the time of the call: it is sent to ourselves and received (`SCM_RIGHTS`, unix(7)).
 //!
 //! It must never wait, nor keep the handle.
 

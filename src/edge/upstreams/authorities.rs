@@ -1,8 +1,8 @@
 //! The authorities of the system, by which upstreams over TLS are trusted that have no `ca` of their own.
 //!
-//! pingora's connectors can only read them at start, each by itself and some hundred files every time, and panic when one
-//! cannot be read; so they are let to where an upstream asks for them, after a try. An upstream that a reload brings, where
-//! none asked before, has them with each connection.
+//! pingora's connectors read them only at start, each on its own, hundreds of files each time, and panic if one cannot
+//! be read. So connectors read them only where an upstream needs them, after we have read them once ourselves. An
+//! upstream that a reload adds, where none needed them before, carries them with each connection.
 
 use std::sync::Arc;
 

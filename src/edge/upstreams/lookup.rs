@@ -1,6 +1,6 @@
-//! The addresses of a server's name. They are looked up off the hot path: a request waits only where there are none yet, or
-//! where what is known may be wrong by now, because nobody asked for it for long or because all of it failed. Whoever waits
-//! waits for one look-up, and for as long as it may; the look-up goes on by itself.
+//! The addresses of a server's name. They are looked up off the hot path: a request waits only where there are none
+//! yet, or where what is known may be wrong by now, because nobody asked for it for long or because all of it failed.
+//! All who wait share one look-up, each for as long as it may; the look-up goes on by itself.
 //!
 //! It must never let an outage of the resolver take away addresses that are still good.
 

@@ -1,7 +1,6 @@
-//! What is known of a server's health: what it was asked (actively) and what became of connections to it
-//! (passively). A server that cannot be reached is set aside for a moment that doubles each time; when the
-//! moment is over, one request tries it. Where no request comes, nobody learns that it can be reached again: that it could
-//! not be says something for [`REMEMBERED`] and no longer.
+//! What is known of a server's health, by checks (actively) and by what became of connections to it (passively). A
+//! server that cannot be reached is set aside for a moment that doubles each time; when the moment is over, one request
+//! tries it. Without requests nobody learns that it is back, so a failure counts for [`REMEMBERED`] at most.
 //!
 //! It must never set the only server aside; whoever chooses sees to that.
 

@@ -1,5 +1,5 @@
-//! Connections for requests that may switch protocols (RFC 9110 section 7.8): an upstream is heard after what
-//! was said to it.
+//! Connections for requests that may switch protocols (RFC 9110 section 7.8): what an upstream says is read after what
+//! was written to it.
 //!
 //! pingora 0.9.1 takes the end of such a request's empty body for the end of the conversation, where it reads
 //! the `101` before it has come to that end (cloudflare/pingora#946): the client's WebSocket is open, and dead. It

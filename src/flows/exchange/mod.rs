@@ -4,6 +4,12 @@
 //! In order: the client being known, check the origin, read what is asked, and only then look at the
 //! cookie or ask anybody. A refresh token never appears in an answer; an outage never clears a
 //! cookie.
+//!
+//! - `sign_in`: a code for a session; `refresh`: a session for a new access token
+//! - `coordinate`: how replicas agree on what becomes of a session; `flight`: one call to the AS, and what is kept of it
+//! - `judge`: whether new tokens may be handed out; `page_key`: the key of a page whose tokens are bound to it
+//! - `receipts`: how it is noticed that an answer arrived
+//! - `session_cookie`: the grant in its cookie
 
 pub(in crate::flows) mod coordinate;
 mod flight;

@@ -1,8 +1,8 @@
-//! The key of a page that asks for tokens which are bound to it (RFC 9449 section 5). The page makes its proof for the
-//! token endpoint of the authorization server, which judges it; the gateway passes it on as it came.
+//! The key of a page that asks for tokens bound to it (RFC 9449 section 5). The page makes its proof for the token
+//! endpoint of the authorization server, which judges it; the gateway passes it on as it came.
 //!
-//! The gateway judges it too, before anything comes of it: an answer that is at hand is given without asking anybody, and
-//! must go to nobody who has not the key that it is bound to.
+//! The gateway judges it too, before anything comes of it: an answer at hand is given without asking anybody, so the
+//! gateway itself must see that it goes only to the holder of its key.
 
 use http::{HeaderValue, Method};
 use tokio::time::timeout;

@@ -1,11 +1,12 @@
-//! The newest access token, when it is used, proves that the answer it came with has arrived, on whatever replica that
-//! was: the generation before its own is spent then, outside `grace`. An older one may have come without a cookie. For a page whose APIs are behind this gateway a stolen
-//! older cookie is so noticed although the newer one was not presented yet.
+//! Use of the newest access token, at any replica, proves that the answer it came in arrived: outside `grace` the
+//! generation before is then spent. An older token may have come without a cookie, so it proves nothing. Thus a stolen
+//! older cookie is noticed before the newer one is presented, if the page's APIs are behind this gateway.
 //!
 //! What lasts of that session goes on by the new token, too.
 //!
-//! The request that brings the token does not wait for it, and the store is asked once for each token and replica. Where it
-//! does not answer, a later request with the token asks again: what was not noted then may be the one sign of a theft.
+//! The request that brings the token does not wait for any of this, and the store is asked once for each token and
+//! replica. If it does not answer, a later request with the token asks again: what was not noted then may be the one
+//! sign of a theft.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,13 +1,13 @@
-//! Suspends accounts, for good where they are gone, and lets them in again (RISC 1.0 sections 2.2 to 2.4): a block of the list, which stands until it is
-//! lifted.
+//! Suspends accounts and lets them in again, and shuts out for good those that are gone (RISC 1.0 sections 2.2 to 2.4):
+//! a block of the list, which stands until it is lifted.
 //!
-//! Words may come in any order, and again: the latest of a transmitter about an account is kept for as long as an older one
-//! could be taken ([`MEMORY`]), and an older one changes nothing. Of two that happened in the same moment the one that
-//! closes counts.
+//! Words may come in any order, and again. Of each account the latest word of a transmitter is kept for as long as an
+//! older one could be taken ([`MEMORY`]), and an older one changes nothing. Of two that happened in the same moment the
+//! one that closes the account counts.
 //!
-//! A word is kept before it is carried out, with since when it waits for that, and kept again when it is. So what was
-//! cut short, by an outage or a crash, is found by whoever comes again, with whatever word, and made good. What is done is not
-//! done again: an operator may have lifted the block meanwhile.
+//! A word is stored before it is carried out, marked pending since when, and again when done. After an outage or crash
+//! the next word about that account finds it pending and carries out the latest. What is done is not repeated: an
+//! operator may have lifted the block.
 //!
 //! A transmitter takes back its own word alone; what an operator, or another transmitter, holds as well stays until they let
 //! go (`core::revocation::holders`).

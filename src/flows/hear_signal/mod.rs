@@ -2,8 +2,9 @@
 //! suspended or no longer (RFC 8935, push). What its token must be like and what it says is `core::token::security_event`;
 //! here that becomes revocations, by the same list as an operator's, or takes one back ([`accounts`]).
 //!
-//! A session that is named is refused outright, a person up to when it happened: everything that began by then, or, as far
-//! as the clocks may differ, until the word came (a clock that is ahead dates tokens so, too). So a word that comes late ends nothing that began after it.
+//! A session that is named is refused outright. Of a person that is named everything is refused that began up to when
+//! it happened or, as far as the clocks may differ, until the word came (a clock that is ahead dates tokens ahead,
+//! too). So a word that comes late ends nothing that began after it.
 //!
 //! It must never answer that something was taken back before that is durable, nor note the token as heard before:
 //! whoever was told 503 sends it again. One that comes again after that is answered as at first, and changes nothing

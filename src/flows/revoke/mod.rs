@@ -5,6 +5,10 @@
 //! that they handed out are named one by one: a token need not say which session it came from.
 //!
 //! It must never answer that something was taken back which is not durable. To ask again does no harm.
+//!
+//! - `blocks`: writes entries beside what others hold of the same
+//! - `reach`: which sessions a revocation names
+//! - `naming`: puts the access tokens that a session handed out into the list
 
 pub(in crate::flows) mod blocks;
 pub(in crate::flows) mod naming;

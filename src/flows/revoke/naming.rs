@@ -1,9 +1,8 @@
 //! Puts the access tokens that a session handed out into the list of revocations, one by one, and the session itself where it
 //! was stolen: a token need not say which session it came from.
 //!
-//! Whoever ended the session mostly does not wait for it. Then one errand a session writes all that is to be named, for as
-//! long as the list cannot be written: a spent cookie that is presented over and over meanwhile adds to it and leaves none
-//! of its own.
+//! Mostly nobody waits for it: one errand a session writes all that is to be named, for as long as the list cannot be
+//! written. A spent cookie that is presented over and over meanwhile adds to that errand and leaves none of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

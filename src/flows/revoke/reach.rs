@@ -1,9 +1,8 @@
 //! Which sessions a revocation names. A session's record is kept by its family; beside it an index in the store says
-//! which families belong to a `sid`, a subject, or a `client`. A session is always found by its subject: a watermark may lie
-//! before tokens that it has handed out since, or that come while replicas learn of it. So it is by its `sid`: that its
-//! first access token says it does not make later ones say it, which may have been asked for with less scope. By its
-//! `client` only where its first token does not say that itself: to keep all sessions of a client together costs too much,
-//! and later tokens that do not name it are not reached before they expire.
+//! which families belong to a `sid`, a subject, or a `client`. Every session is indexed by its subject and its `sid`,
+//! even if its first access token names them: later tokens may not, and a watermark may lie before them. By client it
+//! is indexed only if the first token does not name the client: an index of all sessions of a client costs too much, so
+//! later tokens that omit it are not reached before they expire.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

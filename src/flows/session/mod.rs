@@ -1,8 +1,9 @@
 //! Requests of a client in `session` mode: its pages hold a cookie alone, and the gateway has their tokens.
 //!
-//! In order: is there one cookie, may this request use it (CSRF), does it open, was the session taken back, has it timed
-//! out. Then its access token is verified like any other, and exchanged where it ends: the next cookie rides on the
-//! answer of the same request. After the first request of a session here that asks memory alone, but for an exchange.
+//! In order: is there one cookie, may this request use it (CSRF), does it open, was the session taken back, has it
+//! timed out. Then its access token is verified like any other, and exchanged where it ends: the next cookie rides on
+//! the answer of the same request. After a session's first request on this replica only memory is read, except for an
+//! exchange.
 //!
 //! An outage never ends a session and never clears its cookie; while its access token is good, neither does it fail a
 //! request. What is not known to be a request of one of the client's pages reaches neither store nor AS.

@@ -1,5 +1,5 @@
-//! The access token that a session's request is served with: the one at hand, or, where that is gone, ends, or was taken
-//! back alone, the one that it is exchanged for.
+//! The access token that a session's request is served with: the one at hand or, where that is gone, about to end, or
+//! taken back by itself, the one that an exchange brings.
 
 use std::sync::Arc;
 use std::time::Duration;

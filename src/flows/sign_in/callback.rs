@@ -1,7 +1,7 @@
 //! `GET /oauth/callback`: the browser comes back from the authorization server with a code, which becomes a session.
 //!
-//! In order: that it is a browser that goes there; that its sign-in is under way in this very browser, and whose it is;
-//! that the answer is this authorization server's (RFC 9207); and only then is the code spent, once. It must never answer
+//! Checked in order: that this is a navigation; that its sign-in is under way in this very browser, and whose it is;
+//! that the answer is this authorization server's (RFC 9207). Only then is the code spent, once. It must never answer
 //! with a redirect: along a chain that began on another site the browser withholds the cookie that was just set.
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! `GET /oauth/login`: a browser is sent to the authorization server, and takes along in a cookie what the gateway must
 //! know again when it comes back.
 //!
-//! Anybody may link here: it changes nothing but cookies of sign-ins under way, of which the oldest give way. It leads to the authorization server alone, and from there
-//! to where the client's sign-ins may lead.
+//! Anybody may link here: it changes nothing but cookies of sign-ins under way, of which the oldest give way. It leads
+//! only to the authorization server, and from there to where the client's sign-ins may lead.
 
 use std::sync::Arc;
 

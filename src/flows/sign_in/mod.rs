@@ -4,8 +4,7 @@
 //! - `login`: sends the browser to the authorization server
 //! - `callback`: takes it back, with a session
 //!
-//! Both are for browsers that go there, and touch nothing of a session but to begin one, which takes the place of the one
-//! before.
+//! Both take browser navigations only. They change no session, except that a new one replaces the one before.
 
 pub mod callback;
 pub mod login;

@@ -1,12 +1,12 @@
-//! A person ends a session. What all ways to do so share: it is over here at once, for every copy of its cookie and on every
-//! replica; the refresh token is revoked at the AS in the background, and so are the access tokens that it handed out.
-//! `everywhere` signs the person out on every device.
+//! A person ends a session. What all ways to do so share: it is over here at once, for every copy of its cookie and on
+//! every replica; the refresh token is revoked at the AS in the background, and so are the access tokens that it handed
+//! out. `everywhere` signs the person out on every device.
 //!
 //! - `delete_token`: where a page asks, in `token` mode
 //! - `logout`: where a browser asks, here and at the authorization server
 //!
-//! It must never take a cookie whose session is over for leave to sign its person out elsewhere: such copies lie about,
-//! and a thief who was noticed could keep their owner out for ever.
+//! It must never let a cookie whose session is over sign its person out elsewhere: copies of such cookies lie about,
+//! and a thief who was noticed could keep the owner out for ever.
 
 pub mod delete_token;
 pub mod logout;

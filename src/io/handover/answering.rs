@@ -1,8 +1,8 @@
-//! The process that took over answers the one that leaves, as if its questions were of a request of its own, and tells
-//! it what is taken back.
+//! The process that took over answers the questions of the one that leaves, as if they came from a request of its own,
+//! and tells it what is taken back.
 //!
-//! It must never answer a change before those that were made until then are told: the other one's tables would not know
-//! of them when it answers.
+//! It must never answer a change before it has told all earlier ones: the other's tables would lack them when it
+//! answers its client.
 
 use std::io;
 use std::sync::Arc;

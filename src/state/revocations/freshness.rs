@@ -1,6 +1,6 @@
-//! How old what is known of the list is, by two clocks of which the one that says more counts. The one that nobody sets
-//! stands still while the machine sleeps, and the list grows old all the same; the wall clock may be set, and a list must not
-//! look younger for it. Where that is put forward, the gate is closed until it is heard again that the list is complete.
+//! How old this replica's knowledge of the list is, by two clocks; the larger age counts. The monotonic clock stands
+//! still while the machine sleeps, and the list grows old all the same; the wall clock may be set back, and must not
+//! make a list look younger. Where it is set forward, the gate is closed until the list is known to be complete again.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -2,6 +2,9 @@
 //! lookup takes tens of nanoseconds, and a kind that nobody uses costs nothing.
 //!
 //! It must never pass anything while the list is not known, or is older than it may be: doubt closes the gate.
+//!
+//! - `table`: the marks of one kind; `filter`: spares most look-ups the table
+//! - `freshness`: how old what is known of the list is
 
 mod filter;
 mod freshness;

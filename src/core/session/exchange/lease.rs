@@ -1,6 +1,6 @@
-//! By what replicas agree that an exchange is under way, without comparing their clocks (see the folder's own header).
-//! Whoever flies gives up before whoever watches takes the lease away, each by its own clock; so no two of them send one
-//! refresh token while the answer of the first may still come.
+//! How replicas agree that an exchange is under way without comparing clocks (see the folder's own header). Whoever
+//! flies gives up before any watcher breaks the lease, each by its own clock: so one refresh token is never sent twice
+//! while its first answer may still come.
 
 use std::time::Duration;
 

@@ -7,18 +7,17 @@
 //! its successor is presented, then **spent**. A spent generation that comes back is a stolen
 //! cookie, and ends the family.
 //!
-//! An answer that was made up for counts as lost. When its generation is presented after all, that proves its
-//! receipt and does not end the count of lost answers: else a thief and a browser that take turns would each
-//! make up for the other's answers, and never be noticed.
+//! An answer replaced by a recovery counts as lost. Presenting it after all proves its receipt but does not reset the
+//! count, or a thief and a browser taking turns would never be noticed.
 //!
-//! A use of the session is never lost: an answer that a poll got is not given again to a use, which gets an
-//! exchange of its own, made with the successor's grant. An answer that was a use already stands for the uses
-//! within `grace` after it; by so much may a session go idle early.
+//! A use of the session is never lost: an answer that a poll got is not given again to a use, which gets an exchange of
+//! its own, made with the successor's grant. An answer that was a use stands for the uses within `grace` after it; so a
+//! session may go idle early, by at most that.
 //!
-//! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits
-//! and saw no beat for long enough, by its own clock and from a store that answered all the while, declares
-//! it failed. How long that is depends on whether its request has left ([`Family::sends`]): what was sent may have
-//! replaced the refresh token. So no clock is compared with another's, and an outage of the store ends no flight.
+//! A flight has no deadline here. Whoever flies it shows that it lives ([`Family::beat`]); whoever waits declares it
+//! failed after seeing no beat for long enough, by its own clock and from a store that answered all the while. How long
+//! that is depends on whether its request has left ([`Family::sends`]): what was sent may have replaced the refresh
+//! token. So no clock is compared with another's, and an outage of the store ends no flight.
 //!
 //! Promises: a refresh token that a landed flight replaced is never used again; one flight a family
 //! at a time; two lost answers in a row are forgiven, the third is not; what is kept is bounded by
@@ -28,6 +27,11 @@
 //! Known limit: browsers keep the cookie that arrives last. When an answer is overtaken on the way
 //! by a later generation *and* that one was already presented, the browser goes back to a spent
 //! generation, which looks like theft. Answers on one connection keep their order.
+//!
+//! - `family`: the state and its transitions; `record`: the form in which a store keeps it
+//! - `lease`: by what replicas agree that an exchange is under way
+//! - `seal`: how what a store holds is sealed; `links`: how holders of an older generation open what is sealed for later ones
+//! - `answer`: what browsers get; `tokens`: the tokens of a session whose pages hold none
 
 pub mod answer;
 mod family;

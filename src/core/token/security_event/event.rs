@@ -1,10 +1,10 @@
 //! What a SET says happened: OpenID CAEP 1.0 section 3, RISC 1.0 section 2, SSF 1.0 sections 8.1.4 and 8.1.5. Events of other
 //! types are no mistake: a stream may have been asked for more than is used here.
 //!
-//! When it happened is `event_timestamp` (CAEP section 2), else `toe` (RFC 8417 section 2.2), as far as that is a moment in
-//! the month before the SET was issued, or in the second of that, which may be written without its parts; else the SET's
-//! `iat`, which is later and so reaches more. It is a moment of the transmitter's clock, which may be ahead of ours by
-//! `clock_skew`: two of its words are told apart by it.
+//! When it happened: `event_timestamp` (CAEP section 2), else `toe` (RFC 8417 section 2.2), if within the month before
+//! the SET's `iat` or in the same second (either may lack fractions); else `iat`, which is later and so reaches more.
+//! It is a moment of the transmitter's clock, which may be ahead of ours by `clock_skew`; by it two of its words are
+//! put in order.
 
 use serde_json::{Map, Value};
 

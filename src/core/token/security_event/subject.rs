@@ -2,10 +2,11 @@
 //! `sub_id` of the SET; before it was, it stood as `subject` in the event, where some transmitters still put it (SSF section
 //! 3.1.1 allows that beside), with `subject_type: iss-sub` (RISC 1.0 section 3.1). Where both are there both must say the same.
 //!
-//! A name without an issuer (`opaque`) means somebody only where the transmitter has a say over the subjects of one.
+//! A name without an issuer (`opaque`) means somebody only where the transmitter has a say over the subjects of one
+//! issuer alone.
 //!
-//! It must never come to less than what the transmitter may have meant. That the sessions of a transmitter have the names that
-//! tokens of the issuer have in `sid` nobody promises: where a user is named beside a session, the user's are all over.
+//! It must never reach less than the transmitter may have meant. Nobody promises that its session names are the `sid`
+//! of the issuer's tokens: where a user is named beside a session, all of the user's sessions end.
 
 use serde_json::{Map, Value};
 

@@ -1,15 +1,14 @@
 //! What a replica puts into Redis again, because Redis had acknowledged it and lost it.
 //!
-//! What was acknowledged is kept, at the price that what was lifted, or made to end earlier, may be refused again where the
-//! log does not say so: of what was lifted since this replica last heard of it that is all that the lost log said. A replica
-//! that was away for long may have much of it. It gives it back all the same: it may be the only one that has what was
-//! acknowledged last, and nobody can tell the two apart. The log names what came back.
+//! What Redis acknowledged is kept, at a price: an entry that was lifted or shortened may count again if the surviving
+//! log does not say so. A replica that was away for long may have many; it gives them back all the same, since it may
+//! be the only one with the latest. The log names what came back.
 //!
-//! An id is made of what an entry names, so one that was lifted and made again has its id again: a lift says nothing of what
-//! was made after it.
+//! The id of an entry is made of what it names, so one that was lifted and made again has the same id: a lift says
+//! nothing of what was made after it.
 //!
-//! A block may be held there by some and here by others: then by all of them, but for those of whom the log shows that they
-//! let go of it there.
+//! A block may be held by some in Redis and by others here: then all of them hold it, except those who let go of it
+//! according to the log.
 
 use std::collections::HashMap;
 

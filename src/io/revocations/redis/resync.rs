@@ -1,8 +1,8 @@
 //! What a replica does when the log does not lead from what it knows to what there is: it takes in all that Redis has,
 //! and then follows the log from where that was when it began.
 //!
-//! What it has and Redis has not was lifted while it was away, when the log was only cut. But a Redis that lost what it
-//! had acknowledged (it came back empty, or another server took over without it) gets it back (`give_back`).
+//! If the log was merely cut, what this replica has and Redis has not was lifted while it was away. If Redis lost what
+//! it had acknowledged (it came back empty, or another server took over without it), Redis gets it back (`give_back`).
 
 use std::time::Duration;
 

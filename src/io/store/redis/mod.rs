@@ -4,6 +4,10 @@
 //! and alone, with its own clock. A put draws its version here, so that a repetition by the client library (in a
 //! cluster it follows moved slots) recognises what it did itself; and it names the latest moment at which it may be
 //! done, so that a Redis that hung does nothing of what was given up long ago.
+//!
+//! - `connect`: connections, as the configuration says
+//! - `link`: the way to Redis, and whether it holds
+//! - `rights`: whether its user may do all that is needed
 
 mod connect;
 pub(in crate::io) mod link;
