@@ -78,7 +78,7 @@ pub struct NativeClient {
     /// code exchanges.
     pub redirect_uri: Option<String>,
     pub grants: Vec<GrantType>,
-    /// Asked for where the caller names none and the grant has one.
+    /// Asked for where the caller names none and the grant has none of its own.
     pub scope: Option<String>,
     /// RFC 8707, sent where the caller names none.
     pub resource: Option<String>,

@@ -145,16 +145,17 @@ fn code_is_bound(parameters: &Parameters, client: Registered<'_>) -> Result<(), 
 }
 
 /// Equal; on loopback whatever the port, which an application is given anew each time it starts (RFC 8252
-/// section 7.3).
+/// section 7.3). `localhost` too, which section 8.3 advises against: some servers let the port vary with that name
+/// alone, and it is they who decide. A code is of use here only with its verifier.
 fn same_redirect(configured: &str, given: &str) -> bool {
     configured == given
         || loopback_without_port(configured)
             .is_some_and(|configured| Some(configured) == loopback_without_port(given))
 }
 
-/// Host and what follows the port, of an `http` URI on a loopback address.
+/// Host and what follows the port, of an `http` URI on loopback.
 fn loopback_without_port(uri: &str) -> Option<(&'static str, &str)> {
-    let (host, rest) = ["http://127.0.0.1", "http://[::1]"]
+    let (host, rest) = ["http://127.0.0.1", "http://[::1]", "http://localhost"]
         .into_iter()
         .find_map(|host| uri.strip_prefix(host).map(|rest| (host, rest)))?;
     let after = match rest.strip_prefix(':') {
@@ -168,8 +169,9 @@ fn form(parameters: &Parameters, grant: GrantType, client: Registered<'_>) -> Re
     let mut form = ServerForm::of(grant);
     for (name, need) in allowed(grant) {
         let configured = match (*name, grant) {
-            // A code has the scope that it was asked for with.
-            ("scope", GrantType::AuthorizationCode) => None,
+            // These have a scope: that which was granted. A refresh without one asks for just that, and must not ask for
+            // more (RFC 6749 section 6).
+            ("scope", GrantType::AuthorizationCode | GrantType::RefreshToken) => None,
             ("scope", _) => client.scope,
             ("resource", _) => client.resource,
             _ => None,
