@@ -198,7 +198,7 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
     let Some(url) = &endpoints.revocation else {
         return Revocation::Impossible("the AS publishes no revocation endpoint");
     };
-    let endpoint = Endpoint { url, auth_methods: &endpoints.token_auth_methods };
+    let endpoint = Endpoint { url, auth_methods: &endpoints.revocation_auth_methods };
     let request = match post(&*gate.random, gate.clock.now(), issuer, endpoint, client.into(), form) {
         Ok(request) => request,
         Err(why) => return Revocation::Impossible(why),
@@ -208,7 +208,7 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
         Ok(response) if response.status().is_success() => Revocation::Done,
         Ok(response) => {
             let answer = answer::read(response.status(), response.headers(), response.body());
-            let method = Credential::from(&client.credential).method(&endpoints.token_auth_methods);
+            let method = Credential::from(&client.credential).method(&endpoints.revocation_auth_methods);
             not_revoked(unrepeated(answer, client.into(), form), method)
         }
         Err(fault) => Revocation::Failed(said(fault).into()),

@@ -256,6 +256,33 @@ async fn a_server_that_revokes_nothing_is_asked_a_few_times_and_again_by_who_ask
     assert_eq!(asked().await, 0, "it was told");
 }
 
+/// RFC 8414 section 2: each endpoint has its own list. Who publishes none for this one takes the same at both.
+#[tokio::test]
+async fn a_client_proves_itself_to_the_revocation_endpoint_by_a_method_of_that() {
+    const METHODS: &str = "_endpoint_auth_methods_supported";
+    let (basic, post) = ("client_secret_basic", "client_secret_post");
+    for (token, revocation, by_basic) in
+        [(post, Some(basic), true), (basic, Some(post), false), (post, None, false), (basic, None, true)]
+    {
+        let scene = Scene::new();
+        let mut metadata = json!({ format!("token{METHODS}"): [token] });
+        if let Some(revocation) = revocation {
+            metadata[format!("revocation{METHODS}")] = json!([revocation]);
+        }
+        *scene.server.metadata.lock().unwrap() = metadata;
+        let cookie = scene.signed_in_cookie().await;
+        scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        scene.revoked(&["refresh-token-0"]).await;
+        let asked = |requests: &Mutex<Vec<(HeaderMap, String)>>| {
+            let (headers, form) = requests.lock().unwrap().last().unwrap().clone();
+            (headers.contains_key("authorization"), form.contains("client_secret="))
+        };
+        assert_eq!(asked(&scene.server.token_requests), (token == basic, token == post));
+        let found = asked(&scene.server.revocation_requests);
+        assert_eq!(found, (by_basic, !by_basic), "{token}, {revocation:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_revokes_such_tokens_is_asked_once() {
     let scene = Scene::new();
