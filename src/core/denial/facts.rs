@@ -165,6 +165,14 @@ impl Denial {
                 "Send an access token in the Authorization header.",
                 Info,
             ),
+            Self::SchemeNotTaken => row(
+                StatusCode::UNAUTHORIZED,
+                "scheme_not_taken",
+                None,
+                "This authentication scheme is not taken",
+                "Authorization holds no access token: no scheme but Bearer and DPoP is taken here.",
+                Info,
+            ),
             Self::SeveralCredentials => bad("several_credentials", "Send one credential, once."),
             Self::TokenInQuery => bad(
                 "token_in_query",

@@ -119,7 +119,7 @@ impl Scheme {
 ///
 /// # Errors
 /// `SeveralCredentials` for two `Authorization` fields; `TokenInQuery` for an `access_token`
-/// parameter in any spelling; `NoCredential` for another scheme (RFC 6750 section 3.1: no error
+/// parameter in any spelling; `SchemeNotTaken` for another scheme (RFC 6750 section 3.1: no error
 /// code).
 fn authorization<'a>(
     headers: &'a HeaderMap,
@@ -137,7 +137,7 @@ fn authorization<'a>(
         Some(at) => field.as_bytes().split_at(at),
         None => (field.as_bytes(), &[][..]),
     };
-    let scheme = Scheme::named(scheme).ok_or(Denial::NoCredential)?;
+    let scheme = Scheme::named(scheme).ok_or(Denial::SchemeNotTaken)?;
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
     Ok(Some((scheme, Spelled(rest.get(spaces..).unwrap_or_default()))))
 }
@@ -247,7 +247,14 @@ mod tests {
                 "{query}"
             );
         }
-        for query in ["", "access_tokens=x", "x=access_token", "Access_Token=x", "a%3Baccess_token=x", "%26access_token"] {
+        for query in [
+            "",
+            "access_tokens=x",
+            "x=access_token",
+            "Access_Token=x",
+            "a%3Baccess_token=x",
+            "%26access_token",
+        ] {
             assert_eq!(authorization(&HeaderMap::new(), Some(query)), Ok(None), "{query}");
         }
     }
@@ -277,7 +284,8 @@ mod tests {
             assert!(!names_access_token(&rest), "{query}");
             let others = |query: &str| -> Vec<(String, String)> {
                 let pairs = query.split(SEPARATORS).flat_map(|pair| form_urlencoded::parse(pair.as_bytes()));
-                pairs.filter(|(name, _)| name != "access_token")
+                pairs
+                    .filter(|(name, _)| name != "access_token")
                     .map(|(name, value)| (name.into_owned(), value.into_owned()))
                     .collect()
             };
@@ -292,8 +300,8 @@ mod tests {
     #[test]
     fn another_scheme_is_not_taken_and_never_a_pass() {
         for other in ["Basic eDp5", "DPoPx abc", "DPoP\tabc", "Bearerx abc", "", "Token abc"] {
-            let refused = authorization(&with(&[other.as_bytes()]), None);
-            assert_eq!(refused, Err(Denial::NoCredential), "{other}");
+            let headers = with(&[other.as_bytes()]);
+            assert_eq!(authorization(&headers, None), Err(Denial::SchemeNotTaken), "{other}");
         }
     }
 
@@ -305,7 +313,7 @@ mod tests {
             assert!(matches!(text(&with(&[bad])), Err(Denial::TokenMalformed(_))), "{bad:?}");
         }
         assert!(matches!(text(&with(&[b"Bearer \xff"])), Err(Denial::TokenMalformed(_))));
-        assert_eq!(authorization(&with(&[b"Bearer\ta"]), None), Err(Denial::NoCredential));
+        assert_eq!(authorization(&with(&[b"Bearer\ta"]), None), Err(Denial::SchemeNotTaken));
     }
 
     #[test]
