@@ -168,12 +168,9 @@ fn loopback_without_port(uri: &str) -> Option<(&'static str, &str)> {
 fn form(parameters: &Parameters, grant: GrantType, client: Registered<'_>) -> Result<ServerForm, Denial> {
     let mut form = ServerForm::of(grant);
     for (name, need) in allowed(grant) {
-        let configured = match (*name, grant) {
-            // These have a scope: that which was granted. A refresh without one asks for just that, and must not ask for
-            // more (RFC 6749 section 6).
-            ("scope", GrantType::AuthorizationCode | GrantType::RefreshToken) => None,
-            ("scope", _) => client.scope,
-            ("resource", _) => client.resource,
+        let configured = match *name {
+            "scope" if grant.asks_for_scope() => client.scope,
+            "resource" => client.resource,
             _ => None,
         };
         let given = parameters.get(name);
