@@ -135,10 +135,13 @@ async fn what_no_target_may_have_is_escaped_where_there_is_a_space_and_else_refu
     let upstream = Upstream::start().await;
     let gateway =
         Gateway::with(&format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url())).await;
+    let mut came = Vec::new();
     for (target, sent) in [
         ("/a b", Some("/a%20b")),
         ("/\u{e9} <\">", Some("/%C3%A9%20%3C%22%3E")),
-        ("/x?q=\u{e9}", Some("/x?q=\u{e9}")),
+        ("/x y?q=\u{e9}", Some("/x%20y?q=%C3%A9")),
+        ("/x?q=\"<>", Some("/x?q=\"<>")),
+        ("/x?q=\u{e9}", None),
         ("/\u{e9}", None),
         ("/a\"b", None),
         ("/a<b>", None),
@@ -146,8 +149,9 @@ async fn what_no_target_may_have_is_escaped_where_there_is_a_space_and_else_refu
         let mut client = gateway.connect().await;
         client.send(request("GET", target, &[], b"")).await;
         let status = client.answer().await.status;
-        let seen = upstream.received().pop().map(|seen| seen.path().to_owned());
-        assert_eq!((status, seen.as_deref()), (sent.map_or(400, |_| 200), sent), "{target}");
+        assert_eq!(status, if sent.is_some() { 200 } else { 400 }, "{target}");
+        came.extend(sent);
+        assert_eq!(upstream.received().iter().map(|seen| seen.path()).collect::<Vec<_>>(), came, "{target}");
     }
 }
 
