@@ -33,6 +33,7 @@ use tollgate::core::cors::Sharing;
 use tollgate::core::route::CorsSpeaker;
 use tollgate::core::route::identity::RouteIdentity;
 use tollgate::core::route::policy::{Access, ClaimValue, Requirements};
+use tollgate::core::session::oauth::authentication::Audience;
 use tollgate::core::token::Algorithm;
 use tollgate::core::token::security_event::event::EventType;
 
@@ -314,7 +315,7 @@ issuers:
     url: https://keys.example.com
     audience: api
     jwks_uri: https://keys.example.com/jwks
-    introspection: { client_id: gateway, private_key: { file: client.pem }, kid: asks, certificate: ca.pem, endpoint: https://keys.example.com/ask }
+    introspection: { client_id: gateway, private_key: { file: client.pem }, kid: asks, certificate: ca.pem, assertion_audience: endpoint, endpoint: https://keys.example.com/ask }
   file: { url: https://file.example.com, audience: api, jwks_file: keys.json }
   old: { url: https://old.example.com, audience: api, shared_secret: "0123456789abcdef0123456789abcdef" }
 clients:
@@ -326,6 +327,7 @@ clients:
     private_key: { file: client.pem }
     kid: "2026"
     certificate: ca.pem
+    assertion_audience: token_endpoint
     origins: https://portal.example.com
     scope: openid offline_access
     resource: https://api.example.com
@@ -453,6 +455,7 @@ fn long_forms_mean_what_they_say() {
     assert!(
         matches!(&portal.credential, ClientCredential::PrivateKey(key) if key.algorithm == Algorithm::Es256
             && key.names.kid.as_deref() == Some("2026")
+            && key.audience == Audience::TokenEndpoint
             && key.names.certificate.as_deref() == Some("NLtWMsqntetVDImsJHdhdJAFbK8T5GIFqOirAs2MHcI"))
     );
     assert_eq!(portal.scope.as_deref(), Some("openid offline_access"));
@@ -1128,6 +1131,18 @@ fn native_clients_hold_their_tokens_themselves() {
 }
 
 #[test]
+fn a_scope_that_no_grant_of_a_native_client_asks_for_is_warned_of() {
+    let warned = |grants: &str| {
+        let warnings = parse(&native(&format!("scope: api:read{grants}"))).unwrap().warnings;
+        warnings.into_iter().any(|warning| warning.path == "clients.cli.scope")
+    };
+    assert!(
+        warned("") && warned(", grants: [refresh_token, \"urn:ietf:params:oauth:grant-type:device_code\"]")
+    );
+    assert!(!warned(", grants: [refresh_token, client_credentials]"));
+}
+
+#[test]
 fn the_secret_of_a_native_client_is_lent_to_two_grants_alone() {
     let redirect = "redirect_uri: \"http://127.0.0.1/in\"";
     let secret = format!("secret: \"${{WEB_APP_SECRET}}\", {redirect}");
@@ -1156,6 +1171,36 @@ fn the_secret_of_a_native_client_is_lent_to_two_grants_alone() {
         let text = native(&format!("redirect_uri: \"{bad}\""));
         only_error(&text, "clients.cli.redirect_uri", "RFC 8252");
     }
+}
+
+#[test]
+fn whom_assertions_are_for_is_the_issuer_or_an_endpoint() {
+    let key = key_file("p256", P256);
+    let client = |more: &str| good().client(&format!("private_key: {{ file: \"{key}\" }}{more}")).text();
+    for (more, expected) in [
+        ("", Audience::Issuer),
+        (", assertion_audience: issuer", Audience::Issuer),
+        (", assertion_audience: token_endpoint", Audience::TokenEndpoint),
+        (", assertion_audience: endpoint", Audience::Endpoint),
+    ] {
+        let settings = settings(&client(more));
+        let ClientCredential::PrivateKey(key) = &settings.clients[0].credential else { panic!() };
+        assert_eq!(key.audience, expected, "{more}");
+    }
+    let wrong = client(", assertion_audience: token");
+    only_error(&wrong, "clients.web.assertion_audience", "`token_endpoint`");
+    let issuer = |audience: &str, source: &str| {
+        good()
+            .issuer(&format!(
+                "{source}introspection: {{ client_id: gateway, private_key: {{ file: \"{key}\" }}, assertion_audience: {audience}, endpoint: https://as.example/ask }}"
+            ))
+            .text()
+    };
+    const KEYS: &str = "jwks_uri: https://as.example/jwks, ";
+    settings(&issuer("token_endpoint", ""));
+    settings(&issuer("endpoint", KEYS));
+    let place = "issuers.corp.introspection.assertion_audience";
+    only_error(&issuer("token_endpoint", KEYS), place, "no metadata");
 }
 
 #[test]
@@ -1198,7 +1243,7 @@ fn private_keys_are_read_and_their_algorithm_follows() {
         only_error(&text, "clients.web.certificate", "is not of `private_key`");
     }
     only_error(&named(P256, "certificate: nowhere.pem"), "clients.web.certificate", "cannot be read");
-    for alone in ["kid: k", "certificate: nowhere.pem"] {
+    for alone in ["kid: k", "certificate: nowhere.pem", "assertion_audience: endpoint"] {
         let place = format!("clients.web.{}", alone.split(':').next().unwrap());
         only_error(&good().client(alone).text(), &place, "belongs to a `private_key`");
         only_error(

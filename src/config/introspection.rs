@@ -7,6 +7,7 @@ use crate::config::clients::{client_id, credential};
 use crate::config::network::{Network, issuer_url};
 use crate::config::read::Keys;
 use crate::config::settings::{ClientCredential, Introspection};
+use crate::core::session::oauth::authentication::Audience;
 
 const CACHE: Duration = Duration::from_secs(30);
 const LONGEST_CACHE: Duration = Duration::from_secs(600);
@@ -30,6 +31,15 @@ pub(super) fn read(issuer: &Keys<'_>, is_discovered: bool, network: &Network) ->
             "endpoint",
             "the key `endpoint` is missing: this issuer has keys and no metadata in which it would stand; add it, like \
              `endpoint: https://login.example.com/introspect`",
+        );
+    }
+    if let Some(ClientCredential::PrivateKey(key)) = &credential
+        && key.audience == Audience::TokenEndpoint
+        && !is_discovered
+    {
+        keys.wrong(
+            "assertion_audience",
+            "this issuer has keys and no metadata in which its token endpoint would stand; write `endpoint`, or `issuer`",
         );
     }
     let endpoint = match endpoint {

@@ -11,7 +11,7 @@ use crate::config::certificates;
 use crate::config::read::{Keys, Value};
 use crate::config::settings::PrivateKey;
 use crate::core::secret::Secret;
-use crate::core::session::oauth::authentication::KeyNames;
+use crate::core::session::oauth::authentication::{Audience, KeyNames};
 use crate::core::signing::SigningKey;
 
 /// The length of a cookie key, in bytes.
@@ -94,14 +94,15 @@ pub(super) fn assertion_keys(value: &Value<'_>) -> Vec<Secret<Vec<u8>>> {
     keys
 }
 
-/// A client's `private_key` for `private_key_jwt`, the algorithm that follows from it, and by what it is found there: `kid`
-/// and `certificate`.
+/// A client's `private_key` for `private_key_jwt`, the algorithm that follows from it, by what it is found there, `kid` and
+/// `certificate`, and whom its assertions are for.
 pub(super) fn private_key(keys: &Keys<'_>) -> Option<PrivateKey> {
     let value = keys.get("private_key")?;
     let pem = value.secret();
     let key = pem.as_ref().map(|pem| SigningKey::from_pem(pem.expose()).map_err(|why| value.wrong(why)).ok());
     let kid = keys.get("kid").map(|value| value.text());
     let certificate = keys.get("certificate").map(|value| certificates::thumbprint(&value, pem.as_ref()));
+    let audience = keys.word("assertion_audience", &Audience::NAMES, Audience::default());
     let (pem, key) = (pem?, key??);
     let names = KeyNames {
         kid: match kid {
@@ -115,12 +116,12 @@ pub(super) fn private_key(keys: &Keys<'_>) -> Option<PrivateKey> {
     };
     // Who finds certificates by their SHA-256 wants PSS with it: Entra ID.
     let key = if names.certificate.is_some() { key.with_pss() } else { key };
-    Some(PrivateKey { pem, algorithm: key.algorithm(), names })
+    Some(PrivateKey { pem, algorithm: key.algorithm(), names, audience })
 }
 
 /// Where there is no `private_key`.
 pub(super) fn no_private_key(keys: &Keys<'_>) {
-    for name in ["kid", "certificate"] {
+    for name in ["kid", "certificate", "assertion_audience"] {
         if keys.has(name) {
             keys.wrong(name, "belongs to a `private_key`, and there is none; add that, or remove this");
         }

@@ -48,6 +48,11 @@ pub(super) fn read(keys: &Keys<'_>, registration: Option<Registration>) -> Optio
         missing_redirect_uri(keys, "the gateway lends its credential to the code exchange of this one alone");
     }
     let (scope, resource) = (scope(keys), resource(keys));
+    if let Some(value) = keys.get("scope")
+        && !grants.iter().any(|grant| grant.asks_for_scope())
+    {
+        value.warn("is never asked for: with none of this client's `grants` does the gateway name a scope, its callers do; remove it");
+    }
     let Registration { name, client_id, issuer, credential } = registration?;
     Some(NativeClient {
         name,

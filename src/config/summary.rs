@@ -11,6 +11,7 @@ use crate::core::route::identity::RouteIdentity;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::HostPattern;
 use crate::core::route::{Dpop, Route, TakesSession};
+use crate::core::session::oauth::authentication::Audience;
 
 /// A page of text: what is served, for whom, and the warnings.
 pub fn summary(file: &str, loaded: &Loaded) -> String {
@@ -174,7 +175,14 @@ fn show_credential(credential: &ClientCredential) -> Option<String> {
     match credential {
         ClientCredential::None => None,
         ClientCredential::Secret(_) => Some("client secret".to_owned()),
-        ClientCredential::PrivateKey(key) => Some(format!("private_key_jwt ({})", key.algorithm.name())),
+        ClientCredential::PrivateKey(key) => {
+            let audience = match key.audience {
+                Audience::Issuer => "",
+                Audience::TokenEndpoint => ", for the token endpoint",
+                Audience::Endpoint => ", for the endpoint that is asked",
+            };
+            Some(format!("private_key_jwt ({}{audience})", key.algorithm.name()))
+        }
     }
 }
 

@@ -68,7 +68,7 @@ fn challenge(denial: &Denial, refused_by: Option<(&Route, &Origin)>, scheme: Sch
         parameter("error_description", facts.detail, &mut text);
     }
     match (denial, refused_by) {
-        (Denial::NoCredential | Denial::NotSignedIn { .. }, Some((route, _))) => {
+        (Denial::NoCredential | Denial::SchemeNotTaken | Denial::NotSignedIn { .. }, Some((route, _))) => {
             let scope = route.access.sufficient_scope();
             if !scope.is_empty() {
                 parameter("scope", &scope.join(" "), &mut text);

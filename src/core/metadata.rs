@@ -25,6 +25,9 @@ pub struct Endpoints {
     pub names_itself: bool,
     /// `token_endpoint_auth_methods_supported`; empty means `client_secret_basic`.
     pub token_auth_methods: Vec<String>,
+    /// `revocation_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint, and not the
+    /// `client_secret_basic` of RFC 8414 section 2: servers that leave it out take the same at both.
+    pub revocation_auth_methods: Vec<String>,
     /// `introspection_endpoint_auth_methods_supported`; where it is absent, those of the token endpoint.
     pub introspection_auth_methods: Vec<String>,
 }
@@ -56,10 +59,12 @@ impl Endpoints {
         }
         let endpoint = |name| endpoint(&document, name, iss);
         let token_auth_methods = strings(document.get("token_endpoint_auth_methods_supported"));
-        let introspection_auth_methods = match document.get("introspection_endpoint_auth_methods_supported") {
+        let auth_methods = |name| match document.get(name) {
             None => token_auth_methods.clone(),
             methods => strings(methods),
         };
+        let revocation_auth_methods = auth_methods("revocation_endpoint_auth_methods_supported");
+        let introspection_auth_methods = auth_methods("introspection_endpoint_auth_methods_supported");
         Ok(Self {
             jwks_uri: endpoint("jwks_uri")?,
             authorization: endpoint("authorization_endpoint").ok().flatten(),
@@ -72,6 +77,7 @@ impl Endpoints {
             names_itself: document.get("authorization_response_iss_parameter_supported")
                 == Some(&Value::Bool(true)),
             token_auth_methods,
+            revocation_auth_methods,
             introspection_auth_methods,
         })
     }
@@ -85,6 +91,9 @@ impl Endpoints {
     pub fn completed_by(mut self, other: Self) -> Self {
         if self.token.is_none() {
             self.token_auth_methods = other.token_auth_methods;
+        }
+        if self.revocation.is_none() {
+            self.revocation_auth_methods = other.revocation_auth_methods;
         }
         if self.introspection.is_none() {
             self.introspection_auth_methods = other.introspection_auth_methods;
@@ -176,7 +185,8 @@ mod tests {
     fn a_second_document_completes_the_first_and_changes_nothing_of_it() {
         let document = |place: &str, but: &[&str]| {
             let mut document = json!({ "issuer": ISS, "authorization_response_iss_parameter_supported": place == "a",
-                "token_endpoint_auth_methods_supported": [place], "introspection_endpoint_auth_methods_supported": [place] });
+                "token_endpoint_auth_methods_supported": [place], "introspection_endpoint_auth_methods_supported": [place],
+                "revocation_endpoint_auth_methods_supported": [place] });
             for name in [
                 "jwks_uri",
                 "authorization_endpoint",
@@ -208,7 +218,13 @@ mod tests {
         );
         assert_eq!(completed.introspection_auth_methods, ["b"]);
         assert_eq!((&completed.authorization, completed.names_itself), (&second.authorization, false));
+        assert_eq!(completed.revocation_auth_methods, ["a"]);
         assert_eq!((completed.revocation, completed.jwks_uri), (first.revocation, first.jwks_uri));
+        let completed = document("a", &["revocation_endpoint"]).completed_by(second.clone());
+        assert_eq!(
+            (&completed.revocation, &completed.revocation_auth_methods),
+            (&second.revocation, &second.revocation_auth_methods)
+        );
     }
 
     #[test]
@@ -224,16 +240,17 @@ mod tests {
         assert_eq!(endpoints.token.unwrap().as_str(), "https://as.example/token");
         assert_eq!(endpoints.revocation, None);
         assert_eq!(endpoints.token_auth_methods, ["client_secret_post"]);
-        assert_eq!(
-            endpoints.introspection_auth_methods,
-            ["client_secret_post"],
-            "where it says none of its own"
-        );
+        for methods in [&endpoints.revocation_auth_methods, &endpoints.introspection_auth_methods] {
+            assert_eq!(*methods, ["client_secret_post"], "where it says none of its own");
+        }
         assert_eq!(parse(&json!({"issuer": ISS}), ISS).unwrap().jwks_uri, None);
         let own = json!({"issuer": ISS, "token_endpoint_auth_methods_supported": ["client_secret_post"],
             "introspection_endpoint": "https://as.example/introspect",
-            "introspection_endpoint_auth_methods_supported": ["private_key_jwt"]});
+            "introspection_endpoint_auth_methods_supported": ["private_key_jwt"],
+            "revocation_endpoint_auth_methods_supported": ["client_secret_basic"]});
         let endpoints = parse(&own, ISS).unwrap();
+        assert_eq!(endpoints.token_auth_methods, ["client_secret_post"]);
+        assert_eq!(endpoints.revocation_auth_methods, ["client_secret_basic"]);
         assert_eq!(endpoints.introspection.unwrap().path(), "/introspect");
         assert_eq!(endpoints.introspection_auth_methods, ["private_key_jwt"]);
     }

@@ -18,10 +18,12 @@ use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
 use crate::core::request::Origin;
 use crate::core::route::Route;
+use crate::core::route::path::CanonicalPath;
 use crate::core::session::navigation::is_navigation;
 use crate::core::token::bearer::Scheme;
 use crate::edge::body;
 use crate::edge::pages::Pages;
+use crate::edge::request_head;
 
 /// Who may read an answer depends on who asks (Fetch section 3.3.5).
 pub(crate) const VARY_BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
@@ -29,11 +31,11 @@ pub(crate) const VARY_BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin"
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The OAuth endpoints where a browser may go, with a person who reads the answer.
-const WHERE_PEOPLE_GO: [&[u8]; 3] = [b"/oauth/login", b"/oauth/callback", b"/oauth/logout"];
+const WHERE_PEOPLE_GO: [&str; 3] = ["/oauth/login", "/oauth/callback", "/oauth/logout"];
 
 /// A client may have a callback of its own below the one for all.
-fn is_at_or_below(path: &[u8], place: &[u8]) -> bool {
-    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+fn is_at_or_below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// In which form a refusal is written.
@@ -53,12 +55,15 @@ pub(crate) enum Form<'p> {
 impl<'p> Form<'p> {
     /// A person gets a page, a program a problem; on OAuth endpoints refusals speak OAuth, but where a browser goes there.
     pub(crate) fn fit_for(request: &RequestHeader, pages: &'p Pages) -> Self {
-        let path = request.raw_path().split(|byte| *byte == b'?').next().unwrap_or_default();
-        let for_people =
-            WHERE_PEOPLE_GO.iter().any(|place| is_at_or_below(path, place)) || !path.starts_with(b"/oauth/");
+        let raw = request_head::path(request);
+        // As it is judged, however it is spelled. What cannot be judged is at no endpoint.
+        let judged = CanonicalPath::parse(raw.as_bytes());
+        let path = judged.as_ref().map_or(raw.as_ref(), CanonicalPath::as_str);
+        let is_of_oauth = path.starts_with("/oauth/");
+        let for_people = WHERE_PEOPLE_GO.iter().any(|place| is_at_or_below(path, place)) || !is_of_oauth;
         match (for_people, is_navigation(&request.headers)) {
             (true, true) => Self::Page(pages, None),
-            (true, false) if !path.starts_with(b"/oauth/") => Self::Problem,
+            (true, false) if !is_of_oauth => Self::Problem,
             _ => Self::OAuth,
         }
     }
@@ -327,6 +332,29 @@ mod tests {
         assert_eq!(body["error"], "temporarily_unavailable");
         assert_eq!(header(&answer, &header::CACHE_CONTROL), Some("no-store"));
         assert_eq!(header(&answer, &header::RETRY_AFTER), Some("2"));
+    }
+
+    #[test]
+    fn at_an_oauth_endpoint_a_refusal_speaks_oauth_however_it_is_spelled() {
+        let pages = Pages::new(true).unwrap();
+        for (target, is_oauth) in [
+            ("/oauth/token", true),
+            ("/oauth/token?x=/", true),
+            ("/%6fauth/%74oken", true),
+            ("http://gate.example/oauth/token", true),
+            ("HTTP://gate.example/%6Fauth/token?a", true),
+            // What is ambiguous is told by how it begins.
+            ("/oauth//token", true),
+            ("/oauth/login", true),
+            ("/%6fauthx/token", false),
+            ("/api/oauth/token", false),
+            ("http://gate.example?/oauth/token", false),
+        ] {
+            let mut request = RequestHeader::build("POST", target.as_bytes(), None).unwrap();
+            request.insert_header(header::HOST, "gate.example").unwrap();
+            let form = Form::fit_for(&request, &pages);
+            assert_eq!(matches!(form, Form::OAuth), is_oauth, "{target}: {form:?}");
+        }
     }
 
     #[test]

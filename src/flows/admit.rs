@@ -564,6 +564,9 @@ mod tests {
         let refusal = admitted(&Method::GET, "/page", Some("Bearer not.a.token")).unwrap_err();
         assert_eq!(refusal.denial.facts().status, 401);
         assert_eq!(refusal.route.unwrap().name.as_str(), "/*");
+        // Not even what is meant for the upstream passes unjudged.
+        let refusal = admitted(&Method::GET, "/page", Some("Basic eDp5")).unwrap_err();
+        assert_eq!(refusal.denial, Denial::SchemeNotTaken);
     }
 
     #[test]

@@ -11,13 +11,15 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use url::Url;
 
-use crate::config::settings::{Client, ClientCredential};
+use crate::config::settings::{Client, ClientCredential, PrivateKey};
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::metadata::Endpoints;
 use crate::core::secret::SecretString;
 use crate::core::session::exchange::lease::FLIGHT;
 use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
-use crate::core::session::oauth::authentication::{Authentication, Credential, authenticate};
+use crate::core::session::oauth::authentication::{
+    Audience, Authentication, Credential, Place, Unproven, authenticate,
+};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
 use crate::core::token::dpop::DPOP;
@@ -67,7 +69,8 @@ impl<'a> From<&'a ClientCredential> for Credential<'a> {
             ClientCredential::None => Self::None,
             ClientCredential::Secret(secret) => Self::Secret(secret),
             ClientCredential::PrivateKey(key) => {
-                Self::PrivateKey { pem: &key.pem, algorithm: key.algorithm, names: &key.names }
+                let PrivateKey { pem, algorithm, names, audience } = key;
+                Self::PrivateKey { pem, algorithm: *algorithm, names, audience: *audience }
             }
         }
     }
@@ -92,8 +95,8 @@ pub async fn ask_token_endpoint(
         let (issuer, endpoints) = issuer_of(gate, live, client.issuer).await?;
         let url = endpoints.token.as_ref().ok_or("the AS publishes no token endpoint")?;
         let bounds = Bounds { deadline: FLIGHT, answer_bytes: answer::LIMIT };
-        let endpoint = Endpoint { url, auth_methods: &endpoints.token_auth_methods };
-        let mut request = post(&*gate.random, gate.clock.now(), issuer, endpoint, client, form)?;
+        let place = place(issuer, &endpoints, url, &endpoints.token_auth_methods);
+        let mut request = post(&*gate.random, gate.clock.now(), place, client, form)?;
         if let Some(proof) = proof {
             request.headers_mut().insert(DPOP, proof.clone());
         }
@@ -146,6 +149,7 @@ pub(in crate::flows) fn log_invalid_client(
         client = %name,
         %issuer,
         method,
+        assertion_audience = Credential::from(credential).audience().map(Audience::name),
         error_description = said.description,
         "the AS answered invalid_client: the client's credential in the configuration does not count there, or not by this \
          method, with which the client must be registered"
@@ -198,8 +202,8 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
     let Some(url) = &endpoints.revocation else {
         return Revocation::Impossible("the AS publishes no revocation endpoint");
     };
-    let endpoint = Endpoint { url, auth_methods: &endpoints.token_auth_methods };
-    let request = match post(&*gate.random, gate.clock.now(), issuer, endpoint, client.into(), form) {
+    let place = place(issuer, &endpoints, url, &endpoints.revocation_auth_methods);
+    let request = match post(&*gate.random, gate.clock.now(), place, client.into(), form) {
         Ok(request) => request,
         Err(why) => return Revocation::Impossible(why),
     };
@@ -208,7 +212,7 @@ async fn revoke(gate: &Gate, live: &Live, client: &Client, form: &ServerForm) ->
         Ok(response) if response.status().is_success() => Revocation::Done,
         Ok(response) => {
             let answer = answer::read(response.status(), response.headers(), response.body());
-            let method = Credential::from(&client.credential).method(&endpoints.token_auth_methods);
+            let method = Credential::from(&client.credential).method(&endpoints.revocation_auth_methods);
             not_revoked(unrepeated(answer, client.into(), form), method)
         }
         Err(fault) => Revocation::Failed(said(fault).into()),
@@ -248,11 +252,13 @@ async fn issuer_of<'a>(
     Ok((issuer, endpoints))
 }
 
-/// An endpoint that takes a form, and how its clients may prove themselves there; none: as RFC 8414 says.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::flows) struct Endpoint<'a> {
-    pub(in crate::flows) url: &'a Url,
-    pub(in crate::flows) auth_methods: &'a [String],
+fn place<'a>(
+    issuer: &'a IssuerState,
+    endpoints: &'a Endpoints,
+    url: &'a Url,
+    auth_methods: &'a [String],
+) -> Place<'a> {
+    Place { url, auth_methods, iss: &issuer.settings.rules.iss, token_endpoint: endpoints.token.as_ref() }
 }
 
 /// The request that brings `form` there.
@@ -262,23 +268,19 @@ pub(in crate::flows) struct Endpoint<'a> {
 pub(in crate::flows) fn post(
     random: &dyn Randomness,
     now: Timestamp,
-    issuer: &IssuerState,
-    endpoint: Endpoint<'_>,
+    place: Place<'_>,
     client: AsClient<'_>,
     form: &ServerForm,
 ) -> Result<Request<Bytes>, &'static str> {
     let Authentication { authorization, fields } = match client.proof {
         Proof::Ours(credential) => {
-            let (iss, methods) = (&issuer.settings.rules.iss, endpoint.auth_methods);
-            authenticate(credential.into(), client.client_id, iss, methods, ports::random(random), now)
-                .map_err(
-                    |_| "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind",
-                )?
+            authenticate(credential.into(), client.client_id, place, ports::random(random), now)
+                .map_err(Unproven::why)?
         }
         Proof::Brought(authentication) => authentication.clone(),
     };
     let body = Bytes::copy_from_slice(form.encode(&fields).expose().as_bytes());
-    let mut request = Request::post(endpoint.url.as_str())
+    let mut request = Request::post(place.url.as_str())
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
         .header(header::ACCEPT, HeaderValue::from_static("application/json"))
         .body(body)

@@ -17,7 +17,7 @@ const clients = [
   { client_id: 'by post', token_endpoint_auth_method: 'client_secret_post', grant_types: ['client_credentials'], response_types: [], redirect_uris: [], client_secret: SECRET },
   { client_id: 'lent', application_type: 'native', token_endpoint_auth_method: 'client_secret_basic', grant_types: ['authorization_code', 'refresh_token', 'client_credentials'], redirect_uris: [REGISTERED], client_secret: SECRET },
 ];
-const native = { mode: 'native', scope: SCOPE, resource: AUDIENCE };
+const native = { mode: 'native', resource: AUDIENCE };
 const server = {
   clients,
   authMethods: ['none', 'client_secret_basic', 'client_secret_post'],

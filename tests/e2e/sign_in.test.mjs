@@ -14,11 +14,11 @@ const byPrivateKey = {
   files: { 'client.pem': clientKey.privateKey.export({ type: 'pkcs8', format: 'pem' }) },
 };
 
-// Of two keys of one kind, one is named.
+// Of two keys of one kind, one is named; and the server is called as Okta wants to be, by the endpoint that is asked.
 const [ours] = byPrivateKey.registration.jwks.keys;
 const byNamedKey = {
   ...byPrivateKey,
-  client: { ...byPrivateKey.client, kid: 'client' },
+  client: { ...byPrivateKey.client, kid: 'client', assertion_audience: 'endpoint' },
   registration: { jwks: { keys: [{ ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' }), kid: 'next', use: 'sig', alg: 'ES256' }, ours] } },
 };
 
@@ -26,7 +26,7 @@ for (const [auth, alg, options, more = ''] of [
   ['client_secret_basic', 'ES256', {}],
   ['client_secret_post', 'RS256', {}],
   ['private_key_jwt', 'EdDSA', byPrivateKey],
-  ['private_key_jwt', 'ES256', byNamedKey, ', of a key with a name'],
+  ['private_key_jwt', 'ES256', byNamedKey, ', of a key with a name, for an endpoint'],
   ['none', 'ES256', {}],
 ]) {
   test(`sign in, call, refresh, sign out: ${auth}, ${alg}${more}`, async (t) => {

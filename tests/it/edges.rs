@@ -92,6 +92,69 @@ async fn the_absolute_form_without_a_path_asks_for_the_root() {
     assert_eq!(upstream.received().len(), 5);
 }
 
+/// What is refused before the endpoint is looked at speaks its language too.
+#[tokio::test]
+async fn an_early_refusal_at_the_token_endpoint_speaks_oauth_however_it_is_spelled() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    for target in ["/oauth/token", "/%6fauth/token", "http://other.example/oauth/token"] {
+        let head = format!("POST {target} HTTP/1.1\r\nHost: other.example\r\nContent-Length: 0\r\n\r\n");
+        let mut client = gateway.connect().await;
+        client.send(head).await;
+        let answer = client.answer().await;
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (421, Some("application/json")),
+            "{target}"
+        );
+        assert_eq!(answer.json()["error"], "invalid_request", "{target}");
+    }
+}
+
+/// SESSIONS 4: on public routes too whatever is in `Authorization` is judged.
+#[tokio::test]
+async fn a_public_route_says_that_it_takes_no_other_scheme() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    for scheme in ["Basic eDp5", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=0"] {
+        let answer = gateway.connect().await.get("/public/x", &[("Authorization", scheme)]).await;
+        assert_eq!(
+            (answer.status, &answer.json()["type"]),
+            (401, &json!("urn:tollgate:refusal:scheme_not_taken"))
+        );
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("Bearer and DPoP") && !detail.contains("eDp5"), "{detail}");
+        assert!(answer.challenge().unwrap().starts_with("Bearer "), "no error came of a token");
+    }
+    assert!(upstream.received().is_empty());
+}
+
+/// pingora reads a line with a space in its target once more, escaped; any other is judged as it came.
+#[tokio::test]
+async fn what_no_target_may_have_is_escaped_where_there_is_a_space_and_else_refused() {
+    let upstream = Upstream::start().await;
+    let gateway =
+        Gateway::with(&format!("routes: [{{ path: /*, to: \"{}\", public: true }}]", upstream.url())).await;
+    let mut came = Vec::new();
+    for (target, sent) in [
+        ("/a b", Some("/a%20b")),
+        ("/\u{e9} <\">", Some("/%C3%A9%20%3C%22%3E")),
+        ("/x y?q=\u{e9}", Some("/x%20y?q=%C3%A9")),
+        ("/x?q=\"<>", Some("/x?q=\"<>")),
+        ("/x?q=\u{e9}", None),
+        ("/\u{e9}", None),
+        ("/a\"b", None),
+        ("/a<b>", None),
+    ] {
+        let mut client = gateway.connect().await;
+        client.send(request("GET", target, &[], b"")).await;
+        let status = client.answer().await.status;
+        assert_eq!(status, if sent.is_some() { 200 } else { 400 }, "{target}");
+        came.extend(sent);
+        assert_eq!(upstream.received().iter().map(|seen| seen.path()).collect::<Vec<_>>(), came, "{target}");
+    }
+}
+
 #[tokio::test]
 async fn a_kept_connection_waits_75_seconds_for_its_next_request_and_no_longer() {
     let upstream = Upstream::start().await;

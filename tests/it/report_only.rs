@@ -35,7 +35,7 @@ fn refused(gateway: &Gateway) -> Vec<Case> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     vec![
         ("nothing", "/trial/x", vec![], "no_credential"),
-        ("another scheme", "/trial/x", vec![("Authorization", "Basic eDp5".to_owned())], "no_credential"),
+        ("another scheme", "/trial/x", vec![("Authorization", "Basic eDp5".to_owned())], "scheme_not_taken"),
         ("no JWT", "/trial/x", vec![bearer("opaque".to_owned())], "token_malformed"),
         ("expired", "/trial/x", vec![with(json!({ "exp": now - 100, "iat": now - 200 }))], "token_expired"),
         ("another audience", "/trial/x", vec![with(json!({ "aud": "else" }))], "wrong_audience"),
@@ -109,7 +109,7 @@ async fn what_would_be_refused_passes_as_nobodys_and_is_reported() {
     assert_eq!((&bob["subject"], &bob["client"]), (&json!("bob"), &json!("web-app")), "the log says who");
     let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
     for line in [
-        r#"tollgate_report_only_denials_total{reason="no_credential",route="/trial/*"} 2"#,
+        r#"tollgate_report_only_denials_total{reason="no_credential",route="/trial/*"} 1"#,
         r#"tollgate_report_only_denials_total{reason="insufficient_scope",route="/trial/*"} 1"#,
         r#"tollgate_report_only_denials_total{reason="token_malformed",route="/trial/public/*"} 1"#,
         r#"tollgate_requests_total{route="/trial/*",status="200"} 12"#,

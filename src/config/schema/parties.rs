@@ -137,6 +137,13 @@ const INTROSPECTION: &[Key] = &[
         "keys/introspection.crt",
     ),
     key(
+        "assertion_audience",
+        One("`issuer`, `token_endpoint` or `endpoint`"),
+        Default("issuer"),
+        "Whom its assertions are for, as of a client. `token_endpoint` stands in the metadata of an issuer that is discovered.",
+        "endpoint",
+    ),
+    key(
         "endpoint",
         One("a URL"),
         Otherwise("discovered (`introspection_endpoint`)"),
@@ -259,6 +266,13 @@ pub(super) const CLIENT: &[Key] = &[
         "keys/portal.crt",
     ),
     key(
+        "assertion_audience",
+        One("`issuer`, `token_endpoint` or `endpoint`"),
+        Default("issuer"),
+        "Whom assertions by `private_key` are for (their `aud`): the authorization server by its `issuers.<name>.url`; by the URL of its token endpoint, whichever endpoint is asked; or the endpoint that is asked, by its URL. Leave it where the server takes `issuer`; deployment.md says which do not.",
+        "endpoint",
+    ),
+    key(
         "origins",
         OneOrMany("an origin"),
         Otherwise("`public_url`"),
@@ -269,7 +283,7 @@ pub(super) const CLIENT: &[Key] = &[
         "scope",
         OneOrMany("a scope"),
         Otherwise("not sent"),
-        "Asked for at sign-in and at every exchange; in `native` mode, where the caller names none. Without it the gateway signs in with `openid offline_access`.",
+        "Asked for at sign-in, and at every exchange where the authorization server named all of it as granted; else an exchange asks for none, which means what was granted (RFC 6749 section 6). In `native` mode: asked for where the caller names none and the grant has no scope yet, so never with `authorization_code` and `refresh_token`. Without it the gateway signs in with `openid offline_access`.",
         "openid offline_access api:read",
     ),
     key(
@@ -285,7 +299,7 @@ pub(super) const CLIENT: &[Key] = &[
         Otherwise(
             "`<public_url>/oauth/callback`; required with `login: page`, where clients of several issuers sign in (then `<public_url>/oauth/callback/<client>`), and in `native` mode where the gateway has its credential",
         ),
-        "The one redirect URI of its sign-in, as it is registered. In `native` mode also a scheme of the application's own, or loopback with any port.",
+        "The one redirect URI of its sign-in, as it is registered. In `native` mode also a scheme of the application's own, or `http` on loopback (`127.0.0.1`, `[::1]`, or `localhost`, which RFC 8252 section 8.3 advises against), of these with any port, as far as the authorization server takes that.",
         "https://portal.example.com/signed-in",
     ),
     key(

@@ -220,7 +220,7 @@ const ROUTE: &[Key] = &[
         "public",
         One("true or false"),
         Default("false"),
-        "No token is needed. One that comes along is still verified, and refused when bad.",
+        "No token is needed. One that comes along is still verified, and refused when bad; so is an `Authorization` by any other scheme, such as `Basic`, which never reaches the upstream.",
         "true",
     ),
     key(

@@ -7,7 +7,7 @@ use http::HeaderName;
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::{Secret, SecretString};
-use crate::core::session::oauth::authentication::KeyNames;
+use crate::core::session::oauth::authentication::{Audience, KeyNames};
 use crate::core::session::oauth::grant_type::GrantType;
 
 /// A client of pages, with a cookie: in `token` or in `session` mode.
@@ -78,7 +78,7 @@ pub struct NativeClient {
     /// code exchanges.
     pub redirect_uri: Option<String>,
     pub grants: Vec<GrantType>,
-    /// Asked for where the caller names none and the grant has one.
+    /// Asked for where the caller names none and the grant has none of its own.
     pub scope: Option<String>,
     /// RFC 8707, sent where the caller names none.
     pub resource: Option<String>,
@@ -99,6 +99,7 @@ pub struct PrivateKey {
     pub pem: Secret<Vec<u8>>,
     pub algorithm: crate::core::token::Algorithm,
     pub names: KeyNames,
+    pub audience: Audience,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

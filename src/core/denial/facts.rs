@@ -84,6 +84,10 @@ impl Denial {
         let refused = |label, error, title, detail| {
             row(StatusCode::BAD_REQUEST, label, Some(error), title, detail, Info)
         };
+        let unproven = |label, title, detail| row(StatusCode::UNAUTHORIZED, label, None, title, detail, Info);
+        let too_large = |label, title, detail| {
+            row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, label, None, title, detail, Info)
+        };
         let ended = |label, detail| refused(label, "invalid_grant", "The session has ended", detail);
         let later = Some("temporarily_unavailable");
         let away = |label, oauth_error, title, detail| {
@@ -124,21 +128,15 @@ impl Denial {
                 "The Allow header names the methods of this path.",
                 Info,
             ),
-            Self::HeaderTooLarge => row(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::HeaderTooLarge => too_large(
                 "header_too_large",
-                None,
                 "The request header is too large",
                 "The header of this request exceeds limits.header, or has more than 100 fields.",
-                Info,
             ),
-            Self::TokenTooLarge => row(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TokenTooLarge => too_large(
                 "token_too_large",
-                None,
                 "The access token is too large",
                 "The access token exceeds limits.token.",
-                Info,
             ),
             Self::BodyTooLarge => row(
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -157,13 +155,15 @@ impl Denial {
                 Info,
             ),
 
-            Self::NoCredential => row(
-                StatusCode::UNAUTHORIZED,
+            Self::NoCredential => unproven(
                 "no_credential",
-                None,
                 "This needs an access token",
                 "Send an access token in the Authorization header.",
-                Info,
+            ),
+            Self::SchemeNotTaken => unproven(
+                "scheme_not_taken",
+                "This authentication scheme is not taken",
+                "Authorization holds no access token: no scheme but Bearer and DPoP is taken here.",
             ),
             Self::SeveralCredentials => bad("several_credentials", "Send one credential, once."),
             Self::TokenInQuery => bad(

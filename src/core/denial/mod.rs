@@ -39,6 +39,8 @@ pub enum Denial {
 
     // The credential.
     NoCredential,
+    /// `Authorization` by a scheme that is neither `Bearer` nor `DPoP`, and so no access token.
+    SchemeNotTaken,
     /// Two `Authorization` headers, or two cookies of one name of ours.
     SeveralCredentials,
     /// `access_token` in the query (RFC 9700 section 4.3.2).

@@ -119,7 +119,7 @@ impl Scheme {
 ///
 /// # Errors
 /// `SeveralCredentials` for two `Authorization` fields; `TokenInQuery` for an `access_token`
-/// parameter in any spelling; `NoCredential` for another scheme (RFC 6750 section 3.1: no error
+/// parameter in any spelling; `SchemeNotTaken` for another scheme (RFC 6750 section 3.1: no error
 /// code).
 fn authorization<'a>(
     headers: &'a HeaderMap,
@@ -137,7 +137,7 @@ fn authorization<'a>(
         Some(at) => field.as_bytes().split_at(at),
         None => (field.as_bytes(), &[][..]),
     };
-    let scheme = Scheme::named(scheme).ok_or(Denial::NoCredential)?;
+    let scheme = Scheme::named(scheme).ok_or(Denial::SchemeNotTaken)?;
     let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
     Ok(Some((scheme, Spelled(rest.get(spaces..).unwrap_or_default()))))
 }
@@ -145,21 +145,41 @@ fn authorization<'a>(
 const MALFORMED: Denial =
     Denial::TokenMalformed("Authorization must be Bearer or DPoP, one space and one token.");
 
+/// What ends a parameter of a query: with some servers `;` too, which HTML 4.01 recommended (appendix B.2.2).
+const SEPARATORS: [char; 2] = ['&', ';'];
+
 fn names_access_token(query: &str) -> bool {
     // A name that is not spelled out has a percent sign in it.
-    let query = query.as_bytes();
-    let mut pairs = query.split(|byte| *byte == b'&');
-    let may_name = query.contains(&b'%') || pairs.any(|pair| pair.starts_with(b"access_token"));
-    may_name && form_urlencoded::parse(query).any(|(name, _)| name == "access_token")
+    let may_name = query.contains('%')
+        || query.as_bytes().split(|b| matches!(b, b'&' | b';')).any(|pair| pair.starts_with(b"access_token"));
+    may_name && query.split(SEPARATORS).any(is_access_token)
 }
 
-/// The query without what would be a token in it. The rest stays as it came.
+fn is_access_token(pair: &str) -> bool {
+    form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == "access_token")
+}
+
+/// The query without what would be a token in it. The rest stays as it came, in the same pairs for every reader: where there
+/// was an `&` beside what is gone, one stands in its place.
 pub(in crate::core) fn without_access_token(query: String) -> String {
     if !names_access_token(&query) {
         return query;
     }
-    let kept: Vec<&str> = query.split('&').filter(|pair| !names_access_token(pair)).collect();
-    kept.join("&")
+    let mut kept = String::with_capacity(query.len());
+    let (mut is_first, mut between) = (true, ';');
+    for (pair, end) in query.split(SEPARATORS).zip(query.matches(SEPARATORS).chain([""])) {
+        if !is_access_token(pair) {
+            if !is_first {
+                kept.push(between);
+            }
+            kept.push_str(pair);
+            (is_first, between) = (false, ';');
+        }
+        if end == "&" {
+            between = '&';
+        }
+    }
+    kept
 }
 
 /// `b64token` of RFC 6750 section 2.1: at least one character, then any number of `=`.
@@ -212,7 +232,14 @@ mod tests {
 
     #[test]
     fn a_token_in_the_query_is_refused_in_every_spelling_of_its_name() {
-        for query in ["access_token=x", "a=b&access_token", "%61ccess_token=x", "a=1&access%5ftoken=x"] {
+        for query in [
+            "access_token=x",
+            "a=b&access_token",
+            "%61ccess_token=x",
+            "a=1&access%5ftoken=x",
+            "a=1;access_token=x",
+            "a=1;%61ccess_token;b",
+        ] {
             assert_eq!(authorization(&HeaderMap::new(), Some(query)), Err(Denial::TokenInQuery), "{query}");
             assert_eq!(
                 authorization(&with(&[b"Bearer a"]), Some(query)),
@@ -220,7 +247,14 @@ mod tests {
                 "{query}"
             );
         }
-        for query in ["", "access_tokens=x", "x=access_token", "Access_Token=x"] {
+        for query in [
+            "",
+            "access_tokens=x",
+            "x=access_token",
+            "Access_Token=x",
+            "a%3Baccess_token=x",
+            "%26access_token",
+        ] {
             assert_eq!(authorization(&HeaderMap::new(), Some(query)), Ok(None), "{query}");
         }
     }
@@ -232,6 +266,11 @@ mod tests {
             ("a=1&access_token=x&b=%41&&c", "a=1&b=%41&&c"),
             ("%61ccess_token=x&access%5Ftoken&a", "a"),
             ("a=access_token&b=1", "a=access_token&b=1"),
+            ("a=1;access_token=x;b=2&c", "a=1;b=2&c"),
+            ("a=1;access_token=x&b=2", "a=1&b=2"),
+            ("a=1&access_token=x;b=2", "a=1&b=2"),
+            ("access_token=x;a&", "a&"),
+            ("a%3Baccess_token=x", "a%3Baccess_token=x"),
             ("", ""),
         ] {
             assert_eq!(without_access_token(query.to_owned()), rest, "{query}");
@@ -244,17 +283,25 @@ mod tests {
             let rest = without_access_token(query.clone());
             assert!(!names_access_token(&rest), "{query}");
             let others = |query: &str| -> Vec<(String, String)> {
-                let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
-                pairs.filter(|(name, _)| name != "access_token").collect()
+                let pairs = query.split(SEPARATORS).flat_map(|pair| form_urlencoded::parse(pair.as_bytes()));
+                pairs
+                    .filter(|(name, _)| name != "access_token")
+                    .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                    .collect()
             };
             assert_eq!(others(&query), others(&rest), "{query}");
+            // Who reads `&` alone finds what had nothing to do with it as it was.
+            for pair in query.split('&').filter(|pair| !names_access_token(pair)) {
+                assert!(rest.split('&').any(|kept| kept == pair), "{query}");
+            }
         });
     }
 
     #[test]
-    fn another_scheme_is_no_credential_and_never_a_pass() {
+    fn another_scheme_is_not_taken_and_never_a_pass() {
         for other in ["Basic eDp5", "DPoPx abc", "DPoP\tabc", "Bearerx abc", "", "Token abc"] {
-            assert_eq!(authorization(&with(&[other.as_bytes()]), None), Err(Denial::NoCredential), "{other}");
+            let headers = with(&[other.as_bytes()]);
+            assert_eq!(authorization(&headers, None), Err(Denial::SchemeNotTaken), "{other}");
         }
     }
 
@@ -266,7 +313,7 @@ mod tests {
             assert!(matches!(text(&with(&[bad])), Err(Denial::TokenMalformed(_))), "{bad:?}");
         }
         assert!(matches!(text(&with(&[b"Bearer \xff"])), Err(Denial::TokenMalformed(_))));
-        assert_eq!(authorization(&with(&[b"Bearer\ta"]), None), Err(Denial::NoCredential));
+        assert_eq!(authorization(&with(&[b"Bearer\ta"]), None), Err(Denial::SchemeNotTaken));
     }
 
     #[test]

@@ -101,11 +101,7 @@ impl UnderWay {
 
     async fn exchange(&self) -> Heard {
         let Flight { grant, id, shape, .. } = &self.flight;
-        let configured = self.client.scope.as_deref().and_then(|wanted| match &grant.scope {
-            Some(granted) => granted.granted_of(wanted),
-            None => Some(wanted.to_owned()),
-        });
-        let scope = shape.scope.as_ref().map(ToString::to_string).or(configured);
+        let scope = shape.scope.as_ref().map(ToString::to_string).or_else(|| self.configured_scope());
         let form = ServerForm::refresh(&grant.refresh_token, scope.as_deref(), shape.resource.as_deref());
         let sends = change(&self.gate, grant, self.timeouts, |family, _| (family.sends(*id), family.over()));
         match sends.await {
@@ -133,6 +129,14 @@ impl UnderWay {
                 self.fail(outage.denial()).await
             }
         }
+    }
+
+    /// What is asked for where the page asks for nothing: the configured scope, if all of it was granted; else nothing,
+    /// which means all that was (RFC 6749 section 6). A part of it would cut off what the AS granted without naming it,
+    /// or by another name.
+    fn configured_scope(&self) -> Option<String> {
+        let (wanted, granted) = (self.client.scope.as_deref(), self.flight.grant.scope.as_ref());
+        wanted.filter(|wanted| granted.is_none_or(|granted| granted.covers(wanted))).map(ToOwned::to_owned)
     }
 
     /// No use came of it; nothing is remembered.

@@ -16,9 +16,11 @@ use url::Url;
 use crate::config::settings::Introspection;
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
+use crate::core::metadata::Endpoints;
 use crate::core::revocation::TokenFacts;
 use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::is_json;
+use crate::core::session::oauth::authentication::{Audience, Credential, Place};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::token::bearer::Spelled;
 use crate::core::token::fingerprint::Fingerprint;
@@ -26,7 +28,7 @@ use crate::core::token::id::TokenId;
 use crate::core::token::introspection::{Answer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
-use crate::flows::call_authorization_server::{AsClient, Endpoint, Proof, post};
+use crate::flows::call_authorization_server::{AsClient, Proof, post};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
 use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
 use crate::flows::{Gate, brake};
@@ -172,6 +174,13 @@ struct Call {
     token: SecretString,
 }
 
+/// Where the issuer is asked.
+struct Asked {
+    url: Url,
+    auth_methods: Vec<String>,
+    token_endpoint: Option<Url>,
+}
+
 /// Why there is no answer.
 struct Fault {
     why: String,
@@ -230,16 +239,21 @@ impl Call {
     async fn ask(&self) -> Result<Answer, Fault> {
         let asked = self.issuer.settings.introspection.as_ref();
         let asked = asked.ok_or_else(|| Fault::of_the_server("the issuer is not asked about tokens"))?;
-        let (url, auth_methods) = self.endpoint(asked).await?;
+        let Asked { url, auth_methods, token_endpoint } = self.endpoint(asked).await?;
         let client = AsClient {
             client_id: &asked.client_id,
             issuer: &self.issuer.settings.name,
             proof: Proof::Ours(&asked.credential),
         };
-        let endpoint = Endpoint { url: &url, auth_methods: &auth_methods };
+        let place = Place {
+            url: &url,
+            auth_methods: &auth_methods,
+            iss: &self.issuer.settings.rules.iss,
+            token_endpoint: token_endpoint.as_ref(),
+        };
         let form = ServerForm::introspection(self.token.expose());
-        let request = post(&*self.random, self.clock.now(), &self.issuer, endpoint, client, &form)
-            .map_err(Fault::of_the_server)?;
+        let request =
+            post(&*self.random, self.clock.now(), place, client, &form).map_err(Fault::of_the_server)?;
         let bounds = Bounds { deadline: self.issuer.settings.timeout, answer_bytes: MAX_ANSWER };
         let began = Instant::now();
         let answer = self.http.send(&self.issuer.settings.name, request, bounds).await;
@@ -252,22 +266,28 @@ impl Call {
         )
     }
 
-    async fn endpoint(&self, asked: &Introspection) -> Result<(Url, Vec<String>), Fault> {
-        if let Some(url) = &asked.endpoint {
-            let known = self.issuer.endpoints();
-            let methods = known.map(|known| known.introspection_auth_methods.clone());
-            return Ok((url.clone(), methods.unwrap_or_default()));
-        }
-        let means = Means { http: &self.http, clock: &self.clock, metrics: &self.metrics };
-        let known = endpoints_by(means, &self.issuer).await.map_err(|_| {
-            Fault::of_the_server("its endpoints are not known: its metadata could not be read yet")
-        })?;
-        let url = known.introspection.clone().ok_or_else(|| {
+    async fn endpoint(&self, asked: &Introspection) -> Result<Asked, Fault> {
+        let audience = Credential::from(&asked.credential).audience();
+        let known = match &asked.endpoint {
+            Some(_) if audience != Some(Audience::TokenEndpoint) => self.issuer.endpoints(),
+            _ => Some(self.published().await?),
+        };
+        let published = known.as_ref().and_then(|known| known.introspection.clone());
+        let url = asked.endpoint.clone().or(published).ok_or_else(|| {
             Fault::of_the_server(
                 "its metadata has no introspection_endpoint that may be called; give `endpoint`",
             )
         })?;
-        Ok((url, known.introspection_auth_methods.clone()))
+        let known = known.as_deref();
+        let auth_methods = known.map(|known| known.introspection_auth_methods.clone()).unwrap_or_default();
+        Ok(Asked { url, auth_methods, token_endpoint: known.and_then(|known| known.token.clone()) })
+    }
+
+    async fn published(&self) -> Result<Arc<Endpoints>, Fault> {
+        let means = Means { http: &self.http, clock: &self.clock, metrics: &self.metrics };
+        endpoints_by(means, &self.issuer).await.map_err(|_| {
+            Fault::of_the_server("its endpoints are not known: its metadata could not be read yet")
+        })
     }
 
     fn tell(&self, fault: &Fault) {

@@ -1,10 +1,11 @@
 //! How the gateway proves to an AS that it is the client: `client_secret_basic`,
 //! `client_secret_post` where the AS offers only that, `private_key_jwt` (RFC 7523), or not at all.
 //!
-//! An assertion names the issuer alone as its audience and lives for a minute: one that is caught
-//! is of no use at another server.
+//! An assertion names one audience and lives for a minute: one that is caught is of no use at another server. The audience
+//! is the issuer (draft-ietf-oauth-rfc7523bis), unless it is configured that a server wants to be called by the address of
+//! an endpoint. That comes out of the server's own metadata, so it is never put into what goes to another origin: a
+//! server that names a stranger's token endpoint there must not be handed what that stranger would take for his.
 
-use std::fmt;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -12,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::HeaderValue;
 use serde_json::{Value, json};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::core::secret::{Secret, SecretString};
@@ -38,7 +40,57 @@ pub enum Credential<'a> {
         pem: &'a Secret<Vec<u8>>,
         algorithm: Algorithm,
         names: &'a KeyNames,
+        audience: Audience,
     },
+}
+
+/// Whom an assertion is for: its `aud` (RFC 7523 section 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// The AS, by its issuer (draft-ietf-oauth-rfc7523bis).
+    #[default]
+    Issuer,
+    /// The AS, by the URL of its token endpoint, whichever endpoint is asked (OpenID Connect Core 1.0 section 9).
+    TokenEndpoint,
+    /// The endpoint that is asked, by its URL.
+    Endpoint,
+}
+
+impl Audience {
+    pub const NAMES: [(&str, Self); 3] =
+        [("issuer", Self::Issuer), ("token_endpoint", Self::TokenEndpoint), ("endpoint", Self::Endpoint)];
+
+    /// As the configuration calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::TokenEndpoint => "token_endpoint",
+            Self::Endpoint => "endpoint",
+        }
+    }
+
+    fn of(self, place: Place<'_>) -> Result<&str, Unproven> {
+        match (self, place.token_endpoint) {
+            (Self::Issuer, _) => Ok(place.iss),
+            (Self::Endpoint, _) => Ok(place.url.as_str()),
+            (Self::TokenEndpoint, None) => Err(Unproven::NoTokenEndpoint),
+            (Self::TokenEndpoint, Some(token)) if token.origin() != place.url.origin() => {
+                Err(Unproven::AnotherOrigin)
+            }
+            (Self::TokenEndpoint, Some(token)) => Ok(token.as_str()),
+        }
+    }
+}
+
+/// Where a client proves itself: an endpoint, and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub url: &'a Url,
+    /// How its clients may prove themselves there; none: as RFC 8414 section 2 says.
+    pub auth_methods: &'a [String],
+    /// The issuer of the AS.
+    pub iss: &'a str,
+    pub token_endpoint: Option<&'a Url>,
 }
 
 /// By what an AS finds the key among those that are registered for the client, in the header of assertions.
@@ -68,6 +120,14 @@ impl Credential<'_> {
         }
     }
 
+    /// For whom its assertions are.
+    pub const fn audience(self) -> Option<Audience> {
+        match self {
+            Self::PrivateKey { audience, .. } => Some(audience),
+            Self::None | Self::Secret(_) => None,
+        }
+    }
+
     /// Whether `text`, which the AS sent back, repeats it, in any form in which it was sent.
     pub fn is_repeated_in(self, client_id: &str, text: &str) -> bool {
         match self {
@@ -91,41 +151,56 @@ pub struct Authentication {
     pub fields: Vec<(&'static str, SecretString)>,
 }
 
-/// The private key cannot be read or does not fit its algorithm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct KeyUnusable;
+/// Why no assertion could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unproven {
+    /// The private key cannot be read or does not fit its algorithm.
+    KeyUnusable,
+    NoTokenEndpoint,
+    AnotherOrigin,
+}
 
-impl fmt::Display for KeyUnusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind")
+impl Unproven {
+    /// For operators.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::KeyUnusable => {
+                "the client's private key cannot sign: it must be PKCS#8 PEM of the algorithm's kind"
+            }
+            Self::NoTokenEndpoint => {
+                "the AS publishes no token endpoint, by which assertion_audience would have it called"
+            }
+            Self::AnotherOrigin => {
+                "the endpoint is at another origin than the token endpoint, and gets no assertion for that: set assertion_audience to endpoint, or to issuer"
+            }
+        }
     }
 }
 
-/// `supported`: as for [`Credential::method`]. `iss`: the AS's issuer. `jti`: 128 random bits.
+/// `jti`: 128 random bits.
 ///
 /// # Errors
-/// [`KeyUnusable`] for `private_key_jwt` only.
+/// [`Unproven`] for `private_key_jwt` only.
 pub fn authenticate(
     credential: Credential<'_>,
     client_id: &str,
-    iss: &str,
-    supported: &[String],
+    place: Place<'_>,
     jti: [u8; 16],
     now: Timestamp,
-) -> Result<Authentication, KeyUnusable> {
+) -> Result<Authentication, Unproven> {
     match credential {
         Credential::None => {
             Ok(Authentication { authorization: None, fields: vec![("client_id", client_id.into())] })
         }
-        Credential::Secret(secret) if credential.method(supported) == POST => Ok(Authentication {
+        Credential::Secret(secret) if credential.method(place.auth_methods) == POST => Ok(Authentication {
             authorization: None,
             fields: vec![("client_id", client_id.into()), ("client_secret", secret.clone())],
         }),
         Credential::Secret(secret) => {
             Ok(Authentication { authorization: basic(client_id, secret), fields: Vec::new() })
         }
-        Credential::PrivateKey { pem, algorithm, names } => {
-            let claims = claims(client_id, iss, jti, now);
+        Credential::PrivateKey { pem, algorithm, names, audience } => {
+            let claims = claims(client_id, audience.of(place)?, jti, now);
             let assertion = assertion(pem, &header(algorithm, names), algorithm, &claims)?;
             Ok(Authentication {
                 authorization: None,
@@ -162,11 +237,11 @@ fn header(algorithm: Algorithm, names: &KeyNames) -> Value {
     told.collect::<Value>()
 }
 
-fn claims(client_id: &str, iss: &str, jti: [u8; 16], now: Timestamp) -> Value {
+fn claims(client_id: &str, audience: &str, jti: [u8; 16], now: Timestamp) -> Value {
     json!({
         "iss": client_id,
         "sub": client_id,
-        "aud": iss,
+        "aud": audience,
         "jti": URL_SAFE_NO_PAD.encode(jti),
         "iat": now.as_secs(),
         "exp": now.plus(ASSERTION_LIFETIME).as_secs(),
@@ -178,18 +253,18 @@ fn assertion(
     header: &Value,
     algorithm: Algorithm,
     claims: &Value,
-) -> Result<SecretString, KeyUnusable> {
+) -> Result<SecretString, Unproven> {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let input = format!("{}.{}", part(header), part(claims));
     let signature = sign(pem, algorithm, input.as_bytes())?;
     Ok(SecretString::new(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))))
 }
 
-fn sign(pem: &Secret<Vec<u8>>, algorithm: Algorithm, input: &[u8]) -> Result<Vec<u8>, KeyUnusable> {
+fn sign(pem: &Secret<Vec<u8>>, algorithm: Algorithm, input: &[u8]) -> Result<Vec<u8>, Unproven> {
     let key = SigningKey::from_pem(pem.expose()).ok();
     let key = key.map(|key| if algorithm == Algorithm::Ps256 { key.with_pss() } else { key });
     let key = key.filter(|key| key.algorithm() == algorithm);
-    key.and_then(|key| key.sign(input).ok()).ok_or(KeyUnusable)
+    key.and_then(|key| key.sign(input).ok()).ok_or(Unproven::KeyUnusable)
 }
 
 #[cfg(test)]
@@ -204,10 +279,25 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
+    /// At the token endpoint of an AS whose endpoints take these methods.
+    fn proven(
+        credential: Credential<'_>,
+        client_id: &str,
+        methods: &[&str],
+    ) -> Result<Authentication, Unproven> {
+        let auth_methods: Vec<_> = methods.iter().map(ToString::to_string).collect();
+        let url = Url::parse("https://as.example/token").unwrap();
+        let place = Place {
+            url: &url,
+            auth_methods: &auth_methods,
+            iss: "https://as.example",
+            token_endpoint: Some(&url),
+        };
+        authenticate(credential, client_id, place, [7; 16], NOW)
+    }
+
     fn with_secret(supported: &[&str]) -> Authentication {
-        let supported: Vec<_> = supported.iter().map(ToString::to_string).collect();
-        let secret = SecretString::from("p:ä s%");
-        authenticate(Credential::Secret(&secret), "web:app", "https://as", &supported, [0; 16], NOW).unwrap()
+        proven(Credential::Secret(&SecretString::from("p:ä s%")), "web:app", supported).unwrap()
     }
 
     #[test]
@@ -232,8 +322,8 @@ mod tests {
     fn the_method_has_a_name_and_is_the_one_that_is_used() {
         let secret = SecretString::from("s");
         let method = |credential: Credential<'_>, supported: &[&str]| {
+            let made = proven(credential, "web", supported).unwrap();
             let supported: Vec<_> = supported.iter().map(ToString::to_string).collect();
-            let made = authenticate(credential, "web", "https://as", &supported, [0; 16], NOW).unwrap();
             (credential.method(&supported), made.authorization.is_some())
         };
         let by_secret = Credential::Secret(&secret);
@@ -244,7 +334,12 @@ mod tests {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let pem = pem(key.to_pkcs8v1().unwrap().as_ref());
         let names = KeyNames::default();
-        let by_key = Credential::PrivateKey { pem: &pem, algorithm: Algorithm::Es256, names: &names };
+        let by_key = Credential::PrivateKey {
+            pem: &pem,
+            algorithm: Algorithm::Es256,
+            names: &names,
+            audience: Audience::Issuer,
+        };
         assert_eq!(method(by_key, &[POST]), ("private_key_jwt", false));
         assert!(by_key.is_repeated_in("web", "no such key: eyJhbGciOi"));
         assert!(!by_key.is_repeated_in("web", "AADSTS700027: the certificate is not registered"));
@@ -275,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_public_client_only_names_itself() {
-        let made = authenticate(Credential::None, "web", "https://as", &[], [0; 16], NOW).unwrap();
+        let made = proven(Credential::None, "web", &[]).unwrap();
         assert!(made.authorization.is_none());
         assert_eq!(made.fields, [("client_id", "web".into())]);
     }
@@ -295,22 +390,54 @@ mod tests {
         algorithm: Algorithm,
         names: &KeyNames,
     ) -> (Value, String, Value, Vec<u8>) {
-        let made = authenticate(
-            Credential::PrivateKey { pem, algorithm, names },
-            "web",
-            "https://as.example",
-            &["client_secret_basic".into()],
-            [7; 16],
-            NOW,
-        )
-        .unwrap();
+        let audience = Audience::default();
+        let credential = Credential::PrivateKey { pem, algorithm, names, audience };
+        let made = proven(credential, "web", &["client_secret_basic"]).unwrap();
         assert_eq!(made.fields[1], ("client_assertion_type", ASSERTION_TYPE.into()));
         let text = made.fields[2].1.expose();
         let (input, signature) = text.rsplit_once('.').unwrap();
         let (header, claims) = input.split_once('.').unwrap();
-        let read =
-            |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
         (read(header), input.to_owned(), read(claims), URL_SAFE_NO_PAD.decode(signature).unwrap())
+    }
+
+    fn read(part: &str) -> Value {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_assertion_is_for_an_endpoint_where_that_is_configured() {
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let pem = pem(key.to_pkcs8v1().unwrap().as_ref());
+        let url = |text: &str| Url::parse(text).unwrap();
+        let token = url("https://as.example/token?tenant=1");
+        let (revoke, elsewhere) = (url("https://as.example/revoke"), url("https://as.example:8443/revoke"));
+        let aud = |audience, asked: &Url, token_endpoint| {
+            let names = KeyNames::default();
+            let credential =
+                Credential::PrivateKey { pem: &pem, algorithm: Algorithm::Es256, names: &names, audience };
+            let place = Place { url: asked, auth_methods: &[], iss: "https://as.example", token_endpoint };
+            let made = authenticate(credential, "web", place, [7; 16], NOW)?;
+            let claims = read(made.fields[2].1.expose().split('.').nth(1).unwrap());
+            Ok(claims["aud"].as_str().unwrap().to_owned())
+        };
+        for (audience, asked, expected) in [
+            (Audience::Issuer, &token, "https://as.example"),
+            (Audience::Issuer, &elsewhere, "https://as.example"),
+            (Audience::TokenEndpoint, &token, "https://as.example/token?tenant=1"),
+            (Audience::TokenEndpoint, &revoke, "https://as.example/token?tenant=1"),
+            (Audience::Endpoint, &token, "https://as.example/token?tenant=1"),
+            (Audience::Endpoint, &revoke, "https://as.example/revoke"),
+            (Audience::Endpoint, &elsewhere, "https://as.example:8443/revoke"),
+        ] {
+            assert_eq!(aud(audience, asked, Some(&token)).as_deref(), Ok(expected), "{audience:?}");
+        }
+        // Who names a stranger's token endpoint and an endpoint of his own gets nothing that is good there.
+        let refused = aud(Audience::TokenEndpoint, &elsewhere, Some(&token));
+        assert_eq!(refused, Err(Unproven::AnotherOrigin));
+        assert_eq!(aud(Audience::TokenEndpoint, &revoke, None), Err(Unproven::NoTokenEndpoint));
+        for (name, audience) in Audience::NAMES {
+            assert_eq!(audience.name(), name);
+        }
     }
 
     #[test]
@@ -361,8 +488,11 @@ mod tests {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let pem = pem(key.to_pkcs8v1().unwrap().as_ref());
         for algorithm in [Algorithm::Rs256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Hs256] {
-            assert_eq!(sign(&pem, algorithm, b"x"), Err(KeyUnusable), "{algorithm:?}");
+            assert_eq!(sign(&pem, algorithm, b"x"), Err(Unproven::KeyUnusable), "{algorithm:?}");
         }
-        assert_eq!(sign(&Secret::new(b"not a key".to_vec()), Algorithm::Es256, b"x"), Err(KeyUnusable));
+        assert_eq!(
+            sign(&Secret::new(b"not a key".to_vec()), Algorithm::Es256, b"x"),
+            Err(Unproven::KeyUnusable)
+        );
     }
 }

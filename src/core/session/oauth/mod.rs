@@ -52,14 +52,11 @@ impl Scope {
         Self::parse(&values.collect::<Vec<_>>().join(" "))
     }
 
-    /// What to ask for with a refresh token: of `wanted` what was granted, for no more may be asked (RFC 6749 section 6).
-    /// `openid` and `offline_access` stay: where a grant is known by its access token, that does not name them.
-    /// In the order of `wanted`; `None`: nothing.
-    pub fn granted_of(&self, wanted: &str) -> Option<String> {
-        let is_granted =
-            |value: &&str| self.0.contains(*value) || matches!(*value, "openid" | "offline_access");
-        let values: Vec<&str> = wanted.split(' ').filter(is_granted).collect();
-        (!values.is_empty()).then(|| values.join(" "))
+    /// Whether all of `wanted` was granted, as far as the AS says. `openid` and `offline_access` count as granted: where a
+    /// grant is known by its access token, and at some servers, nobody names them.
+    pub fn covers(&self, wanted: &str) -> bool {
+        let is_granted = |value| self.0.contains(value) || matches!(value, "openid" | "offline_access");
+        wanted.split(' ').filter(|value| !value.is_empty()).all(is_granted)
     }
 
     /// Whether this asks for nothing that `granted` lacks.
@@ -92,11 +89,19 @@ mod tests {
         assert!(!scope("a c").is_within(&scope("a b")));
         assert!(!scope("A").is_within(&scope("a")));
         assert_eq!(scope("b  a b").to_string(), "a b");
-        let granted = |wanted| scope("a b").granted_of(wanted);
-        assert_eq!(granted("openid a c offline_access").as_deref(), Some("openid a offline_access"));
-        assert_eq!((granted("b a").as_deref(), granted("c"), granted("")), (Some("b a"), None, None));
         for bad in ["", " ", "a\"b", "a\\b", "a\nb", "é"] {
             assert_eq!(Scope::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_grant_covers_what_it_names_and_what_no_server_need_name() {
+        let granted = Scope::parse("a b").unwrap();
+        for covered in ["", "a", "b  a", "openid a offline_access b"] {
+            assert!(granted.covers(covered), "{covered}");
+        }
+        for more in ["c", "a b c", "openid A"] {
+            assert!(!granted.covers(more), "{more}");
         }
     }
 }

@@ -145,16 +145,17 @@ fn code_is_bound(parameters: &Parameters, client: Registered<'_>) -> Result<(), 
 }
 
 /// Equal; on loopback whatever the port, which an application is given anew each time it starts (RFC 8252
-/// section 7.3).
+/// section 7.3). `localhost` too, which section 8.3 advises against: some servers let the port vary with that name
+/// alone, and it is they who decide. A code is of use here only with its verifier.
 fn same_redirect(configured: &str, given: &str) -> bool {
     configured == given
         || loopback_without_port(configured)
             .is_some_and(|configured| Some(configured) == loopback_without_port(given))
 }
 
-/// Host and what follows the port, of an `http` URI on a loopback address.
+/// Host and what follows the port, of an `http` URI on loopback.
 fn loopback_without_port(uri: &str) -> Option<(&'static str, &str)> {
-    let (host, rest) = ["http://127.0.0.1", "http://[::1]"]
+    let (host, rest) = ["http://127.0.0.1", "http://[::1]", "http://localhost"]
         .into_iter()
         .find_map(|host| uri.strip_prefix(host).map(|rest| (host, rest)))?;
     let after = match rest.strip_prefix(':') {
@@ -167,11 +168,9 @@ fn loopback_without_port(uri: &str) -> Option<(&'static str, &str)> {
 fn form(parameters: &Parameters, grant: GrantType, client: Registered<'_>) -> Result<ServerForm, Denial> {
     let mut form = ServerForm::of(grant);
     for (name, need) in allowed(grant) {
-        let configured = match (*name, grant) {
-            // A code has the scope that it was asked for with.
-            ("scope", GrantType::AuthorizationCode) => None,
-            ("scope", _) => client.scope,
-            ("resource", _) => client.resource,
+        let configured = match *name {
+            "scope" if grant.asks_for_scope() => client.scope,
+            "resource" => client.resource,
             _ => None,
         };
         let given = parameters.get(name);

@@ -85,12 +85,41 @@ fn each_grant_lets_its_own_parameters_through_and_no_others() {
 
 #[test]
 fn what_the_caller_does_not_name_is_the_configured() {
-    assert_eq!(
-        sent(CLI, "grant_type=refresh_token&refresh_token=t").unwrap(),
-        "grant_type=refresh_token&refresh_token=t&scope=api%3Aread&resource=https%3A%2F%2Fapi.example&client_id=cli+app"
-    );
-    // A code has the scope that it was asked for with.
+    const BOTH: &str = "scope=api%3Aread&resource=https%3A%2F%2Fapi.example";
+    for (body, more) in [
+        ("grant_type=client_credentials", BOTH),
+        ("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=j", BOTH),
+        ("grant_type=refresh_token&refresh_token=t", "resource=https%3A%2F%2Fapi.example"),
+    ] {
+        assert_eq!(sent(CLI, body).unwrap(), format!("{body}&{more}&client_id=cli+app"));
+    }
+}
+
+/// RFC 6749 section 6: without a scope a refresh is for what was granted, which may be less than what is configured.
+#[test]
+fn a_grant_that_has_a_scope_is_asked_for_no_other_that_the_caller_does_not_name() {
+    for client in [CLI, Registered { redirect_uri: None, ..LENT }] {
+        let refresh = "grant_type=refresh_token&refresh_token=t";
+        assert!(!sent(client, refresh).unwrap().contains("scope"));
+        assert!(sent(client, &format!("{refresh}&scope=s")).unwrap().contains("&scope=s&"));
+    }
     assert!(!sent(CLI, "grant_type=authorization_code&code=c").unwrap().contains("scope"));
+}
+
+#[test]
+fn on_loopback_the_port_of_a_redirect_uri_does_not_count() {
+    for host in ["127.0.0.1", "[::1]", "localhost"] {
+        let configured = format!("http://{host}/in");
+        for port in ["", ":1", ":49152"] {
+            assert!(same_redirect(&configured, &format!("http://{host}{port}/in")), "{host}{port}");
+        }
+        for other in ["/else", ":1/else", ":1@evil.example/in", ".evil.example/in", "ly/in", "", ":1x/in"] {
+            assert!(!same_redirect(&configured, &format!("http://{host}{other}")), "{host}{other}");
+        }
+        assert!(!same_redirect(&configured, &format!("https://{host}:1/in")));
+    }
+    assert!(!same_redirect("http://localhost/in", "http://127.0.0.1:1/in"));
+    assert!(!same_redirect("https://app.example/in", "https://app.example:1/in"));
 }
 
 #[test]

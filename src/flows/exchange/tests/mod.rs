@@ -96,6 +96,7 @@ struct FakeServer {
     arrived: AtomicUsize,
     token_requests: Mutex<Vec<(HeaderMap, String)>>,
     revoked: Mutex<Vec<String>>,
+    revocation_requests: Mutex<Vec<(HeaderMap, String)>>,
     /// It answers what it is asked to revoke with this status and this error.
     revokes_nothing: Mutex<Option<(u16, &'static str)>>,
     next: Mutex<VecDeque<Instead>>,
@@ -119,6 +120,7 @@ impl FakeServer {
             made: AtomicUsize::new(0),
             token_requests: Mutex::default(),
             revoked: Mutex::default(),
+            revocation_requests: Mutex::default(),
             revokes_nothing: Mutex::default(),
             next: Mutex::default(),
             nonces: Mutex::default(),
@@ -203,6 +205,7 @@ impl HttpClient for FakeServer {
                 (Method::POST, "/revoke") => {
                     let token = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "token").unwrap().1;
                     self.revoked.lock().unwrap().push(token.into_owned());
+                    self.revocation_requests.lock().unwrap().push((parts.headers, body));
                     let refused = *self.revokes_nothing.lock().unwrap();
                     Ok(refused.map_or_else(
                         || answer(200, "application/json", String::new()),

@@ -1,7 +1,14 @@
 //! How a session begins and how it ends.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
+use crate::config::settings::PrivateKey;
 use crate::core::brake::Tally;
+use crate::core::session::oauth::authentication::{Audience, KeyNames};
+use crate::core::signing::write_pem;
 use crate::flows::brake;
 
 #[tokio::test]
@@ -254,6 +261,66 @@ async fn a_server_that_revokes_nothing_is_asked_a_few_times_and_again_by_who_ask
     revokes_nothing(None);
     assert_eq!(asked().await, 1);
     assert_eq!(asked().await, 0, "it was told");
+}
+
+/// RFC 8414 section 2: each endpoint has its own list. Who publishes none for this one takes the same at both.
+#[tokio::test]
+async fn a_client_proves_itself_to_the_revocation_endpoint_by_a_method_of_that() {
+    const METHODS: &str = "_endpoint_auth_methods_supported";
+    let (basic, post) = ("client_secret_basic", "client_secret_post");
+    for (token, revocation, by_basic) in
+        [(post, Some(basic), true), (basic, Some(post), false), (post, None, false), (basic, None, true)]
+    {
+        let scene = Scene::new();
+        let mut metadata = json!({ format!("token{METHODS}"): [token] });
+        if let Some(revocation) = revocation {
+            metadata[format!("revocation{METHODS}")] = json!([revocation]);
+        }
+        *scene.server.metadata.lock().unwrap() = metadata;
+        let cookie = scene.signed_in_cookie().await;
+        scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        scene.revoked(&["refresh-token-0"]).await;
+        let asked = |requests: &Mutex<Vec<(HeaderMap, String)>>| {
+            let (headers, form) = requests.lock().unwrap().last().unwrap().clone();
+            (headers.contains_key("authorization"), form.contains("client_secret="))
+        };
+        assert_eq!(asked(&scene.server.token_requests), (token == basic, token == post));
+        let found = asked(&scene.server.revocation_requests);
+        assert_eq!(found, (by_basic, !by_basic), "{token}, {revocation:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_is_for_the_endpoint_that_is_asked_where_that_is_configured() {
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap();
+    for (audience, at_token, at_revocation) in [
+        (Audience::Issuer, String::from(AS), String::from(AS)),
+        (Audience::TokenEndpoint, format!("{AS}/token"), format!("{AS}/token")),
+        (Audience::Endpoint, format!("{AS}/token"), format!("{AS}/revoke")),
+    ] {
+        let key = PrivateKey {
+            pem: Secret::new(write_pem(key.as_ref()).as_bytes().to_vec()),
+            algorithm: Algorithm::Es256,
+            names: KeyNames::default(),
+            audience,
+        };
+        let scene = Scene::with(
+            Client { credential: ClientCredential::PrivateKey(key), ..client() },
+            Duration::from_secs(5),
+        );
+        let cookie = scene.signed_in_cookie().await;
+        scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap();
+        scene.revoked(&["refresh-token-0"]).await;
+        let aud = |requests: &Mutex<Vec<(HeaderMap, String)>>| {
+            let (_, form) = requests.lock().unwrap().last().unwrap().clone();
+            let mut form = form_urlencoded::parse(form.as_bytes());
+            let (_, assertion) = form.find(|(name, _)| name == "client_assertion").unwrap();
+            let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1).unwrap()).unwrap();
+            serde_json::from_slice::<Value>(&claims).unwrap()["aud"].clone()
+        };
+        let found = [aud(&scene.server.token_requests), aud(&scene.server.revocation_requests)];
+        assert_eq!(found, [at_token, at_revocation], "{audience:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

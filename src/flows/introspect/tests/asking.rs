@@ -54,6 +54,23 @@ async fn the_question_is_that_of_rfc_7662_and_proves_who_asks() {
     assert_eq!(form["client_assertion_type"], "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
     assert_eq!(form["client_assertion"].split('.').count(), 3);
 
+    for (audience, endpoint, expected) in [
+        ("issuer", "", "https://as.example"),
+        ("token_endpoint", "", "https://as.example/token"),
+        // What is configured does not say where the token endpoint is.
+        ("token_endpoint", ", endpoint: \"https://as.example/introspect\"", "https://as.example/token"),
+        ("endpoint", "", "https://as.example/introspect"),
+    ] {
+        let credential = format!("private_key: \"{pem}\", assertion_audience: {audience}{endpoint}");
+        let scene = Scene::with(&DEMO.replace("secret: s3cret", &credential), ROUTES);
+        *scene.issuing.metadata.lock().unwrap() = json!({"token_endpoint": "https://as.example/token"});
+        scene.call("opaque").await.unwrap_err();
+        let (_, _, form) = scene.issuing.asked.lock().unwrap()[0].clone();
+        let claims = form["client_assertion"].split('.').nth(1).unwrap();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+        assert_eq!(claims["aud"], expected, "{audience}{endpoint}");
+    }
+
     let given = DEMO.replace("s3cret", "s3cret, endpoint: \"https://other.example/introspect\"");
     let scene = Scene::with(&given, ROUTES);
     scene.call("opaque").await.unwrap_err();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair as SigningKey};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION};
