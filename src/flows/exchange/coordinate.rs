@@ -41,9 +41,10 @@ fn unavailable(fault: &StoreFault) -> Denial {
     Denial::StoreUnavailable
 }
 
-fn read(found: &Found) -> Result<Option<Family>, StoreFault> {
+fn read(of: FamilyId, found: &Found) -> Result<Option<Family>, StoreFault> {
     let Some((_, bytes)) = &found.value else { return Ok(None) };
-    let unreadable = || StoreFault::Unreadable("it holds a session that this release cannot read".to_owned());
+    let unreadable =
+        || StoreFault::Unreadable(format!("this release cannot read what it has of the session {of}"));
     Family::from_bytes(bytes).map(Some).ok_or_else(unreadable)
 }
 
@@ -101,7 +102,7 @@ pub(in crate::flows) async fn try_to_change_known<T>(
     for _ in 0..ATTEMPTS {
         let found = store.get(&key).await?;
         let now = Now { store: found.now, here: clock.now() };
-        let Some(before) = read(&found)?.or_else(&unknown) else { return Ok(None) };
+        let Some(before) = read(of, &found)?.or_else(&unknown) else { return Ok(None) };
         let mut family = before.clone();
         let outcome = step(&mut family, now);
         if family == before {
@@ -128,7 +129,7 @@ pub(in crate::flows) async fn try_to_change_known<T>(
 /// [`Denial::StoreUnavailable`]
 pub(in crate::flows) async fn look(store: &dyn Store, of: FamilyId) -> Result<Option<Family>, Denial> {
     let found = store.get(&key(of)).await;
-    found.and_then(|found| read(&found)).map_err(|fault| unavailable(&fault))
+    found.and_then(|found| read(of, &found)).map_err(|fault| unavailable(&fault))
 }
 
 /// Waits with all others here for a flight that somebody else began.
@@ -148,7 +149,7 @@ async fn watch_from_afar(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight:
     let (mut pause, longest) = LOOKS;
     let (mut seen, mut since) = (None, Instant::now());
     while Instant::now() < until {
-        match gate.store.get(&key).await.map(|found| read(&found)) {
+        match gate.store.get(&key).await.map(|found| read(grant.family, &found)) {
             Ok(Ok(known)) => {
                 let Some(family) = known else { break };
                 let Some(beat) = family.beat_of(flight) else { break };

@@ -21,7 +21,7 @@ use crate::state::backlog::Turn;
 
 /// After this the sessions are looked for once more.
 const AGAIN: Duration = Duration::from_secs(3);
-/// For so long an entry may come of which nobody knows whether it was written.
+/// For so long an entry may come of which nobody knows whether it was written, from when the list could be asked.
 const IN_DOUBT: Duration = Duration::from_secs(120);
 
 /// What is looked for once more of an entry.
@@ -44,6 +44,11 @@ impl Sought {
     fn join(&mut self, new: Self) {
         self.comes_until = self.comes_until.max(new.comes_until);
         self.before = self.before.max(new.before);
+    }
+
+    /// While the list cannot be asked nothing comes to it either.
+    fn waits_for_the_list(&mut self) {
+        self.comes_until = self.comes_until.map(|_| Instant::now() + IN_DOUBT);
     }
 
     /// Whether something else may come than what is there.
@@ -81,7 +86,7 @@ async fn look_at_all(gate: &Gate, turns: Vec<Turn<RevocationId, Sought>>) {
         let now = Instant::now();
         let (due, mut left): (Vec<_>, Vec<_>) = looks.into_iter().partition(|look| look.due <= now);
         let (mut failed, mut fault) = (0, None);
-        for look in due {
+        for mut look in due {
             let told = look.now(gate).await;
             if let Err(new) = &told {
                 failed += 1;
@@ -119,8 +124,9 @@ impl Look {
 
     /// Ends the sessions that the entry names as it stands: of two moments that were asked for the later counts. Gives
     /// whether that was all.
-    async fn now(&self, gate: &Gate) -> Result<bool, StoreFault> {
-        let there = gate.revocation_log.find(*self.turn.of()).await?;
+    async fn now(&mut self, gate: &Gate) -> Result<bool, StoreFault> {
+        let there = gate.revocation_log.find(*self.turn.of()).await;
+        let there = there.inspect_err(|_| self.sought.waits_for_the_list())?;
         if let Some(standing) = &there {
             end_sessions(gate, std::slice::from_ref(standing)).await?;
         }

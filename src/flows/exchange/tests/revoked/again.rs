@@ -1,5 +1,7 @@
 //! What is cut short while access is taken back, and what becomes of it: later by itself, and when somebody asks again.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::core::revocation::RevocationId;
 use crate::flows::ports::{Listed, Part, RevocationLog, Seen};
@@ -17,6 +19,8 @@ pub(in crate::flows::exchange::tests) struct Cut {
     loses: Mutex<Option<StoreFault>>,
     /// The next change is made after so long, or never (`None` within), and its writer hears of the deadline at once.
     late: Mutex<Option<Option<Duration>>>,
+    /// Nobody can ask the list.
+    is_silent: AtomicBool,
     /// How many changes each call made.
     made: Mutex<Vec<usize>>,
 }
@@ -74,6 +78,9 @@ impl RevocationLog for Cut {
     }
 
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
+        if self.is_silent.load(Ordering::SeqCst) {
+            return async { Err(StoreFault::Unavailable("it is away in this test".to_owned())) }.boxed();
+        }
         self.log.find(id)
     }
 
@@ -96,6 +103,7 @@ impl Scene {
             appends: AtomicI64::new(-1),
             loses: Mutex::default(),
             late: Mutex::default(),
+            is_silent: AtomicBool::new(false),
             made: Mutex::default(),
         });
         let gate = Arc::get_mut(&mut self.gate).unwrap();
@@ -150,6 +158,24 @@ async fn what_is_written_long_after_whoever_asked_was_refused_ends_its_sessions_
         assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{kind}, before: {before:?}");
         assert_eq!(scene.gate.errands.finished(Duration::from_secs(1)).await, 0, "{kind}: it was found");
     }
+}
+
+/// A Redis that was away for long, and gets back from another replica what a failover lost.
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_a_long_outage_ends_its_sessions_too() {
+    let mut scene = Scene::strict();
+    let cut = scene.cut();
+    let claims = json!({ "jti": "t", "sub": null, "client_id": null });
+    let (_, token) = scene.signed_in_with(claims, Some(&id_token_of("alice"))).await;
+    *cut.late.lock().unwrap() = Some(Some(Duration::from_secs(660)));
+    scene.revoke(json!({ "kind": "sub", "value": "alice" })).await.unwrap_err();
+    cut.is_silent.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    cut.is_silent.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(scene.takes(&token).await, Ok(()), "nothing names it yet");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
 }
 
 #[tokio::test(start_paused = true)]
