@@ -28,7 +28,7 @@ pub(super) const IDLE: u8 = 3;
 /// A request is being answered, and all of it has come (HTTP/1.x).
 pub(super) const COMPLETE: u8 = 4;
 
-/// The open connections of one listener.
+/// The open connections of the listeners that one key of config.yaml asks for.
 #[derive(Debug)]
 pub(crate) struct Connections {
     open: AtomicUsize,

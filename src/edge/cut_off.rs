@@ -38,10 +38,12 @@ impl CutOff {
         Abortable::new(serving, registration).await.ok().flatten()
     }
 
-    /// Cuts off all that are served, and each that comes from here on.
-    pub(crate) fn all(&self) {
-        self.is_done.store(true, Ordering::SeqCst);
+    /// Cuts off all that are served, and each that comes from here on. Gives whether nobody had before: several listeners
+    /// may end at once.
+    pub(crate) fn all(&self) -> bool {
+        let is_first = !self.is_done.swap(true, Ordering::SeqCst);
         self.served.iter().for_each(|ends| ends.abort());
+        is_first
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -62,7 +64,7 @@ mod tests {
         assert!(cut_off.served.is_empty() && !cut_off.is_done());
         let cuts = async {
             assert_eq!(cut_off.served.len(), 1);
-            cut_off.all();
+            assert!(cut_off.all() && !cut_off.all(), "it is told once");
         };
         assert_eq!(tokio::join!(biased; cut_off.unless(pending::<Option<()>>()), cuts).0, None);
         assert_eq!(cut_off.unless(ready(Some(1))).await, None);

@@ -104,9 +104,12 @@ pub(crate) struct Entrance {
 /// What is kept of a listener, before and while it listens.
 #[derive(Debug)]
 struct Listener {
+    /// The key of config.yaml that asks for it.
+    key: &'static str,
     asked_for: SocketAddr,
     address: SocketAddr,
     door: Arc<Door>,
+    /// Those of all listeners of its key.
     connections: Arc<Connections>,
     backlog: Arc<Backlog>,
     /// True: no more connections.
@@ -143,7 +146,7 @@ impl Entrance {
         let mut service = Service::new(key.to_owned(), app);
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(is_at.to_string()).l4_buffer(buffers));
-        let listener = Listener { asked_for, address: is_at, door, connections, backlog, stop, close };
+        let listener = Listener { key, asked_for, address: is_at, door, connections, backlog, stop, close };
         Ok(Self { service: Box::new(service), socket, accepting, listener })
     }
 
@@ -215,8 +218,11 @@ impl Listening {
         listener.connections_ended(deadline).await;
         let left = listener.connections.open();
         if left > 0 {
-            tracing::warn!(listener = %listener.address, left, "connections were cut off at the end of the drain");
-            listener.connections.cut_off.all();
+            // They are those of all listeners of the key, which end at once.
+            if listener.connections.cut_off.all() {
+                let listeners = listener.key;
+                tracing::warn!(listeners, left, "connections were cut off at the end of the drain");
+            }
             listener.connections_ended(Instant::now() + CUT_OFF).await;
         }
     }

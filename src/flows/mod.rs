@@ -91,6 +91,7 @@ use brake::Brake;
 use ports::{Clock, HttpClient, Randomness, RevocationLog, Store};
 use reload::Reloads;
 use revoke::naming::Unnamed;
+use revoke::second_look::Sought;
 
 /// What there is for operators.
 #[derive(Debug, Default)]
@@ -131,7 +132,7 @@ pub struct Gate {
     /// What sessions handed out, and is to be in the list of revocations.
     pub unnamed: Backlog<FamilyId, Unnamed>,
     /// Revocations whose sessions are to be looked for once more.
-    pub second_looks: Backlog<RevocationId, ()>,
+    pub second_looks: Backlog<RevocationId, Sought>,
     pub metrics: Metrics,
     pub operators: Operators,
     pub clock: Arc<dyn Clock>,

@@ -96,6 +96,12 @@ pub trait Store: Debug + Send + Sync {
         value: Value,
     ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>>;
 
+    /// What this is the store of while that is there, where the memory of this process stands in for it while it is away: for
+    /// whoever must not take that it has nothing for an answer. `None`: nothing ever stands in for it.
+    fn shared(&self) -> Option<&dyn Store> {
+        None
+    }
+
     /// How it fares, as far as it knows without being asked now.
     fn health(&self) -> StoreHealth {
         StoreHealth::Up

@@ -203,12 +203,11 @@ impl UsedProofs {
         self.held.fetch_sub(dropped, Ordering::Relaxed);
     }
 
-    /// Whether one more may be kept of a holder with so many. One may fill half of all; beyond that there is room for
-    /// those with less than a quarter.
+    /// Whether one more may be kept of a holder with so many: with fewer than there is room for. So one alone fills half of
+    /// all, another half of what is left, and so on: each leaves as much as it takes.
     fn has_room(&self, of_holder: u32) -> bool {
         let (held, most) = (self.held.load(Ordering::Relaxed), self.most.load(Ordering::Relaxed));
-        held < most
-            && (held < most / 2 || usize::try_from(of_holder).is_ok_and(|of_holder| of_holder < most / 4))
+        usize::try_from(of_holder).is_ok_and(|of_holder| of_holder < most.saturating_sub(held))
     }
 }
 
@@ -357,8 +356,9 @@ mod tests {
         // One in 65,536 shares its place.
         let others: usize = (0..1000).map(|key| taken(&used, &format!("key {key}"), 0..8, NOW)).sum();
         assert!(others >= 999 * 8, "{others}");
-        // None of them more than a quarter of all.
-        assert_eq!(taken(&used, "second", 0..LEAST, NOW), LEAST / 4);
+        // None of them more than half of what is left.
+        let left = LEAST - used.held();
+        assert_eq!(taken(&used, "second", 0..LEAST, NOW), left.div_ceil(2));
         assert_eq!(used.note_by_key(&proof("flood", LEAST as u64, NOW), NOW), Use::NoRoom);
         assert_eq!(used.note_by_key(&proof("third", 1, NOW), NOW), Use::First);
     }
@@ -398,6 +398,15 @@ mod tests {
             [of("alice"), of("bob")].map(|holder| used.note(&one, holder, NOW)),
             [Use::First, Use::Again]
         );
+    }
+
+    #[test]
+    fn each_of_many_floods_takes_half_of_what_is_left_and_leaves_room_to_the_next() {
+        let used = UsedProofs::with_places(0, SKEW, RandomState::with_seeds(1, 2, 3, 4));
+        let floods: Vec<_> = (1..12).map(|flood| taken(&used, &flood.to_string(), 0..LEAST, NOW)).collect();
+        assert_eq!(floods, (1..12).map(|flood| LEAST >> flood).collect::<Vec<_>>());
+        assert_eq!(taken(&used, "honest", 0..10, NOW), 10);
+        assert_eq!(taken(&used, "1", LEAST..LEAST + 10, NOW), 0);
     }
 
     #[test]

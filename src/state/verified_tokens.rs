@@ -28,6 +28,8 @@ use crate::state::issuer_keys::{IssuerState, Issuers};
 
 /// No request asks from here on.
 const NEVER: i64 = i64::MAX;
+/// In milliseconds: nobody says a moment further ahead, so one that is was said by a clock that was set back since.
+const LONGEST: i64 = 60_000;
 
 /// By what a token was found good. Only compared: what is gone must not stay in memory for it.
 #[derive(Debug)]
@@ -100,10 +102,12 @@ impl Found {
     pub fn asks(&self, now: Timestamp) -> bool {
         let from = self.asks_from.load(Ordering::Relaxed);
         let takes = || self.asks_from.compare_exchange(from, NEVER, Ordering::Relaxed, Ordering::Relaxed);
-        from <= now.as_millis() && takes().is_ok()
+        let wait = from.saturating_sub(now.as_millis());
+        let is_due = wait <= 0 || (from != NEVER && wait > LONGEST);
+        is_due && takes().is_ok()
     }
 
-    /// Whoever asked heard nothing.
+    /// Whoever asked heard nothing. `moment`: a minute ahead at most.
     pub fn asks_again_from(&self, moment: Timestamp) {
         self.asks_from.store(moment.as_millis(), Ordering::Relaxed);
     }
@@ -184,6 +188,8 @@ impl VerifiedTokens {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use prometheus::IntCounter;
     use serde_json::{Value, json};
 
@@ -246,6 +252,20 @@ mod tests {
         let nested: Value = vec![json!([]); 2000].into();
         let (plain, large) = (found(&issuers, json!({}))(0), found(&issuers, json!({ "nested": nested }))(0));
         assert!(large.beside.size > plain.beside.size + 2000 * 60);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_nobody_up_for_as_long() {
+        let asked = found(&issuers(), json!({}))(0);
+        let (found, after) = (&asked.beside, |seconds| NOW.plus(Duration::from_secs(seconds)));
+        let back = NOW.minus(Duration::from_secs(3600));
+        assert!(found.asks(NOW) && !found.asks(NOW) && !found.asks(back), "once");
+        found.asks_again_from(after(15));
+        assert!(!found.asks(NOW) && !found.asks(after(14)));
+        assert!(found.asks(back), "it was said by another clock");
+        assert!(!found.asks(back) && !found.asks(after(3600)), "once");
+        found.asks_again_from(after(15));
+        assert!(found.asks(after(15)));
     }
 
     #[test]

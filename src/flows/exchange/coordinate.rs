@@ -34,17 +34,18 @@ pub(in crate::flows) fn key(family: FamilyId) -> StoreKey {
 }
 
 fn unavailable(fault: &StoreFault) -> Denial {
-    tracing::warn!(%fault, "the store could not be asked about a session");
+    match fault {
+        StoreFault::Unreadable(_) => tracing::error!(%fault, "a session is left alone"),
+        _ => tracing::warn!(%fault, "the store could not be asked about a session"),
+    }
     Denial::StoreUnavailable
 }
 
-fn read(found: &Found) -> Result<Option<Family>, Denial> {
+fn read(of: FamilyId, found: &Found) -> Result<Option<Family>, StoreFault> {
     let Some((_, bytes)) = &found.value else { return Ok(None) };
-    let family = Family::from_bytes(bytes);
-    if family.is_none() {
-        tracing::error!("the store holds a session that this release cannot read; it is left alone");
-    }
-    family.map(Some).ok_or(Denial::StoreUnavailable)
+    let unreadable =
+        || StoreFault::Unreadable(format!("this release cannot read what it has of the session {of}"));
+    Family::from_bytes(bytes).map(Some).ok_or_else(unreadable)
 }
 
 /// Changes what is known of the family of `grant`, durably where it matters; `step` may run several times.
@@ -81,13 +82,27 @@ pub(in crate::flows) async fn change_known<T>(
     clock: &dyn Clock,
     of: FamilyId,
     unknown: impl Fn() -> Option<Family> + Send,
-    mut step: impl FnMut(&mut Family, Now) -> T + Send,
+    step: impl FnMut(&mut Family, Now) -> T + Send,
 ) -> Result<Option<T>, Denial> {
+    try_to_change_known(store, clock, of, unknown, step).await.map_err(|fault| unavailable(&fault))
+}
+
+/// As [`change_known`], for whoever is to hear what failed.
+///
+/// # Errors
+/// The store failed; it is then not known whether the change was made.
+pub(in crate::flows) async fn try_to_change_known<T>(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    of: FamilyId,
+    unknown: impl Fn() -> Option<Family> + Send,
+    mut step: impl FnMut(&mut Family, Now) -> T + Send,
+) -> Result<Option<T>, StoreFault> {
     let key = key(of);
     for _ in 0..ATTEMPTS {
-        let found = store.get(&key).await.map_err(|fault| unavailable(&fault))?;
+        let found = store.get(&key).await?;
         let now = Now { store: found.now, here: clock.now() };
-        let Some(before) = read(&found)?.or_else(&unknown) else { return Ok(None) };
+        let Some(before) = read(of, &found)?.or_else(&unknown) else { return Ok(None) };
         let mut family = before.clone();
         let outcome = step(&mut family, now);
         if family == before {
@@ -100,12 +115,12 @@ pub(in crate::flows) async fn change_known<T>(
             keep,
         };
         let expected = found.value.map(|(version, _)| version);
-        if store.put_if(&key, expected, value).await.map_err(|fault| unavailable(&fault))?.is_some() {
+        if store.put_if(&key, expected, value).await?.is_some() {
             return Ok(Some(outcome));
         }
     }
-    tracing::error!(family = %of, "a session is changed so often that no change of ours came through");
-    Err(Denial::StoreUnavailable)
+    let why = format!("the session {of} is changed so often that no change of ours came through");
+    Err(StoreFault::Unavailable(why))
 }
 
 /// What is known of a family; `None`: nothing.
@@ -113,7 +128,8 @@ pub(in crate::flows) async fn change_known<T>(
 /// # Errors
 /// [`Denial::StoreUnavailable`]
 pub(in crate::flows) async fn look(store: &dyn Store, of: FamilyId) -> Result<Option<Family>, Denial> {
-    read(&store.get(&key(of)).await.map_err(|fault| unavailable(&fault))?)
+    let found = store.get(&key(of)).await;
+    found.and_then(|found| read(of, &found)).map_err(|fault| unavailable(&fault))
 }
 
 /// Waits with all others here for a flight that somebody else began.
@@ -133,7 +149,7 @@ async fn watch_from_afar(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight:
     let (mut pause, longest) = LOOKS;
     let (mut seen, mut since) = (None, Instant::now());
     while Instant::now() < until {
-        match gate.store.get(&key).await.map(|found| read(&found)) {
+        match gate.store.get(&key).await.map(|found| read(grant.family, &found)) {
             Ok(Ok(known)) => {
                 let Some(family) = known else { break };
                 let Some(beat) = family.beat_of(flight) else { break };

@@ -13,6 +13,7 @@
 pub(in crate::flows) mod blocks;
 pub(in crate::flows) mod naming;
 pub(in crate::flows) mod reach;
+pub(in crate::flows) mod second_look;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,15 +25,11 @@ use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::StoreFault;
-use crate::state::backlog::Turn;
 use crate::state::live::Live;
 use blocks::{TRIES, see, too_often};
 pub(in crate::flows) use naming::{name_session, name_tokens, name_tokens_in_background};
 
-/// After this the sessions are looked for once more: a replica that did not know of the revocation yet may have let
-/// somebody in meanwhile.
-const AGAIN: Duration = Duration::from_secs(3);
-/// Pauses between attempts to write the list for nobody who waits.
+/// Pauses between attempts to do for nobody who waits what could not be done yet.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// Why nothing was taken back, or not all.
@@ -107,54 +104,18 @@ pub(in crate::flows) async fn end_now(gate: &Gate, revocations: &[Revocation]) -
 /// Ends the sessions that entries of the list name in a while, however long the store is away. Of those that somebody is about
 /// to look for, they look once more then.
 pub(in crate::flows) fn end_later(gate: &Arc<Gate>, revocations: &[Revocation]) {
-    let targets = revocations.iter().filter(|entry| ends_sessions(entry)).map(Revocation::id);
-    let looks: Vec<_> = targets.filter_map(|id| gate.second_looks.leave(id, (), |(), ()| ())).collect();
-    if !looks.is_empty() {
-        let late = Arc::clone(gate);
-        gate.errands.spawn(async move { look_again(&late, looks).await });
-    }
+    second_look::leave(gate, revocations, true);
 }
 
-/// What could not be confirmed may stand all the same, and nobody may ask again: then its sessions are ended.
+/// What could not be confirmed may stand all the same, or come to stand, and nobody may ask again: then its sessions are ended.
 pub(in crate::flows) fn end_where_made(gate: &Arc<Gate>, fault: &StoreFault, revocations: &[Revocation]) {
     match fault {
         StoreFault::NotHereYet | StoreFault::Deadline | StoreFault::Unfinished(_) => {
-            end_later(gate, revocations);
+            second_look::leave(gate, revocations, false);
         }
         // While the store is away everybody who asks would leave an errand.
         StoreFault::Unavailable(_) | StoreFault::Unreadable(_) => {}
     }
-}
-
-/// Looks for the sessions once more, however long the store is away, and again where that was asked for meanwhile. What was
-/// lifted meanwhile ends nobody who came since.
-async fn look_again(gate: &Gate, mut looks: Vec<Turn<RevocationId, ()>>) {
-    loop {
-        looks.retain_mut(|look| look.take().is_some());
-        if looks.is_empty() {
-            return;
-        }
-        tokio::time::sleep(AGAIN).await;
-        let (mut pause, longest) = RETRY;
-        while let Err(fault) = end_sessions_again(gate, looks.iter().map(|look| *look.of())).await {
-            tracing::warn!(%fault, "sessions that were revoked could not be looked for again yet");
-            tokio::time::sleep(pause).await;
-            pause = (2 * pause).min(longest);
-        }
-    }
-}
-
-async fn end_sessions_again(
-    gate: &Gate,
-    targets: impl Iterator<Item = RevocationId> + Send,
-) -> Result<(), StoreFault> {
-    for target in targets {
-        // As it stands: of two moments that were asked for the later counts.
-        if let Some(standing) = gate.revocation_log.find(target).await? {
-            end_sessions(gate, &[standing]).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Takes a revocation back, and gives it as it stood then: a block with all who held it and nobody who came since, a watermark
@@ -213,30 +174,77 @@ const fn ends_sessions(revocation: &Revocation) -> bool {
     matches!(revocation.target.kind, Kind::Sid | Kind::Sub | Kind::Client | Kind::Family)
 }
 
+/// The first fault of several. What comes after it is done all the same: one record that cannot be read must not keep all
+/// others of a person or client from being ended.
+#[derive(Default)]
+struct First(Option<StoreFault>);
+
+impl First {
+    /// Whether to go on: of a store that hangs each call would take its whole deadline.
+    fn note(&mut self, told: Result<(), StoreFault>) -> bool {
+        let Err(fault) = told else { return true };
+        let hangs = fault == StoreFault::Deadline;
+        self.0.get_or_insert(fault);
+        !hangs
+    }
+
+    fn told(self) -> Result<(), StoreFault> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 /// Ends the sessions that these name and names the access tokens that they handed out. A session that began after the
 /// moment of a revocation goes on.
 async fn end_sessions(gate: &Gate, revocations: &[Revocation]) -> Result<(), StoreFault> {
     let live = gate.live.load_full();
-    let mut ended = BTreeSet::new();
+    let (mut ended, mut first) = (BTreeSet::new(), First::default());
     for revocation in revocations {
-        let families = match (revocation.target.kind, FamilyId::parse(&revocation.target.value)) {
-            (Kind::Family, family) => family.into_iter().collect(),
-            _ => reach::families(gate, &live, &revocation.target).await?,
-        };
-        let before = match revocation.rule {
-            Rule::Before(before) => Some(before),
-            Rule::Outright | Rule::Block => None,
-        };
-        let mut over = BTreeSet::new();
-        for family in families {
-            if ended.insert((family, before.map(Timestamp::as_secs)))
-                && let Some(issued) = reach::end(gate, family, before).await?
-            {
-                name_tokens(gate, &issued).await?;
-                over.insert(family);
-            }
+        if !first.note(end_sessions_of(gate, &live, revocation, &mut ended).await) {
+            break;
         }
-        reach::forget_ended(gate, &live, &revocation.target, &over).await;
+    }
+    first.told()
+}
+
+/// `ended`: those that have been, and by which moment.
+async fn end_sessions_of(
+    gate: &Gate,
+    live: &Live,
+    revocation: &Revocation,
+    ended: &mut BTreeSet<(FamilyId, Option<i64>)>,
+) -> Result<(), StoreFault> {
+    let (families, told) = match (revocation.target.kind, FamilyId::parse(&revocation.target.value)) {
+        (Kind::Family, family) => (family.into_iter().collect(), Ok(())),
+        _ => reach::families(gate, live, &revocation.target).await,
+    };
+    let mut first = First::default();
+    let mut goes_on = first.note(told);
+    let before = match revocation.rule {
+        Rule::Before(before) => Some(before),
+        Rule::Outright | Rule::Block => None,
+    };
+    let mut over = BTreeSet::new();
+    for family in families {
+        if !goes_on {
+            break;
+        }
+        if ended.insert((family, before.map(Timestamp::as_secs))) {
+            goes_on = first.note(end_and_name(gate, family, before, &mut over).await);
+        }
+    }
+    reach::forget_ended(gate, live, &revocation.target, &over).await;
+    first.told()
+}
+
+async fn end_and_name(
+    gate: &Gate,
+    family: FamilyId,
+    before: Option<Timestamp>,
+    over: &mut BTreeSet<FamilyId>,
+) -> Result<(), StoreFault> {
+    if let Some(issued) = reach::end(reach::shared(gate), &*gate.clock, family, before).await? {
+        name_tokens(gate, &issued).await?;
+        over.insert(family);
     }
     Ok(())
 }

@@ -18,6 +18,9 @@ use crate::flows::ports::StoreFault;
 use crate::state::backlog::Turn;
 use crate::state::live::Live;
 
+/// How many are named at once: a list that was away for long must not take as long for all of them as it has for one call.
+const PIECE: usize = 1000;
+
 /// What of one session is to be named, and is not in the list yet.
 #[derive(Debug, Default)]
 pub struct Unnamed {
@@ -37,20 +40,26 @@ impl Unnamed {
         self.issued.append(&mut new.issued);
     }
 
-    /// Tries to put it into the list; what has ended meanwhile need not be there.
+    /// Tries to put it into the list, a piece at a time; what is there is left out when this is tried again. What has ended
+    /// meanwhile need not be there.
     async fn write(&mut self, gate: &Gate) -> Result<(), StoreFault> {
         let now = gate.clock.now();
         self.issued.retain(|_, token| now < token.known_until());
-        let issued = self.issued.values().map(|token| change_of(token, now));
-        let changes: Vec<_> = self.session.iter().cloned().map(Change::Add).chain(issued).collect();
-        if changes.is_empty() {
-            return Ok(());
+        while self.session.is_some() || !self.issued.is_empty() {
+            let piece: Vec<_> = self.issued.values().take(PIECE).copied().collect();
+            let issued = piece.iter().map(|token| change_of(token, now));
+            let changes: Vec<_> = self.session.iter().cloned().map(Change::Add).chain(issued).collect();
+            match gate.revocation_log.append(&changes).await {
+                // Written once is enough where nobody waits for it.
+                Ok(()) | Err(StoreFault::NotHereYet) => {}
+                Err(fault) => return Err(fault),
+            }
+            self.session = None;
+            for token in piece {
+                self.issued.remove(&token.id);
+            }
         }
-        match gate.revocation_log.append(&changes).await {
-            // Written once is enough where nobody waits for it.
-            Ok(()) | Err(StoreFault::NotHereYet) => Ok(()),
-            Err(fault) => Err(fault),
-        }
+        Ok(())
     }
 }
 

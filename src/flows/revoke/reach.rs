@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::core::denial::{Denial, SessionEnd};
+use crate::core::denial::SessionEnd;
 use crate::core::digest::of_parts;
 use crate::core::hex;
 use crate::core::revocation::{Kind, Target, Whose};
@@ -19,8 +19,8 @@ use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::core::time::Timestamp;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
-use crate::flows::exchange::coordinate::change_known;
-use crate::flows::ports::{Keep, StoreFault, StoreKey, Value, Version};
+use crate::flows::exchange::coordinate::try_to_change_known;
+use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Value, Version};
 use crate::flows::revoke::name_tokens;
 use crate::state::live::Live;
 
@@ -104,7 +104,8 @@ async fn add(gate: &Gate, key: &StoreKey, new: Entry, most: usize) -> Result<(),
         let too_many = entries.len().saturating_sub(most).min(AT_ONCE);
         for oldest in entries.drain(..too_many) {
             tracing::warn!("somebody has so many sessions that the oldest is ended");
-            let issued = end(gate, FamilyId::from_bytes(oldest.family), None).await?;
+            let oldest = FamilyId::from_bytes(oldest.family);
+            let issued = end(&*gate.store, &*gate.clock, oldest, None).await?;
             name_tokens(gate, &issued.unwrap_or_default()).await?;
         }
         if put(gate, key, expected, &entries).await? {
@@ -170,18 +171,32 @@ fn read(key: &StoreKey, bytes: &Bytes) -> Result<Vec<Entry>, StoreFault> {
     })
 }
 
-/// The sessions that an index has for what is named.
-///
-/// # Errors
-/// The store failed.
-pub(super) async fn families(gate: &Gate, live: &Live, target: &Target) -> Result<Vec<FamilyId>, StoreFault> {
-    let mut families = Vec::new();
+/// The store that knows which sessions there are: the memory of this process, where that stands in while the store is away
+/// (`on_outage: serve`), knows none of them, and would have nothing to end.
+pub(super) fn shared(gate: &Gate) -> &dyn Store {
+    gate.store.shared().unwrap_or(&*gate.store)
+}
+
+/// The sessions that the indexes have for what is named; and, where one of these cannot be read, the fault, beside those of
+/// the others.
+pub(super) async fn families(
+    gate: &Gate,
+    live: &Live,
+    target: &Target,
+) -> (Vec<FamilyId>, Result<(), StoreFault>) {
+    let (mut families, mut told) = (Vec::new(), Ok(()));
     for key in keys(live, target) {
-        if let Some((_, bytes)) = gate.store.get(&key).await?.value {
-            families.extend(read(&key, &bytes)?.into_iter().map(|entry| FamilyId::from_bytes(entry.family)));
+        let found = shared(gate).get(&key).await.and_then(|found| match found.value {
+            Some((_, bytes)) => read(&key, &bytes),
+            None => Ok(Vec::new()),
+        });
+        match found {
+            Ok(found) => families.extend(found.into_iter().map(|entry| FamilyId::from_bytes(entry.family))),
+            Err(StoreFault::Deadline) => return (families, Err(StoreFault::Deadline)),
+            Err(fault) => told = told.and(Err(fault)),
         }
     }
-    Ok(families)
+    (families, told)
 }
 
 /// The indexes of what is named.
@@ -201,7 +216,8 @@ fn keys(live: &Live, target: &Target) -> Vec<StoreKey> {
 /// # Errors
 /// The store failed.
 pub(super) async fn end(
-    gate: &Gate,
+    store: &dyn Store,
+    clock: &dyn Clock,
     family: FamilyId,
     before: Option<Timestamp>,
 ) -> Result<Option<Vec<Issued>>, StoreFault> {
@@ -215,12 +231,5 @@ pub(super) async fn end(
         }
         Some(known.issued().to_vec())
     };
-    let ended = change_known(&*gate.store, &*gate.clock, family, || None, step).await;
-    match ended {
-        Ok(issued) => Ok(issued.flatten()),
-        Err(Denial::StoreUnavailable) => {
-            Err(StoreFault::Unavailable("a session could not be ended".to_owned()))
-        }
-        Err(denial) => Err(StoreFault::Unavailable(format!("a session could not be ended: {denial:?}"))),
-    }
+    try_to_change_known(store, clock, family, || None, step).await.map(Option::flatten)
 }

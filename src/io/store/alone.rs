@@ -72,6 +72,10 @@ impl Store for RedisOrAlone {
         .boxed()
     }
 
+    fn shared(&self) -> Option<&dyn Store> {
+        Some(&self.redis)
+    }
+
     fn health(&self) -> StoreHealth {
         self.redis.health()
     }

@@ -150,6 +150,19 @@ impl EmbeddedLog {
         Ok(answered)
     }
 
+    /// Waits for all that the writer was asked before.
+    async fn behind_the_writer(&self) -> Result<At<()>, StoreFault> {
+        let pass = || {
+            let (passes, passed) = oneshot::channel();
+            self.writer.send(Errand::Pass(passes)).map_err(|_| writer_ended())?;
+            Ok(passed)
+        };
+        match self.shared.keeping.when_open(pass).await? {
+            At::Here(passed) => passed.await.map(At::Here).map_err(|_| writer_ended()),
+            At::There(to) => Ok(At::There(to)),
+        }
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         what: impl Fn(&ListFile) -> Result<T, StoreFileError> + Clone + Send + 'static,
@@ -205,8 +218,12 @@ impl RevocationLog for EmbeddedLog {
         self.in_time(self.write(found, changes)).boxed()
     }
 
+    /// Behind what is being written: that it is not there yet says nothing while a disk hangs.
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
         let find = async move {
+            if let At::There(to) = self.behind_the_writer().await? {
+                return to.revocations.find(id).await;
+            }
             match self.read(move |file| file.find(id)).await? {
                 At::Here(found) => Ok(found),
                 At::There(to) => to.revocations.find(id).await,

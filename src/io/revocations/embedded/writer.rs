@@ -27,6 +27,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What the writer is asked for, in order.
 pub(super) enum Errand {
     Append(Append),
+    /// All that stood before it is done.
+    Pass(oneshot::Sender<()>),
     /// The sender goes when the whole list is in the tables.
     Follow(Arc<Revocations>, Sender<()>),
     Close(oneshot::Sender<Result<(), StoreFileError>>),
@@ -151,6 +153,7 @@ impl Writer {
     fn carry_out(&mut self, errand: Errand) {
         match errand {
             Errand::Append(append) => drop(self.write_together(append)),
+            Errand::Pass(passes) => drop(passes.send(())),
             Errand::Follow(tables, whole) => {
                 self.followed = Some((tables, Loaded::InPart(Loading::begin(), Some(whole))));
             }

@@ -48,27 +48,24 @@ impl Follower {
         // What Redis lacks because it was lifted is not lost.
         let (mut gone, lost): (Vec<_>, Vec<_>) =
             lacking.into_iter().partition(|lacking| told.has_lifted(lacking));
-        again.extend(lost);
-        let mut given = again;
-        if !given.is_empty() {
-            let again: Vec<_> = given.iter().cloned().map(Change::Add).collect();
-            append(&shared, &[], &again).await?;
-        }
-        // All at once, which they mostly can be; else each by itself, as those of which something is there.
-        let (lost, others): (Vec<_>, Vec<_>) =
+        let (lost_blocks, others): (Vec<_>, Vec<_>) =
             lacking_blocks.into_iter().partition(|block| !told.is_lifted(block.id()));
-        let nothing: Vec<_> = lost.iter().map(|block| Seen { id: block.id(), entry: None }).collect();
-        let lost_again: Vec<_> = lost.iter().cloned().map(Change::Add).collect();
-        if !lost.is_empty() && append(&shared, &nothing, &lost_again).await? {
-            given.extend(lost);
-        } else {
-            blocks.extend(lost);
+        let mut given = Vec::new();
+        // All at once, which they mostly can be; else each by itself, as those of which something is there.
+        for (lost, by_itself) in [(lost, &mut again), (lost_blocks, &mut blocks)] {
+            let all_at_once = put_where_nothing_is(&shared, &lost).await?;
+            if all_at_once { &mut given } else { by_itself }.extend(lost);
         }
         blocks.extend(others);
-        for block in blocks {
-            match give_back_block(&shared, &block, told, now).await? {
-                Given::Back => given.push(block),
-                Given::NoMore => gone.push(block),
+        for here in again.into_iter().chain(blocks) {
+            let became = if is_block(&here) {
+                give_back_block(&shared, &here, told, now).await?
+            } else {
+                give_back_entry(&shared, &here, told).await?
+            };
+            match became {
+                Given::Back => given.push(here),
+                Given::NoMore => gone.push(here),
                 Given::Already => {}
             }
         }
@@ -101,13 +98,53 @@ fn until_lifted(given: &[Revocation]) -> Vec<String> {
     if lines.is_empty() && !given.is_empty() { vec![String::new()] } else { lines }
 }
 
-/// What became of a block that is not there as it is here.
+/// What became of an entry that is not there as it is here.
 enum Given {
     Back,
-    /// All who hold it here hold it there, or let go of it there.
+    /// It reaches as far there; of a block: all who hold it here hold it there, or let go of it there.
     Already,
     /// It was lifted.
     NoMore,
+}
+
+/// Puts them there if nothing is there of any: somebody may make one anew at the same moment. Gives whether it did.
+async fn put_where_nothing_is(shared: &Shared, lost: &[Revocation]) -> Result<bool, StoreFault> {
+    let nothing: Vec<_> = lost.iter().map(|lost| Seen { id: lost.id(), entry: None }).collect();
+    let again: Vec<_> = lost.iter().cloned().map(Change::Add).collect();
+    if again.is_empty() { Ok(true) } else { append(shared, &nothing, &again).await }
+}
+
+/// Puts an entry that is no block there, beside what is there of it: of two moments the later.
+async fn give_back_entry(shared: &Shared, here: &Revocation, told: &mut Told) -> Result<Given, StoreFault> {
+    let (Shared { link, names, .. }, id) = (shared, here.id());
+    for _ in 0..TRIES {
+        let there = link.ask(async |line| scripts::find(line, names, id).await).await?;
+        let both = if let Some(there) = &there {
+            let both = later_of(there, here);
+            if (both.rule, both.until) == (there.rule, there.until) {
+                return Ok(Given::Already);
+            }
+            both
+        } else {
+            told.read_on(shared).await?;
+            if told.has_lifted(here) {
+                return Ok(Given::NoMore);
+            }
+            here.clone()
+        };
+        if append(shared, &[Seen { id, entry: there }], &[Change::Add(both)]).await? {
+            return Ok(Given::Back);
+        }
+    }
+    Err(StoreFault::Unavailable("an entry that Redis lost is changed all the time".to_owned()))
+}
+
+/// What was made last, with the later moments of both.
+fn later_of(there: &Revocation, here: &Revocation) -> Revocation {
+    let (newer, older) = if there.made_at < here.made_at { (here, there) } else { (there, here) };
+    // `None` is the latest.
+    let until = newer.until.zip(older.until).map(|(newer, older)| newer.max(older));
+    Revocation { until, ..newer.clone().in_place_of(older) }
 }
 
 /// Puts a block there beside what is there of it.
@@ -255,9 +292,20 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
     use crate::core::revocation::holders::Hand;
     use crate::core::revocation::{Kind, Target, Whose};
+    use crate::flows::ports::RevocationLog as _;
+    use crate::io::revocations::redis::RedisLog;
+    use crate::io::store::redis::link::KeptLink;
+    use crate::io::store::tests::redis::settings;
+    use crate::io::store::tests::servers::Server;
+    use crate::io::store::tests::until;
+    use crate::io::system::SystemClock;
+    use crate::state::revocations::Revocations;
 
     const ONE: &str = "https://one";
     const TWO: &str = "https://two";
@@ -285,6 +333,49 @@ mod tests {
         assert_eq!(lines.iter().map(|line| line.split(' ').count()).collect::<Vec<_>>(), [NAMED, 1]);
     }
 
+    #[tokio::test]
+    async fn what_is_made_anew_while_it_is_given_back_is_not_overtaken() {
+        let (server, folder, clock) =
+            (Server::start(&[]), tempfile::tempdir().unwrap(), Arc::new(SystemClock));
+        let link = KeptLink::start(settings(&[&server]), clock.clone());
+        let log = RedisLog::start(link, folder.path(), Duration::from_secs(300), clock, true);
+        let mut follower = Follower::new(log.shared.clone(), Arc::new(Revocations::new([1; 16])));
+        let at = |seconds| Timestamp::from_secs(4_000_000_000 + seconds);
+        let made = |rule, made_at, until: Option<i64>| {
+            let target = Target { kind: Kind::Sub, whose: Whose::All, value: "alice".to_owned() };
+            Revocation { until: until.map(at), ..Revocation::new(target, rule, at(made_at)) }
+        };
+        let before = |moment| Rule::Before(at(moment));
+        // Here, as it is made there meanwhile, and what is there then.
+        for (here, meanwhile, both) in [
+            (
+                made(Rule::Outright, 1, Some(10)),
+                made(Rule::Outright, 2, Some(20)),
+                made(Rule::Outright, 2, Some(20)),
+            ),
+            (made(Rule::Outright, 1, Some(10)), made(Rule::Outright, 2, None), made(Rule::Outright, 2, None)),
+            (
+                made(Rule::Outright, 1, Some(30)),
+                made(Rule::Outright, 2, Some(20)),
+                made(Rule::Outright, 2, Some(30)),
+            ),
+            (made(before(1), 1, Some(10)), made(before(2), 2, Some(20)), made(before(2), 2, Some(20))),
+            (made(before(3), 1, Some(30)), made(before(2), 2, Some(20)), made(before(3), 2, Some(30))),
+        ] {
+            // It was lacking, or there was less, when that was asked.
+            for is_less in [false, true] {
+                let lift = Change::Lift(meanwhile.clone());
+                for change in [lift, Change::Add(meanwhile.clone())] {
+                    until("Redis", async || log.append(std::slice::from_ref(&change)).await.is_ok()).await;
+                }
+                let [less, lacking] = [is_less, !is_less].map(|is| Vec::from_iter(is.then(|| here.clone())));
+                follower.give_back(less, lacking, &mut Told::default()).await.unwrap();
+                let there = log.find(both.id()).await.unwrap();
+                assert_eq!(there, Some(both.clone()), "{is_less} {here:?} {meanwhile:?}");
+            }
+        }
+    }
+
     #[test]
     fn what_the_log_never_heard_of_is_lost_and_who_let_go_there_is_not() {
         let (add, lift) = (|by: &[_]| Change::Add(held(by)), |by: &[_]| Change::Lift(held(by)));
@@ -307,6 +398,7 @@ mod tests {
             assert_eq!(told.lost_of(&held(&here)), lost, "{log:?}");
         }
     }
+
     #[test]
     fn what_was_made_after_the_lift_was_not_lifted() {
         let made = |rule, at: i64| {

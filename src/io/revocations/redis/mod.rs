@@ -222,15 +222,16 @@ impl RevocationLog for RedisLog {
         .boxed()
     }
 
-    /// Asks Redis, and the file while that is away.
+    /// Asks Redis, and the file while that is away. What the file lacks another replica may have written, and Redis may be
+    /// about to write it: that says nothing.
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
         async move {
             let Shared { link, names, local, .. } = &*self.shared;
             match link.ask(async |line| scripts::find(line, names, id).await).await {
                 Ok(found) => Ok(found),
                 Err(fault) => match local.read(move |file| file.find(id)).await {
-                    Some(found) => found,
-                    None => Err(fault),
+                    Some(Ok(Some(found))) => Ok(Some(found)),
+                    Some(Ok(None) | Err(_)) | None => Err(fault),
                 },
             }
         }

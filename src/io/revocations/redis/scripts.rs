@@ -35,8 +35,9 @@ for _, id in ipairs(ended) do
 end
 ";
 
-/// ARGV: how many conditions; of each an id, what the record there must begin with (empty: there is none), and how much of it
-/// that says (-1: the whole). Then of each change: `A` or `L`, id, nonce, before, until, bytes. Gives whether they were made.
+/// ARGV: the latest moment, in ms, or 0; how many conditions; of each an id, what the record there must begin with (empty: there is none), and how much of it
+/// that says (-1: the whole). Then of each change: `A` or `L`, id, nonce, before, until, bytes. Gives whether they were made (1)
+/// or not (0); 2: it is too late, as it is for a put (`io::store::redis`).
 ///
 /// In a cluster the library sends a call again whose connection broke: the nonce of its last change says that it was made, and
 /// nothing is made of it again, neither of what others made of it meanwhile.
@@ -45,8 +46,10 @@ local from = math.max(tonumber(redis.call('HGET', about, 'seq')) - 99, 0)
 for _, entry in ipairs(redis.call('XRANGE', log, string.format('%.0f-0', from), '+')) do
   if entry[2][4] == ARGV[#ARGV-3] then return 1 end
 end
-local changes = 3 + 3 * tonumber(ARGV[2])
-for at = 3, changes - 1, 3 do
+local latest = tonumber(ARGV[2])
+if latest > 0 and latest < t[1] * 1000 + math.floor(t[2] / 1000) then return 2 end
+local changes = 4 + 3 * tonumber(ARGV[3])
+for at = 4, changes - 1, 3 do
   local there = redis.call('HGET', records, ARGV[at]) or ''
   if string.sub(there, 1, tonumber(ARGV[at+2])) ~= ARGV[at+1] then return 0 end
 end
@@ -170,7 +173,7 @@ pub(super) async fn append(
     last: u64,
 ) -> RedisResult<Result<bool, StoreFault>> {
     let mut command = names.script([BEGIN, APPEND]);
-    command.arg(found.len());
+    command.arg(line.latest()).arg(found.len());
     for Seen { id, entry } in found {
         let expected = entry.as_ref().map(as_found).unwrap_or_default();
         let counts = entry.as_ref().filter(|entry| entry.rule != Rule::Block).map(|_| expected.len());
@@ -184,7 +187,11 @@ pub(super) async fn append(
         command.arg(op).arg(change.id().as_bytes()).arg(&nonce.to_be_bytes());
         command.arg(before(revocation)).arg(digits(revocation.until)).arg(revocation.to_bytes());
     }
-    line.query::<bool>(&mut command).await.map(Ok)
+    Ok(match line.query::<u8>(&mut command).await? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(StoreFault::Deadline),
+    })
 }
 
 /// As a block is kept there, of which nothing is merged: what was read of it makes the same bytes.
@@ -369,12 +376,15 @@ pub(super) fn unreadable() -> StoreFault {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::core::revocation::{Kind, Target, Whose};
+    use crate::flows::ports::StoreHealth;
     use crate::io::store::redis::link::KeptLink;
     use crate::io::store::tests::redis::settings;
     use crate::io::store::tests::servers::Server;
+    use crate::io::store::tests::until;
     use crate::io::system::SystemClock;
 
     fn entry(rule: Rule, made_at: i64) -> Revocation {
@@ -418,6 +428,31 @@ mod tests {
             let there = link.ask(async |line| find(line, &names, id).await).await.unwrap();
             assert_eq!(there, Some(entry(rule, 2)), "it stays");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_is_not_made_when_redis_goes_on_much_later() {
+        let server = Server::start(&[]);
+        let (link, names) = link_to(&server);
+        let knows_its_clock = async || link.ask(async |line| Ok(Ok(line.latest() > 0))).await == Ok(true);
+        until("its clock", knows_its_clock).await;
+        let change = Change::Add(entry(Rule::Outright, 1));
+        let ask = async || {
+            let changes = std::slice::from_ref(&change);
+            link.ask(async |line| append(line, &names, &[], changes, nonce()).await).await
+        };
+        server.hang();
+        let began = Instant::now();
+        assert_eq!(ask().await, Err(StoreFault::Deadline));
+        until("time to pass", async || began.elapsed() > Duration::from_secs(3)).await;
+        server.go_on();
+        until("Redis", async || link.health() == StoreHealth::Up).await;
+        let there = async || link.ask(async |line| find(line, &names, change.id()).await).await;
+        for _ in 0..20 {
+            assert_eq!(there().await, Ok(None));
+        }
+        assert_eq!(ask().await, Ok(true));
+        assert_eq!(there().await, Ok(Some(change.revocation().clone())));
     }
 
     #[tokio::test]

@@ -332,6 +332,20 @@ async fn calls_do_not_wait_for_ever_for_a_list_that_was_given_up() {
 }
 
 #[tokio::test]
+async fn what_a_disk_that_hangs_may_still_write_is_not_said_to_be_nowhere() {
+    let (folder, faults) = (folder(), Arc::new(Faults::default()));
+    let backend = Backend { faults: Some(faults.clone()) };
+    let tuning = Tuning { backend, patience: Duration::from_millis(200), ..Tuning::default() };
+    let log = open_as(folder.path(), Arc::new(SystemClock), tuning);
+    faults.hangs.store(true, Ordering::SeqCst);
+    let late = jti("late");
+    assert_eq!(log.append(&[Change::Add(late.clone())]).await, Err(StoreFault::Deadline));
+    assert_eq!(log.find(late.id()).await, Err(StoreFault::Deadline));
+    faults.hangs.store(false, Ordering::SeqCst);
+    until("an answer", async || log.find(late.id()).await == Ok(Some(late.clone()))).await;
+}
+
+#[tokio::test]
 async fn a_file_that_another_process_has_is_an_error_that_names_it() {
     let folder = folder();
     let first = open(folder.path());

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connect::{Connection, connect};
 use super::rights::{is_of_one_call, missing};
-use super::{DEADLINE, get, put};
+use super::{BEYOND, DEADLINE, get, put};
 use crate::config::settings::{OnOutage, Redis, Topology};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Keep, StoreFault, StoreHealth, Value, random};
@@ -126,8 +126,14 @@ impl Line {
         }
     }
 
+    /// Until when, by the server's clock in milliseconds, a change that is asked for now may be made: what a Redis that hung
+    /// makes of it later, nobody looks for any more. 0: nobody can say.
+    pub(in crate::io) fn latest(&self) -> i64 {
+        self.clock_in(DEADLINE + BEYOND).map_or(0, Timestamp::as_millis)
+    }
+
     /// What the server's clock will say after `time`, at the earliest.
-    pub(in crate::io) fn clock_in(&self, time: Duration) -> Option<Timestamp> {
+    fn clock_in(&self, time: Duration) -> Option<Timestamp> {
         let (at, said) = *self.clock.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         (said.as_millis() > 0).then(|| said.plus(at.elapsed()).plus(time))
     }

@@ -30,7 +30,7 @@ use link::{KeptLink, Line};
 
 /// How long a call takes at most.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// How long after its deadline a put may still be done: the server's clock is known as of the latest answer.
+/// How long after its deadline a change may still be made: the server's clock is known as of the latest answer.
 const BEYOND: Duration = Duration::from_secs(1);
 /// The longest lifetime that is asked for.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
@@ -105,10 +105,9 @@ async fn put(
     let version = new_version();
     let expected = expected.map(|version| version.0.to_be_bytes().to_vec()).unwrap_or_default();
     let lifetime = value.lifetime.clamp(Duration::from_millis(1), LONGEST).as_millis();
-    let latest = line.clock_in(DEADLINE + BEYOND).map_or(0, Timestamp::as_millis);
     let mut command = script(PUT, key);
     command.arg(expected).arg(&version.0.to_be_bytes()).arg(&*value.bytes);
-    command.arg(u64::try_from(lifetime).unwrap_or(u64::MAX)).arg(latest);
+    command.arg(u64::try_from(lifetime).unwrap_or(u64::MAX)).arg(line.latest());
     let (outcome, now): (u8, i64) = line.query(&mut command).await?;
     line.clock_says(Timestamp::from_millis(now));
     Ok(match outcome {

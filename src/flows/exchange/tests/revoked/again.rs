@@ -1,5 +1,7 @@
 //! What is cut short while access is taken back, and what becomes of it: later by itself, and when somebody asks again.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::core::revocation::RevocationId;
 use crate::flows::ports::{Listed, Part, RevocationLog, Seen};
@@ -15,6 +17,12 @@ pub(in crate::flows::exchange::tests) struct Cut {
     appends: AtomicI64,
     /// What is appended is durable, and its writer hears of this fault.
     loses: Mutex<Option<StoreFault>>,
+    /// The next change is made after so long, or never (`None` within), and its writer hears of the deadline at once.
+    late: Mutex<Option<Option<Duration>>>,
+    /// Nobody can ask the list.
+    is_silent: AtomicBool,
+    /// How many changes each call made.
+    made: Mutex<Vec<usize>>,
 }
 
 impl Store for Cut {
@@ -52,13 +60,27 @@ impl RevocationLog for Cut {
             if self.appends.fetch_sub(1, Ordering::SeqCst) == 0 {
                 return Err(StoreFault::Unavailable("it is away in this test".to_owned()));
             }
+            if let Some(late) = self.late.lock().unwrap().take() {
+                let (log, changes) = (self.log.clone(), changes.to_vec());
+                if let Some(late) = late {
+                    tokio::spawn(async move {
+                        tokio::time::sleep(late).await;
+                        log.append(&changes).await
+                    });
+                }
+                return Err(StoreFault::Deadline);
+            }
             let made = self.log.append_if(found, changes).await?;
+            self.made.lock().unwrap().push(changes.len());
             self.loses.lock().unwrap().take().map_or(Ok(made), Err)
         }
         .boxed()
     }
 
     fn find(&self, id: RevocationId) -> BoxFuture<'_, Result<Option<Revocation>, StoreFault>> {
+        if self.is_silent.load(Ordering::SeqCst) {
+            return async { Err(StoreFault::Unavailable("it is away in this test".to_owned())) }.boxed();
+        }
         self.log.find(id)
     }
 
@@ -80,6 +102,9 @@ impl Scene {
             puts: AtomicI64::new(-1),
             appends: AtomicI64::new(-1),
             loses: Mutex::default(),
+            late: Mutex::default(),
+            is_silent: AtomicBool::new(false),
+            made: Mutex::default(),
         });
         let gate = Arc::get_mut(&mut self.gate).unwrap();
         (gate.store, gate.revocation_log) = (cut.clone(), cut.clone());
@@ -92,6 +117,75 @@ impl Cut {
     pub(in crate::flows::exchange::tests) fn loses_an_answer(&self, fault: StoreFault) {
         *self.loses.lock().unwrap() = Some(fault);
     }
+
+    /// One change of the list fails, after so many.
+    pub(super) fn fails_after(&self, changes: i64) {
+        self.appends.store(changes, Ordering::SeqCst);
+    }
+
+    /// How many changes each call made.
+    pub(super) fn made(&self) -> Vec<usize> {
+        self.made.lock().unwrap().clone()
+    }
+}
+
+/// Who asks hears of a deadline, and is a replica of a list that hangs for ten seconds.
+#[tokio::test(start_paused = true)]
+async fn what_is_written_long_after_whoever_asked_was_refused_ends_its_sessions_all_the_same() {
+    for kind in ["sid", "sub", "family", "sub that was taken back before"] {
+        let mut scene = Scene::strict();
+        let cut = scene.cut();
+        let claims = json!({ "jti": "t", "sub": null, "client_id": null });
+        let (cookie, token) = scene.signed_in_with(claims, Some(&id_token_of("alice"))).await;
+        let family = scene.grant_of(&cookie).family.to_string();
+        let value = match kind {
+            "sid" => "sid-1",
+            "family" => &family,
+            _ => "alice",
+        };
+        let (kind, before) = kind.split_once(' ').map_or((kind, None), |(kind, _)| (kind, Some(())));
+        let wanted = json!({ "kind": kind, "value": value });
+        if before.is_some() {
+            let long_ago = scene.clock.now().minus(Duration::from_secs(3600)).to_rfc3339();
+            scene.revoke(json!({ "kind": kind, "value": value, "before": long_ago })).await.unwrap();
+        }
+        *cut.late.lock().unwrap() = Some(Some(Duration::from_secs(10)));
+        let refused = scene.revoke(wanted).await;
+        assert!(matches!(refused, Err(RevokeError::Store(StoreFault::Deadline))), "{kind}");
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert_eq!(scene.takes(&token).await, Ok(()), "{kind}: nothing names it yet");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{kind}, before: {before:?}");
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(1)).await, 0, "{kind}: it was found");
+    }
+}
+
+/// A Redis that was away for long, and gets back from another replica what a failover lost.
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_a_long_outage_ends_its_sessions_too() {
+    let mut scene = Scene::strict();
+    let cut = scene.cut();
+    let claims = json!({ "jti": "t", "sub": null, "client_id": null });
+    let (_, token) = scene.signed_in_with(claims, Some(&id_token_of("alice"))).await;
+    *cut.late.lock().unwrap() = Some(Some(Duration::from_secs(660)));
+    scene.revoke(json!({ "kind": "sub", "value": "alice" })).await.unwrap_err();
+    cut.is_silent.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    cut.is_silent.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!(scene.takes(&token).await, Ok(()), "nothing names it yet");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_written_is_looked_for_for_two_minutes() {
+    let mut scene = Scene::strict();
+    let cut = scene.cut();
+    *cut.late.lock().unwrap() = Some(None);
+    scene.revoke(json!({ "kind": "sub", "value": "alice" })).await.unwrap_err();
+    assert_eq!(scene.gate.errands.finished(Duration::from_secs(110)).await, 1);
+    assert_eq!(scene.gate.errands.finished(Duration::from_secs(30)).await, 0);
 }
 
 /// Two sessions of alice, whose access tokens do not say so.

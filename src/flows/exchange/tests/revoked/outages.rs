@@ -78,6 +78,28 @@ async fn what_comes_while_an_errand_tries_is_named_by_that_one() {
     assert!(scene.gate.revocations.names_token(issued(20).id, now));
 }
 
+/// What came together in a long outage takes no call that would be as long.
+#[tokio::test(start_paused = true)]
+async fn what_came_together_is_named_a_piece_at_a_time_and_each_piece_once() {
+    let mut scene = Scene::strict();
+    let cut = scene.cut();
+    scene.next(access_token(&scene, json!({})));
+    let family = scene.grant_of(&scene.signed_in_cookie().await).family;
+    let issued = |number: usize| Issued {
+        id: TokenId::of(AS, Some(&number.to_string()), ""),
+        expires_at: scene.clock.now().plus(Duration::from_secs(600)),
+        generation: 0,
+    };
+    let all: Vec<_> = (0..2500).map(issued).collect();
+    // The second call comes to nothing.
+    cut.fails_after(1);
+    name_tokens_in_background(&scene.gate, family, &all);
+    assert_eq!(scene.errands_left().await, 0);
+    let now = scene.clock.now();
+    assert!(all.iter().all(|token| scene.gate.revocations.names_token(token.id, now)));
+    assert_eq!(cut.made(), [1000, 1000, 500]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_signs_out_everywhere_over_and_over_while_the_store_is_away_leaves_one_errand() {
     const EVERYWHERE: &str = "client_id=web-app&everywhere=true";

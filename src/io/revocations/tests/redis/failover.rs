@@ -170,6 +170,20 @@ async fn a_list_that_moves_in_its_cluster_while_it_is_read_is_read_from_its_begi
     assert!((0..5000).all(|n| reader.refuses(&jti(n))));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_file_lacks_is_not_said_to_be_nowhere_while_redis_is_away() {
+    let mut server = Server::start(&[]);
+    let replica = Replica::of(&server).await;
+    add(&*replica.log, [jti("kept")]).await;
+    replica.has_kept(&jti("kept")).await;
+    assert_eq!(replica.log.find(jti("never").id()).await, Ok(None));
+    server.kill();
+    replica.is_away().await;
+    assert!(matches!(replica.log.find(jti("kept").id()).await, Ok(Some(_))), "its file has it");
+    let never = replica.log.find(jti("never").id()).await;
+    assert!(matches!(never, Err(StoreFault::Unavailable(_))), "Redis may have it: {never:?}");
+}
+
 /// A master, the server that takes over from it, and the Sentinel that says which it is.
 struct Masters {
     master: Server,

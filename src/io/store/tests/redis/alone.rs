@@ -15,6 +15,8 @@ async fn serving_alone_goes_on_in_memory_says_so_once_and_ends_when_redis_is_bac
         let alone = async || matches!(store.health(), StoreHealth::Away { alone: true, .. });
         until("the outage", alone).await;
         assert_eq!(held(&store, &key("x")).await, None, "it is somewhere else, or of another outage");
+        let shared = store.shared().unwrap().get(&key("x")).await;
+        assert!(shared.is_err(), "whoever must not take that for an answer: {shared:?}");
         assert_eq!(store.put_if(&key("x"), Some(in_redis), durable("y")).await.unwrap(), None);
         let meanwhile = store.put_if(&key("x"), None, durable("meanwhile")).await.unwrap().unwrap();
         assert_eq!(held(&store, &key("x")).await, Some((meanwhile, "meanwhile".into())));

@@ -1,0 +1,135 @@
+//! Looks once more for the sessions that an entry of the list names: a replica that did not know of it yet may have let
+//! somebody in meanwhile, and the store may have been away. However long it is, and each entry by itself: one whose sessions
+//! cannot be ended holds up no other.
+//!
+//! Where nobody knows whether an entry was written, that it is not there says little: what was given up may be carried out
+//! late, and a Redis that lost it may get it back from another replica. Then it is looked for over and over, for a while.
+//!
+//! It must never end whom a lifted entry named who came since.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{RETRY, end_sessions, ends_sessions};
+use crate::core::revocation::{Revocation, RevocationId, Rule};
+use crate::core::time::Timestamp;
+use crate::flows::Gate;
+use crate::flows::ports::StoreFault;
+use crate::state::backlog::Turn;
+
+/// After this the sessions are looked for once more.
+const AGAIN: Duration = Duration::from_secs(3);
+/// For so long an entry may come of which nobody knows whether it was written, from when the list could be asked.
+const IN_DOUBT: Duration = Duration::from_secs(120);
+
+/// What is looked for once more of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// Until then it may come yet; `None`: it was written.
+    comes_until: Option<Instant>,
+    /// The moment to which it reaches then, where it has one and may come yet.
+    before: Option<Timestamp>,
+}
+
+impl Sought {
+    const WRITTEN: Self = Self { comes_until: None, before: None };
+
+    fn in_doubt(revocation: &Revocation) -> Self {
+        Self { comes_until: Some(Instant::now() + IN_DOUBT), before: moment(revocation) }
+    }
+
+    /// Of two moments the later.
+    fn join(&mut self, new: Self) {
+        self.comes_until = self.comes_until.max(new.comes_until);
+        self.before = self.before.max(new.before);
+    }
+
+    /// While the list cannot be asked nothing comes to it either.
+    fn waits_for_the_list(&mut self) {
+        self.comes_until = self.comes_until.map(|_| Instant::now() + IN_DOUBT);
+    }
+
+    /// Whether something else may come than what is there.
+    fn may_come(&self, there: Option<&Revocation>) -> bool {
+        let is_there = there.is_some_and(|there| moment(there) >= self.before);
+        !is_there && self.comes_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+const fn moment(revocation: &Revocation) -> Option<Timestamp> {
+    match revocation.rule {
+        Rule::Before(before) => Some(before),
+        Rule::Outright | Rule::Block => None,
+    }
+}
+
+/// Leaves second looks at what these name. `is_written`: whether the list is known to have them.
+pub(super) fn leave(gate: &Arc<Gate>, revocations: &[Revocation], is_written: bool) {
+    let of = |revocation: &Revocation| {
+        let sought = if is_written { Sought::WRITTEN } else { Sought::in_doubt(revocation) };
+        gate.second_looks.leave(revocation.id(), sought, Sought::join)
+    };
+    let turns: Vec<_> =
+        revocations.iter().filter(|revocation| ends_sessions(revocation)).filter_map(of).collect();
+    if !turns.is_empty() {
+        let late = Arc::clone(gate);
+        gate.errands.spawn(async move { look_at_all(&late, turns).await });
+    }
+}
+
+async fn look_at_all(gate: &Gate, turns: Vec<Turn<RevocationId, Sought>>) {
+    let mut looks: Vec<_> = turns.into_iter().filter_map(Look::due_soon).collect();
+    while let Some(first) = looks.iter().map(|look| look.due).min() {
+        sleep_until(first).await;
+        let now = Instant::now();
+        let (due, mut left): (Vec<_>, Vec<_>) = looks.into_iter().partition(|look| look.due <= now);
+        let (mut failed, mut fault) = (0, None);
+        for mut look in due {
+            let told = look.now(gate).await;
+            if let Err(new) = &told {
+                failed += 1;
+                fault.get_or_insert_with(|| new.clone());
+            }
+            left.extend(if told == Ok(true) { Look::due_soon(look.turn) } else { Some(look.put_off()) });
+        }
+        if let Some(fault) = fault {
+            tracing::warn!(%fault, failed, "sessions that were revoked could not be looked for again yet");
+        }
+        looks = left;
+    }
+}
+
+/// Somebody's turn to look at one entry.
+struct Look {
+    turn: Turn<RevocationId, Sought>,
+    sought: Sought,
+    due: Instant,
+    /// Until the next, where this one comes to nothing.
+    pause: Duration,
+}
+
+impl Look {
+    /// In a while, where anything is asked for.
+    fn due_soon(mut turn: Turn<RevocationId, Sought>) -> Option<Self> {
+        let sought = turn.take()?;
+        Some(Self { turn, sought, due: Instant::now() + AGAIN, pause: RETRY.0 })
+    }
+
+    fn put_off(self) -> Self {
+        let (due, pause) = (Instant::now() + self.pause, (2 * self.pause).min(RETRY.1));
+        Self { due, pause, ..self }
+    }
+
+    /// Ends the sessions that the entry names as it stands: of two moments that were asked for the later counts. Gives
+    /// whether that was all.
+    async fn now(&mut self, gate: &Gate) -> Result<bool, StoreFault> {
+        let there = gate.revocation_log.find(*self.turn.of()).await;
+        let there = there.inspect_err(|_| self.sought.waits_for_the_list())?;
+        if let Some(standing) = &there {
+            end_sessions(gate, std::slice::from_ref(standing)).await?;
+        }
+        Ok(!self.sought.may_come(there.as_ref()))
+    }
+}
