@@ -32,6 +32,7 @@ use crate::flows::ports::StoreHealth;
 use crate::flows::reload::{NotReloaded, Reloaded};
 use crate::flows::{Gate, Operators};
 use crate::state::live::Live;
+use crate::state::log_targets::AUDIT;
 use crate::state::metrics::Log;
 use guard::{Endpoint, Refusal};
 use readiness::Readiness;
@@ -132,7 +133,7 @@ impl Admin {
             Err(NotReloaded::Ending) => "ending",
         };
         let (who, name) = (who.address, who.name.as_deref());
-        tracing::info!(event = "audit", %who, name, outcome, "asked to read the configuration again");
+        tracing::info!(target: AUDIT, event = "audit", %who, name, outcome, "asked to read the configuration again");
         match told {
             Ok(Reloaded::TakenOver { after_restart }) => {
                 as_json(StatusCode::OK, &json!({ "reloaded": true, "after_restart": after_restart }))
@@ -158,7 +159,7 @@ impl Admin {
         let told = refresh_now(&self.gate, known).await;
         let outcome = if told.is_ok() { "fetched" } else { "failed" };
         let (who, name) = (who.address, who.name.as_deref());
-        tracing::info!(event = "audit", %who, name, issuer, outcome, "asked to fetch an issuer's keys now");
+        tracing::info!(target: AUDIT, event = "audit", %who, name, issuer, outcome, "asked to fetch an issuer's keys now");
         match told {
             Ok(keys) => as_json(StatusCode::OK, &json!({ "issuer": issuer, "keys": keys.len() })),
             Err(why) => as_json(StatusCode::BAD_GATEWAY, &json!({ "issuer": issuer, "error": why })),
