@@ -148,7 +148,7 @@ fn who_took_what_back_is_told_at_every_level() {
 }
 
 async fn revoke_a_token() {
-    let gateway = Gateway::with("").await;
+    let gateway = Gateway::with("routes: [{ path: /*, to: \"http://127.0.0.1:9\" }]").await;
     let token = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
     let (authorization, wanted) =
         (format!("Bearer {}", token.trim()), r#"{"kind":"jti","value":"one","issuer":"test"}"#);
