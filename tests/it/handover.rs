@@ -429,7 +429,7 @@ impl Service {
     /// `says`: where both processes say what they do.
     fn before(upstream: &str, says: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let top = "public_url: http://localhost:8080\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0";
+        let top = "public_url: http://gate.localhost:8080\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0";
         let text = format!("{top}\n{}", rest(upstream));
         std::fs::write(folder.path().join("jwks.json"), Issuer::new().jwks().to_string()).unwrap();
         std::fs::write(folder.path().join("config.yaml"), text).unwrap();
