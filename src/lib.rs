@@ -80,6 +80,7 @@
 //! | what a reload can follow | `app/reload.rs`, `edge/serving.rs` |
 //! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
 //! | a line of the access log | `edge/access_log.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
+//! | what is told at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
 //! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
 //! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/connections.rs`, `edge/cut_off.rs`, `edge/unread.rs`, `edge/confirmed.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/watched.rs`, `edge/body.rs`, `edge/lingering.rs`, `edge/server.rs` |
 //! | the page of the demo | `demo/page/`; what the wire shows: `demo/wire/shorten.rs` |

@@ -184,6 +184,19 @@ fn a_static_with_a_state_is_seen() {
 }
 
 #[test]
+fn an_event_that_log_level_would_silence_is_seen() {
+    let said = |fields: &str| format!("fn f() {{ tracing::info!({fields}, \"said\"); }}");
+    for fields in
+        ["event = \"audit\"", "name, event = \"security\"", "target: \"tollgate::audit\", event = \"audit\""]
+    {
+        assert_eq!(faults_of("src/flows/heard.rs", &said(fields)).len(), 1, "{fields}");
+    }
+    for fields in ["target: AUDIT, event = \"audit\"", "target: SECURITY, event = \"security\", why", "why"] {
+        assert_none(&faults_of("src/flows/heard.rs", &said(fields)));
+    }
+}
+
+#[test]
 fn a_file_that_is_too_long_is_seen() {
     let long = "fn f() {}\n".repeat(501);
     assert_eq!(faults_of("src/state/live.rs", &long).len(), 1);

@@ -111,11 +111,13 @@ impl App {
 
     /// Tokens that are accepted here must be accepted there.
     fn would_not_miss(&self, without_keys: Vec<String>) -> Result<(), HandOverError> {
-        let live = self.gate.live.load();
-        let is_ready = |name: &String| {
-            live.issuers.by_name(&IssuerName::new(name.as_str())).is_some_and(|issuer| issuer.keys_ready())
+        let (live, now) = (self.gate.live.load(), self.gate.clock.now());
+        let accepts = |name: &String| {
+            live.issuers
+                .by_name(&IssuerName::new(name.as_str()))
+                .is_some_and(|issuer| issuer.keys_usable(now))
         };
-        let missed: Vec<String> = without_keys.into_iter().filter(is_ready).collect();
+        let missed: Vec<String> = without_keys.into_iter().filter(accepts).collect();
         if missed.is_empty() { Ok(()) } else { Err(HandOverError::WithoutKeys(missed)) }
     }
 

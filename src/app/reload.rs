@@ -37,6 +37,7 @@ impl App {
             used.allow_clock_skew(settings.largest_clock_skew(), || self.gate.clock.now());
         }
         begin_counting(&self.gate, &settings);
+        self.gate.metrics.forget_what_is_no_more(&before.settings, &settings);
         self.gate.live.store(live);
         self.running.adopt(prepared);
         Ok(restart)

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,9 @@ const READING: Duration = Duration::from_secs(10);
 
 /// How long a process that is killed may take to be gone: one that waits for a disk may never be.
 const ENDING: Duration = Duration::from_secs(10);
+
+/// How long requests may take yet when the process that took over has crashed: nobody lets clients in until this one ends.
+const BRIEFLY: Duration = Duration::from_secs(2);
 
 /// What came of a reading, and what it asked for.
 type Read = (Result<Loaded, Vec<String>>, Noted);
@@ -143,7 +147,7 @@ enum Last {
     Told(End),
     /// Told once more before it had begun to stop.
     AtOnce,
-    HandedOver(Channel, Answers),
+    HandedOver(Successor, Channel, Answers),
 }
 
 async fn serve(
@@ -199,24 +203,42 @@ async fn serve(
                 );
                 app.stop(lame_duck).await;
             }
-            Last::AtOnce => return false,
-            Last::HandedOver(to, answers) => {
+            Last::AtOnce => return Err(ANOTHER_SIGNAL),
+            Last::HandedOver(new, to, answers) => {
                 tracing::info!("draining: the new process serves, requests in flight here are finished");
-                app.leave(to, &answers).await;
+                return leave(app, &new, to, &answers).await;
             }
         }
-        true
+        Ok(())
     };
-    let is_drained = tokio::select! {
-        is_drained = drained => is_drained,
-        _ = signals.end() => false,
+    let drained = tokio::select! {
+        drained = drained => drained,
+        _ = signals.end() => Err(ANOTHER_SIGNAL),
     };
-    if is_drained {
-        tracing::info!("stopped");
-    } else {
-        tracing::warn!("stopped at once, by another signal");
+    match drained {
+        Ok(()) => tracing::info!("stopped"),
+        Err(why) => tracing::warn!("{why}"),
     }
     Ok(())
+}
+
+const ANOTHER_SIGNAL: &str = "stopped at once, by another signal";
+
+/// Finishes what was begun here, unless the new process crashes meanwhile: its service manager sees that only when this one,
+/// whose child it is, has ended.
+async fn leave(app: App, new: &Successor, to: Channel, answers: &Answers) -> Result<(), &'static str> {
+    let mut leaving = pin!(app.leave(to, answers));
+    let how = tokio::select! {
+        () = &mut leaving => return Ok(()),
+        how = new.crashed() => how,
+    };
+    tracing::error!(
+        process = new.id(),
+        how,
+        "the new process has crashed and nobody serves; this one ends within seconds, so that a service manager can start another"
+    );
+    let left = tokio::time::timeout(BRIEFLY, leaving).await;
+    left.map_err(|_| "stopped at once, because the new process is gone")
 }
 
 /// Starts a process that takes over from this one. `None`: it did not, and this one goes on.
@@ -238,7 +260,7 @@ async fn hand_over(app: &App, signals: &mut Signals) -> Option<Last> {
         Ok(answers) => {
             supervisor::main_process_is(id);
             tracing::info!(process = id, "handed over: the new process serves");
-            return Some(Last::HandedOver(channel, answers));
+            return Some(Last::HandedOver(successor, channel, answers));
         }
         Err(why) => why,
     };

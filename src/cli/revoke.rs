@@ -45,7 +45,7 @@ pub(super) struct Revoke {
     /// A person: what was issued until now, or with --block everything
     #[arg(long, group = "what", allow_hyphen_values = true)]
     sub: Option<String>,
-    /// An application: what was issued until now, or with --block everything
+    /// An application, by its client_id: what was issued until now, or with --block everything
     #[arg(long, group = "what", allow_hyphen_values = true)]
     client: Option<String>,
     /// A key that signs tokens

@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::core::cors::Sharing;
 use crate::core::identity_headers::HeaderList;
-use crate::core::ids::{IssuerName, UpstreamName};
+use crate::core::ids::{ClientName, IssuerName, UpstreamName};
 use crate::core::request::Origin;
 use crate::core::route::Route;
 use crate::core::route::identity::RouteIdentity;
@@ -316,6 +316,13 @@ impl Settings {
         let assertions = std::iter::once(&self.identity.default).chain(of_routes);
         let assertions = assertions.filter_map(|identity| Some(&identity.assertion.as_ref()?.header));
         self.identity.headers.iter().flatten().map(|(name, _)| name).chain(assertions)
+    }
+
+    /// As its authorization server calls it.
+    pub fn client_id(&self, name: &ClientName) -> Option<&str> {
+        let with_cookies = self.clients.iter().map(|client| (&client.name, &client.client_id));
+        let native = self.native_clients.iter().map(|client| (&client.name, &client.client_id));
+        with_cookies.chain(native).find(|(own, _)| *own == name).map(|(_, client_id)| client_id.as_str())
     }
 
     /// By how much the clock of any issuer's callers may differ from ours.

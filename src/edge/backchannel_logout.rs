@@ -29,7 +29,7 @@ impl Proxy {
         let answer = match self.signed_out(session, context).await {
             Ok(signed_out) => {
                 context.outcome = "backchannel_logout";
-                context.client = signed_out.client.map(|name| name.to_string());
+                context.keep_client(signed_out.client.as_ref());
                 context.subject = signed_out.subject;
                 Answer::json(StatusCode::OK, Bytes::new()).no_store()
             }

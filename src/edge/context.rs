@@ -12,7 +12,7 @@ use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
-use crate::core::ids::RouteName;
+use crate::core::ids::{ClientName, RouteName};
 use crate::core::route::Route;
 use crate::core::route::permit::Permit;
 use crate::core::session::grant::FamilyId;
@@ -296,6 +296,14 @@ impl Context {
         self.refused_by = route;
         self.subject = caller.and_then(VerifiedToken::subject).map(str::to_owned).or(self.subject.take());
         self.client = caller.and_then(VerifiedToken::client).map(str::to_owned);
+    }
+
+    /// Keeps for the log whose request it is, as tokens have it: so one search finds all, and what it finds can be taken back.
+    pub(crate) fn keep_client(&mut self, name: Option<&ClientName>) {
+        self.client = name.map(|name| {
+            let client_id = self.live().settings.client_id(name);
+            client_id.unwrap_or_else(|| name.as_str()).to_owned()
+        });
     }
 
     /// Keeps what the session cookie came to. Gives by what it let somebody in.

@@ -108,7 +108,7 @@ impl Proxy {
             self.note(context, denial);
         }
         context.outcome = outcome.label;
-        context.client = outcome.client.map(|name| name.to_string());
+        context.keep_client(outcome.client.as_ref());
         context.subject = outcome.subject;
         context.family = outcome.family;
         self.end_connection_if_draining(session);
@@ -128,7 +128,7 @@ impl Proxy {
         if let Some(denial) = &outcome.denial {
             self.note(context, denial);
         }
-        context.client = outcome.client.map(|name| name.to_string());
+        context.keep_client(outcome.client.as_ref());
         context.keep_session(outcome.side);
         self.end_connection_if_draining(session);
         reply(session, context, outcome.answer).await

@@ -28,20 +28,23 @@ impl Proxy {
         context: &mut Context,
         denial: &Denial,
     ) -> pingora::Result<()> {
-        self.note(context, denial);
         let serving = context.serving.clone();
+        // A person who comes to a page for the first time was denied nothing: this is how they sign in.
         let login_url = match way_in(session, context, denial) {
             Some(WayIn::SignIn(to)) => {
+                self.say(context, denial);
                 context.outcome = "sent_to_sign_in";
                 return reply(session, context, Answer::see_other(&to)).await;
             }
             Some(WayIn::OnceMore(to)) => {
+                self.say(context, denial);
                 context.outcome = "asked_once_more";
                 return reply(session, context, serving.pages.goes_on(&to)).await;
             }
             Some(WayIn::Told(login_url)) => Some(login_url),
             None => None,
         };
+        self.note(context, denial);
         let form = Form::fit_for(session.req_header(), &serving.pages);
         let request_id = context.request_id().to_owned();
         let mut answer = Answer::refusal_with_way_in(denial, form, request_id.as_str(), login_url.as_deref());
@@ -53,7 +56,7 @@ impl Proxy {
         reply(session, context, answer).await
     }
 
-    /// Counts a refusal and says it in the log where somebody should look.
+    /// Counts a refusal, and says it.
     pub(super) fn note(&self, context: &mut Context, denial: &Denial) {
         let facts = denial.facts();
         context.outcome = facts.label;
@@ -63,7 +66,13 @@ impl Proxy {
         if let Some(who) = &context.who {
             brake::note(&self.gate, context.live(), who.client, denial, context.tally);
         }
-        let request_id = context.request_id();
+        self.say(context, denial);
+    }
+
+    /// Says a refusal in the log where somebody should look.
+    fn say(&self, context: &Context, denial: &Denial) {
+        let facts = denial.facts();
+        let (request_id, route) = (context.request_id(), context.label().unwrap_or(&self.unrouted));
         match facts.level {
             LogLevel::Info => {}
             LogLevel::Warn => {

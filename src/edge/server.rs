@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -161,6 +162,7 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         doors: public.iter().map(Entrance::door).cloned().collect(),
         drain: drain.clone(),
         pages: Pages::new(false)?,
+        refusal_told_at: AtomicI64::new(0),
     });
     let admin = Entrance::new(admin, Door::ClearText, bounds, app, admin_connections)?;
     Ok(Standby { started_with: settings.clone(), serving, prober, metrics, drain, public, admin })

@@ -16,6 +16,7 @@ use crate::core::time::Timestamp;
 use crate::flows::Gate;
 use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
 use crate::state::live::Live;
+use crate::state::log_targets::AUDIT;
 
 /// Browsers say with every POST whose page sends it (Fetch section 3.2); servers have no page. What a browser sends is not
 /// looked at, nor is it passed on for a native client: no page of anybody's can use up what its visitor's address may get wrong.
@@ -88,6 +89,7 @@ pub(in crate::flows) fn audit(
 ) {
     let Revocation { target, until, made_by, .. } = revocation;
     tracing::info!(
+        target: AUDIT,
         event = "audit",
         who = %head.client_address,
         name = made_by.as_deref(),

@@ -5,7 +5,7 @@
 //! all of them. So messages go the way of the access log, and panics too.
 //!
 //! Other crates never log below `warn`, whatever `log.level` says: at `debug` some of them print
-//! request headers, and with them tokens.
+//! request headers, and with them tokens. Audit and theft are told at every level (`state::log_targets`).
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::File;
@@ -25,6 +25,7 @@ use tracing_subscriber::{Layer, fmt};
 use crate::config::settings::{Log as Settings, LogFormat};
 use crate::io::line_writer::LineWriter;
 use crate::state::lines::Lines;
+use crate::state::log_targets::{AUDIT, SECURITY};
 use crate::state::metrics::Log;
 
 /// How long a panic waits until it is written: it may be the last that the process says.
@@ -108,6 +109,8 @@ fn targets(level: Level) -> Targets {
     Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("tollgate", level)
+        .with_target(AUDIT, Level::INFO)
+        .with_target(SECURITY, Level::INFO)
         // What pingora says of single requests and handshakes is said by us, without the query.
         .with_target("pingora_proxy", LevelFilter::OFF)
         .with_target("pingora_core::connectors", LevelFilter::OFF)
@@ -127,5 +130,15 @@ mod tests {
         for target in ["pingora_core::protocols::http::v1", "h2", "hyper", "pingora_proxy"] {
             assert!(!filter.would_enable(target, &Level::DEBUG), "{target}");
         }
+    }
+
+    #[test]
+    fn audit_and_theft_are_told_at_every_level() {
+        for level in [Level::ERROR, Level::WARN, Level::TRACE] {
+            let filter = targets(level);
+            assert!(filter.would_enable(AUDIT, &Level::INFO), "{level}");
+            assert!(filter.would_enable(SECURITY, &Level::WARN), "{level}");
+        }
+        assert!(!targets(Level::ERROR).would_enable("tollgate::flows::exchange", &Level::WARN));
     }
 }

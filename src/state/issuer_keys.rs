@@ -100,6 +100,11 @@ impl IssuerState {
         self.known.keys.load().is_some()
     }
 
+    /// Whether tokens are verified with its keys: they are not too old.
+    pub fn keys_usable(&self, now: Timestamp) -> bool {
+        self.keys_ready() && (!self.is_fetched() || self.freshness().is_usable(&self.limits, now))
+    }
+
     /// Since its keys were last read; `None` when they never were, or are not fetched at all.
     pub fn keys_age(&self, now: Timestamp) -> Option<Duration> {
         self.freshness().age(now)

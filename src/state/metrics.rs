@@ -37,6 +37,7 @@ pub struct Metrics {
     sign_ins: IntCounterVec,
     as_request_duration: HistogramVec,
     keys_age: GaugeVec,
+    keys_refresh: GaugeVec,
     key_fetches: IntCounterVec,
     unknown_kid: IntCounterVec,
     introspections: IntCounterVec,
@@ -48,6 +49,8 @@ pub struct Metrics {
     streams_ended: IntCounterVec,
     used_proofs: IntGaugeVec,
     config_reloads: IntCounterVec,
+    config_is_taken_over: IntGauge,
+    admin_tokens_refused: IntCounter,
     log_lines_lost: IntCounterVec,
     certificate_begin: IntGaugeVec,
     certificate_end: IntGaugeVec,
@@ -122,6 +125,13 @@ impl Metrics {
                     &["issuer"],
                 )?,
             )?,
+            keys_refresh: registered(
+                &registry,
+                GaugeVec::new(
+                    Opts::new("keys_refresh_seconds", "At which age an issuer's keys are read again."),
+                    &["issuer"],
+                )?,
+            )?,
             key_fetches: counter(
                 "key_fetches_total",
                 "Attempts to read an issuer's keys.",
@@ -164,6 +174,20 @@ impl Metrics {
                 "config_reloads_total",
                 "Configurations that were read again: taken over or not.",
                 &["result"],
+            )?,
+            config_is_taken_over: registered(
+                &registry,
+                IntGauge::new(
+                    "config_last_reload_successful",
+                    "1 while the configuration that was read last counts; 0 when it was refused.",
+                )?,
+            )?,
+            admin_tokens_refused: registered(
+                &registry,
+                IntCounter::new(
+                    "admin_tokens_refused_total",
+                    "Requests to the admin listener with a token that is not its own.",
+                )?,
             )?,
             log_lines_lost: counter(
                 "log_lines_lost_total",
@@ -210,6 +234,7 @@ impl Metrics {
         for log in [Log::Access, Log::Messages] {
             metrics.log_lines_lost(log, 0);
         }
+        metrics.config_is_taken_over.set(1);
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(metrics)
     }
@@ -276,13 +301,17 @@ impl Metrics {
         self.key_fetches.with_label_values(&[issuer.as_str(), if ok { "ok" } else { "failed" }]).inc();
     }
 
-    /// How old the keys are of those from whom they are fetched, as the next reading shall say it, and nothing of anybody else.
-    /// Infinitely old while none were ever read: an alert must not be silent because there is no number yet.
-    pub fn keys_ages(&self, ages: &[(&IssuerName, Option<Duration>)]) {
-        keep_only(&self.keys_age, |told| ages.iter().any(|(own, _)| own.as_str() == told));
-        for (issuer, age) in ages {
+    /// How old the keys are of those from whom they are fetched, and how old they should become, as the next reading shall say it,
+    /// and nothing of anybody else. Infinitely old while none were ever read: an alert must not be silent because there is no
+    /// number yet.
+    pub fn keys_ages(&self, ages: &[KeysAge<'_>]) {
+        for told in [&self.keys_age, &self.keys_refresh] {
+            keep_only(told, |told| ages.iter().any(|own| own.of.as_str() == told));
+        }
+        for KeysAge { of, age, refresh } in ages {
             let age = age.map_or(f64::INFINITY, |age| age.as_secs_f64());
-            self.keys_age.with_label_values(&[issuer.as_str()]).set(age);
+            self.keys_age.with_label_values(&[of.as_str()]).set(age);
+            self.keys_refresh.with_label_values(&[of.as_str()]).set(refresh.as_secs_f64());
         }
     }
 
@@ -332,6 +361,15 @@ impl Metrics {
         servers
     }
 
+    /// Nothing more is said of requests to servers that are none of these: a reload took them away. `is_known`: by upstream and
+    /// server.
+    pub fn forget_servers_but(&self, is_known: impl Fn(&str, &str) -> bool) {
+        beginning::forget(&self.upstream_requests, |labels| {
+            let label = |name| labels.get(name).copied().unwrap_or_default();
+            !is_known(label("upstream"), label("server"))
+        });
+    }
+
     /// Nothing more is said of this server's health: a reload took it away.
     pub fn forget_server(&self, upstream: &UpstreamName, server: &str) {
         let _ = self.upstream_healthy.remove_label_values(&[upstream.as_str(), server]);
@@ -342,7 +380,13 @@ impl Metrics {
         self.planted_cookies.with_label_values(&[upstream.as_str()]).inc_by(count as u64);
     }
 
+    /// A token came to the admin listener that is not its own.
+    pub fn admin_token_refused(&self) {
+        self.admin_tokens_refused.inc();
+    }
+
     pub fn config_reloaded(&self, taken_over: bool) {
+        self.config_is_taken_over.set(taken_over.into());
         self.config_reloads.with_label_values(&[if taken_over { "ok" } else { "failed" }]).inc();
     }
 
@@ -401,6 +445,16 @@ impl Metrics {
     }
 }
 
+/// How old the keys of an issuer, or of a transmitter, are.
+#[derive(Clone, Copy, Debug)]
+pub struct KeysAge<'a> {
+    pub of: &'a IssuerName,
+    /// `None`: they were never read.
+    pub age: Option<Duration>,
+    /// At which they are read again.
+    pub refresh: Duration,
+}
+
 /// Takes those series of a gauge away whose one label has none of these values.
 fn keep_only<P: Atomic>(gauge: &GenericGaugeVec<P>, is_kept: impl Fn(&str) -> bool) {
     for family in gauge.collect() {
@@ -452,6 +506,20 @@ mod tests {
     }
 
     #[test]
+    fn whether_the_latest_configuration_counts_is_told_until_it_does() {
+        let metrics = Metrics::new().unwrap();
+        let told = || {
+            let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+            text.contains("\ntollgate_config_last_reload_successful 1\n")
+        };
+        assert!(told(), "the one that it started with does");
+        for taken_over in [false, false, true] {
+            metrics.config_reloaded(taken_over);
+            assert_eq!(told(), taken_over);
+        }
+    }
+
+    #[test]
     fn a_list_that_is_not_there_is_infinitely_behind() {
         let metrics = Metrics::new().unwrap();
         metrics.revocations(&Revocations::new([1; 16]), Timestamp::from_secs(1));
@@ -498,12 +566,16 @@ mod tests {
             let lines = text.lines().filter_map(|line| line.strip_prefix("tollgate_keys_age_seconds"));
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
-        let all = [(&gone, age), (&read, age), (&unread, None)];
+        let refresh = Duration::from_secs(600);
+        let of = |of, age| KeysAge { of, age, refresh };
+        let all = [of(&gone, age), of(&read, age), of(&unread, None)];
         assert_eq!(
             told(&all),
             ["{issuer=\"read\"} 7", "{issuer=\"signals/gone\"} 7", "{issuer=\"unread\"} inf"]
         );
-        assert_eq!(told(&[(&read, None)]), ["{issuer=\"read\"} inf"]);
-        assert!(told(&[]).is_empty());
+        assert_eq!(told(&[of(&read, None)]), ["{issuer=\"read\"} inf"]);
+        let text = || String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text().contains("\ntollgate_keys_refresh_seconds{issuer=\"read\"} 600\n"), "{}", text());
+        assert!(told(&[]).is_empty() && !text().contains("keys_refresh"), "{}", text());
     }
 }

@@ -33,6 +33,7 @@ pub mod issuer_keys;
 pub mod known_tokens;
 pub mod lines;
 pub mod live;
+pub mod log_targets;
 pub mod metrics;
 pub mod open_requests;
 pub mod refusals;

@@ -127,6 +127,7 @@ pub(crate) fn faults(root: &Path) -> Vec<String> {
         check_proofs(&source, &path, &mut report);
         check_statics(&source, &mut report);
         check_map(&source, &mut report);
+        check_log_targets(&source, &mut report);
         if source.lines_before_tests > LONGEST_FILE {
             let lines = source.lines_before_tests;
             report(1, format!("{lines} lines before its tests; cut it at {LONGEST_FILE}"));
@@ -273,6 +274,27 @@ fn check_statics(source: &Source, report: &mut impl FnMut(usize, String)) {
         });
         if has_state {
             report(token.line, "state has one owner, built in app.rs: no static with a state".to_owned());
+        }
+    }
+}
+
+/// What is an event of the log (`event = "audit"`) is told at every level, so it has a target of its own.
+fn check_log_targets(source: &Source, report: &mut impl FnMut(usize, String)) {
+    for (at, token) in source.tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+        let is_field = source.is_ident(at, "event")
+            && source.is_punct(at + 1, "=")
+            && matches!(
+                source.tokens.get(at + 2).map(|next| &next.token),
+                Some(crate::source::Token::Literal)
+            )
+            && at > 1
+            && (source.is_punct(at - 1, ",") || source.is_punct(at - 1, "("));
+        let has_target =
+            || ["AUDIT", "SECURITY"].iter().any(|target| source.is_ident(at.saturating_sub(2), target));
+        if is_field && !has_target() {
+            let what =
+                "an event has its target right before it: `target: AUDIT` or `SECURITY`, state::log_targets";
+            report(token.line, what.to_owned());
         }
     }
 }

@@ -107,6 +107,24 @@ async fn whatever_is_there_is_done_for_nobody_without_the_token() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_not_the_one_is_counted_and_a_browser_that_has_none_yet_is_not() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::start(&upstream).await;
+    let counted = async |count: u32| {
+        let metrics = String::from_utf8(ask(&gateway, "GET", "/metrics", &[]).await.body).unwrap();
+        metrics.contains(&format!("\ntollgate_admin_tokens_refused_total {count}\n"))
+    };
+    assert_eq!(ask(&gateway, "GET", "/status", &[]).await.status, 401);
+    let bearer = bearer(&gateway);
+    assert_eq!(ask(&gateway, "GET", "/status", &[("Authorization", &bearer)]).await.status, 200);
+    assert!(counted(0).await);
+    for path in ["/status", "/revocations"] {
+        assert_eq!(ask(&gateway, "GET", path, &[("Authorization", "Bearer guessed")]).await.status, 401);
+    }
+    assert!(counted(2).await);
+}
+
+#[tokio::test]
 async fn a_token_of_the_operators_own_is_the_only_one() {
     let upstream = Upstream::start().await;
     let rest = format!("routes: [{{ path: /*, to: \"{}\" }}]\n", upstream.url());

@@ -45,7 +45,7 @@ fn tokens(issuer: &Issuer, url: &str, form: &[u8], number: usize) -> Value {
     let form: BTreeMap<String, String> = form_urlencoded::parse(form).into_owned().collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let access_token = issuer.token_with(json!({
-        "iss": url, "sub": "alice", "scope": "api:read", "jti": format!("token-{number}"),
+        "iss": url, "sub": "alice", "scope": "api:read", "jti": format!("token-{number}"), "client_id": form.get("client_id"),
     }));
     let claims = json!({
         "iss": url, "aud": form.get("client_id"), "sub": "alice", "nonce": form.get("code"), "iat": now, "exp": now + 300,
@@ -218,6 +218,33 @@ async fn a_browser_is_led_to_the_server_and_back_and_the_page_gets_its_token() {
     let log = world.gateway.log.text();
     let code = callback.strip_prefix("code=").unwrap().split('&').next().unwrap();
     assert!(!log.contains(code) && !log.contains("rt-of-the-as"), "{log}");
+}
+
+/// Whoever copies it from there into `tollgate revoke --client` takes back what is meant.
+#[tokio::test]
+async fn the_log_calls_a_client_everywhere_as_its_authorization_server_does() {
+    let mut world = World::with("mode: token, client_id: 0oa1b2c3").await;
+    let callback = world.begin("client_id=0oa1b2c3&return_to=%2Fapp").await;
+    assert_eq!(world.send("GET", &format!("/oauth/callback?{callback}"), &CROSS, "").await.status, 200);
+    let fields = [
+        ("Sec-Fetch-Mode", "cors"),
+        ("Sec-Fetch-Site", "same-origin"),
+        ("Content-Type", "application/x-www-form-urlencoded"),
+    ];
+    let body = "grant_type=refresh_token&client_id=0oa1b2c3";
+    let answer = world.send("POST", "/oauth/token", &fields, body).await;
+    let bearer = format!("Bearer {}", answer.json()["access_token"].as_str().unwrap());
+    assert_eq!(world.send("GET", "/api/x", &[("Authorization", &bearer)], "").await.status, 200);
+    world.cookies.clear();
+    assert_eq!(world.send("POST", "/oauth/token", &fields, body).await.status, 400, "nobody is signed in");
+    assert_eq!(world.send("DELETE", "/oauth/token?client_id=0oa1b2c3", &fields[..2], "").await.status, 204);
+    let lines = world.gateway.logged(6).await;
+    for line in &lines {
+        assert_eq!(line["client"], "0oa1b2c3", "{line}");
+    }
+    let metrics = String::from_utf8(world.gateway.admin("/metrics").await.body).unwrap();
+    let rotated = r#"tollgate_exchanges_total{client="web-app",outcome="rotated"} 1"#;
+    assert!(metrics.contains(rotated), "metrics have the name in config.yaml: {metrics}");
 }
 
 #[tokio::test]

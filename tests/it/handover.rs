@@ -423,9 +423,14 @@ impl Drop for Service {
 
 impl Service {
     fn start() -> Self {
+        Self::before("http://127.0.0.1:9", Stdio::null())
+    }
+
+    /// `says`: where both processes say what they do.
+    fn before(upstream: &str, says: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let top = "public_url: http://localhost:8080\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0";
-        let text = format!("{top}\n{}", rest("http://127.0.0.1:9"));
+        let top = "public_url: http://gate.localhost:8080\nlisten: 127.0.0.1:0\nadmin: 127.0.0.1:0";
+        let text = format!("{top}\n{}", rest(upstream));
         std::fs::write(folder.path().join("jwks.json"), Issuer::new().jwks().to_string()).unwrap();
         std::fs::write(folder.path().join("config.yaml"), text).unwrap();
         let socket = folder.path().join("notify");
@@ -437,10 +442,19 @@ impl Service {
             .env("NOTIFY_SOCKET", socket)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(says)
             .spawn()
             .unwrap();
         Self { child, news, _folder: folder }
+    }
+
+    /// Has it hand over. Gives the process that serves from then on.
+    fn hands_over(&self) -> u32 {
+        signal("QUIT", self.child.id());
+        // Both tell that there is a service; the old one, which is believed, also who it is.
+        let news = [self.hears(), self.hears()].concat();
+        let successor = news.split_once("MAINPID=").and_then(|(_, rest)| rest.lines().next());
+        successor.unwrap_or_else(|| panic!("{news}")).parse().unwrap()
     }
 
     fn hears(&self) -> String {
@@ -460,11 +474,7 @@ fn the_service_manager_hears_which_process_is_the_service() {
     let mut service = Service::start();
     let id = service.child.id();
     assert_eq!(service.hears(), "READY=1\n");
-    signal("QUIT", id);
-    // Both tell that there is a service; the old one, which is believed, also who it is.
-    let news = [service.hears(), service.hears()].concat();
-    let successor = news.split_once("MAINPID=").and_then(|(_, rest)| rest.lines().next());
-    let successor: u32 = successor.unwrap_or_else(|| panic!("{news}")).parse().unwrap();
+    let successor = service.hands_over();
     assert_ne!(successor, id);
     let began = Instant::now();
     let status = loop {
@@ -477,4 +487,39 @@ fn the_service_manager_hears_which_process_is_the_service() {
     assert_eq!(status.code(), Some(0));
     signal("TERM", successor);
     assert_eq!(service.hears(), "STOPPING=1\n");
+}
+
+/// Its service manager sees that the new process has crashed when the old one, whose child it is, has ended.
+#[tokio::test]
+async fn when_the_new_process_crashes_the_old_one_does_not_finish_what_it_has_begun() {
+    let upstream = Upstream::start().await;
+    let said = tempfile::NamedTempFile::new().unwrap();
+    let mut service = Service::before(&upstream.url(), said.reopen().unwrap().into());
+    assert_eq!(service.hears(), "READY=1\n");
+    let lines = || std::fs::read_to_string(said.path()).unwrap();
+    eventually("its first words", || lines().contains("tollgate runs")).await;
+    let first = lines();
+    let runs: serde_json::Value =
+        serde_json::from_str(first.lines().find(|line| line.contains("tollgate runs")).unwrap()).unwrap();
+    let public = runs["listen"].as_str().unwrap().trim_matches(['[', ']']).parse().unwrap();
+    let mut busy = Client::connect(public).await;
+    busy.send(request("GET", "/public/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 1).await;
+
+    let successor = service.hands_over();
+    eventually("the drain", || lines().contains("draining")).await;
+    assert!(service.child.try_wait().unwrap().is_none(), "its request is under way");
+    let began = Instant::now();
+    signal("KILL", successor);
+    let mut status = None;
+    eventually("the end of the old process", || {
+        status = service.child.try_wait().unwrap();
+        status.is_some()
+    })
+    .await;
+    // The drain is 30 seconds.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let told = lines();
+    assert!(told.contains("the new process has crashed and nobody serves"), "{told}");
+    assert!(told.contains("\"how\":\"signal 9\""), "{told}");
 }

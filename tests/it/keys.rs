@@ -7,14 +7,17 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tollgate::app::HandOverError;
 use tollgate::core::time::Timestamp;
 use tollgate::flows::ports::Clock;
+use tollgate::io::handover::questions::Answers;
+use tollgate::io::handover::{Channel, Message};
 
 use crate::support::client::{Client, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{AUDIENCE, Issuer};
-use crate::support::until;
 use crate::support::upstream::{Received, Upstream};
+use crate::support::{until, within};
 
 const OIDC: &str = "/.well-known/openid-configuration";
 
@@ -280,6 +283,43 @@ async fn five_hundred_keys_and_broken_ones_among_them_are_one_set() {
 }
 
 /// The statuses of so many requests, each with a `kid` of its own that nobody knows.
+#[tokio::test]
+async fn keys_that_are_too_old_to_count_are_told_as_that_and_hold_up_no_hand_over() {
+    let (publisher, key) = (Publisher::start().await, Key::new("only"));
+    publisher.discovered_at("/jwks");
+    publisher.publish_keys("/jwks", &[&key]);
+    let world = World::discovering(&publisher).await;
+    assert_eq!(world.status_of(&key, &publisher.url()).await, 200);
+    publisher.fails("/jwks");
+    let readiness = async || {
+        let answer = world.gateway.admin("/readyz").await;
+        (answer.status, answer.json()["degraded"].clone())
+    };
+    let degraded = |what: &str| json!([format!("issuer far: could not be asked for its keys{what}")]);
+    world.later(3600);
+    until("the failure", async || readiness().await == (200, degraded(", those from before count"))).await;
+    assert!(matches!(hand_over(&world.gateway).await, Err(HandOverError::WithoutKeys(_))));
+
+    world.later(24 * 3600);
+    assert_eq!(readiness().await, (200, degraded(" for so long that those from before count no more")));
+    assert_eq!(world.status_of(&key, &publisher.url()).await, 503);
+    hand_over(&world.gateway).await.unwrap();
+}
+
+/// To a process that cannot get the keys of `far` either.
+async fn hand_over(gateway: &Gateway) -> Result<Answers, HandOverError> {
+    let (to_new, mut to_old) = Channel::pair().unwrap();
+    let other = async move {
+        to_old.take().await.unwrap();
+        to_old.say(&Message::Ready { without_keys: vec!["far".to_owned()] }).await.unwrap();
+        let Ok(Message::Go {}) = to_old.hear().await else { return };
+        to_old.say(&Message::Serving { answers: Answers::default() }).await.unwrap();
+    };
+    // The other process hears of a refusal by the end of the channel.
+    let handing = async { gateway.app.hand_over(&mut { to_new }).await };
+    within("the outcome", async { tokio::join!(handing, other) }).await.0
+}
+
 async fn unknown_kids(world: &World, iss: &str, count: usize) -> Vec<u16> {
     const CLIENTS: usize = 8;
     let now = world.clock.now();

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tollgate::config::settings::{Log, LogFormat, SubjectInLog};
 use tollgate::io::handover::Channel;
 use tollgate::io::handover::questions::Answers;
@@ -126,6 +126,41 @@ fn a_panic_comes_out_whole_and_in_order() {
     let panics: Vec<&str> = said.split("thread '<unnamed>' panicked at tests/it/logs.rs:").skip(1).collect();
     let panics: Vec<Vec<&str>> = panics.iter().map(|said| said.lines().skip(1).take(2).collect()).collect();
     assert_eq!(panics, [["before:", "it ends here"], ["after:", "it ends here"]], "{said}");
+}
+
+#[test]
+fn who_took_what_back_is_told_at_every_level() {
+    let Some(said) = said_alone(module_path!(), "who_took_what_back_is_told_at_every_level") else {
+        let log = Log { format: LogFormat::Json, level: Level::ERROR, subject: SubjectInLog::Plain };
+        let messages = log::install(&log).unwrap();
+        tokio::runtime::Runtime::new().unwrap().block_on(revoke_a_token());
+        messages.finish();
+        return;
+    };
+    let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let audited: Vec<_> = lines.iter().filter(|line| line["event"] == "audit").collect();
+    let [line] = audited.as_slice() else { panic!("{said}") };
+    assert_eq!(
+        (&line["level"], &line["message"], &line["value"]),
+        (&json!("INFO"), &json!("revoked"), &json!("one"))
+    );
+    assert!(lines.iter().all(|line| line["event"] == "audit" || line["level"] == "ERROR"), "{said}");
+}
+
+async fn revoke_a_token() {
+    let gateway = Gateway::with("routes: [{ path: /*, to: \"http://127.0.0.1:9\" }]").await;
+    let token = std::fs::read_to_string(gateway.folder().join("data/admin.token")).unwrap();
+    let wanted = r#"{"kind":"jti","value":"one","issuer":"test"}"#;
+    let mut client = Client::connect(gateway.admin).await;
+    client
+        .send(format!(
+            "POST /revocations HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{wanted}",
+            gateway.admin,
+            token.trim(),
+            wanted.len()
+        ))
+        .await;
+    assert_eq!(client.answer().await.status, 201);
 }
 
 /// A reader that takes nothing as long as the other end is there.

@@ -13,7 +13,7 @@ use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::tls::{Authority, Http2, connect};
 use crate::support::upstream::Upstream;
-use crate::support::within;
+use crate::support::{until, within};
 
 /// What the gateway was started with, with these routes; `change` has the last word.
 pub fn settings(gateway: &Gateway, routes: &str, change: impl FnOnce(String) -> String) -> Settings {
@@ -115,6 +115,43 @@ async fn what_is_counted_begins_at_zero_for_whoever_is_configured() {
     let reloaded = metrics().await;
     assert!(reloaded.contains(&stolen("other")), "{reloaded}");
     assert!(!reloaded.contains("client=\"web\""), "of a client that is no more:\n{reloaded}");
+}
+
+#[tokio::test]
+async fn of_what_a_reload_takes_away_no_series_is_left() {
+    let upstream = Upstream::start().await;
+    let of = |name: &str| {
+        format!(
+            "  {name}: {{ url: \"http://127.0.0.1:9/{name}\", audience: a, jwks_file: jwks.json }}
+signals: {{ {name}: {{ issuer: \"http://127.0.0.1:9/{name}/hears\", audience: a, jwks_file: jwks.json, revokes: test }} }}
+upstreams: {{ {name}: {{ url: \"{}\" }} }}
+routes: [{{ name: {name}, path: /x/*, to: {name}, public: true }}]\n",
+            upstream.url()
+        )
+    };
+    let gateway = Gateway::with(&of("gone")).await;
+    let metrics = async || String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+    let mut client = gateway.connect().await;
+    assert_eq!(client.get("/x/y", &[]).await.status, 200);
+    assert_eq!(client.get("/x/y", &[("Authorization", "Bearer none")]).await.status, 401);
+    let sent = "\ntollgate_upstream_requests_total{result=\"ok\",server=";
+    until("the end of the request", async || metrics().await.contains(sent)).await;
+    let before = metrics().await;
+    for series in [
+        "requests_total{route=\"gone\"",
+        "request_duration_seconds_count{route=\"gone\"",
+        "denials_total{reason=\"token_malformed\",route=\"gone\"",
+        "planted_cookies_total{upstream=\"gone\"",
+        "unknown_kid_total{issuer=\"gone\"} 0",
+        "unknown_kid_total{issuer=\"signals/gone\"} 0",
+    ] {
+        assert!(before.contains(&format!("\ntollgate_{series}")), "{series} is not in:\n{before}");
+    }
+    gateway.app.reload(settings(&gateway, &of("come"), |text| text)).unwrap();
+    let after = metrics().await;
+    let left: Vec<_> = after.lines().filter(|line| line.contains("gone\"")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(after.contains("\ntollgate_unknown_kid_total{issuer=\"signals/come\"} 0"), "{after}");
 }
 
 #[tokio::test]

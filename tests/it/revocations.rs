@@ -54,6 +54,32 @@ async fn status(client: &mut Client, path: &str, token: &str) -> u16 {
 }
 
 #[tokio::test]
+async fn a_client_is_revoked_by_its_client_id_and_whoever_gives_its_name_is_told_so() {
+    let rest = "clients:
+  portal: { client_id: 0oa1b2c3, issuer: discovered, mode: native }
+  cli: { client_id: portal-cli, issuer: discovered, mode: native }
+  own: { client_id: cli, issuer: discovered, mode: native }
+routes: [{ path: /x/*, to: \"http://127.0.0.1:9\" }]";
+    let gateway = Gateway::with(rest).await;
+    let admin = Admin::of(&gateway);
+    let wanted = |value: &str, issuer: &str| json!({ "kind": "client", "value": value, "issuer": issuer });
+    for issuer in ["discovered", "*"] {
+        let refused = admin.ask("POST", "/revocations", Some(&wanted("portal", issuer))).await;
+        let mistake = refused.json()["mistakes"][0].clone();
+        assert_eq!((refused.status, &mistake["member"]), (422, &json!("value")), "{issuer}");
+        assert!(mistake["what"].as_str().unwrap().contains("0oa1b2c3"), "{mistake}");
+    }
+    assert!(admin.listed("").await.is_empty(), "nothing was revoked");
+    // What is a client_id there is one, and so is a name of another issuer's client.
+    for (value, issuer) in
+        [("0oa1b2c3", "discovered"), ("cli", "discovered"), ("cli", "*"), ("portal", "test")]
+    {
+        admin.revoke(wanted(value, issuer)).await;
+    }
+    admin.revoke(json!({ "kind": "sub", "value": "portal", "issuer": "*" })).await;
+}
+
+#[tokio::test]
 async fn what_is_revoked_is_refused_at_once_and_nothing_of_it_reaches_the_upstream() {
     let upstream = Upstream::start().await;
     let gateway = Gateway::start(&upstream).await;

@@ -507,6 +507,14 @@ async fn a_person_without_a_session_is_sent_to_sign_in_and_comes_back() {
         (answer.status, answer.header("location"), answer.header("set-cookie")),
         (303, Some(sign_in), None)
     );
+    // Nobody was refused yet.
+    let metrics = async || String::from_utf8(world.gateway.admin("/metrics").await.body).unwrap();
+    let refused = "tollgate_denials_total{reason=\"no_session\"";
+    assert!(!metrics().await.contains(refused), "{}", metrics().await);
+    let lines = world.gateway.logged(5).await;
+    let outcomes: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    let sent = "sent_to_sign_in";
+    assert_eq!(outcomes, [sent, sent, "asked_once_more", sent, sent]);
     // What is loaded in advance, or into a frame, or is no page, begins nothing.
     let advance = world.ask("GET", "/app/x", &PAGE, &[("Sec-Purpose", "prefetch")]).await;
     let frame = world.ask("GET", "/app/x", &[mode, ("Sec-Fetch-Dest", "iframe")], &[]).await;
@@ -515,6 +523,7 @@ async fn a_person_without_a_session_is_sent_to_sign_in_and_comes_back() {
     for answer in [advance, frame, posted, api] {
         assert_eq!((answer.status, answer.header("location")), (401, None));
     }
+    assert!(metrics().await.contains(&format!("{refused},route=\"/app/*\"}} 3")), "{}", metrics().await);
     assert!(upstream.received().is_empty());
     // With a session the page opens, from wherever.
     let answer = world.get("/app/x", &from("cross-site"), &world.session()).await;

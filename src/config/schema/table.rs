@@ -413,7 +413,7 @@ const LOG: &[Key] = &[
         "level",
         One("`error`, `warn`, `info`, `debug` or `trace`"),
         Default("info"),
-        "What is logged.",
+        "Which of Tollgate's own messages are logged. Audit lines (`event: audit`) and what looks like theft (`event: security`) are at every level; the access log has no levels.",
         "debug",
     ),
     key(

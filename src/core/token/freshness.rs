@@ -78,7 +78,7 @@ impl Freshness {
     /// What to do with a token whose key is known, or is not.
     pub fn decide(&self, limits: &Limits, kid_known: bool, now: Timestamp) -> Decision {
         let age = self.age(now);
-        let usable = age.is_some_and(|age| age < limits.keep);
+        let usable = self.is_usable(limits, now);
         let pause = if usable { limits.cooldown } else { limits.retry };
         let may_fetch = !self.in_flight && self.rested(pause, now);
         if usable && kid_known {
@@ -98,6 +98,11 @@ impl Freshness {
         } else {
             Decision::RefuseUnavailable
         }
+    }
+
+    /// Whether tokens are verified with the keys at hand.
+    pub fn is_usable(&self, limits: &Limits, now: Timestamp) -> bool {
+        self.age(now).is_some_and(|age| age < limits.keep)
     }
 
     /// For how long no fetch begins because of an unknown `kid`.

@@ -16,7 +16,8 @@ import { setUp as setUpWire } from './wire.js';
 
 const NOBODY = 'Nobody is signed in.';
 const SIGN_IN_FIRST = 'Sign in first.';
-const SAFARI = 'The gateway set a cookie, and the browser did not bring it back: so Safari treats Secure cookies from http://localhost. Use Firefox or Chromium, or give the gateway https.';
+const LOST =
+  'The gateway set a cookie, and the browser did not bring it back. Either this is Safari, which treats Secure cookies from http://localhost so: use Firefox or Chromium, or give the gateway https. Or another Tollgate on localhost has replaced it since, on whatever port, because ports share their cookies: open one of the two in a private window.';
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const signedInResult = byId('sign-in-result');
@@ -72,7 +73,7 @@ function setUpButtons() {
 
 onChange((event) => {
   if (event !== 'lost') return showWhoIsSignedIn();
-  show(signedInResult, NOBODY, SAFARI);
+  show(signedInResult, NOBODY, LOST);
   document.body.dataset.lost = 'true';
 });
 setUpWire({ onState: outage.showState, onEntry: revoke.hear });

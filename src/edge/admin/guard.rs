@@ -96,6 +96,13 @@ pub(super) struct Refusal {
     pub(super) header: Option<(HeaderName, HeaderValue)>,
 }
 
+impl Refusal {
+    /// Whether a token was brought, and is not the one.
+    pub(super) fn is_of_a_token(&self, headers: &HeaderMap) -> bool {
+        self.status == StatusCode::UNAUTHORIZED && headers.contains_key(header::AUTHORIZATION)
+    }
+}
+
 const fn refusal(status: StatusCode, why: &'static str) -> Refusal {
     Refusal { status, why, header: None }
 }

@@ -14,6 +14,7 @@ mod status;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -27,6 +28,7 @@ use serde_json::json;
 
 use crate::config::settings::{Settings, ShownCertificate};
 use crate::core::ids::IssuerName;
+use crate::core::time::Timestamp;
 use crate::edge::connections::Connection;
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
@@ -37,7 +39,8 @@ use crate::flows::ports::StoreHealth;
 use crate::flows::reload::{NotReloaded, Reloaded};
 use crate::flows::{Gate, Operators};
 use crate::state::live::Live;
-use crate::state::metrics::Log;
+use crate::state::log_targets::AUDIT;
+use crate::state::metrics::{KeysAge, Log};
 use guard::{Endpoint, Refusal};
 use readiness::Readiness;
 use revocations::Who;
@@ -45,6 +48,8 @@ use status::Status;
 
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// How long nobody is told again that a token was refused.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// The app behind the admin listener.
 pub(crate) struct Admin {
@@ -56,6 +61,8 @@ pub(crate) struct Admin {
     pub(crate) doors: Vec<Arc<Door>>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) pages: Pages,
+    /// When the log last said that a token was refused, in milliseconds; 0: never.
+    pub(crate) refusal_told_at: AtomicI64,
 }
 
 impl Admin {
@@ -115,7 +122,13 @@ impl Admin {
         let (live, now) = (self.gate.live.load(), self.gate.clock.now());
         let fetched =
             live.issuers.iter().chain(live.transmitters.own().iter()).filter(|one| one.is_fetched());
-        let ages: Vec<_> = fetched.map(|one| (&one.settings.name, one.keys_age(now))).collect();
+        let ages: Vec<_> = fetched
+            .map(|one| KeysAge {
+                of: &one.settings.name,
+                age: one.keys_age(now),
+                refresh: one.settings.keys_refresh,
+            })
+            .collect();
         self.gate.metrics.keys_ages(&ages);
     }
 
@@ -128,6 +141,20 @@ impl Admin {
         certificates::shown(self.doors.iter().map(AsRef::as_ref), &live.settings)
     }
 
+    /// Somebody may be guessing, or one of their own uses a token of before. Said once a minute: nobody fills the log with it.
+    fn token_refused(&self, address: Option<IpAddr>) {
+        self.gate.metrics.admin_token_refused();
+        let now = self.gate.clock.now();
+        let is_told = |at: i64| now.since(Timestamp::from_millis(at)) < AGAIN && at <= now.as_millis();
+        let tell = |at| (!is_told(at)).then_some(now.as_millis());
+        if self.refusal_told_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, tell).is_ok() {
+            tracing::warn!(
+                address = address.map(tracing::field::display),
+                "the admin listener was asked with a token that is not its own (tollgate_admin_tokens_refused_total)"
+            );
+        }
+    }
+
     async fn reload(&self, who: &Who) -> Answer {
         let told = self.gate.operators.reloads.ask().await;
         let outcome = match &told {
@@ -137,7 +164,7 @@ impl Admin {
             Err(NotReloaded::Ending) => "ending",
         };
         let (who, name) = (who.address, who.name.as_deref());
-        tracing::info!(event = "audit", %who, name, outcome, "asked to read the configuration again");
+        tracing::info!(target: AUDIT, event = "audit", %who, name, outcome, "asked to read the configuration again");
         match told {
             Ok(Reloaded::TakenOver { after_restart }) => {
                 as_json(StatusCode::OK, &json!({ "reloaded": true, "after_restart": after_restart }))
@@ -163,7 +190,7 @@ impl Admin {
         let told = refresh_now(&self.gate, known).await;
         let outcome = if told.is_ok() { "fetched" } else { "failed" };
         let (who, name) = (who.address, who.name.as_deref());
-        tracing::info!(event = "audit", %who, name, issuer, outcome, "asked to fetch an issuer's keys now");
+        tracing::info!(target: AUDIT, event = "audit", %who, name, issuer, outcome, "asked to fetch an issuer's keys now");
         match told {
             Ok(keys) => as_json(StatusCode::OK, &json!({ "issuer": issuer, "keys": keys.len() })),
             Err(why) => as_json(StatusCode::BAD_GATEWAY, &json!({ "issuer": issuer, "error": why })),
@@ -275,7 +302,12 @@ impl ServeHttp for Admin {
                     Err(refused) => refused,
                 }
             }
-            Err(refusal) => refused(refusal),
+            Err(refusal) => {
+                if refusal.is_of_a_token(&request.headers) {
+                    self.token_refused(address);
+                }
+                refused(refusal)
+            }
         };
         if let Some(connection) = connection.filter(|_| !session.is_body_done()) {
             connection.leaves_unread();

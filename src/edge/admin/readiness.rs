@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Admin;
+use crate::core::time::Timestamp;
 use crate::flows::ports::StoreHealth;
 use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
@@ -20,7 +21,7 @@ pub(super) struct Readiness {
 impl Admin {
     pub(super) fn readiness(&self) -> Readiness {
         self.serving.load().upstreams.tell(&self.gate.metrics);
-        let live = self.gate.live.load();
+        let (live, now) = (self.gate.live.load(), self.gate.clock.now());
         let without_keys: Vec<_> = live.issuers.iter().filter(|issuer| !issuer.keys_ready()).collect();
         let none_has = !without_keys.is_empty() && without_keys.len() == live.issuers.iter().count();
         let because = if self.drain.sends_away() {
@@ -28,7 +29,7 @@ impl Admin {
         } else if none_has {
             Some("no issuer's keys could be read yet")
         } else {
-            match self.gate.revocations.currency(self.gate.clock.now()) {
+            match self.gate.revocations.currency(now) {
                 Currency::Unknown => Some("the list of revocations is not loaded"),
                 Currency::Stale { .. } => Some("the list of revocations is too old"),
                 Currency::Current { .. } => None,
@@ -39,49 +40,57 @@ impl Admin {
             StoreHealth::Away { alone: false, .. } => Some("store: away, what needs it is refused"),
             StoreHealth::Away { alone: true, .. } => Some("store: away, this process coordinates alone"),
         };
-        let list = match self.gate.revocation_log.health() {
-            StoreHealth::Up => None,
-            StoreHealth::Away { alone: false, .. } => {
-                Some("revocations: the list cannot be written or followed, nothing can be taken back here")
-            }
-            StoreHealth::Away { alone: true, .. } => {
-                Some("revocations: the list is followed, but cannot be kept on this machine")
-            }
-        };
-        let degraded = issuers(&live)
+        let list = list_trouble(&self.gate.revocation_log.health());
+        let list = list.map(|trouble| format!("revocations: the list {trouble}"));
+        let degraded = issuers(&live, now)
             .into_iter()
-            .chain(transmitters(&live))
+            .chain(transmitters(&live, now))
             .chain(servers(&self.gate.metrics.servers()))
-            .chain(store.into_iter().chain(list).map(str::to_owned))
+            .chain(store.map(str::to_owned))
+            .chain(list)
             .collect();
         Readiness { ready: because.is_none(), because, degraded }
     }
 }
 
+/// What the list of revocations lacks.
+pub(super) const fn list_trouble(health: &StoreHealth) -> Option<&'static str> {
+    match health {
+        StoreHealth::Up => None,
+        StoreHealth::Away { alone: false, .. } => {
+            Some("cannot be written or followed, nothing can be taken back here")
+        }
+        StoreHealth::Away { alone: true, .. } => Some("is followed, but cannot be kept on this machine"),
+    }
+}
+
 /// What is missing of a signer's keys.
-fn keys(of: &IssuerState) -> Option<&'static str> {
+fn keys(of: &IssuerState, now: Timestamp) -> Option<&'static str> {
     match of.last_error() {
         _ if !of.keys_ready() => Some("no keys yet"),
+        _ if !of.keys_usable(now) => {
+            Some("could not be asked for its keys for so long that those from before count no more")
+        }
         Some(_) if of.is_fetched() => Some("could not be asked for its keys, those from before count"),
         _ => None,
     }
 }
 
-fn issuers(live: &Live) -> Vec<String> {
+fn issuers(live: &Live, now: Timestamp) -> Vec<String> {
     let trouble = live.issuers.iter().flat_map(|issuer| {
         let unasked =
             issuer.introspections().is_some_and(|introspections| introspections.trouble().is_some());
         let unasked = unasked.then_some("could not be asked about an opaque token");
         let name = &issuer.settings.name;
-        keys(issuer).into_iter().chain(unasked).map(move |what| format!("issuer {name}: {what}"))
+        keys(issuer, now).into_iter().chain(unasked).map(move |what| format!("issuer {name}: {what}"))
     });
     trouble.collect()
 }
 
-fn transmitters(live: &Live) -> Vec<String> {
+fn transmitters(live: &Live, now: Timestamp) -> Vec<String> {
     let trouble = live.transmitters.iter().filter_map(|transmitter| {
-        let rest = if transmitter.signer.keys_ready() { "" } else { ", nothing that it sends is taken" };
-        Some(format!("signals {}: {}{rest}", transmitter.settings.name, keys(&transmitter.signer)?))
+        let rest = if transmitter.signer.keys_usable(now) { "" } else { ", nothing that it sends is taken" };
+        Some(format!("signals {}: {}{rest}", transmitter.settings.name, keys(&transmitter.signer, now)?))
     });
     trouble.collect()
 }

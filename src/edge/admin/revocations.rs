@@ -18,6 +18,7 @@ use crate::flows::Gate;
 use crate::flows::ports::{Part, StoreFault};
 use crate::flows::revoke::{RevokeError, lift, revoke};
 use crate::state::live::Live;
+use crate::state::log_targets::AUDIT;
 
 /// How many one request may ask for.
 const TOGETHER: usize = 1_000;
@@ -171,6 +172,7 @@ fn audit(live: &Live, who: &Who, did: &'static str, revocation: &Revocation) {
     let Revocation { target, until, reason, .. } = revocation;
     let is_shown = target.kind != Kind::Sub || live.settings.log.subject == SubjectInLog::Plain;
     tracing::info!(
+        target: AUDIT,
         event = "audit",
         who = %who.address,
         name = who.name.as_deref(),

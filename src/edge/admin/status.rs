@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::readiness::Readiness;
+use super::readiness::{Readiness, list_trouble};
 use crate::config::settings::{self, OnOutage};
 use crate::core::revocation::Kind;
 use crate::core::time::Timestamp;
@@ -160,7 +160,10 @@ struct Revocations {
     age_seconds: Option<f64>,
     /// Whether requests are judged by it; else they are refused.
     in_use: bool,
-    /// Since when it cannot be written, or not be followed, or not be kept on this machine.
+    /// Of the list, as `/readyz` says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<&'static str>,
+    /// Since when there is this trouble.
     #[serde(skip_serializing_if = "Option::is_none")]
     away_since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,6 +172,7 @@ struct Revocations {
 
 impl Revocations {
     fn of(list: &state::Revocations, health: StoreHealth, now: Timestamp) -> Self {
+        let trouble = list_trouble(&health);
         let (away_since, why) = away(health);
         let counts = Kind::ALL.map(|kind| (kind.label(), list.count(kind))).into_iter();
         let (age, in_use) = match list.currency(now) {
@@ -180,6 +184,7 @@ impl Revocations {
             entries: counts.filter(|(_, count)| *count > 0).collect(),
             age_seconds: age.map(|age| age.as_secs_f64()),
             in_use,
+            trouble,
             away_since,
             why,
         }
@@ -248,5 +253,37 @@ impl<'a> Status<'a> {
 
     pub(super) fn json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::edge::pages::Pages;
+
+    #[test]
+    fn a_list_that_cannot_be_written_is_told_from_one_that_is_not_kept_here() {
+        let (list, now) = (state::Revocations::new([1; 16]), Timestamp::from_secs(1_800_000_000));
+        let told = |health| {
+            let revocations = Revocations::of(&list, health, now);
+            let store = json!({ "up": true, "at": "data" });
+            let (html, _) = Pages::new(false)
+                .unwrap()
+                .status(&json!({ "ready": true, "revocations": revocations, "store": store }));
+            (serde_json::to_value(&revocations).unwrap()["trouble"].clone(), html)
+        };
+        let away = |alone| StoreHealth::Away { since: now, why: "the disk is full".to_owned(), alone };
+        for (health, trouble) in [
+            (away(false), "cannot be written or followed, nothing can be taken back here"),
+            (away(true), "is followed, but cannot be kept on this machine"),
+        ] {
+            let (json, html) = told(health);
+            assert_eq!(json, trouble);
+            assert!(html.contains(&format!("the list {trouble}: the disk is full.")), "{html}");
+        }
+        let (json, html) = told(StoreHealth::Up);
+        assert!(json.is_null() && html.contains("None.") && !html.contains("the list"), "{html}");
     }
 }

@@ -105,7 +105,7 @@ impl Upstreams {
         }
     }
 
-    /// Says of every server how it is now, and nothing of any other: what was heard of one may be too long ago, and a request
+    /// Says of every server how it is now and what came of requests to it, and nothing of any other: what was heard of one may be too long ago, and a request
     /// of before a reload may have heard of one that is gone.
     pub(crate) fn tell(&self, metrics: &Metrics) {
         for (upstream, authority, _) in metrics.servers() {
@@ -115,6 +115,10 @@ impl Upstreams {
                 metrics.forget_server(&upstream, &authority);
             }
         }
+        metrics.forget_servers_but(|upstream, authority| {
+            let servers = self.get(&UpstreamName::new(upstream)).map(|upstream| &upstream.servers);
+            servers.is_some_and(|servers| servers.iter().any(|server| server.authority == authority))
+        });
         for upstream in self.0.values() {
             upstream.servers.iter().for_each(|server| upstream.tell(server));
         }

@@ -31,6 +31,7 @@ use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::verify_id_token::{NotBelieved, verify_id_token};
 use crate::state::live::Live;
+use crate::state::log_targets::SECURITY;
 
 /// What new tokens say of themselves.
 #[derive(Debug)]
@@ -306,7 +307,7 @@ pub(super) fn same_person(client: &Client, before: &SecretString, new: &SecretSt
 }
 
 fn mismatch(client: &Client, why: &'static str) -> Denial {
-    tracing::error!(event = "security", client = %client.name, why, "the AS's answer does not fit; it was not handed out");
+    tracing::error!(target: SECURITY, event = "security", client = %client.name, why, "the AS's answer does not fit; it was not handed out");
     Denial::AnswerMismatch
 }
 

@@ -26,6 +26,7 @@ use crate::flows::ports::random;
 use crate::flows::revoke::name_session;
 use crate::flows::sign_out::tokens_of;
 use crate::state::exchanges::{Heard, Waiting};
+use crate::state::log_targets::SECURITY;
 use crate::state::metrics::ExchangeOutcome;
 
 /// `used`: the request counts as use of the session.
@@ -442,6 +443,7 @@ fn ended(at: At<'_>, end: SessionEnd, revoke: Vec<SecretString>) -> Found {
 
 fn replayed(at: At<'_>, grant: &Grant, revoke: Vec<SecretString>, issued: &[Issued]) -> Found {
     tracing::warn!(
+        target: SECURITY,
         event = "security",
         client = %at.client.name,
         family = %grant.family,

@@ -28,6 +28,7 @@ use crate::flows::exchange::sign_in::{By, Code, OwnSignIn, prepare};
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{Keep, StoreKey, Value};
 use crate::state::live::Live;
+use crate::state::log_targets::SECURITY;
 
 /// How much longer it is remembered that a sign-in was done than its cookie counts: clocks may differ so much.
 const SLACK: Duration = Duration::from_secs(300);
@@ -183,7 +184,7 @@ async fn session(
     let issuer = at.live.issuers.by_name(&at.client.issuer).ok_or_else(|| later(Denial::Internal))?;
     let endpoints = endpoints(at.gate, issuer).await.map_err(later)?;
     if !answer.is_of(&issuer.settings.rules.iss, endpoints.names_itself) {
-        tracing::error!(event = "security", client = %at.client.name, issuer = %at.client.issuer, "an answer to a sign-in is another authorization server's, or does not say whose it is; its code was not used");
+        tracing::error!(target: SECURITY, event = "security", client = %at.client.name, issuer = %at.client.issuer, "an answer to a sign-in is another authorization server's, or does not say whose it is; its code was not used");
         return Err(over(Denial::AnswerMismatch));
     }
     let code = Code {

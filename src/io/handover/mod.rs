@@ -38,10 +38,12 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::signal::unix::{SignalKind, signal};
 
 use questions::{Answer, Answers, Changed, Question};
 
@@ -328,6 +330,36 @@ impl Successor {
 
     pub fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Waits until it has ended otherwise than in good order, and says how. It is left to be collected by whoever its parent is
+    /// once this process has ended: that is how a service manager, for whom it is the service, hears of it.
+    pub async fn crashed(&self) -> String {
+        match self.ended().await {
+            Ok(status) if status.exit_status() == Some(0) => std::future::pending().await,
+            Ok(status) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("exit status {code}"),
+                (None, signal) => format!("signal {}", signal.unwrap_or_default()),
+            },
+            Err(error) => {
+                tracing::error!(%error, "whether the new process goes on cannot be known");
+                std::future::pending().await
+            }
+        }
+    }
+
+    async fn ended(&self) -> io::Result<WaitIdStatus> {
+        let mut changes = signal(SignalKind::child())?;
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        loop {
+            if let Some(status) = waitid(WaitId::Pid(id), look)? {
+                return Ok(status);
+            }
+            if changes.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Ends it at once, if it has not ended by itself, and waits until it is gone. Blocks.

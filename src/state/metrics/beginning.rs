@@ -3,10 +3,10 @@
 //!
 //! Only what has a closed set of labels can begin so: outcomes of clients, causes, results. docs/metrics.md names them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prometheus::IntCounterVec;
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 
 use super::{ExchangeOutcome, Metrics};
 use crate::config::settings::Settings;
@@ -38,7 +38,7 @@ impl Metrics {
         for cause in Ending::ALL {
             self.streams_ended.with_label_values(&[cause.label()]);
         }
-        for issuer in &settings.issuers {
+        for issuer in settings.called() {
             self.unknown_kid.with_label_values(&[issuer.name.as_str()]);
         }
         for upstream in &settings.upstreams {
@@ -49,19 +49,63 @@ impl Metrics {
             self.denials.with_label_values(&[route.as_str(), no_room]);
         }
     }
+
+    /// The series of routes, upstreams, issuers and transmitters that a reload took away are gone. Requests that began before
+    /// still count under their names.
+    pub fn forget_what_is_no_more<'s>(&self, before: &'s Settings, after: &'s Settings) {
+        let routes = |settings: &'s Settings| settings.routes.iter().map(|route| route.name.as_str());
+        let routes = gone(routes(before), routes(after));
+        for series in [&self.requests, &self.denials, &self.report_only_denials] {
+            forget_gone(series, "route", &routes);
+        }
+        forget_gone(&self.request_duration, "route", &routes);
+        let upstreams =
+            |settings: &'s Settings| settings.upstreams.iter().map(|upstream| upstream.name.as_str());
+        forget_gone(&self.planted_cookies, "upstream", &gone(upstreams(before), upstreams(after)));
+        let (called_before, called_after) = (before.called(), after.called());
+        let issuers = gone(
+            called_before.iter().map(|called| called.name.as_str()),
+            called_after.iter().map(|called| called.name.as_str()),
+        );
+        for series in [&self.tokens_verified, &self.key_fetches, &self.unknown_kid, &self.introspections] {
+            forget_gone(series, "issuer", &issuers);
+        }
+        forget_gone(&self.as_request_duration, "issuer", &issuers);
+        let signals = |settings: &'s Settings| settings.signals.iter().map(|signal| signal.name.as_str());
+        forget_gone(&self.signals, "signal", &gone(signals(before), signals(after)));
+    }
 }
 
 /// Takes those series away whose `label` is none of `known`.
 fn forget_others(series: &IntCounterVec, label: &str, known: &[&str]) {
+    forget(series, |labels| labels.get(label).is_some_and(|value| !known.contains(value)));
+}
+
+/// Takes those series away whose `label` is one of `gone`.
+fn forget_gone<T: MetricVecBuilder>(series: &MetricVec<T>, label: &str, gone: &HashSet<&str>) {
+    forget(series, |labels| labels.get(label).is_some_and(|value| gone.contains(value)));
+}
+
+/// Takes those series away that are gone by their labels.
+pub(super) fn forget<T: MetricVecBuilder>(
+    series: &MetricVec<T>,
+    is_gone: impl Fn(&HashMap<&str, &str>) -> bool,
+) {
     for family in series.collect() {
         for metric in family.get_metric() {
             let labels: HashMap<_, _> =
                 metric.get_label().iter().map(|pair| (pair.name(), pair.value())).collect();
-            if labels.get(label).is_some_and(|value| !known.contains(value)) {
+            if is_gone(&labels) {
                 let _ = series.remove(&labels);
             }
         }
     }
+}
+
+/// The names of before that are none any more.
+fn gone<'s>(before: impl Iterator<Item = &'s str>, after: impl Iterator<Item = &'s str>) -> HashSet<&'s str> {
+    let after: HashSet<_> = after.collect();
+    before.filter(|name| !after.contains(name)).collect()
 }
 
 #[cfg(test)]

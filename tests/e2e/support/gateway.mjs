@@ -11,7 +11,7 @@ import { freePort } from './ports.mjs';
 import { request, until } from './http.mjs';
 
 const project = fileURLToPath(new URL('../../..', import.meta.url));
-export const BINARY = process.env.TOLLGATE ?? path.join(process.env.CARGO_TARGET_DIR ?? path.join(project, 'target'), 'debug/tollgate');
+export const BINARY = process.env.TOLLGATE ?? path.resolve(project, process.env.CARGO_TARGET_DIR ?? 'target', 'debug/tollgate');
 
 /** Runs the binary to its end: exit code and all that it printed. */
 export async function run(args, { cwd, env = {}, seconds = 60 } = {}) {
