@@ -8,7 +8,7 @@
 //! other paths).
 //!
 //! A path with other readings (see [`CanonicalPath::lenient_reading`] and [`CanonicalPath::cut_readings`]) is looked up in
-//! each, and found only when all lead to the same route. An encoded slash is part of its segment: the route must keep such
+//! each, and found only when all lead to the same route and none is a path of Tollgate's own. An encoded slash is part of its segment: the route must keep such
 //! slashes, and with slashes in their place the path must not lead to a route that was written for it. `find`
 //! allocates nothing for a path with one reading, unless it has an escape in it.
 
@@ -138,7 +138,7 @@ pub enum Found {
     Nothing,
 }
 
-const TWO_WAYS: &str = "Services read what follows a semicolon, or double encoding, in several ways; here they lead to different routes.";
+const TWO_WAYS: &str = "Services read what follows a semicolon, or double encoding, in several ways; here they lead to different routes, or to a path of the gateway's own.";
 const SPLIT: &str =
     "Some services take an encoded slash for a slash; here that leads to a path that is not this route's.";
 
@@ -215,9 +215,9 @@ impl RouteTable {
             return Found::MethodNotAllowed { allow: methods.allowed() };
         };
         let agrees = |reading: &CanonicalPath| {
-            self.lookup(host, reading)
-                .and_then(|methods| methods.route(method))
-                .is_some_and(|other| Arc::ptr_eq(route, other) && same_judgement(route, &path, reading))
+            let other = self.lookup(host, reading).and_then(|methods| methods.route(method));
+            other.is_some_and(|other| Arc::ptr_eq(route, other) && same_judgement(route, &path, reading))
+                && !reading.is_own()
         };
         let in_all_readings = path
             .lenient_reading()
@@ -596,6 +596,29 @@ mod tests {
             ("/users/alice;x/a", "400"),
             ("/users/%2561lice/a", "400"),
             ("/users/alice/a;x", "/users/{id}/{part}"),
+        ] {
+            assert_eq!(found(&table, "h", &Method::GET, path), expected, "{path}");
+        }
+    }
+
+    /// A service behind `/*` may have a token endpoint of its own there, which no route was written for.
+    #[test]
+    fn no_other_reading_leads_past_a_path_of_tollgates_own() {
+        let table = paths(&["/*", "/.well-known/*"]);
+        for (path, expected) in [
+            ("/oauth;/token", "400"),
+            ("/oauth;x", "400"),
+            ("/oauth%3Bx/token", "400"),
+            ("/oauth%253Bx/token", "400"),
+            ("/%256fauth/token", "400"),
+            ("/.well-known;x/jwks.json", "400"),
+            ("/.well-known/jwks.json;x", "400"),
+            ("/.well-known/jwks.json;x/y", "400"),
+            ("/.well-known/oauth-protected-resource;x/y", "400"),
+            ("/.well-known/jwks.json/y;x", "/.well-known/*"),
+            ("/.well-known/security.txt;x", "/.well-known/*"),
+            ("/oauth2;x/token", "/*"),
+            ("/x;oauth/token", "/*"),
         ] {
             assert_eq!(found(&table, "h", &Method::GET, path), expected, "{path}");
         }
