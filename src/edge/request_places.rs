@@ -25,8 +25,8 @@ pub(crate) struct RequestPlaces {
     taken: AtomicUsize,
     most: usize,
     most_of_one: usize,
-    /// Those that are counted. In bounded memory: among very many addresses one may be taken for a busier one,
-    /// never for an idler one; but there are no more to be mistaken than places.
+    /// Those that are counted, in bounded memory. An address could be taken for a busier one where busy ones share each of
+    /// its four counters, which nobody outside can foretell; at a share each there are three busy ones at most.
     of_each: Inflight,
 }
 
