@@ -12,7 +12,7 @@ pub(in crate::core::route) fn lower_case(text: &str) -> impl Iterator<Item = cha
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
-/// Whether nothing but its own spelling is the same text in another case, as long as that has no capital letter either.
+/// Whether no other text without capital letters is the same in another case. Beyond ASCII nobody looks: `ß` is `ss`.
 pub(in crate::core::route) fn is_lower_case(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
 }
