@@ -44,7 +44,7 @@
 //! | what a proof of possession must be like | `core/token/dpop/`, asked for in `flows/prove_possession.rs`; which were used: `state/used_proofs.rs`; a page's, for the token endpoint: `flows/exchange/page_key.rs` |
 //! | how an issuer is asked about opaque tokens | `flows/introspect/`, remembered in `state/introspections.rs` |
 //! | which path is ambiguous | `core/route/path.rs` |
-//! | which route wins | `core/route/table.rs` |
+//! | which route wins | `core/route/table.rs`; in which case of letters that is doubtful: `core/route/table/caseless.rs` |
 //! | what a route may require | `core/route/policy.rs` |
 //! | what a route is called, and said of it | `core/route/resource.rs`, `flows/describe_resource.rs` |
 //! | what a route says of the caller | `core/route/identity.rs`, read in `config/identity.rs` |
@@ -54,7 +54,7 @@
 //! | who may read an answer | `core/cors.rs`, `flows/answer_preflight.rs` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
-//! | which paths are Tollgate's own | `core/route/path.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints.rs` |
+//! | which paths are Tollgate's own | `core/route/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | how the gateway signs people in | `flows/sign_in/`; what travels: `core/session/transaction.rs`, `core/session/authorization.rs` |
 //! | where a sign-in may lead | `core/session/return_to.rs` |
@@ -82,7 +82,7 @@
 //! | a line of the access log | `edge/access_log.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
 //! | what is told at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
 //! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
-//! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/connections.rs`, `edge/cut_off.rs`, `edge/unread.rs`, `edge/confirmed.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/watched.rs`, `edge/body.rs`, `edge/lingering.rs`, `edge/server.rs` |
+//! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/connections.rs`, `edge/cut_off.rs`, `edge/unread.rs`, `edge/confirmed.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/watched.rs`, `edge/body.rs`, `edge/lingering.rs`, `edge/request_places.rs`, `edge/server.rs` |
 //! | the page of the demo | `demo/page/`; what the wire shows: `demo/wire/shorten.rs` |
 
 pub mod cli;

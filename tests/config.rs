@@ -384,6 +384,7 @@ upstreams:
   several:
     url: [https://c.example.net, https://d.example.net]
     host: client
+    case_sensitive: true
     balance: { consistent: sub }
     health: { path: /healthz, interval: 5s, timeout: 1s }
     tls: { ca: gate.pem, server_name: gate.example.com, certificate: gate.pem, key: gate.key }
@@ -1559,6 +1560,56 @@ fn a_route_says_how_it_is_sent_on() {
     wrong("rewrite: /x, strip_prefix: /api", "routes[0].strip_prefix", "remove one");
     wrong("timeouts: { read: 60 }", "routes[0].timeouts.read", "write `60s`");
     wrong("body_limit: 1GB", "routes[0].body_limit", "not a size");
+}
+
+#[test]
+fn an_upstream_says_whether_it_tells_upper_and_lower_case_apart() {
+    for (more, apart) in [("", false), (", case_sensitive: false", false), (", case_sensitive: true", true)] {
+        let text = upstream(&format!("url: http://10.0.0.1:3000{more}"));
+        let loaded = parse(&text).unwrap();
+        assert_eq!(loaded.settings.upstreams[0].case_sensitive, apart, "{more}");
+        assert_eq!(loaded.settings.routes[0].forwarding.case_sensitive, apart, "{more}");
+        let summary = config::summary::summary("config.yaml", &loaded);
+        assert_eq!(
+            summary.contains("http://10.0.0.1:3000, tells upper and lower case apart\n"),
+            apart,
+            "{summary}"
+        );
+    }
+    only_error(
+        &upstream("url: http://10.0.0.1:3000, case_sensitive: yes please"),
+        "upstreams.api.case_sensitive",
+        "neither `true` nor `false`",
+    );
+    let warned = |first: &str, second: &str| {
+        let routes = format!("  - {{ path: /Docs/*, to: {first} }}\n  - {{ path: /docs/*, to: {second} }}\n");
+        let upstreams = "upstreams: { a: { url: http://10.0.0.1:3000, case_sensitive: true }, b: { url: http://10.0.0.2:3000 } }";
+        let text = Parts { routes, ..good() }.with(upstreams).text();
+        let found =
+            parse(&text).unwrap().warnings.into_iter().find(|warning| warning.path == "routes[1].path");
+        found.map(|warning| warning.message)
+    };
+    assert!(
+        warned("a", "b").unwrap().contains("differs from that of routes[0] by upper and lower case alone")
+    );
+    assert!(warned("b", "b").is_some());
+    assert_eq!(warned("a", "a"), None);
+}
+
+#[test]
+fn an_address_that_may_have_all_connections_is_warned_of() {
+    let warned = |limits: &str| {
+        let warnings = parse(&good().with(&format!("limits: {{ {limits} }}")).text()).unwrap().warnings;
+        warnings.into_iter().find(|one| one.message.contains("all")).map(|one| one.path)
+    };
+    for (limits, path) in [
+        ("connections: 5000", None),
+        ("connections: 1000", Some("limits.connections")),
+        ("connections: 200, connections_per_address: 50", None),
+        ("connections: 200, connections_per_address: 200", Some("limits.connections_per_address")),
+    ] {
+        assert_eq!(warned(limits).as_deref(), path, "{limits}");
+    }
 }
 
 #[test]

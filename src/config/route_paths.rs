@@ -1,5 +1,5 @@
-//! `routes[].path` and `routes[].encoded_slash` — which paths a route covers, and whether one that is written with an
-//! encoded slash is ever found.
+//! `routes[].path` and `routes[].encoded_slash` — which paths a route covers, whether one that is written with an
+//! encoded slash is ever found, and whether two differ by something that their service may not see.
 
 use std::sync::Arc;
 
@@ -44,5 +44,22 @@ pub(super) fn warn_of_hidden(table: &RouteTable, places: &[Keys<'_>], routes: &[
             );
             keys.warn("path", message);
         }
+    }
+}
+
+/// Two routes that differ by case alone, of a service that may take both for the same.
+pub(super) fn warn_of_variants(table: &RouteTable, places: &[Keys<'_>], routes: &[Arc<Route>]) {
+    for &(first, second) in table.case_variants() {
+        let of_both = [first, second].map(|at| places.get(at).zip(routes.get(at)));
+        let [Some((keys, route)), Some((other_keys, other))] = of_both else { continue };
+        if route.forwarding.case_sensitive && other.forwarding.case_sensitive {
+            continue;
+        }
+        let message = format!(
+            "differs from that of {} by upper and lower case alone: a service that takes both for the same serves what each covers under the \
+             other's policy too; say `case_sensitive: true` at their upstreams if they tell them apart, or keep one of the two",
+            keys.place
+        );
+        other_keys.warn("path", message);
     }
 }

@@ -73,6 +73,7 @@ pub(super) fn read(
     let table = RouteTable::build(&routes);
     if let Ok(table) = &table {
         route_paths::warn_of_hidden(table, &places, &routes);
+        route_paths::warn_of_variants(table, &places, &routes);
     }
     for conflict in table.err().unwrap_or_default() {
         let (Some(first), Some(second)) = (places.get(conflict.first), places.get(conflict.second)) else {
@@ -119,7 +120,8 @@ fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) ->
     single_out(keys, around, &access);
     route_claims::warn_of_namesakes(keys, around.issuers, &access);
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
-    let forwarding = forwarding(keys, path.as_ref());
+    let case_sensitive = upstream.as_ref().is_some_and(|name| upstreams.is_case_sensitive(name));
+    let forwarding = Forwarding { case_sensitive, ..forwarding(keys, path.as_ref()) };
     let name = keys.text("name").unwrap_or_default();
     let words = [("allowed", Dpop::Allowed), ("required", Dpop::Required)];
     let dpop = keys.word("dpop", &words, Dpop::Allowed);

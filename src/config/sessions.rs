@@ -56,6 +56,17 @@ pub(super) fn limits(root: &Keys<'_>) -> Limits {
             "`token` is larger than `header`, in which it travels; make `header` larger or `token` smaller",
         );
     }
+    let connections = count(&keys, "connections", 20_000);
+    let connections_per_address = count(&keys, "connections_per_address", 1000);
+    if connections_per_address >= connections {
+        let key = if keys.has("connections_per_address") { "connections_per_address" } else { "connections" };
+        keys.warn(
+            key,
+            format!(
+                "one address may have all {connections} connections, and then nobody else is served; write a `connections_per_address` well below"
+            ),
+        );
+    }
     let token_memory = keys.size("token_memory", 64 << 20, 0..=64 << 30);
     let bytes = |size| usize::try_from(size).unwrap_or(usize::MAX);
     Limits {
@@ -63,8 +74,8 @@ pub(super) fn limits(root: &Keys<'_>) -> Limits {
         token_memory,
         header: bytes(header),
         body,
-        connections: count(&keys, "connections", 20_000),
-        connections_per_address: count(&keys, "connections_per_address", 1000),
+        connections,
+        connections_per_address,
         requests_per_address: rate(&keys, "requests_per_address", None),
         denials_per_address: rate(&keys, "denials_per_address", Some((120, 60 * SECOND))),
     }

@@ -213,6 +213,8 @@ pub struct Upstream {
     /// At least one, each address once.
     pub servers: Vec<Server>,
     pub host: SentHost,
+    /// It takes paths that differ by upper and lower case for different ones.
+    pub case_sensitive: bool,
     pub balance: Balance,
     pub tls: UpstreamTls,
     /// `None`: servers are not asked how they are.

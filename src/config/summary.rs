@@ -277,7 +277,8 @@ fn show_upstream(upstream: &Upstream) -> String {
     let health = upstream.health.as_ref();
     let health =
         health.map(|check| format!(", {} asked every {}", check.path, show_duration(check.interval)));
-    format!("{}: {}{balance}{}", upstream.name, servers.join(" "), health.unwrap_or_default())
+    let case = if upstream.case_sensitive { ", tells upper and lower case apart" } else { "" };
+    format!("{}: {}{balance}{}{case}", upstream.name, servers.join(" "), health.unwrap_or_default())
 }
 
 fn show_requirements(requirements: &Requirements) -> String {

@@ -64,6 +64,7 @@ impl<'a> Upstreams<'a> {
                 name: name.clone(),
                 servers: vec![server],
                 host: SentHost::Upstream,
+                case_sensitive: false,
                 balance: Balance::RoundRobin,
                 tls: UpstreamTls::default(),
                 health: None,
@@ -72,6 +73,11 @@ impl<'a> Upstreams<'a> {
             }));
         }
         Some(name)
+    }
+
+    /// Whether this one was said to tell upper and lower case in paths apart.
+    pub(super) fn is_case_sensitive(&self, name: &UpstreamName) -> bool {
+        self.read.iter().any(|upstream| upstream.name == *name && upstream.case_sensitive)
     }
 
     /// All of them, once every route was read.
@@ -94,13 +100,15 @@ fn upstream(name: &str, value: &Value<'_>, network: &Network) -> Option<Upstream
         &[("upstream", SentHost::Upstream), ("client", SentHost::Client)],
         SentHost::Upstream,
     );
+    let case_sensitive = keys.flag("case_sensitive");
     let balance = balance(&keys, servers.len());
     let tls = tls(&keys, &servers);
     let health = health(&keys);
     let timeouts = Timeouts::default().but(timeouts(&keys));
     let retries = keys.get("retries").and_then(|value| value.count(0..=MOST_RETRIES)).unwrap_or(1);
     (named && !servers.is_empty()).then_some(())?;
-    Some(Upstream { name: UpstreamName::new(name), servers, host, balance, tls, health, timeouts, retries })
+    let name = UpstreamName::new(name);
+    Some(Upstream { name, servers, host, case_sensitive, balance, tls, health, timeouts, retries })
 }
 
 fn servers(value: &Value<'_>, network: &Network) -> Vec<Server> {

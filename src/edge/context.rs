@@ -24,6 +24,7 @@ use crate::edge::connections::Connection;
 use crate::edge::door::Door;
 use crate::edge::headers::Identification;
 use crate::edge::inflow::Inflow;
+use crate::edge::request_places::RequestPlace;
 use crate::edge::serving::Serving;
 use crate::edge::upstreams::{Server, Upstream};
 use crate::edge::watched::Watch;
@@ -60,6 +61,8 @@ pub(crate) struct Context {
     pub(crate) started: Instant,
     pub(crate) connection: Option<Arc<Connection>>,
     pub(crate) who: Option<Identification>,
+    /// Among the requests under way, until the end.
+    pub(crate) place: Option<RequestPlace>,
     pub(crate) permit: Option<Permit>,
     /// The server that was last chosen.
     pub(crate) server: Option<Arc<Server>>,
@@ -145,6 +148,7 @@ impl Context {
             started: Instant::now(),
             connection: None,
             who: None,
+            place: None,
             permit: None,
             server: None,
             upstream: None,

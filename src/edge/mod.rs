@@ -14,6 +14,7 @@
 //! - `proxy`: the way of a request through pingora's phases
 //! - `context`: what is known of one request
 //! - `request_head`: reads a head, refuses what has two readings
+//! - `request_places`: how many requests are under way, and how many of one address
 //! - `headers`: what the upstream gets, what of its answer the client gets
 //! - `refusing`: a refusal is counted, logged and answered
 //! - `respond`: Tollgate's own answers
@@ -65,6 +66,7 @@ mod published;
 mod recurring;
 mod refusing;
 mod request_head;
+mod request_places;
 mod resource_metadata;
 mod respond;
 pub mod server;

@@ -32,6 +32,7 @@ use crate::edge::context::{Context, Finish};
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
+use crate::edge::request_places::RequestPlaces;
 use crate::edge::respond::{self, Answer};
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
@@ -46,8 +47,7 @@ pub(crate) struct Proxy {
     pub(crate) gate: Arc<Gate>,
     pub(crate) serving: Arc<ArcSwap<Serving>>,
     pub(crate) drain: Arc<Drain>,
-    /// Under way at once: each may need a file towards its upstream, and one connection of HTTP/2 has many.
-    pub(crate) most_requests: i64,
+    pub(crate) places: Arc<RequestPlaces>,
     /// The label of requests that found no route.
     pub(crate) unrouted: RouteName,
 }
@@ -100,10 +100,8 @@ impl Proxy {
         if let Some(raw) = raw {
             request_head::check_framing(request, &raw)?;
         }
-        if self.gate.metrics.in_flight().get() > self.most_requests {
-            return Err(Denial::Overloaded);
-        }
         let client = context.client_address();
+        context.place = Some(self.places.take(client, &live.settings.trusted_proxies)?);
         if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))
         {
             return Err(Denial::TooManyRequests { retry_after });

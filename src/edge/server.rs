@@ -22,7 +22,7 @@ use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 
-use crate::config::settings::{Listener, Settings};
+use crate::config::settings::{Limits, Listener, Settings};
 use crate::core::ids::RouteName;
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
@@ -36,6 +36,7 @@ pub use crate::edge::listening::Inherited;
 use crate::edge::listening::{Entrance, Listening};
 use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
+use crate::edge::request_places::RequestPlaces;
 use crate::edge::serving::Serving;
 use crate::edge::upstreams::Prober;
 use crate::edge::upstreams::authorities::{self, Unreadable};
@@ -122,9 +123,9 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
     let prober = Prober::new(configuration.clone());
     serving.load().upstreams.take_over(None);
     prober.ask(&serving.load().upstreams);
-    let most = most_connections(settings.limits.connections);
+    let most = most_connections(&settings.limits);
     let proxy = Proxy {
-        most_requests: i64::try_from(most.public).unwrap_or(i64::MAX),
+        places: RequestPlaces::new(most.public, settings.limits.connections_per_address),
         gate: gate.clone(),
         serving: serving.clone(),
         drain: drain.clone(),
@@ -274,16 +275,23 @@ impl Most {
     }
 }
 
-fn most_connections(wanted: usize) -> Most {
+fn most_connections(limits: &Limits) -> Most {
     // The soft limit is often 1024 for the sake of old programs; the hard one is what the operator allows.
     let open_files = rlimit::increase_nofile_limit(rlimit::INFINITY).ok();
     let open_files = open_files.map(|files| usize::try_from(files).unwrap_or(usize::MAX));
-    let most = Most::within(open_files, wanted);
-    if most.public < wanted {
+    let most = Most::within(open_files, limits.connections);
+    if most.public < limits.connections {
+        let connections_per_address = limits.connections_per_address;
         tracing::warn!(
             open_files,
             connections = most.public,
-            "few files may be open, so few clients are served at once; raise the limit to 65536 (LimitNOFILE, ulimit -n)"
+            connections_per_address,
+            "few files may be open, so few clients are served at once{}; raise the limit to 65536 (LimitNOFILE, ulimit -n)",
+            if connections_per_address < most.public {
+                ""
+            } else {
+                ", and one address may take all their places"
+            },
         );
     }
     most

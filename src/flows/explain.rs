@@ -207,7 +207,7 @@ impl Story<'_> {
         found.map_err(|denial| (denial, None))
     }
 
-    /// Why a route that covers this path is not the one; `None` where it does not cover it.
+    /// Why a route that covers this path, if perhaps in another case, is not the one; `None` where it does not cover it.
     fn loses(
         &self,
         other: &Arc<Route>,
@@ -217,7 +217,9 @@ impl Story<'_> {
         let host = self.head.host_name().ok()?;
         let alone = RouteTable::build(std::slice::from_ref(other)).ok()?;
         match alone.find(host, self.head.method, path.clone()) {
-            Found::Nothing => None,
+            Found::Nothing => alone
+                .covers_but_for_case(host, path)
+                .then_some("its path is spelled otherwise: upper and lower case differ"),
             Found::Ambiguous(_) if path.has_encoded_slash() && !other.path.keeps_encoded_slashes() => {
                 Some("it does not say `encoded_slash: keep`")
             }

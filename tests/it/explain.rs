@@ -66,6 +66,11 @@ fn requests(gateway: &Gateway) -> Vec<Asked> {
         ("POST", "/api/read", good()),
         ("GET", "/api/../page", good()),
         ("GET", "/api;x/y", good()),
+        ("GET", "/API/x", good()),
+        ("GET", "/api/Step-Up", good()),
+        ("GET", "/api/users/Alice/x", good()),
+        ("GET", "/oauth;x/token", good()),
+        ("GET", "/OAuth/token", good()),
         ("GET", "/api/x?access_token=hidden", good()),
         ("GET", "/kept/a%2Flice", with(json!({ "sub": "a/lice" }))),
         ("GET", "/kept/%61%2flice/?x", with(json!({ "sub": "a/lice" }))),
@@ -198,6 +203,21 @@ async fn it_says_which_route_does_not_take_an_encoded_slash() {
     }
     let (code, text) = explain(gateway.folder(), &["GET", &format!("http://{HOST}/kept/a%2fb")]).await;
     assert!(code == 1 && text.contains("/kept/a%2Fb") && text.contains("encoded slashes stay"), "{text}");
+}
+
+#[tokio::test]
+async fn it_says_which_route_was_meant_in_another_case() {
+    let upstream = Upstream::start().await;
+    let gateway = gateway(&upstream).await;
+    let url = format!("http://{HOST}/api/Step-Up");
+    let (code, text) = explain(gateway.folder(), &["GET", &url]).await;
+    let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(code == 1 && squeezed.contains("`case_sensitive: true`"), "{text}");
+    assert!(
+        squeezed.contains("not /api/step-up its path is spelled otherwise: upper and lower case differ"),
+        "{text}"
+    );
+    assert!(!squeezed.contains("not /api/read"), "{text}");
 }
 
 #[tokio::test]

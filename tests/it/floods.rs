@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::alone::{resident, was_run_alone};
 use crate::support::client::{Client, HOST, request};
 use crate::support::frames::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, RawHttp2, SETTINGS,
-    WINDOW_UPDATE, block, frame,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, End, GOAWAY, HEADERS, PING, RST_STREAM, RawHttp2,
+    SETTINGS, WINDOW_UPDATE, block, frame,
 };
 use crate::support::gateway::Gateway;
 use crate::support::tls::Http2;
 use crate::support::upstream::{Received, Upstream};
-use crate::support::{eventually, within};
+use crate::support::{eventually, until, within};
 
 const SHORT: Duration = Duration::from_secs(1);
 /// Before a header's deadline (10 s), which ends a connection for another reason.
@@ -376,6 +376,45 @@ async fn no_more_streams_than_are_allowed_reach_the_upstream_at_once() {
     .await;
     assert_eq!(upstream.received().len(), 100);
     serves_others(gateway.public).await;
+}
+
+/// It has connections to spare, and 100 requests on each. None of them fails for want of an upstream that is quick.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_does_not_take_every_place_that_requests_have() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with(&format!(
+        "limits: {{ connections: 200, connections_per_address: 50 }}\nroutes: [{{ path: /public/*, to: \"{}\", public: true, timeouts: {{ connect: 1m }} }}]\n",
+        upstream.url()
+    ))
+    .await;
+    let flooding = async |requests: u32| {
+        let mut client = RawHttp2::connect(gateway.public, &[]).await;
+        for number in 0..requests {
+            client.send(&frame(HEADERS, END_HEADERS, number * 2 + 1, &block(&post("/public/x")))).await;
+        }
+        client
+    };
+    let held = [flooding(100).await, flooding(100).await];
+    until("200 requests to be held, or its share and refusals", async || {
+        let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+        let refused = metrics.lines().filter(|line| line.contains("reason=\"too_many_at_once\""));
+        let refused: i64 = refused.map(|line| line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()).sum();
+        gateway.app.gate.metrics.in_flight().get() + refused >= 200
+    })
+    .await;
+    assert_eq!(flooding(1).await.end_of(1).await, End::Answered(429));
+    let refused = gateway.connect().await.get("/public/x", &[]).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("2")));
+    assert_eq!(refused.json()["type"], "urn:tollgate:refusal:too_many_at_once");
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = Client::over(socket.connect(gateway.public).await.unwrap());
+    assert_eq!(other.get("/public/x", &[]).await.status, 200);
+    drop(held);
+    until("its places to be free again", async || {
+        gateway.connect().await.get("/public/x", &[]).await.status == 200
+    })
+    .await;
 }
 
 /// Receives with an upstream that answers as told, so that the case above has no shared state.

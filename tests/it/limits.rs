@@ -102,6 +102,45 @@ async fn many_requests_on_one_connection_need_room_too() {
     );
 }
 
+#[tokio::test]
+async fn a_client_behind_a_trusted_proxy_has_its_share_of_the_requests_under_way() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with(&format!(
+        "trusted_proxies: 127.0.0.1\nlimits: {{ connections: 40, connections_per_address: 10 }}\nroutes: [{{ path: /*, to: \"{}\", public: true }}]\n",
+        upstream.url()
+    ))
+    .await;
+    let mut client = Http2::clear_text(gateway.public).await;
+    let get = |path: &str, address: Option<&str>| {
+        let request = http::Request::get(format!("http://{HOST}{path}"));
+        let request =
+            address.into_iter().fold(request, |request, one| request.header("x-forwarded-for", one));
+        request.body(()).unwrap()
+    };
+    // A quarter of all places, which is whoever's comes, and a share.
+    let mut held = Vec::new();
+    for number in 1..=20 {
+        held.push(client.sender.send_request(get("/hold", Some("2001:db8::1")), true).unwrap().0);
+        until("a request to be held", async || upstream.received().len() == number).await;
+    }
+    for (address, status) in [
+        (Some("2001:db8::2"), 429),
+        (Some("2001:db8:0:1::1"), 200),
+        (Some("192.0.2.1"), 200),
+        // The proxy itself stands for many.
+        (None, 200),
+    ] {
+        let answer = client.ask(get("/x", address), &[]).await.unwrap();
+        assert_eq!(answer.status, status, "{address:?}");
+        assert_eq!(answer.header("retry-after"), (status == 429).then_some("2"));
+    }
+    upstream.release(20);
+    until("its places to be free again", async || {
+        client.ask(get("/x", Some("2001:db8::2")), &[]).await.unwrap().status == 200
+    })
+    .await;
+}
+
 /// A client behind the trusted proxy that every test here is.
 struct Behind<'a> {
     client: Client,

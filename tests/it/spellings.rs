@@ -76,7 +76,7 @@ async fn over_http_2(gateway: &Gateway, fields: &[(&str, &str)], trailers: &[(&s
 // Paths.
 
 /// What a segment of a path may be spelled with.
-const PIECES: [&str; 43] = [
+const PIECES: [&str; 46] = [
     "/",
     "/",
     "/",
@@ -116,12 +116,15 @@ const PIECES: [&str; 43] = [
     "%25%36%31dmin",
     "a%64min",
     "ADMIN",
+    "Admin",
+    "%41dmin",
+    "%2541dmin",
     "%C0%AE%C0%AE",
     "%ef%bc%8f",
     "x",
     "%",
 ];
-const BEGINNINGS: [&str; 18] = [
+const BEGINNINGS: [&str; 21] = [
     "/public/",
     "/public",
     "/api/",
@@ -129,6 +132,9 @@ const BEGINNINGS: [&str; 18] = [
     "/admin/",
     "/admin",
     "/%61dmin/",
+    "/ADMIN/",
+    "/Api/",
+    "/api/Admin%2F",
     "/%2561dmin/",
     "/public;/",
     "/public%2f",
@@ -159,8 +165,9 @@ enum Slash {
     IsData,
 }
 
-/// The first segments that an upstream finds which decodes so many times, cuts `;parameters` off and resolves dots.
-fn first_segments(path: &str, slash: Slash, times: usize, cut: bool) -> [Vec<u8>; 2] {
+/// The first segments that an upstream finds which decodes so many times, cuts `;parameters` off, resolves dots, and may
+/// ignore case.
+fn first_segments(path: &str, slash: Slash, times: usize, cut: bool, ignores_case: bool) -> [Vec<u8>; 2] {
     let path = path.split(['?', '#']).next().unwrap();
     let decoded =
         |text: &[u8]| (0..times).fold(text.to_vec(), |bytes, _| tollgate::core::percent::decode(&bytes));
@@ -179,7 +186,9 @@ fn first_segments(path: &str, slash: Slash, times: usize, cut: bool) -> [Vec<u8>
             _ => resolved.push(segment),
         }
     }
-    let mut resolved = resolved.into_iter().map(<[u8]>::to_vec);
+    let mut resolved = resolved
+        .into_iter()
+        .map(|segment| if ignores_case { segment.to_ascii_lowercase() } else { segment.to_vec() });
     [(); 2].map(|()| resolved.next().unwrap_or_default())
 }
 
@@ -187,8 +196,9 @@ fn first_segments(path: &str, slash: Slash, times: usize, cut: bool) -> [Vec<u8>
 fn was_allowed(seen: &Received, scopes: &[&str]) -> bool {
     let ways = [(1, false), (1, true), (2, false), (2, true), (3, false), (3, true)];
     let ways = ways.into_iter().flat_map(|way| [(Slash::Splits, way), (Slash::IsData, way)]);
-    ways.into_iter().all(|(slash, (times, cut))| {
-        let [first, second] = first_segments(seen.path(), slash, times, cut);
+    let mut ways = ways.flat_map(|way| [(way, false), (way, true)]);
+    ways.all(|((slash, (times, cut)), ignores_case)| {
+        let [first, second] = first_segments(seen.path(), slash, times, cut, ignores_case);
         let needed: &[&str] = match (&first[..], &second[..]) {
             (b"admin", _) | (b"api", b"admin") => &["api:read", "admin"],
             (b"api", _) => &["api:read"],
@@ -226,7 +236,7 @@ async fn no_path_reaches(upstream: &Upstream, gateway: &Gateway) -> usize {
     let mut choices = Choices(7);
     let mut client = Persistent::new(gateway);
     let (mut passed, mut refused, mut slashes) = (0, 0, 0);
-    for round in 0..1_500 {
+    for round in 0..2_000 {
         let path = spelled_path(&mut choices);
         let at = choices.below(3);
         let before = upstream.received().len();

@@ -20,6 +20,13 @@ pub(super) const UPSTREAM: &[Key] = &[
         "client",
     ),
     key(
+        "case_sensitive",
+        One("true or false"),
+        Default("false"),
+        "`true`: its services tell upper and lower case in paths apart, as routes do. Else a path that would be another route's, or Tollgate's, in another case is 400 (see [security.md](security.md#upper-and-lower-case)).",
+        "true",
+    ),
+    key(
         "balance",
         OneOrKeys("`round_robin` or `random`", BALANCE),
         Default("round_robin"),

@@ -21,6 +21,8 @@ const REPLAYED: &str = "The proof was used before: make one for each request.";
 const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). A service worker does not: let it leave the pages that sign in, and /oauth/, to the network.";
 const NEWER_COOKIE: &str = "This cookie was exchanged again and again, each time for another token. The browser has a newer one; try again with it.";
 const AT_SIGN_IN: &str = "You were signed in, but what you may use here was taken back. Try again; where that does not help, ask whoever runs this application.";
+const ITS_SHARE: &str =
+    "This address has as many requests under way as one may have while there are many. Try again shortly.";
 const SHORTLY: &str = "Try again shortly.";
 const SERVERS_WORDS: &str = "error and error_description are the authorization server's.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
@@ -95,6 +97,7 @@ impl Denial {
         };
         let too_many =
             |label, title, detail| row(StatusCode::TOO_MANY_REQUESTS, label, later, title, detail, Info);
+        let no_room = |label, title| row(StatusCode::SERVICE_UNAVAILABLE, label, later, title, SHORTLY, Warn);
         let unusable = |label, title, detail| {
             row(StatusCode::BAD_GATEWAY, label, Some("server_error"), title, detail, Error)
         };
@@ -451,19 +454,16 @@ impl Denial {
                 "Too many requests",
                 "This address asks more often than limits.requests_per_address allows.",
             ),
+            Self::TooManyAtOnce => too_many("too_many_at_once", "Too many requests at once", ITS_SHARE),
             Self::TooManyDenials { .. } => too_many(
                 "too_many_denials",
                 "Too many denials",
                 "This address showed more bad credentials than limits.denials_per_address allows.",
             ),
             Self::TooManyExchanges => too_many("too_many_exchanges", "Too many exchanges", NEWER_COOKIE),
-            Self::Overloaded => {
-                let title = "The gateway is busy";
-                row(StatusCode::SERVICE_UNAVAILABLE, "overloaded", later, title, SHORTLY, Warn)
-            }
+            Self::Overloaded => no_room("overloaded", "The gateway is busy"),
             Self::NoRoomForProofs => {
-                let title = "The gateway cannot take more DPoP proofs now";
-                row(StatusCode::SERVICE_UNAVAILABLE, "no_room_for_proofs", later, title, SHORTLY, Warn)
+                no_room("no_room_for_proofs", "The gateway cannot take more DPoP proofs now")
             }
             Self::Internal => row(
                 StatusCode::INTERNAL_SERVER_ERROR,

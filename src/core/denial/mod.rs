@@ -189,6 +189,8 @@ pub enum Denial {
     TooManyRequests {
         retry_after: Duration,
     },
+    /// One address has its share of the requests that can be under way.
+    TooManyAtOnce,
     /// One address was denied too often, and this would be work.
     TooManyDenials {
         retry_after: Duration,
@@ -224,6 +226,7 @@ impl Denial {
             | Self::StoreUnavailable
             | Self::RevocationsUnavailable
             | Self::TooManyExchanges
+            | Self::TooManyAtOnce
             | Self::Overloaded
             | Self::NoRoomForProofs => Some(Duration::from_secs(2)),
             Self::TooManyRequests { retry_after }

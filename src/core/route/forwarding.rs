@@ -18,6 +18,8 @@ pub struct Forwarding {
     /// The largest body, in bytes, where it differs from `limits.body`.
     pub body_limit: Option<u64>,
     pub identity: RouteIdentity,
+    /// Its upstream takes paths that differ by case for different ones, as routes do.
+    pub case_sensitive: bool,
 }
 
 /// Deadlines of one route where they differ from its upstream's.

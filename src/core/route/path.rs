@@ -22,8 +22,11 @@ use crate::core::denial::Denial;
 use crate::core::percent;
 
 mod encoded_slash;
+mod letter_case;
+mod own;
 
 pub use encoded_slash::EncodedSlash;
+pub(super) use letter_case::{is_lower_case, lower_case};
 
 /// A request's path in its one canonical spelling: what is judged is what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -396,16 +399,6 @@ impl PathPattern {
         path.segments().nth(at)
     }
 
-    /// Whether it lies under paths of Tollgate's own (see [`CanonicalPath::is_own`]): no route may. (`/*`
-    /// and `/.well-known/*` do not lie under them; Tollgate's own endpoints simply come first.)
-    pub fn covers_own_paths(&self) -> bool {
-        let literals = self.segments.iter().map_while(|segment| match segment {
-            PatternSegment::Literal(text) => Some(text.split('/')),
-            _ => None,
-        });
-        is_own(literals.flatten())
-    }
-
     /// Its first segments up to a `{name}` or `*`, in their canonical spelling; empty where there are none.
     pub fn literal_prefix(&self) -> String {
         let mut text = String::new();
@@ -419,27 +412,6 @@ impl PathPattern {
 
     pub(super) fn segments(&self) -> &[PatternSegment] {
         &self.segments
-    }
-}
-
-/// Whether the path with these segments, percent-decoded, belongs to Tollgate.
-fn is_own<'s>(mut segments: impl Iterator<Item = &'s str>) -> bool {
-    match segments.next() {
-        Some("oauth") => true,
-        Some(".well-known") => matches!(
-            (segments.next(), segments.next()),
-            (Some("oauth-protected-resource"), _) | (Some("jwks.json"), None)
-        ),
-        _ => false,
-    }
-}
-
-impl CanonicalPath {
-    /// Whether the path is Tollgate's own and so never routed: `/oauth`, `/.well-known/oauth-protected-resource`
-    /// (RFC 9728) and all below them, `/.well-known/jwks.json`. The rest of `/.well-known/` (RFC 8615) is
-    /// the applications'.
-    pub fn is_own(&self) -> bool {
-        is_own(raw_segments(&self.text))
     }
 }
 

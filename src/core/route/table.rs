@@ -8,8 +8,9 @@
 //! other paths).
 //!
 //! A path with other readings (see [`CanonicalPath::lenient_reading`] and [`CanonicalPath::cut_readings`]) is looked up in
-//! each, and found only when all lead to the same route. An encoded slash is part of its segment: the route must keep such
-//! slashes, and with slashes in their place the path must not lead to a route that was written for it. `find`
+//! each, and found only when all lead to the same route and none is a path of Tollgate's own. An encoded slash is part of its segment: the route must keep such
+//! slashes, and with slashes in their place the path must not lead to a route that was written for it. Unless its upstream
+//! tells upper and lower case apart, every reading must lead there in any case too (see [`Caseless`]). `find`
 //! allocates nothing for a path with one reading, unless it has an escape in it.
 
 use std::net::Ipv6Addr;
@@ -20,6 +21,9 @@ use http::Method;
 
 use crate::core::route::Route;
 use crate::core::route::path::{CanonicalPath, PathPattern, PatternSegment, SLASH, decoded, raw_segments};
+use crate::core::route::table::caseless::Caseless;
+
+mod caseless;
 
 /// `routes[].host`: an exact host or `*.example.com`, lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -132,13 +136,14 @@ pub enum Found {
     MethodNotAllowed {
         allow: Vec<Method>,
     },
-    /// Upstreams may read the path in several ways, and the ways lead to different routes; or it has an encoded slash that
-    /// the route does not take. Why, for who asked.
+    /// Upstreams may read the path in several ways, or in any case, and that leads to different routes; or it has an encoded
+    /// slash that the route does not take. Why, for who asked.
     Ambiguous(&'static str),
     Nothing,
 }
 
-const TWO_WAYS: &str = "Services read what follows a semicolon, or double encoding, in several ways; here they lead to different routes.";
+const TWO_WAYS: &str = "Services read what follows a semicolon, or double encoding, in several ways; here they lead to different routes, or to a path of the gateway's own.";
+const CASE: &str = "Many services take upper and lower case in a path for the same; here that leads to a different route, or to a path of the gateway's own. Write the path as its route does; where the service does tell them apart, its upstream says `case_sensitive: true`.";
 const SPLIT: &str =
     "Some services take an encoded slash for a slash; here that leads to a path that is not this route's.";
 
@@ -146,6 +151,7 @@ const SPLIT: &str =
 #[derive(Debug, Default)]
 pub struct RouteTable {
     root: Node,
+    caseless: Caseless,
     exact_hosts: HashSet<String>,
     hosts_below: Vec<String>,
 }
@@ -196,6 +202,7 @@ impl RouteTable {
                 route,
                 &mut conflicts,
             );
+            table.caseless.add(index, route);
         }
         if conflicts.is_empty() { Ok(table) } else { Err(conflicts) }
     }
@@ -215,18 +222,28 @@ impl RouteTable {
             return Found::MethodNotAllowed { allow: methods.allowed() };
         };
         let agrees = |reading: &CanonicalPath| {
-            self.lookup(host, reading)
-                .and_then(|methods| methods.route(method))
-                .is_some_and(|other| Arc::ptr_eq(route, other) && same_judgement(route, &path, reading))
+            let other = self.lookup(host, reading).and_then(|methods| methods.route(method));
+            other.is_some_and(|other| Arc::ptr_eq(route, other) && same_judgement(route, &path, reading))
+                && !reading.is_own()
         };
-        let in_all_readings = path
-            .lenient_reading()
-            .is_none_or(|lenient| agrees(&lenient) && path.cut_readings(&lenient).all(|cut| agrees(&cut)));
-        if in_all_readings {
-            Found::Route(Matched { route: route.clone(), path })
-        } else {
-            Found::Ambiguous(TWO_WAYS)
+        let in_any_case = |reading: &CanonicalPath| {
+            route.forwarding.case_sensitive || self.caseless.agrees(host, reading, &route.path)
+        };
+        let lenient = path.lenient_reading();
+        let mut others: Vec<CanonicalPath> = lenient.iter().flat_map(|it| path.cut_readings(it)).collect();
+        others.extend(lenient);
+        if !others.iter().all(agrees) {
+            return Found::Ambiguous(TWO_WAYS);
         }
+        let is_safe_split = || {
+            route.forwarding.case_sensitive
+                || !path.has_encoded_slash()
+                || self.caseless.is_safe_split(host, &path.split_reading(), &route.path)
+        };
+        if !in_any_case(&path) || !others.iter().all(in_any_case) || !is_safe_split() {
+            return Found::Ambiguous(CASE);
+        }
+        Found::Route(Matched { route: route.clone(), path })
     }
 
     /// Whether an upstream that takes encoded slashes for slashes finds nothing in this path that Tollgate or a route
@@ -247,10 +264,20 @@ impl RouteTable {
             Some(HostPattern::Below(name)) => format!("any.{name}"),
         };
         let methods = self.lookup(&host, &route.path.split_example()?)?;
-        let (index, other) = methods.named.iter().chain(methods.any.as_ref()).next()?;
+        let (index, other) = methods.first()?;
         let is_open = |route: &Route| route.path.segments().last() == Some(&PatternSegment::Rest);
         let takes_all = is_open(other) || !is_open(route);
         (takes_all && !other.path.covers_all_of(&route.path)).then_some(*index)
+    }
+
+    /// Routes whose patterns differ by case alone, for which exactly the spelling decides: their indices.
+    pub fn case_variants(&self) -> &[(usize, usize)] {
+        self.caseless.variants()
+    }
+
+    /// Whether some route covers the path but for upper and lower case.
+    pub fn covers_but_for_case(&self, host: &str, path: &CanonicalPath) -> bool {
+        self.caseless.covers(host, path)
     }
 
     /// Whether some route names this host (lower case, without port).
@@ -348,13 +375,17 @@ impl Methods {
         self.named.push((index, route.clone()));
     }
 
+    fn first(&self) -> Option<&(usize, Arc<Route>)> {
+        self.named.iter().chain(self.any.as_ref()).next()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.named.iter().chain(self.any.as_ref()).map(|(_, route)| route)
     }
 
     /// The pattern that they share, but for the names of its parameters.
     fn pattern(&self) -> Option<&PathPattern> {
-        self.all().next().map(|route| &route.path)
+        self.first().map(|(_, route)| &route.path)
     }
 
     /// Whether the route for this method takes encoded slashes; where there is none, whether all do.
@@ -395,7 +426,7 @@ mod tests {
     use crate::core::route::path::tests::{upstream_reads, upstreams};
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 
-    fn route(path: &str, host: Option<&str>, methods: Option<&[Method]>) -> Arc<Route> {
+    pub(super) fn route(path: &str, host: Option<&str>, methods: Option<&[Method]>) -> Arc<Route> {
         Arc::new(Route {
             name: RouteName::new(path),
             path: PathPattern::parse(path).unwrap(),
@@ -414,14 +445,14 @@ mod tests {
     }
 
     /// The same, with `encoded_slash: keep`.
-    fn keeping(path: &str, methods: Option<&[Method]>) -> Arc<Route> {
+    pub(super) fn keeping(path: &str, methods: Option<&[Method]>) -> Arc<Route> {
         let mut made = Arc::unwrap_or_clone(route("/", None, methods));
         made.name = RouteName::new(path);
         made.path = PathPattern::parse_with(path, EncodedSlash::Keep).unwrap();
         Arc::new(made)
     }
 
-    fn found(table: &RouteTable, host: &str, method: &Method, path: &str) -> String {
+    pub(super) fn found(table: &RouteTable, host: &str, method: &Method, path: &str) -> String {
         let path = CanonicalPath::parse_with(path.as_bytes(), EncodedSlash::Keep).unwrap();
         match table.find(host, method, path) {
             Found::Route(matched) => matched.route().name.to_string(),
@@ -433,7 +464,7 @@ mod tests {
         }
     }
 
-    fn paths(patterns: &[&str]) -> RouteTable {
+    pub(super) fn paths(patterns: &[&str]) -> RouteTable {
         RouteTable::build(&patterns.iter().map(|path| route(path, None, None)).collect::<Vec<_>>()).unwrap()
     }
 
@@ -601,6 +632,29 @@ mod tests {
         }
     }
 
+    /// A service behind `/*` may have a token endpoint of its own there, which no route was written for.
+    #[test]
+    fn no_other_reading_leads_past_a_path_of_tollgates_own() {
+        let table = paths(&["/*", "/.well-known/*"]);
+        for (path, expected) in [
+            ("/oauth;/token", "400"),
+            ("/oauth;x", "400"),
+            ("/oauth%3Bx/token", "400"),
+            ("/oauth%253Bx/token", "400"),
+            ("/%256fauth/token", "400"),
+            ("/.well-known;x/jwks.json", "400"),
+            ("/.well-known/jwks.json;x", "400"),
+            ("/.well-known/jwks.json;x/y", "400"),
+            ("/.well-known/oauth-protected-resource;x/y", "400"),
+            ("/.well-known/jwks.json/y;x", "/.well-known/*"),
+            ("/.well-known/security.txt;x", "/.well-known/*"),
+            ("/oauth2;x/token", "/*"),
+            ("/x;oauth/token", "/*"),
+        ] {
+            assert_eq!(found(&table, "h", &Method::GET, path), expected, "{path}");
+        }
+    }
+
     #[test]
     fn an_encoded_slash_is_found_in_its_segment_by_routes_that_keep_it() {
         let (get, post): (&[Method], &[Method]) = (&[Method::GET], &[Method::POST]);
@@ -713,7 +767,7 @@ mod tests {
 
     /// The rules once more, as slowly and plainly as possible: every route is tried against every
     /// request, and candidates are compared in pairs.
-    mod naive {
+    pub(super) mod naive {
         use super::*;
 
         pub(super) fn covers(pattern: &str, path: &str) -> bool {
@@ -748,7 +802,12 @@ mod tests {
             }
         }
 
-        pub(super) fn find(routes: &[Arc<Route>], host: &str, method: &Method, path: &str) -> String {
+        pub(in super::super) fn find(
+            routes: &[Arc<Route>],
+            host: &str,
+            method: &Method,
+            path: &str,
+        ) -> String {
             let mut part: Vec<&Arc<Route>> = routes
                 .iter()
                 .filter(|route| match &route.host {
@@ -808,7 +867,7 @@ mod tests {
     }
 
     /// Those of the routes that do not conflict with one before them.
-    fn without_conflicts(routes: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
+    pub(super) fn without_conflicts(routes: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
         let Err(conflicts) = RouteTable::build(&routes) else { return routes };
         let dropped: HashSet<usize> = conflicts.iter().map(|conflict| conflict.second).collect();
         routes.into_iter().enumerate().filter(|(i, _)| !dropped.contains(i)).map(|(_, route)| route).collect()
@@ -844,7 +903,7 @@ mod tests {
     /// was applied is the one written for what it makes of it.
     #[test]
     fn no_spelling_reaches_an_upstream_under_another_policy() {
-        const PIECES: [&str; 18] = [
+        const PIECES: [&str; 22] = [
             "/",
             "/",
             "/",
@@ -852,6 +911,10 @@ mod tests {
             "b",
             "c",
             "a",
+            "A",
+            "B",
+            "%41",
+            "%2541",
             "%61",
             "%2561",
             "%25%36%32",
@@ -885,8 +948,12 @@ mod tests {
                             .iter()
                             .map(|segment| format!("/{}", String::from_utf8_lossy(segment)))
                             .collect();
-                        let expected = naive::find(&kept, "h", &Method::GET, &read);
-                        assert_eq!(matched.route().name.as_str(), expected, "{sent} is read as {read}");
+                        let lower = read.to_lowercase();
+                        let others = [&lower].into_iter().filter(|lower| **lower != read);
+                        for read in others.chain([&read]) {
+                            let expected = naive::find(&kept, "h", &Method::GET, read);
+                            assert_eq!(matched.route().name.as_str(), expected, "{sent} is read as {read}");
+                        }
                     }
                 }
             },

@@ -224,6 +224,7 @@ pub(super) mod tests {
             name: UpstreamName::new("up"),
             servers: urls.iter().map(server).collect(),
             host: SentHost::Upstream,
+            case_sensitive: false,
             balance: Balance::RoundRobin,
             tls: UpstreamTls::default(),
             health: None,

@@ -66,6 +66,11 @@ impl PathPattern {
 
     /// Whether it covers every path that the other covers.
     pub(in crate::core::route) fn covers_all_of(&self, other: &Self) -> bool {
+        self.covers_all_of_by(other, str::eq)
+    }
+
+    /// The same, where literals are compared so.
+    pub(super) fn covers_all_of_by(&self, other: &Self, is_same: impl Fn(&str, &str) -> bool) -> bool {
         let mut others = other.segments.iter();
         for mine in &self.segments {
             match (mine, others.next()) {
@@ -74,7 +79,8 @@ impl PathPattern {
                     PatternSegment::Parameter(_),
                     Some(PatternSegment::Literal(_) | PatternSegment::Parameter(_)),
                 ) => {}
-                (PatternSegment::Literal(mine), Some(PatternSegment::Literal(other))) if mine == other => {}
+                (PatternSegment::Literal(mine), Some(PatternSegment::Literal(other)))
+                    if is_same(mine, other) => {}
                 _ => return false,
             }
         }
