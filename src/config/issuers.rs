@@ -10,7 +10,7 @@ use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
 use crate::core::ids::IssuerName;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::jwt::is_of_other_tokens;
+use crate::core::token::kind::is_of_other_tokens;
 use crate::core::token::{Algorithm, ClaimNames, LARGEST_CLOCK_SKEW, TokenRules};
 
 const SECOND: Duration = Duration::from_secs(1);
