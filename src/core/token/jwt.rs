@@ -26,7 +26,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::binding::bound_to;
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::jwks::{Key, KeySet, Miss};
-use crate::core::token::kind::{is_of_another_kind, is_type, is_unspecific};
+use crate::core::token::kind::{is_type, is_unspecific, mark_of_another_kind};
 use crate::core::token::verified::{Times, VerifiedToken, date};
 use crate::core::token::{Algorithm, TokenRules, json};
 
@@ -62,9 +62,9 @@ pub struct Says<'a> {
 }
 
 impl Says<'_> {
-    /// Whether its claims say that it is none for an API, and its header does not say what it is.
-    pub fn is_of_another_kind(&self) -> bool {
-        is_of_another_kind(self.typ, self.claims)
+    /// The claim by which it shows that it is none for an API, where its header does not say what it is.
+    pub fn mark_of_another_kind(&self, rules: &TokenRules) -> Option<&'static str> {
+        mark_of_another_kind(self.typ, self.claims, rules)
     }
 }
 
@@ -174,7 +174,8 @@ impl Header {
             Some(only) => typ.is_some_and(|typ| is_type(typ, only)),
             None => is_unspecific(typ) || typ.is_some_and(|typ| is_type(typ, "at+jwt")),
         };
-        if fits && !is_of_another_kind(typ, claims) { Ok(()) } else { Err(Denial::WrongTokenType) }
+        let fits = fits && mark_of_another_kind(typ, claims, rules).is_none();
+        if fits { Ok(()) } else { Err(Denial::WrongTokenType) }
     }
 }
 

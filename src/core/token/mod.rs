@@ -149,6 +149,8 @@ pub struct ClaimNames {
     pub client: Vec<String>,
     pub session: Vec<String>,
     pub id: Vec<String>,
+    /// Not what it holds but that it is there counts, and that of any: claims that access tokens alone have.
+    pub access_token: Vec<String>,
 }
 
 impl Default for ClaimNames {
@@ -159,6 +161,7 @@ impl Default for ClaimNames {
             client: names(&["client_id", "azp", "cid", "appid"]),
             session: names(&["sid"]),
             id: names(&["jti", "uti"]),
+            access_token: Vec::new(),
         }
     }
 }
