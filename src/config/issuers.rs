@@ -107,8 +107,8 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     })
 }
 
-/// Claims that ID tokens have as well tell nothing apart (OpenID Connect Core 1.0 sections 2, 3.1.3.6 and 3.3.2.11; front-channel logout
-/// section 3).
+/// Claims that ID tokens have as well tell nothing apart (OpenID Connect Core 1.0 sections 2, 3.1.3.6 and 3.3.2.11; FAPI 1.0
+/// Advanced section 5.1.1; front-channel logout section 3), nor do two that some servers write into them.
 const OF_ID_TOKENS: [&str; 18] = [
     "iss",
     "sub",
