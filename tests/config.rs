@@ -309,7 +309,7 @@ issuers:
     timeout: 3s
     ca: ca.pem
     keys_refresh: 5m
-    claims: { scope: scp, client: [azp], session: [sid], id: jti }
+    claims: { scope: scp, client: [azp], session: [sid], id: jti, access_token: uid }
     introspection: { client_id: gateway, secret: "${WEB_APP_SECRET}", cache: 10s }
   keys:
     url: https://keys.example.com
@@ -444,6 +444,7 @@ fn long_forms_mean_what_they_say() {
     assert_eq!(corp.rules.audiences, ["https://api.example.com"]);
     assert_eq!(corp.rules.client_ids, ["0oa1b2c3", "web", "desk"]);
     assert_eq!(corp.rules.claims.scope, ["scp"]);
+    assert_eq!(corp.rules.claims.access_token, ["uid"]);
     assert!(matches!(&corp.keys, KeySource::Discovery(Some(url)) if url.path() == "/meta.json"));
     assert_eq!(corp.ca.as_deref(), Some(CERTIFICATE.as_bytes()));
     assert!(matches!(settings.issuers[1].keys, KeySource::JwksUri(_)));
@@ -1332,6 +1333,14 @@ fn a_resource_is_at_the_gateway_and_an_audience_of_an_issuer_that_the_route_take
     assert!(
         errors(&format!("{both}{root}"))[0].contains("another route's resource is the same but for a `/`")
     );
+}
+
+#[test]
+fn a_claim_of_id_tokens_tells_no_access_tokens_apart() {
+    for claim in ["nonce", "at_hash", "sub", "azp", "sid"] {
+        let text = good().issuer(&format!("claims: {{ access_token: [uid, {claim}] }}")).text();
+        only_error(&text, "issuers.corp.claims.access_token[1]", "is in ID tokens, too");
+    }
 }
 
 #[test]

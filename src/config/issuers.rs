@@ -10,7 +10,7 @@ use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
 use crate::core::ids::IssuerName;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::jwt::is_of_other_tokens;
+use crate::core::token::kind::is_of_other_tokens;
 use crate::core::token::{Algorithm, ClaimNames, LARGEST_CLOCK_SKEW, TokenRules};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,6 +64,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         client: names("client", default.client),
         session: names("session", default.session),
         id: names("id", default.id),
+        access_token: claims.texts("access_token").map(only_in_access_tokens).unwrap_or_default(),
     };
     let token_type = keys.get("token_type").and_then(|value| token_type(&value));
     let clock_skew = keys.duration("clock_skew", 30 * SECOND, Duration::ZERO..=LARGEST_CLOCK_SKEW);
@@ -104,6 +105,38 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         introspection,
         signs_in: false,
     })
+}
+
+/// Claims that ID tokens have as well tell nothing apart (OpenID Connect Core 1.0 sections 2, 3.1.3.6 and 3.3.2.11; FAPI 1.0
+/// Advanced section 5.1.1; front-channel logout section 3), nor do two that some servers write into them.
+const OF_ID_TOKENS: [&str; 18] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "auth_time",
+    "nonce",
+    "acr",
+    "amr",
+    "azp",
+    "at_hash",
+    "c_hash",
+    "s_hash",
+    "sid",
+    "typ",
+    "client_id",
+];
+
+fn only_in_access_tokens(names: Vec<(Value<'_>, String)>) -> Vec<String> {
+    for (value, name) in &names {
+        if OF_ID_TOKENS.contains(&name.as_str()) {
+            value.wrong("is in ID tokens, too, and would let them pass; name a claim that access tokens alone have, such as Authentik's `uid`");
+        }
+    }
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 /// What calls itself something else must not pass as an access token (RFC 8725 section 3.11).

@@ -2,9 +2,11 @@
 //! 1.0 sections 2.5 to 2.8). What the token must be like is `core::token::logout_token`; here it becomes a revocation, by
 //! the same list as an operator's.
 //!
-//! `sid` names one session. `sub` alone is a watermark: everything that the person began by then. Then is the moment at
-//! which the issuer made the token, or, as far as the clocks may differ, the one at which it came: so a token that is sent
-//! again later ends no session that began after it, and an issuer whose clock is late ends those of before.
+//! Both are watermarks: `sid` what began by then in one session at the issuer, `sub` alone everything that the person began
+//! by then. Then is the moment at which the issuer made the token, or, as far as the clocks may differ, the one at which it
+//! came: so a token that is sent again later ends no session that began after it, and an issuer whose clock is late ends
+//! those of before. A `sid` is not refused for good: an issuer may end one client's part of a session that goes on there
+//! (Keycloak, when somebody takes their consent back), and who signs in again has the same.
 //!
 //! It must never answer that somebody was signed out before that is durable, nor note the token as spent before: whoever
 //! was told 503 may send it again.
@@ -126,14 +128,12 @@ fn is_forged(wrong: Wrong) -> bool {
 }
 
 fn revocation(live: &Live, rules: &TokenRules, token: &VerifiedLogoutToken, now: Timestamp) -> Revocation {
-    let (kind, value, rule) = match token.over() {
-        Over::Session(sid) => (Kind::Sid, sid, Rule::Outright),
-        Over::EverySessionOf(sub) => {
-            let earliest = token.issued_at();
-            let before = now.clamp(earliest, earliest.plus(rules.clock_skew));
-            (Kind::Sub, sub, Rule::Before(before))
-        }
+    let (kind, value) = match token.over() {
+        Over::Session(sid) => (Kind::Sid, sid),
+        Over::EverySessionOf(sub) => (Kind::Sub, sub),
     };
+    let earliest = token.issued_at();
+    let rule = Rule::Before(now.clamp(earliest, earliest.plus(rules.clock_skew)));
     let target = Target { kind, whose: Whose::Of(rules.iss.clone()), value: value.clone() };
     Revocation {
         until: Some(hold(live, &target).ends(now)),

@@ -83,6 +83,35 @@ fn in_bytes(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
+/// Why a session is not exchanged again at each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The access token that came is refused here: another would be, too.
+    AccessTokenUnusable,
+    /// The AS refused the request.
+    Refused,
+    /// The AS wants the person to sign in there.
+    WantsThePerson,
+}
+
+impl Pause {
+    const ALL: [Self; 3] = [Self::AccessTokenUnusable, Self::Refused, Self::WantsThePerson];
+    /// For the end in one number with the reason.
+    const PLACES: i64 = 4;
+
+    /// In one number, so that end and reason are of one pause.
+    fn packed(self, until: Timestamp) -> i64 {
+        let at = Self::ALL.into_iter().zip(0..).find_map(|(why, at)| (why == self).then_some(at));
+        until.as_millis().saturating_mul(Self::PLACES).saturating_add(at.unwrap_or_default())
+    }
+
+    fn unpacked(packed: i64) -> Option<(Self, Timestamp)> {
+        let at = usize::try_from(packed.rem_euclid(Self::PLACES)).ok()?;
+        let until = Timestamp::from_millis(packed.div_euclid(Self::PLACES));
+        Self::ALL.get(at).map(|why| (*why, until))
+    }
+}
+
 /// What is known of a family, beside its tokens.
 #[derive(Debug)]
 pub struct KnownFamily {
@@ -93,8 +122,8 @@ pub struct KnownFamily {
     /// The last use that the store knows.
     noted_at: AtomicI64,
     is_over: AtomicBool,
-    /// Until then its access tokens are of no use.
-    hopeless_until: AtomicI64,
+    /// Until when it is not exchanged again, and why: see [`Pause::packed`].
+    paused: AtomicI64,
 }
 
 impl KnownFamily {
@@ -106,7 +135,7 @@ impl KnownFamily {
             used_at: AtomicI64::new(used_at.as_millis()),
             noted_at: AtomicI64::new(used_at.as_millis()),
             is_over: AtomicBool::new(is_over),
-            hopeless_until: AtomicI64::new(i64::MIN),
+            paused: AtomicI64::new(0),
         }
     }
 
@@ -161,13 +190,16 @@ impl KnownFamily {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// An exchange brought an access token that is refused here: another would too.
-    pub fn is_hopeless(&self, now: Timestamp) -> bool {
-        now.as_millis() < self.hopeless_until.load(Ordering::Relaxed)
+    /// Why another exchange would bring nothing now.
+    pub fn paused(&self, now: Timestamp) -> Option<Pause> {
+        Pause::unpacked(self.paused.load(Ordering::Relaxed))
+            .filter(|(_, until)| now < *until)
+            .map(|(why, _)| why)
     }
 
-    pub fn was_hopeless(&self, now: Timestamp) {
-        self.hopeless_until.store(now.plus(SOON).as_millis(), Ordering::Relaxed);
+    /// An exchange brought nothing, and another would not for a moment.
+    pub fn pause(&self, why: Pause, now: Timestamp) {
+        self.paused.store(why.packed(now.plus(SOON)), Ordering::Relaxed);
     }
 }
 
@@ -366,8 +398,13 @@ mod tests {
         assert!(known.is_first_seen(4) && !known.is_first_seen(4));
         known.saw(2);
         assert_eq!(known.newest(), 3);
-        assert!(!known.is_hopeless(AT));
-        known.was_hopeless(AT);
-        assert!(known.is_hopeless(at(9)) && !known.is_hopeless(at(10)));
+        assert_eq!(known.paused(AT), None);
+        for why in Pause::ALL {
+            known.pause(why, AT);
+            assert_eq!(
+                [known.paused(AT), known.paused(at(9)), known.paused(at(10))],
+                [Some(why), Some(why), None]
+            );
+        }
     }
 }

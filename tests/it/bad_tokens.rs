@@ -133,6 +133,7 @@ fn twice(issuer: &Issuer, good: &str) -> String {
 fn id_token(issuer: &Issuer) -> String {
     let mut claims = payload_of(&issuer.token("alice", "api:read"));
     claims["nonce"] = json!("n");
+    claims.as_object_mut().unwrap().remove("client_id");
     issuer.sign(&json!({ "alg": "ES256", "kid": "k1" }), &claims)
 }
 

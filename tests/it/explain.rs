@@ -377,9 +377,13 @@ async fn it_says_how_far_a_token_came_and_what_is_missing() {
         json!({ "iss": ISS, "aud": AUDIENCE, "iat": now, "exp": now + 300, "token_type": "refresh" });
     let refresh = gateway.issuer.sign(&json!({ "alg": "ES256", "kid": "k1" }), &refresh);
     let (_, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &refresh]).await;
-    let why =
-        "accepted: at+jwt, JWT or absent; its claims are those of an ID token, a refresh token or an event";
+    let why = "accepted: at+jwt, JWT or absent; its claim token_type says that it is an ID token or a refresh token";
     assert!(text.contains("NO  type") && text.contains(why), "{text}");
+    let id_token = json!({ "iss": ISS, "aud": AUDIENCE, "iat": now, "exp": now + 300, "nonce": "n" });
+    let id_token = gateway.issuer.sign(&json!({ "alg": "ES256", "kid": "k1" }), &id_token);
+    let (_, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &id_token]).await;
+    assert!(text.contains("NO  type") && text.contains("its claim nonce is that of an ID token"), "{text}");
+    assert!(text.contains("issuers.<name>.claims.access_token"), "{text}");
 
     let forged = Issuer::new().token("mallory", "api:read");
     let (_, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &forged]).await;

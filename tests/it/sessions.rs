@@ -2,8 +2,8 @@
 
 mod ways_in;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
@@ -38,6 +38,8 @@ struct World {
     waits: Arc<AtomicBool>,
     /// How long its access tokens live, in seconds.
     life: Arc<AtomicU64>,
+    /// What it says to an exchange instead, once it does.
+    refuses: Arc<OnceLock<&'static str>>,
     families: AtomicUsize,
     gateway: Gateway,
 }
@@ -59,10 +61,17 @@ impl World {
         let waiting = Arc::clone(&waits);
         let life = Arc::new(AtomicU64::new(300));
         let lives = Arc::clone(&life);
+        let refuses = Arc::new(OnceLock::new());
+        let refusing: Arc<OnceLock<&str>> = Arc::clone(&refuses);
         let server = Upstream::answering(Arc::new(move |asked: &Received| {
             let iss = format!("http://{}", asked.header("host").unwrap());
+            let refusal = refusing.get().filter(|_| asked.path() == "/token");
             let body = match asked.path() {
                 "/jwks" => keys.clone(),
+                "/token" if refusal.is_some() => {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    json!({ "error": refusal }).to_string()
+                }
                 "/token" => {
                     let number = count.fetch_add(1, Ordering::SeqCst);
                     let (now, life) = (seconds(), lives.load(Ordering::SeqCst));
@@ -79,7 +88,8 @@ impl World {
             };
             let length = body.len();
             let wait = if asked.path() == "/token" && waiting.load(Ordering::SeqCst) { PAUSE } else { b"" };
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+            let status = if refusal.is_some() { "400 Bad Request" } else { "200 OK" };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
             [head.as_bytes(), wait, body.as_bytes()].concat()
         }))
         .await;
@@ -98,7 +108,7 @@ routes:
             server.url()
         );
         let gateway = Gateway::unready(&config, |_| {}).unwrap();
-        Self { server, exchanges, waits, life, families: AtomicUsize::new(0), gateway }
+        Self { server, exchanges, waits, life, refuses, families: AtomicUsize::new(0), gateway }
     }
 
     /// A session of alice, as a sign-in leaves it behind: `Cookie`.

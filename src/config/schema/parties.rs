@@ -177,6 +177,13 @@ const CLAIM_NAMES: &[Key] = &[
         "[sid]",
     ),
     key("id", OneOrMany("the name of a claim"), Default("[jti, uti]"), "Holds the token's own id.", "[jti]"),
+    key(
+        "access_token",
+        OneOrMany("the name of a claim"),
+        Otherwise("none"),
+        "Is in access tokens alone, and never in ID tokens: where one of these is there, whatever it holds, `nonce` does not show an ID token. For servers that copy `nonce` into access tokens.",
+        "[uid]",
+    ),
 ];
 
 pub(super) const CLIENT: &[Key] = &[

@@ -4,8 +4,9 @@
 //! [`standing`]), and tests compare both.
 //!
 //! Whoever holds a stolen key writes any `iat`, so `jti`, `sid`, `family`, `kid` and `issuer` refuse outright. `sub`,
-//! `client`, and `issuer` where asked, refuse what is not younger than a moment: whole seconds, so that nothing issued
-//! in the same second escapes (RFC 7519 section 2, `NumericDate`). A block refuses whatever the `iat`.
+//! `client`, `issuer` where asked, and a `sid` of which its issuer says that somebody signed out, refuse what is not
+//! younger than a moment: whole seconds, so that nothing issued in the same second escapes (RFC 7519 section 2,
+//! `NumericDate`). A block refuses whatever the `iat`.
 //!
 //! A token is known by `iss` and `jti`, never by its text (see [`TokenId`]).
 //!

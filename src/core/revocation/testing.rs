@@ -64,7 +64,7 @@ impl SomeChange {
             _ => Target { kind, whose, value: pick(&VALUES, self.value).to_owned() },
         };
         let rule = match self.rule % 3 {
-            0 if kind.takes_before() => Rule::Before(moment(self.before)),
+            0 if kind.takes_before() || kind == Kind::Sid => Rule::Before(moment(self.before)),
             1 if kind.takes_block() => Rule::Block,
             _ => Rule::Outright,
         };

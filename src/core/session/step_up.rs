@@ -11,6 +11,24 @@ const LONGEST: usize = 300;
 /// Ten years. More is no wish for a fresh sign-in.
 const OLDEST: u64 = 10 * 365 * 24 * 3600;
 
+/// When a sign-in began.
+#[derive(Clone, Copy, Debug)]
+pub struct Began {
+    pub at: Timestamp,
+    /// How far the server's clock may be behind.
+    pub clock_skew: Duration,
+}
+
+impl Began {
+    /// Whether the person showed who they are after it. A clock that is behind is allowed for where no age at all will
+    /// do, which no route asks for: what a route refuses must not pass here, or a server that does not go by `max_age`
+    /// would be asked over and over.
+    fn is_followed_by(self, token: TokenFacts<'_>, max_age: Duration) -> bool {
+        let skew = if max_age.is_zero() { self.clock_skew } else { Duration::ZERO };
+        token.signed_in_at.is_some_and(|at| at.as_secs() >= self.at.minus(skew).as_secs())
+    }
+}
+
 /// How a person must sign in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepUp {
@@ -53,11 +71,14 @@ impl StepUp {
         acr_values.into_iter().chain(max_age)
     }
 
-    /// Whether a token shows that a person signed in so, as a route would judge it.
-    pub fn is_done(&self, token: TokenFacts<'_>, now: Timestamp) -> bool {
+    /// Whether a token shows that a person signed in so, as a route would judge it; or since the sign-in began here: the
+    /// server measures `max_age` when it is asked (OpenID Connect Core 1.0 section 3.1.2.1), and the person, or a page on
+    /// the way, may take longer than that.
+    pub fn is_done(&self, token: TokenFacts<'_>, sign_in: Began, now: Timestamp) -> bool {
+        let within = self.max_age.filter(|max_age| !sign_in.is_followed_by(token, *max_age));
         let required = Requirements {
             acr: self.acr_values.clone(),
-            signed_in_within: self.max_age,
+            signed_in_within: within,
             ..Requirements::default()
         };
         required.accept_sign_in(token, now).is_ok()
@@ -132,8 +153,46 @@ mod tests {
                 claims: &claims,
                 is_bound: false,
             };
-            assert_eq!(step_up.is_done(facts, now), is_done, "{acr:?} {signed_in_at:?}");
-            assert!(StepUp::default().is_done(facts, now), "nothing was asked");
+            let began = Began { at: now, clock_skew: Duration::from_secs(30) };
+            assert_eq!(step_up.is_done(facts, began, now), is_done, "{acr:?} {signed_in_at:?}");
+            assert!(StepUp::default().is_done(facts, began, now), "nothing was asked");
+        }
+    }
+
+    #[test]
+    fn who_showed_who_they_are_since_the_sign_in_began_is_fresh_enough_however_long_it_took() {
+        let (issuer, claims) = (IssuerName::new("demo"), Map::<String, Value>::new());
+        let scope = ScopeValues::default();
+        let began = Began { at: Timestamp::from_millis(1_000_900), clock_skew: Duration::from_secs(30) };
+        for (max_age, signed_in_at, now, is_done) in [
+            ("0", Some(1010), 1010, true),
+            ("0", Some(1010), 1500, true),
+            ("0", Some(1000), 1100, true),
+            ("0", Some(970), 1010, true), // its clock is behind
+            ("0", Some(969), 1010, false),
+            ("0", Some(0), 1010, false),
+            ("0", None, 1010, false),
+            ("5", Some(1010), 1500, true),
+            ("5", Some(1000), 1500, true),
+            ("5", Some(999), 1500, false),
+            ("5", Some(999), 1002, true), // as a route would judge it
+            ("5", Some(990), 1002, false),
+            ("5", None, 1002, false),
+        ] {
+            let facts = TokenFacts {
+                issuer: &issuer,
+                client: None,
+                scope: &scope,
+                acr: None,
+                signed_in_at: signed_in_at.map(Timestamp::from_secs),
+                claims: &claims,
+                is_bound: false,
+            };
+            let step_up = StepUp::read(None, Some(max_age)).unwrap();
+            let done = step_up.is_done(facts, began, Timestamp::from_secs(now));
+            assert_eq!(done, is_done, "{max_age} {signed_in_at:?} {now}");
+            let strong = StepUp::read(Some("gold"), Some(max_age)).unwrap();
+            assert!(!strong.is_done(facts, began, Timestamp::from_secs(now)), "acr is asked for as well");
         }
     }
 }

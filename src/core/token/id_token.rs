@@ -14,7 +14,8 @@ use serde_json::{Map, Value};
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::jwt::{Unverified, has_marks_of_id_token};
+use crate::core::token::jwt::Unverified;
+use crate::core::token::kind::mark_of_id_token;
 use crate::core::token::to_client::{Proven, ToClient, Wrong};
 use crate::core::token::verified::date;
 use crate::core::token::{Algorithm, TokenRules};
@@ -157,7 +158,7 @@ fn check_audience(proven: &Proven, rules: &TokenRules, client_id: &str) -> Resul
         return Err(Wrong("The token's aud names others whom nobody here knows, and it has no azp."));
     }
     let is_for_an_api = audiences.iter().any(|name| rules.audiences.iter().any(|api| api == name));
-    if is_for_an_api && !has_marks_of_id_token(&proven.claims) {
+    if is_for_an_api && mark_of_id_token(&proven.claims, rules).is_none() {
         return Err(Wrong("The token could be an access token: its aud names an API."));
     }
     Ok(())

@@ -18,7 +18,8 @@ use serde_json::{Map, Value};
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::bound_to;
-use crate::core::token::jwt::{check_audience, check_times, says_another_kind};
+use crate::core::token::jwt::{check_audience, check_times};
+use crate::core::token::kind::says_another_kind;
 use crate::core::token::verified::VerifiedToken;
 use crate::core::token::{TokenRules, json};
 

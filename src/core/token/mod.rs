@@ -7,7 +7,7 @@
 //! - `check`: what is looked at, one by one
 //! - `binding`: to which key a token is bound; `dpop`: the proofs by which its holder shows that key (RFC 9449)
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
-//! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068)
+//! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068); `kind`: which kind of JWT it is
 //! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
 //! - `security_event`: what a transmitter of shared signals says happened (RFC 8417)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
@@ -28,6 +28,7 @@ pub mod id_token;
 pub mod introspection;
 pub mod jwks;
 pub mod jwt;
+pub mod kind;
 pub mod logout_token;
 pub mod scope_values;
 pub mod security_event;
@@ -148,6 +149,8 @@ pub struct ClaimNames {
     pub client: Vec<String>,
     pub session: Vec<String>,
     pub id: Vec<String>,
+    /// Not what it holds but that it is there counts, and that of any: claims that access tokens alone have.
+    pub access_token: Vec<String>,
 }
 
 impl Default for ClaimNames {
@@ -158,6 +161,7 @@ impl Default for ClaimNames {
             client: names(&["client_id", "azp", "cid", "appid"]),
             session: names(&["sid"]),
             id: names(&["jti", "uti"]),
+            access_token: Vec::new(),
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::check::Failed;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::jwt::{self, Unverified, is_type, is_unspecific};
+use crate::core::token::jwt::{self, Unverified};
+use crate::core::token::kind::{is_type, is_unspecific};
 use crate::core::token::verified::{Times, date};
 use crate::core::token::{Algorithm, TokenRules};
 

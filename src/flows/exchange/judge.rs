@@ -25,6 +25,7 @@ use crate::core::token::TokenRules;
 use crate::core::token::binding::{Thumbprint, names_another};
 use crate::core::token::id::TokenId;
 use crate::core::token::id_token::{Expected, VerifiedIdToken};
+use crate::core::token::jwt::Unverified;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
@@ -186,11 +187,12 @@ fn bound_to_others(token: &SecretString, key: Option<Thumbprint>) -> Option<Deni
     names_another.then_some(denial)
 }
 
-/// For whom a token should have been, and is, in words for the log.
+/// For whom a token should have been, and is, in words for the log, and by which claim it shows another kind.
 #[derive(Clone, Debug)]
 struct Audience {
     wanted: String,
     said: String,
+    mark: Option<&'static str>,
 }
 
 impl Audience {
@@ -204,7 +206,10 @@ impl Audience {
             Some(None) => "(there is none)".to_owned(),
             None => "(the token is opaque)".to_owned(),
         };
-        Self { wanted: rules.audiences.join(" "), said }
+        let text = token.expose();
+        let read = Unverified::parse(text, text.len()).ok();
+        let mark = read.and_then(|read| read.says().mark_of_another_kind(rules));
+        Self { wanted: rules.audiences.join(" "), said, mark }
     }
 }
 
@@ -338,6 +343,7 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial, judged: &Judged) {
         );
         return;
     }
+    let mark = judged.audience.as_ref().and_then(|audience| audience.mark);
     tracing::error!(
         client = %client.name,
         issuer = %client.issuer,
@@ -345,15 +351,16 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial, judged: &Judged) {
         detail = facts.detail,
         wanted = judged.audience.as_ref().map(|audience| audience.wanted.as_str()),
         aud = judged.audience.as_ref().map(|audience| audience.said.as_str()),
+        mark,
         "the access token from the AS would be refused by this gateway: {}, or set clients.{}.accept_any_access_token: true if \
          its APIs are not behind this gateway",
-        advice(client, denial),
+        advice(client, denial, mark),
         client.name,
     );
 }
 
 /// What to change there or here.
-fn advice(client: &Client, denial: &Denial) -> String {
+fn advice(client: &Client, denial: &Denial, mark: Option<&str>) -> String {
     let (issuer, name) = (&client.issuer, &client.name);
     match denial {
         Denial::TokenTooLarge => {
@@ -380,6 +387,11 @@ fn advice(client: &Client, denial: &Denial) -> String {
             "see that the AS signs access tokens with a key of its jwks_uri".to_owned()
         }
         Denial::UnknownIssuer => format!("let issuers.{issuer}.url be what the AS writes in `iss`"),
+        Denial::WrongTokenType if mark == Some("nonce") => format!(
+            "it repeats the `nonce` of the sign-in, as ID tokens do, and nothing shows that it is none. Make the AS name its client in `azp` \
+             and an API alone in `aud`, or leave `nonce` out of access tokens, or issue at+jwt (RFC 9068); or, where the AS writes some \
+             claim into access tokens alone, put its name into issuers.{issuer}.claims.access_token; see docs/deployment.md"
+        ),
         // What a token is told by that has no `typ` of its own.
         Denial::WrongTokenType => format!(
             "it looks like an ID token or another that is none for an API. Where its `aud` names clients alone, make the AS name an \

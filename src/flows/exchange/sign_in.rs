@@ -312,10 +312,10 @@ impl CodeExchange {
         };
         let session = match grant {
             Some(grant) => {
-                self.was_not_taken_back(&grant)?;
+                self.was_not_taken_back(&grant, &judged)?;
                 self.note(&grant, &judged, &page, now).await?;
                 // Whoever took it back before it was noted did not find it.
-                self.was_not_taken_back(&grant)?;
+                self.was_not_taken_back(&grant, &judged)?;
                 Some(self.sealed(grant)?)
             }
             None => None,
@@ -355,9 +355,15 @@ impl CodeExchange {
         })
     }
 
-    fn was_not_taken_back(&self, grant: &Grant) -> Result<(), Denial> {
+    /// Of what was taken back up to a moment: a sign-in is as old as the first of its access tokens. The browser, or the
+    /// authorization server, may have taken its time since.
+    fn was_not_taken_back(&self, grant: &Grant, judged: &Judged) -> Result<(), Denial> {
         let now = self.gate.clock.now();
-        let admits = self.gate.revocations.admits_grant(&GrantFacts::of(grant), now)?;
+        let facts = GrantFacts::of(grant);
+        let issued_at = judged.verified.as_deref().map(|caller| caller.token().issued_at());
+        let signed_in_at =
+            issued_at.map_or(facts.signed_in_at, |issued_at| facts.signed_in_at.min(issued_at));
+        let admits = self.gate.revocations.admits_grant(&GrantFacts { signed_in_at, ..facts }, now)?;
         if admits { Ok(()) } else { Err(Denial::TakenBack) }
     }
 

@@ -89,8 +89,7 @@ fn about(check: Check, says: Says<'_>, issuer: &IssuerState, now: Timestamp) -> 
         Check::Type => {
             let typ = says.typ.map_or_else(|| "absent".to_owned(), quoted);
             let wanted = rules.token_type.as_deref().unwrap_or("at+jwt, JWT or absent");
-            let other = "; its claims are those of an ID token, a refresh token or an event";
-            let told = if says.is_of_another_kind() { other } else { "" };
+            let told = says.mark_of_another_kind(rules).map(other_kind).unwrap_or_default();
             format!("typ is {typ}; accepted: {wanted}{told}")
         }
         Check::Times => times(says.claims, rules, now),
@@ -119,6 +118,18 @@ fn about(check: Check, says: Says<'_>, issuer: &IssuerState, now: Timestamp) -> 
             told.collect::<Vec<_>>().join(", ")
         }
         Check::Size | Check::Form | Check::Header | Check::Payload | Check::Issuer => String::new(),
+    }
+}
+
+/// What the claim by which it shows another kind means, and, where that may be wrong, what shows an access token in spite of it.
+fn other_kind(mark: &str) -> String {
+    match mark {
+        "nonce" => "; its claim nonce is that of an ID token: an access token may repeat it where it names its client (azp) and that is not in \
+             aud, where nobody in aud is a client here, or with a claim of issuers.<name>.claims.access_token"
+            .to_owned(),
+        "at_hash" | "c_hash" | "s_hash" => format!("; its claim {mark} is that of an ID token"),
+        "events" => "; its claim events is that of an event".to_owned(),
+        _ => format!("; its claim {mark} says that it is an ID token or a refresh token"),
     }
 }
 

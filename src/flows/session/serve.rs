@@ -20,7 +20,7 @@ use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
 use crate::flows::exchange::refresh::renew;
 use crate::flows::exchange::{At, session_cookie};
-use crate::state::sessions::{Held, KnownFamily};
+use crate::state::sessions::{Held, KnownFamily, Pause};
 use crate::state::verified_tokens::Remembered;
 
 /// An access token that is as good as over is not waited for to its last moment.
@@ -53,8 +53,8 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
         }
     }
     let meanwhile = held.filter(|held| now < held.expires_at);
-    let failed = if known.is_hopeless(now) {
-        refused(Denial::AccessTokenUnusable)
+    let failed = if let Some(why) = known.paused(now) {
+        refused(paused(why))
     } else {
         let left = meanwhile.as_ref().map(|held| held.expires_at.since(now).saturating_sub(BEFORE_ITS_END));
         let patience = at.patience().min(left.unwrap_or(Duration::MAX));
@@ -65,7 +65,7 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
     };
     // What is good goes on, while nobody can say that the session does not.
     match meanwhile {
-        Some(held) if !matches!(failed.denial, Denial::NotSignedIn { .. }) => {
+        Some(held) if !matches!(failed.denial, Denial::NotSignedIn { ended: Some(_) }) => {
             match verify(at, &held, at.gate.clock.now()).await {
                 Ok(found) => {
                     uses::note(at, &grant, &known, counts, now);
@@ -168,7 +168,7 @@ async fn exchanged(
             at.gate.sessions.drop_tokens(grant.family, grant.generation);
             return Err(Box::new(NotInSession::over(at, grant, *end)));
         }
-        Err(denial) => return Err(refused(said_of_a_request(at, denial))),
+        Err(denial) => return Err(refused(said_of_a_request(at, known, denial))),
     };
     let next = session_cookie::open(at.live, at.client, answer.cookie.expose());
     let next = next.ok_or_else(|| refused(Denial::Internal))?;
@@ -191,7 +191,7 @@ async fn with_answer(
 ) -> Result<InSession, Denial> {
     let now = at.gate.clock.now();
     let Some(page) = &answer.page else {
-        known.was_hopeless(now);
+        known.pause(Pause::AccessTokenUnusable, now);
         return Err(Denial::AccessTokenUnusable);
     };
     let held = match at_hand(at, &next) {
@@ -253,15 +253,34 @@ fn caller(at: At<'_>, grant: &Grant, held: &Held, token: Arc<Caller>) -> Arc<Cal
     at.gate.sessions.caller((grant.family, grant.generation), held, &token, make)
 }
 
-/// A page that asked for something else does not see what an exchange was refused for.
-fn said_of_a_request(at: At<'_>, denial: &Denial) -> Denial {
+/// A page that asked for something else does not see what an exchange was refused for. Where a person mends it who signs
+/// in, it is as if nobody were: the session and its cookie stay, for the AS may think better of it. No answer of this
+/// kind is asked for again at each request.
+fn said_of_a_request(at: At<'_>, known: &KnownFamily, denial: &Denial) -> Denial {
     let Denial::FromAuthorizationServer(said) = denial else { return denial.clone() };
-    tracing::error!(
-        client = %at.client.name,
-        issuer = %at.client.issuer,
-        error = said.error,
-        error_description = said.description,
-        "the AS refused to exchange a session's refresh token; the session is kept"
-    );
-    Denial::AuthorizationServerUnavailable
+    let (client, issuer) = (&at.client.name, &at.client.issuer);
+    let (error, error_description) = (&said.error, &said.description);
+    let why = if said.wants_the_person() {
+        tracing::warn!(
+            %client, %issuer, error, error_description,
+            "the AS exchanges a session's refresh token no more until its person signs in again; they are asked to"
+        );
+        Pause::WantsThePerson
+    } else {
+        tracing::error!(
+            %client, %issuer, error, error_description,
+            "the AS refused to exchange a session's refresh token; the session is kept"
+        );
+        Pause::Refused
+    };
+    known.pause(why, at.gate.clock.now());
+    paused(why)
+}
+
+const fn paused(why: Pause) -> Denial {
+    match why {
+        Pause::AccessTokenUnusable => Denial::AccessTokenUnusable,
+        Pause::Refused => Denial::AuthorizationServerUnavailable,
+        Pause::WantsThePerson => Denial::NotSignedIn { ended: None },
+    }
 }

@@ -20,7 +20,7 @@ use crate::core::secret::SecretString;
 use crate::core::session::authorization::{AuthorizationResponse, login_path};
 use crate::core::session::cookie;
 use crate::core::session::navigation::{comes_from_another_site, goes_there};
-use crate::core::session::step_up::StepUp;
+use crate::core::session::step_up::{Began, StepUp};
 use crate::core::session::transaction::{self, LIFETIME, Transaction, client_named_by, state_id};
 use crate::flows::Gate;
 use crate::flows::exchange::At;
@@ -205,7 +205,8 @@ async fn session(
     // Where the token cannot be judged here, no route of ours can ask for more.
     let not_as_asked = made.caller.as_deref().map(Caller::token).and_then(|token| {
         let step_up = &transaction.step_up;
-        (!step_up.is_done(token.into(), now)).then(|| step_up.untold(token.into()))
+        let began = Began { at: transaction.began_at, clock_skew: issuer.settings.rules.clock_skew };
+        (!step_up.is_done(token.into(), began, now)).then(|| step_up.untold(token.into()))
     });
     let whose = Whose { subject: made.subject.map(|subject| subject.sub), family: session.family };
     Ok(Made { set_cookies: session.set_cookies(at.client, now), whose, not_as_asked })

@@ -402,7 +402,7 @@ async fn a_token_that_is_wrong_anyway_costs_no_fetch() {
     let base = with(testing::claims(), json!({"iss": server.url}));
     for (change, why) in [
         (json!({"exp": NOW.as_secs() - 60}), Denial::TokenExpired),
-        (json!({"nonce": "x"}), Denial::WrongTokenType),
+        (json!({"nonce": "x", "client_id": null}), Denial::WrongTokenType),
         (json!({"iss": "https://evil.example"}), Denial::UnknownIssuer),
         (json!({"cnf": {}}), Denial::ProofRequired),
     ] {

@@ -107,3 +107,26 @@ async fn no_refusal_may_be_stored_by_anybody() {
         assert_eq!(answer.all("cache-control"), ["no-store"], "{method} {target}: {}", answer.head);
     }
 }
+
+/// Entra ID, whose policy has changed: `interaction_required`.
+#[tokio::test]
+async fn who_is_wanted_by_the_authorization_server_is_sent_there_and_a_script_is_told() {
+    let upstream = Upstream::start().await;
+    let world = World::start(&upstream.url()).await;
+    world.refuses.set("interaction_required").unwrap();
+    let cookie = world.session();
+    let page = world.get("/app/x", &PAGE, &cookie).await;
+    assert_eq!((page.status, page.header("set-cookie")), (303, None), "{}", page.head);
+    let login = format!("{OWN}/oauth/login?client_id=web-app&return_to=%2Fapp%2Fx");
+    assert_eq!(page.header("location"), Some(login.as_str()));
+    for path in ["/api/x", "/oauth/session?client_id=web-app"] {
+        let told = world.get(path, &FETCH, &cookie).await;
+        assert_eq!((told.status, told.header("set-cookie")), (401, None), "{path}: {}", told.head);
+        let body: Value = serde_json::from_slice(&told.body).unwrap();
+        assert!(
+            body["login_url"].as_str().unwrap().starts_with(&format!("{OWN}/oauth/login?client_id=web-app"))
+        );
+    }
+    assert_eq!(world.exchanges(), 1, "once for all of them");
+    assert!(upstream.received().is_empty());
+}

@@ -50,7 +50,23 @@ pub struct ServerError {
     pub dpop_nonce: Option<String>,
 }
 
+/// Errors that a person mends who signs in again, and no other request of a program: OpenID Connect Core 1.0 section
+/// 3.1.2.6, which Entra ID says of refresh tokens too; Auth0's `mfa_required`; `access_denied`, by Okta's policies.
+const OF_PERSONS: [&str; 6] = [
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "account_selection_required",
+    "mfa_required",
+    "access_denied",
+];
+
 impl ServerError {
+    /// Whether the AS wants the person, at its authorization endpoint.
+    pub fn wants_the_person(&self) -> bool {
+        OF_PERSONS.contains(&self.error.as_str())
+    }
+
     /// What an authorization endpoint says of itself (section 4.1.2.1), as far as it may be shown.
     pub fn read(error: &str, description: Option<&str>) -> Option<Self> {
         let description = description.map(printable).filter(|text| !text.is_empty());

@@ -164,7 +164,7 @@ fn an_id_token_is_refused() {
     // By what only ID tokens have, by its audience, and also where the client is an audience of ours.
     for typ in [json!("JWT"), json!(null)] {
         for claim in ["nonce", "at_hash", "c_hash", "s_hash"] {
-            let id_token = with(claims(), json!({claim: "x"}));
+            let id_token = with(claims(), json!({"client_id": null, claim: "x"}));
             refused(&signed(json!({"typ": typ}), &id_token), &Denial::WrongTokenType);
         }
         let for_client = with(claims(), json!({"aud": "web-app"}));
@@ -180,13 +180,14 @@ fn an_id_token_is_refused() {
 fn an_access_token_of_keycloak_may_repeat_the_nonce_and_no_id_token_passes_by_it() {
     let own = TokenRules { audiences: vec![AUDIENCE.to_owned(), "web-app".to_owned()], ..rules() };
     let judged = |typ: &Value, changes: Value| {
-        let token = signed(json!({ "typ": typ }), &with(claims(), with(json!({"nonce": "n"}), changes)));
-        judge_by(&own, &token).map(drop)
+        let repeating = with(claims(), json!({"client_id": null, "nonce": "n"}));
+        judge_by(&own, &signed(json!({ "typ": typ }), &with(repeating, changes))).map(drop)
     };
     for typ in [json!("JWT"), json!(null)] {
         for says in ["Bearer", "bearer", "DPoP"] {
             assert_eq!(judged(&typ, json!({ "typ": says })), Ok(()), "{typ}: {says}");
         }
+        assert_eq!(judged(&typ, json!({ "tokenName": "access_token" })), Ok(()), "PingAM: {typ}");
         for other in [
             json!({}),
             json!({"typ": "ID"}),
@@ -201,10 +202,98 @@ fn an_access_token_of_keycloak_may_repeat_the_nonce_and_no_id_token_passes_by_it
             json!({"typ": "Bearer", "token_use": "id"}),
             json!({"typ": "Bearer", "events": {}}),
             json!({"typ": "Bearer", "aud": "web-app"}),
+            json!({"tokenName": "id_token"}),
+            json!({"tokenName": "access_token", "at_hash": "h"}),
+            json!({"tokenName": "access_token", "aud": "web-app"}),
         ] {
             assert_eq!(judged(&typ, other.clone()), Err(Denial::WrongTokenType), "{typ}: {other}");
         }
     }
+}
+
+/// Azure AD B2C and others, whose tokens have no word for what they are: `aud` of an ID token names the client that it was
+/// issued to (OpenID Connect Core 1.0 section 2).
+#[test]
+fn a_token_that_is_for_another_than_its_client_may_repeat_the_nonce_and_no_id_token_passes_by_it() {
+    let own = TokenRules {
+        audiences: [AUDIENCE, "web-app", "shop", "server-of-the-app"].map(str::to_owned).into(),
+        client_ids: ["web-app", "shop"].map(str::to_owned).into(),
+        ..rules()
+    };
+    let judged = |typ: &Value, changes: Value| {
+        let repeating = with(claims(), json!({"client_id": null, "nonce": "n"}));
+        judge_by(&own, &signed(json!({ "typ": typ }), &with(repeating, changes))).map(drop)
+    };
+    for typ in [json!("JWT"), json!(null)] {
+        for access in [
+            json!({"azp": "web-app", "tfp": "B2C_1_in", "scp": "read"}),
+            json!({"azp": "web-app", "aud": [AUDIENCE]}),
+            json!({"azp": "web-app", "aud": [AUDIENCE, "https://other.example"]}),
+            json!({"azp": "not-of-this-gateway"}),
+            json!({"client_id": "web-app"}),
+            json!({"cid": "web-app", "azp": "web-app"}),
+        ] {
+            assert_eq!(judged(&typ, access.clone()), Ok(()), "{typ}: {access}");
+        }
+        for id_token in [
+            json!({}),
+            json!({"azp": null}),
+            json!({"azp": ""}),
+            json!({"azp": 7}),
+            json!({"azp": ["web-app"]}),
+            json!({"azp": "web-app", "aud": ["web-app", AUDIENCE]}),
+            json!({"azp": "web-app", "aud": [AUDIENCE, "web-app"]}),
+            // One name of the client is elsewhere, another is not.
+            json!({"azp": AUDIENCE, "client_id": "web-app"}),
+            json!({"azp": "web-app", "client_id": AUDIENCE}),
+            json!({"azp": "web-app", "appid": 7}),
+            // Google: an application on a device asks for one that is for its server.
+            json!({"azp": "app-on-the-device", "aud": "shop"}),
+            json!({"azp": "app-on-the-device", "aud": ["shop", AUDIENCE]}),
+            json!({"azp": "web-app", "at_hash": "h"}),
+            json!({"azp": "web-app", "c_hash": "h"}),
+            json!({"azp": "web-app", "s_hash": "h"}),
+            json!({"azp": "web-app", "token_use": "id"}),
+            json!({"azp": "web-app", "events": {}}),
+        ] {
+            assert_eq!(judged(&typ, id_token.clone()), Err(Denial::WrongTokenType), "{typ}: {id_token}");
+        }
+    }
+    // `azp` counts, whatever else the operator calls the client.
+    let names = crate::core::token::ClaimNames { client: vec!["client_id".to_owned()], ..Default::default() };
+    let renamed = TokenRules { claims: names, ..own };
+    let token = with(claims(), json!({"nonce": "n", "azp": AUDIENCE}));
+    refused_by(&renamed, &signed(json!({"typ": "JWT"}), &token), &Denial::WrongTokenType);
+}
+
+#[test]
+fn a_claim_that_the_operator_knows_to_be_in_access_tokens_alone_tells_them_from_id_tokens() {
+    // Authentik: an access token is the ID token and `uid`.
+    let names = crate::core::token::ClaimNames { access_token: vec!["uid".to_owned()], ..Default::default() };
+    let own = TokenRules { claims: names, ..rules() };
+    let repeating = with(
+        claims(),
+        json!({"client_id": null, "azp": "web-app", "nonce": "n",
+        "aud": ["web-app", AUDIENCE]}),
+    );
+    let judged = |rules: &TokenRules, changes: Value| {
+        judge_by(rules, &signed(json!({"typ": "JWT"}), &with(repeating.clone(), changes))).map(drop)
+    };
+    for uid in [json!("u"), json!(""), json!(1), json!([])] {
+        assert_eq!(judged(&own, json!({ "uid": uid })), Ok(()), "{uid}");
+        assert_eq!(judged(&rules(), json!({ "uid": uid })), Err(Denial::WrongTokenType), "nobody said so");
+    }
+    for id_token in [
+        json!({}),
+        json!({"UID": "u"}),
+        json!({"uid": "u", "at_hash": "h"}),
+        json!({"uid": "u", "token_use": "id"}),
+    ] {
+        assert_eq!(judged(&own, id_token.clone()), Err(Denial::WrongTokenType), "{id_token}");
+    }
+    let null = with(repeating, json!({"uid": "@"})).to_string().replace("\"@\"", "null");
+    let null = keys().p256.sign_text(Algorithm::Es256, r#"{"alg":"ES256","kid":"p256"}"#, &null);
+    refused_by(&own, &null, &Denial::WrongTokenType);
 }
 
 #[test]

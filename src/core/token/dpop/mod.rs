@@ -27,7 +27,7 @@ use crate::core::denial::Denial;
 use crate::core::digest::of_parts;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
-use crate::core::token::jwt::is_type;
+use crate::core::token::kind::is_type;
 use crate::core::token::verified::date;
 use crate::core::token::{Algorithm, json};
 

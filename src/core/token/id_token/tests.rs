@@ -1,12 +1,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::core::token::jwt;
 use crate::core::token::logout_token::VerifiedLogoutToken;
 use crate::core::token::testing::{
     AUDIENCE, ISS, LONG_SECRET, NOW, OF_A_SECRET, SECRET, TestKey, jwks, keys, new_p256, rules, sign_hmac,
     sign_hs256, with,
 };
+use crate::core::token::{ClaimNames, jwt};
 
 const ACCESS_TOKEN: &str = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
 
@@ -274,12 +274,15 @@ fn whatever_a_token_says_it_is_never_of_two_kinds() {
         json!({"at_hash": "h"}),
         json!({"nonce": "n-1", "typ": "Bearer"}), // Keycloak
         json!({"nonce": "n-1", "typ": "ID"}),
+        json!({"nonce": "n-1", "tokenName": "access_token"}), // PingAM
+        json!({"nonce": "n-1", "uid": "u"}),                  // Authentik
     ];
     let events = [json!(null), json!({ EVENT: {} }), json!({"other": {}})];
-    let own = TokenRules { audiences: vec!["web-app".into(), AUDIENCE.into()], ..rules() };
+    let claims = ClaimNames { access_token: vec!["uid".into()], ..ClaimNames::default() };
+    let own = TokenRules { audiences: vec!["web-app".into(), AUDIENCE.into()], claims, ..rules() };
     for (typ, aud) in types.iter().flat_map(|typ| audiences.iter().map(move |aud| (typ, aud))) {
         for (mark, event) in marks.iter().flat_map(|mark| events.iter().map(move |event| (mark, event))) {
-            for azp in [json!(null), json!("web-app")] {
+            for azp in [json!(null), json!("web-app"), json!("other-app")] {
                 let claims = json!({"aud": aud, "azp": azp, "nonce": null, "events": event, "jti": "j"});
                 let claims = with(with(good(), claims), mark.clone());
                 let header = match typ {

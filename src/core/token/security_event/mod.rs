@@ -23,7 +23,8 @@ use crate::core::time::Timestamp;
 use crate::core::token::Algorithm;
 use crate::core::token::check::Failed;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::jwt::{self, Unverified, is_type};
+use crate::core::token::jwt::{self, Unverified};
+use crate::core::token::kind::is_type;
 use crate::core::token::verified::date;
 use event::{Event, EventType};
 

@@ -74,6 +74,52 @@ async fn a_sid_ends_the_one_session_and_what_it_handed_out_on_every_replica() {
     }
 }
 
+/// Keycloak, when somebody takes back what they consented to: one client's part of a session ends, and it goes on.
+#[tokio::test]
+async fn who_signs_in_again_in_the_same_session_at_the_issuer_is_in_and_what_was_before_stays_over() {
+    let scene = Scene::strict();
+    let before = scene.signed_in("alice", "sid-1", "t").await;
+    // A token that was never handed out here, and says whose it is.
+    let claims = json!({ "iss": AS, "sid": "sid-1", "jti": "elsewhere" });
+    let elsewhere = keys().p256.sign(&with(claims_at(scene.clock.now()), claims));
+    let made_at = scene.clock.now().as_secs();
+    let claims = json!({ "sid": "sid-1", "sub": "alice", "iat": made_at, "exp": made_at + 120 });
+    scene.is_told(&logout_token(&scene, claims.clone())).await.unwrap();
+    assert_eq!(scene.takes(&elsewhere).await, Err(Denial::Revoked));
+    scene.pass(61); // tokens are a minute old here
+    let again = scene.signed_in("alice", "sid-1", "u").await;
+    assert!(!scene.is_out(&again).await);
+    for replica in [&scene, &scene.replica()] {
+        assert!(replica.is_out(&before).await, "the old cookie and its access token");
+        assert_eq!(replica.takes(&elsewhere).await, Err(Denial::Revoked));
+    }
+    // Sent again, late, it ends nothing that began since.
+    let late = with(claims, json!({ "jti": "logout-2" }));
+    scene.is_told(&logout_token(&scene, late)).await.unwrap();
+    assert!(!scene.is_out(&again).await);
+    // What an operator takes back stays so.
+    let wanted = json!({ "kind": "sid", "value": "sid-1" });
+    revoke(&scene.gate, vec![serde_json::from_value(wanted).unwrap()], None).await.unwrap();
+    scene.pass(61);
+    assert!(scene.is_out(&again).await);
+}
+
+/// The authorization server gave the code before the sign-out, and the browser was slow.
+#[tokio::test]
+async fn a_sign_in_that_was_under_way_at_the_sign_out_makes_no_session() {
+    let scene = Scene::strict();
+    let token = logout_token(&scene, json!({ "sid": "sid-1" }));
+    scene.is_told(&token).await.unwrap();
+    scene.pass(2);
+    let id_token = id_token(
+        &json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": "alice", "sid": "sid-1" }),
+    );
+    let tokens = access_token(&scene, json!({ "jti": "t", "iat": scene.clock.now().as_secs() - 3 }));
+    let Instead::With(tokens) = tokens else { panic!("not tokens") };
+    scene.next(Instead::With(with(tokens, json!({ "id_token": id_token }))));
+    assert_eq!(scene.post(None, &code_exchange()).await.unwrap_err().denial, Denial::TakenBack);
+}
+
 #[tokio::test]
 async fn a_sub_alone_ends_everything_that_the_person_began_by_then() {
     let scene = Scene::strict();
@@ -106,14 +152,18 @@ async fn a_token_that_comes_late_ends_no_session_that_began_after_it() {
 
 #[tokio::test]
 async fn the_clock_of_an_issuer_may_differ_by_its_skew() {
-    for (iat, before) in [(-20, 0), (0, 0), (20, 20), (-31, -1), (-100, -70)] {
+    let moments = [(-20, 0), (0, 0), (20, 20), (-31, -1), (-100, -70)];
+    let whose = [(Kind::Sub, json!({ "sub": "alice" })), (Kind::Sid, json!({ "sub": "alice", "sid": "s" }))];
+    for ((iat, before), (kind, whose)) in
+        moments.into_iter().flat_map(|moment| whose.clone().map(|whose| (moment, whose)))
+    {
         let scene = Scene::strict();
         let now = scene.clock.now();
-        let claims = json!({ "sub": "alice", "iat": now.as_secs() + iat });
+        let claims = with(whose, json!({ "iat": now.as_secs() + iat }));
         scene.is_told(&logout_token(&scene, claims)).await.unwrap();
         let made = scene.log.all();
         let [made] = &made[..] else { panic!("one revocation: {made:?}") };
-        assert_eq!(made.target.kind, Kind::Sub);
+        assert_eq!(made.target.kind, kind);
         assert_eq!(made.rule, Rule::Before(Timestamp::from_secs(now.as_secs() + before)), "{iat}");
         assert_eq!(
             (made.made_by.as_deref(), made.reason.as_deref()),

@@ -289,6 +289,30 @@ async fn a_step_up_that_the_server_did_not_do_is_said_and_not_tried_for_ever() {
     }
 }
 
+/// `max_age` counts from when the server is asked (OpenID Connect Core 1.0 section 3.1.2.1): a person needs a moment.
+#[tokio::test]
+async fn whoever_is_to_sign_in_anew_has_done_so_when_they_did_since_it_began() {
+    for (max_age, auth_time, done) in
+        [(0, 5, true), (0, -10, true), (0, -3600, false), (3, 2, true), (3, -1, false)]
+    {
+        let scene =
+            Scene::with(Client { accept_any_access_token: false, ..by_gateway() }, Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let query = format!("client_id=web-app&return_to=/new&max_age={max_age}");
+        let asked = scene.login(&mut browser, &query).await.unwrap();
+        assert_eq!(asked.0["max_age"], max_age.to_string());
+        let auth_time = scene.clock.now().as_secs() + auth_time;
+        scene.pass(20);
+        let claims = json!({ "sub": "alice", "client_id": "web-app", "auth_time": auth_time });
+        scene.next(verified(&scene, &asked, claims));
+        match scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await {
+            Ok(Arrived::SignedIn(signed_in)) => assert!(done && signed_in.goes_to == "/new", "{query}"),
+            Err(refusal) => assert!(!done && refusal.denial == Denial::StepUpNotDone, "{query}: {refusal:?}"),
+            Ok(Arrived::Again { .. }) => panic!("to the same place again"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_step_up_of_which_the_token_tells_nothing_is_told_apart_from_one_that_was_not_done() {
     for (query, claims, told) in [

@@ -1,6 +1,7 @@
 //! Requests of a client in `session` mode, with the same server, store and clocks.
 
 mod ending;
+mod paused;
 mod told;
 
 use std::collections::HashSet;
@@ -293,6 +294,7 @@ async fn a_failed_exchange_does_not_fail_a_request_whose_token_is_still_good() {
         scene.next(failure.clone());
         let (denial, set_cookie) = scene.denied(&cookie).await;
         assert_eq!((denial, set_cookie), (Denial::AuthorizationServerUnavailable, None), "{failure:?}");
+        scene.pass(10);
         scene.next_token("token-1");
         assert!(scene.good(&cookie).await.is_some());
     }

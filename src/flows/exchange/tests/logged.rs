@@ -64,6 +64,11 @@ async fn what_the_server_says_of_a_lent_credential_is_told_too() {
 async fn an_access_token_that_would_be_refused_is_told_with_what_to_change() {
     for (changes, reason, told) in [
         (json!({ "aud": "web-app" }), "wrong_token_type", "make the AS name an API there"),
+        (
+            json!({ "nonce": "n", "client_id": null }),
+            "wrong_token_type",
+            "it repeats the `nonce` of the sign-in",
+        ),
         (json!({ "aud": "else" }), "wrong_audience", "which is issuers.demo.audience"),
         (json!({ "iat": null }), "token_malformed", "as `detail` asks"),
         (json!({ "exp": 1_800_000_000 }), "token_lives_too_long", "raise issuers.demo.max_token_lifetime"),
