@@ -433,7 +433,9 @@ fn every_key_of_the_schema_is_read_and_every_key_that_is_read_is_in_the_schema()
 #[test]
 fn a_client_is_a_client_of_its_own_issuer_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let text = full(folder.path()).replace("  web:\n    issuer: corp\n", "  web:\n    issuer: keys\n");
+    let text = full(folder.path())
+        .replace("  web:\n    issuer: corp\n", "  web:\n    issuer: next\n")
+        .replace("  keys:\n", "  next: { url: https://next.example.com, audience: api }\n  keys:\n");
     let Loaded { settings, .. } = config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap();
     let known: Vec<_> = settings
         .issuers
@@ -447,7 +449,8 @@ fn a_client_is_a_client_of_its_own_issuer_alone() {
         known,
         [
             ("corp", vec!["0oa1b2c3", "desk"], true),
-            ("keys", vec!["web"], false),
+            ("next", vec!["web"], false),
+            ("keys", vec![], false),
             ("file", vec![], false),
             ("old", vec![], false)
         ]
