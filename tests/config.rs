@@ -432,6 +432,34 @@ fn every_key_of_the_schema_is_read_and_every_key_that_is_read_is_in_the_schema()
     assert_eq!(loaded.asked, known);
 }
 
+/// By them a logout token, or an ID token, is told to be for somebody here (OpenID Connect Back-Channel Logout 1.0 section 2.6).
+#[test]
+fn a_client_is_a_client_of_its_own_issuer_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = full(folder.path())
+        .replace("  web:\n    issuer: corp\n", "  web:\n    issuer: next\n")
+        .replace("  keys:\n", "  next: { url: https://next.example.com, audience: api }\n  keys:\n");
+    let Loaded { settings, .. } = config::parse(&text, folder.path(), &env, &|path| fs::read(path)).unwrap();
+    let known: Vec<_> = settings
+        .issuers
+        .iter()
+        .map(|issuer| {
+            let ids: Vec<&str> = issuer.rules.client_ids.iter().map(String::as_str).collect();
+            (issuer.name.as_str(), ids, issuer.signs_in)
+        })
+        .collect();
+    assert_eq!(
+        known,
+        [
+            ("corp", vec!["0oa1b2c3", "desk"], true),
+            ("next", vec!["web"], false),
+            ("keys", vec![], false),
+            ("file", vec![], false),
+            ("old", vec![], false)
+        ]
+    );
+}
+
 #[test]
 fn long_forms_mean_what_they_say() {
     let folder = tempfile::tempdir().unwrap();

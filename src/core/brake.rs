@@ -140,6 +140,8 @@ impl Debt {
 
 #[cfg(test)]
 mod tests {
+    mod what_counts;
+
     use http::HeaderValue;
 
     use super::*;

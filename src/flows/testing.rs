@@ -85,6 +85,8 @@ pub(crate) struct MemoryStore {
 struct Held {
     puts: u64,
     values: HashMap<StoreKey, (Version, Timestamp, Value)>,
+    /// Of each key what was last put durably.
+    durable: HashMap<StoreKey, (Version, Timestamp, Value)>,
 }
 
 impl MemoryStore {
@@ -106,6 +108,12 @@ impl MemoryStore {
     /// The next durable put is done, and whoever asked for it hears of a fault.
     pub(crate) fn loses_an_answer(&self) {
         self.loses.store(true, Ordering::SeqCst);
+    }
+
+    /// As after the power was cut: of what was put to be kept while this runs nothing is left.
+    pub(crate) fn crash(&self) {
+        let mut held = self.held.lock().unwrap();
+        held.values = held.durable.clone();
     }
 
     /// How many values of a kind have not expired.
@@ -174,7 +182,11 @@ impl Store for MemoryStore {
             held.puts += 1;
             let version = Version(held.puts);
             let is_durable = value.keep == Keep::Durably;
-            held.values.insert(key.clone(), (version, now.plus(value.lifetime), value));
+            let new = (version, now.plus(value.lifetime), value);
+            if is_durable {
+                held.durable.insert(key.clone(), new.clone());
+            }
+            held.values.insert(key.clone(), new);
             match is_durable && self.loses.swap(false, Ordering::SeqCst) {
                 true => Err(StoreFault::Deadline),
                 false => Ok(Some(version)),

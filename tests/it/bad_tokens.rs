@@ -64,17 +64,17 @@ fn with_mac(token: &str, secret: &[u8]) -> String {
 }
 
 /// Tokens that a stranger signed, and that say at which address its key is.
-fn pointing_at(url: &str, stranger: &Issuer, good: &str) -> Vec<(&'static str, String)> {
+fn pointing_at(url: &str, stranger: &Issuer, good: &str) -> Vec<Attack> {
     let at = |member: &str, kid: &str| {
         let mut header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": kid });
         header[member] = json!(format!("{url}/jwks"));
         stranger.sign(&header, &payload_of(good))
     };
     vec![
-        ("2.9 an address of keys", at("jku", "k1")),
-        ("2.9 an address of keys, of a key that nobody knows", at("jku", "k2")),
-        ("2.9 an address of certificates", at("x5u", "k1")),
-        ("2.9 a kid that is an address", with_kid(stranger, &format!("{url}/jwks"), good)),
+        ("2.9 an address of keys", "bad_signature", at("jku", "k1")),
+        ("2.9 an address of keys, of a key that nobody knows", "unknown_key", at("jku", "k2")),
+        ("2.9 an address of certificates", "bad_signature", at("x5u", "k1")),
+        ("2.9 a kid that is an address", "unknown_key", with_kid(stranger, &format!("{url}/jwks"), good)),
     ]
 }
 
@@ -82,40 +82,49 @@ fn with_kid(signer: &Issuer, kid: &str, good: &str) -> String {
     signer.sign(&json!({ "alg": "ES256", "typ": "at+jwt", "kid": kid }), &payload_of(good))
 }
 
-fn attacks(issuer: &Issuer, stranger: &Issuer) -> Vec<(&'static str, String)> {
+/// What it is, why it is refused, and the token.
+type Attack = (&'static str, &'static str, String);
+
+fn attacks(issuer: &Issuer, stranger: &Issuer) -> Vec<Attack> {
     let good = issuer.token("alice", "api:read");
     let signature = good.rsplit('.').next().unwrap().to_owned();
     let with = |claims: Value| issuer.token_with(claims);
     let key_inside = json!({ "alg": "ES256", "typ": "at+jwt", "jwk": stranger.jwks()["keys"][0] });
     let parts: Vec<&str> = good.split('.').collect();
     vec![
-        ("2.1 alg none", behind(&good, &json!({ "alg": "none" }), "")),
-        ("2.1 alg none, with a signature", behind(&good, &json!({ "alg": "None" }), &signature)),
-        ("2.1 no signature", format!("{}.{}.", parts[0], parts[1])),
+        ("2.1 alg none", "algorithm_not_allowed", behind(&good, &json!({ "alg": "none" }), "")),
+        (
+            "2.1 alg none, with a signature",
+            "algorithm_not_allowed",
+            behind(&good, &json!({ "alg": "None" }), &signature),
+        ),
+        ("2.1 no signature", "bad_signature", format!("{}.{}.", parts[0], parts[1])),
         (
             "2.1 a changed payload",
+            "bad_signature",
             format!("{}.{}.{signature}", parts[0], payload_part(&with(json!({ "sub": "root" })))),
         ),
-        ("2.3 an encrypted token", format!("{good}.AAAA.AAAA")),
-        ("2.4 a compressed token", with_header(issuer, "zip", json!("DEF"))),
+        ("2.3 an encrypted token", "unsupported_header", format!("{good}.AAAA.AAAA")),
+        ("2.4 a compressed token", "unsupported_header", with_header(issuer, "zip", json!("DEF"))),
         (
             "3.4 a signature of zeros",
+            "bad_signature",
             format!("{}.{}.{}", parts[0], parts[1], URL_SAFE_NO_PAD.encode([0; 64])),
         ),
-        ("2.6 a member twice", twice(issuer, &good)),
-        ("2.7 another issuer", with(json!({ "iss": "https://evil.example" }))),
-        ("2.7 another signer of the same kid", stranger.token("alice", "api:read")),
-        ("2.7 another audience", with(json!({ "aud": "https://other.example.com" }))),
-        ("2.8 an ID token", id_token(issuer)),
-        ("2.8 a logout token", with_header(issuer, "typ", json!("logout+jwt"))),
-        ("2.9 a kid that is a path", with_header(issuer, "kid", json!("../../dev/null"))),
-        ("3.8 a key inside the token", stranger.sign(&key_inside, &payload_of(&good))),
-        ("RFC 7515 4.1.11 crit", with_header(issuer, "crit", json!(["exp"]))),
-        ("expired", with(json!({ "iat": 1, "exp": 2 }))),
-        ("not yet valid", with(json!({ "nbf": 99_999_999_999_u64 }))),
-        ("for ever", with(json!({ "exp": 99_999_999_999_u64 }))),
-        ("bound to a key", with(json!({ "cnf": { "jkt": "x" } }))),
-        ("not a token", "abc".to_owned()),
+        ("2.6 a member twice", "token_malformed", twice(issuer, &good)),
+        ("2.7 another issuer", "unknown_issuer", with(json!({ "iss": "https://evil.example" }))),
+        ("2.7 another signer of the same kid", "bad_signature", stranger.token("alice", "api:read")),
+        ("2.7 another audience", "wrong_audience", with(json!({ "aud": "https://other.example.com" }))),
+        ("2.8 an ID token", "wrong_token_type", id_token(issuer)),
+        ("2.8 a logout token", "wrong_token_type", with_header(issuer, "typ", json!("logout+jwt"))),
+        ("2.9 a kid that is a path", "unknown_key", with_header(issuer, "kid", json!("../../dev/null"))),
+        ("3.8 a key inside the token", "bad_signature", stranger.sign(&key_inside, &payload_of(&good))),
+        ("RFC 7515 4.1.11 crit", "unsupported_header", with_header(issuer, "crit", json!(["exp"]))),
+        ("expired", "token_expired", with(json!({ "iat": 1, "exp": 2 }))),
+        ("not yet valid", "token_not_yet_valid", with(json!({ "nbf": 99_999_999_999_u64 }))),
+        ("for ever", "token_lives_too_long", with(json!({ "exp": 99_999_999_999_u64 }))),
+        ("bound to a key", "proof_required", with(json!({ "cnf": { "jkt": "x" } }))),
+        ("not a token", "token_malformed", "abc".to_owned()),
     ]
 }
 
@@ -155,17 +164,23 @@ async fn every_attack_of_rfc_8725_is_401_and_reaches_nothing() {
     let mut attacks = attacks(&gateway.issuer, &stranger);
     attacks.extend(pointing_at(&theirs.url(), &stranger, &good));
     let macs = public_forms(&gateway.issuer).into_iter();
-    attacks.extend(macs.map(|(form, secret)| (form, with_mac(&good, &secret))));
+    attacks.extend(macs.map(|(form, secret)| (form, "algorithm_not_allowed", with_mac(&good, &secret))));
     let mut client = gateway.connect().await;
-    for (attack, token) in attacks {
+    let mut others = Vec::new();
+    for (attack, reason, token) in attacks {
         let bearer = format!("Bearer {token}");
         for path in ["/api/x", "/public/x"] {
             let answer = client.get(path, &[("Authorization", &bearer)]).await;
             assert_eq!(answer.status, 401, "{attack} at {path}");
+            let said = answer.json()["type"].as_str().unwrap().to_owned();
+            if said != format!("urn:tollgate:refusal:{reason}") {
+                others.push(format!("{attack} at {path}: {said}, and not {reason}"));
+            }
             let challenge = answer.challenge().unwrap_or_default();
             assert!(challenge.contains(r#"error="invalid_token""#), "{attack}: {challenge}");
         }
     }
+    assert!(others.is_empty(), "refused for another reason:\n{}", others.join("\n"));
     assert_eq!(upstream.received().len(), 0);
     assert_eq!(theirs.received().len(), 0, "nobody went where a token pointed");
     let good = gateway.bearer("alice", "api:read");

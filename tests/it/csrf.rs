@@ -32,6 +32,8 @@ const TYPES: [Option<&str>; 5] = [
 ];
 const ASKS: [(&str, &str); 3] = [("POST", "authorization_code"), ("POST", "refresh_token"), ("DELETE", "")];
 
+const NO_SESSION: &str = "No cookie of this client came along, or it does not open. Sign in.";
+
 /// Discovery, and a token endpoint that knows no code, and looks at proofs first: at one that is none, and at one without its nonce.
 pub fn authorization_server(asked: &Received) -> Vec<u8> {
     let issuer = format!("http://{}", asked.header("host").unwrap());
@@ -138,6 +140,19 @@ async fn every_combination_of_what_browsers_say_is_judged_as_written() {
                             };
                             let what = format!("{method} {grant} {fields:?}, own listed: {own_is_listed}");
                             assert_eq!(answer.status, expected, "{what}: {}", answer.head);
+                            if (method, expected) == ("POST", 400) {
+                                // Of a code the authorization server says so; nobody asks it of a session that is not there.
+                                let (error, why) = match (readable, grant) {
+                                    (false, _) => ("invalid_request", None),
+                                    (true, "refresh_token") => ("invalid_grant", Some(NO_SESSION)),
+                                    (true, _) => ("invalid_grant", None),
+                                };
+                                let said = answer.json();
+                                assert_eq!(said["error"], error, "{what}");
+                                if error == "invalid_grant" {
+                                    assert_eq!(said["error_description"].as_str(), why, "{what}");
+                                }
+                            }
                             let clears = answer.all("set-cookie");
                             assert_eq!(clears.len(), usize::from(expected == 204), "{what}: {clears:?}");
                             asked += usize::from(grant == "authorization_code" && readable && passes);

@@ -417,7 +417,81 @@ routes: [{{ path: /*, to: \"{}\" }}]
     gateway.app.reload(loaded.unwrap().settings).unwrap();
     assert_eq!(prove(used).await, "proof_out_of_time");
     assert_eq!(prove(made(59)).await, "passes");
-    // It counts for all that was made since.
+    // It counts for all that was made since: none is forgotten sooner, and then no other of its second can be told from it.
+    for _ in 0..40 {
+        assert_eq!(prove(made(0)).await, "passes");
+    }
     clock.later(120);
-    assert_eq!(prove(made(110)).await, "passes");
+    for _ in 0..40 {
+        assert_eq!(prove(made(121)).await, "passes");
+    }
+}
+
+/// What a page proves at the token endpoint is remembered apart from what callers of routes prove.
+#[tokio::test]
+async fn a_used_proof_of_a_page_comes_never_again_when_a_reload_lets_clocks_differ_by_more() {
+    let server = Upstream::answering(std::sync::Arc::new(crate::csrf::authorization_server)).await;
+    let rest = format!(
+        "limits: {{ denials_per_address: 0 }}
+issuers: {{ fake: {{ url: \"{}\", audience: \"https://api.example.com\", clock_skew: 0s }} }}
+clients: {{ web-app: {{ mode: token, login: page, redirect_uri: \"http://{HOST}/back\", origins: [\"http://{HOST}\"] }} }}
+routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
+",
+        server.url()
+    );
+    let clock = std::sync::Arc::new(MovedClock::default());
+    let moved = clock.clone();
+    let gateway = Gateway::outside(&rest, |outside| outside.clock = moved).unwrap();
+    let alice = Holder::new();
+    let at = format!("{}/token", server.url());
+    let made = |ago: i64| {
+        let claims = json!({ "iat": clock.now().as_secs() - ago, "ath": null });
+        alice.proof_with("POST", &at, "", &json!({}), &claims)
+    };
+    let body = format!(
+        "grant_type=authorization_code&client_id=web-app&code=x&redirect_uri=http://{HOST}/back&code_verifier={}",
+        "v".repeat(43)
+    );
+    let (own, form) = (format!("http://{HOST}"), "application/x-www-form-urlencoded");
+    let mut client = gateway.connect().await;
+    // The authorization server is asked with a proof that is taken here, and wants its nonce in it.
+    let mut prove = async |proof: &str| {
+        let fields = [("Origin", own.as_str()), ("Content-Type", form), ("DPoP", proof)];
+        client.send(request("POST", "/oauth/token", &fields, body.as_bytes())).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 400, "{}", answer.head);
+        answer.json()["error"].as_str().unwrap().to_owned()
+    };
+    let asked = || server.received().iter().filter(|asked| asked.path() == "/token").count();
+    let used = made(0);
+    assert_eq!((prove(&used).await.as_str(), asked()), ("use_dpop_nonce", 1));
+    assert_eq!((prove(&used).await.as_str(), asked()), ("invalid_dpop_proof", 1));
+    clock.later(62);
+    assert_eq!(prove(&used).await, "invalid_dpop_proof");
+    let mut more = 1;
+    loop {
+        assert_eq!(prove(&made(0)).await, "use_dpop_nonce");
+        more += 1;
+        let metrics = String::from_utf8(gateway.admin("/metrics").await.body).unwrap();
+        if metrics.contains(&format!("tollgate_used_proofs{{at=\"token_endpoint\"}} {}\n", more - 1)) {
+            break;
+        }
+        assert!(more < 2000, "it is dropped while others come");
+    }
+    let text = gateway.text.replace("clock_skew: 0s", "clock_skew: 5m");
+    let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &|path: &std::path::Path| {
+        std::fs::read(path)
+    });
+    gateway.app.reload(loaded.unwrap().settings).unwrap();
+    let before = asked();
+    assert_eq!((prove(&used).await.as_str(), asked()), ("invalid_dpop_proof", before));
+    assert_eq!((prove(&made(59)).await.as_str(), asked()), ("use_dpop_nonce", before + 1));
+    // It counts for all that was made since: none is forgotten sooner, and then no other of its second can be told from it.
+    for _ in 0..40 {
+        assert_eq!(prove(&made(0)).await, "use_dpop_nonce");
+    }
+    clock.later(120);
+    for _ in 0..40 {
+        assert_eq!(prove(&made(121)).await, "use_dpop_nonce");
+    }
 }

@@ -1,10 +1,15 @@
 //! `/oauth/token` on the wire. What an exchange does is tested with its flow.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
+use crate::support::issuer::ISS;
 use crate::support::upstream::Upstream;
+use crate::support::within;
 
 #[tokio::test]
 async fn other_methods_learn_the_right_ones_in_oauth_words() {
@@ -42,6 +47,43 @@ async fn a_token_request_has_a_limit() {
     let chunk = [b"4000\r\n".to_vec(), vec![b'x'; 0x4000], b"\r\n".to_vec()].concat();
     client.send([&chunk[..], b"1\r\nx\r\n0\r\n\r\n"].concat()).await;
     assert_eq!(client.answer().await.status, 413);
+}
+
+/// Whoever comes along may send there, and each holds a connection and what has come so far. Nothing but the deadline for
+/// these bodies ends it so soon: a byte comes well before every pause is over.
+#[tokio::test]
+async fn a_body_that_trickles_to_an_endpoint_of_ours_ends() {
+    let upstream = Upstream::start().await;
+    let gateway = Gateway::with(&format!(
+        "signals: {{ itself: {{ issuer: \"{ISS}\", audience: gate, revokes: test }} }}
+routes: [{{ path: /*, to: \"{}\", public: true }}]",
+        upstream.url()
+    ))
+    .await;
+    let trickles = async |(path, content_type): (&str, &str), framing: (&str, &str)| {
+        let mut client = gateway.connect().await;
+        client.send(request("POST", path, &[("Content-Type", content_type), framing], b"")).await;
+        let piece = if framing.1 == "chunked" { "1\r\nx\r\n" } else { "x" };
+        within(path, async {
+            while client.try_send(piece).await && !client.hears_within(Duration::from_millis(200)).await {}
+        })
+        .await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status, 408, "{path}: {}", answer.head);
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+        // A small rest of it is waited for, and not for long.
+        within(path, client.rest()).await;
+    };
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let endpoints = [
+        ("/oauth/token", FORM),
+        ("/oauth/backchannel-logout", FORM),
+        ("/oauth/events", "application/secevent+jwt"),
+    ];
+    let framings = [("Content-Length", "1000"), ("Transfer-Encoding", "chunked")];
+    let all = endpoints.iter().flat_map(|endpoint| framings.map(|framing| trickles(*endpoint, framing)));
+    join_all(all).await;
+    assert!(upstream.received().is_empty());
 }
 
 #[tokio::test]

@@ -1,19 +1,21 @@
 //! Requests with a session cookie, on real sockets: what the upstream, the browser and the log see of it.
 
+mod authorization;
 mod ways_in;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tollgate::core::secret::Secret;
 use tollgate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use tollgate::core::session::sealed::{Binding, Purpose};
-use tollgate::core::time::Timestamp;
+use tollgate::flows::ports::Clock as _;
 
 use crate::assertion;
+use crate::keys::MovedClock;
 use crate::streams::{HANDSHAKE, MASKED, SWITCHES, accept};
 use crate::support::client::{Answer, Client, HOST, request};
 use crate::support::gateway::Gateway;
@@ -33,6 +35,10 @@ const PAGE: [(&str, &str); 3] =
 /// made here has no access token yet: its first request exchanges.
 struct World {
     server: Upstream,
+    /// By whose key its access tokens are signed.
+    issuer: Arc<Issuer>,
+    /// Of the gateway and of the server.
+    clock: Arc<MovedClock>,
     exchanges: Arc<AtomicUsize>,
     /// Whether the server waits with its answers to exchanges until they are released.
     waits: Arc<AtomicBool>,
@@ -55,8 +61,10 @@ impl World {
 
     /// `timeout`: how long a request waits for its exchange.
     async fn answering_within(timeout: &str, to: &str, more: &str) -> Self {
-        let (issuer, exchanges) = (Issuer::new(), Arc::new(AtomicUsize::new(0)));
+        let (issuer, exchanges) = (Arc::new(Issuer::new()), Arc::new(AtomicUsize::new(0)));
         let (keys, count) = (issuer.jwks().to_string(), Arc::clone(&exchanges));
+        let clock = Arc::new(MovedClock::default());
+        let (signer, of_server) = (Arc::clone(&issuer), Arc::clone(&clock));
         let waits = Arc::new(AtomicBool::new(false));
         let waiting = Arc::clone(&waits);
         let life = Arc::new(AtomicU64::new(300));
@@ -74,11 +82,11 @@ impl World {
                 }
                 "/token" => {
                     let number = count.fetch_add(1, Ordering::SeqCst);
-                    let (now, life) = (seconds(), lives.load(Ordering::SeqCst));
+                    let (now, life) = (of_server.now().as_secs(), lives.load(Ordering::SeqCst));
                     let claims = json!({ "iss": iss, "aud": AUDIENCE, "sub": "alice", "scope": "api:read",
-                        "jti": format!("t-{number}"), "iat": now, "exp": now + life });
+                        "jti": format!("t-{number}"), "iat": now, "exp": now + i64::try_from(life).unwrap() });
                     // It names no client, as those of many servers: the session does.
-                    let token = issuer.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" }), &claims);
+                    let token = signer.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" }), &claims);
                     json!({ "access_token": token, "token_type": "Bearer", "expires_in": life, "refresh_token": format!("rt-{number}") })
                         .to_string()
                 }
@@ -107,8 +115,10 @@ routes:
 {more}",
             server.url()
         );
-        let gateway = Gateway::unready(&config, |_| {}).unwrap();
-        Self { server, exchanges, waits, life, refuses, families: AtomicUsize::new(0), gateway }
+        let moved = Arc::clone(&clock);
+        let gateway = Gateway::outside(&config, |outside| outside.clock = moved).unwrap();
+        let families = AtomicUsize::new(0);
+        Self { server, issuer, clock, exchanges, waits, life, refuses, families, gateway }
     }
 
     /// A session of alice, as a sign-in leaves it behind: `Cookie`.
@@ -120,7 +130,7 @@ routes:
     fn session_named(&self, sid: Option<&str>) -> String {
         let live = self.gateway.app.gate.live.load_full();
         let number = u8::try_from(self.families.fetch_add(1, Ordering::SeqCst)).unwrap();
-        let now = Timestamp::from_secs(i64::try_from(seconds()).unwrap());
+        let now = self.clock.now();
         let grant = Grant {
             client_id: "web-app".into(),
             iss: self.server.url(),
@@ -170,7 +180,7 @@ fn next(answer: &Answer) -> String {
 
 fn cached(_: &Received) -> Vec<u8> {
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: public, max-age=60\r\nCDN-Cache-Control: max-age=9\r\n\
-      Expires: Thu, 01 Jan 2099 00:00:00 GMT\r\nSet-Cookie: theirs=1\r\n\
+      Surrogate-Control: max-age=9\r\nPragma: x\r\nExpires: Thu, 01 Jan 2099 00:00:00 GMT\r\nSet-Cookie: theirs=1\r\n\
       Set-Cookie: __Host-Http-tollgate-web-app=planted\r\n\r\nok"
         .to_vec()
 }
@@ -184,7 +194,9 @@ async fn the_upstream_sees_who_calls_and_nothing_of_the_session_whose_next_cooki
     let set = answer.all("set-cookie");
     assert_eq!((answer.status, set.len(), set[0]), (200, 2, "theirs=1"), "{}", answer.head);
     assert_eq!(answer.all("cache-control"), ["no-store"]);
-    assert!(answer.header("expires").is_none() && answer.header("cdn-cache-control").is_none());
+    for of_caches in ["expires", "pragma", "cdn-cache-control", "surrogate-control"] {
+        assert_eq!(answer.header(of_caches), None, "{}", answer.head);
+    }
     let got = upstream.only();
     assert_eq!((got.header("x-auth-subject"), got.header("cookie")), (Some("alice"), Some("a=1; b=2")));
     assert_eq!(got.header("authorization"), None);
@@ -193,6 +205,7 @@ async fn the_upstream_sees_who_calls_and_nothing_of_the_session_whose_next_cooki
     let again = world.get("/api/x", &FETCH, &second).await;
     assert_eq!((again.status, again.all("set-cookie")), (200, vec!["theirs=1"]));
     assert_eq!(again.header("cache-control"), Some("public, max-age=60"));
+    assert_eq!(again.header("surrogate-control"), Some("max-age=9"), "without a cookie the upstream says it");
     assert!(again.all("vary").contains(&"Cookie"), "no shared cache gives it to others: {}", again.head);
     assert_eq!(world.exchanges(), 1);
     let lines = world.gateway.logged(2).await;
@@ -378,25 +391,29 @@ async fn a_websocket_lives_for_as_long_as_its_session_gets_access_tokens() {
     let upstream = Upstream::start().await;
     let more = format!("  - {{ path: /other/*, to: \"{}\" }}\n", upstream.url());
     let world = World::with(&format!("http://{}", listener.local_addr().unwrap()), &more).await;
-    world.life.store(3, Ordering::SeqCst);
-    let (mut page, mut peer, cookie) = chat(&world, &listener).await;
-    let opened = Instant::now();
+    world.life.store(60, Ordering::SeqCst);
+    let (mut page, mut peer, mut cookie) = chat(&world, &listener).await;
+    let (mut unused, _unused_peer, _) = chat(&world, &listener).await;
     // From the half of its life on the token is exchanged for the next, by any request of the session.
-    let mut cookie = cookie;
-    until("another token", async || {
-        let answer = world.get("/other/x", &FETCH, &cookie).await;
-        assert_eq!(answer.status, 200, "{}", answer.head);
-        if answer.header("set-cookie").is_some() {
-            cookie = next(&answer);
-        }
-        world.exchanges() >= 3
-    })
-    .await;
-    assert!(opened.elapsed() > Duration::from_millis(2500), "the first token is as good as over");
+    for _ in 0..2 {
+        world.clock.later(31);
+        let before = cookie.clone();
+        until("another token", async || {
+            let answer = world.get("/other/x", &FETCH, &cookie).await;
+            assert_eq!(answer.status, 200, "{}", answer.head);
+            if answer.header("set-cookie").is_some() {
+                cookie = next(&answer);
+            }
+            cookie != before
+        })
+        .await;
+    }
+    // Whoever looks has looked since the end of the first token when the other is over.
+    unused.rest().await;
     page.send(MASKED).await;
     peer.take(MASKED).await;
+    world.clock.later(61);
     page.rest().await;
-    assert!(opened.elapsed() > Duration::from_secs(4), "it went on by the second and the third");
     peer.rest().await;
 }
 
@@ -422,18 +439,23 @@ async fn the_cookie_rides_on_refusals_and_on_failures_of_the_upstream_too() {
 async fn no_cookie_of_a_session_comes_after_its_end() {
     let upstream = Upstream::start().await;
     let world = World::start(&upstream.url()).await;
-    let cookie = world.session();
-    let mut client = world.gateway.connect().await;
-    let fields = [&FETCH[..], &[("Cookie", cookie.as_str())]].concat();
-    client.send(request("GET", "/api/hold", &fields, b"")).await;
-    eventually("the request at the upstream", || upstream.received().len() == 1).await;
-    let signed_out =
-        world.ask("POST", "/oauth/logout?client_id=web-app", &FETCH, &[("Cookie", &cookie)]).await;
-    assert_eq!(signed_out.status, 200, "{}", signed_out.head);
-    upstream.release(1);
-    // It may have been ended by then.
-    let answer = client.whole("GET").await;
-    assert_eq!(answer.and_then(|answer| answer.header("set-cookie").map(str::to_owned)), None);
+    let mut cookie = String::new();
+    until("an answer that was not cut off by the end of its session", async || {
+        cookie = world.session();
+        let mut client = world.gateway.connect().await;
+        let fields = [&FETCH[..], &[("Cookie", cookie.as_str())]].concat();
+        let before = upstream.received().len();
+        client.send(request("GET", "/api/hold", &fields, b"")).await;
+        eventually("the request at the upstream", || upstream.received().len() > before).await;
+        let logout = "/oauth/logout?client_id=web-app";
+        let signed_out = world.ask("POST", logout, &FETCH, &[("Cookie", &cookie)]).await;
+        assert_eq!(signed_out.status, 200, "{}", signed_out.head);
+        upstream.release(1);
+        let answer = client.whole("GET").await;
+        assert!(answer.as_ref().is_none_or(|answer| answer.all("set-cookie").is_empty()), "{answer:?}");
+        answer.is_some_and(|answer| answer.status == 200)
+    })
+    .await;
     let over = world.get("/api/x", &FETCH, &cookie).await;
     assert_eq!(
         (over.status, over.json()["type"].as_str()),

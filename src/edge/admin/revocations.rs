@@ -248,3 +248,6 @@ pub(super) async fn remove(gate: &Gate, id: &str, who: &Who) -> Answer {
         Err(fault) => away(&fault),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,14 @@ fn a_good_logout_token_says_what_is_over() {
     assert_eq!(*changed(json!({"sid": null})).unwrap().over(), Over::EverySessionOf("alice".into()));
 }
 
+/// What an operator took back of an issuer's keys is told by the key, not by what a token says of it.
+#[test]
+fn a_word_that_names_no_key_is_known_by_the_one_that_signed_it() {
+    assert_eq!(changed(json!({})).unwrap().kid(), Some("p256"));
+    let nameless = keys().p256.sign_as(&with(header(), json!({ "kid": null })), &good());
+    assert_eq!(judge(&nameless).unwrap().kid(), Some("p256"));
+}
+
 #[test]
 fn what_may_be_said_in_another_way_spoils_nothing() {
     for changes in [

@@ -147,6 +147,13 @@ fn each_event_says_what_follows_from_it() {
     }
 }
 
+/// What an operator took back of a transmitter's keys is told by the key, not by what a SET says of it.
+#[test]
+fn a_word_that_names_no_key_is_known_by_the_one_that_signed_it() {
+    let nameless = keys().p256.sign_as(&with(header(), json!({ "kid": null })), &revoked());
+    assert_eq!(judge_by(&signals(), &nameless).unwrap().kid(), Some("p256"));
+}
+
 #[test]
 fn what_a_good_one_says_of_itself_is_known() {
     let judged = judge(&revoked()).unwrap();

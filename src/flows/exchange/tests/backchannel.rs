@@ -1,5 +1,11 @@
 //! What an issuer says of a sign-out there means for the sessions here and the access tokens that they handed out.
 
+mod audited;
+mod two_issuers;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 use crate::core::revocation::{Kind, Rule};
 use crate::core::token::testing::new_p256;
@@ -17,6 +23,13 @@ fn logout_token(scene: &Scene, changes: Value) -> String {
     });
     let header = json!({"alg": "ES256", "kid": keys().p256.kid, "typ": "logout+jwt"});
     keys().p256.sign_as(&header, &with(claims, changes))
+}
+
+/// The same token of an issuer that does not say by which of its keys.
+fn without_kid(token: &str) -> String {
+    let payload = token.split('.').nth(1).unwrap();
+    let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    keys().p256.sign_text(Algorithm::Es256, r#"{"alg":"ES256","typ":"logout+jwt"}"#, &claims)
 }
 
 pub(super) fn from_a_server() -> HeaderMap {
@@ -232,14 +245,17 @@ async fn what_a_key_signs_that_an_operator_took_back_signs_nobody_out() {
         let scene = Scene::strict();
         scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1", "jti": "before" }))).await.unwrap();
         revoke(&scene.gate, vec![serde_json::from_value(wanted.clone()).unwrap()], None).await.unwrap();
-        let told = scene.is_told(&logout_token(&scene, json!({ "sid": "sid-2" }))).await;
-        let is_out = scene.log.all().iter().any(|entry| entry.target.value == "sid-2");
-        assert_eq!((told.is_ok(), is_out), (signs, signs), "{wanted}: {told:?}");
-        if let Err(refusal) = told {
-            assert!(
-                matches!(refusal, Denial::LogoutTokenForged(why) if why.contains("revoked")),
-                "{refusal:?}"
-            );
+        let signed = |sid: &str| logout_token(&scene, json!({ "sid": sid, "jti": sid }));
+        for (sid, token) in [("sid-2", signed("sid-2")), ("sid-3", without_kid(&signed("sid-3")))] {
+            let told = scene.is_told(&token).await;
+            let is_out = scene.log.all().iter().any(|entry| entry.target.value == sid);
+            assert_eq!((told.is_ok(), is_out), (signs, signs), "{wanted} {sid}: {told:?}");
+            if let Err(refusal) = told {
+                assert!(
+                    matches!(refusal, Denial::LogoutTokenForged(why) if why.contains("revoked")),
+                    "{refusal:?}"
+                );
+            }
         }
     }
 }

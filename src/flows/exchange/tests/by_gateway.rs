@@ -1,6 +1,7 @@
 //! Sign-in and sign-out by the gateway: from the browser's first step to its session, and everything that can come in
 //! between.
 
+mod elsewhere;
 mod refused;
 mod sign_out;
 

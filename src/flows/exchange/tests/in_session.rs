@@ -1,6 +1,8 @@
 //! Requests of a client in `session` mode, with the same server, store and clocks.
 
 mod ending;
+mod late;
+mod mended;
 mod paused;
 mod told;
 

@@ -1,5 +1,7 @@
 //! What goes on until somebody ends it, while the tokens of its session come and go.
 
+mod over;
+
 use std::sync::atomic::AtomicBool;
 
 use super::*;

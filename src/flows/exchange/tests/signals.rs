@@ -98,14 +98,18 @@ impl Listening {
 
     /// A SET about alice, made now, with these claims changed.
     fn set_of(&self, iss: &str, event: &str, payload: Value, changes: Value) -> String {
+        let kid = self.keys.get(iss).unwrap_or(&keys().p256).kid();
+        let header = json!({ "alg": "ES256", "kid": kid, "typ": "secevent+jwt" });
+        self.set_with(&header, iss, event, payload, changes)
+    }
+
+    fn set_with(&self, header: &Value, iss: &str, event: &str, payload: Value, changes: Value) -> String {
         let number = self.said.fetch_add(1, Ordering::SeqCst);
         let claims = json!({
             "iss": iss, "aud": OWN, "iat": self.clock.now().as_secs(), "jti": format!("set-{number}"),
             "sub_id": { "format": "iss_sub", "iss": AS, "sub": "alice" }, "events": { event: payload },
         });
-        let key = self.keys.get(iss).unwrap_or(&keys().p256);
-        let header = json!({ "alg": "ES256", "kid": key.kid(), "typ": "secevent+jwt" });
-        key.sign_as(&header, &with(claims, changes))
+        self.keys.get(iss).unwrap_or(&keys().p256).sign_as(header, &with(claims, changes))
     }
 
     fn set(&self, event: &str, changes: Value) -> String {
@@ -391,11 +395,23 @@ async fn a_key_that_an_operator_took_back_says_nothing_any_more() {
     let kid = keys().p256.kid();
     let wanted = serde_json::from_value(json!({ "kind": "kid", "value": kid })).unwrap();
     revoke(&here.gate, vec![wanted], None).await.unwrap();
+    // Also where it does not say by which of its keys.
+    let nameless = json!({ "alg": "ES256", "typ": "secevent+jwt" });
     refused(here.is_told(&here.set_of(AS, ENABLED, json!({}), json!({}))).await, Code::InvalidKey);
+    refused(
+        here.is_told(&here.set_with(&nameless, AS, DISABLED, json!({}), json!({}))).await,
+        Code::InvalidKey,
+    );
     here.is_told(&here.set(REVOKED, json!({}))).await.unwrap();
     let everywhere = json!({ "kind": "kid", "value": "t-1", "issuer": "*" });
     revoke(&here.gate, vec![serde_json::from_value(everywhere).unwrap()], None).await.unwrap();
+    let before = here.log.all();
     refused(here.is_told(&here.set(REVOKED, json!({}))).await, Code::InvalidKey);
+    refused(
+        here.is_told(&here.set_with(&nameless, TRANSMITTER, DISABLED, json!({}), json!({}))).await,
+        Code::InvalidKey,
+    );
+    assert_eq!(here.log.all(), before, "it changes nothing");
 }
 
 #[tokio::test]

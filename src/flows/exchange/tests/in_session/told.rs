@@ -10,10 +10,13 @@ fn subject_told(served: &InSession) -> Option<&str> {
     value.to_str().ok()
 }
 
+/// With all that an ID token says of itself and of the sign-in, besides.
 fn person(sub: &str, name: &str) -> String {
-    id_token(
-        &json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": sub, "name": name, "nonce": "n" }),
-    )
+    id_token(&json!({
+        "iss": AS, "aud": "web-app", "azp": "web-app", "exp": 1_800_000_000, "iat": 1_600_000_000, "nbf": 1_600_000_000,
+        "jti": "i-1", "nonce": "n", "at_hash": "a", "c_hash": "c", "s_hash": "s", "sid": "sid-1", "amr": ["pwd"],
+        "typ": "ID", "sub": sub, "name": name,
+    }))
 }
 
 #[tokio::test]

@@ -55,6 +55,19 @@ async fn the_latest_word_about_an_account_counts_in_whatever_order_they_come() {
     assert!(!here.is_blocked());
 }
 
+/// The block is in the list, and which word made it in the store: both must be there when the power comes back.
+#[tokio::test]
+async fn the_latest_word_about_an_account_outlives_a_crash() {
+    for (older, newer) in [(ENABLED, DISABLED), (DISABLED, ENABLED)] {
+        let here = Listening::new();
+        let ago = |event, seconds| here.set(event, json!({ "toe": here.clock.now().as_secs() - seconds }));
+        here.is_told(&ago(newer, 5)).await.unwrap();
+        here.store.crash();
+        here.other_is_told(&ago(older, 6)).await.unwrap();
+        assert_eq!(here.is_blocked(), newer == DISABLED, "{newer}");
+    }
+}
+
 #[tokio::test]
 async fn an_older_word_is_known_for_as_long_as_it_could_be_taken() {
     let here = Listening::new();

@@ -1,0 +1,46 @@
+//! What a browser does at another replica, or at another host of the gateway's.
+
+use super::*;
+
+/// The copy of a cookie counts for as long as the cookie did.
+#[tokio::test]
+async fn a_sign_in_that_was_done_is_done_nowhere_else_for_as_long_as_its_cookie_counts() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let done = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let left = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    let mut copied = browser.clone();
+    scene.back(&mut browser, &done, "cross-site").await.unwrap();
+    scene.pass(599);
+    let replica = scene.replica();
+    let refusal = replica.back(&mut copied, &done, "cross-site").await.unwrap_err();
+    assert_eq!((refusal.denial, scene.asked()), (Denial::SignInNotUnderWay, 1));
+    // It is not too late for one that was left undone.
+    scene.server.next.lock().unwrap().clear();
+    replica.back(&mut copied, &left, "cross-site").await.unwrap();
+    assert_eq!(scene.asked(), 2);
+}
+
+#[tokio::test]
+async fn no_page_of_another_host_signs_anybody_out() {
+    let scene = Scene::with(in_session_mode(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.next(verified(&scene, &asked, json!({ "sub": "alice", "client_id": "web-app" })));
+    let arrived = scene.arrive(&browser.goes("same-origin"), &asked.answered("code-1")).await.unwrap();
+    let Arrived::SignedIn(signed_in) = arrived else { panic!("not signed in") };
+    browser.takes(&signed_in.set_cookies);
+    for (by, origin) in
+        [By::Script, By::Navigation].into_iter().flat_map(|by| [(by, None), (by, Some("null"))])
+    {
+        let mut headers = browser.goes("same-origin");
+        headers.extend(origin.map(|origin| (ORIGIN, HeaderValue::from_static(origin))));
+        let there = head_at("other.gate.example", &Method::POST, &headers);
+        let refused = log_out(&scene.gate, &scene.live, &there, Some("client_id=web-app"), by).await;
+        let refusal = refused.unwrap_err();
+        assert_eq!((refusal.denial, refusal.set_cookie), (Denial::OriginNotAllowed, None), "{origin:?}");
+        assert_eq!(scene.ended(&browser.cookies[SESSION]).await, None, "{origin:?}");
+    }
+    let signed_out = scene.log_out(&browser.goes("same-origin"), "client_id=web-app", By::Navigation).await;
+    assert!(signed_out.unwrap().family.is_some());
+}
