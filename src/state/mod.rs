@@ -21,6 +21,7 @@
 //! For operators, and against those who ask too often:
 //!
 //! - `metrics`: every series; `refusals`: the latest of each kind; `lines`: lines of logs on their way to a reader
+//! - `log_targets`: what is told at every `log.level`
 //! - `denials`: how often addresses were denied lately
 
 pub mod assertions;

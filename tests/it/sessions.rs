@@ -5,7 +5,7 @@ mod ways_in;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -163,10 +163,6 @@ routes:
     fn exchanges(&self) -> usize {
         self.exchanges.load(Ordering::SeqCst)
     }
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// `Cookie` for what an answer sets.

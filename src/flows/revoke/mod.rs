@@ -9,6 +9,7 @@
 //! - `blocks`: writes entries beside what others hold of the same
 //! - `reach`: which sessions a revocation names
 //! - `naming`: puts the access tokens that a session handed out into the list
+//! - `second_look`: looks for the sessions of an entry once more, and for an entry that may still come
 
 pub(in crate::flows) mod blocks;
 pub(in crate::flows) mod naming;

@@ -4,7 +4,7 @@ use super::*;
 
 /// A token of bob's by this issuer, in the name of the authorization server of the world.
 fn bobs(world: &World, issuer: &Issuer) -> String {
-    let now = seconds();
+    let now = world.clock.now().as_secs();
     let claims = json!({ "iss": world.server.url(), "aud": AUDIENCE, "sub": "bob", "scope": "api:read", "jti": "bobs",
         "iat": now, "exp": now + 300 });
     format!("Bearer {}", issuer.sign(&json!({ "alg": "ES256", "typ": "JWT", "kid": "k1" }), &claims))

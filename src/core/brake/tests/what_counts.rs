@@ -42,6 +42,7 @@ fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet(
         BodyTooLarge => false BodyTooLarge;
         BodyTooSlow => false BodyTooSlow;
         NoCredential => false NoCredential;
+        SchemeNotTaken => false SchemeNotTaken;
         SeveralCredentials => false SeveralCredentials;
         TokenInQuery => false TokenInQuery;
         TokenMalformed(_) => true TokenMalformed("");
@@ -112,6 +113,7 @@ fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet(
         UpstreamUnavailable => false UpstreamUnavailable;
         UpstreamTimeout => false UpstreamTimeout;
         TooManyRequests { .. } => false TooManyRequests { retry_after: SOON };
+        TooManyAtOnce => false TooManyAtOnce;
         TooManyDenials { .. } => false TooManyDenials { retry_after: SOON, only_reported: false };
         TooManyExchanges => false TooManyExchanges;
         Overloaded => false Overloaded;
