@@ -197,6 +197,20 @@ fn an_event_that_log_level_would_silence_is_seen() {
 }
 
 #[test]
+fn a_question_that_gives_no_answer_is_seen() {
+    for command in [
+        "fn is_complete(&self) {}",
+        "fn was_heard(now: Time);",
+        "fn may(&self, f: impl Fn() -> bool) { fn has_all() {} }",
+    ] {
+        assert_eq!(faults_of("src/state/live.rs", command).len(), 1, "{command}");
+    }
+    let answers = "fn is_complete(&self) -> bool { true } fn is_key(key: [u8; 4]) -> bool { true } fn has<'a>(f: impl Fn(&'a str)) {} fn issue() {}";
+    assert_none(&faults_of("src/state/live.rs", answers));
+    assert_none(&faults_of("src/state/live.rs", "#[cfg(test)]\nmod tests { fn is_up() {} }"));
+}
+
+#[test]
 fn a_file_that_is_too_long_is_seen() {
     let long = "fn f() {}\n".repeat(501);
     assert_eq!(faults_of("src/state/live.rs", &long).len(), 1);

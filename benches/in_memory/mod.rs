@@ -61,7 +61,7 @@ impl Gateway {
         let issuers: Vec<_> =
             settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
         let revocations = Arc::new(Revocations::new([7; 16]));
-        revocations.is_complete();
+        revocations.mark_complete();
         let assertions = settings.identity.assertion_keys.as_ref().map(|_| {
             let pem = new_assertion_key().expect("a key");
             let key = SigningKey::from_pem(pem.as_bytes()).expect("a key");

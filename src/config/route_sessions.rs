@@ -35,7 +35,7 @@ pub(super) fn read(
         .collect();
     let named = keys.get("sign_in").is_some();
     if named {
-        is_where_sign_in_is(keys, around, host);
+        check_sign_in_host(keys, around, host);
     }
     let client =
         if named { signs_in(keys, around, &taken, is_public) } else { only(keys, &taken, is_public) };
@@ -48,7 +48,7 @@ pub(super) fn read(
 }
 
 /// The cookie of a sign-in is set at the host of `public_url` and goes nowhere else.
-fn is_where_sign_in_is(keys: &Keys<'_>, around: &Around<'_>, host: Option<&HostPattern>) {
+fn check_sign_in_host(keys: &Keys<'_>, around: &Around<'_>, host: Option<&HostPattern>) {
     let public = around.network.public_url.as_ref().map(Origin::host_name);
     if let (Some(host), Some(public)) = (host, public)
         && !host.covers(public)

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::settings::Timeouts;
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
-use crate::edge::upstreams::{Server, Upstream, may_switch, over_http1, set_timeouts};
+use crate::edge::upstreams::{Server, Upstream, allow_switch, over_http1, set_timeouts};
 use crate::edge::watched::Watch;
 use crate::state::metrics::Metrics;
 
@@ -95,7 +95,7 @@ pub(crate) async fn peer(
     if upgrades && may_be_http1 {
         let silent = context.live().settings.patience.conversation_silent;
         peer.options.read_timeout = peer.options.read_timeout.max(Some(silent));
-        may_switch(&mut peer);
+        allow_switch(&mut peer);
     }
     let may_be_http2 = may_be_http2 && !context.forces_http1;
     watch(session, context, &mut peer, timeouts, (may_be_http1, may_be_http2));
@@ -196,7 +196,7 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     if *error.etype() == ErrorType::H2Downgrade && decided && !context.wanted_http1 {
         // It did nothing with it (RFC 9113 section 7), and is asked once more, as it wants to be.
         if let Some(server) = &context.server {
-            server.is_asked_over_http2_again();
+            server.allow_http2_again();
         }
         context.wanted_http1 = true;
         error.set_retry(is_whole);

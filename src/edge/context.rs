@@ -278,7 +278,7 @@ impl Context {
     }
 
     /// Gives its session back as what it is.
-    pub(crate) fn is_not_watched(&mut self, session: &mut Session) {
+    pub(crate) fn stop_watching(&mut self, session: &mut Session) {
         if let Some(watch) = &mut self.watch {
             watch.take_off(session);
         }

@@ -89,7 +89,7 @@ impl Inflow {
     }
 
     /// The request has no body.
-    pub(crate) fn has_none(&self) {
+    pub(crate) fn mark_bodiless(&self) {
         self.state.lock().is_complete = true;
     }
 
@@ -161,7 +161,7 @@ impl Inflow {
     }
 
     /// The client is given some of the answer, or has taken it.
-    pub(crate) fn is_written_to(&self, is_written_to: bool) {
+    pub(crate) fn set_written_to(&self, is_written_to: bool) {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.is_written_to, is_written_to) {
             state.moved = Instant::now();
@@ -174,7 +174,7 @@ impl Inflow {
     }
 
     /// Ends when nothing has passed for as long and it was for the upstream to speak: it has the whole body, or is answering.
-    pub(crate) async fn is_silent(&self, patience: Duration) {
+    pub(crate) async fn until_silent(&self, patience: Duration) {
         loop {
             let due = {
                 let mut state = self.state.lock();

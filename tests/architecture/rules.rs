@@ -15,6 +15,9 @@ const STRANGERS: [&str; 2] = ["io", "edge"];
 /// The longest file, in lines before its tests.
 const LONGEST_FILE: usize = 500;
 
+/// How the names of functions begin that ask something.
+const QUESTIONS: [&str; 5] = ["can_", "has_", "is_", "may_", "was_"];
+
 /// What `core` must not name, as the beginning of a path.
 const NOT_IN_CORE: [&str; 22] = [
     "arc_swap",
@@ -128,6 +131,7 @@ pub(crate) fn faults(root: &Path) -> Vec<String> {
         check_statics(&source, &mut report);
         check_map(&source, &mut report);
         check_log_targets(&source, &mut report);
+        check_questions(&source, &mut report);
         if source.lines_before_tests > LONGEST_FILE {
             let lines = source.lines_before_tests;
             report(1, format!("{lines} lines before its tests; cut it at {LONGEST_FILE}"));
@@ -295,6 +299,23 @@ fn check_log_targets(source: &Source, report: &mut impl FnMut(usize, String)) {
             let what =
                 "an event has its target right before it: `target: AUDIT` or `SECURITY`, state::log_targets";
             report(token.line, what.to_owned());
+        }
+    }
+}
+
+/// A function whose name asks something (`is_empty`) answers: one that gives nothing back does something, and says what.
+fn check_questions(source: &Source, report: &mut impl FnMut(usize, String)) {
+    for (at, token) in source.tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+        let Some(name) = source.ident(at + 1).filter(|_| source.is_ident(at, "fn")) else { continue };
+        // That of an argument (`impl Fn() -> bool`) stands within parentheses, and so does the length of an array.
+        let mut depth = 0;
+        let answers = (at..source.tokens.len()).find_map(|at| {
+            let is = |text: &str| source.is_punct(at, text);
+            depth += i32::from(is("(") || is("[")) - i32::from(is(")") || is("]"));
+            (depth == 0 && (is("->") || is("{") || is(";"))).then(|| is("->"))
+        });
+        if QUESTIONS.iter().any(|word| name.starts_with(word)) && answers != Some(true) {
+            report(token.line, format!("`{name}` asks and gives no answer; name what it does"));
         }
     }
 }

@@ -127,7 +127,7 @@ impl Source {
         found
     }
 
-    fn ident(&self, at: usize) -> Option<&str> {
+    pub(crate) fn ident(&self, at: usize) -> Option<&str> {
         self.tokens.get(at).and_then(ident)
     }
 

@@ -219,13 +219,13 @@ async fn while_it_cannot_be_written_down_the_issuer_is_told_to_send_it_again() {
     let scene = Scene::strict();
     let session = scene.signed_in("alice", "sid-1", "t").await;
     let token = logout_token(&scene, json!({ "sid": "sid-1" }));
-    scene.log.goes_away(true);
+    scene.log.set_away(true);
     assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable);
     assert!(!scene.is_out(&session).await);
-    scene.log.goes_away(false);
-    scene.store.goes_away(true);
+    scene.log.set_away(false);
+    scene.store.set_away(true);
     assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable);
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     scene.is_told(&token).await.unwrap();
     assert!(matches!(scene.is_told(&token).await, Err(Denial::LogoutTokenOver(_))));
     assert_eq!(scene.takes(&session.1).await, Err(Denial::Revoked));

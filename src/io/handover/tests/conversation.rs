@@ -41,7 +41,7 @@ fn jti(value: impl Into<String>) -> Revocation {
 
 fn tables() -> Arc<Revocations> {
     let tables = Arc::new(Revocations::new([7; 16]));
-    tables.is_complete();
+    tables.mark_complete();
     tables
 }
 
@@ -80,7 +80,7 @@ async fn question(hears: &mut Hears) -> u64 {
 }
 
 /// Before it was asked.
-fn is_gone(fault: &StoreFault) -> bool {
+fn mark_gone(fault: &StoreFault) -> bool {
     matches!(fault, StoreFault::Unavailable(why) if why.contains("is gone"))
 }
 
