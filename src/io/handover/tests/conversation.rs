@@ -80,7 +80,7 @@ async fn question(hears: &mut Hears) -> u64 {
 }
 
 /// Before it was asked.
-fn mark_gone(fault: &StoreFault) -> bool {
+fn is_gone(fault: &StoreFault) -> bool {
     matches!(fault, StoreFault::Unavailable(why) if why.contains("is gone"))
 }
 
