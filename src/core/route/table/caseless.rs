@@ -61,8 +61,11 @@ impl Caseless {
         if !self.has_capitals && !path.has_capitals() {
             return true;
         }
-        let other = self.lookup(host, path);
-        other.is_some_and(|other| other.has_shape_of(found))
+        // A host of its own may hide `found` behind another pattern: whoever wrote that one does not know of `found`.
+        let is_there = |others: &Methods| {
+            others.all().any(|other| other.path.has_shape_of(found) && other.path.has_literals_of(found))
+        };
+        self.root.find(host, path.as_str()).is_some_and(is_there)
             && (!path.is_own_but_for_case() || found.covers_own_paths_but_for_case())
     }
 
@@ -261,6 +264,23 @@ mod tests {
             [("a.example", "/ADMIN/x", "400"), ("b.example", "/ADMIN/x", "/*"), ("b.example", "/PUT", "400")]
         {
             assert_eq!(found(&table, host, &Method::GET, path), expected, "{host} {path}");
+        }
+    }
+
+    #[test]
+    fn what_a_host_of_its_own_protects_in_another_case_is_no_route_without_that_host() {
+        for host in ["admin.example.com", "*.example.com"] {
+            let table =
+                RouteTable::build(&[route("/Reports/*", Some(host), None), route("/reports/*", None, None)])
+                    .unwrap();
+            for (host, path, expected) in [
+                ("admin.example.com", "/reports/x", "400"),
+                ("admin.example.com", "/REPORTS/x", "400"),
+                ("admin.example.com", "/Reports/x", "/Reports/*"),
+                ("other.example", "/reports/x", "/reports/*"),
+            ] {
+                assert_eq!(found(&table, host, &Method::GET, path), expected, "{host} {path}");
+            }
         }
     }
 

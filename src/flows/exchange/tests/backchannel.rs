@@ -120,17 +120,23 @@ async fn who_signs_in_again_in_the_same_session_at_the_issuer_is_in_and_what_was
 /// The authorization server gave the code before the sign-out, and the browser was slow.
 #[tokio::test]
 async fn a_sign_in_that_was_under_way_at_the_sign_out_makes_no_session() {
-    let scene = Scene::strict();
-    let token = logout_token(&scene, json!({ "sid": "sid-1" }));
-    scene.is_told(&token).await.unwrap();
-    scene.pass(2);
-    let id_token = id_token(
-        &json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": "alice", "sid": "sid-1" }),
-    );
-    let tokens = access_token(&scene, json!({ "jti": "t", "iat": scene.clock.now().as_secs() - 3 }));
-    let Instead::With(tokens) = tokens else { panic!("not tokens") };
-    scene.next(Instead::With(with(tokens, json!({ "id_token": id_token }))));
-    assert_eq!(scene.post(None, &code_exchange()).await.unwrap_err().denial, Denial::TakenBack);
+    // Whatever access tokens its client takes, and whether the token names the session itself.
+    for (accept_any_access_token, sid) in
+        [(false, None), (true, None), (false, Some("sid-1")), (true, Some("sid-1"))]
+    {
+        let scene = Scene::with(Client { accept_any_access_token, ..client() }, Duration::from_secs(5));
+        let token = logout_token(&scene, json!({ "sid": "sid-1" }));
+        scene.is_told(&token).await.unwrap();
+        scene.pass(2);
+        let id_token = id_token(
+            &json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": "alice", "sid": "sid-1" }),
+        );
+        let claims = json!({ "jti": "t", "sid": sid, "iat": scene.clock.now().as_secs() - 3 });
+        let Instead::With(tokens) = access_token(&scene, claims) else { panic!("not tokens") };
+        scene.next(Instead::With(with(tokens, json!({ "id_token": id_token }))));
+        let refused = scene.post(None, &code_exchange()).await.unwrap_err().denial;
+        assert_eq!(refused, Denial::TakenBack, "{accept_any_access_token} {sid:?}");
+    }
 }
 
 #[tokio::test]
