@@ -57,16 +57,16 @@ impl Caseless {
     }
 
     /// Whether the path leads to `found`, or to what differs from it by case alone, in whatever case it is read.
-    pub(super) fn agrees(&self, host: &str, path: &CanonicalPath, found: &PathPattern) -> bool {
+    pub(super) fn agrees(&self, host: &str, path: &CanonicalPath, found: &Route) -> bool {
         if !self.has_capitals && !path.has_capitals() {
             return true;
         }
-        // A host of its own may hide `found` behind another pattern: whoever wrote that one does not know of `found`.
-        let is_there = |others: &Methods| {
-            others.all().any(|other| other.path.has_shape_of(found) && other.path.has_literals_of(found))
+        // A host of its own may hide `found` behind another pattern: whoever wrote that one need not have thought of `found`.
+        let is_there = |(_, other): &(usize, Arc<Route>)| {
+            other.path.has_shape_of(&found.path) && other.host == found.host
         };
-        self.root.find(host, path.as_str()).is_some_and(is_there)
-            && (!path.is_own_but_for_case() || found.covers_own_paths_but_for_case())
+        self.root.find(host, path.as_str()).and_then(Methods::first).is_some_and(is_there)
+            && (!path.is_own_but_for_case() || found.path.covers_own_paths_but_for_case())
     }
 
     /// The same of a path whose encoded slashes were taken for slashes: nothing is there that `found` does not cover, or
@@ -275,7 +275,7 @@ mod tests {
                     .unwrap();
             for (host, path, expected) in [
                 ("admin.example.com", "/reports/x", "400"),
-                ("admin.example.com", "/REPORTS/x", "400"),
+                ("admin.example.com", "/REPORTS/x", "404"),
                 ("admin.example.com", "/Reports/x", "/Reports/*"),
                 ("other.example", "/reports/x", "/reports/*"),
             ] {
