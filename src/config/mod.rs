@@ -5,7 +5,7 @@
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `machine`: the environment and the addresses that it is read on
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
-//! - `network`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `clients`, `login`, `native_clients`, `cookies`,
+//! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `clients`, `login`, `native_clients`, `cookies`,
 //!   `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`, `route_claims`, `route_paths`,
 //!   `route_resources`, `route_sessions`: what each part means and what contradicts it; `resolve`: all parts in order
 //! - `settings`: what comes out of it
@@ -21,6 +21,7 @@ pub mod schema;
 pub mod settings;
 pub mod summary;
 
+mod addresses;
 mod admin;
 mod anchors;
 mod certificates;
