@@ -8,6 +8,7 @@ use crate::config::identity;
 use crate::config::issuers;
 use crate::config::network::Network;
 use crate::config::read::Keys;
+use crate::config::route_context::RouteContext;
 use crate::config::routes;
 use crate::config::sessions;
 use crate::config::settings::Settings;
@@ -37,7 +38,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let around = signals::Around { network: &network, issuers: &issuers, issuer_names: &issuer_names };
     let signals = signals::read(root, &around);
     let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
-    let around = routes::Around {
+    let around = RouteContext {
         network: &network,
         issuers: &issuers,
         issuer_names: &issuer_names,
