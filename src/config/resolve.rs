@@ -27,7 +27,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let store = store::read(root);
     let mut issuers = issuers::read(root, &network);
     let issuer_names = names(root, "issuers");
-    let around = clients::Around {
+    let around = clients::ClientContext {
         network: &network,
         issuers: &issuers,
         issuer_names: &issuer_names,
