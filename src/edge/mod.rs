@@ -1,7 +1,7 @@
 //! WHERE IT MEETS PINGORA. The only layer that names `pingora`: phases in, flows asked, answers out.
 //!
 //! - `server`: starts and stops a gateway inside the current tokio runtime
-//! - `listening`: listening sockets, and one listener to its last answer
+//! - `listening`: listening sockets, and one listener to its last answer; `listen_error`: why a gateway does not start
 //! - `addresses`: what one client address may have
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `guarded_app`: takes connections, the last ones too
@@ -56,6 +56,7 @@ mod guarded_app;
 mod headers;
 mod inflow;
 mod lingering;
+mod listen_error;
 mod listening;
 mod oauth_endpoints;
 mod own_endpoints;
