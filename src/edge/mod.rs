@@ -33,7 +33,7 @@
 //! - `serving`: one configuration as the proxy works with it
 //! - `timeouts`: how long a client is waited for
 //! - `upstreams`: the servers behind: which one, how it is reached, how it fares
-//! - `attempt`: one try to send a request to a server, and whether another is safe
+//! - `attempt`: one try to send a request to a server, and whether another is safe; `turn`: the tries at one server
 //! - `admin`: what operators ask at the admin listener
 //! - `access_log`: one line a request
 //! - `drain`: whether the gateway is on its way out
@@ -76,6 +76,7 @@ mod session_endpoint;
 mod shared_signals;
 mod sign_in_endpoints;
 mod timeouts;
+mod turn;
 mod unread;
 mod upstreams;
 mod watched;
