@@ -17,7 +17,7 @@
 //! - `request_places`: how many requests are under way, and how many of one address
 //! - `headers`: what the upstream gets, what of its answer the client gets
 //! - `refusing`: a refusal is counted, logged and answered
-//! - `respond`: Tollgate's own answers
+//! - `answer`: Tollgate's own answers; `respond`: how a refusal becomes one, and how it is written
 //! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `inflow`: bodies that trickle or stop
@@ -41,6 +41,7 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod answer;
 mod attempt;
 mod backchannel_logout;
 mod body;
