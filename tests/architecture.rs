@@ -141,6 +141,10 @@ fn the_file_of_a_test_module_is_a_test() {
     let declared = |text| faults_of_tree(&[("src/core/mod.rs", text), ("src/core/testing.rs", locks)]);
     assert_none(&declared("#[cfg(test)]\nmod testing;"));
     assert!(!declared("mod testing;").is_empty());
+    // One within a module that stands in its file, too.
+    let within = |text| faults_of_tree(&[("src/core/ids.rs", text), ("src/core/ids/tests/locks.rs", locks)]);
+    assert_none(&within("#[cfg(test)]\nmod tests { use super::*; mod locks; }"));
+    assert!(!within("mod tests { mod locks; }").is_empty());
     // Layers hold in tests too.
     let later = [("src/core/mod.rs", "#[cfg(test)] mod testing;"), ("src/core/testing.rs", "use crate::io;")];
     assert_eq!(faults_of_tree(&later).len(), 1);
