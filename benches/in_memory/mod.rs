@@ -25,7 +25,7 @@ use tollgate::flows::admit::{admit, read_target};
 use tollgate::flows::{Gate, Operators, Ports};
 use tollgate::io::http_client::IssuerClients;
 use tollgate::io::key_files::new_assertion_key;
-use tollgate::io::store::OpenStore;
+use tollgate::io::open_store::OpenStore;
 use tollgate::io::system::{SystemClock, SystemRandomness};
 use tollgate::state::issuer_keys::Issuers;
 use tollgate::state::live::Live;

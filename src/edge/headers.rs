@@ -21,7 +21,8 @@ use crate::core::route::{CorsSpeaker, Route};
 use crate::core::session::cookie;
 use crate::core::token::dpop::DPOP;
 use crate::core::token::subprotocol::{self, ForUpstream};
-use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
+use crate::edge::answer::VARY_BY_ORIGIN;
+use crate::edge::respond::X_REQUEST_ID;
 use crate::edge::timeouts::is_final;
 use crate::state::live::Live;
 

@@ -5,7 +5,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::circles::{self, Allowed};
 use crate::source::Source;
+
+/// Path, module and tokens of one file.
+pub(crate) type FileOfSource = (String, Vec<String>, Source);
 
 /// A layer imports only itself and the layers listed before it.
 const LAYERS: [&str; 6] = ["core", "config", "state", "flows", "io", "edge"];
@@ -95,7 +99,7 @@ const EXCEPTIONS: [(&str, &str, &str); 1] = [(
 
 /// Every fault of the project.
 pub(crate) fn faults_of_project(root: &Path) -> Vec<String> {
-    let (mut faults, mut needed) = (faults(root), HashSet::new());
+    let (mut faults, mut needed) = (faults(root, &circles::ALLOWED), HashSet::new());
     faults.retain(|fault| {
         let excuse = EXCEPTIONS
             .iter()
@@ -110,11 +114,12 @@ pub(crate) fn faults_of_project(root: &Path) -> Vec<String> {
     faults
 }
 
-/// Every fault of the tree at `root`, which holds `src`.
-pub(crate) fn faults(root: &Path) -> Vec<String> {
+/// Every fault of the tree at `root`, which holds `src`, but for these circles.
+pub(crate) fn faults(root: &Path, allowed: &[Allowed<'_>]) -> Vec<String> {
     let mut faults = Vec::new();
     let sources = sources(root);
     assert!(!sources.is_empty(), "no sources under {}", root.display());
+    faults.extend(circles::faults(&sources, allowed));
     for (path, module, source) in sources {
         let layer = LAYERS.into_iter().find(|layer| module.first().is_some_and(|first| first == layer));
         let mut report = |line: usize, what: String| faults.push(format!("{path}:{line}: {what}"));
@@ -140,8 +145,8 @@ pub(crate) fn faults(root: &Path) -> Vec<String> {
     faults
 }
 
-/// Path, module and tokens of every file; the files of test modules are marked as such.
-fn sources(root: &Path) -> Vec<(String, Vec<String>, Source)> {
+/// Every file; those of test modules are marked as such.
+fn sources(root: &Path) -> Vec<FileOfSource> {
     let mut files = Vec::new();
     rust_files(&root.join("src"), &mut files);
     files.sort();
