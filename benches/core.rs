@@ -279,7 +279,7 @@ fn cookie(table: &mut Table) {
 /// With nothing revoked; `make bench-revocations` asks long lists.
 fn revocation(table: &mut Table, verified: &VerifiedToken) {
     let list = Revocations::new([7; 16]);
-    list.is_complete();
+    list.mark_complete();
     let facts = RevocationFacts {
         id: TokenId::of(ISS, verified.id(), ""),
         iss: ISS,

@@ -40,7 +40,7 @@ use crate::io::handover::questions::Answers;
 use crate::io::http_client::{ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
 use crate::io::line_writer::LineWriter;
-use crate::io::store::OpenStore;
+use crate::io::open_store::OpenStore;
 use crate::io::store_file::StoreFileError;
 use crate::io::system::{SystemClock, SystemRandomness};
 use crate::state::issuer_keys::Issuers;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "in a test a panic is the verdict")]
 
+#[path = "architecture/circles.rs"]
+mod circles;
 #[path = "architecture/deploy.rs"]
 mod deploy;
 #[path = "architecture/links.rs"]
@@ -58,13 +60,17 @@ fn faults_of(path: &str, text: &str) -> Vec<String> {
 }
 
 fn faults_of_tree(files: &[(&str, &str)]) -> Vec<String> {
+    faults_but(files, &[])
+}
+
+fn faults_but(files: &[(&str, &str)], allowed: &[circles::Allowed<'_>]) -> Vec<String> {
     let tree = tempfile::tempdir().expect("a folder");
     for (path, text) in files {
         let file = tree.path().join(path);
         fs::create_dir_all(file.parent().expect("a parent")).expect("folders");
         fs::write(&file, text).expect("a file");
     }
-    faults(tree.path())
+    faults(tree.path(), allowed)
 }
 
 #[test]
@@ -141,9 +147,54 @@ fn the_file_of_a_test_module_is_a_test() {
     let declared = |text| faults_of_tree(&[("src/core/mod.rs", text), ("src/core/testing.rs", locks)]);
     assert_none(&declared("#[cfg(test)]\nmod testing;"));
     assert!(!declared("mod testing;").is_empty());
+    // One within a module that stands in its file, too.
+    let within = |text| faults_of_tree(&[("src/core/ids.rs", text), ("src/core/ids/tests/locks.rs", locks)]);
+    assert_none(&within("#[cfg(test)]\nmod tests { use super::*; mod locks; }"));
+    assert!(!within("mod tests { mod locks; }").is_empty());
     // Layers hold in tests too.
     let later = [("src/core/mod.rs", "#[cfg(test)] mod testing;"), ("src/core/testing.rs", "use crate::io;")];
     assert_eq!(faults_of_tree(&later).len(), 1);
+}
+
+#[test]
+fn a_circle_of_imports_is_seen() {
+    let two = [("src/edge/a.rs", "use crate::edge::b::B;"), ("src/edge/b.rs", "\nfn f(_: super::a::A) {}")];
+    let both = "src/edge: a, b import each other; move what they share into a file of its own:\n    \
+                src/edge/a.rs:1: crate::edge::b::B\n    src/edge/b.rs:2: crate::edge::a::A";
+    assert_eq!(faults_of_tree(&two), [both]);
+    // Folders are children like files, and a circle may be of many; whoever imports one of them is not of it.
+    let many = [
+        ("src/io/a/x.rs", "use crate::{core, io::{b::B, http}};"),
+        ("src/io/b/mod.rs", "pub use super::c::{self, C};"),
+        ("src/io/c.rs", "type A = crate::io::a::x::A;"),
+        ("src/io/d.rs", "use crate::io::{a, c};"),
+    ];
+    let faults = faults_of_tree(&many);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].starts_with("src/io: a, b, c import each other;"), "{faults:?}");
+    assert_eq!(faults[0].lines().count(), 4, "{faults:?}");
+    for no_circle in [
+        [("src/io/a.rs", "use crate::io::b::B;"), ("src/io/b.rs", "//! See crate::io::a.\nuse super::C;")],
+        [
+            ("src/io/a.rs", "use crate::io::b::B;"),
+            ("src/io/b.rs", "#[cfg(test)] mod tests { use crate::io::a::A; }"),
+        ],
+        // A folder and what is in it are one child of the folder around them.
+        [("src/io/a/mod.rs", "mod b; use b::B;"), ("src/io/a/b.rs", "use crate::io::a::A;")],
+    ] {
+        assert_none(&faults_of_tree(&no_circle));
+    }
+}
+
+#[test]
+fn an_allowed_circle_is_allowed_as_it_stands_and_while_it_is_there() {
+    let two = [("src/io/a.rs", "use crate::io::b::B;"), ("src/io/b.rs", "use crate::io::a::A;")];
+    assert_none(&faults_but(&two, &[("src/io", &["a", "b"], "why")]));
+    for (folder, children) in [("src/edge", ["a", "b"]), ("src/io", ["a", "c"])] {
+        assert_eq!(faults_but(&two, &[(folder, &children, "why")]).len(), 2, "{folder}: {children:?}");
+    }
+    let gone = faults_but(&two[..1], &[("src/io", &["a", "b"], "why")]);
+    assert_eq!(gone, ["src/io: no longer a circle, so it needs no allowance: a, b"]);
 }
 
 #[test]
@@ -194,6 +245,20 @@ fn an_event_that_log_level_would_silence_is_seen() {
     for fields in ["target: AUDIT, event = \"audit\"", "target: SECURITY, event = \"security\", why", "why"] {
         assert_none(&faults_of("src/flows/heard.rs", &said(fields)));
     }
+}
+
+#[test]
+fn a_question_that_gives_no_answer_is_seen() {
+    for command in [
+        "fn is_complete(&self) {}",
+        "fn was_heard(now: Time);",
+        "fn may(&self, f: impl Fn() -> bool) { fn has_all() {} }",
+    ] {
+        assert_eq!(faults_of("src/state/live.rs", command).len(), 1, "{command}");
+    }
+    let answers = "fn is_complete(&self) -> bool { true } fn is_key(key: [u8; 4]) -> bool { true } fn has<'a>(f: impl Fn(&'a str)) {} fn issue() {}";
+    assert_none(&faults_of("src/state/live.rs", answers));
+    assert_none(&faults_of("src/state/live.rs", "#[cfg(test)]\nmod tests { fn is_up() {} }"));
 }
 
 #[test]

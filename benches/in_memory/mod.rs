@@ -25,7 +25,7 @@ use tollgate::flows::admit::{admit, read_target};
 use tollgate::flows::{Gate, Operators, Ports};
 use tollgate::io::http_client::IssuerClients;
 use tollgate::io::key_files::new_assertion_key;
-use tollgate::io::store::OpenStore;
+use tollgate::io::open_store::OpenStore;
 use tollgate::io::system::{SystemClock, SystemRandomness};
 use tollgate::state::issuer_keys::Issuers;
 use tollgate::state::live::Live;
@@ -61,7 +61,7 @@ impl Gateway {
         let issuers: Vec<_> =
             settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
         let revocations = Arc::new(Revocations::new([7; 16]));
-        revocations.is_complete();
+        revocations.mark_complete();
         let assertions = settings.identity.assertion_keys.as_ref().map(|_| {
             let pem = new_assertion_key().expect("a key");
             let key = SigningKey::from_pem(pem.as_bytes()).expect("a key");

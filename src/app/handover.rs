@@ -25,7 +25,7 @@ use crate::flows::ports::{Exclusive, HandedTo};
 use crate::io::handover::answering::answer;
 use crate::io::handover::questions::Answers;
 use crate::io::handover::{Channel, Message, unexpected};
-use crate::io::store::OpenStore;
+use crate::io::open_store::OpenStore;
 use crate::state::exchanges::Hold;
 use crate::state::live::Live;
 

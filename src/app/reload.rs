@@ -28,14 +28,7 @@ impl App {
         let now = self.gate.clock.now();
         live.issuers.doubt_changed(&before.issuers, now);
         live.transmitters.own().doubt_changed(before.transmitters.own(), now);
-        self.gate.verified_tokens.set_limit(settings.limits.token_memory);
-        self.gate.made_assertions.set_limit(settings.limits.token_memory / 2);
-        self.gate.sessions.set_limit(settings.limits.token_memory / 2);
-        self.gate.used_proofs.set_limit(settings.limits.token_memory / 2);
-        self.gate.used_page_proofs.set_limit(settings.limits.token_memory / 8);
-        for used in [&self.gate.used_proofs, &self.gate.used_page_proofs] {
-            used.allow_clock_skew(settings.largest_clock_skew(), || self.gate.clock.now());
-        }
+        self.gate.keep_to(&settings);
         begin_counting(&self.gate, &settings);
         self.gate.metrics.forget_what_is_no_more(&before.settings, &settings);
         self.gate.live.store(live);

@@ -235,7 +235,7 @@ async fn leave(app: App, new: &Successor, to: Channel, answers: &Answers) -> Res
     tracing::error!(
         process = new.id(),
         how,
-        "the new process has crashed and nobody serves; this one ends within seconds, so that a service manager can start another"
+        "the new process has crashed, and serves nobody; this one ends within seconds, so that a service manager can start another"
     );
     let left = tokio::time::timeout(BRIEFLY, leaving).await;
     left.map_err(|_| "stopped at once, because the new process is gone")

@@ -151,6 +151,7 @@ impl Revoke {
                 let made: Value = read_json(&answered)?;
                 let until = made.get("until").and_then(Value::as_str);
                 let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
+                tell_doubts(std::slice::from_ref(&made), around);
                 say(
                     around,
                     &format!("revoked {kind} {}{} (id {id})", value.escape_debug(), self.reach(kind, until)),
@@ -258,10 +259,22 @@ async fn send(client: &AdminClient, lines: &[Line], around: &mut Surroundings<'_
             let line_of = |at: usize| part.get(at).map(|(line, _)| *line);
             return Err(go_on(refused(&answered, line_of)));
         }
+        let made = read_json(&answered).unwrap_or_default();
+        tell_doubts(made.get("revocations").and_then(Value::as_array).map_or(&[], Vec::as_slice), around);
         done = done.saturating_add(part.len());
         let _ = writeln!(around.err, "{done} of {}", lines.len());
     }
     say(around, &format!("revoked {done}"))
+}
+
+/// What was revoked and may not be what was meant.
+fn tell_doubts(made: &[Value], around: &mut Surroundings<'_>) {
+    for one in made {
+        let text = |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default().escape_debug();
+        if one.get("doubt").is_some() {
+            let _ = writeln!(around.err, "{} {}: {}", text("kind"), text("value"), text("doubt"));
+        }
+    }
 }
 
 /// Asks again while the store of the gateway is away: to revoke twice does no harm.

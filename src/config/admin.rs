@@ -1,11 +1,13 @@
 //! `admin:` — where operators come in, what they prove themselves with, and by which names.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::config::network::{DEFAULT_ADMIN, address};
+use crate::config::addresses::address;
 use crate::config::read::{Keys, Value};
 use crate::config::settings::Admin;
 use crate::core::secret::Secret;
+
+pub(super) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
 /// The shortest token, in bytes: nobody guesses 16 random ones.
 const SHORTEST_TOKEN: usize = 16;

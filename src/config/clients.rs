@@ -1,5 +1,6 @@
 //! `clients:` — the applications that may use `/oauth/*`, what they prove themselves with (RFC 6749,
-//! RFC 7523), and what those have whose pages run in browsers. `login`, `native_clients` and `cookies` read the rest.
+//! RFC 7523), and what those have whose pages run in browsers. `registration`, `login`,
+//! `native_clients` and `cookies` read the rest.
 
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use crate::config::keys::{no_private_key, private_key};
 use crate::config::login;
 use crate::config::names::{unknown, valid_name};
 use crate::config::native_clients;
-use crate::config::network::{
-    Network, certainly_cross_site, is_loopback, is_trimmed, origin, origin_url, url,
-};
+use crate::config::network::{Network, certainly_cross_site, is_loopback, origin, origin_url, url};
 use crate::config::read::{Keys, Value};
+use crate::config::registration::{
+    DEFAULT_GRANTS, Mode, Registration, is_password, missing_redirect_uri, resource, scope,
+};
 use crate::config::sessions::lifetimes;
 use crate::config::settings::{
     Client, ClientCredential, CookieSettings, GrantType, Issuer, KeySource, Login, NativeClient, SameSite,
@@ -23,9 +25,6 @@ use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::SecretString;
 use crate::core::token::TokenRules;
-
-/// What a client may ask for when the file does not say.
-pub(super) const DEFAULT_GRANTS: [GrantType; 2] = [GrantType::AuthorizationCode, GrantType::RefreshToken];
 
 /// A client that was read, and where.
 pub(super) struct Read<'a> {
@@ -38,26 +37,11 @@ enum Kind {
     Native(Box<NativeClient>),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    Token,
-    Session,
-    Native,
-}
-
 const MODES: [(&str, Mode); 3] =
     [("token", Mode::Token), ("session", Mode::Session), ("native", Mode::Native)];
 
-/// What every client says of itself.
-pub(super) struct Registration {
-    pub(super) name: ClientName,
-    pub(super) client_id: String,
-    pub(super) issuer: IssuerName,
-    pub(super) credential: ClientCredential,
-}
-
 /// What the clients are read against.
-pub(super) struct Around<'a> {
+pub(super) struct ClientContext<'a> {
     pub(super) network: &'a Network,
     pub(super) issuers: &'a [Issuer],
     /// Every name under `issuers`, also of those that could not be read.
@@ -65,7 +49,7 @@ pub(super) struct Around<'a> {
     pub(super) sessions: &'a Sessions,
 }
 
-pub(super) fn read<'a>(root: &Keys<'a>, around: &Around<'_>) -> Vec<Read<'a>> {
+pub(super) fn read<'a>(root: &Keys<'a>, around: &ClientContext<'_>) -> Vec<Read<'a>> {
     let mut clients: Vec<Read<'a>> = Vec::new();
     for (name, value) in root.get("clients").map(|value| value.named("name")).unwrap_or_default() {
         let fits = valid_name(name, &value);
@@ -123,7 +107,7 @@ impl Read<'_> {
     }
 }
 
-fn client(name: &str, keys: &Keys<'_>, around: &Around<'_>) -> Option<Kind> {
+fn client(name: &str, keys: &Keys<'_>, around: &ClientContext<'_>) -> Option<Kind> {
     let client_id = keys.get("client_id").map_or_else(|| Some(name.to_owned()), |value| client_id(&value));
     let issuer = issuer(keys, around);
     let mode = keys.word("mode", &MODES, Mode::Token);
@@ -160,7 +144,7 @@ struct Pages {
 }
 
 impl Pages {
-    fn read(client: &str, keys: &Keys<'_>, around: &Around<'_>, mode: Mode) -> Self {
+    fn read(client: &str, keys: &Keys<'_>, around: &ClientContext<'_>, mode: Mode) -> Self {
         let by_page = login::is_by_page(keys, mode);
         let cookie = cookies::read(client, keys, mode);
         let origins = origins(keys, around.network, cookie.same_site);
@@ -225,7 +209,7 @@ pub(super) fn client_id(value: &Value<'_>) -> Option<String> {
     Some(text)
 }
 
-fn issuer(keys: &Keys<'_>, around: &Around<'_>) -> Option<IssuerName> {
+fn issuer(keys: &Keys<'_>, around: &ClientContext<'_>) -> Option<IssuerName> {
     let name = match keys.get("issuer") {
         Some(value) => {
             let name = value.text()?;
@@ -331,39 +315,8 @@ fn redirect_uri(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Optio
     Some(text)
 }
 
-pub(super) fn missing_redirect_uri(keys: &Keys<'_>, why: &str) {
-    keys.wrong(
-        "redirect_uri",
-        format!("the key `redirect_uri` is missing ({why}); add it, like `redirect_uri: https://portal.example.com/signed-in`"),
-    );
-}
-
 fn same_origin(origin: &Origin, url: &Url) -> bool {
     url.origin().ascii_serialization() == origin.as_str()
-}
-
-/// One text with spaces, or a list; joined by one space.
-pub(super) fn scope(keys: &Keys<'_>) -> Option<String> {
-    let values = crate::config::routes::scope_values(keys.get("scope")?);
-    (!values.is_empty()).then(|| values.join(" "))
-}
-
-/// RFC 8707 section 2: an absolute URI without fragment.
-pub(super) fn resource(keys: &Keys<'_>) -> Option<String> {
-    let value = keys.get("resource")?;
-    let text = value.text()?;
-    if !is_trimmed(&value, &text) {
-        return None;
-    }
-    let uri = Url::parse(&text);
-    if !uri.is_ok_and(|uri| uri.fragment().is_none()) {
-        value.wrong(format!(
-            "`{}` is not an absolute URI without fragment (RFC 8707 section 2); write it like `https://api.example.com`",
-            value.written()
-        ));
-        return None;
-    }
-    Some(text)
 }
 
 fn grants(keys: &Keys<'_>, mode: Mode, by_page: bool) -> Vec<GrantType> {
@@ -389,16 +342,6 @@ fn grants(keys: &Keys<'_>, mode: Mode, by_page: bool) -> Vec<GrantType> {
         }
     }
     grants
-}
-
-/// Whether it is the grant that no client may have; it was told then.
-pub(super) fn is_password(value: &Value<'_>, text: &str) -> bool {
-    let is = text == "password";
-    if is {
-        value
-            .wrong("the gateway does not pass passwords on (RFC 9700 section 2.4); use `authorization_code`");
-    }
-    is
 }
 
 /// All clients, by mode.

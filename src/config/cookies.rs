@@ -1,8 +1,8 @@
 //! `clients.<name>.cookie` — the cookie that holds a session: where it is sent, and what browsers demand of
 //! its name (RFC 6265bis sections 4.1.3 and 5.1.4). It is always `Secure`, `HttpOnly` and without `Domain`.
 
-use crate::config::clients::Mode;
 use crate::config::read::Keys;
+use crate::config::registration::Mode;
 use crate::config::settings::{CookieSettings, SameSite};
 use crate::core::session::cookie;
 

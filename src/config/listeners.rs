@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::config::addresses::{Overlap, address, overlap};
 use crate::config::certificates;
-use crate::config::network::{Overlap, address, overlap};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{ClientCertificates, Listener, ServerTls, Serves};
 use crate::config::tree::Place;

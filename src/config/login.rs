@@ -4,9 +4,9 @@
 
 use http::HeaderName;
 
-use crate::config::clients::Mode;
 use crate::config::network::{Network, is_loopback, origin, url};
 use crate::config::read::{Keys, Value};
+use crate::config::registration::Mode;
 use crate::config::settings::{Client, IdentityFrom, Login, SessionMode};
 use crate::core::request::Origin;
 use crate::core::session::authorization::asks_for_id_token;

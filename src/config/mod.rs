@@ -5,9 +5,10 @@
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `machine`: the environment and the addresses that it is read on
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
-//! - `network`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `clients`, `login`, `native_clients`, `cookies`,
-//!   `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`, `routes`, `route_claims`, `route_paths`,
-//!   `route_resources`, `route_sessions`: what each part means and what contradicts it; `resolve`: all parts in order
+//! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `clients`,
+//!   `registration`, `login`, `native_clients`, `cookies`, `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`,
+//!   `routes`, `route_claims`, `route_paths`, `route_resources`, `route_sessions`: what each part means and what contradicts
+//!   it; `route_context`: what routes are read against; `resolve`: all parts in order
 //! - `settings`: what comes out of it
 //! - `redact`: the whole for people to look at; `summary`: what it does, in short
 //! - `report`, `error`: what was found on the way
@@ -21,6 +22,7 @@ pub mod schema;
 pub mod settings;
 pub mod summary;
 
+mod addresses;
 mod admin;
 mod anchors;
 mod certificates;
@@ -37,9 +39,11 @@ mod native_clients;
 mod network;
 mod read;
 mod redact;
+mod registration;
 mod report;
 mod resolve;
 mod route_claims;
+mod route_context;
 mod route_paths;
 mod route_resources;
 mod route_sessions;

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net};
 use url::{Host, Url};
 
+use crate::config::addresses::{Overlap, overlap, takes};
+use crate::config::admin::DEFAULT_ADMIN;
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Admin, Listener, Serves};
 use crate::config::{admin, listeners};
@@ -18,8 +20,6 @@ pub(super) struct Network {
     pub(super) admin: Admin,
     pub(super) trusted_proxies: Vec<IpNet>,
 }
-
-pub(super) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 
 impl Network {
     /// The network, and the listeners of `listen`.
@@ -99,30 +99,6 @@ fn reaches(ours: IpAddr, ip: IpAddr) -> bool {
     ours == ip || ip.is_unspecified() || (ours.is_unspecified() && ip.is_loopback())
 }
 
-/// A socket at `[::]` takes IPv4 too (RFC 3493 section 5.3); one at `0.0.0.0` takes no IPv6.
-fn takes(wide: IpAddr, ip: IpAddr) -> bool {
-    wide.is_unspecified() && (wide.is_ipv6() || ip.is_ipv4())
-}
-
-/// How two addresses are in each other's way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Overlap {
-    Same,
-    /// One is `[::]`, and the other of IPv4.
-    BothFamilies,
-}
-
-pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> Option<Overlap> {
-    if a.port() == 0 || a.port() != b.port() {
-        return None;
-    }
-    let (one, other) = (a.ip().to_canonical(), b.ip().to_canonical());
-    if one != other && !takes(one, other) && !takes(other, one) {
-        return None;
-    }
-    Some(if one.is_ipv4() == other.is_ipv4() { Overlap::Same } else { Overlap::BothFamilies })
-}
-
 /// An origin; where it is none, the message ends with `right`. Repeats no password.
 pub(super) fn origin(value: &Value<'_>, text: &str, right: &str) -> Option<Origin> {
     let origin = Origin::parse(text);
@@ -144,18 +120,6 @@ fn public_url(value: &Value<'_>) -> Option<Origin> {
         return None;
     }
     Some(origin)
-}
-
-pub(super) fn address(value: &Value<'_>) -> Option<SocketAddr> {
-    let text = value.text()?;
-    let address = text.parse();
-    if address.is_err() {
-        let written = value.written();
-        let remedy =
-            "write IP address and port, like `127.0.0.1:8080`, `0.0.0.0:8080` or, in quotes, `\"[::]:8080\"`";
-        value.wrong(format!("`{written}` is not an address; {remedy}"));
-    }
-    address.ok()
 }
 
 /// Where `public_url` is https and nobody else is believed.

@@ -8,6 +8,7 @@ use crate::config::identity;
 use crate::config::issuers;
 use crate::config::network::Network;
 use crate::config::read::Keys;
+use crate::config::route_context::RouteContext;
 use crate::config::routes;
 use crate::config::sessions;
 use crate::config::settings::Settings;
@@ -26,7 +27,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let store = store::read(root);
     let mut issuers = issuers::read(root, &network);
     let issuer_names = names(root, "issuers");
-    let around = clients::Around {
+    let around = clients::ClientContext {
         network: &network,
         issuers: &issuers,
         issuer_names: &issuer_names,
@@ -34,10 +35,10 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     };
     let clients = clients::read(root, &around);
     let clients = clients::finish(clients, &mut issuers);
-    let around = signals::Around { network: &network, issuers: &issuers, issuer_names: &issuer_names };
+    let around = signals::IssuerContext { network: &network, issuers: &issuers, issuer_names: &issuer_names };
     let signals = signals::read(root, &around);
     let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
-    let around = routes::Around {
+    let around = RouteContext {
         network: &network,
         issuers: &issuers,
         issuer_names: &issuer_names,

@@ -2,7 +2,7 @@
 
 use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
-use crate::config::routes::Around;
+use crate::config::route_context::RouteContext;
 use crate::config::settings::Issuer;
 use crate::core::route::Route;
 use crate::core::route::policy::Access;
@@ -14,7 +14,7 @@ pub(super) fn resource(
     value: &Value<'_>,
     host: Option<&HostPattern>,
     access: &Access,
-    around: &Around<'_>,
+    around: &RouteContext<'_>,
 ) -> Option<Resource> {
     let text = value.text()?;
     let resource = Resource::parse(&text).map_err(|why| value.wrong(value.untold(&why, &text))).ok()?;

@@ -3,7 +3,7 @@
 
 use crate::config::names::unknown;
 use crate::config::read::Keys;
-use crate::config::routes::Around;
+use crate::config::route_context::RouteContext;
 use crate::config::settings::Client;
 use crate::core::request::Origin;
 use crate::core::route::TakesSession;
@@ -23,7 +23,7 @@ pub(super) fn none(keys: &Keys<'_>) -> Option<TakesSession> {
 
 pub(super) fn read(
     keys: &Keys<'_>,
-    around: &Around<'_>,
+    around: &RouteContext<'_>,
     access: &Access,
     host: Option<&HostPattern>,
 ) -> Option<TakesSession> {
@@ -35,7 +35,7 @@ pub(super) fn read(
         .collect();
     let named = keys.get("sign_in").is_some();
     if named {
-        is_where_sign_in_is(keys, around, host);
+        check_sign_in_host(keys, around, host);
     }
     let client =
         if named { signs_in(keys, around, &taken, is_public) } else { only(keys, &taken, is_public) };
@@ -48,7 +48,7 @@ pub(super) fn read(
 }
 
 /// The cookie of a sign-in is set at the host of `public_url` and goes nowhere else.
-fn is_where_sign_in_is(keys: &Keys<'_>, around: &Around<'_>, host: Option<&HostPattern>) {
+fn check_sign_in_host(keys: &Keys<'_>, around: &RouteContext<'_>, host: Option<&HostPattern>) {
     let public = around.network.public_url.as_ref().map(Origin::host_name);
     if let (Some(host), Some(public)) = (host, public)
         && !host.covers(public)
@@ -63,7 +63,7 @@ fn is_where_sign_in_is(keys: &Keys<'_>, around: &Around<'_>, host: Option<&HostP
 /// The client that `sign_in` names.
 fn signs_in<'a>(
     keys: &Keys<'_>,
-    around: &Around<'_>,
+    around: &RouteContext<'_>,
     taken: &[&'a Client],
     is_public: bool,
 ) -> Option<&'a Client> {

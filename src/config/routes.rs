@@ -9,13 +9,13 @@ use http::{HeaderName, Method};
 
 use crate::config::identity;
 use crate::config::names::unknown;
-use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
 use crate::config::route_claims;
+use crate::config::route_context::RouteContext;
 use crate::config::route_paths;
 use crate::config::route_resources::{resource, tell_resources_apart};
 use crate::config::route_sessions;
-use crate::config::settings::{Client, Issuer, SessionMode, Upstream};
+use crate::config::settings::{Client, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
 use crate::core::cors::Sharing;
 use crate::core::ids::{IssuerName, RouteName};
@@ -27,28 +27,10 @@ use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
 use crate::core::route::{CorsSpeaker, Dpop, Route};
 
-/// What the routes are read against.
-pub(super) struct Around<'a> {
-    pub(super) network: &'a Network,
-    /// Those that could be read.
-    pub(super) issuers: &'a [Issuer],
-    /// Every name under `issuers` and `clients`, also of those that could not be read.
-    pub(super) issuer_names: &'a [&'a str],
-    pub(super) client_names: &'a [&'a str],
-    /// The issuers that are asked about opaque tokens.
-    pub(super) introspecting: &'a [IssuerName],
-    /// Name, issuer and `client_id` of the clients that could be read.
-    pub(super) clients: &'a [(String, IssuerName, String)],
-    /// Those of them whose pages run in browsers.
-    pub(super) pages: &'a [Client],
-    /// The names of the others.
-    pub(super) natives: &'a [&'a str],
-}
-
 /// The routes in the file's order, and the upstreams that they lead to, each once.
 pub(super) fn read(
     root: &Keys<'_>,
-    around: &Around<'_>,
+    around: &RouteContext<'_>,
     identity: &mut identity::Reading,
 ) -> (Vec<Arc<Route>>, Vec<Arc<Upstream>>) {
     let mut upstreams = Upstreams::read(root, around.network);
@@ -110,7 +92,7 @@ fn untold(message: &str, keys: &Keys<'_>, route: &Route) -> String {
 }
 
 /// `name` is still empty where the file gives none.
-fn route(keys: &Keys<'_>, around: &Around<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
+fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'_>) -> Option<Route> {
     let path = route_paths::read(keys);
     let given = keys.get("host").map(|value| host(&value));
     let is_host_read = !matches!(given, Some(None));
@@ -229,7 +211,7 @@ fn forwarding(keys: &Keys<'_>, path: Option<&PathPattern>) -> Forwarding {
     }
 }
 
-fn access(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>) -> Access {
+fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>) -> Access {
     let public = keys.flag("public");
     let requirements = requirements(keys, around, path);
     if !public {
@@ -258,7 +240,7 @@ fn access(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>) -> A
 }
 
 /// An opaque token does not say whose it is, and is shown to one authorization server alone.
-fn single_out(keys: &Keys<'_>, around: &Around<'_>, access: &Access) {
+fn single_out(keys: &Keys<'_>, around: &RouteContext<'_>, access: &Access) {
     let asked: Vec<String> = around
         .introspecting
         .iter()
@@ -278,7 +260,7 @@ fn single_out(keys: &Keys<'_>, around: &Around<'_>, access: &Access) {
     }
 }
 
-fn requirements(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>) -> Requirements {
+fn requirements(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>) -> Requirements {
     let require = keys.section("require");
     let scopes = |key| require.get(key).map(scope_values).unwrap_or_default();
     let (scope, any_scope) = (scopes("scope"), scopes("any_scope"));
@@ -292,7 +274,7 @@ fn requirements(keys: &Keys<'_>, around: &Around<'_>, path: Option<&PathPattern>
     Requirements { scope, any_scope, claims, acr, signed_in_within, issuers, clients }
 }
 
-fn issuers(keys: &Keys<'_>, around: &Around<'_>) -> Option<Vec<IssuerName>> {
+fn issuers(keys: &Keys<'_>, around: &RouteContext<'_>) -> Option<Vec<IssuerName>> {
     let texts = keys.texts("issuers")?;
     for (value, name) in &texts {
         if !around.issuer_names.contains(&name.as_str()) {
@@ -305,7 +287,7 @@ fn issuers(keys: &Keys<'_>, around: &Around<'_>) -> Option<Vec<IssuerName>> {
 
 fn clients(
     keys: &Keys<'_>,
-    around: &Around<'_>,
+    around: &RouteContext<'_>,
     issuers: Option<&[IssuerName]>,
 ) -> Option<Vec<(IssuerName, String)>> {
     let mut clients = Vec::new();

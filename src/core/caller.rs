@@ -42,7 +42,7 @@ pub trait Beside: fmt::Debug + Send + Sync {
     }
 
     /// Somebody found out in which.
-    fn is_of(&self, family: FamilyId) {
+    fn set_family(&self, family: FamilyId) {
         let _ = family;
     }
 }
@@ -75,8 +75,8 @@ impl Caller {
     }
 
     /// Somebody found out in which.
-    pub fn is_of(&self, family: FamilyId) {
-        self.beside.is_of(family);
+    pub fn set_family(&self, family: FamilyId) {
+        self.beside.set_family(family);
     }
 }
 

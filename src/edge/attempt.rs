@@ -4,7 +4,6 @@
 //! It must never send again what a server may have acted on.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,36 +17,13 @@ use tokio::time::Instant;
 use crate::config::settings::Timeouts;
 use crate::core::denial::Denial;
 use crate::edge::context::Context;
-use crate::edge::upstreams::{Server, Upstream, may_switch, over_http1, set_timeouts};
+use crate::edge::turn::{Turn, denial};
+use crate::edge::upstreams::{Server, Upstream, allow_switch, over_http1, set_timeouts};
 use crate::edge::watched::Watch;
 use crate::state::metrics::Metrics;
 
 /// What pingora waits for an upstream where `watched` knows better when it is silent.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The turn of one server: it may have several addresses.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    began: Instant,
-    /// Where it could not be reached.
-    failed: Vec<SocketAddr>,
-    /// What the last of these comes to.
-    denial: Option<Denial>,
-}
-
-impl Turn {
-    fn begins() -> Self {
-        Self { began: Instant::now(), failed: Vec::new(), denial: None }
-    }
-
-    /// No connection could be made at `peer`. Gives whether another address of the server may be tried.
-    fn goes_on(&mut self, server: &Server, peer: &HttpPeer, kind: &ErrorType) -> bool {
-        server.not_well_at(peer);
-        self.failed.extend(peer._address.as_inet());
-        self.denial = Some(denial(kind));
-        server.may_be_elsewhere(&self.failed)
-    }
-}
 
 /// Where this try goes. No permit, no upstream.
 ///
@@ -95,7 +71,7 @@ pub(crate) async fn peer(
     if upgrades && may_be_http1 {
         let silent = context.live().settings.patience.conversation_silent;
         peer.options.read_timeout = peer.options.read_timeout.max(Some(silent));
-        may_switch(&mut peer);
+        allow_switch(&mut peer);
     }
     let may_be_http2 = may_be_http2 && !context.forces_http1;
     watch(session, context, &mut peer, timeouts, (may_be_http1, may_be_http2));
@@ -196,7 +172,7 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     if *error.etype() == ErrorType::H2Downgrade && decided && !context.wanted_http1 {
         // It did nothing with it (RFC 9113 section 7), and is asked once more, as it wants to be.
         if let Some(server) = &context.server {
-            server.is_asked_over_http2_again();
+            server.allow_http2_again();
         }
         context.wanted_http1 = true;
         error.set_retry(is_whole);
@@ -219,15 +195,6 @@ fn is_unprocessed(error: &Error) -> bool {
 /// server is, and another would say the same.
 fn speaks_http2_alone(context: &Context, error: &Error) -> bool {
     context.forces_http1 && *error.etype() == ErrorType::TLSHandshakeFailure
-}
-
-/// What an error of an upstream is to the client.
-pub(crate) const fn denial(kind: &ErrorType) -> Denial {
-    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
-    match kind {
-        ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
-        _ => Denial::UpstreamUnavailable,
-    }
 }
 
 /// Whether an error of connecting says something of the server. All do, whatever pingora calls them, but two: a kept
@@ -267,75 +234,7 @@ fn note(session: &Session, context: &mut Context, error: &Error, result: &'stati
 
 #[cfg(test)]
 mod tests {
-    use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
-
     use super::*;
-    use crate::edge::upstreams::upstream_at;
-
-    const PATIENCE: Duration = Duration::from_secs(2);
-
-    fn at(number: u8) -> SocketAddr {
-        ([10, 0, 0, number], 80).into()
-    }
-
-    async fn next(server: &Server, turn: &Turn) -> Option<Box<HttpPeer>> {
-        server.peer(&turn.failed, PATIENCE).await.ok()
-    }
-
-    fn address(peer: &HttpPeer) -> SocketAddr {
-        let PeerAddress::Inet(address) = peer._address else { panic!("{peer}") };
-        address
-    }
-
-    fn is_well(metrics: &Metrics) -> Vec<bool> {
-        metrics.servers().into_iter().map(|(.., is_well)| is_well).collect()
-    }
-
-    /// A count of failures would turn requests back to the address with every second of them.
-    #[tokio::test]
-    async fn requests_that_fail_together_at_one_address_all_go_to_the_next() {
-        let metrics = Metrics::new().unwrap();
-        let (upstream, server) = upstream_at(&[at(1), at(2)], &metrics);
-        for requests in 1..=6 {
-            let bad = address(&next(&server, &Turn::begins()).await.unwrap());
-            let mut turns: Vec<_> = std::iter::repeat_with(Turn::begins).take(requests).collect();
-            let mut peers = Vec::new();
-            for turn in &turns {
-                peers.push(next(&server, turn).await.unwrap());
-            }
-            for (turn, peer) in turns.iter_mut().zip(&peers) {
-                assert_eq!(address(peer), bad);
-                assert!(turn.goes_on(&server, peer, &ErrorType::ConnectTimedout));
-            }
-            for turn in &turns {
-                assert_ne!(address(&next(&server, turn).await.unwrap()), bad, "of {requests}");
-            }
-            let later = next(&server, &Turn::begins()).await.unwrap();
-            assert_ne!(address(&later), bad, "it has settled after {requests}");
-        }
-        assert!(is_well(&metrics).is_empty(), "nothing was said of the server");
-        let last = next(&server, &Turn::begins()).await.unwrap();
-        let mut turn = Turn::begins();
-        assert!(turn.goes_on(&server, &last, &ErrorType::ConnectRefused));
-        let other = next(&server, &turn).await.unwrap();
-        assert!(!turn.goes_on(&server, &other, &ErrorType::ConnectTimedout), "there is no third");
-        assert_eq!(turn.denial, Some(Denial::UpstreamTimeout), "what the last one comes to");
-        upstream.could_not_connect(&server, turn.began);
-        assert_eq!(is_well(&metrics), [false]);
-    }
-
-    #[tokio::test]
-    async fn a_request_tries_three_addresses_of_a_name() {
-        let metrics = Metrics::new().unwrap();
-        let (_, server) = upstream_at(&[at(1), at(2), at(3), at(4)], &metrics);
-        let mut turn = Turn::begins();
-        for more in [true, true, false] {
-            let peer = next(&server, &turn).await.unwrap();
-            assert_eq!(turn.goes_on(&server, &peer, &ErrorType::ConnectRefused), more);
-        }
-        assert_eq!(turn.failed, [at(1), at(2), at(3)]);
-        assert_eq!(address(&next(&server, &Turn::begins()).await.unwrap()), at(4), "the next begins there");
-    }
 
     /// pingora has no name of its own for some of them: no address of our own to connect from (`BindError`, or `InternalError`
     /// around it), and what a firewall forbids (`InternalError`).

@@ -8,9 +8,10 @@ use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
+use crate::edge::answer::Answer;
 use crate::edge::context::Context;
 use crate::edge::proxy::Proxy;
-use crate::edge::respond::{self, Answer, Form};
+use crate::edge::respond::{self, Form};
 use crate::edge::{body, request_head};
 use crate::flows::backchannel_logout::{SignedOut, backchannel_logout, body_limit};
 use crate::flows::own_endpoint::OwnEndpoint;

@@ -14,7 +14,7 @@ use crate::core::forwarded::is_trusted;
 use crate::edge::addresses::OpenByAddress;
 use crate::edge::cut_off::CutOff;
 use crate::edge::door::Door;
-use crate::edge::endable_app::LetIn;
+use crate::edge::inflow::LetIn;
 use crate::edge::recurring::Recurring;
 
 /// Accepted, and nothing came yet.

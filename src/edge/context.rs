@@ -19,13 +19,13 @@ use crate::core::session::grant::FamilyId;
 use crate::core::session::ride::Ride;
 use crate::core::token::verified::VerifiedToken;
 use crate::edge::access_log::Entry;
-use crate::edge::attempt::Turn;
 use crate::edge::connections::Connection;
 use crate::edge::door::Door;
 use crate::edge::headers::Identification;
 use crate::edge::inflow::Inflow;
 use crate::edge::request_places::RequestPlace;
 use crate::edge::serving::Serving;
+use crate::edge::turn::Turn;
 use crate::edge::upstreams::{Server, Upstream};
 use crate::edge::watched::Watch;
 use crate::flows::Gate;
@@ -278,7 +278,7 @@ impl Context {
     }
 
     /// Gives its session back as what it is.
-    pub(crate) fn is_not_watched(&mut self, session: &mut Session) {
+    pub(crate) fn stop_watching(&mut self, session: &mut Session) {
         if let Some(watch) = &mut self.watch {
             watch.take_off(session);
         }

@@ -7,11 +7,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
@@ -19,7 +17,7 @@ use pingora::server::ShutdownWatch;
 
 use crate::config::settings::Patience;
 use crate::edge::connections::Connection;
-use crate::edge::inflow::Inflow;
+use crate::edge::inflow::{Inflow, LetIn};
 use crate::state::open_requests::OpenRequest;
 
 type Reusable = Option<ReusedHttpStream>;
@@ -29,46 +27,6 @@ type Serving<'all> = Pin<Box<dyn Future<Output = Reusable> + Send + 'all>>;
 pub(crate) struct Endable<A> {
     pub(crate) inner: Arc<A>,
     pub(crate) patience: Patience,
-}
-
-/// Where whoever serves a request finds as what it was let in.
-#[derive(Debug, Default)]
-pub(crate) struct LetIn {
-    open: Mutex<Option<Arc<OpenRequest>>>,
-    /// A body over HTTP/1.1 whose upstream may stop to take it. One of HTTP/2 is known from the start.
-    body: Mutex<Option<Arc<Inflow>>>,
-    has_body: AtomicBool,
-}
-
-impl LetIn {
-    /// The request was let in: whoever serves it hears from `open` when it must end.
-    pub(crate) fn tell(&self, open: Arc<OpenRequest>) {
-        *self.open.lock() = Some(open);
-    }
-
-    /// The request ends, too, when its body stops.
-    pub(crate) fn tell_of_body(&self, inflow: Arc<Inflow>) {
-        *self.body.lock() = Some(inflow);
-        self.has_body.store(true, Ordering::Release);
-    }
-
-    fn take(&self) -> Option<Arc<OpenRequest>> {
-        self.open.lock().take()
-    }
-
-    fn take_body(&self) -> Option<Arc<Inflow>> {
-        if !self.has_body.load(Ordering::Acquire) {
-            return None;
-        }
-        self.has_body.store(false, Ordering::Release);
-        self.body.lock().take()
-    }
-
-    /// What is left of the request before, which may have been over before anybody looked.
-    fn forget(&self) {
-        self.take();
-        self.take_body();
-    }
 }
 
 /// What has a place for one request at a time: a connection of HTTP/1.1, a stream of HTTP/2.

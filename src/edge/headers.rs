@@ -21,7 +21,8 @@ use crate::core::route::{CorsSpeaker, Route};
 use crate::core::session::cookie;
 use crate::core::token::dpop::DPOP;
 use crate::core::token::subprotocol::{self, ForUpstream};
-use crate::edge::respond::{VARY_BY_ORIGIN, X_REQUEST_ID};
+use crate::edge::answer::VARY_BY_ORIGIN;
+use crate::edge::respond::X_REQUEST_ID;
 use crate::edge::timeouts::is_final;
 use crate::state::live::Live;
 
@@ -284,7 +285,7 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
 /// What an upstream answers to somebody whom a cookie proved is nobody else's. Caches know that of `Authorization`
 /// (RFC 9111 section 3.5), and of a cookie only where it is said: where the upstream does not speak of caches itself, that it
 /// is for one person alone.
-pub(crate) fn is_for_one_person(answer: &mut HeaderMap) {
+pub(crate) fn mark_private(answer: &mut HeaderMap) {
     if !answer.contains_key(header::CACHE_CONTROL) {
         answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }

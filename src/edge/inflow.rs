@@ -6,8 +6,12 @@
 //! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as in gRPC,
 //! and the upstream's own timeouts bound it. Once the answer is complete, however it ended, the conversation is over:
 //! what is left of the body is judged again.
+//!
+//! What a request was let in as (`LetIn`) is here because each has the other: a body over HTTP/2 the place where its request
+//! is told of, and that place a body over HTTP/1.1.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -15,10 +19,50 @@ use pingora::http::RequestHeader;
 
 use crate::config::settings::{Patience, Timeouts};
 use crate::core::pace::Pace;
-use crate::edge::endable_app::LetIn;
+use crate::state::open_requests::OpenRequest;
 
 /// How much longer than an upstream may take, and then say nothing, a body waits for it: pingora ends it first, and says so.
 const AFTER_UPSTREAM: Duration = Duration::from_secs(5);
+
+/// Where whoever serves a request finds as what it was let in.
+#[derive(Debug, Default)]
+pub(crate) struct LetIn {
+    open: Mutex<Option<Arc<OpenRequest>>>,
+    /// A body over HTTP/1.1 whose upstream may stop to take it. One of HTTP/2 is known from the start.
+    body: Mutex<Option<Arc<Inflow>>>,
+    has_body: AtomicBool,
+}
+
+impl LetIn {
+    /// The request was let in: whoever serves it hears from `open` when it must end.
+    pub(crate) fn tell(&self, open: Arc<OpenRequest>) {
+        *self.open.lock() = Some(open);
+    }
+
+    /// The request ends, too, when its body stops.
+    pub(crate) fn tell_of_body(&self, inflow: Arc<Inflow>) {
+        *self.body.lock() = Some(inflow);
+        self.has_body.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take(&self) -> Option<Arc<OpenRequest>> {
+        self.open.lock().take()
+    }
+
+    pub(super) fn take_body(&self) -> Option<Arc<Inflow>> {
+        if !self.has_body.load(Ordering::Acquire) {
+            return None;
+        }
+        self.has_body.store(false, Ordering::Release);
+        self.body.lock().take()
+    }
+
+    /// What is left of the request before, which may have been over before anybody looked.
+    pub(super) fn forget(&self) {
+        self.take();
+        self.take_body();
+    }
+}
 
 /// The body of one request.
 #[derive(Debug)]
@@ -89,7 +133,7 @@ impl Inflow {
     }
 
     /// The request has no body.
-    pub(crate) fn has_none(&self) {
+    pub(crate) fn mark_bodiless(&self) {
         self.state.lock().is_complete = true;
     }
 
@@ -161,7 +205,7 @@ impl Inflow {
     }
 
     /// The client is given some of the answer, or has taken it.
-    pub(crate) fn is_written_to(&self, is_written_to: bool) {
+    pub(crate) fn set_written_to(&self, is_written_to: bool) {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.is_written_to, is_written_to) {
             state.moved = Instant::now();
@@ -174,7 +218,7 @@ impl Inflow {
     }
 
     /// Ends when nothing has passed for as long and it was for the upstream to speak: it has the whole body, or is answering.
-    pub(crate) async fn is_silent(&self, patience: Duration) {
+    pub(crate) async fn until_silent(&self, patience: Duration) {
         loop {
             let due = {
                 let mut state = self.state.lock();

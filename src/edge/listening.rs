@@ -25,7 +25,7 @@ use crate::edge::connection_guard::Bounds;
 use crate::edge::connections::Connections;
 use crate::edge::door::Door;
 use crate::edge::guarded_app::{Backlog, GuardedApp};
-use crate::edge::server::ListenError;
+use crate::edge::listen_error::ListenError;
 
 /// Connections that the kernel may hold for a listener.
 const BACKLOG: u32 = 4096;

@@ -1,7 +1,7 @@
 //! WHERE IT MEETS PINGORA. The only layer that names `pingora`: phases in, flows asked, answers out.
 //!
 //! - `server`: starts and stops a gateway inside the current tokio runtime
-//! - `listening`: listening sockets, and one listener to its last answer
+//! - `listening`: listening sockets, and one listener to its last answer; `listen_error`: why a gateway does not start
 //! - `addresses`: what one client address may have
 //! - `door`: what clients meet before HTTP: TLS, or nothing
 //! - `guarded_app`: takes connections, the last ones too
@@ -17,7 +17,7 @@
 //! - `request_places`: how many requests are under way, and how many of one address
 //! - `headers`: what the upstream gets, what of its answer the client gets
 //! - `refusing`: a refusal is counted, logged and answered
-//! - `respond`: Tollgate's own answers
+//! - `answer`: Tollgate's own answers; `respond`: how a refusal becomes one, and how it is written
 //! - `pages`: what a person sees of a refusal
 //! - `body`: bodies that Tollgate reads, and those that nobody reads
 //! - `inflow`: bodies that trickle or stop
@@ -33,7 +33,7 @@
 //! - `serving`: one configuration as the proxy works with it
 //! - `timeouts`: how long a client is waited for
 //! - `upstreams`: the servers behind: which one, how it is reached, how it fares
-//! - `attempt`: one try to send a request to a server, and whether another is safe
+//! - `attempt`: one try to send a request to a server, and whether another is safe; `turn`: the tries at one server
 //! - `admin`: what operators ask at the admin listener
 //! - `access_log`: one line a request
 //! - `drain`: whether the gateway is on its way out
@@ -41,6 +41,7 @@
 mod access_log;
 mod addresses;
 mod admin;
+mod answer;
 mod attempt;
 mod backchannel_logout;
 mod body;
@@ -56,6 +57,7 @@ mod guarded_app;
 mod headers;
 mod inflow;
 mod lingering;
+mod listen_error;
 mod listening;
 mod oauth_endpoints;
 mod own_endpoints;
@@ -75,6 +77,7 @@ mod session_endpoint;
 mod shared_signals;
 mod sign_in_endpoints;
 mod timeouts;
+mod turn;
 mod unread;
 mod upstreams;
 mod watched;

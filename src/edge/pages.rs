@@ -11,7 +11,7 @@ use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
 use crate::core::denial::Denial;
-use crate::edge::respond::Answer;
+use crate::edge::answer::Answer;
 
 const STYLE: &str = include_str!("pages.css");
 const REFUSAL: &str = "refusal.html";

@@ -27,13 +27,14 @@ use crate::core::forwarded::{self, Told};
 use crate::core::ids::RouteName;
 use crate::core::lasting::lasts;
 use crate::core::request::RequestHead;
+use crate::edge::answer::Answer;
 use crate::edge::connections::Connection;
 use crate::edge::context::{Context, Finish};
 use crate::edge::drain::Drain;
 use crate::edge::headers::{self, Identification, Outgoing};
 use crate::edge::inflow::Inflow;
 use crate::edge::request_places::RequestPlaces;
-use crate::edge::respond::{self, Answer};
+use crate::edge::respond;
 use crate::edge::serving::Serving;
 use crate::edge::timeouts::{is_final, set_timeouts};
 use crate::edge::{attempt, body, lingering, pipelining, request_head};
@@ -229,7 +230,7 @@ impl ProxyHttp for Proxy {
         let inflow = Inflow::of(session.req_header(), patience, context.started);
         // Of no body not even the end passes by, on the way to a server of HTTP/2.
         if !context.upgrades && session.is_body_empty() {
-            inflow.has_none();
+            inflow.mark_bodiless();
         }
         context.inflow = Some(inflow);
         context.who = Some(self.identify(session, context));
@@ -330,7 +331,7 @@ impl ProxyHttp for Proxy {
         answer: &mut ResponseHeader,
         context: &mut Context,
     ) -> pingora::Result<()> {
-        context.is_not_watched(session);
+        context.stop_watching(session);
         if !headers::has_one_reading(answer, context.upgrades) {
             return Err(context.fail(Denial::UpstreamUnavailable));
         }
@@ -368,7 +369,7 @@ impl ProxyHttp for Proxy {
         let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
         if is_final(parts.status) {
             if context.is_served_in_session() {
-                headers::is_for_one_person(&mut parts.headers);
+                headers::mark_private(&mut parts.headers);
             }
             if context.route().is_some_and(|route| route.session.is_some()) {
                 headers::depends_on_cookie(&mut parts.headers);
@@ -422,7 +423,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         _: bool,
     ) -> Box<Error> {
-        context.is_not_watched(session);
+        context.stop_watching(session);
         attempt::broke_off(session, context, &mut error, &self.gate.metrics);
         error
     }
@@ -452,7 +453,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        context.is_not_watched(session);
+        context.stop_watching(session);
         context.count_sent(error.is_none());
         let request = session.req_header();
         let path = match &context.permit {

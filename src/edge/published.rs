@@ -3,7 +3,7 @@
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::core::denial::Denial;
-use crate::edge::respond::Answer;
+use crate::edge::answer::Answer;
 use crate::state::live::Live;
 
 /// Whoever caches the keys for longer meets a new one late: publish it so long before it signs.

@@ -13,10 +13,11 @@ use crate::core::request::{Origin, host_name};
 use crate::core::session;
 use crate::core::session::way_in::{Refused, WayIn};
 use crate::core::token::bearer;
+use crate::edge::answer::Answer;
 use crate::edge::context::Context;
 use crate::edge::proxy::{Proxy, reply};
-use crate::edge::respond::{Answer, Form};
-use crate::edge::{attempt, request_head};
+use crate::edge::respond::Form;
+use crate::edge::{request_head, turn};
 use crate::flows::brake;
 use crate::flows::session::client_named;
 use crate::state::live::Live;
@@ -104,7 +105,7 @@ impl Proxy {
             return Some(denial);
         }
         match error.esource() {
-            ErrorSource::Upstream => Some(attempt::denial(error.etype())),
+            ErrorSource::Upstream => Some(turn::denial(error.etype())),
             ErrorSource::Downstream => match error.etype() {
                 ErrorType::ReadTimedout => Some(Denial::BodyTooSlow),
                 // Over HTTP/2 it has reset its stream, or its connection is lost.

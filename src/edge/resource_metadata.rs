@@ -5,8 +5,9 @@ use http::{HeaderValue, Method, StatusCode, header};
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
+use crate::edge::answer::Answer;
 use crate::edge::request_head;
-use crate::edge::respond::{Answer, Form};
+use crate::edge::respond::Form;
 use crate::flows::admit::Target;
 use crate::flows::describe_resource::describe_resource;
 use crate::state::live::Live;

@@ -7,26 +7,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use serde::Serialize;
 
-use crate::core::challenge;
-use crate::core::cors::Sharing;
 use crate::core::denial::Denial;
-use crate::core::request::Origin;
-use crate::core::route::Route;
 use crate::core::route::path::CanonicalPath;
 use crate::core::session::navigation::is_navigation;
-use crate::core::token::bearer::Scheme;
+use crate::edge::answer::Answer;
 use crate::edge::body;
 use crate::edge::pages::Pages;
 use crate::edge::request_head;
-
-/// Who may read an answer depends on who asks (Fetch section 3.3.5).
-pub(crate) const VARY_BY_ORIGIN: HeaderValue = HeaderValue::from_static("Origin");
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -74,23 +66,7 @@ const fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(if duration.subsec_nanos() > 0 { 1 } else { 0 })
 }
 
-/// An answer of Tollgate's own, whole.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) body: Bytes,
-}
-
 impl Answer {
-    pub(crate) fn json(status: StatusCode, body: Bytes) -> Self {
-        let mut answer = Self { status, headers: Vec::with_capacity(6), body };
-        if !answer.body.is_empty() {
-            answer.set(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        answer
-    }
-
     /// The answer that a refusal gets, but for its challenge.
     pub(crate) fn refusal(denial: &Denial, form: Form<'_>, request_id: &str) -> Self {
         Self::refusal_with_way_in(denial, form, request_id, None)
@@ -120,71 +96,6 @@ impl Answer {
             answer.set(header::RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
         answer
-    }
-
-    /// Says what would have to come along instead. `refused_by`: the route, where one was found, and the gateway's
-    /// origin as it was asked. `used`: the scheme of the request's token.
-    pub(crate) fn challenge(
-        &mut self,
-        denial: &Denial,
-        refused_by: Option<(&Route, &Origin)>,
-        used: Option<Scheme>,
-    ) {
-        for challenge in challenge::www_authenticate(denial, refused_by, used) {
-            self.set(header::WWW_AUTHENTICATE, challenge);
-        }
-    }
-
-    /// The answer to a preflight.
-    pub(crate) fn preflight(headers: Vec<(HeaderName, HeaderValue)>) -> Self {
-        let mut answer = Self { status: StatusCode::NO_CONTENT, headers, body: Bytes::new() };
-        answer.set(header::VARY, VARY_BY_ORIGIN);
-        answer
-    }
-
-    /// To the same place elsewhere, with the same method and body (RFC 9110 section 15.4.9).
-    pub(crate) fn permanent_redirect(location: &str) -> Self {
-        let mut answer =
-            Self { status: StatusCode::PERMANENT_REDIRECT, headers: Vec::new(), body: Bytes::new() };
-        if let Ok(location) = HeaderValue::from_str(location) {
-            answer.set(header::LOCATION, location);
-        }
-        answer
-    }
-
-    /// To another place, with `GET` (RFC 9110 section 15.4.4). Nobody there learns where from.
-    pub(crate) fn see_other(location: &str) -> Self {
-        let mut answer =
-            Self { status: StatusCode::SEE_OTHER, headers: Vec::with_capacity(8), body: Bytes::new() };
-        if let Ok(location) = HeaderValue::from_str(location) {
-            answer.set(header::LOCATION, location);
-        }
-        answer.set(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        answer.no_store()
-    }
-
-    /// Lets the pages that may read it do so. `request`: the headers of the request.
-    pub(crate) fn share(&mut self, sharing: &Sharing, request: &HeaderMap) {
-        self.set(header::VARY, VARY_BY_ORIGIN);
-        if let Some(reader) = sharing.reader(request) {
-            self.headers.extend(reader.headers([]));
-        }
-    }
-
-    /// A session's cookie goes out with it, whatever it is: nobody may store it then.
-    pub(crate) fn set_session_cookie(&mut self, cookie: HeaderValue) {
-        self.headers.retain(|(name, _)| name != header::CACHE_CONTROL);
-        self.set(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        self.set(header::SET_COOKIE, cookie);
-    }
-
-    pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.push((name, value));
-    }
-
-    pub(crate) fn no_store(mut self) -> Self {
-        self.set(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        self
     }
 }
 

@@ -32,6 +32,7 @@ use crate::edge::connections::{Connections, MostOfOne};
 use crate::edge::door::Door;
 use crate::edge::drain::Drain;
 use crate::edge::endable_app::Endable;
+pub use crate::edge::listen_error::ListenError;
 pub use crate::edge::listening::Inherited;
 use crate::edge::listening::{Entrance, Listening};
 use crate::edge::pages::Pages;
@@ -39,7 +40,7 @@ use crate::edge::proxy::Proxy;
 use crate::edge::request_places::RequestPlaces;
 use crate::edge::serving::Serving;
 use crate::edge::upstreams::Prober;
-use crate::edge::upstreams::authorities::{self, Unreadable};
+use crate::edge::upstreams::authorities;
 use crate::flows::Gate;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
@@ -57,23 +58,6 @@ const TRIES: usize = 12;
 
 /// Open files that are kept for all else: the admin listener, authorization servers, the log.
 const OTHER_FILES: usize = 64;
-
-/// Why a gateway does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    #[error("{key} {address} is in use; stop what listens there, or choose another address for `{key}`")]
-    InUse { key: &'static str, address: SocketAddr },
-    #[error("{key} {address} cannot be listened on: {source}")]
-    Address { key: &'static str, address: SocketAddr, source: io::Error },
-    #[error(transparent)]
-    Certificates(#[from] Unreadable),
-    #[error("listen {address}: the certificates cannot be used: {why}")]
-    Tls { address: SocketAddr, why: String },
-    #[error("{0}")]
-    Upstream(String),
-    #[error("the pages cannot be set up: {0}")]
-    Pages(#[from] minijinja::Error),
-}
 
 /// A gateway that runs.
 #[derive(Debug)]

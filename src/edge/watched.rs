@@ -99,7 +99,7 @@ struct Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.inflow.is_written_to(false);
+        self.inflow.set_written_to(false);
         *self.gives_back.lock() = Some(std::mem::replace(&mut self.session, nobody()));
     }
 }
@@ -116,7 +116,7 @@ impl Custom for Watched {
         let came = tokio::select! {
             biased;
             came = self.session.read_body_or_idle(no_body_expected) => came?,
-            () = self.inflow.is_silent(self.silence) => {
+            () = self.inflow.until_silent(self.silence) => {
                 return Error::e_explain(ErrorType::ReadTimedout, "the upstream is silent");
             }
         };
@@ -127,9 +127,9 @@ impl Custom for Watched {
 
     /// However long the client takes to read it.
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        self.inflow.is_written_to(true);
+        self.inflow.set_written_to(true);
         let written = self.session.response_duplex_vec(tasks).await;
-        self.inflow.is_written_to(false);
+        self.inflow.set_written_to(false);
         // Also with a head, or with trailers.
         if matches!(written, Ok(true)) {
             self.inflow.answer_ended();
@@ -138,9 +138,9 @@ impl Custom for Watched {
     }
 
     async fn write_proxy_tasks(&mut self) -> Result<bool> {
-        self.inflow.is_written_to(true);
+        self.inflow.set_written_to(true);
         let written = self.session.write_downstream_proxy_tasks().await;
-        self.inflow.is_written_to(false);
+        self.inflow.set_written_to(false);
         written
     }
 

@@ -69,6 +69,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::config::settings::Settings;
 use crate::core::revocation::RevocationId;
 use crate::core::secret::Secret;
 use crate::core::session::grant::FamilyId;
@@ -85,6 +86,7 @@ use crate::state::open_requests::OpenRequests;
 use crate::state::refusals::Refusals;
 use crate::state::revocations::Revocations;
 use crate::state::sessions::Sessions;
+use crate::state::token_memory::Shares;
 use crate::state::used_proofs::UsedProofs;
 use crate::state::verified_tokens::VerifiedTokens;
 use brake::Brake;
@@ -160,21 +162,19 @@ impl Gate {
     /// Remembers nothing yet.
     pub fn new(live: Arc<Live>, metrics: Metrics, operators: Operators, ports: Ports) -> Self {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
-        let sessions = Sessions::new(live.settings.limits.token_memory / 2);
+        let shares = Shares::of(live.settings.limits.token_memory);
         let clock_skew = live.settings.largest_clock_skew();
-        let used_proofs = UsedProofs::new(live.settings.limits.token_memory / 2, clock_skew);
-        let used_page_proofs = UsedProofs::new(live.settings.limits.token_memory / 8, clock_skew);
         Self {
             fingerprint_key: FingerprintKey::from_random(&ports::random(&*random)),
-            verified_tokens: VerifiedTokens::new(live.settings.limits.token_memory),
-            made_assertions: MadeAssertions::new(live.settings.limits.token_memory / 2),
+            verified_tokens: VerifiedTokens::new(shares.verified_tokens),
+            made_assertions: MadeAssertions::new(shares.assertions),
             live: ArcSwap::new(live),
             exchanges: Exchanges::default(),
-            sessions,
+            sessions: Sessions::new(shares.sessions),
             seen_tokens: Arc::default(),
             revoked_there: KnownTokens::default(),
-            used_proofs,
-            used_page_proofs,
+            used_proofs: UsedProofs::new(shares.used_proofs, clock_skew),
+            used_page_proofs: UsedProofs::new(shares.used_page_proofs, clock_skew),
             brake: Brake::default(),
             open_requests: Arc::default(),
             errands: Errands::default(),
@@ -188,6 +188,19 @@ impl Gate {
             store,
             revocations,
             revocation_log,
+        }
+    }
+
+    /// What is remembered of tokens keeps to another configuration from here on.
+    pub fn keep_to(&self, settings: &Settings) {
+        let shares = Shares::of(settings.limits.token_memory);
+        self.verified_tokens.set_limit(shares.verified_tokens);
+        self.made_assertions.set_limit(shares.assertions);
+        self.sessions.set_limit(shares.sessions);
+        self.used_proofs.set_limit(shares.used_proofs);
+        self.used_page_proofs.set_limit(shares.used_page_proofs);
+        for used in [&self.used_proofs, &self.used_page_proofs] {
+            used.allow_clock_skew(settings.largest_clock_skew(), || self.clock.now());
         }
     }
 }

@@ -82,7 +82,7 @@ pub fn lasts(gate: &Gate, open: &Arc<OpenRequest>, permit: &Permit) {
         for id in ids.into_iter().flatten() {
             let Ok(Some((family, _))) = receipts::family_of(&*store, id).await else { continue };
             let Some(open) = open.upgrade() else { return };
-            open.token().is_of(family);
+            open.token().set_family(family);
             if let Some(lasting) = open.lasting() {
                 return requests.belongs(lasting, family);
             }
@@ -115,7 +115,7 @@ fn ends(gate: &Arc<Gate>, open: &Arc<OpenRequest>, now: Timestamp) -> Option<End
     match another(gate, open, lasting, now) {
         Some(token) => {
             let until = end_of(token.token(), now);
-            lasting.goes_on(Holds { token, until });
+            lasting.continue_by(Holds { token, until });
             None
         }
         None => Some(Ending::Expired),
@@ -178,7 +178,7 @@ async fn end_if_idle(gate: Arc<Gate>, open: Arc<OpenRequest>) {
     let is_over = family.as_ref().is_some_and(|family| family.over().is_some());
     let newest = family.map_or(0, |family| family.latest());
     let known = gate.sessions.know(session.family, KnownFamily::new(newest, used_at, is_over));
-    known.was_used(used_at);
+    known.mark_noted(used_at);
     if is_over {
         known.ends();
     }

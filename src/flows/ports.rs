@@ -131,7 +131,7 @@ impl StoreHealth {
     }
 
     /// Away since `now`, or since it was; `None`: up.
-    pub fn is_away(&mut self, why: Option<String>, now: Timestamp, alone: bool) {
+    pub fn set_away(&mut self, why: Option<String>, now: Timestamp, alone: bool) {
         let since = match self {
             Self::Up => now,
             Self::Away { since, .. } => *since,
@@ -254,7 +254,7 @@ pub trait RevocationLog: Debug + Send + Sync {
     }
 
     /// Loads the list into `tables`, where that did not happen yet, and keeps them in step for as long as it is polled.
-    /// Says to them how current they are ([`Revocations::is_complete`]).
+    /// Says to them how current they are ([`Revocations::mark_complete`]).
     fn follow(&self, tables: Arc<Revocations>) -> BoxFuture<'_, ()>;
 
     /// How what it keeps on this machine fares, as far as it knows without being asked now. Whether replicas can reach

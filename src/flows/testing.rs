@@ -96,12 +96,12 @@ impl MemoryStore {
     }
 
     /// While it is away every call is a fault, and nothing is put.
-    pub(crate) fn goes_away(&self, away: bool) {
+    pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
     }
 
     /// While it is full it answers, and nothing is put.
-    pub(crate) fn is_full(&self, full: bool) {
+    pub(crate) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::SeqCst);
     }
 
@@ -215,12 +215,12 @@ impl MemoryLog {
     fn feeds(&self, tables: &Arc<Revocations>) {
         let list = self.list.lock().unwrap();
         list.values().for_each(|known| tables.apply(&[Change::Add(known.clone())]));
-        tables.is_complete();
+        tables.mark_complete();
         self.tables.lock().unwrap().push(Arc::clone(tables));
     }
 
     /// While it is away nothing is appended.
-    pub(crate) fn goes_away(&self, away: bool) {
+    pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
     }
 

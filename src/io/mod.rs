@@ -5,7 +5,8 @@
 //!
 //! - `http_client`: calls authorization servers
 //! - `system`: clock, randomness, environment and addresses; `watched_clock`: the clock by which things are thrown away
-//! - `store`: what must outlive a request; `revocations`: the list of what was taken back
+//! - `store`: what must outlive a request; `revocations`: the list of what was taken back; `open_store`: both,
+//!   opened as the settings say
 //! - `handover`: the other process of a hand-over, and what the two say to each other
 //!
 //! Files and the machine:
@@ -27,6 +28,7 @@ pub mod http_client;
 pub mod key_files;
 pub mod line_writer;
 pub mod log;
+pub mod open_store;
 pub mod revocations;
 pub mod store;
 pub mod store_file;

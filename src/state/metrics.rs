@@ -4,6 +4,7 @@
 mod beginning;
 mod labels;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -20,6 +21,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::security_event::event::EventType;
 use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
+use beginning::Gone;
 pub use labels::{AsEndpoint, ExchangeOutcome, IntrospectionResult, Log, SignalResult};
 
 /// All series of one process. A clone writes to the same series.
@@ -60,6 +62,7 @@ pub struct Metrics {
     build_info: IntGaugeVec,
     in_flight: IntGauge,
     up_since: Gauge,
+    gone: Arc<Mutex<Gone>>,
 }
 
 /// Buckets for durations that a person or a page waits for, in seconds.
@@ -229,6 +232,7 @@ impl Metrics {
                 Gauge::new("start_time_seconds", "When this process was ready, Unix time.")?,
             )?,
             registry,
+            gone: Arc::default(),
         };
         // There from the beginning, so that the first is seen.
         for log in [Log::Access, Log::Messages] {

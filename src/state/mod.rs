@@ -10,6 +10,7 @@
 //! Tokens and sessions:
 //!
 //! - `verified_tokens`: tokens that were found good, with all that was found; `known_tokens`: the same by fingerprint alone
+//! - `token_memory`: how much room each has of what tokens may take
 //! - `used_proofs`: proofs of possession that were used; `assertions`: statements for upstreams that are still fresh
 //! - `sessions`: what is known here of sessions in `session` mode; `exchanges`: who waits here for which flight
 //!
@@ -40,6 +41,7 @@ pub mod open_requests;
 pub mod refusals;
 pub mod revocations;
 pub mod sessions;
+pub mod token_memory;
 pub mod transmitters;
 pub mod used_proofs;
 pub mod verified_tokens;

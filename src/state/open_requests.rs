@@ -154,7 +154,7 @@ impl Lasting {
     }
 
     /// It goes on by another token.
-    pub fn goes_on(&self, holds: Holds) {
+    pub fn continue_by(&self, holds: Holds) {
         *lock(&self.holds) = holds;
     }
 

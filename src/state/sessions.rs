@@ -149,7 +149,7 @@ impl KnownFamily {
     }
 
     /// Whether the store was not yet told that this generation arrived. Says so once.
-    pub fn is_first_seen(&self, generation: Generation) -> bool {
+    pub fn claim_first_sight(&self, generation: Generation) -> bool {
         let told = generation.saturating_add(1);
         self.told.load(Ordering::Relaxed) < told && self.told.fetch_max(told, Ordering::Relaxed) < told
     }
@@ -159,7 +159,7 @@ impl KnownFamily {
     }
 
     /// It is used now; whether the store is to be told, which it is once in `every`.
-    pub fn is_used(&self, now: Timestamp, every: Duration) -> bool {
+    pub fn record_use(&self, now: Timestamp, every: Duration) -> bool {
         self.used_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         let noted = self.noted_at.load(Ordering::Relaxed);
         now >= Timestamp::from_millis(noted).plus(every)
@@ -170,13 +170,13 @@ impl KnownFamily {
     }
 
     /// The store was told by an exchange, or another replica was.
-    pub fn was_used(&self, at: Timestamp) {
+    pub fn mark_noted(&self, at: Timestamp) {
         self.used_at.fetch_max(at.as_millis(), Ordering::Relaxed);
         self.noted_at.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
 
     /// The store did not take what it was told: with the next request it is told again.
-    pub fn was_not_noted(&self) {
+    pub fn mark_unnoted(&self) {
         self.noted_at.store(i64::MIN, Ordering::Relaxed);
         self.told.store(0, Ordering::Relaxed);
     }
@@ -389,13 +389,13 @@ mod tests {
         assert!(Arc::ptr_eq(&known, &again), "the first counts");
         let at = |seconds| AT.plus(Duration::from_secs(seconds));
         let every = Duration::from_secs(10);
-        let told: Vec<bool> = [5, 10, 11, 19, 20].map(|now| known.is_used(at(now), every)).into();
+        let told: Vec<bool> = [5, 10, 11, 19, 20].map(|now| known.record_use(at(now), every)).into();
         assert_eq!(told, [false, true, false, false, true]);
         assert_eq!(known.used_at(), at(20));
-        known.was_not_noted();
-        assert!(known.is_used(at(21), every));
-        assert!(known.is_first_seen(3) && !known.is_first_seen(3) && !known.is_first_seen(2));
-        assert!(known.is_first_seen(4) && !known.is_first_seen(4));
+        known.mark_unnoted();
+        assert!(known.record_use(at(21), every));
+        assert!(known.claim_first_sight(3) && !known.claim_first_sight(3) && !known.claim_first_sight(2));
+        assert!(known.claim_first_sight(4) && !known.claim_first_sight(4));
         known.saw(2);
         assert_eq!(known.newest(), 3);
         assert_eq!(known.paused(AT), None);

@@ -21,7 +21,7 @@ pub struct Transmitter {
 
 impl Transmitter {
     /// It sent something good.
-    pub fn was_heard(&self, now: Timestamp) {
+    pub fn mark_heard(&self, now: Timestamp) {
         self.heard_at.fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
@@ -136,7 +136,7 @@ mod tests {
         let before = Transmitters::new(&[signal(called(), TRANSMITTER)], &issuers, None);
         let one = before.by_iss(TRANSMITTER).unwrap();
         assert_eq!(one.heard_at(), None);
-        one.was_heard(NOW);
+        one.mark_heard(NOW);
         let read = crate::core::token::jwks::KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0;
         one.signer.begin_fetch(NOW).unwrap().succeeded(Arc::new(read));
         let after = Transmitters::new(&[signal(called(), TRANSMITTER)], &issuers, Some(&before));

@@ -72,7 +72,7 @@ impl Beside for Found {
         self.family.get().copied()
     }
 
-    fn is_of(&self, family: FamilyId) {
+    fn set_family(&self, family: FamilyId) {
         let _ = self.family.set(family);
     }
 }

@@ -5,7 +5,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::circles::{self, Allowed};
 use crate::source::Source;
+
+/// Path, module and tokens of one file.
+pub(crate) type FileOfSource = (String, Vec<String>, Source);
 
 /// A layer imports only itself and the layers listed before it.
 const LAYERS: [&str; 6] = ["core", "config", "state", "flows", "io", "edge"];
@@ -14,6 +18,9 @@ const STRANGERS: [&str; 2] = ["io", "edge"];
 
 /// The longest file, in lines before its tests.
 const LONGEST_FILE: usize = 500;
+
+/// How the names of functions begin that ask something.
+const QUESTIONS: [&str; 5] = ["can_", "has_", "is_", "may_", "was_"];
 
 /// What `core` must not name, as the beginning of a path.
 const NOT_IN_CORE: [&str; 22] = [
@@ -92,7 +99,7 @@ const EXCEPTIONS: [(&str, &str, &str); 1] = [(
 
 /// Every fault of the project.
 pub(crate) fn faults_of_project(root: &Path) -> Vec<String> {
-    let (mut faults, mut needed) = (faults(root), HashSet::new());
+    let (mut faults, mut needed) = (faults(root, &circles::ALLOWED), HashSet::new());
     faults.retain(|fault| {
         let excuse = EXCEPTIONS
             .iter()
@@ -107,11 +114,12 @@ pub(crate) fn faults_of_project(root: &Path) -> Vec<String> {
     faults
 }
 
-/// Every fault of the tree at `root`, which holds `src`.
-pub(crate) fn faults(root: &Path) -> Vec<String> {
+/// Every fault of the tree at `root`, which holds `src`, but for these circles.
+pub(crate) fn faults(root: &Path, allowed: &[Allowed<'_>]) -> Vec<String> {
     let mut faults = Vec::new();
     let sources = sources(root);
     assert!(!sources.is_empty(), "no sources under {}", root.display());
+    faults.extend(circles::faults(&sources, allowed));
     for (path, module, source) in sources {
         let layer = LAYERS.into_iter().find(|layer| module.first().is_some_and(|first| first == layer));
         let mut report = |line: usize, what: String| faults.push(format!("{path}:{line}: {what}"));
@@ -128,6 +136,7 @@ pub(crate) fn faults(root: &Path) -> Vec<String> {
         check_statics(&source, &mut report);
         check_map(&source, &mut report);
         check_log_targets(&source, &mut report);
+        check_questions(&source, &mut report);
         if source.lines_before_tests > LONGEST_FILE {
             let lines = source.lines_before_tests;
             report(1, format!("{lines} lines before its tests; cut it at {LONGEST_FILE}"));
@@ -136,8 +145,8 @@ pub(crate) fn faults(root: &Path) -> Vec<String> {
     faults
 }
 
-/// Path, module and tokens of every file; the files of test modules are marked as such.
-fn sources(root: &Path) -> Vec<(String, Vec<String>, Source)> {
+/// Every file; those of test modules are marked as such.
+fn sources(root: &Path) -> Vec<FileOfSource> {
     let mut files = Vec::new();
     rust_files(&root.join("src"), &mut files);
     files.sort();
@@ -295,6 +304,23 @@ fn check_log_targets(source: &Source, report: &mut impl FnMut(usize, String)) {
             let what =
                 "an event has its target right before it: `target: AUDIT` or `SECURITY`, state::log_targets";
             report(token.line, what.to_owned());
+        }
+    }
+}
+
+/// A function whose name asks something (`is_empty`) answers: one that gives nothing back does something, and says what.
+fn check_questions(source: &Source, report: &mut impl FnMut(usize, String)) {
+    for (at, token) in source.tokens.iter().enumerate().filter(|(_, token)| !token.in_test) {
+        let Some(name) = source.ident(at + 1).filter(|_| source.is_ident(at, "fn")) else { continue };
+        // That of an argument (`impl Fn() -> bool`) stands within parentheses, and so does the length of an array.
+        let mut depth = 0;
+        let answers = (at..source.tokens.len()).find_map(|at| {
+            let is = |text: &str| source.is_punct(at, text);
+            depth += i32::from(is("(") || is("[")) - i32::from(is(")") || is("]"));
+            (depth == 0 && (is("->") || is("{") || is(";"))).then(|| is("->"))
+        });
+        if QUESTIONS.iter().any(|word| name.starts_with(word)) && answers != Some(true) {
+            report(token.line, format!("`{name}` asks and gives no answer; name what it does"));
         }
     }
 }

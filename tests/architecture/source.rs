@@ -64,19 +64,28 @@ impl Source {
 
     /// The modules in files of their own that are declared under `#[cfg(test)]`.
     pub(crate) fn test_modules(&self) -> Vec<Vec<String>> {
-        self.modules(true)
-            .map(|(name, _)| self.module.iter().cloned().chain([name.to_owned()]).collect())
-            .collect()
+        let (mut inline, mut found) = (Inline::default(), Vec::new());
+        for at in 0..self.tokens.len() {
+            inline.pass(self, at);
+            if let Some(name) = self.declared(at, true) {
+                let within = self.module.iter().chain(inline.names()).cloned();
+                found.push(within.chain([name.to_owned()]).collect());
+            }
+        }
+        found
     }
 
     /// Names and lines of the modules in files of their own, those for tests or the others.
     pub(crate) fn modules(&self, for_tests: bool) -> impl Iterator<Item = (&str, usize)> {
-        let declares = move |at: &usize| {
-            self.tokens[*at].in_test == for_tests && self.is_ident(*at, "mod") && self.is_punct(*at + 2, ";")
-        };
         (0..self.tokens.len())
-            .filter(declares)
-            .filter_map(|at| self.ident(at + 1).map(|name| (name, self.tokens[at].line)))
+            .filter_map(move |at| self.declared(at, for_tests).map(|name| (name, self.tokens[at].line)))
+    }
+
+    /// The module in a file of its own that is declared there.
+    fn declared(&self, at: usize, for_tests: bool) -> Option<&str> {
+        let declares =
+            self.tokens[at].in_test == for_tests && self.is_ident(at, "mod") && self.is_punct(at + 2, ";");
+        self.ident(at + 1).filter(|_| declares)
     }
 
     pub(crate) fn is_ident(&self, at: usize, name: &str) -> bool {
@@ -90,22 +99,10 @@ impl Source {
     /// Every path that is named, in `use` trees and in the code.
     pub(crate) fn paths(&self) -> Vec<NamedPath> {
         let mut found = Vec::new();
-        // Inline modules that enclose the current token, with the brace depth at which each ends.
-        let mut inline: Vec<(String, usize)> = Vec::new();
-        let (mut depth, mut at) = (0, 0);
+        let (mut inline, mut at) = (Inline::default(), 0);
         while at < self.tokens.len() {
-            if self.is_punct(at, "{") {
-                depth += 1;
-            } else if self.is_punct(at, "}") {
-                depth -= 1;
-                if inline.last().is_some_and(|(_, end)| *end == depth) {
-                    inline.pop();
-                }
-            } else if self.is_ident(at, "mod") && self.is_punct(at + 2, "{") {
-                if let Some(name) = self.ident(at + 1) {
-                    inline.push((name.to_owned(), depth));
-                }
-            } else if self.is_ident(at, "use") && !self.is_punct(at + 1, "<") {
+            inline.pass(self, at);
+            if self.is_ident(at, "use") && !self.is_punct(at + 1, "<") {
                 let start = at;
                 let mut trees = Vec::new();
                 at = self.use_tree(at + 1, &[], &mut trees);
@@ -127,7 +124,7 @@ impl Source {
         found
     }
 
-    fn ident(&self, at: usize) -> Option<&str> {
+    pub(crate) fn ident(&self, at: usize) -> Option<&str> {
         self.tokens.get(at).and_then(ident)
     }
 
@@ -176,9 +173,9 @@ impl Source {
         at
     }
 
-    fn named(&self, segments: Vec<String>, at: usize, inline: &[(String, usize)]) -> NamedPath {
+    fn named(&self, segments: Vec<String>, at: usize, inline: &Inline) -> NamedPath {
         let mut here: Vec<String> = self.module.clone();
-        here.extend(inline.iter().map(|(name, _)| name.clone()));
+        here.extend(inline.names().cloned());
         let mut rest = segments.as_slice();
         let mut relative = false;
         while let Some((first, tail)) = rest.split_first() {
@@ -229,6 +226,33 @@ impl Source {
     /// Where the attribute that starts at `at` ends.
     fn attribute_end(&self, at: usize) -> Option<usize> {
         attribute_end(&self.tokens, at)
+    }
+}
+
+/// The inline modules that enclose a token, each with the brace depth at which it ends.
+#[derive(Debug, Default)]
+struct Inline {
+    open: Vec<(String, usize)>,
+    depth: usize,
+}
+
+impl Inline {
+    /// Goes on over the token at `at`, the one after that before.
+    fn pass(&mut self, source: &Source, at: usize) {
+        if source.is_punct(at, "{") {
+            self.depth += 1;
+        } else if source.is_punct(at, "}") {
+            self.depth -= 1;
+            if self.open.last().is_some_and(|(_, end)| *end == self.depth) {
+                self.open.pop();
+            }
+        } else if source.is_ident(at, "mod") && source.is_punct(at + 2, "{") {
+            self.open.extend(source.ident(at + 1).map(|name| (name.to_owned(), self.depth)));
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.open.iter().map(|(name, _)| name)
     }
 }
 

@@ -140,7 +140,7 @@ async fn what_no_target_may_have_is_escaped_where_there_is_a_space_and_else_refu
         ("/a b", Some("/a%20b")),
         ("/\u{e9} <\">", Some("/%C3%A9%20%3C%22%3E")),
         ("/x y?q=\u{e9}", Some("/x%20y?q=%C3%A9")),
-        ("/x?q=\"<>", Some("/x?q=\"<>")),
+        ("/x?q=\"<>", None),
         ("/x?q=\u{e9}", None),
         ("/\u{e9}", None),
         ("/a\"b", None),

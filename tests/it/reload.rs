@@ -13,7 +13,7 @@ use crate::support::client::{HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::tls::{Authority, Http2, connect};
 use crate::support::upstream::Upstream;
-use crate::support::{until, within};
+use crate::support::{eventually, until, within};
 
 /// What the gateway was started with, with these routes; `change` has the last word.
 pub fn settings(gateway: &Gateway, routes: &str, change: impl FnOnce(String) -> String) -> Settings {
@@ -147,11 +147,23 @@ routes: [{{ name: {name}, path: /x/*, to: {name}, public: true }}]\n",
     ] {
         assert!(before.contains(&format!("\ntollgate_{series}")), "{series} is not in:\n{before}");
     }
+    let mut late = gateway.connect().await;
+    late.send(request("GET", "/x/hold", &[], b"")).await;
+    eventually("the request at the upstream", || upstream.received().len() == 2).await;
     gateway.app.reload(settings(&gateway, &of("come"), |text| text)).unwrap();
-    let after = metrics().await;
-    let left: Vec<_> = after.lines().filter(|line| line.contains("gone\"")).collect();
-    assert!(left.is_empty(), "{left:?}");
-    assert!(after.contains("\ntollgate_unknown_kid_total{issuer=\"signals/come\"} 0"), "{after}");
+    let nothing_is_left = async || {
+        let after = metrics().await;
+        let left: Vec<_> = after.lines().filter(|line| line.contains("gone\"")).collect();
+        assert!(left.is_empty(), "{left:?}");
+        assert!(after.contains("\ntollgate_unknown_kid_total{issuer=\"signals/come\"} 0"), "{after}");
+    };
+    nothing_is_left().await;
+    // What was under way counts as what it began as, once it ends.
+    let noted = gateway.logged(2).await.len();
+    upstream.release(1);
+    assert_eq!(late.answer().await.status, 200);
+    gateway.logged(noted + 1).await;
+    nothing_is_left().await;
 }
 
 #[tokio::test]

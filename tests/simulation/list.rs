@@ -87,7 +87,7 @@ impl OwnList {
 
     fn of_file(file: (Records, Option<u64>), now: i64) -> Self {
         let tables = Revocations::new([7; 16]);
-        tables.is_complete();
+        tables.mark_complete();
         let loaded: Vec<_> = file.0.values().cloned().map(Change::Add).collect();
         tables.apply(&loaded);
         let (records, cursor) = file.clone();

@@ -2,6 +2,10 @@
 
 use http::StatusCode;
 
+use super::rows::{
+    LATER, SERVERS_WORDS, SHORTLY, away, bad, ended, from_server, no_room, proof, refused, row, token,
+    too_large, too_many, unproven, unusable,
+};
 use super::{Denial, SessionEnd};
 use crate::core::token::dpop::Wrong;
 use crate::core::token::security_event::{Code, Refused};
@@ -23,8 +27,6 @@ const NEWER_COOKIE: &str = "This cookie was exchanged again and again, each time
 const AT_SIGN_IN: &str = "You were signed in, but what you may use here was taken back. Try again; where that does not help, ask whoever runs this application.";
 const ITS_SHARE: &str =
     "This address has as many requests under way as one may have while there are many. Try again shortly.";
-const SHORTLY: &str = "Try again shortly.";
-const SERVERS_WORDS: &str = "error and error_description are the authorization server's.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
 
 /// What a refusal looks like from outside.
@@ -42,68 +44,8 @@ pub struct Facts {
 
 impl Denial {
     /// The one table of refusals.
-    #[allow(clippy::too_many_lines)] // a table
     pub fn facts(&self) -> Facts {
         use LogLevel::{Error, Info, Warn};
-        let row = |status, label, oauth_error, title, detail, level| Facts {
-            status,
-            label,
-            oauth_error,
-            title,
-            detail,
-            level,
-        };
-        let token = |label, detail| {
-            row(
-                StatusCode::UNAUTHORIZED,
-                label,
-                Some("invalid_token"),
-                "The access token is not valid",
-                detail,
-                Info,
-            )
-        };
-        let proof = |label, detail| {
-            row(
-                StatusCode::UNAUTHORIZED,
-                label,
-                Some("invalid_dpop_proof"),
-                "The DPoP proof is not valid",
-                detail,
-                Info,
-            )
-        };
-        let bad = |label, detail| {
-            row(
-                StatusCode::BAD_REQUEST,
-                label,
-                Some("invalid_request"),
-                "The request cannot be read in one way",
-                detail,
-                Info,
-            )
-        };
-        let refused = |label, error, title, detail| {
-            row(StatusCode::BAD_REQUEST, label, Some(error), title, detail, Info)
-        };
-        let unproven = |label, title, detail| row(StatusCode::UNAUTHORIZED, label, None, title, detail, Info);
-        let too_large = |label, title, detail| {
-            row(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, label, None, title, detail, Info)
-        };
-        let ended = |label, detail| refused(label, "invalid_grant", "The session has ended", detail);
-        let later = Some("temporarily_unavailable");
-        let away = |label, oauth_error, title, detail| {
-            row(StatusCode::SERVICE_UNAVAILABLE, label, oauth_error, title, detail, Error)
-        };
-        let too_many =
-            |label, title, detail| row(StatusCode::TOO_MANY_REQUESTS, label, later, title, detail, Info);
-        let no_room = |label, title| row(StatusCode::SERVICE_UNAVAILABLE, label, later, title, SHORTLY, Warn);
-        let unusable = |label, title, detail| {
-            row(StatusCode::BAD_GATEWAY, label, Some("server_error"), title, detail, Error)
-        };
-        let from_server = |label| {
-            row(StatusCode::BAD_REQUEST, label, None, "The authorization server refused", SERVERS_WORDS, Info)
-        };
         match self {
             Self::AmbiguousTarget(why) => bad("ambiguous_target", why),
             Self::BadRequest(why) => bad("bad_request", why),
@@ -425,21 +367,21 @@ impl Denial {
                 let title = "The issuer's keys are asked for again later";
                 let detail =
                     "The token was signed with a key that was not published when they were asked for last.";
-                row(StatusCode::SERVICE_UNAVAILABLE, "key_not_known_yet", later, title, detail, Info)
+                row(StatusCode::SERVICE_UNAVAILABLE, "key_not_known_yet", LATER, title, detail, Info)
             }
             Self::IntrospectionUnavailable => {
                 let title = "The token's issuer cannot be asked about it";
                 away("introspection_unavailable", None, title, SHORTLY)
             }
             Self::AuthorizationServerUnavailable | Self::AuthorizationServerBusy { .. } => {
-                away("as_unavailable", later, "The authorization server is not available", SESSION_STAYS)
+                away("as_unavailable", LATER, "The authorization server is not available", SESSION_STAYS)
             }
             Self::StoreUnavailable => {
-                away("store_unavailable", later, "The gateway's store is not available", SESSION_STAYS)
+                away("store_unavailable", LATER, "The gateway's store is not available", SESSION_STAYS)
             }
             Self::RevocationsUnavailable => {
                 let title = "The gateway does not know what was revoked lately";
-                away("revocations_unavailable", later, title, SHORTLY)
+                away("revocations_unavailable", LATER, title, SHORTLY)
             }
             Self::UpstreamUnavailable => {
                 let title = "The service behind the gateway is not available";

@@ -8,6 +8,7 @@
 //! is decided here. `detail` never repeats what the caller sent.
 
 mod facts;
+mod rows;
 
 use std::time::Duration;
 

@@ -227,7 +227,7 @@ impl RouteTable {
                 && !reading.is_own()
         };
         let in_any_case = |reading: &CanonicalPath| {
-            route.forwarding.case_sensitive || self.caseless.agrees(host, reading, &route.path)
+            route.forwarding.case_sensitive || self.caseless.agrees(host, reading, route)
         };
         let lenient = path.lenient_reading();
         let mut others: Vec<CanonicalPath> = lenient.iter().flat_map(|it| path.cut_readings(it)).collect();

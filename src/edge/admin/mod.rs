@@ -104,6 +104,7 @@ impl Admin {
         self.tell_ages_of_keys();
         self.gate.metrics.certificates(&self.certificates(&self.gate.live.load()));
         self.serving.load().upstreams.tell(&self.gate.metrics);
+        self.gate.metrics.forget_again();
         let Operators { access_log, messages, .. } = &self.gate.operators;
         for (log, lines) in [(Log::Access, access_log), (Log::Messages, messages)] {
             self.gate.metrics.log_lines_lost(log, lines.newly_lost());

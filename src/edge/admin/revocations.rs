@@ -16,7 +16,7 @@ use crate::core::revocation::wanted::{Mistake, Wanted};
 use crate::core::revocation::{Kind, Revocation, RevocationId, Rule, Whose};
 use crate::flows::Gate;
 use crate::flows::ports::{Part, StoreFault};
-use crate::flows::revoke::{RevokeError, lift, revoke};
+use crate::flows::revoke::{RevokeError, doubt, lift, revoke};
 use crate::state::live::Live;
 use crate::state::log_targets::AUDIT;
 
@@ -57,6 +57,9 @@ struct Shown<'r> {
     /// Each of those who hold a block, where that is not an operator alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     held_by: Vec<ShownHolder>,
+    /// Why it may not be what was meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<String>,
 }
 
 /// One who holds a block, until when and why.
@@ -106,6 +109,7 @@ impl<'r> Shown<'r> {
             made_by: made_by.as_deref(),
             reason: reason.as_deref(),
             held_by: held_by.iter().map(ShownHolder::of).collect(),
+            doubt: doubt(live, target),
         }
     }
 }

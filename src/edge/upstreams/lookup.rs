@@ -155,7 +155,7 @@ impl Lookup {
     }
 
     /// This address is well: it has its turn.
-    pub(super) fn will_do(&self, address: SocketAddr) {
+    pub(super) fn prefer(&self, address: SocketAddr) {
         let found = self.found.load();
         let Some(found) = found.as_ref() else { return };
         if let Some(at) = found.addresses.iter().position(|known| *known == address) {
@@ -299,9 +299,9 @@ pub(super) mod tests {
         assert_eq!(lookup.addresses(PATIENCE).await, [at(2), at(3), at(1)]);
         lookup.next_after(at(3));
         assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(2)), "it was not in use");
-        lookup.will_do(at(1));
+        lookup.prefer(at(1));
         assert_eq!(lookup.addresses(PATIENCE).await, [at(1), at(2), at(3)]);
-        lookup.will_do(at(9));
+        lookup.prefer(at(9));
         assert_eq!(lookup.address(&[], PATIENCE).await, Some(at(1)), "it is none of them");
         let nowhere = Arc::new(Lookup::new("no-such-host.invalid".to_owned(), 81));
         nowhere.next_after(at(1));

@@ -27,7 +27,7 @@ use ahash::HashMap;
 use balance::Balancer;
 pub(crate) use health::Prober;
 use serde_json::Value;
-pub(crate) use server::{Server, may_switch, over_http1, set_timeouts};
+pub(crate) use server::{Server, allow_switch, over_http1, set_timeouts};
 #[cfg(test)]
 pub(in crate::edge) use tests::upstream_at;
 use tokio::time::Instant;
@@ -98,7 +98,7 @@ impl Upstreams {
         for upstream in self.0.values() {
             for server in &upstream.servers {
                 if upstream.settings.health.is_none() {
-                    server.standing.is_no_longer_checked();
+                    server.standing.stop_checking();
                 }
                 upstream.tell(server);
             }

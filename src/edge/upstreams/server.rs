@@ -46,7 +46,7 @@ pub(crate) struct Server {
     pub(crate) host_header: HeaderValue,
     template: HttpPeer,
     lookup: Option<Arc<Lookup>>,
-    /// Of its connections; see [`Self::is_asked_over_http2_again`].
+    /// Of its connections; see [`Self::allow_http2_again`].
     generation: Arc<AtomicU64>,
     pub(super) standing: Arc<Standing>,
 }
@@ -141,7 +141,7 @@ impl Server {
     /// It is well there: requests go to this address.
     pub(super) fn well_at(&self, peer: &HttpPeer) {
         if let (Some(lookup), PeerAddress::Inet(address)) = (&self.lookup, &peer._address) {
-            lookup.will_do(*address);
+            lookup.prefer(*address);
         }
     }
 
@@ -152,7 +152,7 @@ impl Server {
 
     /// It wanted one request over HTTP/1.1 (RFC 9113 section 7). pingora would give it no other from then on, and remembers
     /// that by what tells its connections apart: so they are others from here on.
-    pub(crate) fn is_asked_over_http2_again(&self) {
+    pub(crate) fn allow_http2_again(&self) {
         let next = |generation| (generation < GENERATIONS).then_some(generation + 1);
         let _ = self.generation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
@@ -174,7 +174,7 @@ pub(crate) fn over_http1(peer: &mut HttpPeer) {
 }
 
 /// Prepares a connection for a request that may switch protocols. It serves this request alone.
-pub(crate) fn may_switch(peer: &mut HttpPeer) {
+pub(crate) fn allow_switch(peer: &mut HttpPeer) {
     peer.options.custom_l4 = Some(Arc::new(Connector));
     // Neither taken from those that other requests left, nor kept for them.
     peer.group_key = !peer.group_key;
@@ -269,7 +269,7 @@ pub(super) mod tests {
             seen.insert(peer.group_key);
             over_http1(&mut peer);
             assert!(!seen.contains(&peer.group_key), "apart from those over HTTP/2");
-            server.is_asked_over_http2_again();
+            server.allow_http2_again();
         }
         assert_eq!(seen.len() as u64, GENERATIONS + 1);
     }

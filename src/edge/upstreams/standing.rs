@@ -100,7 +100,7 @@ impl Standing {
     }
 
     /// Nobody asks any more how it is.
-    pub(super) fn is_no_longer_checked(&self) {
+    pub(super) fn stop_checking(&self) {
         self.failed_checks.store(0, Relaxed);
         self.sick.store(false, Relaxed);
     }
@@ -165,7 +165,7 @@ mod tests {
         assert!(standing.checked(true) && standing.takes_requests(|| 0));
         standing.checked(false);
         standing.checked(false);
-        standing.is_no_longer_checked();
+        standing.stop_checking();
         assert!(standing.is_healthy());
     }
 

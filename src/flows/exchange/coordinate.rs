@@ -61,12 +61,12 @@ pub(in crate::flows) async fn change<T>(
     let (store, clock) = (&*gate.store, &*gate.clock);
     let unknown = || {
         let mut family = Family::of(grant);
-        family.may_live(timeouts);
+        family.extend_life(timeouts);
         Some(family)
     };
     let step = |family: &mut Family, now| {
         let outcome = step(family, now);
-        family.may_live(timeouts);
+        family.extend_life(timeouts);
         outcome
     };
     change_known(store, clock, grant.family, unknown, step).await?.ok_or(Denial::StoreUnavailable)

@@ -165,7 +165,12 @@ pub(super) async fn judge(
             judged.verified = Some(found);
         }
         Err(denial) => {
+            let is_taken_back = denial == Denial::Revoked && !matches!(exchanged, For::RefreshToken(_));
             judged.add_refused(client, rules, &answer.access_token, denial)?;
+            if is_taken_back {
+                // Whatever else the client takes.
+                judged.unusable = Some(Denial::Revoked);
+            }
             judged.unusable = bound_to_others(&answer.access_token, exchanged.key()).or(judged.unusable);
         }
     }

@@ -137,7 +137,7 @@ impl Seen {
         let Self { store, clock, found, .. } = self;
         let known = family_of(&**store, found.beside.marks.id).await.map_err(|_| Denial::StoreUnavailable)?;
         let Some((family, generation)) = known else { return Ok(false) };
-        found.beside.is_of(family);
+        found.beside.set_family(family);
         self.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), clock.now());
         let step = |known: &mut Family, _| known.token_seen(generation);
         change_known(&**store, &**clock, family, || None, step).await.map(|_| true)

@@ -73,7 +73,7 @@ pub async fn hear_signal(
     let (heard, transmitter) = verify(gate, live, head, text, now).await?;
     let word = Word { gate, live, head, signal: &transmitter.settings, now };
     word.obey(&heard).await.map_err(|fault| unavailable(&fault))?;
-    transmitter.was_heard(now);
+    transmitter.mark_heard(now);
     Ok(Heard {
         signal: transmitter.settings.name.clone(),
         subject: heard.events().iter().find_map(|event| subject_of(&event.follows)),

@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::settings::Settings;
 use crate::core::ids::IssuerName;
 use crate::core::revocation::wanted::{KnownIssuers, Mistake, Wanted};
 use crate::core::revocation::{Change, Hold, Kind, Revocation, RevocationId, Rule, Target, Whose};
@@ -147,40 +148,33 @@ fn read(
     let (mut revocations, mut mistakes) = (Vec::with_capacity(wanted.len()), Vec::new());
     for (at, wanted) in wanted.into_iter().enumerate() {
         match wanted.read(&issuers, |target| hold(live, target), now, by.clone()) {
-            Ok(revocation) => match misnamed(live, &revocation.target) {
-                None => revocations.push(revocation),
-                Some(mistake) => mistakes.push((at, mistake)),
-            },
+            Ok(revocation) => revocations.push(revocation),
             Err(wrong) => mistakes.extend(wrong.into_iter().map(|mistake| (at, mistake))),
         }
     }
     if mistakes.is_empty() { Ok(revocations) } else { Err(mistakes) }
 }
 
-/// Tokens name a client by its `client_id`: an entry with its name in config.yaml would refuse nothing, and nobody would
-/// notice.
-fn misnamed(live: &Live, target: &Target) -> Option<Mistake> {
-    let settings = &live.settings;
+/// What who asked for this should know: tokens name a client by its `client_id`, so an entry with the name of a client in
+/// config.yaml may refuse nothing. It may name another application of the issuer as well, so it is made all the same.
+pub fn doubt(live: &Live, target: &Target) -> Option<String> {
     let is_concerned = |issuer: &IssuerName| match &target.whose {
         Whose::All => true,
         Whose::Of(iss) => {
             live.issuers.by_name(issuer).is_some_and(|issuer| issuer.settings.rules.iss == *iss)
         }
     };
-    let with_cookies = settings
-        .clients
-        .iter()
-        .map(|client| (client.name.as_str(), client.client_id.as_str(), &client.issuer));
-    let native = settings.native_clients.iter();
-    let native = native.map(|client| (client.name.as_str(), client.client_id.as_str(), &client.issuer));
+    let Settings { clients, native_clients, .. } = &*live.settings;
+    let with_cookies = clients.iter().map(|client| (&client.name, &client.client_id, &client.issuer));
+    let native = native_clients.iter().map(|client| (&client.name, &client.client_id, &client.issuer));
     let mut concerned = with_cookies.chain(native).filter(|(.., issuer)| is_concerned(issuer));
-    if target.kind != Kind::Client || concerned.clone().any(|(_, client_id, _)| client_id == target.value) {
+    if target.kind != Kind::Client || concerned.clone().any(|(_, client_id, _)| *client_id == target.value) {
         return None;
     }
-    let (name, client_id, _) = concerned.find(|(name, ..)| *name == target.value)?;
-    let what =
-        format!("{name} is what config.yaml calls the client; tokens call it {client_id}, so revoke that");
-    Some(Mistake { member: "value", what })
+    let (name, client_id, _) = concerned.find(|(name, ..)| name.as_str() == target.value)?;
+    Some(format!(
+        "no client of config.yaml has this client_id; tokens call the one that is named {name} there {client_id}"
+    ))
 }
 
 /// How long what this names can live.

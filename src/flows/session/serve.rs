@@ -173,7 +173,7 @@ async fn exchanged(
     let next = session_cookie::open(at.live, at.client, answer.cookie.expose());
     let next = next.ok_or_else(|| refused(Denial::Internal))?;
     known.saw(next.generation);
-    known.was_used(next.last_used_at);
+    known.mark_noted(next.last_used_at);
     let ride = found.with_cookie.then(|| ride(at, &next, answer, found.age)).flatten();
     match with_answer(at, next, known, answer, found.age).await {
         Ok(served) => Ok(InSession { ride, ..served }),

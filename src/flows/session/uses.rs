@@ -37,7 +37,7 @@ pub(super) async fn known(at: At<'_>, grant: &Grant, is_enough: bool) -> Result<
 /// [`Denial::StoreUnavailable`]
 pub(super) async fn look_again(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Result<(), Denial> {
     let found = look(at, grant).await?;
-    known.was_used(found.used_at());
+    known.mark_noted(found.used_at());
     known.saw(found.newest());
     if found.is_over() {
         known.ends();
@@ -59,9 +59,9 @@ async fn look(at: At<'_>, grant: &Grant) -> Result<KnownFamily, Denial> {
 
 /// A request of the session was found good.
 pub(super) fn note(at: At<'_>, grant: &Grant, known: &Arc<KnownFamily>, counts: bool, now: Timestamp) {
-    let is_used = counts && known.is_used(now, at.client.idle_timeout / 10);
+    let is_used = counts && known.record_use(now, at.client.idle_timeout / 10);
     // The first cookie of a family has no answer before it that could be lost.
-    let arrived = known.is_first_seen(grant.generation) && grant.generation > 0;
+    let arrived = known.claim_first_sight(grant.generation) && grant.generation > 0;
     if !is_used && !arrived {
         return;
     }
@@ -77,7 +77,7 @@ pub(super) fn note(at: At<'_>, grant: &Grant, known: &Arc<KnownFamily>, counts: 
             }
         });
         if told.await.is_err() {
-            known.was_not_noted();
+            known.mark_unnoted();
         }
     });
 }

@@ -99,7 +99,7 @@ impl Conversation {
                 None => tracing::info!(%error, "the process that took over is not asked any more"),
             }
         }
-        shared.is_gone();
+        shared.mark_gone();
         if let Some(tables) = tables {
             tables.nobody_follows();
         }
@@ -130,7 +130,7 @@ async fn listen(shared: &Shared, hears: &mut Hears, tables: Option<&Revocations>
 
 impl Drop for Conversation {
     fn drop(&mut self) {
-        self.shared.is_gone();
+        self.shared.mark_gone();
     }
 }
 
@@ -140,7 +140,7 @@ impl Shared {
     }
 
     /// Nobody waits from here on.
-    fn is_gone(&self) {
+    fn mark_gone(&self) {
         let now = self.clock.now();
         let mut asked = self.asked();
         asked.gone_since.get_or_insert(now);

@@ -93,9 +93,9 @@ impl Keeping {
     }
 
     /// `None`: it is not.
-    pub(in crate::io) fn is_away(&self, why: Option<String>) {
+    pub(in crate::io) fn set_away(&self, why: Option<String>) {
         let now = self.clock.now();
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).is_away(why, now, false);
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).set_away(why, now, false);
     }
 }
 

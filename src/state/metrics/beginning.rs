@@ -4,6 +4,7 @@
 //! Only what has a closed set of labels can begin so: outcomes of clients, causes, results. docs/metrics.md names them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
 
 use prometheus::IntCounterVec;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
@@ -50,30 +51,63 @@ impl Metrics {
         }
     }
 
-    /// The series of routes, upstreams, issuers and transmitters that a reload took away are gone. Requests that began before
-    /// still count under their names.
-    pub fn forget_what_is_no_more<'s>(&self, before: &'s Settings, after: &'s Settings) {
-        let routes = |settings: &'s Settings| settings.routes.iter().map(|route| route.name.as_str());
-        let routes = gone(routes(before), routes(after));
-        for series in [&self.requests, &self.denials, &self.report_only_denials] {
-            forget_gone(series, "route", &routes);
+    /// The series of routes, upstreams, issuers and transmitters that a reload took away are gone.
+    pub fn forget_what_is_no_more(&self, before: &Settings, after: &Settings) {
+        let mut lock = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = &mut *lock;
+        for (names, here, there) in [
+            (&mut gone.routes, routes(before), routes(after)),
+            (&mut gone.upstreams, upstreams(before), upstreams(after)),
+            (&mut gone.issuers, issuers(before), issuers(after)),
+            (&mut gone.signals, signals(before), signals(after)),
+        ] {
+            names.extend(here);
+            names.retain(|name| !there.contains(name));
         }
-        forget_gone(&self.request_duration, "route", &routes);
-        let upstreams =
-            |settings: &'s Settings| settings.upstreams.iter().map(|upstream| upstream.name.as_str());
-        forget_gone(&self.planted_cookies, "upstream", &gone(upstreams(before), upstreams(after)));
-        let (called_before, called_after) = (before.called(), after.called());
-        let issuers = gone(
-            called_before.iter().map(|called| called.name.as_str()),
-            called_after.iter().map(|called| called.name.as_str()),
-        );
-        for series in [&self.tokens_verified, &self.key_fetches, &self.unknown_kid, &self.introspections] {
-            forget_gone(series, "issuer", &issuers);
-        }
-        forget_gone(&self.as_request_duration, "issuer", &issuers);
-        let signals = |settings: &'s Settings| settings.signals.iter().map(|signal| signal.name.as_str());
-        forget_gone(&self.signals, "signal", &gone(signals(before), signals(after)));
+        drop(lock);
+        self.forget_again();
     }
+
+    /// What was under way at a reload, and ended after it, still counted under names that are none any more.
+    pub fn forget_again(&self) {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        for series in [&self.requests, &self.denials, &self.report_only_denials] {
+            forget_gone(series, "route", &gone.routes);
+        }
+        forget_gone(&self.request_duration, "route", &gone.routes);
+        forget_gone(&self.planted_cookies, "upstream", &gone.upstreams);
+        for series in [&self.tokens_verified, &self.key_fetches, &self.unknown_kid, &self.introspections] {
+            forget_gone(series, "issuer", &gone.issuers);
+        }
+        forget_gone(&self.as_request_duration, "issuer", &gone.issuers);
+        forget_gone(&self.signals, "signal", &gone.signals);
+    }
+}
+
+/// Names that were of something once, and are of nothing now. As many as configurations ever had.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    routes: HashSet<String>,
+    upstreams: HashSet<String>,
+    /// Transmitters too, by how they are called as issuers of keys.
+    issuers: HashSet<String>,
+    signals: HashSet<String>,
+}
+
+fn routes(settings: &Settings) -> HashSet<String> {
+    settings.routes.iter().map(|route| route.name.as_str().to_owned()).collect()
+}
+
+fn upstreams(settings: &Settings) -> HashSet<String> {
+    settings.upstreams.iter().map(|upstream| upstream.name.as_str().to_owned()).collect()
+}
+
+fn issuers(settings: &Settings) -> HashSet<String> {
+    settings.called().iter().map(|called| called.name.as_str().to_owned()).collect()
+}
+
+fn signals(settings: &Settings) -> HashSet<String> {
+    settings.signals.iter().map(|signal| signal.name.as_str().to_owned()).collect()
 }
 
 /// Takes those series away whose `label` is none of `known`.
@@ -82,8 +116,11 @@ fn forget_others(series: &IntCounterVec, label: &str, known: &[&str]) {
 }
 
 /// Takes those series away whose `label` is one of `gone`.
-fn forget_gone<T: MetricVecBuilder>(series: &MetricVec<T>, label: &str, gone: &HashSet<&str>) {
-    forget(series, |labels| labels.get(label).is_some_and(|value| gone.contains(value)));
+fn forget_gone<T: MetricVecBuilder>(series: &MetricVec<T>, label: &str, gone: &HashSet<String>) {
+    if gone.is_empty() {
+        return;
+    }
+    forget(series, |labels| labels.get(label).is_some_and(|value| gone.contains(*value)));
 }
 
 /// Takes those series away that are gone by their labels.
@@ -100,12 +137,6 @@ pub(super) fn forget<T: MetricVecBuilder>(
             }
         }
     }
-}
-
-/// The names of before that are none any more.
-fn gone<'s>(before: impl Iterator<Item = &'s str>, after: impl Iterator<Item = &'s str>) -> HashSet<&'s str> {
-    let after: HashSet<_> = after.collect();
-    before.filter(|name| !after.contains(name)).collect()
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Freshness {
         u64::try_from(millis).unwrap_or(FOR_GOOD - 2).saturating_add(1)
     }
 
-    pub(super) fn is_for_good(&self) {
+    pub(super) fn set_for_good(&self) {
         self.as_of.fetch_max(self.millis(Instant::now()), Ordering::AcqRel);
         self.until.store(FOR_GOOD, Ordering::Release);
     }

@@ -203,12 +203,12 @@ impl Revocations {
     }
 
     /// All that was acknowledged is applied, now and whenever something is: the gate is open for good.
-    pub fn is_complete(&self) {
-        self.freshness.is_for_good();
+    pub fn mark_complete(&self) {
+        self.freshness.set_for_good();
     }
 
     /// All that was acknowledged anywhere before `as_of` has been applied. The gate stays open for `staleness` after it.
-    pub fn is_complete_as_of(&self, as_of: AsOf, staleness: Duration) {
+    pub fn mark_complete_as_of(&self, as_of: AsOf, staleness: Duration) {
         self.freshness.set(as_of, staleness);
     }
 
@@ -258,7 +258,7 @@ mod tests {
 
     fn loaded() -> Revocations {
         let revocations = Revocations::new([7; 16]);
-        revocations.is_complete();
+        revocations.mark_complete();
         revocations
     }
 
@@ -321,7 +321,7 @@ mod tests {
         let (revocations, now) = (Revocations::new([7; 16]), moment(1));
         let facts = |revocations: &Revocations| admits(revocations, now);
         let is_complete = |staleness| {
-            revocations.is_complete_as_of(AsOf { steady: Instant::now(), wall: now }, staleness);
+            revocations.mark_complete_as_of(AsOf { steady: Instant::now(), wall: now }, staleness);
         };
         assert_eq!(revocations.currency(now), Currency::Unknown);
         assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
@@ -337,7 +337,7 @@ mod tests {
         assert_eq!(facts(&revocations), Ok(()), "an older word does not take back a newer one");
         revocations.nobody_follows();
         assert_eq!(facts(&revocations), Err(Denial::RevocationsUnavailable));
-        revocations.is_complete();
+        revocations.mark_complete();
         assert_eq!(facts(&revocations), Ok(()), "somebody follows again");
         assert!(matches!(revocations.currency(now), Currency::Current { age: Duration::ZERO }));
         revocations.nobody_follows();
@@ -349,7 +349,7 @@ mod tests {
     fn a_list_grows_old_while_the_machine_sleeps_and_no_younger_when_its_clock_is_put_back() {
         let (revocations, staleness) = (Revocations::new([7; 16]), Duration::from_secs(300));
         let (steady, now) = (Instant::now(), Timestamp::from_secs(1_800_000_000));
-        revocations.is_complete_as_of(AsOf { steady, wall: now }, staleness);
+        revocations.mark_complete_as_of(AsOf { steady, wall: now }, staleness);
         assert_eq!(admits(&revocations, now.plus(Duration::from_secs(299))), Ok(()));
         // The clock that nobody sets stood still.
         let woken = now.plus(2 * HOUR);
@@ -358,16 +358,16 @@ mod tests {
         let stale = revocations.currency(woken);
         assert!(matches!(stale, Currency::Stale { age } if age >= 2 * HOUR), "{stale:?}");
         // It is heard again.
-        revocations.is_complete_as_of(AsOf { steady: Instant::now(), wall: woken }, staleness);
+        revocations.mark_complete_as_of(AsOf { steady: Instant::now(), wall: woken }, staleness);
         assert_eq!(admits(&revocations, woken), Ok(()));
         // The clock is put back, and what is heard then counts by it.
         assert_eq!(admits(&revocations, now), Ok(()));
-        revocations.is_complete_as_of(AsOf { steady: Instant::now(), wall: now }, staleness);
+        revocations.mark_complete_as_of(AsOf { steady: Instant::now(), wall: now }, staleness);
         assert_eq!(admits(&revocations, now.plus(2 * staleness)), Err(Denial::RevocationsUnavailable));
 
         let old = Revocations::new([7; 16]);
         let steady = Instant::now().checked_sub(staleness).expect("a machine that runs for some minutes");
-        old.is_complete_as_of(AsOf { steady, wall: now }, staleness);
+        old.mark_complete_as_of(AsOf { steady, wall: now }, staleness);
         for back in [Duration::ZERO, HOUR] {
             assert_eq!(admits(&old, now.minus(back)), Err(Denial::RevocationsUnavailable), "{back:?}");
             assert!(matches!(old.currency(now.minus(back)), Currency::Stale { .. }), "{back:?}");

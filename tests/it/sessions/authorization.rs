@@ -31,7 +31,7 @@ async fn authorization_beside_a_session_decides_alone_and_the_cookie_is_not_look
             (forged.as_str(), "bad_signature"),
             ("Bearer a.b.c", "token_malformed"),
             ("Bearer", "token_malformed"),
-            ("Basic YWxpY2U6c2VjcmV0", "no_credential"),
+            ("Basic YWxpY2U6c2VjcmV0", "scheme_not_taken"),
         ] {
             let answer = ask(authorization).await;
             let said = format!("urn:tollgate:refusal:{reason}");

@@ -57,13 +57,16 @@ impl Caseless {
     }
 
     /// Whether the path leads to `found`, or to what differs from it by case alone, in whatever case it is read.
-    pub(super) fn agrees(&self, host: &str, path: &CanonicalPath, found: &PathPattern) -> bool {
+    pub(super) fn agrees(&self, host: &str, path: &CanonicalPath, found: &Route) -> bool {
         if !self.has_capitals && !path.has_capitals() {
             return true;
         }
-        let other = self.lookup(host, path);
-        other.is_some_and(|other| other.has_shape_of(found))
-            && (!path.is_own_but_for_case() || found.covers_own_paths_but_for_case())
+        // A host of its own may hide `found` behind another pattern: whoever wrote that one need not have thought of `found`.
+        let is_there = |(_, other): &(usize, Arc<Route>)| {
+            other.path.has_shape_of(&found.path) && other.host == found.host
+        };
+        self.root.find(host, path.as_str()).and_then(Methods::first).is_some_and(is_there)
+            && (!path.is_own_but_for_case() || found.path.covers_own_paths_but_for_case())
     }
 
     /// The same of a path whose encoded slashes were taken for slashes: nothing is there that `found` does not cover, or
@@ -261,6 +264,23 @@ mod tests {
             [("a.example", "/ADMIN/x", "400"), ("b.example", "/ADMIN/x", "/*"), ("b.example", "/PUT", "400")]
         {
             assert_eq!(found(&table, host, &Method::GET, path), expected, "{host} {path}");
+        }
+    }
+
+    #[test]
+    fn what_a_host_of_its_own_protects_in_another_case_is_no_route_without_that_host() {
+        for host in ["admin.example.com", "*.example.com"] {
+            let table =
+                RouteTable::build(&[route("/Reports/*", Some(host), None), route("/reports/*", None, None)])
+                    .unwrap();
+            for (host, path, expected) in [
+                ("admin.example.com", "/reports/x", "400"),
+                ("admin.example.com", "/REPORTS/x", "404"),
+                ("admin.example.com", "/Reports/x", "/Reports/*"),
+                ("other.example", "/reports/x", "/reports/*"),
+            ] {
+                assert_eq!(found(&table, host, &Method::GET, path), expected, "{host} {path}");
+            }
         }
     }
 

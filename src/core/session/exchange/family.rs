@@ -467,7 +467,7 @@ impl Family {
     }
 
     /// Grants of this family may live so long; where a timeout was shortened, older cookies may say more.
-    pub fn may_live(&mut self, timeouts: Timeouts) {
+    pub fn extend_life(&mut self, timeouts: Timeouts) {
         self.keep_until = self.keep_until.max(self.signed_in_at.plus(timeouts.absolute));
     }
 

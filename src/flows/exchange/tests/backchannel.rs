@@ -120,17 +120,23 @@ async fn who_signs_in_again_in_the_same_session_at_the_issuer_is_in_and_what_was
 /// The authorization server gave the code before the sign-out, and the browser was slow.
 #[tokio::test]
 async fn a_sign_in_that_was_under_way_at_the_sign_out_makes_no_session() {
-    let scene = Scene::strict();
-    let token = logout_token(&scene, json!({ "sid": "sid-1" }));
-    scene.is_told(&token).await.unwrap();
-    scene.pass(2);
-    let id_token = id_token(
-        &json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": "alice", "sid": "sid-1" }),
-    );
-    let tokens = access_token(&scene, json!({ "jti": "t", "iat": scene.clock.now().as_secs() - 3 }));
-    let Instead::With(tokens) = tokens else { panic!("not tokens") };
-    scene.next(Instead::With(with(tokens, json!({ "id_token": id_token }))));
-    assert_eq!(scene.post(None, &code_exchange()).await.unwrap_err().denial, Denial::TakenBack);
+    // Whatever access tokens its client takes, and whether the token names the session itself.
+    for (accept_any_access_token, sid) in
+        [(false, None), (true, None), (false, Some("sid-1")), (true, Some("sid-1"))]
+    {
+        let scene = Scene::with(Client { accept_any_access_token, ..client() }, Duration::from_secs(5));
+        let token = logout_token(&scene, json!({ "sid": "sid-1" }));
+        scene.is_told(&token).await.unwrap();
+        scene.pass(2);
+        let id_token = id_token(
+            &json!({ "iss": AS, "aud": "web-app", "exp": 1_800_000_000, "sub": "alice", "sid": "sid-1" }),
+        );
+        let claims = json!({ "jti": "t", "sid": sid, "iat": scene.clock.now().as_secs() - 3 });
+        let Instead::With(tokens) = access_token(&scene, claims) else { panic!("not tokens") };
+        scene.next(Instead::With(with(tokens, json!({ "id_token": id_token }))));
+        let refused = scene.post(None, &code_exchange()).await.unwrap_err().denial;
+        assert_eq!(refused, Denial::TakenBack, "{accept_any_access_token} {sid:?}");
+    }
 }
 
 #[tokio::test]
@@ -219,13 +225,13 @@ async fn while_it_cannot_be_written_down_the_issuer_is_told_to_send_it_again() {
     let scene = Scene::strict();
     let session = scene.signed_in("alice", "sid-1", "t").await;
     let token = logout_token(&scene, json!({ "sid": "sid-1" }));
-    scene.log.goes_away(true);
+    scene.log.set_away(true);
     assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable);
     assert!(!scene.is_out(&session).await);
-    scene.log.goes_away(false);
-    scene.store.goes_away(true);
+    scene.log.set_away(false);
+    scene.store.set_away(true);
     assert_eq!(scene.is_told(&token).await.unwrap_err(), Denial::StoreUnavailable);
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     scene.is_told(&token).await.unwrap();
     assert!(matches!(scene.is_told(&token).await, Err(Denial::LogoutTokenOver(_))));
     assert_eq!(scene.takes(&session.1).await, Err(Denial::Revoked));

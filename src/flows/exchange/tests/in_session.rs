@@ -196,12 +196,12 @@ async fn after_its_first_request_here_a_session_is_served_from_memory() {
     let scene = Scene::in_session();
     let cookie = scene.session(300).await;
     assert_eq!(scene.good(&cookie).await, None);
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     for _ in 0..3 {
         assert_eq!(scene.good(&cookie).await, None);
     }
     assert_eq!(scene.asked(), 0);
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     let elsewhere = scene.replica();
     assert_eq!(elsewhere.good(&cookie).await, None, "a restart or another replica finds it in the store");
     assert_eq!(elsewhere.asked(), 0);
@@ -358,9 +358,9 @@ async fn a_cookie_whose_answer_was_long_in_coming_leaves_while_it_is_the_newest(
     let ride = scene.ask(&first).await.unwrap().ride.unwrap();
     scene.pass(55);
     assert!(session::may_leave(&scene.gate, &ride).await);
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     assert!(!session::may_leave(&scene.gate, &ride).await, "nobody knows whether it is the newest");
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     scene.pass(244);
     scene.next_token("token-2");
     scene.good(&cookie_in(&ride.set_cookie)).await.unwrap();
@@ -391,7 +391,7 @@ async fn what_is_not_of_our_pages_reaches_neither_store_nor_server() {
     let scene = Scene::in_session();
     let cookie = scene.session(300).await;
     scene.pass(301);
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     let mut foreign = asks(&cookie);
     foreign.insert(ORIGIN, HeaderValue::from_static("https://evil.example"));
     for headers in [headers(Some(&cookie)), foreign] {

@@ -130,7 +130,7 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
 /// Although the store is away for a moment, for all or for writing, when the token is used for the first time.
 #[tokio::test]
 async fn a_token_that_is_used_proves_receipt_although_the_store_failed_the_first_time() {
-    for fails in [MemoryStore::goes_away, MemoryStore::is_full] {
+    for fails in [MemoryStore::set_away, MemoryStore::set_full] {
         let scene = Scene::strict();
         scene.next(access_token(&scene, json!({})));
         let first = scene.signed_in_cookie().await;
@@ -276,7 +276,7 @@ async fn a_flight_whose_request_has_left_keeps_its_lease_for_longer_than_an_answ
 async fn a_store_that_is_away_is_503_and_costs_no_session() {
     let scene = Scene::new();
     let cookie = scene.signed_in_cookie().await;
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     let refusal = scene.refresh(&cookie).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::StoreUnavailable);
     assert!(refusal.set_cookie.is_none());
@@ -286,7 +286,7 @@ async fn a_store_that_is_away_is_503_and_costs_no_session() {
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::StoreUnavailable);
     assert_eq!(scene.asked(), 1, "neither a cookie nor a code was spent");
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     assert_eq!(scene.refresh(&cookie).await.unwrap().outcome, "rotated");
 }
 
@@ -297,11 +297,11 @@ async fn what_came_while_the_store_was_away_is_kept_when_it_is_back() {
     scene.server.answers.forget_permits(PLENTY);
     let refusal = scene.refresh(&cookie).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::AuthorizationServerUnavailable);
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     scene.server.answers.add_permits(1);
     until("the server replaced the token", || scene.server.made.load(Ordering::SeqCst) == 2).await;
     assert_eq!(scene.refresh(&cookie).await.unwrap_err().denial, Denial::StoreUnavailable);
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     until("it landed", || scene.gate.exchanges.is_empty()).await;
     let answer = scene.replica().refresh(&cookie).await.unwrap();
     assert_eq!((answer.outcome, scene.asked()), ("answered_again", 2));
@@ -328,12 +328,12 @@ async fn a_session_that_an_answer_ends_is_ended_when_the_store_is_back() {
     let cookie = scene.signed_in_cookie().await;
     scene.server.answers.forget_permits(PLENTY);
     assert!(scene.refresh(&cookie).await.is_err());
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     scene.next(Instead::With(json!({ "id_token": id_token_of("mallory") })));
     scene.server.answers.add_permits(1);
     until("the server replaced the token", || scene.server.made.load(Ordering::SeqCst) == 2).await;
     assert_eq!(scene.refresh(&cookie).await.unwrap_err().denial, Denial::StoreUnavailable);
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     until("its end is in the store", || scene.gate.exchanges.is_empty()).await;
     let refusal = scene.replica().refresh(&cookie).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked));

@@ -237,12 +237,12 @@ async fn a_store_that_is_away_only_delays_the_second_look() {
     // As on a replica that does not know of it yet.
     let mut replica = scene.replica();
     Arc::get_mut(&mut replica.gate).unwrap().revocations = Arc::new(Revocations::new([1; 16]));
-    replica.gate.revocations.is_complete();
+    replica.gate.revocations.mark_complete();
     let (_, token) = replica.signed_in_with(json!({ "jti": "t" }), Some(&id_token_of("alice"))).await;
     assert_eq!(scene.takes(&token).await, Ok(()), "nothing names it yet");
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(scene.takes(&token).await, Err(Denial::Revoked));
 }
@@ -366,13 +366,13 @@ const EVERYWHERE: &str = "client_id=web-app&everywhere=true";
 async fn nothing_is_said_to_be_revoked_that_is_not_durable() {
     let scene = Scene::strict();
     let (cookie, token) = scene.signed_in_with(json!({ "jti": "t" }), None).await;
-    scene.log.goes_away(true);
+    scene.log.set_away(true);
     let refused = scene.revoke(json!({ "kind": "jti", "value": "t" })).await;
     assert!(matches!(refused, Err(RevokeError::Store(_))));
     assert_eq!(scene.takes(&token).await, Ok(()));
     let refusal = scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap_err();
     assert_eq!(refusal.denial, Denial::StoreUnavailable);
-    scene.log.goes_away(false);
+    scene.log.set_away(false);
     assert_eq!(scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap().status, 204);
     assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "when it is asked again");
 }

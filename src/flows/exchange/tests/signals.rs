@@ -279,13 +279,13 @@ async fn while_it_cannot_be_written_down_the_transmitter_is_told_to_send_it_agai
         let here = Listening::new();
         let session = here.signed_in("alice", "1", "t").await;
         let set = here.set(event, json!({}));
-        here.log.goes_away(true);
+        here.log.set_away(true);
         assert_eq!(here.is_told(&set).await.unwrap_err(), Denial::StoreUnavailable);
         assert!(!here.is_out(&session).await);
-        here.log.goes_away(false);
-        here.store.goes_away(true);
+        here.log.set_away(false);
+        here.store.set_away(true);
         assert_eq!(here.is_told(&set).await.unwrap_err(), Denial::StoreUnavailable);
-        here.store.goes_away(false);
+        here.store.set_away(false);
         here.is_told(&set).await.unwrap();
         assert_eq!(here.takes(&session.1).await, Err(Denial::Revoked));
         here.is_told(&set).await.unwrap();
@@ -309,8 +309,8 @@ async fn that_it_was_heard_is_noted_durably_and_forgotten_in_time() {
 #[tokio::test]
 async fn what_changes_nothing_needs_no_store() {
     let here = Listening::new();
-    here.store.goes_away(true);
-    here.log.goes_away(true);
+    here.store.set_away(true);
+    here.log.set_away(true);
     let updated = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated";
     for (event, payload, name, result) in [
         (VERIFICATION, json!({ "state": "x" }), "verification", "acknowledged"),

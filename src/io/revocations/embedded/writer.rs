@@ -79,7 +79,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("{ENDED}");
-            self.shared.keeping.is_away(Some(ENDED.to_owned()));
+            self.shared.keeping.set_away(Some(ENDED.to_owned()));
         }
     }
 }
@@ -160,7 +160,8 @@ impl Writer {
             Errand::Close(answer) => drop(answer.send(self.give_up())),
             Errand::Open(answer) => {
                 let opened = self.take_back();
-                let opened = opened.inspect_err(|error| self.shared.keeping.is_away(Some(error.to_string())));
+                let opened =
+                    opened.inspect_err(|error| self.shared.keeping.set_away(Some(error.to_string())));
                 drop(answer.send(opened));
             }
         }
@@ -243,7 +244,7 @@ impl Writer {
         if self.shared.keeping.why_away() != why {
             tracing::error!(%error, "nothing can be revoked until the list can be written; what is revoked stays so");
         }
-        self.shared.keeping.is_away(why);
+        self.shared.keeping.set_away(why);
     }
 
     /// What is due: to open a file that failed, to load a piece, to take out what has ended.
@@ -279,7 +280,7 @@ impl Writer {
                 self.apply(&there);
                 drop(self.shared.shelf.replace(Some(file)));
                 self.at = At::Open;
-                self.shared.keeping.is_away(None);
+                self.shared.keeping.set_away(None);
                 tracing::warn!("the list of revocations can be written again");
             }
             Err(error) => self.goes_away(&error),
@@ -296,7 +297,7 @@ impl Writer {
         };
         let has_more = has_more?;
         if !has_more {
-            tables.is_complete();
+            tables.mark_complete();
             *loaded = Loaded::Whole;
         }
         Ok(has_more)
@@ -368,7 +369,7 @@ impl Writer {
                 }
             }
         }
-        self.shared.keeping.is_away(None);
+        self.shared.keeping.set_away(None);
         self.shared.keeping.opened();
         Ok(())
     }

@@ -101,7 +101,7 @@ impl Follower {
                 () = sleep(self.shared.tuning.poll) => {}
                 () = self.shared.wake.notified() => {}
                 // A list that waits for the file is not to wait for the next poll.
-                () = is_done(&self.file) => {}
+                () = until_done(&self.file) => {}
             }
         }
     }
@@ -114,13 +114,13 @@ impl Follower {
         match self.step().await {
             Ok(has_more) => has_more,
             Err(fault) => {
-                self.is_hindered(&fault);
+                self.report_hindrance(&fault);
                 false
             }
         }
     }
 
-    fn is_hindered(&mut self, fault: &StoreFault) {
+    fn report_hindrance(&mut self, fault: &StoreFault) {
         let Shared { link, tuning, clock, .. } = &*self.shared;
         let is_up = || link.health() == StoreHealth::Up;
         let (why, is_told) = match fault {
@@ -136,10 +136,10 @@ impl Follower {
                 "the list of revocations in Redis is not followed; this process lets in nobody once what it knows is too old"
             );
         }
-        self.shared.hindered().is_away(Some(why.clone()), clock.now(), false);
+        self.shared.hindered().set_away(Some(why.clone()), clock.now(), false);
     }
 
-    fn is_followed(&mut self) {
+    fn report_followed(&mut self) {
         if self.hindrance.is_over() {
             *self.shared.hindered() = StoreHealth::Up;
             tracing::warn!("the list of revocations in Redis is followed again");
@@ -167,11 +167,11 @@ impl Follower {
         }
         let has_more = self.cursor.is_some_and(|cursor| cursor.seq < last);
         if !has_more {
-            self.tables.is_complete_as_of(AsOf { steady: began, wall: now }, self.shared.max_staleness);
-            self.is_followed();
+            self.tables.mark_complete_as_of(AsOf { steady: began, wall: now }, self.shared.max_staleness);
+            self.report_followed();
             self.synced_at = Some(now);
             if self.waiting.is_empty() && matches!(self.file, File::Open) {
-                self.shared.local.is_complete_at(now);
+                self.shared.local.mark_complete_at(now);
             }
         }
         Ok(has_more)
@@ -195,12 +195,12 @@ impl Follower {
         if matches!(self.file, File::Open | File::Writing { .. }) {
             self.waiting.extend(all);
         }
-        self.is_at(at);
+        self.advance_to(at);
         Ok(())
     }
 
     /// All up to here is in the tables, and in the file or on its way there.
-    pub(super) fn is_at(&mut self, at: Position) {
+    pub(super) fn advance_to(&mut self, at: Position) {
         self.cursor = Some(at);
         let further = self.applied.filter(|applied| applied.epoch == at.epoch && applied.seq > at.seq);
         let applied = further.unwrap_or(at);
@@ -236,7 +236,7 @@ impl Follower {
             }
             File::Opening { opening } => match opening.now_or_never() {
                 None => {}
-                Some(opened) => self.is_opened(opened.ok().flatten()).await,
+                Some(opened) => self.on_opened(opened.ok().flatten()).await,
             },
             File::Writing { writing, up_to } => {
                 let up_to = *up_to;
@@ -270,7 +270,7 @@ impl Follower {
         self.file = File::Shut { again: Instant::now() + pause };
     }
 
-    async fn is_opened(&mut self, opened: Option<Mark>) {
+    async fn on_opened(&mut self, opened: Option<Mark>) {
         match opened {
             Some(mark) => self.go_on_with(mark, Instant::now() + AHEAD).await,
             None => self.shut(AGAIN),
@@ -301,7 +301,7 @@ impl Follower {
         }
         self.file = File::Open;
         if let Some(position) = mark.position {
-            self.is_at(position);
+            self.advance_to(position);
             self.tell(|progress| progress.written = position.seq);
         }
         let (now, staleness) = (self.shared.clock.now(), self.shared.max_staleness);
@@ -310,7 +310,7 @@ impl Follower {
             mark.synced_at.filter(|at| *at <= now).map(|at| now.since(at).saturating_add(loading.elapsed()));
         let as_of = |age| Some(AsOf { steady: Instant::now().checked_sub(age)?, wall: now.minus(age) });
         if let Some(as_of) = age.filter(|age| *age < staleness).and_then(as_of) {
-            self.tables.is_complete_as_of(as_of, staleness);
+            self.tables.mark_complete_as_of(as_of, staleness);
         }
     }
 
@@ -330,7 +330,7 @@ impl Follower {
 }
 
 /// Comes when what goes on with the file is done; never where nothing goes on.
-async fn is_done(file: &File) {
+async fn until_done(file: &File) {
     let is_finished = || match file {
         File::Writing { writing, .. } => writing.is_finished(),
         File::Opening { opening } => opening.is_finished(),

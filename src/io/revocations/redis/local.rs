@@ -61,7 +61,7 @@ impl Local {
         }
     }
 
-    pub(super) fn may_be_opened(&self, may: bool) {
+    pub(super) fn set_may_open(&self, may: bool) {
         self.may_open.store(may, Ordering::Release);
     }
 
@@ -69,7 +69,7 @@ impl Local {
         self.may_open.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_complete_at(&self, at: Timestamp) {
+    pub(super) fn mark_complete_at(&self, at: Timestamp) {
         self.complete_at.store(at.as_millis(), Ordering::Release);
     }
 
@@ -82,16 +82,16 @@ impl Local {
     }
 
     /// `None`: it is not. Gives why it was.
-    fn is_away(&self, why: Option<String>) -> Option<String> {
+    fn set_away(&self, why: Option<String>) -> Option<String> {
         let now = self.clock.now();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let before = health.clone().why_away();
-        health.is_away(why, now, true);
+        health.set_away(why, now, true);
         before
     }
 
     fn goes_away(&self, why: String) {
-        if self.is_away(Some(why.clone())).as_ref() != Some(&why) {
+        if self.set_away(Some(why.clone())).as_ref() != Some(&why) {
             tracing::error!(
                 why,
                 "the list of revocations cannot be kept here; it is followed in Redis all the same, but without it this \
@@ -118,7 +118,7 @@ impl Local {
         let mark = self.outcome(opened)?;
         // It may have been told to close since.
         self.read(|_| Ok(())).await?.ok()?;
-        if self.is_away(None).is_some() {
+        if self.set_away(None).is_some() {
             tracing::warn!("the list of revocations can be kept here again");
         }
         Some(mark)
@@ -196,7 +196,7 @@ impl Local {
         spawn_blocking(move || match local.shelf.with(|file| file.write_marked(&changes, &mark)) {
             Some(Ok(())) => {
                 if let Some(at) = mark.synced_at {
-                    local.is_complete_at(at);
+                    local.mark_complete_at(at);
                 }
                 true
             }
@@ -313,11 +313,11 @@ mod tests {
         let local = Arc::new(Local::new(folder.path(), backend, disk, clock, false));
         let is_open = || local.shelf.with(|_| ()).is_some();
         for is_this_process_turn in [false, true] {
-            local.may_be_opened(true);
+            local.set_may_open(true);
             faults.reads_hang.store(true, Ordering::SeqCst);
             let opened = local.open().await;
             let why_away = local.why_away();
-            local.may_be_opened(is_this_process_turn);
+            local.set_may_open(is_this_process_turn);
             faults.reads_hang.store(false, Ordering::SeqCst);
             assert_eq!((opened.is_some(), why_away.as_deref()), (false, Some(NO_ANSWER)));
             if is_this_process_turn {

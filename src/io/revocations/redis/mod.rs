@@ -172,7 +172,7 @@ impl Exclusive for RedisLog {
     fn open(&self) -> BoxFuture<'_, Result<(), String>> {
         async {
             let before = self.shared.progress.borrow().openings;
-            self.shared.local.may_be_opened(true);
+            self.shared.local.set_may_open(true);
             self.follower_is(OPENING, |progress| progress.openings > before).await;
             Ok(())
         }
@@ -181,7 +181,7 @@ impl Exclusive for RedisLog {
 
     fn close(&self) -> BoxFuture<'_, Result<(), String>> {
         async {
-            self.shared.local.may_be_opened(false);
+            self.shared.local.set_may_open(false);
             self.shared.local.close().await
         }
         .boxed()

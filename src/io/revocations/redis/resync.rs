@@ -82,7 +82,7 @@ impl Follower {
         }
         // It may be further than the log is now: what takes those numbers is new.
         self.applied = None;
-        self.is_at(begin);
+        self.advance_to(begin);
         self.keep(Vec::new(), Mark { position: Some(begin), ..Mark::default() }).await;
         if matches!(self.file, File::Open) {
             self.tell(|progress| progress.written = begin.seq);

@@ -63,7 +63,7 @@ impl Drop for Writer {
     /// A thread that ends by a panic must not leave a store that looks well.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.shared.keeping.is_away(Some(ENDED.to_owned()));
+            self.shared.keeping.set_away(Some(ENDED.to_owned()));
         }
     }
 }
@@ -206,7 +206,7 @@ impl Writer {
         if self.shared.keeping.why_away() != why {
             tracing::error!(%error, "the store cannot write; what needs it is refused until it can");
         }
-        self.shared.keeping.is_away(why);
+        self.shared.keeping.set_away(why);
     }
 
     /// What is due: to open a file that failed, to take out what has ended.
@@ -238,7 +238,7 @@ impl Writer {
                     self.settle(&put.key, written);
                 }
                 self.at = At::Open(file);
-                self.shared.keeping.is_away(None);
+                self.shared.keeping.set_away(None);
                 tracing::warn!("the store can write again");
             }
             Err(error) => self.goes_away(&error),
@@ -307,7 +307,7 @@ impl Writer {
     /// As [`Self::take_back`]; the store is away for that until the file is open.
     fn open_or_say_why(&mut self) -> Result<(), StoreFileError> {
         let opened = self.take_back();
-        opened.inspect_err(|error| self.shared.keeping.is_away(Some(error.to_string())))
+        opened.inspect_err(|error| self.shared.keeping.set_away(Some(error.to_string())))
     }
 
     /// Opens the file that was given up. What another process wrote meanwhile counts.
@@ -333,7 +333,7 @@ impl Writer {
             }
         }
         self.at = At::Open(file);
-        self.shared.keeping.is_away(None);
+        self.shared.keeping.set_away(None);
         self.shared.keeping.opened();
         Ok(())
     }

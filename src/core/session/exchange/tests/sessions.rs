@@ -222,7 +222,7 @@ fn access_tokens_are_known_until_they_end_and_not_without_bound() {
 #[test]
 fn what_a_session_handed_out_last_is_known_for_as_long_as_it_may_pass() {
     let mut family = Family::of(&grant());
-    family.may_live(WINDOWS.timeouts);
+    family.extend_life(WINDOWS.timeouts);
     let session = family.keep_until();
     assert_eq!(session, family.signed_in_at().plus(WINDOWS.timeouts.absolute));
     let expires_at = session.plus(Duration::from_secs(3600));

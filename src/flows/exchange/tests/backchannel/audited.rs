@@ -34,7 +34,7 @@ async fn who_was_signed_out_is_named_as_the_access_log_names_people() {
         scene.is_told(&logout_token(&scene, json!({ "sid": "sid-1", "jti": "logout-2" }))).await.unwrap();
         let text = lines.text();
         assert_eq!(text.contains("alice"), is_named, "{subject:?}: {text}");
-        assert_eq!(lines.count("audit"), 2, "{text}");
+        assert_eq!(lines.count("event=\"audit\""), 2, "{text}");
         assert!(text.contains("sid-1"), "a session is nobody's name: {text}");
     }
 }

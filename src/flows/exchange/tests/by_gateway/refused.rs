@@ -181,11 +181,11 @@ async fn while_the_store_is_away_no_code_is_spent_and_the_same_sign_in_goes_on_l
     let scene = Scene::with(by_gateway(), Duration::from_secs(5));
     let mut browser = Browser::default();
     let asked = scene.login(&mut browser, "client_id=web-app&return_to=/app").await.unwrap();
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     let refused = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
     let refusal = refused.unwrap_err();
     assert_eq!((refusal.denial, scene.asked()), (Denial::StoreUnavailable, 0));
     browser.takes(&refusal.set_cookies);
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     assert_eq!(scene.back(&mut browser, &asked, "cross-site").await.unwrap().goes_to, "/app");
 }

@@ -22,10 +22,10 @@ async fn a_sign_out_ends_the_session_here_and_leads_to_the_server() {
     let refused = scene.log_out(&foreign, "client_id=web-app", By::Navigation).await.unwrap_err();
     assert_eq!(refused.denial, Denial::OriginNotAllowed);
     let own = browser.goes("same-origin");
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     let refused = scene.log_out(&own, "client_id=web-app", By::Navigation).await.unwrap_err();
     assert!(refused.denial == Denial::StoreUnavailable && refused.set_cookie.is_none());
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
 
     let script = scene.log_out(&own, "client_id=web-app", By::Script).await.unwrap();
     let back = "post_logout_redirect_uri=https%3A%2F%2Fgate.example%2Fbye";

@@ -234,20 +234,20 @@ async fn a_session_that_the_server_ended_is_over_and_its_cookie_goes() {
 async fn an_outage_of_the_store_ends_no_session() {
     let scene = Scene::in_session();
     let cookie = scene.session(300).await;
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     let unknown = scene.replica();
     for replica in [&unknown, &scene] {
         assert_eq!(replica.denied(&cookie).await, (Denial::StoreUnavailable, None));
     }
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     assert_eq!(scene.good(&cookie).await, None);
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     scene.pass(295);
     assert_eq!(scene.good(&cookie).await, None, "its access token is good");
     scene.pass(60);
     assert_eq!(scene.denied(&cookie).await, (Denial::StoreUnavailable, None));
     assert_eq!(scene.asked(), 0);
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     scene.next_token("token-1");
     assert!(scene.good(&cookie).await.is_some());
 }

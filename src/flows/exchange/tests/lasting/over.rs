@@ -23,7 +23,7 @@ async fn what_lasts_ends_with_its_session_however_often_that_is_used_and_a_downl
     let known = scene.gate.sessions.know(family, KnownFamily::new(0, began, false));
     for _ in 0..DAY / 1800 - 1 {
         scene.pass(1800);
-        known.was_used(scene.clock.now());
+        known.mark_noted(scene.clock.now());
         assert_eq!(scene.ending(&lasting), None);
     }
     scene.pass(1799);

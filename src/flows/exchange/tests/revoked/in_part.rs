@@ -50,7 +50,7 @@ async fn whose_sessions_cannot_be_ended_holds_up_no_other_second_look() {
     // Where nobody knows of it yet.
     let mut replica = scene.replica();
     Arc::get_mut(&mut replica.gate).unwrap().revocations = Arc::new(Revocations::new([1; 16]));
-    replica.gate.revocations.is_complete();
+    replica.gate.revocations.mark_complete();
     for round in ["first", "again"] {
         let (_, token) = signed_in(&replica, "bob", round).await;
         assert_eq!(scene.takes(&token).await, Ok(()), "{round}: nothing names it yet");
@@ -107,7 +107,7 @@ async fn memory_that_stands_in_for_the_store_is_not_taken_for_nobody_being_signe
         let alone = Alone { shared: scene.store.clone(), memory };
         Arc::get_mut(&mut scene.gate).unwrap().store = Arc::new(alone);
         let (cookie, token) = signed_in(&scene, "alice", "a").await;
-        scene.store.goes_away(true);
+        scene.store.set_away(true);
         let family = scene.grant_of(&cookie).family.to_string();
         let value = match kind {
             "sub" => "alice",
@@ -120,7 +120,7 @@ async fn memory_that_stands_in_for_the_store_is_not_taken_for_nobody_being_signe
         // However long it is away.
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert_eq!(scene.takes(&token).await, Ok(()), "{kind}: nothing names it yet");
-        scene.store.goes_away(false);
+        scene.store.set_away(false);
         tokio::time::sleep(Duration::from_secs(11)).await;
         assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{kind}");
     }

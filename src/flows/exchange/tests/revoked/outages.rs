@@ -30,8 +30,8 @@ impl Scene {
 async fn a_spent_cookie_that_comes_over_and_over_while_nothing_can_be_written_leaves_one_errand() {
     let scene = Scene::strict();
     let (spent, tokens) = scene.spent().await;
-    scene.store.is_full(true);
-    scene.log.goes_away(true);
+    scene.store.set_full(true);
+    scene.log.set_away(true);
     for _ in 0..50 {
         assert_eq!(scene.refresh(&spent).await.unwrap_err().denial, Denial::StoreUnavailable);
     }
@@ -40,13 +40,13 @@ async fn a_spent_cookie_that_comes_over_and_over_while_nothing_can_be_written_le
     let refusal = scene.delete(&headers(Some(&spent)), "client_id=web-app&everywhere=true").await;
     assert!(refusal.is_err());
     assert_eq!(scene.errands_left().await, 1);
-    scene.log.goes_away(false);
+    scene.log.set_away(false);
     assert_eq!((scene.errands_left().await, scene.families().len()), (0, 1));
     for token in &tokens {
         assert_eq!(scene.takes(token).await, Err(Denial::Revoked));
     }
     // It is over for whoever comes next, too.
-    scene.store.is_full(false);
+    scene.store.set_full(false);
     assert!(matches!(scene.refresh(&spent).await.unwrap_err().denial, Denial::SessionEnded(_)));
     assert_eq!(scene.errands_left().await, 0);
 }
@@ -61,14 +61,14 @@ async fn what_comes_while_an_errand_tries_is_named_by_that_one() {
         expires_at: scene.clock.now().plus(Duration::from_secs(60)),
         generation: 0,
     };
-    scene.log.goes_away(true);
+    scene.log.set_away(true);
     for number in 0..20 {
         name_tokens_in_background(&scene.gate, family, &[issued(number)]);
         // In the middle of its attempts, and of its pauses.
         tokio::time::sleep(Duration::from_millis(170)).await;
     }
     assert_eq!(scene.errands_left().await, 1);
-    scene.log.goes_away(false);
+    scene.log.set_away(false);
     assert_eq!(scene.errands_left().await, 0);
     let now = scene.clock.now();
     assert!((0..20).all(|number| scene.gate.revocations.names_token(issued(number).id, now)));
@@ -107,7 +107,7 @@ async fn whoever_signs_out_everywhere_over_and_over_while_the_store_is_away_leav
     let (cookie, _) = scene.signed_in_with(json!({ "jti": "t" }), Some(&id_token_of("alice"))).await;
     scene.delete(&headers(Some(&cookie)), EVERYWHERE).await.unwrap();
     assert_eq!(scene.errands_left().await, 0);
-    scene.store.goes_away(true);
+    scene.store.set_away(true);
     for _ in 0..50 {
         let refusal = scene.delete(&headers(Some(&cookie)), EVERYWHERE).await.unwrap_err();
         assert_eq!(refusal.denial, Denial::StoreUnavailable);
@@ -115,7 +115,7 @@ async fn whoever_signs_out_everywhere_over_and_over_while_the_store_is_away_leav
         tokio::task::yield_now().await;
     }
     assert_eq!(scene.errands_left().await, 1);
-    scene.store.goes_away(false);
+    scene.store.set_away(false);
     assert_eq!(scene.errands_left().await, 0);
 }
 
@@ -130,7 +130,7 @@ async fn what_is_asked_for_again_meanwhile_is_looked_for_once_more() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut replica = scene.replica();
     Arc::get_mut(&mut replica.gate).unwrap().revocations = Arc::new(Revocations::new([1; 16]));
-    replica.gate.revocations.is_complete();
+    replica.gate.revocations.mark_complete();
     let (_, token) = replica.signed_in_with(json!({ "jti": "t" }), Some(&id_token_of("alice"))).await;
     assert_eq!(scene.takes(&token).await, Ok(()), "nothing names it yet");
     assert_eq!(scene.errands_left().await, 0);

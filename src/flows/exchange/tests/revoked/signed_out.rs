@@ -87,10 +87,10 @@ async fn who_could_not_be_signed_out_everywhere_is_when_they_ask_again_and_not_t
     let claims = |jti: &str| json!({ "jti": jti, "sub": "alice" });
     let (here, _) = scene.signed_in_with(claims("t"), None).await;
     let (there, other) = scene.signed_in_with(claims("u"), None).await;
-    scene.log.goes_away(true);
+    scene.log.set_away(true);
     let refusal = scene.delete(&headers(Some(&here)), EVERYWHERE).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::StoreUnavailable);
-    scene.log.goes_away(false);
+    scene.log.set_away(false);
     assert_eq!(scene.takes(&other).await, Ok(()));
     let mut named = Vec::new();
     for _ in 0..2 {

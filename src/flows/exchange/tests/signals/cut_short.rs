@@ -56,7 +56,7 @@ impl Troubled {
         }
         self.reached.add_permits(1);
         self.goes_on.acquire().await.unwrap().forget();
-        self.log.goes_away(trouble == Trouble::IsOvertakenAndAway);
+        self.log.set_away(trouble == Trouble::IsOvertakenAndAway);
         let done = call.await;
         if trouble == Trouble::IsOvertakenAndCutShort {
             *self.trouble.lock().unwrap() = Trouble::IsAway;
@@ -151,7 +151,7 @@ impl Listening {
                 telling.await
             }
         };
-        self.log.goes_away(false);
+        self.log.set_away(false);
         troubled.left.store(-1, Ordering::SeqCst);
         if told.is_err() {
             self.is_told(set).await.unwrap();
