@@ -26,7 +26,7 @@ pub(crate) const ALLOWED: [Allowed<'_>; 9] = [
             "token",
         ],
         "a denial names what it refuses (`dpop::Wrong`, `SessionEnd`), and whoever refuses names `Denial`; \
-         `TokenFacts` and `Algorithm` stand with the route and the token, and are of more than these",
+         `TokenFacts` stands with the route and `Algorithm` with the token, and others need them, too",
     ),
     ("src/core/denial", &["facts", "rows"], "one table of refusals, in two files because of its length"),
     ("src/core/token", &["bearer", "subprotocol"], "`is_b64token` is the grammar of both places of a token"),
@@ -36,7 +36,8 @@ pub(crate) const ALLOWED: [Allowed<'_>; 9] = [
     (
         "src/flows",
         &["admit", "exchange", "pass_through", "revoke", "session", "sign_out", "token_endpoint"],
-        "`exchange::At`, `SessionSide` and the answers of the token endpoint stand with their first user",
+        "`exchange::At`, `SessionSide` and `OAuthAnswer` stand with one of their users; and a revocation changes sessions, \
+         whose changes name tokens to the list of revocations",
     ),
     (
         "src/io/revocations/redis",

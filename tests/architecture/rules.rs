@@ -331,7 +331,7 @@ const UNLISTED: usize = 3;
 /// A header that lists modules, as ``//! - `name`: what it is`` or as rows of a table, lists them all. With more than
 /// [`UNLISTED`] of them there is one.
 fn check_map(source: &Source, report: &mut impl FnMut(usize, String)) {
-    let modules: Vec<_> = source.modules(false).collect();
+    let modules: Vec<_> = source.modules().collect();
     let items = source.header.split("- `").skip(1).flat_map(|item| item.split('`'));
     let rows = source.header.lines().filter_map(|line| line.strip_prefix("//! | "));
     let cells = rows.flat_map(|row| row.split(" |").next().unwrap_or_default().split('`'));

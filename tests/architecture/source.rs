@@ -75,10 +75,10 @@ impl Source {
         found
     }
 
-    /// Names and lines of the modules in files of their own, those for tests or the others.
-    pub(crate) fn modules(&self, for_tests: bool) -> impl Iterator<Item = (&str, usize)> {
+    /// Names and lines of the modules in files of their own, but for those for tests.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = (&str, usize)> {
         (0..self.tokens.len())
-            .filter_map(move |at| self.declared(at, for_tests).map(|name| (name, self.tokens[at].line)))
+            .filter_map(|at| self.declared(at, false).map(|name| (name, self.tokens[at].line)))
     }
 
     /// The module in a file of its own that is declared there.
