@@ -35,7 +35,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     };
     let clients = clients::read(root, &around);
     let clients = clients::finish(clients, &mut issuers);
-    let around = signals::IssuerContext { network: &network, issuers: &issuers, issuer_names: &issuer_names };
+    let around = signals::SignalContext { network: &network, issuers: &issuers, issuer_names: &issuer_names };
     let signals = signals::read(root, &around);
     let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
     let around = RouteContext {

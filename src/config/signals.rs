@@ -25,7 +25,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(30);
 const KEYS_REFRESH: Duration = Duration::from_secs(600);
 
 /// What a transmitter must agree with.
-pub(super) struct IssuerContext<'a> {
+pub(super) struct SignalContext<'a> {
     pub(super) network: &'a Network,
     /// Those that could be read.
     pub(super) issuers: &'a [Issuer],
@@ -34,7 +34,7 @@ pub(super) struct IssuerContext<'a> {
 }
 
 /// The transmitters that could be read.
-pub(super) fn read(root: &Keys<'_>, around: &IssuerContext<'_>) -> Vec<Signal> {
+pub(super) fn read(root: &Keys<'_>, around: &SignalContext<'_>) -> Vec<Signal> {
     let named = root.get("signals").map(|all| all.named("name")).unwrap_or_default();
     let mut signals: Vec<Signal> = Vec::new();
     for (name, value) in named {
@@ -58,7 +58,7 @@ pub(super) fn read(root: &Keys<'_>, around: &IssuerContext<'_>) -> Vec<Signal> {
     signals
 }
 
-fn signal(name: &str, keys: &Keys<'_>, around: &IssuerContext<'_>) -> Option<Signal> {
+fn signal(name: &str, keys: &Keys<'_>, around: &SignalContext<'_>) -> Option<Signal> {
     let issuer = keys.get("issuer").and_then(|value| issuer_url(&value, around.network));
     let audiences = keys.texts("audience").map(|texts| texts.into_iter().map(|(_, text)| text).collect());
     let token = keys.get("token").map(|value| admin::token(&value));
@@ -190,7 +190,7 @@ fn called(
 }
 
 /// The `iss` of each issuer that is named, by default of the only one.
-fn revokes(keys: &Keys<'_>, around: &IssuerContext<'_>) -> Option<Vec<String>> {
+fn revokes(keys: &Keys<'_>, around: &SignalContext<'_>) -> Option<Vec<String>> {
     let iss_of = |name: &str| {
         let issuer = around.issuers.iter().find(|issuer| issuer.name.as_str() == name);
         issuer.map(|issuer| issuer.rules.iss.clone())

@@ -3,23 +3,12 @@
 use http::StatusCode;
 
 use super::rows::{
-    LATER, SERVERS_WORDS, SHORTLY, away, bad, ended, from_server, no_room, proof, refused, row, token,
-    too_large, too_many, unproven, unusable,
+    Facts, LATER, LogLevel, SERVERS_WORDS, SHORTLY, away, bad, ended, from_server, no_room, proof, refused,
+    row, token, too_large, too_many, unproven, unusable,
 };
 use super::{Denial, SessionEnd};
 use crate::core::token::dpop::Wrong;
 use crate::core::token::security_event::{Code, Refused};
-
-/// How loudly a refusal is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Ordinary traffic.
-    Info,
-    /// Somebody should look: set-up or attack.
-    Warn,
-    /// Tollgate or something that it needs is broken.
-    Error,
-}
 
 const REPLAYED: &str = "The proof was used before: make one for each request.";
 const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). A service worker does not: let it leave the pages that sign in, and /oauth/, to the network.";
@@ -28,19 +17,6 @@ const AT_SIGN_IN: &str = "You were signed in, but what you may use here was take
 const ITS_SHARE: &str =
     "This address has as many requests under way as one may have while there are many. Try again shortly.";
 const SESSION_STAYS: &str = "A session stays as it is; try again shortly.";
-
-/// What a refusal looks like from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    pub status: StatusCode,
-    /// The value of the metrics' `reason` label and of the log's `outcome`; stable.
-    pub label: &'static str,
-    /// The RFC 6750 or RFC 6749 error code; `None` where neither has one.
-    pub oauth_error: Option<&'static str>,
-    pub title: &'static str,
-    pub detail: &'static str,
-    pub level: LogLevel,
-}
 
 impl Denial {
     /// The one table of refusals.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use http::Method;
 
-pub use self::facts::{Facts, LogLevel};
+pub use self::rows::{Facts, LogLevel};
 pub use crate::core::session::end::SessionEnd;
 use crate::core::session::oauth::answer::ServerError;
 use crate::core::token::security_event::Refused;

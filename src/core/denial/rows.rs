@@ -1,9 +1,32 @@
-//! The kinds of rows of the table of refusals: what those of a kind have in common.
+//! A row of the table of refusals, and the kinds of them: what those of a kind have in common.
 
 use http::StatusCode;
 
-use super::facts::{Facts, LogLevel};
 use LogLevel::{Error, Info, Warn};
+
+/// How loudly a refusal is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Ordinary traffic.
+    Info,
+    /// Somebody should look: set-up or attack.
+    Warn,
+    /// Tollgate or something that it needs is broken.
+    Error,
+}
+
+/// What a refusal looks like from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub status: StatusCode,
+    /// The value of the metrics' `reason` label and of the log's `outcome`; stable.
+    pub label: &'static str,
+    /// The RFC 6750 or RFC 6749 error code; `None` where neither has one.
+    pub oauth_error: Option<&'static str>,
+    pub title: &'static str,
+    pub detail: &'static str,
+    pub level: LogLevel,
+}
 
 /// The OAuth error of what may do in a moment.
 pub(super) const LATER: Option<&str> = Some("temporarily_unavailable");

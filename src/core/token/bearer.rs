@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use crate::core::denial::Denial;
+use crate::core::token::b64token::is_b64token;
 use crate::core::token::subprotocol::{self, Offered};
 
 /// How whoever sends a token says that it may be used (RFC 9110 section 11.1).
@@ -182,19 +183,6 @@ pub(in crate::core) fn without_access_token(query: String) -> String {
     kept
 }
 
-/// `b64token` of RFC 6750 section 2.1: at least one character, then any number of `=`.
-pub(super) fn is_b64token(token: &str) -> bool {
-    let body = token.trim_end_matches('=');
-    // To the end, whatever is found: nearly all are good, and so it is done many bytes at a time.
-    !body.is_empty() && body.bytes().fold(true, |good, byte| good & is_b64(byte))
-}
-
-/// Letters, digits, and `-._~+/`, of which `-./` stand just before the digits.
-const fn is_b64(byte: u8) -> bool {
-    let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-    is_letter | (byte.wrapping_sub(b'-') <= b'9' - b'-') | (byte == b'_') | (byte == b'~') | (byte == b'+')
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -333,14 +321,6 @@ mod tests {
             matches!(carried(&headers, None), Ok(Some(Carried::Authorization(_, found))) if found == token)
         );
         assert!(carried(&HeaderMap::new(), None).unwrap().is_none());
-    }
-
-    #[test]
-    fn the_alphabet_of_a_token_is_that_of_rfc_6750() {
-        for byte in 0..=u8::MAX {
-            let expected = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-            assert_eq!(is_b64(byte), expected, "{byte:#x}");
-        }
     }
 
     #[test]

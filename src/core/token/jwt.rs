@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
+use crate::core::token::audience::audiences;
 use crate::core::token::binding::bound_to;
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::jwks::{Key, KeySet, Miss};
@@ -317,17 +318,6 @@ pub(super) fn check_audience<'c>(
     } else {
         Err(Denial::WrongAudience)
     }
-}
-
-/// All whom it is meant for.
-pub(super) fn audiences(claims: &Map<String, Value>) -> Result<Vec<&str>, Denial> {
-    const MALFORMED: Denial = Denial::TokenMalformed("aud must be a string or a list of strings.");
-    let audiences = match claims.get("aud") {
-        None => return Err(Denial::WrongAudience),
-        Some(Value::Array(list)) => list.as_slice(),
-        Some(single) => std::slice::from_ref(single),
-    };
-    audiences.iter().map(Value::as_str).collect::<Option<_>>().ok_or(MALFORMED)
 }
 
 #[cfg(test)]

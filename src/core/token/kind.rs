@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::core::assertion;
 use crate::core::token::TokenRules;
-use crate::core::token::jwt::audiences;
+use crate::core::token::audience::audiences;
 
 /// The claim by which it shows that it is none for an API, where its header does not say what it is.
 pub(super) fn mark_of_another_kind(

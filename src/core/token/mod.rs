@@ -3,11 +3,11 @@
 //! which only this folder makes. None of the four passes as another.
 //!
 //! - `bearer`: finds the one credential of a request (RFC 6750 section 2)
-//! - `subprotocol`: the same where a page opens a WebSocket
+//! - `subprotocol`: the same where a page opens a WebSocket; `b64token`: what it is spelled with
 //! - `check`: what is looked at, one by one
 //! - `binding`: to which key a token is bound; `dpop`: the proofs by which its holder shows that key (RFC 9449)
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
-//! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068); `kind`: which kind of JWT it is
+//! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068); `kind`: which kind of JWT it is; `audience`: whom it is for
 //! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
 //! - `security_event`: what a transmitter of shared signals says happened (RFC 8417)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
@@ -38,6 +38,8 @@ pub mod verified;
 
 #[cfg(test)]
 mod attacks;
+mod audience;
+mod b64token;
 pub(crate) mod json;
 #[cfg(test)]
 pub(crate) mod testing;

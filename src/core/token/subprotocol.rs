@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
-use crate::core::token::bearer::is_b64token;
+use crate::core::token::b64token::is_b64token;
 
 /// Offered without a token beside the one with it, by pages whose service knows no subprotocol: browsers end
 /// a connection for which none was chosen when some were offered (WebSockets Standard, «establish a

@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
+use crate::core::token::audience::audiences;
 use crate::core::token::check::Failed;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::jwt::{self, Unverified};
+use crate::core::token::jwt::Unverified;
 use crate::core::token::kind::{is_type, is_unspecific};
 use crate::core::token::verified::{Times, date};
 use crate::core::token::{Algorithm, TokenRules};
@@ -131,7 +132,7 @@ fn times(claims: &Map<String, Value>, rules: &TokenRules, now: Timestamp) -> Res
 
 impl Proven {
     pub(super) fn audiences(&self) -> Result<Vec<&str>, Wrong> {
-        Ok(jwt::audiences(&self.claims)?)
+        Ok(audiences(&self.claims)?)
     }
 
     /// A claim that names something: a text that is not empty, or, absent or `null`, nothing. Anything else would escape

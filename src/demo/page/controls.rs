@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::outcome::{done, refusal};
 use super::{Stage, taking_back};
 use crate::demo::browser::Browser;
-use crate::demo::serve::{self, Answer, read_body};
+use crate::demo::serve::{Answer, read_body};
 use crate::demo::story::CLIENT;
 use crate::demo::wire::{Old, SessionDigest, THIEF};
 
@@ -130,14 +131,6 @@ async fn replay(stage: &Stage, session: SessionDigest) -> Answer {
     }
 }
 
-pub(super) fn done(what: &Value) -> Answer {
-    serve::json(StatusCode::OK, what)
-}
-
 fn no_session_named() -> Answer {
     refusal(StatusCode::BAD_REQUEST, "`session` is the SHA-256 of an access token, in hexadecimal")
-}
-
-pub(super) fn refusal(status: StatusCode, why: &str) -> Answer {
-    serve::json(status, &json!({ "refused": why }))
 }

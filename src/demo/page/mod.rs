@@ -5,10 +5,11 @@
 //! `Sec-Fetch-Site: same-origin`, which no page can forge, and a header of their own.
 //!
 //! - `files`: its files, from the binary
-//! - `controls`: the buttons, and who may press them; `taking_back`: those that take access back
+//! - `controls`: the buttons, and who may press them; `taking_back`: those that take access back; `outcome`: what they say
 
 mod controls;
 mod files;
+mod outcome;
 mod taking_back;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::controls::{done, refusal};
+use super::outcome::{done, refusal};
 use crate::demo::operator::{Done, Operator, Person, Taken};
 use crate::demo::serve::Answer;
 

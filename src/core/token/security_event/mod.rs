@@ -21,9 +21,10 @@ use serde_json::{Map, Value};
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::Algorithm;
+use crate::core::token::audience::audiences;
 use crate::core::token::check::Failed;
 use crate::core::token::jwks::KeySet;
-use crate::core::token::jwt::{self, Unverified};
+use crate::core::token::jwt::Unverified;
 use crate::core::token::kind::is_type;
 use crate::core::token::verified::date;
 use event::{Event, EventType};
@@ -202,7 +203,7 @@ impl Proven<'_> {
     /// The first thing that is wrong.
     pub fn read(self) -> Result<VerifiedSecurityEvent, Refused> {
         let Self { claims, rules, issued_at, id, kid } = self;
-        let audiences = jwt::audiences(&claims).map_err(Refused::from)?;
+        let audiences = audiences(&claims).map_err(Refused::from)?;
         if !audiences.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
             return Err(Refused::new(Code::InvalidAudience, "The token's aud does not name this gateway."));
         }
