@@ -2,9 +2,10 @@
 // it answers with the store of the new one. No refresh, no sign-out and no revocation is lost.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
-import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
 import { askers } from './support/askers.mjs';
@@ -30,16 +31,21 @@ async function kept(world) {
   return { agent };
 }
 
+/** Whether the process that listens there has taken this connection: one that waits to be has no inode yet (proc_net_tcp). */
+function isAccepted({ localPort, remotePort }) {
+  const at = (address, port) => address.endsWith(`:${port.toString(16).toUpperCase().padStart(4, '0')}`);
+  const rows = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1, -1).map((row) => row.trim().split(/\s+/));
+  return rows.some(([, local, remote, , , , , , , inode]) => at(local, remotePort) && at(remote, localPort) && inode !== '0');
+}
+
 /** A request to the admin listener that has begun, and that ends when its body does: `end()`. */
 async function begun(world, method, target, body = '') {
-  const open = () => world.gateway.metric('tollgate_connections', { listener: 'admin' });
-  const before = await open();
   const socket = net.connect(world.gateway.adminPort, '127.0.0.1');
   await once(socket, 'connect');
   const whole = Buffer.from(`${method} ${target} HTTP/1.1\r\nhost: 127.0.0.1\r\n${Object.entries(world.headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
   const most = whole.length - 1;
   socket.write(whole.subarray(0, most));
-  await until('the gateway to take it', async () => (await open()) > before);
+  await until('the gateway to take it', () => isAccepted(socket));
   return async () => {
     socket.write(whole.subarray(most));
     let text = '';
