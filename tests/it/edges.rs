@@ -111,7 +111,7 @@ async fn an_early_refusal_at_the_token_endpoint_speaks_oauth_however_it_is_spell
     }
 }
 
-/// SESSIONS 4: on public routes too whatever is in `Authorization` is judged.
+/// On public routes too whatever is in `Authorization` is judged.
 #[tokio::test]
 async fn a_public_route_says_that_it_takes_no_other_scheme() {
     let upstream = Upstream::start().await;
