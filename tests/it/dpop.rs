@@ -367,6 +367,15 @@ async fn a_proof_is_of_a_request_over_http_2_as_well() {
     }
 }
 
+/// Reloads a configuration whose `clock_skew` was 0.
+fn allow_clock_skew(gateway: &Gateway, skew: &str) {
+    let text = gateway.text.replace("clock_skew: 0s", &format!("clock_skew: {skew}"));
+    let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &|path: &std::path::Path| {
+        std::fs::read(path)
+    });
+    gateway.app.reload(loaded.unwrap().settings).unwrap();
+}
+
 /// What was forgotten because it was too old is too old for ever, whatever is configured after that.
 #[tokio::test]
 async fn a_used_proof_comes_never_again_when_a_reload_lets_clocks_differ_by_more() {
@@ -410,11 +419,7 @@ routes: [{{ path: /*, to: \"{}\" }}]
         }
         assert!(more < 2000, "it is dropped while others come");
     }
-    let text = gateway.text.replace("clock_skew: 0s", "clock_skew: 5m");
-    let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &|path: &std::path::Path| {
-        std::fs::read(path)
-    });
-    gateway.app.reload(loaded.unwrap().settings).unwrap();
+    allow_clock_skew(&gateway, "5m");
     assert_eq!(prove(used).await, "proof_out_of_time");
     assert_eq!(prove(made(59)).await, "passes");
     // It counts for all that was made since: none is forgotten sooner, and then no other of its second can be told from it.
@@ -478,11 +483,7 @@ routes: [{{ path: /api/*, to: \"http://127.0.0.1:9\" }}]
         }
         assert!(more < 2000, "it is dropped while others come");
     }
-    let text = gateway.text.replace("clock_skew: 0s", "clock_skew: 5m");
-    let loaded = tollgate::config::parse(&text, gateway.folder(), &|_| None, &|path: &std::path::Path| {
-        std::fs::read(path)
-    });
-    gateway.app.reload(loaded.unwrap().settings).unwrap();
+    allow_clock_skew(&gateway, "5m");
     let before = asked();
     assert_eq!((prove(&used).await.as_str(), asked()), ("invalid_dpop_proof", before));
     assert_eq!((prove(&made(59)).await.as_str(), asked()), ("use_dpop_nonce", before + 1));

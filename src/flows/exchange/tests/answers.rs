@@ -2,7 +2,6 @@
 //! tokens that are of no use.
 
 use super::*;
-use crate::config::settings::Introspection;
 use crate::core::session::oauth::answer::ServerError;
 
 #[tokio::test]
@@ -155,14 +154,7 @@ async fn an_access_token_that_the_gateway_would_refuse_is_a_fault_of_set_up() {
 
 #[tokio::test]
 async fn an_opaque_access_token_is_judged_by_what_its_issuer_says_of_it() {
-    let asked = Introspection {
-        client_id: "gateway".into(),
-        credential: ClientCredential::Secret("s3cret".into()),
-        endpoint: Some(format!("{AS}/introspect").parse().unwrap()),
-        cache: Duration::from_secs(30),
-    };
-    let issuer = Issuer { introspection: Some(asked), ..issuer(Duration::from_secs(5)) };
-    let scene = Scene::of(Client { accept_any_access_token: false, ..client() }, issuer);
+    let scene = Scene::of(Client { accept_any_access_token: false, ..client() }, introspecting_issuer());
     let says = |changes: Value| {
         let good =
             json!({ "active": true, "token_type": "Bearer", "iss": null, "aud": AUDIENCE, "sid": "sid-1" });

@@ -1,7 +1,6 @@
 //! An access token that is of no use any more, for whatever reason: its session gets another, in the middle of a request.
 
 use super::*;
-use crate::config::settings::Introspection;
 use crate::core::token::testing::{TestKey, new_p256};
 
 /// An access token that this key signed, for ten minutes.
@@ -32,14 +31,7 @@ async fn a_session_whose_tokens_key_is_gone_gets_another() {
 
 #[tokio::test]
 async fn a_session_whose_opaque_token_has_ended_at_its_issuer_gets_another() {
-    let asked = Introspection {
-        client_id: "gateway".into(),
-        credential: ClientCredential::Secret("s3cret".into()),
-        endpoint: Some(format!("{AS}/introspect").parse().unwrap()),
-        cache: Duration::from_secs(30),
-    };
-    let issuer = Issuer { introspection: Some(asked), ..issuer(Duration::from_secs(5)) };
-    let scene = Scene::of(session_client(IdentityFrom::AccessToken), issuer);
+    let scene = Scene::of(session_client(IdentityFrom::AccessToken), introspecting_issuer());
     let says = |said: Value| *scene.server.introspection.lock().unwrap() = Some(said);
     let cookie = scene.session(300).await;
     scene.pass(295);
