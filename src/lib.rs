@@ -20,19 +20,8 @@
 //!
 //! # What always holds
 //!
-//! - No permit, no upstream: [`core::route::permit::Permit`] is made in one place, and `edge` cannot name
-//!   an upstream without one.
-//! - The path that was judged is the path that is sent, byte for byte; `strip_prefix` and `rewrite` act after judging.
-//! - What is reserved is removed from every request on every path; ours is set last.
-//! - A refresh token leaves the gateway only sealed, in an HttpOnly cookie. No outage clears it.
-//! - In `session` mode no page gets a token of any kind. An access token leaves the gateway to an upstream alone, where the
-//!   operator says so, and the ID token in a sign-out, as the hint by which the authorization server knows whose it is.
-//! - A session is used by requests of its client's pages alone. Its next cookie never replaces a newer one.
-//! - Secrets have a type that never prints. No log holds a token, a cookie or a query.
-//! - What was revoked is refused. A list that is not known, or too old, closes the gate.
-//! - The hot path reads memory. It waits for an issuer or an authorization server, with a deadline; for the store
-//!   where a session is first seen or changes; and for an address of an upstream's name where none is known that may be right.
-//! - Doubt closes the gate.
+//! No permit, no upstream: [`core::route::permit::Permit`] is made in one place, and `edge` cannot name an upstream without
+//! one. What is judged is what is sent. Doubt closes the gate. docs/architecture.md has the whole list.
 //!
 //! # To change X, open Y
 //!
@@ -82,7 +71,14 @@
 //! | a line of the access log | `edge/access_log.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
 //! | what is told at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
 //! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
-//! | deadlines, sizes, drain | `edge/connection_guard.rs`, `edge/connections.rs`, `edge/cut_off.rs`, `edge/unread.rs`, `edge/confirmed.rs`, `edge/timeouts.rs`, `edge/inflow.rs`, `edge/watched.rs`, `edge/body.rs`, `edge/lingering.rs`, `edge/request_places.rs`, `edge/server.rs` |
+//! | a slow head, an idle connection | `edge/connection_guard.rs` |
+//! | a client that reads nothing | `edge/unread.rs`, `edge/confirmed.rs` |
+//! | a slow body, a body too large | `edge/inflow.rs`, `core/pace.rs`; `edge/body.rs` |
+//! | a silent upstream | `edge/watched.rs`, `edge/attempt.rs` |
+//! | how a connection ends | `edge/lingering.rs` |
+//! | how many connections and requests there may be | `edge/connections.rs`, `edge/request_places.rs` |
+//! | what happens at a drain | `edge/drain.rs`, `edge/cut_off.rs`, `edge/listening.rs`, `edge/server.rs` |
+//! | which of pingora's timeouts are set to what | `edge/timeouts.rs` |
 //! | the page of the demo | `demo/page/`; what the wire shows: `demo/wire/shorten.rs` |
 
 pub mod cli;

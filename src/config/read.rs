@@ -114,7 +114,7 @@ impl<'a> Keys<'a> {
         self.get(key).and_then(|value| value.size(bounds)).unwrap_or(default)
     }
 
-    /// One of a few words; the first is the default.
+    /// One of these words; `default` where the key is absent.
     pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], default: T) -> T {
         self.get(key).and_then(|value| value.word(words)).unwrap_or(default)
     }

@@ -1,5 +1,5 @@
-//! How far whoever throws away what has ended may believe the wall clock. A look-up that a wrong clock misleads is
-//! right again when the clock is; what was thrown away stays away. So a clock that runs ahead for a while (a machine
+//! How far the wall clock may be trusted when expired entries are deleted. A look-up that a wrong clock misleads is
+//! right again when the clock is; what was deleted stays deleted. So a clock that runs ahead for a while (a machine
 //! that was paused, a wrong word of NTP, RFC 5905) must cost nothing that was to be remembered.
 //!
 //! A monotonic clock says how long the process has run. Wall time minus run time is when the process started, and
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::time::Timestamp;
 
-/// For so long a clock has to stand, at least, and at most.
+/// The least and the longest time for which a clock must hold before it is believed.
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -150,10 +150,10 @@ impl Inflow {
         in_time || state.is_conversation || state.is_complete
     }
 
-    /// The upstream may leave the body unread for `write`, and it is not the client who stops then: what it may take longer
-    /// than others comes on top. One of HTTP/1.1 may then still be silent for `read`, before pingora answers for it. Where it
-    /// is watched all that passes is told from here on, either way; and neither side may say anything for `read`, as in a
-    /// conversation that begins with the client, who leaves its side open and waits for what is to come.
+    /// The upstream may leave the body unread for `write`; only what exceeds the default is added to the client's patience, as
+    /// it is not the client who stops then. An HTTP/1.1 upstream may after that be silent for `read`, before pingora answers for
+    /// it. If the body is watched, progress in either direction counts, and both sides may pause for `read`, as in a
+    /// conversation that the client begins and then waits in, its own side still open.
     pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, may_be_http1: bool, is_watched: bool) {
         let more = timeouts.write.saturating_sub(Timeouts::default().write);
         let mut state = self.state.lock();

@@ -1,8 +1,8 @@
 //! May this request pass, and where to? First the target: one reading of path and host. Then the
 //! judgement: route, credential, token, requirements, and at the end a [`Permit`] or a refusal.
 //!
-//! Reads memory only, unless the token's issuer has a key that is not known yet, or must be asked about an
-//! opaque token; or a session is not known here yet, or its access token ends. It must never answer a request itself and
+//! Reads memory only, except when the issuer's key is not known yet, an opaque token must be introspected, the
+//! session is new to this process, or its access token is about to expire. It must never answer a request itself and
 //! never let one pass without a permit.
 
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl From<NotPermitted> for Refusal {
     }
 }
 
-/// What a request's session cookie came to, beside the judgement.
+/// What the session cookie led to, apart from the judgement.
 #[derive(Debug, Default)]
 pub struct SessionSide {
     /// One came along, whatever it was.

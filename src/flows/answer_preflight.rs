@@ -34,7 +34,7 @@ pub enum Answered {
 ///
 /// # Errors
 /// [`Denial::OriginNotAllowed`] for a page that may not read the answer either; otherwise as for the
-/// request itself, but that a method which the path does not have is answered with those that it
+/// request itself, except that a method which the path does not have is answered with those that it
 /// has: browsers tell the page's author exactly that.
 pub fn answer_preflight(
     live: &Live,

@@ -32,7 +32,7 @@ use crate::state::verified_tokens::{Found, Grounds, Remembered};
 /// # Errors
 /// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable` or
 /// `IntrospectionUnavailable` (503) while its issuer cannot be asked, `RevocationsUnavailable` while it is not known what
-/// was taken back; whatever keeps who brings it from using it.
+/// was taken back; or whatever prevents this caller from using it.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
@@ -74,8 +74,8 @@ async fn find(
     }
     let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
     let found = remembered(gate, live, judged, fingerprint, token);
-    // Also where it was taken back: whoever has such a token would have it verified with each request, and it counts
-    // against nobody.
+    // Remembered even when it was taken back: otherwise each request with it would be verified again, and that counts
+    // against no address.
     gate.verified_tokens.remember(found.clone());
     gate.revocations.admit_token(&found.beside.marks, found.token().issued_at(), now)?;
     brake::remember(gate, live, fingerprint);

@@ -3,9 +3,8 @@
 //! the same list as an operator's.
 //!
 //! Both are watermarks: `sid` what began by then in one session at the issuer, `sub` alone everything that the person began
-//! by then. Then is the moment at which the issuer made the token, or, as far as the clocks may differ, the one at which it
-//! came: so a token that is sent again later ends no session that began after it, and an issuer whose clock is late ends
-//! those of before. A `sid` is not refused for good: an issuer may end one client's part of a session that goes on there
+//! by then. The cut-off is when the issuer made the token, or, within the clock skew, when it arrived: so a token that is
+//! sent again later ends no session that began after it, and an issuer with a slow clock still ends those that existed. A `sid` is not refused for good: an issuer may end one client's part of a session that goes on there
 //! (Keycloak, when somebody takes their consent back), and who signs in again has the same.
 //!
 //! It must never answer that somebody was signed out before that is durable, nor note the token as spent before: whoever

@@ -1,5 +1,5 @@
-//! An address that was denied too often (`limits.denials_per_address`) gets no more work done: no token that
-//! was never seen is judged for it, no code exchanged. Whatever needs no work is answered as ever: a token
+//! An address that was denied too often (`limits.denials_per_address`) gets no more work done: tokens not seen
+//! before are not judged for it, and no code is exchanged. Whatever needs no work is answered as ever: a token
 //! that was found good lately, a session's cookie, a public page. So whoever shares an address with an attacker
 //! goes on.
 //!
@@ -91,7 +91,7 @@ pub(in crate::flows) fn remember(gate: &Gate, live: &Live, token: Fingerprint) {
     }
 }
 
-/// A request was refused, or would have been but that its route only reports that. Every refusal, of whatever kind, comes
+/// A request was refused, or would have been if its route did not only report. Every refusal, of whatever kind, comes
 /// through here once.
 pub fn note(gate: &Gate, live: &Live, address: IpAddr, denial: &Denial, tally: Tally) {
     if counts(denial)

@@ -82,8 +82,8 @@ impl<'a> From<&'a Client> for AsClient<'a> {
     }
 }
 
-/// Asks the token endpoint of the client's AS, once. `proof`: of a key that the access token is to be bound to, by whoever
-/// has that key (RFC 9449 section 5).
+/// Asks the token endpoint of the client's AS, once. `proof`: a DPoP proof of the key that the access token is to be bound
+/// to (RFC 9449 section 5).
 pub async fn ask_token_endpoint(
     gate: &Gate,
     live: &Live,

@@ -18,8 +18,8 @@ use crate::flows::ports::{Keep, StoreFault, StoreKey, Value};
 use crate::state::live::Live;
 use crate::state::log_targets::AUDIT;
 
-/// Browsers say with every POST whose page sends it (Fetch section 3.2); servers have no page. What a browser sends is not
-/// looked at, nor is it passed on for a native client: no page of anybody's can use up what its visitor's address may get wrong.
+/// Browsers mark every POST that a page sends (Fetch section 3.2); servers do not. What a browser sends is not looked at, nor
+/// is it passed on for a native client: so no page can use up what its visitor's address may get wrong.
 pub(in crate::flows) fn is_of_a_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ORIGIN) || headers.contains_key(SITE)
 }
@@ -79,7 +79,8 @@ impl Once {
     }
 }
 
-/// As `edge::admin` says it of an operator. `what`: what became of it. Of whom it is and why is said as far as that may be.
+/// Logs a revocation in the same form as `edge::admin`; names and reasons only as far as the configuration allows. `what`:
+/// what became of it.
 pub(in crate::flows) fn audit(
     head: &RequestHead<'_>,
     what: &str,

@@ -97,8 +97,8 @@ pub(crate) async fn keys_for(
     })
 }
 
-/// The same for what another server says once, and sends again after a 503 alone: that its key is unknown is a refusal only
-/// where its issuer was asked after it came.
+/// Like [`keys_for`], for what another server says once and repeats after a 503 alone: an unknown key is a refusal only if
+/// its issuer was asked after the message arrived.
 ///
 /// # Errors
 /// As [`keys_for`]; `KeyNotKnownYet` while the issuer is not asked again.

@@ -96,8 +96,8 @@ pub trait Store: Debug + Send + Sync {
         value: Value,
     ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>>;
 
-    /// What this is the store of while that is there, where the memory of this process stands in for it while it is away: for
-    /// whoever must not take that it has nothing for an answer. `None`: nothing ever stands in for it.
+    /// The shared store behind a local stand-in, for callers that must not mistake "not here" for "does not exist". `None`:
+    /// nothing ever stands in for it.
     fn shared(&self) -> Option<&dyn Store> {
         None
     }
@@ -130,7 +130,7 @@ impl StoreHealth {
         }
     }
 
-    /// Away since `now`, or since it was; `None`: up.
+    /// Away since `now`, or since before where it was away already. `why`: `None` means up.
     pub fn set_away(&mut self, why: Option<String>, now: Timestamp, alone: bool) {
         let since = match self {
             Self::Up => now,
@@ -225,7 +225,7 @@ pub trait RevocationLog: Debug + Send + Sync {
     fn append<'a>(&'a self, changes: &'a [Change]) -> BoxFuture<'a, Result<(), StoreFault>>;
 
     /// Makes these changes, all or none, if each of these entries still is what was found of it: a block all of it, others at
-    /// least their moments. Gives whether it was.
+    /// least their moments. Returns whether they were unchanged.
     ///
     /// # Errors
     /// As [`Self::append`]. Whoever asks again may find what they made.

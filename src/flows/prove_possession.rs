@@ -37,7 +37,7 @@ impl<'a> By<'a> {
     }
 }
 
-/// Whether it may be used. `text`: its own.
+/// Whether the token may be used as it came. `text`: the token itself.
 ///
 /// # Errors
 /// `BoundTokenAsBearer` and `TokenNotBound` where token and scheme do not go together; what is wrong with the proof;

@@ -42,9 +42,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-/// Makes aws-lc-rs the one cryptography of this process, for rustls and for jsonwebtoken. Must come
-/// first in `main` and in tests: whoever installs first wins, and the server's own choice would be `ring`.
-/// Calling it again changes nothing.
+/// Makes aws-lc-rs the one cryptography of this process, for rustls and for jsonwebtoken. Every entry point calls it before
+/// anything uses TLS or keys: whoever installs first wins, and the server's own choice would be `ring`. Calling it again
+/// changes nothing.
 pub fn install_crypto_providers() {
     // Both fail only when a provider is there already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

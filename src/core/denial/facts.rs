@@ -395,7 +395,7 @@ impl Denial {
     }
 }
 
-/// A request that needs a session: what it would be told at `/oauth/token`, but that signing in mends it.
+/// A request that needs a session: as `/oauth/token` would say it, except that signing in resolves it.
 fn not_signed_in(ended: Option<SessionEnd>) -> Facts {
     let (title, detail) =
         ("Sign-in is needed", "Nobody is signed in here. Sign in, or send an access token.");

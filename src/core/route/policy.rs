@@ -23,7 +23,7 @@ use crate::core::token::verified::VerifiedToken;
 pub enum Access {
     /// Everybody; a token that comes along is still verified, and refused when bad.
     Public,
-    /// The same, but that a token must be of one of these issuers.
+    /// Public too, but a token that comes along must be of one of these issuers.
     PublicOf(Vec<IssuerName>),
     /// Whoever brings a valid token that satisfies the requirements.
     Protected(Requirements),

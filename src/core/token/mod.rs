@@ -151,7 +151,7 @@ pub struct ClaimNames {
     pub client: Vec<String>,
     pub session: Vec<String>,
     pub id: Vec<String>,
-    /// Not what it holds but that it is there counts, and that of any: claims that access tokens alone have.
+    /// Claims that only access tokens have: their presence counts, not their value, and any one is enough.
     pub access_token: Vec<String>,
 }
 

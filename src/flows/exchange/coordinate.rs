@@ -24,9 +24,9 @@ use crate::state::exchanges::{Heard, Waiting, Watch};
 
 /// How long a flight is watched through an outage of the store.
 const WATCH: Duration = Duration::from_secs(120);
-/// How often a change is tried that others were faster than; each failure is somebody's success.
+/// How often a change is tried again because others were faster; each failure means that somebody succeeded.
 const ATTEMPTS: usize = 1_000;
-/// A record outlives its session by this: clocks may differ so much.
+/// A record outlives its session by this, as the clocks of replicas may differ by so much.
 const SLACK: Duration = Duration::from_secs(300);
 
 pub(in crate::flows) fn key(family: FamilyId) -> StoreKey {
@@ -182,7 +182,7 @@ async fn break_lease(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: Fli
     }
 }
 
-/// Shows that a flight lives, until the store has not taken that for so long that others may soon break the lease.
+/// Renews the lease of a flight, until the store has failed for so long that another replica may soon break it.
 pub(super) async fn beat(gate: &Gate, grant: &Grant, timeouts: Timeouts, flight: FlightId) {
     let mut renewed = Instant::now();
     loop {

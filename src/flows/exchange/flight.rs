@@ -1,9 +1,9 @@
 //! One exchange at the AS, from the request to what is kept of the answer. It belongs to the gateway: it goes on
-//! when the browser leaves. It was noted in the store before it begins, says there when its request leaves, and shows
-//! that it lives. It ends when it could not show that for so long that others may soon send the same refresh token.
+//! when the browser leaves. It is noted in the store before it begins, says there when its request leaves, and renews its
+//! lease. It ends when it could not renew that for so long that another replica may soon send the same refresh token.
 //!
-//! What it brought is put into the store before anybody gets it, for as long as the store's outage may last; else
-//! another replica would send the refresh token that was replaced just now.
+//! What it brought is put into the store before anybody gets it, and is tried again for as long as the store's outage may
+//! last; otherwise another replica would send the refresh token that has just been replaced.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -321,7 +321,7 @@ fn mismatch(client: &Client, why: &'static str) -> Denial {
     Denial::AnswerMismatch
 }
 
-/// What cannot be known now is no fault of the token; its use is judged anyway.
+/// An outage on our side is not the token's fault; each use of it is judged later anyway.
 pub(super) const fn is_our_outage(denial: &Denial) -> bool {
     matches!(
         denial,

@@ -27,13 +27,13 @@ use crate::state::live::Live;
 use crate::state::open_requests::OpenRequests;
 use crate::state::verified_tokens::Remembered;
 
-/// For so long no request with a token asks again after the store did not answer.
+/// After the store failed to answer, no request with a token asks it again for this long.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Pauses between attempts to note which session a token is of, when the first came to nothing.
 const RETRIES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 
-/// For so long after its answer a token's note may still come: all of [`RETRIES`].
+/// How long after its answer a token's note may still arrive: all of [`RETRIES`].
 const LATEST_NOTE: Duration = Duration::from_secs(15);
 
 fn key(id: TokenId) -> StoreKey {

@@ -53,8 +53,8 @@ pub(super) async fn refresh(
     found.told(at, &grant)
 }
 
-/// What a request of a page asks for. A proof costs work and room, which nobody gets by a session that is over, or by a
-/// cookie that gets nothing now.
+/// What a request of a page asks for. A proof costs work and memory, so none is judged for a session that is over, or for
+/// a cookie that would get nothing now.
 ///
 /// # Errors
 /// How the request ended, where it comes to no exchange.
@@ -72,8 +72,8 @@ async fn asked(at: At<'_>, grant: &Grant, scope: Option<Scope>, used: bool) -> R
     Ok(Asked { shape, proof: Some(proof), used })
 }
 
-/// How a request ends whose session is over, or whose cookie was exchanged too often, whoever has the key that it names;
-/// `None`: neither, and nothing came of having asked.
+/// How the request ends if its session is over or its cookie was exchanged too often, whoever has the key that it names;
+/// `None`: neither, and nothing was changed.
 async fn over(at: At<'_>, grant: &Grant, shape: &Shape, used: bool) -> Option<Found> {
     let (windows, no_flight) = (windows(at.live, at.client), FlightId(0));
     let mut presented = None;
@@ -126,8 +126,8 @@ pub(in crate::flows) async fn end_taken_back(at: At<'_>, grant: &Grant) {
     at.gate.metrics.exchanged(&at.client.name, found.outcome);
 }
 
-/// Ends a session that would get nothing any more, as its next exchange would: of a spent cookie the log hears, and it
-/// takes the whole family along. `None`: it goes on, and nothing was done.
+/// Ends a session that would get nothing any more, as its next exchange would: a spent cookie is logged and ends the whole
+/// family. `None`: it goes on, and nothing was done.
 ///
 /// # Errors
 /// [`Denial::StoreUnavailable`]; it is then not known whether the store has it.

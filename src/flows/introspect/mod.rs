@@ -66,7 +66,7 @@ fn only_one(issuers: &Issuers, takes: impl Fn(&IssuerName) -> bool) -> Option<&A
     asked.next().filter(|_| asked.next().is_none())
 }
 
-/// Who brings this token, by its issuer's word, remembered or asked for now. `id`: of the token.
+/// Who brings this token, by its issuer's word, remembered or asked for now. `id`: the token's fingerprint.
 ///
 /// # Errors
 /// What is wrong with the token; `TooManyDenials` before a call for who had too many; `IntrospectionUnavailable` while it

@@ -32,7 +32,7 @@ use crate::state::live::Live;
 use blocks::{TRIES, see, too_often};
 pub(in crate::flows) use naming::{name_session, name_tokens, name_tokens_in_background};
 
-/// Pauses between attempts to do for nobody who waits what could not be done yet.
+/// The first and the longest pause between attempts at work that nobody is waiting for.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// Why nothing was taken back, or not all.
@@ -155,7 +155,7 @@ fn read(
     if mistakes.is_empty() { Ok(revocations) } else { Err(mistakes) }
 }
 
-/// What who asked for this should know: tokens name a client by its `client_id`, so an entry with the name of a client in
+/// A warning for the operator: tokens name a client by its `client_id`, so an entry with the name of a client in
 /// config.yaml may refuse nothing. It may name another application of the issuer as well, so it is made all the same.
 pub fn doubt(live: &Live, target: &Target) -> Option<String> {
     let is_concerned = |issuer: &IssuerName| match &target.whose {

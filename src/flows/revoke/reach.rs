@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 100;
 pub(in crate::flows) const MOST: usize = 4096;
 /// How many are ended with one sign-in: it waits for them.
 const AT_ONCE: usize = 8;
-/// An empty index is kept for an instant.
+/// The shortest lifetime of an index: an empty one is kept for an instant.
 const AT_LEAST: Duration = Duration::from_secs(1);
 /// A client has many sessions: their index is cut into so many parts, by family.
 const PARTS: u8 = 64;

@@ -21,7 +21,7 @@ use crate::state::backlog::Turn;
 
 /// After this the sessions are looked for once more.
 const AGAIN: Duration = Duration::from_secs(3);
-/// For so long an entry may come of which nobody knows whether it was written, from when the list could be asked.
+/// How long an entry of unknown fate may still appear, counted from when the list could be asked again.
 const IN_DOUBT: Duration = Duration::from_secs(120);
 
 /// What is looked for once more of an entry.

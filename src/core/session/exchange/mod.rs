@@ -7,6 +7,12 @@
 //! its successor is presented, then **spent**. A spent generation that comes back is a stolen
 //! cookie, and ends the family.
 //!
+//! One session, with `grace: 30s`: sign-in seals generation 0 into the cookie. Two tabs present 0 at once; the first begins a
+//! flight, the second joins it, both get generation 1 and the same access token: 0 is answered, and a third tab that comes
+//! within 30 seconds gets that answer too. After them 0 is unproven: if the answer was lost, the browser comes with 0 again
+//! and gets generation 2, made with the refresh token of 1. Had it come with 1, or used 1's access token, 0 would be spent;
+//! whoever then comes with 0 holds a copy, and the family is over.
+//!
 //! An answer replaced by a recovery counts as lost. Presenting it after all proves its receipt but does not reset the
 //! count, or a thief and a browser taking turns would never be noticed.
 //!
