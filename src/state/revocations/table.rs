@@ -125,6 +125,12 @@ impl<V: Known> Table<V> {
         part.read().get(&mark).is_some_and(|known| known.refuses(since, now))
     }
 
+    /// Whether it may refuse anything at all.
+    #[inline]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.filter.is_in_use()
+    }
+
     pub(super) fn change(&self, mark: Mark, change: &Change) {
         let Some(part) = self.part(mark) else { return };
         let mut held = part.write();
@@ -202,7 +208,7 @@ impl<V: Known> Scoped<V> {
 
     #[inline]
     fn is_in_use(&self) -> bool {
-        self.one.filter.is_in_use() || self.all.filter.is_in_use()
+        self.one.is_in_use() || self.all.is_in_use()
     }
 }
 
