@@ -285,8 +285,8 @@ mod tests {
     use super::*;
 
     /// So a request of HTTP/1.1 without a body does without one: see where `context.inflow` is asked.
-    #[test]
-    fn one_of_no_body_answers_as_none_does() {
+    #[tokio::test]
+    async fn one_of_no_body_answers_as_none_does() {
         let inflow = Inflow::new(Patience::default(), Instant::now());
         inflow.mark_bodiless();
         let says_nothing = |when: &str| {
