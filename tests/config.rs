@@ -1522,6 +1522,16 @@ fn what_an_upstream_cannot_be_is_told_with_its_place() {
     wrong("url: [http://a, \"h2c://a:80\"]", "upstreams.api.url[1]", "in this list already");
     wrong("url: [http://a, https://a]", "upstreams.api.url[1]", "by its scheme alone");
     wrong("url: http://127.0.0.1:8080", "upstreams.api.url", "Tollgate itself");
+    let with_another = |url: &str, other: &str, its: &str| {
+        upstream(&format!("url: \"{url}\" }}, {other}: {{ url: \"{its}\""))
+    };
+    let one = with_another("http://2a.example:80", "api2", "https://a.example");
+    only_error(&one, "upstreams.api2", "reads as `api` followed by that one's");
+    for (url, its) in
+        [("http://2a.example", "https://b.example"), ("http://2a.example:81", "http://a.example")]
+    {
+        assert!(parse(&with_another(url, "api2", its)).is_ok(), "{url} {its}");
+    }
     wrong(&with("host: both"), "upstreams.api.host", "write one of");
     wrong(&with("balance: robin"), "upstreams.api.balance", "`round_robin`");
     wrong(

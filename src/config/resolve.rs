@@ -1,7 +1,7 @@
 //! The whole file into settings: reads every part, in an order in which each knows what it refers
 //! to, and stops for nothing. Only a report without a mistake yields settings.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::config::clients;
 use crate::config::identity;
@@ -73,6 +73,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         log,
         certificates: root.certificates_beside("listen"),
         shown,
+        reads: OnceLock::new(),
     })
 }
 

@@ -7,7 +7,7 @@ mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -26,6 +26,7 @@ use crate::core::route::identity::RouteIdentity;
 use crate::core::secret::Secret;
 use crate::core::time::Timestamp;
 use crate::core::token::TokenRules;
+use crate::core::token::claims::ReadClaims;
 
 pub use crate::core::session::oauth::grant_type::GrantType;
 pub use clients::{
@@ -71,6 +72,8 @@ pub struct Settings {
     pub certificates: Vec<ShownCertificate>,
     /// All of it as the file says it, without its secrets.
     pub shown: serde_json::Value,
+    /// See [`Self::read_claims`].
+    pub reads: OnceLock<ReadClaims>,
 }
 
 /// Where operators come in.
@@ -318,6 +321,21 @@ impl Settings {
         let assertions = std::iter::once(&self.identity.default).chain(of_routes);
         let assertions = assertions.filter_map(|identity| Some(&identity.assertion.as_ref()?.header));
         self.identity.headers.iter().flatten().map(|(name, _)| name).chain(assertions)
+    }
+
+    /// The claims of a token that are read after its headers were made: what routes require, by what upstreams keep
+    /// callers together, and what the headers of sessions are made of, once the session is known.
+    pub fn read_claims(&self) -> &ReadClaims {
+        self.reads.get_or_init(|| {
+            let required = self.routes.iter().flat_map(|route| route.access.named_claims());
+            let balanced = self.upstreams.iter().filter_map(|upstream| match &upstream.balance {
+                Balance::Consistent(claim) => Some(claim.as_str()),
+                Balance::RoundRobin | Balance::Random => None,
+            });
+            let lists = self.identity.headers.iter().filter(|_| !self.clients.is_empty());
+            let told = lists.flatten().map(|(_, claim)| claim.as_str());
+            required.chain(balanced).chain(told).collect()
+        })
     }
 
     /// As its authorization server calls it.

@@ -1,6 +1,7 @@
 //! `upstreams:` and `to:` — the servers behind the gateway: where they are, how they are spoken with, and
 //! how requests are spread over them.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,12 +83,35 @@ impl<'a> Upstreams<'a> {
 
     /// All of them, once every route was read.
     pub(super) fn finish(self) -> Vec<Arc<Upstream>> {
+        self.tell_apart();
         for (name, value, used) in &self.named {
             if !used {
                 value.warn(format!("no route leads to `{name}`"));
             }
         }
         self.read
+    }
+}
+
+impl Upstreams<'_> {
+    /// The metrics tell series apart by the hash of their labels one after the other, without a sign between: `api` with
+    /// `2a.example` would share one with `api2` and `a.example`.
+    fn tell_apart(&self) {
+        let mut known: HashMap<String, &Upstream> = HashMap::new();
+        for upstream in &self.read {
+            for server in &upstream.servers {
+                let labels = format!("{}{}", upstream.name, server.url.authority());
+                let other = known.insert(labels, upstream).filter(|other| other.name != upstream.name);
+                let named = self.named.iter().find(|(name, ..)| *name == upstream.name.as_str());
+                if let (Some(other), Some((_, value, _))) = (other, named) {
+                    value.wrong(format!(
+                        "followed by its server this name reads as `{}` followed by that one's, and metrics would count both as one; rename one \
+                         of the two",
+                        other.name,
+                    ));
+                }
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::core::identity_headers::{HeaderList, IdentityHeaders, WhichList};
 use crate::core::revocation::marks::TokenMarks;
 use crate::core::route::policy::TokenFacts;
 use crate::core::session::grant::FamilyId;
+use crate::core::token::claims::ReadClaims;
 use crate::core::token::json::HEAP;
 use crate::core::token::verified::VerifiedToken;
 
@@ -61,6 +62,12 @@ impl<B> Caller<B> {
         let identity = IdentityHeaders::of(headers, TokenFacts::from(&token));
         Self { token, identity, client: None, session: None, by_id_token: None, beside }
     }
+
+    /// Of the token's claims only those of these names stay: see [`VerifiedToken::with_only`].
+    #[must_use]
+    pub fn with_only(self, names: &ReadClaims) -> Self {
+        Self { token: self.token.with_only(names), ..self }
+    }
 }
 
 impl Caller {
@@ -94,7 +101,7 @@ impl<B: ?Sized> Caller<B> {
     ) -> Caller<()> {
         let token = self.token.clone();
         let facts = TokenFacts { client: Some(token.client().unwrap_or(client)), ..TokenFacts::from(&token) };
-        let claims = id_token.unwrap_or(facts.claims);
+        let claims = id_token.map_or(facts.claims, Into::into);
         let identity = IdentityHeaders::of(headers, TokenFacts { claims, ..facts });
         let client = token.client().is_none().then(|| client.to_owned());
         let subject =

@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::core::percent;
-use crate::core::route::policy::{TokenFacts, claim};
+use crate::core::route::policy::TokenFacts;
 use crate::core::token::json::is_exact;
 
 /// Headers, each with the claim that fills it.
@@ -39,6 +39,9 @@ impl WhichList {
     }
 }
 
+/// About as long is a value, in bytes.
+const USUAL: usize = 32;
+
 /// The identity headers of a caller by each list of a configuration, so that no route makes them anew.
 #[derive(Debug)]
 pub struct IdentityHeaders {
@@ -53,7 +56,8 @@ impl IdentityHeaders {
     /// claim that is not there leaves its header out.
     pub fn of(lists: &[HeaderList], token: TokenFacts<'_>) -> Self {
         // In one piece of memory: every request of the caller reads them all.
-        let mut text = String::new();
+        let headers = lists.iter().map(Vec::len).sum();
+        let mut text = String::with_capacity(USUAL.saturating_mul(headers));
         let mut write = |claim: &str| {
             let start = text.len();
             if write_value(token, claim, &mut text).is_none() {
@@ -62,12 +66,13 @@ impl IdentityHeaders {
             }
             Some(start..text.len())
         };
-        let mut places = Vec::new();
+        let mut places = Vec::with_capacity(headers);
         for (list, headers) in lists.iter().enumerate() {
             let written = headers.iter().filter_map(|(name, claim)| Some((list, name, write(claim)?)));
             places.extend(written);
         }
-        let text = Bytes::from(text);
+        // Exactly as much is kept.
+        let text = Bytes::copy_from_slice(text.as_bytes());
         let (mut all, mut starts) = (Vec::with_capacity(places.len()), Vec::new());
         for (list, name, place) in places {
             starts.resize(list.max(starts.len()), all.len());
@@ -106,7 +111,7 @@ fn write_value(token: TokenFacts<'_>, name: &str, text: &mut String) -> Option<(
             });
             Some(())
         })?,
-        _ => match claim(token.claims, name)? {
+        _ => match token.claims.get(name)? {
             Value::Array(members) => write_list(members.iter(), ',', text, write_single)?,
             single => write_single(single, text)?,
         },
@@ -253,7 +258,7 @@ mod tests {
             scope: &scope,
             acr: None,
             signed_in_at: None,
-            claims: claims.as_object().unwrap_or(&none),
+            claims: claims.as_object().unwrap_or(&none).into(),
             is_bound: false,
         };
         let names = list(names);
@@ -282,7 +287,7 @@ mod tests {
             scope: &scope,
             acr: None,
             signed_in_at: None,
-            claims: claims.as_object().unwrap(),
+            claims: claims.as_object().unwrap().into(),
             is_bound: false,
         };
         // Of one name, of several, of none, and of what this token does not have; in every order.

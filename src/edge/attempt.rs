@@ -34,12 +34,12 @@ pub(crate) async fn peer(
     context: &mut Context,
     metrics: &Metrics,
 ) -> Result<Box<HttpPeer>, Denial> {
-    let route = context.permit.as_ref().ok_or(Denial::Internal)?.route().clone();
+    let route = context.permit.as_ref().ok_or(Denial::Internal)?.route();
     let upstream = context.serving.upstreams.get(&route.upstream).cloned().ok_or(Denial::Internal)?;
+    let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
     context.upstream = Some(upstream.clone());
     // A body that is sent again is counted again.
     context.body_bytes = 0;
-    let timeouts = upstream.settings.timeouts.but(route.forwarding.timeouts);
     let mut peer = loop {
         let server = server(context, &upstream).ok_or(Denial::UpstreamUnavailable)?;
         context.server = Some(server.clone());
@@ -51,7 +51,7 @@ pub(crate) async fn peer(
         let failed = context.turn.as_ref().and_then(|turn| turn.denial.clone());
         if failed.is_none() {
             // Else each of its addresses was counted.
-            metrics.upstream_answered(&server.upstream, &server.authority, "connect_failed");
+            server.count(metrics, "connect_failed");
         }
         if !may_go_to_another(context, &upstream, &server) {
             return Err(failed.unwrap_or(unknown));
@@ -228,7 +228,7 @@ fn note(session: &Session, context: &mut Context, error: &Error, result: &'stati
     if context.sent.is_some() {
         context.came_to(result);
     } else {
-        metrics.upstream_answered(&server.upstream, &server.authority, result);
+        server.count(metrics, result);
     }
 }
 

@@ -189,7 +189,7 @@ impl Context {
         let took = self.started.elapsed();
         let status = finish.status.map_or(NO_ANSWER, |status| status.as_u16());
         let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        self.gate.metrics.request_answered(finish.route, code, took);
+        self.serving.count(&self.gate.metrics, finish.route, code, took);
         self.serving.log.write(&Entry {
             at: SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH),
             request_id: self.request_id(),
@@ -222,7 +222,7 @@ impl Context {
     /// What became of it at the server that it was sent to: each time it was sent counts once.
     pub(crate) fn came_to(&mut self, result: &'static str) {
         if let Some(server) = self.sent.take() {
-            self.gate.metrics.upstream_answered(&server.upstream, &server.authority, result);
+            server.count(&self.gate.metrics, result);
         }
     }
 
@@ -413,5 +413,56 @@ impl Context {
     /// For the log: the client at the authorization server, as far as it is known.
     pub(crate) fn client(&self) -> Option<&str> {
         self.token().map_or(self.client.as_deref(), VerifiedToken::client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::marker::PhantomData;
+
+    use async_trait::async_trait;
+    use pingora::apps::HttpServerApp as _;
+    use pingora::protocols::http::ServerSession;
+    use pingora::protocols::l4::stream::Stream;
+    use pingora::proxy::{HttpProxy, ProxyHttp};
+    use pingora::server::configuration::ServerConf;
+    use pingora::upstreams::peer::HttpPeer;
+    use tokio::net::UnixStream;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::edge::proxy::Proxy;
+
+    /// A proxy that nothing comes to, and that would know this of each request.
+    struct Idle<C>(PhantomData<fn() -> C>);
+
+    #[async_trait]
+    impl<C: Send + Sync + 'static> ProxyHttp for Idle<C> {
+        type CTX = C;
+
+        fn new_ctx(&self) -> C {
+            unreachable!("nothing comes")
+        }
+
+        async fn upstream_peer(&self, _: &mut Session, _: &mut C) -> pingora::Result<Box<HttpPeer>> {
+            unreachable!("nothing comes")
+        }
+    }
+
+    /// Of what a connection has that waits for its next request.
+    fn size<C: Send + Sync + 'static>() -> usize {
+        let proxy = Arc::new(HttpProxy::new(Idle::<C>(PhantomData), Arc::new(ServerConf::default())));
+        let (_client, server) = UnixStream::pair().unwrap();
+        let session = ServerSession::new_http1(Box::new(Stream::from(server)));
+        let (_tell, shutdown) = watch::channel(false);
+        size_of_val(&*proxy.process_new_http(session, &shutdown))
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_waits_has_no_room_for_what_will_be_known_of_its_next_request() {
+        let (nothing, ours, unboxed) =
+            (size::<()>(), size::<<Proxy as ProxyHttp>::CTX>(), size::<[usize; size_of::<Context>() / 8]>());
+        assert!(ours <= nothing + 64, "{ours} bytes, {nothing} with nothing");
+        assert!(unboxed >= ours + size_of::<Context>(), "{unboxed}: pingora would have had room for it");
     }
 }

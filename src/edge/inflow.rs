@@ -127,13 +127,23 @@ impl Inflow {
         Arc::new(Self { let_in: LetIn::default(), began, patience, state: Mutex::new(state) })
     }
 
-    /// The one that watches over this request, or a new one.
-    pub(crate) fn of(request: &RequestHeader, patience: Patience, began: Instant) -> Arc<Self> {
-        request.extensions.get::<Arc<Self>>().cloned().unwrap_or_else(|| Self::new(patience, began))
+    /// The one that watches over this request, or a new one. `None` where nothing is to come, and nobody watches: all that
+    /// it would be asked it would answer as nobody does.
+    pub(crate) fn of(
+        request: &RequestHeader,
+        is_bodiless: bool,
+        patience: Patience,
+        began: Instant,
+    ) -> Option<Arc<Self>> {
+        let watching = request.extensions.get::<Arc<Self>>().cloned();
+        if !is_bodiless {
+            return watching.or_else(|| Some(Self::new(patience, began)));
+        }
+        watching.inspect(|inflow| inflow.mark_bodiless())
     }
 
     /// The request has no body.
-    pub(crate) fn mark_bodiless(&self) {
+    fn mark_bodiless(&self) {
         self.state.lock().is_complete = true;
     }
 
@@ -269,7 +279,51 @@ impl Inflow {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use http::Method;
+
     use super::*;
+
+    /// So a request of HTTP/1.1 without a body does without one: see where `context.inflow` is asked.
+    #[tokio::test]
+    async fn one_of_no_body_answers_as_none_does() {
+        let inflow = Inflow::new(Patience::default(), Instant::now());
+        inflow.mark_bodiless();
+        let says_nothing = |when: &str| {
+            assert!(inflow.is_complete(), "{when}");
+            assert!(!inflow.upstream_was_silent() && !inflow.was_given_up(), "{when}");
+            for is_end in [false, true] {
+                assert!(inflow.came(0, is_end), "{when}");
+            }
+        };
+        says_nothing("as it begins");
+        let timeouts = Timeouts::default();
+        for may_be_http1 in [false, true] {
+            inflow.upstream_may_take(timeouts, may_be_http1, false);
+            says_nothing("as it is sent");
+        }
+        inflow.answer_begins(|| unreachable!("nobody cares"));
+        says_nothing("as it is answered");
+        inflow.answer_ended();
+        says_nothing("when it was answered");
+        assert!(inflow.stops().now_or_never().is_none() && inflow.let_in.take_body().is_none());
+    }
+
+    #[test]
+    fn whoever_has_a_body_or_is_watched_has_one() {
+        let mut request = RequestHeader::build(Method::GET, b"/", None).unwrap();
+        let of = |request: &RequestHeader, is_bodiless| {
+            Inflow::of(request, is_bodiless, Patience::default(), Instant::now())
+        };
+        assert!(of(&request, true).is_none());
+        assert!(of(&request, false).is_some_and(|inflow| !inflow.is_complete()));
+        let watching = Inflow::new(Patience::default(), Instant::now());
+        request.extensions_mut().insert(watching.clone());
+        assert!(of(&request, false).is_some_and(|inflow| Arc::ptr_eq(&inflow, &watching)));
+        assert!(!watching.is_complete());
+        assert!(of(&request, true).is_some_and(|inflow| Arc::ptr_eq(&inflow, &watching)));
+        assert!(watching.is_complete());
+    }
 
     fn stopped_after(timeouts: Timeouts, may_be_http1: bool, is_watched: bool) -> (Duration, Duration) {
         let inflow = Inflow::new(Patience::default(), Instant::now());

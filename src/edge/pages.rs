@@ -1,6 +1,8 @@
 //! The pages that a person sees: of a refused navigation, of the gateway's status, and the one that sends a browser on. No
 //! script, no frame, no request to anywhere, nothing stored; every value is escaped.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +25,8 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The compiled pages and the headers that guard them.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    templates: Environment<'static>,
+    /// As large as all the rest of a small configuration, so the listeners share them, and a reload keeps them.
+    templates: Arc<Environment<'static>>,
     policy: HeaderValue,
     /// Whether browsers come by https (RFC 6797 section 7.2: over http the header must not be sent).
     https: bool,
@@ -43,7 +46,12 @@ impl Pages {
             "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         );
         let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Ok(Self { templates, policy, https })
+        Ok(Self { templates: Arc::new(templates), policy, https })
+    }
+
+    /// The same for browsers that come so.
+    pub(crate) fn over(&self, https: bool) -> Self {
+        Self { templates: self.templates.clone(), policy: self.policy.clone(), https }
     }
 
     /// What went wrong, for a person. `again`: the path that begins the sign-in again. Empty when it cannot be rendered:

@@ -210,16 +210,17 @@ fn told(context: &Context, who: &Identification, received: &HeaderMap, host: &st
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = Context;
+    /// Apart: pingora's future, which an idle connection has too, would have room for two of them.
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Context {
-        Context::new(self.gate.clone(), self.serving.load_full())
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(Context::new(self.gate.clone(), self.serving.load_full()))
     }
 
     /// None: pingora's compression is not wanted.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> pingora::Result<bool> {
+    async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> pingora::Result<bool> {
         context.connection = Connection::of(session.digest());
         if let Some(connection) = &context.connection {
             connection.request_begins();
@@ -227,12 +228,9 @@ impl ProxyHttp for Proxy {
         let patience = context.live().settings.patience;
         context.upgrades = request_head::may_upgrade(session.req_header());
         set_timeouts(session, self.drain.has_begun(), context.upgrades, &patience);
-        let inflow = Inflow::of(session.req_header(), patience, context.started);
         // Of no body not even the end passes by, on the way to a server of HTTP/2.
-        if !context.upgrades && session.is_body_empty() {
-            inflow.mark_bodiless();
-        }
-        context.inflow = Some(inflow);
+        let has_none = !context.upgrades && session.is_body_empty();
+        context.inflow = Inflow::of(session.req_header(), has_none, patience, context.started);
         context.who = Some(self.identify(session, context));
         context.method = session.req_header().method.clone();
         context.is_http2 = session.is_http2();
@@ -249,7 +247,7 @@ impl ProxyHttp for Proxy {
     async fn upstream_peer(
         &self,
         session: &mut Session,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> pingora::Result<Box<HttpPeer>> {
         pipelining::bear(session, context.connection.as_deref(), context.upgrades);
         attempt::peer(session, context, &self.gate.metrics).await.map_err(|denial| context.fail(denial))
@@ -259,7 +257,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let (Some(permit), Some(who), Some(server), Some(upstream)) =
             (&context.permit, &context.who, &context.server, &context.upstream)
@@ -293,7 +291,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let length = body.as_ref().map_or(0, Bytes::len);
         // An empty last piece would be written as a second end of the chunked body, and the
@@ -329,7 +327,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         answer: &mut ResponseHeader,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> pingora::Result<()> {
         context.stop_watching(session);
         if !headers::has_one_reading(answer, context.upgrades) {
@@ -394,7 +392,7 @@ impl ProxyHttp for Proxy {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> pingora::Result<Option<Duration>> {
         context.bytes = context.bytes.saturating_add(body.as_ref().map_or(0, Bytes::len));
         context.answer_is_whole |= end_of_stream;
@@ -408,7 +406,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         peer: &HttpPeer,
-        context: &mut Context,
+        context: &mut Self::CTX,
         mut error: Box<Error>,
     ) -> Box<Error> {
         attempt::failed_to_connect(session, context, peer, &mut error, &self.gate.metrics);
@@ -420,7 +418,7 @@ impl ProxyHttp for Proxy {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        context: &mut Context,
+        context: &mut Self::CTX,
         _: bool,
     ) -> Box<Error> {
         context.stop_watching(session);
@@ -432,7 +430,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         error: &Error,
-        context: &mut Context,
+        context: &mut Self::CTX,
     ) -> FailToProxy {
         let Some(denial) = self.denial_for(context, error) else {
             context.client_is_gone();
@@ -452,7 +450,7 @@ impl ProxyHttp for Proxy {
         FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Self::CTX) {
         context.stop_watching(session);
         context.count_sent(error.is_none());
         let request = session.req_header();
@@ -477,15 +475,15 @@ impl ProxyHttp for Proxy {
     }
 
     /// Said by `note` and the access log, without query and token.
-    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &Error) -> bool {
         true
     }
 
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Self::CTX, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
 
-    fn request_summary(&self, session: &Session, context: &Context) -> String {
+    fn request_summary(&self, session: &Session, context: &Self::CTX) -> String {
         format!("{} request {}", session.req_header().method, context.request_id())
     }
 }

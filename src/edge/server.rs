@@ -35,7 +35,6 @@ use crate::edge::endable_app::Endable;
 pub use crate::edge::listen_error::ListenError;
 pub use crate::edge::listening::Inherited;
 use crate::edge::listening::{Entrance, Listening};
-use crate::edge::pages::Pages;
 use crate::edge::proxy::Proxy;
 use crate::edge::request_places::RequestPlaces;
 use crate::edge::serving::Serving;
@@ -140,13 +139,14 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
     };
     let public = sockets.into_iter().zip(&settings.listen).map(entrance).collect::<Result<Vec<_>, _>>()?;
     let metrics = gate.metrics.clone();
+    let pages = serving.load().pages.over(false);
     let app = Arc::new(Admin {
         gate,
         started_with: settings.clone(),
         serving: serving.clone(),
         doors: public.iter().map(Entrance::door).cloned().collect(),
         drain: drain.clone(),
-        pages: Pages::new(false)?,
+        pages,
         refusal_told_at: AtomicI64::new(0),
     });
     let admin = Entrance::new(admin, Door::ClearText, bounds, app, admin_connections)?;

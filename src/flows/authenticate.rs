@@ -112,7 +112,7 @@ fn remembered(
     let marks = gate.revocations.marks_of(&TokenFacts::of(&token, &issuer.settings.rules.iss, text));
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
     let found = Found::new(fingerprint, marks, uses, issuer, Grounds::Keys(Arc::downgrade(&keys)));
-    found.of(token, &live.settings.identity.headers)
+    found.of(token, &live.settings.identity.headers, live.settings.read_claims())
 }
 
 /// A good token, and by what it was found good.

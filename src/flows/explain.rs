@@ -18,7 +18,7 @@ use crate::core::denial::Denial;
 use crate::core::request::{RequestHead, check_method};
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::permit::Permit;
-use crate::core::route::policy::{Access, Requirements, TokenFacts, claim, judge};
+use crate::core::route::policy::{Access, Requirements, TokenFacts, judge};
 use crate::core::route::table::{Found, Matched, RouteTable};
 use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
@@ -391,7 +391,7 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
     } else if !alone.scope.is_empty() || !alone.any_scope.is_empty() {
         if token.scope().is_empty() { absent() } else { token::shown(&token.scope().joined()) }
     } else if let Some(required) = alone.claims.first() {
-        claim(token.claims(), &required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
+        token.claims().get(&required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
     } else if alone.acr.is_empty() {
         token.signed_in_at().map_or_else(absent, Timestamp::to_rfc3339)
     } else {

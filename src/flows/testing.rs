@@ -5,7 +5,7 @@ pub(crate) mod lines;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -67,6 +67,7 @@ pub(crate) fn settings(public_url: &str) -> Settings {
         log: Log { format: LogFormat::Json, level: tracing::Level::INFO, subject: SubjectInLog::Plain },
         certificates: vec![],
         shown: serde_json::Value::Null,
+        reads: OnceLock::new(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::core::caller::Caller;
 use crate::core::ids::UpstreamName;
 use crate::core::time::Timestamp;
 use crate::core::token::fingerprint::Fingerprint;
+use crate::state::token_memory::expected;
 use crate::state::verified_tokens::Remembered;
 
 /// For whom, to whom, for how long: two routes to one upstream may differ in it, and neither gets that of the other.
@@ -46,12 +47,11 @@ impl Weighter<For, Kept> for Bytes {
 #[derive(Debug)]
 pub struct MadeAssertions(Cache<For, Kept, Bytes, RandomState>);
 
-const EXPECTED: usize = 1024;
-
 impl MadeAssertions {
     /// `limit`: in bytes.
     pub fn new(limit: u64) -> Self {
-        Self(Cache::with(EXPECTED, limit, Bytes, RandomState::new(), DefaultLifecycle::default()))
+        let (hashed, life) = (RandomState::new(), DefaultLifecycle::default());
+        Self(Cache::with(expected(limit), limit, Bytes, hashed, life))
     }
 
     pub fn set_limit(&self, limit: u64) {

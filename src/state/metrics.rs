@@ -1,6 +1,7 @@
 //! What operators see at `/metrics`: every series that Tollgate has, with typed labels, so that a
 //! label outside its closed set cannot be written.
 
+mod at_hand;
 mod beginning;
 mod labels;
 
@@ -21,6 +22,7 @@ use crate::core::time::Timestamp;
 use crate::core::token::security_event::event::EventType;
 use crate::state::open_requests::Ending;
 use crate::state::revocations::{Currency, Revocations};
+pub use at_hand::RouteCounts;
 use beginning::Gone;
 pub use labels::{AsEndpoint, ExchangeOutcome, IntrospectionResult, Log, SignalResult};
 
@@ -32,6 +34,7 @@ pub struct Metrics {
     request_duration: HistogramVec,
     auth_duration: HistogramVec,
     recall_duration: Histogram,
+    verify_duration: Histogram,
     denials: IntCounterVec,
     report_only_denials: IntCounterVec,
     tokens_verified: IntCounterVec,
@@ -97,6 +100,7 @@ impl Metrics {
                 &["route"],
             )?,
             recall_duration: auth_duration.with_label_values(&["cached"]),
+            verify_duration: auth_duration.with_label_values(&["verified"]),
             auth_duration,
             denials: counter("denials_total", "Requests refused.", &["route", "reason"])?,
             report_only_denials: counter(
@@ -244,13 +248,21 @@ impl Metrics {
     }
 
     pub fn request_answered(&self, route: &RouteName, status: StatusCode, took: Duration) {
-        self.requests.with_label_values(&[route.as_str(), status.as_str()]).inc();
-        self.request_duration.with_label_values(&[route.as_str()]).observe(took.as_secs_f64());
+        self.answers(route, status).inc();
+        self.answer_times(route).observe(took.as_secs_f64());
+    }
+
+    fn answers(&self, route: &RouteName, status: StatusCode) -> IntCounter {
+        self.requests.with_label_values(&[route.as_str(), status.as_str()])
+    }
+
+    fn answer_times(&self, route: &RouteName) -> Histogram {
+        self.request_duration.with_label_values(&[route.as_str()])
     }
 
     pub fn token_verified(&self, issuer: &IssuerName, took: Duration) {
         self.tokens_verified.with_label_values(&[issuer.as_str(), "verified"]).inc();
-        self.auth_duration.with_label_values(&["verified"]).observe(took.as_secs_f64());
+        self.verify_duration.observe(took.as_secs_f64());
     }
 
     /// A token that was found good before was so again.
@@ -339,9 +351,15 @@ impl Metrics {
         self.streams_ended.with_label_values(&[cause.label()]).inc();
     }
 
-    /// `result`: `ok`, `connect_failed`, `timeout` or `failed`.
-    pub fn upstream_answered(&self, upstream: &UpstreamName, server: &str, result: &'static str) {
-        self.upstream_requests.with_label_values(&[upstream.as_str(), server, result]).inc();
+    /// What is counted up each time that this comes of a request. `result`: `ok`, `connect_failed`, `timeout`, `failed` or
+    /// `abandoned`.
+    pub fn upstream_answers(
+        &self,
+        upstream: &UpstreamName,
+        server: &str,
+        result: &'static str,
+    ) -> IntCounter {
+        self.upstream_requests.with_label_values(&[upstream.as_str(), server, result])
     }
 
     pub fn upstream_healthy(&self, upstream: &UpstreamName, server: &str, healthy: bool) {

@@ -20,11 +20,10 @@ use crate::core::session::exchange::tokens::SessionTokens;
 use crate::core::session::grant::{FamilyId, Generation};
 use crate::core::time::Timestamp;
 use crate::core::token::json;
+use crate::state::token_memory::expected;
 
 /// The most families that are known at once: about 10 MB. Of more, those that come least often are read again.
 const FAMILIES: usize = 64 * 1024;
-/// What the table of places is made for at first; it grows.
-const EXPECTED: usize = 1024;
 /// What a generation takes beside its texts.
 const PLACE: u64 = 400;
 /// An access token that ends within it is exchanged, but not before half of its life: one that is short would serve one
@@ -223,7 +222,13 @@ impl Sessions {
     /// `limit`: of their tokens, in bytes.
     pub fn new(limit: u64) -> Self {
         Self {
-            tokens: Cache::with(EXPECTED, limit, Bytes, RandomState::new(), DefaultLifecycle::default()),
+            tokens: Cache::with(
+                expected(limit),
+                limit,
+                Bytes,
+                RandomState::new(),
+                DefaultLifecycle::default(),
+            ),
             families: Cache::new(FAMILIES),
         }
     }

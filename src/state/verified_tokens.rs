@@ -21,10 +21,12 @@ use crate::core::identity_headers::HeaderList;
 use crate::core::revocation::marks::TokenMarks;
 use crate::core::session::grant::FamilyId;
 use crate::core::time::Timestamp;
+use crate::core::token::claims::ReadClaims;
 use crate::core::token::fingerprint::Fingerprint;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::verified::VerifiedToken;
 use crate::state::issuer_keys::{IssuerState, Issuers};
+use crate::state::token_memory::expected;
 
 /// No request asks from here on.
 const NEVER: i64 = i64::MAX;
@@ -89,9 +91,10 @@ impl Found {
         Self { fingerprint, uses, issuer, grounds, asks_from, size: 0, marks, family: OnceLock::new() }
     }
 
-    /// Of this token. `headers`: see [`Caller::new`].
-    pub fn of(self, token: VerifiedToken, headers: &[HeaderList]) -> Arc<Remembered> {
-        let mut made = Caller::new(token, headers, self);
+    /// Of this token. `headers`: see [`Caller::new`]; they are made of all of its claims, of which those are kept that the
+    /// configuration still reads.
+    pub fn of(self, token: VerifiedToken, headers: &[HeaderList], reads: &ReadClaims) -> Arc<Remembered> {
+        let mut made = Caller::new(token, headers, self).with_only(reads);
         let size = ROOM.saturating_add(made.size());
         made.beside.size = u64::try_from(size).unwrap_or(u64::MAX);
         Arc::new(made)
@@ -145,13 +148,11 @@ impl Weighter<u64, Arc<Remembered>> for Bytes {
 #[derive(Debug)]
 pub struct VerifiedTokens(Cache<u64, Arc<Remembered>, Bytes, RandomState>);
 
-/// What the table of places is made for at first; it grows.
-const EXPECTED: usize = 1024;
-
 impl VerifiedTokens {
     /// `limit`: in bytes (`limits.token_memory`).
     pub fn new(limit: u64) -> Self {
-        Self(Cache::with(EXPECTED, limit, Bytes, RandomState::new(), DefaultLifecycle::default()))
+        let (hashed, life) = (RandomState::new(), DefaultLifecycle::default());
+        Self(Cache::with(expected(limit), limit, Bytes, hashed, life))
     }
 
     /// The memory may have this many bytes from now on.
@@ -209,7 +210,8 @@ mod tests {
     }
 
     /// What is found of a token with these claims, under as many names as one likes.
-    fn found(issuers: &Issuers, changes: Value) -> impl Fn(usize) -> Arc<Remembered> {
+    fn found(issuers: &Issuers, changes: Value, reads: &[&str]) -> impl Fn(usize) -> Arc<Remembered> {
+        let reads: ReadClaims = reads.iter().copied().collect();
         let keys_of = Arc::new(KeySet::parse(&jwks(&[keys().p256.jwk()])).unwrap().0);
         let text = keys().p256.sign(&with(claims(), changes));
         let token = Unverified::parse(&text, 1 << 16).unwrap().verify(&keys_of, &rules(), NOW).unwrap();
@@ -219,7 +221,7 @@ mod tests {
         move |at| {
             let (marks, uses, issuer) = (marks.clone(), uses.clone(), issuer.clone());
             let grounds = Grounds::Keys(Arc::downgrade(&keys_of));
-            Found::new(nth(at), marks, uses, issuer, grounds).of(token.clone(), &[])
+            Found::new(nth(at), marks, uses, issuer, grounds).of(token.clone(), &[], &reads)
         }
     }
 
@@ -230,7 +232,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_tokens_in_use_outlive_a_flood_of_good_ones() {
         let (memory, issuers) = (VerifiedTokens::new(LIMIT), issuers());
-        let found = found(&issuers, json!({}));
+        let found = found(&issuers, json!({}), &[]);
         let knows = |at| memory.get(&nth(at), &issuers, NOW).is_some();
         let in_use = 50;
         for at in 0..in_use {
@@ -243,20 +245,24 @@ mod tests {
         assert_eq!((0..in_use).filter(|at| knows(*at)).count(), in_use);
         let (tokens, bytes) = memory.held();
         assert!(bytes <= LIMIT && bytes > LIMIT / 2, "{bytes}");
-        assert!((100..1000).contains(&tokens), "{tokens}: each takes a kilobyte or a few");
+        assert!((100..1500).contains(&tokens), "{tokens}: each takes a kilobyte or two");
     }
 
     #[test]
     fn what_is_small_on_the_wire_and_large_in_memory_counts_as_large() {
         let issuers = issuers();
         let nested: Value = vec![json!([]); 2000].into();
-        let (plain, large) = (found(&issuers, json!({}))(0), found(&issuers, json!({ "nested": nested }))(0));
+        let changes = json!({ "nested": nested });
+        let plain = found(&issuers, json!({}), &["nested"])(0);
+        let large = found(&issuers, changes.clone(), &["nested"])(0);
         assert!(large.beside.size > plain.beside.size + 2000 * 60);
+        let unread = found(&issuers, changes, &[])(0);
+        assert!(unread.beside.size < plain.beside.size, "what nobody reads is not kept");
     }
 
     #[test]
     fn a_clock_that_is_set_back_holds_nobody_up_for_as_long() {
-        let asked = found(&issuers(), json!({}))(0);
+        let asked = found(&issuers(), json!({}), &[])(0);
         let (found, after) = (&asked.beside, |seconds| NOW.plus(Duration::from_secs(seconds)));
         let back = NOW.minus(Duration::from_secs(3600));
         assert!(found.asks(NOW) && !found.asks(NOW) && !found.asks(back), "once");
@@ -271,11 +277,11 @@ mod tests {
     #[test]
     fn without_a_limit_above_zero_nothing_is_remembered() {
         let (memory, issuers) = (VerifiedTokens::new(LIMIT), issuers());
-        memory.remember(found(&issuers, json!({}))(1));
+        memory.remember(found(&issuers, json!({}), &[])(1));
         assert_eq!(memory.held().0, 1);
         memory.set_limit(0);
         assert_eq!(memory.held(), (0, 0));
-        memory.remember(found(&issuers, json!({}))(1));
+        memory.remember(found(&issuers, json!({}), &[])(1));
         assert_eq!(memory.held(), (0, 0));
     }
 }

@@ -20,7 +20,7 @@ fn header_of(claim: Value) -> Option<String> {
         scope: &scope,
         acr: None,
         signed_in_at: None,
-        claims: &claims,
+        claims: (&claims).into(),
         is_bound: false,
     };
     let lists = [vec![(HeaderName::from_static("x-c"), "c".to_owned())]];

@@ -19,26 +19,38 @@ impl MarkKey {
     }
 
     fn mark(&self, kind: Kind, whose: Option<&str>, value: &[u8]) -> Mark {
-        let mut hasher = self.0;
-        hasher.write_u8(kind as u8);
-        hasher.write_u8(u8::from(whose.is_some()));
-        hasher.write_usize(value.len());
-        hasher.write(value);
-        hasher.write(whose.unwrap_or_default().as_bytes());
-        Mark(hasher.finish128().as_bytes())
+        self.value(kind, value).whose(whose)
     }
 
     fn pair(&self, kind: Kind, iss: &str, value: &str) -> Pair {
-        Pair {
-            here: self.mark(kind, Some(iss), value.as_bytes()),
-            anywhere: self.mark(kind, None, value.as_bytes()),
-        }
+        let value = self.value(kind, value.as_bytes());
+        Pair { here: value.whose(Some(iss)), anywhere: value.whose(None) }
+    }
+
+    fn value(&self, kind: Kind, value: &[u8]) -> Begun {
+        let mut hasher = self.0;
+        hasher.write_u8(kind as u8);
+        hasher.write_usize(value.len());
+        hasher.write(value);
+        Begun(hasher)
     }
 }
 
 impl std::fmt::Debug for MarkKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MarkKey(..)")
+    }
+}
+
+/// A mark but for whose it is: a value of one issuer and of all is read once.
+struct Begun(SipHasher24);
+
+impl Begun {
+    fn whose(&self, whose: Option<&str>) -> Mark {
+        let mut hasher = self.0;
+        hasher.write_u8(u8::from(whose.is_some()));
+        hasher.write(whose.unwrap_or_default().as_bytes());
+        Mark(hasher.finish128().as_bytes())
     }
 }
 
@@ -197,5 +209,17 @@ mod tests {
             assert!(!marks[..at].contains(mark));
         }
         assert!(!format!("{key:?}").contains('1'));
+    }
+
+    #[test]
+    fn of_one_issuer_and_of_all_a_value_has_the_marks_by_which_each_is_taken_back() {
+        let key = MarkKey::from_random(&[1; 16]);
+        for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Token) {
+            let pair = key.pair(kind, "https://as", "alice");
+            let of = |whose| Mark::of(&key, &Target { kind, whose, value: "alice".to_owned() });
+            assert_eq!(pair.here, of(Whose::Of("https://as".into())), "{kind:?}");
+            assert_eq!(pair.anywhere, of(Whose::All), "{kind:?}");
+            assert_ne!(pair.here, pair.anywhere, "{kind:?}");
+        }
     }
 }

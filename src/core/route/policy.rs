@@ -7,13 +7,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::route::path::CanonicalPath;
 use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
+use crate::core::token::claims::Claims;
 use crate::core::token::json::is_exact;
 use crate::core::token::scope_values::ScopeValues;
 use crate::core::token::verified::VerifiedToken;
@@ -69,13 +70,21 @@ impl Access {
         all.iter().chain(any).map(String::as_str)
     }
 
+    /// The claims that the requirements look at.
+    pub fn named_claims(&self) -> impl Iterator<Item = &str> {
+        self.claims().iter().map(|claim| claim.name.as_str())
+    }
+
+    fn claims(&self) -> &[ClaimRequirement] {
+        match self {
+            Self::Public | Self::PublicOf(_) => &[],
+            Self::Protected(requirements) => &requirements.claims,
+        }
+    }
+
     /// The `{name}`s of the path that the requirements look at.
     pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
-        let claims = match self {
-            Self::Public | Self::PublicOf(_) => &[][..],
-            Self::Protected(requirements) => &requirements.claims,
-        };
-        claims.iter().flat_map(|claim| &claim.values).filter_map(|value| match value {
+        self.claims().iter().flat_map(|claim| &claim.values).filter_map(|value| match value {
             ClaimValue::PathParameter(name) => Some(name.as_str()),
             ClaimValue::Literal(_) => None,
         })
@@ -128,7 +137,7 @@ pub struct TokenFacts<'a> {
     pub acr: Option<&'a str>,
     /// `auth_time`.
     pub signed_in_at: Option<Timestamp>,
-    pub claims: &'a Map<String, Value>,
+    pub claims: Claims<'a>,
     /// It is bound to a key, which whoever brought it has proven.
     pub is_bound: bool,
 }
@@ -248,7 +257,9 @@ impl Requirements {
         parameter: impl Fn(&str) -> Option<Cow<'p, str>>,
     ) -> Result<(), Denial> {
         for required in &self.claims {
-            let holds = claim(token.claims, &required.name)
+            let holds = token
+                .claims
+                .get(&required.name)
                 .is_some_and(|claim| required.values.iter().any(|value| value.is_in(claim, &parameter)));
             if !holds {
                 return Err(Denial::ClaimMismatch { claim: required.name.clone() });
@@ -272,18 +283,6 @@ impl Requirements {
         }
         Err(Denial::StepUp { acr_values: self.acr.clone(), max_age: self.signed_in_within })
     }
-}
-
-/// Looks a claim up: the whole name literally first, then up to a dot, the last one first, and the rest in the object
-/// that is there. So names with dots of their own are found, and members of what they hold.
-pub fn claim<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
-    let member = || {
-        name.rmatch_indices('.').find_map(|(dot, _)| {
-            let (outer, inner) = (name.get(..dot)?, name.get(dot.saturating_add(1)..)?);
-            claim(claims.get(outer)?.as_object()?, inner)
-        })
-    };
-    claims.get(name).or_else(member)
 }
 
 impl ClaimValue {
@@ -319,7 +318,7 @@ fn same_number(one: &Number, other: &Number) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
     use crate::core::cors::Sharing;
@@ -357,7 +356,7 @@ mod tests {
                 scope: &self.scope,
                 acr: self.acr.as_deref(),
                 signed_in_at: self.signed_in_at,
-                claims: &self.claims,
+                claims: (&self.claims).into(),
                 is_bound: false,
             }
         }
@@ -414,7 +413,7 @@ mod tests {
                 scope: &scope,
                 acr: None,
                 signed_in_at: None,
-                claims: &claims,
+                claims: (&claims).into(),
                 is_bound: false,
             };
             judge(&route, &path, Some(token), NOW)
@@ -559,7 +558,7 @@ mod tests {
             ("odd.", None),
             (".odd", None),
         ] {
-            assert_eq!(claim(claims, name), found.as_ref(), "{name}");
+            assert_eq!(Claims::from(claims).get(name), found.as_ref(), "{name}");
         }
     }
 
@@ -603,7 +602,7 @@ mod tests {
                     .collect();
                 let mut found = Vec::new();
                 readings(&claims, &parts, &mut found, None);
-                let got = claim(claims.as_object().unwrap(), &parts.join("."));
+                let got = Claims::from(claims.as_object().unwrap()).get(&parts.join("."));
                 let longest = found.iter().map(|(taken, _)| *taken).max();
                 let expected: Vec<&Value> = found
                     .iter()

@@ -150,7 +150,7 @@ mod tests {
                 scope: &scope,
                 acr,
                 signed_in_at: signed_in_at.map(Timestamp::from_secs),
-                claims: &claims,
+                claims: (&claims).into(),
                 is_bound: false,
             };
             let began = Began { at: now, clock_skew: Duration::from_secs(30) };
@@ -185,7 +185,7 @@ mod tests {
                 scope: &scope,
                 acr: None,
                 signed_in_at: signed_in_at.map(Timestamp::from_secs),
-                claims: &claims,
+                claims: (&claims).into(),
                 is_bound: false,
             };
             let step_up = StepUp::read(None, Some(max_age)).unwrap();

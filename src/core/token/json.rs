@@ -42,7 +42,7 @@ pub(crate) fn size_of_members(members: &Map<String, Value>) -> usize {
 }
 
 /// What a value takes beside its own place.
-fn size_of_held(value: &Value) -> usize {
+pub(crate) fn size_of_held(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
         Value::String(text) => HEAP.saturating_add(text.len()),

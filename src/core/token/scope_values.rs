@@ -53,10 +53,10 @@ impl ScopeValues {
 
 impl<'v> FromIterator<&'v str> for ScopeValues {
     fn from_iter<I: IntoIterator<Item = &'v str>>(values: I) -> Self {
-        let (mut text, mut known) = (SmallVec::new(), BTreeSet::new());
+        let (mut text, mut known) = (SmallVec::new(), Seen::default());
         for value in values {
             let Ok(length) = Length::try_from(value.len()) else { continue };
-            if length > 0 && known.insert(value) {
+            if length > 0 && known.is_new(value) {
                 text.extend_from_slice(&length.to_ne_bytes());
                 text.extend_from_slice(value.as_bytes());
             }
@@ -66,9 +66,51 @@ impl<'v> FromIterator<&'v str> for ScopeValues {
     }
 }
 
+/// As many are compared one by one, which takes no memory.
+const FEW: usize = 16;
+
+/// Which values there were. However many a token has, each costs a bounded number of comparisons.
+#[derive(Default)]
+struct Seen<'v> {
+    few: SmallVec<[&'v str; FEW]>,
+    more: BTreeSet<&'v str>,
+}
+
+impl<'v> Seen<'v> {
+    fn is_new(&mut self, value: &'v str) -> bool {
+        if self.few.contains(&value) {
+            return false;
+        }
+        if self.few.len() < FEW {
+            self.few.push(value);
+            return true;
+        }
+        self.more.insert(value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_many_there_are_each_stands_once_in_its_order() {
+        bolero::check!().with_type::<Vec<u8>>().for_each(|names| {
+            // Of few names, so that many come again, before and after there are too many to compare.
+            let names: Vec<String> = names.iter().map(|name| format!("v{}", name % 40)).collect();
+            let values: ScopeValues = names.iter().map(String::as_str).collect();
+            let mut expected: Vec<&str> = Vec::new();
+            for name in &names {
+                if !expected.contains(&name.as_str()) {
+                    expected.push(name);
+                }
+            }
+            assert_eq!(values.iter().collect::<Vec<_>>(), expected);
+        });
+        let many: Vec<String> = (0..3 * FEW).map(|at| format!("v{}", at % (2 * FEW))).collect();
+        let values: ScopeValues = many.iter().map(String::as_str).collect();
+        assert_eq!(values.iter().count(), 2 * FEW);
+    }
 
     #[test]
     fn values_are_whole_and_not_repeated() {

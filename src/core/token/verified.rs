@@ -9,6 +9,7 @@ use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::{Thumbprint, bound_to};
+use crate::core::token::claims::{Claims, Held, ReadClaims};
 use crate::core::token::scope_values::ScopeValues;
 use crate::core::token::{TokenRules, json};
 
@@ -17,7 +18,7 @@ use crate::core::token::{TokenRules, json};
 #[derive(Clone, Debug)]
 #[repr(C)] // in this order: what every request looks at lies together, up to what is beside a caller: one wait for memory
 pub struct VerifiedToken {
-    claims: Map<String, Value>,
+    claims: Held,
     expires_at: Timestamp,
     /// The key whose holder alone it is good for.
     bound_to: Option<Box<Thumbprint>>,
@@ -82,7 +83,7 @@ impl VerifiedToken {
             expires_at,
             bound_to,
             signed_in_at,
-            claims,
+            claims: Held::All(claims),
         })
     }
 
@@ -90,9 +91,15 @@ impl VerifiedToken {
         &self.issuer
     }
 
-    /// Every claim, as it came.
-    pub fn claims(&self) -> &Map<String, Value> {
-        &self.claims
+    /// Its claims, as they came, or what was kept of them.
+    pub fn claims(&self) -> Claims<'_> {
+        self.claims.view()
+    }
+
+    /// The same with no other claims than those of these names; by what stands beside them it is known as before.
+    #[must_use]
+    pub fn with_only(self, names: &ReadClaims) -> Self {
+        Self { claims: self.claims.keep(names), ..self }
     }
 
     /// `sub`; never empty.
@@ -164,10 +171,9 @@ impl VerifiedToken {
         let texts = [&self.subject, &self.acr, &self.client, &self.session, &self.id, &self.kid];
         let texts = texts.into_iter().flatten();
         let texts = texts.map(|text| text.len()).chain([self.scope.heap(), size_of::<Thumbprint>()]);
-        texts.map(|length| (json::HEAP + size_of::<String>()).saturating_add(length)).fold(
-            size_of::<Self>().saturating_add(json::size_of_members(&self.claims)),
-            usize::saturating_add,
-        )
+        texts
+            .map(|length| (json::HEAP + size_of::<String>()).saturating_add(length))
+            .fold(size_of::<Self>().saturating_add(self.claims.size()), usize::saturating_add)
     }
 }
 

@@ -36,7 +36,6 @@ use self::authorities::Brought;
 use crate::config::settings;
 use crate::core::ids::UpstreamName;
 use crate::core::route::permit::Permit;
-use crate::core::route::policy::claim;
 use crate::state::metrics::Metrics;
 
 /// The upstreams of one configuration, by name.
@@ -237,8 +236,7 @@ impl Upstream {
 
 /// Who calls, for an upstream that keeps callers together: the value of a claim, else the address.
 fn who<'p>(permit: &'p Permit, name: &str, client: IpAddr) -> Cow<'p, str> {
-    let claims = permit.token().map(|token| token.claims());
-    match claims.and_then(|claims| claim(claims, name)) {
+    match permit.token().and_then(|token| token.claims().get(name)) {
         Some(Value::String(text)) => Cow::Borrowed(text),
         Some(value) => Cow::Owned(value.to_string()),
         None => Cow::Owned(client.to_string()),

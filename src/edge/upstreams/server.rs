@@ -2,8 +2,8 @@
 //! none of its own).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -11,6 +11,7 @@ use http::HeaderValue;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::CertKey;
+use prometheus::IntCounter;
 use url::{Host, Url};
 
 use super::authorities::{Brought, wrapped};
@@ -20,6 +21,7 @@ use super::upgrade::Connector;
 use crate::config::settings::{self, Timeouts, Upstream, UpstreamTls};
 use crate::core::denial::Denial;
 use crate::core::ids::UpstreamName;
+use crate::state::metrics::Metrics;
 
 /// How long an unused connection to a server is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -49,6 +51,8 @@ pub(crate) struct Server {
     /// Of its connections; see [`Self::allow_http2_again`].
     generation: Arc<AtomicU64>,
     pub(super) standing: Arc<Standing>,
+    /// Its series of requests that were answered, from the first on. A reload that takes it away takes this server away.
+    ok: OnceLock<IntCounter>,
 }
 
 impl Server {
@@ -100,7 +104,15 @@ impl Server {
             },
             generation: before.map(|before| before.generation.clone()).unwrap_or_default(),
             standing: before.map(|before| before.standing.clone()).unwrap_or_default(),
+            ok: OnceLock::new(),
         })
+    }
+
+    /// Counts what came of a request that it was sent. `result`: see [`Metrics::upstream_answers`].
+    pub(crate) fn count(&self, metrics: &Metrics, result: &'static str) {
+        let series = || metrics.upstream_answers(&self.upstream, &self.authority, result);
+        // Nearly all come to this, and a series is looked up at the price of a few of them.
+        if result == "ok" { self.ok.get_or_init(series).inc() } else { series().inc() }
     }
 
     /// Where to connect now, but for where it `failed`. A look-up of its name is waited for no longer than `patience`.

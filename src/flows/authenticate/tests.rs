@@ -185,7 +185,10 @@ impl Scene {
         .await;
         match (remembered, judged) {
             (Ok(remembered), Ok(judged)) => {
-                assert_eq!(remembered.token().claims(), judged.token().claims());
+                for name in self.live.settings.read_claims().names() {
+                    let [kept, all] = [&remembered, &judged].map(|of| of.token().claims().get(name).cloned());
+                    assert_eq!(kept, all, "{name}");
+                }
                 assert_eq!(remembered.identity(WhichList::default()), judged.identity(WhichList::default()));
                 Ok(())
             }
@@ -468,3 +471,5 @@ async fn all_that_a_known_token_takes_from_the_heap_is_its_path_and_query() {
     request();
     assert_eq!(allocation_counter::measure(request).count_total, 2);
 }
+
+mod reads;

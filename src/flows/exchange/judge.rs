@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
@@ -234,7 +234,7 @@ impl Judged {
         self.access_token =
             token.subject().map(|sub| Subject { sub: sub.to_owned(), source: SubjectSource::AccessToken });
         // The ID token's, where it has one: back-channel logout speaks of that (section 2.4).
-        self.session_id = self.session_id.take().or_else(|| session_id(token.claims(), rules));
+        self.session_id = self.session_id.take().or_else(|| token.session().map(str::to_owned));
         self.scope = Scope::of(token.scope().iter());
         self.expires_at = Some(token.expires_at());
         if let Some(jti) = token.id() {
@@ -280,10 +280,6 @@ impl From<VerifiedIdToken> for Identified {
     fn from(token: VerifiedIdToken) -> Self {
         Self { sub: token.subject().to_owned(), session_id: token.session().map(ToOwned::to_owned) }
     }
-}
-
-fn session_id(claims: &Map<String, Value>, rules: &TokenRules) -> Option<String> {
-    rules.claims.session.iter().find_map(|name| claims.get(name)?.as_str()).map(ToOwned::to_owned)
 }
 
 /// Whether the new tokens belong to the one who signed in. Only what one source said is compared:

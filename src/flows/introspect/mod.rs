@@ -159,7 +159,8 @@ fn found(
         Arc::clone(issuer),
         Grounds::Word(Arc::downgrade(token)),
     );
-    let made = found.of(VerifiedToken::clone(token), &live.settings.identity.headers);
+    let settings = &live.settings;
+    let made = found.of(VerifiedToken::clone(token), &settings.identity.headers, settings.read_claims());
     gate.verified_tokens.remember(Arc::clone(&made));
     made
 }

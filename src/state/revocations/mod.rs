@@ -99,7 +99,9 @@ impl Revocations {
     /// What the tables say, whatever they are worth.
     pub(crate) fn refuses_token(&self, marks: &TokenMarks, issued_at: Timestamp, now: Timestamp) -> bool {
         self.tokens.refuses(marks.token, issued_at, now)
-            || marks.by_text.is_some_and(|(_, mark)| self.tokens.refuses(mark, issued_at, now))
+            // Where the table is empty this part of a token's memory need not be read.
+            || (self.tokens.is_in_use()
+                && marks.by_text.is_some_and(|(_, mark)| self.tokens.refuses(mark, issued_at, now)))
             || self.jti.refuses(marks.jti.as_ref(), issued_at, now)
             || self.kid.refuses(marks.kid.as_ref(), issued_at, now)
             || self.sid.refuses(marks.sid.as_ref(), issued_at, now)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::filter::Filter;
 use crate::core::clock_watch::SureTime;
@@ -67,7 +67,10 @@ impl Known for End {
 /// Marks of one kind.
 #[derive(Debug)]
 pub(super) struct Table<V> {
-    parts: Box<[Part<V>]>,
+    /// How many parts.
+    cut: usize,
+    /// From the first change on: most lists are empty for ever, and most kinds are never named.
+    parts: OnceLock<Box<[Part<V>]>>,
     filter: Filter,
     len: AtomicUsize,
 }
@@ -96,10 +99,13 @@ impl<V> Part<V> {
 }
 
 impl<V: Known> Table<V> {
-    /// `parts`: a power of two.
-    pub(super) fn new(parts: usize) -> Self {
-        let parts = (0..parts).map(|_| Part::default()).collect();
-        Self { parts, filter: Filter::default(), len: AtomicUsize::new(0) }
+    /// `cut`: into how many parts, a power of two.
+    pub(super) fn new(cut: usize) -> Self {
+        Self { cut, parts: OnceLock::new(), filter: Filter::default(), len: AtomicUsize::new(0) }
+    }
+
+    fn parts(&self) -> &[Part<V>] {
+        self.parts.get_or_init(|| (0..self.cut).map(|_| Part::default()).collect())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -108,8 +114,8 @@ impl<V: Known> Table<V> {
 
     fn part(&self, mark: Mark) -> Option<&Part<V>> {
         // A map chooses by the highest bits and the lowest.
-        let at = (mark.high_bits() >> 40) as usize & self.parts.len().wrapping_sub(1);
-        self.parts.get(at)
+        let at = (mark.high_bits() >> 40) as usize & self.cut.wrapping_sub(1);
+        self.parts().get(at)
     }
 
     #[inline]
@@ -123,6 +129,12 @@ impl<V: Known> Table<V> {
     fn knows_against(&self, mark: Mark, since: Timestamp, now: Timestamp) -> bool {
         let Some(part) = self.part(mark) else { return false };
         part.read().get(&mark).is_some_and(|known| known.refuses(since, now))
+    }
+
+    /// Whether it may refuse anything at all.
+    #[inline]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.filter.is_in_use()
     }
 
     pub(super) fn change(&self, mark: Mark, change: &Change) {
@@ -149,13 +161,14 @@ impl<V: Known> Table<V> {
         drop(held);
         if self.filter.is_full() {
             self.filter.fill(self.len(), |part, each| {
-                self.parts.get(part).map(|part| part.read().keys().copied().for_each(each))
+                self.parts().get(part).map(|part| part.read().keys().copied().for_each(each))
             });
         }
     }
 
     pub(super) fn sweep(&self, now: SureTime) {
-        for part in &self.parts {
+        // Where nothing ever changed there is nothing to forget.
+        for part in self.parts.get().into_iter().flatten() {
             part.write().retain(|_, known| {
                 let stays = known.is_worth_keeping(now.at());
                 if !stays {
@@ -202,7 +215,7 @@ impl<V: Known> Scoped<V> {
 
     #[inline]
     fn is_in_use(&self) -> bool {
-        self.one.filter.is_in_use() || self.all.filter.is_in_use()
+        self.one.is_in_use() || self.all.is_in_use()
     }
 }
 

@@ -1,0 +1,179 @@
+//! What a token says of its bearer, as rules, headers and balancers look it up: all of it, or, of one that is remembered,
+//! what its configuration reads, which is a small part of it.
+//!
+//! It must never give another value for a name than the whole token has: what was not kept is absent, and what is absent
+//! satisfies no requirement.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::core::token::json;
+
+/// The names by which a configuration looks claims up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadClaims(Arc<[Box<str>]>);
+
+impl<'n> FromIterator<&'n str> for ReadClaims {
+    fn from_iter<I: IntoIterator<Item = &'n str>>(names: I) -> Self {
+        let names: BTreeSet<&str> = names.into_iter().collect();
+        Self(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl ReadClaims {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+}
+
+/// As a token holds them.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    All(Map<String, Value>),
+    Kept(Kept),
+}
+
+/// What was kept of them, each by the whole name that it is looked up by: names that none of these is find nothing, also
+/// not in what is here for another.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    names: ReadClaims,
+    /// One for each name; `None`: the token does not have it.
+    values: Box<[Option<Value>]>,
+}
+
+impl Kept {
+    fn get(&self, name: &str) -> Option<&Value> {
+        let at = self.names.names().position(|own| own == name)?;
+        self.values.get(at)?.as_ref()
+    }
+}
+
+impl Held {
+    pub(super) fn view(&self) -> Claims<'_> {
+        match self {
+            Self::All(claims) => Claims::All(claims),
+            Self::Kept(kept) => Claims::Kept(kept),
+        }
+    }
+
+    /// Those of these names alone.
+    pub(super) fn keep(&self, names: &ReadClaims) -> Self {
+        let values = names.names().map(|name| self.view().get(name).cloned()).collect();
+        Self::Kept(Kept { names: names.clone(), values })
+    }
+
+    /// How many bytes of memory they take beside their place, rather too many than too few.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::All(claims) => json::size_of_members(claims),
+            Self::Kept(kept) => {
+                let held = kept.values.iter().flatten().map(json::size_of_held);
+                held.fold(json::HEAP.saturating_add(size_of_val(&*kept.values)), usize::saturating_add)
+            }
+        }
+    }
+}
+
+/// To look claims up in.
+#[derive(Clone, Copy, Debug)]
+pub enum Claims<'a> {
+    /// All that the token says.
+    All(&'a Map<String, Value>),
+    /// What is kept of one that is remembered.
+    Kept(&'a Kept),
+}
+
+impl<'a> Claims<'a> {
+    /// The whole name literally first, then up to a dot, the last one first, and the rest in the object that is there. So
+    /// names with dots of their own are found, and members of what they hold.
+    pub fn get(self, name: &str) -> Option<&'a Value> {
+        match self {
+            Self::All(claims) => find(claims, name),
+            Self::Kept(kept) => kept.get(name),
+        }
+    }
+}
+
+impl<'a> From<&'a Map<String, Value>> for Claims<'a> {
+    fn from(claims: &'a Map<String, Value>) -> Self {
+        Self::All(claims)
+    }
+}
+
+fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+    let member = || {
+        name.rmatch_indices('.').find_map(|(dot, _)| {
+            let (outer, inner) = (name.get(..dot)?, name.get(dot.saturating_add(1)..)?);
+            find(claims.get(outer)?.as_object()?, inner)
+        })
+    };
+    claims.get(name).or_else(member)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Names that are parts of each other, in all the ways that a claim can be spelled.
+    const NAMES: [&str; 9] = ["a", "b", "c", "a.b", "b.c", "a.b.c", "a.b.c.d", "", "."];
+
+    /// An object of these names, some levels deep, as the choices say.
+    fn object(choices: &mut impl Iterator<Item = u8>, depth: usize) -> Map<String, Value> {
+        let mut members = Map::new();
+        for name in NAMES {
+            let value = match choices.next().unwrap_or_default() % 6 {
+                0..=2 => continue,
+                3 if depth > 0 => Value::Object(object(choices, depth - 1)),
+                4 => Value::Null,
+                other => json!(other),
+            };
+            members.insert(name.to_owned(), value);
+        }
+        members
+    }
+
+    #[test]
+    fn what_is_kept_is_found_as_in_the_whole_token_and_nothing_else_is_found() {
+        bolero::check!().with_type::<(u16, Vec<u8>)>().for_each(|(read, choices)| {
+            let all = Held::All(object(&mut choices.iter().copied(), 2));
+            let is_read = |at: usize| read >> at & 1 == 1;
+            let names = NAMES.iter().enumerate().filter(|(at, _)| is_read(*at)).map(|(_, name)| *name);
+            let kept = all.keep(&names.collect());
+            for (at, name) in NAMES.into_iter().enumerate() {
+                let found = kept.view().get(name);
+                let expected = all.view().get(name).filter(|_| is_read(at));
+                assert_eq!(found, expected, "{name:?} of {all:?}, where {read:b} are read");
+            }
+            let again = kept.keep(&NAMES.into_iter().collect());
+            for name in NAMES {
+                assert_eq!(
+                    again.view().get(name),
+                    kept.view().get(name),
+                    "what was not kept does not come back"
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn what_holds_a_claim_that_is_read_is_not_read_by_another_name() {
+        let all = json!({ "a.b": { "c": "yes" }, "a.b.c": "no" });
+        let all = Held::All(all.as_object().unwrap().clone());
+        let kept = all.keep(&["a.b"].into_iter().collect());
+        assert_eq!(kept.view().get("a.b"), Some(&json!({ "c": "yes" })));
+        assert_eq!((all.view().get("a.b.c"), kept.view().get("a.b.c")), (Some(&json!("no")), None));
+    }
+
+    #[test]
+    fn what_is_large_counts_as_large() {
+        let all = Held::All(json!({ "a": vec![json!([]); 2000], "b": 1 }).as_object().unwrap().clone());
+        let [large, small, none] =
+            [&["a"][..], &["b"], &[]].map(|names| all.keep(&names.iter().copied().collect()).size());
+        assert!(large > small + 2000 * 60 && all.size() > large && small > none);
+    }
+}
