@@ -20,7 +20,7 @@ use crate::core::token::jwt::Unverified;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
 use crate::flows::introspect;
-use crate::flows::keep_keys_fresh::{Means, keys_for};
+use crate::flows::keep_keys_fresh::{Means, keys_for, keys_for_word};
 use crate::flows::prove_possession::prove_possession;
 use crate::flows::{Gate, brake};
 use crate::state::issuer_keys::{IssuerState, Issuers};
@@ -30,9 +30,9 @@ use crate::state::verified_tokens::{Found, Grounds, Remembered};
 /// Who brings this access token.
 ///
 /// # Errors
-/// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable` or
-/// `IntrospectionUnavailable` (503) while its issuer cannot be asked, `RevocationsUnavailable` while it is not known what
-/// was taken back; or whatever prevents this caller from using it.
+/// What is wrong with it (401); `TooManyDenials` (429) before work for who had too many; `KeysUnavailable`, `KeyNotKnownYet`
+/// (of one that its issuer has just given) or `IntrospectionUnavailable` (503) while its issuer cannot be asked,
+/// `RevocationsUnavailable` while it is not known what was taken back; or whatever prevents this caller from using it.
 pub async fn authenticate(
     gate: &Gate,
     live: &Live,
@@ -72,7 +72,12 @@ async fn find(
     if let Brought::ByRequest { from, tally, .. } = brought {
         brake::before_token(gate, live, fingerprint, from, tally, now)?;
     }
-    let judged = judge(Means::of(gate), &live.issuers, live.settings.limits.token, token, now).await?;
+    let (means, limit) = (Means::of(gate), live.settings.limits.token);
+    let comes = match brought {
+        Brought::ByRequest { .. } => Comes::Again,
+        Brought::ByIssuer(..) => Comes::Once,
+    };
+    let judged = judge_one(means, &live.issuers, limit, token, comes, now).await?;
     let found = remembered(gate, live, judged, fingerprint, token);
     // Remembered even when it was taken back: otherwise each request with it would be verified again, and that counts
     // against no address.
@@ -123,6 +128,14 @@ pub(crate) struct Judged {
     keys: Arc<KeySet>,
 }
 
+/// Whether a token of a key that nobody knows comes again when its issuer may be asked for another.
+#[derive(Clone, Copy, Debug)]
+enum Comes {
+    Again,
+    /// Its issuer gives it once: to refuse it is to throw it away.
+    Once,
+}
+
 /// `limit`: the longest token, in bytes.
 ///
 /// # Errors
@@ -134,12 +147,27 @@ pub(crate) async fn judge(
     token: &str,
     now: Timestamp,
 ) -> Result<Judged, Failed> {
+    judge_one(means, issuers, limit, token, Comes::Again, now).await
+}
+
+async fn judge_one(
+    means: Means<'_>,
+    issuers: &Issuers,
+    limit: usize,
+    token: &str,
+    comes: Comes,
+    now: Timestamp,
+) -> Result<Judged, Failed> {
     let began = Instant::now();
     let unverified = Unverified::parse(token, limit)?;
     let issuer =
         issuers.by_iss(unverified.iss()).ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
     let plausible = unverified.check(&issuer.settings.rules, now)?;
-    let keys = keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await;
+    let knows = |keys: &KeySet| plausible.key_is_known(keys);
+    let keys = match comes {
+        Comes::Again => keys_for(means, issuer, now, knows).await,
+        Comes::Once => keys_for_word(means, issuer, now, knows).await,
+    };
     let keys = keys.map_err(|denial| Check::Key.failed(denial))?;
     let token = plausible.verify(&keys)?;
     means.metrics.token_verified(&issuer.settings.name, began.elapsed());

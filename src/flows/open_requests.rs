@@ -76,10 +76,10 @@ pub fn lasts(gate: &Gate, open: &Arc<OpenRequest>, permit: &Permit) {
         return gate.open_requests.belongs(lasting, family);
     }
     let Some(marks) = token.marks() else { return };
-    let ids = [Some(marks.id), marks.by_text.map(|(id, _)| id)];
+    let ids: Vec<_> = marks.noted_by().collect();
     let (store, requests, open) = (gate.store.clone(), gate.open_requests.clone(), Arc::downgrade(open));
     gate.errands.spawn(async move {
-        for id in ids.into_iter().flatten() {
+        for id in ids {
             let Ok(Some((family, _))) = receipts::family_of(&*store, id).await else { continue };
             let Some(open) = open.upgrade() else { return };
             open.token().set_family(family);

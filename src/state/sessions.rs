@@ -39,6 +39,8 @@ pub struct Held {
     pub due_at: Timestamp,
     /// Of the ID token, where upstreams are told who calls by it.
     pub id_claims: Option<Map<String, Value>>,
+    /// Itself, there: the store may lose it, and an exchange need not bring another.
+    pub id_token: Option<SecretString>,
     spoken_of: Option<SpokenOf>,
     /// Without what upstreams are told.
     own_size: u64,
@@ -63,14 +65,17 @@ impl Held {
     /// `since`: when the tokens came.
     pub fn new(tokens: &SessionTokens, since: Timestamp, id_claims: Option<Map<String, Value>>) -> Self {
         let life = tokens.expires_at.since(since);
+        let id_token = tokens.id_token.clone().filter(|_| id_claims.is_some());
         let size = PLACE
             .saturating_add(in_bytes(tokens.access_token.expose().len()))
+            .saturating_add(id_token.as_ref().map_or(0, |token| in_bytes(token.expose().len())))
             .saturating_add(id_claims.as_ref().map_or(0, |claims| in_bytes(json::size_of_members(claims))));
         Self {
             access_token: tokens.access_token.clone(),
             expires_at: tokens.expires_at,
             due_at: tokens.expires_at.minus(SOON.min(life / 2)),
             id_claims,
+            id_token,
             spoken_of: None,
             own_size: size,
             size,
@@ -91,12 +96,22 @@ pub enum Pause {
     Refused,
     /// The AS wants the person to sign in there.
     WantsThePerson,
+    /// The session has no ID token, by which upstreams would be told who calls.
+    NoIdToken,
+    /// The key of the access token that came is not known yet: another would be signed by it, too.
+    KeyNotKnownYet,
 }
 
 impl Pause {
-    const ALL: [Self; 3] = [Self::AccessTokenUnusable, Self::Refused, Self::WantsThePerson];
+    const ALL: [Self; 5] = [
+        Self::AccessTokenUnusable,
+        Self::Refused,
+        Self::WantsThePerson,
+        Self::NoIdToken,
+        Self::KeyNotKnownYet,
+    ];
     /// For the end in one number with the reason.
-    const PLACES: i64 = 4;
+    const PLACES: i64 = 8;
 
     /// In one number, so that end and reason are of one pause.
     fn packed(self, until: Timestamp) -> i64 {

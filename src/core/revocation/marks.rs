@@ -129,6 +129,11 @@ impl TokenMarks {
         Self { by_text: Some((id, Mark::of_token(key, id))), ..self }
     }
 
+    /// What it may have been noted by where it was handed out.
+    pub fn noted_by(&self) -> impl Iterator<Item = TokenId> + use<> {
+        [Some(self.id), self.by_text.map(|(id, _)| id)].into_iter().flatten()
+    }
+
     pub fn of(key: &MarkKey, token: &TokenFacts<'_>) -> Self {
         let pair = |kind, value: Option<&str>| value.map(|value| key.pair(kind, token.iss, value));
         Self {

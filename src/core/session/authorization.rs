@@ -176,6 +176,7 @@ impl AuthorizationResponse {
 mod tests {
     use super::*;
     use crate::core::secret::Secret;
+    use crate::core::session::transaction::Registration;
     use crate::core::time::Timestamp;
 
     const REQUEST: AuthorizationRequest<'_> = AuthorizationRequest {
@@ -189,7 +190,9 @@ mod tests {
     fn asked(request: AuthorizationRequest<'_>, endpoint: &str, step_up: StepUp) -> Vec<(String, String)> {
         // All differ, as do state, nonce and verifier then.
         let random = Secret::new(std::array::from_fn(|at| u8::try_from(at).unwrap()));
-        let transaction = Transaction::begin("web", &random, "/".into(), step_up, Timestamp::from_secs(0));
+        let at = Registration { iss: "https://as.example".into(), client_id: "0oa".into() };
+        let transaction =
+            Transaction::begin("web", &random, "/".into(), step_up, at, Timestamp::from_secs(0));
         let url = request.url(&Url::parse(endpoint).unwrap(), &transaction);
         assert!(url.as_str().starts_with("https://as.example/auth?") && url.fragment().is_none());
         let pairs: Vec<_> = url.query_pairs().into_owned().collect();

@@ -41,6 +41,15 @@ pub struct Transaction {
     pub return_to: String,
     pub step_up: StepUp,
     pub began_at: Timestamp,
+    /// Whom it was begun at; `None`: by a release that did not say so.
+    pub at: Option<Registration>,
+}
+
+/// An application at an authorization server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    pub iss: String,
+    pub client_id: String,
 }
 
 /// As it is sealed.
@@ -53,6 +62,10 @@ struct Form<'a> {
     acr_values: Vec<&'a str>,
     max_age: Option<u64>,
     began_at: Timestamp,
+    #[serde(default)]
+    iss: Option<&'a str>,
+    #[serde(default)]
+    client_id: Option<&'a str>,
 }
 
 impl Transaction {
@@ -62,6 +75,7 @@ impl Transaction {
         random: &Secret<[u8; 3 * RANDOM_LEN]>,
         return_to: String,
         step_up: StepUp,
+        at: Registration,
         now: Timestamp,
     ) -> Self {
         let (state, rest) = random.expose().split_at(RANDOM_LEN);
@@ -75,7 +89,13 @@ impl Transaction {
             return_to,
             step_up,
             began_at: now,
+            at: Some(at),
         }
+    }
+
+    /// Whether it was begun at another server, or for another application there: its code and verifier are none of these.
+    pub fn is_of_another(&self, now: &Registration) -> bool {
+        self.at.as_ref().is_some_and(|at| at != now)
     }
 
     /// Whether the browser comes back too late.
@@ -93,6 +113,8 @@ impl Transaction {
             acr_values: self.step_up.acr_values.iter().map(String::as_str).collect(),
             max_age: self.step_up.max_age.map(|age| age.as_secs()),
             began_at: self.began_at,
+            iss: self.at.as_ref().map(|at| at.iss.as_str()),
+            client_id: self.at.as_ref().map(|at| at.client_id.as_str()),
         };
         // Room for all of it: a buffer that grows leaves copies of the secrets behind.
         let mut bytes = Secret::new(Vec::with_capacity(4096));
@@ -116,6 +138,10 @@ impl Transaction {
                 max_age: form.max_age.map(Duration::from_secs),
             },
             began_at: form.began_at,
+            at: form.iss.zip(form.client_id).map(|(iss, client_id)| Registration {
+                iss: iss.to_owned(),
+                client_id: client_id.to_owned(),
+            }),
         })
     }
 }
@@ -193,12 +219,15 @@ mod tests {
             max_age: Some(Duration::from_secs(300)),
         };
         let random = Secret::new(std::array::from_fn(|at| u8::try_from(at).unwrap()));
-        Transaction::begin("web", &random, "/app?x=1".into(), step_up, Timestamp::from_secs(1000))
+        let at = Registration { iss: "https://as.example".into(), client_id: "web-app".into() };
+        Transaction::begin("web", &random, "/app?x=1".into(), step_up, at, Timestamp::from_secs(1000))
     }
 
     #[test]
     fn a_transaction_is_read_as_it_was_written() {
-        for written in [transaction(), Transaction { step_up: StepUp::default(), ..transaction() }] {
+        let begun = transaction;
+        let of_before = Transaction { at: None, ..begun() };
+        for written in [begun(), Transaction { step_up: StepUp::default(), ..begun() }, of_before] {
             let bytes = written.to_bytes();
             assert_eq!(Transaction::from_bytes(bytes.expose()), Some(written));
             assert_eq!(Transaction::from_bytes(&bytes.expose()[..bytes.expose().len() - 1]), None);

@@ -198,7 +198,7 @@ fn check_identifier(value: Option<&Value>) -> Result<(), Denial> {
 }
 
 /// `null` counts as absent.
-fn first_present<'c>(claims: &'c Map<String, Value>, names: &[String]) -> Option<&'c Value> {
+pub(crate) fn first_present<'c>(claims: &'c Map<String, Value>, names: &[String]) -> Option<&'c Value> {
     names.iter().filter_map(|name| claims.get(name)).find(|value| !value.is_null())
 }
 

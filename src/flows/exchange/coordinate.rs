@@ -56,9 +56,22 @@ pub(in crate::flows) async fn change<T>(
     gate: &Gate,
     grant: &Grant,
     timeouts: Timeouts,
+    step: impl FnMut(&mut Family, Now) -> T + Send,
+) -> Result<T, Denial> {
+    change_in(&*gate.store, &*gate.clock, grant, timeouts, step).await
+}
+
+/// As [`change`], in this store.
+///
+/// # Errors
+/// As [`change`].
+pub(in crate::flows) async fn change_in<T>(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    grant: &Grant,
+    timeouts: Timeouts,
     mut step: impl FnMut(&mut Family, Now) -> T + Send,
 ) -> Result<T, Denial> {
-    let (store, clock) = (&*gate.store, &*gate.clock);
     let unknown = || {
         let mut family = Family::of(grant);
         family.extend_life(timeouts);

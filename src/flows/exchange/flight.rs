@@ -333,7 +333,12 @@ impl UnderWay {
         grant: &Grant,
         next: &Grant,
     ) -> Result<SessionTokens, Denial> {
-        let before = tokens::of(&self.gate, grant).await?.and_then(|before| before.id_token);
+        let at_hand = self.gate.sessions.tokens(grant.family, grant.generation);
+        let before = match at_hand.and_then(|held| held.id_token.clone()) {
+            // Of a store that has lost its own, or whose memory stands in for it, there may be none.
+            Some(before) => Some(before),
+            None => tokens::of(&self.gate, grant).await?.and_then(|before| before.id_token),
+        };
         if let (Some(before), Some(new)) = (&before, &answer.id_token) {
             same_person(&self.client, before, new)?;
         }

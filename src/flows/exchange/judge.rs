@@ -25,8 +25,9 @@ use crate::core::token::TokenRules;
 use crate::core::token::binding::{Thumbprint, names_another};
 use crate::core::token::id::TokenId;
 use crate::core::token::id_token::{Expected, VerifiedIdToken};
+use crate::core::token::introspection::is_opaque;
 use crate::core::token::jwt::Unverified;
-use crate::core::token::verified::VerifiedToken;
+use crate::core::token::verified::{VerifiedToken, first_present};
 use crate::flows::Gate;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
@@ -250,21 +251,17 @@ impl Judged {
         token: &SecretString,
         denial: Denial,
     ) -> Result<(), Denial> {
-        if matches!(denial, Denial::KeysUnavailable) && !client.accept_any_access_token {
-            // Not the token's fault. Whose it is can be compared; each use is judged anyway.
-            if let Some(claims) = claims_from_token_endpoint(token) {
-                if claims.get("iss").and_then(Value::as_str) != Some(&rules.iss) {
-                    return Err(mismatch(client, "the access token is another issuer's"));
-                }
-                let named = rules.claims.client.iter().find_map(|name| claims.get(name));
-                if named.is_some_and(|named| named.as_str() != Some(&client.client_id)) {
-                    return Err(mismatch(client, "the access token is another client's"));
-                }
-                self.access_token = claims
-                    .get("sub")
-                    .and_then(Value::as_str)
-                    .map(|sub| Subject { sub: sub.to_owned(), source: SubjectSource::AccessToken });
-                let jti = rules.claims.id.iter().find_map(|name| claims.get(name)?.as_str());
+        // One that is opaque is known by its text, whatever it looks like.
+        let claims = claims_from_token_endpoint(token).filter(|_| !is_opaque(token.expose()));
+        if let Some(claims) = claims {
+            let is_its_own = claims.get("iss").and_then(Value::as_str) == Some(&rules.iss);
+            if is_our_outage(&denial) {
+                // Not the token's fault. Whose it is can be compared; each use is judged anyway.
+                self.compare(client, rules, &claims, is_its_own)?;
+            }
+            if is_its_own {
+                // It may be good here later: then it is known by this.
+                let jti = first_present(&claims, &rules.claims.id).and_then(Value::as_str);
                 self.id = TokenId::of(&rules.iss, jti, token.expose());
             }
         }
@@ -272,6 +269,27 @@ impl Judged {
             self.audience = Some(Audience::of(rules, token));
         }
         self.unusable = (!client.accept_any_access_token || is_bound_to_others(&denial)).then_some(denial);
+        Ok(())
+    }
+
+    /// Compares what a token says that could not be judged whole.
+    fn compare(
+        &mut self,
+        client: &Client,
+        rules: &TokenRules,
+        claims: &Map<String, Value>,
+        is_its_own: bool,
+    ) -> Result<(), Denial> {
+        if !is_its_own {
+            return Err(mismatch(client, "the access token is another issuer's"));
+        }
+        let named = first_present(claims, &rules.claims.client);
+        if named.is_some_and(|named| named.as_str() != Some(&client.client_id)) {
+            return Err(mismatch(client, "the access token is another client's"));
+        }
+        let sub = claims.get("sub").and_then(Value::as_str);
+        self.access_token =
+            sub.map(|sub| Subject { sub: sub.to_owned(), source: SubjectSource::AccessToken });
         Ok(())
     }
 }
@@ -321,7 +339,10 @@ fn mismatch(client: &Client, why: &'static str) -> Denial {
 pub(super) const fn is_our_outage(denial: &Denial) -> bool {
     matches!(
         denial,
-        Denial::KeysUnavailable | Denial::IntrospectionUnavailable | Denial::RevocationsUnavailable
+        Denial::KeysUnavailable
+            | Denial::KeyNotKnownYet { .. }
+            | Denial::IntrospectionUnavailable
+            | Denial::RevocationsUnavailable
     )
 }
 

@@ -135,7 +135,13 @@ impl Seen {
     /// Whether there was anybody to tell.
     async fn try_to_tell(&self) -> Result<bool, Denial> {
         let Self { store, clock, found, .. } = self;
-        let known = family_of(&**store, found.beside.marks.id).await.map_err(|_| Denial::StoreUnavailable)?;
+        let mut known = None;
+        for id in found.beside.marks.noted_by() {
+            known = family_of(&**store, id).await.map_err(|_| Denial::StoreUnavailable)?;
+            if known.is_some() {
+                break;
+            }
+        }
         let Some((family, generation)) = known else { return Ok(false) };
         found.beside.set_family(family);
         self.open_requests.renewed(family, &(Arc::clone(found) as Arc<Caller>), clock.now());

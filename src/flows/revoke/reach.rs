@@ -173,7 +173,7 @@ fn read(key: &StoreKey, bytes: &Bytes) -> Result<Vec<Entry>, StoreFault> {
 
 /// The store that knows which sessions there are: the memory of this process, where that stands in while the store is away
 /// (`on_outage: serve`), knows none of them, and would have nothing to end.
-pub(super) fn shared(gate: &Gate) -> &dyn Store {
+pub(in crate::flows) fn shared(gate: &Gate) -> &dyn Store {
     gate.store.shared().unwrap_or(&*gate.store)
 }
 

@@ -37,7 +37,10 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
     let held = match at_hand {
         _ if is_over => None,
         Some(held) => Some(held),
-        None => kept(at, &grant).await.map_err(refused)?,
+        None => match paused(at, &known, at.gate.clock.now()) {
+            Some(Pause::NoIdToken) => return Err(refused(denial_of(Pause::NoIdToken))),
+            _ => kept(at, &grant, &known).await.map_err(refused)?,
+        },
     };
     let now = at.gate.clock.now();
     if let Some(held) = &held
@@ -53,8 +56,8 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
         }
     }
     let meanwhile = held.filter(|held| now < held.expires_at);
-    let failed = if let Some(why) = known.paused(now) {
-        refused(paused(why))
+    let failed = if let Some(why) = paused(at, &known, now) {
+        refused(denial_of(why))
     } else {
         let left = meanwhile.as_ref().map(|held| held.expires_at.since(now).saturating_sub(BEFORE_ITS_END));
         let patience = at.patience().min(left.unwrap_or(Duration::MAX));
@@ -99,35 +102,39 @@ fn at_hand(at: At<'_>, grant: &Grant) -> Option<Arc<Held>> {
 }
 
 /// The tokens of a generation, from the store; `None`: they are gone.
-async fn kept(at: At<'_>, grant: &Grant) -> Result<Option<Arc<Held>>, Denial> {
+async fn kept(at: At<'_>, grant: &Grant, known: &KnownFamily) -> Result<Option<Arc<Held>>, Denial> {
     let found = timeout(at.patience(), tokens::of(at.gate, grant)).await;
     match found.map_err(|_| Denial::StoreUnavailable)?? {
         None => Ok(None),
-        Some(tokens) => hold(at, grant, &tokens).map(Some),
+        // An exchange is due, and may bring an ID token.
+        Some(tokens) if tokens.id_token.is_none() && tokens.expires_at <= at.gate.clock.now() => Ok(None),
+        Some(tokens) => hold(at, grant, known, &tokens).map(Some),
     }
 }
 
-fn hold(at: At<'_>, grant: &Grant, tokens: &SessionTokens) -> Result<Arc<Held>, Denial> {
-    let claims = id_claims(at, tokens)?;
+fn hold(at: At<'_>, grant: &Grant, known: &KnownFamily, tokens: &SessionTokens) -> Result<Arc<Held>, Denial> {
+    let claims = id_claims(at, known, tokens)?;
     let held = Held::new(tokens, grant.exchanged_at, claims);
     Ok(at.gate.sessions.hold(grant.family, grant.generation, held))
 }
 
-/// What upstreams are told who calls by, where that is not the access token.
-fn id_claims(at: At<'_>, tokens: &SessionTokens) -> Result<Option<Claims>, Denial> {
+/// What upstreams are told who calls by, where that is not the access token. A sign-in brings it where it is gone, or where
+/// nobody asked for it before: the session and its cookie stay until then.
+fn id_claims(at: At<'_>, known: &KnownFamily, tokens: &SessionTokens) -> Result<Option<Claims>, Denial> {
     if !is_told_by_id_token(at) {
         return Ok(None);
     }
-    let claims = tokens.id_token.as_ref().and_then(claims_from_token_endpoint);
-    if claims.is_none() {
-        tracing::error!(
-            client = %at.client.name,
-            "a session has no ID token, and upstreams are told who calls by that: ask for the scope openid, or set \
-             clients.{}.identity: access_token",
-            at.client.name,
-        );
+    if let Some(claims) = tokens.id_token.as_ref().and_then(claims_from_token_endpoint) {
+        return Ok(Some(claims));
     }
-    claims.map(Some).ok_or(Denial::AccessTokenUnusable)
+    tracing::error!(
+        client = %at.client.name,
+        "a session has no ID token, and upstreams are told who calls by that; its person is asked to sign in. It began before \
+         clients.{}.identity was id_token, or the store has lost the token, and the AS gives none with a refresh",
+        at.client.name,
+    );
+    known.pause(Pause::NoIdToken, at.gate.clock.now());
+    Err(denial_of(Pause::NoIdToken))
 }
 
 fn is_told_by_id_token(at: At<'_>) -> bool {
@@ -147,6 +154,7 @@ const fn is_mended_by_another(denial: &Denial) -> bool {
             | Denial::Revoked
             | Denial::TokenInactive { .. }
             | Denial::UnknownKey
+            | Denial::KeyNotKnownYet { .. }
             | Denial::BadSignature
     )
 }
@@ -196,7 +204,7 @@ async fn with_answer(
     };
     let held = match at_hand(at, &next) {
         Some(held) => held,
-        None if is_told_by_id_token(at) => kept(at, &next).await?.ok_or(Denial::StoreUnavailable)?,
+        None if is_told_by_id_token(at) => kept(at, &next, known).await?.ok_or(Denial::StoreUnavailable)?,
         None => {
             let life = page.expires_in.map(|life| now.plus(life.saturating_sub(age)));
             let tokens = SessionTokens {
@@ -204,11 +212,15 @@ async fn with_answer(
                 id_token: None,
                 expires_at: life.unwrap_or(answer.session_ends_at),
             };
-            hold(at, &next, &tokens)?
+            hold(at, &next, known, &tokens)?
         }
     };
     match verify(at, &held, now).await {
         Ok(found) => Ok(in_session(at, next, known, held, found)),
+        Err(Denial::KeyNotKnownYet { .. }) => {
+            known.pause(Pause::KeyNotKnownYet, now);
+            Err(denial_of(Pause::KeyNotKnownYet))
+        }
         // Taken back within `grace`; whoever comes with the next cookie gets another.
         Err(denial) if is_mended_by_another(&denial) => Err(Denial::AuthorizationServerUnavailable),
         Err(denial) => Err(denial),
@@ -274,13 +286,19 @@ fn said_of_a_request(at: At<'_>, known: &KnownFamily, denial: &Denial) -> Denial
         Pause::Refused
     };
     known.pause(why, at.gate.clock.now());
-    paused(why)
+    denial_of(why)
 }
 
-const fn paused(why: Pause) -> Denial {
+/// Why a session is not exchanged again now. What upstreams are told by, a reload may have changed.
+fn paused(at: At<'_>, known: &KnownFamily, now: Timestamp) -> Option<Pause> {
+    known.paused(now).filter(|why| *why != Pause::NoIdToken || is_told_by_id_token(at))
+}
+
+const fn denial_of(why: Pause) -> Denial {
     match why {
         Pause::AccessTokenUnusable => Denial::AccessTokenUnusable,
         Pause::Refused => Denial::AuthorizationServerUnavailable,
-        Pause::WantsThePerson => Denial::NotSignedIn { ended: None },
+        Pause::WantsThePerson | Pause::NoIdToken => Denial::NotSignedIn { ended: None },
+        Pause::KeyNotKnownYet => Denial::KeysUnavailable,
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::{SignInRefusal, Whose, binding, clear, clients, request_of};
+use super::{SignInRefusal, Whose, binding, clear, clients, registration, request_of};
 use crate::config::settings::{Client, Login, SameSite};
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
@@ -87,7 +87,10 @@ pub async fn callback(
         set_cookies: clear(&cookie).into_iter().collect(),
         ..refusal(denial, client, Some(&transaction))
     };
-    if transaction.is_over(gate.clock.now()) {
+    // A reload may have moved the client to another server since.
+    let issuer = live.issuers.by_name(&client.issuer);
+    let is_elsewhere = issuer.is_some_and(|issuer| transaction.is_of_another(&registration(client, issuer)));
+    if transaction.is_over(gate.clock.now()) || is_elsewhere {
         return Err(is_over(Denial::SignInNotUnderWay));
     }
     if is_withheld(client) && comes_from_another_site(head.headers) {

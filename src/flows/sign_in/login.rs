@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 
-use super::{SignInRefusal, binding, clear, clients, request_of};
+use super::{SignInRefusal, binding, clear, clients, registration, request_of};
 use crate::config::settings::{Client, Login};
 use crate::core::denial::Denial;
 use crate::core::ids::ClientName;
@@ -71,7 +71,8 @@ pub async fn login(
     };
     let bits = Secret::new(random(&*gate.random));
     let name = client.name.as_str();
-    let begun = Transaction::begin(name, &bits, return_to.clone(), step_up, gate.clock.now());
+    let at = registration(client, issuer);
+    let begun = Transaction::begin(name, &bits, return_to.clone(), step_up, at, gate.clock.now());
     let cookie = cookie(gate, live, client, &begun).ok_or_else(|| refusal(Denial::Internal))?;
     let older = under_way(live, head);
     let mut set_cookies: Vec<_> = give_way(&older, cookie.len()).into_iter().filter_map(clear).collect();

@@ -21,7 +21,8 @@ use crate::core::session::cookie;
 use crate::core::session::grant::FamilyId;
 use crate::core::session::sealed::{Binding, Purpose};
 use crate::core::session::step_up::StepUp;
-use crate::core::session::transaction::attributes;
+use crate::core::session::transaction::{Registration, attributes};
+use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
 
 /// Why somebody is not signed in.
@@ -70,6 +71,11 @@ fn request_of<'a>(client: &'a Client, login: &'a Login) -> AuthorizationRequest<
         resource: client.resource.as_deref(),
         more: &login.authorize,
     }
+}
+
+/// Where a sign-in of the client begins.
+fn registration(client: &Client, issuer: &IssuerState) -> Registration {
+    Registration { iss: issuer.settings.rules.iss.clone(), client_id: client.client_id.clone() }
 }
 
 /// A transaction opens under its own name and for its own client alone.

@@ -22,9 +22,12 @@ use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::request::Parameters;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::exchange::coordinate::change;
+use crate::flows::exchange::coordinate::change_in;
 use crate::flows::exchange::{At, refresh, session_cookie};
-use crate::flows::revoke::{end_later, end_now, name_everything, name_tokens, reach, watermarks_of};
+use crate::flows::ports::Store;
+use crate::flows::revoke::{
+    end_later, end_now, name_everything, name_tokens, name_tokens_in_background, reach, watermarks_of,
+};
 
 /// Whether the person signs out on every device.
 pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, Denial> {
@@ -112,14 +115,38 @@ pub(in crate::flows) struct Ended {
 
 /// Ends a family, known or not. The presented refresh token is to be revoked also when the session was over before:
 /// nobody may have told the AS.
+///
+/// It is over once the store that replicas share says so. While memory stands in for that (`on_outage: serve`) it ends
+/// there too, for this process and this outage, which is not enough to say so.
 pub(in crate::flows) async fn end_family(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     grant: &Grant,
     timeouts: Timeouts,
     end: SessionEnd,
 ) -> Ended {
+    let mut ended = end_in(reach::shared(gate), gate, grant, timeouts, end).await;
+    if ended.is_stored.is_err() && gate.store.shared().is_some() {
+        let here = end_in(&*gate.store, gate, grant, timeouts, end).await;
+        ended.revoke = here.revoke;
+        if !here.issued.is_empty() {
+            // Of these the store that was away never hears.
+            name_tokens_in_background(gate, grant.family, &here.issued);
+        }
+    }
+    let cookie_is_replaced = matches!(end, SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother);
+    if (ended.is_stored.is_ok() || cookie_is_replaced)
+        && let Some(known) = gate.sessions.family(grant.family)
+    {
+        // No cookie of it goes out any more, over the one of a newer sign-in perhaps. One of a session that may go on must:
+        // its browser would be taken for a thief.
+        known.ends();
+    }
+    ended
+}
+
+async fn end_in(store: &dyn Store, gate: &Gate, grant: &Grant, timeouts: Timeouts, end: SessionEnd) -> Ended {
     let (mut revoke, mut issued) = (vec![grant.refresh_token.clone()], Vec::new());
-    let is_stored = change(gate, grant, timeouts, |family, _| {
+    let is_stored = change_in(store, &*gate.clock, grant, timeouts, |family, _| {
         issued = family.issued().to_vec();
         let newest = family.successor().cloned();
         let before = family.refuse_and_mark(grant.generation).map(|(before, _)| before);
@@ -128,10 +155,6 @@ pub(in crate::flows) async fn end_family(
         revoke = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
     });
     let is_stored = is_stored.await;
-    if let Some(known) = gate.sessions.family(grant.family) {
-        // No cookie of it goes out any more, over the one of a newer sign-in perhaps.
-        known.ends();
-    }
     Ended { revoke, issued, is_stored }
 }
 

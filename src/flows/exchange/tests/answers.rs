@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::core::session::oauth::answer::ServerError;
+use crate::core::token::testing::new_p256;
 
 #[tokio::test]
 async fn no_outage_of_the_server_costs_the_session() {
@@ -220,6 +221,61 @@ async fn a_verified_access_token_of_somebody_else_is_never_handed_out() {
     let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
     assert_eq!(refusal.denial, Denial::AnswerMismatch);
     scene.revoked(&["refresh-token-0"]).await;
+}
+
+/// The token endpoint says it once: what is signed with a key that was published just now is not thrown away for that.
+#[tokio::test]
+async fn an_access_token_whose_key_was_published_just_now_is_handed_out() {
+    let scene = Scene::strict();
+    scene.next(access_token(&scene, json!({ "sub": "alice" })));
+    let cookie = scene.signed_in_cookie().await;
+    let key = new_p256("new");
+    *scene.server.jwks.lock().unwrap() = json!({ "keys": [keys().p256.jwk(), key.jwk()] });
+    scene.pass(5);
+    let signed = |claims| {
+        let token = key.sign(&with(claims_at(scene.clock.now()), claims));
+        Instead::With(json!({ "access_token": token, "scope": null }))
+    };
+    scene.next(signed(json!({ "sub": "alice", "jti": "t-1" })));
+    let answer = scene.refresh(&cookie).await.unwrap();
+    // Whose it is, is compared all the same.
+    scene.next(signed(json!({ "sub": "mallory", "jti": "t-2" })));
+    let refusal = scene.refresh(&cookie_of(&answer)).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AnswerMismatch);
+    // Once the keys may be asked for again, one that they do not have is refused.
+    scene.pass(6);
+    let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(scene.takes(&token).await, Ok(()));
+    let other = new_p256("other");
+    scene.pass(20);
+    let token = other.sign(&with(claims_at(scene.clock.now()), json!({})));
+    scene.next(Instead::With(json!({ "access_token": token, "scope": null })));
+    let refusal = scene.post(None, &code_exchange()).await.unwrap_err();
+    assert_eq!(refusal.denial, Denial::AccessTokenUnusable);
+}
+
+/// Also where nobody can say whether the token was taken back: whose it is was verified.
+#[tokio::test]
+async fn whose_a_token_is_counts_also_when_the_list_grew_old_while_the_server_was_asked() {
+    for (claims, denial) in [
+        (json!({ "sub": "mallory" }), Some(Denial::AnswerMismatch)),
+        (json!({ "client_id": "other" }), Some(Denial::AnswerMismatch)),
+        (json!({}), None),
+    ] {
+        let scene = Scene::strict();
+        scene.next(access_token(&scene, json!({ "sub": "alice" })));
+        let cookie = scene.signed_in_cookie().await;
+        let arrived = scene.asked() + 1;
+        scene.server.answers.forget_permits(PLENTY);
+        scene.next(access_token(&scene, with(json!({ "sub": "alice", "jti": "t-1" }), claims)));
+        let meanwhile = async {
+            scene.arrived(arrived).await;
+            scene.gate.revocations.nobody_follows();
+            scene.server.answers.add_permits(PLENTY);
+        };
+        let (answered, ()) = tokio::join!(scene.refresh(&cookie), meanwhile);
+        assert_eq!(answered.err().map(|refusal| refusal.denial), denial);
+    }
 }
 
 #[tokio::test]

@@ -166,6 +166,22 @@ impl Scene {
         coordinate::change(&self.gate, &grant, timeouts, refuses).await.unwrap()
     }
 
+    fn reload_at(&mut self, client: Client, issuer: Issuer) {
+        let issuers = vec![Arc::new(issuer)];
+        self.live = Arc::new(Live {
+            issuers: Issuers::new(&issuers, Some(&self.live.issuers)),
+            transmitters: Transmitters::default(),
+            settings: Arc::new(Settings {
+                issuers,
+                clients: vec![Arc::new(client)],
+                ..testing::settings(OWN)
+            }),
+            routes: RouteTable::build(&[]).unwrap(),
+            cookie_keys: Arc::clone(&self.live.cookie_keys),
+            assertions: None,
+        });
+    }
+
     async fn log_out(&self, headers: &HeaderMap, query: &str, by: By) -> Result<SignedOut, OAuthRefusal> {
         log_out(&self.gate, &self.live, &head(&Method::POST, headers), Some(query), by).await
     }

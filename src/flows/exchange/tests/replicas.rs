@@ -127,6 +127,26 @@ async fn a_token_that_is_used_proves_receipt_on_every_replica() {
     }
 }
 
+/// It is noted by its text then, and has an id once its issuer says so.
+#[tokio::test]
+async fn an_opaque_token_that_came_while_its_issuer_could_not_be_asked_proves_receipt() {
+    let client = Client { accept_any_access_token: false, ..client() };
+    let scene = Scene::of(client, introspecting_issuer());
+    scene.next(access_token(&scene, json!({})));
+    let first = scene.signed_in_cookie().await;
+    scene.next(Instead::With(json!({ "access_token": "opaque-1", "scope": null })));
+    let answer = body(&scene.refresh(&first).await.unwrap());
+    let says =
+        json!({ "active": true, "token_type": "Bearer", "aud": AUDIENCE, "jti": "opaque", "iss": null });
+    *scene.server.introspection.lock().unwrap() = Some(with(claims_at(scene.clock.now()), says));
+    // A failed introspection is not repeated at once.
+    scene.pass(20);
+    scene.uses(&answer).await;
+    scene.pass(31);
+    let again = scene.refresh(&first).await;
+    assert_eq!(again.unwrap_err().denial, Denial::SessionEnded(SessionEnd::ReuseDetected));
+}
+
 /// Although the store is away for a moment, for all or for writing, when the token is used for the first time.
 #[tokio::test]
 async fn a_token_that_is_used_proves_receipt_although_the_store_failed_the_first_time() {

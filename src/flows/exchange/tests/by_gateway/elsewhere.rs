@@ -44,3 +44,30 @@ async fn no_page_of_another_host_signs_anybody_out() {
     let signed_out = scene.log_out(&browser.goes("same-origin"), "client_id=web-app", By::Navigation).await;
     assert!(signed_out.unwrap().family.is_some());
 }
+
+/// A code, and what proves that it was asked for, are the affair of the server that made it (RFC 9700 section 4.4): not of
+/// another to which a reload has moved the client meanwhile.
+#[tokio::test]
+async fn what_was_begun_at_one_server_is_not_finished_at_another() {
+    for (iss, client_id) in [("https://other.example", "web-app"), (AS, "other-app"), (AS, "web-app")] {
+        let mut scene = Scene::with(by_gateway(), Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        let mut moved = issuer(Duration::from_secs(5));
+        moved.rules.iss = iss.into();
+        moved.rules.client_ids = vec![client_id.into()];
+        *scene.server.metadata.lock().unwrap() = json!({ "issuer": iss });
+        scene.reload_at(Client { client_id: client_id.into(), ..by_gateway() }, moved);
+        let lines = Lines::listen();
+        let arrived = scene.back(&mut browser, &asked, "cross-site").await;
+        if (iss, client_id) == (AS, "web-app") {
+            assert!(arrived.is_ok());
+            continue;
+        }
+        let refusal = arrived.unwrap_err();
+        assert_eq!((refusal.denial, scene.asked()), (Denial::SignInNotUnderWay, 0), "{iss} {client_id}");
+        assert!(refusal.again.is_some(), "it may begin anew");
+        assert_eq!(browser.transactions(), 0, "and this one is over");
+        assert!(!lines.text().contains("event=\"security\""), "{}", lines.text());
+    }
+}

@@ -1,6 +1,7 @@
 //! Sign-ins that make no session.
 
 use super::*;
+use crate::core::token::testing::new_p256;
 
 #[tokio::test]
 async fn who_comes_back_late_again_or_with_a_foreign_state_may_start_again() {
@@ -188,4 +189,29 @@ async fn while_the_store_is_away_no_code_is_spent_and_the_same_sign_in_goes_on_l
     browser.takes(&refusal.set_cookies);
     scene.store.set_away(false);
     assert_eq!(scene.back(&mut browser, &asked, "cross-site").await.unwrap().goes_to, "/app");
+}
+
+/// Nobody can tell yet, and nobody is to be suspected.
+#[tokio::test]
+async fn an_id_token_whose_key_was_published_just_now_is_an_outage_of_a_moment() {
+    let scene = Scene::with(by_gateway(), Duration::from_secs(5));
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.back(&mut browser, &asked, "cross-site").await.unwrap();
+    let key = new_p256("new");
+    *scene.server.jwks.lock().unwrap() = json!({ "keys": [keys().p256.jwk(), key.jwk()] });
+    for (seconds, denial) in [(5, Some(Denial::AuthorizationServerUnavailable)), (6, None)] {
+        scene.pass(seconds);
+        let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+        let claims = json!({
+            "iss": AS, "aud": "web-app", "iat": 1_700_000_000, "exp": 1_800_000_000, "sub": "alice",
+            "nonce": asked.0["nonce"],
+        });
+        let id_token = key.sign_as(&json!({ "alg": "ES256", "kid": "new" }), &claims);
+        scene.next(Instead::With(json!({ "id_token": id_token })));
+        let lines = Lines::listen();
+        let arrived = scene.arrive(&browser.goes("cross-site"), &asked.answered("code-1")).await;
+        assert_eq!(arrived.err().map(|refusal| refusal.denial), denial);
+        assert!(!lines.text().contains("event=\"security\""), "{}", lines.text());
+    }
 }

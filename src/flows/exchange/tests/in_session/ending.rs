@@ -251,3 +251,35 @@ async fn an_outage_of_the_store_ends_no_session() {
     scene.next_token("token-1");
     assert!(scene.good(&cookie).await.is_some());
 }
+
+/// Who could not be signed out is in their session still, and no thief.
+#[tokio::test]
+async fn a_sign_out_that_the_store_did_not_take_leaves_the_session_as_it_was() {
+    let scene = Scene::in_session();
+    let mut cookie = scene.session(300).await;
+    scene.good(&cookie).await;
+    let (grant, headers) = (scene.grant_in(&cookie), asks(&cookie));
+    let head = head(&Method::POST, &headers);
+    let at = At { gate: &scene.gate, live: &scene.live, client: scene.client(), head: &head };
+    scene.store.set_away(true);
+    assert_eq!(end_session(at, &grant, false).await, Err(Denial::StoreUnavailable));
+    scene.store.set_away(false);
+    for _ in 0..4 {
+        scene.pass(31);
+        assert_eq!((scene.good(&cookie).await, scene.asked()), (None, 0));
+    }
+    // Its next cookie goes out, too.
+    scene.pass(171);
+    scene.next_token("token-1");
+    let ride = scene.ask(&cookie).await.unwrap().ride.unwrap();
+    assert!(session::may_leave(&scene.gate, &ride).await);
+    cookie = cookie_in(&ride.set_cookie);
+    assert_eq!((scene.good(&cookie).await, scene.asked()), (None, 1));
+    let count = "exchanges_total{client=\"web\",outcome=\"reuse_detected\"} 0";
+    let text = String::from_utf8(scene.gate.metrics.render().unwrap()).unwrap();
+    assert!(text.contains(count) || !text.contains("reuse_detected"), "{text}");
+    // And one that the store took is over here at once.
+    assert_eq!(end_session(at, &scene.grant_in(&cookie), false).await, Ok(()));
+    assert!(!session::may_leave(&scene.gate, &ride).await);
+    scene.is_over(&cookie, SessionEnd::Revoked).await;
+}

@@ -58,3 +58,35 @@ async fn a_session_is_served_with_the_same_token_after_a_crash() {
     scene.store.crash();
     assert_eq!((scene.replica().good(&cookie).await, scene.asked()), (None, 0));
 }
+
+/// The issuer's keys were asked for just now, and it has signed with another since: that is found out in a moment.
+#[tokio::test]
+async fn a_token_whose_key_was_published_just_now_is_kept_until_that_is_known() {
+    for (life, exchanged_at) in [(10, 6), (8, 9)] {
+        let scene = Scene::in_session();
+        let cookie = scene.session(life).await;
+        assert_eq!(scene.good(&cookie).await, None);
+        let key = new_p256("new");
+        *scene.server.jwks.lock().unwrap() = json!({ "keys": [keys().p256.jwk(), key.jwk()] });
+        scene.pass(exchanged_at);
+        scene.next(signed_by(&scene, &key, "token-1"));
+        let next = match scene.ask(&cookie).await {
+            Ok(served) => {
+                assert_eq!((served.found.token().id(), life), (Some("token-0"), 10), "that is good still");
+                served.ride.unwrap()
+            }
+            Err(not) => {
+                assert_eq!((&not.denial, life), (&Denial::KeysUnavailable, 8));
+                not.ride.unwrap()
+            }
+        };
+        let next = cookie_in(&next.set_cookie);
+        for _ in 0..3 {
+            assert_eq!(scene.denied(&next).await, (Denial::KeysUnavailable, None));
+        }
+        assert_eq!(scene.asked(), 1, "another token would be signed by the same");
+        scene.pass(11 - exchanged_at);
+        let served = scene.ask(&next).await.unwrap();
+        assert_eq!((served.found.token().id(), scene.asked()), (Some("token-1"), 1));
+    }
+}

@@ -8,14 +8,14 @@ fn says(error: &str) -> Instead {
     Instead::Answer(400, "application/json", json!({ "error": error }).to_string())
 }
 
-fn where_to(denial: &Denial, headers: &HeaderMap) -> Option<WayIn> {
+pub(super) fn where_to(denial: &Denial, headers: &HeaderMap) -> Option<WayIn> {
     let own = Origin::parse(OWN).unwrap();
     let method = &Method::GET;
     let refused = Refused { denial, method, headers, target: b"/app", signs_in: true, brought_cookie: true };
     way_in(refused, "web-app", &own)
 }
 
-fn page_load() -> HeaderMap {
+pub(super) fn page_load() -> HeaderMap {
     let fields =
         [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("sec-fetch-site", "same-origin")];
     fields

@@ -1,7 +1,9 @@
 //! What upstreams and pages are told of a session.
 
+use super::paused::{page_load, where_to};
 use super::*;
 use crate::core::identity_headers::WhichList;
+use crate::core::session::way_in::WayIn;
 use crate::core::signing::SigningKey;
 
 fn subject_told(served: &InSession) -> Option<&str> {
@@ -83,7 +85,78 @@ async fn who_is_told_of_a_session_by_assertion_hears_which_it_is_also_after_a_re
 async fn without_the_id_token_that_is_asked_for_nobody_is_told_of_at_all() {
     let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
     let cookie = scene.session_with(300, None).await;
-    assert_eq!(scene.denied(&cookie).await, (Denial::AccessTokenUnusable, None));
+    assert_eq!(scene.denied(&cookie).await, (Denial::NotSignedIn { ended: None }, None));
+}
+
+/// Nobody mends it but a sign-in: so it is asked for, and neither is the session thrown away nor the log filled.
+#[tokio::test]
+async fn whose_id_token_is_gone_is_asked_to_sign_in_and_keeps_the_session() {
+    let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
+    let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+    // Redis came back without it.
+    tokens::forget(&scene.gate, &scene.grant_in(&cookie), Duration::from_secs(1)).await;
+    scene.pass(295);
+    scene.next_token("token-1");
+    let lines = Lines::listen();
+    let (denial, next) = scene.denied(&cookie).await;
+    assert_eq!(denial, Denial::NotSignedIn { ended: None });
+    let next = cookie_in(&next.expect("the cookie of the exchange"));
+    for cookie in [&next, &next, &cookie] {
+        let not = scene.ask(cookie).await.unwrap_err();
+        assert_eq!(not.denial, Denial::NotSignedIn { ended: None });
+        assert!(not.ride.is_none_or(|ride| ride.generation == Some(1)), "nothing is cleared");
+        let login = format!("{OWN}/oauth/login?client_id=web-app&return_to=%2Fapp");
+        assert_eq!(where_to(&not.denial, &page_load()), Some(WayIn::SignIn(login)));
+    }
+    assert_eq!(scene.asked(), 1);
+    assert_eq!(lines.text().matches("has no ID token").count(), 1, "{}", lines.text());
+    // Once an exchange brings one all is well.
+    scene.pass(300);
+    scene.next_tokens(json!({ "jti": "token-2" }), Some(&person("alice@corp", "Alice")));
+    let served = scene.ask(&next).await;
+    assert_eq!(subject_told(&served.unwrap()), Some("alice@corp"));
+    scene.revoked(&[]).await;
+}
+
+#[tokio::test]
+async fn who_signed_in_before_upstreams_were_told_by_id_tokens_is_asked_to_sign_in() {
+    let mut scene = Scene::in_session();
+    let cookie = scene.session_with(300, None).await;
+    assert!(scene.ask(&cookie).await.is_ok());
+    scene.reload(session_client(IdentityFrom::IdToken));
+    let lines = Lines::listen();
+    for _ in 0..3 {
+        assert_eq!(scene.denied(&cookie).await, (Denial::NotSignedIn { ended: None }, None));
+    }
+    assert_eq!(lines.text().matches("has no ID token").count(), 1, "{}", lines.text());
+    // The store is not asked at each request either.
+    scene.store.set_away(true);
+    assert_eq!(scene.denied(&cookie).await, (Denial::NotSignedIn { ended: None }, None));
+    scene.store.set_away(false);
+    // And it is forgotten with what asked for it.
+    scene.reload(session_client(IdentityFrom::AccessToken));
+    assert!(scene.ask(&cookie).await.is_ok());
+}
+
+/// As where the store's memory stands in for it (`on_outage: serve`).
+#[tokio::test]
+async fn an_id_token_that_the_store_has_lost_is_kept_by_an_exchange_where_it_is_in_memory() {
+    let scene = Scene::of(session_client(IdentityFrom::IdToken), issuer(Duration::from_secs(5)));
+    let cookie = scene.session_with(300, Some(&person("alice@corp", "Alice"))).await;
+    assert!(scene.ask(&cookie).await.is_ok());
+    tokens::forget(&scene.gate, &scene.grant_in(&cookie), Duration::from_secs(1)).await;
+    scene.pass(295);
+    scene.next_token("token-1");
+    let next = scene.ask(&cookie).await.unwrap().ride.unwrap();
+    for replica in [&scene, &scene.replica()] {
+        let served = replica.ask(&cookie_in(&next.set_cookie)).await.unwrap();
+        assert_eq!((subject_told(&served), served.found.token().id()), (Some("alice@corp"), Some("token-1")));
+    }
+    // It is still compared with.
+    scene.pass(295);
+    scene.next_tokens(json!({ "jti": "token-2" }), Some(&person("mallory@corp", "Mallory")));
+    let served = scene.ask(&cookie_in(&next.set_cookie)).await.unwrap();
+    assert_eq!((subject_told(&served), served.found.token().id()), (Some("alice@corp"), Some("token-1")));
 }
 
 #[tokio::test]

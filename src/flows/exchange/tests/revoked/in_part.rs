@@ -125,3 +125,39 @@ async fn memory_that_stands_in_for_the_store_is_not_taken_for_nobody_being_signe
         assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{kind}");
     }
 }
+
+/// Nor is it for a sign-out, of a session that was exchanged meanwhile or not. What memory alone knows of is named all the
+/// same.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_said_to_be_signed_out_while_memory_stands_in_for_the_store() {
+    const QUERY: &str = "client_id=web-app";
+    for is_exchanged in [false, true] {
+        let mut scene = Scene::strict();
+        let memory = MemoryStore::new(scene.clock.clone());
+        let alone = Alone { shared: scene.store.clone(), memory };
+        Arc::get_mut(&mut scene.gate).unwrap().store = Arc::new(alone);
+        let (mut cookie, before) = signed_in(&scene, "alice", "a").await;
+        let mut meanwhile = None;
+        scene.store.set_away(true);
+        if is_exchanged {
+            scene.next(access_token(&scene, json!({ "jti": "b", "sub": null, "client_id": null })));
+            let answer = scene.refresh(&cookie).await.unwrap();
+            cookie = cookie_of(&answer);
+            meanwhile = Some(body(&answer)["access_token"].as_str().unwrap().to_owned());
+        }
+        let refusal = scene.delete(&headers(Some(&cookie)), QUERY).await.unwrap_err();
+        assert_eq!((refusal.denial, refusal.set_cookie), (Denial::StoreUnavailable, None), "{is_exchanged}");
+        assert_eq!(scene.takes(&before).await, Ok(()), "nothing names it yet");
+        // Here it is over, and its cookie stays where it was told.
+        let refusal = scene.refresh(&cookie).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{is_exchanged}");
+        scene.store.set_away(false);
+        assert_eq!(scene.delete(&headers(Some(&cookie)), QUERY).await.unwrap().status, 204, "{is_exchanged}");
+        assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);
+        for token in std::iter::once(&before).chain(&meanwhile) {
+            assert_eq!(scene.takes(token).await, Err(Denial::Revoked), "{is_exchanged}");
+        }
+        let refusal = scene.replica().refresh(&cookie).await.unwrap_err();
+        assert_eq!(refusal.denial, Denial::SessionEnded(SessionEnd::Revoked), "{is_exchanged}");
+    }
+}

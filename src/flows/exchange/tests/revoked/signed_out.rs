@@ -118,3 +118,28 @@ async fn a_session_that_nobody_knows_the_person_of_is_ended_alone_or_not_at_all(
     scene.refresh(&cookie).await.unwrap();
     assert_eq!(scene.delete(&headers(Some(&cookie)), "client_id=web-app").await.unwrap().status, 204);
 }
+
+/// Whatever its client takes, a token may be good here a moment after it could not be judged.
+#[tokio::test]
+async fn a_token_that_could_not_be_judged_yet_when_it_was_handed_out_is_taken_back_with_its_session() {
+    for is_early in [false, true] {
+        let scene = Scene::new();
+        let jwks = scene.server.jwks.lock().unwrap().clone();
+        if !is_early {
+            // Before anything is asked of it: a gateway that never had the keys.
+            *scene.server.jwks.lock().unwrap() = json!("no keys");
+        }
+        let cookie = scene.signed_in_cookie().await;
+        let begins = scene.clock.now().as_secs() + if is_early { 60 } else { 0 };
+        scene.next(access_token(&scene, json!({ "jti": "t", "nbf": begins })));
+        let answer = scene.refresh(&cookie).await.unwrap();
+        let token = body(&answer)["access_token"].as_str().unwrap().to_owned();
+        assert!(scene.takes(&token).await.is_err(), "{is_early}");
+        *scene.server.jwks.lock().unwrap() = jwks;
+        scene.pass(61);
+        assert_eq!(scene.takes(&token).await, Ok(()), "{is_early}");
+        let signed_out = scene.delete(&headers(Some(&cookie_of(&answer))), "client_id=web-app").await;
+        assert_eq!(signed_out.unwrap().status, 204);
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{is_early}");
+    }
+}
