@@ -24,6 +24,7 @@ use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
+use crate::core::token::scope_values::is_one;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::admit::{Target, find_route, read_target};
 use crate::flows::authenticate;
@@ -389,7 +390,7 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
     } else if alone.clients.is_some() {
         token.client().map_or_else(absent, token::shown)
     } else if !alone.scope.is_empty() || !alone.any_scope.is_empty() {
-        if token.scope().is_empty() { absent() } else { token::shown(&token.scope().joined()) }
+        if token.scope().is_empty() { absent() } else { token::shown(&scope(token)) }
     } else if let Some(required) = alone.claims.first() {
         claim(token.claims(), &required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
     } else if alone.acr.is_empty() {
@@ -398,4 +399,10 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
         token.acr().map_or_else(absent, token::shown)
     };
     format!("the token has {has}")
+}
+
+/// The scope values of a token; one that is none between spaces stands in quotes.
+fn scope(token: &VerifiedToken) -> String {
+    let told = |value: &str| if is_one(value) { value.to_owned() } else { format!("\"{value}\"") };
+    token.scope().iter().map(told).collect::<Vec<_>>().join(" ")
 }

@@ -401,6 +401,12 @@ async fn keys_come_from_a_file_or_from_the_issuer_itself() {
     let issuer = Issuer::new();
     let keys = issuer.jwks().to_string();
     let server = Upstream::answering(std::sync::Arc::new(move |asked| {
+    let (code, text) = explain(gateway.folder(), &["GET", "/oauth/token"]).await;
+    assert!(code == 1 && text.contains("refused: 405 method_not_allowed"), "{text}");
+    assert!(text.contains("this path takes POST, DELETE"), "{text}");
+    let spaced = gateway.issuer.token_with(json!({ "sub": "alice", "scope": ["api", "api:read x"] }));
+    let (code, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &spaced]).await;
+    assert!(code == 1 && text.contains("the token has api \"api:read x\""), "{text}");
         let iss = format!("http://{}", asked.header("host").unwrap());
         let metadata = json!({ "issuer": iss, "jwks_uri": format!("{iss}/jwks"), "token_endpoint": iss });
         let body = if asked.path() == "/jwks" { keys.clone() } else { metadata.to_string() };
