@@ -382,8 +382,8 @@ pub struct Patience {
     pub next_request: Duration,
     /// How long an HTTP/2 connection may be without a request.
     pub http2_idle: Duration,
-    /// How long a connection that was upgraded may be silent on both sides, and an upgrade unanswered. WebSockets
-    /// have pings of their own, but not all send them.
+    /// How long a connection that was upgraded may be silent on both sides. WebSockets have pings of their own, but not
+    /// all send them.
     pub conversation_silent: Duration,
     /// How long requests in flight may take to end when the gateway stops.
     pub drain: Duration,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -355,6 +355,11 @@ impl ProxyHttp for Proxy {
         }
         if is_final(answer.status) {
             context.status = Some(answer.status);
+        }
+        if let Some(switch) =
+            context.switch.as_ref().filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS)
+        {
+            switch.is_done();
         }
         let (mut parts, reason) = headers::take(answer);
         if session.req_header().version == Version::HTTP_10
