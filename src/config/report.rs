@@ -6,8 +6,8 @@ use crate::config::error::{ConfigErrors, Mistake};
 use crate::config::settings::ShownCertificate;
 use crate::config::tree::{self, Place};
 
-/// More than this nobody reads at once, and each costs a pass over the text.
-const SHOWN: usize = 50;
+/// So many are given their lines, each of which costs a pass over the text. The rest have their paths.
+const LOCATED: usize = 200;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -73,14 +73,16 @@ impl Report {
 }
 
 fn in_order(found: Vec<(Place, String)>, text: &str) -> Vec<Mistake> {
-    let more = found.len().saturating_sub(SHOWN);
+    let mut found = found.into_iter();
     let mut mistakes: Vec<Mistake> =
-        found.into_iter().take(SHOWN).map(|(place, message)| located(&place, message, text)).collect();
+        found.by_ref().take(LOCATED).map(|(place, message)| located(&place, message, text)).collect();
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    if more > 0 {
-        let message = format!("and {more} more; correct these first");
-        mistakes.push(Mistake { path: String::new(), line: 0, column: 0, message });
-    }
+    mistakes.extend(found.map(|(place, message)| Mistake {
+        path: place.to_string(),
+        line: 0,
+        column: 0,
+        message,
+    }));
     mistakes
 }
 

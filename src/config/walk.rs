@@ -23,7 +23,9 @@ pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: 
             form(value, key.form, &place, report);
             continue;
         }
+        let below = sections_with(name, keys);
         let message = match meant(name, keys.iter().map(|key| key.name)) {
+            _ if !below.is_empty() => format!("unknown key here; it belongs under {}", below.join(" or ")),
             Some(key) => {
                 taken_for.push(key);
                 format!("unknown key; did you mean `{key}`?")
@@ -45,6 +47,15 @@ pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: 
             report.wrong(place, format!("the key `{}` is missing; add it, like `{example}`", key.name));
         }
     }
+}
+
+/// Those of `keys` under which there is a key of this name, one level down.
+fn sections_with(name: &str, keys: &[Key]) -> Vec<String> {
+    let has = |form: &Form| match form {
+        Form::Section(keys) | Form::OneOrKeys(_, keys) => keys.iter().any(|key| key.name == name),
+        _ => false,
+    };
+    keys.iter().filter(|key| has(&key.form)).map(|key| format!("`{}`", key.name)).collect()
 }
 
 fn form(node: &Node, form: Form, place: &Place, report: &Report) {
