@@ -355,10 +355,14 @@ impl Context {
         }
     }
 
-    /// The largest body that the request may have, in bytes.
-    pub(crate) fn body_limit(&self) -> u64 {
+    /// Refuses a body of more bytes than the request may have.
+    pub(crate) fn check_body(&self, bytes: u64) -> Result<(), Denial> {
         let own = self.permit.as_ref().and_then(|permit| permit.route().forwarding.body_limit);
-        own.unwrap_or(self.live().settings.limits.body)
+        let (limit, why) = match own {
+            Some(limit) => (limit, "The body of this request exceeds the body_limit of its route."),
+            None => (self.live().settings.limits.body, "The body of this request exceeds limits.body."),
+        };
+        if bytes > limit { Err(Denial::BodyTooLarge(why)) } else { Ok(()) }
     }
 
     /// Whether another try is allowed, if it is safe.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 
 use crate::config::settings::Upstream;
 use crate::config::summary;
@@ -168,17 +168,26 @@ impl Story<'_> {
     }
 
     fn own(&mut self, endpoint: OwnEndpoint, target: &Target) -> Result<Verdict, Denial> {
-        let served = match endpoint {
+        let is_there = match endpoint {
             OwnEndpoint::Unknown => Err(Denial::NoRoute),
             OwnEndpoint::AssertionKeys if self.live.settings.identity.assertion_keys.is_none() => {
                 Err(Denial::NoRoute)
             }
             OwnEndpoint::Events if self.live.transmitters.is_empty() => Err(Denial::NoRoute),
-            OwnEndpoint::ResourceMetadata => describe_resource(self.live, self.head, target).map(drop),
             _ => Ok(()),
         };
+        let served = is_there.and_then(|()| endpoint.takes(self.head.method)).and_then(|()| match endpoint {
+            OwnEndpoint::ResourceMetadata => describe_resource(self.live, self.head, target).map(drop),
+            _ => Ok(()),
+        });
         match &served {
             Ok(()) => self.say("route", Outcome::Holds, "none", "Tollgate answers at this path itself"),
+            Err(Denial::MethodNotAllowed { allow }) => {
+                self.say("route", Outcome::Holds, "none", "Tollgate answers at this path itself");
+                let methods: Vec<&str> = allow.iter().map(Method::as_str).collect();
+                let about = format!("this path takes {}", methods.join(", "));
+                self.say("method", Outcome::Fails, "one that is served", about);
+            }
             Err(_) => {
                 self.say("route", Outcome::Fails, "none", "this path is Tollgate's own, and nothing is there")
             }
