@@ -153,7 +153,7 @@ pub struct ShownCertificate {
 }
 
 /// Whether clients show certificates of their own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum ClientCertificates {
     NotAsked,
     /// One that `roots` have signed; with `required` there is no connection without.
@@ -161,6 +161,19 @@ pub enum ClientCertificates {
         roots: Arc<RootCertStore>,
         required: bool,
     },
+}
+
+impl ClientCertificates {
+    /// Whether whoever came in by `others` could by these.
+    pub fn take_all_that(&self, others: &Self) -> bool {
+        match (self, others) {
+            (Self::NotAsked, _) | (Self::Asked { required: false, .. }, Self::NotAsked) => true,
+            (Self::Asked { .. }, Self::NotAsked) => false,
+            (Self::Asked { roots, required }, Self::Asked { roots: theirs, required: was_required }) => {
+                (*was_required || !required) && theirs.roots.iter().all(|root| roots.roots.contains(root))
+            }
+        }
+    }
 }
 
 /// An issuer of access tokens, and how to reach it.
