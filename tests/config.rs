@@ -1344,12 +1344,15 @@ fn a_resource_is_at_the_gateway_and_an_audience_of_an_issuer_that_the_route_take
         "in no `audience`",
     );
     // A mistake elsewhere makes none here, and hides none but of a route that may be concerned.
-    let broken = |more: &str| audience("x, timeout: 1h", "y", &format!("resource: {gate}{more}"));
-    only_error(&broken(""), "issuers.corp.timeout", "");
-    only_error(&broken(", issuers: corp"), "issuers.corp.timeout", "");
+    let broken = |more: &str| {
+        let text = audience("x", "y", &format!("resource: {gate}{more}"));
+        text.replace("https://login.example.com", "ftp://login.example.com")
+    };
+    only_error(&broken(""), "issuers.corp.url", "");
+    only_error(&broken(", issuers: corp"), "issuers.corp.url", "");
     let both = parse(&broken(", issuers: other")).unwrap_err();
     let paths: Vec<&str> = both.mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
-    assert_eq!(paths, ["issuers.corp.timeout", at], "{both}");
+    assert_eq!(paths, ["issuers.corp.url", at], "{both}");
     let api = "\"https://api.example.com\"";
     only_error(
         &audience(api, "x", &format!("resource: {api}")),
@@ -2705,7 +2708,7 @@ fn however_many_mistakes_and_warnings_there_are_all_are_told() {
     assert!(found.mistakes.iter().all(|mistake| mistake.path.starts_with("nonsense")), "{found}");
     let lines: Vec<usize> =
         found.mistakes.iter().map(|mistake| mistake.line).filter(|line| *line > 0).collect();
-    assert!(lines.len() >= 200 && lines.is_sorted(), "{lines:?}");
+    assert!(lines.len() == 320 && lines.is_sorted(), "{lines:?}");
     let trials: String = (0..260)
         .map(|n| format!("  - {{ path: /{n}/*, to: \"http://10.0.0.1\", report_only: true }}\n"))
         .collect();
@@ -2722,9 +2725,9 @@ fn however_many_mistakes_and_warnings_there_are_all_are_told() {
 fn a_key_of_a_section_that_stands_beside_it_is_told_where_it_belongs() {
     for key in ["scope: x", "any_scope: [a, b]", "acr: gold", "signed_in_within: 5m"] {
         let at = format!("routes[0].{}", key.split(':').next().unwrap());
-        only_error(&good().route(key).text(), &at, "belongs under `require`");
+        only_error(&good().route(key).text(), &at, "under `require`");
     }
-    only_error(&good().with("subject: plain").text(), "subject", "belongs under `log`");
+    only_error(&good().with("subject: plain").text(), "subject", "under `log`");
     only_error(&good().route("reqire: { scope: x }").text(), "routes[0].reqire", "did you mean `require`");
 }
 
@@ -2744,7 +2747,7 @@ fn anchors_and_depth_cost_a_bounded_time() {
     let mistakes: String = (0..5000).map(|n| format!("k{n}: 1\n")).collect();
     for text in [laughs, long, deep, maps, closed, lines, mistakes] {
         let found = parse(&text).unwrap_err();
-        assert!(found.mistakes.len() <= 5003, "{}", found.mistakes.len());
+        assert!(found.mistakes.len() <= 5010, "{}", found.mistakes.len());
     }
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }

@@ -6,8 +6,10 @@ use crate::config::error::{ConfigErrors, Mistake};
 use crate::config::settings::ShownCertificate;
 use crate::config::tree::{self, Place};
 
-/// So many are given their lines, each of which costs a pass over the text. The rest have their paths.
-const LOCATED: usize = 200;
+/// So many are given their lines, each of which costs a pass over the text; more where so many bytes are read by that. The
+/// rest have their paths.
+const LOCATED: usize = 50;
+const LOCATED_WITHIN: usize = 4 << 20;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -73,9 +75,10 @@ impl Report {
 }
 
 fn in_order(found: Vec<(Place, String)>, text: &str) -> Vec<Mistake> {
+    let located_ones = LOCATED.max(LOCATED_WITHIN / text.len().max(1));
     let mut found = found.into_iter();
     let mut mistakes: Vec<Mistake> =
-        found.by_ref().take(LOCATED).map(|(place, message)| located(&place, message, text)).collect();
+        found.by_ref().take(located_ones).map(|(place, message)| located(&place, message, text)).collect();
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     mistakes.extend(found.map(|(place, message)| Mistake {
         path: place.to_string(),

@@ -25,10 +25,13 @@ pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: 
         }
         let below = sections_with(name, keys);
         let message = match meant(name, keys.iter().map(|key| key.name)) {
-            _ if !below.is_empty() => format!("unknown key here; it belongs under {}", below.join(" or ")),
             Some(key) => {
                 taken_for.push(key);
-                format!("unknown key; did you mean `{key}`?")
+                let or = below.iter().map(|section| format!(", or `{name}` under {section}"));
+                format!("unknown key; did you mean `{key}`{}?", or.collect::<String>())
+            }
+            None if !below.is_empty() => {
+                format!("unknown key here; it belongs under {}", below.join(" or "))
             }
             None => {
                 let known: Vec<&str> = keys.iter().map(|key| key.name).collect();

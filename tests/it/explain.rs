@@ -262,7 +262,7 @@ routes:
         ("DELETE", "/.well-known/oauth-protected-resource/nothing", None),
         ("PUT", "/.well-known/jwks.json", None),
         ("GET", "/oauth/token", None),
-        ("HEAD", "/oauth/login", None),
+        ("PUT", "/oauth/login", None),
         ("POST", "/oauth/callback", None),
         ("GET", "/oauth/logout", None),
         ("POST", "/oauth/session", None),
