@@ -6,8 +6,10 @@ use crate::config::error::{ConfigErrors, Mistake};
 use crate::config::settings::ShownCertificate;
 use crate::config::tree::{self, Place};
 
-/// More than this nobody reads at once, and each costs a pass over the text.
-const SHOWN: usize = 50;
+/// So many are given their lines, each of which costs a pass over the text; more where so many bytes are read by that. The
+/// rest have their paths.
+const LOCATED: usize = 50;
+const LOCATED_WITHIN: usize = 4 << 20;
 
 /// What was found so far.
 #[derive(Debug, Default)]
@@ -73,14 +75,17 @@ impl Report {
 }
 
 fn in_order(found: Vec<(Place, String)>, text: &str) -> Vec<Mistake> {
-    let more = found.len().saturating_sub(SHOWN);
+    let located_ones = LOCATED.max(LOCATED_WITHIN / text.len().max(1));
+    let mut found = found.into_iter();
     let mut mistakes: Vec<Mistake> =
-        found.into_iter().take(SHOWN).map(|(place, message)| located(&place, message, text)).collect();
+        found.by_ref().take(located_ones).map(|(place, message)| located(&place, message, text)).collect();
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-    if more > 0 {
-        let message = format!("and {more} more; correct these first");
-        mistakes.push(Mistake { path: String::new(), line: 0, column: 0, message });
-    }
+    mistakes.extend(found.map(|(place, message)| Mistake {
+        path: place.to_string(),
+        line: 0,
+        column: 0,
+        message,
+    }));
     mistakes
 }
 

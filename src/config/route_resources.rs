@@ -4,6 +4,7 @@ use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
 use crate::config::route_context::RouteContext;
 use crate::config::settings::Issuer;
+use crate::core::ids::IssuerName;
 use crate::core::route::Route;
 use crate::core::route::policy::Access;
 use crate::core::route::resource::Resource;
@@ -41,14 +42,24 @@ pub(super) fn resource(
     }
     let takes = |issuer: &&Issuer| access.takes_issuer(&issuer.name);
     let is_audience = |issuer: &Issuer| issuer.rules.audiences.contains(&text);
-    // An issuer that could not be read has its own mistake, and may be the one.
-    let all_read = around.issuers.len() == around.issuer_names.len();
-    if all_read && !around.issuers.iter().filter(takes).any(is_audience) {
+    if all_read(access, around) && !around.issuers.iter().filter(takes).any(is_audience) {
         value.wrong(
             "is in no `audience` of an issuer whose tokens the route takes, so a token for it would be refused; add it there",
         );
     }
     Some(resource)
+}
+
+/// Whether every issuer is known whose tokens the route takes: one that could not be read has its own mistake, and may be
+/// the one whose audience it is.
+fn all_read(access: &Access, around: &RouteContext<'_>) -> bool {
+    let is_read = |name: &IssuerName| around.issuers.iter().any(|issuer| issuer.name == *name);
+    let names = around.issuer_names.iter().map(|name| IssuerName::new(*name));
+    let mut unread = names.filter(|name| !is_read(name)).peekable();
+    // Of which issuer a client is that could not be read, nobody can tell.
+    let names_clients = matches!(access, Access::Protected(required) if required.clients.is_some());
+    let clients_are_read = !names_clients || around.clients.len() == around.client_names.len();
+    unread.peek().is_none() || (clients_are_read && !unread.any(|name| access.takes_issuer(&name)))
 }
 
 /// Two spellings of one resource would have one place for their metadata.

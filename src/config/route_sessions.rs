@@ -11,8 +11,9 @@ use crate::core::route::policy::Access;
 use crate::core::route::table::HostPattern;
 
 /// Of a route that takes only tokens which are bound to a key: a session has none to prove.
-pub(super) fn none(keys: &Keys<'_>) -> Option<TakesSession> {
-    for key in ["sign_in", "extends_session"].into_iter().filter(|key| keys.has(key)) {
+pub(super) fn none(keys: &Keys<'_>, access: &Access) -> Option<TakesSession> {
+    let of_public = ["clients"].into_iter().filter(|_| is_public(access));
+    for key in ["sign_in", "extends_session"].into_iter().chain(of_public).filter(|key| keys.has(key)) {
         keys.wrong(
             key,
             "the route has `dpop: required`, and the browser of a session has no key to prove; remove this, or `dpop`",
@@ -27,7 +28,7 @@ pub(super) fn read(
     access: &Access,
     host: Option<&HostPattern>,
 ) -> Option<TakesSession> {
-    let is_public = !matches!(access, Access::Protected(_));
+    let is_public = is_public(access);
     let taken: Vec<&Client> = around
         .pages
         .iter()
@@ -37,14 +38,21 @@ pub(super) fn read(
     if named {
         check_sign_in_host(keys, around, host);
     }
-    let client =
-        if named { signs_in(keys, around, &taken, is_public) } else { only(keys, &taken, is_public) };
+    let client = match (named, is_public) {
+        (true, _) => signs_in(keys, around, &taken, is_public),
+        (false, true) => of_public(keys, around, &taken),
+        (false, false) => only(keys, &taken),
+    };
     let extends = keys.get("extends_session");
     let counts = extends.as_ref().is_none_or(crate::config::read::Value::flag);
     if let (Some(value), None, false) = (&extends, client, named) {
         value.wrong("means nothing here: the route takes no session cookie; remove it");
     }
     client.map(|client| TakesSession { client: client.name.clone(), signs_in: named, counts_as_use: counts })
+}
+
+fn is_public(access: &Access) -> bool {
+    !matches!(access, Access::Protected(_))
 }
 
 /// The cookie of a sign-in is set at the host of `public_url` and goes nowhere else.
@@ -92,23 +100,70 @@ fn signs_in<'a>(
     taken
 }
 
-fn only<'a>(keys: &Keys<'_>, taken: &[&'a Client], is_public: bool) -> Option<&'a Client> {
+fn only<'a>(keys: &Keys<'_>, taken: &[&'a Client]) -> Option<&'a Client> {
     match taken {
         [] => None,
         [only] => Some(only),
         [first, ..] => {
-            if !is_public {
-                let names: Vec<String> = taken.iter().map(|client| format!("`{}`", client.name)).collect();
-                keys.wrong(
-                    "clients",
-                    format!(
-                        "the route would take the session cookies of {}, and a request may bring several; single one out, like `clients: {}`, or with `sign_in`",
-                        names.join(" and "),
-                        first.name
-                    ),
-                );
-            }
+            keys.wrong(
+                "clients",
+                format!(
+                    "the route would take the session cookies of {}, and a request may bring several; single one out, like `clients: {}`, or with `sign_in`",
+                    names(taken),
+                    first.name
+                ),
+            );
             None
         }
     }
+}
+
+/// Whose session says who calls where everybody passes: that of the client which `clients` names, or of the only one. The
+/// tokens that count there, and the pages that may read answers, are those of every client.
+fn of_public<'a>(keys: &Keys<'_>, around: &RouteContext<'_>, taken: &[&'a Client]) -> Option<&'a Client> {
+    if keys.has("clients") {
+        return named_on_public(keys, around, taken);
+    }
+    match taken {
+        [] => None,
+        [only] => Some(only),
+        [first, ..] => {
+            keys.warn(
+                "public",
+                format!(
+                    "a request may bring the session cookies of {}, so none counts here and a session says of nobody who calls; where one is to, name its client, like `clients: {}`",
+                    names(taken),
+                    first.name
+                ),
+            );
+            None
+        }
+    }
+}
+
+fn named_on_public<'a>(
+    keys: &Keys<'_>,
+    around: &RouteContext<'_>,
+    taken: &[&'a Client],
+) -> Option<&'a Client> {
+    let named = keys.texts("clients")?;
+    let [(value, name)] = named.as_slice() else {
+        keys.wrong(
+            "clients",
+            "the route is `public`, where this names the one client in `session` mode whose cookie says who calls; name one, or remove it",
+        );
+        return None;
+    };
+    let has_no_session = around.natives.contains(&name.as_str())
+        || around.pages.iter().any(|client| client.name.as_str() == name && client.session.is_none());
+    if has_no_session {
+        value.wrong(format!(
+            "the route is `public`, which lets everybody pass; this names the client in `session` mode whose cookie says who calls, and `{name}` is not: remove this, or `public`"
+        ));
+    }
+    taken.iter().find(|client| client.name.as_str() == name).copied()
+}
+
+fn names(clients: &[&Client]) -> String {
+    clients.iter().map(|client| format!("`{}`", client.name)).collect::<Vec<_>>().join(" and ")
 }

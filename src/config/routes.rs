@@ -18,7 +18,7 @@ use crate::config::route_sessions;
 use crate::config::settings::{Client, SessionMode, Upstream};
 use crate::config::upstreams::{self, Upstreams};
 use crate::core::cors::Sharing;
-use crate::core::ids::{IssuerName, RouteName};
+use crate::core::ids::{IssuerName, NO_ROUTE, RouteName};
 use crate::core::request::{METHODS, Origin};
 use crate::core::route::forwarding::{Forwarding, SentPath};
 use crate::core::route::path::PathPattern;
@@ -124,7 +124,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     };
     let session = match dpop {
         Dpop::Allowed => route_sessions::read(keys, around, &access, host.as_ref()),
-        Dpop::Required => route_sessions::none(keys),
+        Dpop::Required => route_sessions::none(keys, &access),
     };
     let with_cookie = session.as_ref().and_then(|session| {
         around.pages.iter().find(|client| client.name == session.client)?.session.as_ref()
@@ -223,8 +223,8 @@ fn access(keys: &Keys<'_>, around: &RouteContext<'_>, path: Option<&PathPattern>
             format!("the route is `public`, which lets everybody pass{why}; remove this, or `public`"),
         );
     };
-    for key in ["require", "clients"].into_iter().filter(|key| keys.has(key)) {
-        wrong(key, "");
+    if keys.has("require") {
+        wrong("require", "");
     }
     match requirements.issuers {
         Some(issuers) if around.introspecting.len() > 1 => return Access::PublicOf(issuers),
@@ -335,6 +335,9 @@ fn name_all(routes: &mut [(Keys<'_>, Route)]) {
     for (index, (keys, route)) in routes.iter().enumerate() {
         *sharing.entry(route.path.as_str().to_owned()).or_default() += 1;
         let name = route.name.as_str();
+        if is_of_tollgate(name) {
+            keys.wrong("name", "so metrics and the log call requests that find no route, or those at Tollgate's own paths; give the route another name");
+        }
         if !name.is_empty() && taken.insert(name.to_owned(), index).is_some() {
             keys.wrong("name", "another route is called so too; names are unique");
         }
@@ -352,6 +355,11 @@ fn name_all(routes: &mut [(Keys<'_>, Route)]) {
         taken.insert(label.clone(), index);
         route.name = RouteName::new(label);
     }
+}
+
+/// Whether metrics and the log say it of requests that find no route, or of those at Tollgate's own paths.
+fn is_of_tollgate(name: &str) -> bool {
+    name == NO_ROUTE || PathPattern::parse(name).is_ok_and(|path| path.covers_own_paths())
 }
 
 /// `GET,POST api.example.com/x/*`

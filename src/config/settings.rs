@@ -156,7 +156,7 @@ pub struct ShownCertificate {
 }
 
 /// Whether clients show certificates of their own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum ClientCertificates {
     NotAsked,
     /// One that `roots` have signed; with `required` there is no connection without.
@@ -164,6 +164,19 @@ pub enum ClientCertificates {
         roots: Arc<RootCertStore>,
         required: bool,
     },
+}
+
+impl ClientCertificates {
+    /// Whether whoever came in by `others` could by these.
+    pub fn take_all_that(&self, others: &Self) -> bool {
+        match (self, others) {
+            (Self::NotAsked, _) | (Self::Asked { required: false, .. }, Self::NotAsked) => true,
+            (Self::Asked { .. }, Self::NotAsked) => false,
+            (Self::Asked { roots, required }, Self::Asked { roots: theirs, required: was_required }) => {
+                (*was_required || !required) && theirs.roots.iter().all(|root| roots.roots.contains(root))
+            }
+        }
+    }
 }
 
 /// An issuer of access tokens, and how to reach it.
@@ -400,8 +413,8 @@ pub struct Patience {
     pub next_request: Duration,
     /// How long an HTTP/2 connection may be without a request.
     pub http2_idle: Duration,
-    /// How long a connection that was upgraded may be silent on both sides, and an upgrade unanswered. WebSockets
-    /// have pings of their own, but not all send them.
+    /// How long a connection that was upgraded may be silent on both sides. WebSockets have pings of their own, but not
+    /// all send them.
     pub conversation_silent: Duration,
     /// How long requests in flight may take to end when the gateway stops.
     pub drain: Duration,

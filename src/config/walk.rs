@@ -23,10 +23,15 @@ pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: 
             form(value, key.form, &place, report);
             continue;
         }
+        let below = sections_with(name, keys);
         let message = match meant(name, keys.iter().map(|key| key.name)) {
             Some(key) => {
                 taken_for.push(key);
-                format!("unknown key; did you mean `{key}`?")
+                let or = below.iter().map(|section| format!(", or `{name}` under {section}"));
+                format!("unknown key; did you mean `{key}`{}?", or.collect::<String>())
+            }
+            None if !below.is_empty() => {
+                format!("unknown key here; it belongs under {}", below.join(" or "))
             }
             None => {
                 let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
@@ -45,6 +50,15 @@ pub(super) fn section(node: &Node, keys: &'static [Key], place: &Place, report: 
             report.wrong(place, format!("the key `{}` is missing; add it, like `{example}`", key.name));
         }
     }
+}
+
+/// Those of `keys` under which there is a key of this name, one level down.
+fn sections_with(name: &str, keys: &[Key]) -> Vec<String> {
+    let has = |form: &Form| match form {
+        Form::Section(keys) | Form::OneOrKeys(_, keys) => keys.iter().any(|key| key.name == name),
+        _ => false,
+    };
+    keys.iter().filter(|key| has(&key.form)).map(|key| format!("`{}`", key.name)).collect()
 }
 
 fn form(node: &Node, form: Form, place: &Place, report: &Report) {

@@ -156,7 +156,7 @@ impl Assertions {
             sub: subject,
             sub_id: subject.map(|sub| SubjectId { format: "iss_sub", iss, sub }),
             client_id: caller.facts().client,
-            scope: (!token.scope().is_empty()).then(|| token.scope().joined()),
+            scope: Some(token.scope().joined()).filter(|scope| !scope.is_empty()),
             sid: caller.session_told(),
             iat: now.as_secs(),
             // Never in the past, although a token may end within this second.
@@ -308,6 +308,24 @@ mod tests {
             assert_eq!((claims["sub"].as_str(), claims["sub_id"]["sub"].as_str()), (sub, sub));
             assert_eq!((&claims["client_id"], claims["sid"].as_str()), (&json!(client), sid));
             assert_eq!((header("sub"), header("client_id")), (sub, Some(client)));
+        }
+    }
+
+    /// What a token lists as one value is no two to whoever reads the assertion.
+    #[test]
+    fn its_scope_names_nothing_that_the_token_does_not() {
+        let assertions = assertions();
+        let upstream = UpstreamName::new("api");
+        let about = About { upstream: &upstream, request: None };
+        for (scope, told) in [
+            (json!(["api:read", "x admin"]), Some("api:read")),
+            (json!(["x\tadmin", "api:read", "x\u{2003}admin", "x\nadmin"]), Some("api:read")),
+            (json!(["x admin"]), None),
+            (json!("api:read admin"), Some("api:read admin")),
+        ] {
+            let caller = caller(json!({ "scope": scope }));
+            let claims = claims_of(&assertions.make(&caller, ISS, about, TTL, NOW).unwrap());
+            assert_eq!(claims.get("scope").and_then(Value::as_str), told, "{scope}");
         }
     }
 

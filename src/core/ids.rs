@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use crate::core::hex;
 
+/// What metrics and the log call requests that find no route.
+pub const NO_ROUTE: &str = "-";
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

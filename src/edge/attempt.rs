@@ -70,8 +70,7 @@ pub(crate) async fn peer(
     }
     if upgrades && may_be_http1 {
         let silent = context.live().settings.patience.conversation_silent;
-        peer.options.read_timeout = peer.options.read_timeout.max(Some(silent));
-        allow_switch(&mut peer);
+        context.switch = Some(allow_switch(&mut peer, timeouts.read, silent));
     }
     let may_be_http2 = may_be_http2 && !context.forces_http1;
     watch(session, context, &mut peer, timeouts, (may_be_http1, may_be_http2));
@@ -149,7 +148,7 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     if context.failure == Some(Denial::UpstreamUnavailable) {
         context.came_to("failed");
     }
-    if context.upstream_was_silent() {
+    if context.upstream_was_silent() || is_silent_before_switch(context, error) {
         context.failure = Some(Denial::UpstreamTimeout);
         error.set_retry(false);
         note(session, context, error, result(error), metrics);
@@ -185,6 +184,14 @@ pub(crate) fn broke_off(session: &Session, context: &mut Context, error: &mut Er
     note(session, context, error, result(error), metrics);
 }
 
+/// Whether it is an upstream that was asked to switch protocols, and had said nothing of that for `timeouts.read`, or not all.
+fn is_silent_before_switch(context: &Context, error: &Error) -> bool {
+    context.switch.is_some()
+        && context.failure.is_none()
+        && *error.esource() == ErrorSource::Upstream
+        && cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+}
+
 /// Whether a server of HTTP/2 says that it did nothing with the request: `REFUSED_STREAM`, or a stream above the last that
 /// its `GOAWAY` names (RFC 9113 section 8.7). pingora tells these from others by deciding that they be tried again.
 fn is_unprocessed(error: &Error) -> bool {
@@ -213,6 +220,7 @@ fn cause(error: &Error) -> Option<&io::Error> {
 fn result(error: &Error) -> &'static str {
     match denial(error.etype()) {
         Denial::UpstreamTimeout => "timeout",
+        _ if cause(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut) => "timeout",
         _ => "failed",
     }
 }

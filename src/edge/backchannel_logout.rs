@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use pingora::proxy::Session;
 
 use crate::core::denial::Denial;
 use crate::edge::answer::Answer;
+use crate::edge::body::Bound;
 use crate::edge::context::Context;
 use crate::edge::proxy::Proxy;
 use crate::edge::respond::{self, Form};
@@ -17,6 +18,8 @@ use crate::flows::backchannel_logout::{SignedOut, backchannel_logout, body_limit
 use crate::flows::own_endpoint::OwnEndpoint;
 
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
+const TOO_LARGE: &str =
+    "No logout token within limits.token fills a form as long as the body of this request.";
 
 impl Proxy {
     /// Answers a request to `/oauth/backchannel-logout`.
@@ -46,10 +49,9 @@ impl Proxy {
     async fn signed_out(&self, session: &mut Session, context: &Context) -> Result<SignedOut, Denial> {
         let live = context.live();
         let who = context.who.as_ref().ok_or(Denial::Internal)?;
-        if session.req_header().method != Method::POST {
-            return Err(Denial::MethodNotAllowed { allow: vec![Method::POST] });
-        }
-        let body = body::read_whole(session, body_limit(live), BODY_DEADLINE).await?;
+        OwnEndpoint::BackchannelLogout.takes(&session.req_header().method)?;
+        let bound = Bound { bytes: body_limit(live), why: TOO_LARGE };
+        let body = body::read_whole(session, bound, BODY_DEADLINE).await?;
         let request = session.req_header();
         let host = request_head::host(request)?;
         let head = request_head::head(request, &host, who.client)?;

@@ -20,18 +20,26 @@ const DISCARDED: u64 = 64 * 1024;
 const LINGER_BYTES: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How large a body may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) bytes: usize,
+    /// What whoever sends a larger one is told.
+    pub(crate) why: &'static str,
+}
+
 /// The whole body, asked for with `100 Continue` where the client waits for that.
 ///
 /// # Errors
-/// [`Denial::BodyTooLarge`] over `limit` bytes, [`Denial::BodyTooSlow`] after `deadline`,
+/// [`Denial::BodyTooLarge`] beyond the bound, [`Denial::BodyTooSlow`] after `deadline`,
 /// [`Denial::BadRequest`] when it is not framed as HTTP or breaks off.
 pub(crate) async fn read_whole(
     session: &mut Session,
-    limit: usize,
+    bound: Bound,
     deadline: Duration,
 ) -> Result<Bytes, Denial> {
-    if announced(session).is_some_and(|length| length > limit as u64) {
-        return Err(Denial::BodyTooLarge);
+    if announced(session).is_some_and(|length| length > bound.bytes as u64) {
+        return Err(Denial::BodyTooLarge(bound.why));
     }
     let reading = async {
         if expects_continue(session) {
@@ -39,8 +47,8 @@ pub(crate) async fn read_whole(
         }
         let mut body = BytesMut::new();
         while let Some(chunk) = session.read_request_body().await.map_err(|_| BROKEN)? {
-            if body.len().saturating_add(chunk.len()) > limit {
-                return Err(Denial::BodyTooLarge);
+            if body.len().saturating_add(chunk.len()) > bound.bytes {
+                return Err(Denial::BodyTooLarge(bound.why));
             }
             body.extend_from_slice(&chunk);
         }

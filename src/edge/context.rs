@@ -26,7 +26,7 @@ use crate::edge::inflow::Inflow;
 use crate::edge::request_places::RequestPlace;
 use crate::edge::serving::Serving;
 use crate::edge::turn::Turn;
-use crate::edge::upstreams::{Server, Upstream};
+use crate::edge::upstreams::{Server, Switch, Upstream};
 use crate::edge::watched::Watch;
 use crate::flows::Gate;
 use crate::flows::admit::SessionSide;
@@ -105,6 +105,8 @@ pub(crate) struct Context {
     pub(crate) method: Method,
     /// Whether the client asks for a WebSocket.
     pub(crate) upgrades: bool,
+    /// Told when the upstream of this try has opened it.
+    pub(crate) switch: Option<Switch>,
     /// Whether this try is over HTTP/1.1 to a server that may speak HTTP/2.
     pub(crate) forces_http1: bool,
     pub(crate) is_http2: bool,
@@ -174,6 +176,7 @@ impl Context {
             open: None,
             method: Method::GET,
             upgrades: false,
+            switch: None,
             forces_http1: false,
             is_http2: false,
             watch: None,
@@ -352,10 +355,14 @@ impl Context {
         }
     }
 
-    /// The largest body that the request may have, in bytes.
-    pub(crate) fn body_limit(&self) -> u64 {
+    /// Refuses a body of more bytes than the request may have.
+    pub(crate) fn check_body(&self, bytes: u64) -> Result<(), Denial> {
         let own = self.permit.as_ref().and_then(|permit| permit.route().forwarding.body_limit);
-        own.unwrap_or(self.live().settings.limits.body)
+        let (limit, why) = match own {
+            Some(limit) => (limit, "The body of this request exceeds the body_limit of its route."),
+            None => (self.live().settings.limits.body, "The body of this request exceeds limits.body."),
+        };
+        if bytes > limit { Err(Denial::BodyTooLarge(why)) } else { Ok(()) }
     }
 
     /// Whether another try is allowed, if it is safe.

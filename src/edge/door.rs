@@ -14,10 +14,11 @@ use pingora::protocols::Stream;
 use pingora::protocols::l4::stream::Stream as TcpStream;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 
 use crate::config::settings::{Certificate, ClientCertificates, ServerTls, Serves, ShownCertificate};
+use crate::edge::life::Life;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(15);
@@ -31,10 +32,13 @@ pub(crate) enum Door {
 }
 
 /// How TLS is spoken for now.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Secured {
     config: Arc<ServerConfig>,
     certificates: Vec<Arc<Certificate>>,
+    clients: ClientCertificates,
+    /// Of the connections that came in so.
+    life: Arc<Life>,
 }
 
 impl Door {
@@ -47,6 +51,8 @@ impl Door {
             Serves::Tls(tls) => Self::Tls(ArcSwap::from_pointee(Secured {
                 config: server_config(tls)?,
                 certificates: tls.certificates.clone(),
+                clients: tls.clients.clone(),
+                life: Arc::default(),
             })),
         })
     }
@@ -56,10 +62,19 @@ impl Door {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
-    /// Takes over the certificates of another way in, for handshakes from here on.
+    /// Takes over the certificates of another way in, for handshakes from here on. Where some that clients showed would not do
+    /// any more, the connections that there are end after their next answer.
     pub(crate) fn adopt(&self, other: Self) {
         if let (Self::Tls(mine), Self::Tls(theirs)) = (self, other) {
-            mine.store(theirs.into_inner());
+            let before = mine.load_full();
+            let theirs = theirs.into_inner();
+            if theirs.clients.take_all_that(&before.clients) {
+                let life = before.life.clone();
+                mine.store(Arc::new(Secured { life, ..Secured::clone(&theirs) }));
+            } else {
+                mine.store(theirs);
+                before.life.end();
+            }
         }
     }
 
@@ -69,13 +84,17 @@ impl Door {
         secured.load().certificates.iter().map(|certificate| certificate.shown.clone()).collect()
     }
 
-    /// Lets a connection in. `None` when it is not let in.
-    pub(crate) async fn enter(&self, io: Stream) -> Option<Stream> {
-        let Self::Tls(secured) = self else { return Some(io) };
-        let acceptor = Acceptor::from_server_config(secured.load().config.clone());
+    /// Lets a connection in, and says how long it may go on where that depends on the door. `None` when it is not let in.
+    pub(crate) async fn enter(&self, io: Stream) -> Option<(Stream, Option<Arc<Life>>)> {
+        let Self::Tls(secured) = self else { return Some((io, None)) };
+        let (config, life) = {
+            let secured = secured.load();
+            (secured.config.clone(), secured.life.clone())
+        };
+        let acceptor = Acceptor::from_server_config(config);
         let io = io.into_any().downcast::<TcpStream>().ok()?;
         let secured = tokio::time::timeout(HANDSHAKE, acceptor.tls_handshake(*io)).await.ok()?.ok()?;
-        Some(Box::new(secured))
+        Some((Box::new(secured), Some(life)))
     }
 }
 
@@ -95,7 +114,13 @@ fn server_config(tls: &ServerTls) -> Result<Arc<ServerConfig>, String> {
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName(tls.certificates.clone())));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.ticketer = Ticketer::new().map_err(|error| text(&error))?;
+    if matches!(tls.clients, ClientCertificates::NotAsked) {
+        config.ticketer = Ticketer::new().map_err(|error| text(&error))?;
+    } else {
+        // Who resumes shows no certificate, and the one before may have ended since, or its authority may count no more.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    }
     Ok(Arc::new(config))
 }
 

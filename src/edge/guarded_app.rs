@@ -86,8 +86,14 @@ where
     }
 
     /// Serves one connection to its end, or to where pingora takes it back. Once `shutdown` is told, its next answer is
-    /// the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8).
-    fn serve(&self, io: Stream, shutdown: ShutdownWatch) -> impl Future<Output = Option<Stream>> + use<A> {
+    /// the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8). `is_last`: the listener has stopped, and it ends by
+    /// `shutdown` alone.
+    fn serve(
+        &self,
+        io: Stream,
+        shutdown: ShutdownWatch,
+        is_last: bool,
+    ) -> impl Future<Output = Option<Stream>> + use<A> {
         let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
         let connections = self.connections.clone();
         let address = io
@@ -105,7 +111,11 @@ where
                         () = last_requests(closing) => None,
                     }
                 });
-                let io = io.await?;
+                let (io, life) = io.await?;
+                let shutdown = match life.filter(|_| !is_last) {
+                    Some(life) => life.until(shutdown),
+                    None => shutdown,
+                };
                 let guarded = Guarded::new(io, place, bounds).ok()?;
                 inner.process_new(Box::new(guarded), &shutdown).await
             };
@@ -121,7 +131,7 @@ where
                 socket.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(socket));
             let Ok(socket) = accepted else { continue };
             let stream = with_addresses(socket, peer);
-            tokio::spawn(self.serve(Box::new(stream), self.closing.clone()));
+            tokio::spawn(self.serve(Box::new(stream), self.closing.clone(), true));
         }
     }
 }
@@ -149,7 +159,7 @@ where
     A: ServerApp + Send + Sync + 'static,
 {
     async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.serve(io, shutdown.clone()).await
+        self.serve(io, shutdown.clone(), false).await
     }
 
     /// After the last accept: connections that were made in time are still served their request;

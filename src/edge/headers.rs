@@ -34,6 +34,10 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "upgrade" | "te")
 }
 
+/// What a client says to us as its proxy, or of trailers, none of which go on. From HTTP/2 to HTTP/2 pingora leaves them be.
+const OF_ONE_HOP: [HeaderName; 3] =
+    [header::PROXY_AUTHORIZATION, header::PROXY_AUTHENTICATE, header::TRAILER];
+
 /// Who a request is, in logs and at the upstream.
 #[derive(Debug)]
 pub(crate) struct Identification {
@@ -88,6 +92,9 @@ fn set_headers(headers: &mut HeaderMap, plan: &Outgoing<'_>) -> pingora::Result<
         // pingora passes on a wish for a WebSocket whatever the method, and adds the `Connection` that is missing.
         headers.remove(header::UPGRADE);
         headers.remove(header::CONNECTION);
+    }
+    for of_one_hop in OF_ONE_HOP {
+        headers.remove(of_one_hop);
     }
     if let Some(length) = one_content_length(headers) {
         headers.insert(header::CONTENT_LENGTH, value(length)?);
@@ -267,7 +274,7 @@ pub(crate) fn to_client(answer: &mut Parts, live: &Live, request_id: &str) -> pi
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(&mut answer.headers);
     }
-    if answer.status == StatusCode::NO_CONTENT || !is_final(answer.status) {
+    if answer.status == StatusCode::NO_CONTENT || answer.status.is_informational() {
         // They end with their head, and nothing may say otherwise (RFC 9110 section 8.6, RFC 9112 section 6.1).
         answer.headers.remove(header::TRANSFER_ENCODING);
         answer.headers.remove(header::CONTENT_LENGTH);

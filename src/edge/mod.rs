@@ -4,6 +4,7 @@
 //! - `listening`: listening sockets, and one listener to its last answer; `listen_error`: why a gateway does not start
 //! - `addresses`: what one client address may have
 //! - `door`: what clients meet before HTTP: TLS, or nothing
+//! - `life`: how long connections may go on that came in on the same terms
 //! - `guarded_app`: takes connections, the last ones too
 //! - `cut_off`: connections that a drain does not wait for
 //! - `connection_guard`, `connections`: what happens below HTTP: deadlines, counts
@@ -56,6 +57,7 @@ mod endable_app;
 mod guarded_app;
 mod headers;
 mod inflow;
+mod life;
 mod lingering;
 mod listen_error;
 mod listening;

@@ -12,17 +12,21 @@ use crate::core::ids::ClientName;
 use crate::core::session::grant::FamilyId;
 use crate::core::token::dpop::DPOP_NONCE;
 use crate::edge::answer::Answer;
+use crate::edge::body::Bound;
 use crate::edge::headers::Identification;
 use crate::edge::respond::Form;
 use crate::edge::{body, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::Target;
-use crate::flows::own_endpoint::TOKEN_METHODS;
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::token_endpoint::{self, OAuthAnswer, OAuthRefusal};
 use crate::state::live::Live;
 
-/// The largest body of a token request, in bytes.
-const BODY: usize = 16 * 1024;
+/// The largest body of a token request.
+const BODY: Bound = Bound {
+    bytes: 16 * 1024,
+    why: "The body of this request exceeds the 16 KiB that a token request may have.",
+};
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// RFC 6749 section 3.2 and RFC 6750 section 2.3: what stands in a query is written to logs on its way, and
@@ -66,12 +70,10 @@ async fn token(
     if method == Method::POST && target.query.as_deref().is_some_and(|query| !query.is_empty()) {
         return Err(refusal(IN_QUERY));
     }
+    OwnEndpoint::Token.takes(&method).map_err(refusal)?;
     let body = match method {
         Method::POST => Some(body::read_whole(session, BODY, BODY_DEADLINE).await.map_err(refusal)?),
-        Method::DELETE => None,
-        _ => {
-            return Err(refusal(Denial::MethodNotAllowed { allow: TOKEN_METHODS.to_vec() }));
-        }
+        _ => None,
     };
     let request = session.req_header();
     let host = request_head::host(request).map_err(refusal)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -141,9 +141,9 @@ impl Proxy {
                 return Err(refusal.denial);
             }
         }
-        if body::announced(session).is_some_and(|length| length > context.body_limit()) {
+        if let Some(Err(too_large)) = body::announced(session).map(|length| context.check_body(length)) {
             context.give_up_permit();
-            return Err(Denial::BodyTooLarge);
+            return Err(too_large);
         }
         Ok(Way::Upstream)
     }
@@ -314,8 +314,8 @@ impl ProxyHttp for Proxy {
             pipelining::body_is_complete(context.connection.as_deref(), context.upgrades);
         }
         context.body_bytes = context.body_bytes.saturating_add(length as u64);
-        if context.body_bytes > context.body_limit() {
-            return Err(context.fail(Denial::BodyTooLarge).into_down());
+        if let Err(too_large) = context.check_body(context.body_bytes) {
+            return Err(context.fail(too_large).into_down());
         }
         if end_of_stream {
             context.awaits_upstream(session);
@@ -353,6 +353,11 @@ impl ProxyHttp for Proxy {
         }
         if is_final(answer.status) {
             context.status = Some(answer.status);
+        }
+        if let Some(switch) =
+            context.switch.as_ref().filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS)
+        {
+            switch.is_done();
         }
         let (mut parts, reason) = headers::take(answer);
         if session.req_header().version == Version::HTTP_10

@@ -4,6 +4,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::core::denial::Denial;
 use crate::edge::answer::Answer;
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
 
 /// Whoever caches the keys for longer meets a new one late: publish it so long before it signs.
@@ -15,9 +16,7 @@ const FRESH_FOR: HeaderValue = HeaderValue::from_static("public, max-age=300");
 /// `NoRoute` where no assertions are made; `MethodNotAllowed`.
 pub(crate) fn assertion_keys(live: &Live, method: &Method) -> Result<Answer, Denial> {
     let assertions = live.assertions.as_ref().ok_or(Denial::NoRoute)?;
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Denial::MethodNotAllowed { allow: vec![Method::GET, Method::HEAD] });
-    }
+    OwnEndpoint::AssertionKeys.takes(method)?;
     let mut answer = Answer::json(StatusCode::OK, assertions.jwks().clone());
     answer.set(header::CACHE_CONTROL, FRESH_FOR);
     Ok(answer)

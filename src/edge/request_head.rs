@@ -17,6 +17,11 @@ use crate::core::request::{Host, RequestHead, check_method};
 /// (RFC 9113 section 8.2.3).
 const FIELDS: usize = 100;
 
+/// The most options in `Connection`: pingora takes no more.
+const OPTIONS: usize = 9;
+/// What `Connection` may not name, as pingora has it: without them a request would be another's.
+const KEPT_FROM_CONNECTION: [&str; 4] = ["host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
 /// How large a head of HTTP/2 is, in bytes, as RFC 9113 section 6.5.2 counts.
 pub(crate) fn size(request: &RequestHeader) -> usize {
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 32;
@@ -62,7 +67,29 @@ pub(crate) fn check(request: &RequestHeader, size: usize, limit: usize) -> Resul
     if size > limit || has_too_many_fields(request) {
         return Err(Denial::HeaderTooLarge);
     }
+    check_connection(request)?;
     check_method(&request.method)
+}
+
+/// Refuses a `Connection` that names what no client may have removed, or no field (RFC 9110 section 7.6.1): pingora would, and
+/// only after the token was judged.
+fn check_connection(request: &RequestHeader) -> Result<(), Denial> {
+    let mut options = request
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !option.is_empty());
+    let is_bad = |option: &[u8]| {
+        HeaderName::from_bytes(option).map_or(true, |name| KEPT_FROM_CONNECTION.contains(&name.as_str()))
+    };
+    if options.by_ref().take(OPTIONS).any(is_bad) || options.next().is_some() {
+        return Err(Denial::BadRequest(
+            "Connection names Host, X-Forwarded-For, -Host or -Proto, or what is no field, or too many.",
+        ));
+    }
+    Ok(())
 }
 
 fn has_too_many_fields(request: &RequestHeader) -> bool {
@@ -71,7 +98,8 @@ fn has_too_many_fields(request: &RequestHeader) -> bool {
     headers.len() > FIELDS && headers.len() - crumbs() > FIELDS
 }
 
-/// The host that the request names, in lower case. Empty only for HTTP/1.0 without `Host`. In HTTP/2
+/// The host that the request names, in lower case. For HTTP/1.0 without `Host` that of an absolute-form target (RFC 9112
+/// section 3.2.2), and empty where it has none. In HTTP/2
 /// `:authority` takes its place; pingora has refused a request in which the two differ (RFC 9113 section
 /// 8.3.1).
 pub(crate) fn host(request: &RequestHeader) -> Result<Cow<'_, str>, Denial> {
@@ -82,7 +110,7 @@ pub(crate) fn host(request: &RequestHeader) -> Result<Cow<'_, str>, Denial> {
         (Some(host), None) => {
             host.to_str().map_err(|_| Denial::BadRequest("The Host header is not text."))?
         }
-        (None, _) if request.version == Version::HTTP_10 => "",
+        (None, _) if request.version == Version::HTTP_10 => authority_of_target(request)?,
         (None, _) => return Err(Denial::BadRequest("The request has no Host header.")),
         (Some(_), Some(_)) => return Err(Denial::BadRequest("The request has several Host headers.")),
     };
@@ -90,6 +118,12 @@ pub(crate) fn host(request: &RequestHeader) -> Result<Cow<'_, str>, Denial> {
         return Ok(Cow::Owned(host.to_ascii_lowercase()));
     }
     Ok(Cow::Borrowed(host))
+}
+
+fn authority_of_target(request: &RequestHeader) -> Result<&str, Denial> {
+    let Some(rest) = without_scheme(request.raw_path()) else { return Ok("") };
+    let authority = rest.get(..end_of_authority(rest)).unwrap_or_default();
+    std::str::from_utf8(authority).map_err(|_| Denial::BadRequest("The target's host is not text."))
 }
 
 /// Puts the path into an absolute-form target that has none before its query: there it means `/` (RFC 9110 section 4.2.1).
@@ -200,6 +234,10 @@ mod tests {
         let mut old = request("/", &[]);
         old.set_version(Version::HTTP_10);
         assert_eq!(host(&old).unwrap(), "");
+        let mut old = request("http://A.example:80/x", &[]);
+        old.set_version(Version::HTTP_10);
+        assert_eq!(host(&old).unwrap(), "a.example:80", "there is no other");
+        assert_eq!(target(&old, "a.example:80").unwrap(), b"/x");
     }
 
     #[test]

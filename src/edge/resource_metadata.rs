@@ -10,9 +10,9 @@ use crate::edge::request_head;
 use crate::edge::respond::Form;
 use crate::flows::admit::Target;
 use crate::flows::describe_resource::describe_resource;
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::state::live::Live;
 
-const METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 /// A changed configuration is seen by everybody after that long.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 const ANY: HeaderValue = HeaderValue::from_static("*");
@@ -34,9 +34,7 @@ pub(crate) fn answer(
 
 fn found(live: &Live, session: &Session, target: &Target) -> Result<Answer, Denial> {
     let request = session.req_header();
-    if !METHODS.contains(&request.method) {
-        return Err(Denial::MethodNotAllowed { allow: METHODS.to_vec() });
-    }
+    OwnEndpoint::ResourceMetadata.takes(&request.method)?;
     let host = request_head::host(request)?;
     let head = request_head::head(request, &host, std::net::Ipv4Addr::UNSPECIFIED.into())?;
     let metadata = describe_resource(live, &head, target)?;

@@ -23,7 +23,7 @@ use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 
 use crate::config::settings::{Limits, Listener, Settings};
-use crate::core::ids::RouteName;
+use crate::core::ids::{NO_ROUTE, RouteName};
 use crate::edge::access_log::AccessLog;
 use crate::edge::admin::Admin;
 use crate::edge::confirmed::Counting;
@@ -112,7 +112,7 @@ pub fn stand_by(gate: Arc<Gate>, mut inherited: Inherited) -> Result<Standby, Li
         gate: gate.clone(),
         serving: serving.clone(),
         drain: drain.clone(),
-        unrouted: RouteName::new("-"),
+        unrouted: RouteName::new(NO_ROUTE),
     };
     let mut proxy = HttpProxy::new(proxy, configuration);
     proxy.handle_init_modules();

@@ -14,7 +14,7 @@ use crate::edge::request_head;
 use crate::edge::respond::Form;
 use crate::flows::Gate;
 use crate::flows::admit::{SessionSide, Target};
-use crate::flows::own_endpoint::SESSION_METHODS;
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::session::who::{NobodySignedIn, SignedIn, who};
 use crate::state::live::Live;
 
@@ -73,9 +73,7 @@ async fn asked(
     address: IpAddr,
 ) -> Result<SignedIn, NobodySignedIn> {
     let request = session.req_header();
-    if !SESSION_METHODS.contains(&request.method) {
-        return Err(Denial::MethodNotAllowed { allow: SESSION_METHODS.to_vec() }.into());
-    }
+    OwnEndpoint::Session.takes(&request.method)?;
     let host = request_head::host(request)?;
     let head = request_head::head(request, &host, address)?;
     who(gate, live, &head, target.query.as_deref()).await

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora::http::RequestHeader;
 use serde_json::json;
 
-use crate::core::denial::Denial;
 use crate::core::request::RequestHead;
 use crate::core::session::navigation::is_navigation;
 use crate::edge::answer::Answer;
@@ -18,7 +17,7 @@ use crate::edge::request_head;
 use crate::edge::respond::Form;
 use crate::flows::Gate;
 use crate::flows::admit::Target;
-use crate::flows::own_endpoint::{LOGOUT_METHODS, OwnEndpoint};
+use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::sign_in::callback::{self, Arrived};
 use crate::flows::sign_in::{SignInRefusal, login};
 use crate::flows::sign_out::logout::{By, SignedOut, log_out};
@@ -39,13 +38,6 @@ pub(crate) struct Asked<'a> {
 impl Asked<'_> {
     fn query(&self) -> Option<&str> {
         self.target.query.as_deref()
-    }
-
-    fn is_by(&self, methods: &[Method]) -> Result<(), Denial> {
-        if methods.contains(&self.request.method) {
-            return Ok(());
-        }
-        Err(Denial::MethodNotAllowed { allow: methods.to_vec() })
     }
 
     fn refuse(&self, refusal: SignInRefusal) -> Outcome {
@@ -72,7 +64,7 @@ pub(crate) async fn answer(asked: Asked<'_>, endpoint: OwnEndpoint) -> Outcome {
 }
 
 async fn sign_in(asked: Asked<'_>, endpoint: OwnEndpoint) -> Result<Outcome, SignInRefusal> {
-    asked.is_by(&[Method::GET])?;
+    endpoint.takes(&asked.request.method)?;
     let host = request_head::host(asked.request)?;
     let head = request_head::head(asked.request, &host, asked.who.client)?;
     if endpoint == OwnEndpoint::Login { begin(asked, &head).await } else { end(asked, &head).await }
@@ -141,7 +133,7 @@ async fn sign_out(asked: Asked<'_>) -> Outcome {
 
 async fn signed_out(asked: Asked<'_>, by: By) -> Result<SignedOut, OAuthRefusal> {
     let refusal = OAuthRefusal::before_client;
-    asked.is_by(LOGOUT_METHODS).map_err(refusal)?;
+    OwnEndpoint::Logout.takes(&asked.request.method).map_err(refusal)?;
     let host = request_head::host(asked.request).map_err(refusal)?;
     let head = request_head::head(asked.request, &host, asked.who.client).map_err(refusal)?;
     log_out(asked.gate, asked.live, &head, asked.query(), by).await

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 
 use crate::config::settings::Upstream;
 use crate::config::summary;
@@ -24,6 +24,7 @@ use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{self, Carried, Scheme, carried};
 use crate::core::token::check::{Check, Failed};
+use crate::core::token::scope_values::is_one;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::admit::{Target, find_route, read_target};
 use crate::flows::authenticate;
@@ -167,17 +168,26 @@ impl Story<'_> {
     }
 
     fn own(&mut self, endpoint: OwnEndpoint, target: &Target) -> Result<Verdict, Denial> {
-        let served = match endpoint {
+        let is_there = match endpoint {
             OwnEndpoint::Unknown => Err(Denial::NoRoute),
             OwnEndpoint::AssertionKeys if self.live.settings.identity.assertion_keys.is_none() => {
                 Err(Denial::NoRoute)
             }
             OwnEndpoint::Events if self.live.transmitters.is_empty() => Err(Denial::NoRoute),
-            OwnEndpoint::ResourceMetadata => describe_resource(self.live, self.head, target).map(drop),
             _ => Ok(()),
         };
+        let served = is_there.and_then(|()| endpoint.takes(self.head.method)).and_then(|()| match endpoint {
+            OwnEndpoint::ResourceMetadata => describe_resource(self.live, self.head, target).map(drop),
+            _ => Ok(()),
+        });
         match &served {
             Ok(()) => self.say("route", Outcome::Holds, "none", "Tollgate answers at this path itself"),
+            Err(Denial::MethodNotAllowed { allow }) => {
+                self.say("route", Outcome::Holds, "none", "Tollgate answers at this path itself");
+                let methods: Vec<&str> = allow.iter().map(Method::as_str).collect();
+                let about = format!("this path takes {}", methods.join(", "));
+                self.say("method", Outcome::Fails, "one that is served", about);
+            }
             Err(_) => {
                 self.say("route", Outcome::Fails, "none", "this path is Tollgate's own, and nothing is there")
             }
@@ -389,7 +399,7 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
     } else if alone.clients.is_some() {
         token.client().map_or_else(absent, token::shown)
     } else if !alone.scope.is_empty() || !alone.any_scope.is_empty() {
-        if token.scope().is_empty() { absent() } else { token::shown(&token.scope().joined()) }
+        if token.scope().is_empty() { absent() } else { token::shown(&scope(token)) }
     } else if let Some(required) = alone.claims.first() {
         token.claims().get(&required.name).map_or_else(absent, |value| token::shown(&value.to_string()))
     } else if alone.acr.is_empty() {
@@ -398,4 +408,10 @@ fn brought(alone: &Requirements, token: &VerifiedToken) -> String {
         token.acr().map_or_else(absent, token::shown)
     };
     format!("the token has {has}")
+}
+
+/// The scope values of a token; one that is none between spaces stands in quotes.
+fn scope(token: &VerifiedToken) -> String {
+    let told = |value: &str| if is_one(value) { value.to_owned() } else { format!("\"{value}\"") };
+    token.scope().iter().map(told).collect::<Vec<_>>().join(" ")
 }

@@ -1,8 +1,9 @@
-//! Tollgate's own paths: one table of where each endpoint is, what metrics and log call it, and which methods the preflight of
-//! a page is told (Fetch Standard section 4.9). What an endpoint answers is not said here.
+//! Tollgate's own paths: one table of where each endpoint is, what metrics and log call it, which methods it takes, and whether
+//! the preflight of a page is told of them (Fetch Standard section 4.9). What an endpoint answers is not said here.
 
 use http::Method;
 
+use crate::core::denial::Denial;
 use crate::core::ids::RouteName;
 use crate::core::route::resource::WELL_KNOWN;
 
@@ -31,51 +32,76 @@ pub enum OwnEndpoint {
     Unknown,
 }
 
+/// One that is served.
+struct Row {
+    endpoint: OwnEndpoint,
+    path: &'static str,
+    methods: &'static [Method],
+    /// Pages ask it by scripts.
+    is_for_pages: bool,
+}
+
+const fn row(
+    endpoint: OwnEndpoint,
+    path: &'static str,
+    methods: &'static [Method],
+    is_for_pages: bool,
+) -> Row {
+    Row { endpoint, path, methods, is_for_pages }
+}
+
+const POST: &[Method] = &[Method::POST];
+const GET: &[Method] = &[Method::GET];
+const READ: &[Method] = &[Method::GET, Method::HEAD];
+
 impl OwnEndpoint {
-    /// All that are served: where, and by which methods pages may ask it.
-    const SERVED: &'static [(Self, &'static str, &'static [Method])] = &[
-        (Self::Token, "/oauth/token", TOKEN_METHODS),
-        (Self::Login, "/oauth/login", &[]),
-        (Self::Callback, "/oauth/callback", &[]),
-        (Self::Logout, "/oauth/logout", LOGOUT_METHODS),
-        (Self::Session, "/oauth/session", SESSION_METHODS),
-        (Self::BackchannelLogout, "/oauth/backchannel-logout", &[]),
-        (Self::Events, "/oauth/events", &[]),
-        (Self::AssertionKeys, "/.well-known/jwks.json", &[]),
-        (Self::ResourceMetadata, WELL_KNOWN, &[]),
+    /// All that are served.
+    const SERVED: &'static [Row] = &[
+        row(Self::Token, "/oauth/token", &[Method::POST, Method::DELETE], true),
+        row(Self::Login, "/oauth/login", GET, false),
+        row(Self::Callback, "/oauth/callback", GET, false),
+        row(Self::Logout, "/oauth/logout", POST, true),
+        row(Self::Session, "/oauth/session", READ, true),
+        row(Self::BackchannelLogout, "/oauth/backchannel-logout", POST, false),
+        row(Self::Events, "/oauth/events", POST, false),
+        row(Self::AssertionKeys, "/.well-known/jwks.json", READ, false),
+        row(Self::ResourceMetadata, WELL_KNOWN, &[Method::GET, Method::HEAD, Method::OPTIONS], false),
     ];
 
     /// What is at one of Tollgate's own paths.
     pub(in crate::flows) fn at(path: &str) -> Self {
-        match Self::SERVED.iter().find(|(_, at, _)| *at == path) {
-            Some((endpoint, ..)) => *endpoint,
+        match Self::SERVED.iter().find(|row| row.path == path) {
+            Some(row) => row.endpoint,
             None if is_callback(path) => Self::Callback,
             None if path.starts_with(WELL_KNOWN) => Self::ResourceMetadata,
             None => Self::Unknown,
         }
     }
 
-    fn row(self) -> Option<&'static (Self, &'static str, &'static [Method])> {
-        Self::SERVED.iter().find(|(endpoint, ..)| *endpoint == self)
+    fn row(self) -> Option<&'static Row> {
+        Self::SERVED.iter().find(|row| row.endpoint == self)
     }
 
     /// Its path, by which metrics and log name it, whatever follows there. `None` where nothing is.
     pub fn label(self) -> Option<RouteName> {
-        self.row().map(|(_, path, _)| RouteName::new(*path))
+        self.row().map(|row| RouteName::new(row.path))
     }
 
     /// The methods that the preflight of a page is told; none where pages have no business with scripts.
     pub fn methods_for_pages(self) -> &'static [Method] {
-        self.row().map_or(&[], |(.., methods)| methods)
+        self.row().filter(|row| row.is_for_pages).map_or(&[], |row| row.methods)
+    }
+
+    /// # Errors
+    /// `MethodNotAllowed`; `NoRoute` where nothing is.
+    pub fn takes(self, method: &Method) -> Result<(), Denial> {
+        let row = self.row().ok_or(Denial::NoRoute)?;
+        if row.methods.contains(method) {
+            return Ok(());
+        }
+        Err(Denial::MethodNotAllowed { allow: row.methods.to_vec() })
     }
 }
-
-/// The methods of `/oauth/token`.
-pub const TOKEN_METHODS: &[Method] = &[Method::POST, Method::DELETE];
-/// The methods of `/oauth/logout`.
-pub const LOGOUT_METHODS: &[Method] = &[Method::POST];
-/// The methods of `/oauth/session`.
-pub const SESSION_METHODS: &[Method] = &[Method::GET, Method::HEAD];
 
 /// `/oauth/callback`, or that of one client.
 fn is_callback(path: &str) -> bool {

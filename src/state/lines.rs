@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 /// Lines that may wait for the writer, in bytes.
 pub const WAITING: usize = 4 * 1024 * 1024;
+/// Of these, what [`Lines::write_ordinary`] leaves free: nothing that a stranger can have said takes the room of what an
+/// operator must not miss.
+const RESERVE: usize = WAITING / 4;
 /// How long lines gather before they are written, so that nobody has to wake the writer for each.
 const GATHER: Duration = Duration::from_millis(10);
 /// How long nobody is told again that lines are lost.
@@ -53,13 +56,23 @@ impl Lines {
     /// Leaves `text`, one line or several that belong together. True: it is lost, and nobody was told lately that lines are.
     #[must_use]
     pub fn write(&self, text: &[u8]) -> bool {
+        self.write_into(WAITING, text)
+    }
+
+    /// The same, but that it may be lost while there is still room for what may not.
+    #[must_use]
+    pub fn write_ordinary(&self, text: &[u8]) -> bool {
+        self.write_into(WAITING - RESERVE, text)
+    }
+
+    fn write_into(&self, room: usize, text: &[u8]) -> bool {
         let mut waiting = self.lock();
         if waiting.stops {
             // Whoever stopped it knows.
             self.lose(&mut waiting, count(text));
             return false;
         }
-        if waiting.bytes.len().saturating_add(text.len()) > WAITING {
+        if waiting.bytes.len().saturating_add(text.len()) > room {
             return self.lose(&mut waiting, count(text));
         }
         let is_first = waiting.bytes.is_empty();
@@ -191,5 +204,19 @@ mod tests {
         assert_eq!(lines.newly_lost(), 1, "nobody writes it any more");
         lines.written(4000);
         assert_eq!(lines.end(Duration::ZERO), 4096 - 4000 + 1);
+    }
+
+    #[test]
+    fn where_ordinary_lines_have_no_room_what_must_not_be_missed_has() {
+        let lines = Lines::default();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        let lost =
+            (0..WAITING / 1024).filter(|_| lines.newly_lost() + u64::from(lines.write_ordinary(&line)) > 0);
+        assert!(lost.count() > 0, "they fill what is theirs");
+        assert!(!lines.write(b"theft\n"));
+        let mut bytes = Vec::new();
+        let taken = lines.take(&mut bytes);
+        assert!(bytes.ends_with(b"theft\n") && taken.lost > 0);
+        assert_eq!(bytes.len(), WAITING - RESERVE + b"theft\n".len());
     }
 }

@@ -7,6 +7,7 @@ use http::Request;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
+use crate::streams::{HANDSHAKE, SWITCHES};
 use crate::support::PATIENCE;
 use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
@@ -253,6 +254,24 @@ async fn an_answer_that_ends_with_its_head_says_nothing_else() {
             }
             assert!(answer.keeps_alive(), "{field}: {answer:?}");
         }
+    }
+}
+
+/// Nor may a switch of protocols have a length or a coding (RFC 9110 section 8.6, RFC 9112 section 6.1).
+#[tokio::test]
+async fn a_switch_of_protocols_says_nothing_of_a_body() {
+    let upstream = Upstream::answering(Arc::new(|_: &Received| {
+        let framing = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n";
+        SWITCHES.replacen("Upgrade", &format!("{framing}Upgrade"), 1).into_bytes()
+    }))
+    .await;
+    let gateway = Gateway::start(&upstream).await;
+    let mut client = gateway.connect().await;
+    client.send(request("GET", "/public/x", &HANDSHAKE, b"")).await;
+    let answer = client.first("GET").await.unwrap();
+    assert_eq!((answer.status, answer.header("upgrade")), (101, Some("websocket")), "{answer:?}");
+    for name in ["transfer-encoding", "content-length"] {
+        assert_eq!(answer.header(name), None, "{answer:?}");
     }
 }
 

@@ -149,7 +149,9 @@ async fn other_methods_and_too_much_learn_what_is_right() {
     assert!(preflight.header("access-control-allow-origin").is_none());
     // Longer than `limits.token` and what may be beside it.
     client.send(request("POST", PATH, &[FORM], &[b'x'; 13 * 1024])).await;
-    refused(&client.answer().await, 413, "invalid_request");
+    let large = client.answer().await;
+    refused(&large, 413, "invalid_request");
+    assert!(large.json()["error_description"].as_str().unwrap().contains("limits.token"));
     let mut client = gateway.connect().await;
     let long = tell(&mut client, &"x".repeat(9 * 1024), &[]).await;
     refused(&long, 400, "invalid_request");

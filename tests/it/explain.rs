@@ -258,6 +258,16 @@ routes:
         ("POST", "/oauth/events", None),
         ("GET", "/.well-known/jwks.json", None),
         ("GET", "/.well-known/oauth-protected-resource/nothing", None),
+        ("POST", "/.well-known/oauth-protected-resource", None),
+        ("DELETE", "/.well-known/oauth-protected-resource/nothing", None),
+        ("PUT", "/.well-known/jwks.json", None),
+        ("GET", "/oauth/token", None),
+        ("PUT", "/oauth/login", None),
+        ("POST", "/oauth/callback", None),
+        ("GET", "/oauth/logout", None),
+        ("POST", "/oauth/session", None),
+        ("GET", "/oauth/backchannel-logout", None),
+        ("GET", "/oauth/events", None),
     ];
     compare(&gateway, &upstream, requests).await;
     let issuer = async |token: &Option<String>| {
@@ -389,8 +399,14 @@ async fn it_says_how_far_a_token_came_and_what_is_missing() {
     let (_, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &forged]).await;
     assert!(text.contains("NO  signature") && text.contains("-   audience"), "{text}");
     assert!(text.contains("\nunproven  "), "what it says is not believed:\n{text}");
-    let (code, text) = explain(gateway.folder(), &["GET", "/oauth/token"]).await;
+    let (code, text) = explain(gateway.folder(), &["POST", "/oauth/token"]).await;
     assert!(code == 0 && text.contains("Tollgate answers it itself"), "{text}");
+    let (code, text) = explain(gateway.folder(), &["GET", "/oauth/token"]).await;
+    assert!(code == 1 && text.contains("refused: 405 method_not_allowed"), "{text}");
+    assert!(text.contains("this path takes POST, DELETE"), "{text}");
+    let spaced = gateway.issuer.token_with(json!({ "sub": "alice", "scope": ["api", "api:read x"] }));
+    let (code, text) = explain(gateway.folder(), &["GET", "/api/x", "--token", &spaced]).await;
+    assert!(code == 1 && text.contains("the token has api \"api:read x\""), "{text}");
     let (code, text) = explain(gateway.folder(), &["GET", "http://evil.example/api/x"]).await;
     assert!(code == 1 && text.contains("refused: 421 unknown_host"), "{text}");
 }

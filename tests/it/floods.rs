@@ -323,6 +323,7 @@ async fn floods_of_small_frames_are_bounded() {
     let none: Vec<u8> = Vec::new();
     for (name, first, piece, ends) in [
         ("PING", &none, frame(PING, 0, 0, &[7; 8]), false),
+        ("PING that confirms nothing", &none, frame(PING, ACK, 0, &[7; 8]), false),
         ("SETTINGS", &none, frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]), false),
         ("empty SETTINGS", &none, frame(SETTINGS, 0, 0, &[]), false),
         ("SETTINGS that confirm nothing", &none, frame(SETTINGS, ACK, 0, &[]), true),

@@ -89,6 +89,32 @@ async fn echo((request, mut respond): Stream) {
     let _ = stream.send_data(body.into(), true);
 }
 
+/// What a client says to its proxy goes no further, also where nothing but HTTP/2 is spoken.
+#[tokio::test]
+async fn what_is_meant_for_one_hop_stays_here_from_http_2_to_http_2() {
+    let (tell, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = playing(None, move |_, (request, mut respond): Stream| {
+        tell.send(request.headers().clone()).unwrap();
+        async move { drop(respond.send_response(ok(), true)) }
+    })
+    .await;
+    let gateway = Gateway::with(&h2c(upstream, "")).await;
+    let request = Request::get(format!("http://{HOST}/x"))
+        .header("proxy-authorization", "Basic eDp5")
+        .header("proxy-authenticate", "Basic")
+        .header("trailer", "x-a")
+        .header("te", "trailers")
+        .body(())
+        .unwrap();
+    let answer = Http2::clear_text(gateway.public).await.ask(request, &[]).await.unwrap();
+    assert_eq!(answer.status, 200);
+    let seen = within("the request", heard.recv()).await.unwrap();
+    for gone in ["proxy-authorization", "proxy-authenticate", "trailer"] {
+        assert!(!seen.contains_key(gone), "{gone}: {seen:?}");
+    }
+    assert_eq!(seen["te"], "trailers", "gRPC asks for it");
+}
+
 fn routed(to: &str, more: &str) -> String {
     format!(
         "upstreams: {{ api: {{ url: \"{to}\"{more} }} }}\nroutes: [{{ path: /*, to: api, public: true }}]\n"

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::{Method, Request};
+use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 use tokio::net::TcpSocket;
 
@@ -94,6 +95,31 @@ async fn a_client_certificate_is_asked_for_where_the_operator_says_so() {
             client.try_send(request("GET", "/public/x", &[], b"")).await;
             let status = client.answer_to("GET").await.map(|answer| answer.status);
             assert_eq!(status, passes.then_some(200), "{settings} {passes}");
+        }
+    }
+}
+
+/// Who resumes a session shows no certificate again, and what it was let in by may have ended since.
+#[tokio::test]
+async fn nobody_resumes_a_session_where_client_certificates_are_asked_for() {
+    let upstream = Upstream::start().await;
+    let authority = Authority::new();
+    let phone = authority.sign(&["phone"]);
+    for (settings, resumes) in [
+        ("", true),
+        ("client_certificates: { ca: clients.pem }", false),
+        ("client_certificates: { ca: clients.pem, required: false }", false),
+    ] {
+        let gateway = gateway(&upstream, &authority, settings).await;
+        for version in BOTH {
+            let config = authority.client(&[version], Some(&phone));
+            for again in [false, true] {
+                let stream = connect(gateway.public, config.clone(), "gate.localhost", &["http/1.1"]);
+                let stream = stream.await.unwrap();
+                let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+                assert_eq!(resumed, again && resumes, "{settings} {version:?}");
+                assert_eq!(Client::over(stream).get("/public/x", &[]).await.status, 200);
+            }
         }
     }
 }

@@ -41,6 +41,8 @@ async fn a_token_request_has_a_limit() {
     client.send(request("POST", "/oauth/token", &[], &[b'x'; 16 * 1024 + 1])).await;
     let answer = client.answer().await;
     assert_eq!((answer.status, &answer.json()["error"]), (413, &json!("invalid_request")));
+    let why = answer.json()["error_description"].as_str().unwrap().to_owned();
+    assert!(why.contains("16 KiB") && !why.contains("limits."), "{why}");
 
     let mut client = gateway.connect().await;
     client.send(request("POST", "/oauth/token", &[("Transfer-Encoding", "chunked")], b"")).await;

@@ -9,7 +9,7 @@ use rustls::version::TLS13;
 use tollgate::config::settings::{Settings, SubjectInLog};
 
 use crate::shared_signals::asked_as_operator;
-use crate::support::client::{HOST, request};
+use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::tls::{Authority, Http2, connect};
 use crate::support::upstream::Upstream;
@@ -255,6 +255,47 @@ async fn certificates_change_also_while_another_listener_waits_for_a_restart() {
     let waiting = reload(&format!("[{{ address: 127.0.0.1:0, redirect: https }}, 127.0.0.1:0, {tls}]"));
     assert_eq!(waiting, ["listen"]);
     assert!(!reached(&before).await && reached(&after).await, "the certificate is the new one");
+}
+
+#[tokio::test]
+async fn who_came_in_by_an_authority_that_counts_no_more_has_one_answer_left() {
+    let upstream = Upstream::start().await;
+    let (server, gone, stays) = (Authority::new(), Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    server.sign(&["gate.localhost"]).write(folder.path(), "gate");
+    let at = folder.path().display();
+    let trust = |authorities: String| std::fs::write(folder.path().join("clients.pem"), authorities).unwrap();
+    trust(gone.pem());
+    let top = format!(
+        "public_url: https://{HOST}\nlisten: {{ address: 127.0.0.1:0, tls: [{{ certificate: {at}/gate.pem, key: {at}/gate.key }}], client_certificates: {{ ca: {at}/clients.pem }} }}"
+    );
+    let rest = route("/*", &upstream);
+    let gateway = Gateway::listening(&top, &rest).await;
+    let reload = || gateway.app.reload(settings(&gateway, &rest, |text| text)).unwrap();
+    let config = server.client(&[&TLS13], Some(&gone.sign(&["phone"])));
+    let by = async |protocol: &str| {
+        connect(gateway.public, config.clone(), "gate.localhost", &[protocol]).await.unwrap()
+    };
+    let mut client = Client::over(by("http/1.1").await);
+    let mut over_http_2 = Http2::over(by("h2").await).await;
+    let get = || http::Request::get(format!("https://{HOST}/x")).body(()).unwrap();
+    assert!(client.get("/x", &[]).await.keeps_alive());
+
+    // Another authority is no reason to end anything.
+    trust(gone.pem() + &stays.pem());
+    assert_eq!(reload(), Vec::<&str>::new());
+    assert!(client.get("/x", &[]).await.keeps_alive());
+    assert_eq!(over_http_2.ask(get(), &[]).await.unwrap().status, 200);
+
+    trust(stays.pem());
+    assert_eq!(reload(), Vec::<&str>::new());
+    let last = client.get("/x", &[]).await;
+    assert_eq!((last.status, last.keeps_alive()), (200, false), "{last:?}");
+    assert!(client.is_closed().await);
+    within("the end of the connection of HTTP/2", over_http_2.ended()).await;
+    let config = server.client(&[&TLS13], Some(&stays.sign(&["phone"])));
+    let stream = connect(gateway.public, config, "gate.localhost", &["http/1.1"]).await.unwrap();
+    assert!(Client::over(stream).get("/x", &[]).await.keeps_alive(), "who comes in now stays");
 }
 
 #[tokio::test]

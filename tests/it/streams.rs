@@ -114,6 +114,38 @@ async fn a_websocket_may_be_silent_for_as_long_as_its_upstream_may_where_that_is
     }
 }
 
+/// A wish for a WebSocket is no way to wait for an hour.
+#[tokio::test]
+async fn an_upstream_that_has_not_switched_may_be_silent_no_longer_than_any_other() {
+    let (listener, gateway) = stage(Duration::from_millis(200)).await;
+    let bearer = gateway.bearer("alice", "");
+    let fields = [&HANDSHAKE[..], &[("Authorization", bearer.as_str())]].concat();
+    let asked = async || {
+        let mut client = gateway.connect().await;
+        client.send(request("GET", "/chat", &fields, b"")).await;
+        let mut peer = accept(&listener).await;
+        peer.take_head().await.unwrap();
+        (client, peer)
+    };
+    // It says nothing; or that it will, and then nothing.
+    for early in ["", "HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n"] {
+        let (mut client, mut peer) = asked().await;
+        peer.send(early).await;
+        if !early.is_empty() {
+            assert_eq!(client.interim().await, 103);
+        }
+        assert_eq!(client.answer().await.status, 504);
+        assert!(peer.is_closed().await);
+    }
+    // It answers as if it had not been asked to switch, and stops.
+    let (mut client, mut peer) = asked().await;
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
+    assert!(client.rest().await.ends_with("\r\n\r\nhello"));
+    assert!(peer.is_closed().await);
+    let outcomes: Vec<_> = gateway.logged(3).await.iter().map(|line| line["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["upstream_timeout"; 3]);
+}
+
 #[tokio::test]
 async fn a_websocket_lives_however_soon_its_upstream_switches() {
     let (listener, gateway) = stage(Duration::from_secs(60)).await;

@@ -150,7 +150,12 @@ routes:
     {
         let mut client = gateway.connect().await;
         client.send(request("POST", path, &[], &vec![b'a'; length])).await;
-        assert_eq!(client.answer().await.status, status, "{path} {length}");
+        let answer = client.answer().await;
+        assert_eq!(answer.status, status, "{path} {length}");
+        if status == 413 {
+            let bound = if path == "/x" { "limits.body." } else { "the body_limit of its route." };
+            assert!(answer.json()["detail"].as_str().unwrap().ends_with(bound), "{path}: {answer:?}");
+        }
         let mut client = gateway.connect().await;
         let head = request("POST", path, &[("Transfer-Encoding", "chunked")], b"");
         let chunk = format!("{length:x}\r\n{}\r\n0\r\n\r\n", "a".repeat(length));

@@ -146,7 +146,7 @@ const LISTENER: &[Key] = &[
         "client_certificates",
         Section(CLIENT_CERTIFICATES),
         Otherwise("clients are not asked for one"),
-        "Certificates that clients show (mutual TLS).",
+        "Certificates that clients show (mutual TLS). Which were taken back (CRL, OCSP) is asked of nobody.",
         "",
     ),
     key(
@@ -206,7 +206,7 @@ const ROUTE: &[Key] = &[
         "host",
         One("a host"),
         Otherwise("every host"),
-        "Only requests for this host: exact, or, in quotes, `\"*.example.com\"`.",
+        "Only requests for this host: exact, or, in quotes, `\"*.example.com\"`, where `*` is one label or several. Of two such that cover a host the longer wins.",
         "api.example.com",
     ),
     key(
@@ -241,7 +241,7 @@ const ROUTE: &[Key] = &[
         "clients",
         OneOrMany("the name of a client"),
         Otherwise("every client, also unknown ones"),
-        "Only tokens that were issued to these clients, and their cookies. A route takes the cookie of one client in `session` mode.",
+        "Only tokens that were issued to these clients, and their cookies. A route takes the cookie of one client in `session` mode. On a `public` route: that client alone, whose cookie says who calls; tokens of every client count there.",
         "[portal]",
     ),
     key(

@@ -59,12 +59,12 @@ impl Denial {
                 "The access token is too large",
                 "The access token exceeds limits.token.",
             ),
-            Self::BodyTooLarge => row(
+            Self::BodyTooLarge(why) => row(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
                 None,
                 "The request body is too large",
-                "The body of this request exceeds limits.body.",
+                why,
                 Info,
             ),
             Self::BodyTooSlow => row(

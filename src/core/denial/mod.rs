@@ -34,7 +34,8 @@ pub enum Denial {
     },
     HeaderTooLarge,
     TokenTooLarge,
-    BodyTooLarge,
+    /// Larger than may be here; the text says by which bound.
+    BodyTooLarge(&'static str),
     /// The body did not arrive in time.
     BodyTooSlow,
 

@@ -40,15 +40,21 @@ impl ScopeValues {
         self.text.is_empty()
     }
 
-    /// As one text, a space between two.
+    /// As one text, a space between two (RFC 6749 section 3.3). A value that is no scope there, because whoever takes the
+    /// text apart would find several in it, is left out: they could be worth more than it.
     pub fn joined(&self) -> String {
-        self.iter().collect::<Vec<_>>().join(" ")
+        self.iter().filter(|value| is_one(value)).collect::<Vec<_>>().join(" ")
     }
 
     /// Bytes of memory beside its own.
     pub(super) fn heap(&self) -> usize {
         if self.text.spilled() { self.text.capacity() } else { 0 }
     }
+}
+
+/// Whether a value stays one where it stands between spaces.
+pub fn is_one(value: &str) -> bool {
+    !value.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 impl<'v> FromIterator<&'v str> for ScopeValues {
@@ -116,7 +122,7 @@ mod tests {
     fn values_are_whole_and_not_repeated() {
         let values: ScopeValues = ["api:read", "", "a b", "api:read", "api"].into_iter().collect();
         assert_eq!(values.iter().collect::<Vec<_>>(), ["api:read", "a b", "api"]);
-        assert_eq!(values.joined(), "api:read a b api");
+        assert_eq!(values.joined(), "api:read api", "a text of all would name `a` and `b`");
         for (value, has) in [("api", true), ("a b", true), ("a", false), ("api:", false), ("", false)] {
             assert_eq!(values.contains(value), has, "{value:?}");
         }

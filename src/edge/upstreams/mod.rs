@@ -31,6 +31,7 @@ pub(crate) use server::{Server, allow_switch, over_http1, set_timeouts};
 #[cfg(test)]
 pub(in crate::edge) use tests::upstream_at;
 use tokio::time::Instant;
+pub(crate) use upgrade::Switch;
 
 use self::authorities::Brought;
 use crate::config::settings;

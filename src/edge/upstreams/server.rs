@@ -17,7 +17,7 @@ use url::{Host, Url};
 use super::authorities::{Brought, wrapped};
 use super::lookup::Lookup;
 use super::standing::Standing;
-use super::upgrade::Connector;
+use super::upgrade::{Connector, Switch};
 use crate::config::settings::{self, Timeouts, Upstream, UpstreamTls};
 use crate::core::denial::Denial;
 use crate::core::ids::UpstreamName;
@@ -186,11 +186,15 @@ pub(crate) fn over_http1(peer: &mut HttpPeer) {
 }
 
 /// Prepares a connection for a request that may switch protocols. It serves this request alone.
-pub(crate) fn allow_switch(peer: &mut HttpPeer) {
-    peer.options.custom_l4 = Some(Arc::new(Connector));
+/// `read`: how long the upstream may be silent before it switches; `silent`, after that.
+pub(crate) fn allow_switch(peer: &mut HttpPeer, read: Duration, silent: Duration) -> Switch {
+    let switch = Switch::default();
+    peer.options.custom_l4 = Some(Arc::new(Connector { read, switch: switch.clone() }));
+    peer.options.read_timeout = Some(read.max(silent));
     // Neither taken from those that other requests left, nor kept for them.
     peer.group_key = !peer.group_key;
     peer.options.idle_timeout = Some(Duration::ZERO);
+    switch
 }
 
 fn set_tls(peer: &mut HttpPeer, tls: &UpstreamTls, brought: Option<&Brought>) {

@@ -6,11 +6,18 @@
 //! looks at both in one poll, in any order. Here the first read after a write is put off by one poll, and so the
 //! end comes first.
 //!
+//! pingora has one patience for what the upstream says before it switches and after it. A WebSocket may be silent for long; an
+//! upstream that has not answered, or whose answer is no switch, may not be for longer than `timeouts.read`. So that is held
+//! here, until whoever sees the `101` says so.
+//!
 //! It must never keep back what came: whoever is put off is woken at once.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::connectors::l4::Connect;
@@ -21,10 +28,30 @@ use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketS
 use pingora::{Error, ErrorType};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
-/// Connects for a request that may switch protocols.
+/// Whether the upstream of one request has switched protocols.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Switch(Arc<AtomicBool>);
+
+impl Switch {
+    /// It has, and may be silent from here on.
+    pub(crate) fn is_done(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn was_done(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Connects for one request that may switch protocols.
 #[derive(Debug)]
-pub(super) struct Connector;
+pub(super) struct Connector {
+    /// How long the upstream may be silent before.
+    pub(super) read: Duration,
+    pub(super) switch: Switch,
+}
 
 #[async_trait]
 impl Connect for Connector {
@@ -33,15 +60,35 @@ impl Connect for Connector {
             return Error::e_explain(ErrorType::ConnectError, "upstreams are reached over TCP alone");
         };
         let tcp = connect(address, None).await?;
-        Ok(VirtualSocketStream::new(Box::new(InTurn { io: tcp, wrote: false })).into())
+        Ok(VirtualSocketStream::new(Box::new(InTurn::new(tcp, self.read, self.switch.clone()))).into())
     }
 }
 
-/// A connection whose first read after a write is put off by one poll.
+/// A connection whose first read after a write is put off by one poll, and whose reads do not last before the switch.
 #[derive(Debug)]
 struct InTurn<I> {
     io: I,
     wrote: bool,
+    read: Duration,
+    switch: Switch,
+    /// Runs while nothing comes.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<I> InTurn<I> {
+    fn new(io: I, read: Duration, switch: Switch) -> Self {
+        Self { io, wrote: false, read, switch, deadline: None }
+    }
+
+    /// Whether the upstream was silent for too long. Else it is heard of when it is.
+    fn was_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.switch.was_done() {
+            self.deadline = None;
+            return false;
+        }
+        let read = self.read;
+        self.deadline.get_or_insert_with(|| Box::pin(sleep(read))).as_mut().poll(cx).is_ready()
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for InTurn<I> {
@@ -54,13 +101,20 @@ impl<I: AsyncRead + Unpin> AsyncRead for InTurn<I> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let came = Pin::new(&mut self.io).poll_read(cx, buf);
+        if came.is_ready() {
+            self.deadline = None;
+        } else if self.was_silent(cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        came
     }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for InTurn<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.wrote = true;
+        self.deadline = None;
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -96,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_is_read_one_poll_after_what_was_written_and_no_later() {
         let (io, mut peer) = tokio::io::duplex(64);
-        let mut connection = InTurn { io, wrote: false };
+        let mut connection = InTurn::new(io, Duration::from_secs(60), Switch::default());
         let mut came = [0; 5];
         for answer in [b"first", b"again"] {
             peer.write_all(answer).await.unwrap();
@@ -110,5 +164,22 @@ mod tests {
         let read = timeout(Duration::from_secs(10), connection.read_exact(&mut came));
         read.await.expect("whoever was put off is woken").unwrap();
         assert_eq!(&came, b"early");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_a_read_before_the_switch_and_none_after_it() {
+        let (io, mut peer) = tokio::io::duplex(64);
+        let (read, switch) = (Duration::from_secs(60), Switch::default());
+        let mut connection = InTurn::new(io, read, switch.clone());
+        let began = tokio::time::Instant::now();
+        let mut came = [0; 2];
+        let silent = connection.read_exact(&mut came).await.unwrap_err();
+        assert_eq!((silent.kind(), began.elapsed() >= read), (io::ErrorKind::TimedOut, true));
+        peer.write_all(b"he").await.unwrap();
+        connection.read_exact(&mut came).await.unwrap();
+        let half = connection.read_exact(&mut came).await.unwrap_err();
+        assert_eq!(half.kind(), io::ErrorKind::TimedOut, "each silence counts");
+        switch.is_done();
+        assert!(timeout(read * 100, connection.read_exact(&mut came)).await.is_err(), "it may be silent now");
     }
 }

@@ -39,7 +39,7 @@ fn what_pretends_to_be_a_credential_counts_and_nothing_that_honest_callers_meet(
         MethodNotAllowed { .. } => false MethodNotAllowed { allow: vec![Method::GET] };
         HeaderTooLarge => false HeaderTooLarge;
         TokenTooLarge => false TokenTooLarge;
-        BodyTooLarge => false BodyTooLarge;
+        BodyTooLarge(_) => false BodyTooLarge("");
         BodyTooSlow => false BodyTooSlow;
         NoCredential => false NoCredential;
         SchemeNotTaken => false SchemeNotTaken;
