@@ -357,7 +357,7 @@ impl ProxyHttp for Proxy {
         if let Some(switch) =
             context.switch.as_ref().filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS)
         {
-            switch.is_done();
+            switch.made();
         }
         let (mut parts, reason) = headers::take(answer);
         if session.req_header().version == Version::HTTP_10

@@ -36,7 +36,7 @@ pub(crate) struct Switch(Arc<AtomicBool>);
 
 impl Switch {
     /// It has, and may be silent from here on.
-    pub(crate) fn is_done(&self) {
+    pub(crate) fn made(&self) {
         self.0.store(true, Ordering::Release);
     }
 
@@ -179,7 +179,7 @@ mod tests {
         connection.read_exact(&mut came).await.unwrap();
         let half = connection.read_exact(&mut came).await.unwrap_err();
         assert_eq!(half.kind(), io::ErrorKind::TimedOut, "each silence counts");
-        switch.is_done();
+        switch.made();
         assert!(timeout(read * 100, connection.read_exact(&mut came)).await.is_err(), "it may be silent now");
     }
 }
