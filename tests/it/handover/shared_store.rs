@@ -45,7 +45,7 @@ async fn nobody_hands_over_to_a_process_that_cannot_use_the_redis_or_has_not_rea
     let gateway = Gateway::with(&with_redis(&server, &upstream)).await;
     let files = Files::default();
     let followed = async || gateway.admin("/readyz").await.json()["degraded"] == json!([]);
-    until("the list", followed).await;
+    until("the list", async || followed().await).await;
     for (name, password, part) in [("reader", "hunter3", "WRONGPASS"), ("reader", "hunter2", "hscan")] {
         let (handed, taken) = hand_over(&gateway, &files, |settings| as_user(settings, name, password)).await;
         let says = |why: &str| why.contains(part);

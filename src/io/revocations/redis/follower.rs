@@ -271,7 +271,9 @@ impl Follower {
 
     /// The file has all up to here.
     pub(super) fn note_written(&mut self, up_to: Option<Position>) {
-        up_to.map(|up_to| self.unwritten.drop_written(up_to));
+        if let Some(up_to) = up_to {
+            self.unwritten.drop_written(up_to);
+        }
         self.tell_of_unwritten();
     }
 

@@ -25,8 +25,8 @@ async fn what_the_file_lacks_is_given_back_after_a_failover_and_a_disk_that_hang
         assert!(one.log.list(&Part::default()).await.is_err(), "{hangs}: the file lacks what was answered");
         let still = [jti("early"), jti("late"), block("bob")];
         masters.fail_over([&one, &one], &still).await;
-        let next = &masters.next;
-        let gets_it = async || ["late", "bob"].iter().all(|value| has(next, value));
+        // The lift is lost: what was lifted counts again, at a price.
+        let gets_it = async || server_has(&masters.next, 4);
         until("the next master to get what nobody else has", gets_it).await;
         let third = Replica::start(masters.settings(), folder());
         loaded(&third.tables).await;
@@ -38,9 +38,4 @@ async fn what_the_file_lacks_is_given_back_after_a_failover_and_a_disk_that_hang
         until("the file to be whole", async || one.log.list(&part).await.is_ok()).await;
         assert!(still.iter().all(|revoked| one.refuses(revoked)));
     }
-}
-
-/// Whether some record there names this.
-fn has(server: &Server, value: &str) -> bool {
-    server.ask_all(&format!("HVALS {KEY}records")).contains(value)
 }
