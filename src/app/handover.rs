@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ use crate::config::settings::{Patience, Settings};
 use crate::core::ids::IssuerName;
 use crate::core::session::exchange::lease::FLIGHT;
 use crate::edge::server::Inherited;
+use crate::flows::Gate;
 use crate::flows::ports::{Exclusive, HandedTo};
 use crate::io::handover::answering::answer;
 use crate::io::handover::questions::Answers;
@@ -28,11 +29,18 @@ use crate::io::handover::{Channel, Message, unexpected};
 use crate::io::open_store::OpenStore;
 use crate::state::exchanges::Hold;
 use crate::state::live::Live;
+use crate::state::revocations::Currency;
 
 /// How long the new process may take until it is ready.
 const READY: Duration = Duration::from_secs(60);
 /// How long the new process waits for the keys of its issuers.
 const KEYS: Duration = Duration::from_secs(10);
+/// How long it waits for a Redis that is away, or whose list cannot be read.
+const STORE: Duration = Duration::from_secs(3);
+/// How long it may take to read the list there: less than [`READY`].
+const LIST: Duration = Duration::from_secs(50);
+/// How often it is looked whether that is read.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long exchanges that are under way may take: longer than any flight waits for its authorization server.
 pub(super) const LANDING: Duration = FLIGHT.saturating_add(Duration::from_secs(5));
 /// How long new ones wait for those under way, before it is taken for granted that one of these is slow.
@@ -58,6 +66,8 @@ pub enum HandOverError {
     Late(Duration),
     #[error("the new process could not get the keys of {}, which the old one has", .0.join(", "))]
     WithoutKeys(Vec<String>),
+    #[error("the new process could not use the store, which the old one can: {0}")]
+    WithoutStore(String),
     #[error("{airborne} exchanges were still under way after {} s", LANDING.as_secs())]
     Airborne { airborne: usize },
     #[error("not everything could be written that the new process needs: {0}")]
@@ -74,8 +84,11 @@ impl App {
         self.reopening.replace(None);
         to.give(&self.running.sockets()?).await?;
         let ready = timeout(READY, to.hear()).await.map_err(|_| HandOverError::Late(READY))??;
-        let Message::Ready { without_keys } = ready else { return Err(unexpected().into()) };
+        let Message::Ready { without_keys, without_store } = ready else { return Err(unexpected().into()) };
         self.would_not_miss(without_keys)?;
+        if let Some(why) = without_store.filter(|_| why_without_store(&self.gate).is_none()) {
+            return Err(HandOverError::WithoutStore(why));
+        }
         let keeps_sessions = self.exclusive.iter().any(|exclusive| exclusive.keeps_sessions());
         let _hold = if keeps_sessions { Some(self.land().await?) } else { None };
         let closes = try_join_all(self.exclusive.iter().map(|exclusive| exclusive.close()));
@@ -174,8 +187,9 @@ pub async fn take_over(
 ) -> Result<App, StartError> {
     let sockets = from.take().await.map_err(HandOverError::from)?;
     let standby = Standby::new(settings, outside, Inherited::new(sockets), OpenStore::closed)?;
-    let without_keys = without_keys(&standby.gate.live.load_full()).await;
-    from.say(&Message::Ready { without_keys }).await.map_err(HandOverError::from)?;
+    let live = standby.gate.live.load_full();
+    let (without_keys, without_store) = join(without_keys(&live), without_store(&standby)).await;
+    from.say(&Message::Ready { without_keys, without_store }).await.map_err(HandOverError::from)?;
     match from.hear().await.map_err(HandOverError::from)? {
         Message::Go {} => {}
         _ => return Err(HandOverError::from(unexpected()).into()),
@@ -236,6 +250,32 @@ impl Reopening {
             before.abort();
         }
     }
+}
+
+/// Why this process cannot use the store that replicas share, as far as that is seen while the old one has the file beside it.
+/// The list is read meanwhile: it may be long, and the old one serves.
+async fn without_store(standby: &Standby) -> Option<String> {
+    let is_shared = standby.gate.live.load().settings.store.redis.is_some();
+    let began = Instant::now();
+    while let Some((why, patience)) = why_without_store(&standby.gate).filter(|_| is_shared) {
+        if began.elapsed() >= patience {
+            return Some(why);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    None
+}
+
+/// What is wrong with store or list, and how long that may be so.
+fn why_without_store(gate: &Gate) -> Option<(String, Duration)> {
+    if let Some(why) = gate.store.health().why_away() {
+        return Some((why, STORE));
+    }
+    if matches!(gate.revocations.currency(gate.clock.now()), Currency::Current { .. }) {
+        return None;
+    }
+    let hindered = gate.revocation_log.health().why_away().map(|why| (why, STORE));
+    Some(hindered.unwrap_or_else(|| ("the list of revocations is not read yet".to_owned(), LIST)))
 }
 
 /// The issuers whose keys do not come in time.

@@ -4,7 +4,7 @@
 //! It must never overwrite a key: what an old key has sealed would be lost.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -165,7 +165,7 @@ fn keep_for_owner(file: &File, path: &Path) -> Result<(), KeyFileError> {
     Ok(())
 }
 
-/// Writes a new key beside its place and links it there, so that of two processes that start at once
+/// Writes a new key beside its place and puts it there whole, so that of two processes that start at once
 /// one wins and both use its key, and no reader ever sees half a key.
 fn create(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let mut unique = [0; 8];
@@ -173,9 +173,9 @@ fn create(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     let draft = folder.join(format!(".{name}.{:016x}", u64::from_be_bytes(unique)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let linked = written.and_then(|()| fs::hard_link(&draft, folder.join(name)));
-    fs::remove_file(&draft)?;
-    match linked {
+    let put = written.and_then(|()| folder::put_new(&draft, &folder.join(name)));
+    folder::remove_draft(&draft)?;
+    match put {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
         Ok(()) => File::open(folder)?.sync_all(),
@@ -200,6 +200,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::*;

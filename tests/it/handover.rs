@@ -1,7 +1,8 @@
 //! One gateway hands over to another, over the same sockets, and is never worse off for having tried. `after`: what is left
-//! at the old one then.
+//! at the old one then. `shared_store`: what the new one must be able to do with a Redis.
 
 mod after;
+mod shared_store;
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
@@ -231,7 +232,7 @@ async fn a_process_that_fails_to_take_over_changes_nothing() {
     let (upstream, files) = (Upstream::start().await, Files::default());
     let gateway = old(&upstream, &files);
     let mut kept = gateway.connect().await;
-    let ready = || Message::Ready { without_keys: vec![] };
+    let ready = || Message::Ready { without_keys: vec![], without_store: None };
     for (says, closed) in [
         (vec![], false),
         (vec![Message::Serving { answers: Answers::default() }], false),
@@ -313,7 +314,7 @@ async fn what_cannot_be_opened_again_is_tried_until_it_can() {
         let other = async {
             let mut to_old = to_old;
             to_old.take().await.unwrap();
-            to_old.say(&Message::Ready { without_keys: vec![] }).await.unwrap();
+            to_old.say(&Message::Ready { without_keys: vec![], without_store: None }).await.unwrap();
             to_old.hear().await.unwrap();
             third.open().unwrap();
         };
@@ -356,7 +357,10 @@ async fn tokens_that_are_accepted_before_are_accepted_after() {
         let (to_new, mut to_old) = Channel::pair().unwrap();
         let other = async move {
             to_old.take().await.unwrap();
-            to_old.say(&Message::Ready { without_keys: vec![without.to_owned()] }).await.unwrap();
+            to_old
+                .say(&Message::Ready { without_keys: vec![without.to_owned()], without_store: None })
+                .await
+                .unwrap();
             let Ok(Message::Go {}) = to_old.hear().await else { return };
             to_old.say(&Message::Serving { answers: Answers::default() }).await.unwrap();
         };

@@ -311,7 +311,10 @@ async fn hand_over(gateway: &Gateway) -> Result<Answers, HandOverError> {
     let (to_new, mut to_old) = Channel::pair().unwrap();
     let other = async move {
         to_old.take().await.unwrap();
-        to_old.say(&Message::Ready { without_keys: vec!["far".to_owned()] }).await.unwrap();
+        to_old
+            .say(&Message::Ready { without_keys: vec!["far".to_owned()], without_store: None })
+            .await
+            .unwrap();
         let Ok(Message::Go {}) = to_old.hear().await else { return };
         to_old.say(&Message::Serving { answers: Answers::default() }).await.unwrap();
     };

@@ -71,9 +71,11 @@ pub enum Message {
     Sockets {
         addresses: Vec<SocketAddr>,
     },
-    /// The issuers whose keys could not be had.
+    /// The issuers whose keys could not be had, and why the store that replicas share cannot be used.
     Ready {
         without_keys: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        without_store: Option<String>,
     },
     Go {},
     Serving {

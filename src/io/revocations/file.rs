@@ -106,10 +106,10 @@ impl ListFile {
         }
     }
 
-    /// Opens the file again after a write that failed, and shows that it can be written.
-    pub(super) fn open_again(folder: &Path, how: &Backend) -> Result<Self, StoreFileError> {
+    /// Opens the file again after a write that failed, and shows that it can be written. `anew`: as [`Place::open_again`] says.
+    pub(super) fn open_again(folder: &Path, how: &Backend, anew: bool) -> Result<Self, StoreFileError> {
         let place = Self::place(folder);
-        let file = Self { database: place.open_again(how)?, place };
+        let file = Self { database: place.open_again(how, anew)?, place };
         file.write(&[])?;
         Ok(file)
     }
@@ -176,7 +176,9 @@ impl ListFile {
         note: impl FnOnce(&mut About<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), StoreFileError> {
         let write = || {
-            let transaction = self.database.begin_write()?;
+            let mut transaction = self.database.begin_write()?;
+            // Otherwise damage to the last commit passes for one that was not finished, and what it brought is forgotten.
+            transaction.set_two_phase_commit(true);
             let commit = count(&transaction)?;
             note(&mut transaction.open_table(ABOUT)?)?;
             {

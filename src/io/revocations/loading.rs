@@ -1,8 +1,9 @@
 //! How a list gets from its file into the tables that requests ask: in pieces, so that others have their turn, and with
 //! all processors, so that a start does not take long.
 
+use std::io;
 use std::num::NonZero;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use super::file::{ListFile, Stretch};
 use crate::core::revocation::RevocationId;
@@ -45,13 +46,18 @@ impl Loading {
         let stretches = std::mem::take(&mut self.0);
         let loaded: Vec<Result<Option<Stretch>, StoreFileError>> = thread::scope(|scope| {
             let load = &load;
-            let threads = stretches.iter().map(|stretch| scope.spawn(move || load(*stretch)));
-            let threads: Vec<_> = threads.collect();
-            // The library panics over some damages.
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|_| Err(file.unreadable())))
-                .collect()
+            let begin = |stretch: &Stretch| {
+                let stretch = *stretch;
+                thread::Builder::new().spawn_scoped(scope, move || load(stretch))
+            };
+            let threads: Vec<_> = stretches.iter().map(begin).collect();
+            let end = |(thread, stretch): (io::Result<ScopedJoinHandle<'_, _>>, &Stretch)| match thread {
+                // The library panics over some damages.
+                Ok(thread) => thread.join().unwrap_or_else(|_| Err(file.unreadable())),
+                // Where no thread can be had it takes longer.
+                Err(_) => load(*stretch),
+            };
+            threads.into_iter().zip(&stretches).map(end).collect()
         });
         let mut left = Vec::with_capacity(loaded.len());
         for (stretch, loaded) in stretches.into_iter().zip(&loaded) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::redis::link::{Link, Reached};
 use crate::config::settings::Store as Settings;
 use crate::flows::ports::{Clock, random};
+use crate::io::folder;
 use crate::io::store_file::StoreFileError;
 use crate::io::system::SystemRandomness;
 
@@ -38,12 +39,15 @@ pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> Result<String,
     })
 }
 
-/// Makes a file and removes it again: in the folder, or where the folder is to be made.
-fn takes_files(folder: &Path) -> io::Result<()> {
-    let there = folder.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
+/// Makes a file as the store makes its own, and removes it again: in the folder, or where the folder is to be made.
+fn takes_files(place: &Path) -> io::Result<()> {
+    let there = place.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
     let there = there.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unique: [u8; 8] = random(&SystemRandomness);
-    let file = there.join(format!(".check.{:016x}", u64::from_be_bytes(unique)));
-    OpenOptions::new().write(true).create_new(true).open(&file)?;
-    fs::remove_file(&file)
+    let name = format!(".check.{:016x}", u64::from_be_bytes(unique));
+    let (draft, file) = (there.join(format!("{name}.draft")), there.join(name));
+    OpenOptions::new().write(true).create_new(true).open(&draft)?;
+    let put = folder::put_new(&draft, &file);
+    folder::remove_draft(&draft)?;
+    put.and_then(|()| fs::remove_file(&file))
 }

@@ -100,12 +100,42 @@ impl Place {
         Ok((self.open_at(&path, how, true)?, length))
     }
 
-    /// Opens the file again after a write that failed.
-    pub(in crate::io) fn open_again(&self, how: &Backend) -> Result<Database, StoreFileError> {
-        self.open_at(&self.path(), how, false)
+    /// Opens the file again after a write that failed. `anew`: in a copy that is on the disk. After an `fsync` that failed the
+    /// kernel takes what it could not write for written, shows it to whoever reads, and writes it never: the next `fsync`
+    /// succeeds without it.
+    pub(in crate::io) fn open_again(&self, how: &Backend, anew: bool) -> Result<Database, StoreFileError> {
+        let path = self.path();
+        let database = self.open_at(&path, how, false)?;
+        if !anew {
+            return Ok(database);
+        }
+        // No other process has it meanwhile.
+        let draft = self.draft();
+        let copied = self.copy(&path, &draft).and_then(|()| fs::rename(&draft, &path));
+        if copied.is_err() {
+            folder::remove_draft(&draft).map_err(|source| self.folder_fault(source))?;
+        }
+        copied.and_then(|()| self.sync_folder()).map_err(|error| self.told(redb::Error::Io(error)))?;
+        drop(database);
+        self.open_at(&path, how, false)
     }
 
-    /// Makes the file beside its place and links it there when it is whole, so that an empty or unfinished one is
+    fn draft(&self) -> PathBuf {
+        let unique: [u8; 8] = random(&SystemRandomness);
+        self.folder.join(format!(".{}.{:016x}", self.kind.name, u64::from_be_bytes(unique)))
+    }
+
+    fn copy(&self, path: &Path, draft: &Path) -> io::Result<()> {
+        let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+        io::copy(&mut File::open(path)?, &mut copy)?;
+        copy.sync_all()
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Makes the file beside its place and puts it there when it is whole, so that an empty or unfinished one is
     /// always damage. Of two processes one wins.
     fn make(
         &self,
@@ -114,19 +144,18 @@ impl Place {
         begin: impl FnOnce(&Database) -> Result<(), redb::Error>,
     ) -> Result<(), StoreFileError> {
         let fault = |source| self.folder_fault(source);
-        let unique: [u8; 8] = random(&SystemRandomness);
-        let draft = self.folder.join(format!(".{}.{:016x}", self.kind.name, u64::from_be_bytes(unique)));
+        let draft = self.draft();
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(fault)?;
         let begun = self.open_at(&draft, how, false).and_then(|database| {
             begin(&database).map_err(|error| self.told(error))?;
             database.close().map_err(|error| self.told(error.into()))
         });
-        let linked = begun.map(|()| fs::hard_link(&draft, path));
-        fs::remove_file(&draft).map_err(fault)?;
-        match linked? {
+        let put = begun.map(|()| folder::put_new(&draft, path));
+        folder::remove_draft(&draft).map_err(fault)?;
+        match put? {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(fault(error)),
-            Ok(()) => File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(fault),
+            Ok(()) => self.sync_folder().map_err(fault),
         }
     }
 

@@ -154,7 +154,7 @@ async fn a_new_process_that_cannot_be_asked_is_not_asked() {
     let (mut to_new, mut to_old) = Channel::pair().unwrap();
     let other = async {
         to_old.take().await.unwrap();
-        to_old.say(&Message::Ready { without_keys: vec![] }).await.unwrap();
+        to_old.say(&Message::Ready { without_keys: vec![], without_store: None }).await.unwrap();
         to_old.hear().await.unwrap();
         to_old.say(&Message::Serving { answers: Answers::default() }).await.unwrap();
     };

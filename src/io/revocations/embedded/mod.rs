@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -128,11 +128,11 @@ impl EmbeddedLog {
         is_whole
     }
 
-    async fn write(&self, found: &[Seen], changes: &[Change]) -> Result<bool, StoreFault> {
+    async fn write(&self, found: &[Seen], changes: &[Change], until: Instant) -> Result<bool, StoreFault> {
         if changes.is_empty() {
             return Ok(true);
         }
-        match self.shared.keeping.when_open(|| self.send(found, changes)).await? {
+        match self.shared.keeping.when_open(|| self.send(found, changes, until)).await? {
             // It may have ended in the midst of it.
             At::Here(answer) => answer.await.map_err(|_| StoreFault::Unfinished(ENDED.to_owned()))?,
             At::There(to) => to.revocations.append_if(found, changes).await,
@@ -143,9 +143,10 @@ impl EmbeddedLog {
         &self,
         found: &[Seen],
         changes: &[Change],
+        until: Instant,
     ) -> Result<oneshot::Receiver<Result<bool, StoreFault>>, StoreFault> {
         let (answer, answered) = oneshot::channel();
-        let append = Append { found: found.to_vec(), changes: changes.to_vec(), answer };
+        let append = Append { found: found.to_vec(), changes: changes.to_vec(), answer, until };
         self.writer.send(Errand::Append(append)).map_err(|_| writer_ended())?;
         Ok(answered)
     }
@@ -215,7 +216,8 @@ impl RevocationLog for EmbeddedLog {
         found: &'a [Seen],
         changes: &'a [Change],
     ) -> BoxFuture<'a, Result<bool, StoreFault>> {
-        self.in_time(self.write(found, changes)).boxed()
+        let until = Instant::now() + self.tuning.patience;
+        self.in_time(self.write(found, changes, until)).boxed()
     }
 
     /// Behind what is being written: that it is not there yet says nothing while a disk hangs.

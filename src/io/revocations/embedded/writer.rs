@@ -42,6 +42,15 @@ pub(super) struct Append {
     pub(super) changes: Vec<Change>,
     /// Whether they were made.
     pub(super) answer: oneshot::Sender<Result<bool, StoreFault>>,
+    /// So long somebody waits, unless they leave.
+    pub(super) until: Instant,
+}
+
+impl Append {
+    /// Whether its caller was told that it failed. Who only left was told nothing.
+    fn is_given_up(&self) -> bool {
+        self.answer.is_closed() && self.until <= Instant::now()
+    }
 }
 
 /// What becomes of the file, which is on the shelf while it is open.
@@ -51,6 +60,8 @@ enum At {
     Failed {
         tried: Instant,
         doubtful: Vec<Change>,
+        /// It was not for want of room.
+        anew: bool,
     },
     /// Another process may have it. There were so many commits when it was given up; `None`: it was never open.
     GivenUp {
@@ -168,8 +179,12 @@ impl Writer {
     }
 
     /// Writes these changes and those that wait behind them. Gives the errand that ended the row. What depends on the list is
-    /// written alone: what comes before it in the row is not there yet.
+    /// written alone: what comes before it in the row is not there yet. What was given up is not made when a disk that hung goes on,
+    /// however much later: nobody counts on it any more.
     fn write_together(&mut self, first: Append) -> Option<Errand> {
+        if first.is_given_up() {
+            return None;
+        }
         if !first.found.is_empty() {
             let written = self.write_if(&first.found, first.changes);
             let _ = first.answer.send(written);
@@ -178,6 +193,7 @@ impl Writer {
         let (mut changes, mut answers, mut next) = (first.changes, vec![first.answer], None);
         while changes.len() < TOGETHER {
             match self.errands.try_recv() {
+                Ok(Errand::Append(append)) if append.is_given_up() => {}
                 Ok(Errand::Append(append)) if append.found.is_empty() => {
                     changes.extend(append.changes);
                     answers.push(append.answer);
@@ -236,7 +252,8 @@ impl Writer {
         self.goes_away(error);
         // What is left of the file is closed here.
         drop(self.shared.shelf.replace(None));
-        self.at = At::Failed { tried: Instant::now(), doubtful };
+        let anew = !matches!(error, StoreFileError::Full { .. });
+        self.at = At::Failed { tried: Instant::now(), doubtful, anew };
     }
 
     fn goes_away(&self, error: &StoreFileError) {
@@ -266,8 +283,8 @@ impl Writer {
     }
 
     fn open_again(&mut self) {
-        let At::Failed { doubtful, .. } = &mut self.at else { return };
-        let opened = ListFile::open_again(&self.folder, &self.tuning.backend).and_then(|file| {
+        let At::Failed { doubtful, anew, .. } = &mut self.at else { return };
+        let opened = ListFile::open_again(&self.folder, &self.tuning.backend, *anew).and_then(|file| {
             let read = |change: &Change| {
                 let there = file.find(change.id())?;
                 Ok(there.map_or_else(|| Change::Lift(change.revocation().clone()), Change::Add))

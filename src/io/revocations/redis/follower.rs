@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::hindrance::Hindrance;
-use super::resync::{Resync, way_on};
 use super::scripts::{self, Read};
+use super::unwritten::Unwritten;
+use super::way::{Resync, way_on};
 use super::{Progress, Shared};
 use crate::core::revocation::Change;
 use crate::core::time::Timestamp;
@@ -20,8 +21,6 @@ use crate::flows::ports::{StoreFault, StoreHealth};
 use crate::io::revocations::file::{Mark, Position};
 use crate::state::revocations::{AsOf, Revocations};
 
-/// How many entries are read at once.
-pub(super) const PAGE: usize = 2000;
 /// How many changes may wait for the disk. More are read from Redis again when it goes on.
 const WAITING: usize = 100_000;
 /// How often the file says as of when it is complete.
@@ -30,8 +29,9 @@ const SAY: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(5);
 /// How long the log may be behind a file that is opened.
 const AHEAD: Duration = Duration::from_secs(1);
-/// How often it is tried to open a file that cannot be used.
+/// Pauses between attempts to open a file that cannot be used: what opens it checks all of it.
 const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(10);
 
 pub(super) struct Follower {
     pub(super) shared: Arc<Shared>,
@@ -41,10 +41,14 @@ pub(super) struct Follower {
     /// Up to where the tables have it: further than the cursor, while the file catches up.
     pub(super) applied: Option<Position>,
     pub(super) file: File,
-    /// What the file lacks up to the cursor.
+    /// Until it is tried to open that again.
+    pause: Duration,
+    /// What the file lacks up to the cursor, while it is open.
     pub(super) waiting: Vec<Change>,
+    /// What it may lack of what the tables have, whatever becomes of it.
+    pub(super) unwritten: Unwritten,
     /// As of when all up to the cursor was all that there was.
-    synced_at: Option<Timestamp>,
+    pub(super) synced_at: Option<Timestamp>,
     said_at: Option<Instant>,
     pub(super) hindrance: Hindrance,
 }
@@ -69,6 +73,7 @@ pub(super) enum File {
     Writing {
         writing: JoinHandle<bool>,
         up_to: Option<Position>,
+        since: Instant,
     },
 }
 
@@ -80,7 +85,9 @@ impl Follower {
             cursor: None,
             applied: None,
             file: File::Shut { again: Instant::now() },
+            pause: AGAIN,
             waiting: Vec::new(),
+            unwritten: Unwritten::default(),
             synced_at: None,
             said_at: None,
             hindrance: Hindrance::default(),
@@ -158,8 +165,7 @@ impl Follower {
             return self.resync(Resync::Keep, reached).await.map(|()| true);
         };
         let (began, now) = (Instant::now(), self.shared.clock.now());
-        let Shared { link, names, .. } = &*self.shared;
-        let read = link.ask(async |line| scripts::read(line, names, cursor.seq, PAGE).await).await?;
+        let read = self.shared.read_log(cursor.seq).await?;
         let last = read.last;
         match way_on(cursor, self.applied, &read) {
             Err(how) => return self.resync(how, reached).await.map(|()| true),
@@ -187,10 +193,12 @@ impl Follower {
             if !self.applied.is_some_and(is_old) {
                 news.push(change.clone());
                 nonces.push(entry.nonce);
+                self.unwritten.take([(at, change.clone())]);
             }
             all.push(change);
         }
         self.tables.apply(&news);
+        self.tell_of_unwritten();
         self.shared.awaited.came(nonces);
         if matches!(self.file, File::Open | File::Writing { .. }) {
             self.waiting.extend(all);
@@ -203,17 +211,16 @@ impl Follower {
     pub(super) fn advance_to(&mut self, at: Position) {
         self.cursor = Some(at);
         let further = self.applied.filter(|applied| applied.epoch == at.epoch && applied.seq > at.seq);
-        let applied = further.unwrap_or(at);
-        self.applied = Some(applied);
-        self.tell(|progress| {
-            if progress.epoch != applied.epoch {
-                (progress.epoch, progress.written) = (applied.epoch, 0);
-            }
-            progress.applied = applied.seq;
-        });
+        self.applied = Some(further.unwrap_or(at));
     }
 
-    pub(super) fn tell(&self, what: impl FnOnce(&mut Progress)) {
+    fn tell_of_unwritten(&self) {
+        let (taken, written) = (self.unwritten.taken(), self.unwritten.written());
+        // What is heard while the list is read whole is told before it is here.
+        self.tell(|progress| (progress.taken, progress.written) = (progress.taken.max(taken), written));
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Progress)) {
         self.shared.progress.send_if_modified(|progress| {
             let before = *progress;
             what(progress);
@@ -238,17 +245,15 @@ impl Follower {
                 None => {}
                 Some(opened) => self.on_opened(opened.ok().flatten()).await,
             },
-            File::Writing { writing, up_to } => {
-                let up_to = *up_to;
+            File::Writing { writing, up_to, since } => {
+                let (up_to, is_late) = (*up_to, since.elapsed() > self.shared.tuning.disk);
                 match writing.now_or_never() {
+                    None if is_late => self.shared.local.tell_no_answer(),
                     None => {}
                     Some(Ok(true)) => {
                         self.file = File::Open;
-                        self.tell(|progress| {
-                            if let Some(up_to) = up_to.filter(|up_to| up_to.epoch == progress.epoch) {
-                                progress.written = up_to.seq;
-                            }
-                        });
+                        self.shared.local.tell_well();
+                        self.note_written(up_to);
                     }
                     Some(_) => self.shut(AGAIN),
                 }
@@ -264,6 +269,14 @@ impl Follower {
         }
     }
 
+    /// The file has all up to here.
+    pub(super) fn note_written(&mut self, up_to: Option<Position>) {
+        if let Some(up_to) = up_to {
+            self.unwritten.drop_written(up_to);
+        }
+        self.tell_of_unwritten();
+    }
+
     /// The file lacks what waits for it: it is read again from where the file is when that is open again.
     pub(super) fn shut(&mut self, pause: Duration) {
         self.waiting = Vec::new();
@@ -272,8 +285,14 @@ impl Follower {
 
     async fn on_opened(&mut self, opened: Option<Mark>) {
         match opened {
-            Some(mark) => self.go_on_with(mark, Instant::now() + AHEAD).await,
-            None => self.shut(AGAIN),
+            Some(mark) => {
+                self.pause = AGAIN;
+                self.go_on_with(mark, Instant::now() + AHEAD).await;
+            }
+            None => {
+                self.shut(self.pause);
+                self.pause = (2 * self.pause).min(LONGEST);
+            }
         }
         self.tell(|progress| progress.openings += 1);
     }
@@ -291,6 +310,7 @@ impl Follower {
             // One that is further than the log, or where another entry is, was never compared with what Redis has now.
             self.cursor = of_file.filter(|position| position.seq < cursor.seq || *position == cursor);
             self.file = File::Open;
+            self.note_written(of_file.filter(|position| *position == cursor));
             return;
         }
         // What the file says comes over what they have.
@@ -302,7 +322,6 @@ impl Follower {
         self.file = File::Open;
         if let Some(position) = mark.position {
             self.advance_to(position);
-            self.tell(|progress| progress.written = position.seq);
         }
         let (now, staleness) = (self.shared.clock.now(), self.shared.max_staleness);
         // One of the future says that the clock was set back by an unknown time.
@@ -325,7 +344,7 @@ impl Follower {
             self.said_at = Some(Instant::now());
         }
         let writing = self.shared.local.write(std::mem::take(&mut self.waiting), mark);
-        self.file = File::Writing { writing, up_to: self.cursor };
+        self.file = File::Writing { writing, up_to: self.cursor, since: Instant::now() };
     }
 }
 

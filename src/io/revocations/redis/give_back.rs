@@ -13,7 +13,8 @@
 use std::collections::HashMap;
 
 use super::Shared;
-use super::follower::{Follower, PAGE};
+use super::follower::Follower;
+use super::hearing::Hearing;
 use super::scripts;
 use crate::core::clock_watch::SureTime;
 use crate::core::revocation::holders::Holder;
@@ -33,6 +34,7 @@ impl Follower {
         less: Vec<Revocation>,
         lacking: Vec<Revocation>,
         told: &mut Told,
+        hearing: &Hearing,
     ) -> Result<(), StoreFault> {
         let shared = self.shared.clone();
         // What has ended by a clock that is wrong is not to be lost for ever; what has ended does no harm there.
@@ -69,7 +71,7 @@ impl Follower {
                 Given::Already => {}
             }
         }
-        self.lift_here(gone).await;
+        self.lift_here(gone, hearing).await;
         // What has ended in the meantime Redis had not lost.
         let wall = shared.clock.now();
         given.retain(|given| given.until.is_none_or(|until| wall < until));
@@ -253,10 +255,9 @@ impl Told {
 
     /// Reads on, to the end of the log.
     async fn read_on(&mut self, shared: &Shared) -> Result<(), StoreFault> {
-        let Shared { link, names, .. } = shared;
         loop {
             let from = self.seq;
-            let read = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await?;
+            let read = shared.read_log(from).await?;
             // Where the last page ended is read again.
             let news = read.entries.iter().filter(|entry| entry.seq > from);
             for change in news.filter_map(|entry| entry.change.as_ref()) {
@@ -299,6 +300,7 @@ mod tests {
     use crate::core::revocation::holders::Hand;
     use crate::core::revocation::{Kind, Target, Whose};
     use crate::flows::ports::RevocationLog as _;
+    use crate::io::revocations::file::Position;
     use crate::io::revocations::redis::RedisLog;
     use crate::io::store::redis::link::KeptLink;
     use crate::io::store::tests::redis::settings;
@@ -369,7 +371,9 @@ mod tests {
                     until("Redis", async || log.append(std::slice::from_ref(&change)).await.is_ok()).await;
                 }
                 let [less, lacking] = [is_less, !is_less].map(|is| Vec::from_iter(is.then(|| here.clone())));
-                follower.give_back(less, lacking, &mut Told::default()).await.unwrap();
+                let begin = Position { epoch: 0, seq: 0, nonce: 0 };
+                let hearing = Hearing::new(&follower.shared, &follower.tables, begin, None);
+                follower.give_back(less, lacking, &mut Told::default(), &hearing).await.unwrap();
                 let there = log.find(both.id()).await.unwrap();
                 assert_eq!(there, Some(both.clone()), "{is_less} {here:?} {meanwhile:?}");
             }

@@ -38,6 +38,8 @@ pub(super) struct Local {
     complete_at: Arc<AtomicI64>,
     clock: Arc<dyn Clock>,
     health: Mutex<StoreHealth>,
+    /// There was no room on the disk when it failed.
+    was_full: AtomicBool,
 }
 
 impl Local {
@@ -58,6 +60,7 @@ impl Local {
             complete_at: Arc::default(),
             clock,
             health: Mutex::default(),
+            was_full: AtomicBool::new(false),
         }
     }
 
@@ -100,6 +103,17 @@ impl Local {
         }
     }
 
+    /// Something takes longer than it may.
+    pub(super) fn tell_no_answer(&self) {
+        self.goes_away(NO_ANSWER.to_owned());
+    }
+
+    pub(super) fn tell_well(&self) {
+        if self.set_away(None).is_some() {
+            tracing::warn!("the list of revocations can be kept here again");
+        }
+    }
+
     /// Opens the file, and gives what it says of itself. `None`: it cannot be used yet, or is not this process's now. What takes
     /// longer than the disk may is waited for the next time: to begin anew would take as long again.
     pub(super) async fn open(self: &Arc<Self>) -> Option<Mark> {
@@ -118,15 +132,17 @@ impl Local {
         let mark = self.outcome(opened)?;
         // It may have been told to close since.
         self.read(|_| Ok(())).await?.ok()?;
-        if self.set_away(None).is_some() {
-            tracing::warn!("the list of revocations can be kept here again");
-        }
+        self.tell_well();
         Some(mark)
     }
 
     fn open_now(&self, has_failed: bool) -> Result<Mark, StoreFileError> {
         // One that a hanging disk held up is let go first.
         drop(self.shelf.replace(None));
+        if self.was_full.load(Ordering::Acquire) {
+            // It was well before, and to check the whole list is for nothing while there is no room.
+            ListFile::open_again(&self.folder, &self.backend, false)?.close()?;
+        }
         let file = ListFile::open(&self.folder, &self.backend)?;
         let mark = file.mark()?;
         if has_failed {
@@ -153,7 +169,10 @@ impl Local {
     fn outcome<T, E>(&self, outcome: Result<Result<Result<T, StoreFileError>, E>, Elapsed>) -> Option<T> {
         let why = match outcome {
             Ok(Ok(Ok(done))) => return Some(done),
-            Ok(Ok(Err(error))) => error.to_string(),
+            Ok(Ok(Err(error))) => {
+                self.failed(&error);
+                return None;
+            }
             Ok(Err(_)) => "the file cannot be read".to_owned(),
             Err(_) => NO_ANSWER.to_owned(),
         };
@@ -184,8 +203,13 @@ impl Local {
         }
     }
 
-    fn fail(&self, error: &StoreFileError) -> bool {
+    fn failed(&self, error: &StoreFileError) {
+        self.was_full.store(matches!(error, StoreFileError::Full { .. }), Ordering::Release);
         self.goes_away(error.to_string());
+    }
+
+    fn fail(&self, error: &StoreFileError) -> bool {
+        self.failed(error);
         drop(self.shelf.replace(None));
         false
     }

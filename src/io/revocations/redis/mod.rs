@@ -5,8 +5,12 @@
 //! - `scripts`: what is asked of Redis
 //! - `follower`: the task that keeps tables and file in step with the log
 //! - `local`: the replica's own file
+//! - `unwritten`: what that may lack of what counts here
 //! - `awaited`: who waits until it has a change of their own
-//! - `resync`: what it does where the log does not lead from what it knows to what there is
+//! - `way`: whether the log leads from what it knows to what there is
+//! - `resync`: what it does where it does not
+//! - `hearing`: what it hears of the log meanwhile
+//! - `page`: how much of the log is read at once
 //! - `hindrance`: what keeps it from that, though Redis answers
 //! - `give_back`: what of that Redis had lost, and gets again
 //!
@@ -15,10 +19,14 @@
 mod awaited;
 mod follower;
 mod give_back;
+mod hearing;
 mod hindrance;
 mod local;
+mod page;
 mod resync;
 mod scripts;
+mod unwritten;
+mod way;
 
 use std::fmt;
 use std::path::Path;
@@ -43,6 +51,7 @@ use crate::state::revocations::Revocations;
 use awaited::Awaited;
 use follower::Follower;
 use local::Local;
+use page::Page;
 use scripts::Names;
 
 /// How long an answer waits for this replica's own tables and file, which are behind by a moment.
@@ -82,6 +91,7 @@ pub struct RedisLog {
 struct Shared {
     link: Arc<KeptLink>,
     names: Names,
+    page: Page,
     clock: Arc<dyn Clock>,
     watched: WatchedClock,
     max_staleness: Duration,
@@ -101,10 +111,9 @@ struct Shared {
 /// How far the follower is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Progress {
-    epoch: u64,
-    /// Up to this number the tables have the log.
-    applied: u64,
-    /// Up to this one the file has.
+    /// How many changes the tables took from the log.
+    taken: u64,
+    /// Up to which of these the file has all.
     written: u64,
     /// How often it was tried to open the file.
     openings: u64,
@@ -138,6 +147,7 @@ impl RedisLog {
         let shared = Shared {
             link,
             names,
+            page: Page::default(),
             clock,
             watched,
             max_staleness,
@@ -153,13 +163,14 @@ impl RedisLog {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Waits until the follower is so far, but not for long.
-    async fn follower_is(&self, within: Duration, so_far: impl FnMut(&Progress) -> bool) {
-        if self.shared.is_followed.load(Ordering::Acquire) {
-            self.shared.wake.notify_one();
-            let mut progress = self.shared.progress.subscribe();
-            drop(timeout(within, progress.wait_for(so_far)).await);
+    /// Waits until the follower is so far, but not for long. Gives whether it is; nobody waits for one that does not run.
+    async fn follower_is(&self, within: Duration, so_far: impl FnMut(&Progress) -> bool) -> bool {
+        if !self.shared.is_followed.load(Ordering::Acquire) {
+            return true;
         }
+        self.shared.wake.notify_one();
+        let mut progress = self.shared.progress.subscribe();
+        timeout(within, progress.wait_for(so_far)).await.is_ok()
     }
 }
 
@@ -244,15 +255,18 @@ impl RevocationLog for RedisLog {
             if let Some(to) = self.shared.handed_to.get() {
                 return to.revocations.list(part).await;
             }
-            let now = *self.shared.progress.borrow();
-            let is_written =
-                |progress: &Progress| progress.epoch != now.epoch || progress.written >= now.applied;
-            self.follower_is(OWN, is_written).await;
+            let taken = self.shared.progress.borrow().taken;
+            let away = |otherwise: &str| {
+                let why = self.shared.local.why_away().unwrap_or_else(|| otherwise.to_owned());
+                Err(StoreFault::Unavailable(why))
+            };
+            // What was answered must not be missing.
+            if !self.follower_is(OWN, |progress| progress.written >= taken).await {
+                return away("the file that it is read from is not written yet");
+            }
             let part = part.clone();
-            self.shared.local.read(move |file| file.list(&part)).await.unwrap_or_else(|| {
-                let why = "the file that it is read from is not open".to_owned();
-                Err(StoreFault::Unavailable(self.shared.local.why_away().unwrap_or(why)))
-            })
+            let listed = self.shared.local.read(move |file| file.list(&part)).await;
+            listed.unwrap_or_else(|| away("the file that it is read from is not open"))
         }
         .boxed()
     }

@@ -3,16 +3,22 @@
 //!
 //! If the log was merely cut, what this replica has and Redis has not was lifted while it was away. If Redis lost what
 //! it had acknowledged (it came back empty, or another server took over without it), Redis gets it back (`give_back`).
+//!
+//! That may take minutes. Requests are let in meanwhile by what is known, so it must never keep this replica from hearing
+//! what is revoked since (`hearing`), whatever it waits for, be it the disk.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::Shared;
-use super::follower::{File, Follower, PAGE};
+use super::follower::{File, Follower};
 use super::give_back::Told;
+use super::hearing::{Gap, Hearing};
 use super::local::PIECE;
-use super::scripts::{self, Entry, Read};
+use super::page::PAGE;
+use super::scripts::{self, Entry};
+use super::way::Resync;
 use crate::core::revocation::{Change, Revocation};
 use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::{Mark, Position};
@@ -20,38 +26,9 @@ use crate::io::revocations::file::{Mark, Position};
 /// When it is tried to open a file that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What becomes of what only this replica has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Resync {
-    /// It was lifted.
-    Lift,
-    /// It is put into Redis again.
-    Keep,
-}
-
-/// Whether what was read leads on from `cursor`, and how many entries only prove that. `applied`: what the tables have
-/// must be there too, or others may have taken its numbers.
-pub(super) fn way_on(cursor: Position, applied: Option<Position>, read: &Read) -> Result<usize, Resync> {
-    let is_lost = |known: Position| {
-        let is_another = |entry: &Entry| entry.seq == known.seq && entry.nonce != known.nonce;
-        read.epoch != known.epoch || read.last < known.seq || read.entries.iter().any(is_another)
-    };
-    if is_lost(cursor) || applied.is_some_and(is_lost) {
-        return Err(Resync::Keep);
-    }
-    match read.entries.first() {
-        // There was nothing before it.
-        None if cursor.seq == 0 && read.last == 0 => Ok(0),
-        Some(first) if cursor.seq == 0 && first.seq == 1 => Ok(0),
-        Some(first) if first.seq == cursor.seq => Ok(1),
-        None | Some(_) => Err(Resync::Lift),
-    }
-}
-
 impl Follower {
     /// `reached`: how often Redis had been reached when `how` was decided.
     pub(super) async fn resync(&mut self, how: Resync, reached: u64) -> Result<(), StoreFault> {
-        self.finish_writing().await;
         let Shared { link, names, .. } = &*self.shared.clone();
         let server = link.ask(async |line| scripts::server(line, names).await).await?;
         let last = link.ask(async |line| scripts::last(line, names).await).await?;
@@ -66,28 +43,62 @@ impl Follower {
                 "the list of revocations is read whole from Redis"
             );
         }
+        let gap = self.cursor.map(|cursor| self.gap_before(begin, cursor));
+        let hearing = Hearing::new(&self.shared, &self.tables, begin, gap);
+        let whole = tokio::select! {
+            whole = self.take_in_all(how, reached, server.as_deref(), &hearing, begin) => whole,
+            never = hearing.go_on() => match never {},
+        };
+        if whole.is_ok() {
+            // It may be further than the log is now: what takes those numbers is new.
+            self.applied = Some(hearing.up_to());
+            self.advance_to(begin);
+            self.unwritten.move_to(begin);
+        }
+        self.unwritten.take(hearing.into_changes());
+        self.note_written(Some(begin).filter(|_| whole.is_ok() && matches!(self.file, File::Open)));
+        whole?;
+        self.answer_before(begin).await;
+        Ok(())
+    }
+
+    /// What others made between the last look at the log and `begin`. A failover loses few entries, so what took their
+    /// numbers is not far behind them.
+    fn gap_before(&self, begin: Position, cursor: Position) -> Gap {
+        let near = cursor.seq.min(begin.seq).saturating_sub(PAGE as u64);
+        let long_ago = || self.shared.clock.now().minus(self.shared.max_staleness);
+        Gap {
+            after: if cursor.epoch == begin.epoch { near } else { 0 },
+            since: self.synced_at.unwrap_or_else(long_ago),
+        }
+    }
+
+    /// All up to `begin`, into the tables and the file.
+    async fn take_in_all(
+        &mut self,
+        how: Resync,
+        reached: u64,
+        server: Option<&str>,
+        hearing: &Hearing,
+        begin: Position,
+    ) -> Result<(), StoreFault> {
+        let Shared { link, names, .. } = &*self.shared.clone();
+        self.finish_writing().await;
         // What Redis forgot must not come over what is known here.
-        self.compare(how, reached, server.as_deref()).await?;
+        self.compare(how, reached, server, hearing).await?;
         let mut at = 0;
         loop {
-            let scan = async |line: &_| scripts::scan(line, names, at, server.as_deref()).await;
+            let scan = async |line: &_| scripts::scan(line, names, at, server).await;
             let (next, records) = link.ask(scan).await?;
             self.check_still(reached)?;
-            self.tables.apply(&records);
+            self.tables.apply(&hearing.leaves(&records));
             self.keep(records, Mark::default()).await;
             at = next;
             if at == 0 {
                 break;
             }
         }
-        // It may be further than the log is now: what takes those numbers is new.
-        self.applied = None;
-        self.advance_to(begin);
         self.keep(Vec::new(), Mark { position: Some(begin), ..Mark::default() }).await;
-        if matches!(self.file, File::Open) {
-            self.tell(|progress| progress.written = begin.seq);
-        }
-        self.answer_before(begin).await;
         Ok(())
     }
 
@@ -98,14 +109,12 @@ impl Follower {
 
     /// Answers those whose own change was in what was read whole, as far as the end of the log shows it.
     async fn answer_before(&self, begin: Position) {
-        let Shared { link, names, awaited, .. } = &*self.shared;
+        let Shared { awaited, page, .. } = &*self.shared;
         if awaited.is_nobody() {
             return;
         }
-        let from = begin.seq.saturating_sub(PAGE as u64 - 1);
-        let Ok(read) = link.ask(async |line| scripts::read(line, names, from, PAGE).await).await else {
-            return;
-        };
+        let from = begin.seq.saturating_sub(page.now() as u64 - 1);
+        let Ok(read) = self.shared.read_log(from).await else { return };
         let before = || read.entries.iter().filter(|entry| entry.seq <= begin.seq);
         let is_begin = |entry: &Entry| entry.seq == begin.seq && entry.nonce == begin.nonce;
         // Another server's log says nothing about what was read.
@@ -115,41 +124,63 @@ impl Follower {
     }
 
     /// Looks for all that only this replica has.
-    async fn compare(&mut self, how: Resync, reached: u64, server: Option<&str>) -> Result<(), StoreFault> {
-        let Shared { link, names, local, .. } = &*self.shared.clone();
-        let (mut after, mut told) = (None, Told::default());
+    async fn compare(
+        &mut self,
+        how: Resync,
+        reached: u64,
+        server: Option<&str>,
+        hearing: &Hearing,
+    ) -> Result<(), StoreFault> {
+        let (local, mut after, mut told) = (self.shared.local.clone(), None, Told::default());
         while matches!(self.file, File::Open) {
             let Some(piece) = local.piece(after).await else {
                 // It must not say that it is further: then it is compared when it is open again.
                 self.shut(PAUSE);
-                return Ok(());
+                break;
             };
             debug_assert!(piece.changes.len() <= PIECE);
-            let behind = async |line: &_| scripts::behind(line, names, &piece.changes, server).await;
-            let behind = link.ask(behind).await?;
-            self.check_still(reached)?;
-            let named =
-                behind.into_iter().filter_map(|(at, is_there)| Some((piece.changes.get(at)?, is_there)));
-            let (less, lacking): (Vec<_>, Vec<_>) = named.partition(|(_, is_there)| *is_there);
-            let those = |of: Vec<(&Change, bool)>| -> Vec<Revocation> {
-                of.into_iter().map(|(change, _)| change.revocation().clone()).collect()
-            };
-            match how {
-                Resync::Lift => self.lift_here(those(lacking)).await,
-                Resync::Keep => self.give_back(those(less), those(lacking), &mut told).await?,
-            }
+            self.compare_these(&piece.changes, how, reached, server, hearing, &mut told).await?;
             after = piece.next;
             if after.is_none() {
                 break;
             }
         }
+        let standing: Vec<_> = self.unwritten.standing().into_iter().map(Change::Add).collect();
+        for piece in standing.chunks(PIECE) {
+            self.compare_these(piece, how, reached, server, hearing, &mut told).await?;
+        }
+        Ok(())
+    }
+
+    async fn compare_these(
+        &mut self,
+        changes: &[Change],
+        how: Resync,
+        reached: u64,
+        server: Option<&str>,
+        hearing: &Hearing,
+        told: &mut Told,
+    ) -> Result<(), StoreFault> {
+        let Shared { link, names, .. } = &*self.shared.clone();
+        let behind = async |line: &_| scripts::behind(line, names, changes, server).await;
+        let behind = link.ask(behind).await?;
+        self.check_still(reached)?;
+        let named = behind.into_iter().filter_map(|(at, is_there)| Some((changes.get(at)?, is_there)));
+        let (less, lacking): (Vec<_>, Vec<_>) = named.partition(|(_, is_there)| *is_there);
+        let those = |of: Vec<(&Change, bool)>| -> Vec<Revocation> {
+            of.into_iter().map(|(change, _)| change.revocation().clone()).collect()
+        };
+        match how {
+            Resync::Lift => self.lift_here(those(lacking), hearing).await,
+            Resync::Keep => self.give_back(those(less), those(lacking), told, hearing).await?,
+        }
         Ok(())
     }
 
     /// It was lifted elsewhere.
-    pub(super) async fn lift_here(&mut self, gone: Vec<Revocation>) {
+    pub(super) async fn lift_here(&mut self, gone: Vec<Revocation>, hearing: &Hearing) {
         let gone: Vec<_> = gone.into_iter().map(Change::Lift).collect();
-        self.tables.apply(&gone);
+        self.tables.apply(&hearing.leaves(&gone));
         self.keep(gone, Mark::default()).await;
     }
 
@@ -164,13 +195,20 @@ impl Follower {
     /// Everything up to the cursor is in the file, or that is shut.
     async fn finish_writing(&mut self) {
         if let File::Writing { writing, .. } = &mut self.file {
-            if timeout(self.shared.tuning.disk, writing).await.is_ok_and(|written| written.unwrap_or(false)) {
-                self.file = File::Open;
-            } else {
-                self.shut(PAUSE);
+            let written = timeout(self.shared.tuning.disk, writing).await;
+            match written {
+                Ok(Ok(true)) => self.file = File::Open,
+                Ok(_) => self.shut(PAUSE),
+                Err(_) => {
+                    self.shared.local.tell_no_answer();
+                    self.shut(PAUSE);
+                }
             }
         }
         let waiting = std::mem::take(&mut self.waiting);
         self.keep(waiting, Mark { position: self.cursor, ..Mark::default() }).await;
+        if matches!(self.file, File::Open) {
+            self.note_written(self.cursor);
+        }
     }
 }

@@ -6,7 +6,8 @@
 //! - `ends` (sorted set): id by `until`
 //! - `log` (stream): what was changed, numbered without gaps; each entry has a nonce, which shows to whoever comes back
 //!   to it that nothing was lost and rewritten before it
-//! - `about` (hash): `seq`, the number of the last entry, and `epoch`, drawn when there was nothing
+//! - `about` (hash): `seq`, the number of the last entry, `epoch`, drawn when there was nothing or the records were lost, and
+//!   `some`, whether there are records: 1 or 0. A Redis that makes room for others throws keys away, the largest among them.
 
 use redis::{Cmd, RedisResult};
 
@@ -19,7 +20,9 @@ use crate::io::system::SystemRandomness;
 
 /// KEYS: records, ends, log, about. ARGV: an epoch for when there is none.
 ///
-/// Begins the log anew where that is gone, and takes out a few that have ended more than a minute ago.
+/// Begins the log anew where that is gone, and takes out a few that have ended more than a minute ago. Records that are gone
+/// while something says that there are some were lost: all compare then what they have (a new epoch), and what was lifted they
+/// hear from the log, which stays.
 const BEGIN: &str = "
 local records, ends, log, about = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local seq = redis.call('HGET', about, 'seq')
@@ -27,12 +30,19 @@ if not seq or not redis.call('HGET', about, 'epoch') or (seq ~= '0' and redis.ca
   redis.call('DEL', log)
   redis.call('HSET', about, 'epoch', ARGV[1], 'seq', '0')
 end
+local function note() redis.call('HSET', about, 'some', redis.call('EXISTS', records)) end
+if redis.call('EXISTS', records) == 0 and (redis.call('HGET', about, 'some') == '1' or redis.call('EXISTS', ends) == 1) then
+  redis.call('DEL', ends)
+  redis.call('HSET', about, 'epoch', ARGV[1])
+  note()
+end
 local t = redis.call('TIME')
 local ended = redis.call('ZRANGE', ends, '-inf', (t[1] - 60) * 1000, 'BYSCORE', 'LIMIT', 0, 100)
 for _, id in ipairs(ended) do
   redis.call('HDEL', records, id)
   redis.call('ZREM', ends, id)
 end
+if #ended > 0 then note() end
 ";
 
 /// ARGV: the latest moment, in ms, or 0; how many conditions; of each an id, what the record there must begin with (empty: there is none), and how much of it
@@ -74,6 +84,7 @@ for at = changes, #ARGV, 6 do
   redis.call('XADD', log, 'MAXLEN', '~', 100000, string.format('%.0f-0', next),
     'o', op, 'n', nonce, 'r', before .. ':' .. till .. ':' .. bytes)
 end
+note()
 return 1
 ";
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -11,7 +12,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use super::*;
-use crate::flows::ports::{Clock, Exclusive as _, StoreFault, StoreHealth};
+use crate::flows::ports::{Clock, Exclusive as _, Seen, StoreFault, StoreHealth};
 use crate::io::revocations::embedded::{EmbeddedLog, Tuning};
 use crate::io::store::tests::{DAY, HOUR, TestClock};
 use crate::io::store_file::faults::Faults;
@@ -346,6 +347,37 @@ async fn what_a_disk_that_hangs_may_still_write_is_not_said_to_be_nowhere() {
 }
 
 #[tokio::test]
+async fn what_was_given_up_before_it_was_begun_is_not_made_when_the_disk_goes_on() {
+    let (folder, faults) = (folder(), Arc::new(Faults::default()));
+    let backend = Backend { faults: Some(faults.clone()) };
+    let tuning = Tuning { backend, patience: Duration::from_millis(200), ..Tuning::default() };
+    let log = open_as(folder.path(), Arc::new(SystemClock), tuning);
+    let tables = followed(&log).await;
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.hangs.store(true, Ordering::SeqCst);
+    let [first, left] = [[Change::Add(jti("first"))], [Change::Add(jti("left"))]];
+    let mut begun = log.append(&first);
+    assert!((&mut begun).now_or_never().is_none());
+    until("the disk to be asked", async || faults.syncs.load(Ordering::SeqCst) > before).await;
+    let named = [block("alice"), block("bob")];
+    let found = [Seen { id: named[1].id(), entry: None }];
+    let [alice, bob] = named.clone().map(|named| [Change::Add(named)]);
+    let late = join_all([log.append_if(&[], &alice), log.append_if(&found, &bob)]).await;
+    drop(begun);
+    assert!(late.iter().all(|late| *late == Err(StoreFault::Deadline)), "{late:?}");
+    // Whoever leaves without an answer did not give up.
+    assert!(log.append(&left).now_or_never().is_none());
+    faults.hangs.store(false, Ordering::SeqCst);
+    until("what came after it", async || refuses(&tables, &jti("left"))).await;
+    for named in &named {
+        let found = async || log.find(named.id()).await.ok();
+        until("the list", async || found().await.is_some()).await;
+        assert_eq!(found().await, Some(None), "its caller was told that it failed");
+        assert!(!refuses(&tables, named));
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_another_process_has_is_an_error_that_names_it() {
     let folder = folder();
     let first = open(folder.path());
@@ -431,6 +463,73 @@ async fn a_disk_that_fails_refuses_what_must_last_and_tables_say_what_it_has_aft
         add(&*log, [new.clone(), blocked.clone()]).await;
         assert!(refuses(&tables, &new) && refuses(&tables, &blocked));
     }
+}
+
+#[tokio::test]
+async fn after_an_fsync_that_failed_the_list_is_a_copy_that_is_on_the_disk() {
+    let folder = folder();
+    let (log, faults) = faulty(folder.path(), TestClock::start());
+    add(&*log, [jti("there")]).await;
+    let file = || fs::metadata(folder.path().join(FILE)).unwrap();
+    for (fault, is_copied) in [(&faults.full, false), (&faults.loses, true)] {
+        let before = file().ino();
+        fault.store(true, Ordering::SeqCst);
+        let large = Revocation { reason: Some("x".repeat(100_000)), ..jti("large") };
+        log.append(&[Change::Add(large)]).await.unwrap_err();
+        fault.store(false, Ordering::SeqCst);
+        until("the list to be written again", async || log.health() == StoreHealth::Up).await;
+        assert_eq!(file().ino() != before, is_copied);
+        assert_eq!(file().mode() & 0o777, 0o600);
+        assert!(log.find(jti("there").id()).await.unwrap().is_some());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    }
+}
+
+#[tokio::test]
+async fn damage_to_the_last_commit_is_told_after_an_unclean_end() {
+    let folder = folder();
+    let log = open(folder.path());
+    let image = || fs::read(folder.path().join(FILE)).unwrap();
+    add(&*log, (0..300).map(jti)).await;
+    let before = image();
+    add(&*log, [jti("last")]).await;
+    let after = image();
+    const PAGE: usize = 4096;
+    let (mut told, pages) = (0, after.chunks(PAGE).zip(before.chunks(PAGE)).enumerate());
+    // What that commit wrote, but for the page that says where everything is.
+    for (page, _) in pages.filter(|(page, (now, then))| *page > 0 && now != then) {
+        let mut damaged = after.clone();
+        damaged[page * PAGE..][..64].iter_mut().for_each(|byte| *byte ^= 0xff);
+        let copy = tempfile::tempdir().unwrap();
+        fs::write(copy.path().join(FILE), &damaged).unwrap();
+        let Ok(log) = EmbeddedLog::open(copy.path(), Arc::new(SystemClock)) else {
+            told += 1;
+            continue;
+        };
+        let found = log.find(jti("last").id()).await;
+        assert!(!matches!(found, Ok(None)), "page {page}: it was answered");
+    }
+    assert!(told > 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_costs_a_few_threads_however_many_look() {
+    let folder = folder();
+    let log = open(folder.path());
+    add(&*log, (0..3000).map(jti)).await;
+    log.close().await.unwrap();
+    let faults = Arc::new(Faults::default());
+    let backend = Backend { faults: Some(faults.clone()) };
+    let tuning = Tuning { backend, patience: Duration::from_millis(300), ..Tuning::default() };
+    let log = open_as(folder.path(), Arc::new(SystemClock), tuning);
+    faults.reads_hang.store(true, Ordering::SeqCst);
+    let part = Part::default();
+    let listed = join_all((0..50).map(|_| log.list(&part))).await;
+    let hanging = faults.hanging.load(Ordering::SeqCst);
+    faults.reads_hang.store(false, Ordering::SeqCst);
+    let late = listed.iter().filter(|listed| matches!(listed, Err(StoreFault::Deadline))).count();
+    assert!((1..=4).contains(&hanging) && late == 50, "{hanging} {late}");
+    until("the disk", async || log.list(&part).await.is_ok()).await;
 }
 
 #[tokio::test]

@@ -4,11 +4,15 @@
 mod clocks;
 mod failover;
 mod late_file;
+mod lost_records;
+mod meanwhile;
+mod narrow;
 mod refused;
 mod unreadable;
+mod unwritten;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use tempfile::TempDir;
@@ -173,6 +177,8 @@ struct Cable {
     is_pulled: Arc<AtomicBool>,
     /// Nothing that Redis says gets through.
     is_mute: Arc<AtomicBool>,
+    /// So many bytes a second get through of what Redis says; 0: all.
+    narrow: Arc<AtomicUsize>,
     listening: tokio::task::JoinHandle<()>,
 }
 
@@ -183,18 +189,24 @@ impl Cable {
         let cut = tokio::sync::broadcast::Sender::new(1);
         let (is_pulled, is_mute) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (cuts, pulled, mute) = (cut.clone(), is_pulled.clone(), is_mute.clone());
+        let narrow = Arc::new(AtomicUsize::new(0));
+        let width = narrow.clone();
         let listening = tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 if pulled.load(Ordering::SeqCst) {
                     continue;
                 }
-                let (mut cut, mute) = (cuts.subscribe(), mute.clone());
+                let (mut cut, mute, width) = (cuts.subscribe(), mute.clone(), width.clone());
                 tokio::spawn(async move {
                     let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
                     let ((mut said, mut asking), (mut answered, mut told)) = (near.split(), far.split());
                     let answering = async {
                         let mut bytes = vec![0; 65_536];
                         while let Ok(length @ 1..) = answered.read(&mut bytes).await {
+                            if let width @ 1.. = width.load(Ordering::SeqCst) {
+                                tokio::time::sleep(Duration::from_secs(1) * length as u32 / width as u32)
+                                    .await;
+                            }
                             if !mute.load(Ordering::SeqCst)
                                 && asking.write_all(&bytes[..length]).await.is_err()
                             {
@@ -210,7 +222,7 @@ impl Cable {
                 });
             }
         });
-        Self { port, cut, is_pulled, is_mute, listening }
+        Self { port, cut, is_pulled, is_mute, narrow, listening }
     }
 
     /// Those of `server`, through it.

@@ -78,7 +78,16 @@ impl StoreFile {
         let content: u64 =
             held.iter().map(|(key, record)| key.len() + 16 + record.bytes.len()).map(|n| n as u64).sum();
         if length > SMALL && length / WASTE > content {
-            file.database.compact().map_err(|error| file.place.told(error.into()))?;
+            let compacted = file.database.compact().map_err(|error| file.place.told(error.into()));
+            if let Err(error @ StoreFileError::Full { .. }) = compacted {
+                // That must not keep a gateway from starting. What it cannot write it tells then.
+                tracing::warn!(%error, "the store file stays larger than it need be");
+                let Self { place, database } = file;
+                drop(database);
+                file = Self { database: place.open_again(how, false)?, place };
+            } else {
+                compacted?;
+            }
         }
         Ok((file, held))
     }
@@ -156,10 +165,10 @@ impl StoreFile {
         database.close().map_err(|error| place.told(error.into()))
     }
 
-    /// Opens the file again after a write that failed; nothing is read.
-    pub(super) fn open_again(folder: &Path, how: &Backend) -> Result<Self, StoreFileError> {
+    /// Opens the file again after a write that failed; nothing is read. `anew`: as [`Place::open_again`] says.
+    pub(super) fn open_again(folder: &Path, how: &Backend, anew: bool) -> Result<Self, StoreFileError> {
         let place = Place::new(folder, &STORE);
-        Ok(Self { database: place.open_again(how)?, place })
+        Ok(Self { database: place.open_again(how, anew)?, place })
     }
 }
 

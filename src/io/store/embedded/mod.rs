@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -158,9 +158,11 @@ impl EmbeddedStore {
         key: &StoreKey,
         expected: Option<Version>,
         value: &Value,
+        until: Instant,
     ) -> Result<Option<Version>, StoreFault> {
         loop {
-            let step = match self.shared.keeping.when_open(|| self.look(key, expected, value)).await? {
+            let look = || self.look(key, expected, value, until);
+            let step = match self.shared.keeping.when_open(look).await? {
                 At::Here(step) => step,
                 At::There(to) => return to.store.put_if(key, expected, value.clone()).await,
             };
@@ -177,7 +179,13 @@ impl EmbeddedStore {
     }
 
     /// One look at the key, and what is to be done about it.
-    fn look(&self, key: &StoreKey, expected: Option<Version>, value: &Value) -> Result<Step, StoreFault> {
+    fn look(
+        &self,
+        key: &StoreKey,
+        expected: Option<Version>,
+        value: &Value,
+        until: Instant,
+    ) -> Result<Step, StoreFault> {
         let now = self.shared.clock.now();
         let mut slot = match self.shared.slots.entry(key.as_str().to_owned()) {
             Entry::Occupied(entry) => entry.into_ref(),
@@ -200,7 +208,7 @@ impl EmbeddedStore {
             return Ok(Step::Answered(Some(version)));
         }
         let ((done, writing), (answer, answered)) = (watch::channel(()), oneshot::channel());
-        let put = Put { key: key.as_str().to_owned(), record, done, answer };
+        let put = Put { key: key.as_str().to_owned(), record, done, answer, until };
         self.writer.send(Errand::Put(put)).map_err(|_| writer_ended())?;
         slot.writing = Some(writing);
         Ok(Step::Written(answered))
@@ -240,7 +248,8 @@ impl Store for EmbeddedStore {
         value: Value,
     ) -> BoxFuture<'a, Result<Option<Version>, StoreFault>> {
         async move {
-            timeout(self.patience, self.put(key, expected, &value)).await.unwrap_or(Err(StoreFault::Deadline))
+            let put = self.put(key, expected, &value, Instant::now() + self.patience);
+            timeout(self.patience, put).await.unwrap_or(Err(StoreFault::Deadline))
         }
         .boxed()
     }

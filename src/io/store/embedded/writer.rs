@@ -35,6 +35,15 @@ pub(super) struct Put {
     #[allow(dead_code, reason = "its end is what is waited for")]
     pub(super) done: watch::Sender<()>,
     pub(super) answer: oneshot::Sender<Result<Version, StoreFault>>,
+    /// So long somebody waits, unless they leave.
+    pub(super) until: Instant,
+}
+
+impl Put {
+    /// Whether its caller was told that it failed. Who only left was told nothing.
+    fn is_given_up(&self) -> bool {
+        self.answer.is_closed() && self.until <= Instant::now()
+    }
 }
 
 /// Whether there is a file to write to.
@@ -44,6 +53,8 @@ enum At {
     Failed {
         tried: Instant,
         doubtful: Vec<Put>,
+        /// It was not for want of room.
+        anew: bool,
     },
     /// Another process may have it.
     GivenUp,
@@ -157,6 +168,9 @@ impl Writer {
             }
             return;
         };
+        // However much later a disk that hung goes on: nobody counts on it any more.
+        let (given_up, puts): (Vec<_>, Vec<_>) = puts.into_iter().partition(Put::is_given_up);
+        given_up.iter().for_each(|put| self.settle(&put.key, None));
         let records: Vec<_> = puts.iter().map(|put| (put.key.as_str(), &put.record)).collect();
         match file.write(&records, &[]) {
             Ok(()) => {
@@ -198,7 +212,8 @@ impl Writer {
             doubtful.push(put);
         }
         // What is left of the file is closed here.
-        self.at = At::Failed { tried: Instant::now(), doubtful };
+        let anew = !matches!(error, StoreFileError::Full { .. });
+        self.at = At::Failed { tried: Instant::now(), doubtful, anew };
     }
 
     fn goes_away(&self, error: &StoreFileError) {
@@ -223,8 +238,8 @@ impl Writer {
     }
 
     fn open_again(&mut self) {
-        let At::Failed { doubtful, .. } = &mut self.at else { return };
-        let opened = StoreFile::open_again(&self.folder, &self.backend).and_then(|file| {
+        let At::Failed { doubtful, anew, .. } = &mut self.at else { return };
+        let opened = StoreFile::open_again(&self.folder, &self.backend, *anew).and_then(|file| {
             file.prove()?;
             let read = |put: &Put| file.read(&put.key);
             let records = doubtful.iter().map(read).collect::<Result<Vec<_>, _>>()?;

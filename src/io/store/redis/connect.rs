@@ -1,5 +1,7 @@
 //! Connections, as the configuration says: which server, with which certificates and credentials.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -11,7 +13,8 @@ use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
-    IntoConnectionInfo as _, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode,
+    IntoConnectionInfo as _, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
+    from_redis_value,
 };
 
 use super::DEADLINE;
@@ -34,14 +37,24 @@ impl Connection {
         }
     }
 
-    /// How Redis throws away what it has no room for, where it does. `None` where it does not, or does not say.
+    /// How Redis throws away what it has no room for, where it does; of a cluster any server that takes writes. `None` where
+    /// none does, or does not say.
     pub(super) async fn eviction(&self) -> Option<String> {
-        let Self::One(connection) = self else { return None };
-        let info: String =
-            redis::cmd("INFO").arg("memory").query_async(&mut connection.clone()).await.ok()?;
-        let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let policy = value("maxmemory_policy").filter(|policy| *policy != "noeviction")?;
-        value("maxmemory").filter(|limit| *limit != "0").map(|_| policy.to_owned())
+        let mut ask = redis::cmd("INFO");
+        ask.arg("memory");
+        match self {
+            Self::One(connection) => {
+                let info: String = ask.query_async(&mut connection.clone()).await.ok()?;
+                evicts(&info)
+            }
+            Self::Cluster(connection) => {
+                // Of each its answer, under its address.
+                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                let told = connection.clone().route_command(ask, masters).await.ok()?;
+                let told: HashMap<String, Value> = from_redis_value(told).ok()?;
+                told.into_values().find_map(|info| evicts(&from_redis_value::<String>(info).ok()?))
+            }
+        }
     }
 
     /// Asks every server of a cluster that takes writes, and gives the error where one answers with that. One server is asked by
@@ -52,6 +65,12 @@ impl Connection {
         let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
         connection.clone().route_command(redis::cmd("PING"), masters).await?.extract_error().map(drop)
     }
+}
+
+fn evicts(info: &str) -> Option<String> {
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let policy = value("maxmemory_policy").filter(|policy| *policy != "noeviction")?;
+    value("maxmemory").filter(|limit| *limit != "0").map(|_| policy.to_owned())
 }
 
 pub(super) async fn connect(settings: &Redis) -> RedisResult<Connection> {

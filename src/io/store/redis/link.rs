@@ -259,9 +259,8 @@ impl Link {
                 Ok(line) => {
                     self.say_back(&line);
                     self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    if line.number == 1 {
-                        self.warn_of_eviction(&line).await;
-                    }
+                    // Another server may have another policy.
+                    self.warn_of_eviction(&line).await;
                     self.state.send_replace(State::Up(Arc::new(line)));
                     pause = Duration::ZERO;
                 }

@@ -4,6 +4,7 @@ mod handing_over;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -167,6 +168,51 @@ async fn a_put_whose_caller_left_is_done_all_the_same() {
     until("the value", async || bytes_of(&store, &key("x")).await.is_some_and(|bytes| bytes == "x")).await;
     let there = held(&store, &key("x")).await.map(|(version, _)| version);
     assert!(store.put_if(&key("x"), there, durable("y")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_put_that_was_given_up_before_it_was_begun_is_not_done_when_the_disk_goes_on() {
+    let (folder, faults) = (folder(), Arc::new(Faults::default()));
+    let backend = Backend { faults: Some(faults.clone()) };
+    let tuning = Tuning { backend, patience: Duration::from_millis(300), ..Tuning::default() };
+    let store = EmbeddedStore::open_as(folder.path(), Arc::new(SystemClock), tuning).unwrap();
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.hangs.store(true, Ordering::SeqCst);
+    let x = key("x");
+    let mut begun = store.put_if(&x, None, durable("x"));
+    assert!((&mut begun).now_or_never().is_none());
+    until("the disk to be asked", async || faults.syncs.load(Ordering::SeqCst) > before).await;
+    assert_eq!(store.put_if(&key("y"), None, durable("late")).await, Err(StoreFault::Deadline));
+    faults.hangs.store(false, Ordering::SeqCst);
+    let again = loop {
+        match store.put_if(&key("y"), None, durable("again")).await {
+            Err(StoreFault::Deadline) => {}
+            put => break put.unwrap(),
+        }
+    };
+    assert!(again.is_some(), "nothing is there, and the key may be changed");
+    assert_eq!(bytes_of(&store, &key("y")).await.unwrap(), "again");
+}
+
+#[tokio::test]
+async fn after_an_fsync_that_failed_the_file_is_a_copy_that_is_on_the_disk() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    let there = store.put_if(&key("there"), None, durable("x")).await.unwrap();
+    let file = || fs::metadata(folder.path().join(FILE)).unwrap();
+    for (fault, is_copied) in [(&faults.full, false), (&faults.loses, true)] {
+        let before = file().ino();
+        fault.store(true, Ordering::SeqCst);
+        store.put_if(&key("large"), None, durable(vec![7; 100_000])).await.unwrap_err();
+        fault.store(false, Ordering::SeqCst);
+        until("the store to write again", async || store.health() == StoreHealth::Up).await;
+        assert_eq!(file().ino() != before, is_copied);
+        assert_eq!(file().mode() & 0o777, 0o600);
+        assert_eq!(held(&store, &key("there")).await.map(|(version, _)| version), there);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+    }
+    let (crashed, _copy) = after_a_crash(folder.path());
+    assert_eq!(held(&crashed, &key("there")).await.map(|(version, _)| version), there);
 }
 
 #[tokio::test]

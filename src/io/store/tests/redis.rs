@@ -447,6 +447,30 @@ async fn a_redis_that_may_throw_values_away_is_warned_about() {
     }
 }
 
+#[tokio::test]
+async fn a_redis_that_begins_to_throw_values_away_is_warned_about_when_it_is_reached_again() {
+    let (server, logged) = (Server::start(&[]), Logged::default());
+    let _logging = logged.start();
+    let _store = up(settings(&[&server])).await;
+    assert_eq!(logged.lines_with("noeviction"), 0);
+    assert_eq!(server.ask("CONFIG SET maxmemory 100mb maxmemory-policy allkeys-lru"), "+OK");
+    assert_eq!(server.ask("CLIENT KILL TYPE normal SKIPME yes"), ":1");
+    until("the warning", async || logged.lines_with("noeviction") == 1).await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_which_one_server_may_throw_values_away_is_warned_about() {
+    let servers = cluster(Vec::new);
+    let asked = Redis { topology: Topology::Cluster, ..settings(&[&servers[0]]) };
+    for warned in [0, 1] {
+        let logged = Logged::default();
+        let _logging = logged.start();
+        up(asked.clone()).await;
+        assert_eq!(logged.lines_with("noeviction"), warned);
+        assert_eq!(servers[2].ask("CONFIG SET maxmemory 100mb maxmemory-policy allkeys-lru"), "+OK");
+    }
+}
+
 /// What is logged while it lives, on this thread.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);

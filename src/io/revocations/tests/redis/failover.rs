@@ -185,14 +185,14 @@ async fn what_a_file_lacks_is_not_said_to_be_nowhere_while_redis_is_away() {
 }
 
 /// A master, the server that takes over from it, and the Sentinel that says which it is.
-struct Masters {
+pub(super) struct Masters {
     master: Server,
-    next: Server,
+    pub(super) next: Server,
     sentinel: Server,
 }
 
 impl Masters {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let master = Server::start(&["--repl-diskless-sync-delay", "0"]);
         let of = ["--replicaof", "127.0.0.1", &master.port.to_string()];
         let next = Server::start(&of);
@@ -207,24 +207,24 @@ impl Masters {
         told.contains(&self.next.port.to_string()) && told.contains("master-link-status\n$2\nok")
     }
 
-    fn settings(&self) -> Redis {
+    pub(super) fn settings(&self) -> Redis {
         let topology =
             Topology::Sentinel { master: "mymaster".to_owned(), credentials: RedisCredentials::default() };
         Redis { topology, ..settings(&[&self.sentinel]) }
     }
 
-    fn is_replicated(&self) -> bool {
+    pub(super) fn is_replicated(&self) -> bool {
         self.master.ask("WAIT 1 60000") == ":1"
     }
 
     /// The next one hears nothing of the master any more.
-    fn part(&self) {
+    pub(super) fn part(&self) {
         self.next.hang();
         assert_eq!(self.master.ask("CLIENT KILL TYPE replica"), ":1");
     }
 
     /// The master dies, and the next one takes over. Meanwhile all of `still` is refused.
-    async fn fail_over(&mut self, replicas: [&Replica; 2], still: &[Revocation]) {
+    pub(super) async fn fail_over(&mut self, replicas: [&Replica; 2], still: &[Revocation]) {
         let reached = replicas.map(|replica| replica.link.times_reached());
         self.master.kill();
         self.next.go_on();
