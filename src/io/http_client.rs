@@ -328,7 +328,7 @@ mod tests {
     async fn what_breaks_is_told_apart_from_what_cannot_be_reached() {
         let server = TestServer::start().await;
         assert_eq!(ask(&server, Reply::Half, 5000).await.unwrap_err(), HttpFault::Broken);
-        let nobody = nobody().await;
+        let nobody = nobody();
         assert_eq!(send(&client(), "GET", nobody, 5000, 1000).await.unwrap_err(), HttpFault::Connect);
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -93,10 +93,14 @@ impl Drop for TestServer {
     }
 }
 
-/// The address of a server that is not there: nothing listens on its port.
-pub(crate) async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+/// The address of a server that is not there. For as long as this process runs nobody else is given its port: a socket
+/// keeps it, and does not listen.
+pub(crate) fn nobody() -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    format!("http://{address}")
 }
 
 /// Answers one request after another until the client goes. A write that fails ends it.

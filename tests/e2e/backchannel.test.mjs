@@ -47,11 +47,11 @@ describe('back-channel logout', () => {
     test(`who signs out at the authorization server is out here at once, by ${what}`, async (t) => {
       const world = await start(t, { sessionRequired });
       const [here, there, other] = [await signedIn(world, 'alice'), await signedIn(world, 'alice'), await signedIn(world, 'bob')];
-      const began = Date.now();
+      const [began, begun] = [Date.now(), performance.now()];
       await world.signOutThere(here.browser);
       assert.deepEqual(world.as.logouts.map(({ client, sub, error }) => [client, sub, error]), [['web-app', 'alice', undefined]]);
       await isOut(world, here);
-      assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
+      assert.ok(performance.now() - begun < 25_000, `${performance.now() - begun} ms`);
       await (sessionRequired ? isIn : isOut)(world, there);
       await isIn(world, other);
       await until('its line in the access log', () => world.gateway.requests.some(({ route, outcome, client }) => route === '/oauth/backchannel-logout' && outcome === 'backchannel_logout' && client === 'web-app'));
@@ -74,11 +74,11 @@ describe('back-channel logout', () => {
       const call = (browser) => browser.fetch('GET', `${world.gateway.url}/api/things`, { headers: { 'x-csrf': '1' } });
       const [here, there, other] = [await signInByGateway(world), await signInByGateway(world), await signInByGateway(world, 'bob')];
       for (const browser of [here, there, other]) assert.equal((await call(browser)).status, 200);
-      const began = Date.now();
+      const [began, begun] = [Date.now(), performance.now()];
       await world.signOutThere(here);
       assert.deepEqual(world.as.logouts.map(({ sub, error }) => [sub, error]), [['alice', undefined]]);
       assert.equal((await call(here)).status, 401);
-      assert.ok(Date.now() - began < 10_000, `${Date.now() - began} ms`);
+      assert.ok(performance.now() - begun < 25_000, `${performance.now() - begun} ms`);
       assert.equal(here.cookie(SESSION), undefined, 'the cookie is cleared');
       assert.equal((await call(there)).status, sessionRequired ? 200 : 401);
       assert.equal((await call(other)).status, 200);

@@ -31,10 +31,19 @@ async function kept(world) {
   return { agent };
 }
 
+/** The kernel's list of connections (proc_net_tcp). */
+function connections() {
+  try {
+    return readFileSync('/proc/net/tcp', 'utf8');
+  } catch (error) {
+    throw new Error(`these tests ask the kernel which connections were taken, in /proc/net/tcp, which Linux alone has: ${error.message}`);
+  }
+}
+
 /** Whether the process that listens there has taken this connection: one that waits to be has no inode yet (proc_net_tcp). */
 function isAccepted({ localPort, remotePort }) {
   const at = (address, port) => address.endsWith(`:${port.toString(16).toUpperCase().padStart(4, '0')}`);
-  const rows = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1, -1).map((row) => row.trim().split(/\s+/));
+  const rows = connections().split('\n').slice(1, -1).map((row) => row.trim().split(/\s+/));
   return rows.some(([, local, remote, , , , , , , inode]) => at(local, remotePort) && at(remote, localPort) && inode !== '0');
 }
 

@@ -168,7 +168,7 @@ describe('a native client whose authorization server does not answer in time', (
   before(async () => {
     world = await World.start({
       ...server,
-      issuer: { timeout: '1s' },
+      issuer: { timeout: '3s' }, // longer than a busy machine takes to reach it
       config: { clients: { cli: native, lent: { ...native, secret: '${WEB_APP_SECRET}', redirect_uri: REGISTERED } } },
     });
   });

@@ -155,7 +155,7 @@ test('what is revoked at the server ends here when it is asked again', async (t)
   const begun = performance.now();
   await revokeAtServer(world, token, MACHINE);
   await until('the token to be refused', async () => (await api(world, token)).status === 401);
-  assert.ok(performance.now() - begun < 10_000, 'not for the life of the token, which is 10 minutes');
+  assert.ok(performance.now() - begun < 25_000, 'not for the life of the token, which is 10 minutes');
 });
 
 test('a server that does not take our credentials says nothing of a token', async (t) => {

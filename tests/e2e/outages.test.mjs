@@ -6,8 +6,8 @@ import { AUDIENCE, faults } from './support/authorization_server.mjs';
 import { Browser, form, request, until } from './support/http.mjs';
 import { CLIENT, COOKIE, World } from './support/world.mjs';
 
-/** The issuer's `timeout`, in seconds. */
-const DEADLINE = 1;
+/** The issuer's `timeout`, in seconds: longer than a busy machine takes to reach it. */
+const DEADLINE = 3;
 
 describe('the token endpoint', () => {
   let world;
@@ -41,7 +41,7 @@ describe('the token endpoint', () => {
       assert.ok(Number(answer.headers['retry-after']) > 0, 'Retry-After');
       assert.deepEqual(answer.setCookies, []);
       assert.equal(browser.cookie(COOKIE), cookie);
-      assert.ok(seconds < 10 * DEADLINE, `answered after ${seconds} s`);
+      assert.ok(seconds < 8 * DEADLINE, `answered after ${seconds} s`);
       assert.equal(world.as.callsOf('fault').length, calls + 1, 'the call was not repeated');
       const grown = (await world.gateway.peakMemory()) - memory;
       assert.ok(grown < 40, `memory grew by ${grown} MiB`);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Browser, until } from './support/http.mjs';
+import { Browser, answered, until } from './support/http.mjs';
 import { Replicas } from './support/replicas.mjs';
 import { COOKIE, sessionMode, signInByGateway } from './support/session_scene.mjs';
 
@@ -18,7 +18,7 @@ describe('a session on three replicas', () => {
 
   /** A call at one replica, from a page of the public address. */
   const call = (browser, gateway, pathname = '/api/things', method = 'GET', of = world) =>
-    browser.fetch(method, `${gateway.url}${pathname}`, { page: of.gateway.url, headers: { 'x-csrf': '1', origin: of.gateway.url } });
+    answered(() => browser.fetch(method, `${gateway.url}${pathname}`, { page: of.gateway.url, headers: { 'x-csrf': '1', origin: of.gateway.url } }));
 
   test('each knows who signed in at another, without asking the authorization server', async () => {
     const browser = await signedIn();
@@ -52,25 +52,25 @@ describe('a session on three replicas', () => {
     const copy = browser.cookie(COOKIE);
     assert.equal((await call(browser, replicas.gateways[1], '/oauth/logout?client_id=web-app', 'POST')).status, 200);
     assert.equal(browser.cookie(COOKIE), undefined);
-    const began = Date.now();
+    const began = performance.now();
     for (const gateway of replicas.gateways) {
       const headers = { 'x-csrf': '1', cookie: `${COOKIE}=${copy}` };
       const status = async () => (await new Browser().fetch('GET', `${gateway.url}/api/things`, { page: world.gateway.url, headers })).status;
       await until('the end of it', async () => (await status()) === 401);
     }
-    assert.ok(Date.now() - began < 10_000, 'ten times what is promised');
+    assert.ok(performance.now() - began < 25_000, 'a second is promised, and these machines are shared');
   });
 
   test('what is used at one does not go idle at another, and what nobody uses does', async () => {
-    const idle = await Replicas.start({ ...sessionMode({ client: { idle_timeout: '4s' } }), count: 2 });
+    const idle = await Replicas.start({ ...sessionMode({ client: { idle_timeout: '12s' } }), count: 2 });
     try {
       const [browser, other] = [await signedIn('alice', idle.world), await signedIn('bob', idle.world)];
       const [first, second] = idle.gateways;
-      const began = Date.now();
+      const began = performance.now();
       // An access token lives for a minute, so that no exchange is use of it.
-      await until('six seconds of use', async () => {
+      await until('fifteen seconds of use', async () => {
         assert.equal((await call(browser, first, '/api/things', 'GET', idle.world)).status, 200);
-        return Date.now() > began + 6_000;
+        return performance.now() > began + 15_000;
       });
       assert.equal((await call(browser, second, '/api/things', 'GET', idle.world)).status, 200);
       assert.equal((await call(other, second, '/api/things', 'GET', idle.world)).status, 401);

@@ -35,8 +35,9 @@ async fn answers_early(at: usize, (request, mut respond): Stream) {
 #[tokio::test]
 async fn who_stops_after_a_whole_answer_is_the_client() {
     let upstream = playing(None, answers_early).await;
-    let gateway = Gateway::adjusted(&h2c(upstream, SILENCE), |settings| {
-        settings.patience.stream_stopped = Duration::from_secs(1);
+    // What the upstream would be blamed for is over first, and is longer than a busy machine takes for an answer.
+    let gateway = Gateway::adjusted(&h2c(upstream, ", timeouts: { read: 2s }"), |settings| {
+        settings.patience.stream_stopped = Duration::from_secs(4);
     })
     .await;
     for (at, status) in [401, 200].into_iter().enumerate() {
@@ -83,12 +84,12 @@ async fn a_body_that_ends_with_trailers_has_an_end() {
     assert_eq!(hears.recv().await.unwrap(), Err(b"body".to_vec()));
     assert_eq!(within("the end", hears.recv()).await.unwrap(), Ok(Reason::CANCEL));
 
-    let stopped = Duration::from_millis(200);
+    let stopped = Duration::from_secs(1);
     let gateway =
         Gateway::adjusted(&h2c(upstream, ""), |settings| settings.patience.stream_stopped = stopped).await;
     let (_client, answer, _body) = with_trailers(&gateway).await;
     tokio::pin!(answer);
-    assert!(tokio::time::timeout(stopped * 5, &mut answer).await.is_err(), "nobody stopped");
+    assert!(tokio::time::timeout(stopped * 3, &mut answer).await.is_err(), "nobody stopped");
     go.send(true).unwrap();
     assert_eq!(within("an answer", answer).await.unwrap().status(), 200);
     assert_eq!(outcome(&gateway, 1).await, "ok");
@@ -139,7 +140,7 @@ async fn who_subscribes_may_wait_for_the_first_word_as_long_as_the_upstream_may_
 /// The last of the body waits for room for longer than the upstream may be silent; then its time begins.
 #[tokio::test]
 async fn what_an_upstream_takes_is_no_silence() {
-    const READ: Duration = Duration::from_secs(1);
+    const READ: Duration = Duration::from_secs(4);
     let upstream = playing(None, |_, (request, mut respond)| async move {
         let mut stream = respond.send_response(ok(), false).unwrap();
         tokio::time::sleep(READ * 2).await;
@@ -148,7 +149,7 @@ async fn what_an_upstream_takes_is_no_silence() {
         stream.send_data(Bytes::from("done"), true).unwrap();
     })
     .await;
-    let gateway = Gateway::with(&h2c(upstream, ", timeouts: { read: 1s }")).await;
+    let gateway = Gateway::with(&h2c(upstream, ", timeouts: { read: 4s }")).await;
     let mut client = Http2::clear_text(gateway.public).await;
     let (answer, mut body) = client.sender.send_request(post("/x"), false).unwrap();
     let mut answer = within("an answer", answer).await.unwrap().into_body();

@@ -16,11 +16,11 @@ use crate::support::gateway::Gateway;
 use crate::support::http2_upstream::Http2Upstream;
 use crate::support::issuer::{AUDIENCE, ISS};
 use crate::support::tls::Http2;
-use crate::support::{eventually, within};
+use crate::support::{PATIENCE, eventually, within};
 
 /// A second is promised, and pinned where the clock is the test's own (`src/flows/exchange/tests/lasting.rs`); here machines
 /// are busy.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = PATIENCE;
 const FEED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const EVENT: &str = "9\r\ndata: 1\n\n\r\n";
 

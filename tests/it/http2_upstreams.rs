@@ -450,14 +450,16 @@ async fn a_body_that_is_too_large_is_refused_at_once_on_its_way_to_http_2() {
 }
 
 /// Twelve pieces, over three times as long as the upstream may be silent.
-const PIECES: usize = 12;
-const BETWEEN: Duration = Duration::from_millis(100);
+/// In all longer than the upstream of `SLOW` may be silent, and each sooner, on a busy machine too.
+const PIECES: usize = 5;
+const BETWEEN: Duration = Duration::from_millis(800);
+const SLOW: &str = ", timeouts: { read: 3s }";
 pub const SILENCE: &str = ", timeouts: { read: 400ms }";
 
 #[tokio::test]
 async fn an_upload_may_take_longer_than_its_upstream_may_be_silent() {
     let upstream = playing(None, |_, stream| echo(stream)).await;
-    let gateway = Gateway::with(&h2c(upstream, SILENCE)).await;
+    let gateway = Gateway::with(&h2c(upstream, SLOW)).await;
     let mut old = gateway.connect().await;
     let mut new = Http2::clear_text(gateway.public).await;
     let head = format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {PIECES}\r\n\r\n");
@@ -509,6 +511,7 @@ async fn an_upstream_that_is_silent_once_it_has_the_body_is_504() {
             let asked = Request::builder().method(method).uri(format!("http://{HOST}/x")).body(()).unwrap();
             assert_eq!(client.ask(asked, &[b"body"]).await.unwrap().status, 504, "{method} secure: {secure}");
         }
+        eventually("all at the upstream", || count.load(Ordering::SeqCst) >= 4).await;
         assert_eq!(count.load(Ordering::SeqCst), 4, "each once");
         for line in gateway.logged(4).await {
             assert_eq!(line["outcome"], "upstream_timeout", "{line}");
@@ -531,7 +534,7 @@ async fn a_conversation_lasts_while_either_side_speaks() {
         std::future::pending::<()>().await;
     })
     .await;
-    let gateway = Gateway::with(&h2c(upstream, SILENCE)).await;
+    let gateway = Gateway::with(&h2c(upstream, SLOW)).await;
     let mut client = Http2::clear_text(gateway.public).await;
     let (answer, mut body) = client.sender.send_request(post("/x"), false).unwrap();
     let mut answer = within("an answer", answer).await.unwrap().into_body();

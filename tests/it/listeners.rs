@@ -11,7 +11,7 @@ use crate::support::client::{Client, HOST, request};
 use crate::support::gateway::Gateway;
 use crate::support::tls::{Authority, Http2, connect};
 use crate::support::upstream::Upstream;
-use crate::support::within;
+use crate::support::{PATIENCE, within};
 
 const BOTH: [&rustls::SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
@@ -300,7 +300,7 @@ async fn a_handshake_that_does_not_come_counts_as_a_connection_and_a_stop_does_n
     .await;
     let began = Instant::now();
     within("the stop", gateway.app.stop(Duration::ZERO)).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "one second is promised");
+    assert!(began.elapsed() < PATIENCE, "one second is promised");
 }
 
 #[tokio::test]

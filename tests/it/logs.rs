@@ -89,12 +89,10 @@ fn run(folder: &std::path::Path) -> Child {
 async fn a_gateway_whose_output_nobody_reads_serves_on_and_stops() {
     let mut gateway = Unread::start();
     let get = async |path: &str| Client::connect(gateway.public).await.get(path, &[]).await.status;
-    within("a thousand refusals", async {
-        for _ in 0..1000 {
-            assert_eq!(get("/down/x").await, 502);
-        }
-    })
-    .await;
+    // Each by itself: a busy machine takes its time for so many.
+    for _ in 0..1000 {
+        assert_eq!(within("a refusal", get("/down/x")).await, 502);
+    }
     assert_eq!(within("/livez", gateway.livez()).await, 200);
     assert_eq!(get("/elsewhere").await, 404);
     assert_eq!(gateway.terminate().await.code(), Some(0));

@@ -174,7 +174,8 @@ async fn keys_stay_and_what_needs_a_restart_is_said() {
     let bearer = gateway.bearer("alice", "");
     let mut client = gateway.connect().await;
     let elsewhere = |text: String| {
-        text.replace("listen: 127.0.0.1:0", "listen: [127.0.0.1:0, 127.0.0.1:0]")
+        let listen = format!("listen: {}", gateway.public);
+        text.replace(&listen, "listen: [127.0.0.1:0, 127.0.0.1:0]")
             + "log: { format: text, subject: hash }\nlimits: { header: 16KiB }\nstore: elsewhere\n"
     };
     let keys = || gateway.app.gate.live.load().cookie_keys.clone();

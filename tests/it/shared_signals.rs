@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::streams::{HANDSHAKE, SWITCHES, accept};
+use crate::support::PATIENCE;
 use crate::support::client::{Answer, Client, request};
 use crate::support::gateway::Gateway;
 use crate::support::issuer::{ISS, Issuer};
@@ -218,7 +219,7 @@ async fn what_is_under_way_for_somebody_ends_too() {
     stream.rest().await;
     peer.rest().await;
     // A second is promised; machines are busy.
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -243,17 +243,18 @@ mod tests {
     async fn addresses_that_say_nothing_are_waited_for_together() {
         let connector = Connector::new(None);
         let mut held = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..40 {
             held.push(silent().await);
         }
         let mut addresses: Vec<_> = held.iter().map(|(address, _)| *address).collect();
-        let check = HealthCheck { timeout: Duration::from_secs(1), ..check() };
+        let impatient = HealthCheck { timeout: Duration::from_secs(1), ..check() };
         let begun = std::time::Instant::now();
-        assert!(!is_well(&server_at(&addresses), &check, &connector).await);
-        assert!(begun.elapsed() < 6 * check.timeout, "two of them: {:?}", begun.elapsed());
+        assert!(!is_well(&server_at(&addresses), &impatient, &connector).await);
+        // As long as two of them, on a machine that is not busy.
+        assert!(begun.elapsed() < 25 * impatient.timeout, "not one by one: {:?}", begun.elapsed());
         addresses.push(answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await);
         let server = server_at(&addresses);
-        assert!(is_well(&server, &check, &connector).await);
+        assert!(is_well(&server, &check(), &connector).await);
         let at = server.peer(&[], Duration::ZERO).await.unwrap()._address;
         assert_eq!(at.as_inet(), addresses.last(), "requests go there");
     }

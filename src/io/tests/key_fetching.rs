@@ -274,7 +274,7 @@ async fn whatever_the_server_answers_without_keys_tokens_get_503_and_recover() {
     let server = authorization_server(&[&keys().p256]).await;
     server.answer("/moved", Reply::json(jwks(&[keys().p256.jwk()])));
     let impatient =
-        Issuer { timeout: Duration::from_millis(500), ..issuer(&server.url, KeySource::Discovery(None)) };
+        Issuer { timeout: Duration::from_secs(1), ..issuer(&server.url, KeySource::Discovery(None)) };
     let world = World::new(impatient);
     for bad in bad_answers(&server) {
         server.answer("/jwks", bad.clone());
@@ -302,7 +302,7 @@ async fn whatever_the_metadata_is_there_are_no_keys_from_it() {
     for bad in bad {
         server.answer(OIDC, bad.clone());
         let impatient =
-            Issuer { timeout: Duration::from_millis(500), ..issuer(&server.url, KeySource::Discovery(None)) };
+            Issuer { timeout: Duration::from_secs(1), ..issuer(&server.url, KeySource::Discovery(None)) };
         let world = World::new(impatient);
         assert_eq!(world.judge_of(&keys().p256).await, Err(Denial::KeysUnavailable), "{bad:?}");
     }
@@ -312,8 +312,7 @@ async fn whatever_the_metadata_is_there_are_no_keys_from_it() {
 #[tokio::test]
 async fn good_keys_outlive_every_bad_answer() {
     let server = authorization_server(&[&keys().p256]).await;
-    let quick =
-        Issuer { timeout: Duration::from_millis(300), ..issuer(&server.url, KeySource::Discovery(None)) };
+    let quick = Issuer { timeout: Duration::from_secs(1), ..issuer(&server.url, KeySource::Discovery(None)) };
     let world = World::new(quick);
     world.judge_of(&keys().p256).await.unwrap();
     for path in ["/jwks", OIDC] {
@@ -332,7 +331,7 @@ async fn good_keys_outlive_every_bad_answer() {
 
 #[tokio::test]
 async fn an_authorization_server_that_is_down_at_the_start_is_asked_again() {
-    let world = World::discovering(&nobody().await);
+    let world = World::discovering(&nobody());
     assert_eq!(world.judge_of(&keys().p256).await, Err(Denial::KeysUnavailable));
     let error = world.issuer().last_error().unwrap();
     assert!(error.contains("no connection could be made"), "{error}");
@@ -390,7 +389,7 @@ async fn endpoints_are_known_even_where_the_keys_cannot_be_read() {
     let server = authorization_server(&[]).await;
     let world = World::discovering(&server.url);
     assert!(endpoints_by(world.means(), world.issuer()).await.is_ok());
-    let world = World::discovering(&nobody().await);
+    let world = World::discovering(&nobody());
     let refused = endpoints_by(world.means(), world.issuer()).await;
     assert_eq!(refused.unwrap_err(), Denial::AuthorizationServerUnavailable);
 }

@@ -337,7 +337,7 @@ describe('a page whose clock is wrong', () => {
 
   test('swaps a token that the gateway refuses, once, and sends the body again', async () => {
     const tab = await scene.signedIn();
-    await scene.context.clock.pauseAt(new Date(Date.now() + 1000));
+    await scene.context.clock.pauseAt(new Date(Date.now() + 30_000));
     const held = await token(tab);
     const { gateway, upstream, as } = scene.world;
     const person = new Browser();

@@ -130,11 +130,22 @@ export class Browser {
   }
 }
 
+/**
+ * What `ask()` is answered in the end. As a page does, whoever hears 503 comes again: on a busy machine a store here can be
+ * late. Not at once: hundreds that do would keep it so.
+ */
+export const answered = (ask, patience) =>
+  until('an answer', async () => {
+    const answer = await ask();
+    if (answer.status !== 503) return answer;
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 1000 * Number(answer.headers['retry-after'] ?? 1)));
+  }, patience);
+
 /** Waits until `condition()` gives something true, and returns it. Nothing here takes as long, however busy the machine is. */
 export async function until(what, condition, { seconds = 60 } = {}) {
-  const end = Date.now() + seconds * 1000;
+  const end = performance.now() + seconds * 1000;
   let last;
-  while (Date.now() < end) {
+  while (performance.now() < end) {
     try {
       const result = await condition();
       if (result) return result;

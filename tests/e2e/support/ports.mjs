@@ -10,6 +10,7 @@ const FIRST = 12_000;
 const END = Math.min(30_000, firstOfTheKernel());
 
 export async function freePort() {
+  if (END - FIRST < 1000) throw new Error(`these tests need ports from ${FIRST} on that the kernel gives to nobody: raise the first of /proc/sys/net/ipv4/ip_local_port_range, which is ${END}`);
   for (;;) {
     const port = FIRST + Math.floor(Math.random() * (END - FIRST));
     const guard = await bound(port, '127.0.0.2');

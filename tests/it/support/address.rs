@@ -32,6 +32,15 @@ impl Address {
     }
 }
 
+/// Keeps a port on loopback for a listener that is not ours and allows for others (`SO_REUSEADDR`), before and after it
+/// listens there; itself it never does.
+pub fn beside_a_listener() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
+}
+
 fn bound(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseport(true).unwrap();

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tollgate::app::{App, Outside, StartError};
 use tollgate::config::settings::Settings;
 
+use super::address::beside_a_listener;
 use super::client::Client;
 use super::issuer::Issuer;
 use super::upstream::Upstream;
@@ -21,6 +23,7 @@ const ISSUERS: &str = "issuers:
 ";
 
 const TOP: &str = "public_url: http://gate.localhost:8080\nlisten: 127.0.0.1:0";
+const ANY: &str = "127.0.0.1:0";
 
 /// The access log, in memory.
 #[derive(Clone, Default)]
@@ -47,6 +50,8 @@ impl AccessLog {
     }
 }
 
+/// Its ports, unless a test gave them, are given to nobody else for as long as it is here: when it has stopped, whoever
+/// connects is refused.
 pub struct Gateway {
     pub app: App,
     /// The first listener.
@@ -58,6 +63,7 @@ pub struct Gateway {
     pub text: String,
     pub rest: String,
     folder: TempDir,
+    _ports: [TcpSocket; 2],
 }
 
 impl Gateway {
@@ -133,7 +139,7 @@ impl Gateway {
         adjust: impl FnOnce(&mut Settings),
         change: impl FnOnce(&mut Outside),
     ) -> Result<Self, StartError> {
-        Self::configured(top, "127.0.0.1:0", rest, adjust, change)
+        Self::configured(top, ANY, rest, adjust, change)
     }
 
     fn configured(
@@ -146,7 +152,11 @@ impl Gateway {
         let folder = tempfile::tempdir().unwrap();
         let issuer = Issuer::new();
         std::fs::write(folder.path().join("jwks.json"), issuer.jwks().to_string()).unwrap();
-        let text = format!("{top}\nadmin: {admin}\n{rest}");
+        let ports = [beside_a_listener(), beside_a_listener()];
+        let [listen, own] = ports.each_ref().map(|port| port.local_addr().unwrap().to_string());
+        // What a test says itself stays as it is.
+        let top = if top == TOP { top.replace(ANY, &listen) } else { top.to_owned() };
+        let text = format!("{top}\nadmin: {}\n{rest}", admin.replace(ANY, &own));
         let path = folder.path().join("config.yaml");
         std::fs::write(&path, &text).unwrap();
         let loaded = match tollgate::config::load(&path, &|_| None) {
@@ -162,7 +172,7 @@ impl Gateway {
         let app = App::start(settings, outside)?;
         let (public, admin) = (app.running.public[0], app.running.admin);
         let rest = rest.strip_prefix(ISSUERS).unwrap_or(rest).to_owned();
-        Ok(Self { app, public, admin, issuer, log, text, rest, folder })
+        Ok(Self { app, public, admin, issuer, log, text, rest, folder, _ports: ports })
     }
 
     /// To which the configuration's paths are relative.

@@ -302,8 +302,7 @@ mod tests {
     use crate::flows::ports::RevocationLog as _;
     use crate::io::revocations::file::Position;
     use crate::io::revocations::redis::RedisLog;
-    use crate::io::store::redis::link::KeptLink;
-    use crate::io::store::tests::redis::settings;
+    use crate::io::store::tests::redis::{patient_link, settings};
     use crate::io::store::tests::servers::Server;
     use crate::io::store::tests::until;
     use crate::io::system::SystemClock;
@@ -339,7 +338,7 @@ mod tests {
     async fn what_is_made_anew_while_it_is_given_back_is_not_overtaken() {
         let (server, folder, clock) =
             (Server::start(&[]), tempfile::tempdir().unwrap(), Arc::new(SystemClock));
-        let link = KeptLink::start(settings(&[&server]), clock.clone());
+        let link = patient_link(settings(&[&server]), clock.clone());
         let log = RedisLog::start(link, folder.path(), Duration::from_secs(300), clock, true);
         let mut follower = Follower::new(log.shared.clone(), Arc::new(Revocations::new([1; 16])));
         let at = |seconds| Timestamp::from_secs(4_000_000_000 + seconds);

@@ -66,6 +66,8 @@ pub(super) struct Tuning {
     pub(super) poll: Duration,
     /// How often what has ended is taken out.
     pub(super) sweep: Duration,
+    /// How long a change waits until it counts in this replica's own tables.
+    pub(super) own: Duration,
     /// How long the disk may take for anything that is waited for.
     pub(super) disk: Duration,
     pub(super) backend: Backend,
@@ -76,6 +78,7 @@ impl Default for Tuning {
         Self {
             poll: Duration::from_millis(200),
             sweep: Duration::from_secs(60),
+            own: OWN,
             disk: Duration::from_secs(10),
             backend: Backend::default(),
         }
@@ -218,7 +221,7 @@ impl RevocationLog for RedisLog {
             if changes.is_empty() {
                 return Ok(true);
             }
-            let Shared { link, names, awaited, is_followed, wake, .. } = &*self.shared;
+            let Shared { link, names, awaited, is_followed, wake, tuning, .. } = &*self.shared;
             let nonce = scripts::nonce();
             let own = awaited.wait_for(nonce);
             let made =
@@ -228,7 +231,7 @@ impl RevocationLog for RedisLog {
             }
             wake.notify_one();
             // The server that took it may have died before anybody else heard of it.
-            own.within(OWN).await.map(|()| true)
+            own.within(tuning.own).await.map(|()| true)
         }
         .boxed()
     }

@@ -184,8 +184,8 @@ async fn a_long_list_is_loaded_in_time() {
     let folder = folder();
     let log = open(folder.path());
     let value = |n: usize| format!("{n:032x}");
-    for part in 0..20 {
-        add(&*log, (part * 5000..(part + 1) * 5000).map(|n| jti(value(n)))).await;
+    for part in 0..100 {
+        add(&*log, (part * 1000..(part + 1) * 1000).map(|n| jti(value(n)))).await;
     }
     log.close().await.unwrap();
     let began = Instant::now();
@@ -193,7 +193,7 @@ async fn a_long_list_is_loaded_in_time() {
     let tables = followed(&log).await;
     let took = began.elapsed();
     assert_eq!(tables.count(Kind::Jti), 100_000);
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(25), "{took:?}");
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Connections, as the configuration says: which server, with which certificates and credentials.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -17,7 +17,6 @@ use redis::{
     from_redis_value,
 };
 
-use super::DEADLINE;
 use crate::config::settings::{Redis, RedisCredentials, RedisServer, Topology};
 
 /// How often the library may follow slots of a cluster that moved.
@@ -73,9 +72,10 @@ fn evicts(info: &str) -> Option<String> {
     value("maxmemory").filter(|limit| *limit != "0").map(|_| policy.to_owned())
 }
 
-pub(super) async fn connect(settings: &Redis) -> RedisResult<Connection> {
+/// `deadline`: that of a call, and of whatever is one step here.
+pub(super) async fn connect(settings: &Redis, deadline: Duration) -> RedisResult<Connection> {
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(DEADLINE))
+        .set_connection_timeout(Some(deadline))
         // Each call has its own deadline.
         .set_response_timeout(None);
     match &settings.topology {
@@ -96,8 +96,8 @@ pub(super) async fn connect(settings: &Redis) -> RedisResult<Connection> {
             let infos: Vec<_> =
                 settings.servers.iter().map(|server| info(settings, server)).collect::<Result<_, _>>()?;
             let mut builder = ClusterClientBuilder::new(infos)
-                .connection_timeout(DEADLINE)
-                .response_timeout(DEADLINE)
+                .connection_timeout(deadline)
+                .response_timeout(deadline)
                 .retries(MOVES)
                 .min_retry_wait(10)
                 .max_retry_wait(100);

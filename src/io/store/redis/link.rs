@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::connect::{Connection, connect};
 use super::rights::{is_of_one_call, missing};
-use super::{BEYOND, DEADLINE, get, put};
+use super::{BEYOND, get, put};
 use crate::config::settings::{OnOutage, Redis, Topology};
 use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Keep, StoreFault, StoreHealth, Value, random};
@@ -25,16 +25,30 @@ use crate::io::system::SystemRandomness;
 
 /// How often Redis is asked how it is.
 const BEAT: Duration = Duration::from_secs(1);
-/// How long finding the right server and connecting to it may take.
-const REACH: Duration = Duration::from_secs(5);
 /// Pauses between attempts to reach Redis.
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(1);
 /// How many refusals are told apart.
 const REFUSALS: usize = 32;
 
+/// How long Redis may take. No key of config.yaml says it; tests say it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::io) struct Patience {
+    /// For a call.
+    pub(in crate::io) call: Duration,
+    /// For finding the right server and connecting to it.
+    pub(in crate::io) reach: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { call: Duration::from_secs(1), reach: Duration::from_secs(5) }
+    }
+}
+
 pub(in crate::io) struct Link {
     settings: Redis,
+    patience: Patience,
     clock: Arc<dyn Clock>,
     state: watch::Sender<State>,
     /// A call met a fault.
@@ -68,7 +82,11 @@ pub(in crate::io) struct KeptLink {
 impl KeptLink {
     /// Must be called inside a runtime. Waits for nothing.
     pub(in crate::io) fn start(settings: Redis, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let link = Arc::new(Link::new(settings, clock));
+        Self::start_as(settings, clock, Patience::default())
+    }
+
+    pub(in crate::io) fn start_as(settings: Redis, clock: Arc<dyn Clock>, patience: Patience) -> Arc<Self> {
+        let link = Arc::new(Link { patience, ..Link::new(settings, clock) });
         let keeping = tokio::spawn(link.clone().keep()).abort_handle();
         Arc::new(Self { link, keeping })
     }
@@ -103,6 +121,8 @@ pub(in crate::io) struct Line {
     connection: Connection,
     /// When the server said which time it was. `None`: several servers answer, each with its own clock.
     clock: Option<Mutex<(Instant, Timestamp)>>,
+    /// How long a call over it may take.
+    deadline: Duration,
 }
 
 impl Line {
@@ -129,7 +149,7 @@ impl Line {
     /// Until when, by the server's clock in milliseconds, a change that is asked for now may be made: what a Redis that hung
     /// makes of it later, nobody looks for any more. 0: nobody can say.
     pub(in crate::io) fn latest(&self) -> i64 {
-        self.clock_in(DEADLINE + BEYOND).map_or(0, Timestamp::as_millis)
+        self.clock_in(self.deadline + BEYOND).map_or(0, Timestamp::as_millis)
     }
 
     /// What the server's clock will say after `time`, at the earliest.
@@ -144,7 +164,15 @@ impl Link {
         let id: [u8; 8] = random(&SystemRandomness);
         let heartbeat = format!("{}heartbeat:{:016x}", settings.prefix, u64::from_be_bytes(id));
         let state = watch::Sender::new(State::Starting { since: clock.now() });
-        Self { settings, clock, state, trouble: Notify::new(), heartbeat, refusals: Mutex::default() }
+        Self {
+            settings,
+            patience: Patience::default(),
+            clock,
+            state,
+            trouble: Notify::new(),
+            heartbeat,
+            refusals: Mutex::default(),
+        }
     }
 
     /// The name of a key in Redis.
@@ -158,7 +186,7 @@ impl Link {
         &self,
         asking: impl AsyncFnOnce(&Line) -> RedisResult<Result<T, StoreFault>>,
     ) -> Result<T, StoreFault> {
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + self.patience.call;
         let line = timeout_at(until, self.line()).await.map_err(|_| StoreFault::Deadline)??;
         match timeout_at(until, asking(&line)).await {
             Ok(Ok(answer)) => answer,
@@ -172,7 +200,7 @@ impl Link {
                 Err(StoreFault::Unfinished(why))
             }
             Err(_) => {
-                self.fault(&line, NO_ANSWER);
+                self.fault(&line, &no_answer(self.patience.call));
                 Err(StoreFault::Deadline)
             }
         }
@@ -277,12 +305,13 @@ impl Link {
         let line = self.connect().await?;
         let scratch = self
             .name(&format!("{{revocations}}:check:{:016x}", u64::from_be_bytes(random(&SystemRandomness))));
-        let missing = missing(&line, &scratch, REACH).await;
-        let missing = missing.map_err(|_| TOO_SLOW.to_owned())?.map_err(|error| told(&error))?;
+        let Patience { call, reach } = self.patience;
+        let missing = missing(&line, &scratch, reach).await;
+        let missing = missing.map_err(|_| no_answer(reach))?.map_err(|error| told(&error))?;
         if missing.is_none() {
             self.beat(&line).await?;
         }
-        let evicts = timeout(DEADLINE, line.connection.eviction()).await.ok().flatten();
+        let evicts = timeout(call, line.connection.eviction()).await.ok().flatten();
         Ok(Reached { missing, evicts })
     }
 
@@ -293,11 +322,12 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Line, String> {
-        let connecting = timeout(REACH, connect(&self.settings)).await;
-        let connection = connecting.map_err(|_| TOO_SLOW.to_owned())?.map_err(|error| told(&error))?;
+        let Patience { call, reach } = self.patience;
+        let connecting = timeout(reach, connect(&self.settings, call)).await;
+        let connection = connecting.map_err(|_| no_answer(reach))?.map_err(|error| told(&error))?;
         let one_clock = self.settings.topology != Topology::Cluster;
         let clock = one_clock.then(|| Mutex::new((Instant::now(), Timestamp::from_millis(0))));
-        Ok(Line { number: self.times_reached() + 1, connection, clock })
+        Ok(Line { number: self.times_reached() + 1, connection, clock, deadline: call })
     }
 
     /// Whether it can be read and written over this line.
@@ -313,10 +343,10 @@ impl Link {
             let value = Value { bytes: Bytes::new(), lifetime: 10 * BEAT, keep: Keep::WhileRunning };
             put(line, &self.heartbeat, expected, &value).await
         };
-        match timeout(DEADLINE, beating).await {
+        match timeout(self.patience.call, beating).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(told(&error)),
-            Err(_) => Err(NO_ANSWER.to_owned()),
+            Err(_) => Err(no_answer(self.patience.call)),
         }
     }
 
@@ -353,7 +383,7 @@ impl Link {
     }
 
     async fn warn_of_eviction(&self, line: &Line) {
-        if let Ok(Some(policy)) = timeout(DEADLINE, line.connection.eviction()).await {
+        if let Ok(Some(policy)) = timeout(self.patience.call, line.connection.eviction()).await {
             let store = self.settings.to_string();
             tracing::warn!(
                 store,
@@ -375,8 +405,9 @@ impl Link {
     }
 }
 
-const NO_ANSWER: &str = "no answer within a second";
-const TOO_SLOW: &str = "no answer within five seconds";
+fn no_answer(within: Duration) -> String {
+    format!("no answer within {} s", within.as_secs())
+}
 
 /// The error for operators: what the library says, without what was sent.
 pub(super) fn told(error: &RedisError) -> String {

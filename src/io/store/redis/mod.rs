@@ -28,8 +28,6 @@ use crate::core::time::Timestamp;
 use crate::flows::ports::{Clock, Found, Store, StoreFault, StoreHealth, StoreKey, Value, Version};
 use link::{KeptLink, Line};
 
-/// How long a call takes at most.
-const DEADLINE: Duration = Duration::from_secs(1);
 /// How long after its deadline a change may still be made: the server's clock is known as of the latest answer.
 const BEYOND: Duration = Duration::from_secs(1);
 /// The longest lifetime that is asked for.

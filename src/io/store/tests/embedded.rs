@@ -100,7 +100,7 @@ async fn victim() {
             put.unwrap().unwrap();
             println!("\nanswered {n}");
         }
-        assert!(began.elapsed() < LONG, "nobody kills it");
+        assert!(began.elapsed() < 5 * LONG, "nobody kills it");
     }
 }
 

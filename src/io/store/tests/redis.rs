@@ -5,22 +5,24 @@ mod alone;
 mod rights;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use rustls_pki_types::CertificateDer;
 
-use super::servers::{Server, cluster, free_port, sentinel, tls};
+use super::servers::{Server, cluster, fail_over, own_port, sentinel, tls};
 use super::*;
 use crate::config::settings::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Topology};
 use crate::flows::ports::{StoreFault, StoreHealth};
+use crate::flows::testing::lines::Lines;
 use crate::io::store::alone::RedisOrAlone;
 use crate::io::store::redis::RedisStore;
-use crate::io::store::redis::link::KeptLink;
+use crate::io::store::redis::link::{KeptLink, Patience};
 
 /// What a call may take that takes at most a second, on a busy machine.
-const A_DEADLINE: Duration = Duration::from_secs(10);
+const A_DEADLINE: Duration = Duration::from_secs(25);
+/// Of tests in which Redis answers: a busy machine may take longer than a gateway has patience.
+const PATIENT: Patience = Patience { call: Duration::from_secs(30), reach: Duration::from_secs(30) };
 
 pub(in crate::io) fn settings(servers: &[&Server]) -> Redis {
     let at = |server: &&Server| RedisServer { host: "127.0.0.1".to_owned(), port: server.port };
@@ -40,13 +42,25 @@ pub(in crate::io) fn credentials(username: Option<&str>, password: &str) -> Redi
     RedisCredentials { username: username.map(str::to_owned), password: Some(password.into()) }
 }
 
+/// A way to it for a test in which Redis answers, in whatever time.
+pub(in crate::io) fn patient_link(settings: Redis, clock: Arc<dyn Clock>) -> Arc<KeptLink> {
+    KeptLink::start_as(settings, clock, PATIENT)
+}
+
+/// As a gateway starts it, which waits a second for an answer.
 fn start(settings: Redis) -> RedisStore {
     crate::io::install_crypto_providers();
     RedisStore::start(settings, Arc::new(SystemClock))
 }
 
+/// For a test in which Redis answers, in whatever time.
+fn start_patient(settings: Redis) -> RedisStore {
+    crate::io::install_crypto_providers();
+    RedisStore::over(patient_link(settings, Arc::new(SystemClock)))
+}
+
 async fn up(settings: Redis) -> RedisStore {
-    let store = start(settings);
+    let store = start_patient(settings);
     is_up(&store).await;
     store
 }
@@ -272,7 +286,7 @@ async fn the_master_that_a_sentinel_names_keeps_every_promise_and_so_does_the_ne
     let replica = Server::start(&[&both[..], &of[..]].concat());
     let more = ["--sentinel", "auth-pass", "mymaster", "hunter2", "--requirepass", "sentinel-hunter2"];
     let sentinel = sentinel(master.port, &more.map(str::to_owned));
-    let gone = free_port();
+    let gone = own_port();
     let mut asked = settings(&[&sentinel]);
     asked.servers.insert(0, RedisServer { host: "127.0.0.1".to_owned(), port: gone });
     asked.credentials = credentials(None, "hunter2");
@@ -284,13 +298,13 @@ async fn the_master_that_a_sentinel_names_keeps_every_promise_and_so_does_the_ne
     suite::holds_for(store.clone()).await;
 
     let version = store.put_if(&key("x"), None, durable("x")).await.unwrap().unwrap();
-    let replicated = "*2\r\n$4\r\nAUTH\r\n$7\r\nhunter2\r\nWAIT 1 60000";
-    assert!(master.ask_all(replicated).contains(":1"), "the replica has it");
-    let knows = "*2\r\n$4\r\nAUTH\r\n$16\r\nsentinel-hunter2\r\nSENTINEL REPLICAS mymaster";
+    assert!(master.ask_with(Some("hunter2"), "WAIT 1 60000").starts_with(":1"), "the replica has it");
     let port = replica.port.to_string();
-    until("the Sentinel to know the replica", async || sentinel.ask_all(knows).contains(&port)).await;
+    let known = || sentinel.ask_with(Some("sentinel-hunter2"), "SENTINEL REPLICAS mymaster");
+    until("the Sentinel to know the replica", async || known().contains(&port)).await;
     master.kill();
     is_away(&*store, "").await;
+    fail_over(&sentinel, Some("sentinel-hunter2"));
     is_up(&*store).await;
     assert_eq!(
         held(&*store, &key("x")).await,
@@ -304,7 +318,7 @@ async fn the_master_that_a_sentinel_names_keeps_every_promise_and_so_does_the_ne
 async fn a_cluster_keeps_every_promise_of_a_store_also_while_slots_move() {
     let servers = cluster(Vec::new);
     let asked = Redis { topology: Topology::Cluster, ..settings(&[&servers[1]]) };
-    let store = Arc::new(up(asked).await);
+    let store = Arc::new(up(asked.clone()).await);
     suite::holds_for(store.clone()).await;
 
     // `tollgate:test:moved` is put, and then its slot goes from one server to another.
@@ -323,11 +337,14 @@ async fn a_cluster_keeps_every_promise_of_a_store_also_while_slots_move() {
     }
     let next = store.put_if(&key("moved"), Some(version), durable("y")).await.unwrap().unwrap();
     assert_eq!(held(&*store, &key("moved")).await, Some((next, "y".into())), "moved (MOVED)");
-    assert_eq!(store.health(), StoreHealth::Up);
+    assert_eq!((store.health(), store.times_reached()), (StoreHealth::Up, 1));
 
+    let noticing = start(asked);
+    is_up(&noticing).await;
     servers[2].hang();
-    is_away(&*store, "").await;
+    is_away(&noticing, "").await;
     servers[2].go_on();
+    is_up(&noticing).await;
     is_up(&*store).await;
     assert_eq!(held(&*store, &key("moved")).await, Some((next, "y".into())));
 }
@@ -335,8 +352,9 @@ async fn a_cluster_keeps_every_promise_of_a_store_also_while_slots_move() {
 #[tokio::test]
 async fn a_redis_that_hangs_costs_a_call_its_deadline_and_later_calls_nothing() {
     let server = Server::start(&[]);
-    let store = up(settings(&[&server])).await;
-    let before = store.put_if(&key("x"), None, durable("x")).await.unwrap().unwrap();
+    let (patient, store) = (up(settings(&[&server])).await, start(settings(&[&server])));
+    let before = patient.put_if(&key("x"), None, durable("x")).await.unwrap().unwrap();
+    is_up(&store).await;
     server.hang();
     let began = Instant::now();
     let (x, given_up) = (key("x"), key("given up"));
@@ -359,17 +377,19 @@ async fn a_redis_that_hangs_costs_a_call_its_deadline_and_later_calls_nothing() 
     until("time to pass", async || began.elapsed() > Duration::from_secs(3)).await;
     server.go_on();
     is_up(&store).await;
+    is_up(&patient).await;
     for _ in 0..20 {
-        assert_eq!(held(&store, &given_up).await, None);
+        assert_eq!(held(&patient, &given_up).await, None);
     }
-    assert_eq!(held(&store, &x).await, Some((before, "x".into())));
-    assert!(store.put_if(&x, Some(before), durable("y")).await.unwrap().is_some());
+    assert_eq!(held(&patient, &x).await, Some((before, "x".into())));
+    assert!(patient.put_if(&x, Some(before), durable("y")).await.unwrap().is_some());
 }
 
 #[tokio::test]
 async fn a_redis_that_hangs_is_noticed_without_any_call() {
     let server = Server::start(&[]);
-    let store = up(settings(&[&server])).await;
+    let store = start(settings(&[&server]));
+    is_up(&store).await;
     server.hang();
     is_away(&store, "no answer").await;
     assert!(store.get(&key("x")).now_or_never().expect("an answer at once").is_err());
@@ -399,7 +419,7 @@ async fn a_redis_that_dies_and_comes_back_empty_is_found_again_and_no_old_versio
 #[tokio::test]
 async fn a_store_starts_before_its_redis_and_calls_wait_for_the_first_answer() {
     let mut server = Server::start(&[]);
-    let store = start(settings(&[&server]));
+    let store = start_patient(settings(&[&server]));
     assert!(store.put_if(&key("x"), None, durable("x")).await.unwrap().is_some(), "the first call waits");
     server.kill();
     let store = start(settings(&[&server]));
@@ -420,7 +440,7 @@ async fn a_redis_that_takes_no_writes_is_away_until_it_does() {
     assert!(store.get(&key("x")).await.is_err(), "half of a store is none");
     limit("0");
     is_up(&store).await;
-    of(&format!("127.0.0.1 {}", free_port()));
+    of(&format!("127.0.0.1 {}", own_port()));
     is_away(&store, "").await;
     of("NO ONE");
     is_up(&store).await;
@@ -439,23 +459,21 @@ async fn a_redis_that_may_throw_values_away_is_warned_about() {
         ("noeviction", "100mb", 0),
         ("allkeys-lru", "0", 0),
     ] {
-        let logged = Logged::default();
-        let _logging = logged.start();
+        let logged = Lines::listen();
         let server = Server::start(&["--maxmemory", limit, "--maxmemory-policy", policy]);
         up(settings(&[&server])).await;
-        assert_eq!(logged.lines_with("noeviction"), warned, "{policy}");
+        assert_eq!(logged.count("noeviction"), warned, "{policy}");
     }
 }
 
 #[tokio::test]
 async fn a_redis_that_begins_to_throw_values_away_is_warned_about_when_it_is_reached_again() {
-    let (server, logged) = (Server::start(&[]), Logged::default());
-    let _logging = logged.start();
+    let (server, logged) = (Server::start(&[]), Lines::listen());
     let _store = up(settings(&[&server])).await;
-    assert_eq!(logged.lines_with("noeviction"), 0);
+    assert_eq!(logged.count("noeviction"), 0);
     assert_eq!(server.ask("CONFIG SET maxmemory 100mb maxmemory-policy allkeys-lru"), "+OK");
     assert_eq!(server.ask("CLIENT KILL TYPE normal SKIPME yes"), ":1");
-    until("the warning", async || logged.lines_with("noeviction") == 1).await;
+    until("the warning", async || logged.count("noeviction") == 1).await;
 }
 
 #[tokio::test]
@@ -463,41 +481,9 @@ async fn a_cluster_of_which_one_server_may_throw_values_away_is_warned_about() {
     let servers = cluster(Vec::new);
     let asked = Redis { topology: Topology::Cluster, ..settings(&[&servers[0]]) };
     for warned in [0, 1] {
-        let logged = Logged::default();
-        let _logging = logged.start();
+        let logged = Lines::listen();
         up(asked.clone()).await;
-        assert_eq!(logged.lines_with("noeviction"), warned);
+        assert_eq!(logged.count("noeviction"), warned);
         assert_eq!(servers[2].ask("CONFIG SET maxmemory 100mb maxmemory-policy allkeys-lru"), "+OK");
-    }
-}
-
-/// What is logged while it lives, on this thread.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Logged {
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let layer = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone());
-        tracing::subscriber::set_default(layer.finish())
-    }
-
-    fn lines_with(&self, part: &str) -> usize {
-        String::from_utf8(self.0.lock().unwrap().clone())
-            .unwrap()
-            .lines()
-            .filter(|line| line.contains(part))
-            .count()
     }
 }

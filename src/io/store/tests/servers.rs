@@ -2,12 +2,13 @@
 //! test and leaving nothing behind. `tests/it` uses them too.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// How long a server may take to be there on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -31,20 +32,15 @@ impl Server {
 
     /// `arguments`: by port and folder.
     pub(crate) fn launch(arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
-        for _ in 0..20 {
-            let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
-            let arguments = arguments(port, folder.path());
-            let mut server = Self { port, arguments, process: None, folder };
-            if server.run() {
-                return server;
-            }
-            // Somebody else was faster with this port.
-        }
-        panic!("redis-server does not start");
+        let (port, folder) = (own_port(), tempfile::tempdir().unwrap());
+        let arguments = arguments(port, folder.path());
+        let mut server = Self { port, arguments, process: None, folder };
+        server.run();
+        server
     }
 
-    /// Whether it listens.
-    fn run(&mut self) -> bool {
+    /// Starts it, and waits until it listens. Whoever listens at its port is this process: nobody else is given it.
+    fn run(&mut self) {
         let fixed = ["--bind", "127.0.0.1", "--daemonize", "no", "--loglevel", "warning", "--logfile", "log"];
         let quiet = ["--save", "", "--appendonly", "no", "--dir"];
         let is_sentinel = self.arguments.iter().any(|argument| argument == "--sentinel");
@@ -58,14 +54,14 @@ impl Server {
         let mut process = started.expect("redis-server is missing: run scripts/setup test");
         let began = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            if process.try_wait().unwrap().is_some() {
-                return false;
+            if let Some(ended) = process.try_wait().unwrap() {
+                let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                panic!("redis-server {:?}: {ended}: {log}", self.arguments);
             }
             assert!(began.elapsed() < LONG, "redis-server does not listen");
             std::thread::sleep(Duration::from_millis(2));
         }
         self.process = Some(process);
-        true
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -88,10 +84,7 @@ impl Server {
 
     /// Starts it again on its port. It has forgotten everything.
     pub(crate) fn start_again(&mut self) {
-        let began = Instant::now();
-        while !self.run() {
-            assert!(began.elapsed() < LONG, "the port is gone");
-        }
+        self.run();
     }
 
     /// It takes connections and answers nothing any more (SIGSTOP).
@@ -113,6 +106,13 @@ impl Server {
     /// Asks it something over a connection of its own; gives the first line of the answer.
     pub(crate) fn ask(&self, command: &str) -> String {
         self.ask_all(command).lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// The whole answer to whoever says this password first.
+    pub(crate) fn ask_with(&self, password: Option<&str>, command: &str) -> String {
+        let Some(password) = password else { return self.ask_all(command) };
+        let answers = self.ask_all(&format!("AUTH {password}\r\n{command}"));
+        answers.strip_prefix("+OK\n").expect("the password is taken").to_owned()
     }
 
     /// The whole answer, up to its end.
@@ -144,7 +144,7 @@ impl Drop for Server {
 pub(crate) fn tls(certificate: &Path, key: &Path) -> Vec<String> {
     let file = |path: &Path| path.display().to_string();
     let settings = [
-        ["--tls-port", &free_port().to_string()],
+        ["--tls-port", &own_port().to_string()],
         ["--tls-cert-file", &file(certificate)],
         ["--tls-key-file", &file(key)],
         ["--tls-ca-cert-file", &file(certificate)],
@@ -155,13 +155,14 @@ pub(crate) fn tls(certificate: &Path, key: &Path) -> Vec<String> {
     settings.as_flattened().iter().map(|argument| (*argument).to_owned()).collect()
 }
 
-/// A Sentinel of the master on port `master`, which it calls `mymaster`. `more`: as on the command line.
+/// A Sentinel of the master on port `master`, which it calls `mymaster`. It replaces it when it is told to (`fail_over`)
+/// and not before: a master that a busy machine held up is still the master. `more`: as on the command line.
 pub(crate) fn sentinel(master: u16, more: &[String]) -> Server {
     Server::launch(|port, folder| {
         let file = folder.join("sentinel.conf");
         let text = format!(
             "port {port}\nbind 127.0.0.1\nlogfile log\ndir {}\nsentinel monitor mymaster 127.0.0.1 {master} 1\n\
-             sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 5000\n",
+             sentinel down-after-milliseconds mymaster 600000\nsentinel failover-timeout mymaster 60000\n",
             folder.display()
         );
         std::fs::write(&file, text).unwrap();
@@ -170,16 +171,27 @@ pub(crate) fn sentinel(master: u16, more: &[String]) -> Server {
     })
 }
 
+/// The Sentinel has another server take over from `mymaster`. `password`: its own, where it has one.
+pub(crate) fn fail_over(sentinel: &Server, password: Option<&str>) {
+    let began = Instant::now();
+    // One that it has not heard of lately cannot take over yet.
+    while !sentinel.ask_with(password, "SENTINEL FAILOVER mymaster").starts_with("+OK") {
+        assert!(began.elapsed() < LONG, "nobody can take over");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// A cluster of three masters that share the slots. `more`: as on the command line, for each of them.
 pub(crate) fn cluster(more: impl Fn() -> Vec<String>) -> [Server; 3] {
     let start = |_| {
         Server::launch(|port, _| {
-            let (port, bus) = (port.to_string(), free_port().to_string());
+            let (port, bus) = (port.to_string(), own_port().to_string());
             let settings = [
                 ["--port", &port],
                 ["--cluster-enabled", "yes"],
                 ["--cluster-port", &bus],
-                ["--cluster-node-timeout", "3000"],
+                // Longer than a busy machine holds any of them up.
+                ["--cluster-node-timeout", "30000"],
             ];
             settings.as_flattened().iter().map(|argument| (*argument).to_owned()).chain(more()).collect()
         })
@@ -203,6 +215,13 @@ pub(crate) fn cluster(more: impl Fn() -> Vec<String>) -> [Server; 3] {
     servers
 }
 
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+/// A port that is given to nobody else for as long as this process runs: a socket keeps it that never listens, beside
+/// which a server may. Until one does, whoever connects is refused.
+pub(crate) fn own_port() -> u16 {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::mem::forget(socket);
+    port
 }

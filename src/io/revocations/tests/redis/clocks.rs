@@ -17,7 +17,7 @@ async fn what_has_ended_leaves_redis() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_has_ended_leaves_the_file_of_a_replica_too() {
     let (server, clock) = (Server::start(&[]), TestClock::start());
-    let tuning = Tuning { sweep: Duration::from_millis(20), ..Tuning::default() };
+    let tuning = Tuning { sweep: Duration::from_millis(20), ..patient() };
     let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, tuning);
     loaded(&replica.tables).await;
     let ending = |n: usize| Revocation { until: Some(now().plus(Duration::from_secs(3600))), ..jti(n) };
@@ -35,7 +35,7 @@ async fn what_has_ended_leaves_the_file_of_a_replica_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_replica_whose_clock_ran_ahead_admits_nothing_that_the_others_refuse() {
     let (server, clock) = (Server::start(&[]), TestClock::start());
-    let tuning = Tuning { sweep: Duration::from_millis(20), ..Tuning::default() };
+    let tuning = Tuning { sweep: Duration::from_millis(20), ..patient() };
     let start =
         |folder| Replica::start_as(settings(&[&server]), folder, clock.clone(), false, tuning.clone());
     let replica = start(folder());
@@ -65,7 +65,7 @@ async fn a_replica_whose_clock_ran_ahead_admits_nothing_that_the_others_refuse()
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_redis_lost_is_given_back_by_a_replica_whose_clock_runs_ahead() {
     let (server, clock) = (Server::start(&[]), TestClock::start());
-    let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, Tuning::default());
+    let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, patient());
     loaded(&replica.tables).await;
     let holds = Revocation { until: Some(now().plus(HOUR)), ..jti("holds") };
     add(&*replica.log, [holds.clone()]).await;
@@ -81,7 +81,7 @@ async fn what_redis_lost_is_given_back_by_a_replica_whose_clock_runs_ahead() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_list_that_nobody_confirms_grows_old_while_the_machine_sleeps() {
     let (mut server, clock) = (Server::start(&[]), TestClock::start());
-    let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, Tuning::default());
+    let replica = Replica::start_as(settings(&[&server]), folder(), clock.clone(), false, patient());
     loaded(&replica.tables).await;
     let is_current = || matches!(replica.tables.currency(clock.now()), Currency::Current { .. });
     server.kill();

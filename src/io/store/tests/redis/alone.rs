@@ -4,8 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn serving_alone_goes_on_in_memory_says_so_once_and_ends_when_redis_is_back() {
-    let logged = Logged::default();
-    let _logging = logged.start();
+    let logged = Lines::listen();
     let mut server = Server::start(&[]);
     let asked = Redis { on_outage: OnOutage::Serve, ..settings(&[&server]) };
     let store = RedisOrAlone::new(up(asked).await, Arc::new(SystemClock));
@@ -25,8 +24,8 @@ async fn serving_alone_goes_on_in_memory_says_so_once_and_ends_when_redis_is_bac
         is_up(&store).await;
         assert_eq!(held(&store, &key("x")).await, None, "the restarted Redis is asked again");
         assert_eq!(store.put_if(&key("x"), Some(meanwhile), durable("y")).await.unwrap(), None);
-        assert_eq!(logged.lines_with("coordinates alone"), outage);
-        assert_eq!(logged.lines_with("the store is back"), outage);
+        assert_eq!(logged.count("coordinates alone"), outage);
+        assert_eq!(logged.count("the store is back"), outage);
     }
 }
 
@@ -41,8 +40,7 @@ async fn what_serves_alone_keeps_every_promise_of_a_store_within_its_process() {
 
 #[tokio::test]
 async fn refusing_says_so_once_an_outage() {
-    let logged = Logged::default();
-    let _logging = logged.start();
+    let logged = Lines::listen();
     let mut server = Server::start(&[]);
     let store = up(settings(&[&server])).await;
     server.kill();
@@ -50,8 +48,8 @@ async fn refusing_says_so_once_an_outage() {
     assert!(join_all((0..20).map(|_| async { store.get(&key("x")).await })).await.iter().all(Result::is_err));
     server.start_again();
     is_up(&store).await;
-    assert_eq!(logged.lines_with("what needs it is refused until it is back"), 1);
-    assert_eq!(logged.lines_with("the store is back"), 1);
+    assert_eq!(logged.count("what needs it is refused until it is back"), 1);
+    assert_eq!(logged.count("the store is back"), 1);
 }
 
 /// It is not away: what one call got from memory the next, which is answered, would not know.

@@ -58,11 +58,10 @@ async fn what_a_cluster_needs_besides_is_named_too() {
 
 #[tokio::test]
 async fn a_call_that_is_refused_is_told_once_and_the_others_go_on() {
-    let logged = Logged::default();
-    let _logging = logged.start();
+    let logged = Lines::listen();
     let server = Server::start(&acl(&ACL[..1]).iter().map(String::as_str).collect::<Vec<_>>());
     let (_folder, asked) = of_the_gate(settings(&[&server]));
-    let link = KeptLink::start(asked.redis.unwrap(), Arc::new(SystemClock));
+    let link = patient_link(asked.redis.unwrap(), Arc::new(SystemClock));
     let store = RedisStore::over(link.clone());
     is_up(&store).await;
     for _ in 0..10 {
@@ -73,5 +72,5 @@ async fn a_call_that_is_refused_is_told_once_and_the_others_go_on() {
         assert!(store.get(&key("x")).await.is_ok(), "another call");
     }
     assert_eq!((store.health(), link.times_reached()), (StoreHealth::Up, 1));
-    assert_eq!(logged.lines_with("refuses a call"), 1);
+    assert_eq!(logged.count("refuses a call"), 1);
 }
