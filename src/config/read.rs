@@ -132,6 +132,11 @@ impl<'a> Keys<'a> {
         self.reader.report.warn(&self.place_of(key), message);
     }
 
+    /// Whether a variable of this name is set, to anything.
+    pub(super) fn is_in_environment(&self, name: &str) -> bool {
+        self.reader.machine.variable(name).is_some_and(|held| !held.is_empty())
+    }
+
     /// All that were noted by [`Value::shows`] so far, but for those below `key`.
     pub(super) fn certificates_beside(&self, key: &str) -> Vec<ShownCertificate> {
         self.reader.report.certificates_beside(&self.place.key(key))

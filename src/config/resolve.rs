@@ -14,6 +14,7 @@ use crate::config::sessions;
 use crate::config::settings::Settings;
 use crate::config::signals;
 use crate::config::store;
+use crate::config::way;
 use crate::core::cors::Sharing;
 
 /// `None` where something that everything needs could not be read; the report says what.
@@ -37,6 +38,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let clients = clients::finish(clients, &mut issuers);
     let around = signals::SignalContext { network: &network, issuers: &issuers, issuer_names: &issuer_names };
     let signals = signals::read(root, &around);
+    way::warn_of_environment(root, &issuers, &signals);
     let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
     let around = RouteContext {
         network: &network,
