@@ -380,7 +380,7 @@ routes:
       access_token: strip
       assertion: { header: X-Signed, ttl: 30s, bind: request }
   - { path: /b, to: "http://10.0.0.1:3000/", public: true, issuers: [corp, old], cors: gateway, encoded_slash: refuse, rewrite: /x }
-  - { path: /c, to: several, public: false, issuers: keys }
+  - { path: /c, to: several, public: false, issuers: keys, cors: { headers: If-Match } }
   - { path: /d, to: several, issuers: corp, sign_in: desk, extends_session: false }
 upstreams:
   several:
@@ -422,6 +422,7 @@ store:
   max_staleness: 1m
 limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m, denials_per_address: 30/m }
 log: { format: text, level: debug, subject: hash }
+cors: { headers: [Idempotency-Key] }
 "#
     .to_owned()
 }
@@ -2702,6 +2703,45 @@ fn answers_are_shared_with_the_pages_of_the_clients_that_a_route_takes() {
     assert_eq!(shared, ["ab", "ab", "ab", "b", "b"]);
     assert_eq!(origins(&settings.sharing), "ab");
     assert!(settings.sharing.credentials && !settings.routes[0].sharing.credentials);
+}
+
+#[test]
+fn headers_that_pages_may_send_are_those_that_would_reach_an_upstream() {
+    let top = |list: &str| good().with(&format!("cors: {{ headers: {list} }}")).text();
+    let route = |list: &str| good().route(&format!("cors: {{ headers: {list} }}")).text();
+    let names = |sharing: &Sharing| -> Vec<String> {
+        sharing.headers.iter().map(|name| name.as_str().to_owned()).collect()
+    };
+    let both = good().with("cors: { headers: [If-Match, X-Requested-With] }");
+    let both = settings(&both.route("cors: { headers: [Idempotency-Key, if-match, IF-MATCH] }").text());
+    assert_eq!(names(&both.sharing), ["if-match", "x-requested-with"]);
+    assert_eq!(names(&both.routes[0].sharing), ["if-match", "x-requested-with", "idempotency-key"]);
+    assert_eq!(both.routes[0].cors, CorsSpeaker::Gateway);
+    assert!(settings(&good().route("cors: {}").text()).routes[0].sharing.headers.is_empty());
+    for (name, says) in [
+        ("traceparent", "without being listed"),
+        ("authorization", "without being listed"),
+        ("DPoP", "without being listed"),
+        ("Cookie", "set by no page"),
+        ("Sec-Fetch-Site", "set by no page"),
+        ("Proxy-Authorization", "set by no page"),
+        ("Transfer-Encoding", "set by no page"),
+        ("X-Forwarded-For", "Tollgate's own"),
+        ("X_Real_IP", "Tollgate's own"),
+        ("X-HTTP-Method-Override", "Tollgate's own"),
+        ("X-Auth-Subject", "tells upstreams who calls"),
+        ("X.Auth.Scope", "tells upstreams who calls"),
+        ("\"*\"", "list the names"),
+        ("\"a b\"", "no header name"),
+    ] {
+        only_error(&top(&format!("[{name}]")), "cors.headers[0]", says);
+        only_error(&route(&format!("[If-Match, {name}]")), "routes[0].cors.headers[1]", says);
+    }
+    only_error(&good().route("cors: both").text(), "routes[0].cors", "write one of");
+    let own = good().with("identity: { headers: { X-User: sub } }");
+    only_error(&own.with("cors: { headers: [x-user] }").text(), "cors.headers[0]", "who calls");
+    let on_route = good().route("identity: { headers: { X-Staff: sub } }");
+    only_error(&on_route.with("cors: { headers: [x-staff] }").text(), "cors.headers[0]", "who calls");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! - `machine`: the environment and the addresses that it is read on
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
 //! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `way`, `clients`,
-//!   `registration`, `login`, `native_clients`, `cookies`, `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`,
+//!   `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`,
 //!   `routes`, `route_claims`, `route_paths`, `route_resources`, `route_sessions`: what each part means and what contradicts
 //!   it; `route_context`: what routes are read against; `resolve`: all parts in order
 //! - `settings`: what comes out of it
@@ -28,6 +28,7 @@ mod anchors;
 mod certificates;
 mod clients;
 mod cookies;
+mod cors;
 mod expand;
 mod identity;
 mod introspection;

@@ -128,6 +128,11 @@ impl<'a> Keys<'a> {
         self.reader.report.wrong(&self.place_of(key), message);
     }
 
+    /// At a place that was noted before.
+    pub(super) fn wrong_at(&self, place: &Place, message: impl Into<String>) {
+        self.reader.report.wrong(place, message);
+    }
+
     pub(super) fn warn(&self, key: &str, message: impl Into<String>) {
         self.reader.report.warn(&self.place_of(key), message);
     }
