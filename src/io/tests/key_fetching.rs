@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use crate::config::settings::{Issuer, KeySource};
 use crate::core::denial::Denial;
-use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
 use crate::core::token::freshness::Decision;
 use crate::core::token::testing::{self, NOW, TestKey, jwks, keys, with};
