@@ -37,7 +37,7 @@ use crate::flows::{Gate, Operators, Ports};
 use crate::io::handover::Channel;
 use crate::io::handover::asking::ask;
 use crate::io::handover::questions::Answers;
-use crate::io::http_client::{ClientSetupError, IssuerClients};
+use crate::io::http_client::{Called, ClientSetupError, IssuerClients};
 use crate::io::key_files::{self, KeyFileError};
 use crate::io::line_writer::LineWriter;
 use crate::io::open_store::OpenStore;
@@ -106,12 +106,11 @@ impl Outside {
     /// When an issuer's `ca` holds no certificate.
     pub fn system(settings: &Settings) -> Result<Self, StartError> {
         crate::io::install_crypto_providers();
-        let issuers: Vec<_> =
-            settings.called().iter().map(|called| (called.name.clone(), called.ca.clone())).collect();
+        let issuers: Vec<_> = settings.called().iter().map(|called| Called::from(&**called)).collect();
         Ok(Self {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandomness),
-            http: Arc::new(IssuerClients::new(&issuers)?),
+            http: Arc::new(IssuerClients::new(issuers)?),
             access_log: Box::new(own(io::stdout().as_fd()).map_err(StartError::Log)?),
             messages: Arc::default(),
             exclusive: Vec::new(),

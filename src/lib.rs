@@ -40,7 +40,7 @@
 //! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
 //! | status and words of a refusal | `core/denial/`; how it looks: `edge/respond.rs`, `edge/pages.rs` |
 //! | what counts against an address | `core/brake.rs`, `flows/brake.rs` |
-//! | who may read an answer | `core/cors.rs`, `flows/answer_preflight.rs` |
+//! | who may read an answer, and what pages may send | `core/cors.rs`, `flows/answer_preflight.rs`, read in `config/cors.rs` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
 //! | which paths are Tollgate's own | `core/route/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints.rs` |
@@ -63,6 +63,7 @@
 //! | where the list of revocations is kept | `io/revocations/` |
 //! | when keys are fetched | `core/token/freshness.rs` |
 //! | a key of config.yaml | `config/schema/`, then the file of its section, `config/settings.rs`, and docs/configuration.md (tests compare them) |
+//! | on which way an issuer is called | `config/way.rs`, taken in `io/http_client/connector.rs` |
 //! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
 //! | what `schema` prints | `config/schema/json.rs` |
 //! | what is said of a certificate that ends | `config/validity.rs` |

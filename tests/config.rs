@@ -308,6 +308,8 @@ issuers:
     max_token_lifetime: 1h
     timeout: 3s
     ca: ca.pem
+    proxy: { url: "http://proxy.internal:3128", username: gate, password: proxy-hunter2 }
+    connect_to: keycloak.svc:8443
     keys_refresh: 5m
     claims: { scope: scp, client: [azp], session: [sid], id: jti, access_token: uid }
     introspection: { client_id: gateway, secret: "${WEB_APP_SECRET}", cache: 10s }
@@ -378,7 +380,7 @@ routes:
       access_token: strip
       assertion: { header: X-Signed, ttl: 30s, bind: request }
   - { path: /b, to: "http://10.0.0.1:3000/", public: true, issuers: [corp, old], cors: gateway, encoded_slash: refuse, rewrite: /x }
-  - { path: /c, to: several, public: false, issuers: keys }
+  - { path: /c, to: several, public: false, issuers: keys, cors: { headers: If-Match } }
   - { path: /d, to: several, issuers: corp, sign_in: desk, extends_session: false }
 upstreams:
   several:
@@ -402,6 +404,8 @@ signals:
     discovery: https://okta.example.com/ssf.json
     timeout: 3s
     ca: ca.pem
+    proxy: { url: "http://proxy.internal", username: gate, password: proxy-hunter2 }
+    connect_to: "[fd00::7]:443"
   corp: { issuer: https://login.example.com/realms/main, audience: [a, b], revokes: corp }
   url: { issuer: https://url.example.com, audience: a, revokes: corp, jwks_uri: https://url.example.com/keys }
   file: { issuer: https://file.example.com/, audience: a, revokes: corp, jwks_file: keys.json }
@@ -418,6 +422,7 @@ store:
   max_staleness: 1m
 limits: { token: 4KiB, header: 16KiB, body: 1MiB, connections: 5000, connections_per_address: 100, requests_per_address: 600/m, denials_per_address: 30/m }
 log: { format: text, level: debug, subject: hash }
+cors: { headers: [Idempotency-Key] }
 "#
     .to_owned()
 }
@@ -475,6 +480,17 @@ fn long_forms_mean_what_they_say() {
     assert_eq!(corp.rules.claims.access_token, ["uid"]);
     assert!(matches!(&corp.keys, KeySource::Discovery(Some(url)) if url.path() == "/meta.json"));
     assert_eq!(corp.ca.as_deref(), Some(CERTIFICATE.as_bytes()));
+    let credentials_for_proxy =
+        ProxyCredentials { username: "gate".to_owned(), password: "proxy-hunter2".into() };
+    let proxy = |port| Proxy {
+        at: HostPort::new("proxy.internal", port),
+        credentials: Some(credentials_for_proxy.clone()),
+    };
+    let detour =
+        |of: &str, host: &str, port| Detour { of: HostPort::new(of, 443), to: HostPort::new(host, port) };
+    assert_eq!(corp.way.proxy, Some(proxy(3128)));
+    assert_eq!(corp.way.detour, Some(detour("login.example.com", "keycloak.svc", 8443)));
+    assert_eq!(settings.issuers[1].way, Way::default());
     assert!(matches!(settings.issuers[1].keys, KeySource::JwksUri(_)));
     assert!(
         matches!(&settings.issuers[2].keys, KeySource::JwksFile { path, .. } if *path == folder.path().join("keys.json"))
@@ -529,6 +545,8 @@ fn long_forms_mean_what_they_say() {
         (called.timeout, called.ca.as_deref()),
         (Duration::from_secs(3), Some(CERTIFICATE.as_bytes()))
     );
+    assert_eq!(called.way.proxy, Some(proxy(80)));
+    assert_eq!(called.way.detour, Some(detour("okta.example.com", "[fd00::7]", 443)));
     let corp = &settings.signals[1];
     assert!(matches!(&corp.keys, SignalKeys::OfIssuer(name) if name.as_str() == "corp"));
     assert_eq!((corp.rules.algorithms.as_slice(), corp.rules.events.len()), (&[Algorithm::Es256][..], 6));
@@ -781,6 +799,103 @@ fn the_network_must_make_sense() {
     {
         assert!(parse(&top(&format!("public_url: {loopback}\nlisten: 0.0.0.0:80\n"))).is_ok(), "{loopback}");
     }
+}
+
+#[test]
+fn a_proxy_and_another_address_are_said_so_that_they_can_be_used() {
+    let at = |key: &str| format!("issuers.corp.{key}");
+    for (keys, place, says) in [
+        ("proxy: \"https://proxy:3128\"", "proxy", "write `http://`"),
+        ("proxy: \"proxy:3128\"", "proxy", "write it like `http://proxy.internal:3128`"),
+        ("proxy: proxy.internal", "proxy", "write it like `http://proxy.internal:3128`"),
+        ("proxy: \"socks5://proxy:1080\"", "proxy", "write it like `http://proxy.internal:3128`"),
+        ("proxy: \"http://proxy:3128/\"", "proxy", "without path"),
+        ("proxy: \"http://gate:hunter2@proxy:3128\"", "proxy", "user or password"),
+        ("proxy: { url: \"http://proxy\", username: gate }", "proxy.username", "`password` beside it"),
+        ("proxy: { url: \"http://proxy\", password: x }", "proxy.password", "`username` beside it"),
+        ("proxy: { url: \"http://proxy\", username: \"a:b\", password: x }", "proxy.username", "RFC 7617"),
+        ("proxy: { url: \"http://proxy\", username: a, password: \"x\\ny\" }", "proxy.password", "one line"),
+        ("proxy: { url: \"http://proxy\", username: a, password: \"${X:-y}\" }", "proxy.password", "default"),
+        ("connect_to: keycloak.svc", "connect_to", "write them like `keycloak.svc:8443`"),
+        ("connect_to: \"https://keycloak.svc:8443\"", "connect_to", "is not a host and a port"),
+        ("proxy: \"http://proxy\", jwks_file: x.json", "jwks_file", "cannot be read"),
+    ] {
+        let told = errors(&good().issuer(keys).text());
+        assert!(told.iter().any(|told| told.contains(&at(place)) && told.contains(says)), "{keys}: {told:?}");
+        assert!(!told.iter().any(|told| told.contains("hunter2")), "{told:?}");
+    }
+    let shared = "shared_secret: \"0123456789abcdef0123456789abcdef\"";
+    for key in ["proxy: \"http://proxy:3128\"", "connect_to: keycloak.svc:8443"] {
+        let place = at(key.split(':').next().unwrap());
+        only_error(&good().issuer(&format!("{shared}, {key}")).text(), &place, "never called");
+        let signals =
+            format!("signals: {{ own: {{ issuer: \"https://login.example.com\", audience: a, {key} }} }}");
+        let place = place.replace("issuers.corp", "signals.own");
+        only_error(&good().with(&signals).text(), &place, "never called");
+    }
+    let written = "issuers.corp.connect_to";
+    only_error(&good().issuer("connect_to: \"${HELD_PATH}\"").text(), written, "`${HELD_PATH}` is not");
+}
+
+#[test]
+fn an_issuer_in_clear_text_is_called_through_no_proxy_and_another_host_than_its_own_not_at_connect_to() {
+    let top = "public_url: http://localhost:8080\nlisten: 127.0.0.1:8080\n".to_owned();
+    let local = |keys: &str| Parts {
+        top: top.clone(),
+        issuers: format!("  corp: {{ audience: api, {keys} }}\n"),
+        ..good()
+    };
+    let proxy = "proxy: \"http://proxy:3128\"";
+    let plain = format!("url: \"http://127.0.0.1:8082\", {proxy}");
+    only_error(&local(&plain).text(), "issuers.corp.proxy", "`url` is `http`");
+    let mixed = format!("url: \"https://as.example\", jwks_uri: \"http://localhost/keys\", {proxy}");
+    only_error(&local(&mixed).text(), "issuers.corp.proxy", "`jwks_uri` is `http`");
+    let near = local("url: \"http://127.0.0.1:8082\", connect_to: \"127.0.0.1:9082\"");
+    assert!(parse(&near.text()).unwrap().warnings.is_empty());
+
+    let elsewhere = "discovery: \"https://login.example.com:8443/meta\", connect_to: keycloak.svc:8443";
+    let warnings = parse(&good().issuer(elsewhere).text()).unwrap().warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0].path, "issuers.corp.connect_to");
+    assert!(warnings[0].message.contains("says nothing of `discovery`"), "{warnings:?}");
+    let same = "discovery: \"https://login.example.com/meta\", connect_to: keycloak.svc:8443";
+    assert!(parse(&good().issuer(same).text()).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_proxy_in_the_environment_that_is_not_read_is_warned_of_once() {
+    let warnings = |text: &str, variable: &str, held: &str| -> Vec<String> {
+        let env = |name: &str| if name == variable { Some(held.to_owned()) } else { env(name) };
+        let read = config::parse(text, Path::new("/etc/tollgate"), &env, &|path| fs::read(path)).unwrap();
+        let warnings = read.warnings.iter();
+        warnings.map(|warning| format!("{}: {}", warning.path, warning.message)).collect()
+    };
+    let two = Parts {
+        issuers: good().issuers + "  next: { url: \"https://next.example.com\", audience: api }\n",
+        ..good()
+    }
+    .with("signals: { okta: { issuer: \"https://okta.example\", audience: a, revokes: corp } }")
+    .text();
+    for variable in ["HTTPS_PROXY", "https_proxy"] {
+        let told = warnings(&two, variable, "http://gate:hunter2@proxy:3128");
+        let [told] = told.as_slice() else { panic!("{told:?}") };
+        assert!(told.starts_with(&format!("issuers: `{variable}` is set")), "{told}");
+        assert!(told.contains("are `issuers.corp`, `issuers.next`, `signals.okta`;"), "{told}");
+        assert!(told.contains("`issuers.corp.proxy: http://proxy.internal:3128`"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    assert!(warnings(&two, "HTTPS_PROXY", "").is_empty());
+    assert!(warnings(&two, "NO_PROXY", "*").is_empty());
+    let proxied = good().issuer("proxy: \"http://proxy:3128\"").text();
+    let given = good().issuer("shared_secret: \"0123456789abcdef0123456789abcdef\"").text();
+    for text in [proxied, given] {
+        let told = warnings(&text, "HTTPS_PROXY", "http://proxy:3128");
+        assert!(!told.iter().any(|told| told.contains("HTTPS_PROXY")), "{told:?}");
+    }
+    let mut local = good();
+    local.top = "public_url: http://localhost:8080\nlisten: 127.0.0.1:8080\n".to_owned();
+    local.issuers = "  corp: { audience: api, url: \"https://localhost:8443\" }\n".to_owned();
+    assert!(warnings(&local.text(), "HTTPS_PROXY", "http://proxy:3128").is_empty());
 }
 
 #[test]
@@ -2657,6 +2772,45 @@ fn answers_are_shared_with_the_pages_of_the_clients_that_a_route_takes() {
 }
 
 #[test]
+fn headers_that_pages_may_send_are_those_that_would_reach_an_upstream() {
+    let top = |list: &str| good().with(&format!("cors: {{ headers: {list} }}")).text();
+    let route = |list: &str| good().route(&format!("cors: {{ headers: {list} }}")).text();
+    let names = |sharing: &Sharing| -> Vec<String> {
+        sharing.headers.iter().map(|name| name.as_str().to_owned()).collect()
+    };
+    let both = good().with("cors: { headers: [If-Match, X-Requested-With] }");
+    let both = settings(&both.route("cors: { headers: [Idempotency-Key, if-match, IF-MATCH] }").text());
+    assert_eq!(names(&both.sharing), ["if-match", "x-requested-with"]);
+    assert_eq!(names(&both.routes[0].sharing), ["if-match", "x-requested-with", "idempotency-key"]);
+    assert_eq!(both.routes[0].cors, CorsSpeaker::Gateway);
+    assert!(settings(&good().route("cors: {}").text()).routes[0].sharing.headers.is_empty());
+    for (name, says) in [
+        ("traceparent", "without being listed"),
+        ("authorization", "without being listed"),
+        ("DPoP", "without being listed"),
+        ("Cookie", "set by no page"),
+        ("Sec-Fetch-Site", "set by no page"),
+        ("Proxy-Authorization", "set by no page"),
+        ("Transfer-Encoding", "set by no page"),
+        ("X-Forwarded-For", "Tollgate's own"),
+        ("X_Real_IP", "Tollgate's own"),
+        ("X-HTTP-Method-Override", "Tollgate's own"),
+        ("X-Auth-Subject", "tells upstreams who calls"),
+        ("X.Auth.Scope", "tells upstreams who calls"),
+        ("\"*\"", "list the names"),
+        ("\"a b\"", "no header name"),
+    ] {
+        only_error(&top(&format!("[{name}]")), "cors.headers[0]", says);
+        only_error(&route(&format!("[If-Match, {name}]")), "routes[0].cors.headers[1]", says);
+    }
+    only_error(&good().route("cors: both").text(), "routes[0].cors", "write one of");
+    let own = good().with("identity: { headers: { X-User: sub } }");
+    only_error(&own.with("cors: { headers: [x-user] }").text(), "cors.headers[0]", "who calls");
+    let on_route = good().route("identity: { headers: { X-Staff: sub } }");
+    only_error(&on_route.with("cors: { headers: [x-staff] }").text(), "cors.headers[0]", "who calls");
+}
+
+#[test]
 fn keys_given_twice_are_all_told_with_their_own_lines() {
     let text = "public_url: https://gate.example.com\nlisten: 0.0.0.0:80\nissuers:\n  a: { url: https://a, audience: x }\n  a: { url: https://b, audience: x }\nroutes:\n  - path: /a\n    to: http://u\n    to: http://v\n";
     assert_eq!(
@@ -2862,7 +3016,8 @@ fn the_examples_of_the_documentation_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path(), "gate", &["gate.example.com"]);
     let given = |file: &Path| match file.extension().and_then(|kind| kind.to_str()) {
-        Some(kind @ ("pem" | "key")) => fs::read(folder.path().join(format!("gate.{kind}"))),
+        Some("key") => fs::read(folder.path().join("gate.key")),
+        Some("pem" | "crt") => fs::read(folder.path().join("gate.pem")),
         _ => Ok(b"0123456789abcdef".repeat(4)),
     };
     let (mut whole, mut parts) = (BTreeSet::new(), BTreeSet::new());

@@ -23,7 +23,7 @@ use tollgate::core::session::sealed::KeyRing;
 use tollgate::core::signing::SigningKey;
 use tollgate::flows::admit::{admit, read_target};
 use tollgate::flows::{Gate, Operators, Ports};
-use tollgate::io::http_client::IssuerClients;
+use tollgate::io::http_client::{Called, IssuerClients};
 use tollgate::io::key_files::new_assertion_key;
 use tollgate::io::open_store::OpenStore;
 use tollgate::io::system::{SystemClock, SystemRandomness};
@@ -58,8 +58,7 @@ impl Gateway {
         let settings = Arc::new(loaded.expect("a configuration").settings);
         let clock = Arc::new(SystemClock);
         let store = OpenStore::open(&settings.store, clock.clone()).expect("a store");
-        let issuers: Vec<_> =
-            settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
+        let issuers: Vec<_> = settings.issuers.iter().map(|issuer| Called::from(&**issuer)).collect();
         let revocations = Arc::new(Revocations::new([7; 16]));
         revocations.mark_complete();
         let assertions = settings.identity.assertion_keys.as_ref().map(|_| {
@@ -79,7 +78,7 @@ impl Gateway {
         let ports = Ports {
             clock,
             random: Arc::new(SystemRandomness),
-            http: Arc::new(IssuerClients::new(&issuers).expect("clients")),
+            http: Arc::new(IssuerClients::new(issuers).expect("clients")),
             store: store.store.clone(),
             revocations,
             revocation_log: store.revocations.clone(),

@@ -20,7 +20,7 @@ use crate::core::token::jwt::Unverified;
 use crate::flows::explain::{Explanation, Outcome, Step, Verdict, explain};
 use crate::flows::keep_keys_fresh::Means;
 use crate::flows::ports::{Clock, HttpClient};
-use crate::io::http_client::IssuerClients;
+use crate::io::http_client::{Called, IssuerClients};
 use crate::io::system::SystemClock;
 use crate::state::live::Live;
 use crate::state::metrics::Metrics;
@@ -113,10 +113,9 @@ struct Asked {
 impl Asked {
     fn explained(&self, settings: Settings) -> Result<(String, u8), String> {
         crate::io::install_crypto_providers();
-        let issuers: Vec<_> =
-            settings.issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
+        let issuers = settings.issuers.iter().map(|issuer| Called::from(&**issuer));
         let http: Arc<dyn HttpClient> =
-            Arc::new(IssuerClients::new(&issuers).map_err(|error| error.to_string())?);
+            Arc::new(IssuerClients::new(issuers).map_err(|error| error.to_string())?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Metrics::new().map_err(|error| error.to_string())?;
         let means = Means { http: &http, clock: &clock, metrics: &metrics };

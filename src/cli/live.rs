@@ -11,7 +11,7 @@ use crate::config::settings::Settings;
 use crate::flows::ask_issuer::{ask_issuer, ask_transmitter};
 use crate::flows::keep_keys_fresh::Means;
 use crate::flows::ports::{Clock, HttpClient};
-use crate::io::http_client::IssuerClients;
+use crate::io::http_client::{Called, IssuerClients};
 use crate::io::system::SystemClock;
 use crate::io::{store, upstream_reach};
 use crate::state::live::Live;
@@ -45,9 +45,9 @@ pub(super) fn run(settings: Settings, around: &mut Surroundings<'_>) -> u8 {
 /// Everybody's answer, in the order of the file.
 fn ask(settings: Settings) -> Result<Vec<Told>, String> {
     crate::io::install_crypto_providers();
-    let issuers: Vec<_> =
-        settings.called().iter().map(|called| (called.name.clone(), called.ca.clone())).collect();
-    let clients = Arc::new(IssuerClients::new(&issuers).map_err(|error| error.to_string())?);
+    let called = settings.called();
+    let called = called.iter().map(|called| Called::from(&**called));
+    let clients = Arc::new(IssuerClients::new(called).map_err(|error| error.to_string())?);
     let http: Arc<dyn HttpClient> = clients.clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Metrics::new().map_err(|error| error.to_string())?;

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::config::certificates;
 use crate::config::introspection;
 use crate::config::names::valid_name;
 use crate::config::network::{Network, issuer_url};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
+use crate::config::way;
 use crate::core::ids::IssuerName;
 use crate::core::token::jwks::KeySet;
 use crate::core::token::kind::is_of_other_tokens;
@@ -75,7 +78,13 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let is_discovered = !["jwks_uri", "jwks_file", "shared_secret"].iter().any(|key| keys.has(key));
     let introspection = introspection::read(keys, is_discovered, network);
     let is_asked = |key| key != "keys_refresh" && keys.has("introspection");
-    for key in ["timeout", "ca", "keys_refresh"] {
+    let mut others = source.as_ref().map(named_urls).unwrap_or_default();
+    others.extend(
+        introspection.as_ref().and_then(|asked| Some(("introspection.endpoint", asked.endpoint.as_ref()?))),
+    );
+    let own = iss.as_deref().and_then(|iss| Url::parse(iss).ok());
+    let way = way::read(keys, own.as_ref(), &others);
+    for key in ["timeout", "ca", "keys_refresh"].into_iter().chain(way::KEYS) {
         if keys.has(key) && (shared || keys.has("jwks_file")) && !is_asked(key) {
             keys.wrong(
                 key,
@@ -101,6 +110,7 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         keys: source?,
         timeout,
         ca,
+        way: way?,
         keys_refresh,
         introspection,
         signs_in: false,
@@ -171,6 +181,15 @@ fn key_source(keys: &Keys<'_>, network: &Network, algorithms: &[Algorithm]) -> O
         (_, _, Some(file), _) => file,
         (_, _, _, Some(secret)) => secret,
         (None, None, None, None) => Some(KeySource::Discovery(None)),
+    }
+}
+
+/// The URLs that say where the keys come from, each with its key.
+pub(super) fn named_urls(source: &KeySource) -> Vec<(&'static str, &Url)> {
+    match source {
+        KeySource::Discovery(Some(url)) => vec![("discovery", url)],
+        KeySource::JwksUri(url) => vec![("jwks_uri", url)],
+        KeySource::Discovery(None) | KeySource::JwksFile { .. } | KeySource::SharedSecret(_) => Vec::new(),
     }
 }
 

@@ -5,8 +5,8 @@
 //! - `schema`: the keys that there are; `walk`: the tree against them
 //! - `machine`: the environment and the addresses that it is read on
 //! - `read`, `expand`, `values`: one scalar, one variable, one duration; `names`: what operators call things
-//! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `clients`,
-//!   `registration`, `login`, `native_clients`, `cookies`, `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`,
+//! - `network`, `addresses`, `admin`, `listeners`, `certificates`, `validity`, `issuers`, `introspection`, `way`, `clients`,
+//!   `registration`, `login`, `native_clients`, `cookies`, `cors`, `keys`, `sessions`, `store`, `identity`, `signals`, `upstreams`,
 //!   `routes`, `route_claims`, `route_paths`, `route_resources`, `route_sessions`: what each part means and what contradicts
 //!   it; `route_context`: what routes are read against; `resolve`: all parts in order
 //! - `settings`: what comes out of it
@@ -28,6 +28,7 @@ mod anchors;
 mod certificates;
 mod clients;
 mod cookies;
+mod cors;
 mod expand;
 mod identity;
 mod introspection;
@@ -57,6 +58,7 @@ mod upstreams;
 mod validity;
 mod values;
 mod walk;
+mod way;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

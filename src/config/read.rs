@@ -128,8 +128,18 @@ impl<'a> Keys<'a> {
         self.reader.report.wrong(&self.place_of(key), message);
     }
 
+    /// At a place that was noted before.
+    pub(super) fn wrong_at(&self, place: &Place, message: impl Into<String>) {
+        self.reader.report.wrong(place, message);
+    }
+
     pub(super) fn warn(&self, key: &str, message: impl Into<String>) {
         self.reader.report.warn(&self.place_of(key), message);
+    }
+
+    /// Whether a variable of this name is set, to anything.
+    pub(super) fn is_in_environment(&self, name: &str) -> bool {
+        self.reader.machine.variable(name).is_some_and(|held| !held.is_empty())
     }
 
     /// All that were noted by [`Value::shows`] so far, but for those below `key`.

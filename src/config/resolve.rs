@@ -3,7 +3,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderName;
+
 use crate::config::clients;
+use crate::config::cors::Allowed;
 use crate::config::identity;
 use crate::config::issuers;
 use crate::config::network::Network;
@@ -14,7 +17,9 @@ use crate::config::sessions;
 use crate::config::settings::Settings;
 use crate::config::signals;
 use crate::config::store;
+use crate::config::way;
 use crate::core::cors::Sharing;
+use crate::core::identity_headers::ReservedHeaders;
 
 /// `None` where something that everything needs could not be read; the report says what.
 pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Settings> {
@@ -37,7 +42,9 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let clients = clients::finish(clients, &mut issuers);
     let around = signals::SignalContext { network: &network, issuers: &issuers, issuer_names: &issuer_names };
     let signals = signals::read(root, &around);
+    way::warn_of_environment(root, &issuers, &signals);
     let native_names: Vec<&str> = clients.native.iter().map(|client| client.name.as_str()).collect();
+    let cors = Allowed::read(root);
     let around = RouteContext {
         network: &network,
         issuers: &issuers,
@@ -47,11 +54,14 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         clients: &clients.known,
         pages: &clients.pages,
         natives: &native_names,
+        cors: &cors,
     };
     let (routes, upstreams) = routes::read(root, &around, &mut identity);
     let sessions_of_clients = clients.pages.iter().filter_map(|client| client.session.as_ref());
-    let sharing = Sharing { credentials: true, ..routes::sharing(&clients.pages, sessions_of_clients) };
-    Some(Settings {
+    let headers = cors.everywhere().to_vec();
+    let sharing =
+        Sharing { credentials: true, ..routes::sharing(&clients.pages, sessions_of_clients, headers) };
+    let settings = Settings {
         public_url: network.public_url?,
         listen,
         admin: network.admin,
@@ -74,7 +84,9 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         certificates: root.certificates_beside("listen"),
         shown,
         reads: OnceLock::new(),
-    })
+    };
+    cors.check(root, &ReservedHeaders::new(settings.identity_names().map(HeaderName::as_str)));
+    Some(settings)
 }
 
 fn names<'a>(root: &Keys<'a>, key: &str) -> Vec<&'a str> {

@@ -1,5 +1,6 @@
 //! What the routes are read against: all that comes before them in the file.
 
+use crate::config::cors::Allowed;
 use crate::config::network::Network;
 use crate::config::settings::{Client, Issuer};
 use crate::core::ids::IssuerName;
@@ -19,4 +20,6 @@ pub(super) struct RouteContext<'a> {
     pub(super) pages: &'a [Client],
     /// The names of the others.
     pub(super) natives: &'a [&'a str],
+    /// What pages may send.
+    pub(super) cors: &'a Allowed,
 }

@@ -25,7 +25,7 @@ use crate::core::route::path::PathPattern;
 use crate::core::route::policy::{Access, Requirements};
 use crate::core::route::resource::Resource;
 use crate::core::route::table::{HostPattern, RouteTable};
-use crate::core::route::{CorsSpeaker, Dpop, Route};
+use crate::core::route::{Dpop, Route};
 
 /// The routes in the file's order, and the upstreams that they lead to, each once.
 pub(super) fn read(
@@ -107,8 +107,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let name = keys.text("name").unwrap_or_default();
     let words = [("allowed", Dpop::Allowed), ("required", Dpop::Required)];
     let dpop = keys.word("dpop", &words, Dpop::Allowed);
-    let words = [("gateway", CorsSpeaker::Gateway), ("upstream", CorsSpeaker::Upstream)];
-    let cors = keys.word("cors", &words, CorsSpeaker::Gateway);
+    let (cors, headers) = around.cors.of_route(keys);
     let report_only = keys.flag("report_only");
     if report_only {
         keys.warn(
@@ -132,6 +131,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let sharing = sharing(
         around.pages.iter().filter(|client| access.takes(&client.issuer, &client.client_id)),
         with_cookie,
+        headers,
     );
     is_host_read.then_some(())?;
     Some(Route {
@@ -151,10 +151,12 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     })
 }
 
-/// With the pages of these clients; where the cookie of `session` may be used, with what that needs.
+/// With the pages of these clients; where the cookie of `session` may be used, with what that needs. `headers`: what they may
+/// send beside what they always may.
 pub(super) fn sharing<'a>(
     clients: impl IntoIterator<Item = &'a Client>,
     session: impl IntoIterator<Item = &'a SessionMode>,
+    headers: Vec<HeaderName>,
 ) -> Sharing {
     let mut csrf_headers: Vec<HeaderName> = Vec::new();
     for header in session.into_iter().map(|session| &session.csrf_header) {
@@ -168,7 +170,7 @@ pub(super) fn sharing<'a>(
             origins.push(origin.clone());
         }
     }
-    Sharing { origins, credentials: !csrf_headers.is_empty(), csrf_headers }
+    Sharing { origins, credentials: !csrf_headers.is_empty(), csrf_headers, headers }
 }
 
 fn host(value: &Value<'_>) -> Option<HostPattern> {

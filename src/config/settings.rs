@@ -1,9 +1,13 @@
 //! What was asked, parsed: no optional value that has a default, no name that is not resolved, no
 //! file that is not read. Nothing behind this module sees YAML.
+//!
+//! - `clients`: the applications; `signals`: transmitters of shared signals
+//! - `store`: what is kept where; `way`: how an issuer is reached
 
 mod clients;
 mod signals;
 mod store;
+mod way;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +39,7 @@ pub use clients::{
 };
 pub use signals::{Signal, SignalKeys};
 pub use store::{OnOutage, Redis, RedisCredentials, RedisServer, RedisTls, Store, Topology};
+pub use way::{Detour, HostPort, Proxy, ProxyCredentials, Way};
 
 /// One whole configuration.
 #[derive(Debug)]
@@ -189,6 +194,7 @@ pub struct Issuer {
     pub timeout: Duration,
     /// Certificates (PEM) trusted for it, instead of the system's.
     pub ca: Option<Vec<u8>>,
+    pub way: Way,
     /// How often its keys are fetched again.
     pub keys_refresh: Duration,
     /// How it is asked about opaque tokens; `None`: they are refused.

@@ -9,11 +9,12 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::admin;
-use crate::config::issuers::{ca, jwks_file, one_source};
+use crate::config::issuers::{ca, jwks_file, named_urls, one_source};
 use crate::config::names::{unknown, valid_name};
 use crate::config::network::{Network, issuer_url};
 use crate::config::read::{Keys, Value};
-use crate::config::settings::{Issuer, KeySource, Signal, SignalKeys};
+use crate::config::settings::{Issuer, KeySource, Signal, SignalKeys, Way};
+use crate::config::way;
 use crate::core::ids::{IssuerName, SignalName};
 use crate::core::metadata::ssf_location;
 use crate::core::token::security_event::SignalRules;
@@ -21,6 +22,7 @@ use crate::core::token::security_event::event::EventType;
 use crate::core::token::{Algorithm, ClaimNames, TokenRules};
 
 const SECOND: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
 const KEYS_REFRESH: Duration = Duration::from_secs(600);
 
@@ -67,11 +69,16 @@ fn signal(name: &str, keys: &Keys<'_>, around: &SignalContext<'_>) -> Option<Sig
     let iss = issuer.as_ref().map(|(text, _)| text.as_str());
     let known = around.issuers.iter().find(|issuer| Some(issuer.rules.iss.as_str()) == iss);
     let source = key_source(keys, issuer.as_ref().map(|(_, url)| url), known, around.network);
-    let timeout = keys.duration("timeout", 5 * SECOND, SECOND / 10..=60 * SECOND);
+    let timeout = keys.duration("timeout", TIMEOUT, SECOND / 10..=60 * SECOND);
     let ca = keys.get("ca").and_then(|value| ca(&value));
     let is_called =
         matches!(source, Some(Source::Own(KeySource::Discovery(_) | KeySource::JwksUri(_))) | None);
-    for key in ["timeout", "ca"] {
+    let others = match &source {
+        Some(Source::Own(source)) => named_urls(source),
+        _ => Vec::new(),
+    };
+    let way = way::read(keys, issuer.as_ref().map(|(_, url)| url), &others);
+    for key in ["timeout", "ca"].into_iter().chain(way::KEYS) {
         if keys.has(key) && !is_called {
             keys.wrong(
                 key,
@@ -89,7 +96,7 @@ fn signal(name: &str, keys: &Keys<'_>, around: &SignalContext<'_>) -> Option<Sig
         Source::Own(source) => {
             let algorithms: Vec<_> =
                 Algorithm::ALL.into_iter().filter(|one| one.least_secret().is_none()).collect();
-            let called = called(name, &iss, &algorithms, source, timeout, ca);
+            let called = Issuer { timeout, ca, way: way?, ..called(name, &iss, &algorithms, source) };
             (SignalKeys::Own(called.into()), algorithms, CLOCK_SKEW)
         }
     };
@@ -156,14 +163,7 @@ fn key_source<'a>(
 }
 
 /// Whom to ask for keys. None of its tokens counts as an access token: it is no issuer.
-fn called(
-    name: &str,
-    iss: &str,
-    algorithms: &[Algorithm],
-    keys: KeySource,
-    timeout: Duration,
-    ca: Option<Vec<u8>>,
-) -> Issuer {
+fn called(name: &str, iss: &str, algorithms: &[Algorithm], keys: KeySource) -> Issuer {
     // No issuer can have this name.
     let name = IssuerName::new(format!("signals/{name}"));
     let rules = TokenRules {
@@ -181,8 +181,9 @@ fn called(
         name,
         rules,
         keys,
-        timeout,
-        ca,
+        timeout: TIMEOUT,
+        ca: None,
+        way: Way::default(),
         keys_refresh: KEYS_REFRESH,
         introspection: None,
         signs_in: false,

@@ -3,7 +3,7 @@
 use crate::config::Loaded;
 use crate::config::settings::{
     Balance, Client, ClientCertificates, ClientCredential, Identity, Issuer, KeySource, Listener,
-    NativeClient, OnOutage, Server, Serves, Settings, Signal, SignalKeys, Store, Upstream,
+    NativeClient, OnOutage, Server, Serves, Settings, Signal, SignalKeys, Store, Upstream, Way,
 };
 use crate::config::values::{show_duration, show_size};
 use crate::core::assertion::Binding;
@@ -131,7 +131,7 @@ fn show_keys(issuer: &Issuer) -> String {
 fn show_signal(signal: &Signal, settings: &Settings) -> String {
     let keys = match &signal.keys {
         SignalKeys::OfIssuer(issuer) => format!("keys of {issuer}"),
-        SignalKeys::Own(called) => show_keys(called),
+        SignalKeys::Own(called) => show_keys(called) + &show_way(&called.way),
     };
     let proof = if signal.token.is_some() { " and a token" } else { "" };
     let rules = &signal.rules;
@@ -155,11 +155,21 @@ fn show_issuer(issuer: &Issuer) -> String {
         format!("; asked about opaque tokens, answers count for {}", show_duration(introspection.cache))
     });
     format!(
-        "{}: {}, {keys}; audience {audiences}{}",
+        "{}: {}, {keys}; audience {audiences}{}{}",
         issuer.name,
         issuer.rules.iss,
-        asked.unwrap_or_default()
+        asked.unwrap_or_default(),
+        show_way(&issuer.way)
     )
+}
+
+fn show_way(way: &Way) -> String {
+    let detour = way.detour.as_ref().map(|detour| format!("; called at {}", detour.to));
+    let proxy = way.proxy.as_ref().map(|proxy| {
+        let shown = if proxy.credentials.is_some() { ", which is shown a password" } else { "" };
+        format!("; called through the proxy {proxy}{shown}")
+    });
+    detour.unwrap_or_default() + &proxy.unwrap_or_default()
 }
 
 fn show_native_client(client: &NativeClient) -> String {

@@ -8,8 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::core::request::Origin;
 
-/// What a page may send beyond what any page may.
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, DPoP";
+/// What a page may send beyond what any page may. The last three are those of W3C Trace Context and Baggage, which pages that
+/// are traced add to each of their calls; who is believed in them is another matter (`core::forwarded`).
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, DPoP, traceparent, tracestate, baggage";
 /// What a page may read of an answer beyond what any page may.
 const EXPOSED_HEADERS: &str = "WWW-Authenticate, Retry-After, X-Request-Id, DPoP-Nonce";
 /// How long a browser remembers a preflight, in seconds.
@@ -24,6 +25,13 @@ pub struct Sharing {
     pub credentials: bool,
     /// What a page must send beside a session cookie.
     pub csrf_headers: Vec<HeaderName>,
+    /// What its requests may carry beside what they always may.
+    pub headers: Vec<HeaderName>,
+}
+
+/// Whether a page may send this header on every route.
+pub fn is_always_allowed(name: &HeaderName) -> bool {
+    ALLOWED_HEADERS.split(", ").any(|allowed| name.as_str().eq_ignore_ascii_case(allowed))
 }
 
 /// A page that may read the answer to its request.
@@ -31,7 +39,8 @@ pub struct Sharing {
 pub struct Reader {
     origin: HeaderValue,
     credentials: bool,
-    csrf_headers: Vec<HeaderName>,
+    /// What it may send beside what every such page may.
+    headers: Vec<HeaderName>,
 }
 
 impl Sharing {
@@ -40,10 +49,10 @@ impl Sharing {
         let mut origins = request.get_all(header::ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
         let listed = self.origins.iter().any(|listed| listed.is_sent_as(origin.as_bytes()));
-        listed.then(|| Reader {
-            origin: origin.clone(),
-            credentials: self.credentials,
-            csrf_headers: self.csrf_headers.clone(),
+        listed.then(|| {
+            let own = self.headers.iter().filter(|name| !self.csrf_headers.contains(name));
+            let headers = self.csrf_headers.iter().chain(own).cloned().collect();
+            Reader { origin: origin.clone(), credentials: self.credentials, headers }
         })
     }
 }
@@ -72,7 +81,7 @@ impl Reader {
         if let Ok(methods) = HeaderValue::try_from(methods) {
             headers.push((header::ACCESS_CONTROL_ALLOW_METHODS, methods));
         }
-        let more = self.csrf_headers.iter().map(HeaderName::as_str);
+        let more = self.headers.iter().map(HeaderName::as_str);
         let allowed = std::iter::once(ALLOWED_HEADERS).chain(more).collect::<Vec<_>>().join(", ");
         let allowed = HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS));
         headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, allowed));
@@ -149,7 +158,7 @@ mod tests {
     }
 
     fn sharing(credentials: bool) -> Sharing {
-        Sharing { origins: vec![Origin::parse(APP).unwrap()], credentials, csrf_headers: Vec::new() }
+        Sharing { origins: vec![Origin::parse(APP).unwrap()], credentials, ..Sharing::default() }
     }
 
     #[test]
@@ -185,7 +194,7 @@ mod tests {
             text(reader(false).preflight_headers(&[Method::GET, Method::PATCH])),
             "access-control-allow-origin: https://app.example\n\
              access-control-allow-methods: GET, PATCH\n\
-             access-control-allow-headers: Authorization, Content-Type, DPoP\n\
+             access-control-allow-headers: Authorization, Content-Type, DPoP, traceparent, tracestate, baggage\n\
              access-control-max-age: 600\n"
         );
         assert_eq!(
@@ -194,6 +203,20 @@ mod tests {
              access-control-allow-credentials: true\n\
              access-control-expose-headers: WWW-Authenticate, Retry-After, X-Request-Id, DPoP-Nonce, ETag\n"
         );
+    }
+
+    #[test]
+    fn a_page_may_send_what_is_listed_beside_what_it_always_may_each_once() {
+        let [csrf, etag] = ["x-csrf", "if-match"].map(HeaderName::from_static);
+        let sharing =
+            Sharing { csrf_headers: vec![csrf.clone()], headers: vec![etag, csrf], ..sharing(true) };
+        let headers = sharing.reader(&map(&[(header::ORIGIN, APP)])).unwrap().preflight_headers(&[]);
+        let allowed = headers.iter().find(|(name, _)| *name == header::ACCESS_CONTROL_ALLOW_HEADERS);
+        let always = "Authorization, Content-Type, DPoP, traceparent, tracestate, baggage";
+        assert_eq!(allowed.unwrap().1, format!("{always}, x-csrf, if-match"));
+        for (name, is) in [("authorization", true), ("dpop", true), ("baggage", true), ("if-match", false)] {
+            assert_eq!(is_always_allowed(&HeaderName::from_static(name)), is, "{name}");
+        }
     }
 
     #[test]

@@ -301,13 +301,15 @@ async fn send(
     // The wall clock may be set meanwhile.
     let began = Instant::now();
     let result = gate.http.send(&issuer.settings.name, request, bounds).await;
-    gate.metrics.as_called(&issuer.settings.name, endpoint, began.elapsed());
+    let fault = result.as_ref().err().map(|fault| fault.label());
+    gate.metrics.as_called(&issuer.settings.name, endpoint, began.elapsed(), fault);
     result
 }
 
 const fn said(fault: HttpFault) -> &'static str {
     match fault {
         HttpFault::Connect => "no connection to the AS could be made",
+        HttpFault::Proxy => "the proxy on the way to the AS opened no tunnel",
         HttpFault::Deadline => "the AS did not answer within the deadline",
         HttpFault::Broken => "the connection to the AS broke before its answer was complete",
         HttpFault::TooLarge => "the AS's answer is larger than a token endpoint's can be",

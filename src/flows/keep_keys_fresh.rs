@@ -394,7 +394,10 @@ impl Fetch {
                 Ok(endpoints) => return Ok(Found { endpoints, rest: places.next() }),
                 Err(fault) => {
                     errors.push(format!("{url}: {fault}"));
-                    if matches!(fault, Fault::Http(HttpFault::Connect | HttpFault::Deadline)) {
+                    if matches!(
+                        fault,
+                        Fault::Http(HttpFault::Connect | HttpFault::Proxy | HttpFault::Deadline)
+                    ) {
                         break; // the next place is on the same server
                     }
                 }
@@ -418,7 +421,8 @@ impl Fetch {
         let bounds = Bounds { deadline: self.settings().timeout, answer_bytes };
         let began = Instant::now();
         let answer = self.http.send(self.name(), request, bounds).await;
-        self.metrics.as_called(self.name(), endpoint, began.elapsed());
+        let fault = answer.as_ref().err().map(|fault| fault.label());
+        self.metrics.as_called(self.name(), endpoint, began.elapsed(), fault);
         let answer = answer.map_err(Fault::Http)?;
         if answer.status() == StatusCode::OK {
             Ok(answer.into_body())

@@ -68,12 +68,32 @@ pub struct Bounds {
 pub enum HttpFault {
     #[error("no connection could be made")]
     Connect,
+    #[error("the proxy on the way there opened no tunnel")]
+    Proxy,
     #[error("no complete answer within the deadline")]
     Deadline,
     #[error("the connection broke before the answer was complete")]
     Broken,
     #[error("the answer is larger than allowed")]
     TooLarge,
+}
+
+impl HttpFault {
+    /// The label `reason` of `as_call_failures_total`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Proxy => "proxy",
+            Self::Deadline => "deadline",
+            Self::Broken => "broken",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    /// Whether nothing of the call can have reached the server.
+    pub const fn is_before_the_call(self) -> bool {
+        matches!(self, Self::Connect | Self::Proxy)
+    }
 }
 
 /// What must outlive a request, and what replicas share: values under keys, each with a version and a

@@ -1,13 +1,15 @@
 //! Calls authorization servers: one pooled client for each issuer, with the certificates that the
-//! issuer is trusted by. It never repeats a request, never follows a redirect, and never reads more
-//! or waits longer than it was told to.
+//! issuer is trusted by, and the way that leads there (`connector`). It never repeats a request, never
+//! follows a redirect, and never reads more or waits longer than it was told to.
 //!
 //! Trust comes from the system's store (`ca-certificates`; `SSL_CERT_FILE` is obeyed), because that
 //! is where operators put their own authorities and where distrusted ones are removed; `ca` of an
 //! issuer replaces it.
 
+mod connector;
+
 use std::collections::HashMap;
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,9 +30,10 @@ use rustls_pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::config::settings::Issuer;
+use crate::config::settings::{Issuer, Way};
 use crate::core::ids::IssuerName;
 use crate::flows::ports::{Bounds, HttpClient, HttpFault};
+use connector::{Connector, NoTunnel};
 
 /// An idle connection is given up after this long: before the 5 s at which many servers close it, so
 /// that a POST, which is never repeated, does not meet a closing connection.
@@ -42,7 +45,32 @@ const SILENCE: Duration = Duration::from_secs(5);
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 const MAX_HEADER_FIELDS: usize = 128;
 
-type Pooled = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// How long a connection may take to be there, without TLS.
+const CONNECTING: Duration = Duration::from_secs(5);
+
+type Pooled = Client<HttpsConnector<Connector>, Full<Bytes>>;
+
+/// What a client is made of: who is called, and how.
+#[derive(Debug)]
+pub struct Called {
+    pub issuer: IssuerName,
+    /// Certificates (PEM) that are trusted; `None`: the system's.
+    pub ca: Option<Vec<u8>>,
+    pub way: Way,
+    /// How long a call may take.
+    pub timeout: Duration,
+}
+
+impl From<&Issuer> for Called {
+    fn from(issuer: &Issuer) -> Self {
+        Self {
+            issuer: issuer.name.clone(),
+            ca: issuer.ca.clone(),
+            way: issuer.way.clone(),
+            timeout: issuer.timeout,
+        }
+    }
+}
 
 /// The port [`HttpClient`] over hyper and rustls.
 pub struct IssuerClients {
@@ -53,6 +81,9 @@ struct IssuerClient {
     /// Made for the first call: the system's authorities are some hundred files, and many an issuer is never called.
     http: OnceCell<Pooled>,
     trusts: Trusts,
+    way: Way,
+    /// How long a proxy may take for a tunnel.
+    patience: Duration,
     /// The latest cause of a failure, so that each is logged once.
     last_cause: Mutex<String>,
 }
@@ -66,12 +97,10 @@ pub struct ClientSetupError {
 }
 
 impl IssuerClients {
-    /// `issuers`: each with its own trusted certificates (PEM), or `None` for the system's.
-    ///
     /// # Errors
     /// When a `ca` holds no certificate, or one that cannot be read.
-    pub fn new(issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<Self, ClientSetupError> {
-        Ok(Self { clients: ArcSwap::from_pointee(build(issuers)?) })
+    pub fn new(called: impl IntoIterator<Item = Called>) -> Result<Self, ClientSetupError> {
+        Ok(Self { clients: ArcSwap::from_pointee(build(called)?) })
     }
 
     /// What the latest fault of a call to this issuer did not say, for operators; as the log has it.
@@ -104,16 +133,19 @@ impl Trusts {
     }
 }
 
-fn build(issuers: &[(IssuerName, Option<Vec<u8>>)]) -> Result<Clients, ClientSetupError> {
+fn build(called: impl IntoIterator<Item = Called>) -> Result<Clients, ClientSetupError> {
     let system = Trusts::System(Arc::default());
-    issuers
-        .iter()
-        .map(|(name, ca)| {
+    called
+        .into_iter()
+        .map(|Called { issuer, ca, way, timeout }| {
             let own = ca.as_ref().map(|pem| own_roots(pem)).transpose();
-            let own = own.map_err(|why| ClientSetupError { issuer: name.clone(), why })?;
+            let own = own.map_err(|why| ClientSetupError { issuer: issuer.clone(), why })?;
             let trusts = own.map_or_else(|| system.clone(), |roots| Trusts::Own(Arc::new(roots)));
-            let client = IssuerClient { http: OnceCell::new(), trusts, last_cause: Mutex::default() };
-            Ok((name.clone(), Arc::new(client)))
+            // It ends before the call does, which would not say that it was the proxy.
+            let patience = CONNECTING.min(timeout.saturating_mul(4) / 5);
+            let http = OnceCell::new();
+            let client = IssuerClient { http, trusts, way, patience, last_cause: Mutex::default() };
+            Ok((issuer, Arc::new(client)))
         })
         .collect()
 }
@@ -147,7 +179,7 @@ fn own_roots(pem: &[u8]) -> Result<RootCertStore, String> {
     if roots.is_empty() { Err("the file holds no certificate in PEM form".to_owned()) } else { Ok(roots) }
 }
 
-fn pooled(roots: Arc<RootCertStore>) -> Result<Pooled, rustls::Error> {
+fn pooled(roots: Arc<RootCertStore>, way: Way, patience: Duration) -> Result<Pooled, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -156,14 +188,14 @@ fn pooled(roots: Arc<RootCertStore>) -> Result<Pooled, rustls::Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(Duration::from_secs(5)));
+    tcp.set_connect_timeout(Some(CONNECTING));
     tcp.set_tcp_user_timeout(Some(SILENCE + SILENCE));
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_http1()
         .enable_http2()
-        .wrap_connector(tcp);
+        .wrap_connector(Connector::new(tcp, way, patience));
     let client = Client::builder(TokioExecutor::new())
         .retry_canceled_requests(false)
         .set_host(true)
@@ -182,8 +214,8 @@ fn pooled(roots: Arc<RootCertStore>) -> Result<Pooled, rustls::Error> {
 
 impl HttpClient for IssuerClients {
     fn serve(&self, issuers: &[Arc<Issuer>]) -> Result<(), String> {
-        let trusted: Vec<_> = issuers.iter().map(|issuer| (issuer.name.clone(), issuer.ca.clone())).collect();
-        self.clients.store(Arc::new(build(&trusted).map_err(|error| error.to_string())?));
+        let called = issuers.iter().map(|issuer| Called::from(&**issuer));
+        self.clients.store(Arc::new(build(called).map_err(|error| error.to_string())?));
         Ok(())
     }
 
@@ -216,7 +248,13 @@ impl IssuerClient {
         let http = self.http(issuer).await?;
         let answer = http.request(request.map(Full::new)).await.map_err(|error| {
             self.log_cause(issuer, &error);
-            if error.is_connect() { HttpFault::Connect } else { HttpFault::Broken }
+            if is_of_the_proxy(&error) {
+                HttpFault::Proxy
+            } else if error.is_connect() {
+                HttpFault::Connect
+            } else {
+                HttpFault::Broken
+            }
         })?;
         let (head, body) = answer.into_parts();
         if body.size_hint().lower() > answer_bytes as u64 {
@@ -231,7 +269,7 @@ impl IssuerClient {
     async fn http(&self, issuer: &IssuerName) -> Result<&Pooled, HttpFault> {
         let made = self.http.get_or_try_init(async || {
             let roots = self.trusts.roots().await.map_err(|error| error.to_string())?;
-            pooled(roots).map_err(|error| error.to_string())
+            pooled(roots, self.way.clone(), self.patience).map_err(|error| error.to_string())
         });
         made.await.map_err(|error| {
             tracing::error!(%issuer, error, "no client can be made for this issuer");
@@ -239,7 +277,7 @@ impl IssuerClient {
         })
     }
 
-    /// What the fault does not say, for the operator: refused, unknown name, untrusted certificate.
+    /// What the fault does not say, for the operator: refused, unknown name, untrusted certificate, and on which way.
     fn log_cause(&self, issuer: &IssuerName, error: &hyper_util::client::legacy::Error) {
         let mut cause = error.to_string();
         let mut source = error.source();
@@ -247,12 +285,30 @@ impl IssuerClient {
             cause = format!("{cause}: {inner}");
             source = inner.source();
         }
+        if let (Some(proxy), false) = (&self.way.proxy, is_of_the_proxy(error)) {
+            cause = format!("{cause} (through the proxy {proxy})");
+        }
+        if let Some(detour) = &self.way.detour {
+            cause = format!("{cause} ({} is connected to at {})", detour.of, detour.to);
+        }
         let mut last = self.last_cause.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != cause {
             tracing::warn!(%issuer, cause, "a call to the authorization server failed");
             *last = cause;
         }
     }
+}
+
+/// Whether it failed before the issuer could have anything to do with it.
+fn is_of_the_proxy(error: &hyper_util::client::legacy::Error) -> bool {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if inner.is::<NoTunnel>() {
+            return true;
+        }
+        source = inner.source();
+    }
+    false
 }
 
 impl fmt::Debug for IssuerClients {
@@ -266,8 +322,13 @@ mod tests {
     use super::*;
     use crate::io::testing::{Reply, TestServer, nobody};
 
+    fn called(ca: Option<Vec<u8>>) -> Called {
+        let (issuer, timeout) = (IssuerName::new("demo"), Duration::from_secs(5));
+        Called { issuer, ca, way: Way::default(), timeout }
+    }
+
     fn client() -> IssuerClients {
-        IssuerClients::new(&[(IssuerName::new("demo"), None)]).unwrap()
+        IssuerClients::new([called(None)]).unwrap()
     }
 
     async fn send(
@@ -357,7 +418,10 @@ mod tests {
     #[test]
     fn a_ca_that_holds_no_certificate_is_an_error_that_names_its_issuer() {
         for bad in ["", "no pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            let error = IssuerClients::new(&[(IssuerName::new("corp"), Some(bad.as_bytes().to_vec()))]);
+            let error = IssuerClients::new([Called {
+                issuer: IssuerName::new("corp"),
+                ..called(Some(bad.as_bytes().to_vec()))
+            }]);
             let text = error.unwrap_err().to_string();
             assert!(text.starts_with("issuers.corp.ca: "), "{text}");
         }
@@ -393,7 +457,7 @@ mod tests {
     async fn a_server_is_trusted_by_the_issuers_ca_and_by_its_name_or_not_at_all() {
         let port = tls_server().await;
         let ca = include_bytes!("../../tests/data/tls/ca.pem").to_vec();
-        let trusting = IssuerClients::new(&[(IssuerName::new("demo"), Some(ca))]).unwrap();
+        let trusting = IssuerClients::new([called(Some(ca))]).unwrap();
         let ask = async |client: &IssuerClients, host: &str| {
             send(client, "GET", format!("https://{host}:{port}/"), 5000, 1000)
                 .await

@@ -219,6 +219,7 @@ fn is_judged_alike(before: &Issuer, now: &Issuer) -> bool {
     same_place
         && before.rules == now.rules
         && before.ca == now.ca
+        && before.way == now.way
         && before.introspection == now.introspection
 }
 
@@ -294,11 +295,14 @@ impl Issuers {
         Self { all: settings.iter().enumerate().map(state).collect() }
     }
 
-    /// Whose `ca` is another than `before` has its keys fetched again. To be called when the new one counts.
+    /// Who is to be trusted by another `ca`, or called on another way, than `before` has its keys fetched again. To be called
+    /// when the new one counts.
     pub fn doubt_changed(&self, before: &Self, now: Timestamp) {
         for issuer in &self.all {
             let was = before.by_name(&issuer.settings.name);
-            if was.is_some_and(|was| was.settings.ca != issuer.settings.ca) {
+            let is_another_way =
+                |was: &Issuer| was.ca != issuer.settings.ca || was.way != issuer.settings.way;
+            if was.is_some_and(|was| is_another_way(&was.settings)) {
                 issuer.doubt_keys(now);
             }
         }
@@ -325,6 +329,7 @@ impl Issuers {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::config::settings::Way;
     use crate::core::token::TokenRules;
     use crate::core::token::testing::rules;
 
@@ -336,6 +341,7 @@ pub(crate) mod testing {
             keys,
             timeout: Duration::from_secs(5),
             ca: None,
+            way: Way::default(),
             keys_refresh: Duration::from_secs(600),
             introspection: None,
             signs_in: false,
@@ -347,6 +353,7 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::issuer;
     use super::*;
+    use crate::config::settings::{HostPort, Proxy, Way};
     use crate::core::secret::Secret;
     use crate::core::token::testing::{ISS, NOW, jwks, keys};
     use crate::core::token::{Algorithm, TokenRules};
@@ -434,6 +441,12 @@ mod tests {
         }
     }
 
+    /// A way to the issuer that is not the straight one.
+    fn elsewhere() -> Way {
+        let proxy = Proxy { at: HostPort::new("proxy", 3128), credentials: None };
+        Way { proxy: Some(proxy), detour: None }
+    }
+
     #[test]
     fn a_reload_keeps_what_was_said_of_opaque_tokens_only_while_it_would_be_judged_alike() {
         use crate::config::settings::{ClientCredential, Introspection};
@@ -459,6 +472,7 @@ mod tests {
             Issuer { introspection: None, ..same() },
             Issuer { keys: KeySource::Discovery(Some("https://as.example/meta".parse().unwrap())), ..same() },
             Issuer { ca: Some(vec![1]), ..same() },
+            Issuer { way: elsewhere(), ..same() },
         ] {
             assert!(!kept(changed));
         }
@@ -477,11 +491,12 @@ mod tests {
         assert!(after(Issuer { timeout: Duration::from_secs(1), ..same() }));
         assert!(!after(issuer("https://other.example", KeySource::Discovery(None))));
         assert!(after(Issuer { ca: Some(vec![1]), ..same() }));
+        assert!(after(Issuer { way: elsewhere(), ..same() }));
         assert!(!after(issuer(ISS, KeySource::JwksUri("https://as.example/jwks".parse().unwrap()))));
     }
 
     #[test]
-    fn a_change_of_ca_has_the_keys_fetched_again_with_the_next_look_and_any_other_change_does_not() {
+    fn another_ca_or_way_has_the_keys_fetched_again_with_the_next_look_and_any_other_change_does_not() {
         let later = NOW.plus(Duration::from_secs(11));
         let decided = |changed: Issuer| {
             let before = Issuers::new(&[Arc::new(issuer(ISS, KeySource::Discovery(None)))], None);
@@ -492,6 +507,7 @@ mod tests {
         };
         let same = || issuer(ISS, KeySource::Discovery(None));
         assert_eq!(decided(Issuer { ca: Some(vec![1]), ..same() }), Decision::UseAndRefresh);
+        assert_eq!(decided(Issuer { way: elsewhere(), ..same() }), Decision::UseAndRefresh);
         assert_eq!(decided(Issuer { timeout: Duration::from_secs(1), ..same() }), Decision::Use);
     }
 }

@@ -41,6 +41,7 @@ pub struct Metrics {
     exchanges: IntCounterVec,
     sign_ins: IntCounterVec,
     as_request_duration: HistogramVec,
+    as_call_failures: IntCounterVec,
     keys_age: GaugeVec,
     keys_refresh: GaugeVec,
     key_fetches: IntCounterVec,
@@ -124,6 +125,11 @@ impl Metrics {
                 "Calls to an authorization server.",
                 DURATIONS,
                 &["issuer", "endpoint"],
+            )?,
+            as_call_failures: counter(
+                "as_call_failures_total",
+                "Calls to an authorization server that brought no whole answer.",
+                &["issuer", "endpoint", "reason"],
             )?,
             keys_age: registered(
                 &registry,
@@ -307,10 +313,20 @@ impl Metrics {
         self.sign_ins.with_label_values(&[client.as_str(), if ok { "ok" } else { "failed" }]).inc();
     }
 
-    pub fn as_called(&self, issuer: &IssuerName, endpoint: AsEndpoint, took: Duration) {
+    /// `fault`: why it brought no answer, where it brought none.
+    pub fn as_called(
+        &self,
+        issuer: &IssuerName,
+        endpoint: AsEndpoint,
+        took: Duration,
+        fault: Option<&'static str>,
+    ) {
         self.as_request_duration
             .with_label_values(&[issuer.as_str(), endpoint.label()])
             .observe(took.as_secs_f64());
+        if let Some(reason) = fault {
+            self.as_call_failures.with_label_values(&[issuer.as_str(), endpoint.label(), reason]).inc();
+        }
     }
 
     pub fn keys_fetched(&self, issuer: &IssuerName, ok: bool) {

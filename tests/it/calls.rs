@@ -10,9 +10,10 @@ use http::{Request, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tollgate::config::settings::Way;
 use tollgate::core::ids::IssuerName;
 use tollgate::flows::ports::{Bounds, HttpClient, HttpFault};
-use tollgate::io::http_client::IssuerClients;
+use tollgate::io::http_client::{Called, IssuerClients};
 
 use crate::support::http2_upstream::{Http2Upstream, Tls};
 use crate::support::tls::Authority;
@@ -64,7 +65,9 @@ async fn a_connection_of_http_2_that_died_in_silence_is_given_up() {
     let server = Http2Upstream::start(Some(tls)).await;
     let network = Network::before(server.address).await;
     let issuer = IssuerName::new("as");
-    let client = IssuerClients::new(&[(issuer.clone(), Some(authority.pem().into_bytes()))]).unwrap();
+    let (ca, timeout) = (Some(authority.pem().into_bytes()), Duration::from_secs(5));
+    let called = Called { issuer: issuer.clone(), ca, way: Way::default(), timeout };
+    let client = IssuerClients::new([called]).unwrap();
     let ask = async || {
         let url = format!("https://localhost:{}/token", network.address.port());
         let request = Request::post(url).body(Bytes::from_static(b"a=b")).unwrap();

@@ -8,8 +8,10 @@ use tollgate::cli::{Next, Surroundings, prepare};
 use tollgate::config::machine::Variables;
 
 use crate::support::address::Address;
+use crate::support::authorization_server::AuthorizationServer;
 use crate::support::http2_upstream::{Http2Upstream, Tls};
 use crate::support::issuer::Issuer;
+use crate::support::proxy::{Does, Proxy};
 use crate::support::redis::Server;
 use crate::support::tls::Authority;
 use crate::support::upstream::Upstream;
@@ -162,6 +164,48 @@ async fn of_a_transmitter_it_is_said_whether_its_keys_are_there_and_it_pushes() 
         away.starts_with("NO  ") && away.contains("`signals.away`") && away.contains("refused"),
         "{away}"
     );
+}
+
+#[tokio::test]
+async fn an_issuer_is_asked_on_its_way_and_what_a_proxy_says_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let identity = authority.sign(&["far.invalid", "near.invalid", "shut.invalid", "unpaid.invalid"]);
+    let server = AuthorizationServer::start(&identity, Issuer::new().jwks()).await;
+    let opens = Proxy::start(Does::Opens(server.address)).await;
+    let shut = Proxy::start(Does::Answers("HTTP/1.1 403 Forbidden\r\n\r\n")).await;
+    let unpaid = Proxy::start(Does::Answers("HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\n")).await;
+    let issuer = |name: &str, more: String| {
+        format!("  {name}: {{ url: \"https://{name}.invalid\", audience: a, ca: ca.pem, {more} }}\n")
+    };
+    let straight = issuer("near", format!("connect_to: \"{}\"", server.address));
+    let good = straight.clone() + &issuer("far", format!("proxy: \"{}\"", opens.url()));
+    let plain = Upstream::start().await;
+    let upstreams = format!("  plain: {{ url: \"{}\" }}", plain.url());
+    let config = |issuers: &str| config(issuers, &upstreams, "").replace("issuers: one", "issuers: near");
+    let (code, text) = check(folder.path(), &config(&good)).await;
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("; called at ") && text.contains("; called through the proxy http://127.0.0.1"),
+        "{text}"
+    );
+    for of in ["issuer near", "issuer far"] {
+        assert!(line(&text, of).starts_with("ok  ") && line(&text, of).contains("1 key"), "{text}");
+    }
+    let password = "username: gate, password: hunter2";
+    let bad = straight
+        + &issuer("shut", format!("proxy: \"{}\"", shut.url()))
+        + &issuer("unpaid", format!("proxy: {{ url: \"{}\", {password} }}", unpaid.url()));
+    let (code, text) = check(folder.path(), &config(&bad)).await;
+    assert_eq!(code, 1, "{text}");
+    for (of, why) in [
+        ("issuer shut", "refuses a tunnel to shut.invalid:443: it answers 403 Forbidden"),
+        ("issuer unpaid", "does not take `proxy.username` and `proxy.password`"),
+    ] {
+        assert!(line(&text, of).starts_with("NO  ") && line(&text, of).contains(why), "{text}");
+    }
+    assert!(!text.contains("hunter"), "{text}");
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ const APP: &str = "http://app.gate.localhost:3000";
 const OTHER: &str = "http://other.gate.localhost:3000";
 const EVIL: &str = "http://evil.gate.localhost:3000";
 
+/// What pages may send everywhere.
+const ALWAYS: &str = "Authorization, Content-Type, DPoP, traceparent, tracestate, baggage";
+
 async fn gateway(upstream: &Upstream) -> Gateway {
     let to = upstream.url();
     Gateway::with(&format!(
@@ -74,13 +77,60 @@ async fn preflights_are_answered_for_the_clients_that_the_route_takes() {
         }
         assert_eq!((answer.status, answer.body.len()), (204, 0));
         assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
-        assert_eq!(answer.header("access-control-allow-headers"), Some("Authorization, Content-Type, DPoP"));
+        assert_eq!(answer.header("access-control-allow-headers"), Some(ALWAYS));
         assert_eq!(answer.header("access-control-max-age"), Some("600"));
         let is_ours = path.starts_with("/oauth/");
         assert_eq!(answer.header("access-control-allow-credentials"), is_ours.then_some("true"), "{path}");
         assert_eq!(answer.header("cache-control"), is_ours.then_some("no-store"), "{path}");
     }
     assert!(upstream.received().is_empty(), "none of it reached the upstream");
+}
+
+#[tokio::test]
+async fn listed_pages_may_send_the_headers_that_are_configured_and_they_arrive() {
+    let upstream = Upstream::start().await;
+    let to = upstream.url();
+    let gateway = Gateway::with(&format!(
+        "cors: {{ headers: [Idempotency-Key] }}
+clients:
+  web-app: {{ mode: token, login: page, issuer: discovered, redirect_uri: \"http://{HOST}/back\", origins: [\"{APP}\"] }}
+routes:
+  - {{ path: /api/*, to: \"{to}\", require: {{ scope: api:read }} }}
+  - {{ path: /more/*, to: \"{to}\", cors: {{ headers: [If-Match, X-Requested-With] }} }}
+  - {{ path: /own-cors/*, to: \"{to}\", cors: upstream }}
+"
+    ))
+    .await;
+    let mut client = gateway.connect().await;
+    for (path, more) in [
+        ("/api/x", ", idempotency-key"),
+        ("/more/x", ", idempotency-key, if-match, x-requested-with"),
+        ("/oauth/token", ", idempotency-key"),
+    ] {
+        let answer = preflight(&mut client, path, APP, "POST").await;
+        let allowed = format!("{ALWAYS}{more}");
+        assert_eq!(answer.header("access-control-allow-headers"), Some(allowed.as_str()), "{path}");
+        for origin in [EVIL, "null"] {
+            let answer = preflight(&mut client, path, origin, "POST").await;
+            assert_eq!((answer.status, answer.header("access-control-allow-headers")), (403, None), "{path}");
+        }
+    }
+    assert!(upstream.received().is_empty());
+    preflight(&mut client, "/own-cors/x", APP, "POST").await;
+    assert_eq!(upstream.received().len(), 1, "its upstream says what it takes");
+    let token = gateway.bearer("alice", "api:read");
+    let fields = [
+        ("Authorization", token.as_str()),
+        ("Origin", APP),
+        ("If-Match", "\"a\""),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("baggage", "user=bob"),
+    ];
+    assert_eq!(client.get("/more/x", &fields).await.status, 200);
+    let seen = upstream.received().pop().unwrap();
+    assert_eq!((seen.header("if-match"), seen.header("baggage")), (Some("\"a\""), Some("user=bob")));
+    let trace = seen.header("traceparent").unwrap();
+    assert!(!trace.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "a page is not believed in it: {trace}");
 }
 
 #[tokio::test]

@@ -51,4 +51,5 @@ mod streams;
 mod support;
 mod unread;
 mod upstreams;
+mod ways;
 mod websocket_tokens;

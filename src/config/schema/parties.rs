@@ -1,6 +1,6 @@
 //! The table's rows for those whom Tollgate deals with: issuers and clients.
 
-use super::Form::{One, OneOrMany, Secret, Section, Values};
+use super::Form::{One, OneOrKeys, OneOrMany, Secret, Section, Values};
 use super::Need::{Default, Otherwise, Required};
 use super::{Key, key};
 
@@ -83,6 +83,20 @@ pub(super) const ISSUER: &[Key] = &[
         "Certificates (PEM) that are trusted for it, instead of the system's. After a change its keys are fetched again; those from before count until that works.",
         "tls/corp-ca.pem",
     ),
+    key(
+        "proxy",
+        OneOrKeys("a URL", PROXY),
+        Otherwise("it is called straight"),
+        "The HTTP proxy through which it is called, by a tunnel (`CONNECT`): TLS is spoken with the issuer through it, and the proxy learns host and port alone. Only `https` is called so. The environment's `HTTPS_PROXY` is not read.",
+        "http://proxy.internal:3128",
+    ),
+    key(
+        "connect_to",
+        One("a host and a port"),
+        Otherwise("where the URL says"),
+        "Where connections to the host and port of `url` really go. Only the address is another: the certificate must be for the host of the URL, and `Host` names it. What its metadata name at another host or port is called there. With `proxy` the tunnel is asked for to this address.",
+        "keycloak.svc:8443",
+    ),
     key("keys_refresh", One("a duration"), Default("10m"), "How often its keys are fetched again.", "5m"),
     key(
         "claims",
@@ -97,6 +111,25 @@ pub(super) const ISSUER: &[Key] = &[
         Otherwise("opaque tokens are refused"),
         "How it is asked about opaque tokens (RFC 7662).",
         "",
+    ),
+];
+
+/// Of an issuer and of a transmitter of signals.
+pub(super) const PROXY: &[Key] = &[
+    key("url", One("a URL"), Required, "Where it is: `http`, host and port.", "http://proxy.internal:3128"),
+    key(
+        "username",
+        One("text"),
+        Otherwise("no credentials are shown"),
+        "As whom the gateway asks it for a tunnel (`Basic`, RFC 7617), with `password`. Both go to the proxy in clear text.",
+        "tollgate",
+    ),
+    key(
+        "password",
+        Secret,
+        Otherwise("no credentials are shown"),
+        "The password of `username`.",
+        "{ file: /run/secrets/proxy }",
     ),
 ];
 

@@ -1,7 +1,8 @@
 //! The table's rows for transmitters of shared signals.
 
-use super::Form::{One, OneOrMany, Secret};
+use super::Form::{One, OneOrKeys, OneOrMany, Secret};
 use super::Need::{Default, Otherwise, Required};
+use super::parties::PROXY;
 use super::{Key, key};
 
 pub(super) const SIGNAL: &[Key] = &[
@@ -74,5 +75,19 @@ pub(super) const SIGNAL: &[Key] = &[
         Otherwise("the system's certificates"),
         "Certificates (PEM) that are trusted for it, instead of the system's. After a change its keys are fetched again; those from before count until that works.",
         "tls/corp-ca.pem",
+    ),
+    key(
+        "proxy",
+        OneOrKeys("a URL", PROXY),
+        Otherwise("it is called straight"),
+        "The HTTP proxy through which it is called, as of an issuer.",
+        "http://proxy.internal:3128",
+    ),
+    key(
+        "connect_to",
+        One("a host and a port"),
+        Otherwise("where the URL says"),
+        "Where connections to the host and port of `issuer` really go, as of an issuer.",
+        "signals.svc:8443",
     ),
 ];

@@ -97,6 +97,13 @@ pub const ROOT: &[Key] = &[
         "Where what must outlive a request is kept: a folder, made when it is missing; or, for several replicas, the URL of a Redis or Valkey; or the keys below.",
         "/var/lib/tollgate",
     ),
+    key(
+        "cors",
+        Section(CORS),
+        Otherwise("the defaults below"),
+        "What pages of the `origins` of clients may send, on every route where the gateway speaks CORS and to Tollgate's own endpoints.",
+        "",
+    ),
     key("limits", Section(LIMITS), Otherwise("the defaults below"), "How large things may be.", ""),
     key(
         "timeouts",
@@ -281,9 +288,9 @@ const ROUTE: &[Key] = &[
     ),
     key(
         "cors",
-        One("`gateway` or `upstream`"),
+        OneOrKeys("`gateway` or `upstream`", CORS),
         Default("gateway"),
-        "Who speaks CORS. `gateway`: pages of the `origins` of the route's clients may read answers, and preflights are answered here. `upstream`: preflights go on without a token, and what the upstream says stays; refusals of pages in no `origins` of the route's clients brake such pages alone (`limits.denials_per_address`).",
+        "Who speaks CORS; the keys below are for `gateway`. `gateway`: pages of the `origins` of the route's clients may read answers, and preflights are answered here. `upstream`: preflights go on without a token, and what the upstream says stays; refusals of pages in no `origins` of the route's clients brake such pages alone (`limits.denials_per_address`).",
         "upstream",
     ),
     key(
@@ -329,6 +336,15 @@ const ROUTE: &[Key] = &[
         "",
     ),
 ];
+
+/// At the top for all routes, on a route for it alone.
+const CORS: &[Key] = &[key(
+    "headers",
+    OneOrMany("a header"),
+    Otherwise("no others"),
+    "Headers that pages may send from another origin beside `Authorization`, `Content-Type`, `DPoP`, `traceparent`, `tracestate`, `baggage` and the `csrf_header` of `session` mode. Those of a route are added to those of the top.",
+    "[If-Match, Idempotency-Key]",
+)];
 
 const REQUIRE: &[Key] = &[
     key(

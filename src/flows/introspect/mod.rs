@@ -30,7 +30,7 @@ use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
 use crate::flows::call_authorization_server::{AsClient, Proof, post};
 use crate::flows::keep_keys_fresh::{Means, endpoints_by};
-use crate::flows::ports::{Bounds, Clock, HttpClient, HttpFault, Randomness};
+use crate::flows::ports::{Bounds, Clock, HttpClient, Randomness};
 use crate::flows::{Gate, brake};
 use crate::state::introspections::{Flight, Found, Introspections, Outcome, Verdict};
 use crate::state::issuer_keys::{IssuerState, Issuers};
@@ -258,11 +258,13 @@ impl Call {
         let bounds = Bounds { deadline: self.issuer.settings.timeout, answer_bytes: MAX_ANSWER };
         let began = Instant::now();
         let answer = self.http.send(&self.issuer.settings.name, request, bounds).await;
-        self.metrics.as_called(&self.issuer.settings.name, AsEndpoint::Introspection, began.elapsed());
+        let (name, endpoint) = (&self.issuer.settings.name, AsEndpoint::Introspection);
+        let fault = answer.as_ref().err().map(|fault| fault.label());
+        self.metrics.as_called(name, endpoint, began.elapsed(), fault);
         read(
             &answer.map_err(|fault| Fault {
                 why: fault.to_string(),
-                of_the_server: fault == HttpFault::Connect,
+                of_the_server: fault.is_before_the_call(),
             })?,
         )
     }

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use crate::config::settings::{Issuer, KeySource};
 use crate::core::denial::Denial;
-use crate::core::ids::IssuerName;
 use crate::core::time::Timestamp;
 use crate::core::token::freshness::Decision;
 use crate::core::token::testing::{self, NOW, TestKey, jwks, keys, with};
@@ -22,7 +21,7 @@ use crate::flows::authenticate::judge;
 use crate::flows::keep_keys_fresh::{Means, endpoints_by, look};
 use crate::flows::ports::{Clock, HttpClient};
 use crate::flows::testing::lines::Lines;
-use crate::io::http_client::IssuerClients;
+use crate::io::http_client::{Called, IssuerClients};
 use crate::io::testing::{Reply, TestServer, nobody};
 use crate::state::issuer_keys::testing::issuer;
 use crate::state::issuer_keys::{IssuerState, Issuers};
@@ -56,7 +55,7 @@ impl World {
         let stopped = Arc::new(StoppedClock(AtomicI64::new(NOW.as_millis())));
         Self {
             iss: issuer.rules.iss.clone(),
-            http: Arc::new(IssuerClients::new(&[(IssuerName::new("demo"), None)]).unwrap()),
+            http: Arc::new(IssuerClients::new([Called::from(&issuer)]).unwrap()),
             clock: stopped.clone(),
             stopped,
             metrics: Metrics::new().unwrap(),

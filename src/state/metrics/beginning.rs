@@ -76,7 +76,13 @@ impl Metrics {
         }
         forget_gone(&self.request_duration, "route", &gone.routes);
         forget_gone(&self.planted_cookies, "upstream", &gone.upstreams);
-        for series in [&self.tokens_verified, &self.key_fetches, &self.unknown_kid, &self.introspections] {
+        for series in [
+            &self.tokens_verified,
+            &self.key_fetches,
+            &self.unknown_kid,
+            &self.introspections,
+            &self.as_call_failures,
+        ] {
             forget_gone(series, "issuer", &gone.issuers);
         }
         forget_gone(&self.as_request_duration, "issuer", &gone.issuers);

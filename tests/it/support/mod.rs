@@ -8,18 +8,21 @@
 //! - `frames`: HTTP/2 frame by frame, also those that no library would send
 //! - `tls`: certificates, and clients that speak TLS and HTTP/2
 //! - `gateway`: a gateway in this process, on ports of its own
+//! - `authorization_server`: one over TLS, under whatever name it is called; `proxy`: an HTTP proxy on the way to it
 //! - `redis`: Redis servers, each a process of its own
 //! - `address`: an address that nobody else takes while nobody listens there
 //! - `alone`: a test in a process of its own, for what is measured of a process
 
 pub mod address;
 pub mod alone;
+pub mod authorization_server;
 pub mod client;
 pub mod frames;
 pub mod gateway;
 pub mod holder;
 pub mod http2_upstream;
 pub mod issuer;
+pub mod proxy;
 #[allow(dead_code)] // Sentinels and clusters are for the tests of the store alone.
 #[path = "../../../src/io/store/tests/servers.rs"]
 pub mod redis;

@@ -10,6 +10,7 @@ async fn no_outage_of_the_server_costs_the_session() {
     let html = || "<html>oops</html>".to_owned();
     let outages = [
         Instead::Fault(HttpFault::Connect),
+        Instead::Fault(HttpFault::Proxy),
         Instead::Fault(HttpFault::Deadline),
         Instead::Fault(HttpFault::Broken),
         Instead::Fault(HttpFault::TooLarge),

@@ -36,7 +36,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::config::settings::{
     ClientCredential, CookieSettings, GrantType, Introspection, Issuer, KeySource, NativeClient, SameSite,
-    Settings,
+    Settings, Way,
 };
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::{Host, Origin};
@@ -132,6 +132,7 @@ fn issuer(timeout: Duration) -> Issuer {
         keys: KeySource::Discovery(None),
         timeout,
         ca: None,
+        way: Way::default(),
         keys_refresh: Duration::from_secs(600),
         introspection: None,
         signs_in: false,

@@ -38,6 +38,7 @@ use crate::core::token::testing::{AUDIENCE, NOW, claims_at, jwks, keys, with};
 use crate::flows::admit::{admit, read_target};
 use crate::flows::authenticate::authenticate;
 use crate::flows::keep_keys_fresh::refresh_now;
+use crate::flows::ports::HttpFault;
 use crate::flows::revoke::revoke;
 use crate::flows::testing::{MemoryLog, MemoryStore};
 use crate::flows::{Operators, Ports};

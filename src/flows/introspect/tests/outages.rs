@@ -8,6 +8,7 @@ async fn whatever_is_no_answer_is_an_outage_and_says_nothing_of_the_token() {
     let raw = |status, media_type, body: &str| Says::Raw(status, media_type, body.to_owned());
     for bad in [
         Says::Fault(HttpFault::Connect),
+        Says::Fault(HttpFault::Proxy),
         Says::Fault(HttpFault::Deadline),
         Says::Fault(HttpFault::Broken),
         Says::Fault(HttpFault::TooLarge),
@@ -38,7 +39,7 @@ async fn whatever_is_no_answer_is_an_outage_and_says_nothing_of_the_token() {
         assert_eq!(denial.facts().status, 503);
         assert!(denial.retry_after().is_some());
         let of_the_server = match &bad {
-            Says::Fault(fault) => *fault == HttpFault::Connect,
+            Says::Fault(fault) => matches!(fault, HttpFault::Connect | HttpFault::Proxy),
             Says::Raw(status, ..) => *status == 401,
             _ => false,
         };
