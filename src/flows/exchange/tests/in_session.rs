@@ -4,6 +4,7 @@ mod ending;
 mod late;
 mod mended;
 mod paused;
+mod streams;
 mod told;
 
 use std::collections::HashSet;
