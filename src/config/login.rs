@@ -30,14 +30,29 @@ const OURS: [(&str, &str); 10] = [
 /// Those that would carry a whole request past ours (RFC 9101), or a token.
 const NOT_TAKEN: [&str; 4] = ["request", "request_uri", "id_token_hint", "client_secret"];
 
+/// Those of `/oauth/login` itself, which are no business of the list of what a page may add.
+const OF_LOGIN: [(&str, &str); 3] = [
+    ("return_to", "is where the sign-in leads; it goes to no authorization server"),
+    ("acr_values", "is passed on as it is, and the gateway looks whether it was done"),
+    ("max_age", "is passed on as it is, and the gateway looks whether it was done"),
+];
+/// Parameters of a sign-out that Tollgate sets itself, and where they come from.
+const OURS_AT_SIGN_OUT: [(&str, &str); 3] = [
+    ("client_id", "the client's `client_id`"),
+    ("id_token_hint", "the ID token of the session"),
+    ("post_logout_redirect_uri", "the client's `post_logout_redirect_uri`"),
+];
+
 /// Keys that mean nothing without a session.
 const OF_SESSION_MODE: [(&str, &str); 2] = [
     ("csrf_header", "no request uses a cookie, but for those to `/oauth/token`"),
     ("identity", "a request brings its own access token, and the identity is in it"),
 ];
 /// Keys that mean nothing where a page signs people in.
-const OF_GATEWAY_LOGIN: [(&str, &str); 3] = [
+const OF_GATEWAY_LOGIN: [(&str, &str); 5] = [
     ("authorize", "the page itself asks the authorization endpoint"),
+    ("authorize_from_page", "the page itself asks the authorization endpoint"),
+    ("end_session", "the page itself signs out at the authorization server"),
     ("return_to", "the page itself goes on after its sign-in"),
     ("post_logout_redirect_uri", "the page itself signs out at the authorization server"),
 ];
@@ -121,24 +136,59 @@ fn returns_to(value: &Value<'_>, text: &str) -> Option<Origin> {
     origin(value, text, right)
 }
 
-fn parameters(value: &Value<'_>) -> Vec<(String, String)> {
+/// The parameters of `key`; `reserved` says why one may not be there.
+fn parameters(
+    keys: &Keys<'_>,
+    key: &'static str,
+    reserved: impl Fn(&str) -> Option<String>,
+) -> Vec<(String, String)> {
     let mut parameters = Vec::new();
-    for (name, value) in value.named("parameter") {
+    for (name, value) in keys.get(key).map(|value| value.named("parameter")).unwrap_or_default() {
         // The table lets every map of the kind hold lists; twice the same parameter is an error there (RFC 6749 section 3.1).
         if value.is_list() {
             value.wrong("is a list; a parameter has one value (RFC 6749 section 3.1), write it as text");
             continue;
         }
         let Some(text) = value.text() else { continue };
-        if let Some((_, from)) = OURS.iter().find(|(ours, _)| *ours == name) {
-            value.wrong(format!("Tollgate sets `{name}` itself ({from}); remove it"));
-        } else if NOT_TAKEN.contains(&name) {
-            value.wrong(format!("`{name}` would take the place of our own parameters; remove it"));
-        } else {
-            parameters.push((name.to_owned(), text));
+        match reserved(name) {
+            Some(why) => value.wrong(why),
+            None => parameters.push((name.to_owned(), text)),
         }
     }
     parameters
+}
+
+/// Why a parameter may not be added to an authorization request.
+fn why_reserved(name: &str) -> Option<String> {
+    if let Some((_, from)) = OURS.into_iter().find(|(ours, _)| *ours == name) {
+        return Some(sets_itself(name, from));
+    }
+    NOT_TAKEN
+        .contains(&name)
+        .then(|| format!("`{name}` would take the place of our own parameters; remove it"))
+}
+
+fn sets_itself(name: &str, from: &str) -> String {
+    format!("Tollgate sets `{name}` itself ({from}); remove it")
+}
+
+/// Which parameters a page may add to its sign-in.
+fn from_page(keys: &Keys<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for (value, name) in keys.texts("authorize_from_page").unwrap_or_default() {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+        let of_login = OF_LOGIN.into_iter().find(|(own, _)| *own == name);
+        if let Some(why) = why_reserved(&name) {
+            value.wrong(why);
+        } else if let Some((_, why)) = of_login {
+            value.wrong(format!("`{name}` {why}; remove it"));
+        } else if name.is_empty() || !name.bytes().all(is_name) {
+            value.wrong("is no name of a parameter; write it like `login_hint`");
+        } else {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// What there is in `session` mode alone.

@@ -191,8 +191,11 @@ fn show_client(client: &Client) -> String {
     let origins: Vec<&str> = client.origins.iter().map(|origin| origin.as_str()).collect();
     let mode = if client.session.is_some() { "session" } else { "token" };
     let login = if client.login.is_some() { "the gateway signs in" } else { "the page signs in" };
+    let added = client.login.as_ref().map(|login| login.authorize_from_page.join(", "));
+    let added = added.filter(|added| !added.is_empty());
+    let added = added.map(|added| format!("; pages may add {added} to a sign-in")).unwrap_or_default();
     format!(
-        "{}: mode {mode}, of {}, {proof}, {login}, pages of {}",
+        "{}: mode {mode}, of {}, {proof}, {login}, pages of {}{added}",
         client.name,
         client.issuer,
         origins.join(", ")

@@ -217,6 +217,13 @@ pub(super) const CLIENT: &[Key] = &[
         "{ audience: https://api.example.com, prompt: consent }",
     ),
     key(
+        "authorize_from_page",
+        OneOrMany("the name of a parameter"),
+        Otherwise("none"),
+        "With sign-in by the gateway: which parameters `GET /oauth/login` passes on to the authorization endpoint where they come along with it, in place of those of `authorize`. A value has at most 512 bytes, and `prompt` is never `none`. What is not listed is dropped. Anybody may link to `/oauth/login`.",
+        "[prompt, login_hint, ui_locales]",
+    ),
+    key(
         "return_to",
         OneOrMany("an origin"),
         Otherwise("`origins`"),
@@ -229,6 +236,13 @@ pub(super) const CLIENT: &[Key] = &[
         Otherwise("the authorization server's own page"),
         "With sign-in by the gateway: where the authorization server sends browsers after a sign-out, as it is registered.",
         "https://portal.example.com/",
+    ),
+    key(
+        "end_session",
+        Values { name: "parameter", value: "text" },
+        Otherwise("nothing more"),
+        "With sign-in by the gateway: parameters for the end-session endpoint beside Tollgate's own (`client_id`, `id_token_hint`, `post_logout_redirect_uri`), for servers that want other names.",
+        "{ logout_uri: https://portal.example.com/ }",
     ),
     key(
         "identity",

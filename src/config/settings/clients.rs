@@ -43,10 +43,14 @@ pub struct Client {
 pub struct Login {
     /// Parameters for the authorization endpoint beside ours; none of ours is among them.
     pub authorize: Vec<(String, String)>,
+    /// Names of parameters that go on to it where `/oauth/login` is asked with them; none of ours is among them.
+    pub authorize_from_page: Vec<String>,
     /// Origins where a sign-in may lead beside the gateway's own.
     pub return_to: Vec<Origin>,
     /// Where the authorization server sends browsers after a sign-out.
     pub post_logout_redirect_uri: Option<String>,
+    /// Parameters for the end-session endpoint beside ours; none of ours is among them.
+    pub end_session: Vec<(String, String)>,
 }
 
 /// What a client has in `session` mode: its pages hold no token.
