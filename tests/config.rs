@@ -33,6 +33,7 @@ use tollgate::core::cors::Sharing;
 use tollgate::core::route::CorsSpeaker;
 use tollgate::core::route::identity::RouteIdentity;
 use tollgate::core::route::policy::{Access, ClaimValue, Requirements};
+use tollgate::core::session::csrf::Csrf;
 use tollgate::core::session::oauth::authentication::Audience;
 use tollgate::core::token::Algorithm;
 use tollgate::core::token::security_event::event::EventType;
@@ -1899,6 +1900,13 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
         ("authorize: { request_uri: x }", "", "clients.web.authorize.request_uri", "own parameters"),
         ("authorize: { audience: [a, b] }", "", "clients.web.authorize.audience", "has one value"),
         ("authorize: { audience: [] }", "", "clients.web.authorize.audience", "has one value"),
+        ("csrf: fetch", "", "clients.web.csrf", "fetch_metadata"),
+        (
+            "csrf: fetch_metadata, origins: \"https://app.example.com\"",
+            "",
+            "clients.web.csrf",
+            "`https://gate.example.com`), which `origins` leaves out",
+        ),
         ("authorize_from_page: state", "", "clients.web.authorize_from_page", "made anew"),
         (
             "authorize_from_page: [prompt, request]",
@@ -1937,6 +1945,16 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
     ] {
         only_error(&session(client, route), place, says);
     }
+}
+
+#[test]
+fn the_browser_s_word_does_where_the_operator_says_so_and_check_says_what_that_means() {
+    assert_eq!(settings(&session("", "")).clients[0].session.as_ref().unwrap().csrf, Csrf::Header);
+    let loaded = parse(&session("csrf: fetch_metadata", "sign_in: web")).unwrap();
+    assert_eq!(loaded.settings.clients[0].session.as_ref().unwrap().csrf, Csrf::FetchMetadata);
+    let text = config::summary::summary("x", &loaded);
+    assert!(text.contains("told apart by what browsers say of requests"), "{text}");
+    assert!(text.contains("markup that is slipped into any page of this origin"), "{text}");
 }
 
 #[test]
@@ -2022,6 +2040,7 @@ fn a_route_takes_the_session_cookie_of_one_client() {
     );
     for (key, why) in [
         ("csrf_header: X-A", "`/oauth/token`"),
+        ("csrf: fetch_metadata", "`/oauth/token`"),
         ("identity: id_token", "its own access token"),
     ] {
         let name = key.split(':').next().unwrap();

@@ -10,6 +10,7 @@ use crate::config::registration::Mode;
 use crate::config::settings::{Client, IdentityFrom, Login, SessionMode};
 use crate::core::request::Origin;
 use crate::core::session::authorization::asks_for_id_token;
+use crate::core::session::csrf::Csrf;
 
 /// Where the authorization server sends browsers after a sign-in by the gateway.
 pub(super) const CALLBACK: &str = "/oauth/callback";
@@ -44,7 +45,8 @@ const OURS_AT_SIGN_OUT: [(&str, &str); 3] = [
 ];
 
 /// Keys that mean nothing without a session.
-const OF_SESSION_MODE: [(&str, &str); 2] = [
+const OF_SESSION_MODE: [(&str, &str); 3] = [
+    ("csrf", "no request uses a cookie, but for those to `/oauth/token`"),
     ("csrf_header", "no request uses a cookie, but for those to `/oauth/token`"),
     ("identity", "a request brings its own access token, and the identity is in it"),
 ];
@@ -81,7 +83,11 @@ pub(super) fn is_by_page(keys: &Keys<'_>, mode: Mode) -> bool {
 }
 
 pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
-    let authorize = keys.get("authorize").map(|value| parameters(&value)).unwrap_or_default();
+    let authorize = parameters(keys, "authorize", why_reserved);
+    let end_session = parameters(keys, "end_session", |name| {
+        let (_, from) = OURS_AT_SIGN_OUT.into_iter().find(|(ours, _)| *ours == name)?;
+        Some(sets_itself(name, from))
+    });
     let return_to = keys.texts("return_to").unwrap_or_default();
     let return_to = return_to.iter().filter_map(|(value, text)| returns_to(value, text)).collect();
     let after_logout = keys.get("post_logout_redirect_uri").and_then(|value| {
@@ -92,7 +98,13 @@ pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
         }
         is_safe.then_some(text)
     });
-    Login { authorize, return_to, post_logout_redirect_uri: after_logout }
+    Login {
+        authorize,
+        authorize_from_page: from_page(keys),
+        return_to,
+        post_logout_redirect_uri: after_logout,
+        end_session,
+    }
 }
 
 /// The callback is the gateway's own, where the cookie of the sign-in is; a client may have one of its own there.
@@ -192,7 +204,12 @@ fn from_page(keys: &Keys<'_>) -> Vec<String> {
 }
 
 /// What there is in `session` mode alone.
-pub(super) fn session(keys: &Keys<'_>, scope: Option<&str>) -> SessionMode {
+pub(super) fn session(
+    keys: &Keys<'_>,
+    scope: Option<&str>,
+    network: &Network,
+    origins: &[Origin],
+) -> SessionMode {
     if keys.has("accept_any_access_token") {
         keys.wrong(
             "accept_any_access_token",
@@ -207,7 +224,30 @@ pub(super) fn session(keys: &Keys<'_>, scope: Option<&str>) -> SessionMode {
     if identity == IdentityFrom::IdToken && !asks_for_id_token(scope) {
         keys.wrong("identity", "`id_token`: without `openid` in `scope` there is no ID token; add it");
     }
-    SessionMode { csrf_header: csrf_header(keys), identity }
+    SessionMode { csrf_header: csrf_header(keys), csrf: csrf(keys, network, origins), identity }
+}
+
+/// Only pages of the gateway's own origin are told apart without a header of theirs (Fetch Metadata Request Headers).
+fn csrf(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Csrf {
+    let words = [("header", Csrf::Header), ("fetch_metadata", Csrf::FetchMetadata)];
+    let csrf = keys.word("csrf", &words, Csrf::Header);
+    if csrf == Csrf::Header {
+        return csrf;
+    }
+    let public = network.public_url.as_ref().filter(|public| !origins.contains(public));
+    if let Some(public) = public.filter(|_| !origins.is_empty()) {
+        let public = public.as_str();
+        keys.wrong(
+            "csrf",
+            format!("`fetch_metadata`: it is for pages at `public_url` (`{public}`), which `origins` leaves out; add it there, or remove this"),
+        );
+        return Csrf::Header;
+    }
+    keys.warn(
+        "csrf",
+        "`csrf: fetch_metadata`: requests need no header of the page, so markup that is slipped into any page of this origin can ask in a person's name, by a picture, a link or a form; keep it for applications that cannot send `csrf_header`",
+    );
+    csrf
 }
 
 pub(super) fn no_session(keys: &Keys<'_>) {

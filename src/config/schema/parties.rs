@@ -252,6 +252,13 @@ pub(super) const CLIENT: &[Key] = &[
         "id_token",
     ),
     key(
+        "csrf",
+        One("`header` or `fetch_metadata`"),
+        Default("header"),
+        "In `session` mode: what shows that a page of its own makes a request. `header`: `csrf_header`. `fetch_metadata`: that, or the browser's word (`Sec-Fetch-Site: same-origin`), for applications behind `public_url` that were not written for Tollgate. Read [what that gives up](security.md#applications-that-know-nothing-of-tollgate) first.",
+        "fetch_metadata",
+    ),
+    key(
         "csrf_header",
         One("a header"),
         Default("X-CSRF"),

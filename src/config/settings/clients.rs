@@ -7,6 +7,7 @@ use http::HeaderName;
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::{Secret, SecretString};
+use crate::core::session::csrf::Csrf;
 use crate::core::session::oauth::authentication::{Audience, KeyNames};
 use crate::core::session::oauth::grant_type::GrantType;
 
@@ -58,6 +59,8 @@ pub struct Login {
 pub struct SessionMode {
     /// With the value `1` it shows that a page sends a request by script, which no foreign page can.
     pub csrf_header: HeaderName,
+    /// Whether the browser's word does where a page sends no such header.
+    pub csrf: Csrf,
     pub identity: IdentityFrom,
 }
 

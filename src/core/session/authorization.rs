@@ -27,6 +27,39 @@ pub struct AuthorizationRequest<'a> {
     pub resource: Option<&'a str>,
     /// Parameters from the configuration; none of ours is among them.
     pub more: &'a [(String, String)],
+    /// Those that the page gave, as far as it may; they come before those.
+    pub from_page: &'a [(&'a str, &'a str)],
+}
+
+/// The longest value that a page may add to a sign-in, in bytes: a hint, not a document.
+const LONGEST_FROM_PAGE: usize = 512;
+
+/// What a page adds to its sign-in, of what its client lets it. `named`: what it gave, by name.
+///
+/// # Errors
+/// [`Denial::InvalidRequest`] when one of them is not what it could be, or asks for a sign-in without the person, which
+/// can only fail where nobody is signed in, and shows a page of ours then instead of a sign-in (OpenID Connect Core 1.0
+/// section 3.1.2.1).
+pub fn from_page<'a>(
+    allowed: &'a [String],
+    named: impl Fn(&str) -> Option<&'a str>,
+) -> Result<Vec<(&'a str, &'a str)>, Denial> {
+    const VALUE: Denial = Denial::InvalidRequest(
+        "A parameter for the authorization server is too long, or has a control character.",
+    );
+    const NONE: Denial = Denial::InvalidRequest(
+        "prompt=none is not for a browser that goes to sign in. GET /oauth/session says who is signed in.",
+    );
+    let given = allowed.iter().filter_map(|name| Some((name.as_str(), named(name)?)));
+    given
+        .map(|(name, value)| match name {
+            _ if value.len() > LONGEST_FROM_PAGE || value.chars().any(char::is_control) => Err(VALUE),
+            "prompt" if value.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("none")) => {
+                Err(NONE)
+            }
+            _ => Ok((name, value)),
+        })
+        .collect()
 }
 
 /// Whether the answer must bring an ID token, where a client has this `scope` (OpenID Connect Core 1.0 section 3.1.3.3).

@@ -39,8 +39,11 @@ fn by_gateway() -> Client {
 }
 
 fn in_session_mode() -> Client {
-    let session =
-        SessionMode { csrf_header: HeaderName::from_static("x-csrf"), identity: IdentityFrom::AccessToken };
+    let session = SessionMode {
+        csrf_header: HeaderName::from_static("x-csrf"),
+        csrf: Default::default(),
+        identity: IdentityFrom::AccessToken,
+    };
     let cookie = CookieSettings { name: SESSION.into(), path: "/".into(), same_site: SameSite::Strict };
     Client { session: Some(session), cookie, accept_any_access_token: false, ..by_gateway() }
 }
