@@ -102,14 +102,17 @@ fn passes(asked: Asked<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
 /// nobody could tell the two apart. Where a route signs in, any link may lead there as it is.
 fn is_of_own_page(asked: Asked<'_>, origin: Option<&[u8]>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
     let Asked { method, headers, signs_in, .. } = asked;
-    let (mode, dest) = (only(headers, &MODE)?, only(headers, &DEST)?);
+    let (Some(mode), Some(dest)) = (only(headers, &MODE)?, only(headers, &DEST)?) else {
+        // No browser that says the one leaves out the others.
+        return Ok(false);
+    };
     let own = pages.own.filter(|own| pages.listed.contains(own));
     let is_own = own.is_some_and(|own| match origin {
         None | Some(b"null") => true,
         Some(origin) => own.is_sent_as(origin),
     });
-    let into_page = matches!(dest, Some(b"iframe" | b"frame" | b"object" | b"embed"));
-    let goes_there = reads(method) && mode == Some(b"navigate") && !into_page;
+    let into_page = matches!(dest, b"iframe" | b"frame" | b"object" | b"embed");
+    let goes_there = reads(method) && mode == b"navigate" && !into_page;
     Ok(is_own && (signs_in || !goes_there))
 }
 
@@ -143,6 +146,7 @@ mod tests {
     const CORS: (&str, &str) = ("sec-fetch-mode", "cors");
     const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
     const DOCUMENT: (&str, &str) = ("sec-fetch-dest", "document");
+    const EMPTY: (&str, &str) = ("sec-fetch-dest", "empty");
     const CSRF: (&str, &str) = ("x-csrf", "1");
     const EVENTS: (&str, &str) = ("accept", "text/event-stream");
     const LISTED: (&str, &str) = ("origin", APP);
@@ -231,6 +235,13 @@ mod tests {
                 let passes = |own| may_use_session(asked, pages(own)).is_ok();
                 assert_eq!((passes(Some(&own)), passes(None)), (true, false), "{origin:?} {csrf:?}");
             }
+            let told = [SAME, CORS, EMPTY].into_iter().chain(origin.map(|origin| ("origin", origin)));
+            let headers = map(&told.collect::<Vec<_>>());
+            let passes = |own| {
+                let pages = Pages { listed, own, csrf_header: &csrf_header, csrf: Csrf::FetchMetadata };
+                may_use_session(Asked { headers: &headers, ..asked }, pages).is_ok()
+            };
+            assert_eq!((passes(Some(&own)), passes(None)), (true, false), "{origin:?}, by its word");
         }
     }
 
@@ -290,13 +301,18 @@ mod tests {
             ("nothing at all", &[], false, false),
             ("two origins", &[OURS, OURS], false, false),
             ("a mode alone", &[OURS, CORS], false, false),
+            ("a site alone", &[SAME], false, false),
+            ("a site alone, and our own origin", &[SAME, OURS], false, false),
+            ("no destination", &[SAME, CORS], false, false),
+            ("no mode", &[SAME, ("sec-fetch-dest", "empty")], false, false),
             ("a destination alone", &[OURS, DOCUMENT], false, false),
             ("a site that is none", &[OURS, ("sec-fetch-site", "Same-Origin")], false, false),
             ("no site", &[OURS, ("sec-fetch-site", "")], false, false),
-            ("two sites", &[SAME, SAME, CORS], false, false),
-            ("two modes", &[SAME, CORS, CORS], false, false),
-            ("two destinations", &[SAME, CORS, DOCUMENT, DOCUMENT], false, false),
-            ("the header twice", &[SAME, CORS, CSRF, CSRF], false, false),
+            ("a fetch of our own page", &[SAME, CORS, EMPTY], true, true),
+            ("two sites", &[SAME, SAME, CORS, EMPTY], false, false),
+            ("two modes", &[SAME, CORS, CORS, EMPTY], false, false),
+            ("two destinations", &[SAME, CORS, EMPTY, EMPTY], false, false),
+            ("the header twice", &[SAME, CORS, EMPTY, CSRF, CSRF], false, false),
             ("the header, as ever", &[OURS, CSRF], true, true),
             ("a listed page with the header", &[SIBLING, CORS, LISTED, CSRF], true, true),
             ("a listed page without it", &[SIBLING, CORS, LISTED], false, false),
