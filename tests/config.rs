@@ -33,6 +33,7 @@ use tollgate::core::cors::Sharing;
 use tollgate::core::route::CorsSpeaker;
 use tollgate::core::route::identity::RouteIdentity;
 use tollgate::core::route::policy::{Access, ClaimValue, Requirements};
+use tollgate::core::session::csrf::Csrf;
 use tollgate::core::session::oauth::authentication::Audience;
 use tollgate::core::token::Algorithm;
 use tollgate::core::token::security_event::event::EventType;
@@ -2054,6 +2055,38 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
         ("authorize: { request_uri: x }", "", "clients.web.authorize.request_uri", "own parameters"),
         ("authorize: { audience: [a, b] }", "", "clients.web.authorize.audience", "has one value"),
         ("authorize: { audience: [] }", "", "clients.web.authorize.audience", "has one value"),
+        ("csrf: fetch", "", "clients.web.csrf", "fetch_metadata"),
+        (
+            "csrf: fetch_metadata, origins: \"https://app.example.com\"",
+            "",
+            "clients.web.csrf",
+            "`https://gate.example.com`), which `origins` leaves out",
+        ),
+        ("authorize_from_page: state", "", "clients.web.authorize_from_page", "made anew"),
+        (
+            "authorize_from_page: [prompt, request]",
+            "",
+            "clients.web.authorize_from_page[1]",
+            "own parameters",
+        ),
+        ("authorize_from_page: max_age", "", "clients.web.authorize_from_page", "as it is"),
+        ("authorize_from_page: return_to", "", "clients.web.authorize_from_page", "where the sign-in leads"),
+        ("authorize_from_page: [a, a]", "", "clients.web.authorize_from_page[1]", "in this list already"),
+        ("authorize_from_page: a b", "", "clients.web.authorize_from_page", "no name"),
+        (
+            "end_session: { client_id: x }",
+            "",
+            "clients.web.end_session.client_id",
+            "the client's `client_id`",
+        ),
+        ("end_session: { id_token_hint: x }", "", "clients.web.end_session.id_token_hint", "ID token"),
+        (
+            "end_session: { post_logout_redirect_uri: x }",
+            "",
+            "clients.web.end_session.post_logout_redirect_uri",
+            "the client's `post_logout_redirect_uri`",
+        ),
+        ("end_session: { a: [b] }", "", "clients.web.end_session.a", "has one value"),
         ("return_to: \"https://app.example.com/\"", "", "clients.web.return_to", "without path"),
         (
             "post_logout_redirect_uri: \"http://gate.example.com/\"",
@@ -2067,6 +2100,50 @@ fn a_client_in_session_mode_is_signed_in_by_the_gateway() {
     ] {
         only_error(&session(client, route), place, says);
     }
+}
+
+#[test]
+fn the_browser_s_word_does_where_the_operator_says_so_and_check_says_what_that_means() {
+    assert_eq!(settings(&session("", "")).clients[0].session.as_ref().unwrap().csrf, Csrf::Header);
+    let loaded = parse(&session("csrf: fetch_metadata", "sign_in: web")).unwrap();
+    assert_eq!(loaded.settings.clients[0].session.as_ref().unwrap().csrf, Csrf::FetchMetadata);
+    let text = config::summary::summary("x", &loaded);
+    assert!(text.contains("told apart by what browsers say of requests"), "{text}");
+    assert!(text.contains("markup that is slipped into any page of this origin"), "{text}");
+}
+
+#[test]
+fn a_client_says_what_its_pages_may_add_to_a_sign_in_and_what_goes_along_with_a_sign_out() {
+    let keys =
+        "authorize_from_page: [prompt, login_hint], end_session: { logout_uri: x, federated: \"true\" }";
+    let loaded = parse(&session(keys, "")).unwrap();
+    let login = loaded.settings.clients[0].login.as_ref().unwrap();
+    assert_eq!(login.authorize_from_page, ["prompt", "login_hint"]);
+    let more = [("logout_uri", "x"), ("federated", "true")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(login.end_session, more);
+    let text = config::summary::summary("x", &loaded);
+    assert!(text.contains("pages may add prompt, login_hint to a sign-in"), "{text}");
+}
+
+#[test]
+fn a_session_does_not_come_to_another_host_and_check_says_so() {
+    let warned = |route: &str| {
+        let loaded = parse(&session("", route)).unwrap();
+        config::summary::summary("x", &loaded).contains("the session's cookie never comes there")
+    };
+    assert!(warned("host: other.example.com"));
+    assert!(warned("host: \"*.other.example.com\""));
+    for good in
+        ["", "host: gate.example.com", "host: \"*.example.com\"", "host: other.example.com, public: true"]
+    {
+        assert!(!warned(good), "{good}");
+    }
+    let named = session("", "host: other.example.com, clients: cli").replace(
+        "routes:",
+        "  cli: { mode: native, secret: s3cret, redirect_uri: \"com.example:/in\" }\nroutes:",
+    );
+    let text = config::summary::summary("x", &parse(&named).unwrap());
+    assert!(!text.contains("never comes there"), "{text}");
 }
 
 #[test]
@@ -2142,13 +2219,18 @@ fn a_route_takes_the_session_cookie_of_one_client() {
         "routes[0].extends_session",
         "no session cookie",
     );
-    for (key, why) in [("csrf_header: X-A", "`/oauth/token`"), ("identity: id_token", "its own access token")]
-    {
+    for (key, why) in [
+        ("csrf_header: X-A", "`/oauth/token`"),
+        ("csrf: fetch_metadata", "`/oauth/token`"),
+        ("identity: id_token", "its own access token"),
+    ] {
         let name = key.split(':').next().unwrap();
         only_error(&good().client(key).text(), &format!("clients.web.{name}"), why);
     }
     for key in [
         "authorize: { prompt: login }",
+        "authorize_from_page: prompt",
+        "end_session: { logout_uri: x }",
         "return_to: \"https://app.example.com\"",
         "post_logout_redirect_uri: \"https://a.test/\"",
     ] {

@@ -155,7 +155,7 @@ impl Pages {
             false => login::redirect_uri(client, keys, around.network),
         };
         let session = match mode {
-            Mode::Session => Some(login::session(keys, scope.as_deref())),
+            Mode::Session => Some(login::session(keys, scope.as_deref(), around.network, &origins)),
             Mode::Token | Mode::Native => {
                 login::no_session(keys);
                 None

@@ -10,6 +10,7 @@ use crate::config::registration::Mode;
 use crate::config::settings::{Client, IdentityFrom, Login, SessionMode};
 use crate::core::request::Origin;
 use crate::core::session::authorization::asks_for_id_token;
+use crate::core::session::csrf::Csrf;
 
 /// Where the authorization server sends browsers after a sign-in by the gateway.
 pub(super) const CALLBACK: &str = "/oauth/callback";
@@ -30,14 +31,30 @@ const OURS: [(&str, &str); 10] = [
 /// Those that would carry a whole request past ours (RFC 9101), or a token.
 const NOT_TAKEN: [&str; 4] = ["request", "request_uri", "id_token_hint", "client_secret"];
 
+/// Those of `/oauth/login` itself, which are no business of the list of what a page may add.
+const OF_LOGIN: [(&str, &str); 3] = [
+    ("return_to", "is where the sign-in leads; it goes to no authorization server"),
+    ("acr_values", "is passed on as it is, and the gateway looks whether it was done"),
+    ("max_age", "is passed on as it is, and the gateway looks whether it was done"),
+];
+/// Parameters of a sign-out that Tollgate sets itself, and where they come from.
+const OURS_AT_SIGN_OUT: [(&str, &str); 3] = [
+    ("client_id", "the client's `client_id`"),
+    ("id_token_hint", "the ID token of the session"),
+    ("post_logout_redirect_uri", "the client's `post_logout_redirect_uri`"),
+];
+
 /// Keys that mean nothing without a session.
-const OF_SESSION_MODE: [(&str, &str); 2] = [
+const OF_SESSION_MODE: [(&str, &str); 3] = [
+    ("csrf", "no request uses a cookie, but for those to `/oauth/token`"),
     ("csrf_header", "no request uses a cookie, but for those to `/oauth/token`"),
     ("identity", "a request brings its own access token, and the identity is in it"),
 ];
 /// Keys that mean nothing where a page signs people in.
-const OF_GATEWAY_LOGIN: [(&str, &str); 3] = [
+const OF_GATEWAY_LOGIN: [(&str, &str); 5] = [
     ("authorize", "the page itself asks the authorization endpoint"),
+    ("authorize_from_page", "the page itself asks the authorization endpoint"),
+    ("end_session", "the page itself signs out at the authorization server"),
     ("return_to", "the page itself goes on after its sign-in"),
     ("post_logout_redirect_uri", "the page itself signs out at the authorization server"),
 ];
@@ -66,7 +83,11 @@ pub(super) fn is_by_page(keys: &Keys<'_>, mode: Mode) -> bool {
 }
 
 pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
-    let authorize = keys.get("authorize").map(|value| parameters(&value)).unwrap_or_default();
+    let authorize = parameters(keys, "authorize", why_reserved);
+    let end_session = parameters(keys, "end_session", |name| {
+        let (_, from) = OURS_AT_SIGN_OUT.into_iter().find(|(ours, _)| *ours == name)?;
+        Some(sets_itself(name, from))
+    });
     let return_to = keys.texts("return_to").unwrap_or_default();
     let return_to = return_to.iter().filter_map(|(value, text)| returns_to(value, text)).collect();
     let after_logout = keys.get("post_logout_redirect_uri").and_then(|value| {
@@ -77,7 +98,13 @@ pub(super) fn read(keys: &Keys<'_>, network: &Network) -> Login {
         }
         is_safe.then_some(text)
     });
-    Login { authorize, return_to, post_logout_redirect_uri: after_logout }
+    Login {
+        authorize,
+        authorize_from_page: from_page(keys),
+        return_to,
+        post_logout_redirect_uri: after_logout,
+        end_session,
+    }
 }
 
 /// The callback is the gateway's own, where the cookie of the sign-in is; a client may have one of its own there.
@@ -121,28 +148,68 @@ fn returns_to(value: &Value<'_>, text: &str) -> Option<Origin> {
     origin(value, text, right)
 }
 
-fn parameters(value: &Value<'_>) -> Vec<(String, String)> {
+/// The parameters of `key`; `reserved` says why one may not be there.
+fn parameters(
+    keys: &Keys<'_>,
+    key: &'static str,
+    reserved: impl Fn(&str) -> Option<String>,
+) -> Vec<(String, String)> {
     let mut parameters = Vec::new();
-    for (name, value) in value.named("parameter") {
+    for (name, value) in keys.get(key).map(|value| value.named("parameter")).unwrap_or_default() {
         // The table lets every map of the kind hold lists; twice the same parameter is an error there (RFC 6749 section 3.1).
         if value.is_list() {
             value.wrong("is a list; a parameter has one value (RFC 6749 section 3.1), write it as text");
             continue;
         }
         let Some(text) = value.text() else { continue };
-        if let Some((_, from)) = OURS.iter().find(|(ours, _)| *ours == name) {
-            value.wrong(format!("Tollgate sets `{name}` itself ({from}); remove it"));
-        } else if NOT_TAKEN.contains(&name) {
-            value.wrong(format!("`{name}` would take the place of our own parameters; remove it"));
-        } else {
-            parameters.push((name.to_owned(), text));
+        match reserved(name) {
+            Some(why) => value.wrong(why),
+            None => parameters.push((name.to_owned(), text)),
         }
     }
     parameters
 }
 
+/// Why a parameter may not be added to an authorization request.
+fn why_reserved(name: &str) -> Option<String> {
+    if let Some((_, from)) = OURS.into_iter().find(|(ours, _)| *ours == name) {
+        return Some(sets_itself(name, from));
+    }
+    NOT_TAKEN
+        .contains(&name)
+        .then(|| format!("`{name}` would take the place of our own parameters; remove it"))
+}
+
+fn sets_itself(name: &str, from: &str) -> String {
+    format!("Tollgate sets `{name}` itself ({from}); remove it")
+}
+
+/// Which parameters a page may add to its sign-in.
+fn from_page(keys: &Keys<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for (value, name) in keys.texts("authorize_from_page").unwrap_or_default() {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+        let of_login = OF_LOGIN.into_iter().find(|(own, _)| *own == name);
+        if let Some(why) = why_reserved(&name) {
+            value.wrong(why);
+        } else if let Some((_, why)) = of_login {
+            value.wrong(format!("`{name}` {why}; remove it"));
+        } else if name.is_empty() || !name.bytes().all(is_name) {
+            value.wrong("is no name of a parameter; write it like `login_hint`");
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// What there is in `session` mode alone.
-pub(super) fn session(keys: &Keys<'_>, scope: Option<&str>) -> SessionMode {
+pub(super) fn session(
+    keys: &Keys<'_>,
+    scope: Option<&str>,
+    network: &Network,
+    origins: &[Origin],
+) -> SessionMode {
     if keys.has("accept_any_access_token") {
         keys.wrong(
             "accept_any_access_token",
@@ -157,7 +224,30 @@ pub(super) fn session(keys: &Keys<'_>, scope: Option<&str>) -> SessionMode {
     if identity == IdentityFrom::IdToken && !asks_for_id_token(scope) {
         keys.wrong("identity", "`id_token`: without `openid` in `scope` there is no ID token; add it");
     }
-    SessionMode { csrf_header: csrf_header(keys), identity }
+    SessionMode { csrf_header: csrf_header(keys), csrf: csrf(keys, network, origins), identity }
+}
+
+/// Only pages of the gateway's own origin are told apart without a header of theirs (Fetch Metadata Request Headers).
+fn csrf(keys: &Keys<'_>, network: &Network, origins: &[Origin]) -> Csrf {
+    let words = [("header", Csrf::Header), ("fetch_metadata", Csrf::FetchMetadata)];
+    let csrf = keys.word("csrf", &words, Csrf::Header);
+    if csrf == Csrf::Header {
+        return csrf;
+    }
+    let public = network.public_url.as_ref().filter(|public| !origins.contains(public));
+    if let Some(public) = public.filter(|_| !origins.is_empty()) {
+        let public = public.as_str();
+        keys.wrong(
+            "csrf",
+            format!("`fetch_metadata`: it is for pages at `public_url` (`{public}`), which `origins` leaves out; add it there, or remove this"),
+        );
+        return Csrf::Header;
+    }
+    keys.warn(
+        "csrf",
+        "`csrf: fetch_metadata`: requests need no header of the page, so markup that is slipped into any page of this origin can ask in a person's name, by a picture, a link or a form; keep it for applications that cannot send `csrf_header`",
+    );
+    csrf
 }
 
 pub(super) fn no_session(keys: &Keys<'_>) {

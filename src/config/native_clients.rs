@@ -14,12 +14,15 @@ use crate::config::registration::{
 use crate::config::settings::{GrantType, NativeClient};
 
 /// Keys of clients whose pages run in browsers, and why they mean nothing here.
-const OF_PAGES: [(&str, &str); 11] = [
+const OF_PAGES: [(&str, &str); 14] = [
     ("login", "the application signs its user in itself"),
     ("authorize", "the application signs its user in itself"),
+    ("authorize_from_page", "the application signs its user in itself"),
     ("return_to", "the application signs its user in itself"),
+    ("end_session", "the application signs its user out itself"),
     ("post_logout_redirect_uri", "the application signs its user out itself"),
     ("identity", "there is no session here"),
+    ("csrf", "no cookie is used"),
     ("csrf_header", "no cookie is used"),
     ("origins", "no browser's page uses it"),
     ("cookie", "there is no cookie"),

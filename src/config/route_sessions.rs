@@ -43,6 +43,9 @@ pub(super) fn read(
         (false, true) => of_public(keys, around, &taken),
         (false, false) => only(keys, &taken),
     };
+    if let Some(client) = client.filter(|_| !named && !is_public) {
+        warn_of_host(keys, around, host, client);
+    }
     let extends = keys.get("extends_session");
     let counts = extends.as_ref().is_none_or(crate::config::read::Value::flag);
     if let (Some(value), None, false) = (&extends, client, named) {
@@ -55,12 +58,28 @@ fn is_public(access: &Access) -> bool {
     !matches!(access, Access::Protected(_))
 }
 
-/// The cookie of a sign-in is set at the host of `public_url` and goes nowhere else.
+/// The host of `public_url`, where a route is never asked there: the cookie of a sign-in is set at that host and goes nowhere
+/// else.
+fn out_of_reach<'a>(around: &RouteContext<'a>, host: Option<&HostPattern>) -> Option<&'a str> {
+    let public = around.network.public_url.as_ref().map(Origin::host_name)?;
+    host.filter(|host| !host.covers(public)).map(|_| public)
+}
+
+/// Whoever has a session there gets 401 with a `login_url` at each call, and a page that follows it comes back to the same.
+fn warn_of_host(keys: &Keys<'_>, around: &RouteContext<'_>, host: Option<&HostPattern>, client: &Client) {
+    if let Some(public) = out_of_reach(around, host) {
+        keys.warn(
+            "host",
+            format!(
+                "the route takes the session of `{}`, but is of another `host` than `public_url` (`{public}`), and the session's cookie never comes there; serve it at that host, or name with `clients` whose tokens it takes",
+                client.name
+            ),
+        );
+    }
+}
+
 fn check_sign_in_host(keys: &Keys<'_>, around: &RouteContext<'_>, host: Option<&HostPattern>) {
-    let public = around.network.public_url.as_ref().map(Origin::host_name);
-    if let (Some(host), Some(public)) = (host, public)
-        && !host.covers(public)
-    {
+    if let Some(public) = out_of_reach(around, host) {
         keys.wrong(
             "sign_in",
             format!("the route is of another `host` than `public_url` (`{public}`), and the session's cookie never comes there; serve the page at that host"),

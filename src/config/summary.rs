@@ -11,6 +11,7 @@ use crate::core::route::identity::RouteIdentity;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 use crate::core::route::table::HostPattern;
 use crate::core::route::{Dpop, Route, TakesSession};
+use crate::core::session::csrf::Csrf;
 use crate::core::session::oauth::authentication::Audience;
 
 /// A page of text: what is served, for whom, and the warnings.
@@ -201,8 +202,13 @@ fn show_client(client: &Client) -> String {
     let origins: Vec<&str> = client.origins.iter().map(|origin| origin.as_str()).collect();
     let mode = if client.session.is_some() { "session" } else { "token" };
     let login = if client.login.is_some() { "the gateway signs in" } else { "the page signs in" };
+    let told = client.session.as_ref().is_some_and(|session| session.csrf == Csrf::FetchMetadata);
+    let told = if told { ", told apart by what browsers say of requests" } else { "" };
+    let added = client.login.as_ref().map(|login| login.authorize_from_page.join(", "));
+    let added = added.filter(|added| !added.is_empty());
+    let added = added.map(|added| format!("; pages may add {added} to a sign-in")).unwrap_or_default();
     format!(
-        "{}: mode {mode}, of {}, {proof}, {login}, pages of {}",
+        "{}: mode {mode}, of {}, {proof}, {login}, pages of {}{told}{added}",
         client.name,
         client.issuer,
         origins.join(", ")

@@ -240,6 +240,11 @@ impl OpenRequests {
         }
     }
 
+    /// Whether something of this session lasts.
+    pub fn has_lasting(&self, family: FamilyId) -> bool {
+        self.sessions() > 0 && self.sessions.get(&family).is_some_and(|tokens| tokens.strong_count() > 0)
+    }
+
     /// Forgets sessions of which nothing lasts any more.
     pub fn sweep(&self) {
         self.sessions.retain(|_, tokens| {
@@ -347,7 +352,9 @@ mod tests {
         open.lasts(route(), CanonicalPath::parse(b"/chat").unwrap(), NOW);
         let lasting = open.lasting().unwrap();
         assert!(lasting.tokens().is_empty());
+        assert!(!all.has_lasting(FAMILY));
         all.belongs(lasting, FAMILY);
+        assert!(all.has_lasting(FAMILY) && !all.has_lasting(FamilyId::from_bytes([2; 16])));
         assert!(lasting.tokens().is_empty(), "what came before is not known");
         let lives = || -> Vec<i64> {
             let ends = |token: &Arc<Caller>| token.token().expires_at().as_secs() - NOW.as_secs();
@@ -367,6 +374,7 @@ mod tests {
         all.sweep();
         assert_eq!(all.sessions(), 1, "still held");
         drop(open);
+        assert!(!all.has_lasting(FAMILY));
         all.sweep();
         assert_eq!(all.sessions(), 0);
     }

@@ -30,6 +30,10 @@ const PLACE: u64 = 400;
 /// request alone.
 const SOON: Duration = Duration::from_secs(10);
 
+/// While something of its session lasts here, it is exchanged in this part of its life: what lasts goes on only by another that
+/// is there in time, and a page asks for it no more often than its person does something.
+const LAST_PART: u32 = 5;
+
 /// The tokens of one generation, at hand. It does not change where it is remembered: what it takes is counted once.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -37,6 +41,8 @@ pub struct Held {
     pub expires_at: Timestamp,
     /// From here on it is exchanged for another.
     pub due_at: Timestamp,
+    /// The same, while something of its session lasts.
+    pub due_early_at: Timestamp,
     /// Of the ID token, where upstreams are told who calls by it.
     pub id_claims: Option<Map<String, Value>>,
     /// Itself, there: the store may lose it, and an exchange need not bring another.
@@ -74,6 +80,7 @@ impl Held {
             access_token: tokens.access_token.clone(),
             expires_at: tokens.expires_at,
             due_at: tokens.expires_at.minus(SOON.min(life / 2)),
+            due_early_at: tokens.expires_at.minus(SOON.max(life / LAST_PART).min(life / 2)),
             id_claims,
             id_token,
             spoken_of: None,
@@ -138,6 +145,8 @@ pub struct KnownFamily {
     is_over: AtomicBool,
     /// Until when it is not exchanged again, and why: see [`Pause::packed`].
     paused: AtomicI64,
+    /// No exchange before it is due, while something of it lasts, begins before.
+    early_from: AtomicI64,
 }
 
 impl KnownFamily {
@@ -150,6 +159,7 @@ impl KnownFamily {
             noted_at: AtomicI64::new(used_at.as_millis()),
             is_over: AtomicBool::new(is_over),
             paused: AtomicI64::new(0),
+            early_from: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -209,6 +219,18 @@ impl KnownFamily {
         Pause::unpacked(self.paused.load(Ordering::Relaxed))
             .filter(|(_, until)| now < *until)
             .map(|(why, _)| why)
+    }
+
+    /// Whether it may be exchanged before that is due. One that is due is never held up by this.
+    pub fn may_be_early(&self, now: Timestamp) -> bool {
+        now.as_millis() >= self.early_from.load(Ordering::Relaxed)
+    }
+
+    /// An exchange brought nothing, and the tokens at hand are good until `expires_at`: nobody waits for another for a moment, and
+    /// for longer where there is time.
+    pub fn brought_nothing_early(&self, now: Timestamp, expires_at: Timestamp) {
+        let pause = SOON.max(expires_at.since(now) / 4);
+        self.early_from.store(now.plus(pause).as_millis(), Ordering::Relaxed);
     }
 
     /// An exchange brought nothing, and another would not for a moment.
@@ -395,9 +417,31 @@ mod tests {
 
     #[test]
     fn a_token_is_due_ten_seconds_before_its_end_or_at_half_of_a_short_life() {
-        for (life, due) in [(300, 290), (20, 10), (10, 5), (2, 1), (0, 0)] {
+        for (life, due, early) in [
+            (3600, 3590, 2880),
+            (300, 290, 240),
+            (50, 40, 40),
+            (40, 30, 30),
+            (20, 10, 10),
+            (10, 5, 5),
+            (2, 1, 1),
+            (0, 0, 0),
+        ] {
             let held = Held::new(&tokens(1, life), AT, None);
-            assert_eq!(held.due_at, AT.plus(Duration::from_secs(due)), "{life}");
+            let at = |seconds| AT.plus(Duration::from_secs(seconds));
+            assert_eq!((held.due_at, held.due_early_at), (at(due), at(early)), "{life}");
+        }
+    }
+
+    #[test]
+    fn an_exchange_before_it_is_due_that_brought_nothing_is_not_tried_at_each_request() {
+        let known = KnownFamily::new(0, AT, false);
+        let at = |seconds| AT.plus(Duration::from_secs(seconds));
+        assert!(known.may_be_early(AT));
+        for (left, pause) in [(720, 180), (40, 10), (12, 10), (0, 10)] {
+            known.brought_nothing_early(AT, at(left));
+            let may = [pause - 1, pause].map(|seconds| known.may_be_early(at(seconds)));
+            assert_eq!(may, [false, true], "{left}");
         }
     }
 

@@ -250,6 +250,13 @@ pub(super) const CLIENT: &[Key] = &[
         "{ audience: https://api.example.com, prompt: consent }",
     ),
     key(
+        "authorize_from_page",
+        OneOrMany("the name of a parameter"),
+        Otherwise("none"),
+        "With sign-in by the gateway: which parameters `GET /oauth/login` passes on to the authorization endpoint where they come along with it, in place of those of `authorize`. A value has at most 512 bytes, and `prompt` is never `none`. What is not listed is dropped. Anybody may link to `/oauth/login`.",
+        "[prompt, login_hint, ui_locales]",
+    ),
+    key(
         "return_to",
         OneOrMany("an origin"),
         Otherwise("`origins`"),
@@ -264,11 +271,25 @@ pub(super) const CLIENT: &[Key] = &[
         "https://portal.example.com/",
     ),
     key(
+        "end_session",
+        Values { name: "parameter", value: "text" },
+        Otherwise("nothing more"),
+        "With sign-in by the gateway: parameters for the end-session endpoint beside Tollgate's own (`client_id`, `id_token_hint`, `post_logout_redirect_uri`), for servers that want other names.",
+        "{ logout_uri: https://portal.example.com/ }",
+    ),
+    key(
         "identity",
         One("`access_token` or `id_token`"),
         Default("access_token"),
         "In `session` mode: where the identity headers come from. Requirements are judged by the access token in any case.",
         "id_token",
+    ),
+    key(
+        "csrf",
+        One("`header` or `fetch_metadata`"),
+        Default("header"),
+        "In `session` mode: what shows that a page of its own makes a request. `header`: `csrf_header`. `fetch_metadata`: that, or the browser's word (`Sec-Fetch-Site: same-origin`), for applications behind `public_url` that were not written for Tollgate. Read [what that gives up](security.md#applications-that-know-nothing-of-tollgate) first.",
+        "fetch_metadata",
     ),
     key(
         "csrf_header",

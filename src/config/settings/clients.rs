@@ -7,6 +7,7 @@ use http::HeaderName;
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::request::Origin;
 use crate::core::secret::{Secret, SecretString};
+use crate::core::session::csrf::Csrf;
 use crate::core::session::oauth::authentication::{Audience, KeyNames};
 use crate::core::session::oauth::grant_type::GrantType;
 
@@ -43,10 +44,14 @@ pub struct Client {
 pub struct Login {
     /// Parameters for the authorization endpoint beside ours; none of ours is among them.
     pub authorize: Vec<(String, String)>,
+    /// Names of parameters that go on to it where `/oauth/login` is asked with them; none of ours is among them.
+    pub authorize_from_page: Vec<String>,
     /// Origins where a sign-in may lead beside the gateway's own.
     pub return_to: Vec<Origin>,
     /// Where the authorization server sends browsers after a sign-out.
     pub post_logout_redirect_uri: Option<String>,
+    /// Parameters for the end-session endpoint beside ours; none of ours is among them.
+    pub end_session: Vec<(String, String)>,
 }
 
 /// What a client has in `session` mode: its pages hold no token.
@@ -54,6 +59,8 @@ pub struct Login {
 pub struct SessionMode {
     /// With the value `1` it shows that a page sends a request by script, which no foreign page can.
     pub csrf_header: HeaderName,
+    /// Whether the browser's word does where a page sends no such header.
+    pub csrf: Csrf,
     pub identity: IdentityFrom,
 }
 

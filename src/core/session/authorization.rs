@@ -27,6 +27,39 @@ pub struct AuthorizationRequest<'a> {
     pub resource: Option<&'a str>,
     /// Parameters from the configuration; none of ours is among them.
     pub more: &'a [(String, String)],
+    /// Those that the page gave, as far as it may; they come before those.
+    pub from_page: &'a [(&'a str, &'a str)],
+}
+
+/// The longest value that a page may add to a sign-in, in bytes: a hint, not a document.
+const LONGEST_FROM_PAGE: usize = 512;
+
+/// What a page adds to its sign-in, of what its client lets it. `named`: what it gave, by name.
+///
+/// # Errors
+/// [`Denial::InvalidRequest`] when one of them is not what it could be, or asks for a sign-in without the person, which
+/// can only fail where nobody is signed in, and shows a page of ours then instead of a sign-in (OpenID Connect Core 1.0
+/// section 3.1.2.1).
+pub fn from_page<'a>(
+    allowed: &'a [String],
+    named: impl Fn(&str) -> Option<&'a str>,
+) -> Result<Vec<(&'a str, &'a str)>, Denial> {
+    const VALUE: Denial = Denial::InvalidRequest(
+        "A parameter for the authorization server is too long, or has a control character.",
+    );
+    const NONE: Denial = Denial::InvalidRequest(
+        "prompt=none is not for a browser that goes to sign in. GET /oauth/session says who is signed in.",
+    );
+    let given = allowed.iter().filter_map(|name| Some((name.as_str(), named(name)?)));
+    given
+        .map(|(name, value)| match name {
+            _ if value.len() > LONGEST_FROM_PAGE || value.chars().any(char::is_control) => Err(VALUE),
+            "prompt" if value.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("none")) => {
+                Err(NONE)
+            }
+            _ => Ok((name, value)),
+        })
+        .collect()
 }
 
 /// Whether the answer must bring an ID token, where a client has this `scope` (OpenID Connect Core 1.0 section 3.1.3.3).
@@ -65,8 +98,14 @@ impl AuthorizationRequest<'_> {
         }
         let step_up: Vec<_> = transaction.step_up.parameters().collect();
         // A parameter must not be there twice: what this sign-in needs comes before what all of them have.
-        let more = self.more.iter().filter(|(name, _)| step_up.iter().all(|(asked, _)| asked != name));
-        for (name, value) in more {
+        let is_given = |name: &str| {
+            step_up.iter().any(|(asked, _)| *asked == name)
+                || self.from_page.iter().any(|(given, _)| *given == name)
+        };
+        for (name, value) in self.more.iter().filter(|(name, _)| !is_given(name)) {
+            query.append_pair(name, value);
+        }
+        for (name, value) in self.from_page {
             query.append_pair(name, value);
         }
         for (name, value) in &step_up {
@@ -84,11 +123,13 @@ const LONGEST_HINT: usize = 4 * 1024;
 /// Who signs out at the authorization server (OpenID Connect RP-Initiated Logout 1.0 section 2).
 #[derive(Clone, Copy, Debug)]
 pub struct SignOutRequest<'a> {
+    /// Goes along beside the hint, too: some servers take it alone, and the standard lets both be there.
     pub client_id: &'a str,
-    /// The ID token of the session; it says for whom it was made, and the `client_id` is not needed then. One that is too
-    /// long for an address stays here.
+    /// The ID token of the session. One that is too long for an address stays here.
     pub hint: Option<&'a SecretString>,
     pub back_to: Option<&'a str>,
+    /// Parameters from the configuration; none of ours is among them.
+    pub more: &'a [(String, String)],
 }
 
 /// Where the browser goes to sign out.
@@ -96,12 +137,15 @@ pub fn sign_out_url(endpoint: &Url, request: SignOutRequest<'_>) -> Url {
     let mut url = endpoint.clone();
     url.set_fragment(None);
     let mut query = url.query_pairs_mut();
-    match request.hint.filter(|hint| hint.expose().len() <= LONGEST_HINT) {
-        Some(hint) => query.append_pair("id_token_hint", hint.expose()),
-        None => query.append_pair("client_id", request.client_id),
-    };
+    if let Some(hint) = request.hint.filter(|hint| hint.expose().len() <= LONGEST_HINT) {
+        query.append_pair("id_token_hint", hint.expose());
+    }
+    query.append_pair("client_id", request.client_id);
     if let Some(back_to) = request.back_to {
         query.append_pair("post_logout_redirect_uri", back_to);
+    }
+    for (name, value) in request.more {
+        query.append_pair(name, value);
     }
     drop(query);
     url
@@ -185,6 +229,7 @@ mod tests {
         scope: Some("openid api:read"),
         resource: None,
         more: &[],
+        from_page: &[],
     };
 
     fn asked(request: AuthorizationRequest<'_>, endpoint: &str, step_up: StepUp) -> Vec<(String, String)> {
@@ -241,6 +286,50 @@ mod tests {
             ("acr_values", "gold silver"),
             ("max_age", "60")
         ])));
+    }
+
+    #[test]
+    fn what_the_page_gives_takes_the_place_of_what_all_sign_ins_have_and_never_of_ours() {
+        let more = pairs(&[("prompt", "consent"), ("audience", "https://api.example"), ("max_age", "3600")]);
+        let from_page = [("prompt", "create"), ("login_hint", "a&b=c@example.com"), ("ui_locales", "de en")];
+        let request = AuthorizationRequest { more: &more, from_page: &from_page, ..REQUEST };
+        let found =
+            asked(request, "https://as.example/auth", StepUp::read(Some("gold"), Some("60")).unwrap());
+        let mut expected = USUAL.to_vec();
+        expected.push(("audience", "https://api.example"));
+        expected.extend(from_page);
+        expected.extend([("acr_values", "gold"), ("max_age", "60")]);
+        assert_eq!(found, pairs(&expected));
+    }
+
+    #[test]
+    fn a_page_adds_what_is_listed_within_bounds_and_no_sign_in_without_its_person() {
+        let allowed = ["prompt", "login_hint"].map(ToOwned::to_owned);
+        let added = |query: &str| {
+            let parameters = Parameters::from_form(query.as_bytes())?;
+            let added = from_page(&allowed, |name| parameters.get(name))?;
+            Ok::<_, Denial>(
+                added.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            )
+        };
+        assert_eq!(added("client_id=x&ui_locales=de&state=s"), Ok(vec![]));
+        let given = "login_hint=a%40b&scope=admin&prompt=login+consent&Prompt=none";
+        assert_eq!(added(given), Ok(pairs(&[("prompt", "login consent"), ("login_hint", "a@b")])));
+        assert_eq!(added("prompt=&login_hint=nonesuch"), Ok(pairs(&[("login_hint", "nonesuch")])));
+        assert!(added(&format!("login_hint={}", "a".repeat(LONGEST_FROM_PAGE))).is_ok());
+        for bad in [
+            format!("login_hint={}", "a".repeat(LONGEST_FROM_PAGE + 1)),
+            "login_hint=a%0Ab".into(),
+            "login_hint=a%C2%85b".into(),
+            "prompt=none".into(),
+            "prompt=login+none".into(),
+            "prompt=NONE".into(),
+            "prompt=login%09none".into(),
+            "prompt=login&prompt=none".into(),
+            "login_hint=a&login_hint=a".into(),
+        ] {
+            assert!(matches!(added(&bad), Err(Denial::InvalidRequest(_))), "{bad}");
+        }
     }
 
     #[test]
@@ -310,22 +399,29 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_out_names_the_session_or_else_the_client() {
+    fn a_sign_out_names_the_client_and_the_session_and_brings_what_the_server_wants_besides() {
         let endpoint = Url::parse("https://as.example/out?x=1#y").unwrap();
         let (client_id, hint) = ("web app", "a.b.c".into());
-        let request = SignOutRequest { client_id, hint: None, back_to: None };
+        let request = SignOutRequest { client_id, hint: None, back_to: None, more: &[] };
         assert_eq!(sign_out_url(&endpoint, request).as_str(), "https://as.example/out?x=1&client_id=web+app");
-        let request =
-            SignOutRequest { hint: Some(&hint), back_to: Some("https://gate.example/bye?a"), ..request };
+        let more = pairs(&[("logout_uri", "https://gate.example/"), ("federated", "true")]);
+        let back_to = Some("https://gate.example/bye?a");
+        let request = SignOutRequest { hint: Some(&hint), back_to, more: &more, ..request };
         assert_eq!(
             sign_out_url(&endpoint, request).as_str(),
-            "https://as.example/out?x=1&id_token_hint=a.b.c&post_logout_redirect_uri=https%3A%2F%2Fgate.example%2Fbye%3Fa"
+            "https://as.example/out?x=1&id_token_hint=a.b.c&client_id=web+app\
+             &post_logout_redirect_uri=https%3A%2F%2Fgate.example%2Fbye%3Fa\
+             &logout_uri=https%3A%2F%2Fgate.example%2F&federated=true"
         );
-        for (length, named_by) in [(LONGEST_HINT, "id_token_hint"), (LONGEST_HINT + 1, "client_id")] {
+        for (length, named_by) in [
+            (LONGEST_HINT, &["x", "id_token_hint", "client_id"][..]),
+            (LONGEST_HINT + 1, &["x", "client_id"]),
+        ] {
             let hint = "h".repeat(length).as_str().into();
-            let url = sign_out_url(&endpoint, SignOutRequest { hint: Some(&hint), back_to: None, ..request });
+            let request = SignOutRequest { hint: Some(&hint), back_to: None, more: &[], ..request };
+            let url = sign_out_url(&endpoint, request);
             let names: Vec<_> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
-            assert_eq!(names, ["x", named_by], "{length}");
+            assert_eq!(names, named_by, "{length}");
         }
     }
 

@@ -5,6 +5,9 @@
 //! A table, from the narrowest row to the widest; what no row lets pass is refused, before any store or authorization
 //! server is asked. A header that is given twice has two readings and passes in no row. `POST` and `DELETE /oauth/token`
 //! are in [`super::origin`].
+//!
+//! The last row is for applications that know nothing of the gateway, where their operator says so: the browser's word alone
+//! counts there. A redirect cannot forge it: it is of the whole chain (Fetch Metadata Request Headers section 2.3).
 
 use http::{HeaderMap, HeaderName, Method, header};
 
@@ -23,6 +26,17 @@ pub struct Pages<'a> {
     pub own: Option<&'a Origin>,
     /// With the value `1`: a page sends it by script, after a preflight where it is another origin's.
     pub csrf_header: &'a HeaderName,
+    pub csrf: Csrf,
+}
+
+/// What shows that one of the client's pages asks, beside what opens pages, event streams and WebSockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Csrf {
+    /// A header of the page's, by script.
+    #[default]
+    Header,
+    /// That, or the browser's word: of pages that were not written for the gateway.
+    FetchMetadata,
 }
 
 /// What is asked.
@@ -73,7 +87,39 @@ fn passes(asked: Asked<'_>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
     }
     // No browser of today: whoever is none could send whatever it likes.
     let is_no_browser = method.is_safe() && origin.is_none() && site.is_none();
-    Ok(only(headers, pages.csrf_header)? == Some(b"1") && (is_ours || is_no_browser))
+    let has_header = only(headers, pages.csrf_header)? == Some(b"1");
+    let is_told = match pages.csrf {
+        Csrf::Header => false,
+        Csrf::FetchMetadata if site.is_none() => is_listed && changes_something_untold(method, headers)?,
+        Csrf::FetchMetadata => site == Some(b"same-origin") && is_of_own_page(asked, origin, pages)?,
+    };
+    Ok(is_told || (has_header && (is_ours || is_no_browser)))
+}
+
+/// Whether what the browser says is `same-origin` comes from a page of the gateway's own origin, which is among the client's.
+///
+/// Not where a window goes there by itself: a sign-in leads wherever a foreign link says, and from a page of ours, so that
+/// nobody could tell the two apart. Where a route signs in, any link may lead there as it is.
+fn is_of_own_page(asked: Asked<'_>, origin: Option<&[u8]>, pages: Pages<'_>) -> Result<bool, TwoReadings> {
+    let Asked { method, headers, signs_in, .. } = asked;
+    let (Some(mode), Some(dest)) = (only(headers, &MODE)?, only(headers, &DEST)?) else {
+        // No browser that says the one leaves out the others.
+        return Ok(false);
+    };
+    let own = pages.own.filter(|own| pages.listed.contains(own));
+    let is_own = own.is_some_and(|own| match origin {
+        None | Some(b"null") => true,
+        Some(origin) => own.is_sent_as(origin),
+    });
+    let into_page = matches!(dest, b"iframe" | b"frame" | b"object" | b"embed");
+    let goes_there = reads(method) && mode == b"navigate" && !into_page;
+    Ok(is_own && (signs_in || !goes_there))
+}
+
+/// Whether a browser that says nothing of its requests sends what changes something. It names an `Origin` with that.
+fn changes_something_untold(method: &Method, headers: &HeaderMap) -> Result<bool, TwoReadings> {
+    let says_something = only(headers, &MODE)?.is_some() || only(headers, &DEST)?.is_some();
+    Ok(!says_something && !method.is_safe())
 }
 
 /// Whether a browser loads a page with it, into a window of its own.
@@ -100,6 +146,7 @@ mod tests {
     const CORS: (&str, &str) = ("sec-fetch-mode", "cors");
     const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
     const DOCUMENT: (&str, &str) = ("sec-fetch-dest", "document");
+    const EMPTY: (&str, &str) = ("sec-fetch-dest", "empty");
     const CSRF: (&str, &str) = ("x-csrf", "1");
     const EVENTS: (&str, &str) = ("accept", "text/event-stream");
     const LISTED: (&str, &str) = ("origin", APP);
@@ -117,9 +164,27 @@ mod tests {
         let csrf_header = HeaderName::from_static("x-csrf");
         may_use_session(
             Asked { method, headers: &headers, upgrades, signs_in },
-            Pages { listed: &listed, own: Some(&own), csrf_header: &csrf_header },
+            Pages { listed: &listed, own: Some(&own), csrf_header: &csrf_header, csrf: Csrf::Header },
         )
         .is_ok()
+    }
+
+    /// The same where the browser's word does.
+    fn told(method: &Method, signs_in: bool, listed: &[&str], fields: Fields<'_>) -> bool {
+        let headers: HeaderMap = map(fields);
+        let listed: Vec<_> = listed.iter().map(|text| Origin::parse(text).unwrap()).collect();
+        let (own, csrf_header) = (Origin::parse(OWN).unwrap(), HeaderName::from_static("x-csrf"));
+        let pages =
+            Pages { listed: &listed, own: Some(&own), csrf_header: &csrf_header, csrf: Csrf::FetchMetadata };
+        may_use_session(Asked { method, headers: &headers, upgrades: false, signs_in }, pages).is_ok()
+    }
+
+    fn map(fields: Fields<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
     }
 
     #[test]
@@ -134,7 +199,7 @@ mod tests {
             let listed = std::slice::from_ref(&own);
             may_use_session(
                 Asked { method, headers: &headers, upgrades: false, signs_in },
-                Pages { listed, own: Some(&own), csrf_header: &csrf_header },
+                Pages { listed, own: Some(&own), csrf_header: &csrf_header, csrf: Csrf::Header },
             )
             .unwrap_err()
         };
@@ -165,9 +230,98 @@ mod tests {
                 .collect();
             let asked = Asked { method: &Method::GET, headers: &headers, upgrades: false, signs_in: false };
             let listed = std::slice::from_ref(&own);
-            let passes =
-                |own| may_use_session(asked, Pages { listed, own, csrf_header: &csrf_header }).is_ok();
-            assert_eq!((passes(Some(&own)), passes(None)), (true, false), "{origin:?}");
+            for csrf in [Csrf::Header, Csrf::FetchMetadata] {
+                let pages = |own| Pages { listed, own, csrf_header: &csrf_header, csrf };
+                let passes = |own| may_use_session(asked, pages(own)).is_ok();
+                assert_eq!((passes(Some(&own)), passes(None)), (true, false), "{origin:?} {csrf:?}");
+            }
+            let told = [SAME, CORS, EMPTY].into_iter().chain(origin.map(|origin| ("origin", origin)));
+            let headers = map(&told.collect::<Vec<_>>());
+            let passes = |own| {
+                let pages = Pages { listed, own, csrf_header: &csrf_header, csrf: Csrf::FetchMetadata };
+                may_use_session(Asked { headers: &headers, ..asked }, pages).is_ok()
+            };
+            assert_eq!((passes(Some(&own)), passes(None)), (true, false), "{origin:?}, by its word");
+        }
+    }
+
+    /// What browsers say of themselves: what it is, its mode and its destination.
+    const KINDS: [(&str, &str, &str); 13] = [
+        ("a fetch", "cors", "empty"),
+        ("a fetch of its own origin alone", "same-origin", "empty"),
+        ("a beacon", "no-cors", "empty"),
+        ("a picture", "no-cors", "image"),
+        ("a script", "no-cors", "script"),
+        ("a module", "cors", "script"),
+        ("a style", "no-cors", "style"),
+        ("a font", "cors", "font"),
+        ("a worker", "same-origin", "worker"),
+        ("a frame", "navigate", "iframe"),
+        ("an object", "navigate", "object"),
+        ("a window", "navigate", "document"),
+        ("a window, by way of a worker", "navigate", "empty"),
+    ];
+
+    #[test]
+    fn by_the_browser_s_word_its_own_pages_alone_pass_whatever_they_ask_for() {
+        let methods = [Method::GET, Method::HEAD, Method::OPTIONS, Method::POST, Method::PUT, Method::DELETE];
+        let sites = [Some("same-origin"), Some("same-site"), Some("cross-site"), Some("none"), None];
+        for (kind, mode, dest) in KINDS {
+            for (site, method, signs_in) in sites.iter().flat_map(|site| {
+                methods.iter().flat_map(move |method| [false, true].map(|signs_in| (*site, method, signs_in)))
+            }) {
+                let mut fields = vec![("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+                fields.extend(site.map(|site| ("sec-fetch-site", site)));
+                let goes_there = reads(method) && mode == "navigate" && ["document", "empty"].contains(&dest);
+                let is_link = signs_in && goes_there && dest == "document";
+                let passes = is_link || (site == Some("same-origin") && (signs_in || !goes_there));
+                let what = format!("{kind}: {method} {site:?}, signs in: {signs_in}");
+                assert_eq!(told(method, signs_in, &[OWN, APP], &fields), passes, "{what}");
+                // Said by the own page, too, or by none that can be named; and by another.
+                for (origin, is_own) in [(OWN, true), ("null", true), (APP, false), (EVIL.1, false)] {
+                    let fields = [&fields[..], &[("origin", origin)]].concat();
+                    let passes = is_link || (passes && is_own);
+                    assert_eq!(told(method, signs_in, &[OWN, APP], &fields), passes, "{what}, of {origin}");
+                }
+                // As without it, where the own origin is not the client's.
+                let strict = asked(method, false, signs_in, &[APP], &fields);
+                assert_eq!(told(method, signs_in, &[APP], &fields), strict, "{what}, not listed");
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_browser_says_nothing_the_origin_counts_of_what_changes_something() {
+        for (what, fields, get, post) in [
+            ("our own page", &[OURS][..], false, true),
+            ("a listed page", &[LISTED], false, true),
+            ("another page", &[EVIL], false, false),
+            ("over http", &[("origin", "http://gate.example")], false, false),
+            ("null", &[("origin", "null")], false, false),
+            ("nothing at all", &[], false, false),
+            ("two origins", &[OURS, OURS], false, false),
+            ("a mode alone", &[OURS, CORS], false, false),
+            ("a site alone", &[SAME], false, false),
+            ("a site alone, and our own origin", &[SAME, OURS], false, false),
+            ("no destination", &[SAME, CORS], false, false),
+            ("no mode", &[SAME, ("sec-fetch-dest", "empty")], false, false),
+            ("a destination alone", &[OURS, DOCUMENT], false, false),
+            ("a site that is none", &[OURS, ("sec-fetch-site", "Same-Origin")], false, false),
+            ("no site", &[OURS, ("sec-fetch-site", "")], false, false),
+            ("a fetch of our own page", &[SAME, CORS, EMPTY], true, true),
+            ("two sites", &[SAME, SAME, CORS, EMPTY], false, false),
+            ("two modes", &[SAME, CORS, CORS, EMPTY], false, false),
+            ("two destinations", &[SAME, CORS, EMPTY, EMPTY], false, false),
+            ("the header twice", &[SAME, CORS, EMPTY, CSRF, CSRF], false, false),
+            ("the header, as ever", &[OURS, CSRF], true, true),
+            ("a listed page with the header", &[SIBLING, CORS, LISTED, CSRF], true, true),
+            ("a listed page without it", &[SIBLING, CORS, LISTED], false, false),
+        ] {
+            for (method, passes) in
+                [(Method::GET, get), (Method::HEAD, get), (Method::POST, post), (Method::DELETE, post)]
+            {
+                assert_eq!(told(&method, false, &[OWN, APP], fields), passes, "{what} {method}");
+            }
         }
     }
 

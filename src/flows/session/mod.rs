@@ -24,7 +24,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use crate::config::settings::Client;
+use crate::config::settings::{Client, SessionMode};
 use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::ids::ClientName;
@@ -142,7 +142,8 @@ fn may_use(at: At<'_>, signs_in: bool) -> Result<(), Denial> {
     let asked =
         Asked { method: at.head.method, headers: at.head.headers, upgrades: at.head.upgrades, signs_in };
     let own = at.head.asked_at(&at.live.settings.public_url);
-    may_use_session(asked, Pages { listed: &at.client.origins, own, csrf_header: &mode.csrf_header })
+    let SessionMode { csrf_header, csrf, .. } = mode;
+    may_use_session(asked, Pages { listed: &at.client.origins, own, csrf_header, csrf: *csrf })
 }
 
 /// How long after their end the tokens of a generation may still be asked for.

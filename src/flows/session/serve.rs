@@ -44,7 +44,7 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
     };
     let now = at.gate.clock.now();
     if let Some(held) = &held
-        && now < held.due_at
+        && !is_due(at, &grant, &known, held, now)
     {
         match verify(at, held, now).await {
             Ok(found) => {
@@ -63,7 +63,12 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
         let patience = at.patience().min(left.unwrap_or(Duration::MAX));
         match exchanged(at, &grant, &known, counts, patience).await {
             Ok(served) => return Ok(served),
-            Err(failed) => failed,
+            Err(failed) => {
+                if let Some(held) = &meanwhile {
+                    known.brought_nothing_early(at.gate.clock.now(), held.expires_at);
+                }
+                failed
+            }
         }
     };
     // What is good goes on, while nobody can say that the session does not.
@@ -79,6 +84,13 @@ pub(super) async fn serve(at: At<'_>, grant: Grant, counts: bool) -> Served {
         }
         _ => Err(failed),
     }
+}
+
+/// Whether the tokens at hand are to be exchanged. Sooner while something of the session lasts here, which ends with them unless
+/// another access token is there by then.
+fn is_due(at: At<'_>, grant: &Grant, known: &KnownFamily, held: &Held, now: Timestamp) -> bool {
+    let early = || known.may_be_early(now) && at.gate.open_requests.has_lasting(grant.family);
+    now >= held.due_at || (now >= held.due_early_at && early())
 }
 
 /// Whether there is nothing to serve any more; by the later of what cookie, memory and store say.

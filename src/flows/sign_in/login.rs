@@ -16,6 +16,7 @@ use crate::core::request::RequestHead;
 use crate::core::route::path::{CanonicalPath, EncodedSlash};
 use crate::core::route::table::Found;
 use crate::core::secret::Secret;
+use crate::core::session::authorization::{AuthorizationRequest, from_page};
 use crate::core::session::cookie;
 use crate::core::session::navigation::{goes_there, says_what_it_opens};
 use crate::core::session::oauth::request::Parameters;
@@ -35,7 +36,8 @@ pub struct Begun {
     pub client: ClientName,
 }
 
-/// Begins a sign-in. `query`: `client_id`, and if wanted `return_to`, `acr_values` and `max_age`.
+/// Begins a sign-in. `query`: `client_id`, and if wanted `return_to`, `acr_values`, `max_age`, and what the client lets its
+/// pages add.
 ///
 /// # Errors
 /// Why the browser is sent nowhere.
@@ -61,6 +63,7 @@ pub async fn login(
         return Err(Denial::PageLoadNotShown.into());
     }
     let step_up = StepUp::read(parameters.get("acr_values"), parameters.get("max_age"))?;
+    let added = from_page(&login.authorize_from_page, |name| parameters.get(name))?;
     let asked = step_up.clone();
     let refusal = |denial| SignInRefusal::of(denial, client, Some(&return_to), &asked);
     let issuer = live.issuers.by_name(&client.issuer).ok_or_else(|| refusal(Denial::Internal))?;
@@ -77,7 +80,8 @@ pub async fn login(
     let older = under_way(live, head);
     let mut set_cookies: Vec<_> = give_way(&older, cookie.len()).into_iter().filter_map(clear).collect();
     set_cookies.push(cookie);
-    let location = request_of(client, login).url(endpoint, &begun).into();
+    let request = AuthorizationRequest { from_page: &added, ..request_of(client, login) };
+    let location = request.url(endpoint, &begun).into();
     Ok(Begun { location, set_cookies, client: client.name.clone() })
 }
 

@@ -70,6 +70,7 @@ fn request_of<'a>(client: &'a Client, login: &'a Login) -> AuthorizationRequest<
         scope: client.scope.as_deref(),
         resource: client.resource.as_deref(),
         more: &login.authorize,
+        from_page: &[],
     }
 }
 

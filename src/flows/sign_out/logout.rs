@@ -117,6 +117,7 @@ async fn at_the_server(
         client_id: &client.client_id,
         hint,
         back_to: login.post_logout_redirect_uri.as_deref(),
+        more: &login.end_session,
     };
     endpoints.end_session.as_ref().map(|endpoint| sign_out_url(endpoint, request))
 }

@@ -261,7 +261,7 @@ describe('a client in session mode', () => {
     }, logout);
     await tab.waitForURL(`${as.url}/session/end?**`);
     const { searchParams } = new URL(tab.url());
-    assert.deepEqual([searchParams.get('id_token_hint')?.split('.').length, searchParams.get('client_id')], [3, null]);
+    assert.deepEqual([searchParams.get('id_token_hint')?.split('.').length, searchParams.get('client_id')], [3, CLIENT]);
     assert.equal(await tab.evaluate(() => document.referrer), '');
     assert.equal(await scene.sessionCookie(), undefined);
     const told = await page.evaluate(async (logout) => (await fetch(logout, { method: 'POST' })).json(), logout);

@@ -25,8 +25,10 @@ const AT_AS: &str = "https://as.example/auth?";
 fn by_gateway() -> Client {
     let login = Login {
         authorize: vec![("prompt".into(), "consent".into())],
+        authorize_from_page: vec![],
         return_to: vec![],
         post_logout_redirect_uri: None,
+        end_session: vec![],
     };
     Client {
         login: Some(login),
@@ -37,8 +39,11 @@ fn by_gateway() -> Client {
 }
 
 fn in_session_mode() -> Client {
-    let session =
-        SessionMode { csrf_header: HeaderName::from_static("x-csrf"), identity: IdentityFrom::AccessToken };
+    let session = SessionMode {
+        csrf_header: HeaderName::from_static("x-csrf"),
+        csrf: Default::default(),
+        identity: IdentityFrom::AccessToken,
+    };
     let cookie = CookieSettings { name: SESSION.into(), path: "/".into(), same_site: SameSite::Strict };
     Client { session: Some(session), cookie, accept_any_access_token: false, ..by_gateway() }
 }
@@ -410,4 +415,29 @@ async fn a_code_is_taken_at_the_address_of_its_own_client_alone() {
     }
     let _ = scene.arrive_at("/oauth/callback/web", &browser.goes("cross-site"), &query).await;
     assert_eq!(scene.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_a_page_may_add_goes_to_the_server_and_nothing_else_that_it_says() {
+    let query = "client_id=web-app&login_hint=alice%40example.com&prompt=create&scope=admin&nonce=n";
+    for (listed, expected) in [
+        (&[][..], [None, Some("consent")]),
+        (&["login_hint", "prompt"], [Some("alice@example.com"), Some("create")]),
+    ] {
+        let mut client = by_gateway();
+        client.login.as_mut().unwrap().authorize_from_page = listed.iter().map(ToString::to_string).collect();
+        let scene = Scene::with(client, Duration::from_secs(5));
+        let mut browser = Browser::default();
+        let asked = scene.login(&mut browser, query).await.unwrap();
+        let of = |name: &str| asked.0.get(name).map(String::as_str);
+        assert_eq!([of("login_hint"), of("prompt")], expected);
+        assert!(of("scope") != Some("admin") && of("nonce") != Some("n"));
+        for bad in ["client_id=web-app&prompt=none", "client_id=web-app&prompt=login&prompt=login"] {
+            let refused = scene.login(&mut browser, bad).await;
+            let is_allowed = listed.is_empty() && bad.ends_with("none");
+            assert_eq!(refused.is_ok(), is_allowed, "{bad}");
+            let denial = refused.err().map(|refusal| refusal.denial);
+            assert!(denial.is_none_or(|denial| matches!(denial, Denial::InvalidRequest(_))));
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod ending;
 mod late;
 mod mended;
 mod paused;
+mod streams;
 mod told;
 
 use std::collections::HashSet;
@@ -28,7 +29,11 @@ const POLL: Wants = Wants { signs_in: false, counts: false };
 
 fn session_client(identity: IdentityFrom) -> Client {
     Client {
-        session: Some(SessionMode { csrf_header: HeaderName::from_static("x-csrf"), identity }),
+        session: Some(SessionMode {
+            csrf_header: HeaderName::from_static("x-csrf"),
+            csrf: Default::default(),
+            identity,
+        }),
         grants: vec![],
         accept_any_access_token: false,
         cookie: CookieSettings { name: COOKIE_NAME.into(), path: "/".into(), same_site: SameSite::Strict },

@@ -25,7 +25,7 @@ use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 use crate::state::transmitters::Transmitters;
 
 /// A route for who may read.
-fn route() -> Arc<Route> {
+pub(super) fn route() -> Arc<Route> {
     Arc::new(Route {
         name: RouteName::new("chat"),
         path: PathPattern::parse("/chat").unwrap(),
@@ -43,7 +43,7 @@ fn route() -> Arc<Route> {
     })
 }
 
-fn permit(caller: Arc<Caller>, now: Timestamp) -> Permit {
+pub(super) fn permit(caller: Arc<Caller>, now: Timestamp) -> Permit {
     let table = RouteTable::build(&[route()]).unwrap();
     let path = CanonicalPath::parse(b"/chat").unwrap();
     let Found::Route(matched) = table.find("gate.example", &Method::GET, path) else { panic!() };
@@ -69,7 +69,7 @@ fn scene() -> Scene {
 
 impl Scene {
     /// As a reload leaves them.
-    fn with_routes(&self, routes: Vec<Arc<Route>>) {
+    pub(super) fn with_routes(&self, routes: Vec<Arc<Route>>) {
         let (live, before) = (self.gate.live.load_full(), &self.live.settings);
         let settings = Settings {
             issuers: before.issuers.clone(),
@@ -122,7 +122,7 @@ impl Scene {
         open
     }
 
-    fn ending(&self, open: &OpenRequest) -> Option<Ending> {
+    pub(super) fn ending(&self, open: &OpenRequest) -> Option<Ending> {
         look(&self.gate);
         open.ending()
     }
@@ -284,7 +284,7 @@ fn narrower() -> Arc<Route> {
 }
 
 /// By the cookie of a session of which `token` is the access token.
-fn of_session(scene: &Scene, cookie: &str, token: &Arc<Caller>) -> Box<OfSession> {
+pub(super) fn of_session(scene: &Scene, cookie: &str, token: &Arc<Caller>) -> Box<OfSession> {
     let (grant, client) = (scene.grant_of(cookie), &scene.live.settings.clients[0]);
     Box::new(OfSession {
         family: grant.family,

@@ -53,6 +53,25 @@ async fn a_sign_out_ends_the_session_here_and_leads_to_the_server() {
     }
 }
 
+/// As Cognito wants it.
+#[tokio::test]
+async fn a_sign_out_brings_the_session_the_client_and_what_the_server_wants_besides() {
+    let mut client = in_session_mode();
+    client.login.as_mut().unwrap().end_session = vec![("logout_uri".into(), "https://gate.example/".into())];
+    let scene = Scene::with(client, Duration::from_secs(5));
+    *scene.server.metadata.lock().unwrap() = json!({ "end_session_endpoint": format!("{AS}/out") });
+    let mut browser = Browser::default();
+    let asked = scene.login(&mut browser, "client_id=web-app").await.unwrap();
+    scene.next(verified(&scene, &asked, json!({ "sub": "alice", "client_id": "web-app" })));
+    let arrived = scene.arrive(&browser.goes("same-origin"), &asked.answered("code-1")).await.unwrap();
+    let Arrived::SignedIn(signed_in) = arrived else { panic!("not signed in") };
+    browser.takes(&signed_in.set_cookies);
+    let own = browser.goes("same-origin");
+    let out = scene.log_out(&own, "client_id=web-app", By::Navigation).await.unwrap().end_session.unwrap();
+    let names: Vec<_> = out.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    assert_eq!(names, ["id_token_hint", "client_id", "logout_uri"], "{out}");
+}
+
 #[tokio::test]
 async fn a_server_without_a_place_to_sign_out_leads_to_the_clients_pages() {
     let scene = Scene::with(by_gateway(), Duration::from_secs(5));
