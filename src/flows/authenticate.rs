@@ -136,8 +136,8 @@ pub(crate) async fn judge(
 ) -> Result<Judged, Failed> {
     let began = Instant::now();
     let unverified = Unverified::parse(token, limit)?;
-    let issuer =
-        issuers.by_iss(unverified.iss()).ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
+    let issuer = issuers.of_access_tokens(unverified.iss());
+    let issuer = issuer.ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
     let plausible = unverified.check(&issuer.settings.rules, now)?;
     let keys = keys_for(means, issuer, now, |keys| plausible.key_is_known(keys)).await;
     let keys = keys.map_err(|denial| Check::Key.failed(denial))?;

@@ -90,7 +90,7 @@ impl VerifiedToken {
         &self.issuer
     }
 
-    /// Every claim, as it came.
+    /// Every claim, as it came; but `iss` is the one name of its issuer.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }
@@ -192,7 +192,7 @@ fn check_identifier(value: Option<&Value>) -> Result<(), Denial> {
 }
 
 /// `null` counts as absent.
-fn first_present<'c>(claims: &'c Map<String, Value>, names: &[String]) -> Option<&'c Value> {
+pub(super) fn first_present<'c>(claims: &'c Map<String, Value>, names: &[String]) -> Option<&'c Value> {
     names.iter().filter_map(|name| claims.get(name)).find(|value| !value.is_null())
 }
 

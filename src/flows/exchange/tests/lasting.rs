@@ -1,5 +1,6 @@
 //! What goes on until somebody ends it, while the tokens of its session come and go.
 
+mod other_name;
 mod over;
 
 use std::sync::atomic::AtomicBool;
@@ -25,7 +26,7 @@ use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 use crate::state::transmitters::Transmitters;
 
 /// A route for who may read.
-fn route() -> Arc<Route> {
+pub(super) fn route() -> Arc<Route> {
     Arc::new(Route {
         name: RouteName::new("chat"),
         path: PathPattern::parse("/chat").unwrap(),
