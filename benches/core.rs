@@ -158,7 +158,9 @@ impl Signed {
         let rules = TokenRules {
             issuer: IssuerName::new("main"),
             iss: ISS.to_owned(),
+            access_token_iss: Vec::new(),
             audiences: vec![AUDIENCE.to_owned()],
+            clients_without_audience: Vec::new(),
             algorithms: vec![algorithm],
             token_type: None,
             clock_skew: Duration::from_secs(30),

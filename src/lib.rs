@@ -27,7 +27,7 @@
 //!
 //! | to change | open |
 //! |---|---|
-//! | what a token must be like | `core/token/jwt.rs`, which kind of JWT it is `core/token/kind.rs`, an opaque one `core/token/introspection.rs` |
+//! | what a token must be like | `core/token/jwt.rs`, which kind of JWT it is `core/token/kind.rs`, whose it is and for whom `core/token/issuer.rs` and `audience.rs`, an opaque one `core/token/introspection.rs` |
 //! | what an ID token or a logout token must be like | `core/token/id_token.rs`, `core/token/logout_token.rs` |
 //! | what a security event must be like, and what it says | `core/token/security_event/` |
 //! | what a proof of possession must be like | `core/token/dpop/`, asked for in `flows/prove_possession.rs`; which were used: `state/used_proofs.rs`; a page's, for the token endpoint: `flows/exchange/page_key.rs` |

@@ -13,6 +13,8 @@ mod identity;
 mod json_schema;
 #[path = "config/machine.rs"]
 mod machine;
+#[path = "config/providers.rs"]
+mod providers;
 #[path = "config/variables.rs"]
 mod variables;
 #[path = "config/yaml.rs"]

@@ -40,6 +40,9 @@ enum Kind {
 const MODES: [(&str, Mode); 3] =
     [("token", Mode::Token), ("session", Mode::Session), ("native", Mode::Native)];
 
+/// The `iss` of providers that issue access tokens for their own APIs alone.
+const SIGN_IN_ONLY: [&str; 2] = ["https://accounts.google.com", "https://appleid.apple.com"];
+
 /// What the clients are read against.
 pub(super) struct ClientContext<'a> {
     pub(super) network: &'a Network,
@@ -83,6 +86,21 @@ impl Read<'_> {
         match &self.kind {
             Kind::Pages(client) => &client.client_id,
             Kind::Native(client) => &client.client_id,
+        }
+    }
+
+    /// Its provider says who somebody is, and has no access tokens for other people's APIs.
+    fn warn_of_mere_sign_in(&self, rules: &TokenRules) {
+        let hands_on = matches!(&self.kind, Kind::Pages(client) if client.accept_any_access_token);
+        if SIGN_IN_ONLY.contains(&rules.iss.as_str()) && !hands_on {
+            self.keys.warn(
+                "issuer",
+                format!(
+                    "`{}` only signs people in: its access tokens are opaque and for its own APIs, so that none is good here; put an \
+                     authorization server between that signs people in there (Keycloak, Dex, Zitadel, Authentik; docs/deployment.md)",
+                    rules.issuer
+                ),
+            );
         }
     }
 
@@ -375,6 +393,7 @@ pub(super) fn finish(clients: Vec<Read<'_>>, issuers: &mut [Issuer]) -> Clients 
         let (issuer, client_id) = (client.issuer().clone(), client.client_id().to_owned());
         if let Some(issuer) = issuers.iter().find(|known| known.name == issuer) {
             warn_of_audience(&client.keys, &client_id, &issuer.rules);
+            client.warn_of_mere_sign_in(&issuer.rules);
         }
         finished.known.push((client.name().as_str().to_owned(), issuer, client_id));
         match client.kind {

@@ -7,7 +7,7 @@ use url::Url;
 use crate::config::certificates;
 use crate::config::introspection;
 use crate::config::names::valid_name;
-use crate::config::network::{Network, issuer_url};
+use crate::config::network::{Network, is_trimmed, issuer_url};
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Issuer, KeySource};
 use crate::config::way;
@@ -32,16 +32,29 @@ pub(super) fn read(root: &Keys<'_>, network: &Network) -> Vec<Issuer> {
             continue;
         }
         let Some(issuer) = value.keys().and_then(|keys| issuer(name, &keys, network)) else { continue };
-        if let Some(other) = issuers.iter().find(|other| other.rules.iss == issuer.rules.iss) {
-            let message = format!("the issuer `{}` has this URL too; each `iss` belongs to one", other.name);
+        if let Some((key, message)) =
+            issuers.iter().find_map(|other| claimed_twice(&issuer.rules, &other.rules))
+        {
             if let Some(keys) = value.keys() {
-                keys.wrong("url", message);
+                keys.wrong(key, message);
             }
             continue;
         }
         issuers.push(issuer);
     }
     issuers
+}
+
+/// Which key of `rules` claims an `iss` that is `other`'s, and what is wrong with that.
+fn claimed_twice(rules: &TokenRules, other: &TokenRules) -> Option<(&'static str, String)> {
+    let name = &other.issuer;
+    if rules.iss == other.iss {
+        return Some(("url", format!("the issuer `{name}` has this URL too; each `iss` belongs to one")));
+    }
+    let is_theirs = |iss: &String| other.is_called(iss);
+    let claimed = |key| (key, format!("the issuer `{name}` claims this `iss`, too; each belongs to one"));
+    let key = if is_theirs(&rules.iss) { Some("url") } else { None };
+    key.or_else(|| rules.access_token_iss.iter().any(is_theirs).then_some("access_token_issuer")).map(claimed)
 }
 
 /// The issuers that are to be asked about opaque tokens, also those that could not be read.
@@ -69,6 +82,8 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         id: names("id", default.id),
         access_token: claims.texts("access_token").map(only_in_access_tokens).unwrap_or_default(),
     };
+    let access_token_iss = access_token_iss(keys, iss.as_deref());
+    let clients_without_audience = keys.texts("clients_without_audience").unwrap_or_default();
     let token_type = keys.get("token_type").and_then(|value| token_type(&value));
     let clock_skew = keys.duration("clock_skew", 30 * SECOND, Duration::ZERO..=LARGEST_CLOCK_SKEW);
     let max_token_lifetime = keys.duration("max_token_lifetime", DAY, SECOND..=366 * DAY);
@@ -96,7 +111,9 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
     let rules = TokenRules {
         issuer: issuer.clone(),
         iss: iss?,
+        access_token_iss,
         audiences: audiences?,
+        clients_without_audience: clients_without_audience.into_iter().map(|(_, id)| id).collect(),
         algorithms,
         token_type,
         clock_skew,
@@ -104,6 +121,12 @@ fn issuer(name: &str, keys: &Keys<'_>, network: &Network) -> Option<Issuer> {
         claims,
         client_ids: Vec::new(),
     };
+    if rules.asks_for_rfc_9068() && !rules.clients_without_audience.is_empty() {
+        keys.wrong(
+            "clients_without_audience",
+            "`token_type: at+jwt` asks for the profile of RFC 9068, by which every access token has `aud`; remove one of the two",
+        );
+    }
     Some(Issuer {
         name: issuer,
         rules,
@@ -162,11 +185,38 @@ fn token_type(value: &Value<'_>) -> Option<String> {
 
 fn iss(value: &Value<'_>, network: &Network) -> Option<String> {
     let (text, url) = issuer_url(value, network)?;
+    if !is_no_template(value, &text) {
+        return None;
+    }
     if url.query().is_some() {
         value.wrong("has a query (`?…`), which no issuer has (RFC 8414 section 2); remove it");
         return None;
     }
     Some(text)
+}
+
+/// What Entra ID's metadata for `common` and `organizations` say is no issuer's name: no token has it in `iss`.
+fn is_no_template(value: &Value<'_>, text: &str) -> bool {
+    let is_one = text.contains(['{', '}']);
+    if is_one {
+        value.wrong(
+            "has a brace in it: it is the template of an issuer for each tenant, and no token says so; write the whole `iss` of one \
+             tenant, with its id in place of the braces, and one issuer for each tenant",
+        );
+    }
+    !is_one
+}
+
+/// What access tokens say, where it is not `url`. It is compared and never called, so that any text will do.
+fn access_token_iss(keys: &Keys<'_>, url: Option<&str>) -> Vec<String> {
+    let given = keys.texts("access_token_issuer").unwrap_or_default();
+    if let ([(value, only)], Some(url)) = (given.as_slice(), url)
+        && only == url
+    {
+        value.wrong("has no effect: it is `url`, which counts without it; remove it, or write what `iss` of the access tokens is");
+    }
+    let fits = |(value, text): &(Value<'_>, String)| is_trimmed(value, text) && is_no_template(value, text);
+    given.into_iter().filter(fits).map(|(_, text)| text).collect()
 }
 
 fn key_source(keys: &Keys<'_>, network: &Network, algorithms: &[Algorithm]) -> Option<KeySource> {

@@ -56,6 +56,29 @@ fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimVal
     Some(ClaimValue::PathParameter(name.to_owned()))
 }
 
+/// Routes see an issuer by its one name, whatever its access tokens say (`core::token::issuer`).
+pub(super) fn check_issuer_names(keys: &Keys<'_>, issuers: &[Issuer], access: &Access) {
+    let Access::Protected(required) = access else { return };
+    let asked = required.claims.iter().filter(|claim| claim.name == "iss").flat_map(|claim| &claim.values);
+    let named = asked.filter_map(|value| match value {
+        ClaimValue::Literal(literal) => literal.as_str(),
+        ClaimValue::PathParameter(_) => None,
+    });
+    for iss in named {
+        let rules = issuers.iter().map(|issuer| &issuer.rules).find(|rules| rules.is_called(iss));
+        if let Some(rules) = rules.filter(|rules| rules.iss != iss) {
+            keys.section("require").section("claims").wrong(
+                "iss",
+                format!(
+                    "no token could pass: what stands in `access_token_issuer` of the issuer `{0}` counts as its `url` from here on; \
+                     write that, or `issuers: {0}` in the route",
+                    rules.issuer
+                ),
+            );
+        }
+    }
+}
+
 /// A route that takes tokens of several issuers, and asks only who somebody is at theirs.
 pub(super) fn warn_of_namesakes(keys: &Keys<'_>, issuers: &[Issuer], access: &Access) {
     let Access::Protected(required) = access else { return };

@@ -100,6 +100,7 @@ fn route(keys: &Keys<'_>, around: &RouteContext<'_>, upstreams: &mut Upstreams<'
     let methods = methods(keys);
     let access = access(keys, around, path.as_ref());
     single_out(keys, around, &access);
+    route_claims::check_issuer_names(keys, around.issuers, &access);
     route_claims::warn_of_namesakes(keys, around.issuers, &access);
     let upstream = keys.get("to").and_then(|value| upstreams.to(&value, around.network));
     let case_sensitive = upstream.as_ref().is_some_and(|name| upstreams.is_case_sensitive(name));

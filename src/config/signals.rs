@@ -104,12 +104,19 @@ fn signal(name: &str, keys: &Keys<'_>, around: &SignalContext<'_>) -> Option<Sig
         Some(token) => Some(token?),
         None => None,
     };
+    let revokes = revokes?;
+    let concerned =
+        around.issuers.iter().map(|issuer| &issuer.rules).filter(|rules| revokes.contains(&rules.iss));
+    let also_called = concerned
+        .flat_map(|rules| rules.access_token_iss.iter().map(|said| (said.clone(), rules.iss.clone())))
+        .collect();
     let rules = SignalRules {
         iss,
         audiences: audiences?,
         algorithms,
         clock_skew,
-        revokes: revokes?,
+        revokes,
+        also_called,
         events: events?,
     };
     Some(Signal { name: SignalName::new(name), rules, keys, token })
@@ -169,7 +176,9 @@ fn called(name: &str, iss: &str, algorithms: &[Algorithm], keys: KeySource) -> I
     let rules = TokenRules {
         issuer: name.clone(),
         iss: iss.to_owned(),
+        access_token_iss: Vec::new(),
         audiences: Vec::new(),
+        clients_without_audience: Vec::new(),
         algorithms: algorithms.to_vec(),
         token_type: None,
         clock_skew: CLOCK_SKEW,

@@ -155,10 +155,17 @@ fn show_issuer(issuer: &Issuer) -> String {
     let asked = issuer.introspection.as_ref().map(|introspection| {
         format!("; asked about opaque tokens, answers count for {}", show_duration(introspection.cache))
     });
+    let rules = &issuer.rules;
+    let own = &rules.access_token_iss;
+    let said = (!own.is_empty()).then(|| format!(" (access tokens: {})", own.join(" or ")));
+    let without = &rules.clients_without_audience;
+    let none = (!without.is_empty()).then(|| format!(", or none with tokens of {}", without.join(" or ")));
     format!(
-        "{}: {}, {keys}; audience {audiences}{}{}",
+        "{}: {}{}, {keys}; audience {audiences}{}{}{}",
         issuer.name,
-        issuer.rules.iss,
+        rules.iss,
+        said.unwrap_or_default(),
+        none.unwrap_or_default(),
         asked.unwrap_or_default(),
         show_way(&issuer.way)
     )

@@ -160,8 +160,8 @@ async fn judge_one(
 ) -> Result<Judged, Failed> {
     let began = Instant::now();
     let unverified = Unverified::parse(token, limit)?;
-    let issuer =
-        issuers.by_iss(unverified.iss()).ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
+    let issuer = issuers.of_access_tokens(unverified.iss());
+    let issuer = issuer.ok_or_else(|| Check::Issuer.failed(Denial::UnknownIssuer))?;
     let plausible = unverified.check(&issuer.settings.rules, now)?;
     let knows = |keys: &KeySet| plausible.key_is_known(keys);
     let keys = match comes {

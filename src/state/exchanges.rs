@@ -45,6 +45,7 @@ pub struct Exchanges {
     code_exchanges: Arc<AtomicUsize>,
     passed_refreshes: Arc<AtomicUsize>,
     warned: DashSet<ClientName>,
+    had_id_token: DashSet<ClientName>,
 }
 
 /// What is spent at an AS and not yet in the store, and whether more may be.
@@ -174,6 +175,11 @@ impl Exchanges {
     /// Whether nobody was told yet that this client's access tokens outlive its sessions. Says so once.
     pub fn first_warning_of(&self, client: &ClientName) -> bool {
         self.warned.insert(client.clone())
+    }
+
+    /// Whether no ID token of a sign-in of this client was looked at before. Says so once.
+    pub fn is_first_id_token_of(&self, client: &ClientName) -> bool {
+        self.had_id_token.insert(client.clone())
     }
 
     /// How many flights are watched.

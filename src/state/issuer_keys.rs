@@ -313,8 +313,14 @@ impl Issuers {
         self.all.get(issuer.place).is_some_and(|own| Arc::ptr_eq(own, issuer))
     }
 
+    /// Whose ID tokens and logout tokens say this, and of whom all that is remembered is.
     pub fn by_iss(&self, iss: &str) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| issuer.settings.rules.iss == iss)
+    }
+
+    /// Whose access tokens say this.
+    pub fn of_access_tokens(&self, iss: &str) -> Option<&Arc<IssuerState>> {
+        self.all.iter().find(|issuer| issuer.settings.rules.takes_access_tokens_of(iss))
     }
 
     pub fn by_name(&self, name: &IssuerName) -> Option<&Arc<IssuerState>> {

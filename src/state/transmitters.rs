@@ -106,6 +106,7 @@ mod tests {
             algorithms: rules().algorithms,
             clock_skew: rules().clock_skew,
             revokes: vec![ISS.to_owned()],
+            also_called: Vec::new(),
             events: EventType::USED.to_vec(),
         };
         Arc::new(Signal { name: SignalName::new("t"), rules, keys, token: None })

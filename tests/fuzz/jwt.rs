@@ -220,7 +220,9 @@ pub(crate) static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
     let rules = TokenRules {
         issuer: IssuerName::new("demo"),
         iss: "https://as.example".to_owned(),
+        access_token_iss: Vec::new(),
         audiences: vec!["https://api.example.com".to_owned()],
+        clients_without_audience: Vec::new(),
         algorithms: Algorithm::ALL.to_vec(),
         token_type: None,
         clock_skew: Duration::from_secs(30),

@@ -23,6 +23,7 @@ static RULES: LazyLock<SignalRules> = LazyLock::new(|| SignalRules {
     algorithms: Algorithm::ALL.to_vec(),
     clock_skew: Duration::from_secs(30),
     revokes: vec![SUBJECTS_OF.to_owned()],
+    also_called: Vec::new(),
     events: EventType::USED.iter().copied().filter(|event| *event != EventType::SessionsRevoked).collect(),
 });
 

@@ -9,8 +9,15 @@ pub(super) const ISSUER: &[Key] = &[
         "url",
         One("a URL"),
         Required,
-        "Equals the `iss` of its tokens, byte for byte. `http` only while `public_url` is on loopback.",
+        "Equals the `iss` of its tokens, byte for byte. `http` only while `public_url` is on loopback. One issuer is one tenant: a template (`{tenantid}`) is a mistake.",
         "https://login.example.com/realms/main",
+    ),
+    key(
+        "access_token_issuer",
+        OneOrMany("text"),
+        Otherwise("`url`"),
+        "What the `iss` of its access tokens is instead, byte for byte, under the same keys: one of these. AD FS and, for some APIs, Entra ID write another than into ID tokens (docs/deployment.md). Those that say `url` pass where it stands in the list, too. It is compared and never called, so `http:` may stand there. Whatever a token says, upstreams, routes and revocations have `url` as its issuer.",
+        "https://sts.windows.net/5b3e2d1c-0000-4000-8000-000000000000/",
     ),
     key(
         "audience",
@@ -18,6 +25,13 @@ pub(super) const ISSUER: &[Key] = &[
         Required,
         "One of these must be in a token's `aud`.",
         "[https://api.example.com]",
+    ),
+    key(
+        "clients_without_audience",
+        OneOrMany("text"),
+        Otherwise("none"),
+        "The clients whose access tokens may come without any `aud`, as Amazon Cognito issues them: all of such a client's count as for this gateway. Each must say that it is an access token (`token_use: access`, or the `typ` `at+jwt`). A token with `aud` is held to `audience`, whoever its client is.",
+        "[3n4b5urk1ft4fl3mg5e62d9ado]",
     ),
     key(
         "discovery",
@@ -281,7 +295,7 @@ pub(super) const CLIENT: &[Key] = &[
         "identity",
         One("`access_token` or `id_token`"),
         Default("access_token"),
-        "In `session` mode: where the identity headers come from. Requirements are judged by the access token in any case.",
+        "In `session` mode: where the identity headers come from. Requirements are judged by the access token in any case. Some servers keep claims for their UserInfo endpoint, which is not asked, until they are told to put them into ID tokens: Authelia, Zitadel, IdentityServer (deployment.md says where).",
         "id_token",
     ),
     key(

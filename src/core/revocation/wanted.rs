@@ -53,12 +53,16 @@ impl fmt::Display for Mistake {
 pub struct KnownIssuers<'i> {
     /// Name and `iss` of each.
     pub all: Vec<(&'i str, &'i str)>,
+    /// What else access tokens say, and the `iss` that they are of.
+    pub also: Vec<(&'i str, &'i str)>,
 }
 
 impl KnownIssuers<'_> {
     fn iss(&self, given: &str) -> Result<String, String> {
         let found = self.all.iter().find(|(name, iss)| *name == given || *iss == given);
+        let also = || self.also.iter().find(|(said, _)| *said == given);
         found
+            .or_else(also)
             .map(|(_, iss)| (*iss).to_owned())
             .ok_or_else(|| format!("no issuer is called so; {}", self.names()))
     }
@@ -204,12 +208,27 @@ mod tests {
     fn read_with(issuers: &[(&str, &str)], wanted: serde_json::Value) -> Result<Revocation, Vec<String>> {
         let wanted: Wanted = serde_json::from_value(wanted).map_err(|error| vec![error.to_string()])?;
         let hold = Hold::new(Duration::from_secs(86_400), WEEK, Duration::ZERO);
-        let read = wanted.read(&KnownIssuers { all: issuers.to_vec() }, |_| hold, NOW, Some("bob".into()));
+        let read = wanted.read(
+            &KnownIssuers { all: issuers.to_vec(), also: vec![("http://as/trust", "https://as")] },
+            |_| hold,
+            NOW,
+            Some("bob".into()),
+        );
         read.map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect())
     }
 
     fn read(wanted: serde_json::Value) -> Result<Revocation, Vec<String>> {
         read_with(&[("demo", "https://as")], wanted)
+    }
+
+    #[test]
+    fn an_issuer_is_meant_by_each_of_its_names() {
+        for name in ["demo", "https://as", "http://as/trust"] {
+            let read = read(json!({ "kind": "sub", "value": "alice", "issuer": name })).unwrap();
+            assert_eq!(read.target.whose, Whose::Of("https://as".to_owned()), "{name}");
+        }
+        let others = read(json!({ "kind": "sub", "value": "alice", "issuer": "http://as/" })).unwrap_err();
+        assert_eq!(others, ["issuer: no issuer is called so; there is demo"]);
     }
 
     #[test]

@@ -23,11 +23,11 @@ use serde_json::{Map, Value};
 
 use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
-use crate::core::token::audience::audiences;
+use crate::core::token::audience::check_audience;
 use crate::core::token::binding::bound_to;
 use crate::core::token::check::{Check, Failed};
 use crate::core::token::jwks::{Key, KeySet, Miss};
-use crate::core::token::kind::{is_type, is_unspecific, mark_of_another_kind};
+use crate::core::token::kind::{calls_itself_access_token, is_type, is_unspecific, mark_of_another_kind};
 use crate::core::token::verified::{Times, VerifiedToken, date};
 use crate::core::token::{Algorithm, TokenRules, json};
 
@@ -122,7 +122,7 @@ impl<'t> Unverified<'t> {
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(self, rules: &TokenRules, now: Timestamp) -> Result<Plausible<'t, '_>, Failed> {
-        if self.iss() != rules.iss {
+        if !rules.takes_access_tokens_of(self.iss()) {
             return Err(Check::Issuer.failed(Denial::UnknownIssuer));
         }
         if !rules.algorithms.contains(&self.header.algorithm) {
@@ -188,10 +188,12 @@ impl TokenRules {
 
     /// Whether they are clients only: without a specific `typ` a token that is meant for these is an ID token.
     pub fn are_clients(&self, audiences: &[impl AsRef<str>]) -> bool {
-        audiences.iter().all(|name| self.client_ids.iter().any(|client| client == name.as_ref()))
+        !audiences.is_empty()
+            && audiences.iter().all(|name| self.client_ids.iter().any(|client| client == name.as_ref()))
     }
 
-    fn asks_for_rfc_9068(&self) -> bool {
+    /// Whether they must be as RFC 9068 section 2.2 has them.
+    pub fn asks_for_rfc_9068(&self) -> bool {
         self.token_type.as_deref().is_some_and(|only| is_type(only, "at+jwt"))
     }
 }
@@ -251,11 +253,14 @@ impl Plausible<'_, '_> {
     pub fn verify(self, keys: &KeySet) -> Result<VerifiedToken, Failed> {
         let Self { token, rules, now, times } = self;
         let kid = token.signer(keys)?.kid().map(ToOwned::to_owned);
-        let Unverified { header, claims, .. } = token;
-        let audiences = check_audience(&claims, rules).map_err(|denial| Check::Audience.failed(denial))?;
-        if is_unspecific(header.typ.as_deref()) && rules.are_clients(&audiences) {
+        let Unverified { header, mut claims, .. } = token;
+        let typ = header.typ.as_deref();
+        let audiences = check_audience(&claims, rules, || calls_itself_access_token(typ, &claims));
+        let audiences = audiences.map_err(|denial| Check::Audience.failed(denial))?;
+        if is_unspecific(typ) && rules.are_clients(&audiences) {
             return Err(Check::Audience.failed(Denial::WrongTokenType));
         }
+        rules.name_issuer(&mut claims);
         let verified = VerifiedToken::of_claims(claims, kid, times, rules, now);
         let verified = verified.map_err(|denial| Check::Identifiers.failed(denial))?;
         let is_complete =
@@ -304,19 +309,6 @@ impl Unverified<'_> {
         let signature = buffer.get(..length).unwrap_or_default();
         let signed = |key: &&Key| key.signed(algorithm, self.signed.as_bytes(), signature);
         candidates.find(signed).ok_or(Check::Signature.failed(Denial::BadSignature))
-    }
-}
-
-/// RFC 7519 section 4.1.3, RFC 8725 section 3.9: one of ours must be among them. Gives all of them.
-pub(super) fn check_audience<'c>(
-    claims: &'c Map<String, Value>,
-    rules: &TokenRules,
-) -> Result<Vec<&'c str>, Denial> {
-    let names = audiences(claims)?;
-    if names.iter().any(|name| rules.audiences.iter().any(|own| own == name)) {
-        Ok(names)
-    } else {
-        Err(Denial::WrongAudience)
     }
 }
 

@@ -77,6 +77,13 @@ fn says_access_token(claims: &Map<String, Value>) -> bool {
     })
 }
 
+/// Whether it says that it is an access token where that is all there is to go by, since it names nobody in `aud`: in its `typ`
+/// (RFC 9068 section 2.1), or as Amazon Cognito does.
+pub(super) fn calls_itself_access_token(typ: Option<&str>, claims: &Map<String, Value>) -> bool {
+    let is_cognitos = || claims.get("token_use").and_then(Value::as_str) == Some("access");
+    (typ.is_some_and(|typ| is_type(typ, "at+jwt")) || is_cognitos()) && !says_another_kind(claims)
+}
+
 /// Whether it was issued to one client and is for somebody else. The `aud` of an ID token names the client that it was
 /// issued to (OpenID Connect Core 1.0 section 2), so one whose client is there and not in `aud` is none.
 ///

@@ -7,7 +7,8 @@
 //! - `check`: what is looked at, one by one
 //! - `binding`: to which key a token is bound; `dpop`: the proofs by which its holder shows that key (RFC 9449)
 //! - `jwks`: reads an issuer's keys (RFC 7517), key by key
-//! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068); `kind`: which kind of JWT it is; `audience`: whom it is for
+//! - `jwt`: judges a token (RFC 7515, RFC 7519, RFC 8725, RFC 9068); `kind`: which kind of JWT it is;
+//!   `issuer`: whose it is; `audience`: whom it is for
 //! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
 //! - `security_event`: what a transmitter of shared signals says happened (RFC 8417)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
@@ -41,6 +42,7 @@ pub mod verified;
 mod attacks;
 mod audience;
 mod b64token;
+mod issuer;
 pub(crate) mod json;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -131,10 +133,14 @@ pub const LARGEST_CLOCK_SKEW: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRules {
     pub issuer: IssuerName,
-    /// `iss`, compared byte for byte.
+    /// `iss`, compared byte for byte: of ID tokens and logout tokens, and of whatever is remembered of its subjects.
     pub iss: String,
+    /// What the `iss` of access tokens is, one of these; empty: [`Self::iss`].
+    pub access_token_iss: Vec<String>,
     /// One of these must be in `aud`; never empty.
     pub audiences: Vec<String>,
+    /// The `client_id`s whose access tokens may come without `aud`.
+    pub clients_without_audience: Vec<String>,
     pub algorithms: Vec<Algorithm>,
     /// Set: only this `typ`. Unset: `at+jwt`, `JWT` or absent.
     pub token_type: Option<String>,

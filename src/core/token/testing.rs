@@ -165,7 +165,9 @@ pub(crate) fn rules() -> TokenRules {
     TokenRules {
         issuer: IssuerName::new("demo"),
         iss: ISS.to_owned(),
+        access_token_iss: Vec::new(),
         audiences: vec![AUDIENCE.to_owned()],
+        clients_without_audience: Vec::new(),
         algorithms: Algorithm::ALL.into_iter().filter(|a| a.least_secret().is_none()).collect(),
         token_type: None,
         clock_skew: Duration::from_secs(30),

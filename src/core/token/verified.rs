@@ -91,7 +91,7 @@ impl VerifiedToken {
         &self.issuer
     }
 
-    /// Its claims, as they came, or what was kept of them.
+    /// Its claims, as they came, or what was kept of them; but `iss` is the one name of its issuer.
     pub fn claims(&self) -> Claims<'_> {
         self.claims.view()
     }

@@ -218,7 +218,7 @@ fn part(live: &Live, query: &str) -> Result<Part, String> {
             "value" => part.value = Some(value.into_owned()),
             "issuer" => {
                 let named = live.issuers.iter().find(|issuer| {
-                    issuer.settings.name.as_str() == value || issuer.settings.rules.iss == value
+                    issuer.settings.name.as_str() == value || issuer.settings.rules.is_called(&value)
                 });
                 let named = named.ok_or("issuer: no issuer is called so")?;
                 part.iss = Some(named.settings.rules.iss.clone());

@@ -37,6 +37,9 @@ pub(super) struct Status<'a> {
 struct Issuer<'a> {
     name: &'a str,
     iss: &'a str,
+    /// What its access tokens say, where that is something else.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    access_token_iss: &'a [String],
     keys: usize,
     /// Since they were last read; none where they stand in the configuration.
     keys_age_seconds: Option<u64>,
@@ -212,6 +215,7 @@ impl<'a> Status<'a> {
         let issuers = live.issuers.iter().map(|issuer| Issuer {
             name: issuer.settings.name.as_str(),
             iss: &issuer.settings.rules.iss,
+            access_token_iss: &issuer.settings.rules.access_token_iss,
             keys: issuer.keys().map_or(0, |keys| keys.len()),
             keys_age_seconds: issuer.keys_age(now).map(|age| age.as_secs()),
             last_error: issuer.last_error().map(|error| error.to_string()),

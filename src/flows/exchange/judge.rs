@@ -50,8 +50,8 @@ pub(super) struct Judged {
     pub verified: Option<Arc<Caller>>,
     /// Why the access token would be refused here, unless the client allows that.
     pub unusable: Option<Denial>,
-    /// For whom it is instead, where that is the reason.
-    audience: Option<Audience>,
+    /// Whose or for whom it is instead, where that is the reason.
+    said: Option<Said>,
 }
 
 impl Judged {
@@ -158,7 +158,7 @@ pub(super) async fn judge(
         expires_at: None,
         verified: None,
         unusable: None,
-        audience: None,
+        said: None,
     };
     match verified {
         Ok(found) => {
@@ -193,29 +193,41 @@ fn bound_to_others(token: &SecretString, key: Option<Thumbprint>) -> Option<Deni
     names_another.then_some(denial)
 }
 
-/// For whom a token should have been, and is, in words for the log, and by which claim it shows another kind.
-#[derive(Clone, Debug)]
-struct Audience {
+/// Whose, or for whom, a token should have been, and what it says instead, in words for the log, and by which claim it shows
+/// another kind.
+#[derive(Clone, Debug, Default)]
+struct Said {
     wanted: String,
-    said: String,
+    iss: Option<String>,
+    aud: Option<String>,
     mark: Option<&'static str>,
 }
 
-impl Audience {
+impl Said {
     /// Of what is said no more is repeated than a line has room for.
     const SHOWN: usize = 200;
 
-    fn of(rules: &TokenRules, token: &SecretString) -> Self {
+    /// What there is to say where this is why it is refused.
+    fn of(denial: &Denial, rules: &TokenRules, token: &SecretString) -> Option<Self> {
         let claims = claims_from_token_endpoint(token);
-        let said = match claims.as_ref().map(|claims| claims.get("aud")) {
-            Some(Some(aud)) => aud.to_string().chars().take(Self::SHOWN).collect(),
+        let said = |name| match claims.as_ref().map(|claims| claims.get(name)) {
+            Some(Some(value)) => value.to_string().chars().take(Self::SHOWN).collect(),
             Some(None) => "(there is none)".to_owned(),
             None => "(the token is opaque)".to_owned(),
         };
-        let text = token.expose();
-        let read = Unverified::parse(text, text.len()).ok();
-        let mark = read.and_then(|read| read.says().mark_of_another_kind(rules));
-        Self { wanted: rules.audiences.join(" "), said, mark }
+        match denial {
+            Denial::UnknownIssuer if claims.is_some() => {
+                let wanted = rules.iss_of_access_tokens().join(" ");
+                Some(Self { wanted, iss: Some(said("iss")), ..Self::default() })
+            }
+            Denial::WrongAudience | Denial::WrongTokenType => {
+                let text = token.expose();
+                let read = Unverified::parse(text, text.len()).ok();
+                let mark = read.and_then(|read| read.says().mark_of_another_kind(rules));
+                Some(Self { wanted: rules.audiences.join(" "), iss: None, aud: Some(said("aud")), mark })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -254,7 +266,10 @@ impl Judged {
         // One that is opaque is known by its text, whatever it looks like.
         let claims = claims_from_token_endpoint(token).filter(|_| !is_opaque(token.expose()));
         if let Some(claims) = claims {
-            let is_its_own = claims.get("iss").and_then(Value::as_str) == Some(&rules.iss);
+            let is_its_own = claims
+                .get("iss")
+                .and_then(Value::as_str)
+                .is_some_and(|iss| rules.takes_access_tokens_of(iss));
             if is_our_outage(&denial) {
                 // Not the token's fault. Whose it is can be compared; each use is judged anyway.
                 self.compare(client, rules, &claims, is_its_own)?;
@@ -265,9 +280,7 @@ impl Judged {
                 self.id = TokenId::of(&rules.iss, jti, token.expose());
             }
         }
-        if matches!(denial, Denial::WrongAudience | Denial::WrongTokenType) {
-            self.audience = Some(Audience::of(rules, token));
-        }
+        self.said = Said::of(&denial, rules, token);
         self.unusable = (!client.accept_any_access_token || is_bound_to_others(&denial)).then_some(denial);
         Ok(())
     }
@@ -365,14 +378,16 @@ pub(super) fn log_unusable(client: &Client, denial: &Denial, judged: &Judged) {
         );
         return;
     }
-    let mark = judged.audience.as_ref().and_then(|audience| audience.mark);
+    let said = judged.said.as_ref();
+    let mark = said.and_then(|said| said.mark);
     tracing::error!(
         client = %client.name,
         issuer = %client.issuer,
         reason = facts.label,
         detail = facts.detail,
-        wanted = judged.audience.as_ref().map(|audience| audience.wanted.as_str()),
-        aud = judged.audience.as_ref().map(|audience| audience.said.as_str()),
+        wanted = said.map(|said| said.wanted.as_str()),
+        iss = said.and_then(|said| said.iss.as_deref()),
+        aud = said.and_then(|said| said.aud.as_deref()),
         mark,
         "the access token from the AS would be refused by this gateway: {}, or set clients.{}.accept_any_access_token: true if \
          its APIs are not behind this gateway",
@@ -408,7 +423,11 @@ fn advice(client: &Client, denial: &Denial, mark: Option<&str>) -> String {
         Denial::UnknownKey | Denial::BadSignature => {
             "see that the AS signs access tokens with a key of its jwks_uri".to_owned()
         }
-        Denial::UnknownIssuer => format!("let issuers.{issuer}.url be what the AS writes in `iss`"),
+        Denial::UnknownIssuer => format!(
+            "its `iss` must be `wanted`. Where the AS calls itself otherwise in access tokens alone (AD FS; Entra ID, unless the API's \
+             manifest has requestedAccessTokenVersion: 2), put that into issuers.{issuer}.access_token_issuer; else let \
+             issuers.{issuer}.url be what it writes there; see docs/deployment.md"
+        ),
         Denial::WrongTokenType if mark == Some("nonce") => format!(
             "it repeats the `nonce` of the sign-in, as ID tokens do, and nothing shows that it is none. Make the AS name its client in `azp` \
              and an API alone in `aud`, or leave `nonce` out of access tokens, or issue at+jwt (RFC 9068); or, where the AS writes some \
@@ -422,7 +441,8 @@ fn advice(client: &Client, denial: &Denial, mark: Option<&str>) -> String {
         ),
         Denial::WrongAudience => format!(
             "its `aud` must have one of `wanted`, which is issuers.{issuer}.audience. Make the AS write it there: by clients.{name}.resource \
-             or scope, in Keycloak by a mapper of the kind «Audience», at Auth0 by clients.{name}.authorize; see docs/deployment.md"
+             or scope, in Keycloak by a mapper of the kind «Audience», at Auth0 by clients.{name}.authorize; where it writes none at all \
+             (Amazon Cognito), put the client_id into issuers.{issuer}.clients_without_audience; see docs/deployment.md"
         ),
         _ => format!(
             "make the AS issue a JWT (or an opaque token, with `introspection` of the issuer) for one of issuers.{issuer}.audience \

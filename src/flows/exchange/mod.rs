@@ -9,7 +9,7 @@
 //! - `coordinate`: how replicas agree on what becomes of a session; `flight`: one call to the AS, and what is kept of it
 //! - `judge`: whether new tokens may be handed out; `page_key`: the key of a page whose tokens are bound to it
 //! - `receipts`: how it is noticed that an answer arrived
-//! - `session_cookie`: the grant in its cookie
+//! - `session_cookie`: the grant in its cookie; `unfilled_headers`: what an ID token lacks that upstreams are to be told
 
 pub(in crate::flows) mod coordinate;
 mod flight;
@@ -21,6 +21,7 @@ pub(in crate::flows) mod session_cookie;
 pub(in crate::flows) mod sign_in;
 #[cfg(test)]
 mod tests;
+mod unfilled_headers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,6 +15,7 @@ pub(in crate::flows) use super::judge::OwnSignIn;
 use super::judge::{For, Judged, is_our_outage, judge, log_unusable};
 use super::page_key::{self, PageKey};
 use super::receipts;
+use super::unfilled_headers::warn_of_unfilled;
 use super::{
     At, OAuthAnswer, OAuthRefusal, log_invalid_client, nonce_header, session_cookie, warn_of_long_life,
 };
@@ -302,6 +303,7 @@ impl CodeExchange {
             }
         };
         warn_of_long_life(&self.gate, &self.client, expires_in);
+        warn_of_unfilled(&self.gate, &self.live.settings, &self.client, answer.id_token.as_ref());
         let page = PageTokens {
             access_token: answer.access_token,
             token_type: answer.token_type,

@@ -49,28 +49,36 @@ impl<'a> Told<'a> {
     /// What there is to know about one check.
     pub(super) fn about(&self, check: Check) -> String {
         let says = self.read.as_ref().map(Unverified::says);
-        let issuer = self.read.as_ref().and_then(|read| self.live.issuers.by_iss(read.iss()));
+        let issuer = self.read.as_ref().and_then(|read| self.live.issuers.of_access_tokens(read.iss()));
         match (check, says) {
             (Check::Size, _) => format!("{} bytes, at most {}", self.length, self.live.settings.limits.token),
             (Check::Form, Some(_)) => "a signed JWT".to_owned(),
             (Check::Header, Some(says)) => header(says),
             (Check::Payload, Some(_)) => "a JSON object without repeated members".to_owned(),
-            (Check::Issuer, Some(says)) => self.issuer(says.claims, issuer.map(AsRef::as_ref)),
+            (Check::Issuer, Some(says)) => {
+                let known = self.live.issuers.iter().map(|issuer| &issuer.settings.rules);
+                self::issuer(says.claims, issuer.map(|issuer| &issuer.settings.rules), known)
+            }
             (_, Some(says)) => issuer.map(|issuer| about(check, says, issuer, self.now)).unwrap_or_default(),
             (_, None) => String::new(),
         }
     }
+}
 
-    fn issuer(&self, claims: &Map<String, Value>, found: Option<&IssuerState>) -> String {
-        let iss = value(claims, "iss");
-        match found {
-            Some(issuer) => format!("{iss} is `{}`", issuer.settings.name),
-            None => {
-                let known = self.live.issuers.iter().map(|issuer| format!("{:?}", issuer.settings.rules.iss));
-                format!("iss is {iss}; configured: {}", known.collect::<Vec<_>>().join(", "))
-            }
-        }
-    }
+/// Whose it is; `known`: of whom there are.
+fn issuer<'r>(
+    claims: &Map<String, Value>,
+    found: Option<&TokenRules>,
+    known: impl Iterator<Item = &'r TokenRules>,
+) -> String {
+    let iss = value(claims, "iss");
+    let Some(rules) = found else {
+        let known = known.flat_map(TokenRules::iss_of_access_tokens).map(|iss| format!("{iss:?}"));
+        return format!("iss is {iss}; configured: {}", known.collect::<Vec<_>>().join(", "));
+    };
+    let is_other = claims.get("iss").and_then(Value::as_str) != Some(&rules.iss);
+    let as_what = if is_other { format!(", and counts as {:?}", rules.iss) } else { String::new() };
+    format!("{iss} is `{}`{as_what}", rules.issuer)
 }
 
 fn header(says: Says<'_>) -> String {
@@ -105,9 +113,7 @@ fn about(check: Check, says: Says<'_>, issuer: &IssuerState, now: Timestamp) -> 
             )
         }
         Check::Signature => format!("by {}", says.algorithm.name()),
-        Check::Audience => {
-            format!("aud is {}; accepted: {}", value(says.claims, "aud"), rules.audiences.join(", "))
-        }
+        Check::Audience => audience(says.claims, rules),
         Check::Identifiers => {
             let names = &rules.claims;
             let first = |names: &[String]| names.iter().find(|name| says.claims.contains_key(*name)).cloned();
@@ -119,6 +125,20 @@ fn about(check: Check, says: Says<'_>, issuer: &IssuerState, now: Timestamp) -> 
         }
         Check::Size | Check::Form | Check::Header | Check::Payload | Check::Issuer => String::new(),
     }
+}
+
+fn audience(claims: &Map<String, Value>, rules: &TokenRules) -> String {
+    let about = format!("aud is {}; accepted: {}", value(claims, "aud"), rules.audiences.join(", "));
+    if claims.contains_key("aud") || rules.clients_without_audience.is_empty() {
+        return about;
+    }
+    let client = rules.claims.client.iter().find(|name| claims.contains_key(*name));
+    let client =
+        client.map_or_else(|| "no client".to_owned(), |name| format!("{name} {}", value(claims, name)));
+    format!(
+        "{about}, or none where it says that it is an access token (token_use access, or typ at+jwt) and its client is one of {}; it has {client}",
+        rules.clients_without_audience.join(", ")
+    )
 }
 
 /// What the claim by which it shows another kind means, and, where that may be wrong, what shows an access token in spite of it.
@@ -171,4 +191,43 @@ pub(super) fn shown(text: &str) -> String {
         if c == '"' || c == '\'' || c == '\\' { out.push(c) } else { out.extend(c.escape_debug()) }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::core::token::testing::{AUDIENCE, ISS, claims, rules, with};
+
+    const SAID: &str = "http://as.example/services/trust";
+
+    fn changed(changes: Value) -> Map<String, Value> {
+        with(claims(), changes).as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn it_says_as_whose_a_token_of_another_name_counts() {
+        let rules = TokenRules { access_token_iss: vec![SAID.to_owned(), ISS.to_owned()], ..rules() };
+        let told = |iss: &str| {
+            let found = rules.takes_access_tokens_of(iss).then_some(&rules);
+            issuer(&changed(json!({ "iss": iss })), found, std::iter::once(&rules))
+        };
+        assert_eq!(told(ISS), format!("\"{ISS}\" is `demo`"));
+        assert_eq!(told(SAID), format!("\"{SAID}\" is `demo`, and counts as \"{ISS}\""));
+        assert_eq!(told("x"), format!("iss is \"x\"; configured: \"{SAID}\", \"{ISS}\""));
+    }
+
+    #[test]
+    fn it_says_what_a_token_without_aud_needs_where_some_may_come_so() {
+        let rules = TokenRules { clients_without_audience: vec!["a".into(), "b".into()], ..rules() };
+        let told = |changes| audience(&changed(changes), &rules);
+        assert_eq!(told(json!({})), format!("aud is \"{AUDIENCE}\"; accepted: {AUDIENCE}"));
+        let without = told(json!({ "aud": null, "client_id": "c" }));
+        assert!(without.contains("its client is one of a, b; it has client_id \"c\""), "{without}");
+        assert!(without.contains("token_use access, or typ at+jwt"), "{without}");
+        assert!(told(json!({ "aud": null, "client_id": null })).ends_with("it has no client"));
+        let nobody = audience(&changed(json!({ "aud": null })), &crate::core::token::testing::rules());
+        assert_eq!(nobody, format!("aud is absent; accepted: {AUDIENCE}"));
+    }
 }

@@ -144,7 +144,10 @@ fn read(
     by: Option<String>,
 ) -> Result<Vec<Revocation>, Vec<(usize, Mistake)>> {
     let all = live.settings.issuers.iter().map(|issuer| (issuer.name.as_str(), issuer.rules.iss.as_str()));
-    let issuers = KnownIssuers { all: all.collect() };
+    let rules = live.settings.issuers.iter().map(|issuer| &issuer.rules);
+    let also =
+        rules.flat_map(|rules| rules.access_token_iss.iter().map(|said| (said.as_str(), rules.iss.as_str())));
+    let issuers = KnownIssuers { all: all.collect(), also: also.collect() };
     let (mut revocations, mut mistakes) = (Vec::with_capacity(wanted.len()), Vec::new());
     for (at, wanted) in wanted.into_iter().enumerate() {
         match wanted.read(&issuers, |target| hold(live, target), now, by.clone()) {

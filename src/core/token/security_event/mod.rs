@@ -43,6 +43,8 @@ pub struct SignalRules {
     pub clock_skew: Duration,
     /// The `iss` of the issuers whose subjects it has a say over; never empty.
     pub revokes: Vec<String>,
+    /// What else access tokens of these say, and which of `revokes` is meant by it.
+    pub also_called: Vec<(String, String)>,
     /// What it may use; never empty.
     pub events: Vec<EventType>,
 }

@@ -131,5 +131,9 @@ fn simple(members: &Map<String, Value>, rules: &SignalRules) -> Result<Named, Re
 fn of_issuer(given: &str, rules: &SignalRules) -> Option<String> {
     let bare = |iss: &str| iss.strip_suffix('/').unwrap_or(iss).to_owned();
     let exact = rules.revokes.iter().find(|iss| *iss == given);
-    exact.or_else(|| rules.revokes.iter().find(|iss| bare(iss) == bare(given))).cloned()
+    let said = rules.also_called.iter().find(|(said, _)| *said == given);
+    exact
+        .or(said.map(|(_, iss)| iss))
+        .or_else(|| rules.revokes.iter().find(|iss| bare(iss) == bare(given)))
+        .cloned()
 }

@@ -18,6 +18,7 @@ fn signals() -> SignalRules {
         algorithms: vec![Algorithm::Es256, Algorithm::Rs256],
         clock_skew: Duration::from_secs(30),
         revokes: vec![ISS.to_owned()],
+        also_called: Vec::new(),
         events: EventType::USED.to_vec(),
     }
 }
@@ -259,6 +260,22 @@ fn who_cannot_be_told_is_refused() {
     let opaque = with(revoked(), json!({ "sub_id": { "format": "opaque", "id": "x" } }));
     refused(judge_by(&two, &signed(&opaque)), Code::InvalidRequest, "several issuers");
     assert!(judge_by(&two, &signed(&revoked())).is_ok());
+}
+
+/// Some write into access tokens another name of themselves, and so may who repeats what stands there.
+#[test]
+fn a_subject_is_the_issuers_own_by_whichever_of_its_names() {
+    const SAID: &str = "http://as.example/services/trust";
+    let rules = SignalRules { also_called: vec![(SAID.to_owned(), ISS.to_owned())], ..signals() };
+    let about = |iss: &str| {
+        let subject = json!({ "format": "iss_sub", "iss": iss, "sub": "alice" });
+        let set = signed(&with(revoked(), json!({ "sub_id": subject })));
+        (judge_by(&rules, &set), judge(&with(revoked(), json!({ "sub_id": subject }))))
+    };
+    let (known, unknown) = about(SAID);
+    assert_eq!(known.unwrap().events(), judge(&revoked()).unwrap().events());
+    refused(unknown, Code::AccessDenied, "no say over");
+    refused(about("http://as.example/services").0, Code::AccessDenied, "no say over");
 }
 
 #[test]

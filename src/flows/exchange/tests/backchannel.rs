@@ -1,6 +1,7 @@
 //! What an issuer says of a sign-out there means for the sessions here and the access tokens that they handed out.
 
 mod audited;
+mod other_name;
 mod two_issuers;
 
 use base64::Engine as _;

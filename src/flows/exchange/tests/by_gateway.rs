@@ -4,6 +4,7 @@
 mod elsewhere;
 mod refused;
 mod sign_out;
+mod unfilled;
 
 use std::collections::BTreeMap;
 use std::ops::Add as _;

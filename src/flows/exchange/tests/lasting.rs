@@ -1,5 +1,6 @@
 //! What goes on until somebody ends it, while the tokens of its session come and go.
 
+mod other_name;
 mod over;
 
 use std::sync::atomic::AtomicBool;

@@ -12,6 +12,7 @@ mod in_session;
 mod lasting;
 mod logged;
 mod native;
+mod other_name;
 mod replicas;
 mod requests;
 mod revoked;
@@ -121,7 +122,9 @@ fn issuer(timeout: Duration) -> Issuer {
         rules: TokenRules {
             issuer: IssuerName::new("demo"),
             iss: AS.into(),
+            access_token_iss: Vec::new(),
             audiences: vec![AUDIENCE.into()],
+            clients_without_audience: Vec::new(),
             algorithms: vec![Algorithm::Es256],
             token_type: None,
             clock_skew: Duration::from_secs(30),

@@ -36,6 +36,7 @@ fn signal(name: &str, iss: &str, keys: SignalKeys, token: Option<&str>) -> Signa
         algorithms: vec![Algorithm::Es256],
         clock_skew: Duration::from_secs(30),
         revokes: vec![AS.to_owned()],
+        also_called: Vec::new(),
         events: EventType::USED.to_vec(),
     };
     let token = token.map(|token| Secret::new(token.as_bytes().to_vec()));
