@@ -32,7 +32,7 @@
 //! | what a security event must be like, and what it says | `core/token/security_event/` |
 //! | what a proof of possession must be like | `core/token/dpop/`, asked for in `flows/prove_possession.rs`; which were used: `state/used_proofs.rs`; a page's, for the token endpoint: `flows/exchange/page_key.rs` |
 //! | how an issuer is asked about opaque tokens | `flows/introspect/`, remembered in `state/introspections.rs` |
-//! | which path is ambiguous | `core/route/path.rs` |
+//! | which path is ambiguous | `core/path.rs` |
 //! | which route wins | `core/route/table.rs`; in which case of letters that is doubtful: `core/route/table/caseless.rs` |
 //! | what a route may require | `core/route/policy.rs` |
 //! | what a route is called, and said of it | `core/route/resource.rs`, `flows/describe_resource.rs` |
@@ -43,7 +43,7 @@
 //! | who may read an answer, and what pages may send | `core/cors.rs`, `flows/answer_preflight.rs`, read in `config/cors.rs` |
 //! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
-//! | which paths are Tollgate's own | `core/route/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints.rs` |
+//! | which paths are Tollgate's own | `core/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | how the gateway signs people in | `flows/sign_in/`; what travels: `core/session/transaction.rs`, `core/session/authorization.rs` |
 //! | where a sign-in may lead | `core/session/return_to.rs` |

@@ -5,7 +5,7 @@
 
 use crate::config::read::{Keys, Value};
 use crate::config::settings::Issuer;
-use crate::core::route::path::PathPattern;
+use crate::core::path::PathPattern;
 use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue};
 use crate::core::token::json::is_exact;
 

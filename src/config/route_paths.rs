@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::config::read::{Keys, Value};
+use crate::core::path::{EncodedSlash, PathPattern};
 use crate::core::route::Route;
-use crate::core::route::path::{EncodedSlash, PathPattern};
 use crate::core::route::table::RouteTable;
 
 /// What the route covers.

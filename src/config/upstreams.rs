@@ -15,8 +15,8 @@ use crate::config::network::Network;
 use crate::config::read::{Keys, Value};
 use crate::config::settings::{Balance, HealthCheck, SentHost, Server, Timeouts, Upstream, UpstreamTls};
 use crate::core::ids::UpstreamName;
+use crate::core::path::CanonicalPath;
 use crate::core::route::forwarding::PhaseTimeouts;
-use crate::core::route::path::CanonicalPath;
 
 const RIGHT: &str = "write scheme, host and port of one server, like `http://10.0.0.1:3000`";
 const CONNECT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);

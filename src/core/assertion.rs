@@ -18,9 +18,7 @@ use crate::core::caller::Caller;
 use crate::core::ids::UpstreamName;
 use crate::core::signing::{SigningFailed, SigningKey};
 use crate::core::time::Timestamp;
-
-/// `typ` of every assertion.
-pub(super) const TYPE: &str = "tollgate+jwt";
+use crate::core::token::kind::ASSERTION_TYPE;
 
 /// What an assertion is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +120,7 @@ impl Assertions {
     /// Without any key.
     pub fn new(issuer: String, keys: Vec<SigningKey>) -> Result<Self, NoKey> {
         let first = keys.first().ok_or(NoKey)?;
-        let jose = json!({ "alg": first.algorithm().name(), "kid": first.kid(), "typ": TYPE });
+        let jose = json!({ "alg": first.algorithm().name(), "kid": first.kid(), "typ": ASSERTION_TYPE });
         let jose_header = URL_SAFE_NO_PAD.encode(jose.to_string());
         let public: Vec<_> = keys.iter().map(SigningKey::public_jwk).collect();
         let jwks = Bytes::from(json!({ "keys": public }).to_string());

@@ -147,10 +147,10 @@ mod tests {
     use super::*;
     use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::path::PathPattern;
     use crate::core::request::Origin;
     use crate::core::route::Dpop;
     use crate::core::route::forwarding::Forwarding;
-    use crate::core::route::path::PathPattern;
     use crate::core::route::policy::Access;
     use crate::core::route::resource::Resource;
 

@@ -7,10 +7,10 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::core::identity_headers::{HeaderList, IdentityHeaders, WhichList};
+use crate::core::ids::FamilyId;
 use crate::core::revocation::marks::TokenMarks;
-use crate::core::route::policy::TokenFacts;
-use crate::core::session::grant::FamilyId;
 use crate::core::token::claims::ReadClaims;
+use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::HEAP;
 use crate::core::token::verified::VerifiedToken;
 

@@ -115,9 +115,9 @@ mod tests {
     use super::*;
     use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::path::PathPattern;
     use crate::core::route::CorsSpeaker;
     use crate::core::route::forwarding::Forwarding;
-    use crate::core::route::path::PathPattern;
     use crate::core::route::policy::{Access, Requirements};
     use crate::core::route::resource::Resource;
 

@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::core::percent;
-use crate::core::route::policy::TokenFacts;
+use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::is_exact;
 
 /// Headers, each with the claim that fills it.

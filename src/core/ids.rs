@@ -1,4 +1,4 @@
-//! Names that the operator gave in config.yaml, and the ids that Tollgate gives to requests.
+//! Names that the operator gave in config.yaml, and the ids that Tollgate gives to requests and sessions.
 //! Each kind is a type of its own, so that a client's name cannot be used where an issuer's is meant.
 
 use std::fmt;
@@ -115,6 +115,41 @@ impl TraceParent {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// All generations of one sign-in share it: 128 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FamilyId([u8; 16]);
+
+impl FamilyId {
+    pub const fn from_random(bits: [u8; 16]) -> Self {
+        Self(bits)
+    }
+
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// 32 hexadecimal digits, as [`fmt::Display`] writes them.
+    pub fn parse(text: &str) -> Option<Self> {
+        hex::read(text).map(Self)
+    }
+}
+
+impl fmt::Debug for FamilyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex::write(f, &self.0)
+    }
+}
+
+impl fmt::Display for FamilyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
     }
 }
 

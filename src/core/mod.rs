@@ -4,6 +4,7 @@
 //! What a request is, and what becomes of it:
 //!
 //! - `request`: what the rules need to know of a request; `address`: whose address it came from, as limits count
+//! - `path`: one canonical reading of a request target, or a refusal
 //! - `route`: which requirement stands before a path, and the permit
 //! - `denial`: every reason to refuse, one table; `challenge`: what a refused caller is told to bring
 //! - `brake`: which denials count against an address; `pace`: whether a body comes fast enough
@@ -17,7 +18,8 @@
 //!
 //! Sessions, and taking access back:
 //!
-//! - `session`: the browser's side: grant, cookie, exchange, sign-in
+//! - `session`: the browser's side: grant, cookie, exchange, sign-in; `session_end`: why one is over
+//! - `server_error`: what an authorization server says when it refuses
 //! - `revocation`: what was taken back, and what that refuses; `clock_watch`: when what has ended may be thrown away
 //!
 //! What all of these are made of:
@@ -43,12 +45,15 @@ mod kept;
 pub mod lasting;
 pub mod metadata;
 pub mod pace;
+pub mod path;
 pub mod percent;
 pub mod request;
 pub mod revocation;
 pub mod route;
 pub mod secret;
+pub mod server_error;
 pub mod session;
+pub mod session_end;
 pub mod signing;
 pub mod time;
 pub mod token;

@@ -115,7 +115,7 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::session::oauth::answer::ServerError;
+    use crate::core::server_error::ServerError;
 
     #[test]
     fn the_page_that_goes_on_does_so_without_a_script_and_shows_where_to() {

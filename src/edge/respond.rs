@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 use serde::Serialize;
 
 use crate::core::denial::Denial;
-use crate::core::route::path::CanonicalPath;
+use crate::core::path::CanonicalPath;
 use crate::core::session::navigation::is_navigation;
 use crate::edge::answer::Answer;
 use crate::edge::body;
@@ -217,7 +217,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::core::session::oauth::answer::ServerError;
+    use crate::core::server_error::ServerError;
 
     fn header<'a>(answer: &'a Answer, name: &HeaderName) -> Option<&'a str> {
         answer.headers.iter().find(|(given, _)| given == name).and_then(|(_, value)| value.to_str().ok())

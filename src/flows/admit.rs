@@ -11,10 +11,10 @@ use std::sync::atomic::AtomicBool;
 use crate::core::brake::Tally;
 use crate::core::caller::Caller;
 use crate::core::denial::Denial;
+use crate::core::path::{CanonicalPath, EncodedSlash, SLASH};
 use crate::core::request::{RequestHead, check_length};
 use crate::core::revocation::GrantFacts;
 use crate::core::route::Route;
-use crate::core::route::path::{CanonicalPath, EncodedSlash, SLASH};
 use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
 use crate::core::route::table::{Found, Matched};
@@ -339,9 +339,9 @@ mod tests {
     use crate::core::cors::Sharing;
     use crate::core::ids::{IssuerName, RouteName, UpstreamName};
 
+    use crate::core::path::PathPattern;
     use crate::core::request::Host;
     use crate::core::route::CorsSpeaker;
-    use crate::core::route::path::PathPattern;
     use crate::core::route::policy::{Access, Requirements};
     use crate::core::route::table::{HostPattern, RouteTable};
     use crate::core::secret::Secret;

@@ -15,8 +15,9 @@ use crate::config::settings::{Client, ClientCredential, PrivateKey};
 use crate::core::ids::{ClientName, IssuerName};
 use crate::core::metadata::Endpoints;
 use crate::core::secret::SecretString;
+use crate::core::server_error::ServerError;
 use crate::core::session::exchange::lease::FLIGHT;
-use crate::core::session::oauth::answer::{self, ServerAnswer, ServerError};
+use crate::core::session::oauth::answer::{self, ServerAnswer};
 use crate::core::session::oauth::authentication::{
     Audience, Authentication, Credential, Place, Unproven, authenticate,
 };

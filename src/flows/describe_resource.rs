@@ -4,9 +4,9 @@
 use serde_json::Value;
 
 use crate::core::denial::Denial;
+use crate::core::path::SLASH;
 use crate::core::request::RequestHead;
 use crate::core::route::Route;
-use crate::core::route::path::SLASH;
 use crate::core::route::resource::{WELL_KNOWN, metadata};
 use crate::core::route::table::HostPattern;
 use crate::flows::admit::Target;

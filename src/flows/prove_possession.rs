@@ -4,8 +4,8 @@
 //! The token was found good before: so nobody without one has a proof judged. Reads memory only.
 
 use crate::core::denial::Denial;
+use crate::core::path::CanonicalPath;
 use crate::core::request::RequestHead;
-use crate::core::route::path::CanonicalPath;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::Scheme;
 use crate::core::token::binding::Thumbprint;

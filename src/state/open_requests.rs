@@ -17,9 +17,9 @@ use futures_util::task::AtomicWaker;
 
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
+use crate::core::path::CanonicalPath;
 use crate::core::revocation::marks::GrantMarks;
 use crate::core::route::Route;
-use crate::core::route::path::CanonicalPath;
 use crate::core::session::grant::{FamilyId, Timeouts};
 use crate::core::time::Timestamp;
 
@@ -272,8 +272,8 @@ mod tests {
 
     use super::*;
     use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::path::PathPattern;
     use crate::core::route::CorsSpeaker;
-    use crate::core::route::path::PathPattern;
     use crate::core::route::policy::Access;
     use crate::core::token::jwks::KeySet;
     use crate::core::token::jwt::Unverified;

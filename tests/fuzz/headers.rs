@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tollgate::core::identity_headers::{IdentityHeaders, ReservedHeaders, WhichList};
 use tollgate::core::ids::IssuerName;
 use tollgate::core::percent;
-use tollgate::core::route::policy::TokenFacts;
+use tollgate::core::token::facts::TokenFacts;
 use tollgate::core::token::scope_values::ScopeValues;
 
 use crate::choices::Choices;

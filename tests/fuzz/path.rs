@@ -1,8 +1,8 @@
 //! Whatever is asked for is refused or has one spelling; and no upstream finds a way up, an empty segment or a control
 //! character in it, however often it decodes.
 
+use tollgate::core::path::{CanonicalPath, EncodedSlash};
 use tollgate::core::percent;
-use tollgate::core::route::path::{CanonicalPath, EncodedSlash};
 
 use crate::choices::Choices;
 

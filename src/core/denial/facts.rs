@@ -6,9 +6,14 @@ use super::rows::{
     Facts, LATER, LogLevel, SERVERS_WORDS, SHORTLY, away, bad, ended, from_server, no_room, proof, refused,
     row, token, too_large, too_many, unproven, unusable,
 };
+use super::security_event::{Code, Refused};
 use super::{Denial, SessionEnd};
-use crate::core::token::dpop::Wrong;
-use crate::core::token::security_event::{Code, Refused};
+
+/// What is wrong with a proof of possession (RFC 9449 section 4.3), where one sentence says it.
+pub const PROOF_FORGED: &str = "The proof's signature does not hold for the key in its header.";
+pub const PROOF_OF_ANOTHER_KEY: &str = "The proof is made with another key than the token is bound to.";
+pub const PROOF_OUT_OF_TIME: &str =
+    "The proof's iat is not of this minute: make one for each request, with a clock that is right.";
 
 const REPLAYED: &str = "The proof was used before: make one for each request.";
 const OPENS_PAGES: &str = "Chrome 80, Firefox 90, Safari 16.4 and later do (Sec-Fetch-Mode, Sec-Fetch-Dest). A service worker does not: let it leave the pages that sign in, and /oauth/, to the network.";
@@ -131,8 +136,8 @@ impl Denial {
                 proof("proof_missing", "A token with the scheme DPoP needs a proof in the DPoP header.")
             }
             Self::ProofInvalid(why) => proof("proof_invalid", why),
-            Self::ProofOutOfTime => proof("proof_out_of_time", Wrong::OutOfTime.why()),
-            Self::ProofOfAnotherKey => token("proof_of_another_key", Wrong::OfAnotherKey.why()),
+            Self::ProofOutOfTime => proof("proof_out_of_time", PROOF_OUT_OF_TIME),
+            Self::ProofOfAnotherKey => token("proof_of_another_key", PROOF_OF_ANOTHER_KEY),
             Self::ProofReplayed => proof("proof_replayed", REPLAYED),
             Self::IssuerNotAccepted => {
                 token("issuer_not_accepted", "Tokens of this issuer are not accepted on this route.")
@@ -224,7 +229,7 @@ impl Denial {
                 "dpop_proof_forged",
                 "invalid_dpop_proof",
                 "The DPoP proof is not valid",
-                Wrong::Forged.why(),
+                PROOF_FORGED,
             ),
             Self::DpopProofReplayed => {
                 refused("dpop_proof_replayed", "invalid_dpop_proof", "The DPoP proof is not valid", REPLAYED)

@@ -9,15 +9,17 @@
 
 mod facts;
 mod rows;
+pub mod security_event;
 
 use std::time::Duration;
 
 use http::Method;
 
+pub use self::facts::{PROOF_FORGED, PROOF_OF_ANOTHER_KEY, PROOF_OUT_OF_TIME};
 pub use self::rows::{Facts, LogLevel};
-pub use crate::core::session::end::SessionEnd;
-use crate::core::session::oauth::answer::ServerError;
-use crate::core::token::security_event::Refused;
+use self::security_event::Refused;
+use crate::core::server_error::ServerError;
+pub use crate::core::session_end::SessionEnd;
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

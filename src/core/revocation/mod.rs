@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::digest::of_parts;
 use crate::core::hex;
-use crate::core::session::grant::{FamilyId, Grant};
+use crate::core::ids::FamilyId;
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 use crate::core::token::verified::VerifiedToken;
@@ -225,19 +225,6 @@ pub struct GrantFacts<'g> {
     pub sub: Option<&'g str>,
     pub client: &'g str,
     pub signed_in_at: Timestamp,
-}
-
-impl<'g> GrantFacts<'g> {
-    pub fn of(grant: &'g Grant) -> Self {
-        Self {
-            family: grant.family,
-            iss: &grant.iss,
-            sid: grant.session_id.as_deref(),
-            sub: grant.subject.as_ref().map(|subject| subject.sub.as_str()),
-            client: &grant.client_id,
-            signed_in_at: grant.signed_in_at,
-        }
-    }
 }
 
 impl Target {

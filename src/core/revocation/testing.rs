@@ -4,7 +4,7 @@
 use bolero::TypeGenerator;
 
 use super::{Change, GrantFacts, Kind, Revocation, Rule, Target, TokenFacts, Whose};
-use crate::core::session::grant::FamilyId;
+use crate::core::ids::FamilyId;
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 

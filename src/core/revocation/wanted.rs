@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use super::{Hold, Kind, Revocation, Rule, Target, Whose};
-use crate::core::session::grant::FamilyId;
+use crate::core::ids::FamilyId;
 use crate::core::time::Timestamp;
 
 /// The longest value, in bytes: what a token of the largest size could say.

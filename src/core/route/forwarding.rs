@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
+use crate::core::path::{CanonicalPath, PathPattern, PatternSegment, raw_segments};
 use crate::core::route::identity::RouteIdentity;
-use crate::core::route::path::{CanonicalPath, PathPattern, PatternSegment, raw_segments};
 
 /// What `routes[]` says of sending a request on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,7 +124,7 @@ fn spelled(literal: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::route::path::EncodedSlash;
+    use crate::core::path::EncodedSlash;
 
     fn sent(made: Result<SentPath, String>, path: &str) -> String {
         let judged = CanonicalPath::parse(path.as_bytes()).unwrap();

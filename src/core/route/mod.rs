@@ -1,6 +1,5 @@
 //! Routes: which requirement stands before a path, and the [`permit::Permit`] that only this folder makes.
 //!
-//! - `path`: one canonical reading of a request target, or a refusal
 //! - `table`: the most specific route for host, path and method (a segment trie)
 //! - `policy`: what a route requires of a token
 //! - `resource`: what a route is called by those who ask for tokens for it
@@ -10,7 +9,6 @@
 
 pub mod forwarding;
 pub mod identity;
-pub mod path;
 pub mod permit;
 pub mod policy;
 pub mod resource;
@@ -20,6 +18,7 @@ use http::Method;
 
 use crate::core::cors::Sharing;
 use crate::core::ids::{ClientName, RouteName, UpstreamName};
+use crate::core::path;
 
 /// One entry of `routes:`.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use http::{HeaderName, HeaderValue};
 use crate::core::caller::Caller;
 use crate::core::cors::Preflight;
 use crate::core::denial::Denial;
+use crate::core::path::CanonicalPath;
 use crate::core::request::check_length;
-use crate::core::route::path::CanonicalPath;
 use crate::core::route::policy::judge;
 use crate::core::route::table::Matched;
 use crate::core::route::{CorsSpeaker, Route};
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
     use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
-    use crate::core::route::path::PathPattern;
+    use crate::core::path::PathPattern;
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
     use crate::core::route::table::{Found, RouteTable};
     use crate::core::token::jwks::KeySet;

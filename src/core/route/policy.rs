@@ -11,13 +11,12 @@ use serde_json::{Number, Value};
 
 use crate::core::denial::Denial;
 use crate::core::ids::IssuerName;
-use crate::core::route::path::CanonicalPath;
+use crate::core::path::CanonicalPath;
 use crate::core::route::{Dpop, Route};
 use crate::core::time::Timestamp;
-use crate::core::token::claims::Claims;
+use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::is_exact;
 use crate::core::token::scope_values::ScopeValues;
-use crate::core::token::verified::VerifiedToken;
 
 /// Who may pass a route.
 #[derive(Clone, Debug)]
@@ -123,37 +122,6 @@ pub enum ClaimValue {
     PathParameter(String),
     /// A string, number or boolean; the claim must be of the same type.
     Literal(Value),
-}
-
-/// What policies and identity headers look at in a verified token. Holding one proves nothing; a
-/// [`super::permit::Permit`] is made from a [`VerifiedToken`] only.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenFacts<'a> {
-    pub issuer: &'a IssuerName,
-    /// By the issuer's claim names.
-    pub client: Option<&'a str>,
-    /// By the issuer's claim names.
-    pub scope: &'a ScopeValues,
-    pub acr: Option<&'a str>,
-    /// `auth_time`.
-    pub signed_in_at: Option<Timestamp>,
-    pub claims: Claims<'a>,
-    /// It is bound to a key, which whoever brought it has proven.
-    pub is_bound: bool,
-}
-
-impl<'a> From<&'a VerifiedToken> for TokenFacts<'a> {
-    fn from(token: &'a VerifiedToken) -> Self {
-        Self {
-            issuer: token.issuer(),
-            client: token.client(),
-            scope: token.scope(),
-            acr: token.acr(),
-            signed_in_at: token.signed_in_at(),
-            claims: token.claims(),
-            is_bound: token.bound_to().is_some(),
-        }
-    }
 }
 
 /// How far in the future a sign-in may lie, because two clocks never agree. A later one is doubtful and
@@ -323,8 +291,9 @@ mod tests {
     use super::*;
     use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::path::PathPattern;
     use crate::core::route::CorsSpeaker;
-    use crate::core::route::path::PathPattern;
+    use crate::core::token::claims::Claims;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

@@ -8,8 +8,8 @@
 
 use serde_json::{Value, json};
 
+use crate::core::path::{CanonicalPath, PathPattern};
 use crate::core::request::Origin;
-use crate::core::route::path::{CanonicalPath, PathPattern};
 use crate::core::route::{Dpop, Route};
 use crate::core::token::dpop::ALGORITHMS;
 
@@ -125,9 +125,9 @@ mod tests {
     use super::*;
     use crate::core::cors::Sharing;
     use crate::core::ids::{IssuerName, RouteName, UpstreamName};
+    use crate::core::path::EncodedSlash;
     use crate::core::route::CorsSpeaker;
     use crate::core::route::forwarding::Forwarding;
-    use crate::core::route::path::EncodedSlash;
     use crate::core::route::policy::{Access, Requirements};
 
     fn origin(text: &str) -> Origin {

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use ahash::{HashMap, HashSet};
 use http::Method;
 
+use crate::core::path::{CanonicalPath, PathPattern, PatternSegment, SLASH, decoded, raw_segments};
 use crate::core::route::Route;
-use crate::core::route::path::{CanonicalPath, PathPattern, PatternSegment, SLASH, decoded, raw_segments};
 use crate::core::route::table::caseless::Caseless;
 
 mod caseless;
@@ -420,10 +420,10 @@ mod tests {
     use super::*;
     use crate::core::cors::Sharing;
     use crate::core::ids::{RouteName, UpstreamName};
+    use crate::core::path::EncodedSlash;
+    use crate::core::path::tests::{upstream_reads, upstreams};
     use crate::core::percent;
     use crate::core::route::CorsSpeaker;
-    use crate::core::route::path::EncodedSlash;
-    use crate::core::route::path::tests::{upstream_reads, upstreams};
     use crate::core::route::policy::{Access, ClaimRequirement, ClaimValue, Requirements};
 
     pub(super) fn route(path: &str, host: Option<&str>, methods: Option<&[Method]>) -> Arc<Route> {

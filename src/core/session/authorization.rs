@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::core::denial::Denial;
 use crate::core::secret::SecretString;
-use crate::core::session::oauth::answer::ServerError;
+use crate::core::server_error::ServerError;
 use crate::core::session::oauth::request::Parameters;
 use crate::core::session::pkce;
 use crate::core::session::step_up::StepUp;

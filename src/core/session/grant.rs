@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use crate::core::denial::SessionEnd;
-use crate::core::hex;
+pub use crate::core::ids::FamilyId;
+use crate::core::revocation::GrantFacts;
 use crate::core::secret::{Secret, SecretString};
 use crate::core::session::oauth::Scope;
 use crate::core::time::Timestamp;
@@ -14,41 +15,6 @@ use crate::core::time::Timestamp;
 const VERSION: u8 = 1;
 const FROM_ACCESS_TOKEN: u8 = 1;
 const FROM_ID_TOKEN: u8 = 2;
-
-/// All generations of one sign-in share it: 128 random bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FamilyId([u8; 16]);
-
-impl FamilyId {
-    pub const fn from_random(bits: [u8; 16]) -> Self {
-        Self(bits)
-    }
-
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// 32 hexadecimal digits, as [`std::fmt::Display`] writes them.
-    pub fn parse(text: &str) -> Option<Self> {
-        hex::read(text).map(Self)
-    }
-}
-
-impl std::fmt::Debug for FamilyId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        hex::write(f, &self.0)
-    }
-}
-
-impl std::fmt::Display for FamilyId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
 
 /// How many exchanges a family has had.
 pub type Generation = u64;
@@ -165,7 +131,7 @@ impl Grant {
             + self.scope.as_ref().map_or(0, |scope| scope.to_string().len());
         let mut out = Vec::with_capacity(128 + texts + optional);
         out.push(VERSION);
-        out.extend_from_slice(&self.family.0);
+        out.extend_from_slice(self.family.as_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
         out.extend_from_slice(self.seed.expose());
         for moment in [self.signed_in_at, self.last_used_at, self.exchanged_at] {
@@ -197,7 +163,7 @@ impl Grant {
         if version != VERSION {
             return None;
         }
-        let family = FamilyId(take(&mut rest)?);
+        let family = FamilyId::from_bytes(take(&mut rest)?);
         let generation = u64::from_be_bytes(take(&mut rest)?);
         let seed = Secret::new(take(&mut rest)?);
         let mut moment = || Some(Timestamp::from_millis(i64::from_be_bytes(take(&mut rest)?)));
@@ -272,6 +238,19 @@ fn read_text(rest: &mut &[u8]) -> Option<Option<String>> {
     let (text, tail) = rest.split_at_checked(usize::try_from(length).ok()?)?;
     *rest = tail;
     Some(Some(std::str::from_utf8(text).ok()?.to_owned()))
+}
+
+impl<'g> GrantFacts<'g> {
+    pub fn of(grant: &'g Grant) -> Self {
+        Self {
+            family: grant.family,
+            iss: &grant.iss,
+            sid: grant.session_id.as_deref(),
+            sub: grant.subject.as_ref().map(|subject| subject.sub.as_str()),
+            client: &grant.client_id,
+            signed_in_at: grant.signed_in_at,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! - `grant`: what stands behind a session
 //! - `sealed`: how it is encrypted (AES-256-GCM-SIV, RFC 8452; HKDF, RFC 5869)
 //! - `cookie`: how it travels (RFC 6265bis)
-//! - `end`: why one is over, and what is done about it
 //! - `exchange`: what becomes of a presented generation, as a state machine
 //! - `fetch_metadata`: what a browser says of a request by itself
 //! - `origin`: whether a request may use or set a cookie
@@ -21,7 +20,6 @@
 pub mod authorization;
 pub mod cookie;
 pub mod csrf;
-pub mod end;
 pub mod exchange;
 pub mod fetch_metadata;
 pub mod grant;

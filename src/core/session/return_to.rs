@@ -7,8 +7,8 @@
 use url::{Position, Url};
 
 use crate::core::denial::Denial;
+use crate::core::path::{CanonicalPath, EncodedSlash};
 use crate::core::request::Origin;
-use crate::core::route::path::{CanonicalPath, EncodedSlash};
 
 /// The longest, in bytes: it travels in a cookie.
 pub const LONGEST: usize = 1_500;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::core::denial::Denial;
-use crate::core::route::policy::{Requirements, TokenFacts};
+use crate::core::route::policy::Requirements;
 use crate::core::time::Timestamp;
+use crate::core::token::facts::TokenFacts;
 
 /// The longest list of `acr_values`, in bytes: it travels in a cookie.
 const LONGEST: usize = 300;

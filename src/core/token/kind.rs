@@ -3,7 +3,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::core::assertion;
 use crate::core::token::TokenRules;
 use crate::core::token::audience::audiences;
 
@@ -107,10 +106,12 @@ pub(super) fn is_unspecific(typ: Option<&str>) -> bool {
     typ.is_none_or(|typ| is_type(typ, "jwt"))
 }
 
+/// `typ` of every assertion that the gateway makes: one that no access token has.
+pub(in crate::core) const ASSERTION_TYPE: &str = "tollgate+jwt";
 /// What JWTs of other kinds are called, of Tollgate's own too (its assertions): OpenID Connect Back-Channel Logout section 2.4,
 /// RFC 8417 section 2.3, RFC 9449 section 4.2, RFC 9701 section 5, RFC 9101 section 10.8.
 const OTHER_TYPES: [&str; 6] = [
-    assertion::TYPE,
+    ASSERTION_TYPE,
     "logout+jwt",
     "secevent+jwt",
     "dpop+jwt",

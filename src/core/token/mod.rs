@@ -12,7 +12,7 @@
 //! - `to_client`, `id_token`, `logout_token`: what an issuer says to its clients, and not to APIs (OpenID Connect)
 //! - `security_event`: what a transmitter of shared signals says happened (RFC 8417)
 //! - `introspection`: which tokens their issuer is asked about, and judges what it answers (RFC 7662)
-//! - `verified`: what a good token is to the rest; `scope_values`: what it grants; `claims`: what it says, or what is kept of that
+//! - `verified`: what a good token is to the rest; `facts`: what is looked at in it; `scope_values`: what it grants; `claims`: what it says, or what is kept of that
 //! - `id`: what a token is known by once it was handed out
 //! - `fingerprint`: what tells one token's text from all others
 //! - `freshness`: when keys are good, old or worth fetching, as a decision
@@ -23,6 +23,7 @@ pub mod binding;
 pub mod check;
 pub mod claims;
 pub mod dpop;
+pub mod facts;
 pub mod fingerprint;
 pub mod freshness;
 pub mod id;

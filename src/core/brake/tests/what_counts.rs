@@ -4,7 +4,7 @@ use http::Method;
 
 use super::*;
 use crate::core::denial::SessionEnd;
-use crate::core::session::oauth::answer::ServerError;
+use crate::core::server_error::ServerError;
 use crate::core::token::security_event::Refused;
 
 /// One of each kind, with whether it counts. A kind that has no place here does not compile.

@@ -13,10 +13,10 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Hosts, Methods};
-use crate::core::route::Route;
-use crate::core::route::path::{
+use crate::core::path::{
     CanonicalPath, PathPattern, PatternSegment, decoded, is_lower_case, lower_case, raw_segments,
 };
+use crate::core::route::Route;
 
 /// The patterns of a table without regard to case.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::Scope;
 use super::outage::Outage;
 use crate::core::secret::SecretString;
+use crate::core::server_error::ServerError;
 use crate::core::time::Timestamp;
 use crate::core::token::dpop::DPOP_NONCE;
 use crate::core::token::json::object;
@@ -40,33 +41,7 @@ pub enum ServerAnswer {
     Unusable(Outage),
 }
 
-/// An error in an AS's words, as far as they may be shown (section 5.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerError {
-    pub error: String,
-    pub description: Option<String>,
-    pub uri: Option<String>,
-    /// For the next proof of possession (RFC 9449 section 8).
-    pub dpop_nonce: Option<String>,
-}
-
-/// Errors that a person mends who signs in again, and no other request of a program: OpenID Connect Core 1.0 section
-/// 3.1.2.6, which Entra ID says of refresh tokens too; Auth0's `mfa_required`; `access_denied`, by Okta's policies.
-const OF_PERSONS: [&str; 6] = [
-    "interaction_required",
-    "login_required",
-    "consent_required",
-    "account_selection_required",
-    "mfa_required",
-    "access_denied",
-];
-
 impl ServerError {
-    /// Whether the AS wants the person, at its authorization endpoint.
-    pub fn wants_the_person(&self) -> bool {
-        OF_PERSONS.contains(&self.error.as_str())
-    }
-
     /// What an authorization endpoint says of itself (section 4.1.2.1), as far as it may be shown.
     pub fn read(error: &str, description: Option<&str>) -> Option<Self> {
         let description = description.map(printable).filter(|text| !text.is_empty());

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 
 use self::key::BroughtKey;
 use self::uri::HttpUri;
-use crate::core::denial::Denial;
+use crate::core::denial::{Denial, PROOF_FORGED, PROOF_OF_ANOTHER_KEY, PROOF_OUT_OF_TIME};
 use crate::core::digest::of_parts;
 use crate::core::time::Timestamp;
 use crate::core::token::binding::Thumbprint;
@@ -70,11 +70,9 @@ impl Wrong {
             Self::WrongUri => {
                 "The proof's htu must be the URL of this request as its caller sees it, without query and fragment."
             }
-            Self::Forged => "The proof's signature does not hold for the key in its header.",
-            Self::OutOfTime => {
-                "The proof's iat is not of this minute: make one for each request, with a clock that is right."
-            }
-            Self::OfAnotherKey => "The proof is made with another key than the token is bound to.",
+            Self::Forged => PROOF_FORGED,
+            Self::OutOfTime => PROOF_OUT_OF_TIME,
+            Self::OfAnotherKey => PROOF_OF_ANOTHER_KEY,
         }
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::core::path::CanonicalPath;
 use crate::core::request::Origin;
-use crate::core::route::path::CanonicalPath;
 use crate::core::token::testing::{NOW, TestKey, keys, sign_hs256, unsigned, with};
 
 /// RFC 9449 section 4.1, figure 1: of a request for a token.

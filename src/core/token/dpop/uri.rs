@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::core::path::{CanonicalPath, EncodedSlash};
 use crate::core::request::Origin;
-use crate::core::route::path::{CanonicalPath, EncodedSlash};
 
 /// An `http` or `https` URI, down to its path.
 #[derive(Clone, Debug, PartialEq, Eq)]

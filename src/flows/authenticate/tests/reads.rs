@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
-use crate::core::route::path::CanonicalPath;
-use crate::core::route::policy::{self, TokenFacts};
+use crate::core::path::CanonicalPath;
+use crate::core::route::policy;
+use crate::core::token::facts::TokenFacts;
 
 fn settings(clients: &str) -> Settings {
     let text = format!(

@@ -2,7 +2,7 @@
 //! tokens that are of no use.
 
 use super::*;
-use crate::core::session::oauth::answer::ServerError;
+use crate::core::server_error::ServerError;
 use crate::core::token::testing::new_p256;
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::core::brake::Tally;
 use crate::core::digest::of_parts;
-use crate::core::route::path::CanonicalPath;
+use crate::core::path::CanonicalPath;
 use crate::core::route::policy::Access;
 use crate::core::session::exchange::Shape;
 use crate::core::time::Timestamp;

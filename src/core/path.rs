@@ -26,7 +26,7 @@ mod letter_case;
 mod own;
 
 pub use encoded_slash::EncodedSlash;
-pub(super) use letter_case::{is_lower_case, lower_case};
+pub(in crate::core) use letter_case::{is_lower_case, lower_case};
 
 /// A request's path in its one canonical spelling: what is judged is what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl CanonicalPath {
 
     /// A path of these canonical segments, each after a slash; with a trailing slash if this one has one.
     /// It has one reading where this one has, or whoever made it sees to that.
-    pub(super) fn with_segments(&self, mut text: String) -> Self {
+    pub(in crate::core) fn with_segments(&self, mut text: String) -> Self {
         if text.is_empty() || self.text.ends_with('/') {
             text.push('/');
         }
@@ -126,7 +126,7 @@ impl CanonicalPath {
     /// can have a spelling that changes between readings, so a segment that does change is matched by
     /// `{name}` or `*` in every reading but this one, where a literal may match too. A route that wins
     /// in both therefore wins in between.
-    pub(super) fn lenient_reading(&self) -> Option<Self> {
+    pub(in crate::core) fn lenient_reading(&self) -> Option<Self> {
         if self.one_reading {
             return None;
         }
@@ -145,7 +145,7 @@ impl CanonicalPath {
     ///
     /// They answer for those between them and the beginnings of the canonical path as [`Self::lenient_reading`] does: what
     /// changes in the segments that are left is matched by no literal of a route that won in both whole readings.
-    pub(super) fn cut_readings(&self, lenient: &Self) -> impl Iterator<Item = Self> {
+    pub(in crate::core) fn cut_readings(&self, lenient: &Self) -> impl Iterator<Item = Self> {
         let mut ends: Vec<usize> = (0..=2_u8)
             .filter_map(|decodings| {
                 raw_segments(&self.text).position(|segment| {
@@ -177,7 +177,7 @@ fn is_plain(path: &[u8]) -> bool {
 }
 
 /// The segments of a canonical path as they are spelled.
-pub(super) fn raw_segments(path: &str) -> impl Iterator<Item = &str> {
+pub(in crate::core) fn raw_segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = path;
     std::iter::from_fn(move || {
         while let Some(after) = rest.strip_prefix('/') {
@@ -191,7 +191,7 @@ pub(super) fn raw_segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A canonical segment, percent-decoded.
-pub(super) fn decoded(segment: &str) -> Cow<'_, str> {
+pub(in crate::core) fn decoded(segment: &str) -> Cow<'_, str> {
     if segment.as_bytes().contains(&b'%') {
         Cow::Owned(String::from_utf8_lossy(&percent::decode(segment.as_bytes())).into_owned())
     } else {
@@ -301,7 +301,7 @@ const fn is_sub_delim(byte: u8) -> bool {
     matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@')
 }
 
-pub(super) fn push_escaped(byte: u8, out: &mut String) {
+pub(in crate::core) fn push_escaped(byte: u8, out: &mut String) {
     if is_unreserved(byte) || is_sub_delim(byte) {
         out.push(char::from(byte));
     } else {
@@ -320,7 +320,7 @@ pub struct PathPattern {
 
 /// One segment of a pattern; in the order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum PatternSegment {
+pub(in crate::core) enum PatternSegment {
     /// Percent-decoded.
     Literal(String),
     Parameter(String),
@@ -410,7 +410,7 @@ impl PathPattern {
         text
     }
 
-    pub(super) fn segments(&self) -> &[PatternSegment] {
+    pub(in crate::core) fn segments(&self) -> &[PatternSegment] {
         &self.segments
     }
 }
@@ -469,7 +469,7 @@ fn literal(segment: &str, slash: EncodedSlash) -> Result<PatternSegment, String>
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::core) mod tests {
     use super::*;
 
     fn canonical(path: &str) -> Option<String> {

@@ -28,7 +28,7 @@ impl CanonicalPath {
     }
 
     /// What an upstream reads that takes encoded slashes for slashes.
-    pub(in crate::core::route) fn split_reading(&self) -> Self {
+    pub(in crate::core) fn split_reading(&self) -> Self {
         Self { text: self.text.replace(SPELLED, "/"), one_reading: self.one_reading, encoded_slash: false }
     }
 }
@@ -39,13 +39,13 @@ impl PathPattern {
         self.slash == EncodedSlash::Keep
     }
 
-    pub(in crate::core::route) fn encoded_slash(&self) -> EncodedSlash {
+    pub(in crate::core) fn encoded_slash(&self) -> EncodedSlash {
         self.slash
     }
 
     /// A path that it covers, as [`CanonicalPath::split_reading`] has it, with no literal at any `{name}`; `None` where
     /// no literal of its own has an encoded slash.
-    pub(in crate::core::route) fn split_example(&self) -> Option<CanonicalPath> {
+    pub(in crate::core) fn split_example(&self) -> Option<CanonicalPath> {
         let mut text = String::new();
         let mut has_slash = false;
         for segment in &self.segments {
@@ -65,7 +65,7 @@ impl PathPattern {
     }
 
     /// Whether it covers every path that the other covers.
-    pub(in crate::core::route) fn covers_all_of(&self, other: &Self) -> bool {
+    pub(in crate::core) fn covers_all_of(&self, other: &Self) -> bool {
         self.covers_all_of_by(other, str::eq)
     }
 

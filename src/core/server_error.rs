@@ -1,0 +1,29 @@
+//! What an authorization server says when it refuses (RFC 6749 sections 4.1.2.1 and 5.2), and whether a person can mend it.
+
+/// An error in an AS's words, as far as they may be shown (section 5.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    pub error: String,
+    pub description: Option<String>,
+    pub uri: Option<String>,
+    /// For the next proof of possession (RFC 9449 section 8).
+    pub dpop_nonce: Option<String>,
+}
+
+/// Errors that a person mends who signs in again, and no other request of a program: OpenID Connect Core 1.0 section
+/// 3.1.2.6, which Entra ID says of refresh tokens too; Auth0's `mfa_required`; `access_denied`, by Okta's policies.
+const OF_PERSONS: [&str; 6] = [
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "account_selection_required",
+    "mfa_required",
+    "access_denied",
+];
+
+impl ServerError {
+    /// Whether the AS wants the person, at its authorization endpoint.
+    pub fn wants_the_person(&self) -> bool {
+        OF_PERSONS.contains(&self.error.as_str())
+    }
+}
