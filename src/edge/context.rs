@@ -29,7 +29,7 @@ use crate::edge::turn::Turn;
 use crate::edge::upstreams::{Server, Switch, Upstream};
 use crate::edge::watched::Watch;
 use crate::flows::Gate;
-use crate::flows::admit::SessionSide;
+use crate::flows::session::SessionSide;
 use crate::flows::session::may_leave;
 use crate::state::live::Live;
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};

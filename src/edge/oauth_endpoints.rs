@@ -18,8 +18,10 @@ use crate::edge::respond::Form;
 use crate::edge::{body, request_head};
 use crate::flows::Gate;
 use crate::flows::admit::Target;
+use crate::flows::oauth_answer::OAuthAnswer;
+use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::own_endpoint::OwnEndpoint;
-use crate::flows::token_endpoint::{self, OAuthAnswer, OAuthRefusal};
+use crate::flows::token_endpoint;
 use crate::state::live::Live;
 
 /// The largest body of a token request.

@@ -13,8 +13,9 @@ use crate::edge::answer::Answer;
 use crate::edge::request_head;
 use crate::edge::respond::Form;
 use crate::flows::Gate;
-use crate::flows::admit::{SessionSide, Target};
+use crate::flows::admit::Target;
 use crate::flows::own_endpoint::OwnEndpoint;
+use crate::flows::session::SessionSide;
 use crate::flows::session::who::{NobodySignedIn, SignedIn, who};
 use crate::state::live::Live;
 

@@ -17,11 +17,11 @@ use crate::edge::request_head;
 use crate::edge::respond::Form;
 use crate::flows::Gate;
 use crate::flows::admit::Target;
+use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::sign_in::callback::{self, Arrived};
 use crate::flows::sign_in::{SignInRefusal, login};
 use crate::flows::sign_out::logout::{By, SignedOut, log_out};
-use crate::flows::token_endpoint::OAuthRefusal;
 use crate::state::live::Live;
 
 /// What every answer needs.

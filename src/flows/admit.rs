@@ -18,17 +18,18 @@ use crate::core::route::Route;
 use crate::core::route::permit::{NotPermitted, Permit};
 use crate::core::route::policy::Access;
 use crate::core::route::table::{Found, Matched};
-use crate::core::session::grant::FamilyId;
-use crate::core::session::ride::Ride;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer::{Carried, Spelled, carried};
 use crate::flows::Gate;
 use crate::flows::assert::assertion;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
-use crate::flows::exchange::{At, receipts, session_cookie};
+use crate::flows::client_request::At;
+use crate::flows::exchange::receipts;
+use crate::flows::family::session_cookie;
 use crate::flows::own_endpoint::OwnEndpoint;
 use crate::flows::prove_possession::By;
+use crate::flows::session::SessionSide;
 use crate::flows::session::{self, InSession, NotInSession, Wants, client_named};
 use crate::state::live::Live;
 use crate::state::open_requests::OfSession;
@@ -58,20 +59,6 @@ impl From<NotPermitted> for Refusal {
     fn from(NotPermitted { denial, route, caller }: NotPermitted) -> Self {
         Self { denial, route: Some(route), caller, session: None }
     }
-}
-
-/// What the session cookie led to, apart from the judgement.
-#[derive(Debug, Default)]
-pub struct SessionSide {
-    /// One came along, whatever it was.
-    pub brought_cookie: bool,
-    pub family: Option<FamilyId>,
-    /// Whose it was, where no token says so.
-    pub subject: Option<String>,
-    /// By what it let somebody in.
-    pub let_in: Option<Box<OfSession>>,
-    /// Goes out with the answer.
-    pub ride: Option<Ride>,
 }
 
 /// Leave to go to an upstream, and what the answer carries.

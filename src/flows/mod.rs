@@ -31,7 +31,8 @@
 //!
 //! - `ports`: the world outside, as traits
 //! - `brake`: who gets no more work done; `brought`: how an access token reached us
-//! - `own_endpoint`: which paths are Tollgate's own
+//! - `own_endpoint`: which paths are Tollgate's own; `oauth_answer`: what is said at `/oauth/token`
+//! - `client_request`: a request that concerns one client; `family`: what store and cookie hold of its session
 
 pub mod admit;
 pub mod answer_preflight;
@@ -42,13 +43,16 @@ pub mod backchannel_logout;
 pub mod brake;
 pub mod brought;
 pub mod call_authorization_server;
+mod client_request;
 pub mod describe_resource;
 pub mod exchange;
 pub mod explain;
+mod family;
 pub mod hear_signal;
 mod heard;
 pub mod introspect;
 pub mod keep_keys_fresh;
+pub mod oauth_answer;
 pub mod open_requests;
 pub mod own_endpoint;
 pub mod pass_through;

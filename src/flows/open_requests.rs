@@ -20,7 +20,8 @@ use crate::core::time::Timestamp;
 use crate::core::token::facts::TokenFacts;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
-use crate::flows::exchange::{coordinate, receipts};
+use crate::flows::exchange::receipts;
+use crate::flows::family::record;
 use crate::state::open_requests::{Ending, Holds, Lasting, OfSession, OpenRequest};
 use crate::state::sessions::KnownFamily;
 
@@ -168,7 +169,7 @@ fn is_over(gate: &Arc<Gate>, open: &Arc<OpenRequest>, session: &OfSession, now: 
 /// Nobody used the session here for too long; another replica may have been asked.
 async fn end_if_idle(gate: Arc<Gate>, open: Arc<OpenRequest>) {
     let Some(session) = open.session() else { return };
-    let Ok(family) = coordinate::look(&*gate.store, session.family).await else {
+    let Ok(family) = record::look(&*gate.store, session.family).await else {
         // Asked again with the next look: an outage ends nothing.
         return session.is_asked_about.store(false, Ordering::Relaxed);
     };

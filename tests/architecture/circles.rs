@@ -9,14 +9,8 @@ use crate::rules::FileOfSource;
 pub(crate) type Allowed<'a> = (&'a str, &'a [&'a str], &'a str);
 
 /// Circles that are older than the rule. One that is no longer there as it stands here is itself a fault.
-pub(crate) const ALLOWED: [Allowed<'_>; 4] = [
+pub(crate) const ALLOWED: [Allowed<'_>; 3] = [
     ("src/core/token/security_event", &["event", "subject"], "an event has a subject, and both are `Named`"),
-    (
-        "src/flows",
-        &["admit", "exchange", "pass_through", "revoke", "session", "sign_out", "token_endpoint"],
-        "`exchange::At`, `SessionSide` and `OAuthAnswer` stand with one of their users; and a revocation changes sessions, \
-         whose changes name tokens to the list of revocations",
-    ),
     (
         "src/io/revocations/redis",
         &["follower", "give_back", "resync"],

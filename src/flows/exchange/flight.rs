@@ -11,10 +11,10 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::{Instant, sleep};
 
-use super::coordinate::{beat, change, forget_flight};
+use super::coordinate::{beat, forget_flight};
 use super::judge::{For, Judged, is_our_outage, judge, log_unusable, same_person, same_subject};
 use super::receipts;
-use super::{At, log_invalid_client, session_cookie, warn_of_long_life};
+use super::{log_invalid_client, warn_of_long_life};
 use crate::config::settings::{Client, IdentityFrom};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantFacts;
@@ -31,9 +31,12 @@ use crate::core::session::oauth::answer::{
 use crate::core::session::oauth::request::ServerForm;
 use crate::flows::Gate;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
+use crate::flows::client_request::At;
+use crate::flows::family::record::change;
+use crate::flows::family::session_cookie;
+use crate::flows::family::tokens;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_tokens_in_background;
-use crate::flows::session::tokens;
 use crate::state::exchanges::{Airborne, Heard, Watch};
 use crate::state::live::Live;
 use crate::state::sessions::Held;

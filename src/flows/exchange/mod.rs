@@ -17,7 +17,6 @@ mod judge;
 mod page_key;
 pub(in crate::flows) mod receipts;
 pub(in crate::flows) mod refresh;
-pub(in crate::flows) mod session_cookie;
 pub(in crate::flows) mod sign_in;
 #[cfg(test)]
 mod tests;
@@ -36,7 +35,10 @@ use crate::core::session::exchange::Windows;
 use crate::core::session::oauth::answer::PageTokens;
 use crate::core::session::oauth::request::{Parameters, TokenRequest};
 use crate::core::session::origin::may_touch_cookie;
-use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
+use crate::flows::client_request::At;
+use crate::flows::family::session_cookie;
+use crate::flows::oauth_answer::OAuthAnswer;
+use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::{Gate, call_authorization_server};
 use crate::state::live::Live;
 use crate::state::metrics::ExchangeOutcome;
@@ -80,23 +82,6 @@ fn count_refused(gate: &Gate, client: &Client, parameters: &Parameters) {
         gate.metrics.signed_in(&client.name, false);
     } else {
         gate.metrics.exchanged(&client.name, ExchangeOutcome::Refused);
-    }
-}
-
-/// Whom a request concerns; what every step needs.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::flows) struct At<'a> {
-    pub(in crate::flows) gate: &'a Arc<Gate>,
-    pub(in crate::flows) live: &'a Arc<Live>,
-    pub(in crate::flows) client: &'a Arc<Client>,
-    pub(in crate::flows) head: &'a RequestHead<'a>,
-}
-
-impl At<'_> {
-    /// How long the browser waits for its answer.
-    pub(in crate::flows) fn patience(&self) -> Duration {
-        let issuer = self.live.issuers.by_name(&self.client.issuer);
-        issuer.map_or(Duration::from_secs(5), |issuer| issuer.settings.timeout)
     }
 }
 

@@ -7,13 +7,13 @@
 use http::{HeaderValue, Method};
 use tokio::time::timeout;
 
-use super::At;
 use crate::core::denial::Denial;
 use crate::core::revocation::GrantFacts;
 use crate::core::session::grant::Grant;
 use crate::core::token::binding::Thumbprint;
 use crate::core::token::dpop::uri::HttpUri;
 use crate::core::token::dpop::{DPOP, Proof, Request, Wrong, carried};
+use crate::flows::client_request::At;
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::prove_possession::{NotTaken, take_once};
 use crate::state::used_proofs::Holder;

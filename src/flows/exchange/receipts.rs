@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::coordinate::change_known;
 use crate::core::caller::{Beside as _, Caller};
 use crate::core::denial::Denial;
 use crate::core::session::exchange::{Family, Issued};
@@ -21,6 +20,7 @@ use crate::core::session::grant::{FamilyId, Generation};
 use crate::core::time::Timestamp;
 use crate::core::token::id::TokenId;
 use crate::flows::Gate;
+use crate::flows::family::record::change_known;
 use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Value};
 use crate::state::known_tokens::KnownTokens;
 use crate::state::live::Live;

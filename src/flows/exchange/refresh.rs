@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::coordinate::{change, forget_flight, wait_for};
+use super::coordinate::{forget_flight, wait_for};
 use super::flight::Flight;
-use super::{At, OAuthAnswer, OAuthRefusal, nonce_header, outcome_of_end, page_key, session_cookie, windows};
+use super::{nonce_header, outcome_of_end, page_key, windows};
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::GrantFacts;
 use crate::core::secret::SecretString;
@@ -22,9 +22,14 @@ use crate::core::session::exchange::{Decision, Family, FlightId, Issued, Shape, 
 use crate::core::session::grant::{Grant, Timeouts};
 use crate::core::session::oauth::Scope;
 use crate::flows::call_authorization_server::revoke_in_background;
+use crate::flows::client_request::At;
+use crate::flows::family::record::change;
+use crate::flows::family::session_cookie;
+use crate::flows::oauth_answer::OAuthAnswer;
+use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::ports::random;
 use crate::flows::revoke::name_session;
-use crate::flows::sign_out::tokens_of;
+use crate::flows::revoke::session_end::tokens_of;
 use crate::state::exchanges::{Heard, Waiting};
 use crate::state::log_targets::SECURITY;
 use crate::state::metrics::ExchangeOutcome;

@@ -10,15 +10,12 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 
-use super::coordinate::{change, key};
 pub(in crate::flows) use super::judge::OwnSignIn;
 use super::judge::{For, Judged, is_our_outage, judge, log_unusable};
 use super::page_key::{self, PageKey};
 use super::receipts;
 use super::unfilled_headers::warn_of_unfilled;
-use super::{
-    At, OAuthAnswer, OAuthRefusal, log_invalid_client, nonce_header, session_cookie, warn_of_long_life,
-};
+use super::{log_invalid_client, nonce_header, warn_of_long_life};
 use crate::config::settings::Client;
 use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
@@ -30,10 +27,17 @@ use crate::core::session::oauth::answer::{PageTokens, ServerAnswer, TokenAnswer}
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::time::Timestamp;
 use crate::flows::call_authorization_server::{ask_token_endpoint, revoke_in_background};
+use crate::flows::client_request::At;
+use crate::flows::family::record::change;
+use crate::flows::family::record::key;
+use crate::flows::family::session_cookie;
+use crate::flows::family::tokens::{self, SessionTokens};
+use crate::flows::oauth_answer::OAuthAnswer;
+use crate::flows::oauth_answer::OAuthRefusal;
 use crate::flows::ports::random;
+use crate::flows::revoke::session_end::Ended;
+use crate::flows::revoke::session_end::end_family;
 use crate::flows::revoke::{name_tokens_in_background, reach};
-use crate::flows::session::tokens::{self, SessionTokens};
-use crate::flows::sign_out::{Ended, end_family};
 use crate::flows::{Gate, brake};
 use crate::state::exchanges::{Airborne, Place};
 use crate::state::live::Live;

@@ -9,12 +9,14 @@
 //! - `blocks`: writes entries beside what others hold of the same
 //! - `reach`: which sessions a revocation names
 //! - `naming`: puts the access tokens that a session handed out into the list
+//! - `session_end`: ends one session in the store, and says what is left to be revoked because of it
 //! - `second_look`: looks for the sessions of an entry once more, and for an entry that may still come
 
 pub(in crate::flows) mod blocks;
 pub(in crate::flows) mod naming;
 pub(in crate::flows) mod reach;
 pub(in crate::flows) mod second_look;
+pub(in crate::flows) mod session_end;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use crate::core::session::grant::{FamilyId, Grant, Timeouts};
 use crate::core::time::Timestamp;
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::Gate;
-use crate::flows::exchange::coordinate::try_to_change_known;
+use crate::flows::family::record::try_to_change_known;
 use crate::flows::ports::{Clock, Keep, Store, StoreFault, StoreKey, Value, Version};
 use crate::flows::revoke::name_tokens;
 use crate::state::live::Live;

@@ -14,7 +14,6 @@
 //! - `who`: `GET /oauth/session`
 
 mod serve;
-pub(in crate::flows) mod tokens;
 mod uses;
 pub mod who;
 
@@ -35,11 +34,28 @@ use crate::core::session::grant::{FamilyId, Grant};
 use crate::core::session::ride::{MayLeave, Ride};
 use crate::core::time::Timestamp;
 use crate::flows::Gate;
-use crate::flows::exchange::coordinate::look;
-use crate::flows::exchange::{At, refresh, session_cookie};
+use crate::flows::client_request::At;
+use crate::flows::exchange::refresh;
+use crate::flows::family::record::look;
+use crate::flows::family::session_cookie;
 use crate::state::live::Live;
+use crate::state::open_requests::OfSession;
 use crate::state::sessions::Held;
 use crate::state::verified_tokens::Remembered;
+
+/// What the session cookie led to, apart from the judgement.
+#[derive(Debug, Default)]
+pub struct SessionSide {
+    /// One came along, whatever it was.
+    pub brought_cookie: bool,
+    pub family: Option<FamilyId>,
+    /// Whose it was, where no token says so.
+    pub subject: Option<String>,
+    /// By what it let somebody in.
+    pub let_in: Option<Box<OfSession>>,
+    /// Goes out with the answer.
+    pub ride: Option<Ride>,
+}
 
 /// How long an answer waits for the store to say that its cookie is the newest.
 const LATE: Duration = Duration::from_secs(1);

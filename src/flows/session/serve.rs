@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Claims, InSession, NotInSession, grace, tokens, uses};
+use super::{Claims, InSession, NotInSession, grace, uses};
 use crate::config::settings::IdentityFrom;
 use crate::core::caller::Caller;
 use crate::core::denial::{Denial, SessionEnd};
@@ -18,8 +18,10 @@ use crate::core::session::ride::Ride;
 use crate::core::time::Timestamp;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
+use crate::flows::client_request::At;
 use crate::flows::exchange::refresh::renew;
-use crate::flows::exchange::{At, session_cookie};
+use crate::flows::family::session_cookie;
+use crate::flows::family::tokens;
 use crate::state::sessions::{Held, KnownFamily, Pause};
 use crate::state::verified_tokens::Remembered;
 

@@ -9,7 +9,9 @@ use tokio::time::timeout;
 use crate::core::denial::Denial;
 use crate::core::session::grant::Grant;
 use crate::core::time::Timestamp;
-use crate::flows::exchange::{At, coordinate, session_cookie};
+use crate::flows::client_request::At;
+use crate::flows::family::record;
+use crate::flows::family::session_cookie;
 use crate::state::sessions::KnownFamily;
 
 /// What is known of a session: here, else in the store. `is_enough`: what the cookie says will do while the store is
@@ -46,7 +48,7 @@ pub(super) async fn look_again(at: At<'_>, grant: &Grant, known: &KnownFamily) -
 }
 
 async fn look(at: At<'_>, grant: &Grant) -> Result<KnownFamily, Denial> {
-    let found = timeout(at.patience(), coordinate::look(&*at.gate.store, grant.family)).await;
+    let found = timeout(at.patience(), record::look(&*at.gate.store, grant.family)).await;
     let found = found.map_err(|_| Denial::StoreUnavailable)??;
     Ok(match found {
         None => KnownFamily::new(grant.generation, grant.last_used_at, false),
@@ -68,7 +70,7 @@ pub(super) fn note(at: At<'_>, grant: &Grant, known: &Arc<KnownFamily>, counts: 
     let (gate, grant, known) = (Arc::clone(at.gate), grant.clone(), Arc::clone(known));
     let timeouts = session_cookie::timeouts(at.client);
     at.gate.errands.spawn(async move {
-        let told = coordinate::change(&gate, &grant, timeouts, |family, _| {
+        let told = record::change(&gate, &grant, timeouts, |family, _| {
             if is_used {
                 family.use_at(now);
             }

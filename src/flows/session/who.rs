@@ -15,8 +15,8 @@ use crate::core::session::oauth::request::Parameters;
 use crate::core::time::Timestamp;
 use crate::core::token::bearer;
 use crate::flows::Gate;
-use crate::flows::admit::SessionSide;
-use crate::flows::exchange::At;
+use crate::flows::client_request::At;
+use crate::flows::session::SessionSide;
 use crate::state::live::Live;
 
 /// What an ID token says of itself and of the sign-in, and not of the person.

@@ -23,7 +23,7 @@ use crate::core::session::navigation::{comes_from_another_site, goes_there};
 use crate::core::session::step_up::{Began, StepUp};
 use crate::core::session::transaction::{self, LIFETIME, Transaction, client_named_by, state_id};
 use crate::flows::Gate;
-use crate::flows::exchange::At;
+use crate::flows::client_request::At;
 use crate::flows::exchange::sign_in::{By, Code, OwnSignIn, prepare};
 use crate::flows::keep_keys_fresh::endpoints;
 use crate::flows::ports::{Keep, StoreKey, Value};

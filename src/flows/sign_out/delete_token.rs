@@ -15,8 +15,10 @@ use crate::core::session::oauth::request::Parameters;
 use crate::core::session::origin::may_touch_cookie;
 use crate::core::token::bearer;
 use crate::flows::Gate;
-use crate::flows::exchange::{At, session_cookie};
-use crate::flows::token_endpoint::{OAuthAnswer, OAuthRefusal};
+use crate::flows::client_request::At;
+use crate::flows::family::session_cookie;
+use crate::flows::oauth_answer::OAuthAnswer;
+use crate::flows::oauth_answer::OAuthRefusal;
 use crate::state::live::Live;
 
 /// Ends the session that the cookie stands for. The cookie is cleared even when it does not open:

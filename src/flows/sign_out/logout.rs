@@ -24,10 +24,11 @@ use crate::core::session::origin::may_sign_out;
 use crate::core::session::return_to::Places;
 use crate::core::token::bearer;
 use crate::flows::Gate;
-use crate::flows::exchange::{At, session_cookie};
+use crate::flows::client_request::At;
+use crate::flows::family::session_cookie;
+use crate::flows::family::tokens;
 use crate::flows::keep_keys_fresh::endpoints;
-use crate::flows::session::tokens;
-use crate::flows::token_endpoint::OAuthRefusal;
+use crate::flows::oauth_answer::OAuthRefusal;
 use crate::state::live::Live;
 
 /// Who asks to sign out.

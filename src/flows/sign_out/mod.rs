@@ -15,19 +15,14 @@ use std::sync::Arc;
 
 use crate::core::denial::{Denial, SessionEnd};
 use crate::core::revocation::{GrantFacts, Revocation};
-use crate::core::secret::SecretString;
-use crate::core::session::exchange::seal::Holder;
-use crate::core::session::exchange::{Family, Issued, Successor};
-use crate::core::session::grant::{Grant, Timeouts};
+use crate::core::session::grant::Grant;
 use crate::core::session::oauth::request::Parameters;
-use crate::flows::Gate;
 use crate::flows::call_authorization_server::revoke_in_background;
-use crate::flows::exchange::coordinate::change_in;
-use crate::flows::exchange::{At, refresh, session_cookie};
-use crate::flows::ports::Store;
-use crate::flows::revoke::{
-    end_later, end_now, name_everything, name_tokens, name_tokens_in_background, reach, watermarks_of,
-};
+use crate::flows::client_request::At;
+use crate::flows::exchange::refresh;
+use crate::flows::family::session_cookie;
+use crate::flows::revoke::session_end::{Ended, end_family};
+use crate::flows::revoke::{end_later, end_now, name_everything, name_tokens, reach, watermarks_of};
 
 /// Whether the person signs out on every device.
 pub(in crate::flows) fn is_everywhere(parameters: &Parameters) -> Result<bool, Denial> {
@@ -101,74 +96,4 @@ async fn everything_of(at: At<'_>, grant: &Grant) -> Result<Vec<Revocation>, Den
     }
     let named = name_everything(gate, at.live, iss, subject).await;
     named.map(|named| vec![named]).map_err(|_| Denial::StoreUnavailable)
-}
-
-/// What is left to do of a session that has ended.
-pub(in crate::flows) struct Ended {
-    /// Refresh tokens, at the AS: the presented one, and the newest where it may not have reached its browser.
-    pub(in crate::flows) revoke: Vec<SecretString>,
-    /// The access tokens that it handed out.
-    pub(in crate::flows) issued: Vec<Issued>,
-    /// Whether the store confirmed the end; it may have it all the same.
-    pub(in crate::flows) is_stored: Result<(), Denial>,
-}
-
-/// Ends a family, known or not. The presented refresh token is to be revoked also when the session was over before:
-/// nobody may have told the AS.
-///
-/// It is over once the store that replicas share says so. While memory stands in for that (`on_outage: serve`) it ends
-/// there too, for this process and this outage, which is not enough to say so.
-pub(in crate::flows) async fn end_family(
-    gate: &Arc<Gate>,
-    grant: &Grant,
-    timeouts: Timeouts,
-    end: SessionEnd,
-) -> Ended {
-    let mut ended = end_in(reach::shared(gate), gate, grant, timeouts, end).await;
-    if ended.is_stored.is_err() && gate.store.shared().is_some() {
-        let here = end_in(&*gate.store, gate, grant, timeouts, end).await;
-        ended.revoke = here.revoke;
-        if !here.issued.is_empty() {
-            // Of these the store that was away never hears.
-            name_tokens_in_background(gate, grant.family, &here.issued);
-        }
-    }
-    let cookie_is_replaced = matches!(end, SessionEnd::SignedInAgain | SessionEnd::SignedInAsAnother);
-    if (ended.is_stored.is_ok() || cookie_is_replaced)
-        && let Some(known) = gate.sessions.family(grant.family)
-    {
-        // No cookie of it goes out any more, over the one of a newer sign-in perhaps. One of a session that may go on must:
-        // its browser would be taken for a thief.
-        known.ends();
-    }
-    ended
-}
-
-async fn end_in(store: &dyn Store, gate: &Gate, grant: &Grant, timeouts: Timeouts, end: SessionEnd) -> Ended {
-    let (mut revoke, mut issued) = (vec![grant.refresh_token.clone()], Vec::new());
-    let is_stored = change_in(store, &*gate.clock, grant, timeouts, |family, _| {
-        issued = family.issued().to_vec();
-        let newest = family.successor().cloned();
-        let before = family.refuse_and_mark(grant.generation).map(|(before, _)| before);
-        family.end(end, Some(grant.generation));
-        let revokes = end.revokes_tokens() && before.is_none_or(SessionEnd::revokes_tokens);
-        revoke = if revokes { tokens_of(grant, newest.as_ref(), family) } else { Vec::new() };
-    });
-    let is_stored = is_stored.await;
-    Ended { revoke, issued, is_stored }
-}
-
-/// The refresh tokens of a family that has ended: the presented one, and the newest where it may not have reached
-/// its browser and a way from the presented grant leads to it.
-pub(in crate::flows) fn tokens_of(
-    grant: &Grant,
-    newest: Option<&Successor>,
-    family: &Family,
-) -> Vec<SecretString> {
-    let open = |newest: &Successor| {
-        Some(Holder::of(grant).newest(family, newest.generation, &newest.grant)?.refresh_token)
-    };
-    let presented = grant.refresh_token.clone();
-    let newest = newest.and_then(open).filter(|newest| *newest != presented);
-    std::iter::once(presented).chain(newest).collect()
 }

@@ -14,6 +14,7 @@ use crate::config::settings::{IdentityFrom, Login, SessionMode};
 use crate::core::session::authorization::login_path;
 use crate::core::session::exchange::Family;
 use crate::core::session::step_up::StepUp;
+use crate::flows::family::record;
 use crate::flows::sign_in::SignInRefusal;
 use crate::flows::sign_in::callback::{self, Arrived, SignedIn};
 use crate::flows::sign_in::login::{self, Begun};
@@ -169,7 +170,7 @@ impl Scene {
         let grant = session_cookie::read(&self.live, client, &headers).unwrap().unwrap();
         let timeouts = session_cookie::timeouts(client);
         let refuses = |family: &mut Family, _| family.refuse_and_mark(grant.generation).map(|(end, _)| end);
-        coordinate::change(&self.gate, &grant, timeouts, refuses).await.unwrap()
+        record::change(&self.gate, &grant, timeouts, refuses).await.unwrap()
     }
 
     fn reload_at(&mut self, client: Client, issuer: Issuer) {

@@ -15,13 +15,14 @@ use crate::core::assertion::Assertions;
 use crate::core::revocation::wanted::Wanted;
 use crate::core::session::grant::{FamilyId, Grant, Subject, SubjectSource};
 use crate::core::session::oauth::Scope;
-use crate::flows::exchange::coordinate::change;
+use crate::flows::family::record::change;
+use crate::flows::family::tokens::{self, SessionTokens};
 use crate::flows::ports::random;
+use crate::flows::revoke::session_end::end_family;
 use crate::flows::revoke::{name_tokens, reach, revoke};
-use crate::flows::session::tokens::{self, SessionTokens};
 use crate::flows::session::who::who;
 use crate::flows::session::{self, InSession, NotInSession, Wants};
-use crate::flows::sign_out::{end_family, end_session};
+use crate::flows::sign_out::end_session;
 use crate::flows::testing::lines::Lines;
 
 const PAGE: Wants = Wants { signs_in: false, counts: true };

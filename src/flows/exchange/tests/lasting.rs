@@ -21,6 +21,7 @@ use crate::core::session::exchange::Family;
 use crate::core::token::binding::Thumbprint;
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
+use crate::flows::family::record;
 use crate::flows::open_requests::{lasts, look, watch_open_requests};
 use crate::state::open_requests::{Ending, OfSession, OpenRequest};
 use crate::state::transmitters::Transmitters;
@@ -367,7 +368,7 @@ async fn a_session_that_the_store_says_is_over_is_over_here() {
     let (grant, timeouts) =
         (there.grant_of(&second), session_cookie::timeouts(&scene.live.settings.clients[0]));
     let ends = |family: &mut Family, _| family.end(SessionEnd::Revoked, Some(grant.generation));
-    coordinate::change(&there.gate, &grant, timeouts, ends).await.unwrap();
+    record::change(&there.gate, &grant, timeouts, ends).await.unwrap();
     scene.pass(1000);
     look(&scene.gate);
     assert_eq!(scene.gate.errands.finished(Duration::from_secs(60)).await, 0);

@@ -8,7 +8,8 @@ use crate::core::session::exchange::seal::Holder;
 use crate::core::session::exchange::{Family, FlightId, Shape};
 use crate::flows::authenticate::authenticate;
 use crate::flows::brought::Brought;
-use crate::flows::exchange::coordinate::{self, key};
+use crate::flows::family::record;
+use crate::flows::family::record::key;
 use crate::flows::ports::{Found, Store, StoreFault, StoreKey, Value as Kept, Version};
 
 /// Waits until something holds; the tests' own deadline ends it otherwise.
@@ -264,7 +265,7 @@ async fn nobody_flies(scene: &Scene, cookie: &str, sent: bool) {
     let grant = scene.grant_of(cookie);
     let shape = Shape { resource: Some("https://api.example".into()), ..Shape::default() };
     let windows = windows(&scene.live, &scene.live.settings.clients[0]);
-    let noted = coordinate::change(&scene.gate, &grant, windows.timeouts, |family, now| {
+    let noted = record::change(&scene.gate, &grant, windows.timeouts, |family, now| {
         family.present(&grant, &shape, true, windows, now, FlightId(7));
         sent && family.sends(FlightId(7))
     });

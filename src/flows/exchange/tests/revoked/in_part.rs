@@ -1,7 +1,7 @@
 //! Sessions that cannot all be ended: of some the record cannot be read, or the store is away and memory stands in for it.
 
 use super::*;
-use crate::flows::exchange::coordinate::key;
+use crate::flows::family::record::key;
 use crate::flows::ports::Keep;
 
 /// A session whose access token says nothing of it.

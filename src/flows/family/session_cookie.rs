@@ -31,7 +31,7 @@ pub(in crate::flows) fn read(
 
 /// The grants in all cookies of the client's name, for a sign-in, which takes the place of them all. They are no credential:
 /// of several none is used.
-pub(super) fn read_all(live: &Live, client: &Client, headers: &HeaderMap) -> Vec<Grant> {
+pub(in crate::flows) fn read_all(live: &Live, client: &Client, headers: &HeaderMap) -> Vec<Grant> {
     cookie::those(headers, |name| name == client.cookie.name.as_bytes())
         .into_iter()
         .filter_map(|(_, value)| open(live, client, std::str::from_utf8(value).ok()?))
@@ -51,7 +51,12 @@ pub(in crate::flows) fn open(live: &Live, client: &Client, sealed: &str) -> Opti
 ///
 /// # Errors
 /// [`Denial::SessionTooLarge`], with the part that is too large in the log.
-pub(super) fn seal(gate: &Gate, live: &Live, client: &Client, grant: &Grant) -> Result<SecretString, Denial> {
+pub(in crate::flows) fn seal(
+    gate: &Gate,
+    live: &Live,
+    client: &Client,
+    grant: &Grant,
+) -> Result<SecretString, Denial> {
     let sealed = live
         .cookie_keys
         .seal(binding(client), grant.to_bytes().expose(), random(&*gate.random))
@@ -89,7 +94,7 @@ pub(in crate::flows) fn clear(client: &Client) -> Option<HeaderValue> {
 }
 
 /// `Set-Cookie`s that leave a sign-in's cookie alone with its name, at whatever path the one before was.
-pub(super) fn clear_elsewhere(client: &Client) -> Vec<HeaderValue> {
+pub(in crate::flows) fn clear_elsewhere(client: &Client) -> Vec<HeaderValue> {
     cookie::clear_elsewhere(attributes(client))
 }
 
