@@ -38,21 +38,21 @@
 //! | what a route is called, and said of it | `core/route/resource.rs`, `flows/describe_resource.rs` |
 //! | what a route says of the caller | `core/route/identity.rs`, read in `config/identity.rs` |
 //! | what `tollgate explain` says | `flows/explain.rs`, printed in `cli/explain.rs` |
-//! | status and words of a refusal | `core/denial/`; how it looks: `edge/respond.rs`, `edge/pages.rs` |
+//! | status and words of a refusal | `core/denial/`; how it looks: `edge/answers/respond.rs`, `edge/answers/pages.rs` |
 //! | what counts against an address | `core/brake.rs`, `flows/brake.rs` |
 //! | who may read an answer, and what pages may send | `core/cors.rs`, `flows/answer_preflight.rs`, read in `config/cors.rs` |
-//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/headers.rs` |
+//! | what an upstream learns | `core/identity_headers.rs`, `core/assertion.rs`, `core/forwarded.rs`, applied in `edge/answers/headers.rs` |
 //! | what is remembered of a token | `state/verified_tokens.rs`, asked in `flows/authenticate.rs` |
-//! | which paths are Tollgate's own | `core/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints.rs` |
+//! | which paths are Tollgate's own | `core/path/own.rs`; what is there: `flows/own_endpoint.rs`, `edge/own_endpoints/mod.rs` |
 //! | the steps from request to permit | `flows/admit.rs` |
 //! | how the gateway signs people in | `flows/sign_in/`; what travels: `core/session/transaction.rs`, `core/session/authorization.rs` |
 //! | where a sign-in may lead | `core/session/return_to.rs` |
 //! | how a session ends | `flows/sign_out/` |
 //! | which requests may use a session | `core/session/csrf.rs` |
 //! | what a session is served with | `flows/session/`, remembered in `state/sessions.rs` |
-//! | who is sent to sign-in | `core/session/way_in.rs`, answered in `edge/refusing.rs` |
+//! | who is sent to sign-in | `core/session/way_in.rs`, answered in `edge/proxy/refusing.rs` |
 //! | what becomes of a refresh token | `core/session/exchange/`, `flows/exchange/` |
-//! | which server takes a request | `edge/upstreams/`, tried again in `edge/attempt.rs` |
+//! | which server takes a request | `edge/upstreams/`, tried again in `edge/proxy/attempt.rs` |
 //! | what a revocation refuses | `core/revocation/`, looked up in `state/revocations/` |
 //! | when what has ended is thrown away | `core/clock_watch.rs`, read in `io/watched_clock.rs` |
 //! | who holds a block | `core/revocation/holders.rs`, written in `flows/revoke/blocks.rs` |
@@ -67,19 +67,19 @@
 //! | what `check --live` asks | `cli/live.rs`, `flows/ask_issuer.rs`, `io/upstream_reach.rs`, `io/store/reach.rs` |
 //! | what `schema` prints | `config/schema/json.rs` |
 //! | what is said of a certificate that ends | `config/validity.rs` |
-//! | what a reload can follow | `app/reload.rs`, `edge/serving.rs` |
+//! | what a reload can follow | `app/reload.rs`, `edge/proxy/serving.rs` |
 //! | a metric | `state/metrics.rs`, which of them begin at 0 `state/metrics/beginning.rs`, then docs/metrics.md and `deploy/dashboard.json` (tests compare them) |
-//! | a line of the access log | `edge/access_log.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
+//! | a line of the access log | `edge/proxy/access_log.rs`; how logs are written: `state/lines.rs`, `io/line_writer.rs`, `io/log.rs` |
 //! | what is told at every `log.level` | `state/log_targets.rs`, left on in `io/log.rs` |
-//! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
-//! | a slow head, an idle connection | `edge/connection_guard.rs` |
-//! | a client that reads nothing | `edge/unread.rs`, `edge/confirmed.rs` |
-//! | a slow body, a body too large | `edge/inflow.rs`, `core/pace.rs`; `edge/body.rs` |
-//! | a silent upstream | `edge/watched.rs`, `edge/attempt.rs` |
-//! | how a connection ends | `edge/lingering.rs` |
-//! | how many connections and requests there may be | `edge/connections.rs`, `edge/request_places.rs` |
-//! | what happens at a drain | `edge/drain.rs`, `edge/cut_off.rs`, `edge/listening.rs`, `edge/server.rs` |
-//! | which of pingora's timeouts are set to what | `edge/timeouts.rs` |
+//! | what happens on SIGQUIT | `app/handover.rs`, `app/run.rs`, `edge/connection/listening.rs`; what the two processes say: `io/handover/`; how a file is given up: `io/store_file/keeping.rs` |
+//! | a slow head, an idle connection | `edge/connection/connection_guard.rs` |
+//! | a client that reads nothing | `edge/connection/unread.rs`, `edge/connection/confirmed.rs` |
+//! | a slow body, a body too large | `edge/request/inflow.rs`, `core/pace.rs`; `edge/request/body.rs` |
+//! | a silent upstream | `edge/request/watched.rs`, `edge/proxy/attempt.rs` |
+//! | how a connection ends | `edge/connection/lingering.rs` |
+//! | how many connections and requests there may be | `edge/connection/connections.rs`, `edge/request/request_places.rs` |
+//! | what happens at a drain | `edge/drain.rs`, `edge/connection/cut_off.rs`, `edge/connection/listening.rs`, `edge/server.rs` |
+//! | which of pingora's timeouts are set to what | `edge/request/timeouts.rs` |
 //! | the page of the demo | `demo/page/`; what the wire shows: `demo/wire/shorten.rs` |
 
 pub mod cli;

@@ -87,7 +87,7 @@ fn a_forbidden_import_is_seen() {
         ("src/core/token/mod.rs", "use super::super::edge::proxy;"),
         ("src/core/token/jwt.rs", "mod inner { use super::super::super::super::io; }"),
         ("src/state/live.rs", "use crate::flows::ports::Clock;"),
-        ("src/flows/admit.rs", "use crate::edge::respond;"),
+        ("src/flows/admit.rs", "use crate::edge::answers::respond;"),
         ("src/io/http_client.rs", "use crate::edge::server;"),
         ("src/edge/server.rs", "use crate::io::clock::SystemClock;"),
         ("src/edge/server.rs", "use crate::app::App;"),
@@ -127,7 +127,10 @@ fn what_is_allowed_is_not_reported() {
             "src/flows/admit.rs",
             "use crate::{config::settings, core, state::live::Live}; use self::ports::Clock;",
         ),
-        ("src/edge/proxy.rs", "use pingora::prelude::*; use crate::flows::admit; use crate::state::Metrics;"),
+        (
+            "src/edge/proxy/mod.rs",
+            "use pingora::prelude::*; use crate::flows::admit; use crate::state::Metrics;",
+        ),
         ("src/io/clock.rs", "use std::time::SystemTime; use crate::flows::ports::Clock; use tokio::time;"),
         ("src/app.rs", "use crate::{edge, io, demo};"),
         ("src/core/ids.rs", "//! use pingora::x; crate::io\nconst A: &str = \"crate::io tokio::spawn\";"),
@@ -202,7 +205,7 @@ fn a_proof_made_elsewhere_is_seen() {
     for (path, text) in [
         ("src/flows/admit.rs", "fn f() { let t = VerifiedToken { sub: None }; }"),
         ("src/flows/admit.rs", "fn f() -> Permit { token::jwt::Permit { path } }"),
-        ("src/edge/proxy.rs", "fn f() { Some(Permit { path }) }"),
+        ("src/edge/proxy/mod.rs", "fn f() { Some(Permit { path }) }"),
         ("src/core/token/jwt.rs", "pub struct VerifiedToken { pub sub: String, exp: u64 }"),
     ] {
         assert_eq!(faults_of(path, text).len(), 1, "{path}: {text}");

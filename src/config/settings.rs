@@ -409,7 +409,7 @@ pub struct Patience {
     /// Bytes a second with which a body must come over a longer time.
     pub body_rate: u32,
     /// After how long a request of HTTP/2 ends whose body has stopped. Longer than the pause: it may also be the
-    /// upstream that does not read, whose own timeouts come first (`edge/inflow.rs`).
+    /// upstream that does not read, whose own timeouts come first (`edge/request/inflow.rs`).
     pub stream_stopped: Duration,
     /// How long a client may leave an answer unread. Whoever reads slowly leaves none.
     pub answer_unread: Duration,

@@ -1,5 +1,5 @@
 //! Where Tollgate's own messages go: standard error, as JSON or text. Requests are logged by
-//! `edge::access_log`, to standard output.
+//! `edge::proxy::access_log`, to standard output.
 //!
 //! Whoever logs never waits for whoever reads: a full pipe would stop the worker that logs a failed request, and soon
 //! all of them. So messages go the way of the access log, and panics too.

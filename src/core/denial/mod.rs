@@ -4,7 +4,7 @@
 //! Sources: RFC 9110 (status), RFC 6750 section 3.1 (bearer errors), RFC 9470 (step-up),
 //! RFC 6749 section 5.2 (token endpoint errors), RFC 9449 sections 5 and 7.1 (DPoP), RFC 6585 (429, 431).
 //!
-//! How a refusal is written (problem+json, OAuth JSON) is decided in `edge::respond`; what it says
+//! How a refusal is written (problem+json, OAuth JSON) is decided in `edge::answers::respond`; what it says
 //! is decided here. `detail` never repeats what the caller sent.
 
 mod facts;

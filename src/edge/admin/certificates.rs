@@ -2,7 +2,7 @@
 //! started with, or took over last, whatever a reload names by then.
 
 use crate::config::settings::{Settings, ShownCertificate};
-use crate::edge::door::Door;
+use crate::edge::connection::door::Door;
 
 /// Those of the listeners (`doors`) and of calls out, each file once. Where a file was read at two times, and one of the two
 /// certificates waits for a restart to go, the one counts that ends first.

@@ -265,7 +265,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::edge::pages::Pages;
+    use crate::edge::answers::pages::Pages;
 
     #[test]
     fn a_list_that_cannot_be_written_is_told_from_one_that_is_not_kept_here() {

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use super::authorities::{self, Unreadable};
 use super::{Server, Upstream, Upstreams};
 use crate::config::settings::{HealthCheck, Settings};
-use crate::edge::timeouts::is_final;
+use crate::edge::request::timeouts::is_final;
 
 /// Asks the servers of every upstream that has `health`.
 pub(crate) struct Prober {

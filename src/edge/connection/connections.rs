@@ -1,0 +1,204 @@
+//! The open connections of a listener: how many there are, whose, and what each is at. A connection takes its place before
+//! its first byte is read, and gives it back whatever became of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+
+use ipnet::IpNet;
+use pingora::protocols::Digest;
+use prometheus::IntGauge;
+
+use crate::core::address::Whose;
+use crate::core::forwarded::is_trusted;
+use crate::edge::connection::addresses::OpenByAddress;
+use crate::edge::connection::cut_off::CutOff;
+use crate::edge::connection::door::Door;
+use crate::edge::connection::recurring::Recurring;
+use crate::edge::request::inflow::LetIn;
+
+/// Accepted, and nothing came yet.
+pub(in crate::edge) const FRESH: u8 = 0;
+/// A request's header is arriving.
+pub(in crate::edge) const HEADER: u8 = 1;
+/// A request is being answered.
+const BUSY: u8 = 2;
+/// Answered; the next request may come.
+pub(in crate::edge) const IDLE: u8 = 3;
+/// A request is being answered, and all of it has come (HTTP/1.x).
+pub(in crate::edge) const COMPLETE: u8 = 4;
+
+/// The open connections of the listeners that one key of config.yaml asks for.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    open: AtomicUsize,
+    /// Those on which a request is due: `FRESH` or `HEADER`.
+    awaited: AtomicUsize,
+    most: usize,
+    gauge: IntGauge,
+    by_address: OpenByAddress,
+    most_of_one: MostOfOne,
+    pub(crate) cut_off: CutOff,
+}
+
+/// How many connections one address may have.
+#[derive(Clone, Debug)]
+pub(crate) struct MostOfOne {
+    pub(crate) most: usize,
+    /// Proxies that stand for many clients.
+    pub(crate) but_for: Vec<IpNet>,
+}
+
+impl Connections {
+    /// `most`: connections beyond are closed unanswered.
+    pub(crate) fn new(gauge: IntGauge, most: usize, most_of_one: MostOfOne) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
+            most,
+            gauge,
+            by_address: OpenByAddress::default(),
+            most_of_one,
+            cut_off: CutOff::default(),
+        })
+    }
+
+    /// Counts one of this address, unless it has too many. The inner `None` is not counted.
+    fn count(&self, address: Option<IpAddr>) -> Option<Option<Whose>> {
+        let MostOfOne { most, but_for } = &self.most_of_one;
+        let Some(address) = address.filter(|address| !is_trusted(*address, but_for)) else {
+            return Some(None);
+        };
+        let whose = Whose::from(address);
+        self.by_address.take(whose, *most).then_some(Some(whose))
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn awaited(&self) -> usize {
+        self.awaited.load(Ordering::Acquire)
+    }
+}
+
+/// One connection, as the proxy sees it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Of its request, where it has one at a time.
+    pub(crate) let_in: LetIn,
+    pub(crate) recurring: Recurring,
+    phase: AtomicU8,
+    pub(in crate::edge) hears_early: AtomicBool,
+    lingers: AtomicBool,
+    all: Arc<Connections>,
+    door: Arc<Door>,
+}
+
+impl Connection {
+    /// By which door it came in.
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// The connection that a request came on.
+    pub(crate) fn of(digest: Option<&Digest>) -> Option<Arc<Self>> {
+        digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Self>>().cloned()
+    }
+
+    /// A request's header is complete.
+    pub(crate) fn request_begins(&self) {
+        self.enter(BUSY);
+    }
+
+    /// All of it has come, and it is being answered.
+    pub(crate) fn request_is_complete(&self) {
+        self.enter(COMPLETE);
+    }
+
+    /// Whether something came that is not of the request that is being answered.
+    pub(crate) fn hears_early(&self) -> bool {
+        self.hears_early.load(Ordering::Acquire)
+    }
+
+    /// Whether it was ended because the drain was over.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.all.cut_off.is_done()
+    }
+
+    /// Some of the last request's body may still be on its way, and nobody reads it.
+    pub(crate) fn leaves_unread(&self) {
+        self.lingers.store(true, Ordering::Release);
+    }
+
+    /// Whether bytes may come after the last answer: a socket that closes over them says that it is reset, which may
+    /// overtake the answer.
+    pub(in crate::edge) fn lingers(&self) -> bool {
+        self.lingers.load(Ordering::Acquire) || self.hears_early()
+    }
+
+    /// A request was answered.
+    pub(crate) fn request_ended(&self) {
+        self.enter(IDLE);
+    }
+
+    pub(in crate::edge) fn enter(&self, phase: u8) {
+        let before = self.phase.swap(phase, Ordering::AcqRel);
+        match (is_awaited(before), is_awaited(phase)) {
+            (false, true) => {
+                self.all.awaited.fetch_add(1, Ordering::AcqRel);
+            }
+            (true, false) => {
+                self.all.awaited.fetch_sub(1, Ordering::AcqRel);
+            }
+            _ => {}
+        }
+    }
+
+    pub(in crate::edge) fn phase(&self) -> u8 {
+        self.phase.load(Ordering::Acquire)
+    }
+}
+
+const fn is_awaited(phase: u8) -> bool {
+    matches!(phase, FRESH | HEADER)
+}
+
+/// The place that a connection takes among the others, from its first byte to its end.
+#[derive(Debug)]
+pub(crate) struct Place(pub(in crate::edge) Arc<Connection>, Option<Whose>);
+
+impl Place {
+    /// `None` when all are taken.
+    pub(crate) fn take(all: &Arc<Connections>, door: &Arc<Door>, address: Option<IpAddr>) -> Option<Self> {
+        if all.open() >= all.most {
+            return None;
+        }
+        let counted = all.count(address)?;
+        all.open.fetch_add(1, Ordering::AcqRel);
+        all.awaited.fetch_add(1, Ordering::AcqRel);
+        all.gauge.inc();
+        let (all, door) = (all.clone(), door.clone());
+        let connection = Connection {
+            let_in: LetIn::default(),
+            recurring: Recurring::default(),
+            phase: AtomicU8::new(FRESH),
+            hears_early: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
+            all,
+            door,
+        };
+        Some(Self(Arc::new(connection), counted))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.enter(BUSY);
+        self.0.all.gauge.dec();
+        if let Some(whose) = self.1 {
+            self.0.all.by_address.give_back(whose);
+        }
+        self.0.all.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}

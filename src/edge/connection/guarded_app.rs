@@ -1,0 +1,178 @@
+//! What takes connections: the app that pingora's listener calls, which puts each under guard. And how it ends: what was
+//! accepted in time is still served, what waits without a request is closed last.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora::apps::ServerApp;
+use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::protocols::{GetSocketDigest, SocketDigest, Stream};
+use pingora::server::ShutdownWatch;
+use tokio::time::Instant;
+
+use crate::edge::connection::connection_guard::{Bounds, Guarded};
+use crate::edge::connection::connections::{Connections, Place};
+use crate::edge::connection::door::Door;
+
+/// How long a stopping listener waits for the first request of connections that it has accepted.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// How long the task of a connection that was accepted may take to begin.
+const LAST_ACCEPTED: Duration = Duration::from_millis(50);
+
+/// A pingora app whose connections are all under guard.
+pub(crate) struct GuardedApp<A> {
+    inner: Arc<A>,
+    door: Arc<Door>,
+    connections: Arc<Connections>,
+    backlog: Arc<Backlog>,
+    /// True: connections that wait for a request are closed.
+    closing: ShutdownWatch,
+    bounds: Bounds,
+}
+
+/// A second, non-blocking handle on a listening socket: what the kernel had accepted before the listener closed
+/// is still taken from it and answered. Gone when that is another process's to do.
+#[derive(Debug)]
+pub(crate) struct Backlog(Mutex<Option<TcpListener>>);
+
+impl Backlog {
+    pub(crate) fn new(socket: TcpListener) -> Self {
+        Self(Mutex::new(Some(socket)))
+    }
+
+    /// # Errors
+    /// When no more files can be open, or the listener is closed.
+    pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
+        let socket = self.0.lock();
+        let socket = socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(socket.try_clone()?.into())
+    }
+
+    pub(crate) fn forget(&self) {
+        self.take();
+    }
+
+    fn take(&self) -> Option<TcpListener> {
+        self.0.lock().take()
+    }
+}
+
+impl<A> std::fmt::Debug for GuardedApp<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuardedApp").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+impl<A> GuardedApp<A>
+where
+    A: ServerApp + Send + Sync + 'static,
+{
+    pub(crate) fn new(
+        inner: Arc<A>,
+        door: Arc<Door>,
+        connections: Arc<Connections>,
+        backlog: Arc<Backlog>,
+        closing: ShutdownWatch,
+        bounds: Bounds,
+    ) -> Self {
+        Self { inner, door, connections, backlog, closing, bounds }
+    }
+
+    /// Serves one connection to its end, or to where pingora takes it back. Once `shutdown` is told, its next answer is
+    /// the last; over HTTP/2 a GOAWAY says so at once (RFC 9113 section 6.8). `is_last`: the listener has stopped, and it ends by
+    /// `shutdown` alone.
+    fn serve(
+        &self,
+        io: Stream,
+        shutdown: ShutdownWatch,
+        is_last: bool,
+    ) -> impl Future<Output = Option<Stream>> + use<A> {
+        let (inner, door, bounds) = (self.inner.clone(), self.door.clone(), self.bounds);
+        let connections = self.connections.clone();
+        let address = io
+            .get_socket_digest()
+            .and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip().to_canonical()));
+        let place = Place::take(&self.connections, &door, address);
+        let closing = self.closing.clone();
+        async move {
+            let place = place?;
+            let serving = async move {
+                // A handshake's state is large, and must not stay for as long as the connection does.
+                let io = Box::pin(async move {
+                    tokio::select! {
+                        io = door.enter(io) => io,
+                        () = last_requests(closing) => None,
+                    }
+                });
+                let (io, life) = io.await?;
+                let shutdown = match life.filter(|_| !is_last) {
+                    Some(life) => life.until(shutdown),
+                    None => shutdown,
+                };
+                let guarded = Guarded::new(io, place, bounds).ok()?;
+                inner.process_new(Box::new(guarded), &shutdown).await
+            };
+            connections.cut_off.unless(serving).await
+        }
+    }
+
+    /// Takes what waits at the listening socket, then closes it for good.
+    fn drain_backlog(&self) {
+        let Some(listener) = self.backlog.take() else { return };
+        while let Ok((socket, peer)) = listener.accept() {
+            let accepted =
+                socket.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(socket));
+            let Ok(socket) = accepted else { continue };
+            let stream = with_addresses(socket, peer);
+            tokio::spawn(self.serve(Box::new(stream), self.closing.clone(), true));
+        }
+    }
+}
+
+/// Until a stopping listener waits no longer.
+async fn last_requests(mut closing: ShutdownWatch) {
+    if closing.wait_for(|closing| *closing).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(LAST_REQUESTS).await;
+}
+
+/// The stream as pingora's own listener would have made it.
+fn with_addresses(socket: tokio::net::TcpStream, peer: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::from(socket);
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    stream.set_socket_digest(digest);
+    stream
+}
+
+#[async_trait]
+impl<A> ServerApp for GuardedApp<A>
+where
+    A: ServerApp + Send + Sync + 'static,
+{
+    async fn process_new(self: &Arc<Self>, io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        self.serve(io, shutdown.clone(), false).await
+    }
+
+    /// After the last accept: connections that were made in time are still served their request;
+    /// then the inner app closes those that wait idle.
+    async fn cleanup(&self) {
+        // The last that were accepted are counted once their tasks have begun.
+        tokio::time::sleep(LAST_ACCEPTED).await;
+        self.drain_backlog();
+        let _ = self.closing.clone().wait_for(|closing| *closing).await;
+        let deadline = Instant::now() + LAST_REQUESTS;
+        while self.connections.awaited() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.inner.cleanup().await;
+    }
+}

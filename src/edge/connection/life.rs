@@ -1,0 +1,81 @@
+//! How long connections may go on that came in on the same terms: until the listener stops, or the terms change.
+//!
+//! pingora tells an app of one end alone, and ends a connection gently by it: its next answer is the last, and over HTTP/2 a
+//! GOAWAY says so at once (RFC 9113 section 6.8).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pingora::server::ShutdownWatch;
+use tokio::sync::watch;
+
+#[derive(Debug)]
+pub(crate) struct Life {
+    ended: watch::Sender<bool>,
+    /// Whether it hears of the listener's end.
+    hears: AtomicBool,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { ended: watch::Sender::new(false), hears: AtomicBool::new(false) }
+    }
+}
+
+impl Life {
+    /// The terms have changed.
+    pub(in crate::edge) fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Told at the end of both. `shutdown`: the listener's, which is the same for all of its connections.
+    pub(in crate::edge) fn until(self: &Arc<Self>, shutdown: ShutdownWatch) -> ShutdownWatch {
+        let watch = self.ended.subscribe();
+        if !self.hears.swap(true, Ordering::AcqRel) {
+            tokio::spawn(hear(self.clone(), shutdown, watch.clone()));
+        }
+        watch
+    }
+}
+
+async fn hear(life: Arc<Life>, mut shutdown: ShutdownWatch, mut ended: ShutdownWatch) {
+    tokio::select! {
+        told = shutdown.wait_for(|told| *told) => if told.is_ok() {
+            life.end();
+        },
+        _ = ended.wait_for(|ended| *ended) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn either_end_is_told_to_all() {
+        for by_listener in [true, false] {
+            let (listener, shutdown) = watch::channel(false);
+            let life = Arc::new(Life::default());
+            let mut both = [life.until(shutdown.clone()), life.until(shutdown)];
+            assert!(!*both[0].borrow() && !*both[1].borrow());
+            if by_listener {
+                listener.send_replace(true);
+            } else {
+                life.end();
+            }
+            for watch in &mut both {
+                watch.wait_for(|told| *told).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn that_nobody_can_tell_of_the_listener_any_more_is_no_end() {
+        let (listener, shutdown) = watch::channel(false);
+        let life = Arc::new(Life::default());
+        let told = life.until(shutdown.clone());
+        drop(listener);
+        hear(life, shutdown, told.clone()).await;
+        assert!(!*told.borrow());
+    }
+}

@@ -1,0 +1,238 @@
+//! Listening sockets: bound here or taken over from the process before, and one listener with its connections
+//! from its first accept to its last answer.
+//!
+//! A listener ends in one of two ways. It closes: then what the kernel had already accepted is still served. Or
+//! another process goes on accepting from the same socket: then it must leave alone what waits there.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora::apps::ServerApp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::server::{Fds, ListenFds};
+use pingora::services::Service as PingoraService;
+use pingora::services::listening::Service;
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::edge::connection::connection_guard::Bounds;
+use crate::edge::connection::connections::Connections;
+use crate::edge::connection::door::Door;
+use crate::edge::connection::guarded_app::{Backlog, GuardedApp};
+use crate::edge::connection::listen_error::ListenError;
+
+/// Connections that the kernel may hold for a listener.
+const BACKLOG: u32 = 4096;
+/// Buffers of a downstream connection, in bytes: much of what an idle one costs. Most heads fit in, and what is written at
+/// once fits a packet of Ethernet; bodies pass by.
+const READ_BUFFER: usize = 4 * 1024;
+const WRITE_BUFFER: usize = 1460;
+/// How often a listener that ends looks whether its connections have ended.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long the tasks of connections that were cut off may take to end: each leaves its line in the log.
+const CUT_OFF: Duration = Duration::from_secs(1);
+
+/// Listening sockets of the process before, each with the address that was asked for: port 0 stays port 0.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<(SocketAddr, TcpListener)>);
+
+impl Inherited {
+    pub fn new(sockets: Vec<(SocketAddr, OwnedFd)>) -> Self {
+        Self(sockets.into_iter().map(|(address, socket)| (address, socket.into())).collect())
+    }
+
+    /// The socket that the process before has at this address, or a new one. What nobody asks for is closed
+    /// when `self` is dropped.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub(crate) fn listen(
+        &mut self,
+        key: &'static str,
+        address: SocketAddr,
+    ) -> Result<ListeningSocket, ListenError> {
+        let inherited = self.0.iter().position(|(asked_for, _)| *asked_for == address);
+        let socket = match inherited {
+            Some(at) => {
+                let (_, socket) = self.0.swap_remove(at);
+                socket.set_nonblocking(true).map(|()| socket)
+            }
+            None => bind(address),
+        };
+        socket.and_then(|socket| Ok((socket.local_addr()?, socket))).map_or_else(
+            |source| match source.kind() {
+                io::ErrorKind::AddrInUse => Err(ListenError::InUse { key, address }),
+                _ => Err(ListenError::Address { key, address, source }),
+            },
+            |(is_at, socket)| Ok(ListeningSocket { key, asked_for: address, is_at, socket }),
+        )
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// A socket that listens, from which nobody accepts yet.
+#[derive(Debug)]
+pub(crate) struct ListeningSocket {
+    /// The key of config.yaml that asks for it.
+    key: &'static str,
+    asked_for: SocketAddr,
+    /// The same, but for port 0.
+    is_at: SocketAddr,
+    socket: TcpListener,
+}
+
+/// One listener that is ready; nobody is let in yet.
+pub(crate) struct Entrance {
+    service: Box<dyn PingoraService>,
+    socket: TcpListener,
+    accepting: watch::Receiver<bool>,
+    listener: Listener,
+}
+
+/// What is kept of a listener, before and while it listens.
+#[derive(Debug)]
+struct Listener {
+    /// The key of config.yaml that asks for it.
+    key: &'static str,
+    asked_for: SocketAddr,
+    address: SocketAddr,
+    door: Arc<Door>,
+    /// Those of all listeners of its key.
+    connections: Arc<Connections>,
+    backlog: Arc<Backlog>,
+    /// True: no more connections.
+    stop: watch::Sender<bool>,
+    /// True: connections that wait for a request are closed.
+    close: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Entrance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entrance").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl Entrance {
+    /// # Errors
+    /// When the socket cannot be used.
+    pub(crate) fn new<A>(
+        socket: ListeningSocket,
+        door: Door,
+        bounds: Bounds,
+        app: Arc<A>,
+        connections: Arc<Connections>,
+    ) -> Result<Self, ListenError>
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
+        let ListeningSocket { key, asked_for, is_at, socket } = socket;
+        let fault = |source| ListenError::Address { key, address: is_at, source };
+        let backlog = Arc::new(Backlog::new(socket.try_clone().map_err(fault)?));
+        let ((stop, accepting), (close, closing)) = (watch::channel(false), watch::channel(false));
+        let door = Arc::new(door);
+        let app = GuardedApp::new(app, door.clone(), connections.clone(), backlog.clone(), closing, bounds);
+        let mut service = Service::new(key.to_owned(), app);
+        let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
+        service.add_listener(ListenerConfig::tcp(is_at.to_string()).l4_buffer(buffers));
+        let listener = Listener { key, asked_for, address: is_at, door, connections, backlog, stop, close };
+        Ok(Self { service: Box::new(service), socket, accepting, listener })
+    }
+
+    pub(crate) const fn door(&self) -> &Arc<Door> {
+        &self.listener.door
+    }
+
+    /// Lets connections in from here on.
+    pub(crate) fn open(self) -> Listening {
+        let Self { mut service, socket, accepting, listener } = self;
+        let mut sockets = Fds::new();
+        sockets.add(listener.address.to_string(), socket.into_raw_fd());
+        let sockets: ListenFds = Arc::new(Mutex::new(sockets));
+        let task = tokio::spawn(async move { service.start_service(Some(sockets), accepting, 1).await });
+        Listening { listener, task }
+    }
+}
+
+/// One listener and its connections.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    listener: Listener,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.listener.address
+    }
+
+    /// As config.yaml says it: port 0 is port 0.
+    pub(crate) const fn asked_for(&self) -> SocketAddr {
+        self.listener.asked_for
+    }
+
+    pub(crate) fn door(&self) -> &Door {
+        &self.listener.door
+    }
+
+    /// A second handle on its socket, for another process, and the address that was asked for.
+    ///
+    /// # Errors
+    /// When no more files can be open.
+    pub(crate) fn socket(&self) -> io::Result<(SocketAddr, OwnedFd)> {
+        Ok((self.listener.asked_for, self.listener.backlog.socket()?))
+    }
+
+    /// Closes the listener, then waits for the open connections, but not longer than `patience`: then they are cut off.
+    pub(crate) async fn stop(self, patience: Duration) {
+        self.end(Instant::now() + patience).await;
+    }
+
+    /// Another process accepts from this socket: takes no more connections and closes none that waits there.
+    /// Those that are open may be `idle` for so long: a request that comes is answered, and its answer closes the connection.
+    /// Then as [`Self::stop`].
+    pub(crate) async fn leave(self, idle: Duration, patience: Duration) {
+        let (idle, deadline) = (Instant::now() + idle, Instant::now() + patience);
+        self.listener.backlog.forget();
+        let _ = self.listener.stop.send(true);
+        self.listener.connections_ended(idle).await;
+        self.end(deadline).await;
+    }
+
+    async fn end(self, deadline: Instant) {
+        let Self { listener, task } = self;
+        let _ = listener.close.send(true);
+        let _ = listener.stop.send(true);
+        let _ = task.await;
+        listener.connections_ended(deadline).await;
+        let left = listener.connections.open();
+        if left > 0 {
+            // They are those of all listeners of the key, which end at once.
+            if listener.connections.cut_off.all() {
+                let listeners = listener.key;
+                tracing::warn!(listeners, left, "connections were cut off at the end of the drain");
+            }
+            listener.connections_ended(Instant::now() + CUT_OFF).await;
+        }
+    }
+}
+
+impl Listener {
+    /// Waits until no connection is open, but not beyond `deadline`.
+    async fn connections_ended(&self, deadline: Instant) {
+        while self.connections.open() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `/oauth/token` on the wire: reads the body, asks the flows, writes what they say. Nothing of it may
+//! be stored by anybody (RFC 6749 section 5.1).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, header};
+use pingora::proxy::Session;
+
+use crate::core::denial::Denial;
+use crate::core::ids::ClientName;
+use crate::core::session::grant::FamilyId;
+use crate::core::token::dpop::DPOP_NONCE;
+use crate::edge::answers::answer::Answer;
+use crate::edge::answers::headers::Identification;
+use crate::edge::answers::respond::Form;
+use crate::edge::request::body;
+use crate::edge::request::body::Bound;
+use crate::edge::request::request_head;
+use crate::flows::Gate;
+use crate::flows::admit::Target;
+use crate::flows::oauth_answer::OAuthAnswer;
+use crate::flows::oauth_answer::OAuthRefusal;
+use crate::flows::own_endpoint::OwnEndpoint;
+use crate::flows::token_endpoint;
+use crate::state::live::Live;
+
+/// The largest body of a token request.
+const BODY: Bound = Bound {
+    bytes: 16 * 1024,
+    why: "The body of this request exceeds the 16 KiB that a token request may have.",
+};
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// RFC 6749 section 3.2 and RFC 6750 section 2.3: what stands in a query is written to logs on its way, and
+/// a parameter in both places would be given twice.
+const IN_QUERY: Denial = Denial::InvalidRequest("Send the parameters in the body, not in the query.");
+
+/// What became of a request to an OAuth endpoint.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) answer: Answer,
+    /// For the log.
+    pub(crate) label: &'static str,
+    pub(crate) denial: Option<Denial>,
+    pub(crate) client: Option<ClientName>,
+    pub(crate) subject: Option<String>,
+    pub(crate) family: Option<FamilyId>,
+}
+
+/// Answers a request to `/oauth/token`.
+pub(crate) async fn answer(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    session: &mut Session,
+    target: &Target,
+    who: &Identification,
+) -> Outcome {
+    match token(gate, live, session, target, who).await {
+        Ok(answer) => granted(answer),
+        Err(refusal) => refused(refusal, Form::OAuth, who.ids.request_id.as_str()),
+    }
+}
+
+async fn token(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    session: &mut Session,
+    target: &Target,
+    who: &Identification,
+) -> Result<OAuthAnswer, OAuthRefusal> {
+    let method = session.req_header().method.clone();
+    if method == Method::POST && target.query.as_deref().is_some_and(|query| !query.is_empty()) {
+        return Err(refusal(IN_QUERY));
+    }
+    OwnEndpoint::Token.takes(&method).map_err(refusal)?;
+    let body = match method {
+        Method::POST => Some(body::read_whole(session, BODY, BODY_DEADLINE).await.map_err(refusal)?),
+        _ => None,
+    };
+    let request = session.req_header();
+    let host = request_head::host(request).map_err(refusal)?;
+    let head = request_head::head(request, &host, who.client).map_err(refusal)?;
+    match body {
+        Some(body) => token_endpoint::token(gate, live, &head, &body).await,
+        None => token_endpoint::sign_out(gate, live, &head, target.query.as_deref()).await,
+    }
+}
+
+const fn refusal(denial: Denial) -> OAuthRefusal {
+    OAuthRefusal::before_client(denial)
+}
+
+fn granted(given: OAuthAnswer) -> Outcome {
+    let mut answer = Answer::json(given.status, given.body).no_store();
+    answer.set(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    for cookie in given.set_cookie.into_iter().chain(given.also_clears) {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    if let Some(nonce) = given.dpop_nonce {
+        answer.set(DPOP_NONCE, nonce);
+    }
+    let OAuthAnswer { outcome, client, subject, family, .. } = given;
+    Outcome { answer, label: outcome, denial: None, client: Some(client), subject, family }
+}
+
+pub(in crate::edge) fn refused(refusal: OAuthRefusal, form: Form<'_>, request_id: &str) -> Outcome {
+    let mut answer = Answer::refusal(&refusal.denial, form, request_id);
+    if let Some(cookie) = refusal.set_cookie {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    if matches!(refusal.denial, Denial::ClientCredentialRefused { by_basic: true, .. }) {
+        // RFC 6749 section 5.2: in the scheme that the client used.
+        answer.set(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"oauth\", charset=\"UTF-8\""),
+        );
+    }
+    if let Denial::FromAuthorizationServer(said)
+    | Denial::ProofRefusedThere(said)
+    | Denial::ClientCredentialRefused { said, .. } = &refusal.denial
+        && let Some(nonce) = said.dpop_nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok())
+    {
+        answer.set(DPOP_NONCE, nonce);
+    }
+    let session = refusal.session.map(|session| *session);
+    let (subject, family) = session.map_or((None, None), |session| (session.subject, Some(session.family)));
+    Outcome {
+        answer,
+        label: refusal.denial.facts().label,
+        client: refusal.client,
+        subject,
+        family,
+        denial: Some(refusal.denial),
+    }
+}

@@ -1,0 +1,81 @@
+//! `GET /oauth/session` on the wire.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use pingora::proxy::Session;
+
+use crate::core::denial::Denial;
+use crate::core::ids::ClientName;
+use crate::core::session::way_in::{Refused, WayIn, way_in};
+use crate::edge::answers::answer::Answer;
+use crate::edge::answers::respond::Form;
+use crate::edge::request::request_head;
+use crate::flows::Gate;
+use crate::flows::admit::Target;
+use crate::flows::own_endpoint::OwnEndpoint;
+use crate::flows::session::SessionSide;
+use crate::flows::session::who::{NobodySignedIn, SignedIn, who};
+use crate::state::live::Live;
+
+/// What became of the question.
+pub(crate) struct Outcome {
+    pub(crate) answer: Answer,
+    pub(crate) denial: Option<Denial>,
+    pub(crate) client: Option<ClientName>,
+    pub(crate) side: SessionSide,
+}
+
+/// `address`: the client's.
+pub(crate) async fn answer(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    session: &Session,
+    target: &Target,
+    address: IpAddr,
+) -> Outcome {
+    match asked(gate, live, session, target, address).await {
+        Ok(SignedIn { body, client, side }) => Outcome {
+            answer: Answer::json(StatusCode::OK, body).no_store(),
+            denial: None,
+            client: Some(client),
+            side,
+        },
+        Err(NobodySignedIn { denial, client, side }) => {
+            let request = session.req_header();
+            let refused = Refused {
+                denial: &denial,
+                method: &Method::POST, // nobody comes back to this path
+                headers: &request.headers,
+                target: b"/",
+                signs_in: false,
+                brought_cookie: side.brought_cookie,
+            };
+            let client = client.filter(|client| client.login.is_some());
+            let own = &live.settings.public_url;
+            let login_url = client.as_ref().and_then(|client| way_in(refused, &client.client_id, own));
+            let login_url = match &login_url {
+                Some(WayIn::Told(url)) => Some(url.as_str()),
+                _ => None,
+            };
+            let mut answer = Answer::refusal_with_way_in(&denial, Form::OAuth, "", login_url);
+            answer.challenge(&denial, None, None);
+            Outcome { answer, client: client.map(|client| client.name.clone()), denial: Some(denial), side }
+        }
+    }
+}
+
+async fn asked(
+    gate: &Arc<Gate>,
+    live: &Arc<Live>,
+    session: &Session,
+    target: &Target,
+    address: IpAddr,
+) -> Result<SignedIn, NobodySignedIn> {
+    let request = session.req_header();
+    OwnEndpoint::Session.takes(&request.method)?;
+    let host = request_head::host(request)?;
+    let head = request_head::head(request, &host, address)?;
+    who(gate, live, &head, target.query.as_deref()).await
+}

@@ -1,0 +1,140 @@
+//! `/oauth/login`, `/oauth/callback` and `/oauth/logout` on the wire: asks the flows, writes what they say. A person gets
+//! pages, a script JSON; nothing of it may be stored by anybody.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+use pingora::http::RequestHeader;
+use serde_json::json;
+
+use crate::core::request::RequestHead;
+use crate::core::session::navigation::is_navigation;
+use crate::edge::answers::answer::Answer;
+use crate::edge::answers::headers::Identification;
+use crate::edge::answers::pages::Pages;
+use crate::edge::answers::respond::Form;
+use crate::edge::own_endpoints::oauth_endpoints::{Outcome, refused};
+use crate::edge::request::request_head;
+use crate::flows::Gate;
+use crate::flows::admit::Target;
+use crate::flows::oauth_answer::OAuthRefusal;
+use crate::flows::own_endpoint::OwnEndpoint;
+use crate::flows::sign_in::callback::{self, Arrived};
+use crate::flows::sign_in::{SignInRefusal, login};
+use crate::flows::sign_out::logout::{By, SignedOut, log_out};
+use crate::state::live::Live;
+
+/// What every answer needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) gate: &'a Arc<Gate>,
+    pub(crate) live: &'a Arc<Live>,
+    pub(crate) pages: &'a Pages,
+    pub(crate) request: &'a RequestHeader,
+    pub(crate) target: &'a Target,
+    pub(crate) who: &'a Identification,
+}
+
+impl Asked<'_> {
+    fn query(&self) -> Option<&str> {
+        self.target.query.as_deref()
+    }
+
+    fn refuse(&self, refusal: SignInRefusal) -> Outcome {
+        let SignInRefusal { denial, client, again, set_cookies, signed_in } = refusal;
+        let form = match Form::fit_for(self.request, self.pages) {
+            Form::Page(pages, _) => Form::Page(pages, again.as_deref()),
+            form => form,
+        };
+        let mut answer = Answer::refusal(&denial, form, self.who.ids.request_id.as_str());
+        for cookie in set_cookies {
+            answer.set(header::SET_COOKIE, cookie);
+        }
+        let (subject, family) = signed_in.map_or((None, None), |whose| (whose.subject, Some(whose.family)));
+        Outcome { answer, label: denial.facts().label, denial: Some(denial), client, subject, family }
+    }
+}
+
+/// Answers a request to one of them.
+pub(crate) async fn answer(asked: Asked<'_>, endpoint: OwnEndpoint) -> Outcome {
+    match endpoint {
+        OwnEndpoint::Logout => sign_out(asked).await,
+        endpoint => sign_in(asked, endpoint).await.unwrap_or_else(|refusal| asked.refuse(refusal)),
+    }
+}
+
+async fn sign_in(asked: Asked<'_>, endpoint: OwnEndpoint) -> Result<Outcome, SignInRefusal> {
+    endpoint.takes(&asked.request.method)?;
+    let host = request_head::host(asked.request)?;
+    let head = request_head::head(asked.request, &host, asked.who.client)?;
+    if endpoint == OwnEndpoint::Login { begin(asked, &head).await } else { end(asked, &head).await }
+}
+
+async fn begin(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
+    let begun = login::login(asked.gate, asked.live, head, asked.query()).await?;
+    let mut answer = Answer::see_other(&begun.location);
+    for cookie in begun.set_cookies {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    Ok(outcome(answer, "sign_in_begun", Some(begun.client)))
+}
+
+async fn end(asked: Asked<'_>, head: &RequestHead<'_>) -> Result<Outcome, SignInRefusal> {
+    let path = asked.target.path.as_str();
+    match callback::callback(asked.gate, asked.live, head, path, asked.query()).await? {
+        Arrived::Again { client } => {
+            let to = format!("{path}?{}", asked.query().unwrap_or_default());
+            Ok(outcome(asked.pages.goes_on(&to), "sign_in_goes_on", Some(client)))
+        }
+        Arrived::SignedIn(signed_in) => {
+            let mut answer = asked.pages.goes_on(&signed_in.goes_to);
+            for cookie in signed_in.set_cookies {
+                answer.set(header::SET_COOKIE, cookie);
+            }
+            let (subject, family) = (signed_in.whose.subject, Some(signed_in.whose.family));
+            Ok(Outcome { subject, family, ..outcome(answer, "signed_in", Some(signed_in.client)) })
+        }
+    }
+}
+
+fn outcome(answer: Answer, label: &'static str, client: Option<crate::core::ids::ClientName>) -> Outcome {
+    Outcome { answer, label, denial: None, client, subject: None, family: None }
+}
+
+async fn sign_out(asked: Asked<'_>) -> Outcome {
+    let by = if is_navigation(&asked.request.headers) { By::Navigation } else { By::Script };
+    let signed_out = match signed_out(asked, by).await {
+        Ok(signed_out) => signed_out,
+        Err(refusal) => {
+            let form = Form::fit_for(asked.request, asked.pages);
+            return refused(refusal, form, asked.who.ids.request_id.as_str());
+        }
+    };
+    let SignedOut { end_session, else_to, set_cookie, client, subject, family } = signed_out;
+    let mut answer = match by {
+        // No redirect: the page whose form it was may allow its forms no other origin (CSP Level 3, form-action), and
+        // browsers hold a form's redirects to that. The page has the ID token in it, nothing keeps it, and no page is told
+        // where its visitor came from.
+        By::Navigation => {
+            asked.pages.goes_on(end_session.as_ref().map_or(else_to.as_str(), |url| url.as_str()))
+        }
+        By::Script => {
+            let body = json!({ "end_session_url": end_session.as_ref().map(|url| url.as_str()) });
+            let mut answer = Answer::json(StatusCode::OK, body.to_string().into()).no_store();
+            answer.set(header::PRAGMA, HeaderValue::from_static("no-cache"));
+            answer
+        }
+    };
+    if let Some(cookie) = set_cookie {
+        answer.set(header::SET_COOKIE, cookie);
+    }
+    Outcome { subject, family, ..outcome(answer, "signed_out", Some(client)) }
+}
+
+async fn signed_out(asked: Asked<'_>, by: By) -> Result<SignedOut, OAuthRefusal> {
+    let refusal = OAuthRefusal::before_client;
+    OwnEndpoint::Logout.takes(&asked.request.method).map_err(refusal)?;
+    let host = request_head::host(asked.request).map_err(refusal)?;
+    let head = request_head::head(asked.request, &host, asked.who.client).map_err(refusal)?;
+    log_out(asked.gate, asked.live, &head, asked.query(), by).await
+}

@@ -1,0 +1,500 @@
+//! The way of a request through pingora's phases; each asks a flow or applies what a flow decided.
+//!
+//! It must never decide who may pass: without a [`Permit`] `upstream_peer` fails, and only `flows::admit` gives one, or
+//! `flows::answer_preflight` where the upstream speaks CORS. No query, token or cookie may reach a log from here.
+//!
+//! - `context`: what is known of one request
+//! - `serving`: one configuration as the proxy works with it
+//! - `attempt`: one try to send a request to a server, and whether another is safe; `turn`: the tries at one server
+//! - `refusing`: a refusal is counted, logged and answered; `reply`: how an answer of Tollgate's own leaves
+//! - `access_log`: one line a request
+
+pub(crate) mod access_log;
+pub(crate) mod attempt;
+pub(crate) mod context;
+pub(crate) mod refusing;
+mod reply;
+pub(crate) mod serving;
+pub(crate) mod turn;
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use pingora::Error;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+
+pub(in crate::edge) use self::reply::reply;
+
+use crate::config::settings::SentHost;
+use crate::core::brake::Tally;
+use crate::core::caller::Caller;
+use crate::core::cors::{self, Preflight};
+use crate::core::denial::Denial;
+use crate::core::forwarded::{self, Told};
+use crate::core::ids::RouteName;
+use crate::core::lasting::lasts;
+use crate::core::request::RequestHead;
+use crate::edge::answers::answer::Answer;
+use crate::edge::answers::headers::{self, Identification, Outgoing};
+use crate::edge::answers::respond;
+use crate::edge::connection::connections::Connection;
+use crate::edge::connection::lingering;
+use crate::edge::connection::pipelining;
+use crate::edge::drain::Drain;
+use crate::edge::proxy::context::{Context, Finish};
+use crate::edge::proxy::serving::Serving;
+use crate::edge::request::body;
+use crate::edge::request::inflow::Inflow;
+use crate::edge::request::request_head;
+use crate::edge::request::request_places::RequestPlaces;
+use crate::edge::request::timeouts::{is_final, set_timeouts};
+use crate::flows::admit::{self, Admitted, Target};
+use crate::flows::answer_preflight::{Answered, answer_preflight};
+use crate::flows::own_endpoint::OwnEndpoint;
+use crate::flows::{Gate, open_requests, ports};
+
+/// The gateway's public side.
+pub(crate) struct Proxy {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) serving: Arc<ArcSwap<Serving>>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) places: Arc<RequestPlaces>,
+    /// The label of requests that found no route.
+    pub(crate) unrouted: RouteName,
+}
+
+/// Where a request that was not refused goes on.
+enum Way {
+    Upstream,
+    Own(Target),
+    /// It ends here.
+    Answered(Answer),
+}
+
+impl Proxy {
+    /// Who sent this, and what it is called from here on.
+    fn identify(&self, session: &Session, context: &Context) -> Identification {
+        let live = context.live();
+        let peer = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical());
+        let received = &session.req_header().headers;
+        let trusted = &live.settings.trusted_proxies;
+        let random = match &context.connection {
+            Some(connection) => connection.recurring.random(&*self.gate.random),
+            None => ports::random(&*self.gate.random),
+        };
+        Identification {
+            ids: forwarded::identifiers(
+                forwarded::is_trusted(peer, trusted),
+                received,
+                random,
+                live.settings.trace_sampled,
+            ),
+            peer,
+            client: forwarded::client_address(peer, received, trusted),
+        }
+    }
+
+    /// The whole judgement of a request's head.
+    async fn judge(&self, session: &mut Session, context: &mut Context) -> Result<Way, Denial> {
+        let live = context.live().clone();
+        let limits = &live.settings.limits;
+        request_head::complete(session.req_header_mut())?;
+        // HTTP/2 frames a body without any header that says so.
+        let may_be_preflight = session.req_header().method == Method::OPTIONS && session.is_body_empty();
+        let request: &RequestHeader = session.req_header();
+        let raw = request_head::raw(session);
+        let size = raw.as_ref().map_or_else(|| request_head::size(request), Bytes::len);
+        request_head::check(request, size, limits.header)?;
+        if let Some(raw) = raw {
+            request_head::check_framing(request, &raw)?;
+        }
+        let client = context.client_address();
+        context.place = Some(self.places.take(client, &live.settings.trusted_proxies)?);
+        if let Some(retry_after) = context.serving.asked.as_ref().and_then(|asked| asked.one_too_many(client))
+        {
+            return Err(Denial::TooManyRequests { retry_after });
+        }
+        let host = request_head::host(request)?;
+        let head = request_head::head(request, &host, client)?;
+        let target = admit::read_target(&live, &head)?;
+        if context.redirects_to_https() {
+            context.outcome = "redirected";
+            return Ok(Way::Answered(Answer::permanent_redirect(&target.under_https(&live, &head))));
+        }
+        if let Some(preflight) =
+            cors::preflight(&request.method, &request.headers).filter(|_| may_be_preflight)
+            && target.own != Some(OwnEndpoint::ResourceMetadata)
+        {
+            return self.judge_preflight(&head, target, &preflight, context);
+        }
+        if target.own.is_some() {
+            return Ok(Way::Own(target));
+        }
+        let now = self.gate.clock.now();
+        match admit::admit(&self.gate, &live, &head, target, now).await {
+            Ok(Admitted { permit, session }) => {
+                if let Some(reported) = permit.reported() {
+                    self.report(context, &permit.route().name, &reported.denial);
+                }
+                let of_session = session.and_then(|side| context.keep_session(*side));
+                context.opens(&permit, of_session, request.version);
+                context.permit = Some(permit);
+            }
+            Err(refusal) => {
+                let tally = refusal.route.as_deref().map(|route| Tally::of(route, &request.headers));
+                context.tally = tally.unwrap_or_default();
+                refusal.session.into_iter().for_each(|side| drop(context.keep_session(*side)));
+                context.keep(refusal.route, refusal.caller.as_deref().map(Caller::token));
+                return Err(refusal.denial);
+            }
+        }
+        if let Some(Err(too_large)) = body::announced(session).map(|length| context.check_body(length)) {
+            context.give_up_permit();
+            return Err(too_large);
+        }
+        Ok(Way::Upstream)
+    }
+
+    /// A preflight is answered here, or goes to the upstream that speaks CORS itself.
+    fn judge_preflight(
+        &self,
+        head: &RequestHead<'_>,
+        target: Target,
+        preflight: &Preflight,
+        context: &mut Context,
+    ) -> Result<Way, Denial> {
+        let is_for_pages = |own: &OwnEndpoint| !own.methods_for_pages().is_empty();
+        context.endpoint = target.own.filter(is_for_pages).and_then(OwnEndpoint::label);
+        match answer_preflight(context.live(), head, target, preflight) {
+            Ok(Answered::ByUpstream(permit)) => {
+                context.permit = Some(*permit);
+                Ok(Way::Upstream)
+            }
+            Ok(Answered::Here { headers, route }) => {
+                context.keep(route, None);
+                context.outcome = "preflight";
+                let answer = Answer::preflight(headers);
+                Ok(Way::Answered(if context.endpoint.is_some() { answer.no_store() } else { answer }))
+            }
+            Err(refusal) => {
+                context.keep(refusal.route, None);
+                Err(refusal.denial)
+            }
+        }
+    }
+
+    /// For answers that were long in coming: the drain may have begun since their request.
+    pub(in crate::edge) fn end_connection_if_draining(&self, session: &mut Session) {
+        if self.drain.has_begun() {
+            session.set_keepalive(None);
+        }
+    }
+}
+
+/// What the upstream is told of the client. Where a trusted proxy speaks for it each request may say otherwise.
+fn told(context: &Context, who: &Identification, received: &HeaderMap, host: &str) -> Arc<Told> {
+    let (trusted, scheme) = (&context.live().settings.trusted_proxies, context.scheme());
+    match &context.connection {
+        Some(connection) if !forwarded::is_trusted(who.peer, trusted) => {
+            connection.recurring.told(who.peer, host, scheme)
+        }
+        _ => Arc::new(Told::of(who.peer, received, trusted, host, scheme)),
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    /// Apart: pingora's future, which an idle connection has too, would have room for two of them.
+    type CTX = Box<Context>;
+
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(Context::new(self.gate.clone(), self.serving.load_full()))
+    }
+
+    /// None: pingora's compression is not wanted.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Self::CTX) -> pingora::Result<bool> {
+        context.connection = Connection::of(session.digest());
+        if let Some(connection) = &context.connection {
+            connection.request_begins();
+        }
+        let patience = context.live().settings.patience;
+        context.upgrades = request_head::may_upgrade(session.req_header());
+        set_timeouts(session, self.drain.has_begun(), context.upgrades, &patience);
+        // Of no body not even the end passes by, on the way to a server of HTTP/2.
+        let has_none = !context.upgrades && session.is_body_empty();
+        context.inflow = Inflow::of(session.req_header(), has_none, patience, context.started);
+        context.who = Some(self.identify(session, context));
+        context.method = session.req_header().method.clone();
+        context.is_http2 = session.is_http2();
+        match self.judge(session, context).await {
+            Ok(Way::Upstream) => return Ok(false),
+            Ok(Way::Own(target)) => self.answer_own(session, context, &target).await?,
+            Ok(Way::Answered(answer)) => respond::send(session, answer, context.request_id()).await?,
+            Err(denial) => self.refuse(session, context, &denial).await?,
+        }
+        Ok(true)
+    }
+
+    /// No permit, no upstream.
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        context: &mut Self::CTX,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        pipelining::bear(session, context.connection.as_deref(), context.upgrades);
+        attempt::peer(session, context, &self.gate.metrics).await.map_err(|denial| context.fail(denial))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let (Some(permit), Some(who), Some(server), Some(upstream)) =
+            (&context.permit, &context.who, &context.server, &context.upstream)
+        else {
+            return Err(context.fail(Denial::Internal));
+        };
+        let asked_for = request_head::host(session.req_header()).unwrap_or_default();
+        let as_asked = match upstream.settings.host {
+            SentHost::Client if !asked_for.is_empty() => HeaderValue::from_str(&asked_for).ok(),
+            _ => None,
+        };
+        let forwarded = told(context, who, &session.req_header().headers, &asked_for);
+        let plan = Outgoing {
+            live: context.live(),
+            reserved: &context.serving.reserved,
+            permit,
+            who,
+            received: &session.req_header().headers,
+            upgrades: context.upgrades,
+            host: as_asked.as_ref().unwrap_or(&server.host_header),
+            forwarded: &forwarded.headers,
+        };
+        headers::to_upstream(request, &plan)?;
+        context.sent = context.server.clone();
+        Ok(())
+    }
+
+    /// What it refuses is the client's doing. pingora goes on with any other error while a server of HTTP/2 may still answer.
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        let length = body.as_ref().map_or(0, Bytes::len);
+        // An empty last piece would be written as a second end of the chunked body, and the
+        // upstream's connection would be out of step (cloudflare/pingora#935).
+        if end_of_stream && length == 0 {
+            *body = None;
+        }
+        if session.was_upgraded() {
+            return Ok(());
+        }
+        if body.is_none() && !end_of_stream && context.ends_with_trailers(session) {
+            // Nothing is sent for it, and the end comes by itself.
+            *body = Some(Bytes::new());
+            return Ok(());
+        }
+        if context.inflow.as_ref().is_some_and(|inflow| !inflow.came(length, end_of_stream)) {
+            return Err(context.fail(Denial::BodyTooSlow).into_down());
+        }
+        if end_of_stream {
+            pipelining::body_is_complete(context.connection.as_deref(), context.upgrades);
+        }
+        context.body_bytes = context.body_bytes.saturating_add(length as u64);
+        if let Err(too_large) = context.check_body(context.body_bytes) {
+            return Err(context.fail(too_large).into_down());
+        }
+        if end_of_stream {
+            context.awaits_upstream(session);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        context: &mut Self::CTX,
+    ) -> pingora::Result<()> {
+        context.stop_watching(session);
+        if !headers::has_one_reading(answer, context.upgrades) {
+            return Err(context.fail(Denial::UpstreamUnavailable));
+        }
+        if !context.upstream_answered
+            && is_final(answer.status)
+            && let Some(server) = &context.server
+        {
+            context.upstream_answered = true;
+            if let Some(inflow) = &context.inflow {
+                inflow.answer_begins(|| headers::ends_with_head(answer, &context.method));
+            }
+            if let Some(upstream) = &context.upstream {
+                upstream.reached(server);
+            }
+        }
+        if is_final(answer.status)
+            && let (Some(open), Some(permit)) = (&context.open, &context.permit)
+            && lasts(answer.status, &answer.headers)
+        {
+            open_requests::lasts(&self.gate, open, permit);
+        }
+        if is_final(answer.status) {
+            context.status = Some(answer.status);
+        }
+        if let Some(switch) =
+            context.switch.as_ref().filter(|_| answer.status == StatusCode::SWITCHING_PROTOCOLS)
+        {
+            switch.made();
+        }
+        let (mut parts, reason) = headers::take(answer);
+        if session.req_header().version == Version::HTTP_10
+            && is_final(parts.status)
+            && headers::without_chunks(&mut parts, &session.req_header().method)
+        {
+            session.set_keepalive(None);
+        }
+        headers::choose_subprotocol(&mut parts, &session.req_header().headers);
+        self.end_connection_if_draining(session);
+        pipelining::before_answer(session, context.connection.as_deref());
+        let planted = headers::to_client(&mut parts, context.live(), context.request_id())?;
+        if is_final(parts.status) {
+            if context.is_served_in_session() {
+                headers::mark_private(&mut parts.headers);
+            }
+            if context.route().is_some_and(|route| route.session.is_some()) {
+                headers::depends_on_cookie(&mut parts.headers);
+            }
+            if let Some(cookie) = context.cookie_that_leaves().await {
+                headers::set_session_cookie(&mut parts.headers, cookie);
+            }
+        }
+        if let Some(route) = context.route() {
+            headers::share(&mut parts, route, &session.req_header().headers);
+        }
+        headers::give_back(answer, parts, reason.as_deref())?;
+        if let (1.., Some(server)) = (planted, &context.server) {
+            self.gate.metrics.planted_cookies(&server.upstream, planted);
+        }
+        context.awaits_upstream(session);
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Self::CTX,
+    ) -> pingora::Result<Option<Duration>> {
+        context.bytes = context.bytes.saturating_add(body.as_ref().map_or(0, Bytes::len));
+        context.answer_is_whole |= end_of_stream;
+        if let Some(inflow) = context.inflow.as_ref().filter(|_| end_of_stream) {
+            inflow.answer_ended();
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        session: &mut Session,
+        peer: &HttpPeer,
+        context: &mut Self::CTX,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        attempt::failed_to_connect(session, context, peer, &mut error, &self.gate.metrics);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Self::CTX,
+        _: bool,
+    ) -> Box<Error> {
+        context.stop_watching(session);
+        attempt::broke_off(session, context, &mut error, &self.gate.metrics);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Self::CTX,
+    ) -> FailToProxy {
+        let Some(denial) = self.denial_for(context, error) else {
+            context.client_is_gone();
+            context.answer_broke_off = true;
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        session.set_keepalive(None);
+        if let Some(answer) = session.response_written().filter(|answer| is_final(answer.status)) {
+            // The last piece may have come from the upstream and still be on its way to a slow client.
+            let is_whole = context.answer_is_whole && headers::says_where_it_ends(answer);
+            context.answer_broke_off = !is_whole && !headers::ends_with_head(answer, &context.method);
+            self.note(context, &denial);
+        } else if self.refuse(session, context, &denial).await.is_err() {
+            context.client_is_gone();
+            context.answer_broke_off = true;
+        }
+        FailToProxy { error_code: denial.facts().status.as_u16(), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Self::CTX) {
+        context.stop_watching(session);
+        context.count_sent(error.is_none());
+        let request = session.req_header();
+        let path = match &context.permit {
+            Some(permit) => Cow::Borrowed(permit.path().as_str()),
+            None => request_head::path(request),
+        };
+        context.note(&Finish {
+            method: &request.method,
+            path: &path,
+            route: context.label().unwrap_or(&self.unrouted),
+            status: session.response_written().map(|answer| answer.status).filter(|status| is_final(*status)),
+            outcome: context.outcome,
+            bytes: session.body_bytes_sent(),
+        });
+        context.is_noted = true;
+        let connection = context.connection.as_deref();
+        pipelining::after_answer(session, connection);
+        if !context.answer_broke_off {
+            lingering::after_answer(session, connection, error.is_some()).await;
+        }
+    }
+
+    /// Said by `note` and the access log, without query and token.
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Self::CTX, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+
+    fn request_summary(&self, session: &Session, context: &Self::CTX) -> String {
+        format!("{} request {}", session.req_header().method, context.request_id())
+    }
+}

@@ -1,0 +1,118 @@
+//! The turn of one server: it may have several addresses.
+
+use std::net::SocketAddr;
+
+use pingora::ErrorType;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::time::Instant;
+
+use crate::core::denial::Denial;
+use crate::edge::upstreams::Server;
+
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(in crate::edge) began: Instant,
+    /// Where it could not be reached.
+    pub(in crate::edge) failed: Vec<SocketAddr>,
+    /// What the last of these comes to.
+    pub(in crate::edge) denial: Option<Denial>,
+}
+
+impl Turn {
+    pub(in crate::edge) fn begins() -> Self {
+        Self { began: Instant::now(), failed: Vec::new(), denial: None }
+    }
+
+    /// No connection could be made at `peer`. Gives whether another address of the server may be tried.
+    pub(in crate::edge) fn goes_on(&mut self, server: &Server, peer: &HttpPeer, kind: &ErrorType) -> bool {
+        server.not_well_at(peer);
+        self.failed.extend(peer._address.as_inet());
+        self.denial = Some(denial(kind));
+        server.may_be_elsewhere(&self.failed)
+    }
+}
+
+/// What an error of an upstream is to the client.
+pub(crate) const fn denial(kind: &ErrorType) -> Denial {
+    use ErrorType::{ConnectTimedout, ReadTimedout, TLSHandshakeTimedout, WriteTimedout};
+    match kind {
+        ConnectTimedout | ReadTimedout | WriteTimedout | TLSHandshakeTimedout => Denial::UpstreamTimeout,
+        _ => Denial::UpstreamUnavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
+
+    use super::*;
+    use crate::edge::upstreams::upstream_at;
+    use crate::state::metrics::Metrics;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    fn at(number: u8) -> SocketAddr {
+        ([10, 0, 0, number], 80).into()
+    }
+
+    async fn next(server: &Server, turn: &Turn) -> Option<Box<HttpPeer>> {
+        server.peer(&turn.failed, PATIENCE).await.ok()
+    }
+
+    fn address(peer: &HttpPeer) -> SocketAddr {
+        let PeerAddress::Inet(address) = peer._address else { panic!("{peer}") };
+        address
+    }
+
+    fn is_well(metrics: &Metrics) -> Vec<bool> {
+        metrics.servers().into_iter().map(|(.., is_well)| is_well).collect()
+    }
+
+    /// A count of failures would turn requests back to the address with every second of them.
+    #[tokio::test]
+    async fn requests_that_fail_together_at_one_address_all_go_to_the_next() {
+        let metrics = Metrics::new().unwrap();
+        let (upstream, server) = upstream_at(&[at(1), at(2)], &metrics);
+        for requests in 1..=6 {
+            let bad = address(&next(&server, &Turn::begins()).await.unwrap());
+            let mut turns: Vec<_> = std::iter::repeat_with(Turn::begins).take(requests).collect();
+            let mut peers = Vec::new();
+            for turn in &turns {
+                peers.push(next(&server, turn).await.unwrap());
+            }
+            for (turn, peer) in turns.iter_mut().zip(&peers) {
+                assert_eq!(address(peer), bad);
+                assert!(turn.goes_on(&server, peer, &ErrorType::ConnectTimedout));
+            }
+            for turn in &turns {
+                assert_ne!(address(&next(&server, turn).await.unwrap()), bad, "of {requests}");
+            }
+            let later = next(&server, &Turn::begins()).await.unwrap();
+            assert_ne!(address(&later), bad, "it has settled after {requests}");
+        }
+        assert!(is_well(&metrics).is_empty(), "nothing was said of the server");
+        let last = next(&server, &Turn::begins()).await.unwrap();
+        let mut turn = Turn::begins();
+        assert!(turn.goes_on(&server, &last, &ErrorType::ConnectRefused));
+        let other = next(&server, &turn).await.unwrap();
+        assert!(!turn.goes_on(&server, &other, &ErrorType::ConnectTimedout), "there is no third");
+        assert_eq!(turn.denial, Some(Denial::UpstreamTimeout), "what the last one comes to");
+        upstream.could_not_connect(&server, turn.began);
+        assert_eq!(is_well(&metrics), [false]);
+    }
+
+    #[tokio::test]
+    async fn a_request_tries_three_addresses_of_a_name() {
+        let metrics = Metrics::new().unwrap();
+        let (_, server) = upstream_at(&[at(1), at(2), at(3), at(4)], &metrics);
+        let mut turn = Turn::begins();
+        for more in [true, true, false] {
+            let peer = next(&server, &turn).await.unwrap();
+            assert_eq!(turn.goes_on(&server, &peer, &ErrorType::ConnectRefused), more);
+        }
+        assert_eq!(turn.failed, [at(1), at(2), at(3)]);
+        assert_eq!(address(&next(&server, &Turn::begins()).await.unwrap()), at(4), "the next begins there");
+    }
+}

@@ -1,0 +1,392 @@
+//! How the body of one request comes in, and the end of requests whose body does not come.
+//!
+//! pingora ends a body of HTTP/1.1 that pauses; one of HTTP/2 may stop for ever, and either may trickle. The
+//! pace of what comes is judged where it passes (`proxy`). What stops over HTTP/2 is ended from outside (`endable_app`).
+//!
+//! While an upstream streams its answer nothing is judged: client and upstream are then in a conversation, as in gRPC,
+//! and the upstream's own timeouts bound it. Once the answer is complete, however it ended, the conversation is over:
+//! what is left of the body is judged again.
+//!
+//! What a request was let in as (`LetIn`) is here because each has the other: a body over HTTP/2 the place where its request
+//! is told of, and that place a body over HTTP/1.1.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pingora::http::RequestHeader;
+
+use crate::config::settings::{Patience, Timeouts};
+use crate::core::pace::Pace;
+use crate::state::open_requests::OpenRequest;
+
+/// How much longer than an upstream may take, and then say nothing, a body waits for it: pingora ends it first, and says so.
+const AFTER_UPSTREAM: Duration = Duration::from_secs(5);
+
+/// Where whoever serves a request finds as what it was let in.
+#[derive(Debug, Default)]
+pub(crate) struct LetIn {
+    open: Mutex<Option<Arc<OpenRequest>>>,
+    /// A body over HTTP/1.1 whose upstream may stop to take it. One of HTTP/2 is known from the start.
+    body: Mutex<Option<Arc<Inflow>>>,
+    has_body: AtomicBool,
+}
+
+impl LetIn {
+    /// The request was let in: whoever serves it hears from `open` when it must end.
+    pub(crate) fn tell(&self, open: Arc<OpenRequest>) {
+        *self.open.lock() = Some(open);
+    }
+
+    /// The request ends, too, when its body stops.
+    pub(crate) fn tell_of_body(&self, inflow: Arc<Inflow>) {
+        *self.body.lock() = Some(inflow);
+        self.has_body.store(true, Ordering::Release);
+    }
+
+    pub(in crate::edge) fn take(&self) -> Option<Arc<OpenRequest>> {
+        self.open.lock().take()
+    }
+
+    pub(in crate::edge) fn take_body(&self) -> Option<Arc<Inflow>> {
+        if !self.has_body.load(Ordering::Acquire) {
+            return None;
+        }
+        self.has_body.store(false, Ordering::Release);
+        self.body.lock().take()
+    }
+
+    /// What is left of the request before, which may have been over before anybody looked.
+    pub(in crate::edge) fn forget(&self) {
+        self.take();
+        self.take_body();
+    }
+}
+
+/// The body of one request.
+#[derive(Debug)]
+pub(crate) struct Inflow {
+    /// Of its stream, where it is one of HTTP/2.
+    pub(crate) let_in: LetIn,
+    began: Instant,
+    patience: Patience,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    pace: Pace,
+    /// When something last came, or was answered.
+    moved: Instant,
+    /// After how long without it the request ends.
+    stopped_after: Duration,
+    /// The same once it was answered: nothing more is to be said.
+    stopped_after_answer: Duration,
+    /// Where it is watched (`watched`): how long an upstream that is to speak may be silent.
+    silence: Option<Duration>,
+    is_complete: bool,
+    /// The upstream is answering and has not ended.
+    is_conversation: bool,
+    /// Some of the answer is being written: how long that takes is the client's doing, and bounded by `answer_unread`.
+    is_written_to: bool,
+    was_given_up: bool,
+    /// The upstream was to answer, and did not, or not to the end.
+    upstream_was_silent: bool,
+}
+
+impl State {
+    fn is_for_upstream(&self) -> bool {
+        self.is_complete || self.is_conversation
+    }
+
+    /// After how long in which nothing passes it ends. A silent upstream is seen before (`watched`), unless pingora looks at
+    /// neither side because it takes no more.
+    fn patience(&self) -> Duration {
+        match self.silence {
+            Some(silence) if self.is_for_upstream() => self.stopped_after_answer.saturating_add(silence),
+            _ => self.stopped_after,
+        }
+    }
+}
+
+impl Inflow {
+    pub(crate) fn new(patience: Patience, began: Instant) -> Arc<Self> {
+        let state = State {
+            pace: Pace::new(patience.body_pause, patience.body_rate, Duration::ZERO),
+            moved: began,
+            stopped_after: patience.stream_stopped,
+            stopped_after_answer: patience.stream_stopped,
+            silence: None,
+            is_complete: false,
+            is_conversation: false,
+            is_written_to: false,
+            was_given_up: false,
+            upstream_was_silent: false,
+        };
+        Arc::new(Self { let_in: LetIn::default(), began, patience, state: Mutex::new(state) })
+    }
+
+    /// The one that watches over this request, or a new one. `None` where nothing is to come, and nobody watches: all that
+    /// it would be asked it would answer as nobody does.
+    pub(crate) fn of(
+        request: &RequestHeader,
+        is_bodiless: bool,
+        patience: Patience,
+        began: Instant,
+    ) -> Option<Arc<Self>> {
+        let watching = request.extensions.get::<Arc<Self>>().cloned();
+        if !is_bodiless {
+            return watching.or_else(|| Some(Self::new(patience, began)));
+        }
+        watching.inspect(|inflow| inflow.mark_bodiless())
+    }
+
+    /// The request has no body.
+    fn mark_bodiless(&self) {
+        self.state.lock().is_complete = true;
+    }
+
+    /// Some of the body came, perhaps with its end. False when it came too slowly.
+    pub(crate) fn came(&self, bytes: usize, is_end: bool) -> bool {
+        let mut state = self.state.lock();
+        if state.is_complete && bytes == 0 {
+            return true; // the end of no body may pass by
+        }
+        let now = Instant::now();
+        state.moved = now;
+        state.is_complete |= is_end;
+        let in_time = state.pace.came(bytes, now.saturating_duration_since(self.began));
+        in_time || state.is_conversation || state.is_complete
+    }
+
+    /// The upstream may leave the body unread for `write`; only what exceeds the default is added to the client's patience, as
+    /// it is not the client who stops then. An HTTP/1.1 upstream may after that be silent for `read`, before pingora answers for
+    /// it. If the body is watched, progress in either direction counts, and both sides may pause for `read`, as in a
+    /// conversation that the client begins and then waits in, its own side still open.
+    pub(crate) fn upstream_may_take(&self, timeouts: Timeouts, may_be_http1: bool, is_watched: bool) {
+        let more = timeouts.write.saturating_sub(Timeouts::default().write);
+        let mut state = self.state.lock();
+        state.stopped_after_answer = self.patience.stream_stopped.saturating_add(more);
+        state.stopped_after = state.stopped_after_answer;
+        if may_be_http1 {
+            let until_answered = timeouts.write.saturating_add(timeouts.read).saturating_add(AFTER_UPSTREAM);
+            state.stopped_after = state.stopped_after.max(until_answered);
+        }
+        if is_watched {
+            state.stopped_after = state.stopped_after.max(timeouts.read.saturating_add(AFTER_UPSTREAM));
+        }
+        state.silence = is_watched.then_some(timeouts.read);
+    }
+
+    /// The upstream began to answer. `is_whole`: its head is all of the answer.
+    pub(crate) fn answer_begins(&self, is_whole: impl FnOnce() -> bool) {
+        let is_complete = {
+            let mut state = self.state.lock();
+            state.is_conversation = true;
+            state.is_complete
+        };
+        if !is_complete && is_whole() {
+            self.answer_ended();
+        }
+    }
+
+    /// The upstream has answered.
+    pub(crate) fn answer_ended(&self) {
+        let mut state = self.state.lock();
+        state.is_conversation = false;
+        if state.is_complete {
+            return; // for nothing more
+        }
+        let now = Instant::now();
+        state.moved = now;
+        state.stopped_after = state.stopped_after_answer;
+        let since = now.saturating_duration_since(self.began);
+        state.pace = Pace::new(self.patience.body_pause, self.patience.body_rate, since);
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.state.lock().is_complete
+    }
+
+    /// Something passed, either way.
+    pub(crate) fn moves(&self) {
+        self.state.lock().moved = Instant::now();
+    }
+
+    /// The client is given some of the answer, or has taken it.
+    pub(crate) fn set_written_to(&self, is_written_to: bool) {
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.is_written_to, is_written_to) {
+            state.moved = Instant::now();
+        }
+    }
+
+    /// Whether it ended because the upstream was silent.
+    pub(crate) fn upstream_was_silent(&self) -> bool {
+        self.state.lock().upstream_was_silent
+    }
+
+    /// Ends when nothing has passed for as long and it was for the upstream to speak: it has the whole body, or is answering.
+    pub(crate) async fn until_silent(&self, patience: Duration) {
+        loop {
+            let due = {
+                let mut state = self.state.lock();
+                let now = Instant::now();
+                let due = state.moved.checked_add(patience).unwrap_or(now);
+                if due > now {
+                    due
+                } else if state.is_for_upstream() {
+                    state.upstream_was_silent = true;
+                    return;
+                } else {
+                    now.checked_add(patience).unwrap_or(now)
+                }
+            };
+            tokio::time::sleep_until(due.into()).await;
+        }
+    }
+
+    /// Whether the request was ended because its body stopped.
+    pub(crate) fn was_given_up(&self) -> bool {
+        self.state.lock().was_given_up
+    }
+
+    /// Ends when the body has stopped for too long; where it is watched, also when nothing passes and nobody sees it:
+    /// pingora looks at the client no more once the upstream takes no more of the body.
+    pub(crate) async fn stops(&self) {
+        loop {
+            let due = {
+                let mut state = self.state.lock();
+                let now = Instant::now();
+                let (is_for_upstream, patience) = (state.is_for_upstream(), state.patience());
+                let due = state.moved.checked_add(patience).unwrap_or(now);
+                if due > now {
+                    // It may be answered meanwhile, and then has less time.
+                    now.checked_add(state.stopped_after_answer).map_or(due, |look| look.min(due))
+                } else if state.is_written_to || is_for_upstream && state.silence.is_none() {
+                    now.checked_add(patience).unwrap_or(now)
+                } else {
+                    state.was_given_up = true;
+                    state.upstream_was_silent |= is_for_upstream;
+                    return;
+                }
+            };
+            tokio::time::sleep_until(due.into()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use http::Method;
+
+    use super::*;
+
+    /// So a request of HTTP/1.1 without a body does without one: see where `context.inflow` is asked.
+    #[tokio::test]
+    async fn one_of_no_body_answers_as_none_does() {
+        let inflow = Inflow::new(Patience::default(), Instant::now());
+        inflow.mark_bodiless();
+        let says_nothing = |when: &str| {
+            assert!(inflow.is_complete(), "{when}");
+            assert!(!inflow.upstream_was_silent() && !inflow.was_given_up(), "{when}");
+            for is_end in [false, true] {
+                assert!(inflow.came(0, is_end), "{when}");
+            }
+        };
+        says_nothing("as it begins");
+        let timeouts = Timeouts::default();
+        for may_be_http1 in [false, true] {
+            inflow.upstream_may_take(timeouts, may_be_http1, false);
+            says_nothing("as it is sent");
+        }
+        inflow.answer_begins(|| unreachable!("nobody cares"));
+        says_nothing("as it is answered");
+        inflow.answer_ended();
+        says_nothing("when it was answered");
+        assert!(inflow.stops().now_or_never().is_none() && inflow.let_in.take_body().is_none());
+    }
+
+    #[test]
+    fn whoever_has_a_body_or_is_watched_has_one() {
+        let mut request = RequestHeader::build(Method::GET, b"/", None).unwrap();
+        let of = |request: &RequestHeader, is_bodiless| {
+            Inflow::of(request, is_bodiless, Patience::default(), Instant::now())
+        };
+        assert!(of(&request, true).is_none());
+        assert!(of(&request, false).is_some_and(|inflow| !inflow.is_complete()));
+        let watching = Inflow::new(Patience::default(), Instant::now());
+        request.extensions_mut().insert(watching.clone());
+        assert!(of(&request, false).is_some_and(|inflow| Arc::ptr_eq(&inflow, &watching)));
+        assert!(!watching.is_complete());
+        assert!(of(&request, true).is_some_and(|inflow| Arc::ptr_eq(&inflow, &watching)));
+        assert!(watching.is_complete());
+    }
+
+    fn stopped_after(timeouts: Timeouts, may_be_http1: bool, is_watched: bool) -> (Duration, Duration) {
+        let inflow = Inflow::new(Patience::default(), Instant::now());
+        inflow.upstream_may_take(timeouts, may_be_http1, is_watched);
+        let before = inflow.state.lock().stopped_after;
+        inflow.answer_ended();
+        let after = inflow.state.lock().stopped_after;
+        (before, after)
+    }
+
+    #[test]
+    fn an_upstream_has_all_its_time_before_the_client_is_the_one_who_stopped() {
+        let (none, second, day) = (Duration::ZERO, Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
+        let shortest = Patience::default().stream_stopped;
+        for read in [none, second, second * 60, second * 61, day] {
+            for write in [none, second, second * 60, second * 61, day] {
+                let timeouts = Timeouts { read, write, ..Timeouts::default() };
+                for is_watched in [false, true] {
+                    let (before, after) = stopped_after(timeouts, true, is_watched);
+                    assert!(before > read + write && before >= shortest, "{timeouts:?}: {before:?}");
+                    assert!(after > write && after >= shortest && after <= before, "{timeouts:?}: {after:?}");
+                    assert_eq!(stopped_after(timeouts, false, is_watched).1, after);
+                }
+                let (before, after) = stopped_after(timeouts, false, true);
+                assert!(before > read && before >= after, "{timeouts:?}: {before:?}");
+                // Where pingora looks at neither side, it answers for nobody.
+                assert_eq!(stopped_after(timeouts, false, false), (after, after));
+            }
+        }
+        let (before, after) = stopped_after(Timeouts::default(), false, true);
+        assert_eq!(
+            (before, after),
+            (shortest, shortest),
+            "with what upstreams have by default it is as it was"
+        );
+    }
+
+    /// What it may be silent counts once, and what it may leave unread.
+    #[test]
+    fn an_upstream_that_takes_no_more_has_all_its_time_once() {
+        let hour = Duration::from_secs(60 * 60);
+        for write in [Duration::from_secs(1), Duration::from_secs(60), hour] {
+            for may_be_http1 in [false, true] {
+                let timeouts = Timeouts { read: hour, write, ..Timeouts::default() };
+                let all = hour + write.max(Timeouts::default().write);
+                let of = |passes: fn(&Inflow)| {
+                    let inflow = Inflow::new(Patience::default(), Instant::now());
+                    inflow.upstream_may_take(timeouts, may_be_http1, true);
+                    passes(&inflow);
+                    inflow.state.lock().patience()
+                };
+                let asked = of(|inflow| assert!(inflow.came(1, true)));
+                let answering = of(|inflow| inflow.answer_begins(|| false));
+                for patience in [asked, answering] {
+                    assert!(patience > all && patience < all + Duration::from_secs(60), "{patience:?}");
+                }
+                assert!(of(|inflow| assert!(inflow.came(1, false))) > hour, "nobody knows whose turn it is");
+                let answered = of(|inflow| {
+                    inflow.answer_begins(|| false);
+                    inflow.answer_ended();
+                });
+                assert!(answered < hour || write == hour, "it is the client's turn: {answered:?}");
+            }
+        }
+    }
+}
