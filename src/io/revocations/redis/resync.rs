@@ -132,6 +132,12 @@ impl Follower {
         hearing: &Hearing,
     ) -> Result<(), StoreFault> {
         let (local, mut after, mut told) = (self.shared.local.clone(), None, Told::default());
+        if matches!(self.file, File::Open) {
+            // Else what the file still has and was lifted since would be given back.
+            for piece in self.unwritten.changes().chunks(PIECE) {
+                self.keep(piece.to_vec(), Mark::default()).await;
+            }
+        }
         while matches!(self.file, File::Open) {
             let Some(piece) = local.piece(after).await else {
                 // It must not say that it is further: then it is compared when it is open again.

@@ -54,6 +54,11 @@ impl Unwritten {
         self.taken
     }
 
+    /// All of them, in their order.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        self.changes.iter().map(|(_, change)| change.clone()).collect()
+    }
+
     /// What it says now of those that were not lifted since.
     pub(super) fn standing(&self) -> Vec<Revocation> {
         let mut seen = HashSet::new();

@@ -15,6 +15,8 @@ async fn a_redis_that_lost_everything_gets_it_back_from_any_replica() {
     lift(&*one.log, &block("bob")).await;
     one.has_kept(&jti(2499)).await;
     two.has_kept(&jti(2499)).await;
+    // What is lifted in a log that is lost before a replica has read it is there again.
+    until("the lift", async || !two.refuses(&block("bob"))).await;
     let has_all = || server_has(&server, 2501);
     for loss in 0..3 {
         match loss {
