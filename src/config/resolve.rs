@@ -14,7 +14,7 @@ use crate::config::read::Keys;
 use crate::config::route_context::RouteContext;
 use crate::config::routes;
 use crate::config::sessions;
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, identity_names};
 use crate::config::signals;
 use crate::config::store;
 use crate::config::way;
@@ -61,7 +61,9 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
     let headers = cors.everywhere().to_vec();
     let sharing =
         Sharing { credentials: true, ..routes::sharing(&clients.pages, sessions_of_clients, headers) };
-    let settings = Settings {
+    let identity = identity.finish();
+    cors.check(root, &ReservedHeaders::new(identity_names(&identity, &routes).map(HeaderName::as_str)));
+    Some(Settings {
         public_url: network.public_url?,
         listen,
         admin: network.admin,
@@ -72,7 +74,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         sharing,
         upstreams,
         routes,
-        identity: identity.finish(),
+        identity,
         sessions,
         signals: signals.into_iter().map(Arc::new).collect(),
         store: store?,
@@ -84,9 +86,7 @@ pub(super) fn settings(root: &Keys<'_>, shown: serde_json::Value) -> Option<Sett
         certificates: root.certificates_beside("listen"),
         shown,
         reads: OnceLock::new(),
-    };
-    cors.check(root, &ReservedHeaders::new(settings.identity_names().map(HeaderName::as_str)));
-    Some(settings)
+    })
 }
 
 fn names<'a>(root: &Keys<'a>, key: &str) -> Vec<&'a str> {

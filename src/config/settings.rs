@@ -332,14 +332,22 @@ pub struct Identity {
     pub assertion_keys: Option<Vec<Secret<Vec<u8>>>>,
 }
 
+/// Every header by which an upstream is told who calls, on whatever route. Several routes may lead to one upstream,
+/// which believes a header wherever it comes from; so nobody else may set it on any.
+pub(crate) fn identity_names<'s>(
+    identity: &'s Identity,
+    routes: &'s [Arc<Route>],
+) -> impl Iterator<Item = &'s HeaderName> {
+    let of_routes = routes.iter().map(|route| &route.forwarding.identity);
+    let assertions = std::iter::once(&identity.default).chain(of_routes);
+    let assertions = assertions.filter_map(|identity| Some(&identity.assertion.as_ref()?.header));
+    identity.headers.iter().flatten().map(|(name, _)| name).chain(assertions)
+}
+
 impl Settings {
-    /// Every header by which an upstream is told who calls, on whatever route. Several routes may lead to one upstream,
-    /// which believes a header wherever it comes from; so nobody else may set it on any.
+    /// See [`identity_names`].
     pub fn identity_names(&self) -> impl Iterator<Item = &HeaderName> {
-        let of_routes = self.routes.iter().map(|route| &route.forwarding.identity);
-        let assertions = std::iter::once(&self.identity.default).chain(of_routes);
-        let assertions = assertions.filter_map(|identity| Some(&identity.assertion.as_ref()?.header));
-        self.identity.headers.iter().flatten().map(|(name, _)| name).chain(assertions)
+        identity_names(&self.identity, &self.routes)
     }
 
     /// The claims of a token that are read after its headers were made: what routes require, by what upstreams keep

@@ -30,7 +30,11 @@ impl Life {
 
     /// Told at the end of both. `shutdown`: the listener's, which is the same for all of its connections.
     pub(in crate::edge) fn until(self: &Arc<Self>, shutdown: ShutdownWatch) -> ShutdownWatch {
-        let watch = self.ended.subscribe();
+        let mut watch = self.ended.subscribe();
+        if *watch.borrow() {
+            // Over HTTP/2 pingora waits for a change alone, and whoever subscribes has seen what is there.
+            watch.mark_changed();
+        }
         if !self.hears.swap(true, Ordering::AcqRel) {
             tokio::spawn(hear(self.clone(), shutdown, watch.clone()));
         }
@@ -67,6 +71,17 @@ mod tests {
                 watch.wait_for(|told| *told).await.unwrap();
             }
         }
+    }
+
+    /// Whose handshake took longer than the life.
+    #[tokio::test]
+    async fn whoever_comes_when_it_has_ended_is_told_of_a_change() {
+        let (_listener, shutdown) = watch::channel(false);
+        let life = Arc::new(Life::default());
+        let _first = life.until(shutdown.clone());
+        life.end();
+        let mut late = life.until(shutdown);
+        assert!(late.has_changed().unwrap() && *late.borrow_and_update());
     }
 
     #[tokio::test]
