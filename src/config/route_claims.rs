@@ -59,19 +59,23 @@ fn claim_value(value: &Value<'_>, path: Option<&PathPattern>) -> Option<ClaimVal
 /// Routes see an issuer by its one name, whatever its access tokens say (`core::token::issuer`).
 pub(super) fn check_issuer_names(keys: &Keys<'_>, issuers: &[Issuer], access: &Access) {
     let Access::Protected(required) = access else { return };
-    let asked = required.claims.iter().filter(|claim| claim.name == "iss").flat_map(|claim| &claim.values);
-    let named = asked.filter_map(|value| match value {
-        ClaimValue::Literal(literal) => literal.as_str(),
+    let other_name = |value: &ClaimValue| match value {
+        ClaimValue::Literal(literal) => {
+            let iss = literal.as_str()?;
+            let rules = issuers.iter().map(|issuer| &issuer.rules).find(|rules| rules.is_called(iss))?;
+            (rules.iss != iss).then(|| (iss.to_owned(), rules))
+        }
         ClaimValue::PathParameter(_) => None,
-    });
-    for iss in named {
-        let rules = issuers.iter().map(|issuer| &issuer.rules).find(|rules| rules.is_called(iss));
-        if let Some(rules) = rules.filter(|rules| rules.iss != iss) {
+    };
+    for claim in required.claims.iter().filter(|claim| claim.name == "iss") {
+        let others: Vec<_> = claim.values.iter().filter_map(other_name).collect();
+        let alone = if others.len() == claim.values.len() { ", so no token could pass" } else { "" };
+        for (iss, rules) in others {
             keys.section("require").section("claims").wrong(
                 "iss",
                 format!(
-                    "no token could pass: what stands in `access_token_issuer` of the issuer `{0}` counts as its `url` from here on; \
-                     write that, or `issuers: {0}` in the route",
+                    "`{iss}` matches no token{alone}: what stands in `access_token_issuer` of the issuer `{0}` counts as its `url` from \
+                     here on; write that, or `issuers: {0}` in the route",
                     rules.issuer
                 ),
             );

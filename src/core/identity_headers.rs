@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::core::percent;
+use crate::core::token::claims::Claims;
 use crate::core::token::facts::TokenFacts;
 use crate::core::token::json::is_exact;
 
@@ -100,6 +101,11 @@ impl IdentityHeaders {
     }
 }
 
+/// Whether these claims of somebody fill a header.
+pub fn fills(claims: Claims<'_>, name: &str) -> bool {
+    write_claim(claims, name, &mut String::new()).is_some()
+}
+
 fn write_value(token: TokenFacts<'_>, name: &str, text: &mut String) -> Option<()> {
     match name {
         "client_id" => write_text(token.client?, text),
@@ -111,12 +117,16 @@ fn write_value(token: TokenFacts<'_>, name: &str, text: &mut String) -> Option<(
             });
             Some(())
         })?,
-        _ => match token.claims.get(name)? {
-            Value::Array(members) => write_list(members.iter(), ',', text, write_single)?,
-            single => write_single(single, text)?,
-        },
+        _ => write_claim(token.claims, name, text)?,
     }
     Some(())
+}
+
+fn write_claim(claims: Claims<'_>, name: &str, text: &mut String) -> Option<()> {
+    match claims.get(name)? {
+        Value::Array(members) => write_list(members.iter(), ',', text, write_single),
+        single => write_single(single, text),
+    }
 }
 
 /// `None` where there is none.

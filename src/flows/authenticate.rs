@@ -114,7 +114,8 @@ fn remembered(
     text: &str,
 ) -> Arc<Remembered> {
     let Judged { token, issuer, keys } = judged;
-    let marks = gate.revocations.marks_of(&TokenFacts::of(&token, &issuer.settings.rules.iss, text));
+    let facts = TokenFacts::of(&token, &issuer.settings.rules.iss, text);
+    let marks = gate.revocations.marks_by_each_name(&facts, text);
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
     let found = Found::new(fingerprint, marks, uses, issuer, Grounds::Keys(Arc::downgrade(&keys)));
     found.of(token, &live.settings.identity.headers, live.settings.read_claims())

@@ -168,6 +168,7 @@ impl Gate {
         let Ports { clock, random, http, store, revocations, revocation_log } = ports;
         let shares = Shares::of(live.settings.limits.token_memory);
         let clock_skew = live.settings.largest_clock_skew();
+        revocations.issuers_are(live.settings.issuers.iter().map(|issuer| &issuer.rules));
         Self {
             fingerprint_key: FingerprintKey::from_random(&ports::random(&*random)),
             verified_tokens: VerifiedTokens::new(shares.verified_tokens),
@@ -197,6 +198,7 @@ impl Gate {
 
     /// What is remembered of tokens keeps to another configuration from here on.
     pub fn keep_to(&self, settings: &Settings) {
+        self.revocations.issuers_are(settings.issuers.iter().map(|issuer| &issuer.rules));
         let shares = Shares::of(settings.limits.token_memory);
         self.verified_tokens.set_limit(shares.verified_tokens);
         self.made_assertions.set_limit(shares.assertions);

@@ -298,6 +298,8 @@ pub struct Part {
     pub value: Option<String>,
     /// By `iss`; those of all issuers count.
     pub iss: Option<String>,
+    /// What else the issuer is called that `iss` names, or `value` where only issuers are asked for.
+    pub or_called: Vec<String>,
     /// Begins behind this one.
     pub after: Option<RevocationId>,
     /// How many at most.
@@ -308,11 +310,12 @@ impl Part {
     /// Whether this is one that is asked for.
     pub fn takes(&self, target: &Target) -> bool {
         let of = |iss: &String| match &target.whose {
-            Whose::Of(whose) => whose == iss,
+            Whose::Of(whose) => whose == iss || self.or_called.contains(whose),
             Whose::All => true,
         };
+        let is_called = || self.kind == Some(Kind::Issuer) && self.or_called.contains(&target.value);
         self.kind.is_none_or(|kind| kind == target.kind)
-            && self.value.as_ref().is_none_or(|value| *value == target.value)
+            && self.value.as_ref().is_none_or(|value| *value == target.value || is_called())
             && self.iss.as_ref().is_none_or(of)
     }
 }

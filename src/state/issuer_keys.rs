@@ -318,6 +318,11 @@ impl Issuers {
         self.all.iter().find(|issuer| issuer.settings.rules.iss == iss)
     }
 
+    /// Who has this among its names.
+    pub fn called(&self, iss: &str) -> Option<&Arc<IssuerState>> {
+        self.all.iter().find(|issuer| issuer.settings.rules.is_called(iss))
+    }
+
     /// Whose access tokens say this.
     pub fn of_access_tokens(&self, iss: &str) -> Option<&Arc<IssuerState>> {
         self.all.iter().find(|issuer| issuer.settings.rules.takes_access_tokens_of(iss))

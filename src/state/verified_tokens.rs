@@ -95,7 +95,8 @@ impl Found {
     /// configuration still reads.
     pub fn of(self, token: VerifiedToken, headers: &[HeaderList], reads: &ReadClaims) -> Arc<Remembered> {
         let mut made = Caller::new(token, headers, self).with_only(reads);
-        let size = ROOM.saturating_add(made.size());
+        let other_names = size_of_val(&*made.beside.marks.by_other_names);
+        let size = ROOM.saturating_add(made.size()).saturating_add(other_names);
         made.beside.size = u64::try_from(size).unwrap_or(u64::MAX);
         Arc::new(made)
     }

@@ -90,8 +90,12 @@ fn a_route_asks_for_an_issuer_by_its_url() {
         parts.text()
     };
     let path = "routes[0].require.claims.iss";
+    let alone = format!("`{SAID}` matches no token, so no token could pass: what stands in");
+    only_error(&with(&format!("\"{SAID}\"")), path, &alone);
     only_error(&with(&format!("\"{SAID}\"")), path, "counts as its `url`");
-    only_error(&with(&format!("[\"{URL}\", \"{SAID}\"]")), path, "`issuers: corp`");
+    let beside = with(&format!("[\"{URL}\", \"{SAID}\"]"));
+    only_error(&beside, path, &format!("`{SAID}` matches no token: what stands in"));
+    only_error(&beside, path, "`issuers: corp`");
     settings(&with(&format!("[\"{URL}\", \"https://else.example\"]")));
 }
 

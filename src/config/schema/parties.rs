@@ -16,7 +16,7 @@ pub(super) const ISSUER: &[Key] = &[
         "access_token_issuer",
         OneOrMany("text"),
         Otherwise("`url`"),
-        "What the `iss` of its access tokens is instead, byte for byte, under the same keys: one of these. AD FS and, for some APIs, Entra ID write another than into ID tokens (docs/deployment.md). Those that say `url` pass where it stands in the list, too. It is compared and never called, so `http:` may stand there. Whatever a token says, upstreams, routes and revocations have `url` as its issuer.",
+        "What the `iss` of its access tokens is instead, byte for byte, under the same keys: one of these. AD FS and, for some APIs, Entra ID write another than into ID tokens (docs/deployment.md). Those that say `url` pass where it stands in the list, too. It is compared and never called, so `http:` may stand there. Whatever a token says, upstreams, routes and revocations have `url` as its issuer; what was taken back under either name stands when `url` is moved to the other and the former is listed here.",
         "https://sts.windows.net/5b3e2d1c-0000-4000-8000-000000000000/",
     ),
     key(

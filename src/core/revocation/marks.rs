@@ -120,9 +120,17 @@ pub struct TokenMarks {
     pub client: Option<Pair>,
     pub kid: Option<Pair>,
     pub issuer: Mark,
+    /// The same by what else its issuer is called.
+    pub by_other_names: Box<[Self]>,
 }
 
 impl TokenMarks {
+    /// It may also be named as of its issuer's other names.
+    #[must_use]
+    pub fn or_by_names(self, by_other_names: impl Iterator<Item = Self>) -> Self {
+        Self { by_other_names: by_other_names.collect(), ..self }
+    }
+
     /// It may also be named by its text.
     #[must_use]
     pub fn or_by_text(self, key: &MarkKey, id: TokenId) -> Self {
@@ -146,6 +154,7 @@ impl TokenMarks {
             client: pair(Kind::Client, token.client),
             kid: pair(Kind::Kid, token.kid),
             issuer: key.mark(Kind::Issuer, None, token.iss.as_bytes()),
+            by_other_names: Box::default(),
         }
     }
 }
@@ -158,6 +167,8 @@ pub struct GrantMarks {
     pub sub: Option<Pair>,
     pub client: Pair,
     pub issuer: Mark,
+    /// The same by what else its issuer is called.
+    pub by_other_names: Box<[Self]>,
 }
 
 impl GrantMarks {
@@ -169,7 +180,14 @@ impl GrantMarks {
             sub: grant.sub.map(|sub| pair(Kind::Sub, sub)),
             client: pair(Kind::Client, grant.client),
             issuer: key.mark(Kind::Issuer, None, grant.iss.as_bytes()),
+            by_other_names: Box::default(),
         }
+    }
+
+    /// It may also be named as of its issuer's other names.
+    #[must_use]
+    pub fn or_by_names(self, by_other_names: impl Iterator<Item = Self>) -> Self {
+        Self { by_other_names: by_other_names.collect(), ..self }
     }
 }
 

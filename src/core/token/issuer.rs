@@ -30,6 +30,12 @@ impl TokenRules {
         self.iss == iss || self.access_token_iss.iter().any(|own| own == iss)
     }
 
+    /// All of its names, the one by which its people are known first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let others = self.access_token_iss.iter().filter(|own| **own != self.iss);
+        std::iter::once(&self.iss).chain(others).map(String::as_str)
+    }
+
     /// Whatever an access token called its issuer, from here on it is of [`Self::iss`].
     pub(super) fn name_issuer(&self, claims: &mut Map<String, Value>) {
         if claims.get("iss").and_then(Value::as_str) != Some(&self.iss) {

@@ -14,6 +14,7 @@ use crate::config::settings::SubjectInLog;
 use crate::core::revocation::holders::Holder;
 use crate::core::revocation::wanted::{Mistake, Wanted};
 use crate::core::revocation::{Kind, Revocation, RevocationId, Rule, Whose};
+use crate::core::token::TokenRules;
 use crate::flows::Gate;
 use crate::flows::ports::{Part, StoreFault};
 use crate::flows::revoke::{RevokeError, doubt, lift, revoke};
@@ -87,7 +88,7 @@ impl ShownHolder {
 impl<'r> Shown<'r> {
     fn of(revocation: &'r Revocation, live: &Live) -> Self {
         let Revocation { target, rule, until, made_at, made_by, reason, held_by } = revocation;
-        let name = |iss: &str| match live.issuers.by_iss(iss) {
+        let name = |iss: &str| match live.issuers.called(iss) {
             Some(issuer) => issuer.settings.name.as_str().to_owned(),
             None => iss.to_owned(),
         };
@@ -217,11 +218,8 @@ fn part(live: &Live, query: &str) -> Result<Part, String> {
             }
             "value" => part.value = Some(value.into_owned()),
             "issuer" => {
-                let named = live.issuers.iter().find(|issuer| {
-                    issuer.settings.name.as_str() == value || issuer.settings.rules.is_called(&value)
-                });
-                let named = named.ok_or("issuer: no issuer is called so")?;
-                part.iss = Some(named.settings.rules.iss.clone());
+                let rules = rules_of(live, &value).ok_or("issuer: no issuer is called so")?;
+                part.iss = Some(rules.iss.clone());
             }
             "after" => {
                 let after = RevocationId::parse(&value).ok_or("after: is the `next` of another answer")?;
@@ -234,7 +232,28 @@ fn part(live: &Live, query: &str) -> Result<Part, String> {
             _ => return Err("the query knows kind, value, issuer, after and limit".to_owned()),
         }
     }
+    by_each_name(live, &mut part);
     Ok(part)
+}
+
+/// An issuer is meant by each of its names, and so is what was taken back under one that was its `url` before.
+fn by_each_name(live: &Live, part: &mut Part) {
+    let names_issuer = part.kind == Some(Kind::Issuer);
+    let named = if names_issuer { &mut part.value } else { &mut part.iss };
+    let Some((named, rules)) =
+        named.as_mut().and_then(|named| rules_of(live, named).map(|rules| (named, rules)))
+    else {
+        return;
+    };
+    named.clone_from(&rules.iss);
+    part.or_called = rules.names().filter(|name| *name != rules.iss).map(str::to_owned).collect();
+}
+
+/// Of the issuer that has this name in config.yaml, or is called so.
+fn rules_of<'l>(live: &'l Live, named: &str) -> Option<&'l TokenRules> {
+    let mut all = live.issuers.iter().map(|issuer| &issuer.settings);
+    let found = all.find(|issuer| issuer.name.as_str() == named || issuer.rules.is_called(named));
+    found.map(|issuer| &issuer.rules)
 }
 
 /// Takes a revocation back.

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::settings::{Client, IdentityFrom, Settings};
+use crate::core::identity_headers::fills;
 use crate::core::secret::SecretString;
 use crate::core::session::oauth::answer::claims_from_token_endpoint;
 use crate::core::token::claims::Claims;
@@ -29,7 +30,7 @@ pub(super) fn warn_of_unfilled(
     // These two are the access token's (`Caller::of_session`).
     let is_of_id_token = |name: &str| !matches!(name, "client_id" | "scope");
     let unfilled: BTreeSet<String> = filled_for(settings, client)
-        .filter(|(_, name)| is_of_id_token(name) && Claims::from(&claims).get(name).is_none())
+        .filter(|(_, name)| is_of_id_token(name) && !fills(Claims::from(&claims), name))
         .map(|(header, name)| format!("{header} ({name})"))
         .collect();
     if unfilled.is_empty() {
@@ -39,7 +40,7 @@ pub(super) fn warn_of_unfilled(
         client = %client.name,
         issuer = %client.issuer,
         headers = unfilled.into_iter().collect::<Vec<_>>().join(", "),
-        "the first ID token of this client has no claim for these identity headers, so upstreams do not get them: ask for the \
+        "the first ID token of this client has no claim for these identity headers, or none that a header can say (null, an object, an empty list), so upstreams do not get them: ask for the \
          scope that brings it (profile, email, groups), let the AS put it into the ID token and not into UserInfo alone \
          (docs/deployment.md says where), or set clients.{}.identity: access_token where it is in access tokens",
         client.name,

@@ -8,6 +8,7 @@ use crate::core::denial::Denial;
 use crate::core::time::Timestamp;
 use crate::core::token::check::Check;
 use crate::core::token::jwt::{Says, Unverified};
+use crate::core::token::verified::first_present;
 use crate::core::token::{Algorithm, TokenRules};
 use crate::state::issuer_keys::IssuerState;
 use crate::state::live::Live;
@@ -132,7 +133,9 @@ fn audience(claims: &Map<String, Value>, rules: &TokenRules) -> String {
     if claims.contains_key("aud") || rules.clients_without_audience.is_empty() {
         return about;
     }
-    let client = rules.claims.client.iter().find(|name| claims.contains_key(*name));
+    // As it is judged: the first that says anything.
+    let present = |name: &&String| first_present(claims, std::slice::from_ref(*name)).is_some();
+    let client = rules.claims.client.iter().find(present);
     let client =
         client.map_or_else(|| "no client".to_owned(), |name| format!("{name} {}", value(claims, name)));
     format!(
@@ -227,6 +230,10 @@ mod tests {
         assert!(without.contains("its client is one of a, b; it has client_id \"c\""), "{without}");
         assert!(without.contains("token_use access, or typ at+jwt"), "{without}");
         assert!(told(json!({ "aud": null, "client_id": null })).ends_with("it has no client"));
+        let mut nothing = changed(json!({ "aud": null, "azp": "c" }));
+        nothing.insert("client_id".to_owned(), Value::Null);
+        let told = audience(&nothing, &rules);
+        assert!(told.ends_with("it has azp \"c\""), "{told}");
         let nobody = audience(&changed(json!({ "aud": null })), &crate::core::token::testing::rules());
         assert_eq!(nobody, format!("aud is absent; accepted: {AUDIENCE}"));
     }

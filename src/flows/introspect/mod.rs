@@ -24,7 +24,6 @@ use crate::core::session::oauth::authentication::{Audience, Credential, Place};
 use crate::core::session::oauth::request::ServerForm;
 use crate::core::token::bearer::Spelled;
 use crate::core::token::fingerprint::Fingerprint;
-use crate::core::token::id::TokenId;
 use crate::core::token::introspection::{Answer, is_opaque};
 use crate::core::token::verified::VerifiedToken;
 use crate::flows::brought::Brought;
@@ -145,11 +144,8 @@ fn found(
     // One that has an id by its issuer's word was noted by its text where it was handed out while the issuer could not be
     // asked about it.
     let marks = match token.id() {
-        Some(_) => {
-            let by_text = TokenId::of(&issuer.settings.rules.iss, None, text);
-            gate.revocations.marks_by_text_too(&facts, by_text)
-        }
-        None => gate.revocations.marks_of(&facts),
+        Some(_) => gate.revocations.marks_by_text_too(&facts, text),
+        None => gate.revocations.marks_by_each_name(&facts, text),
     };
     let uses = gate.metrics.token_recalls(&issuer.settings.name);
     let found = verified_tokens::Found::new(

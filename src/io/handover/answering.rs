@@ -110,8 +110,8 @@ async fn answer_to(own: &HandedTo, what: Question) -> Result<Answer, StoreFault>
             Answer::Appended { made: revocations.append_if(&found, &changes).await? }
         }
         Question::Find { id } => Answer::Entry { revocation: revocations.find(id.0).await? },
-        Question::List { kind, value, iss, after, limit } => {
-            let part = Part { kind, value, iss, after: after.map(|after| after.0), limit };
+        Question::List { kind, value, iss, or_called, after, limit } => {
+            let part = Part { kind, value, iss, or_called, after: after.map(|after| after.0), limit };
             revocations.list(&part).await?.into()
         }
     })

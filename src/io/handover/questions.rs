@@ -39,11 +39,33 @@ impl Answers {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
-    Get { key: Key },
-    PutIf { key: Key, expected: Option<u64>, bytes: Base64, lifetime: Duration, durably: bool },
-    AppendIf { found: Vec<Block>, changes: Vec<Changed> },
-    Find { id: Id },
-    List { kind: Option<Kind>, value: Option<String>, iss: Option<String>, after: Option<Id>, limit: usize },
+    Get {
+        key: Key,
+    },
+    PutIf {
+        key: Key,
+        expected: Option<u64>,
+        bytes: Base64,
+        lifetime: Duration,
+        durably: bool,
+    },
+    AppendIf {
+        found: Vec<Block>,
+        changes: Vec<Changed>,
+    },
+    Find {
+        id: Id,
+    },
+    List {
+        kind: Option<Kind>,
+        value: Option<String>,
+        iss: Option<String>,
+        /// A process that knows nothing of it lists less.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        or_called: Vec<String>,
+        after: Option<Id>,
+        limit: usize,
+    },
 }
 
 /// What is answered.
@@ -208,15 +230,15 @@ impl Question {
     }
 
     pub fn list(part: &Part) -> Self {
-        let Part { kind, value, iss, after, limit } = part.clone();
-        Self::List { kind, value, iss, after: after.map(Id), limit }
+        let Part { kind, value, iss, or_called, after, limit } = part.clone();
+        Self::List { kind, value, iss, or_called, after: after.map(Id), limit }
     }
 
     /// Of a part of the list the first half; all else is whole or nothing.
     pub fn shorter(&self) -> Option<Self> {
-        let Self::List { kind, value, iss, after, limit: limit @ 2.. } = self else { return None };
-        let (value, iss) = (value.clone(), iss.clone());
-        Some(Self::List { kind: *kind, value, iss, after: *after, limit: limit / 2 })
+        let Self::List { kind, value, iss, or_called, after, limit: limit @ 2.. } = self else { return None };
+        let (value, iss, or_called) = (value.clone(), iss.clone(), or_called.clone());
+        Some(Self::List { kind: *kind, value, iss, or_called, after: *after, limit: limit / 2 })
     }
 }
 

@@ -4,16 +4,18 @@
 //! It must never pass anything while the list is not known, or is older than it may be: doubt closes the gate.
 //!
 //! - `table`: the marks of one kind; `filter`: spares most look-ups the table
+//! - `names`: what else an issuer is called, and by which entries may name what is its
 //! - `freshness`: how old what is known of the list is
 
 mod filter;
 mod freshness;
+mod names;
 mod table;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc;
 
 use crate::core::clock_watch::SureTime;
@@ -22,8 +24,10 @@ use crate::core::revocation::marks::{GrantMarks, Mark, MarkKey, SignerMarks, Tok
 use crate::core::revocation::standing::{End, Standing};
 use crate::core::revocation::{Change, GrantFacts, Kind, Target, TokenFacts, Whose};
 use crate::core::time::Timestamp;
+use crate::core::token::TokenRules;
 use crate::core::token::id::TokenId;
 use freshness::Freshness;
+use names::Names;
 use table::{Scoped, Table};
 
 pub use freshness::{AsOf, Currency};
@@ -49,6 +53,7 @@ pub struct Revocations {
     sub: Scoped<Standing>,
     client: Scoped<Standing>,
     issuer: Table<Standing>,
+    names: ArcSwap<Names>,
     freshness: Freshness,
     /// Who else is told of changes.
     listener: ArcSwapOption<mpsc::Sender<Change>>,
@@ -67,19 +72,47 @@ impl Revocations {
             sub: Scoped::new(OTHERS),
             client: Scoped::new(OTHERS),
             issuer: Table::new(OTHERS),
+            names: ArcSwap::default(),
             freshness: Freshness::default(),
             listener: ArcSwapOption::empty(),
         }
     }
 
-    /// What a token is looked up by; to be made once for each.
+    /// What these issuers are called. What is made of a token or grant from here on is looked up by each of its issuer's names:
+    /// an entry that was made under one of them stands when another becomes the `url`.
+    pub fn issuers_are<'r>(&self, rules: impl Iterator<Item = &'r TokenRules>) {
+        self.names.store(Arc::new(Names::of(rules)));
+    }
+
+    /// What a token is looked up by, as of an issuer that has no other name.
     pub fn marks_of(&self, token: &TokenFacts<'_>) -> TokenMarks {
         TokenMarks::of(&self.key, token)
     }
 
+    /// What a token with this text is looked up by; to be made once for each.
+    pub fn marks_by_each_name(&self, token: &TokenFacts<'_>, text: &str) -> TokenMarks {
+        self.each_name(token, text, |facts| self.marks_of(facts))
+    }
+
     /// The same for a token that may have been noted by its text.
-    pub fn marks_by_text_too(&self, token: &TokenFacts<'_>, by_text: TokenId) -> TokenMarks {
-        self.marks_of(token).or_by_text(&self.key, by_text)
+    pub fn marks_by_text_too(&self, token: &TokenFacts<'_>, text: &str) -> TokenMarks {
+        self.each_name(token, text, |facts| {
+            self.marks_of(facts).or_by_text(&self.key, TokenId::of(facts.iss, None, text))
+        })
+    }
+
+    fn each_name(
+        &self,
+        token: &TokenFacts<'_>,
+        text: &str,
+        marks: impl Fn(&TokenFacts<'_>) -> TokenMarks,
+    ) -> TokenMarks {
+        let names = self.names.load();
+        let others = names.others(token.iss).map(|iss| {
+            let id = TokenId::of(iss, token.jti, text);
+            marks(&TokenFacts { id, iss, ..token.clone() })
+        });
+        marks(token).or_by_names(others)
     }
 
     /// Whether this token may pass.
@@ -98,6 +131,12 @@ impl Revocations {
 
     /// What the tables say, whatever they are worth.
     pub(crate) fn refuses_token(&self, marks: &TokenMarks, issued_at: Timestamp, now: Timestamp) -> bool {
+        self.refuses_by_name(marks, issued_at, now)
+            || marks.by_other_names.iter().any(|marks| self.refuses_by_name(marks, issued_at, now))
+    }
+
+    #[inline]
+    fn refuses_by_name(&self, marks: &TokenMarks, issued_at: Timestamp, now: Timestamp) -> bool {
         self.tokens.refuses(marks.token, issued_at, now)
             // Where the table is empty this part of a token's memory need not be read.
             || (self.tokens.is_in_use()
@@ -112,7 +151,10 @@ impl Revocations {
 
     /// What a grant is looked up by.
     pub fn marks_of_grant(&self, grant: &GrantFacts<'_>) -> GrantMarks {
-        GrantMarks::of(&self.key, grant)
+        let names = self.names.load();
+        let others = names.others(grant.iss);
+        let others = others.map(|iss| GrantMarks::of(&self.key, &GrantFacts { iss, ..grant.clone() }));
+        GrantMarks::of(&self.key, grant).or_by_names(others)
     }
 
     /// Whether the grant behind a session may go on; `false`: it was taken back.
@@ -134,12 +176,16 @@ impl Revocations {
         now: Timestamp,
     ) -> Result<bool, Denial> {
         self.check_fresh(now)?;
-        let refused = self.family.refuses(marks.family, since, now)
+        let mut by_each_name = std::iter::once(marks).chain(&marks.by_other_names);
+        Ok(!by_each_name.any(|marks| self.refuses_grant(marks, since, now)))
+    }
+
+    fn refuses_grant(&self, marks: &GrantMarks, since: Timestamp, now: Timestamp) -> bool {
+        self.family.refuses(marks.family, since, now)
             || self.sid.refuses(marks.sid.as_ref(), since, now)
             || self.sub.refuses(marks.sub.as_ref(), since, now)
             || self.client.refuses(Some(&marks.client), since, now)
-            || self.issuer.refuses(marks.issuer, since, now);
-        Ok(!refused)
+            || self.issuer.refuses(marks.issuer, since, now)
     }
 
     /// Whether what this key of an issuer signs may be believed; `false`: key or issuer were taken back.
@@ -148,9 +194,12 @@ impl Revocations {
     /// As [`Self::admits_grant`].
     pub fn admits_signer(&self, iss: &str, kid: Option<&str>, now: Timestamp) -> Result<bool, Denial> {
         self.check_fresh(now)?;
-        let marks = SignerMarks::of(&self.key, iss, kid);
-        let refused = self.kid.refuses(marks.kid.as_ref(), YOUNGEST, now)
-            || self.issuer.refuses(marks.issuer, YOUNGEST, now);
+        let names = self.names.load();
+        let refused = std::iter::once(iss).chain(names.others(iss)).any(|iss| {
+            let marks = SignerMarks::of(&self.key, iss, kid);
+            self.kid.refuses(marks.kid.as_ref(), YOUNGEST, now)
+                || self.issuer.refuses(marks.issuer, YOUNGEST, now)
+        });
         Ok(!refused)
     }
 

@@ -1,12 +1,14 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::config::settings::{Log, LogFormat, Settings};
+use crate::config::settings::{Issuer, KeySource, Log, LogFormat, Settings, Way};
+use crate::core::ids::IssuerName;
 use crate::core::revocation::Target;
 use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
 use crate::core::time::Timestamp;
+use crate::core::token::testing::{ISS, rules};
 use crate::flows::testing;
 use crate::flows::testing::lines::Lines;
 use crate::state::issuer_keys::Issuers;
@@ -41,4 +43,46 @@ fn a_person_is_named_in_the_audit_as_the_access_log_names_people() {
         assert_eq!(text.contains("alice"), is_named, "{subject:?}: {text}");
         assert!(text.contains("sid-1") && text.contains("bob"), "{subject:?}: {text}");
     }
+}
+
+const SAID: &str = "http://as.example/services/trust";
+
+/// Of two names.
+fn issuer() -> Issuer {
+    let rules = TokenRules { access_token_iss: vec![SAID.to_owned(), ISS.to_owned()], ..rules() };
+    Issuer {
+        name: IssuerName::new("demo"),
+        rules,
+        keys: KeySource::Discovery(None),
+        timeout: std::time::Duration::from_secs(5),
+        ca: None,
+        way: Way::default(),
+        keys_refresh: std::time::Duration::from_secs(600),
+        introspection: None,
+        signs_in: false,
+    }
+}
+
+#[test]
+fn what_is_of_an_issuer_is_listed_by_each_of_its_names_whichever_it_was_made_by() {
+    let live = Live { issuers: Issuers::new(&[Arc::new(issuer())], None), ..live(SubjectInLog::Plain) };
+    let target = |kind, whose: Whose, value: &str| Target { kind, whose, value: value.to_owned() };
+    let of = |iss: &str| Whose::Of(iss.to_owned());
+    for name in ["demo", ISS, SAID] {
+        let given: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+        let by_issuer = part(&live, &format!("issuer={given}&value=alice")).unwrap();
+        for (iss, is_listed) in [(ISS, true), (SAID, true), ("https://else.example", false)] {
+            assert_eq!(by_issuer.takes(&target(Kind::Sub, of(iss), "alice")), is_listed, "{name} {iss}");
+        }
+        assert!(!by_issuer.takes(&target(Kind::Sub, of(SAID), "bob")));
+        assert!(!by_issuer.takes(&target(Kind::Issuer, Whose::All, SAID)), "that is nobody called alice");
+        let itself = part(&live, &format!("value={given}&kind=issuer")).unwrap();
+        for (iss, is_listed) in [(ISS, true), (SAID, true), ("https://else.example", false)] {
+            assert_eq!(itself.takes(&target(Kind::Issuer, Whose::All, iss)), is_listed, "{name} {iss}");
+        }
+    }
+    let gone = part(&live, "kind=issuer&value=https%3A%2F%2Fgone.example").unwrap();
+    assert!(gone.takes(&target(Kind::Issuer, Whose::All, "https://gone.example")), "of no issuer any more");
+    let former = Revocation::new(target(Kind::Sub, of(SAID), "alice"), Rule::Block, Timestamp::from_secs(1));
+    assert_eq!(Shown::of(&former, &live).issuer.as_deref(), Some("demo"));
 }

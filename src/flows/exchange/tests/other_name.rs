@@ -134,3 +134,78 @@ async fn what_an_unusable_access_token_says_is_told_beside_what_it_should() {
         }
     }
 }
+
+/// What was taken back under the name that was the `url` stands when another becomes it.
+#[tokio::test]
+async fn what_was_taken_back_stands_when_its_issuer_takes_another_name() {
+    let block = json!({ "kind": "sub", "value": "alice", "issuer": SAID, "block": true });
+    let of = |kind, value| json!({ "kind": kind, "value": value, "issuer": SAID });
+    let issuer = json!({ "kind": "issuer", "value": SAID });
+    for wanted in
+        [block.clone(), of("jti", "t-1"), of("client", "web-app"), of("kid", "p256"), issuer.clone()]
+    {
+        let mut scene = Scene::of(strict(), by_its_former_name());
+        let token = keys().p256.sign(&with(claims_at(scene.clock.now()), json!({ "iss": SAID })));
+        assert_eq!(scene.takes(&token).await, Ok(()));
+        let made = scene.revoke(wanted.clone()).await.unwrap();
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{wanted}");
+        scene.is_now(issuer_of_two_names());
+        assert_eq!(scene.takes(&token).await, Err(Denial::Revoked), "{wanted}");
+        // By the name that is new, whoever is suspended is who they were.
+        let renamed = json!({ "iss": AS, "jti": "t-1" });
+        let renamed = keys().p256.sign(&with(claims_at(scene.clock.now()), renamed));
+        assert_eq!(scene.takes(&renamed).await, Err(Denial::Revoked), "{wanted}");
+        let kid = crate::flows::heard::check_signer(&scene.gate, AS, Some("p256"), scene.clock.now());
+        let is_of_signer =
+            matches!(made[0].target.kind, crate::core::revocation::Kind::Kid) || wanted == issuer;
+        assert_eq!(kid, if is_of_signer { Err(Denial::Revoked) } else { Ok(()) }, "{wanted}");
+        // It is lifted as it was made.
+        crate::flows::revoke::lift(&scene.gate, made[0].id()).await.unwrap().unwrap();
+        assert_eq!(scene.takes(&token).await, Ok(()), "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_suspended_signs_in_by_no_name_of_their_issuer() {
+    for is_blocked in [false, true] {
+        let mut scene = Scene::of(client(), by_its_former_name());
+        if is_blocked {
+            let block = json!({ "kind": "sub", "value": "alice", "issuer": SAID, "block": true });
+            scene.revoke(block).await.unwrap();
+        }
+        scene.is_now(issuer_of_two_names());
+        let Instead::With(mut members) = access_token(&scene, json!({ "iss": AS, "sub": null })) else {
+            unreachable!()
+        };
+        members["id_token"] = id_token_saying(AS).into();
+        scene.next(Instead::With(members));
+        let signed_in = scene.post(None, &code_exchange()).await;
+        assert_eq!(signed_in.is_err(), is_blocked);
+    }
+}
+
+/// As it was before `url` was moved to its other name.
+fn by_its_former_name() -> Issuer {
+    let now = called(&[]);
+    let rules = TokenRules { iss: SAID.into(), ..now.rules };
+    Issuer { rules, keys: KeySource::JwksUri(format!("{AS}/jwks").parse().unwrap()), ..now }
+}
+
+impl Scene {
+    /// The configuration is read anew: its issuer is this one.
+    fn is_now(&mut self, issuer: Issuer) {
+        let (issuers, before) = (vec![Arc::new(issuer)], &self.live.settings);
+        let settings =
+            Settings { issuers: issuers.clone(), clients: before.clients.clone(), ..testing::settings(OWN) };
+        self.gate.keep_to(&settings);
+        self.live = Arc::new(Live {
+            settings: Arc::new(settings),
+            routes: RouteTable::build(&[]).unwrap(),
+            issuers: Issuers::new(&issuers, Some(&self.live.issuers)),
+            transmitters: Transmitters::default(),
+            cookie_keys: self.live.cookie_keys.clone(),
+            assertions: None,
+        });
+        self.gate.live.store(self.live.clone());
+    }
+}

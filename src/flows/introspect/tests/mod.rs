@@ -34,6 +34,7 @@ use crate::core::route::table::RouteTable;
 use crate::core::secret::Secret;
 use crate::core::session::sealed::KeyRing;
 use crate::core::time::Timestamp;
+use crate::core::token::id::TokenId;
 use crate::core::token::testing::{AUDIENCE, NOW, claims_at, jwks, keys, with};
 use crate::flows::admit::{admit, read_target};
 use crate::flows::authenticate::authenticate;

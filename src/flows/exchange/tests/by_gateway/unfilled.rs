@@ -57,6 +57,18 @@ async fn what_the_first_id_token_of_a_client_does_not_fill_is_told_once() {
         (IdentityFrom::IdToken, json!({}), Some("headers=\"x-mail (email), x-team (org.team)\"")),
         (IdentityFrom::IdToken, json!({ "email": "a@b" }), Some("headers=\"x-team (org.team)\"")),
         (IdentityFrom::IdToken, json!({ "email": "a@b", "org": { "team": "t" } }), None),
+        // As it is written, none of these has a header.
+        (
+            IdentityFrom::IdToken,
+            json!({ "email": null, "org": { "team": {} } }),
+            Some("headers=\"x-mail (email), x-team (org.team)\""),
+        ),
+        (
+            IdentityFrom::IdToken,
+            json!({ "email": "a@b", "org": { "team": [] } }),
+            Some("headers=\"x-team (org.team)\""),
+        ),
+        (IdentityFrom::IdToken, json!({ "email": false, "org": { "team": ["t"] } }), None),
         (IdentityFrom::AccessToken, json!({}), None),
     ] {
         let scene = scene(identity, &HEADERS);
