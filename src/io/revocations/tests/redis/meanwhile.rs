@@ -64,3 +64,38 @@ async fn a_lift_that_was_heard_while_the_disk_hung_holds_though_redis_loses_all_
     until("Redis to have the rest again", async || server_has(&server, 2)).await;
     assert!(!replica.refuses(&block("bob")) && replica.refuses(&jti("heard")));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_lifted_here_while_the_file_was_shut_is_not_given_back() {
+    let server = Server::start(&[]);
+    let writer = Replica::of(&server).await;
+    let cable = Cable::to(&server).await;
+    let faults = Arc::new(Faults::default());
+    let tuning = Tuning { backend: Backend { faults: Some(faults.clone()) }, ..super::patient() };
+    let clock = Arc::new(SystemClock);
+    let replica = Replica::start_as(cable.settings(&server), folder(), clock, false, tuning);
+    loaded(&replica.tables).await;
+    add(&*replica.log, [jti("first")]).await;
+    replica.has_kept(&jti("first")).await;
+    faults.full.store(true, Ordering::SeqCst);
+    add(&*replica.log, [block("bob"), jti("late")]).await;
+    let is_told = async || matches!(replica.log.health(), StoreHealth::Away { alone: true, .. });
+    until("the full disk to be told", is_told).await;
+    cable.pull();
+    replica.is_away().await;
+    lift(&*writer.log, &block("bob")).await;
+    add(&*writer.log, [jti("new")]).await;
+    // The log does not say any more that it was lifted.
+    assert_eq!(server.ask(&format!("XTRIM {KEY}log MAXLEN 1")), ":4");
+    cable.plug_in();
+    let has_it = async || !replica.refuses(&block("bob")) && replica.refuses(&jti("new"));
+    until("the list to be read whole", has_it).await;
+    drop(writer);
+    assert_eq!(server.ask(&format!("DEL {KEY}about {KEY}log {KEY}records {KEY}ends")), ":4");
+    // Of its file it has nothing, and with what it gives back at once would be what was lifted.
+    until("Redis to have again what it heard", async || server_has(&server, 2)).await;
+    assert!(!replica.refuses(&block("bob")) && replica.refuses(&jti("late")));
+    faults.full.store(false, Ordering::SeqCst);
+    until("the rest, of its file", async || server_has(&server, 3)).await;
+    assert!(!replica.refuses(&block("bob")));
+}
