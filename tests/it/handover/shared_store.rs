@@ -50,7 +50,9 @@ async fn nobody_hands_over_to_a_process_that_cannot_use_the_redis_or_has_not_rea
         gateway.admin("/readyz").await.json()["degraded"].as_array().unwrap().iter().all(is_of_an_issuer)
     };
     until("the list", async || followed().await).await;
-    for (name, password, part) in [("reader", "hunter3", "AuthenticationFailed"), ("reader", "hunter2", "hscan")] {
+    for (name, password, part) in
+        [("reader", "hunter3", "AuthenticationFailed"), ("reader", "hunter2", "hscan")]
+    {
         let (handed, taken) = hand_over(&gateway, &files, |settings| as_user(settings, name, password)).await;
         let says = |why: &str| why.contains(part);
         assert!(matches!(&handed, Err(HandOverError::WithoutStore(why)) if says(why)), "{part}: {handed:?}");
