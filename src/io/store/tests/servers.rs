@@ -121,12 +121,14 @@ impl Server {
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream.write_all(format!("{command}\r\nPING the-end\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
-        for line in BufReader::new(stream).lines() {
+        for line in BufReader::new(stream).split(b'\n') {
             let line = line.unwrap();
+            let line = String::from_utf8_lossy(&line);
+            let line = line.trim_end_matches('\r');
             if line == "the-end" {
                 break;
             }
-            answer.push_str(&line);
+            answer.push_str(line);
             answer.push('\n');
         }
         answer
