@@ -287,11 +287,10 @@ impl Link {
                 Ok(line) => {
                     self.say_back(&line);
                     self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    let line = Arc::new(line);
-                    self.state.send_replace(State::Up(line.clone()));
-                    pause = Duration::ZERO;
-                    // Another server may have another policy. Nobody waits for that.
+                    // Another server may have another policy.
                     self.warn_of_eviction(&line).await;
+                    self.state.send_replace(State::Up(Arc::new(line)));
+                    pause = Duration::ZERO;
                 }
                 Err(why) => {
                     self.still_away(why);
