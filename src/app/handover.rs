@@ -188,7 +188,13 @@ pub async fn take_over(
     let sockets = from.take().await.map_err(HandOverError::from)?;
     let standby = Standby::new(settings, outside, Inherited::new(sockets), OpenStore::closed)?;
     let live = standby.gate.live.load_full();
-    let (without_keys, without_store) = join(without_keys(&live), without_store(&standby)).await;
+    let waiting = Mutex::new(Waiting::since(Instant::now()));
+    let (without_keys, without) = join(without_keys(&live), without_store(&standby, &waiting)).await;
+    let without_store = match without {
+        Some(why) => Some(why),
+        // The keys may have taken longer.
+        None => without_store(&standby, &waiting).await,
+    };
     from.say(&Message::Ready { without_keys, without_store }).await.map_err(HandOverError::from)?;
     match from.hear().await.map_err(HandOverError::from)? {
         Message::Go {} => {}
@@ -254,16 +260,42 @@ impl Reopening {
 
 /// Why this process cannot use the store that replicas share, as far as that is seen while the old one has the file beside it.
 /// The list is read meanwhile: it may be long, and the old one serves.
-async fn without_store(standby: &Standby) -> Option<String> {
+async fn without_store(standby: &Standby, waiting: &Mutex<Waiting>) -> Option<String> {
     let is_shared = standby.gate.live.load().settings.store.redis.is_some();
-    let began = Instant::now();
     while let Some((why, patience)) = why_without_store(&standby.gate).filter(|_| is_shared) {
-        if began.elapsed() >= patience {
+        if waiting.lock().is_over(patience, Instant::now()) {
             return Some(why);
         }
         tokio::time::sleep(LOOK).await;
     }
+    waiting.lock().ends();
     None
+}
+
+/// How long it has been waited for store and list. Each reason has its own patience: a Redis that is away for a moment while
+/// its list is read is waited for as one that was away at first.
+struct Waiting {
+    began: Instant,
+    /// With which patience, and since when.
+    reason: Option<(Duration, Instant)>,
+}
+
+impl Waiting {
+    const fn since(began: Instant) -> Self {
+        Self { began, reason: None }
+    }
+
+    /// Nothing is waited for any more, for now.
+    const fn ends(&mut self) {
+        self.reason = None;
+    }
+
+    /// Whether it was long enough. The old process does not wait for ever.
+    fn is_over(&mut self, patience: Duration, now: Instant) -> bool {
+        let goes_on = self.reason.filter(|(reason, _)| *reason == patience);
+        let (_, since) = *self.reason.insert(goes_on.unwrap_or((patience, now)));
+        now.duration_since(since) >= patience || now.duration_since(self.began) >= LIST + STORE
+    }
 }
 
 /// What is wrong with store or list, and how long that may be so.
@@ -287,4 +319,36 @@ async fn without_keys(live: &Live) -> Vec<String> {
     let _ = timeout(KEYS, join_all(keys)).await;
     let without = live.issuers.iter().filter(|issuer| !issuer.keys_ready());
     without.map(|issuer| issuer.settings.name.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redis_that_is_away_for_a_moment_late_is_waited_for_as_one_that_was_away_at_first() {
+        let began = Instant::now();
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let mut waiting = Waiting::since(began);
+        // Each with what is wrong then, and whether it was waited for long enough.
+        for (seconds, patience, is_over) in [
+            (0, STORE, false),
+            (2, STORE, false),
+            (2, LIST, false),
+            (20, LIST, false),
+            (20, STORE, false),
+            (22, STORE, false),
+            (23, STORE, true),
+            (24, LIST, false),
+            (52, LIST, false),
+            (53, LIST, true),
+        ] {
+            assert_eq!(waiting.is_over(patience, at(seconds)), is_over, "{seconds} s");
+        }
+        let mut waiting = Waiting::since(began);
+        assert!(!waiting.is_over(STORE, at(1)));
+        waiting.ends();
+        assert!(!waiting.is_over(STORE, at(9)) && waiting.is_over(STORE, at(12)));
+        assert!(LIST + STORE < READY);
+    }
 }

@@ -60,6 +60,13 @@ pub(in crate::io) struct Kind {
     pub(in crate::io) cache: usize,
 }
 
+impl StoreFileError {
+    /// Whether nobody knows what of the file is on the disk; where there was no room that is known.
+    pub(in crate::io) const fn leaves_doubt(&self) -> bool {
+        !matches!(self, Self::Full { .. })
+    }
+}
+
 impl Place {
     pub(in crate::io) fn new(folder: &Path, kind: &'static Kind) -> Self {
         Self { folder: folder.to_owned(), kind }

@@ -63,9 +63,11 @@ enum At {
         /// It was not for want of room.
         anew: bool,
     },
-    /// Another process may have it. There were so many commits when it was given up; `None`: it was never open.
+    /// Another process may have it. There were so many commits when it was given up; `None`: it was never open. `anew`: it
+    /// failed before, as above.
     GivenUp {
         commits: Option<u64>,
+        anew: bool,
     },
 }
 
@@ -110,7 +112,8 @@ impl Writer {
         let (folder, place) = (folder.to_owned(), ListFile::place(folder));
         let (tell, told) = sync_channel(1);
         let run = move || {
-            let (at, next_sweep) = (At::GivenUp { commits: None }, Instant::now() + tuning.sweep);
+            let (at, next_sweep) =
+                (At::GivenUp { commits: None, anew: false }, Instant::now() + tuning.sweep);
             let mut writer = Self { folder, shared, errands, tuning, at, followed: None, next_sweep };
             let opens = writer.shared.keeping.is_open();
             let opened = if opens { writer.take_back() } else { Ok(()) };
@@ -252,7 +255,7 @@ impl Writer {
         self.goes_away(error);
         // What is left of the file is closed here.
         drop(self.shared.shelf.replace(None));
-        let anew = !matches!(error, StoreFileError::Full { .. });
+        let anew = error.leaves_doubt();
         self.at = At::Failed { tried: Instant::now(), doubtful, anew };
     }
 
@@ -300,7 +303,11 @@ impl Writer {
                 self.shared.keeping.set_away(None);
                 tracing::warn!("the list of revocations can be written again");
             }
-            Err(error) => self.goes_away(&error),
+            Err(error) => {
+                // There may have been no room first, and then worse.
+                *anew |= error.leaves_doubt();
+                self.goes_away(&error);
+            }
         }
     }
 
@@ -342,12 +349,14 @@ impl Writer {
             At::Open => {
                 let file = self.shared.shelf.replace(None);
                 let commits = file.as_ref().map_or(Ok(0), ListFile::commits);
-                self.at = At::GivenUp { commits: Some(*commits.as_ref().unwrap_or(&0)) };
-                let closed = file.map_or(Ok(()), ListFile::close);
-                commits.and(closed)
+                let before = Some(*commits.as_ref().unwrap_or(&0));
+                let given_up = commits.and(file.map_or(Ok(()), ListFile::close));
+                let anew = given_up.as_ref().is_err_and(StoreFileError::leaves_doubt);
+                self.at = At::GivenUp { commits: before, anew };
+                given_up
             }
-            At::Failed { .. } => {
-                self.at = At::GivenUp { commits: Some(0) };
+            At::Failed { anew, .. } => {
+                self.at = At::GivenUp { commits: Some(0), anew };
                 let why = self.shared.keeping.why_away().unwrap_or_default();
                 Err(ListFile::place(&self.folder).other(why))
             }
@@ -357,7 +366,10 @@ impl Writer {
     /// Opens the file that was given up. What another process wrote meanwhile counts: whoever follows has all of it
     /// when this returns.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
-        let At::GivenUp { commits: before } = self.at else { return Ok(()) };
+        let At::GivenUp { commits: before, anew } = self.at else { return Ok(()) };
+        if anew {
+            ListFile::open_again(&self.folder, &self.tuning.backend, true)?.close()?;
+        }
         let file = ListFile::open(&self.folder, &self.tuning.backend)?;
         let has_changed = before != Some(file.commits()?);
         if has_changed && self.followed.is_some() {
@@ -381,7 +393,7 @@ impl Writer {
                 Ok(false) => break,
                 Err(error) => {
                     drop(self.shared.shelf.replace(None));
-                    self.at = At::GivenUp { commits: before };
+                    self.at = At::GivenUp { commits: before, anew };
                     return Err(error);
                 }
             }

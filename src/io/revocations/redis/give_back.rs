@@ -195,6 +195,8 @@ pub(super) struct Told {
     /// that.
     let_go: HashMap<RevocationId, Vec<Holder>>,
     seq: u64,
+    /// Which log it is; `None`: nothing was read of it.
+    epoch: Option<u64>,
 }
 
 /// What the log says of one entry.
@@ -253,11 +255,14 @@ impl Told {
         Revocation::block(here.target.clone(), holders)
     }
 
-    /// Reads on, to the end of the log.
+    /// Reads on, to the end of the log. Another log says nothing of what this one said.
     async fn read_on(&mut self, shared: &Shared) -> Result<(), StoreFault> {
         loop {
             let from = self.seq;
             let read = shared.read_log(from).await?;
+            if *self.epoch.get_or_insert(read.epoch) != read.epoch {
+                return Err(scripts::moved());
+            }
             // Where the last page ended is read again.
             let news = read.entries.iter().filter(|entry| entry.seq > from);
             for change in news.filter_map(|entry| entry.change.as_ref()) {

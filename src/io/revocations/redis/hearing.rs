@@ -7,17 +7,18 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Shared;
+use super::unwritten::Unwritten;
 use super::way::way_on;
+use super::{Shared, scripts};
 use crate::core::revocation::{Change, RevocationId};
 use crate::core::time::Timestamp;
+use crate::flows::ports::StoreFault;
 use crate::io::revocations::file::Position;
 use crate::state::revocations::{Currency, Revocations};
 
@@ -45,11 +46,8 @@ struct Heard {
     up_to: Position,
     ids: HashSet<RevocationId>,
     /// What the file may lack.
-    changes: Vec<(Position, Change)>,
+    changes: Unwritten,
 }
-
-/// The log does not lead on, or cannot be read: whoever takes in the list finds that out too.
-struct Astray;
 
 impl Hearing {
     pub(super) fn new(
@@ -58,7 +56,7 @@ impl Hearing {
         begin: Position,
         gap: Option<Gap>,
     ) -> Self {
-        let heard = Mutex::new(Heard { up_to: begin, ids: HashSet::new(), changes: Vec::new() });
+        let heard = Mutex::new(Heard { up_to: begin, ids: HashSet::new(), changes: Unwritten::default() });
         Self { shared: shared.clone(), tables: tables.clone(), begin, gap, heard }
     }
 
@@ -66,19 +64,23 @@ impl Hearing {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn begin(&self) -> Position {
+        self.begin
+    }
+
     pub(super) fn up_to(&self) -> Position {
         self.heard().up_to
     }
 
-    /// All that it heard, and where in the log.
-    pub(super) fn into_changes(self) -> Vec<(Position, Change)> {
+    /// What it heard, and where in the log.
+    pub(super) fn into_changes(self) -> Unwritten {
         self.heard.into_inner().unwrap_or_else(PoisonError::into_inner).changes
     }
 
     /// Keeps what it heard for the file, and takes it into the tables.
     fn take(&self, changes: Vec<(Position, Change)>) {
         let news: Vec<_> = changes.iter().map(|(_, change)| change.clone()).collect();
-        self.heard().changes.extend(changes);
+        self.heard().changes.take(changes);
         self.tables.apply(&news);
         self.shared.progress.send_modify(|progress| progress.taken += news.len() as u64);
     }
@@ -92,8 +94,9 @@ impl Hearing {
         changes.iter().filter(|change| !heard.ids.contains(&change.id())).cloned().collect()
     }
 
-    /// Hears for as long as it is polled.
-    pub(super) async fn go_on(&self) -> Infallible {
+    /// Hears for as long as it is polled, unless the log does not lead on or cannot be read: Redis lost it once more, and
+    /// whoever takes in the list must begin anew, or this replica would hear nothing for as long as that takes.
+    pub(super) async fn go_on(&self) -> StoreFault {
         let Shared { clock, tuning, wake, .. } = &*self.shared;
         // Who lets in nobody yet needs to hear nothing, and must not answer as if what was revoked counted here.
         if self.tables.currency(clock.now()) == Currency::Unknown {
@@ -111,7 +114,7 @@ impl Hearing {
                 match self.hear().await {
                     Ok(true) => {}
                     Ok(false) => break,
-                    Err(Astray) => return pending().await,
+                    Err(fault) => return fault,
                 }
             }
         }
@@ -149,14 +152,14 @@ impl Hearing {
     }
 
     /// Reads on in the log. Gives whether there is more.
-    async fn hear(&self) -> Result<bool, Astray> {
+    async fn hear(&self) -> Result<bool, StoreFault> {
         let at = self.up_to();
         // An outage ends what is taken in, too.
         let Ok(read) = self.shared.read_log(at.seq).await else { return Ok(false) };
-        let proof = way_on(at, None, &read).map_err(|_| Astray)?;
+        let proof = way_on(at, None, &read).map_err(|_| scripts::moved())?;
         let (mut up_to, mut news, mut nonces) = (at, Vec::new(), Vec::new());
         for entry in read.entries.into_iter().skip(proof) {
-            let change = entry.change.ok_or(Astray)?;
+            let change = entry.change.ok_or_else(scripts::unreadable)?;
             up_to = Position { epoch: read.epoch, seq: entry.seq, nonce: entry.nonce };
             news.push((up_to, change));
             nonces.push(entry.nonce);

@@ -229,12 +229,6 @@ impl Local {
         })
     }
 
-    /// Writes, and waits for it.
-    pub(super) async fn write_now(self: &Arc<Self>, changes: Vec<Change>, mark: Mark) -> bool {
-        let writing = self.write(changes, mark);
-        self.told(async { writing.await.map(Ok) }).await.unwrap_or(false)
-    }
-
     /// Does `what` with the file. `None`: it is not open.
     pub(super) async fn read<T: Send + 'static>(
         &self,
@@ -300,7 +294,7 @@ mod tests {
         // Written by one that has all the time in the world.
         let patient = Arc::new(Local::new(folder.path(), Backend::default(), LONG, clock.clone(), false));
         assert!(patient.open().await.is_some());
-        assert!(patient.write_now((0..3000).map(some).collect(), Mark::default()).await);
+        assert!(patient.write((0..3000).map(some).collect(), Mark::default()).await.unwrap());
         patient.close().await.unwrap();
         let local = Arc::new(Local::new(folder.path(), backend, disk, clock, false));
 

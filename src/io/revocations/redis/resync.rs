@@ -7,7 +7,7 @@
 //! That may take minutes. Requests are let in meanwhile by what is known, so it must never keep this replica from hearing
 //! what is revoked since (`hearing`), whatever it waits for, be it the disk.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -47,7 +47,7 @@ impl Follower {
         let hearing = Hearing::new(&self.shared, &self.tables, begin, gap);
         let whole = tokio::select! {
             whole = self.take_in_all(how, reached, server.as_deref(), &hearing, begin) => whole,
-            never = hearing.go_on() => match never {},
+            fault = hearing.go_on() => Err(fault),
         };
         if whole.is_ok() {
             // It may be further than the log is now: what takes those numbers is new.
@@ -55,7 +55,7 @@ impl Follower {
             self.advance_to(begin);
             self.unwritten.move_to(begin);
         }
-        self.unwritten.take(hearing.into_changes());
+        self.unwritten.take_heard(hearing.into_changes(), whole.is_ok());
         self.note_written(Some(begin).filter(|_| whole.is_ok() && matches!(self.file, File::Open)));
         whole?;
         self.answer_before(begin).await;
@@ -138,6 +138,11 @@ impl Follower {
                 self.keep(piece.to_vec(), Mark::default()).await;
             }
         }
+        // First: what only this replica may have is not to wait for a long file, while what it hears takes its room.
+        let standing: Vec<_> = self.unwritten.standing().into_iter().map(Change::Add).collect();
+        for piece in standing.chunks(PIECE) {
+            self.compare_these(piece, how, reached, server, hearing, &mut told).await?;
+        }
         while matches!(self.file, File::Open) {
             let Some(piece) = local.piece(after).await else {
                 // It must not say that it is further: then it is compared when it is open again.
@@ -150,10 +155,6 @@ impl Follower {
             if after.is_none() {
                 break;
             }
-        }
-        let standing: Vec<_> = self.unwritten.standing().into_iter().map(Change::Add).collect();
-        for piece in standing.chunks(PIECE) {
-            self.compare_these(piece, how, reached, server, hearing, &mut told).await?;
         }
         Ok(())
     }
@@ -187,30 +188,36 @@ impl Follower {
     pub(super) async fn lift_here(&mut self, gone: Vec<Revocation>, hearing: &Hearing) {
         let gone: Vec<_> = gone.into_iter().map(Change::Lift).collect();
         self.tables.apply(&hearing.leaves(&gone));
+        // The file may be shut, and what was added before may be among what it lacks.
+        self.unwritten.take(gone.iter().map(|lift| (hearing.begin(), lift.clone())));
         self.keep(gone, Mark::default()).await;
     }
 
-    /// Writes to the file, where it is open.
+    /// Writes to the file, where it is open. Whoever stops waiting for that leaves what is being written to whoever writes next.
     async fn keep(&mut self, changes: Vec<Change>, mark: Mark) {
         let is_needed = !changes.is_empty() || mark != Mark::default();
-        if is_needed && matches!(self.file, File::Open) && !self.shared.local.write_now(changes, mark).await {
-            self.shut(PAUSE);
+        if is_needed && matches!(self.file, File::Open) {
+            let writing = self.shared.local.write(changes, mark);
+            self.file = File::Writing { writing, up_to: None, since: Instant::now() };
+            self.wait_until_written().await;
+        }
+    }
+
+    async fn wait_until_written(&mut self) {
+        let File::Writing { writing, .. } = &mut self.file else { return };
+        match timeout(self.shared.tuning.disk, writing).await {
+            Ok(Ok(true)) => self.file = File::Open,
+            Ok(_) => self.shut(PAUSE),
+            Err(_) => {
+                self.shared.local.tell_no_answer();
+                self.shut(PAUSE);
+            }
         }
     }
 
     /// Everything up to the cursor is in the file, or that is shut.
     async fn finish_writing(&mut self) {
-        if let File::Writing { writing, .. } = &mut self.file {
-            let written = timeout(self.shared.tuning.disk, writing).await;
-            match written {
-                Ok(Ok(true)) => self.file = File::Open,
-                Ok(_) => self.shut(PAUSE),
-                Err(_) => {
-                    self.shared.local.tell_no_answer();
-                    self.shut(PAUSE);
-                }
-            }
-        }
+        self.wait_until_written().await;
         let waiting = std::mem::take(&mut self.waiting);
         self.keep(waiting, Mark { position: self.cursor, ..Mark::default() }).await;
         if matches!(self.file, File::Open) {

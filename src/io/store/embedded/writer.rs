@@ -56,8 +56,10 @@ enum At {
         /// It was not for want of room.
         anew: bool,
     },
-    /// Another process may have it.
-    GivenUp,
+    /// Another process may have it. `anew`: it failed before, as above.
+    GivenUp {
+        anew: bool,
+    },
 }
 
 pub(super) struct Writer {
@@ -97,7 +99,8 @@ impl Writer {
         let (tell, told) = sync_channel(1);
         let run = move || {
             let swept = Instant::now();
-            let mut writer = Self { folder, backend, shared, errands, at: At::GivenUp, sweep, swept };
+            let mut writer =
+                Self { folder, backend, shared, errands, at: At::GivenUp { anew: false }, sweep, swept };
             let opens = writer.shared.keeping.is_open();
             let opened = if opens { writer.take_back() } else { Ok(()) };
             let is_open = opened.is_ok();
@@ -212,7 +215,7 @@ impl Writer {
             doubtful.push(put);
         }
         // What is left of the file is closed here.
-        let anew = !matches!(error, StoreFileError::Full { .. });
+        let anew = error.leaves_doubt();
         self.at = At::Failed { tried: Instant::now(), doubtful, anew };
     }
 
@@ -256,7 +259,11 @@ impl Writer {
                 self.shared.keeping.set_away(None);
                 tracing::warn!("the store can write again");
             }
-            Err(error) => self.goes_away(&error),
+            Err(error) => {
+                // There may have been no room first, and then worse.
+                *anew |= error.leaves_doubt();
+                self.goes_away(&error);
+            }
         }
     }
 
@@ -294,10 +301,14 @@ impl Writer {
     fn give_up(&mut self) -> Result<(), StoreFileError> {
         self.shared.keeping.closes();
         self.open_again();
-        let file = match std::mem::replace(&mut self.at, At::GivenUp) {
+        let file = match std::mem::replace(&mut self.at, At::GivenUp { anew: false }) {
             At::Open(file) => file,
-            At::GivenUp => return Ok(()),
-            At::Failed { .. } => {
+            given_up @ At::GivenUp { .. } => {
+                self.at = given_up;
+                return Ok(());
+            }
+            At::Failed { anew, .. } => {
+                self.at = At::GivenUp { anew };
                 let why = self.shared.keeping.why_away().unwrap_or_default();
                 return Err(Place::new(&self.folder, &STORE).other(why));
             }
@@ -315,7 +326,9 @@ impl Writer {
             }
         }
         let closed = file.close();
-        written.and(closed)
+        let given_up = written.and(closed);
+        self.at = At::GivenUp { anew: given_up.as_ref().is_err_and(StoreFileError::leaves_doubt) };
+        given_up
     }
 
     /// # Errors
@@ -327,8 +340,9 @@ impl Writer {
 
     /// Opens the file that was given up. What another process wrote meanwhile counts.
     fn take_back(&mut self) -> Result<(), StoreFileError> {
-        if !matches!(self.at, At::GivenUp) {
-            return Ok(());
+        let At::GivenUp { anew } = self.at else { return Ok(()) };
+        if anew {
+            StoreFile::open_again(&self.folder, &self.backend, true)?.close()?;
         }
         let (file, held) = StoreFile::open(&self.folder, &self.backend)?;
         let on_file: HashSet<_> = held.iter().map(|(key, _)| key.as_str()).collect();

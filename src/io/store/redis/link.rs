@@ -287,10 +287,11 @@ impl Link {
                 Ok(line) => {
                     self.say_back(&line);
                     self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    // Another server may have another policy.
-                    self.warn_of_eviction(&line).await;
-                    self.state.send_replace(State::Up(Arc::new(line)));
+                    let line = Arc::new(line);
+                    self.state.send_replace(State::Up(line.clone()));
                     pause = Duration::ZERO;
+                    // Another server may have another policy. Nobody waits for that.
+                    self.warn_of_eviction(&line).await;
                 }
                 Err(why) => {
                     self.still_away(why);

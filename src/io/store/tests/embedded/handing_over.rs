@@ -131,3 +131,32 @@ async fn closing_while_many_write_loses_nothing_that_was_answered() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_file_whose_writes_were_lost_is_copied_also_when_it_was_full_before_or_is_taken_back() {
+    let folder = folder();
+    let (store, faults) = faulty(folder.path(), TestClock::start());
+    let there = store.put_if(&key("there"), None, durable("x")).await.unwrap();
+    let inode = || fs::metadata(folder.path().join(FILE)).unwrap().ino();
+    let says = |text: &str| matches!(store.health(), StoreHealth::Away { why, .. } if why.contains(text));
+    let before = inode();
+    faults.full.store(true, Ordering::SeqCst);
+    store.put_if(&key("large"), None, durable(vec![7; 100_000])).await.unwrap_err();
+    faults.loses.store(true, Ordering::SeqCst);
+    faults.full.store(false, Ordering::SeqCst);
+    until("the disk to lose what is written", async || says("lost it")).await;
+    faults.loses.store(false, Ordering::SeqCst);
+    until("the store to write again", async || store.health() == StoreHealth::Up).await;
+    let between = inode();
+    assert_ne!(between, before);
+
+    faults.loses.store(true, Ordering::SeqCst);
+    store.put_if(&key("large"), None, durable(vec![7; 100_000])).await.unwrap_err();
+    assert!(store.close().await.is_err());
+    assert!(store.close().await.is_ok(), "nothing is left to close");
+    faults.loses.store(false, Ordering::SeqCst);
+    store.open().await.unwrap();
+    assert_ne!(inode(), between);
+    assert_eq!(held(&store, &key("there")).await.map(|(version, _)| version), there);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+}
